@@ -56,7 +56,6 @@ pub struct Admissions {
 
 impl Admissions {
     /// Creates the value with a secret that only this process knows.
-    #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self { secret, open: Mutex::default() }
     }
@@ -162,7 +161,6 @@ pub struct Admission {
 
 impl Admission {
     /// Creates the value, with a secret that only this process knows.
-    #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, surroundings: Surroundings, fetch: Arc<FetchDocument>) -> Self {
         let (keys, admissions) = (KeyCache::new(fetch), Admissions::new(surroundings.bytes()));
         Self { crossing, ledger, keys, admissions, surroundings }

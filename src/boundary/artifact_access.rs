@@ -17,7 +17,6 @@ pub struct ArtifactAccess {
 
 impl ArtifactAccess {
     /// Builds the value from its parts.
-    #[must_use]
     pub const fn new(crossing: Arc<Crossing>, store: ArtifactStore) -> Self {
         Self { crossing, store }
     }

@@ -54,7 +54,6 @@ pub struct MeasuredGrowth {
 
 impl DataGrowth {
     /// Reads the sizes of this log from `file`. If the file can't be read, the measurement starts again.
-    #[must_use]
     pub fn read(file: PathBuf, log: SealDigest, backups: Option<PathBuf>) -> Self {
         // A pipe would wait for ever, and a device has no end.
         let is_small = fs::metadata(&file).is_ok_and(|file| file.is_file() && file.len() <= MOST_BYTES);
@@ -68,7 +67,6 @@ impl DataGrowth {
     }
 
     /// Returns true if the next size is due.
-    #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         // A size from the future comes from a wrong clock.
         self.sizes().last().is_none_or(|last| last.at > now || now.unix() - last.at.unix() >= EVERY_S)
@@ -97,7 +95,6 @@ impl DataGrowth {
     }
 
     /// Returns the growth in the last 7 days, of the data and of the backups on its disk, or `None` if less than a day was measured, or if the data did not grow.
-    #[must_use]
     pub fn measured(&self, now: Timestamp) -> Option<MeasuredGrowth> {
         let sizes = self.sizes();
         let mut counted = sizes.iter().filter(|size| size.at <= now && size.at >= now.plus(-DAYS * DAY_S));
@@ -114,7 +111,6 @@ impl DataGrowth {
 
 impl MeasuredGrowth {
     /// Returns the number of whole days after which the disk has too little space for proposals.
-    #[must_use]
     pub const fn lasts_days(&self, free_bytes: u64) -> u64 {
         free_bytes.saturating_sub(PROPOSAL_ROOM) / self.bytes_per_day
     }

@@ -112,7 +112,6 @@ pub struct EvidenceParts {
 
 impl Evidence {
     /// Builds the value from its parts.
-    #[must_use]
     pub fn new(parts: EvidenceParts) -> Self {
         let EvidenceParts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
         Self {

@@ -84,7 +84,6 @@ pub struct Health {
 
 impl Health {
     /// Builds the value from its parts.
-    #[must_use]
     pub fn new(
         crossing: Arc<Crossing>,
         ledger: Ledger,
@@ -97,7 +96,6 @@ impl Health {
 
     /// Returns the growth of the data, and the number of days for which the disk has space at this growth. With a
     /// database server, the number is `None`.
-    #[must_use]
     pub fn growth(&self) -> Option<(MeasuredGrowth, Option<u64>)> {
         let growth = self.growth.measured(self.crossing.now())?;
         Some((growth, self.crossing.capacity().free_for_data().map(|free| growth.lasts_days(free))))
@@ -117,7 +115,6 @@ impl Health {
     }
 
     /// Returns the nodes, or `None` with a store in a file.
-    #[must_use]
     pub fn nodes(&self) -> Option<&SeenNodes> {
         self.nodes.get().map(|(nodes, _)| &**nodes)
     }
@@ -197,7 +194,6 @@ impl Health {
     }
 
     /// Returns the differences between the files and the state in force.
-    #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let in_force = self.crossing.state().roster.version();
         let notes = self.notes.lock();
@@ -216,7 +212,6 @@ impl Health {
 
     /// Returns the notes that require an action of the operator (a certificate that can't be used, a failed reseal,
     /// damaged log entries, or steps whose proposals are refused).
-    #[must_use]
     pub fn must_fix(&self) -> Vec<String> {
         let notes = self.notes.lock();
         let changes = notes.certificate.iter().chain(&notes.reseal).chain(&notes.packing);
@@ -258,7 +253,6 @@ impl Health {
     }
 
     /// Returns the health report: whether the boundary accepts and runs proposals, and notes for the operator.
-    #[must_use]
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();
         let sealed = self.crossing.state();
@@ -367,7 +361,6 @@ pub fn unapprovable_steps<'s>(
 }
 
 /// Returns notes about steps for which a proposer can't get enough approvals.
-#[must_use]
 pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timestamp) -> Vec<String> {
     let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
     let references = sealed.registry.steps().map(|step| &step.definition.reference);
@@ -413,7 +406,6 @@ pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timesta
 }
 
 /// Returns a note if the boundary is frozen.
-#[must_use]
 pub fn frozen_note(sealed: &Sealed, revoked: &Revocations) -> Option<String> {
     let entry = revoked.now().epoch(&sealed.boundary.epoch)?;
     Some(format!(
@@ -422,7 +414,6 @@ pub fn frozen_note(sealed: &Sealed, revoked: &Revocations) -> Option<String> {
 }
 
 /// Returns a note for each revoked key that the roster in force still has.
-#[must_use]
 pub fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
     let keys = revoked.iter().filter_map(|(subject, _)| match subject {
         RevokedSubject::Key(keyid) => Some(keyid),

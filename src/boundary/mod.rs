@@ -137,7 +137,6 @@ pub struct BoundaryParts {
 
 impl Boundary {
     /// Builds a boundary.
-    #[must_use]
     pub fn new(parts: BoundaryParts) -> Self {
         let BoundaryParts {
             ledger,

@@ -70,7 +70,6 @@ fn reading_of(node: NodeState) -> NodeReading {
 
 impl Monitoring {
     /// Builds the value from its parts.
-    #[must_use]
     pub fn new(
         crossing: Arc<Crossing>,
         ledger: Ledger,
@@ -108,7 +107,6 @@ impl Monitoring {
     }
 
     /// Returns the counters of the service.
-    #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         self.ledger.metrics()
     }

@@ -25,7 +25,6 @@ use wire::api::oidc::OidcBinding;
 type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);
 
 /// Returns the value that the claim `aud` of an ID token for this boundary must have.
-#[must_use]
 pub fn audience(sealed: &Sealed) -> String {
     format!("countersign:{}", sealed.boundary.id)
 }

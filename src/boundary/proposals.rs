@@ -96,7 +96,6 @@ pub struct ProposalsParts {
 
 impl Proposals {
     /// Builds the value from its parts.
-    #[must_use]
     pub fn new(parts: ProposalsParts) -> Self {
         let ProposalsParts {
             crossing,

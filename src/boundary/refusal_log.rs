@@ -147,7 +147,6 @@ pub struct RefusalLog {
 
 impl RefusalLog {
     /// Creates the value with the refusals of the current hour from the log.
-    #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>) -> Self {
         let refusals = left(&ledger);
         Self { crossing, ledger, key, refusals }

@@ -227,7 +227,6 @@ pub struct SealingParts {
 
 impl Sealing {
     /// Builds the value from its parts.
-    #[must_use]
     pub fn new(parts: SealingParts) -> Self {
         let SealingParts { crossing, ledger, surroundings, key, current, sandbox, health, proposals } = parts;
         Self {
@@ -420,7 +419,6 @@ impl Sealing {
 }
 
 /// Names the steps in which two registries differ, or returns `None` if they do not differ.
-#[must_use]
 pub fn told_steps(old: &Registry, new: &Registry) -> Option<String> {
     let differences = differences(old, new);
     let first: Vec<String> = differences.iter().take(MOST_TOLD).map(ToString::to_string).collect();
@@ -454,7 +452,6 @@ fn not_sealed(errors: &[RegistryError]) -> Refusal {
 }
 
 /// Returns the content of the sealed state in force. The next seal is made from this content.
-#[must_use]
 pub fn material_of(sealed: &Sealed) -> SealContent {
     SealContent {
         name: sealed.boundary.name.clone(),
@@ -467,7 +464,6 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
 }
 
 /// Returns the tokens that are valid at the time `now`, for the next seal.
-#[must_use]
 pub fn tokens_in_force(tokens: &[crate::store::stored_token::Token], now: Timestamp) -> Vec<SealedToken> {
     tokens
         .iter()

@@ -45,7 +45,6 @@ impl SeenNodes {
     }
 
     /// Returns the last report, with the ages of the beats now.
-    #[must_use]
     pub fn report(&self) -> Option<NodesReport> {
         let last = self.last();
         let mut report = last.report.clone()?;
@@ -55,7 +54,6 @@ impl SeenNodes {
     }
 
     /// Returns the nodes for `/ready`. The list is empty before the first report.
-    #[must_use]
     pub fn view(&self) -> NodesView {
         let nodes = self.report().map(|report| report.nodes).unwrap_or_default();
         let view = |node: NodeState| NodeView {
@@ -72,7 +70,6 @@ impl SeenNodes {
     }
 
     /// Returns the reasons why no node can work now: a database without an answer, or a hanging server process.
-    #[must_use]
     pub fn trouble(&self) -> Vec<String> {
         let last = self.last();
         let age_s = last.at.elapsed().as_secs();
@@ -84,14 +81,12 @@ impl SeenNodes {
     }
 
     /// Returns a note about each node that gives no sign.
-    #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let nodes = self.report().map(|report| report.nodes).unwrap_or_default();
         nodes.iter().filter(|node| node.name != self.me).filter_map(silence).collect()
     }
 
     /// Returns the nodes in one line, for a node that stands by.
-    #[must_use]
     pub fn summary(&self) -> String {
         let nodes = self.view().nodes.into_iter();
         let nodes = nodes.map(|node| format!("; {}: {}, last sign {} s ago", node.name, node.state, node.beat_age_s));
@@ -106,7 +101,6 @@ impl SeenNodes {
 }
 
 /// Returns what to do about a node that gives no sign.
-#[must_use]
 pub fn silence(node: &NodeState) -> Option<String> {
     let (name, sign) = (&node.name, node.last_sign());
     node.is_silent().then(|| {

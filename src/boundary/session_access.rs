@@ -22,7 +22,6 @@ pub struct SessionAccess {
 
 impl SessionAccess {
     /// Builds the value from its parts.
-    #[must_use]
     pub const fn new(crossing: Arc<Crossing>, sessions: Arc<Sessions>, surroundings: Surroundings) -> Self {
         Self { crossing, sessions, surroundings }
     }

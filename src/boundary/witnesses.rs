@@ -288,19 +288,16 @@ pub struct Witnessing {
 
 impl Witnessing {
     /// Builds this part of the boundary.
-    #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>, surroundings: Surroundings) -> Self {
         Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings, has_read: AtomicBool::new(false) }
     }
 
     /// Returns the notes about witnesses for an operator.
-    #[must_use]
     pub fn notes(&self) -> Vec<String> {
         self.witnesses.notes()
     }
 
     /// Returns the witnesses of the roster in force that the boundary can ask.
-    #[must_use]
     pub fn witnesses_named(&self) -> Vec<NamedWitness> {
         let sealed = self.crossing.state();
         let (mut named, mut unable) = (Vec::new(), Vec::new());
@@ -344,7 +341,6 @@ impl Witnessing {
 
     /// Returns each witness of the roster in force, with the number of entries that the witness has cosigned as far as
     /// this process knows.
-    #[must_use]
     pub fn cosigned_sizes(&self) -> Vec<(String, u64)> {
         let (sealed, state) = (self.crossing.state(), self.witnesses.state());
         let cosigned = |vkey: &str| state.known.get(vkey).map_or(0, |known| known.cosigned);
@@ -354,7 +350,6 @@ impl Witnessing {
     }
 
     /// Returns the number of entries in the log.
-    #[must_use]
     pub fn log_size(&self) -> u64 {
         self.ledger.state().size
     }
@@ -415,7 +410,6 @@ impl Witnessing {
     }
 
     /// Returns the verifier key of the log (C2SP signed-note), for witnesses and monitors.
-    #[must_use]
     fn log_vkey(&self) -> Option<String> {
         self.ledger.origin().map(|origin| note::vkey(&origin, &self.key.secret.public()))
     }

@@ -64,13 +64,11 @@ pub struct Upload {
 
 impl ArtifactStore {
     /// Uses `directory`, which is created with the first upload.
-    #[must_use]
     pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
         Self { directory, objects, naming: Arc::default(), uploads: Arc::default() }
     }
 
     /// Returns the size of the uploaded files on this disk.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         bytes_below(&self.directory)
     }

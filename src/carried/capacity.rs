@@ -61,7 +61,6 @@ pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaph
 
 impl Capacity {
     /// Creates the capacity with all permits of `limits` free.
-    #[must_use]
     pub fn new(limits: CapacityLimits, outputs: Outputs) -> Self {
         Self {
             runs: Arc::new(Semaphore::new(limits.runs)),
@@ -111,7 +110,6 @@ impl Capacity {
     }
 
     /// Returns the reason why the disk has too little free space for proposals, or `None` if the space is sufficient.
-    #[must_use]
     pub fn disk_trouble(&self) -> Option<String> {
         let free = match self.outputs.room() {
             Ok(free) => free,
@@ -132,13 +130,11 @@ impl Capacity {
     }
 
     /// Returns the free space on the disk of the outputs in bytes, or `None` if the free space can't be read.
-    #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
         self.outputs.room().ok()
     }
 
     /// Returns the free space of the disk that has the data, or `None` if a database server has the data.
-    #[must_use]
     pub fn free_for_data(&self) -> Option<u64> {
         if self.outputs.are_elsewhere() { None } else { self.free_bytes() }
     }
@@ -176,7 +172,6 @@ impl Capacity {
 
     /// Returns true if a run is in progress. A run is in progress from the moment before its nonce is spent until its
     /// receipt is durable.
-    #[must_use]
     pub fn is_running(&self) -> bool {
         self.reserved.load(Ordering::SeqCst) > 0
     }
@@ -193,13 +188,11 @@ impl Capacity {
     }
 
     /// Returns true if the boundary accepts requests.
-    #[must_use]
     pub fn takes_requests(&self) -> bool {
         !self.verifications.is_closed()
     }
 
     /// Returns true if the boundary starts no more runs.
-    #[must_use]
     pub fn is_closed(&self) -> bool {
         self.runs.is_closed()
     }

@@ -28,7 +28,6 @@ const RESULT_VARIABLES: [&str; 4] = ["COUNTERSIGN_OUTPUT", "RUNBOOKS_OUTPUT", "G
 
 /// Returns true if a run gets places for its results, because the step declares outputs, or because its script or one of
 /// its files names such a place.
-#[must_use]
 pub fn wants_results(step: &StepDefinition, files: &[PlannedFile]) -> bool {
     let names = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
@@ -86,7 +85,6 @@ impl KeptFile {
 
 impl KeptResults {
     /// Returns the manifest, or `None` if the run left no files.
-    #[must_use]
     pub fn manifest(&self) -> Option<Manifest> {
         let entries: Vec<ManifestEntry> = self.files.iter().map(|file| file.entry.clone()).collect();
         (!entries.is_empty()).then_some(Manifest(entries))

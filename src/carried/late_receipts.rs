@@ -20,7 +20,6 @@ pub struct LateReceipts {
 
 impl LateReceipts {
     /// Uses `directory`. The first late receipt creates it.
-    #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         let count = read_dir(&directory).map_or(0, Iterator::count);
         Self { directory, count: Arc::new(AtomicUsize::new(count)) }
@@ -43,13 +42,11 @@ impl LateReceipts {
     }
 
     /// Returns the number of late receipts.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
     /// Returns a note for the operator, if there are late receipts.
-    #[must_use]
     pub fn note(&self) -> Option<String> {
         let count = self.count();
         (count > 0).then(|| {

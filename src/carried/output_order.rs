@@ -40,7 +40,6 @@ pub struct OrderedPiece {
 
 impl OutputOrder {
     /// Returns the number of pieces.
-    #[must_use]
     pub const fn pieces(&self) -> usize {
         self.pieces
     }
@@ -58,7 +57,6 @@ impl OutputOrder {
     }
 
     /// Returns the bytes for the store. Without pieces, there are no bytes.
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -102,7 +102,6 @@ impl PlanRun {
     }
 
     /// Returns the reference for an authorization of `step`.
-    #[must_use]
     pub fn reference(&self) -> PlanReference {
         PlanReference { receipt: self.digest, output: self.receipt.output.stdout.sha256 }
     }
@@ -141,7 +140,6 @@ impl PlanRun {
     }
 
     /// Returns the first time at which no run can carry out this plan.
-    #[must_use]
     pub fn ends_at(&self, asked: &StepPlan) -> Timestamp {
         self.receipt.finished_at.plus(i64::try_from(asked.max_age_s).unwrap_or(i64::MAX).saturating_add(1))
     }

@@ -57,19 +57,16 @@ impl Drop for RecordedRows {
 impl Outputs {
     /// Uses `directory`, which must exist and must be accessible only to the service. With `objects`, the directory has only
     /// temporary files.
-    #[must_use]
     pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
         Self { directory, objects, kept: Arc::default() }
     }
 
     /// Returns the directory for spools of runs in progress.
-    #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.directory.clone()
     }
 
     /// Returns true if the database of another machine has the large outputs, so that this disk has only temporary files.
-    #[must_use]
     pub const fn are_elsewhere(&self) -> bool {
         self.objects.is_some()
     }
@@ -83,7 +80,6 @@ impl Outputs {
     }
 
     /// Returns the size of the large outputs on this disk.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         if self.are_elsewhere() { 0 } else { bytes_below(&self.directory) }
     }
@@ -165,7 +161,6 @@ impl Outputs {
     }
 
     /// Returns the names of all files, including files that no row names.
-    #[must_use]
     pub fn names(&self) -> Vec<Blake3Digest> {
         let directories = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let files = directories.filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
@@ -196,7 +191,6 @@ impl Outputs {
     }
 
     /// Returns true if rows can contain the whole output, so that no file is needed.
-    #[must_use]
     pub fn is_inline(recorded: &RecordedOutput) -> bool {
         [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)
     }
@@ -220,7 +214,6 @@ impl Outputs {
 }
 
 /// Returns the size of all files in the two levels of a directory.
-#[must_use]
 pub fn bytes_below(directory: &Path) -> u64 {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
     let files = entries(directory).flat_map(|directory| entries(&directory.path()).collect::<Vec<_>>());

@@ -92,7 +92,6 @@ impl SecretMasks {
     }
 
     /// Returns the name of a secret that `bytes` contains in one of the forms.
-    #[must_use]
     pub fn find(&self, bytes: &[u8]) -> Option<&SecretName> {
         let mut hits = Vec::new();
         for form in SecretForm::ALL {
@@ -109,7 +108,6 @@ impl SecretMasks {
     }
 
     /// Removes each path that contains a secret. Its executions stay counted.
-    #[must_use]
     pub fn without_paths(&self, mut programs: ProgramFacts) -> ProgramFacts {
         for executions in [&mut programs.refused, &mut programs.started].into_iter().flatten() {
             let Executions { paths, more } = executions;
@@ -125,7 +123,6 @@ impl SecretMasks {
     }
 
     /// Returns true if `bytes` contains a secret in one of the forms.
-    #[must_use]
     pub fn contains(&self, bytes: &[u8]) -> bool {
         self.find(bytes).is_some()
     }
@@ -300,7 +297,6 @@ impl fmt::Debug for StreamMasker {
 
 impl StreamMasker {
     /// Masks a stream from its first byte.
-    #[must_use]
     pub fn new(masks: Arc<SecretMasks>) -> Self {
         Self {
             masks,
@@ -336,7 +332,6 @@ impl StreamMasker {
     }
 
     /// Returns the number of secrets that were replaced.
-    #[must_use]
     pub const fn redactions(&self) -> u64 {
         self.redactions
     }

@@ -49,13 +49,11 @@ pub struct SecretUse {
 impl SecretPermits {
     /// Collects the configured secrets. `steps` has the patterns of the steps of each secret, and `read` returns the
     /// values.
-    #[must_use]
     pub fn new(steps: BTreeMap<SecretName, Vec<Pattern>>, read: Arc<ReadSecret>) -> Self {
         Self { steps, read }
     }
 
     /// Returns true if the secret is configured and allowed for the step.
-    #[must_use]
     pub fn allows(&self, secret: &SecretName, step: &StepRef) -> bool {
         self.steps.get(secret).is_some_and(|steps| steps.iter().any(|pattern| pattern.matches(step.as_str())))
     }
@@ -71,7 +69,6 @@ impl SecretPermits {
     }
 
     /// Returns the reason why no run of the step can get a secret that its definition names.
-    #[must_use]
     pub fn objection(&self, step: &StepDefinition) -> Option<String> {
         let lacking: Vec<&str> = step
             .secrets
@@ -163,7 +160,6 @@ pub fn check_own_root(uses: &[SecretUse], has_own_root: bool) -> Result<(), Refu
 }
 
 /// Returns the id of the sign-in block to which a secret belongs: `aws` for `aws.AWS_REGION` in the variable `AWS_REGION`.
-#[must_use]
 pub fn sign_in_block(secret: &StepSecret) -> Option<&str> {
     let variable = secret.variable.as_ref()?.as_str();
     secret.name.as_str().strip_suffix(variable)?.strip_suffix('.')
@@ -188,7 +184,6 @@ pub fn uses_of<'a>(secrets: impl Iterator<Item = &'a StepSecret>, schema: &Value
 }
 
 /// Returns the parameters as a run gets them: the value of a secret parameter is the path of its file.
-#[must_use]
 pub fn with_paths(schema: &Value, params: &Value) -> Value {
     let mut given = params.clone();
     replace(schema, &mut given);

@@ -122,7 +122,6 @@ pub struct SessionUser {
 }
 
 /// Returns the party that a proposer stands for.
-#[must_use]
 pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
     SessionUser { name: name.clone(), owners: sealed.owners(name).unwrap_or_default().to_vec() }
 }
@@ -164,7 +163,6 @@ impl Session {
 
 impl Sessions {
     /// Creates the sessions of a boundary. A session without a run or a proposal for the time `idle` ends.
-    #[must_use]
     pub fn new(idle: Duration) -> Self {
         Self { idle, held: Mutex::default(), changed: Notify::new() }
     }
@@ -237,7 +235,6 @@ impl Sessions {
     }
 
     /// Returns the sessions that a party may use, in the order of their creation. Without a `user`, returns all sessions.
-    #[must_use]
     pub fn list(&self, user: Option<&SessionUser>) -> Vec<SessionFacts> {
         let held = self.lock();
         let found = held.living.iter().filter(|(_, session)| session.is_open_to(user));

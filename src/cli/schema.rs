@@ -69,7 +69,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 /// Returns the differences between the files below `dir` and the generated files.
-#[must_use]
 pub fn drift(dir: &Path) -> Vec<String> {
     let files = files();
     let mut found: Vec<String> = files
@@ -92,7 +91,6 @@ pub fn drift(dir: &Path) -> Vec<String> {
 }
 
 /// Returns the name and the text of every generated file.
-#[must_use]
 pub fn files() -> Vec<(String, String)> {
     let mut files = vec![
         schema::<Bundle>("bundle"),

@@ -117,7 +117,6 @@ const MOST_VERDICTS: usize = 16;
 
 impl Crossing {
     /// Builds a crossing from `parts`.
-    #[must_use]
     pub fn new(parts: CrossingParts) -> Self {
         let CrossingParts {
             ledger,
@@ -582,7 +581,6 @@ impl Crossing {
 
     /// Returns the time for every decision of the crossing: the time of the clock, but never a time before the last log
     /// entry. So a clock that was set back neither makes expired authorizations valid nor stops new runs (rule R7).
-    #[must_use]
     pub fn now(&self) -> Timestamp {
         self.ledger.now()
     }
@@ -599,19 +597,16 @@ impl Crossing {
     }
 
     /// Returns the sealed state in force.
-    #[must_use]
     pub fn state(&self) -> Arc<Sealed> {
         self.seal.get()
     }
 
     /// Returns the configured secrets.
-    #[must_use]
     pub const fn secrets(&self) -> &SecretPermits {
         &self.secrets
     }
 
     /// Returns the capacity for runs and requests.
-    #[must_use]
     pub const fn capacity(&self) -> &Capacity {
         &self.capacity
     }

@@ -274,7 +274,6 @@ impl Crossing {
 }
 
 /// Returns the refusal for a grant that does not stand or does not cover a run.
-#[must_use]
 pub fn refused(error: &GrantError) -> Refusal {
     let refusal = Refusal::new(error.code(), error.to_string());
     match error {

@@ -7,7 +7,6 @@ use documents::record::ident::{ProposalId, StepRef};
 
 /// Returns the span for the log lines of an attempt to run a proposal. The span belongs to no request, because the
 /// service repeats the attempts.
-#[must_use]
 pub fn run_span() -> Span {
     tracing::error_span!(parent: None, "run", proposal = Empty, step = Empty)
 }

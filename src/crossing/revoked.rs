@@ -24,13 +24,11 @@ const MOST_WORDS: usize = 300;
 
 impl Crossing {
     /// Returns the revocations of the log.
-    #[must_use]
     pub fn revoked(&self) -> Arc<Revocations> {
         self.seal.revoked(&self.ledger.revocations())
     }
 
     /// Returns the id of the key with which this boundary signs.
-    #[must_use]
     pub fn keyid(&self) -> KeyId {
         self.key.keyid
     }
@@ -51,7 +49,6 @@ impl Crossing {
     }
 
     /// Returns the log entry of the freeze, or `None` if the boundary is not frozen.
-    #[must_use]
     pub fn frozen_since(&self) -> Option<u64> {
         self.revoked().now().epoch(&self.state().boundary.epoch)
     }

@@ -11,7 +11,6 @@ use sandbox::runs::End;
 pub(super) const LATEST_START: Duration = Duration::from_secs(20);
 
 /// Returns the outcome for the end of a run.
-#[must_use]
 pub fn outcome_of(end: &End) -> Outcome {
     match end {
         End::Exited(code) => Outcome::exited(*code),

@@ -42,7 +42,6 @@ impl Crossing {
     }
 
     /// Returns the receipts that came too late.
-    #[must_use]
     pub const fn late_receipts(&self) -> &LateReceipts {
         &self.late
     }

@@ -40,7 +40,6 @@ pub struct Rates {
 
 impl Rates {
     /// Derives all limits from the limit of one token in calls per second.
-    #[must_use]
     pub fn of_calls(per_second: u64) -> Self {
         let rate = |part: u64| {
             let per_second = u32::try_from((per_second / part).max(1)).unwrap_or(u32::MAX);

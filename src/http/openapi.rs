@@ -23,7 +23,6 @@ const COMMON: &[Code] =
 const BEARER: &str = "bearer";
 
 /// Returns the OpenAPI document of the HTTP interface.
-#[must_use]
 pub fn openapi() -> Value {
     let settings = schema::settings().with_transform(RecursiveTransform(plain_enum)).with(|settings| {
         settings.definitions_path = "/components/schemas".into();

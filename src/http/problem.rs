@@ -23,7 +23,6 @@ pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
 }
 
 /// Converts a refusal or a fault to a problem document.
-#[must_use]
 pub fn problem(stopped: &Stopped) -> Problem {
     match stopped {
         Stopped::Refused(refusal) => Problem {

@@ -70,7 +70,6 @@ const PEOPLE: u8 = 12;
 
 impl PreviewRules {
     /// Returns the rules of a boundary with the limits of a new configuration and the sandbox level `strict`.
-    #[must_use]
     pub fn of_policy(policy: Policy, from: String) -> Self {
         let LimitsTable { of_a_run, maximum, .. } = LimitsTable::defaults();
         let limits = ConfiguredLimits { default: of_a_run, maximum };
@@ -79,7 +78,6 @@ impl PreviewRules {
     }
 
     /// Returns true if the policy says who must approve. Otherwise no boundary could seal a step that does not say it.
-    #[must_use]
     pub fn names_approvers(&self, step: &RegisteredStep) -> bool {
         let ruling = resolve(&self.policy, Builtins::current(), &step.definition.reference);
         ruling.approvals.is_some() || !step.definition.approvals.from.is_empty()
@@ -263,7 +261,6 @@ impl std::fmt::Debug for AuthorPreview {
 
 impl AuthorPreview {
     /// Returns the preview under the chosen rules, or else under those of a new boundary.
-    #[must_use]
     pub const fn new(
         chosen: Option<PreviewRules>,
         usual: PreviewRules,
@@ -274,19 +271,16 @@ impl AuthorPreview {
     }
 
     /// Returns the rules under which policy judges the runbooks.
-    #[must_use]
     pub fn rules(&self) -> &PreviewRules {
         self.chosen.as_ref().unwrap_or(&self.usual)
     }
 
     /// Returns the rules for the screen of a step: the chosen rules, if these say who approves.
-    #[must_use]
     pub fn rules_for(&self, step: &RegisteredStep) -> &PreviewRules {
         self.chosen.as_ref().filter(|rules| rules.names_approvers(step)).unwrap_or(&self.usual)
     }
 
     /// Checks a runbook as `countersign registry check FILE --policy` does.
-    #[must_use]
     pub fn check(&self, file: &Path) -> RunbookCheck {
         let mut check = RunbookCheck::read(&[PathBuf::from(file)], None, Locks::Ignored);
         let rules = self.rules();
@@ -320,7 +314,6 @@ impl AuthorPreview {
     }
 
     /// Compares a step with the sealed step of the boundary. Returns `None` if no boundary was named.
-    #[must_use]
     pub fn compare(&self, step: &RegisteredStep) -> Option<ComparedStep> {
         self.sealed.as_ref().map(|sealed| sealed.compare(step))
     }

@@ -48,7 +48,6 @@ pub struct RuleArgs {
 
 impl RuleArgs {
     /// Returns true if the options disable the policy.
-    #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.grants.allows_all()
     }
@@ -62,7 +61,6 @@ impl RuleArgs {
     }
 
     /// Returns the policy file that the options name.
-    #[must_use]
     pub fn policy_file(&self) -> Option<&std::path::Path> {
         self.policy.as_deref()
     }
@@ -121,7 +119,6 @@ impl LocalRules {
     }
 
     /// Returns the same rules for a person who answers elsewhere than at this terminal.
-    #[must_use]
     pub fn asked_elsewhere(self) -> Self {
         Self { asked_elsewhere: true, ..self }
     }

@@ -45,13 +45,11 @@ impl GrantArgs {
     }
 
     /// Returns true if the options disable the policy.
-    #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.allow_all && !self.deny_all
     }
 
     /// Returns the granted permissions of each kind, with the option for this kind.
-    #[must_use]
     pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
         let patterns = |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
         [
@@ -113,7 +111,6 @@ fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, Comma
 }
 
 /// Escapes a path, so that the pattern matches only this path.
-#[must_use]
 pub fn literal(path: &str) -> String {
     let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ',');
     path.chars().fold(String::new(), |mut text, c| {

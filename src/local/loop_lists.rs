@@ -91,7 +91,6 @@ impl LoopLists {
     }
 
     /// Returns the values of the loop of each step, and no values for a step without a loop.
-    #[must_use]
     pub fn values(&self, workflow: &Workflow) -> Vec<Vec<String>> {
         let values = workflow.steps.iter().map(|step| {
             step.repeat.as_ref().map_or_else(Vec::new, |clause| {

@@ -1,7 +1,6 @@
 //! Names of programs that usually need the network. The names only lead to advice and decide nothing.
 
 /// Returns true if the program usually connects to another host or to a service of this host.
-#[must_use]
 pub fn uses_network(program: &str) -> bool {
     let name = program.rsplit('/').next();
     NETWORK.split(' ').any(|known| Some(known) == name)

@@ -4,7 +4,6 @@ use crate::node::file_problem::Problems;
 use client::terminal::exit::{CommandFailure, Exit};
 
 /// Returns a command failure that lists all errors in the files.
-#[must_use]
 pub fn problems(problems: Problems) -> CommandFailure {
     let places: Vec<_> = problems
         .list()

@@ -77,7 +77,6 @@ impl Project {
     }
 
     /// Returns the values of the placeholders `{repo}` and `{tmp}`.
-    #[must_use]
     pub fn places(&self) -> Option<PathVariables> {
         PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
@@ -235,7 +234,6 @@ fn refuse(file: &Path, message: &str) -> CommandFailure {
 }
 
 /// Resolves the symbolic links in the existing part of a path. The rest of the path is normalized as text.
-#[must_use]
 pub fn real_path(path: &Path) -> PathBuf {
     for above in path.ancestors() {
         let Ok(real) = above.canonicalize() else { continue };
@@ -247,7 +245,6 @@ pub fn real_path(path: &Path) -> PathBuf {
 }
 
 /// Returns the real path of a program, for [`judgement::policy::decide::Flags::real`]. The argument is an absolute path.
-#[must_use]
 pub fn real_program(name: &str) -> Option<String> {
     Path::new(name).canonicalize().ok()?.into_os_string().into_string().ok()
 }

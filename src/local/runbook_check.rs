@@ -38,7 +38,6 @@ pub struct RunbookCheck {
 impl RunbookCheck {
     /// Reads directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks. With
     /// `root`, this directory counts as the directory of runbooks.
-    #[must_use]
     pub fn read(paths: &[PathBuf], root: Option<&Path>, locks: Locks) -> Self {
         let within = root.map(Path::to_owned);
         let strict = RunbookDirectories { locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) };
@@ -86,19 +85,16 @@ impl RunbookCheck {
     }
 
     /// Returns the line about what was not compared.
-    #[must_use]
     pub fn not_checked_line(&self) -> Option<String> {
         (!self.not_checked.is_empty()).then(|| format!("not checked: {}", self.not_checked.join("; ")))
     }
 
     /// Returns true if policy refuses a step.
-    #[must_use]
     pub fn is_refused(&self) -> bool {
         self.scripts.iter().any(|one| one.decision.verdict == PolicyVerdict::Deny)
     }
 
     /// Returns a line for each error, each remark and each missing program.
-    #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.errors.iter().map(|error| format!("error: {error}")).collect();
         if let Some(files) = &self.sound_files {
@@ -109,7 +105,6 @@ impl RunbookCheck {
     }
 
     /// Returns a table for each step that policy does not simply allow.
-    #[must_use]
     pub fn policy_tables(&self) -> String {
         let mut text = String::new();
         for one in self.scripts.iter().filter(|one| one.decision.verdict != PolicyVerdict::Allow) {
@@ -123,7 +118,6 @@ impl RunbookCheck {
     }
 
     /// Returns the last line: the number of errors, also of `more` others, or of steps.
-    #[must_use]
     pub fn verdict(&self, more: usize) -> String {
         match (self.errors.len() + more, self.sound_files.iter().flat_map(Registry::steps).count()) {
             (0, 1) => "sound: 1 step".to_owned(),
@@ -135,7 +129,6 @@ impl RunbookCheck {
 }
 
 /// Reads the files without errors. Returns `None` if a path can't be read at all.
-#[must_use]
 pub fn of_sound_files(paths: &[PathBuf], root: Option<&Path>) -> Option<Registry> {
     let (invalid, locks, within) = (InvalidFiles::Skipped, Locks::Ignored, root.map(Path::to_owned));
     RunbookDirectories { invalid, locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) }.load().ok()
@@ -154,7 +147,6 @@ fn missing_lines(registry: &Registry) -> Vec<String> {
 }
 
 /// Returns the programs that steps declare and that this host does not have, each with its steps.
-#[must_use]
 pub fn missing_programs(registry: &Registry) -> BTreeMap<&Program, Vec<&StepRef>> {
     let mut missing: BTreeMap<&Program, Vec<&StepRef>> = BTreeMap::new();
     for step in registry.steps().map(|step| &step.definition) {

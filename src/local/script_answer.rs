@@ -51,7 +51,6 @@ impl ScriptAnswer {
     }
 
     /// Returns a place in the script as `file:line:column`.
-    #[must_use]
     pub fn words_of(&self, place: ScriptPlace) -> String {
         let (file, line, column) = self.in_file(place);
         format!("{file}:{line}:{column}")
@@ -104,7 +103,6 @@ impl ScriptAnswer {
     }
 
     /// Returns the answer about a script, about which policy has decided.
-    #[must_use]
     pub fn new(
         ruling: &Ruling,
         script: JudgedScript<'_>,
@@ -183,7 +181,6 @@ pub fn worst(verdicts: impl Iterator<Item = PolicyVerdict>) -> PolicyVerdict {
 }
 
 /// Returns the answer for a reader.
-#[must_use]
 pub const fn verdict(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allowed",
@@ -193,13 +190,11 @@ pub const fn verdict(verdict: PolicyVerdict) -> &'static str {
 }
 
 /// Returns the heads of the table of [`ScriptAnswer::row`].
-#[must_use]
 pub fn heads() -> [String; 5] {
     ["PLACE", "WHAT", "THROUGH", "ANSWER", "RULE"].map(str::to_owned)
 }
 
 /// Returns the line above the table of a script.
-#[must_use]
 pub fn heading(one: &ScriptAnswer) -> String {
     let said = match one.decision.verdict {
         PolicyVerdict::Allow => "allowed",
@@ -210,14 +205,12 @@ pub fn heading(one: &ScriptAnswer) -> String {
 }
 
 /// Returns the parse error if the script could not be parsed.
-#[must_use]
 pub fn not_understood(one: &ScriptAnswer) -> Option<String> {
     let stop = one.decision.not_understood.as_ref()?;
     Some(PrintableText::text(&format!("{}: {}", one.words_of(stop.place), stop.message)).as_str().to_owned())
 }
 
 /// Returns the answer as JSON.
-#[must_use]
 pub fn to_json(one: &ScriptAnswer) -> Value {
     let command = |decided: &Decided| {
         let mut value = decided_to_json(decided);
@@ -259,7 +252,6 @@ fn decided_to_json(one: &Decided) -> Value {
 }
 
 /// Returns the word for a verdict in JSON.
-#[must_use]
 pub const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",

@@ -35,7 +35,6 @@ pub enum ComparedStep {
 
 impl SealedSteps {
     /// Returns the steps that the boundary of this client has sealed, as far as its token may see them.
-    #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client: Mutex::new(client) }
     }
@@ -73,7 +72,6 @@ impl SealedSteps {
 }
 
 /// Returns what differs between a sealed definition and a step of a file.
-#[must_use]
 pub fn differences_from(sealed: &Value, step: &RegisteredStep) -> DefinitionDifferences {
     let own = serde_json::to_value(&*step.definition).unwrap_or_default();
     let source = |definition: &Value| definition["source"].as_str().unwrap_or_default().to_owned();

@@ -13,7 +13,6 @@ use judgement::registry::registered_step::RegisteredStep;
 
 /// Returns what the author of a step should add, so that a run with a list of programs finds what the script needs.
 /// `secrets` is true if no configuration says which secrets the step gets.
-#[must_use]
 pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool) -> Vec<String> {
     let step = &registered.definition;
     let mut messages = Vec::new();

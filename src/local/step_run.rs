@@ -73,7 +73,6 @@ pub struct RunbookWalk<'a> {
 
 impl<'a> RunbookWalk<'a> {
     /// Creates the state before the first step. With `carried`, the steps share this session.
-    #[must_use]
     pub fn new(
         carried: Option<WalkSession>,
         project: &'a Project,
@@ -105,13 +104,11 @@ impl<'a> RunbookWalk<'a> {
 
 impl RunbookWalk<'_> {
     /// Makes this the walk of a test: the steps work in a directory of their own, and begin with these variables.
-    #[must_use]
     pub fn of_test(self, env: &[(String, String)]) -> Self {
         Self { private: true, carried: Some(WalkSession::of_test(env)), ..self }
     }
 
     /// Lets the steps get these secrets.
-    #[must_use]
     pub fn with_secrets(self, secrets: LocalSecrets) -> Self {
         Self { secrets, ..self }
     }

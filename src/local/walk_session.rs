@@ -74,14 +74,12 @@ impl WalkSession {
     }
 
     /// Returns the same session, which keeps the files that the last step left in `$COUNTERSIGN_OUTPUT`.
-    #[must_use]
     pub fn keeping_last_files(self) -> Self {
         Self { files: Some(BTreeMap::new()), only_last_files: true, ..self }
     }
 
     /// Returns the same session for steps that begin, or do not begin, with the variables and in the directory of the
     /// step before.
-    #[must_use]
     pub fn carrying(self, carries_state: bool) -> Self {
         Self { carries_state, ..self }
     }

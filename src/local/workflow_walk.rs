@@ -91,7 +91,6 @@ enum Move {
 impl<'a> WorkflowWalk<'a> {
     /// Begins a walk at the first step of the file. `values` contains the values of the loop of each step, in the order
     /// of the steps, and nothing for a step without a loop.
-    #[must_use]
     pub fn begin(workflow: &'a Workflow, mut values: Vec<Vec<String>>) -> (Self, NextUnit<'a>) {
         values.resize(workflow.steps.len(), Vec::new());
         let mut walk = Self {
@@ -308,7 +307,6 @@ fn lost(target: &UnitTarget) -> Move {
 }
 
 /// Returns the values of a loop. `items` are the items of the list, which a loop over a range does not need.
-#[must_use]
 pub fn loop_values(clause: &LoopClause, items: &[String]) -> Vec<String> {
     let numbers = |first: u32, last: u32| -> Vec<u32> {
         if first <= last { (first..=last).collect() } else { (last..=first).rev().collect() }

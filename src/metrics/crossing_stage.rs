@@ -18,7 +18,6 @@ impl CrossingStage {
     pub const ALL: [Self; 4] = [Self::Verify, Self::Consume, Self::Run, Self::Receipt];
 
     /// Returns the name of the stage.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Verify => "verify",

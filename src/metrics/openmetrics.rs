@@ -78,7 +78,6 @@ impl Default for Metrics {
 impl Metrics {
     /// Creates all counters with the value 0. A counter with a closed list of label values has each value from the
     /// start, because an alert on an increase needs the value before the increase.
-    #[must_use]
     pub fn new() -> Self {
         let metrics = Self {
             registry: Registry::with_prefix(PREFIX),

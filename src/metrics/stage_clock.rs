@@ -15,7 +15,6 @@ pub struct StageClock {
 
 impl StageClock {
     /// Starts the first stage.
-    #[must_use]
     pub fn start(metrics: Arc<Metrics>) -> Self {
         Self { metrics, began: Instant::now() }
     }

@@ -338,7 +338,6 @@ pub enum SecretSource {
 
 impl Config {
     /// Returns what puts changed files in force, as advice. With several nodes, a start must not do so.
-    #[must_use]
     pub fn puts_in_force(&self) -> &'static str {
         match self.database.node() {
             None => "restart the boundary",
@@ -347,7 +346,6 @@ impl Config {
     }
 
     /// Returns the runbook directories, which only root and the user of this process may be able to write.
-    #[must_use]
     pub fn runbook_directories(&self) -> RunbookDirectories {
         let invalid = if self.skip_invalid_runbooks { InvalidFiles::Skipped } else { InvalidFiles::Refused };
         let owner = Some(rustix::process::geteuid().as_raw());
@@ -355,7 +353,6 @@ impl Config {
     }
 
     /// Returns the retention times.
-    #[must_use]
     pub const fn retention_times(&self) -> Retention {
         let RetentionTable { outputs, proposals, pack } = self.retention;
         Retention { outputs_s: outputs, proposals_s: proposals, pack_s: pack }
@@ -364,7 +361,6 @@ impl Config {
 
 /// Returns the configuration file that `init` writes. The file shows every default value, and the reader takes the value
 /// of an absent key from it.
-#[must_use]
 pub fn template(name: &str) -> String {
     TEMPLATE.replace("@NAME@", name).replace("@LISTEN@", LISTEN)
 }

@@ -64,7 +64,6 @@ pub enum TargetKind {
 
 impl TargetKind {
     /// Returns the word for this kind in the configuration.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::CloudEvents => "cloudevents",
@@ -80,7 +79,6 @@ impl NotifyTable {
         &["name", "kind", "url", "secret", "events", "steps", "for", "after", "ca", "desk"];
 
     /// Returns the events that the target wants.
-    #[must_use]
     pub fn filter(&self) -> NoticeFilter {
         NoticeFilter {
             events: self.events.clone(),
@@ -95,7 +93,6 @@ impl NotifyTable {
 }
 
 /// Returns the address of the server and the topic.
-#[must_use]
 pub fn ntfy_topic(url: &str) -> Option<(&str, &str)> {
     let (server, topic) = url.rsplit_once('/')?;
     let known = !topic.is_empty() && topic.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-".contains(&c));

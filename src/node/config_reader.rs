@@ -49,7 +49,6 @@ impl Config {
 
 impl LimitsTable {
     /// Returns the limits of a boundary whose configuration names none.
-    #[must_use]
     pub fn defaults() -> Self {
         let (mut reader, tree) = Reader::new(Path::new("/"), "");
         reader.limits(&tree)

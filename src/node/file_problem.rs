@@ -25,25 +25,21 @@ pub struct FileProblem {
 
 impl FileProblem {
     /// Creates a problem of a whole file.
-    #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), line: 0, column: 0, message: message.into(), can_pass: false }
     }
 
     /// Creates a problem of a store.
-    #[must_use]
     pub fn of_store(database: &Database, what: impl fmt::Display) -> Self {
         Self { file: database.to_string(), line: 0, column: 0, message: what.to_string(), can_pass: false }
     }
 
     /// Creates a problem of a store from its fault.
-    #[must_use]
     pub fn of_fault(database: &Database, fault: &StoreFault) -> Self {
         Self { can_pass: fault.is_unreachable(), ..Self::of_store(database, fault) }
     }
 
     /// Creates a problem at the line and column that a parser reported.
-    #[must_use]
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message, .. } = flaw;
         Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone(), can_pass: false }
@@ -74,7 +70,6 @@ pub struct Problems(Vec<FileProblem>);
 
 impl Problems {
     /// Sorts the problems and removes duplicates.
-    #[must_use]
     pub fn new(mut problems: Vec<FileProblem>) -> Self {
         problems.sort();
         problems.dedup();
@@ -82,13 +77,11 @@ impl Problems {
     }
 
     /// Returns true if a node waits until the database server can be used again.
-    #[must_use]
     pub fn can_pass(&self) -> bool {
         self.0.iter().all(|problem| problem.can_pass)
     }
 
     /// Returns all problems.
-    #[must_use]
     pub fn list(&self) -> &[FileProblem] {
         &self.0
     }

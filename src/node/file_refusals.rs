@@ -35,7 +35,6 @@ pub struct FileRefusals {
 
 /// Compares the files of a boundary with each other. Without a roster, groups and people are not checked. Without a
 /// configuration, limits and secrets are not checked.
-#[must_use]
 pub fn find(
     registry: &Registry,
     policy: &Policy,
@@ -67,7 +66,6 @@ pub fn find(
 }
 
 /// Returns the steps whose secret the configuration does not give, each with the reason.
-#[must_use]
 pub fn lacking_secrets(registry: &Registry, config: &Config) -> Vec<(StepRef, String)> {
     let permits = secret_sources::permits(&config.secrets);
     let steps = registry.steps().map(|step| &step.definition);
@@ -75,7 +73,6 @@ pub fn lacking_secrets(registry: &Registry, config: &Config) -> Vec<(StepRef, St
 }
 
 /// Returns an error if no run could be approved, because the roster has no approver.
-#[must_use]
 pub fn lacks_approvers(roster: &Roster) -> Option<String> {
     roster.approver.is_empty().then(|| {
         "the roster has no approver, so no run could be approved: add an [[approver]] table for each approver before the \
@@ -85,7 +82,6 @@ pub fn lacks_approvers(roster: &Roster) -> Option<String> {
 }
 
 /// Returns the refused steps of the runbooks without errors, for a start or a seal that other errors stop anyway.
-#[must_use]
 pub fn of_sound_files(config: &Config, policy: &Policy, roster: Option<&TrustedRoster>) -> Vec<FileProblem> {
     if config.skip_invalid_runbooks {
         return Vec::new();

@@ -118,7 +118,6 @@ pub fn read_roster(path: &Path) -> Result<DraftRoster, Vec<FileProblem>> {
 }
 
 /// Returns the problems of the roster with which a log begins: without an approver, or without this key.
-#[must_use]
 pub fn check_first_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<FileProblem> {
     let no_approver = file_refusals::lacks_approvers(roster.tables());
     let no_approver = no_approver.map(|why| FileProblem::whole(&config.roster, why));
@@ -127,7 +126,6 @@ pub fn check_first_roster(config: &Config, roster: &DraftRoster, key: &FileSigne
 
 /// Returns a problem if the roster does not list this key for the boundary, because no verifier would accept its
 /// signatures.
-#[must_use]
 pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();
     let mut own = roster.tables().boundary.iter().filter(|entry| entry.name == config.name);

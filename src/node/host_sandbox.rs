@@ -31,7 +31,6 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
 
 /// Returns the services of this boundary that no run may reach, beside its own listeners: the database server, and all nodes
 /// under the names by which clients call them.
-#[must_use]
 pub fn unreachable_services(config: &Config) -> Vec<(String, u16)> {
     let nodes = config.hosts.iter().map(|name| (name.clone(), config.listen.port()));
     config.database.addresses().into_iter().chain(nodes).collect()

@@ -82,13 +82,11 @@ impl From<String> for CheckpointProblem {
 }
 
 /// Reads all known checkpoint files.
-#[must_use]
 pub fn read_known(config: &Config) -> Vec<KnownCheckpoint> {
     known(config).into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
 /// Compares the log with all known checkpoints, which the caller must read before the log.
-#[must_use]
 pub fn compare(config: &Config, known: Vec<KnownCheckpoint>, ledger: &Ledger, key: &SshKey) -> Vec<ComparedCheckpoint> {
     let earlier = earlier(config, ledger);
     let compared = |(path, found): KnownCheckpoint| {
@@ -100,14 +98,12 @@ pub fn compare(config: &Config, known: Vec<KnownCheckpoint>, ledger: &Ledger, ke
 
 /// Returns true if the file is outside the private directory of the service. A file in this directory is lost or replaced
 /// together with the store, so it proves nothing about the age of the store.
-#[must_use]
 pub fn is_from_another_place(config: &Config, path: &Path) -> bool {
     !private::real(path).starts_with(private::real(&config.data))
 }
 
 /// Returns the paths of the known checkpoint files: the boundary's own file if it exists, and the paths in the
 /// configuration.
-#[must_use]
 pub fn known(config: &Config) -> Vec<PathBuf> {
     let own = Some(config.kept_checkpoint()).filter(|path| path.exists());
     let named = config.known_checkpoints.iter();
@@ -176,7 +172,6 @@ fn look(
 }
 
 /// Returns the error message for a missing store of which the checkpoint `file` exists.
-#[must_use]
 pub fn lost(known: &Checkpoint, file: &Path) -> String {
     format!(
         "there is no store, but this boundary signed a checkpoint of {} entries of the log {}: put the newest store \
@@ -219,7 +214,6 @@ pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
 
 /// Returns the origins of the earlier logs: the logs that a restore closed, and the log that the first entry of the
 /// current log names.
-#[must_use]
 pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
     let closed = places::closed(config);
     let names = closed.iter().filter_map(|path| path.file_name()?.to_str());

@@ -10,7 +10,6 @@ use documents::crypto::digest::SealDigest;
 use documents::record::validity::Timestamp;
 
 /// Returns the time of the last backup of the log with this id, or `None` if there was none or its time can't be read.
-#[must_use]
 pub fn read(config: &Config, log: &SealDigest) -> Option<Timestamp> {
     let text = std::fs::read_to_string(path(config)).ok()?;
     let (at, id) = text.trim().split_once(' ')?;

@@ -4,7 +4,6 @@ use crate::node::config::{Config, LISTEN};
 use crate::node::file_problem::FileProblem;
 
 /// Returns the reason why the service may not listen on the configured address.
-#[must_use]
 pub fn check(config: &Config) -> Option<FileProblem> {
     let listen = config.listen;
     if listen.ip().is_loopback() || config.tls.is_some() || config.insecure_behind_proxy {
@@ -19,7 +18,6 @@ pub fn check(config: &Config) -> Option<FileProblem> {
 }
 
 /// Returns notes for the operator about the address.
-#[must_use]
 pub fn notes(config: &Config) -> Vec<String> {
     let (listen, is_local) = (config.listen, config.listen.ip().is_loopback());
     let mut notes = Vec::new();

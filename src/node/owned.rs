@@ -124,7 +124,6 @@ fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(
 
 /// Returns the advice for a file that belongs to another user than the user of this process. If root ran `chown`, the
 /// service of an ordinary user could not read the file any more.
-#[must_use]
 pub fn advice_for_other_owner(path: &Path, owner: u32) -> String {
     let (own, path) = (rustix::process::geteuid().as_raw(), path.display());
     if own == 0 {

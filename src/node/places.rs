@@ -18,56 +18,47 @@ pub(super) const CLOSED: &str = "closed";
 
 impl Config {
     /// Returns the path of the control socket.
-    #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.data.join("control.sock")
     }
 
     /// Returns the path of the file with the last checkpoint that this boundary signed. The file is outside the store,
     /// so that the start of the service can detect a store that is older than this checkpoint.
-    #[must_use]
     pub fn kept_checkpoint(&self) -> PathBuf {
         self.data.join("checkpoint")
     }
 
     /// Returns the path of the file with the sizes of the data in the last days.
-    #[must_use]
     pub fn data_sizes(&self) -> PathBuf {
         self.data.join("sizes")
     }
 
     /// Returns the directory in which the unit of `init` makes backups, if the store is a file.
-    #[must_use]
     pub fn backups(&self) -> Option<PathBuf> {
         self.database.file().and(Some(self.path.with_file_name("backups")))
     }
 
     /// Returns the directory of closed logs. A restore closes the old log.
-    #[must_use]
     pub fn closed(&self) -> PathBuf {
         self.data.join("closed")
     }
 
     /// Returns the directory of large outputs.
-    #[must_use]
     pub fn outputs(&self) -> PathBuf {
         self.data.join("outputs")
     }
 
     /// Returns the directory of receipts that came too late.
-    #[must_use]
     pub fn late_receipts(&self) -> PathBuf {
         self.data.join("late-receipts")
     }
 
     /// Returns the directory of uploaded files.
-    #[must_use]
     pub fn artifacts(&self) -> PathBuf {
         self.data.join("artifacts")
     }
 
     /// Returns the directory of the output files of current runs.
-    #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.data.join("spool")
     }
@@ -75,20 +66,17 @@ impl Config {
     /// Returns the parent directory of the runs' working directories, for hosts on which a run cannot get its own root
     /// directory. A run with its own user id must be able to enter this directory, so it is outside the private
     /// directory.
-    #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join("runs")
     }
 }
 
 /// Returns the work directory of a restore. The directory exists only during a restore or after an interrupted restore.
-#[must_use]
 pub fn workplace(config: &Config) -> PathBuf {
     config.data.join("restoring")
 }
 
 /// Returns the directories of the closed logs.
-#[must_use]
 pub fn closed(config: &Config) -> Vec<PathBuf> {
     directories(&config.closed())
 }

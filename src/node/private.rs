@@ -9,7 +9,6 @@ use crate::node::file_problem::FileProblem;
 use crate::node::{rosters, secret_sources};
 
 /// Returns the paths that no run may see.
-#[must_use]
 pub fn set(config: &Config) -> Vec<PathBuf> {
     let secrets = config.secrets.iter().filter_map(|secret| secret_sources::path(&secret.source));
     let own = [
@@ -43,7 +42,6 @@ fn of_certificate(config: &Config) -> Vec<PathBuf> {
 }
 
 /// Checks the places of all private files, and the mode of the private directory.
-#[must_use]
 pub fn check(config: &Config) -> Vec<FileProblem> {
     let mut problems = if rustix::process::geteuid().is_root() { Vec::new() } else { linked(config) };
     let runbooks: Vec<PathBuf> = config.runbooks.iter().map(|path| real(path)).collect();

@@ -25,7 +25,6 @@ pub enum Table {
 
 impl Table {
     /// Returns the name of the table in the file.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Approver => "approver",

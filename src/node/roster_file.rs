@@ -22,19 +22,16 @@ pub struct DraftRoster(Roster);
 
 impl DraftRoster {
     /// Returns the content of the file as a statement. Its fields `previous` and `policy` are placeholders.
-    #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.0
     }
 
     /// Returns the version number, which starts at 1.
-    #[must_use]
     pub const fn version(&self) -> u64 {
         self.0.version
     }
 
     /// Returns true if this draft and the signed `roster` have the same content, apart from `previous` and `policy`.
-    #[must_use]
     pub fn says_the_same_as(&self, roster: &TrustedRoster) -> bool {
         let stated = roster.tables();
         let own = Roster { previous: stated.previous, policy: stated.policy, ..self.0.clone() };

@@ -30,7 +30,6 @@ pub struct FoundRosters<'a> {
 }
 
 /// Looks for roster versions that follow the sealed roster.
-#[must_use]
 pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a BoundaryFiles) -> FoundRosters<'a> {
     let mut notes = forks(config, sealed);
     let written = files.policy.as_ref().ok();
@@ -150,7 +149,6 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
 
 /// Returns notes about roster versions after the sealed version, while the service runs. The start has already reported
 /// the versions up to `known`.
-#[must_use]
 pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<String> {
     let Following { signed, mut notes, .. } = follow(config, sealed);
     let version = signed.last().version();
@@ -177,7 +175,6 @@ fn half_done(problems: &[FileProblem]) -> String {
 const MOST_TOLD: usize = 3;
 
 /// Describes the draft of the next version: its missing signatures, or its error. Returns `None` if there is no draft.
-#[must_use]
 pub fn waiting(config: &Config) -> Option<String> {
     let chain = match rosters::chain(config) {
         Ok(chain) => chain?,

@@ -18,13 +18,11 @@ use judgement::trust::trusted_roster::TrustedRoster;
 use judgement::trust::version_file::{self, FileWritten, MAX_FILE_BYTES};
 
 /// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.
-#[must_use]
 pub fn directory(config: &Config) -> PathBuf {
     config.roster.with_extension("d")
 }
 
 /// Returns the path of a version's file.
-#[must_use]
 pub fn path(config: &Config, version: u64) -> PathBuf {
     directory(config).join(format!("{version}.json"))
 }
@@ -55,7 +53,6 @@ const DRAFT_AGAIN: &str = "`countersign roster draft` writes the next version ag
     sealed versions again";
 
 /// Returns the sorted numbers of the versions that have a file.
-#[must_use]
 pub fn listed(config: &Config) -> Vec<u64> {
     let entries = std::fs::read_dir(directory(config)).into_iter().flatten().flatten();
     let mut versions: Vec<u64> =

@@ -26,7 +26,6 @@ const MAX_VALUE: usize = 64 << 10;
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Returns the configured secrets with their steps. Each run reads the current values.
-#[must_use]
 pub fn permits(secrets: &[ConfiguredSecret]) -> SecretPermits {
     let steps = secrets.iter().map(|secret| {
         let patterns = secret.steps.iter().filter_map(|pattern| Pattern::parse(pattern).ok());
@@ -53,7 +52,6 @@ pub fn notes(secrets: &[ConfiguredSecret]) -> impl Iterator<Item = String> {
 }
 
 /// Returns a note if the value is a JSON object, whose members output shows without a mask.
-#[must_use]
 pub fn json_note(name: &SecretName, value: &SecretValue) -> Option<String> {
     serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(value.expose()).ok()?;
     Some(format!(
@@ -64,7 +62,6 @@ pub fn json_note(name: &SecretName, value: &SecretValue) -> Option<String> {
 }
 
 /// Returns the path of the value, if the value is in a file.
-#[must_use]
 pub fn path(source: &SecretSource) -> Option<PathBuf> {
     match source {
         SecretSource::File(path) => Some(path.clone()),

@@ -92,7 +92,6 @@ pub struct Started {
 
 impl Node {
     /// Returns the result of the start, for the operator.
-    #[must_use]
     pub const fn started(&self) -> &Started {
         &self.started
     }

@@ -82,7 +82,6 @@ impl ServedCertificate {
     }
 
     /// Returns the server side of TLS with this certificate.
-    #[must_use]
     pub fn server(&self) -> Arc<TlsServer> {
         self.renewed.server()
     }

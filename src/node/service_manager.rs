@@ -127,7 +127,6 @@ impl Notifier {
     }
 
     /// Returns true if a service manager waits for messages.
-    #[must_use]
     pub const fn is_connected(&self) -> bool {
         self.0.is_some()
     }

@@ -427,7 +427,6 @@ pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
 }
 
 /// Returns the clock and the random source of this machine.
-#[must_use]
 pub fn surroundings() -> Surroundings {
     let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Surroundings {

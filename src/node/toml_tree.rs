@@ -7,7 +7,6 @@ use toml::de::{DeTable, DeValue};
 use documents::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
 
 /// Parses a TOML text. The parser continues after a syntax error, so that all errors are reported together.
-#[must_use]
 pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let places = Places::new(text);

@@ -70,7 +70,6 @@ impl SealedStep {
     }
 
     /// Returns the step with its digest, as a proposal names it.
-    #[must_use]
     pub fn exact(&self) -> String {
         format!("{}@{}", self.definition.reference, self.digest)
     }

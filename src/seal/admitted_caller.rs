@@ -50,7 +50,6 @@ impl AdmittedCaller {
 }
 
 /// Returns the text of a string, and the JSON of a number or a truth value. Other values have no text.
-#[must_use]
 pub fn claim_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

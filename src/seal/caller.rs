@@ -27,14 +27,12 @@ pub struct Caller {
 
 impl Caller {
     /// Returns a caller who presented neither a token nor an answered challenge.
-    #[must_use]
     pub const fn anonymous() -> Self {
         Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false, admitted: None }
     }
 
     /// Returns a caller with these scopes. The scopes apply only to the steps that match the patterns. An empty list of
     /// patterns means every step.
-    #[must_use]
     pub fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
         // The patterns were checked when the token was created. If this version can't parse a pattern that a later
         // version stored, the caller gets no scopes.
@@ -44,19 +42,16 @@ impl Caller {
     }
 
     /// Returns the caller's name, or `None` for a caller without a name.
-    #[must_use]
     pub const fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
     /// Returns true if the caller has this scope for at least one step.
-    #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
     /// Returns true if the caller has this scope for this step.
-    #[must_use]
     pub fn may_step(&self, scope: Scope, step: &StepRef) -> bool {
         self.may(scope)
             && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(step.as_str())))
@@ -64,25 +59,21 @@ impl Caller {
 
     /// Returns true if the caller may see a proposal of `proposer` for `step`. All callers may see their own proposals.
     /// Callers with the scope `read` or `operate` may also see the proposals of other callers.
-    #[must_use]
     pub fn may_see(&self, proposer: &Name, step: &StepRef) -> bool {
         self.may_step(Scope::Read, step) || self.may_step(Scope::Operate, step) || self.name.as_ref() == Some(proposer)
     }
 
     /// Returns true if the caller may use only some of the steps.
-    #[must_use]
     pub fn is_limited(&self) -> bool {
         !self.patterns.is_empty()
     }
 
     /// Marks the caller as authenticated by a token.
-    #[must_use]
     pub fn with_token(self) -> Self {
         Self { by_token: true, ..self }
     }
 
     /// Marks the caller as admitted by an ID token, which opened a token.
-    #[must_use]
     pub fn with_id_token(self, admitted: AdmittedCaller) -> Self {
         Self { by_token: true, admitted: Some(Arc::new(admitted)), ..self }
     }
@@ -97,14 +88,12 @@ impl Caller {
     }
 
     /// Returns true if the caller's token is still valid. Responses that take a long time repeat this check.
-    #[must_use]
     pub fn still(&self, sealed: &Sealed, now: Timestamp) -> bool {
         let mut tokens = sealed.tokens.iter().filter(|token| Some(&token.name) == self.name.as_ref());
         !self.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
     }
 
     /// Returns true if the caller may see that a step exists.
-    #[must_use]
     pub fn may_know(&self, step: &StepRef) -> bool {
         [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| self.may_step(scope, step))
     }

@@ -25,7 +25,6 @@ impl CarriedVariables {
     }
 
     /// Returns the names, and the patterns of policy.
-    #[must_use]
     pub fn listed(&self) -> Vec<String> {
         let patterns = self.ruling.written.of(PermissionKind::Env).allow.entries().iter();
         let names = self.names.iter().filter(|name| is_carried(name.as_bytes())).cloned();

@@ -19,14 +19,12 @@ pub struct CurrentSeal {
 
 impl CurrentSeal {
     /// Creates the value with `sealed` in force, and with the revocations of keys of the closed logs.
-    #[must_use]
     pub fn new(sealed: Sealed, earlier: Vec<StoredRevocation>) -> Self {
         let known = Mutex::new((Arc::default(), Arc::new(revocations(&earlier, &[]))));
         Self { sealed: RwLock::new(Arc::new(sealed)), revoked: known, earlier }
     }
 
     /// Returns the sealed state in force.
-    #[must_use]
     pub fn get(&self) -> Arc<Sealed> {
         self.sealed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -37,7 +35,6 @@ impl CurrentSeal {
     }
 
     /// Returns the revocations of these log entries, which are built again only after a new revocation.
-    #[must_use]
     pub fn revoked(&self, stored: &Arc<Vec<StoredRevocation>>) -> Arc<Revocations> {
         let mut known = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&known.0, stored) {
@@ -48,7 +45,6 @@ impl CurrentSeal {
 }
 
 /// Returns the revocations of the log together with the earlier revocations of keys.
-#[must_use]
 pub fn revocations(earlier: &[StoredRevocation], stored: &[StoredRevocation]) -> Revocations {
     earlier.iter().chain(stored).map(|one| (one.subject, one.leaf)).collect()
 }

@@ -16,7 +16,6 @@ pub struct KnownGrants(Mutex<BTreeMap<ContentDigest, Arc<PreparedGrant>>>);
 
 impl KnownGrants {
     /// Returns a grant that was kept before.
-    #[must_use]
     pub fn get(&self, digest: &ContentDigest) -> Option<Arc<PreparedGrant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }

@@ -64,7 +64,6 @@ pub struct Fault {
 
 impl Refusal {
     /// Creates a refusal without places and links.
-    #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -78,34 +77,29 @@ impl Refusal {
     }
 
     /// Adds a place in the request, with the error at this place.
-    #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         self.places.push(RequestPlace { pointer: pointer.into(), detail: detail.into() });
         self
     }
 
     /// Adds the proposal that the refusal concerns.
-    #[must_use]
     pub fn about(mut self, proposal: &ProposalId) -> Self {
         self.proposal = Some(proposal.clone());
         self
     }
 
     /// Adds the receipt that answers the request.
-    #[must_use]
     pub fn with_receipt(mut self, receipt: ReceiptId) -> Self {
         self.receipt = Some(receipt);
         self
     }
 
     /// Creates a `not-found` refusal for a resource that existed and is no longer stored.
-    #[must_use]
     pub fn gone(detail: impl Into<String>) -> Self {
         Self { case: Some(RefusalCase::Gone), ..Self::new(Code::NotFound, detail) }
     }
 
     /// Adds the number of seconds after which the caller can try again.
-    #[must_use]
     pub const fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
@@ -182,7 +176,6 @@ impl From<VerifyError> for Stopped {
 }
 
 /// Returns the refusal of a proposal whose parameters can't be written into the script.
-#[must_use]
 pub fn not_filled(error: StepError) -> Refusal {
     match &error {
         StepError::Parameter(at) if !at.parameter.is_empty() => {

@@ -278,7 +278,6 @@ fn too_large(bytes: usize, what: impl FnOnce() -> String) -> Option<String> {
 }
 
 /// Returns an error if the roster has no key of the boundary with this name.
-#[must_use]
 pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<String> {
     roster
         .boundary_keys(name)
@@ -302,7 +301,6 @@ fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::Canoni
 
 impl SealDraft {
     /// Returns true if this draft and `sealed` have the same content. Numbers and times are ignored.
-    #[must_use]
     pub fn same_as(&self, sealed: &Seal) -> bool {
         let state = |seal: &Seal| {
             (

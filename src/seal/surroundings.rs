@@ -27,7 +27,6 @@ impl fmt::Debug for Surroundings {
 
 impl Surroundings {
     /// Returns `N` random bytes.
-    #[must_use]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         (self.random)(&mut bytes);

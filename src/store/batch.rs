@@ -133,7 +133,6 @@ pub struct Writes<'a> {
 
 impl Writes<'_> {
     /// Returns true if the batch writes no row.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         // Each other list has a leaf for each of its rows.
         self.leaves.is_empty()

@@ -46,13 +46,11 @@ pub struct Role(Option<ServerRole>);
 
 impl Role {
     /// Returns the role for a store in a file of this host, which has only one node.
-    #[must_use]
     pub const fn of_file() -> Self {
         Self(None)
     }
 
     /// Returns a function that returns the present state of the role.
-    #[must_use]
     pub fn state(&self) -> ReadRole {
         match &self.0 {
             None => Box::new(|| RoleState::Held),
@@ -110,7 +108,6 @@ impl Database {
     }
 
     /// Returns the engine and its version, for the operator.
-    #[must_use]
     pub fn version(&self) -> String {
         match self {
             Self::File(_) => format!("SQLite {}", sqlite::version()),
@@ -119,7 +116,6 @@ impl Database {
     }
 
     /// Returns the path of the database if the database is a file of this host.
-    #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -128,7 +124,6 @@ impl Database {
     }
 
     /// Returns the paths of all files of the database. No run may see them.
-    #[must_use]
     pub fn private_files(&self) -> Vec<PathBuf> {
         match self {
             Self::File(path) => ["", "-wal", "-shm"].map(|suffix| new_store::with_suffix(path, suffix)).into(),
@@ -225,7 +220,6 @@ impl Database {
     }
 
     /// Returns the name of this node, if the store has nodes.
-    #[must_use]
     pub fn node(&self) -> Option<&Name> {
         match self {
             Self::File(_) => None,
@@ -234,7 +228,6 @@ impl Database {
     }
 
     /// Returns the network addresses of the database server, each with its port.
-    #[must_use]
     pub fn addresses(&self) -> Vec<(String, u16)> {
         match self {
             Self::File(_) => Vec::new(),
@@ -243,7 +236,6 @@ impl Database {
     }
 
     /// Returns what keeps a committed batch after the loss of the database server, if the store is on a server.
-    #[must_use]
     pub fn replicas(&self) -> Option<Replicas> {
         match self {
             Self::File(_) => None,
@@ -252,7 +244,6 @@ impl Database {
     }
 
     /// Returns a reader of the nodes, without a connection yet. A store in a file has no nodes.
-    #[must_use]
     pub fn nodes(&self) -> Option<Box<dyn ReadNodes>> {
         match self {
             Self::File(_) => None,
@@ -395,7 +386,6 @@ impl Database {
 
     /// Returns the store that a restore builds before it becomes this store. A crash must not leave a part of a store
     /// in the place of this store.
-    #[must_use]
     pub fn new_store(&self, work: &Path) -> Self {
         Self::File(new_store::beside(&self.new_file(work), ""))
     }
@@ -486,7 +476,6 @@ impl BackupFile {
     }
 
     /// Returns the copy as a database.
-    #[must_use]
     pub fn database(&self) -> Database {
         Database::File(self.0.clone())
     }

@@ -11,7 +11,6 @@ const WHY: &str = "why";
 const MOST_WORDS: usize = 500;
 
 /// Writes the end of a run.
-#[must_use]
 pub fn write(outcome: &Outcome, why: Option<&str>) -> Vec<u8> {
     let mut value = serde_json::to_value(outcome).unwrap_or_default();
     if let Some(why) = why {
@@ -21,7 +20,6 @@ pub fn write(outcome: &Outcome, why: Option<&str>) -> Vec<u8> {
 }
 
 /// Reads the reason why the end of a run is unknown. The outcome is read from the receipt, which is signed.
-#[must_use]
 pub fn why(detail: &[u8]) -> Option<String> {
     let value = json::parse(detail, detail.len()).ok()?;
     Some(value.get(WHY)?.as_str()?.to_owned())

@@ -163,7 +163,6 @@ impl Ledger {
 
     /// Announces that the caller will soon send a request, until the returned value is dropped. The writer then lets the
     /// other announced callers run before it commits a single request, so that their requests share the commit.
-    #[must_use]
     pub fn announce(&self) -> Announced {
         self.shared.announced.fetch_add(1, Ordering::Relaxed);
         Announced(Arc::clone(&self.shared))
@@ -293,7 +292,6 @@ impl Ledger {
     }
 
     /// Returns a receiver that wakes after each batch that adds events.
-    #[must_use]
     pub fn event_news(&self) -> watch::Receiver<u64> {
         self.shared.events.subscribe()
     }
@@ -354,7 +352,6 @@ impl Ledger {
     }
 
     /// Returns the state of the log after the last finished batch.
-    #[must_use]
     pub fn state(&self) -> LedgerState {
         let head = &self.shared.published().head;
         LedgerState {
@@ -368,57 +365,48 @@ impl Ledger {
     }
 
     /// Returns the revocations of the log in its order, as [`Self::state`] includes them.
-    #[must_use]
     pub fn revocations(&self) -> Arc<Vec<StoredRevocation>> {
         self.shared.published().revoked.clone()
     }
 
     /// Returns the newest seal and the number of revocations. A service that checks a document must name the seal with which
     /// it checked: the newest seal is in the log a moment before it is in force.
-    #[must_use]
     pub fn checked_state(&self) -> CheckedState {
         let published = self.shared.published();
         CheckedState { seal: published.head.seal, revocations: published.revoked.len() }
     }
 
     /// Returns true if the boundary has several nodes.
-    #[must_use]
     pub fn has_nodes(&self) -> bool {
         self.shared.config.keep_head.is_some()
     }
 
     /// Returns the current time, but never a time before the last leaf. Signed documents must state this time.
-    #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
     }
 
     /// Returns the counters of the service.
-    #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.config.metrics
     }
 
     /// Returns the numbers of proposals that have not ended, without a query.
-    #[must_use]
     pub fn open_proposals(&self) -> OpenProposalCounts {
         self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).counts()
     }
 
     /// Returns true if the proposal has enough signatures and waits to run, without a query.
-    #[must_use]
     pub fn waits_to_run(&self, id: &ProposalId) -> bool {
         self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waits_to_run(id)
     }
 
     /// Returns the proposals that wait for signatures or for their run, without a query.
-    #[must_use]
     pub fn waiting_proposals(&self) -> Vec<ProposalId> {
         self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waiting()
     }
 
     /// Returns the proposals whose nonce is spent and whose receipt is not stored, without a query.
-    #[must_use]
     pub fn running_proposals(&self) -> Vec<ProposalId> {
         self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).running()
     }
@@ -430,13 +418,11 @@ impl Ledger {
 
     /// Returns the seconds by which the system clock is ahead of the time since the start of the service. A negative
     /// number means that the clock is behind.
-    #[must_use]
     pub fn clock_ahead_s(&self) -> i64 {
         self.shared.ahead_s((self.shared.config.clock)())
     }
 
     /// Returns a message for callers if the system clock leapt ahead.
-    #[must_use]
     pub fn clock_ahead(&self) -> Option<String> {
         let seconds = self.shared.clock_ahead((self.shared.config.clock)())?;
         Some(WriteStop::ClockAhead { seconds }.to_string())
@@ -444,7 +430,6 @@ impl Ledger {
 
     /// Returns a message for an operator if the system clock leapt ahead, or is behind the log or the low-water mark.
     /// The boundary is not ready while there is such a message.
-    #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
             return Some(ahead);

@@ -78,7 +78,6 @@ const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Returns the path of the lock file, which is in the directory of the database.
-#[must_use]
 pub fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.file_name().unwrap_or_default().to_owned();
     name.push(".lock");

@@ -44,7 +44,6 @@ pub struct ServerTable {
 
 impl Replicas {
     /// Returns the value in the configuration.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -79,7 +78,6 @@ impl NodeState {
 
     /// Tells when the node gave its last sign. A database that went back to an earlier time may have no sign of a node that
     /// another node has seen.
-    #[must_use]
     pub fn last_sign(&self) -> String {
         if self.version.is_empty() {
             "no sign in this database".to_owned()
@@ -89,7 +87,6 @@ impl NodeState {
     }
 
     /// Returns `active`, `standby`, `silent` or `lost`.
-    #[must_use]
     pub const fn word(&self) -> &'static str {
         match (self.lost, self.is_silent(), self.active) {
             (true, ..) => "lost",
@@ -100,7 +97,6 @@ impl NodeState {
     }
 
     /// Returns true if the node gives no sign, and no operator said that it is lost.
-    #[must_use]
     pub const fn is_silent(&self) -> bool {
         !self.lost && self.beat_age_s >= Self::SILENT_S
     }

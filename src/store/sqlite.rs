@@ -60,7 +60,6 @@ pub struct SqliteStore {
 }
 
 /// Returns the version of the SQLite library.
-#[must_use]
 pub fn version() -> &'static str {
     rusqlite::version()
 }

@@ -72,7 +72,6 @@ pub struct StoreReport {
 
 impl StoreReport {
     /// Makes the result for a store that cannot be read.
-    #[must_use]
     pub fn of_unreadable(message: String) -> Self {
         Self {
             boundary: None,

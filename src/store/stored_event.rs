@@ -34,13 +34,11 @@ pub enum EventWrite {
 
 impl EventWrite {
     /// Returns the event about the signature of a person.
-    #[must_use]
     pub fn signed(proposal: &ProposalId, person: &Name, keyid: &KeyId) -> Self {
         Self::Signed(proposal.clone(), format!("{person} {keyid}"))
     }
 
     /// Returns the number of the kind in the database. The kinds of proposals have the numbers of their statuses.
-    #[must_use]
     pub const fn number(&self) -> u8 {
         match self {
             Self::Proposal(_, status) => status.number(),
@@ -54,7 +52,6 @@ impl EventWrite {
     }
 
     /// Returns the proposal of the event.
-    #[must_use]
     pub const fn proposal(&self) -> Option<&ProposalId> {
         match self {
             Self::Proposal(id, _) | Self::Emergency(id) | Self::Signed(id, _) => Some(id),
@@ -63,7 +60,6 @@ impl EventWrite {
     }
 
     /// Returns the log entry of the event.
-    #[must_use]
     pub const fn entry(&self) -> Option<u64> {
         match self {
             Self::Entry(_, index) => Some(*index),
@@ -73,7 +69,6 @@ impl EventWrite {
     }
 
     /// Returns the words of the event.
-    #[must_use]
     pub fn words(&self) -> Option<&str> {
         match self {
             Self::Attention(words) | Self::Signed(_, words) => Some(words),
@@ -162,7 +157,6 @@ pub enum EventFact {
 
 impl EventFact {
     /// Returns the step and the proposer of the event's proposal.
-    #[must_use]
     pub const fn proposed(&self) -> Option<(&StepRef, &Name)> {
         match self {
             Self::Proposal { step, proposer, .. }
@@ -174,7 +168,6 @@ impl EventFact {
 
     /// Reads the columns `kind`, `proposal` (with step and proposer), `entry` and `words`. Returns `None` for a row that
     /// this program does not write.
-    #[must_use]
     pub fn of_row(
         kind: u8,
         proposal: Option<(ProposalId, StepRef, Name)>,

@@ -78,7 +78,6 @@ pub struct GrantClaim {
 
 impl GrantClaim {
     /// Returns the number of newest uses that decide about the next one.
-    #[must_use]
     pub fn needed(&self) -> u64 {
         self.rate.map_or(1, |(uses, _)| uses.max(1))
     }

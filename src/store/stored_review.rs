@@ -29,13 +29,11 @@ pub struct OwedReview {
 
 impl OwedReview {
     /// Returns true if the run is an emergency whose review is open.
-    #[must_use]
     pub const fn is_open(&self) -> bool {
         self.emergency && self.reviewed.is_none()
     }
 
     /// Returns true if nobody saw the end of the run, and no review has settled the end.
-    #[must_use]
     pub const fn is_unsettled(&self) -> bool {
         self.unknown && self.settled.is_none()
     }

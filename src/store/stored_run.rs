@@ -183,7 +183,6 @@ pub enum ConsumeStop {
 
 impl ConsumeStop {
     /// Returns the number of seconds until the same request can succeed, if the grant decides about this time.
-    #[must_use]
     pub const fn wait_s(&self) -> Option<u64> {
         match self {
             Self::GrantRate { wait_s, .. } => Some(*wait_s),

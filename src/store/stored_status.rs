@@ -38,7 +38,6 @@ impl StoredStatus {
     ];
 
     /// Returns the name of the status in the HTTP API.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -53,19 +52,16 @@ impl StoredStatus {
     }
 
     /// Returns the number of the status in the database.
-    #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
     /// Returns the status with this number in the database.
-    #[must_use]
     pub fn of_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
 
     /// Returns true if the proposal can still run.
-    #[must_use]
     pub const fn waits(self) -> bool {
         matches!(self, Self::Pending | Self::Approved)
     }
@@ -75,7 +71,6 @@ impl StoredStatus {
     /// - approved → running, denied, expired, cancelled or refused
     /// - running → finished
     /// - pending → running, if an envelope arrives with all signatures of its quorum
-    #[must_use]
     pub const fn may_become(self, to: Self) -> bool {
         match self {
             Self::Pending => !matches!(to, Self::Pending | Self::Finished),

@@ -130,7 +130,6 @@ impl TreeEdge {
     }
 
     /// Returns the number of leaves in the tree.
-    #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }

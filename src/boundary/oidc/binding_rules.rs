@@ -94,7 +94,6 @@ pub(in crate::boundary) fn check_binding(binding: &OidcBinding) -> Result<(), Re
 
 /// Returns a sentence for each parameter of `--bind` that some steps of the new token don't have. Each proposal of these
 /// steps would fail.
-#[must_use]
 pub fn steps_without_parameter(token: &SealedToken, binding: &OidcBinding, sealed: &Sealed) -> Vec<String> {
     let patterns: Vec<Pattern> = token.patterns.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
     let mut sentences = Vec::new();

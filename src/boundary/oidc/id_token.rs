@@ -97,13 +97,11 @@ impl IdToken {
     }
 
     /// Returns the claim `iss`, which nobody verified.
-    #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
     /// Returns the id of the key that the ID token names.
-    #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
     }

@@ -28,7 +28,6 @@ pub enum VerifyingKey {
 
 impl VerifyingKey {
     /// Returns the only algorithm of the key.
-    #[must_use]
     pub const fn alg(&self) -> &'static str {
         match self {
             Self::Rsa(..) => "RS256",
@@ -99,13 +98,11 @@ impl IssuerKeys {
     }
 
     /// Returns true if the issuer has a key with this id, even if the key can't be used.
-    #[must_use]
     pub fn has(&self, kid: &str) -> bool {
         self.0.iter().any(|(known, _)| known == kid)
     }
 
     /// Returns the number of keys that can be used.
-    #[must_use]
     pub fn usable(&self) -> usize {
         self.0.iter().filter(|(_, key)| key.is_ok()).count()
     }

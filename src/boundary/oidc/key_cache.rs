@@ -122,7 +122,6 @@ impl KnownKeys {
 
 impl KeyCache {
     /// Creates the cache. `fetch` blocks its thread.
-    #[must_use]
     pub fn new(fetch: Arc<FetchDocument>) -> Self {
         Self { fetch, issuers: Mutex::default() }
     }

@@ -95,7 +95,6 @@ impl SessionClaim {
 
     /// Puts the state after the run in force, and returns the change for the receipt. `authorization` is the digest of
     /// the run's authorization.
-    #[must_use]
     pub fn settle(
         self,
         result: SessionResult,

@@ -31,7 +31,6 @@ pub struct HardeningPoint {
 /// Checks all points of the list for a boundary. `held` is the sandbox level that this host supports. `to_fix` contains
 /// the problems that `doctor` reports without `--production`, each with the name of its line. They fail the list too,
 /// because they stop or disturb the service.
-#[must_use]
 pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&str, &str)]) -> Vec<HardeningPoint> {
     let (config, address) = (boundary.config, boundary.address());
     let is_sound = !to_fix.iter().any(|(line, _)| point_of(line) == Some("keys and files"));
@@ -88,7 +87,6 @@ fn point_of(line: &str) -> Option<&'static str> {
 }
 
 /// Returns the list as text for a terminal.
-#[must_use]
 pub fn text(points: &[HardeningPoint]) -> String {
     let width = points.iter().map(|point| point.point.len()).max().unwrap_or(0);
     let mut text = String::new();

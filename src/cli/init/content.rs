@@ -16,7 +16,6 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
 ];
 
 /// Returns the roster. All approvers are in the group `ops`.
-#[must_use]
 pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], required: usize) -> String {
     let threshold = if approvers.is_empty() { 0 } else { required };
     let mut text = format!(
@@ -60,7 +59,6 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
 }
 
 /// Returns the policy: `required` approvers of the group `ops` must approve each run.
-#[must_use]
 pub fn policy(required: usize) -> String {
     let tools = DEFAULT_TOOLS.join(", ");
     format!(
@@ -113,7 +111,6 @@ pub const BACKUP_TIMER: &str = "# Starts countersign-backup.service each day: sy
     [Install]\nWantedBy=timers.target\n";
 
 /// Returns a systemd unit that makes one backup of the boundary in `dir`. `program` is the path of this program.
-#[must_use]
 pub fn backup_unit(dir: &Path, program: &Path) -> String {
     format!(
         "# Brings the older of two backups in the directory `backups` up to date. The timer beside this file starts this unit\n\
@@ -137,7 +134,6 @@ pub fn backup_unit(dir: &Path, program: &Path) -> String {
 ///
 /// The unit contains every restriction of systemd that runs of the level `strict` do not need to lose.
 /// `docs/operate.md` gives the reason for each missing restriction.
-#[must_use]
 pub fn unit(dir: &Path, program: &Path) -> String {
     let writable = writable(dir);
     // These settings hide directories, so they would also hide a boundary or a program there, also behind a link.

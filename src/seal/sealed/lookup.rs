@@ -19,7 +19,6 @@ use judgement::registry::session_names::session_names;
 
 impl Sealed {
     /// Returns a registered step with the rules in force for the step.
-    #[must_use]
     pub fn step(&self, reference: &StepRef) -> Option<(&Arc<RegisteredStep>, &StepInForce)> {
         Some((self.registry.get(reference)?, self.steps.get(reference)?))
     }
@@ -35,7 +34,6 @@ impl Sealed {
 
     /// Returns a key with which an authorization, a denial or a revocation can be signed. A passkey can sign only if policy
     /// has `passkeys`.
-    #[must_use]
     pub fn statement_key(&self, keyid: &KeyId) -> Option<StatementKey<'_>> {
         match self.roster.statement_signer(keyid)? {
             (_, StatementKey::Passkey(_)) if self.policy.passkeys().is_none() => None,
@@ -44,7 +42,6 @@ impl Sealed {
     }
 
     /// Returns the refusal of a document whose signatures do not verify with the keys of the roster in force.
-    #[must_use]
     pub fn unverified(&self, error: VerifyError) -> Stopped {
         match error {
             VerifyError::UnknownSigner { keyid } => self.unknown_signer(&keyid).into(),
@@ -53,20 +50,17 @@ impl Sealed {
     }
 
     /// Returns the refusal of a key that can't sign the document.
-    #[must_use]
     pub fn unknown_signer(&self, keyid: &KeyId) -> Refusal {
         let passkeys = self.policy.passkeys().is_some();
         Refusal::new(Code::UnknownSigner, self.rosters.unknown_key_words(keyid, passkeys))
     }
 
     /// Returns the rules in force for all registered steps.
-    #[must_use]
     pub const fn steps(&self) -> &StepsInForce {
         &self.steps
     }
 
     /// Returns the variables that the sessions of a step's runbook carry.
-    #[must_use]
     pub fn carried_variables(&self, step: &StepInForce) -> CarriedVariables {
         let names = self.session_names.get_or_init(|| session_names(&self.registry));
         let names = names.get(step.hashed.definition().reference.path()).cloned().unwrap_or_default();
@@ -75,7 +69,6 @@ impl Sealed {
 
     /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the
     /// token. For a proposer with keys, these people are the owners in the roster.
-    #[must_use]
     pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
         match self.tokens.iter().find(|token| token.name == *proposer) {
             Some(token) => Some(&token.owners),
@@ -87,7 +80,6 @@ impl Sealed {
     /// a caller.
     ///
     /// [`Caller::may_see`]: crate::seal::caller::Caller::may_see
-    #[must_use]
     pub fn may_see(&self, name: &Name, proposer: &Name, step: &StepRef) -> bool {
         let allows = |scope| self.tokens.allows(name, scope, step) == Some(true);
         name == proposer || allows(Scope::Read) || allows(Scope::Operate)

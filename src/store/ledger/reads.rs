@@ -36,13 +36,11 @@ use documents::record::validity::Timestamp;
 
 impl Ledger {
     /// Returns the readers of the store.
-    #[must_use]
     pub fn reads(&self) -> &dyn StoreReads {
         &*self.shared.reads
     }
 
     /// Returns the origin of the log, or `None` before the first seal.
-    #[must_use]
     pub fn origin(&self) -> Option<String> {
         self.shared.origin()
     }
@@ -250,14 +248,12 @@ impl Ledger {
     }
 
     /// Returns the path of an output that is too large for the database.
-    #[must_use]
     pub fn output_path(&self, name: &Blake3Digest) -> PathBuf {
         let hex = name.hex();
         self.shared.config.outputs.join(&hex[..2]).join(hex)
     }
 
     /// Returns the large objects, if the database is on a server.
-    #[must_use]
     pub fn objects(&self) -> Option<Arc<dyn Objects>> {
         self.shared.config.objects.clone()
     }

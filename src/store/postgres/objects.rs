@@ -52,7 +52,6 @@ pub struct PostgresObjects {
 
 impl PostgresObjects {
     /// Connects when the first object is read or written.
-    #[must_use]
     pub fn new(settings: ServerSettings) -> Self {
         Self { pool: Pool::new(settings, OPTIONS, LINKS), verified: Mutex::default() }
     }

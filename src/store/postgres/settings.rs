@@ -144,7 +144,6 @@ impl ServerSettings {
     }
 
     /// Returns true if each address of the server is a loopback address or a Unix socket.
-    #[must_use]
     pub const fn is_local(&self) -> bool {
         self.is_local
     }

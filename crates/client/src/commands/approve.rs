@@ -233,7 +233,6 @@ pub struct AskedText {
 
 impl AskedText {
     /// Returns what this review asks for.
-    #[must_use]
     pub fn of(review: &ProposalReview) -> Self {
         let hex = review.found.digest.hex();
         let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);

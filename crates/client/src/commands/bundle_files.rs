@@ -109,7 +109,6 @@ fn statement_in(value: &Value) -> Option<Value> {
 }
 
 /// Returns true for a file that is a bundle or was one before it was damaged.
-#[must_use]
 pub fn looks_like_bundle(name: &str, bytes: &[u8]) -> bool {
     name.ends_with(".bundle.json") || has_fields(bytes)
 }
@@ -120,7 +119,6 @@ fn has_fields(bytes: &[u8]) -> bool {
 }
 
 /// Returns true if a directory has a file of a copy of a log, or of a store.
-#[must_use]
 pub fn is_log(path: &Path) -> bool {
     path.join("checkpoint").exists() || path.join("tile").is_dir() || path.join(DATABASE).is_file()
 }
@@ -181,7 +179,6 @@ pub struct FoundFiles {
 
 impl FoundFiles {
     /// Collects the files of a directory, in the order of their names.
-    #[must_use]
     pub fn below(root: &Path) -> Self {
         let mut found = Self::default();
         found.find(root, root, 0);

@@ -9,7 +9,6 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 
 /// Returns the message for a command that the client does not have.
-#[must_use]
 pub(super) fn lacks(command: &str) -> String {
     let remedy = if command == "`console`" {
         "install the client with pages: `cargo install --path crates/console-program --locked` in its source directory"
@@ -23,7 +22,6 @@ pub(super) fn lacks(command: &str) -> String {
 }
 
 /// Returns the failure of a command that needs a part of the whole program.
-#[must_use]
 pub(super) fn needs_boundary(command: &str) -> CommandFailure {
     CommandFailure::usage(lacks(command))
 }

@@ -127,7 +127,6 @@ impl GlobalOptions {
     }
 
     /// Returns the boundary of the list that these options are for.
-    #[must_use]
     pub fn listed(&self) -> Option<&ListedBoundary> {
         match &self.choice {
             BoundaryChoice::One(listed) => Some(listed),
@@ -159,7 +158,6 @@ impl GlobalOptions {
 
     /// Returns the options for a boundary of the list. Only the command line has priority over the list: a token or a
     /// certificate of the environment belongs to the address of the environment, and must not get to another boundary.
-    #[must_use]
     pub fn for_listed(&self, one: &ListedBoundary) -> Self {
         let typed = |id: &str| self.given.on_line.contains(id);
         let file = |id: &str, own: &Option<PathBuf>, listed: &Option<PathBuf>| {
@@ -204,7 +202,6 @@ impl GlobalOptions {
     }
 
     /// Returns the options of trust, with the roster of the chosen boundary.
-    #[must_use]
     pub fn trust(&self, trust: &TrustArgs) -> TrustArgs {
         TrustArgs { listed: self.listed().and_then(|one| one.roster.clone()), ..trust.clone() }
     }

@@ -322,7 +322,6 @@ fn freeze_of(client: &Client) -> Option<FreezeView> {
 }
 
 /// Says since when a boundary is frozen, by whom and why.
-#[must_use]
 pub fn freeze_words(freeze: &FreezeView) -> PrintableText {
     let words = format!("FROZEN since {} by {} (log entry {})", freeze.at, freeze.by, freeze.index);
     let reason = person_words([(freeze.by.as_str(), freeze.reason.as_str())]);
@@ -331,7 +330,6 @@ pub fn freeze_words(freeze: &FreezeView) -> PrintableText {
 }
 
 /// Returns the drafts of grants that the signature of this person can advance, or all drafts.
-#[must_use]
 pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView> {
     // A failed request must not prevent the list of pending proposals.
     let mut grants = client.get::<GrantList>("/v1/grants").map(|list| list.grants).unwrap_or_default();
@@ -341,7 +339,6 @@ pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView
 }
 
 /// Returns the line for a grant that needs a signature.
-#[must_use]
 pub fn grant_words(view: &GrantView) -> PrintableText {
     let grant = &view.grant;
     let steps: Vec<&str> = grant.steps.iter().map(|step| step.reference.as_str()).collect();

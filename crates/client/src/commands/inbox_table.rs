@@ -104,7 +104,6 @@ impl InboxTable {
 }
 
 /// Returns the parameters of a proposal in one line.
-#[must_use]
 pub fn parameter_words(view: &ProposalView) -> PrintableText {
     let mut found = Vec::new();
     leaves(&view.params, String::new(), &mut found);
@@ -115,7 +114,6 @@ pub fn parameter_words(view: &ProposalView) -> PrintableText {
 }
 
 /// Returns the time that is left until the proposal expires, in words.
-#[must_use]
 pub fn time_left(view: &ProposalView, now: Timestamp) -> String {
     match (view.expires_at.unix() - now.unix()).max(0) {
         left @ 0..60 => format!("{left} s"),
@@ -153,7 +151,6 @@ fn value_of(value: &Value) -> PrintableText {
 
 /// Returns the step with the mark of an emergency. The mark is before the step, because a narrow terminal cuts the end of the
 /// column.
-#[must_use]
 pub fn step_words(view: &ProposalView) -> PrintableText {
     let is_emergency = view.emergency || signed_of(view).is_some_and(|signed| signed.emergency.is_some());
     PrintableText::words(if is_emergency { "EMERGENCY " } else { "" }).then(&PrintableText::text(view.step.as_str()))
@@ -167,7 +164,6 @@ fn signed_of(view: &ProposalView) -> Option<Authorization> {
 
 /// Returns the most important remark that the signed bytes and the boundary's words about other runs justify. A full review
 /// also uses other documents.
-#[must_use]
 pub fn heaviest(view: &ProposalView) -> PrintableText {
     let Some(signed) = signed_of(view) else { return PrintableText::words("! unreadable") };
     let remarks = remarks::of_statement(&signed, None, &[], &ScriptPlaces::default());

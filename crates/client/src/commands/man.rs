@@ -43,7 +43,6 @@ fn failed(path: &Path, error: &std::io::Error) -> CommandFailure {
 }
 
 /// Returns the file name and the text of each page. `command` must be built.
-#[must_use]
 pub fn pages(command: &clap::Command) -> Vec<(String, Vec<u8>)> {
     let man =
         Man::new(command.clone()).source(concat!("countersign ", env!("CARGO_PKG_VERSION"))).manual("Countersign");

@@ -70,7 +70,6 @@ impl McpGrantee {
 }
 
 /// Returns the option that names only this key.
-#[must_use]
 pub fn key_args(file: &Path) -> KeyArgs {
     KeyArgs { key: Some(file.to_owned()), more: Vec::new() }
 }

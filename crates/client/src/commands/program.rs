@@ -38,7 +38,6 @@ pub trait CommandSet: Subcommand + fmt::Debug {
 }
 
 /// Parses the arguments and runs the command. `commit` is the commit of the source, if the build names it.
-#[must_use]
 pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
     let cli = match Cli::<P>::read(std::env::args_os()) {
         Ok(cli) => cli,
@@ -146,7 +145,6 @@ fn lacking<P: CommandSet>(error: &clap::Error, arguments: impl Iterator<Item = O
 }
 
 /// Returns the commands of the whole program that this build does not have.
-#[must_use]
 pub fn lacking_commands<P: CommandSet>() -> Vec<&'static str> {
     let own = Cli::<P>::command();
     let listed = ROLES.iter().flat_map(|(_, names)| names.iter().copied());
@@ -294,7 +292,6 @@ const WITHOUT_URL: [&str; 20] = [
 ];
 
 /// Builds the command line for clap.
-#[must_use]
 pub fn command<P: CommandSet>() -> clap::Command {
     let long = clap::Arg::new("long")
         .long("long")

@@ -199,19 +199,16 @@ impl RunReview {
     }
 
     /// Returns the name of the boundary.
-    #[must_use]
     pub const fn boundary(&self) -> &BoundaryName {
         &self.review.boundary.name
     }
 
     /// Returns the verdict.
-    #[must_use]
     pub const fn verdict(&self) -> ReviewVerdict {
         self.review.verdict
     }
 
     /// Returns what the person must know before the signature.
-    #[must_use]
     pub fn screen(&self) -> Screen {
         run_screen(&self.run, &self.review, &self.evidence, self.approved)
     }
@@ -273,7 +270,6 @@ fn tell(answer: &ReviewedView, terminal: &Terminal) -> Result<(), CommandFailure
 }
 
 /// Describes the state of the run after the review.
-#[must_use]
 pub fn done_words(answer: &ReviewedView) -> String {
     let already = if answer.existing { "already " } else { "" };
     let mut words = format!("the review of {} is {already}in the log (entry {})", answer.receipt, answer.index);
@@ -311,7 +307,6 @@ fn with_evidence(reason: &str, evidence: &[ReadReceipt]) -> String {
 }
 
 /// Returns what the person must know about the run.
-#[must_use]
 pub fn run_to_review(run: &ReadReceipt) -> Screen {
     let ReadReceipt { id, receipt, signed, digest, end_unknown_because } = run;
     let mut screen = Screen::default();

@@ -38,7 +38,6 @@ pub const MAX_ENVELOPE_BYTES: usize = 64 << 10;
 
 /// Returns true if the argument names a file: `-`, `*.json`, or a text with a `/`. The function does not test whether a
 /// file exists, because an attacker could create a file whose name is the id of a proposal.
-#[must_use]
 pub fn is_file(name: &str) -> bool {
     name == "-" || name.contains('/') || name.ends_with(".json")
 }

@@ -156,7 +156,6 @@ pub fn ask_consent(question: &str, terminal: &Terminal) -> Result<(), CommandFai
 }
 
 /// Describes the result of a revocation. `what` are the words for its subject, if they are known.
-#[must_use]
 pub fn done_words(answer: &RevocationView, what: Option<&str>) -> String {
     let state = match (answer.subject, what) {
         (RevokedSubject::Epoch(_), _) => "the boundary is frozen".to_owned(),

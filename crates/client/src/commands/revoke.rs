@@ -134,7 +134,6 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 }
 
 /// Returns the words for a revoked grant.
-#[must_use]
 pub fn grant_words(view: &GrantView) -> String {
     format!("the grant {}", view.id)
 }

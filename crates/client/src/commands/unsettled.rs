@@ -43,7 +43,6 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 }
 
 /// Groups the runs by step and cause, emergencies first.
-#[must_use]
 pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
     let mut groups = BTreeMap::<_, Vec<_>>::new();
     for run in runs {
@@ -89,7 +88,6 @@ fn row(run: &UnsettledRun) -> [String; 6] {
 }
 
 /// Says which people the run still needs.
-#[must_use]
 pub fn needs(run: &UnsettledRun) -> String {
     let of = |what: &str, need: &ReviewNeed| {
         let groups: Vec<&str> = need.from.iter().map(|group| group.as_str()).collect();
@@ -104,7 +102,6 @@ pub fn needs(run: &UnsettledRun) -> String {
 }
 
 /// Returns the lines below a group: why the end is unknown, the reviews, and what a person can do.
-#[must_use]
 pub fn details(group: &[&UnsettledRun]) -> Vec<PrintableText> {
     let Some(first) = group.first() else { return Vec::new() };
     let mut lines = Vec::new();

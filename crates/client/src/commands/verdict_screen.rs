@@ -46,7 +46,6 @@ impl VerdictInputs<'_> {
 }
 
 /// Returns the verdict with all checks.
-#[must_use]
 pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     let report = basis.report;
     let mut screen = Screen::default();
@@ -208,7 +207,6 @@ fn state(screen: &mut Screen, facts: &Facts) {
 
 /// Returns the number of listed programs, and the started and the refused programs with their counts. The paths are
 /// complete, because a run can start a file of its own directory that has the name of a system program.
-#[must_use]
 pub fn program_words(facts: &ProgramFacts) -> String {
     let list = match facts.mode {
         ProgramMode::Listed => format!("{} listed", facts.listed),

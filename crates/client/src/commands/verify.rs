@@ -169,7 +169,6 @@ fn verify(
 }
 
 /// Returns the lines that the command prints about a verified bundle.
-#[must_use]
 pub fn judged_screen(path: &Path, bytes: &[u8], judged: &JudgedBundle<'_>, options: VerifyOptions) -> Screen {
     let JudgedBundle { trusted, report, .. } = judged;
     let basis = VerdictInputs { place: path, digest: BlobDigest::of(bytes), trusted, report, at: options.at };
@@ -177,7 +176,6 @@ pub fn judged_screen(path: &Path, bytes: &[u8], judged: &JudgedBundle<'_>, optio
 }
 
 /// Returns the words of the command about a bundle for which there is no trusted roster, with the advice.
-#[must_use]
 pub fn unverified_words(path: &Path, untrusted: &Untrusted) -> String {
     let place = PrintableText::text(&path.to_string_lossy());
     format!("{}: nothing was verified: {}; {}", place.as_str(), untrusted.message, advice(untrusted))
@@ -277,14 +275,13 @@ fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
 }
 
 /// Returns an explanation if the trusted roster and the roster of the bundle are not connected.
-#[must_use]
 pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> Option<String> {
     if report.finding(CheckName::RosterChain) == CheckFinding::Established {
         return None;
     }
     let versions = versions_in(bundle);
     let given = match &trusted.pinned {
-        Pinned::Roster(given) => Some(given),
+        Pinned::Roster(given) => Some(&**given),
         Pinned::Chain(chain) => Some(chain.newest()),
         Pinned::Digest(_) => None,
     };

@@ -19,7 +19,6 @@ pub struct BuildFacts {
 
 impl BuildFacts {
     /// Returns the facts. Only `src/main.rs` reads the commit, so that a new commit compiles this one small file again.
-    #[must_use]
     pub fn new(commit: Option<&str>, features: &'static [&'static str]) -> Self {
         let is_commit =
             |text: &&str| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -53,7 +52,6 @@ impl BuildFacts {
 
 /// Returns the digest of the file Cargo.lock in the source of this program. Cargo uses exactly these dependencies if
 /// the build has the option `--locked`.
-#[must_use]
 pub fn lock_digest() -> String {
     format!("sha256:{}", hex(&sha256(include_bytes!("../../../../Cargo.lock"))))
 }

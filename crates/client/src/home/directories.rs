@@ -16,14 +16,12 @@ pub struct Home {
 
 impl Home {
     /// Returns the directories of the user of this process.
-    #[must_use]
     pub fn of_process() -> Self {
         Self::of(std::env::home_dir().map(Into::into), std::env::var_os("XDG_CONFIG_HOME"))
     }
 
     /// Returns the directories for these values of the variables. A relative path is ignored, as the XDG Base Directory
     /// specification requires.
-    #[must_use]
     pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         let home = home.and_then(absolute);
@@ -33,7 +31,6 @@ impl Home {
 
     /// Returns the path of the configuration directory as text for messages, or the default path if the directory is
     /// unknown.
-    #[must_use]
     pub fn config_words(&self) -> String {
         self.config.as_ref().map_or("~/.config/countersign".to_owned(), |path| {
             PrintableText::text(&path.to_string_lossy()).as_str().to_owned()

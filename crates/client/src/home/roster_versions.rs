@@ -96,14 +96,12 @@ fn complete(trust: &ChosenTrust, given: &HashMap<RosterDigest, &TrustedRoster>, 
 }
 
 /// Returns the versions of a bundle's roster as far as they can be read, without verification.
-#[must_use]
 pub fn versions_in(bundle: &[u8]) -> Vec<TrustedRoster> {
     let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES);
     bundle.map_or_else(|_| Vec::new(), |bundle| read_versions(&bundle.roster))
 }
 
 /// Parses versions of a roster as far as they can be read, without verification.
-#[must_use]
 pub fn read_versions(versions: &[Envelope]) -> Vec<TrustedRoster> {
     let read = |version: &Envelope| TrustedRoster::from_payload(&payload_of(version, Base64::Strict).ok()?).ok();
     versions.iter().map_while(read).collect()
@@ -111,7 +109,6 @@ pub fn read_versions(versions: &[Envelope]) -> Vec<TrustedRoster> {
 
 /// Returns the sentence that names a version of `versions` that differs from a version which `trust` knows. `place` has
 /// these versions: `the bundle` or `the log`.
-#[must_use]
 pub fn contradiction(versions: &[TrustedRoster], trust: &ChosenTrust, place: &str) -> Option<String> {
     let known = match &trust.pinned {
         Pinned::Digest(_) => return None,
@@ -139,7 +136,6 @@ pub fn contradiction(versions: &[TrustedRoster], trust: &ChosenTrust, place: &st
 
 /// Returns true if the trusted roster may be another version of the same roster as `versions`. Two different first
 /// versions belong to two different rosters.
-#[must_use]
 pub fn is_later(trust: &ChosenTrust, versions: &[TrustedRoster]) -> bool {
     match &trust.pinned {
         Pinned::Digest(_) => false,
@@ -149,7 +145,6 @@ pub fn is_later(trust: &ChosenTrust, versions: &[TrustedRoster]) -> bool {
 }
 
 /// Returns the sentence about the first of several trusted rosters that contradicts a log.
-#[must_use]
 pub fn contradicts_log(trust: &[&ChosenTrust], versions: &[Envelope]) -> Option<String> {
     let versions = read_versions(versions);
     let mut later = trust.iter().filter(|trust| is_later(trust, &versions));

@@ -109,7 +109,6 @@ pub struct NewestRoster {
 
 impl NewestRoster {
     /// Returns the newest version of the chain.
-    #[must_use]
     pub fn of(chain: &Chain) -> Self {
         Self { version: chain.newest().version(), digest: chain.newest().digest() }
     }
@@ -132,7 +131,6 @@ pub fn newest_unconnected<'t>(
 /// Returns true if two versions probably belong to one roster, because they have the same name or share a boundary's
 /// key. The result can be wrong, because the versions between the two may be missing: it is rarely false for two
 /// versions of one roster, but may be true for two different rosters.
-#[must_use]
 pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     let shared = |name: &BoundaryName| {
         let keys = one.boundary_keys(name).iter();
@@ -368,7 +366,6 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
 }
 
 /// Returns the advice for a user without a trusted roster.
-#[must_use]
 pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
     match seen {
         Some(digest) => format!(

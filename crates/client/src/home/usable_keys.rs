@@ -43,7 +43,6 @@ pub struct UsableKeys {
 /// The search covers the named keys, the files of `countersign` in the configuration directories,
 /// the files of `~/.ssh`, and the agent behind `SSH_AUTH_SOCK`. A file with a passphrase is skipped, because a program
 /// cannot use it alone.
-#[must_use]
 pub fn usable_keys(homes: &[Home], named: impl IntoIterator<Item = PathBuf>, agent: Option<OsString>) -> UsableKeys {
     let mut found = UsableKeys::default();
     if homes.iter().all(|home| home.home.is_none()) {
@@ -89,7 +88,6 @@ pub fn usable_keys(homes: &[Home], named: impl IntoIterator<Item = PathBuf>, age
 /// Returns the variable of the nearest process above this one that belongs to the same user and has the variable.
 /// Clients of MCP often start a server without the variables of the user, although the agent's own programs have them.
 #[cfg(target_os = "linux")]
-#[must_use]
 pub fn variable_of_ancestors(name: &str) -> Option<OsString> {
     use std::os::unix::ffi::OsStringExt as _;
     use std::os::unix::fs::MetadataExt as _;
@@ -112,7 +110,6 @@ pub fn variable_of_ancestors(name: &str) -> Option<OsString> {
 
 /// This system does not show the environment of other processes.
 #[cfg(not(target_os = "linux"))]
-#[must_use]
 pub fn variable_of_ancestors(_name: &str) -> Option<OsString> {
     None
 }

@@ -61,19 +61,16 @@ impl Address {
     }
 
     /// Returns the URL without `/` at its end.
-    #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
     /// Returns true if the client connects with TLS.
-    #[must_use]
     pub const fn uses_tls(&self) -> bool {
         self.uses_tls
     }
 
     /// Returns true if the address is a loopback address.
-    #[must_use]
     pub const fn is_loopback(&self) -> bool {
         self.is_loopback
     }

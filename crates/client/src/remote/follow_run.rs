@@ -190,7 +190,6 @@ pub fn read_line(lines: &mut impl std::io::BufRead) -> Result<StreamLine, Comman
 }
 
 /// Returns the exit code for a proposal that is over, or on which the command no longer waits.
-#[must_use]
 fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
         // A denial stopped the run.

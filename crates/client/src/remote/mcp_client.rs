@@ -24,7 +24,6 @@ pub struct Remote {
 
 impl Remote {
     /// Uses this client, which must have a token or a key.
-    #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client: Arc::new(Mutex::new(client)), places: Arc::new(Semaphore::new(MAX_REQUESTS)) }
     }

@@ -11,7 +11,6 @@ use documents::record::receipt::Receipt;
 use wire::api::view::{ProposalView, ReceiptView};
 
 /// Returns a line for each program and each host that the lists of a run refused, from the receipt of the run.
-#[must_use]
 pub fn of_receipt(view: &ProposalView, receipt: &Receipt, complaints: &OutputComplaints) -> Vec<String> {
     let Some(signed) = decode::<Authorization>(&view.payload) else { return Vec::new() };
     let place = ListPlace::Boundary(view.id.as_str());

@@ -44,7 +44,6 @@ pub struct RunPrinter<'t> {
 impl<'t> RunPrinter<'t> {
     /// Creates a printer for the standard streams. On a terminal, a carriage return begins a new line, colours are left
     /// out, and other control characters are shown as escapes, unless `form` disables this.
-    #[must_use]
     pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
         let (out, err, guard) = Default::default();
         let (held_up, complaints) = (None, OutputComplaints::default());
@@ -52,19 +51,16 @@ impl<'t> RunPrinter<'t> {
     }
 
     /// Returns the terminal of this printer.
-    #[must_use]
     pub const fn terminal(&self) -> &'t Terminal {
         self.terminal
     }
 
     /// Returns the error messages in the output that a list of programs may explain.
-    #[must_use]
     pub const fn complaints(&self) -> &OutputComplaints {
         &self.complaints
     }
 
     /// Returns true if the printed pieces are the output that the receipt states.
-    #[must_use]
     pub fn has_printed(&self, output: &Output) -> bool {
         let digest = |seen: &Sha256Stream| ContentDigest::from_bytes(seen.clone().finish());
         digest(&self.seen.0) == output.stdout.sha256 && digest(&self.seen.1) == output.stderr.sha256
@@ -176,13 +172,11 @@ pub fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandF
 }
 
 /// Returns the statement that a part of a stream was not recorded.
-#[must_use]
 pub fn truncated_words(stream: StreamName, bytes: u64, recorded: u64) -> String {
     format!("{}: {recorded} of {bytes} bytes were recorded", stream.word())
 }
 
 /// Returns the reason why an approved run has not started, as text.
-#[must_use]
 pub fn held_up_words(why: &RefusalView) -> String {
     format!(
         "the run can't start yet ({}), and the boundary tries again until the proposal expires: {}",

@@ -8,13 +8,11 @@ pub struct Secret(pub(super) zeroize::Zeroizing<String>);
 
 impl Secret {
     /// Creates a secret from a text. Whitespace at both ends is removed.
-    #[must_use]
     pub fn new(text: &str) -> Self {
         Self(zeroize::Zeroizing::new(text.trim().to_owned()))
     }
 
     /// Returns true if the secret has only letters, digits, `_` and `-`, so that it can be sent in a header.
-    #[must_use]
     pub fn is_plain(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
     }

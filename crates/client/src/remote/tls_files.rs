@@ -30,19 +30,16 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     /// Returns the files for a server to which the client sends no credentials.
-    #[must_use]
     pub fn without_certificate(&self) -> Self {
         Self { cacert: self.cacert.clone(), cert: None, cert_key: None }
     }
 
     /// Returns true if the files name the trusted authorities.
-    #[must_use]
     pub const fn have_authorities(&self) -> bool {
         self.cacert.is_some()
     }
 
     /// Returns true if the files contain a client certificate.
-    #[must_use]
     pub const fn have_certificate(&self) -> bool {
         self.cert.is_some()
     }

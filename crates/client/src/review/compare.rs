@@ -40,7 +40,6 @@ const SETS: [(&str, &[&str]); 11] = [
 ];
 
 /// Compares the proposed run with the last successful run of the step.
-#[must_use]
 pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
     let Some(last) = &sources.last else {
         return if sources.asked_last { RunComparison::First } else { RunComparison::Unknown };
@@ -107,7 +106,6 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
 }
 
 /// Compares two definitions of a step, each with its script.
-#[must_use]
 pub fn definitions_diff(old: (&str, &Value), new: (&str, &Value)) -> DefinitionDifferences {
     DefinitionDifferences {
         script: lines_diff(old, new),

@@ -47,7 +47,6 @@ pub struct DefinitionDifferences {
 
 impl RunComparison {
     /// Returns one sentence about the comparison. The screen shows this sentence below the script.
-    #[must_use]
     pub fn words(&self) -> Option<PrintableText> {
         match self {
             // A remark says that no success is known.

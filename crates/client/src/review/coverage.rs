@@ -14,7 +14,6 @@ use crate::terminal::field_paths::leaves;
 use documents::record::profile::{Limits, Profile, STRICT};
 
 /// Lists every signed field, and every field of the definition, because its digest is signed.
-#[must_use]
 pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
     let Some(ground) = EqualValues::of(found) else { return Vec::new() };
     let mut places: BTreeMap<&str, &'static str> =
@@ -59,7 +58,6 @@ pub struct EqualValues<'f> {
 
 impl<'f> EqualValues<'f> {
     /// Returns `None` if the payload can't be read.
-    #[must_use]
     pub fn of(found: &'f Derived) -> Option<Self> {
         let signed = &found.statement.as_ref()?.predicate;
         let expected = serde_json::to_value(signed.clone().into_statement().ok()?).ok()?;
@@ -105,7 +103,6 @@ impl<'f> EqualValues<'f> {
     }
 
     /// Returns the reason why a field of the definition need not be shown.
-    #[must_use]
     pub fn of_definition(&self, path: &str, value: &Value) -> Option<FieldReason> {
         let is = |default: Value| (*value == default).then_some(FieldReason::Default);
         match path {

@@ -40,7 +40,6 @@ use judgement::policy::step_profile::profile_of_step;
 use judgement::template::step_template;
 
 /// Makes all checks that the sources permit.
-#[must_use]
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     let mut found = Derived::unchecked(sources);
     let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
@@ -112,7 +111,6 @@ impl Derived {
     }
 
     /// Returns true if the check with this name was made and passed.
-    #[must_use]
     pub fn holds(&self, what: &str) -> bool {
         self.checks.iter().any(|check| check.what == what && check.finding == ReviewFinding::Holds)
     }

@@ -94,13 +94,11 @@ pub struct Derived {
 
 impl Derived {
     /// Returns true if the statement says that the run is an emergency.
-    #[must_use]
     pub fn is_emergency(&self) -> bool {
         self.statement.as_ref().is_some_and(|statement| statement.predicate.emergency.is_some())
     }
 
     /// Returns the checks that failed or could not be made, with the reasons.
-    #[must_use]
     pub fn flaws(&self) -> Vec<String> {
         let flaw = |check: &ReviewCheck| match &check.finding {
             ReviewFinding::Holds => None,
@@ -110,7 +108,6 @@ impl Derived {
     }
 
     /// Returns true if the step has executable files.
-    #[must_use]
     pub fn has_programs(&self) -> bool {
         self.files.iter().any(|one| one.file.executable)
     }

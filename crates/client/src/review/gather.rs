@@ -134,7 +134,6 @@ pub fn gather(
 }
 
 /// Collects the documents about the runs of a step under a grant, like [`gather`].
-#[must_use]
 pub fn gather_granted(run: &Authorization, client: &impl BoundaryReader, trust: &[ChosenTrust]) -> ReviewSources {
     documents(ReviewSources::default(), run, true, client, trust)
 }

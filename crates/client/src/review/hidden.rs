@@ -12,7 +12,6 @@ use documents::record::hidden_character::HiddenCharacter;
 
 /// Lists the characters and words that a reader could misread, each once. With the scripts of a person, the text is prose,
 /// and the list also has each other word whose letters this person sees as escapes.
-#[must_use]
 pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
     let mut found: Vec<PrintableText> = Vec::new();
     let mut add = |what: PrintableText| {

@@ -55,7 +55,6 @@ pub enum RemarkSeverity {
 
 impl RemarkSeverity {
     /// Returns the name of the kind in `--json` and in the inbox.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Emergency => "emergency",
@@ -78,7 +77,6 @@ impl RemarkSeverity {
     }
 
     /// Returns true if the remark is shown in red.
-    #[must_use]
     pub fn is_red(self) -> bool {
         self <= Self::HiddenText
     }
@@ -101,14 +99,12 @@ pub struct ReviewLine {
 
 impl ReviewLine {
     /// Creates a line that is on every decision screen.
-    #[must_use]
     pub fn always(name: &'static str, text: PrintableText, shows: &[&str]) -> Self {
         let shows = shows.iter().map(|path| (*path).to_owned()).collect();
         Self { weight: LineWeight::Always, name, tone: LineTone::Plain, text, shows }
     }
 
     /// Creates a remark.
-    #[must_use]
     pub fn remark(severity: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
         let tone = if severity.is_red() { LineTone::Bad } else { LineTone::Plain };
         Self { weight: LineWeight::Remark(severity), name: "remarks", tone, text, shows }

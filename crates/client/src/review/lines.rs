@@ -33,7 +33,6 @@ const PARAMETER_ROWS: usize = 15;
 
 impl Lines {
     /// Builds the lines that do not depend on the results of the checks.
-    #[must_use]
     pub fn of(sources: &ReviewSources, found: &Derived, now: Timestamp) -> Self {
         let mut lines = Self::default();
         let Some(statement) = &found.statement else {
@@ -111,7 +110,6 @@ impl Lines {
     }
 
     /// Returns all lines as JSON.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         let heading = ReviewLine {
             shows: self.heading_shows.clone(),

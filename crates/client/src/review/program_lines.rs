@@ -11,7 +11,6 @@ use documents::record::step_definition::StepDefinition;
 
 /// Returns the line about programs, files and variables that are in no list, and about a script that policy can't read.
 /// Without both, there is no line. Remarks name what a built-in list denies.
-#[must_use]
 pub(super) fn asked(
     definition: Option<&StepDefinition>,
     signed: &Authorization,
@@ -43,7 +42,6 @@ pub(super) fn asked(
 }
 
 /// Returns the line with the programs that the run can start, in a few words. If the sandbox is off, a remark says so.
-#[must_use]
 pub(super) fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
     if profile.off_reason.is_some() {
         return None;
@@ -56,7 +54,6 @@ pub(super) fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLi
 }
 
 /// Returns the line above the script with each program of the list.
-#[must_use]
 pub(super) fn listed(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
     let programs = profile.programs.as_ref()?;
     let each = |at| ["name", "path"].map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"));

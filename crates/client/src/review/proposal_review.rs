@@ -30,7 +30,6 @@ pub struct PagerChoice {
 
 impl PagerChoice {
     /// Returns true if everything is printed directly.
-    #[must_use]
     pub const fn is_off(self) -> bool {
         self.no_pager
     }
@@ -87,13 +86,11 @@ impl ProposalReview {
     }
 
     /// Makes the checks again, over the same documents at another time.
-    #[must_use]
     pub fn again(self, now: Timestamp) -> Self {
         Self::of(self.sources, now)
     }
 
     /// Draws the decision screen.
-    #[must_use]
     pub fn screen(&self) -> Screen {
         decision(&self.sources, &self.found)
     }
@@ -111,13 +108,11 @@ impl ProposalReview {
     }
 
     /// Draws the list of all signed fields, then the decision screen.
-    #[must_use]
     pub fn full(&self) -> Screen {
         full(&self.sources, &self.found)
     }
 
     /// Returns the advice for an approver who has no trusted roster for the boundary.
-    #[must_use]
     pub fn advice(&self) -> String {
         trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())
     }
@@ -145,7 +140,6 @@ impl ProposalReview {
     }
 
     /// Returns the object that `--json` prints.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         let standing = match self.found.standing {
             StatementVerdict::Sound => "sound",

@@ -29,7 +29,6 @@ const LONG: usize = 180;
 
 /// Returns the remarks that follow from the signed bytes alone, which the `inbox` command shows too. `files` has the texts
 /// of the step's files with their places.
-#[must_use]
 pub fn of_statement(
     signed: &Authorization,
     definition: Option<&Value>,
@@ -137,7 +136,6 @@ fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
 }
 
 /// Returns the permissions of this kind for which policy gives this reason, with their positions.
-#[must_use]
 pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason) -> Vec<(usize, &str)> {
     let permissions = signed.permissions.iter().enumerate();
     let asked = permissions.filter(|(_, permission)| permission.kind == kind && permission.why == why);
@@ -145,19 +143,16 @@ pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason
 }
 
 /// Returns the paths of the three fields of a permission.
-#[must_use]
 pub fn permission_paths(at: usize) -> [String; 3] {
     ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
 }
 
 /// Returns how often a signature allows what it permits. The review of a grant has one statement for all runs of a step.
-#[must_use]
 pub const fn how_often(signed: &Authorization) -> &'static str {
     if signed.grant.is_some() { "in each run" } else { "once" }
 }
 
 /// Returns the verb for a permission of this kind, or an empty text for a program.
-#[must_use]
 pub const fn verb(kind: PermissionKind) -> &'static str {
     match kind {
         PermissionKind::Run => "",
@@ -278,7 +273,6 @@ fn only_above(params: &Value) -> Option<ReviewLine> {
 }
 
 /// Returns the remarks about the comparison with the last successful run.
-#[must_use]
 pub fn of_comparison(
     sources: &ReviewSources,
     signed: &Authorization,
@@ -310,7 +304,6 @@ pub fn of_comparison(
 
 /// Returns a remark about an earlier run of this step with these parameters whose end nobody saw. The run may have had its
 /// effect.
-#[must_use]
 pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine> {
     let run = sources.unknown_end.as_ref()?;
     let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
@@ -340,7 +333,6 @@ pub fn same_runs(sources: &ReviewSources, now: Timestamp) -> impl Iterator<Item 
 const MOST_CLAIMS: usize = 320;
 
 /// Returns the line about the CI job that made the proposal. No signature covers the line, so it names its source.
-#[must_use]
 pub fn job(sources: &ReviewSources) -> Option<ReviewLine> {
     let job = sources.job.as_ref()?;
     // A long claim must not push the other lines of the decision off the screen.
@@ -356,7 +348,6 @@ pub fn job(sources: &ReviewSources) -> Option<ReviewLine> {
 }
 
 /// Returns the remark about an emergency: who approves the run, who does normally, and who must review it afterwards.
-#[must_use]
 pub fn emergency(found: &Derived) -> Option<ReviewLine> {
     if !found.is_emergency() {
         return None;
@@ -383,7 +374,6 @@ pub fn emergency(found: &Derived) -> Option<ReviewLine> {
 }
 
 /// Returns a remark about files whose content can't be shown, and a remark about long texts.
-#[must_use]
 pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
     let of_step = found.files.iter().filter(|one| one.text().is_none());
     let of_step = of_step.map(|one| (&*one.file.path, one.file.bytes, "of the runbook".to_owned()));
@@ -448,7 +438,6 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
 }
 
 /// Returns remarks about failed checks, missing documents and signatures that do not count.
-#[must_use]
 pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     let mut add =

@@ -29,7 +29,6 @@ pub const SIGNED: &str = "To be signed, every field";
 const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
 /// Draws the texts and the decision.
-#[must_use]
 pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = texts(sources, found);
     screen.extend(block(found));
@@ -37,7 +36,6 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
 }
 
 /// Draws what may scroll off the screen: the identifiers, long values, files and the script.
-#[must_use]
 pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
@@ -106,7 +104,6 @@ pub fn contents(screen: &mut Screen, sources: &ReviewSources, found: &Derived, i
 }
 
 /// Draws the decision, which stays on the screen with the question.
-#[must_use]
 pub fn block(found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
@@ -129,7 +126,6 @@ pub fn not_to_be_signed(screen: &mut Screen, standing: StatementVerdict) {
 }
 
 /// Returns the number of lines of the script and of all other texts above the decision.
-#[must_use]
 pub fn text_lines(found: &Derived) -> usize {
     let script = found.definition.iter().map(|(definition, _)| lines_of(&definition.source).0.len());
     let texts = step_files::texts(&found.files).into_iter().chain(run_inputs::texts(&found.inputs));
@@ -137,7 +133,6 @@ pub fn text_lines(found: &Derived) -> usize {
 }
 
 /// Draws both complete lists of fields, then all checks, and then the decision screen.
-#[must_use]
 pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
     if let Some((_, definition)) = &found.definition {
@@ -191,7 +186,6 @@ pub fn checks(screen: &mut Screen, found: &Derived) {
 }
 
 /// Draws the short screen for a denial: at most seven lines of 80 columns.
-#[must_use]
 pub fn brief(found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
@@ -266,7 +260,6 @@ pub fn draw_differences<'d>(screen: &mut Screen, changes: impl Iterator<Item = &
 }
 
 /// Describes a sandbox profile in words, one line for each aspect. `step_programs` is true if the step has executable files.
-#[must_use]
 pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
     // Without the layer `namespaces`, the run may use the host's root directory.

@@ -13,7 +13,6 @@ pub struct ReviewedFile {
 
 impl ReviewedFile {
     /// Returns the content of a text file.
-    #[must_use]
     pub fn text(&self) -> Option<&str> {
         let text = std::str::from_utf8(self.content.as_ref()?).ok()?;
         (!text.contains('\0')).then_some(text)

@@ -17,13 +17,11 @@ pub struct ReviewedInput {
 
 impl ReviewedInput {
     /// Returns the size of the content, or else the signed size.
-    #[must_use]
     pub fn size(&self) -> u64 {
         self.content.as_ref().map(|content| content.len() as u64).or(self.bytes).unwrap_or_default()
     }
 
     /// Returns the content of a text.
-    #[must_use]
     pub fn text(&self) -> Option<&str> {
         let text = std::str::from_utf8(self.content.as_ref()?).ok()?;
         (!text.contains('\0')).then_some(text)

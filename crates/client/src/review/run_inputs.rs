@@ -28,7 +28,6 @@ const NAMED_UPLOADS: usize = 4;
 pub const MOST_OF_NAME: usize = 40;
 
 /// Returns the names, digests and sizes of the signed inputs: the artifacts, and then the plan.
-#[must_use]
 pub fn signed_inputs(signed: &Authorization) -> Vec<(String, ContentDigest, Option<u64>)> {
     let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
     let artifacts = artifacts.map(|one| (one.name.to_string(), one.digest, Some(one.bytes)));
@@ -36,7 +35,6 @@ pub fn signed_inputs(signed: &Authorization) -> Vec<(String, ContentDigest, Opti
 }
 
 /// Checks the contents from the boundary. Returns no finding if the run gets no files.
-#[must_use]
 pub fn check(
     signed: &Authorization,
     contents: &BTreeMap<String, Vec<u8>>,
@@ -62,7 +60,6 @@ pub fn check(
 }
 
 /// Returns the lines below the script about the session, the inputs, the plan and the outputs.
-#[must_use]
 pub fn lines(
     sources: &ReviewSources,
     signed: &Authorization,
@@ -172,7 +169,6 @@ pub fn draw(screen: &mut Screen, inputs: &[ReviewedInput]) {
 }
 
 /// Returns the texts of the inputs, each with its place for a remark.
-#[must_use]
 pub fn texts(inputs: &[ReviewedInput]) -> Vec<(String, String)> {
     inputs.iter().filter_map(|one| Some((format!("the input {}", one.name), one.text()?.to_owned()))).collect()
 }

@@ -17,7 +17,6 @@ pub struct ScriptPlaces(Vec<(PermissionKind, String, usize)>);
 
 impl ScriptPlaces {
     /// Finds the places in the filled-in script of a step.
-    #[must_use]
     pub fn of(ruling: &Ruling, step: &StepDefinition) -> Self {
         let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
         let asked = decision.decided.into_iter().filter(|one| matches!(one.verdict, PolicyVerdict::Ask(_)));
@@ -25,7 +24,6 @@ impl ScriptPlaces {
     }
 
     /// Formats permissions of one kind, each with its lines: `kill, lines 12 and 16; rm, line 1,700`.
-    #[must_use]
     pub fn with_lines(&self, kind: PermissionKind, asked: &[(usize, &str)]) -> PrintableText {
         let each = asked.iter().map(|(_, what)| {
             let at = self.0.iter().filter(|(of, name, _)| *of == kind && name == what);

@@ -7,7 +7,6 @@ use crate::terminal::printable_text::PrintableText;
 use documents::record::step_definition::{SecretAs, StepDefinition, named_secrets};
 
 /// Returns the line, or `None` if the run gets no secret.
-#[must_use]
 pub fn line(definition: &StepDefinition, params: &Value) -> Option<ReviewLine> {
     let mut parts: Vec<PrintableText> = Vec::new();
     let mut shows = Vec::new();

@@ -32,7 +32,6 @@ pub enum FieldReason {
 
 impl FieldReason {
     /// Returns the description in words, for the list of fields.
-    #[must_use]
     pub fn words(self) -> String {
         match self {
             Self::Shown(name) => format!("shown: {name}"),

@@ -75,7 +75,6 @@ pub enum RosterSource {
 
 impl RosterSource {
     /// Returns the roster, trusted or not.
-    #[must_use]
     pub fn roster(&self) -> Option<&TrustedRoster> {
         match self {
             Self::None => None,
@@ -84,7 +83,6 @@ impl RosterSource {
     }
 
     /// Returns the roster only if the approver trusts it.
-    #[must_use]
     pub fn trusted(&self) -> Option<&TrustedRoster> {
         match self {
             Self::Trusted(roster, _) => Some(roster),

@@ -20,7 +20,6 @@ const HEADING: &str = "Files beside the script";
 const MOST_NAMED: usize = 12;
 
 /// Checks the contents from the boundary against the definition. Returns no finding if the step has no files.
-#[must_use]
 pub fn check(
     definition: &StepDefinition,
     contents: &BTreeMap<ContentDigest, Vec<u8>>,
@@ -54,7 +53,6 @@ pub(super) fn content_finding(lacking: &[String], other: &[String]) -> ReviewFin
 }
 
 /// Returns the line below the script that names the files.
-#[must_use]
 pub fn line(files: &[ReviewedFile]) -> Option<ReviewLine> {
     if files.is_empty() {
         return None;
@@ -103,7 +101,6 @@ pub fn draw(screen: &mut Screen, files: &[ReviewedFile]) {
 }
 
 /// Returns the texts of the files, each with its place for a remark.
-#[must_use]
 pub fn texts(files: &[ReviewedFile]) -> Vec<(String, String)> {
     files.iter().filter_map(|one| Some((format!("the file {}", one.file.path), one.text()?.to_owned()))).collect()
 }

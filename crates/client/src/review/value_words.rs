@@ -9,7 +9,6 @@ use documents::record::validity::Timestamp;
 use judgement::policy::program_names::DEFAULT_TOOLS;
 
 /// Formats a duration exactly, in the largest unit of which it is a multiple.
-#[must_use]
 pub fn duration_ms(ms: u64) -> String {
     match ms {
         _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
@@ -19,7 +18,6 @@ pub fn duration_ms(ms: u64) -> String {
 }
 
 /// Formats a number of bytes exactly, in the largest unit of which it is a multiple.
-#[must_use]
 pub fn bytes(count: u64) -> String {
     match count {
         0 => "0 bytes".to_owned(),
@@ -31,7 +29,6 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// Describes a quorum rule.
-#[must_use]
 pub fn rule_words(rule: &Approvals) -> String {
     let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
     let people = if rule.required == 1 { "1 person".to_owned() } else { format!("{} people", rule.required) };
@@ -61,7 +58,6 @@ pub(super) fn is_default(rule: &Approvals) -> bool {
 }
 
 /// Formats a duration in seconds.
-#[must_use]
 pub fn span(seconds: i64) -> String {
     match seconds {
         i64::MIN..60 => format!("{seconds} s"),
@@ -72,13 +68,11 @@ pub fn span(seconds: i64) -> String {
 }
 
 /// Returns the path of each element of an array, or the path of the array if the array is empty.
-#[must_use]
 pub fn paths(array: &str, count: usize) -> Vec<String> {
     if count == 0 { vec![array.to_owned()] } else { (0..count).map(|at| format!("{array}[{at}]")).collect() }
 }
 
 /// Returns a word, in quotes if it contains unusual characters.
-#[must_use]
 pub fn plain_or_quoted(word: &str) -> PrintableText {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
     if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
@@ -86,13 +80,11 @@ pub fn plain_or_quoted(word: &str) -> PrintableText {
 
 /// Describes each program of a list. A plain name is the file of this name in `/usr/bin`. `step_programs` is true if the
 /// step has executable files, which a list allows too.
-#[must_use]
 pub fn list_words(programs: &ProgramList, step_programs: bool) -> PrintableText {
     words_of(programs.list.iter(), None, step_programs)
 }
 
 /// Describes a list of programs in a few words: the default tools are one phrase with their number.
-#[must_use]
 pub fn short_list_words(programs: &ProgramList, step_programs: bool) -> PrintableText {
     let is_default = |one: &&ListedProgram| {
         let name = one.name.as_str();
@@ -130,7 +122,6 @@ const AWKS: [&str; 3] = ["gawk", "mawk", "original-awk"];
 const FEWEST_TOOLS: usize = 8;
 
 /// Describes one program of a list: `awk (the file /usr/bin/mawk)`.
-#[must_use]
 pub fn program_words(program: &ListedProgram) -> PrintableText {
     if program.name.as_str() == OWN_PROGRAMS {
         return PrintableText::words("every file in the directories that the run may write");
@@ -140,7 +131,6 @@ pub fn program_words(program: &ListedProgram) -> PrintableText {
 }
 
 /// Returns a number with its noun, in the plural if needed.
-#[must_use]
 pub fn counted(count: usize, what: &str) -> String {
     let many = match (count, what) {
         (1, _) => "",
@@ -151,7 +141,6 @@ pub fn counted(count: usize, what: &str) -> String {
 }
 
 /// Formats a number with a comma before each group of three digits: `2,000`.
-#[must_use]
 pub fn grouped(number: impl std::fmt::Display) -> String {
     let digits = number.to_string();
     let first = (digits.len() + 2) % 3 + 1;
@@ -162,7 +151,6 @@ pub fn grouped(number: impl std::fmt::Display) -> String {
 
 /// Formats a time to the minute in UTC. The date is left out if it is the date of `now`, and the year if it is the year
 /// of `now`.
-#[must_use]
 pub fn clock(at: Timestamp, now: Timestamp) -> String {
     let (at, now) = (at.to_string(), now.to_string());
     let date = if at[..10] == now[..10] { String::new() } else { format!("{} ", day(&at, &now)) };
@@ -170,7 +158,6 @@ pub fn clock(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// Formats the date of a time in the form `2026-11-22T02:10:00Z`. The year is left out if it is the year of `now`.
-#[must_use]
 pub fn day(at: &str, now: &str) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let part = |range: std::ops::Range<usize>| at.get(range).unwrap_or_default();
@@ -181,7 +168,6 @@ pub fn day(at: &str, now: &str) -> String {
 }
 
 /// Formats the rest of a window, without the seconds that do not matter.
-#[must_use]
 pub fn left_words(seconds: i64) -> String {
     match seconds {
         i64::MIN..60 => format!("{seconds} s left"),
@@ -194,7 +180,6 @@ pub fn left_words(seconds: i64) -> String {
 }
 
 /// Shortens the id of a proposal or of a receipt to its prefix and its last 6 digits, which the commands accept.
-#[must_use]
 pub fn short_id(id: &str) -> PrintableText {
     let (prefix, _) = id.split_once('_').unwrap_or_default();
     let end = id.get(id.len().saturating_sub(6)..).unwrap_or_default();
@@ -202,7 +187,6 @@ pub fn short_id(id: &str) -> PrintableText {
 }
 
 /// Formats names as a list.
-#[must_use]
 pub fn listed(names: &[&Name]) -> String {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
     match names.as_slice() {

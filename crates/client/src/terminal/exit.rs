@@ -36,7 +36,6 @@ pub enum Exit {
 
 impl Exit {
     /// Returns the exit code of the process, according to the conventions of `timeout`, `docker run` and shells.
-    #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -53,7 +52,6 @@ impl Exit {
     }
 
     /// Returns the word for this result in `--json`. Two results with the same exit code have different words.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -71,7 +69,6 @@ impl Exit {
     }
 
     /// Returns the result for a refusal of the boundary.
-    #[must_use]
     pub const fn of_code(code: Code) -> Self {
         match code.exit() {
             2 => Self::Usage,
@@ -85,7 +82,6 @@ impl Exit {
     }
 
     /// Returns the result for a run that has a receipt.
-    #[must_use]
     pub const fn of_outcome(outcome: &Outcome) -> Self {
         match outcome.status {
             Status::Succeeded | Status::Warned | Status::Failed => match (outcome.exit_code, outcome.signal) {
@@ -117,26 +113,22 @@ pub struct CommandFailure {
 
 impl CommandFailure {
     /// Creates a failure for a wrong call of the command.
-    #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
     /// Creates a failure with this result and this message.
-    #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), problem: None, quiet: false }
     }
 
     /// Returns true if the failure is a refusal of the boundary with this code.
-    #[must_use]
     pub fn has_code(&self, code: Code) -> bool {
         let kind = self.problem.as_ref().and_then(|problem| problem["type"].as_str());
         kind.and_then(|kind| kind.rsplit('/').next()) == Some(code.word())
     }
 
     /// Returns the failure as a JSON object for `--json`.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         let mut error = json!({"message": self.message, "exit": self.exit.code(), "kind": self.exit.word()});
         if let Some(problem) = &self.problem {

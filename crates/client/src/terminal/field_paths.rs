@@ -23,7 +23,6 @@ pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v V
 }
 
 /// Returns a key with the escapes of a path.
-#[must_use]
 pub fn path_key(key: &str) -> String {
     if key.is_empty() {
         return "\\e".to_owned();

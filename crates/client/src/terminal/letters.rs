@@ -96,7 +96,6 @@ impl DisplayScripts {
     }
 
     /// Returns Latin and the script of a locale such as `ja_JP.UTF-8`, or no script if its encoding is not UTF-8.
-    #[must_use]
     pub fn of_locale(locale: &str) -> Self {
         let (place, variant) = locale.split_once('@').unwrap_or((locale, ""));
         let (place, encoding) = place.split_once('.').unwrap_or((place, ""));
@@ -111,7 +110,6 @@ impl DisplayScripts {
     }
 
     /// Returns the scripts that this process shows. Before [`Self::use_in_process`], there are none.
-    #[must_use]
     pub fn of_process() -> Self {
         OF_PROCESS.read().ok().and_then(|scripts| *scripts).unwrap_or_default()
     }
@@ -133,7 +131,6 @@ impl DisplayScripts {
     }
 
     /// Returns the reason why a word with letters beyond ASCII is not shown, in two parts.
-    #[must_use]
     pub fn flaw(self, word: &str) -> Option<(&'static str, &'static str)> {
         let is_listed = |c: &char| c.is_ascii() || !c.script_extension().intersection(self.0).is_empty();
         if let Some(other) = word.chars().find(|c| !is_listed(c)) {
@@ -163,7 +160,6 @@ pub(super) fn first_piece(text: &str) -> &str {
 }
 
 /// Returns true for a letter, a mark or a digit.
-#[must_use]
 pub fn is_of_word(c: char) -> bool {
     let category = get_general_category(c).abbreviation();
     category.starts_with(['L', 'M']) || category == "Nd"

@@ -4,7 +4,6 @@ use documents::record::receipt::Outcome;
 use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
 
 /// Describes the outcome of a run in words.
-#[must_use]
 pub fn outcome_words(outcome: &Outcome) -> String {
     let mut words = outcome.status.word().replace('_', " ");
     if let Some(code) = outcome.exit_code {
@@ -20,7 +19,6 @@ pub fn outcome_words(outcome: &Outcome) -> String {
 }
 
 /// Returns the word for how a run ended, by a reviewer.
-#[must_use]
 pub const fn observed_word(end: ObservedEnd) -> &'static str {
     match end {
         ObservedEnd::Succeeded => "succeeded",
@@ -31,7 +29,6 @@ pub const fn observed_word(end: ObservedEnd) -> &'static str {
 }
 
 /// Returns the word for the verdict of a reviewer.
-#[must_use]
 pub const fn verdict_word(verdict: ReviewVerdict) -> &'static str {
     match verdict {
         ReviewVerdict::Accepted => "accepted",

@@ -127,7 +127,6 @@ impl OutputPainter {
 }
 
 /// Returns the text of pieces without their colours.
-#[must_use]
 pub fn plain(parts: Vec<ColouredText>) -> String {
     parts.into_iter().map(|part| part.text).collect()
 }

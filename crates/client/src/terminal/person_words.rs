@@ -4,7 +4,6 @@ use crate::terminal::printable_text::PrintableText;
 
 /// Formats what people wrote, each with the name and in quotes: ` (alice's words: "wait")`. People who wrote nothing are
 /// left out. Without any words, the result is empty.
-#[must_use]
 pub fn person_words<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> PrintableText {
     let said = said.into_iter().filter(|(_, words)| !words.is_empty());
     let each =

@@ -25,25 +25,21 @@ pub struct PrintableText(String);
 
 impl PrintableText {
     /// Escapes external text.
-    #[must_use]
     pub fn text(text: &str) -> Self {
         Self(escape(text, EscapeForm::Text, DisplayScripts::default(), 0))
     }
 
     /// Escapes external text and encloses it in double quotes.
-    #[must_use]
     pub fn quoted(text: &str) -> Self {
         Self::quoted_in(text, DisplayScripts::default())
     }
 
     /// Escapes prose, and shows the words in the scripts of this process.
-    #[must_use]
     pub fn prose(text: &str) -> Self {
         Self(escape(text, EscapeForm::Text, DisplayScripts::of_process(), 0))
     }
 
     /// Escapes prose like [`Self::prose`], and encloses it in double quotes.
-    #[must_use]
     pub fn quoted_prose(text: &str) -> Self {
         Self::quoted_in(text, DisplayScripts::of_process())
     }
@@ -53,20 +49,17 @@ impl PrintableText {
     }
 
     /// Formats a JSON value of a parameter as JSON in one line, as prose.
-    #[must_use]
     pub fn json(value: &Value) -> Self {
         Self(escape(&value.to_string(), EscapeForm::Escaped, DisplayScripts::of_process(), 0))
     }
 
     /// Escapes a message of the program, in which external text is escaped already. A backslash stays unchanged.
-    #[must_use]
     pub fn message(words: &str) -> Self {
         Self(escape(words, EscapeForm::Escaped, DisplayScripts::default(), 0))
     }
 
     /// Escapes a line of a script. A backslash stays unchanged unless it looks like an escape. `comment` is the place of
     /// the comment in the line, which is prose.
-    #[must_use]
     pub fn source(line: &str, comment: Option<usize>) -> Self {
         Self::source_in(line, comment, DisplayScripts::of_process())
     }
@@ -76,20 +69,17 @@ impl PrintableText {
     }
 
     /// Creates a text from a string of the program. A `&'static str` cannot come from outside, so it needs no escapes.
-    #[must_use]
     pub fn words(words: &'static str) -> Self {
         debug_assert!(words.bytes().all(|c| (0x20..0x7f).contains(&c)));
         Self(words.to_owned())
     }
 
     /// Appends a string of the program.
-    #[must_use]
     pub fn and(self, words: &'static str) -> Self {
         self.then(&Self::words(words))
     }
 
     /// Joins the parts with `between` between them.
-    #[must_use]
     pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let mut all = Self::default();
         for (at, part) in parts.into_iter().enumerate() {
@@ -100,7 +90,6 @@ impl PrintableText {
 
     /// Returns the beginning and the end of the text with dots between them, each at most `most` columns wide. No escape
     /// is split.
-    #[must_use]
     pub fn ends(&self, most: usize) -> Self {
         let (whole, mut before, mut at) = (self.width(), 0, 0);
         let (mut head, mut tail) = (0, self.0.len());
@@ -121,7 +110,6 @@ impl PrintableText {
     }
 
     /// Cuts the text to at most `most` columns, with dots at the cut. No escape is split.
-    #[must_use]
     pub fn cut(&self, most: usize) -> Self {
         if self.width() <= most {
             return self.clone();
@@ -134,19 +122,16 @@ impl PrintableText {
     }
 
     /// Returns the number of columns of the text.
-    #[must_use]
     pub fn width(&self) -> usize {
         self.0.width()
     }
 
     /// Returns the text with blanks after it, so that it fills this number of columns.
-    #[must_use]
     pub fn padded(&self, width: usize) -> String {
         format!("{}{}", self.0, " ".repeat(width.saturating_sub(self.width())))
     }
 
     /// Formats a JSON value without inner values: a quoted string, a number, `true`, `null`, `[]` or `{}`.
-    #[must_use]
     pub fn value(value: &Value) -> Self {
         match value {
             Value::String(text) => Self::quoted(text),
@@ -157,7 +142,6 @@ impl PrintableText {
     }
 
     /// Formats a JSON value like [`Self::value`], with a text as prose.
-    #[must_use]
     pub fn prose_value(value: &Value) -> Self {
         value.as_str().map_or_else(|| Self::value(value), Self::quoted_prose)
     }
@@ -170,7 +154,6 @@ impl PrintableText {
 
     /// Formats a path of fields, followed by ` = `. The path consists of names in the form of
     /// [`path_key`](crate::terminal::field_paths::path_key) and of array indexes.
-    #[must_use]
     pub fn path(path: &str) -> Self {
         Self::bare_path(path).and(" = ")
     }
@@ -184,14 +167,12 @@ impl PrintableText {
     }
 
     /// Appends `more` to this text.
-    #[must_use]
     pub fn then(mut self, more: &Self) -> Self {
         self.0.push_str(&more.0);
         self
     }
 
     /// Returns the escaped text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

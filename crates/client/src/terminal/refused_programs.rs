@@ -69,7 +69,6 @@ fn path_before(text: &[u8]) -> String {
 ///
 /// If no refused program was recorded, but the exit code or the output of the run suggests a refusal, the result is a line
 /// with this possible reason.
-#[must_use]
 pub fn refusal_lines(
     facts: &ProgramFacts,
     profile: &Profile,

@@ -131,7 +131,6 @@ impl Screen {
     }
 
     /// Returns true if a line contains an escape.
-    #[must_use]
     pub fn has_escapes(&self) -> bool {
         let rare = |line: &Line| [r"\s{", r"\u{", r"\x"].iter().any(|form| line.content.as_str().contains(form));
         self.lines.iter().any(rare)
@@ -151,7 +150,6 @@ impl Screen {
     }
 
     /// Formats the lines with at most `width` columns, and with SGR colours if `colour` is true.
-    #[must_use]
     pub fn paint(&self, width: usize, colour: bool) -> String {
         let mut out = String::new();
         for line in &self.lines {
@@ -172,7 +170,6 @@ impl Screen {
 }
 
 /// Returns the numbers of lines and bytes in a text, and whether the last line ends with a newline, in words.
-#[must_use]
 fn size_words(text: &str) -> String {
     let (lines, ends) = lines_of(text);
     let ending = if ends { "the last line ends with a newline" } else { "no newline at the end" };
@@ -181,7 +178,6 @@ fn size_words(text: &str) -> String {
 }
 
 /// Splits a text into lines. The flag is true if the last line ends with a newline.
-#[must_use]
 pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
     let mut lines: Vec<&str> = text.split('\n').collect();
     let ends = lines.len() > 1 && lines.last() == Some(&"");
@@ -192,7 +188,6 @@ pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
 }
 
 /// Returns the place of the comment in a line that begins at `start` of the text.
-#[must_use]
 pub fn comment_in(comments: &[usize], start: usize, line: &str) -> Option<usize> {
     let next = comments.get(comments.partition_point(|comment| *comment < start))?;
     Some(next - start).filter(|at| *at < line.len())

@@ -57,7 +57,6 @@ const WIDTH: usize = 100;
 
 impl Terminal {
     /// Reads the settings of the standard streams of this process.
-    #[must_use]
     pub fn new(json: bool) -> Self {
         let out_is_terminal = io::stdout().is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -74,7 +73,6 @@ impl Terminal {
     }
 
     /// Returns streams that lead to this person instead of the standard streams. Output and outcomes are JSON objects.
-    #[must_use]
     pub fn of_audience(audience: Arc<dyn Audience>) -> Self {
         let audience = Some(audience);
         Self { json: true, colour: false, width: WIDTH, out_is_terminal: false, err_is_terminal: false, audience }
@@ -82,25 +80,21 @@ impl Terminal {
 
     /// Returns true if the standard output is a terminal, where external text must be escaped because of control
     /// sequences.
-    #[must_use]
     pub const fn out_is_terminal(&self) -> bool {
         self.out_is_terminal
     }
 
     /// Returns true if the standard error is a terminal.
-    #[must_use]
     pub const fn err_is_terminal(&self) -> bool {
         self.err_is_terminal
     }
 
     /// Returns the maximum number of columns in a line.
-    #[must_use]
     pub const fn width(&self) -> usize {
         self.width
     }
 
     /// Returns the maximum number of columns of a table. A table in a pipe or a file has no maximum.
-    #[must_use]
     pub const fn table_width(&self) -> usize {
         if self.out_is_terminal { self.width } else { usize::MAX }
     }
@@ -243,7 +237,6 @@ impl Terminal {
 }
 
 /// Breaks a question between its words, so that the terminal breaks no word. The answer follows in the last line.
-#[must_use]
 pub fn wrapped(question: &str, width: usize) -> String {
     let mut out = String::new();
     let mut column = 0;
@@ -279,7 +272,6 @@ pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), C
 }
 
 /// Returns the value of a JSON object's field as text for a table.
-#[must_use]
 pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }

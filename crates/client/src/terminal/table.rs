@@ -6,7 +6,6 @@ use crate::terminal::printable_text::PrintableText;
 
 /// Formats rows as lines. Each column is as wide as its widest cell. A `String` may contain external text, so it is escaped;
 /// prose is a [`PrintableText`].
-#[must_use]
 pub fn aligned<const N: usize, C: Clone + Into<PrintableText>>(rows: &[[C; N]]) -> String {
     let rows: Vec<[PrintableText; N]> = rows.iter().map(|row| row.each_ref().map(|cell| cell.clone().into())).collect();
     let mut widths = [0; N];
@@ -25,7 +24,6 @@ pub fn aligned<const N: usize, C: Clone + Into<PrintableText>>(rows: &[[C; N]]) 
 }
 
 /// Formats rows like [`aligned`]. If a line is longer than `width`, the column with this index gets lines of its own.
-#[must_use]
 pub fn fitted<const N: usize, C: Clone + Into<PrintableText>>(rows: &[[C; N]], width: usize, long: usize) -> String {
     let text = aligned(rows);
     if text.lines().all(|line| line.width() <= width) {

@@ -19,32 +19,27 @@ pub struct FieldErrors(pub Vec<FieldError>);
 
 impl FieldErrors {
     /// Returns what is wrong with the field with this id.
-    #[must_use]
     pub fn of(&self, id: &str) -> Option<&str> {
         self.0.iter().find(|error| error.id == id).map(|error| error.message.as_str())
     }
 
     /// Returns the text that stands beside the field.
-    #[must_use]
     pub fn beside(&self, id: &str) -> Markup {
         html! { @if let Some(message) = self.of(id) { p.error id=(format!("{id}-error")) { (message) } } }
     }
 
     /// Returns the value of `aria-invalid`, or `None` for a field without an error.
-    #[must_use]
     pub fn invalid(&self, id: &str) -> Option<&'static str> {
         self.of(id).map(|_| "true")
     }
 
     /// Returns the ids of what describes the field: its hint, and its error.
-    #[must_use]
     pub fn described(&self, id: &str, hint: &str) -> String {
         let error = self.of(id).map(|_| format!("{id}-error")).unwrap_or_default();
         format!("{hint} {error}").trim().to_owned()
     }
 
     /// Returns a field of one line with its label, its error and its hint.
-    #[must_use]
     pub fn field(&self, id: &str, label: &str, value: &str, hint: &Markup) -> Markup {
         let hinted = format!("{id}-hint");
         html! {
@@ -59,7 +54,6 @@ impl FieldErrors {
     }
 
     /// Returns the summary, with a link to each field. No markup without errors.
-    #[must_use]
     pub fn summary(&self, title: &str) -> Markup {
         html! {
             @if !self.0.is_empty() {

@@ -26,7 +26,6 @@ pub struct FramedPage {
 }
 
 /// Returns the whole document.
-#[must_use]
 pub fn framed(page: &FramedPage) -> Markup {
     let shown_title = visible(&page.title);
     html! {
@@ -54,7 +53,6 @@ pub fn framed(page: &FramedPage) -> Markup {
 }
 
 /// Returns a page that says what went wrong and what to do.
-#[must_use]
 pub fn problem(title: &str, what: &str) -> Markup {
     let main = html! { h1 { (visible(title)) } p { (visible(what)) } p { a href="/" { "Back to the first page" } } };
     framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })

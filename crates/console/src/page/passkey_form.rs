@@ -15,7 +15,6 @@ pub struct PasskeyQuestion {
 }
 
 /// Returns the empty fields for the answer of the browser, and the place for its refusal.
-#[must_use]
 pub fn answer_fields(names: &[&str]) -> Markup {
     html! {
         @for name in names { input type="hidden" name=(name) value=""; }

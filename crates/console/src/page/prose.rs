@@ -40,7 +40,6 @@ pub struct Prose {
 
 /// Walks through the tree of a page. `lines` are the lines of the steps. A step stands behind the block that contains its
 /// line, and a block that is nothing else than the step is not repeated.
-#[must_use]
 pub fn prose(tree: &Node, lines: &[usize]) -> Prose {
     let prose = Prose { confirmations: vec![Vec::new(); lines.len()], ..Prose::default() };
     let mut walker = Walker { prose, lines, placed: vec![false; lines.len()], confirm: Vec::new() };

@@ -7,7 +7,6 @@ use client::terminal::screen::{LineTone, Screen, ScreenLine};
 use maud::{Markup, html};
 
 /// Returns the lines of a screen. The lines that begin with `== ` are headings of this level, 2 or 3.
-#[must_use]
 pub fn screen_lines(screen: &Screen, level: u8) -> Markup {
     html! {
         div.screen {

@@ -4,7 +4,6 @@ use client::terminal::output_painter::ColouredText;
 use maud::{Markup, html};
 
 /// Returns pieces of output as markup.
-#[must_use]
 pub fn coloured(parts: &[ColouredText]) -> Markup {
     html! {
         @for part in parts {

@@ -15,7 +15,6 @@ pub struct BoundaryTrust {
 
 impl BoundaryTrust {
     /// Takes the options of trust for the boundary of these options.
-    #[must_use]
     pub fn new(global: &GlobalOptions, trust: &TrustArgs) -> Self {
         Self { options: global.trust(trust), listed: global.listed().cloned() }
     }
@@ -29,7 +28,6 @@ impl BoundaryTrust {
     }
 
     /// Returns the options of trust, for a review.
-    #[must_use]
     pub const fn options(&self) -> &TrustArgs {
         &self.options
     }

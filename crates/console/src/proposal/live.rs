@@ -44,7 +44,6 @@ impl Default for RunWatchers {
 impl RunWatchers {
     /// Answers the request for the events of a proposal. The query `have` is the number of signatures that the page shows:
     /// the page loads again at the next signature.
-    #[must_use]
     pub fn answer(
         &self,
         place: Arc<ReachedBoundary>,

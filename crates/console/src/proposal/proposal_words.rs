@@ -12,19 +12,16 @@ use documents::record::refused_parts::refused_words;
 use wire::api::view::ProposalView;
 
 /// Returns external text with escapes in place of characters that a reader can't see.
-#[must_use]
 pub fn plain(text: &str) -> String {
     PrintableText::text(text).as_str().to_owned()
 }
 
 /// Returns prose for a page. See [`PrintableText::prose`].
-#[must_use]
 pub fn prose(text: &str) -> String {
     PrintableText::prose(text).as_str().to_owned()
 }
 
 /// Returns how a proposal stands, in words, with the words of the people who denied it.
-#[must_use]
 pub fn standing_words(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), Some(why)) => format!("{}: {}", outcome_words(outcome), why.detail),
@@ -53,7 +50,6 @@ pub fn proposal_of(client: &Client, id: &ProposalId) -> Result<ProposalView, Com
 }
 
 /// Returns the status of the page that shows this failure.
-#[must_use]
 pub fn status_of(failure: &CommandFailure) -> StatusCode {
     match failure.exit {
         Exit::Unreachable => StatusCode::BAD_GATEWAY,

@@ -77,7 +77,6 @@ impl fmt::Debug for ReachedBoundary {
 
 impl ReachedBoundary {
     /// Takes the boundary of these options. The first request calls `make`.
-    #[must_use]
     pub fn new(
         options: GlobalOptions,
         trust: &TrustArgs,
@@ -98,7 +97,6 @@ impl ReachedBoundary {
     }
 
     /// Returns the name for pages: the name in the list, or else the name that the boundary has in its roster.
-    #[must_use]
     pub fn shown_name(&self) -> String {
         let own = self.own_name.lock().unwrap_or_else(PoisonError::into_inner);
         own.as_ref().filter(|_| self.options.listed().is_none()).map_or_else(|| self.name.clone(), ToString::to_string)

@@ -52,7 +52,6 @@ pub struct RunView<'a> {
 
 impl RunView<'_> {
     /// Returns the state, the output and the receipt.
-    #[must_use]
     pub fn markup(&self) -> Markup {
         let (view, live) = (self.view, self.live);
         let state = match view.outcome.as_ref().map(|outcome| outcome.status) {

@@ -53,7 +53,6 @@ impl Door {
     }
 
     /// Returns the address that lets a browser in, until it was used once.
-    #[must_use]
     pub fn link(&self) -> Option<String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         Some(format!("http://{}/enter/{}", self.host, link.as_ref()?))

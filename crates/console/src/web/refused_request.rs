@@ -16,13 +16,11 @@ pub type PageAnswer<T> = Result<T, RefusedRequest>;
 
 impl RefusedRequest {
     /// Says what went wrong and what to do.
-    #[must_use]
     pub fn new(status: StatusCode, title: &str, what: &str) -> Self {
         Self::with(status, problem(title, what))
     }
 
     /// Answers with this page.
-    #[must_use]
     pub fn with(status: StatusCode, page: PreEscaped<String>) -> Self {
         Self(Box::new((status, Html(page.into_string())).into_response()))
     }

@@ -8,7 +8,6 @@ use crate::web::one_use::OpenForms;
 use crate::web::secrets::FormKey;
 
 /// Returns the fields that make a form work once, for this path and these contents, and under this key only.
-#[must_use]
 pub fn hidden(key: &FormKey, path: &str, number: &str, contents: &str) -> Markup {
     html! {
         input type="hidden" name="form" value=(number);
@@ -36,7 +35,6 @@ pub struct TakenForm<T = ()> {
 impl<T> TakenForm<T> {
     /// Takes a form that a page of this program made for this path. Returns `None` for any other form, and for a form that
     /// was sent before.
-    #[must_use]
     pub fn take(key: &FormKey, forms: &OpenForms<T>, path: &str, sent: &BTreeMap<String, String>) -> Option<Self> {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
         let (number, contents) = (field("form"), field("digest"));

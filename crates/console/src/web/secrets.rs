@@ -17,7 +17,6 @@ impl FormKey {
     }
 
     /// Returns the seal of a form: it is valid for this path and these contents, and under no other key.
-    #[must_use]
     pub fn seal(&self, path: &str, contents: &str) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes()).update(contents.as_bytes());
@@ -25,7 +24,6 @@ impl FormKey {
     }
 
     /// Returns true if this key made the seal for this path and these contents.
-    #[must_use]
     pub fn is_sealed(&self, path: &str, contents: &str, seal: &str) -> bool {
         equal(&self.seal(path, contents), seal)
     }

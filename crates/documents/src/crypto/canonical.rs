@@ -24,7 +24,6 @@ use crate::crypto::writer;
 ///
 /// A value from another source can contain something that the strict reader refuses, for example a float. Use
 /// [`canonical_of`] for documents that this program builds.
-#[must_use]
 pub fn to_canonical(value: &Value) -> Vec<u8> {
     writer::write_unchecked(value)
 }

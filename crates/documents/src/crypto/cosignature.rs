@@ -33,7 +33,6 @@ pub struct VerifiedCosignature(u64);
 impl VerifiedCosignature {
     /// Time at which the witness signed the checkpoint, by the clock of the witness: seconds since 1970, at most 2^63 -
     /// 1.
-    #[must_use]
     pub const fn seconds(self) -> u64 {
         self.0
     }
@@ -49,25 +48,21 @@ impl WitnessKey {
     }
 
     /// Returns the witness key with this name. Only signing checks whether the name can be part of a note.
-    #[must_use]
     pub fn new(name: &str, key: PublicKey) -> Self {
         Self { name: name.to_owned(), key }
     }
 
     /// Returns the vkey text.
-    #[must_use]
     pub fn vkey(&self) -> String {
         vkey_of(COSIGNATURE, &self.name, &self.key)
     }
 
     /// Its name.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Returns the public key. Two witness names with the same public key count as one witness.
-    #[must_use]
     pub const fn key(&self) -> &PublicKey {
         &self.key
     }
@@ -137,7 +132,6 @@ impl fmt::Display for WitnessKey {
 
 /// Returns the number of signature lines that do not belong to the log's own key. Each may be a cosignature, but none
 /// is verified.
-#[must_use]
 pub fn lines_of_others(note: &str) -> u64 {
     Note::parse(note).map_or(0, |note| {
         let origin = note.unverified_text().lines().next().unwrap_or_default();

@@ -23,7 +23,6 @@ impl fmt::Display for DigestFormatError {
 impl std::error::Error for DigestFormatError {}
 
 /// Returns the SHA-256 digest of `bytes` (FIPS 180-4).
-#[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
@@ -39,14 +38,12 @@ impl Sha256Stream {
     }
 
     /// Returns the digest of all bytes of the stream.
-    #[must_use]
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
     }
 }
 
 /// Returns `bytes` as lower-case hex.
-#[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
@@ -58,7 +55,6 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Reads 64 lower-case hex digits as 32 bytes. Returns `None` for any other text.
-#[must_use]
 pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0_u8; 32];
     unhex(text, &mut bytes)?;
@@ -67,7 +63,6 @@ pub fn unhex32(text: &str) -> Option<[u8; 32]> {
 
 /// Decodes lower-case hex digits into `bytes`. Returns `None` if the text does not have exactly two such digits for
 /// each byte.
-#[must_use]
 pub fn unhex(text: &str, bytes: &mut [u8]) -> Option<()> {
     let text = text.as_bytes();
     if text.len() != bytes.len() * 2 {
@@ -92,19 +87,16 @@ macro_rules! digest_type {
 
         impl $name {
             /// Returns the digest with these 32 bytes, which come from the store or an in-toto subject.
-            #[must_use]
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
             /// Returns the 32 bytes of the digest.
-            #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
 
             /// Returns the 64 lower-case hex digits, without the name of the algorithm.
-            #[must_use]
             pub fn hex(&self) -> String {
                 hex(&self.0)
             }
@@ -162,7 +154,6 @@ macro_rules! sha256_type {
 
         impl $name {
             /// Returns the digest of exactly these bytes.
-            #[must_use]
             pub fn of(bytes: &[u8]) -> Self {
                 Self(sha256(bytes))
             }
@@ -228,7 +219,6 @@ digest_type!(
 
 impl Blake3Digest {
     /// Returns the digest of exactly these bytes.
-    #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(blake3::hash(bytes).into())
     }
@@ -245,7 +235,6 @@ impl Blake3Stream {
     }
 
     /// Returns the digest of all bytes of the stream.
-    #[must_use]
     pub fn finish(&self) -> Blake3Digest {
         Blake3Digest(self.0.finalize().into())
     }

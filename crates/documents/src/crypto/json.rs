@@ -24,7 +24,6 @@ const TOO_LARGE: &str = "the integer is beyond +-(2^53-1), and many programs rou
     a string is allowed here";
 
 /// Returns the integer that a double states exactly. `-0.0` is none.
-#[must_use]
 pub fn whole_number(value: f64) -> Option<i64> {
     let is_whole = value.fract() == 0.0 && value.abs() <= MAX_INTEGER as f64;
     (is_whole && !(value == 0.0 && value.is_sign_negative())).then_some(value as i64)
@@ -105,7 +104,6 @@ pub enum Reason {
 
 impl Reason {
     /// Returns the stable code of the rule that the JSON text breaks, for programs and test vectors.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::TooLarge => "too-large",

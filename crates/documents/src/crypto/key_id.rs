@@ -16,14 +16,12 @@ pub struct KeyId([u8; 50]);
 
 impl KeyId {
     /// Returns the text as it is written in documents.
-    #[must_use]
     #[expect(clippy::expect_used, reason = "both constructors take ASCII only")]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("a key id is ASCII")
     }
 
     /// Returns the 32 bytes of the id: the SHA-256 digest of the key.
-    #[must_use]
     #[expect(clippy::expect_used, reason = "each constructor takes 32 bytes in base64")]
     pub fn to_bytes(&self) -> [u8; 32] {
         let bytes = STANDARD_NO_PAD.decode(&self.0[7..]).ok();
@@ -35,7 +33,6 @@ impl KeyId {
     }
 
     /// Returns the id with these 32 bytes.
-    #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         let mut id = *b"SHA256:-------------------------------------------";
         for (place, c) in id[7..].iter_mut().zip(STANDARD_NO_PAD.encode(bytes).bytes()) {

@@ -18,7 +18,6 @@ pub const EMPTY_ROOT: Hash = [
 ];
 
 /// Returns the hash of a leaf that has this data (RFC 6962, 2.1).
-#[must_use]
 pub fn leaf_hash(data: &[u8]) -> Hash {
     let mut hash = Sha256Stream::default();
     hash.update(&[0]);
@@ -27,7 +26,6 @@ pub fn leaf_hash(data: &[u8]) -> Hash {
 }
 
 /// Returns the hash of the node above `left` and `right`.
-#[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [1_u8; 65];
     bytes[1..33].copy_from_slice(left);
@@ -36,7 +34,6 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 }
 
 /// Returns the root hash of the tree with these leaf hashes.
-#[must_use]
 pub fn root(leaves: &[Hash]) -> Hash {
     let mut frontier = Frontier::default();
     leaves.iter().for_each(|leaf| frontier.append(*leaf));
@@ -303,7 +300,6 @@ pub struct Frontier {
 impl Frontier {
     /// Returns the right edge of a tree of `size` leaves from its parts: one hash for each 1 bit of `size`, largest
     /// subtree first. Returns `None` if the number of parts is wrong.
-    #[must_use]
     pub fn from_parts(size: u64, parts: Vec<Hash>) -> Option<Self> {
         (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
     }
@@ -329,19 +325,16 @@ impl Frontier {
     }
 
     /// Returns the number of leaves.
-    #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
     /// Returns the root hash over all leaves.
-    #[must_use]
     pub fn root(&self) -> Hash {
         fold(&self.parts)
     }
 
     /// Returns the root hashes of the complete subtrees, largest subtree first.
-    #[must_use]
     pub fn parts(&self) -> &[Hash] {
         &self.parts
     }

@@ -24,7 +24,6 @@ pub const MAX_SIGNATURES: usize = 64;
 const ED25519: u8 = 1;
 
 /// Returns the id of a note key. The id is the first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
-#[must_use]
 pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
     key_hash_of(ED25519, name, key)
 }
@@ -40,7 +39,6 @@ pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4]
 }
 
 /// Returns the key as a vkey, the text form that other programs read: `<name>+<8 hex of its id>+<base64(0x01 ‖ key)>`.
-#[must_use]
 pub fn vkey(name: &str, key: &PublicKey) -> String {
     vkey_of(ED25519, name, key)
 }
@@ -92,7 +90,6 @@ pub struct NoteSignature {
 
 impl NoteSignature {
     /// Returns the name of the key.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -139,13 +136,11 @@ impl Note {
     }
 
     /// Returns the text, unverified. [`verify_note`] returns the verified text.
-    #[must_use]
     pub fn unverified_text(&self) -> &str {
         &self.text
     }
 
     /// Returns the signature lines of the note, in order.
-    #[must_use]
     pub fn signatures(&self) -> &[NoteSignature] {
         &self.signatures
     }
@@ -199,7 +194,6 @@ pub struct SignedText<'a>(&'a str);
 
 impl<'a> SignedText<'a> {
     /// Returns the text, including its last line feed.
-    #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.0
     }

@@ -63,7 +63,6 @@ impl Passkey {
     }
 
     /// Returns the host of the website, which is the application of the key.
-    #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }

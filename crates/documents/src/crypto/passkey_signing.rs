@@ -23,7 +23,6 @@ const FLAGS_AND_COUNTER: usize = 5;
 
 /// Returns the roster line and the fingerprint of a new passkey. `public_key` is what `getPublicKey()` returns in a browser.
 /// Returns `None` for another type of key, or if the host or the comment cannot stand in a line.
-#[must_use]
 pub fn enrolled(public_key: &[u8], host: &str, comment: &str) -> Option<(String, KeyId)> {
     let point = public_key.strip_prefix(&P256_HEAD)?;
     let mut blob = Vec::new();
@@ -46,7 +45,6 @@ pub struct BrowserAnswer {
 
 impl BrowserAnswer {
     /// Reads the three values, which are base64url.
-    #[must_use]
     pub fn parse(client_data: &str, authenticator_data: &str, signature: &str) -> Option<Self> {
         let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| !bytes.is_empty());
         let (client_data, authenticator_data) = (bytes(client_data)?, bytes(authenticator_data)?);
@@ -60,19 +58,16 @@ pub struct PasskeyMessage(Vec<u8>);
 
 impl PasskeyMessage {
     /// Takes a statement.
-    #[must_use]
     pub fn of_statement(payload: &[u8]) -> Self {
         Self::new(PAYLOAD_TYPE, payload)
     }
 
     /// Takes a body of this type.
-    #[must_use]
     pub fn new(payload_type: &str, body: &[u8]) -> Self {
         Self(pae(payload_type, body))
     }
 
     /// Returns the challenge for the browser, as base64url.
-    #[must_use]
     pub fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(signed_data(HashName::Sha256, &self.0))
     }

@@ -11,13 +11,11 @@ pub struct SecretValue(Zeroizing<Vec<u8>>);
 
 impl SecretValue {
     /// Takes the bytes of a secret.
-    #[must_use]
     pub const fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)
     }
 
     /// Returns the bytes. Pass them only to a run, or to code that looks for them in output.
-    #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

@@ -20,7 +20,6 @@ pub const SIGNATURE_BYTES: usize = 64;
 
 /// Returns DSSE's pre-authentication encoding, which is the message that signatures cover: `DSSEv1 SP len(type) SP type
 /// SP len(body) SP body`. `len` is a decimal number of bytes.
-#[must_use]
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len());
     let mut message = Vec::with_capacity(head.len() + body.len());
@@ -53,7 +52,6 @@ impl PublicKey {
     }
 
     /// Returns the 32 bytes of the key.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
@@ -150,14 +148,12 @@ pub struct SecretKey(SigningKey);
 
 impl SecretKey {
     /// Makes the key from its seed (RFC 8032 calls the seed "private key").
-    #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
         Self(SigningKey::from_bytes(&seed))
     }
 
     /// Returns the public key.
-    #[must_use]
     pub fn public(&self) -> PublicKey {
         // The public key is canonical, because the library encodes points canonically. It is not weak, because clamping
         // makes the scalar non-zero modulo the order of the base point, which is prime.
@@ -165,13 +161,11 @@ impl SecretKey {
     }
 
     /// Signs `message`. Returns the raw signature.
-    #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
 
     /// Returns the key as PEM of PKCS#8 version 1 (RFC 5958, RFC 8410), which OpenSSL 3.0 and Python can read.
-    #[must_use]
     pub fn to_pkcs8_v1_pem(&self) -> Zeroizing<String> {
         let mut der = Zeroizing::new([0_u8; 48]);
         der[..16].copy_from_slice(&PKCS8_V1_PREFIX);

@@ -76,19 +76,16 @@ impl SshKey {
     }
 
     /// Returns the OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
-    #[must_use]
     pub fn keyid(&self) -> KeyId {
         self.0.keyid
     }
 
     /// Returns the 32 bytes of the public key. A plain key and a security key can have the same bytes.
-    #[must_use]
     pub fn material(&self) -> &[u8; 32] {
         self.0.public.as_bytes()
     }
 
     /// Returns the Ed25519 key.
-    #[must_use]
     pub fn public(&self) -> &PublicKey {
         &self.0.public
     }
@@ -104,19 +101,16 @@ impl SshKey {
     }
 
     /// Returns true if the key is in a FIDO authenticator.
-    #[must_use]
     pub fn is_security_key(&self) -> bool {
         self.0.application.is_some()
     }
 
     /// Returns the comment of the line, often a person's address, or an empty text.
-    #[must_use]
     pub fn comment(&self) -> &str {
         &self.0.line[self.0.comment_at..]
     }
 
     /// Returns the line as it was read.
-    #[must_use]
     pub fn line(&self) -> &str {
         &self.0.line
     }
@@ -216,25 +210,21 @@ impl ForeignKey {
     }
 
     /// Returns the type, which is the first word of the line.
-    #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
     /// Returns the OpenSSH fingerprint, as `ssh-keygen -lf` prints it.
-    #[must_use]
     pub const fn keyid(&self) -> KeyId {
         self.keyid
     }
 
     /// Returns the key if it is a passkey.
-    #[must_use]
     pub const fn passkey(&self) -> Option<&Passkey> {
         self.passkey.as_ref()
     }
 
     /// Returns the warning about this key of a roster.
-    #[must_use]
     pub fn warning(&self, holder: &dyn fmt::Display) -> String {
         if let Some(passkey) = &self.passkey {
             return format!(
@@ -260,7 +250,6 @@ impl ForeignKey {
     }
 
     /// Returns SHA-256 of the whole blob, which represents the key in comparisons.
-    #[must_use]
     pub fn material(&self) -> [u8; 32] {
         sha256(&self.blob)
     }

@@ -97,7 +97,6 @@ pub fn verify<'k>(
 
 /// Returns true if the signature is one of a passkey that a service may copy to other devices, false for another passkey,
 /// and `None` for another type of signature. The signature must be verified.
-#[must_use]
 pub fn is_of_synced_passkey(signature: &[u8]) -> Option<bool> {
     match Blob::parse(signature).ok()?.inner {
         InnerSignature::Passkey(assertion) => Some(assertion.is_synced()),
@@ -139,7 +138,6 @@ pub struct KeyProof {
 
 impl KeyProof {
     /// Returns what the signature states about the presence of a person.
-    #[must_use]
     pub const fn presence(&self) -> Presence {
         self.presence
     }
@@ -198,7 +196,6 @@ impl fmt::Display for SignatureError {
 impl std::error::Error for SignatureError {}
 
 /// Returns the armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
-#[must_use]
 pub fn armour(blob: &[u8]) -> String {
     let mut file = format!("{ARMOUR_BEGIN}\n");
     for line in STANDARD.encode(blob).as_bytes().chunks(70) {

@@ -33,14 +33,12 @@ pub struct TilePath {
 impl TilePath {
     /// Returns the tile with this number of hashes or entries (1 to 256). Returns `None` for other widths or for levels
     /// over 63.
-    #[must_use]
     pub fn new(kind: TileKind, index: u64, width: u16) -> Option<Self> {
         let level_ok = !matches!(kind, TileKind::Hashes(64..));
         (level_ok && (1..=TILE_WIDTH).contains(&width)).then_some(Self { kind, index, width })
     }
 
     /// Parses a path in its canonical form. Returns `None` for any other form.
-    #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let (kind, place) = path.strip_prefix("tile/")?.split_once('/')?;
         let kind = if kind == "entries" { TileKind::Entries } else { TileKind::Hashes(kind.parse().ok()?) };
@@ -61,19 +59,16 @@ impl TilePath {
     }
 
     /// Returns the content.
-    #[must_use]
     pub const fn kind(&self) -> TileKind {
         self.kind
     }
 
     /// Returns the index of the tile in its level.
-    #[must_use]
     pub const fn index(&self) -> u64 {
         self.index
     }
 
     /// Returns the number of hashes or entries in the tile. A tile of 256 is full and never changes.
-    #[must_use]
     pub const fn width(&self) -> u16 {
         self.width
     }
@@ -81,7 +76,6 @@ impl TilePath {
     /// Returns the tree level of the tile's hashes, and the range of their indexes in this level. For a tile of
     /// entries, the result is level 0 and the range of leaf indexes. Returns `None` if the range lies beyond every
     /// possible tree.
-    #[must_use]
     pub fn subtrees(&self) -> Option<(u8, std::ops::Range<u64>)> {
         let level = match self.kind {
             TileKind::Entries => 0,
@@ -94,7 +88,6 @@ impl TilePath {
     }
 
     /// Returns true if a tree of `size` leaves contains the whole tile.
-    #[must_use]
     pub fn is_within(&self, size: u64) -> bool {
         self.subtrees().is_some_and(|(level, range)| range.end <= size >> level)
     }
@@ -154,7 +147,6 @@ pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge>
 
 /// Returns the entries of a tile of entries. Returns `None` if the tile ends within an entry or has more than
 /// [`TILE_WIDTH`] entries.
-#[must_use]
 pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
     let mut entries = Vec::new();
     while !tile.is_empty() {

@@ -144,7 +144,6 @@ pub enum PermissionReason {
 
 impl Verified<Authorization> {
     /// Returns the digest that names this authorization.
-    #[must_use]
     pub fn digest_as(&self) -> AuthorizationDigest {
         AuthorizationDigest::from_bytes(self.digest())
     }
@@ -279,7 +278,6 @@ pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Re
 }
 
 /// Returns the digest of an authorization's payload. This digest names the authorization.
-#[must_use]
 pub fn authorization_digest(payload: &[u8]) -> AuthorizationDigest {
     AuthorizationDigest::of(payload)
 }

@@ -19,7 +19,6 @@ use crate::record::ident::BoundaryName;
 /// Returns the name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///
 /// The name contains no space, so that the text of a checkpoint is never a DSSE message, which begins with `DSSEv1 `.
-#[must_use]
 pub fn origin(name: &BoundaryName, id: &SealDigest) -> String {
     format!("{name}/{}", &id.hex()[..16])
 }
@@ -37,7 +36,6 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Returns the signed text, which ends with a line feed.
-    #[must_use]
     pub fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }

@@ -21,31 +21,26 @@ macro_rules! codes {
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// Returns the text of the code in problem documents and in the log.
-            #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
             }
 
             /// Returns the `type` of problem documents with this code.
-            #[must_use]
             pub const fn kind(self) -> &'static str {
                 match self { $(Self::$name => concat!("/problems/", $word)),* }
             }
 
             /// Returns the HTTP status of a refusal with this code.
-            #[must_use]
             pub const fn status(self) -> u16 {
                 match self { $(Self::$name => $status),* }
             }
 
             /// Returns the exit code of a command that the boundary refused with this code.
-            #[must_use]
             pub const fn exit(self) -> u8 {
                 match self { $(Self::$name => $exit),* }
             }
 
             /// Returns one sentence for people. The sentence is the same for every occurrence of the code.
-            #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title),* }
             }
@@ -128,7 +123,6 @@ codes! {
 
 impl Code {
     /// Returns true if the refusal decides nothing about the request, so that the same request can succeed later.
-    #[must_use]
     pub const fn is_temporary(self) -> bool {
         matches!(self, Self::Busy | Self::Standby | Self::Database)
     }

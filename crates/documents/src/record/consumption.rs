@@ -52,7 +52,6 @@ pub struct Spent {
 
 impl Consumption {
     /// Returns the statement with one subject for each item.
-    #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
         Statement::new(self, subjects)

@@ -294,7 +294,6 @@ pub fn check_program(text: &str) -> Result<(), String> {
 
 impl SandboxRule {
     /// Returns the rule that allows at most the declaration `most`, whose network `network` replaces.
-    #[must_use]
     pub fn allowing(
         most: DeclaredSandbox,
         network: Option<DeclaredNetwork<AllowedHost>>,
@@ -346,7 +345,6 @@ macro_rules! limits {
             pub const ALL: [Self; 7] = [$(Self::$limit),*];
 
             /// Returns the name of the limit's field in documents.
-            #[must_use]
             pub const fn field(self) -> &'static str {
                 match self { $(Self::$limit => stringify!($field)),* }
             }
@@ -384,7 +382,6 @@ limits! {
 
 impl Limit {
     /// Returns the value of this limit in a profile.
-    #[must_use]
     pub fn value(self, limits: &Limits) -> u64 {
         *self.of(&mut limits.clone())
     }
@@ -392,7 +389,6 @@ impl Limit {
 
 impl DeclaredLimits {
     /// Returns the declared value of `limit`, or `None` if the step does not declare the limit.
-    #[must_use]
     pub fn value(&self, limit: Limit) -> Option<u64> {
         *self.clone().slot(limit)
     }

@@ -20,7 +20,6 @@ pub struct Denial {
 
 impl Denial {
     /// Makes the denial of `authorization`.
-    #[must_use]
     pub fn of(self, authorization: AuthorizationDigest) -> Statement<Self> {
         Statement::new(self, vec![Subject::new("authorization", authorization.as_bytes())])
     }

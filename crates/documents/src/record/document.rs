@@ -61,7 +61,6 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
 }
 
 /// Returns the predicate type of a kind of document.
-#[must_use]
 pub fn predicate_type(kind: &str) -> String {
     format!("{PREDICATE_BASE}{kind}/v1")
 }
@@ -93,13 +92,11 @@ pub struct DigestSet {
 
 impl Subject {
     /// Returns the subject with this name and this SHA-256 digest.
-    #[must_use]
     pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
         Self { name: name.into(), digest: DigestSet { sha256: digest::hex(sha256) } }
     }
 
     /// Returns the 32 bytes of the SHA-256 digest, if the hex digits are well-formed.
-    #[must_use]
     pub fn sha256(&self) -> Option<[u8; 32]> {
         digest::unhex32(&self.digest.sha256)
     }
@@ -179,7 +176,6 @@ pub struct Statement<P> {
 
 impl<P: Predicate> Statement<P> {
     /// Makes the statement with `predicate` about `subject`.
-    #[must_use]
     pub fn new(predicate: P, subject: Vec<Subject>) -> Self {
         Self { statement_type: STATEMENT_TYPE.to_owned(), predicate, predicate_type: predicate_type(P::KIND), subject }
     }

@@ -105,7 +105,6 @@ pub enum Level {
 
 impl Enforcement {
     /// Returns a warning for people who rely on the deny patterns of this run.
-    #[must_use]
     pub fn warning(&self) -> Option<String> {
         let before = self.fs.as_ref()?.masked_before?;
         Some(format!(
@@ -115,7 +114,6 @@ impl Enforcement {
     }
 
     /// Returns a line for people about each refused host: the host, and what to do. `hosts` is the signed list.
-    #[must_use]
     pub fn refused_lines(&self, hosts: &[String]) -> Vec<String> {
         self.refused_hosts.iter().flatten().map(|refused| refused.line(hosts)).collect()
     }
@@ -172,7 +170,6 @@ fn is_word(text: &str) -> bool {
 
 impl Level {
     /// Returns the name of the level in documents and messages.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Strict => "strict",

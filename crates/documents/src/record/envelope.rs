@@ -68,7 +68,6 @@ pub struct EnvelopeSignature {
 
 impl EnvelopeSignature {
     /// Makes a signature in the form that documents use.
-    #[must_use]
     pub fn new(keyid: KeyId, sig: &[u8]) -> Self {
         Self { keyid, sig: STANDARD.encode(sig) }
     }
@@ -111,7 +110,6 @@ impl Base64 {
 
 impl Envelope {
     /// Makes an envelope from a payload and its signatures.
-    #[must_use]
     pub fn new(payload: &[u8], signatures: Vec<EnvelopeSignature>) -> Self {
         Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
     }
@@ -161,7 +159,6 @@ impl<P: Predicate> Signed<P> {
     }
 
     /// Returns the SHA-256 digest of the payload. The digest identifies this document.
-    #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         digest::sha256(&self.payload)
     }
@@ -182,7 +179,6 @@ impl<P: Predicate> Signed<P> {
     }
 
     /// Returns the number of signatures. The signatures are not verified yet.
-    #[must_use]
     pub fn signature_count(&self) -> usize {
         self.signatures.len()
     }
@@ -379,26 +375,22 @@ impl<P: Predicate> Verified<P> {
     }
 
     /// Returns the signed bytes.
-    #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
     }
 
     /// Returns the SHA-256 digest of the payload.
-    #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         *self.digest.get_or_init(|| digest::sha256(&self.payload))
     }
 
     /// Returns the signatures, all verified.
-    #[must_use]
     pub fn signatures(&self) -> &[VerifiedSignature] {
         &self.signatures
     }
 
     /// Returns the envelope with only the signatures that `keep` selects, sorted by key id, as in receipts and in the
     /// log.
-    #[must_use]
     pub fn envelope(&self, keep: impl Fn(&KeyId) -> bool) -> Envelope {
         let mut signatures: Vec<_> = self
             .signatures

@@ -124,7 +124,6 @@ text_type!(
 
 impl GrantId {
     /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
-    #[must_use]
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
         Self(format!("grt_{uuid}").into())
@@ -133,7 +132,6 @@ impl GrantId {
 
 impl SessionId {
     /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
-    #[must_use]
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
         Self(format!("ses_{uuid}").into())
@@ -141,7 +139,6 @@ impl SessionId {
 }
 
 /// Returns the name of a program in a list: the last segment of a name or path, or `{work}/**`.
-#[must_use]
 pub fn listed_name(program: &Program) -> Program {
     if program.as_str() == OWN_PROGRAMS {
         return program.clone();

@@ -118,7 +118,6 @@ pub enum GrantedSession {
 
 impl GrantedSession {
     /// Returns the word in grants and policies.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -130,7 +129,6 @@ impl GrantedSession {
 
 impl Grant {
     /// Returns the statement with one subject for each step.
-    #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
         Statement::new(self, subjects)

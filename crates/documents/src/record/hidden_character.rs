@@ -21,7 +21,6 @@ pub enum HiddenCharacter {
 
 impl HiddenCharacter {
     /// Returns the kind of `c`, or `None` for a visible character.
-    #[must_use]
     pub fn of(c: char) -> Option<Self> {
         match c {
             // Newlines and tabs are visible in a text of several lines.
@@ -56,7 +55,6 @@ impl HiddenCharacter {
     }
 
     /// Returns true if [`visible`] escapes `c`. Texts in other languages have such spaces, but two of them end a line.
-    #[must_use]
     pub fn is_escaped(c: char) -> bool {
         Self::of(c).is_some_and(|kind| kind != Self::Blank || matches!(c, '\u{2028}' | '\u{2029}'))
     }
@@ -64,7 +62,6 @@ impl HiddenCharacter {
 
 /// Escapes each hidden character of a text, except the end of a line and the tab. All other characters stay, so that a
 /// text in any language is readable.
-#[must_use]
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';

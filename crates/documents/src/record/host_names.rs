@@ -67,7 +67,6 @@ pub fn check_path(text: &str) -> Result<(), String> {
 
 /// Returns true if `path` equals `directory` or lies below `directory`, compared by segments. Both paths must be in
 /// plain form.
-#[must_use]
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
 }
@@ -97,7 +96,6 @@ pub fn check_pattern(text: &str) -> Result<(), String> {
 }
 
 /// Splits a list of patterns at commas, except commas in braces (`{a,b}`) or after a backslash.
-#[must_use]
 pub fn split_patterns(text: &str) -> Vec<String> {
     let (mut patterns, mut depth, mut escaped) = (vec![String::new()], 0_usize, false);
     for c in text.chars() {

@@ -33,7 +33,6 @@ macro_rules! text_type {
 
         impl $name {
             /// Returns the text as documents contain it.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -249,13 +248,11 @@ text_type!(
 
 impl StepRef {
     /// Returns the path of the runbook, without the ending of the format.
-    #[must_use]
     pub fn path(&self) -> &str {
         self.0.rsplit_once(':').map_or(&*self.0, |(path, _)| path)
     }
 
     /// Returns the id of the step in its runbook.
-    #[must_use]
     pub fn step(&self) -> &str {
         self.0.rsplit_once(':').map_or("", |(_, id)| id)
     }
@@ -263,21 +260,18 @@ impl StepRef {
 
 impl ProposalId {
     /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
-    #[must_use]
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
         Self(format!("prp_{uuid}").into())
     }
 
     /// Returns the time in the id, in milliseconds since 1970, which the creator of the id chose.
-    #[must_use]
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
         digits.fold(0, |millis, digit| millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0)))
     }
 
     /// Returns the id of this proposal's receipt.
-    #[must_use]
     pub fn receipt(&self) -> ReceiptId {
         ReceiptId(format!("rcp_{}", &self.0[4..]).into())
     }
@@ -285,7 +279,6 @@ impl ProposalId {
 
 impl ProposalIdEnding {
     /// Returns true if this proposal's id ends with the given text.
-    #[must_use]
     pub fn is_of(&self, id: &ProposalId) -> bool {
         id.as_str().ends_with(self.as_str())
     }
@@ -293,7 +286,6 @@ impl ProposalIdEnding {
 
 impl ReceiptId {
     /// Returns the id of the proposal to which the receipt belongs.
-    #[must_use]
     pub fn proposal(&self) -> ProposalId {
         ProposalId(format!("prp_{}", &self.0[4..]).into())
     }
@@ -302,7 +294,6 @@ impl ReceiptId {
 impl Nonce {
     /// Makes a nonce from 48 bits of time and 128 random bits. The time comes first, so that the database stores new
     /// nonces close together.
-    #[must_use]
     pub fn new(millis: u64, random: [u8; 16]) -> Self {
         let mut bytes = [0_u8; 22];
         bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
@@ -311,7 +302,6 @@ impl Nonce {
     }
 
     /// Returns the raw bytes of the nonce, which are its key in the store.
-    #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         use base64::Engine as _;
         base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(self.as_str()).unwrap_or_default()
@@ -325,7 +315,6 @@ impl Nonce {
 
 impl Epoch {
     /// Makes an epoch from 16 random bytes.
-    #[must_use]
     pub fn new(random: [u8; 16]) -> Self {
         Self(crate::crypto::digest::hex(&random).into())
     }
@@ -333,7 +322,6 @@ impl Epoch {
 
 impl GenesisSalt {
     /// Makes a genesis value from 32 random bytes.
-    #[must_use]
     pub fn new(random: [u8; 32]) -> Self {
         Self(crate::crypto::digest::hex(&random).into())
     }

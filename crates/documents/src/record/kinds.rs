@@ -100,7 +100,6 @@ fn schema<P: Predicate>() -> Value {
 
 impl StatementKind {
     /// Returns the kind with this name.
-    #[must_use]
     pub fn of(word: &str) -> Option<Self> {
         KINDS.into_iter().find(|kind| kind.word == word)
     }
@@ -108,13 +107,11 @@ impl StatementKind {
 
 impl LeafKind {
     /// Returns the name of this kind in the predicate type of a statement.
-    #[must_use]
     pub fn word(self) -> &'static str {
         KINDS.iter().find(|kind| kind.carrier == Carrier::Log(self)).map_or("", |kind| kind.word)
     }
 
     /// Returns the kind of leaf with this number in the database.
-    #[must_use]
     pub fn of_number(number: u8) -> Option<Self> {
         KINDS.iter().find_map(|kind| match kind.carrier {
             Carrier::Log(leaf) if leaf as u8 == number => Some(leaf),
@@ -125,7 +122,6 @@ impl LeafKind {
 
 /// Reads the payload of a reserved kind with this number of signatures. Returns the error of an invalid payload, or
 /// [`Malformed::later`] for a valid payload. Returns `None` if `kind` is not reserved.
-#[must_use]
 pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malformed> {
     let kind = StatementKind::of(kind)?;
     let Carrier::LaterFiles(most) = kind.carrier else { return None };

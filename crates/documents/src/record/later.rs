@@ -6,7 +6,6 @@ use crate::record::document::{Predicate, Statement};
 use crate::record::schema::settings;
 
 /// Returns the schema of a statement of this kind, with its reserved parts.
-#[must_use]
 pub fn schema_of<P: Predicate>() -> Value {
     let mut generator = settings().into_generator();
     let parts: Vec<_> = P::RESERVED.iter().map(|reserved| (reserved.path, (reserved.schema)(&mut generator))).collect();

@@ -58,7 +58,6 @@ pub struct QuestionAnswer {
 
 impl LocalReceipt {
     /// Returns the statement with its subjects.
-    #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
         Statement::new(self, subjects)

@@ -20,19 +20,16 @@ pub struct Malformed {
 
 impl Malformed {
     /// Returns an error at `pointer`.
-    #[must_use]
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: false, later: false }
     }
 
     /// Makes an error about the size of a document.
-    #[must_use]
     pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), too_large: true, later: false }
     }
 
     /// Makes an error for a valid document that uses a feature of a later version.
-    #[must_use]
     pub fn later(pointer: impl Into<String>) -> Self {
         let message =
             "this belongs to a feature that this program version does not have: use a newer version".to_owned();
@@ -42,7 +39,6 @@ impl Malformed {
 
 impl Malformed {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match (self.later, self.too_large) {
             (true, _) => Code::LaterFeature,

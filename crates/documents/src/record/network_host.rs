@@ -36,7 +36,6 @@ pub enum HostRefusal {
 
 impl HostRefusal {
     /// Returns the reason for people, with the words that a person adds to the policy.
-    #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Private => "its address is private; the policy must say private: true of this host",
@@ -60,7 +59,6 @@ impl HostRefusal {
     }
 
     /// Returns true if a later connection of the same run can succeed without a change of the policy.
-    #[must_use]
     pub const fn is_passing(self) -> bool {
         matches!(self, Self::Unresolved | Self::Unreachable)
     }
@@ -164,7 +162,6 @@ pub fn check_unresolved(host: &AllowedHost) -> Result<(), HostRefusal> {
 }
 
 /// Returns true if the host is `localhost` with a port.
-#[must_use]
 pub fn is_localhost(host: &str) -> bool {
     host.strip_prefix("localhost:").is_some()
 }

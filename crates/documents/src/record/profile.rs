@@ -35,7 +35,6 @@ pub enum Layer {
 
 impl Layer {
     /// Returns the name of the layer in documents and messages.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Capabilities => "capabilities",
@@ -128,7 +127,6 @@ impl Profile {
     }
 
     /// Returns the profile with a list of programs that the sandbox must enforce.
-    #[must_use]
     pub fn with_programs(mut self, list: ProgramList) -> Self {
         self.programs = Some(list);
         self.require_programs();
@@ -143,7 +141,6 @@ impl Profile {
     }
 
     /// Returns the profile of a run that declares nothing: a private directory, no network and its own user id.
-    #[must_use]
     pub fn nothing(require: Vec<Layer>, limits: Limits) -> Self {
         Self {
             require,
@@ -259,7 +256,6 @@ pub struct Limits {
 impl Limits {
     /// Returns the number of bytes that a run with its own root directory can store in `/dev/shm`. The disk limit does
     /// not cover these bytes.
-    #[must_use]
     pub fn shared_memory_bytes(&self) -> u64 {
         self.disk_bytes.min(MAX_SHM)
     }

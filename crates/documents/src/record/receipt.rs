@@ -179,7 +179,6 @@ impl Status {
     ];
 
     /// Returns the name of the status in documents.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -202,7 +201,6 @@ impl fmt::Display for Status {
 
 impl Outcome {
     /// Returns the outcome of a step that exited with the code `code`.
-    #[must_use]
     pub const fn exited(code: u8) -> Self {
         let status = match code {
             0 => Status::Succeeded,
@@ -213,13 +211,11 @@ impl Outcome {
     }
 
     /// Returns the outcome of a step that `signal` ended.
-    #[must_use]
     pub const fn signalled(signal: u8) -> Self {
         Self { status: Status::Failed, exit_code: None, signal: Some(signal), limit: None }
     }
 
     /// Returns an outcome without an exit code.
-    #[must_use]
     pub const fn of(status: Status) -> Self {
         Self { status, exit_code: None, signal: None, limit: None }
     }
@@ -282,7 +278,6 @@ pub struct Stream {
 
 impl Stream {
     /// Returns the record of a stream without output.
-    #[must_use]
     pub fn empty() -> Self {
         Self {
             bytes: 0,
@@ -306,7 +301,6 @@ impl RecordedDigest {
     }
 
     /// Returns the digest of all pieces.
-    #[must_use]
     pub fn finish(self) -> ContentDigest {
         ContentDigest::from_bytes(self.0.finish())
     }
@@ -329,7 +323,6 @@ const EMPTY_MANIFEST: &[u8] = b"[]";
 
 impl Files {
     /// Returns the record of a run that left no files behind.
-    #[must_use]
     pub fn none() -> Self {
         Self { count: 0, bytes: 0, manifest: ContentDigest::of(EMPTY_MANIFEST) }
     }
@@ -383,7 +376,6 @@ impl Receipt {
     }
 
     /// Returns the same statement as `into_statement`, for a caller that has the digest of the embedded authorization.
-    #[must_use]
     pub fn into_statement_of(self, authorization: &AuthorizationDigest) -> Statement<Self> {
         let subjects = self.subjects(authorization.as_bytes());
         Statement::new(self, subjects)

@@ -52,7 +52,6 @@ pub struct RefusingBoundary {
 
 impl RefusalStatement {
     /// Makes the refusal of one input.
-    #[must_use]
     pub fn one(
         boundary: RefusingBoundary,
         code: Code,

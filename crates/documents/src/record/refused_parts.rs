@@ -17,14 +17,12 @@ pub struct RefusedPart {
 
 impl Receipt {
     /// Returns what the lists of the run refused, if the exit code of the run is 0.
-    #[must_use]
     pub fn refused_parts(&self) -> Vec<RefusedPart> {
         refused_parts(&self.outcome, self.programs.as_ref())
     }
 }
 
 /// Returns what the lists of a run refused, if the exit code of the run is 0.
-#[must_use]
 pub fn refused_parts(outcome: &Outcome, programs: Option<&ProgramFacts>) -> Vec<RefusedPart> {
     let programs = programs.filter(|facts| facts.mode == ProgramMode::Listed && outcome.exit_code == Some(0));
     let Some(Executions { paths, more }) = programs.and_then(|facts| facts.refused.as_ref()) else { return Vec::new() };
@@ -40,7 +38,6 @@ pub fn refused_parts(outcome: &Outcome, programs: Option<&ProgramFacts>) -> Vec<
 }
 
 /// Returns the words after an outcome, or an empty text: `; refused: /usr/bin/jq (add programs=jq to the block)`.
-#[must_use]
 pub fn refused_words(parts: &[RefusedPart]) -> String {
     let words: Vec<String> =
         parts.iter().map(|part| format!("{} (add {} to the block)", part.name, part.add)).collect();

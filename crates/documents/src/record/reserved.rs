@@ -37,7 +37,6 @@ pub struct Reserved {
 
 impl Reserved {
     /// Returns the place of an optional field of the type `T`.
-    #[must_use]
     pub const fn field<T: ReservedPart>(path: &'static str) -> Self {
         Self { path, read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> }
     }

@@ -38,13 +38,11 @@ pub enum RevokedSubject {
 
 impl RevokedSubject {
     /// Returns the subject for the token with this name.
-    #[must_use]
     pub fn token(name: &Name) -> Self {
         Self::Token(ContentDigest::of(name.as_str().as_bytes()))
     }
 
     /// Returns the subject for this epoch.
-    #[must_use]
     pub fn epoch(epoch: &Epoch) -> Self {
         Self::Epoch(ContentDigest::of(epoch.as_str().as_bytes()))
     }
@@ -77,7 +75,6 @@ impl fmt::Display for RevokedSubject {
 
 impl Revocation {
     /// Makes the revocation of `subject`.
-    #[must_use]
     pub fn of(self, subject: RevokedSubject) -> Statement<Self> {
         let subject = match subject {
             RevokedSubject::Grant(digest) => Subject::new("grant", digest.as_bytes()),

@@ -94,7 +94,6 @@ pub enum PresenceRule {
 
 impl PresenceRule {
     /// Describes the keys that count under this rule.
-    #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Required => "security keys with touch",

@@ -90,7 +90,6 @@ pub struct Emergency(#[schemars(extend("const" = true))] bool);
 
 impl Emergency {
     /// Marks a run as an emergency.
-    #[must_use]
     pub const fn yes() -> Self {
         Self(true)
     }
@@ -183,7 +182,6 @@ pub struct Artifacts(#[schemars(length(min = 1, max = MAX_ARTIFACTS))] pub Vec<A
 
 impl Artifacts {
     /// Returns the subjects of the artifacts, in the order of the artifacts.
-    #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let subject = |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());
         self.0.iter().map(subject).collect()

@@ -64,7 +64,6 @@ impl SandboxPermission {
     ];
 
     /// Returns the name of the field in a step definition and in a signed profile.
-    #[must_use]
     pub const fn field(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -80,7 +79,6 @@ impl SandboxPermission {
     }
 
     /// Returns the name of the attribute in a runbook's fence.
-    #[must_use]
     pub const fn attribute(self) -> &'static str {
         match self {
             Self::RunAs => "run-as",
@@ -90,13 +88,11 @@ impl SandboxPermission {
     }
 
     /// Returns the sandbox permission with this attribute.
-    #[must_use]
     pub fn of_attribute(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|permission| permission.attribute() == name)
     }
 
     /// Returns the name of the key in a policy rule.
-    #[must_use]
     pub const fn rule_key(self) -> &'static str {
         match self {
             Self::Off => "may_be_off",
@@ -105,7 +101,6 @@ impl SandboxPermission {
     }
 
     /// Returns true if the front matter of a runbook can declare this for all its steps.
-    #[must_use]
     pub const fn is_for_files(self) -> bool {
         match self {
             Self::RunAs | Self::Off => false,
@@ -114,7 +109,6 @@ impl SandboxPermission {
     }
 
     /// Returns true if policy can allow this for all runbooks, and not only in an override that names runbooks.
-    #[must_use]
     pub const fn is_for_all(self) -> bool {
         match self {
             Self::Deny | Self::Proc => true,
@@ -170,7 +164,6 @@ impl SandboxPermission {
 
     /// Returns true if the declared value gives the run so much access that `doctor --production` recommends two
     /// approvals.
-    #[must_use]
     pub fn is_hole(self, declared: &DeclaredSandbox) -> bool {
         match self {
             Self::Workdir => declared.workdir == Some(Workdir::InPlace),
@@ -312,7 +305,6 @@ impl SandboxPermission {
     }
 
     /// Returns the line of a review screen about this sandbox permission.
-    #[must_use]
     pub fn line<'p>(self, profile: &'p Profile) -> PermissionLine<'p> {
         let plain = |words| PermissionLine { words, values: Vec::new(), shows: Vec::new(), is_remark: false };
         let text = |words, value| {
@@ -417,7 +409,6 @@ fn missing_hosts<'a>(hosts: &'a [String], rule: Option<&DeclaredNetwork<AllowedH
 }
 
 /// Returns a host as a rule of policy allows it, or `None` if the rule does not have it.
-#[must_use]
 pub fn listed_host(host: &str, rule: Option<&DeclaredNetwork<AllowedHost>>) -> Option<AllowedHost> {
     match rule {
         // A rule with the network of the host allows each list, but says nothing about the addresses of a name.
@@ -428,7 +419,6 @@ pub fn listed_host(host: &str, rule: Option<&DeclaredNetwork<AllowedHost>>) -> O
 }
 
 /// Adds the word that a number or `localhost` needs in a rule of policy.
-#[must_use]
 pub fn with_needed_word(mut host: AllowedHost) -> AllowedHost {
     match check_unresolved(&host) {
         Err(HostRefusal::Private) => host.private = true,
@@ -439,7 +429,6 @@ pub fn with_needed_word(mut host: AllowedHost) -> AllowedHost {
 }
 
 /// Returns the entry for a host in a rule of policy.
-#[must_use]
 pub fn rule_entry(host: &AllowedHost) -> String {
     let word = |is_set, word: &str| if is_set { format!(", {word}: true") } else { String::new() };
     let words = word(host.private, "private") + &word(host.localhost, "localhost");

@@ -11,7 +11,6 @@ use serde_json::Value;
 use crate::crypto::json::MAX_INTEGER;
 
 /// Returns the settings with which every schema and the OpenAPI description are generated (JSON Schema 2020-12).
-#[must_use]
 pub fn settings() -> SchemaSettings {
     SchemaSettings::draft2020_12().with_transform(RecursiveTransform(as_read))
 }

@@ -100,21 +100,18 @@ pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"), "+3"
 const OWN_ENGINES: [&str; 3] = [ENGINE, "countersign 0.2.0+2", "countersign 0.2.0"];
 
 /// Returns true if this program can judge the decisions under a seal of this engine that need no parser of scripts.
-#[must_use]
 pub fn is_own_engine(engine: &str) -> bool {
     OWN_ENGINES.contains(&engine)
 }
 
 /// Returns true if this engine parses scripts like this program. Other parsers, also those with smaller numbers, do not
 /// require each permission that this parser requires.
-#[must_use]
 pub fn parses_alike(engine: &str) -> bool {
     engine == ENGINE
 }
 
 impl Seal {
     /// Returns the statement, whose subject is the root hash of the registry.
-    #[must_use]
     pub fn into_statement(self) -> Statement<Self> {
         let subjects = self.subjects();
         Statement::new(self, subjects)

@@ -105,7 +105,6 @@ impl StepDefinition {
 
     /// Returns true if a definition with an invalid parameter schema is malformed. In any other definition, the check of
     /// the parameters finds the invalid schema.
-    #[must_use]
     pub fn binds_schema(&self) -> bool {
         self.session != SessionUse::None
             || !self.outputs.is_empty()
@@ -116,13 +115,11 @@ impl StepDefinition {
 
     /// Returns the secret parameters, as pointers into the parameters without the first `/`. The schema of such a
     /// parameter has `x-secret`. A `*` stands for any item of a list.
-    #[must_use]
     pub fn secret_parameters(&self) -> Vec<String> {
         secret_parameters(&self.params)
     }
 
     /// Returns the secrets and the secret parameters of the step, in words for a message.
-    #[must_use]
     pub fn needed_secrets(&self) -> Vec<String> {
         let mut needed: Vec<String> = self.secrets.iter().map(|secret| format!("the secret {}", secret.name)).collect();
         needed.extend(self.secret_parameters().iter().map(|name| format!("the secret parameter {name}")));
@@ -187,7 +184,6 @@ pub const OWN_VARIABLES: [&str; 7] =
     ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS", "SSH_AUTH_SOCK"];
 
 /// Returns the secret parameters of a schema, as [`StepDefinition::secret_parameters`].
-#[must_use]
 pub fn secret_parameters(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     secrets_in(schema, "", &mut found);
@@ -195,7 +191,6 @@ pub fn secret_parameters(schema: &Value) -> Vec<String> {
 }
 
 /// Returns the names of secrets in the values of secret parameters, in the order of the schema.
-#[must_use]
 pub fn named_secrets(schema: &Value, params: &Value) -> Vec<SecretName> {
     let mut found = Vec::new();
     names_in(schema, params, &mut found);
@@ -218,13 +213,11 @@ fn names_in(schema: &Value, value: &Value, found: &mut Vec<SecretName>) {
 }
 
 /// Returns the name in the value of a secret parameter, `{"secret": NAME}`.
-#[must_use]
 pub fn secret_name(value: &Value) -> Option<SecretName> {
     value.get("secret")?.as_str()?.parse().ok()
 }
 
 /// Returns the name of the environment variable that contains a parameter.
-#[must_use]
 pub fn parameter_variable(name: &str) -> String {
     format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
@@ -345,7 +338,6 @@ pub struct Approvals {
 
 impl Approvals {
     /// Returns the rule of a step that declares no rule: one person of the groups that policy names.
-    #[must_use]
     pub const fn unspecified() -> Self {
         Self { required: 1, from: Vec::new(), each: None }
     }
@@ -424,7 +416,6 @@ impl Approvals {
     }
 
     /// Returns the error of a rule that no people can meet, or that requires no approver.
-    #[must_use]
     pub fn fault(&self, groups: GroupSource) -> Option<String> {
         let named = self.from.len() as u64;
         let places = if self.each == Some(true) { self.required.saturating_mul(named) } else { self.required };

@@ -15,7 +15,6 @@ pub enum StreamName {
 
 impl StreamName {
     /// Returns the name for people.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Stdout => "standard output",

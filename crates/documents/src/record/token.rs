@@ -38,7 +38,6 @@ pub enum Scope {
 
 impl Scope {
     /// Returns the name of the scope in documents.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Operate => "operate",

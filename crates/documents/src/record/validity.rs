@@ -16,20 +16,17 @@ const LAST: i64 = 253_402_300_799;
 
 impl Timestamp {
     /// Returns the time `seconds` after 1970-01-01T00:00:00Z, limited to the years 0000 to 9999 of the text form.
-    #[must_use]
     pub const fn from_unix(seconds: i64) -> Self {
         let floored = if seconds < 0 { 0 } else { seconds };
         Self(if floored > LAST { LAST } else { floored })
     }
 
     /// Returns the number of seconds since 1970-01-01T00:00:00Z.
-    #[must_use]
     pub const fn unix(self) -> i64 {
         self.0
     }
 
     /// Returns this time plus `seconds`.
-    #[must_use]
     pub const fn plus(self, seconds: i64) -> Self {
         Self::from_unix(self.0.saturating_add(seconds))
     }
@@ -139,7 +136,6 @@ pub struct OpenWindow(Timestamp);
 
 impl OpenWindow {
     /// Returns the judged moment.
-    #[must_use]
     pub const fn at(self) -> Timestamp {
         self.0
     }
@@ -220,7 +216,6 @@ pub enum WindowError {
 
 impl WindowError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::Reversed | Self::TooLong { by_policy: false, .. } => Code::Malformed,

@@ -46,13 +46,11 @@ pub struct OtherFile {
 
 impl YamlFlaw {
     /// Returns an error at `place`.
-    #[must_use]
     pub fn new(place: TextPlace, message: impl Into<String>) -> Self {
         Self { place, message: message.into(), other_file: None }
     }
 
     /// Returns an error at a place of another file.
-    #[must_use]
     pub fn in_other_file(other: OtherFile, place: TextPlace, message: impl Into<String>) -> Self {
         Self { place, message: message.into(), other_file: Some(Box::new(other)) }
     }
@@ -352,13 +350,11 @@ static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Returns the message for a feature of a later version.
-#[must_use]
 pub fn not_yet(what: &str) -> String {
     format!("{what} is not supported by this version: remove it")
 }
 
 /// Returns the message for a name that is not in `known`. The message suggests the most similar known name.
-#[must_use]
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
         Some(near) => format!("unknown {what}: {name:?}; did you mean {near:?}?"),
@@ -368,7 +364,6 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
 
 /// Returns the name in `known` that the author of `name` probably meant: a name that begins with `name`, or that
 /// differs in at most a third of the letters.
-#[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > 64 {
         return None;

@@ -7,7 +7,6 @@ use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode, not_yet, unknown
 impl YamlNode {
     /// Makes a tree from a JSON value that does not come from a file. All places are `0:0`. A number with a fraction
     /// becomes text with the same digits.
-    #[must_use]
     pub fn of_json(value: &Value) -> Self {
         let kind = match value {
             Value::Null => YamlKind::Null,
@@ -30,7 +29,6 @@ impl YamlNode {
     }
 
     /// Returns the value without places.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.kind {
             YamlKind::Null => Value::Null,
@@ -45,7 +43,6 @@ impl YamlNode {
     }
 
     /// Returns the kind of the value, in words for messages.
-    #[must_use]
     pub const fn word(&self) -> &'static str {
         match self.kind {
             YamlKind::Null => "nothing",
@@ -58,13 +55,11 @@ impl YamlNode {
     }
 
     /// Returns the value of a key, or `None` if this value is not a map with the key.
-    #[must_use]
     pub fn value(&self, name: &str) -> Option<&Self> {
         self.entries().iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
     }
 
     /// Returns the entries of a map, or no entries if the value is not a map.
-    #[must_use]
     pub fn entries(&self) -> &[(Key, Self)] {
         if let YamlKind::Map(entries) = &self.kind { entries } else { &[] }
     }
@@ -107,7 +102,6 @@ impl YamlNode {
 
     /// Returns the place of the value to which the RFC 6901 pointer leads, or of the nearest existing parent. If
     /// `of_key` is true, the function returns the place of the last key instead of the place of its value.
-    #[must_use]
     pub fn place_of(&self, tokens: &[&str], of_key: bool) -> TextPlace {
         let Some((first, rest)) = tokens.split_first() else { return self.place };
         match &self.kind {

@@ -26,19 +26,16 @@ pub(super) struct EntryParts {
 
 impl LogEntry {
     /// Hashes an entry and parses its envelope.
-    #[must_use]
     pub fn of(data: Vec<u8>) -> Self {
         Self { hash: merkle::leaf_hash(&data), parts: EntryParts::read(&data), data }
     }
 
     /// Returns the bytes that were hashed.
-    #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
     /// Returns the leaf hash (RFC 6962, section 2.1).
-    #[must_use]
     pub const fn hash(&self) -> Hash {
         self.hash
     }

@@ -27,13 +27,11 @@ macro_rules! whats {
 
         impl FindingKind {
             /// Returns the name of the finding in reports.
-            #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
             }
 
             /// Returns the evidence that the finding rests on.
-            #[must_use]
             pub const fn rests_on(self) -> RestsOn {
                 match self { $(Self::$name => RestsOn::$rests_on),* }
             }
@@ -162,7 +160,6 @@ pub enum RestsOn {
 
 impl RestsOn {
     /// Returns the name of the evidence in words, for a report.
-    #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Hashes => "the bytes themselves",
@@ -196,19 +193,16 @@ pub struct Finding {
 
 impl Finding {
     /// Creates a finding at a log entry.
-    #[must_use]
     pub fn at(what: FindingKind, entry: u64, detail: impl Into<String>) -> Self {
         Self { entry: Some(entry), ..Self::whole(what, detail) }
     }
 
     /// Creates a finding about the whole log.
-    #[must_use]
     pub fn whole(what: FindingKind, detail: impl Into<String>) -> Self {
         Self { what, entry: None, id: None, detail: detail.into(), rests_on: what.rests_on(), differs: false }
     }
 
     /// Sets the id of the document that the finding is about.
-    #[must_use]
     pub fn about(mut self, id: impl fmt::Display) -> Self {
         self.id = Some(id.to_string());
         self

@@ -64,7 +64,6 @@ pub enum RequirementResult {
 
 impl RequirementResult {
     /// Returns the result in words, for a report.
-    #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Yes => "met",
@@ -76,14 +75,12 @@ impl RequirementResult {
 
 /// Returns the checks that a user may allow to be *not checked*. A bundle alone may not contain enough data for these
 /// checks.
-#[must_use]
 pub const fn may_be_unchecked() -> &'static [CheckName] {
     &MAY_BE_OPEN
 }
 
 /// Decides whether the gate opens. `report` must have been made with the same time `now`, so that the verification
 /// refuses a receipt with a later time. The same verification must also have used the demanded number of witnesses.
-#[must_use]
 pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
     let mut found = Vec::new();
     let mut say = |name: &str, (finding, detail): Answer| {

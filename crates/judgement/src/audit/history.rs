@@ -184,7 +184,6 @@ impl Auditor {
     }
 
     /// Returns the number of entries that this audit and earlier audits of this state have read.
-    #[must_use]
     pub const fn size(&self) -> u64 {
         self.tree.size()
     }
@@ -202,7 +201,6 @@ impl Auditor {
     }
 
     /// Returns a verifier for the checkpoint of a longer copy, or `None` if the log has no seal yet.
-    #[must_use]
     pub fn later(&self) -> Option<LongerCopy> {
         let in_force = self.seals.current.as_ref()?;
         let (boundary, roster) = (in_force.boundary.clone(), in_force.roster.clone());
@@ -210,7 +208,6 @@ impl Auditor {
     }
 
     /// Returns a verifier for the checkpoint of another copy. The verifier must read that copy from its first entry.
-    #[must_use]
     pub fn other(&self) -> Option<LongerCopy> {
         let boundary = self.seals.current.as_ref()?.boundary.clone();
         let first = self.rosters().versions().first()?;
@@ -223,7 +220,6 @@ impl Auditor {
     }
 
     /// Returns the roster versions that are known so far.
-    #[must_use]
     pub const fn rosters(&self) -> &Chain {
         self.rosters.chain()
     }

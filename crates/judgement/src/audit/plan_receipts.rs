@@ -33,7 +33,6 @@ pub struct SavedPlan {
 
 impl PlanReceipts {
     /// Returns true if no plan can be carried out.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

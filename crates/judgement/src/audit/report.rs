@@ -32,7 +32,6 @@ macro_rules! check_names {
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// Returns the name of the check in reports and test vectors.
-            #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),* }
             }
@@ -140,7 +139,6 @@ pub enum CheckFinding {
 
 impl CheckFinding {
     /// Returns the result in words, for a report.
-    #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Established => "established",
@@ -185,7 +183,6 @@ impl TrustBasis {
     pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
 
     /// Returns the name of the evidence in words, for a report.
-    #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Form => "the file itself",
@@ -200,7 +197,6 @@ impl TrustBasis {
 impl CheckName {
     /// Returns the evidence on which an established check depends. Times, exclusions, active layers and the outcome
     /// depend on the boundary's signature.
-    #[must_use]
     pub const fn rests_on(self) -> TrustBasis {
         match self {
             Self::Bundle => TrustBasis::Form,
@@ -264,7 +260,6 @@ pub struct BundleReport {
 
 impl BundleReport {
     /// Returns the result of a check.
-    #[must_use]
     pub fn finding(&self, name: CheckName) -> CheckFinding {
         self.checks.iter().find(|check| check.name == name).map_or(CheckFinding::NotChecked, |check| check.finding)
     }
@@ -276,7 +271,6 @@ impl BundleReport {
 
     /// Returns the reason in words if the bundle is neither verified nor refused, because versions of the roster are
     /// missing.
-    #[must_use]
     pub fn undecided(&self) -> Option<String> {
         let missing = self.trust.missing.filter(|_| self.failed().next().is_none())?;
         Some(missing_words(missing.first, missing.last))
@@ -487,7 +481,6 @@ pub struct UsedGrant {
 
 impl UsedGrant {
     /// Names the grant and the use.
-    #[must_use]
     pub fn words(&self) -> String {
         let used = self.use_number.map_or_else(String::new, |number| format!(", use {number} of {}", self.max_uses));
         format!("standing grant {}{used}", self.grant)

@@ -89,13 +89,11 @@ pub struct UnsettledEnd {
 
 impl ReviewedRun {
     /// Returns true if the run is an emergency without its reviews.
-    #[must_use]
     pub fn is_open(&self) -> bool {
         self.emergency.as_ref().is_some_and(|emergency| emergency.closed.is_none())
     }
 
     /// Returns true if nobody has settled how the run ended.
-    #[must_use]
     pub fn is_unsettled(&self) -> bool {
         self.unknown.as_ref().is_some_and(|unknown| unknown.settled.is_none())
     }

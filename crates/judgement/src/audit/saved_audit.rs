@@ -134,13 +134,11 @@ impl SavedAudit {
     pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
     /// Returns true if this program version wrote the state. Only the checkpoint of another version's state is usable.
-    #[must_use]
     pub fn is_ours(&self) -> bool {
         self.version == Self::VERSION && self.program == Self::PROGRAM
     }
 
     /// Returns the tree over the stored entries, or `None` if the hashes do not fit the size.
-    #[must_use]
     pub fn frontier(&self) -> Option<Frontier> {
         let parts: Option<Vec<Hash>> = self.tree.iter().map(|part| unhex32(part)).collect();
         Frontier::from_parts(self.size, parts?)

@@ -29,7 +29,6 @@ pub struct SessionEnd {
 
 impl SessionChains {
     /// Returns true if the log contains no session.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

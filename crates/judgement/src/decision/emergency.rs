@@ -71,7 +71,6 @@ pub enum EmergencyError {
 
 impl EmergencyError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         Code::PolicyDenied
     }

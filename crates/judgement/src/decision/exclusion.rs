@@ -71,13 +71,11 @@ impl ExcludedSigners {
     }
 
     /// Returns true if the signature of this person does not count.
-    #[must_use]
     pub fn contains(&self, name: &Name) -> bool {
         self.0.contains(name)
     }
 
     /// Returns the sorted excluded names, as in a receipt's `decision.excluded`.
-    #[must_use]
     pub fn names(&self) -> Vec<Name> {
         // The names have the same order as in documents, because the closing quote in canonical JSON sorts before every
         // byte of a name.
@@ -117,7 +115,6 @@ pub enum ExclusionError {
 
 impl ExclusionError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         Code::Forbidden
     }

@@ -101,13 +101,11 @@ impl GrantError {
 
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of
     /// the script.
-    #[must_use]
     pub const fn rests_on_reading(&self) -> bool {
         matches!(self, Self::Permissions(error) if error.rests_on_reading())
     }
 
     /// The stable code.
-    #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Self::Schema(malformed) => malformed.code(),
@@ -130,7 +128,6 @@ impl GrantError {
     }
 
     /// Returns the pointer of the place that the error is about.
-    #[must_use]
     pub fn pointer(&self) -> Option<&str> {
         match self {
             Self::Schema(malformed) => Some(&malformed.pointer),

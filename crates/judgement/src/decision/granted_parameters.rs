@@ -40,7 +40,6 @@ impl GrantedSchemas {
     }
 
     /// Returns the schema of the step at this index of the grant.
-    #[must_use]
     pub fn of_step(&self, at: usize) -> Option<&ParameterSchema> {
         self.0.get(at)
     }

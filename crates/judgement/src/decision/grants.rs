@@ -107,7 +107,6 @@ impl Covered {
     }
 
     /// Returns true if no earlier run of the log may have used the session of this run.
-    #[must_use]
     pub const fn needs_fresh_session(&self) -> bool {
         self.needs_fresh_session
     }
@@ -132,19 +131,16 @@ impl Authority {
     }
 
     /// Returns the sorted names of the people whose signatures counted, as in a receipt's `decision.approvers`.
-    #[must_use]
     pub fn approvers(&self) -> &[Name] {
         self.met().approvers()
     }
 
     /// Returns the sorted groups for which these people counted, as in a receipt's `decision.groups`.
-    #[must_use]
     pub fn groups(&self) -> &[GroupName] {
         self.met().groups()
     }
 
     /// Returns true if the receipt embeds the signature of this key over the authorization.
-    #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         match self {
             Self::Signed(met) => met.keeps(keyid),

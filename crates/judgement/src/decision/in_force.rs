@@ -91,7 +91,6 @@ impl StepInForce {
     }
 
     /// Returns the rules of a run of this step, which [`HashedStep::filled`] returned.
-    #[must_use]
     pub fn with(&self, filled: &HashedStep) -> Cow<'_, Self> {
         if !self.hashed.is_template() {
             return Cow::Borrowed(self);
@@ -124,7 +123,6 @@ impl StepInForce {
     }
 
     /// Returns the proof for a bundle that the registry contains the step.
-    #[must_use]
     pub fn proof(&self, registry: &Registry) -> Option<StepProof> {
         registry.proof_at(self.index).map(|proof| StepProof {
             index: proof.index,

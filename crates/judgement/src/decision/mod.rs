@@ -81,7 +81,6 @@ pub enum Objection {
 
 impl Objection {
     /// The stable code.
-    #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Self::Place(error) => error.code(),

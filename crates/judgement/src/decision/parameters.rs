@@ -16,7 +16,6 @@ pub struct ParametersFit(Params);
 
 impl ParametersFit {
     /// The parameters.
-    #[must_use]
     pub const fn params(&self) -> &Params {
         &self.0
     }
@@ -51,7 +50,6 @@ pub enum ParametersError {
 
 impl ParametersError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::Invalid(_) | Self::Schema(_) => Code::InvalidParams,

@@ -39,7 +39,6 @@ pub enum PasskeyError {
 
 impl PasskeyError {
     /// The stable code.
-    #[must_use]
     pub const fn code(self) -> Code {
         match self {
             Self::NoRule => Code::UnknownSigner,

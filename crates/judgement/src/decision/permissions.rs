@@ -73,13 +73,11 @@ pub enum PermissionsError {
 impl PermissionsError {
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of
     /// the script.
-    #[must_use]
     pub const fn rests_on_reading(&self) -> bool {
         !matches!(self, Self::Denied(PolicyDenied::NothingAllowed { .. }))
     }
 
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::Denied(_) => Code::PolicyDenied,

@@ -56,7 +56,6 @@ pub enum PlaceError {
 
 impl PlaceError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::OtherBoundary { .. } => Code::WrongBoundary,

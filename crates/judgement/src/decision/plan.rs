@@ -121,7 +121,6 @@ pub enum PlanError {
 
 impl PlanError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::TooOld { .. } => Code::Expired,

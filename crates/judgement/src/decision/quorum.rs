@@ -31,20 +31,17 @@ impl QuorumMet {
     }
 
     /// Returns the sorted names of the people whose signatures counted, as in a receipt's `decision.approvers`.
-    #[must_use]
     pub fn approvers(&self) -> &[Name] {
         &self.approvers
     }
 
     /// Returns the sorted groups for which these people counted, as in a receipt's `decision.groups`.
-    #[must_use]
     pub fn groups(&self) -> &[GroupName] {
         &self.groups
     }
 
     /// Returns true if the receipt embeds the signature of this key. There is one such signature for each person who
     /// counted.
-    #[must_use]
     pub fn keeps(&self, keyid: &KeyId) -> bool {
         self.keys.contains(keyid)
     }
@@ -90,7 +87,6 @@ pub struct QuorumProgress {
 }
 
 /// Returns the current progress of the approvals.
-#[must_use]
 pub fn progress(rules: &QuorumRules, count: &SignatureCount) -> QuorumProgress {
     let mut missing = 0;
     let mut missing_from = BTreeSet::new();
@@ -118,7 +114,6 @@ fn for_rules(counted: &[CountedSigner]) -> Vec<RuleSigner<'_>> {
 
 /// Drops signatures that the quorum does not need, until at most `most` are left, because an envelope has space for a
 /// limited number of signatures.
-#[must_use]
 pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<KeyId> {
     let mut kept = count.counted().to_vec();
     for at in (0..kept.len()).rev() {
@@ -144,7 +139,6 @@ pub struct QuorumError {
 
 impl QuorumError {
     /// Returns the stable code: `self-approval` if an excluded person signed, else `quorum-missing`.
-    #[must_use]
     pub fn code(&self) -> Code {
         let of_self = self.uncounted.iter().any(|signature| signature.why == NotCounted::Excluded);
         if of_self { Code::SelfApproval } else { Code::QuorumMissing }

@@ -57,7 +57,6 @@ impl QuorumRules {
     }
 
     /// Lets these passkeys of policy count. Without this call, no passkey counts.
-    #[must_use]
     pub const fn with_passkeys(mut self, rule: Option<PasskeysRule>) -> Self {
         self.passkeys = rule;
         self
@@ -80,7 +79,6 @@ impl QuorumRules {
     }
 
     /// Returns all groups that the rules name.
-    #[must_use]
     pub fn groups(&self) -> BTreeSet<&GroupName> {
         self.rules.iter().flat_map(|rule| &rule.from).collect()
     }
@@ -220,7 +218,6 @@ pub enum RuleError {
 
 impl RuleError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         Code::PolicyDenied
     }

@@ -39,7 +39,6 @@ pub struct OutOfReach {
 
 impl EligibleApprovers {
     /// Returns the people who could approve under this roster with the keys for which `is_revoked` returns false.
-    #[must_use]
     pub fn of(roster: &TrustedRoster, is_revoked: impl Fn(&KeyId) -> bool) -> Self {
         let people = roster.tables().approver.iter().map(|approver| {
             let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());

@@ -35,7 +35,6 @@ pub struct ReviewRules {
 
 impl ReviewRules {
     /// Returns the rules for runs of a step with these approval rules of policy and of the step.
-    #[must_use]
     pub fn of(rules: &QuorumRules, ruling: &Ruling) -> Self {
         let groups: BTreeSet<GroupName> = rules.groups().into_iter().cloned().collect();
         let anyone = || PeopleRule { required: 1, from: groups.iter().cloned().collect() };
@@ -68,25 +67,21 @@ pub struct CountedReview {
 
 impl CountedReview {
     /// Returns the person who signed.
-    #[must_use]
     pub const fn reviewer(&self) -> &Name {
         &self.reviewer
     }
 
     /// Returns true if the review counts towards the end of an emergency.
-    #[must_use]
     pub const fn counts_for_review(&self) -> bool {
         self.closes
     }
 
     /// Returns true if the review counts towards the settlement of an unknown end.
-    #[must_use]
     pub const fn counts_for_settle(&self) -> bool {
         self.settles
     }
 
     /// Returns true if the review says something else about the end of a run than what is settled.
-    #[must_use]
     pub fn disputes(&self, observed: Option<ObservedEnd>, settled: ObservedEnd) -> bool {
         self.settles && observed.is_some_and(|end| end != settled)
     }
@@ -186,13 +181,11 @@ impl RunReviews {
     }
 
     /// Returns the number of people whose review counts towards the end of an emergency.
-    #[must_use]
     pub fn counted_for_review(&self) -> u64 {
         self.reviewers().count() as u64
     }
 
     /// Returns true if the reviews close an emergency.
-    #[must_use]
     pub fn are_enough(&self, rules: &ReviewRules) -> bool {
         self.counted_for_review() >= rules.review.required
     }
@@ -206,14 +199,12 @@ impl RunReviews {
     }
 
     /// Returns the number of people who said the same about an unknown end, or 0 if people disagree.
-    #[must_use]
     pub fn agreeing(&self, context: ReviewContext<'_>) -> u64 {
         let said = self.said(context);
         if said.iter().all(|one| *one == said[0]) { said.len() as u64 } else { 0 }
     }
 
     /// Returns what the reviews say about an unknown end.
-    #[must_use]
     pub fn settlement(&self, rules: &ReviewRules, context: ReviewContext<'_>) -> Settlement {
         match (self.said(context).first(), self.agreeing(context)) {
             (None, _) => Settlement::Unsettled,
@@ -237,7 +228,6 @@ pub enum ReviewError {
 
 impl ReviewError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::DoesNotCount(signature) => match signature.why {

@@ -40,19 +40,16 @@ impl Revocations {
     }
 
     /// Returns the revocations before the log entry `entry`. They decide about this entry.
-    #[must_use]
     pub const fn before(&self, entry: u64) -> RevokedBefore<'_> {
         RevokedBefore { all: self, entry }
     }
 
     /// Returns all revocations, which decide about the next log entry.
-    #[must_use]
     pub const fn now(&self) -> RevokedBefore<'_> {
         self.before(u64::MAX)
     }
 
     /// Returns true if the key is revoked.
-    #[must_use]
     pub fn has_key(&self, keyid: &KeyId) -> bool {
         self.now().key(keyid).is_some()
     }
@@ -73,32 +70,27 @@ pub struct RevokedBefore<'a> {
 
 impl RevokedBefore<'_> {
     /// Returns the entry that revoked the key.
-    #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<u64> {
         self.subject(&RevokedSubject::Key(*keyid))
     }
 
     /// Returns the entry that revoked the token with this name.
-    #[must_use]
     pub fn token(&self, name: &Name) -> Option<u64> {
         self.subject(&RevokedSubject::token(name))
     }
 
     /// Returns the entry that revoked the epoch. No nonce is consumed in this epoch after the entry.
-    #[must_use]
     pub fn epoch(&self, epoch: &Epoch) -> Option<u64> {
         self.subject(&RevokedSubject::epoch(epoch))
     }
 
     /// Describes the first of these signing keys that is revoked.
-    #[must_use]
     pub fn signer<'k>(&self, keyids: impl IntoIterator<Item = &'k KeyId>) -> Option<String> {
         let revoked = keyids.into_iter().find_map(|keyid| Some((keyid, self.key(keyid)?)));
         revoked.map(|(keyid, entry)| format!("the signing key {keyid} was revoked at entry {entry}"))
     }
 
     /// Returns the entry that revoked the subject.
-    #[must_use]
     pub fn subject(&self, subject: &RevokedSubject) -> Option<u64> {
         // Most logs have no revocation, so skip the search.
         if self.all.0.is_empty() {
@@ -299,7 +291,6 @@ pub enum RevocationError {
 
 impl RevocationError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::UnknownSigner { .. } => Code::UnknownSigner,

@@ -44,7 +44,6 @@ impl Deref for SealedTokens {
 
 impl SealedTokens {
     /// Returns true if the token has the scope for the step, and `None` if there is no token with this name.
-    #[must_use]
     pub fn allows(&self, name: &Name, scope: Scope, step: &StepRef) -> Option<bool> {
         let (token, patterns) = self.tokens.iter().zip(&self.patterns).find(|(token, _)| token.name == *name)?;
         let read = || token.patterns.iter().map(|pattern| Pattern::parse(pattern).ok()).collect();
@@ -54,7 +53,6 @@ impl SealedTokens {
     }
 
     /// Returns the earliest expiry of the tokens with these names, or `None` if no such token expires.
-    #[must_use]
     pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
         self.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
     }

@@ -114,7 +114,6 @@ impl SignatureCount {
     }
 
     /// Returns the people whose signatures count, sorted by key id.
-    #[must_use]
     pub fn counted(&self) -> &[CountedSigner] {
         &self.counted
     }
@@ -125,7 +124,6 @@ impl SignatureCount {
     }
 
     /// Returns the signatures that do not count, sorted by key id.
-    #[must_use]
     pub fn uncounted(&self) -> &[UncountedSignature] {
         &self.uncounted
     }
@@ -136,7 +134,6 @@ impl SignatureCount {
 ///
 /// If a person signed with several keys, the key that counts for most groups is selected, among these a key that is no
 /// passkey, and among these the key with the lowest id.
-#[must_use]
 pub fn count(
     signatures: &[VerifiedSignature],
     roster: &TrustedRoster,
@@ -148,7 +145,6 @@ pub fn count(
 }
 
 /// Does the same as [`count`], but no signature of a key counts for which `is_revoked` returns true.
-#[must_use]
 pub fn count_unrevoked(
     signatures: &[VerifiedSignature],
     roster: &TrustedRoster,

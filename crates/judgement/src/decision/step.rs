@@ -69,14 +69,12 @@ impl HashedStep {
     }
 
     /// Returns true if the script is a template that is not filled in.
-    #[must_use]
     pub const fn is_template(&self) -> bool {
         self.template.is_some()
     }
 
     /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
     /// place.
-    #[must_use]
     pub fn sample(&self) -> Cow<'_, StepDefinition> {
         match &self.template {
             None => Cow::Borrowed(&self.definition),
@@ -85,7 +83,6 @@ impl HashedStep {
     }
 
     /// Returns the step of a registry, which has already been checked and hashed.
-    #[must_use]
     pub fn registered(step: &RegisteredStep) -> Self {
         Self {
             digest: step.digest,
@@ -109,19 +106,16 @@ impl HashedStep {
     }
 
     /// Returns the definition.
-    #[must_use]
     pub fn definition(&self) -> &StepDefinition {
         &self.definition
     }
 
     /// Returns the SHA-256 digest of the definition's canonical JSON.
-    #[must_use]
     pub const fn digest(&self) -> StepDigest {
         self.digest
     }
 
     /// Returns the SHA-256 digest of the filled-in script, or of the source if the script has no templates.
-    #[must_use]
     pub const fn rendered(&self) -> RenderedDigest {
         self.rendered
     }
@@ -140,7 +134,6 @@ pub struct StepSealed(HashedStep);
 
 impl StepSealed {
     /// Returns the step with the script that runs.
-    #[must_use]
     pub const fn step(&self) -> &HashedStep {
         &self.0
     }
@@ -230,7 +223,6 @@ pub enum StepError {
 
 impl StepError {
     /// The stable code.
-    #[must_use]
     pub const fn code(&self) -> Code {
         match self {
             Self::Unknown { .. } => Code::UnknownStep,

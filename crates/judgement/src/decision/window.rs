@@ -14,7 +14,6 @@ pub struct WithinWindow(OpenWindow);
 
 impl WithinWindow {
     /// Returns the time of the decision.
-    #[must_use]
     pub const fn at(&self) -> Timestamp {
         self.0.at()
     }
@@ -87,7 +86,6 @@ impl RunWindow {
     }
 
     /// Returns the bounds.
-    #[must_use]
     pub const fn bounds(&self) -> WindowBounds {
         self.0
     }

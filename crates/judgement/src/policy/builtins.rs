@@ -27,7 +27,6 @@ pub struct Builtins {
 
 impl Builtins {
     /// Returns the built-in lists of this program.
-    #[must_use]
     pub fn current() -> &'static Self {
         &CURRENT
     }
@@ -53,13 +52,11 @@ impl Builtins {
     }
 
     /// Returns the closures, which are empty in lists of version 1.
-    #[must_use]
     pub const fn closures(&self) -> &Arc<Closures> {
         &self.closures
     }
 
     /// Returns the lists.
-    #[must_use]
     pub const fn lists(&self) -> &Arc<AllPermissionLists> {
         &self.lists
     }

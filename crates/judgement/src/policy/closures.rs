@@ -60,7 +60,6 @@ impl Closures {
     }
 
     /// Returns the closure of a program, given by its bare name or by an absolute path that ends with the name.
-    #[must_use]
     pub fn of(&self, program: &Program) -> Option<&Closure> {
         let name = program.as_str().rsplit('/').next()?;
         self.0.get(&name.parse().ok()?)
@@ -73,7 +72,6 @@ impl Closures {
 
     /// Returns all programs that the given programs start, all programs that those start, and so on, each with a program
     /// that starts it. The result contains none of the given programs, and no program for which `may` returns false.
-    #[must_use]
     pub fn started_by<'a>(
         &'a self,
         names: &BTreeSet<Program>,

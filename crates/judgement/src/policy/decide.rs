@@ -38,7 +38,6 @@ pub enum DecisionPlace {
 
 impl DecisionPlace {
     /// Returns the place for a run that may execute only listed programs, if `listed` is true.
-    #[must_use]
     pub const fn with_list(self, listed: bool) -> Self {
         match self {
             Self::Boundary if listed => Self::ListedBoundary,
@@ -127,7 +126,6 @@ pub struct PolicyDecision {
 }
 
 /// Decides all commands of a script that the given `shell` runs. A script that is empty or not understood is denied.
-#[must_use]
 pub fn decide_script(
     shell: Shell,
     ruling: &Ruling,
@@ -153,14 +151,12 @@ pub fn decide_script(
 }
 
 /// Decides one command by its name, for example the interpreter of a step.
-#[must_use]
 pub fn decide_command(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.command(name);
     Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
 }
 
 /// Decides a script whose commands cannot be known before the run.
-#[must_use]
 pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
     let place = ScriptPlace { line: 1, column: 1 };
@@ -170,7 +166,6 @@ pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: Deci
 
 /// Decides whether a path may be read or written. The path must be absolute and without symbolic links. Every kind
 /// except [`PermissionKind::Write`] is treated as reading.
-#[must_use]
 pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
     let path = normalised(real);
@@ -180,7 +175,6 @@ pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: Decisi
 }
 
 /// Decides whether a run may inherit the variable `name`.
-#[must_use]
 pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
     let (verdict, rule) =
@@ -189,7 +183,6 @@ pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags)
 }
 
 /// Returns the strictest verdict.
-#[must_use]
 pub fn worst(decided: &[Decided]) -> PolicyVerdict {
     let rank = |verdict: &PolicyVerdict| match verdict {
         PolicyVerdict::Allow => 0,

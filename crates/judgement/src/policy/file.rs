@@ -229,7 +229,6 @@ pub enum Mode {
 
 impl Mode {
     /// Returns the word for this mode in policies and messages.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Prompted => "prompted",
@@ -241,13 +240,11 @@ impl Mode {
 
 impl Policy {
     /// Returns the parsed content of the file.
-    #[must_use]
     pub const fn file(&self) -> &PolicyFile {
         &self.file
     }
 
     /// Returns the patterns of the `default` rule.
-    #[must_use]
     pub fn of_default(&self) -> &[CompiledPattern] {
         &self.compiled.default
     }
@@ -265,37 +262,31 @@ impl Policy {
 
     /// Returns the people who must state how a run with an unknown end ended, or `None` if one person of the groups in
     /// the step's rules suffices.
-    #[must_use]
     pub const fn settle(&self) -> Option<&PeopleRule> {
         self.file.settle.as_ref()
     }
 
     /// Returns the passkeys that count, or `None` if none counts.
-    #[must_use]
     pub const fn passkeys(&self) -> Option<PasskeysRule> {
         self.file.passkeys
     }
 
     /// Returns true if the running steps continue to their end when the boundary is frozen.
-    #[must_use]
     pub const fn runs_finish_when_frozen(&self) -> bool {
         self.file.freeze.is_some()
     }
 
     /// Returns the canonical JSON of the policy file. A seal contains the digest of this JSON.
-    #[must_use]
     pub fn canonical(&self) -> &Arc<[u8]> {
         &self.canonical
     }
 
     /// Returns the policy's digest.
-    #[must_use]
     pub const fn digest(&self) -> PolicyDigest {
         self.digest
     }
 
     /// Returns true if the policy has sandbox rules that this version cannot evaluate.
-    #[must_use]
     pub const fn has_sandbox_rules(&self) -> bool {
         self.sandbox_rules
     }

@@ -23,7 +23,6 @@ pub enum ListSide {
 
 impl ListSide {
     /// Returns the YAML key of the list in the policy file.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -37,7 +36,6 @@ pub const KINDS: [PermissionKind; 4] =
     [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env];
 
 /// Returns the YAML key of a permission kind in the policy file.
-#[must_use]
 pub const fn word(kind: PermissionKind) -> &'static str {
     match kind {
         PermissionKind::Run => "run",
@@ -110,19 +108,16 @@ impl ListedPattern {
     }
 
     /// Returns a pattern that matches only `text`, as a name or as a path.
-    #[must_use]
     pub fn literal(text: &str) -> Self {
         Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, CaseSensitivity::Counts))) }
     }
 
     /// Returns the text of the pattern.
-    #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
     /// Returns the number of alternatives that the braces in the pattern create.
-    #[must_use]
     pub fn ways(&self) -> usize {
         match &*self.matcher {
             Matcher::Name(pattern) => pattern.ways(),
@@ -131,7 +126,6 @@ impl ListedPattern {
     }
 
     /// Returns true if the pattern matches everything, for example `*` or `**`.
-    #[must_use]
     pub fn is_everything(&self) -> bool {
         ["*", "**", "/**", "**/*", "**/**", "***"].contains(&&*self.text)
     }
@@ -176,7 +170,6 @@ impl Eq for PatternList {}
 
 impl PatternList {
     /// Returns an empty list.
-    #[must_use]
     pub fn new(side: ListSide) -> Self {
         Self { side, entries: Vec::new(), names: HashMap::new(), globs: Vec::new(), paths: Vec::new() }
     }
@@ -197,13 +190,11 @@ impl PatternList {
     }
 
     /// Returns the patterns in the order of the list.
-    #[must_use]
     pub fn entries(&self) -> &[ListEntry] {
         &self.entries
     }
 
     /// Returns the first pattern that matches the name `name`.
-    #[must_use]
     pub fn find_name(&self, name: &str) -> Option<&ListEntry> {
         let plain = match self.side {
             ListSide::Allow => self.names.get(name),
@@ -219,7 +210,6 @@ impl PatternList {
     }
 
     /// Returns the pattern without wildcards whose text is exactly this name or path.
-    #[must_use]
     pub fn find_literal(&self, name: &str) -> Option<&ListEntry> {
         self.names.get(name).map(|at| &self.entries[*at])
     }
@@ -238,7 +228,6 @@ impl PatternList {
     }
 
     /// Returns the first pattern that matches the path `path`. The path must be absolute and normalised.
-    #[must_use]
     pub fn find_path(&self, path: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let plain = self.names.get(path).copied();
         let pattern = || {
@@ -252,7 +241,6 @@ impl PatternList {
     /// Returns the first pattern of a deny list that matches the command `name`. A pattern for names matches the base
     /// name of a program in every directory. A pattern for paths matches the whole path of a program. A name without a
     /// slash has a path in each directory of [`TRUSTED`].
-    #[must_use]
     pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
         if let Some(found) = self.find_name(base) {
@@ -304,7 +292,6 @@ impl Default for AllPermissionLists {
 
 impl AllPermissionLists {
     /// Returns empty lists.
-    #[must_use]
     pub fn empty() -> Self {
         Self(std::array::from_fn(|_| PermissionLists {
             allow: PatternList::new(ListSide::Allow),
@@ -313,7 +300,6 @@ impl AllPermissionLists {
     }
 
     /// Returns the lists for one permission kind.
-    #[must_use]
     pub const fn of(&self, kind: PermissionKind) -> &PermissionLists {
         &self.0[at(kind)]
     }

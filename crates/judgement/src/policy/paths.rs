@@ -15,19 +15,16 @@ pub struct PathVariables {
 
 impl PathVariables {
     /// Normalises both paths, and returns `None` if one of the paths is not absolute.
-    #[must_use]
     pub fn new(repo: &str, tmp: &str) -> Option<Self> {
         (repo.starts_with('/') && tmp.starts_with('/')).then(|| Self { repo: normalised(repo), tmp: normalised(tmp) })
     }
 
     /// Returns the directory `{repo}`.
-    #[must_use]
     pub fn repo(&self) -> &str {
         &self.repo
     }
 
     /// Returns the directory `{tmp}`.
-    #[must_use]
     pub fn tmp(&self) -> &str {
         &self.tmp
     }
@@ -35,7 +32,6 @@ impl PathVariables {
 
 /// Normalises `path` as text. Removes empty segments, `.`, and `..` with the segment before it. A `..` directly after
 /// the root is removed. A `..` at the beginning of a relative path remains. An empty result becomes `.`.
-#[must_use]
 pub fn normalised(path: &str) -> String {
     let absolute = path.starts_with('/');
     let mut kept: Vec<&str> = Vec::new();
@@ -147,14 +143,12 @@ impl PathPattern {
     }
 
     /// Returns the number of alternatives that the braces in the pattern create.
-    #[must_use]
     pub fn ways(&self) -> usize {
         self.rest.as_ref().map_or(1, Pattern::ways)
     }
 
     /// Returns true if the pattern matches `path`, which must be absolute and normalised. Without `places`, patterns
     /// with `{repo}` or `{tmp}` match nothing.
-    #[must_use]
     pub fn matches(&self, path: &str, places: Option<&PathVariables>) -> bool {
         let below = match self.base {
             PatternBase::Anywhere | PatternBase::Root => below(path, "/"),
@@ -196,7 +190,6 @@ impl RunbookPath {
     /// Takes the path of a file, relative to the directory of the runbooks. `./`, `..` and double slashes are resolved
     /// as text, so that every form of the path matches the same overrides. Only patterns that begin with `**` match a
     /// path outside the directory.
-    #[must_use]
     pub fn of_file(path: &str) -> Self {
         let path = normalised(path);
         let outside = path.starts_with('/') || path.starts_with("../") || path == "..";
@@ -207,14 +200,12 @@ impl RunbookPath {
     }
 
     /// Takes the path of a step reference, which has no file ending. A pattern with a file ending may still match.
-    #[must_use]
     pub fn of_ref(path: &str) -> Self {
         let endings = ENDINGS.iter().map(|ending| format!("{path}{ending}"));
         Self { written: [path.to_owned()].into_iter().chain(endings).collect(), outside: false }
     }
 
     /// Takes the path of a file, or the path of a step reference, which has no ending of a runbook format.
-    #[must_use]
     pub fn of_name(path: &str) -> Self {
         let mut named = Self::of_file(path);
         if !ENDINGS.iter().any(|ending| path.ends_with(ending)) {
@@ -225,14 +216,12 @@ impl RunbookPath {
     }
 
     /// Returns the path without the ending of a runbook, or the whole path if it is outside the directory.
-    #[must_use]
     pub fn shown(&self) -> &str {
         let at = if self.outside { self.written.len().saturating_sub(1) } else { 0 };
         self.written.get(at).map_or("", String::as_str)
     }
 
     /// Returns true if `pattern` does not match this path, but would match it without the endings of both.
-    #[must_use]
     pub fn differs_in_ending(&self, pattern: &Pattern) -> bool {
         let Some(shortest) = self.written.first() else { return false };
         let any_ending = Self { outside: self.outside, ..Self::of_ref(shortest) };
@@ -240,7 +229,6 @@ impl RunbookPath {
     }
 
     /// Returns true if `pattern` matches the path of this runbook.
-    #[must_use]
     pub fn is_met_by(&self, pattern: &Pattern) -> bool {
         let begins = pattern.as_str() == "**" || pattern.as_str().starts_with("**/");
         (!self.outside || begins) && self.written.iter().any(|path| pattern.matches(path))

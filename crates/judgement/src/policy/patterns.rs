@@ -97,34 +97,29 @@ impl Pattern {
     }
 
     /// Returns a pattern that matches only `text`, even if `text` contains wildcards.
-    #[must_use]
     pub fn literal(text: &str, case: CaseSensitivity) -> Self {
         Self { text: text.to_owned(), matcher: Matcher::Literal(case.fold(text.to_owned()), case), ways: 1 }
     }
 
     /// Returns the text of the pattern.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Returns the only text that the pattern matches, or `None` if the pattern has wildcards. If the pattern ignores
     /// case, the text is in lower case.
-    #[must_use]
     pub fn only(&self) -> Option<&str> {
         if let Matcher::Literal(literal, _) = &self.matcher { Some(literal) } else { None }
     }
 
     /// Returns the number of alternatives that the braces in the pattern create. The time for a match grows with this
     /// number.
-    #[must_use]
     pub const fn ways(&self) -> usize {
         self.ways
     }
 
     /// Returns true if the pattern matches the whole `path`, in time linear in the path's length. A leading `./` is
     /// ignored.
-    #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = path.strip_prefix("./").unwrap_or(path);
         match &self.matcher {

@@ -112,7 +112,6 @@ const fn one() -> u64 {
 
 impl StandingRule {
     /// Returns the widest session that a grant may have.
-    #[must_use]
     pub fn widest_session(&self) -> GrantedSession {
         self.session.unwrap_or(GrantedSession::Fresh)
     }
@@ -145,7 +144,6 @@ impl StandingRule {
 
 impl PeopleRule {
     /// Returns the rule as a rule of approvals.
-    #[must_use]
     pub fn approvals(&self) -> Approvals {
         Approvals { required: self.required, from: self.from.clone(), each: None }
     }
@@ -159,7 +157,6 @@ impl PeopleRule {
 
 impl EmergencyRule {
     /// Returns the rule for the signatures as a rule of approvals.
-    #[must_use]
     pub fn approvals(&self) -> Approvals {
         Approvals { required: self.required, from: self.from.clone(), each: None }
     }

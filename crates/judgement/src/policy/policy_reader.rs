@@ -44,7 +44,6 @@ impl Policy {
 
     /// Returns the policy for the case that no policy file exists: the built-in lists apply, and a person decides about
     /// every other name.
-    #[must_use]
     pub fn untouched() -> Self {
         #[expect(clippy::expect_used, reason = "a constant that every test of this room reads")]
         Self::load("version: 1\n").expect("the empty policy")

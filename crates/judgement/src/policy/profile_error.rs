@@ -71,7 +71,6 @@ impl fmt::Display for ProfileError {
 impl std::error::Error for ProfileError {}
 
 /// Returns all errors as one text.
-#[must_use]
 pub fn joined(errors: &[ProfileError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -39,7 +39,6 @@ pub struct ProgramNames {
 
 impl ProgramNames {
     /// Returns true if the list of a run may contain this name, which is the last segment of a name or path.
-    #[must_use]
     pub fn contains(&self, name: &Program) -> bool {
         self.required.iter().chain(&self.optional).any(|one| listed_name(one) == *name)
     }
@@ -79,7 +78,6 @@ pub enum ProgramOrigin {
 
 impl ProgramOrigin {
     /// Returns the word for this origin in JSON.
-    #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Interpreter => "interpreter",
@@ -107,33 +105,28 @@ impl fmt::Display for ProgramOrigin {
 
 /// Returns true if a run of the step may execute only listed programs: if policy says `listed`, or if the step declares
 /// programs. Without a sandbox, there is no list.
-#[must_use]
 pub fn is_listed(ruling: &Ruling, step: &StepDefinition) -> bool {
     (is_listed_by_policy(ruling) || step.programs.is_some()) && step.sandbox.off_reason.is_none()
 }
 
 /// Returns true if policy allows only listed programs for every step to which the ruling applies.
-#[must_use]
 pub fn is_listed_by_policy(ruling: &Ruling) -> bool {
     ruling.program_mode.as_ref().is_some_and(|mode| mode.value == ProgramMode::Listed)
 }
 
 /// Returns the names of the programs that a step may execute, or `None` if the step may execute every program.
 /// `decision` is the decision of policy about the step.
-#[must_use]
 pub fn program_names(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> Option<ProgramNames> {
     is_listed(ruling, step).then(|| with_closures(ruling, step, &named_in(ruling, step, decision)))
 }
 
 /// Returns the programs that step, script and policy name, without the programs that these programs start.
-#[must_use]
 pub fn named_in(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> BTreeSet<Program> {
     let declared = step.programs.as_deref().unwrap_or_default();
     named_origins(ruling, &step.interpreter, declared, &step.source, decision).into_keys().collect()
 }
 
 /// Adds the programs that the named programs start.
-#[must_use]
 pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Program>) -> ProgramNames {
     let declared = step.programs.iter().flatten().cloned();
     let required: BTreeSet<Program> = declared.chain(program_of(&step.interpreter)).collect();
@@ -144,7 +137,6 @@ pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Pr
 }
 
 /// Adds the programs that the named programs start to the named programs.
-#[must_use]
 pub fn with_started(
     ruling: &Ruling,
     mut origins: BTreeMap<Program, ProgramOrigin>,
@@ -160,7 +152,6 @@ pub fn with_started(
 ///
 /// A program that the policy file denies is in no list, except the interpreter of the step: policy refuses a step whose
 /// script or declaration names a denied program.
-#[must_use]
 pub fn named_origins(
     ruling: &Ruling,
     interpreter: &str,
@@ -207,13 +198,11 @@ fn is_denied(ruling: &Ruling, name: &Program) -> bool {
 }
 
 /// Returns the entry of the policy file that denies a program.
-#[must_use]
 pub fn denial_of<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a ListEntry> {
     ruling.written.of(PermissionKind::Run).deny.find_denied(name, None)
 }
 
 /// Returns the commands of a script that no list can contain, because no document can contain their names.
-#[must_use]
 pub fn not_listable(decision: &PolicyDecision) -> BTreeSet<&str> {
     let found = decision.decided.iter().filter(|one| is_program(one));
     let words = found.flat_map(|one| one.via.iter().chain([&one.what])).map(String::as_str);

@@ -126,7 +126,6 @@ pub struct StepNeeds {
 }
 
 /// Derives the needs of a step. The script is parsed once.
-#[must_use]
 pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
     let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
     let programs = program_names(ruling, step, &decision);
@@ -192,7 +191,6 @@ fn permissions_of(
 
 /// Decides the commands of a step as described at [`permissions_of`]. A program that the step declares is decided like a
 /// command of the script.
-#[must_use]
 pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
     let at = at.with_list(is_listed(ruling, step));
     let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
@@ -212,7 +210,6 @@ pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, fl
 
 /// Returns the interpreter in the first line of a file, which is bash by default, and the decision for the file. A
 /// shebang that cannot be parsed may run any program, so the decision contains an unknown command.
-#[must_use]
 pub fn decide_file(
     ruling: &Ruling,
     source: &str,
@@ -249,7 +246,6 @@ fn without_settings(source: &str) -> String {
 
 /// Returns the interpreter in the first line of a script, or `None` if it has options or is outside the program
 /// directories of the system.
-#[must_use]
 pub fn shebang(source: &str) -> Option<&str> {
     let mut words = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace();
     let (directory, mut name) = words.next()?.rsplit_once('/')?;
@@ -261,7 +257,6 @@ pub fn shebang(source: &str) -> Option<&str> {
 }
 
 /// Decides the commands of the script `source`, which `interpreter` runs.
-#[must_use]
 pub fn decide_source(
     ruling: &Ruling,
     interpreter: &str,
@@ -296,7 +291,6 @@ fn decide_interpreter(ruling: &Ruling, interpreter: &str, at: DecisionPlace, fla
 }
 
 /// Returns true if the parser can read the commands in a script for this interpreter.
-#[must_use]
 pub fn is_read(interpreter: &str) -> bool {
     ["bash", "sh", "dash"].contains(&interpreter)
 }

@@ -51,7 +51,6 @@ pub struct Ruling {
 }
 
 /// Returns the ruling for `step`, computed as [`resolve_path`] describes.
-#[must_use]
 pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
     resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))
 }
@@ -61,7 +60,6 @@ pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
 ///
 /// A later rule replaces the single values of an earlier rule, but only adds to its lists. A denied name stays denied,
 /// even if another list allows it.
-#[must_use]
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
         // A policy without a mode asks a person.
@@ -104,7 +102,6 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
 
 impl Ruling {
     /// Returns the rules that ask for more people than the approval rule: of standing grants, and of emergencies.
-    #[must_use]
     pub fn people_rules(&self) -> Vec<Approvals> {
         let standing = self.standing.as_ref().and_then(|rule| rule.value.approvals.clone());
         standing.into_iter().chain(self.emergency.as_ref().map(|rule| rule.value.approvals())).collect()

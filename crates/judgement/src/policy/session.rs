@@ -26,7 +26,6 @@ pub enum AnswerChoice {
 
 impl AnswerChoice {
     /// Returns the answers that a question offers, depending on its reason.
-    #[must_use]
     pub const fn offered(why: PermissionReason) -> &'static [Self] {
         match why {
             PermissionReason::Unknown => &[Self::Once, Self::Deny, Self::DenyAll],
@@ -125,7 +124,6 @@ impl Session {
 }
 
 /// Returns the plural noun for a permission kind.
-#[must_use]
 pub const fn plural(kind: PermissionKind) -> &'static str {
     match kind {
         PermissionKind::Run => "commands",

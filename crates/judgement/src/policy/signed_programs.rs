@@ -43,7 +43,6 @@ pub enum ProgramsError {
 impl ProgramsError {
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of
     /// the script.
-    #[must_use]
     pub const fn rests_on_reading(&self) -> bool {
         matches!(self, Self::Surplus { .. })
     }
@@ -145,7 +144,6 @@ pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList
 
 /// Returns the signed profile without its list of programs, if `derived` requires the layer `programs`. So both profiles
 /// can be compared, and [`check_programs`] checks the list.
-#[must_use]
 pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
     let mut signed = signed.clone();
     if derived.require.contains(&Layer::Programs) {
@@ -156,7 +154,6 @@ pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
 
 /// Returns the programs that have another path on the host now than in the signed list, as a sentence. Returns `None` if
 /// the two lists differ in another way.
-#[must_use]
 pub fn moved(now: &ProgramList, signed: &ProgramList) -> Option<String> {
     let names = |list: &ProgramList| list.list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
     if names(now) != names(signed) {

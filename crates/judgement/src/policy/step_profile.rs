@@ -27,7 +27,6 @@ pub struct PolicyProfile {
 
 impl PolicyProfile {
     /// Reads the limits and the layers from a sealed configuration.
-    #[must_use]
     pub fn of(configuration: &Configuration) -> Self {
         let level = match configuration.sandbox.level {
             enforcement::Level::Strict => RequiredLayers::Strict,

@@ -29,7 +29,6 @@ pub struct LockFile {
 
 impl LockFile {
     /// Returns the lock of these steps.
-    #[must_use]
     pub fn of(steps: impl IntoIterator<Item = (StepRef, StepDigest)>) -> Self {
         Self { version: 1, steps: steps.into_iter().collect() }
     }
@@ -68,7 +67,6 @@ impl LockFile {
     }
 
     /// Returns one message for each step that differs from the lock.
-    #[must_use]
     pub fn objections(&self, steps: &BTreeMap<StepRef, StepDigest>) -> Vec<(StepRef, String)> {
         const ADVICE: &str = "review the change, then run `countersign registry lock`";
         let changed = steps.iter().filter_map(|(step, digest)| match self.steps.get(step) {

@@ -238,7 +238,6 @@ impl Registry {
 
     /// Returns facts about the runbook files that a person should know and that are no errors, sorted by file and
     /// place. A registry that was built from stored steps has no remarks.
-    #[must_use]
     pub fn remarks(&self) -> Vec<RegistryError> {
         let mut remarks = self.remarks.clone();
         remarks.extend(self.steps().flat_map(|step| script_remarks(step)));
@@ -248,19 +247,16 @@ impl Registry {
 
     /// Returns the first error of each runbook file that the registry leaves out, sorted by file. Only
     /// [`runbook_directories::InvalidFiles::Skipped`] leaves out a file.
-    #[must_use]
     pub fn skipped(&self) -> &[RegistryError] {
         &self.skipped
     }
 
     /// Returns the step with this ref.
-    #[must_use]
     pub fn get(&self, reference: &StepRef) -> Option<&Arc<RegisteredStep>> {
         self.steps.get(reference)
     }
 
     /// Returns the blob that a seal names as `registry`: the canonical JSON array of the leaves.
-    #[must_use]
     pub fn manifest(&self) -> &[u8] {
         &self.manifest
     }
@@ -285,13 +281,11 @@ impl Registry {
     }
 
     /// Returns the RFC 6962 root over the canonical leaves.
-    #[must_use]
     pub fn root(&self) -> RegistryRoot {
         RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
     }
 
     /// Returns the proof of the step at this index in [`Self::steps`].
-    #[must_use]
     pub fn proof_at(&self, index: usize) -> Option<RegistryProof> {
         let (index, size) = (index as u64, self.tree[0].len() as u64);
         let subtree = |level: u8, index: u64| -> Result<merkle::Hash, ()> {

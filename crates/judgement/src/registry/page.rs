@@ -59,7 +59,6 @@ pub struct RunbookFiles {
 impl RunbookFiles {
     /// Gives access to the files of a directory. An empty path is the current directory. If `owner` is given, only this
     /// user and root may be able to write a file.
-    #[must_use]
     pub fn new(directory: PathBuf, owner: Option<u32>) -> Self {
         let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
         Self { directory, owner }

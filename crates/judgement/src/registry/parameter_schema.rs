@@ -32,13 +32,11 @@ pub struct Params {
 
 impl Params {
     /// Returns the parameters as a JSON object.
-    #[must_use]
     pub const fn value(&self) -> &Value {
         &self.value
     }
 
     /// Returns the digest of the parameters.
-    #[must_use]
     pub const fn digest(&self) -> ParamsDigest {
         self.digest
     }
@@ -65,7 +63,6 @@ impl ParameterSchema {
     }
 
     /// Returns the schema as the step's definition contains it.
-    #[must_use]
     pub const fn schema(&self) -> &Arc<Value> {
         &self.schema
     }
@@ -147,7 +144,6 @@ fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<S
 ///
 /// In the name, letters become upper case and `-` becomes `_`, so `hostName` becomes `PARAM_HOSTNAME`. A string is
 /// written without change, any other value as canonical JSON.
-#[must_use]
 pub fn environment(params: &Value) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = params
         .as_object()

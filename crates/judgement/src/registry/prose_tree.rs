@@ -35,7 +35,6 @@ pub fn prose_tree(name: &str, text: &str) -> Result<Node, String> {
 }
 
 /// Returns the name of an MDX element.
-#[must_use]
 pub fn kind_of_element(node: &Node) -> Option<&str> {
     match node {
         Node::MdxJsxFlowElement(element) => element.name.as_deref(),
@@ -45,7 +44,6 @@ pub fn kind_of_element(node: &Node) -> Option<&str> {
 }
 
 /// Returns an attribute of an MDX element, if the attribute is a text.
-#[must_use]
 pub fn text_attribute(node: &Node, name: &str) -> Option<String> {
     let attributes = match node {
         Node::MdxJsxFlowElement(element) => &element.attributes,
@@ -62,7 +60,6 @@ pub fn text_attribute(node: &Node, name: &str) -> Option<String> {
 }
 
 /// Returns a text of the tree as the page has it. While the parser reads, another character stands for `&`.
-#[must_use]
 pub fn original(text: &str) -> String {
     text.replace(AMPERSAND, "&")
 }

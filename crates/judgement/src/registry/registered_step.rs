@@ -45,14 +45,12 @@ pub struct RegisteredStep {
 
 impl RegisteredStep {
     /// Returns the step without its place in a file, like a step from a store.
-    #[must_use]
     pub fn stored(&self) -> Self {
         Self { place: None, ..self.clone() }
     }
 
     /// Returns the canonical JSON of the definition. The step digest is the digest of these bytes. The bytes are not kept,
     /// because they would take as much memory as the definition.
-    #[must_use]
     #[expect(clippy::expect_used, reason = "`register` made these bytes once")]
     pub fn canonical(&self) -> Vec<u8> {
         let mut bytes = canonical_of(&self.definition).expect("a canonical form");
@@ -75,7 +73,6 @@ impl RegisteredStep {
 
     /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
     /// place.
-    #[must_use]
     pub fn sample(&self) -> Cow<'_, StepDefinition> {
         match &self.template {
             None => Cow::Borrowed(&self.definition),
@@ -84,7 +81,6 @@ impl RegisteredStep {
     }
 
     /// Returns an error about the step, with the ref and the place.
-    #[must_use]
     pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
         let reference = &self.definition.reference;
         match &self.place {

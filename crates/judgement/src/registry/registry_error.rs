@@ -22,7 +22,6 @@ pub struct RegistryError {
 
 impl RegistryError {
     /// Returns the error for a flaw that a reader found in the runbook `file`, or in a file that the runbook names.
-    #[must_use]
     pub fn of_flaw(file: &str, flaw: YamlFlaw) -> Self {
         let YamlFlaw { place, message, other_file } = flaw;
         let (file, message) = match other_file {

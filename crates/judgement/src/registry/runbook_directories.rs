@@ -84,7 +84,6 @@ impl FoundFiles {
 
 impl RunbookDirectories {
     /// Returns directories in which every error counts and every lock is checked.
-    #[must_use]
     pub const fn strict(paths: Vec<PathBuf>, owner: Option<u32>) -> Self {
         Self { paths, owner, invalid: InvalidFiles::Refused, locks: Locks::Checked, within: None }
     }

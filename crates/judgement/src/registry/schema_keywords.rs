@@ -44,7 +44,6 @@ pub(crate) fn check(schema: &Value, patterns: &ParameterPatterns) -> Result<Clos
 }
 
 /// Returns the JSON pointer (RFC 6901) of these tokens.
-#[must_use]
 pub fn pointer(path: &[String]) -> String {
     path.iter().fold(String::new(), |mut text, token| {
         text.push('/');

@@ -15,7 +15,6 @@ use documents::record::profile::Proc;
 use documents::record::step_definition::{StepDefinition, parameter_variable};
 
 /// Returns the remarks about the script of a step. A step from a store has no remark.
-#[must_use]
 pub fn script_remarks(step: &RegisteredStep) -> Vec<RegistryError> {
     let Some(place) = &step.place else { return Vec::new() };
     let lines = step.template.as_ref().map(|template| template.sample_lines(&step.definition.source));

@@ -9,7 +9,6 @@ use crate::shell::found::Shell;
 use documents::record::step_definition::SessionUse;
 
 /// Returns, for each runbook, the variables that the scripts of its steps with `session=write` set or export by name.
-#[must_use]
 pub fn session_names(registry: &Registry) -> BTreeMap<String, Arc<BTreeSet<String>>> {
     let mut names: BTreeMap<String, Arc<BTreeSet<String>>> = BTreeMap::new();
     for step in registry.steps().filter(|step| step.definition.session == SessionUse::Write) {

@@ -19,7 +19,6 @@ pub struct FileContent {
 
 impl FileContent {
     /// Returns the file of these bytes.
-    #[must_use]
     pub fn new(path: &str, bytes: Vec<u8>, executable: bool) -> Self {
         let file = StepFile {
             path: path.to_owned(),

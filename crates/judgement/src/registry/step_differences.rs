@@ -30,7 +30,6 @@ impl fmt::Display for StepDifference {
 }
 
 /// Returns the differences, sorted by the ref of the step.
-#[must_use]
 pub fn differences(old: &Registry, new: &Registry) -> Vec<StepDifference> {
     let added = new.steps().filter_map(|step| {
         let reference = step.definition.reference.clone();
@@ -53,7 +52,6 @@ pub fn differences(old: &Registry, new: &Registry) -> Vec<StepDifference> {
 
 /// Returns the fields in which two definitions of a step differ, sorted, for example `params.properties.host`. A file is a
 /// field, for example `files.lib.sh`.
-#[must_use]
 pub fn changed_fields(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     add_changed(&with_files_by_path(old), &with_files_by_path(new), "", MAX_FIELD_DEPTH, &mut found);

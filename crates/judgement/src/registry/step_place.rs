@@ -50,7 +50,6 @@ impl StepPlace {
     }
 
     /// Returns the place of a line and a column of the script, which both count from 1.
-    #[must_use]
     pub fn in_script(&self, line: usize, column: usize) -> ScriptLine {
         let column = self.column_in_file(line, column);
         let own = |line, column| ScriptLine { file: self.file.to_string(), line, column, used_by: None };

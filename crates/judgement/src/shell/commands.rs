@@ -21,7 +21,6 @@ pub enum ReadLimit {
 
 impl ReadLimit {
     /// Returns the maximum size in bytes.
-    #[must_use]
     pub fn bytes(self) -> usize {
         match self {
             Self::Step => 64 << 10,
@@ -45,7 +44,6 @@ pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<Script
 
 /// Returns the names of all variables that a script of `shell` sets or exports by their names. A script with an error sets
 /// none.
-#[must_use]
 pub fn names_set_in(shell: Shell, script: &str, most: ReadLimit) -> BTreeSet<String> {
     let mut walk = ScriptWalk::new(script, shell);
     let read = ReadScript::new(shell, script, most).ok().filter(|read| walk.whole(read).is_ok());
@@ -54,7 +52,6 @@ pub fn names_set_in(shell: Shell, script: &str, most: ReadLimit) -> BTreeSet<Str
 
 /// Returns the places of the comments in a script of `bash` or `sh`, in order. Each comment ends at the end of its line. A
 /// script of another interpreter, and a script that the parser can't read, have none.
-#[must_use]
 pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
     let shell = match interpreter {
         "bash" => Shell::Bash,

@@ -45,7 +45,6 @@ pub struct CallWord {
 
 impl ScriptCall {
     /// Returns the name of the program without its directory, or an empty text.
-    #[must_use]
     pub fn program(&self) -> &str {
         self.words.first().and_then(|name| name.text.rsplit('/').next()).unwrap_or_default()
     }

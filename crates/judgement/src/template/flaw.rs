@@ -17,7 +17,6 @@ pub struct TemplateFlaw {
 
 impl TemplateFlaw {
     /// Returns the flaw at this byte of the source.
-    #[must_use]
     pub fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
         let mut offset = offset.min(source.len());
         while !source.is_char_boundary(offset) {

@@ -155,13 +155,11 @@ impl ScriptTemplate {
     }
 
     /// Returns the names of the parameters that the template uses, also in conditions.
-    #[must_use]
     pub const fn names(&self) -> &BTreeSet<String> {
         &self.names
     }
 
     /// Returns each use of a parameter as a value, in the order of the source.
-    #[must_use]
     pub fn uses(&self) -> &[TemplateUse] {
         &self.uses
     }
@@ -246,7 +244,6 @@ impl ScriptTemplate {
 
     /// Returns a script with the commands of all branches and with a harmless value in each place. Policy reads this
     /// script before the parameters of a run are known. Returns `source` for a language that policy does not read.
-    #[must_use]
     pub fn sample<'s>(&self, source: &'s str) -> Cow<'s, str> {
         let texts = self.variants.values().filter_map(|(variant, plan)| match plan {
             VariantPlan::Shell(plan) => Some(plan.sample(variant)),
@@ -263,13 +260,11 @@ impl ScriptTemplate {
     }
 
     /// Returns the definition that policy reads before the parameters are known: its source is [`Self::sample`].
-    #[must_use]
     pub fn sampled(&self, definition: &StepDefinition) -> StepDefinition {
         StepDefinition { source: self.sample(&definition.source).into_owned(), ..definition.clone() }
     }
 
     /// Returns, for each line of [`Self::sample`], the number of the line of `source` from which it comes.
-    #[must_use]
     pub fn sample_lines(&self, source: &str) -> Vec<usize> {
         let (mut lines, mut length) = (Vec::new(), 0);
         for (variant, plan) in self.variants.values() {

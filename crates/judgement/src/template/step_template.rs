@@ -22,7 +22,6 @@ pub fn rendered<'d>(definition: &'d StepDefinition, params: &Value) -> Result<Co
 }
 
 /// Returns the parameters that a template uses for outputs of other blocks, or no parameters if the template is invalid.
-#[must_use]
 pub fn output_parameters(source: &str) -> BTreeSet<String> {
     let mut found = parse(source).map(|nodes| names(&nodes)).unwrap_or_default();
     found.retain(|name| name.starts_with(OUTPUTS));

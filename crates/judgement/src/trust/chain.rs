@@ -38,7 +38,6 @@ impl Pinned {
     }
 
     /// Returns the pinned digest.
-    #[must_use]
     pub fn digest(&self) -> RosterDigest {
         match self {
             Self::Digest(digest) => *digest,
@@ -135,7 +134,6 @@ impl Chain {
     }
 
     /// Returns the part of the chain that ends with this version.
-    #[must_use]
     pub fn until(&self, version: u64) -> Self {
         // Version 1 always exists.
         let length = usize::try_from(version.max(1)).unwrap_or(usize::MAX).min(self.versions.len());
@@ -164,21 +162,18 @@ impl Chain {
     }
 
     /// Returns the last version, which the seal in a bundle names.
-    #[must_use]
     pub fn last(&self) -> &TrustedRoster {
         // `connect` refuses an empty list, so a last version exists.
         &self.versions[self.versions.len() - 1]
     }
 
     /// Returns the newest known version: the last version, or a newer pinned version.
-    #[must_use]
     pub fn newest(&self) -> &TrustedRoster {
         self.newer.last().unwrap_or_else(|| self.last())
     }
 
     /// Returns true if every version after the pinned version needed signatures of approvers of the previous version.
     /// Earlier versions are not checked, because the reader trusts the pinned version directly.
-    #[must_use]
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
         // No version follows a pinned version that is the newest version.
@@ -187,7 +182,6 @@ impl Chain {
     }
 
     /// Says why the last version does not accept signatures of this key. `passkeys` is true if policy has `passkeys`.
-    #[must_use]
     pub fn unknown_key_words(&self, keyid: &KeyId, passkeys: bool) -> String {
         let last = self.last();
         if let Some((holder, key)) = last.foreign_keys().iter().find(|(_, key)| key.keyid() == *keyid) {
@@ -217,19 +211,16 @@ impl Chain {
     }
 
     /// Returns the version with this digest.
-    #[must_use]
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
         self.versions.iter().chain(&self.newer).find(|roster| roster.digest() == *digest)
     }
 
     /// Returns the parsed versions from version 1 to the last version.
-    #[must_use]
     pub fn versions(&self) -> &[TrustedRoster] {
         &self.versions
     }
 
     /// Returns the signed envelopes of the versions from version 1 to the last version.
-    #[must_use]
     pub fn envelopes(&self) -> &[Envelope] {
         &self.envelopes
     }
@@ -253,7 +244,6 @@ impl Chain {
     /// Returns the first version after version `since` that does not reach a threshold without the signatures of revoked
     /// keys. `envelopes` has the versions of this chain from version 1 on, perhaps with other valid signatures. The pinned
     /// version and the versions before it are not judged, because the reader trusts them without their signatures.
-    #[must_use]
     pub fn lacks_without(
         &self,
         envelopes: &[Envelope],

@@ -140,7 +140,6 @@ impl fmt::Display for ChainError {
 impl std::error::Error for ChainError {}
 
 /// Says which versions of a roster are missing.
-#[must_use]
 pub fn missing_words(first: u64, last: u64) -> String {
     if first == last {
         format!("version {first} of the roster is missing")
@@ -151,7 +150,6 @@ pub fn missing_words(first: u64, last: u64) -> String {
 
 impl ChainError {
     /// Returns true if the versions may be valid, but are connected with no trusted version.
-    #[must_use]
     pub const fn is_of_trust(&self) -> bool {
         matches!(self, Self::NotTrusted { .. } | Self::TooNew { .. })
     }

@@ -70,7 +70,6 @@ impl FileSigner {
     }
 
     /// Returns a signer for a key in memory.
-    #[must_use]
     #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment contains nothing to refuse")]
     pub fn new(secret: SecretKey) -> Self {
         let key = SshKey::from_public(secret.public(), "").expect("a key of our own without a comment is a key line");
@@ -79,7 +78,6 @@ impl FileSigner {
 
     /// Returns the private key. The boundary signs a checkpoint directly with this key, because a checkpoint is not in
     /// an envelope.
-    #[must_use]
     pub const fn secret(&self) -> &SecretKey {
         &self.secret
     }

@@ -60,14 +60,12 @@ impl SshKeygenSigner {
 
     /// Uses this `ssh-keygen` instead of the first `ssh-keygen` in `PATH`.
     #[cfg(test)]
-    #[must_use]
     fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
     }
 
     /// Adds a variable to the environment of `ssh-keygen`, for example another `SSH_AUTH_SOCK`.
     #[cfg(test)]
-    #[must_use]
     fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self
@@ -76,7 +74,6 @@ impl SshKeygenSigner {
 
 impl SshKeygenSigner {
     /// Returns true if the private half is in a file with a passphrase.
-    #[must_use]
     pub fn has_passphrase(&self) -> bool {
         let private = match self.path.extension() {
             Some(ending) if ending == "pub" => self.path.with_extension(""),

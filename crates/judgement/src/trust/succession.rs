@@ -90,7 +90,6 @@ impl SuccessionTallies {
 
     /// Returns true if a signature of this key is still missing: for the threshold of the version before, or for the
     /// threshold of the next version.
-    #[must_use]
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
         [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
             roster.approver_of(keyid).is_some_and(|(approver, _)| !tally.signed.contains(&approver.name))
@@ -98,7 +97,6 @@ impl SuccessionTallies {
     }
 
     /// Returns true if both thresholds are reached.
-    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.of_before.missing() == 0 && self.of_next.missing() == 0
     }
@@ -169,7 +167,6 @@ impl ThresholdTally {
     }
 
     /// Returns the number of signatures that are still missing.
-    #[must_use]
     pub fn missing(&self) -> u64 {
         self.required.saturating_sub(self.signed.len() as u64)
     }

@@ -84,55 +84,46 @@ impl TrustedRoster {
     }
 
     /// Returns the tables.
-    #[must_use]
     pub const fn tables(&self) -> &Roster {
         &self.roster
     }
 
     /// Returns the payload. Its SHA-256 digest is the roster's digest.
-    #[must_use]
     pub fn payload(&self) -> &Arc<[u8]> {
         &self.payload
     }
 
     /// Returns the SHA-256 digest of the payload.
-    #[must_use]
     pub const fn digest(&self) -> RosterDigest {
         self.digest
     }
 
     /// Returns the version, counted from 1.
-    #[must_use]
     pub const fn version(&self) -> u64 {
         self.roster.version
     }
 
     /// Returns the digest of the policy that belongs to this version.
-    #[must_use]
     pub const fn policy(&self) -> PolicyDigest {
         self.roster.policy
     }
 
     /// Returns true if the next version needs at least one signature. Otherwise every verifier reports *unguarded*.
-    #[must_use]
     pub const fn is_guarded(&self) -> bool {
         self.roster.threshold > 0
     }
 
     /// Returns the key with this id, and the holder of the key.
-    #[must_use]
     pub fn signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, &SshKey)> {
         self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
     }
 
     /// Returns the key with this id, for any role of its holder.
-    #[must_use]
     pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
         self.signer(keyid).map(|(_, key)| key)
     }
 
     /// Returns the approver who holds the key with this id, and the key.
-    #[must_use]
     pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
         match self.signer(keyid)? {
             (KeyHolder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
@@ -142,7 +133,6 @@ impl TrustedRoster {
 
     /// Does the same as [`Self::signer`], and also finds a passkey. Only the documents that section 5 of `docs/formats.md` lists
     /// may have a signature of a passkey, and policy decides whether it counts.
-    #[must_use]
     pub fn statement_signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, StatementKey<'_>)> {
         if let Some((holder, key)) = self.signer(keyid) {
             return Some((holder, key.into()));
@@ -152,7 +142,6 @@ impl TrustedRoster {
     }
 
     /// Does the same as [`Self::approver_of`], and also finds a passkey.
-    #[must_use]
     pub fn statement_approver(&self, keyid: &KeyId) -> Option<(&Approver, StatementKey<'_>)> {
         match self.statement_signer(keyid)? {
             (KeyHolder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
@@ -161,49 +150,41 @@ impl TrustedRoster {
     }
 
     /// Returns the approver with this name.
-    #[must_use]
     pub fn approver(&self, name: &Name) -> Option<&Approver> {
         self.roster.approver.iter().find(|approver| approver.name == *name)
     }
 
     /// Returns the proposer with this name, including the owners.
-    #[must_use]
     pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
         self.roster.proposer.iter().find(|proposer| proposer.name == *name)
     }
 
     /// Returns the keys with which this boundary may sign documents, or none if the roster does not name the boundary.
-    #[must_use]
     pub fn boundary_keys(&self, name: &BoundaryName) -> &[SshKey] {
         self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the key of this boundary with this id.
-    #[must_use]
     pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
         self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
     }
 
     /// Returns true if the roster has this group.
-    #[must_use]
     pub fn has_group(&self, group: &GroupName) -> bool {
         self.index.groups.contains_key(group)
     }
 
     /// Returns the presence rule of this group, which states which signatures count for the group.
-    #[must_use]
     pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
         self.index.groups.get(group).copied().flatten()
     }
 
     /// Returns the keys of other types than Ed25519, with their holders. They never sign a roster.
-    #[must_use]
     pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
     }
 
     /// Returns true if this approver has a key that can sign a roster.
-    #[must_use]
     pub fn can_sign(&self, approver: &Approver) -> bool {
         approver.keys.iter().any(|line| SshKey::parse(line).is_ok())
     }
@@ -226,7 +207,6 @@ impl TrustedRoster {
 
     /// Returns a person whose name a new name looks like: the names differ only by `1` and `l`, by `0` and `o`, or by signs at
     /// the end.
-    #[must_use]
     pub fn looks_like(&self, name: &Name) -> Option<&Name> {
         let people = self.roster.approver.iter().map(|entry| &entry.name);
         let others = self.roster.proposer.iter().map(|entry| &entry.name);
@@ -237,7 +217,6 @@ impl TrustedRoster {
     /// Returns the approvers in the format of OpenSSH's `allowed_signers` file (ssh-keygen(1)), one key in each line,
     /// for `ssh-keygen -Y verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA…
     /// alice`. The passkeys are among the keys: `ssh-keygen` verifies their signatures too.
-    #[must_use]
     pub fn allowed_signers(&self) -> String {
         use std::fmt::Write as _;
         let stamp = |time: &documents::record::validity::Timestamp| {

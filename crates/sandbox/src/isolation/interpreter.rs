@@ -45,7 +45,6 @@ pub(crate) fn is_name(interpreter: &str) -> bool {
 
 /// Returns the reason why this host can't run a script: the interpreter does not exist, or the program that `env` would
 /// start as the interpreter.
-#[must_use]
 pub fn missing(source: &str, interpreter: &str) -> Option<String> {
     let program = match shebang(source.as_bytes()) {
         Ok(Some(program)) => program,

@@ -43,7 +43,6 @@ const INOTIFY: [(&str, &str); 2] =
 
 /// Runs the helper. `main` of the program calls this first if the first argument is [`protocol::LAUNCH`]. Nothing
 /// happens unless standard input is a socket that the parent process created.
-#[must_use]
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
         eprintln!("countersign starts itself with this argument to run steps; it does nothing when started by hand");

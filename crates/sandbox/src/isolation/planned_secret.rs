@@ -17,7 +17,6 @@ pub struct PlannedSecret {
 }
 
 /// Returns the path of the file of a secret in a run.
-#[must_use]
 pub fn secret_path(name: &SecretName) -> String {
     format!("/{SECRETS}/{}", name.as_str())
 }
@@ -32,7 +31,6 @@ pub(crate) const MAX_SECRETS_BYTES: u64 = 128 << 10;
 const MAX_VARIABLES_BYTES: u64 = 32 << 10;
 
 /// Returns the message about a secret file for a run on the host's root file system.
-#[must_use]
 pub fn needs_own_root(name: &SecretName) -> String {
     format!(
         "the secret {} is a file, and a run gets such a file only in its own root file system: allow the layer namespaces \
@@ -42,7 +40,6 @@ pub fn needs_own_root(name: &SecretName) -> String {
 }
 
 /// Returns the reason why a run can't get these secrets. No reason contains a value.
-#[must_use]
 pub fn invalid(secrets: &[PlannedSecret], has_own_root: bool) -> Option<String> {
     for (at, secret) in secrets.iter().enumerate() {
         let name = secret.name.as_str();

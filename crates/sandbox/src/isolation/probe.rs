@@ -58,20 +58,17 @@ impl Missing {
 
 impl HostProbe {
     /// Returns the layers that this host fully enforces, sorted.
-    #[must_use]
     pub fn held(&self) -> Vec<Layer> {
         let held = self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer);
         held.filter(|layer| *layer != Layer::Programs).collect()
     }
 
     /// Returns the strongest level that this host supports.
-    #[must_use]
     pub fn level(&self) -> Level {
         level(&self.held())
     }
 
     /// Returns the reason why this host does not have the layer, or `None` if the host has the layer.
-    #[must_use]
     pub fn missing(&self, layer: Layer) -> Option<&Missing> {
         self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
     }

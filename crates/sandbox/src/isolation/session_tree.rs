@@ -38,14 +38,12 @@ impl SessionTree {
     }
 
     /// Returns the path of the directory in the run that left it.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns whether a run can start in a directory of the work directory, by its path in the run. Returns `None` for a
     /// path outside of the work directory.
-    #[must_use]
     pub fn can_start_in(&self, path: &Path) -> Option<bool> {
         let below = path.strip_prefix(&self.path).ok()?;
         if below.as_os_str().is_empty() {

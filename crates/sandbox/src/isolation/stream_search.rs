@@ -22,7 +22,6 @@ impl fmt::Debug for StreamSearch<'_> {
 
 impl<'a> StreamSearch<'a> {
     /// Begins a search. `holds` tells whether bytes contain one of the texts.
-    #[must_use]
     pub fn new(holds: &'a dyn Fn(&[u8]) -> bool) -> Self {
         Self { holds, window: Vec::new(), found: false }
     }
@@ -37,7 +36,6 @@ impl<'a> StreamSearch<'a> {
     }
 
     /// Ends the search, and returns true if the stream contains one of the texts.
-    #[must_use]
     pub fn found(self) -> bool {
         self.found || (self.holds)(&self.window)
     }

@@ -52,7 +52,6 @@ impl LearnedPrograms {
 
 /// Returns the entry of a list for a program: the file name of `given` or `path`, if the search path leads from this name
 /// to the program, or else the absolute path. Returns `None` if the program lies outside of the system directories.
-#[must_use]
 pub fn entry_for(given: &str, path: &str) -> Option<String> {
     let leads_there = |name: &&str| {
         program_path(name)

@@ -66,14 +66,12 @@ pub fn list_of(wanted: &WantedPrograms<'_>) -> Result<ProgramList, ListError> {
 }
 
 /// Returns the path of a program of this host, or `None` if no program has this name or this absolute path.
-#[must_use]
 pub fn program_path(name: &str) -> Option<String> {
     let path = interpreter::find(name)?;
     lies_in_system(&path).then(|| path.to_string_lossy().into_owned())
 }
 
 /// Returns true if a name is a builtin of bash, which a script can use on a host without a program of this name.
-#[must_use]
 pub fn is_builtin(name: &str) -> bool {
     BUILTINS.split(' ').any(|builtin| builtin == name)
 }
@@ -89,7 +87,6 @@ pub enum ListError {
 
 impl ListError {
     /// Adds what a person can do to the message about a list that is too large.
-    #[must_use]
     pub fn advised(self, advice: &str) -> Self {
         match self {
             Self::TooLarge(why) => Self::TooLarge(format!("{why}: {advice}")),
@@ -110,7 +107,6 @@ impl std::error::Error for ListError {}
 
 /// Returns the interpreter of a script, and the program that the interpreter starts if it is `env`. Returns `None` if the
 /// file is no script.
-#[must_use]
 pub fn interpreter_of(script: &Path) -> Option<(PathBuf, Option<String>)> {
     // Opening a pipe would block.
     script.metadata().ok().filter(std::fs::Metadata::is_file)?;

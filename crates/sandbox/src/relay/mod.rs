@@ -56,7 +56,6 @@ pub struct NetworkContacts {
 
 impl NetworkContacts {
     /// Returns the refused hosts for the receipt. A host that was unreachable only for a time is left out.
-    #[must_use]
     pub fn refused_hosts(&self) -> Vec<RefusedHost> {
         let is_lasting = |(at, why): &(&usize, &HostRefusal)| !why.is_passing() || !self.reached.contains(at);
         let lasting = self.refused.iter().filter(is_lasting).take(MAX_REFUSED_HOSTS);
@@ -119,7 +118,6 @@ pub struct Resolve {
 
 impl Resolve {
     /// Uses the resolver of this host.
-    #[must_use]
     pub fn system(unreachable: Arc<[(String, u16)]>) -> Self {
         let resolve = |name: &str, port: u16| {
             // An IPv6 address stands in brackets only in a text with a port.
@@ -180,7 +178,6 @@ impl Relay {
     }
 
     /// Passes on what the processes of the ended run have written, closes all connections, and returns the contacts.
-    #[must_use]
     pub fn finish(mut self) -> NetworkContacts {
         self.stop_accepting();
         let sending = |state: &mut State| state.open.values().any(|connection| !connection.sent);

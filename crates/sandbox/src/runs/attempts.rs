@@ -76,7 +76,6 @@ tell() {
 const WALL_MS: u64 = 30_000;
 
 /// Returns the strongest profile that `sandbox` supports, without paths of the host.
-#[must_use]
 pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
     Profile::nothing(sandbox.probe().held(), Limits { wall_ms: WALL_MS, ..Limits::default() })
 }

@@ -158,13 +158,11 @@ pub struct Report {
 
 impl Report {
     /// Returns the report of a run that was never passed to a sandbox, for the reason `why`.
-    #[must_use]
     pub fn not_started(why: String) -> Self {
         Self::without_run(End::NotStarted(why))
     }
 
     /// Returns the report of a run whose sandbox no longer answers, for the reason `why`.
-    #[must_use]
     pub fn lost(why: String) -> Self {
         Self::without_run(End::Lost(why))
     }

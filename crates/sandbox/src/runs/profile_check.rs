@@ -47,7 +47,6 @@ impl Prepared {
     }
 
     /// Returns true if the run gets its own root file system.
-    #[must_use]
     pub fn has_own_root(&self) -> bool {
         self.form == RunForm::Namespaces
     }
@@ -58,7 +57,6 @@ impl Prepared {
     }
 
     /// Returns the uid and gid of the host user in `run_as`, or `None` if the run has ids of its own.
-    #[must_use]
     pub fn host_ids(&self) -> Option<(u32, u32)> {
         self.user.map(|user| (user.uid, user.gid))
     }
@@ -80,25 +78,21 @@ impl Prepared {
     }
 
     /// Returns the checked profile.
-    #[must_use]
     pub const fn profile(&self) -> &Profile {
         &self.profile
     }
 
     /// Returns the level that the run will have.
-    #[must_use]
     pub fn level(&self) -> Level {
         self.level
     }
 
     /// Returns the layers that will be enforced, sorted.
-    #[must_use]
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
     /// Returns the layers of `strict` and of the profile that will not be enforced, sorted.
-    #[must_use]
     pub fn missing(&self) -> Vec<Layer> {
         let mut expected: Vec<Layer> = STRICT.into_iter().chain(self.profile.require.iter().copied()).collect();
         expected.retain(|layer| !self.layers.contains(layer));

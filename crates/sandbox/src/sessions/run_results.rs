@@ -204,14 +204,12 @@ impl RunResults {
     }
 
     /// Returns the state of the shell, or `None` if the wrapper wrote no regular file of at most 1 MiB.
-    #[must_use]
     pub fn session_state(&self) -> Option<Vec<u8>> {
         self.work.as_ref()?;
         self.text(SESSION, STATE).ok()
     }
 
     /// Returns the private work directory of a run with a session, for the next run of the session.
-    #[must_use]
     pub fn work(&self) -> Option<&Arc<SessionTree>> {
         self.work.as_ref()
     }

@@ -111,7 +111,6 @@ impl std::error::Error for StateTooLarge {}
 impl ShellState {
     /// Returns the digest of this state after the run with this `authorization`, and after the state `previous`.
     /// `salt` is a secret of the boundary, so that nobody can guess a value from the digest.
-    #[must_use]
     pub fn canonical_digest(
         &self,
         salt: &[u8; 32],
@@ -153,13 +152,11 @@ impl ShellState {
     }
 
     /// Returns true if this state decides about the variable, so that the run does not get it from elsewhere.
-    #[must_use]
     pub fn decides(&self, name: &[u8]) -> bool {
         self.env.contains_key(name) || self.unset.contains(name)
     }
 
     /// Returns the directory in which the shell ended, if the next run does not see this directory.
-    #[must_use]
     pub fn lost_directory(captured: &[u8], given: &GivenToRun) -> Option<Vec<u8>> {
         let (_, cwd) = last_record(captured)?;
         let is_kept = given.work.as_deref() == Some(cwd) || given.cwd(cwd).is_some();
@@ -214,7 +211,6 @@ fn last_record(captured: &[u8]) -> Option<(Exports, &[u8])> {
 }
 
 /// Returns true if a session may carry a variable with this name.
-#[must_use]
 pub fn is_carried(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| !matches_any(name, &CODE_VARIABLES) && !matches_any(name, &NEVER))
 }

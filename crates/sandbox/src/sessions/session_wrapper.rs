@@ -35,7 +35,6 @@ const READ_BOTH: &str = r#". "$COUNTERSIGN_SESSION_SHELL"; . "$0""#;
 /// Returns the wrapper for a script, or `None` if the script only reads the state of its session. bash and sh write
 /// their state, unless the script begins bash or sh with options that a wrapper can't keep: all but the letters
 /// `efuxaBCEhTb`.
-#[must_use]
 pub fn wrapper_for(source: &[u8], interpreter: &str) -> Option<SessionWrapper> {
     let (shell, arguments) = match shebang(source).ok()? {
         None => (interpreter.to_owned(), Vec::new()),

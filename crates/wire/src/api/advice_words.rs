@@ -13,13 +13,11 @@ const WORDS: [[&str; 3]; 6] = [
 ];
 
 /// Returns a text of the boundary with the words of the command line.
-#[must_use]
 pub fn for_command_line(text: &str) -> String {
     WORDS.iter().fold(text.to_owned(), |text, [http, command, _]| text.replace(http, command))
 }
 
 /// Returns a text of the boundary with the words of the tools.
-#[must_use]
 pub fn for_tools(text: &str) -> String {
     WORDS.iter().fold(text.to_owned(), |text, [http, _, tool]| text.replace(http, tool))
 }

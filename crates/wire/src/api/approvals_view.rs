@@ -31,14 +31,12 @@ pub struct ApprovalsView {
 
 impl ApprovalsView {
     /// Returns true if the signature of this person would count towards the quorum.
-    #[must_use]
     pub fn need(&self, person: &Approver) -> bool {
         let counts = !self.excluded.contains(&person.name) && !self.approvers.contains(&person.name);
         counts && self.missing.iter().any(|group| person.groups.contains(group))
     }
 
     /// Returns who has signed, and which groups still must sign.
-    #[must_use]
     pub fn words(&self) -> String {
         let mut words = format!("{} of {} signatures", self.have, self.required);
         let names: Vec<&str> = self.approvers.iter().map(|name| name.as_str()).collect();

@@ -13,7 +13,6 @@ use documents::record::ident::{Name, ProposalId, ReceiptId};
 use documents::record::validity::Timestamp;
 
 /// Returns the integer that a JSON number states exactly, also if it is written as `2.0`.
-#[must_use]
 pub fn whole(number: &Number) -> Option<i64> {
     match number.as_i64() {
         Some(whole) => Some(whole).filter(|whole| whole.unsigned_abs() <= json::MAX_INTEGER),

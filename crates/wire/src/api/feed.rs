@@ -146,7 +146,6 @@ impl FeedKind {
     ];
 
     /// Returns the word for this kind in JSON.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Pending => "proposal.pending",
@@ -171,13 +170,11 @@ impl FeedKind {
     }
 
     /// Returns true if such an event asks people for signatures.
-    #[must_use]
     pub const fn is_request(self) -> bool {
         matches!(self, Self::Pending | Self::GrantPending)
     }
 
     /// Returns true if the proposal of such an event has ended.
-    #[must_use]
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused)
     }

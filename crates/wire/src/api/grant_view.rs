@@ -79,7 +79,6 @@ pub enum GrantStatus {
 
 impl GrantStatus {
     /// Returns the word for this status in JSON.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Pending => "pending",

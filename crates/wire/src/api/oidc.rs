@@ -48,7 +48,6 @@ pub struct AdmittedJob {
 }
 
 /// Returns names with values in one line.
-#[must_use]
 pub fn pairs(map: &BTreeMap<String, String>) -> String {
     map.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }

@@ -107,7 +107,6 @@ pub enum ProposalStatus {
 
 impl ProposalStatus {
     /// Returns the status as one word, as in documents.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -122,7 +121,6 @@ impl ProposalStatus {
     }
 
     /// Returns true if the status can't change any more.
-    #[must_use]
     pub const fn has_ended(self) -> bool {
         match self {
             Self::Pending | Self::Approved | Self::Running => false,
@@ -387,7 +385,6 @@ pub enum Event {
 
 impl Event {
     /// Returns the event of a piece of output.
-    #[must_use]
     pub fn output(stream: StreamName, offset: u64, elapsed_ms: Option<u64>, bytes: Vec<u8>) -> Self {
         // In JSON, a NUL needs six bytes as text, so that a piece of a binary file would be far larger than as base64.
         let (text, binary) = match String::from_utf8(bytes) {

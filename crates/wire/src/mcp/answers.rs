@@ -348,7 +348,6 @@ pub struct ReceiptVerification {
 
 impl ReceiptVerification {
     /// Returns true if a check failed, so that nothing in the receipt can be relied on.
-    #[must_use]
     pub fn has_failed(&self) -> bool {
         self.checks.iter().any(|check| check.finding == FAILED)
     }

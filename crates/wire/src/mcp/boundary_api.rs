@@ -26,13 +26,11 @@ pub struct ApiRequest {
 
 impl ApiRequest {
     /// Creates a request that reads `path`.
-    #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
         Self { method: ApiMethod::Get, path: path.into(), body: None, range: None }
     }
 
     /// Creates a request that posts a JSON body to `path`.
-    #[must_use]
     pub fn post(path: impl Into<String>, body: Option<Value>) -> Self {
         Self { method: ApiMethod::Post, path: path.into(), body, range: None }
     }

@@ -69,7 +69,6 @@ impl GrantNote {
     }
 
     /// Returns the words before the advice or the status.
-    #[must_use]
     pub fn words(&self) -> String {
         match self {
             Self::None => String::new(),
@@ -79,7 +78,6 @@ impl GrantNote {
     }
 
     /// Adds the note to the answer about an open proposal. If the run has ended, its receipt names the grant.
-    #[must_use]
     pub fn add_to(self, mut answer: ProposalProgress) -> ProposalProgress {
         if !answer.ended {
             answer.advice.insert_str(0, &self.words());

@@ -171,7 +171,6 @@ pub fn parse_message(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u
 }
 
 /// Returns the answer to a JSON document that is no message of the protocol.
-#[must_use]
 pub fn no_message(id: &Value) -> Vec<u8> {
     failure(-32600, id, "this is no message of the protocol: check `jsonrpc`, `id`, `method` and `params`")
 }

@@ -14,7 +14,6 @@ pub struct ProgressNotes {
 
 impl ProgressNotes {
     /// Creates the sender for a call. Without a token, the client gets no notes.
-    #[must_use]
     pub fn new(peer: Peer<RoleServer>, token: Option<ProgressToken>) -> Self {
         Self { to: token.map(|token| (peer, token)), began: Instant::now() }
     }

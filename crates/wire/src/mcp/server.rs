@@ -51,7 +51,6 @@ pub struct McpServer<A> {
 
 impl<A: BoundaryApi> McpServer<A> {
     /// Creates a server whose tools make these calls.
-    #[must_use]
     pub fn new(calls: ToolCalls<A>) -> Self {
         Self { calls, permits: Arc::new(Semaphore::new(MAX_CALLS)) }
     }

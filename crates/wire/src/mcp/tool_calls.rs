@@ -87,14 +87,12 @@ pub(super) type Answer<T> = Result<T, ToolProblem>;
 
 impl<A: BoundaryApi> ToolCalls<A> {
     /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs.
-    #[must_use]
     pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle, grantee: Option<Arc<dyn GranteeKey>>) -> Self {
         let machine = AgentMachine { verify, sent: SentProposals::default(), grantee, outputs: Default::default() };
         Self { api, new_nonce, machine: Some(Arc::new(machine)) }
     }
 
     /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
-    #[must_use]
     pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
         Self { api, new_nonce, machine: None }
     }
@@ -356,7 +354,6 @@ impl FromStr for StepCursor {
 }
 
 /// Describes the state of an open proposal for a progress note. The text contains only numbers and fixed words.
-#[must_use]
 pub fn waiting_words(view: &ProposalView) -> String {
     match view.status {
         ProposalStatus::Pending => {

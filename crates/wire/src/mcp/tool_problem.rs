@@ -23,51 +23,43 @@ pub struct ToolProblem {
 
 impl ToolProblem {
     /// Returns the problem for arguments that the tool does not accept.
-    #[must_use]
     pub fn arguments(detail: impl Display) -> Self {
         Self::new("malformed", &detail.to_string(), "correct the arguments and call the tool again")
     }
 
     /// Returns the problem of a call without an answer. The advice is for a call that can be repeated.
-    #[must_use]
     pub fn no_answer(detail: &str) -> Self {
         Self { is_unanswered: true, ..Self::new("unreachable", detail, "wait some seconds, then call the tool again") }
     }
 
     /// Returns the problem of a call that reached [`CALL_LIMIT`](crate::mcp::tool_calls::CALL_LIMIT).
-    #[must_use]
     pub fn too_slow() -> Self {
         Self::no_answer("the boundary did not answer within 45 s")
     }
 
     /// Returns the problem of a server with too many calls in progress.
-    #[must_use]
     pub fn too_many_calls() -> Self {
         Self::new("busy", "too many calls of this client are in progress", "wait for the answers, then call again")
     }
 
     /// Returns the problem of a proposal that this machine could not make.
-    #[must_use]
     pub fn not_proposed(detail: &str) -> Self {
         Self::new("fault", detail, "nothing was proposed: tell the user of this machine")
     }
 
     /// Returns a problem with this code.
-    #[must_use]
     pub fn new(code: &str, detail: &str, advice: &str) -> Self {
         let shown = json!({"code": code, "detail": visible_detail(detail), "advice": advice});
         Self { shown, is_unanswered: false }
     }
 
     /// Returns the problem of an answer that this program does not understand.
-    #[must_use]
     pub fn odd(what: impl Display) -> Self {
         let detail = format!("this version of the program does not understand the boundary's answer: {what}");
         Self::new("unreachable", &detail, "tell the operator of the boundary")
     }
 
     /// Returns the problem of an answer with a status of failure.
-    #[must_use]
     pub fn of_answer(answer: &ApiAnswer) -> Self {
         let Ok(problem) = serde_json::from_slice::<Problem>(&answer.body) else {
             return Self::odd(format_args!("it has status {} and is no problem document", answer.status));
@@ -96,7 +88,6 @@ impl ToolProblem {
     }
 
     /// Returns the problem with advice for `propose`.
-    #[must_use]
     pub fn of_propose(mut self) -> Self {
         let advice = match self.code() {
             _ if self.is_unanswered => {
@@ -134,7 +125,6 @@ impl ToolProblem {
     }
 
     /// Returns the problem as JSON.
-    #[must_use]
     pub fn into_json(self) -> Value {
         json!({"problem": visible_json(self.shown)})
     }

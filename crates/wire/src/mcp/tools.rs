@@ -55,7 +55,6 @@ impl ToolName {
         [Self::ListSteps, Self::GetStep, Self::Propose, Self::Wait, Self::GetOutput, Self::GetReceipt, Self::Cancel];
 
     /// Returns the name that the client sends.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::ListSteps => "list_steps",
@@ -139,14 +138,12 @@ impl std::str::FromStr for ToolName {
 }
 
 /// Returns the tools with their schemas.
-#[must_use]
 pub fn tools() -> Vec<Tool> {
     static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(|| ToolName::ALL.map(ToolName::tool).into());
     TOOLS.clone()
 }
 
 /// Returns the resources that have a fixed URI.
-#[must_use]
 pub fn resources() -> Vec<Resource> {
     vec![
         Resource::new(REGISTRY_URI, "registry")
@@ -157,7 +154,6 @@ pub fn resources() -> Vec<Resource> {
 }
 
 /// Returns the templates of the other resources.
-#[must_use]
 pub fn resource_templates() -> Vec<ResourceTemplate> {
     vec![
         ResourceTemplate::new("countersign://steps/{ref}", "step")

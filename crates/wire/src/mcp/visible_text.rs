@@ -11,14 +11,12 @@ use documents::record::hidden_character::{HiddenCharacter, push_visible, visible
 const MAX_DETAIL_BYTES: usize = 2 << 10;
 
 /// Escapes the beginning of a text. The result has at most `most` bytes, and is the whole text if the flag is false.
-#[must_use]
 pub fn visible_up_to(text: &str, most: usize) -> (String, bool) {
     let (out, used) = visible_start(text.as_bytes(), most);
     (out, used < text.len())
 }
 
 /// Escapes a description that the boundary wrote, and cuts it after 2 KiB.
-#[must_use]
 pub fn visible_detail(text: &str) -> String {
     let (shown, is_cut) = visible_up_to(text, MAX_DETAIL_BYTES);
     if is_cut { shown + " (cut)" } else { shown }
@@ -27,7 +25,6 @@ pub fn visible_detail(text: &str) -> String {
 /// Escapes the beginning of the bytes. The result has at most `most` bytes. Returns also how many of the bytes the
 /// result shows. The result ends at the end of a character, so that the texts of all windows together are the whole
 /// text.
-#[must_use]
 pub fn visible_start(bytes: &[u8], most: usize) -> (String, usize) {
     let (mut out, mut used) = (String::new(), 0);
     let push = |out: &mut String, c: char| {
@@ -59,7 +56,6 @@ pub fn visible_start(bytes: &[u8], most: usize) -> (String, usize) {
 }
 
 /// Escapes the end of the bytes. The result has at most `most` bytes, and is the whole text if the flag is false.
-#[must_use]
 pub fn visible_end(bytes: &[u8], most: usize) -> (String, bool) {
     let text = String::from_utf8_lossy(bytes);
     let (mut first, mut length) = (text.len(), 0);
@@ -74,7 +70,6 @@ pub fn visible_end(bytes: &[u8], most: usize) -> (String, bool) {
 }
 
 /// Escapes all strings and all keys of a JSON value.
-#[must_use]
 pub fn visible_json(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(visible(&text)),
@@ -87,7 +82,6 @@ pub fn visible_json(value: Value) -> Value {
 }
 
 /// Writes the characters that [`visible`] escapes as escapes of JSON. The text is still the same JSON document.
-#[must_use]
 pub fn visible_json_text(document: &str) -> String {
     let mut out = String::with_capacity(document.len());
     for c in document.chars() {

@@ -27,7 +27,6 @@ pub struct ValidTime {
 
 impl ValidTime {
     /// Returns the reason why the certificate is not valid now, or `None` if it is valid.
-    #[must_use]
     pub fn objection(self, now: Timestamp) -> Option<String> {
         if now > self.not_after {
             Some(format!("the certificate expired at {}: renew the certificate", self.not_after))

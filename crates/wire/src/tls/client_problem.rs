@@ -71,7 +71,6 @@ impl fmt::Display for TlsProblem {
 
 impl TlsProblem {
     /// Returns the problem behind an error of a request over TLS, or `None` if the error has no connection with TLS.
-    #[must_use]
     pub fn of(error: &ureq::Error) -> Option<Self> {
         match error {
             ureq::Error::Rustls(error) => Some(Self::of_rustls(error)),

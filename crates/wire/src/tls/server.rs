@@ -26,7 +26,6 @@ pub struct TlsServer {
 
 impl TlsServer {
     /// Serves this pair.
-    #[must_use]
     pub const fn new(pair: ServerPair) -> Self {
         Self { current: RwLock::new(pair) }
     }
@@ -48,7 +47,6 @@ impl TlsServer {
     }
 
     /// Returns the time in which the served certificate is valid.
-    #[must_use]
     pub fn valid(&self) -> ValidTime {
         self.current.read().unwrap_or_else(PoisonError::into_inner).valid()
     }
@@ -74,7 +72,6 @@ impl RenewedServer {
     }
 
     /// Returns the server side of TLS with the certificate in force.
-    #[must_use]
     pub fn server(&self) -> Arc<TlsServer> {
         self.server.clone()
     }

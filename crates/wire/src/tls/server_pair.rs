@@ -93,7 +93,6 @@ impl ServerPair {
 
     /// Returns true if the certificate is for this host, by the rules of TLS clients. `host` is a name or an IP address,
     /// with or without a port.
-    #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
         let without_port = host
             .rsplit_once(':')
@@ -107,7 +106,6 @@ impl ServerPair {
     }
 
     /// Returns the time in which the certificate of the service is valid.
-    #[must_use]
     pub const fn valid(&self) -> ValidTime {
         self.valid
     }

@@ -93,7 +93,6 @@ impl RowVerdict {
     ];
 
     /// Returns the name of the verdict in a filter.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Holds => "holds",
@@ -108,7 +107,6 @@ impl RowVerdict {
     }
 
     /// Returns the meaning of the verdict in words.
-    #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Holds => "verified, or stands",
@@ -198,7 +196,6 @@ fn grant_cell(used: Option<&UsedGrant>) -> Box<str> {
 
 impl AuditRow {
     /// Returns the row of a decision in a log.
-    #[must_use]
     pub fn of_decision(mut line: DecisionLine) -> Self {
         let kinds = joined(line.findings.iter().map(|kind: &FindingKind| kind.word()));
         let (verdict, words) = match line.verdict {
@@ -244,7 +241,6 @@ impl AuditRow {
     }
 
     /// Returns the row of a denial in a log. The log does not contain what was denied.
-    #[must_use]
     pub fn of_denial(line: DenialLine) -> Self {
         Self {
             number: 0,
@@ -272,7 +268,6 @@ impl AuditRow {
     }
 
     /// Returns the row of a review in a log. The row of the receipt has the step and the parameters.
-    #[must_use]
     pub fn of_review(line: ReviewedLine) -> Self {
         let reviewer = line.reviewer.as_ref().map_or("(unknown)", |name| name.as_str());
         Self {
@@ -302,7 +297,6 @@ impl AuditRow {
     }
 
     /// Returns the row of a revocation in a log.
-    #[must_use]
     pub fn of_revocation(line: RevocationLine) -> Self {
         Self {
             number: 0,
@@ -330,7 +324,6 @@ impl AuditRow {
     }
 
     /// Returns the row of a consumption without a receipt. The consumption names only the digest of the authorization.
-    #[must_use]
     pub fn of_open(run: OpenRun) -> Self {
         Self {
             number: 0,
@@ -453,7 +446,6 @@ impl AuditRow {
     }
 
     /// Order of the table: open runs, then failed rows, then the newest decisions.
-    #[must_use]
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
         let key =
             |row: &Self| (!row.is_open, row.verdict != RowVerdict::Fails, row.at.is_some(), std::cmp::Reverse(row.at));
@@ -479,7 +471,6 @@ fn failed_words(report: &BundleReport, other_roster: Option<String>) -> String {
 }
 
 /// Returns the digest of a trusted roster, and its version if the person has the roster itself.
-#[must_use]
 pub fn pinned_words(trust: &ChosenTrust) -> String {
     match &trust.pinned {
         Pinned::Roster(roster) => format!("version {} {}", roster.version(), roster.digest()),

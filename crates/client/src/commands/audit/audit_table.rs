@@ -188,13 +188,11 @@ impl AuditTable {
     }
 
     /// Returns the number of runs that leave something open.
-    #[must_use]
     pub fn open_count(&self) -> usize {
         self.rows.iter().filter(|row| row.is_open).count()
     }
 
     /// Returns each reason why bundles are not decided although a roster is trusted, with the number of the rows.
-    #[must_use]
     pub fn undecided(&self) -> BTreeMap<&str, usize> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         let of_bundles = self.rows.iter().filter(|row| row.verdict == RowVerdict::Undecided && self.log.is_none());
@@ -205,7 +203,6 @@ impl AuditTable {
     }
 
     /// Returns the receipts of which the table has several rows, each with the number of its rows.
-    #[must_use]
     pub fn repeated(&self) -> Vec<(&str, usize)> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| !row.receipt.is_empty()) {
@@ -215,7 +212,6 @@ impl AuditTable {
     }
 
     /// Returns what a page states about the whole table, as names and values in printable ASCII.
-    #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let shown = |text: &str| PrintableText::text(text).as_str().to_owned();
         let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();

@@ -14,13 +14,11 @@ pub(super) fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String 
 }
 
 /// Returns the approvers of a run, with the mark of an emergency.
-#[must_use]
 pub fn approval_words(names: &str, is_emergency: bool) -> String {
     if is_emergency { format!("{names} (EMERGENCY)") } else { names.to_owned() }
 }
 
 /// Describes what a review says.
-#[must_use]
 pub fn review_words(line: &ReviewedLine) -> String {
     let reviewer = line.reviewer.as_ref().map_or("an unknown person", |name| name.as_str());
     let observed = line.observed.map_or_else(String::new, |end| format!(", observed: {}", observed_word(end)));
@@ -28,7 +26,6 @@ pub fn review_words(line: &ReviewedLine) -> String {
 }
 
 /// Says what the reviews of a run say, and what they leave open.
-#[must_use]
 pub fn review_state_words(run: &RunReviewState) -> String {
     let emergency = match (run.emergency, run.reviewed_by.is_empty()) {
         (true, _) => Some("EMERGENCY: unreviewed".to_owned()),
@@ -45,7 +42,6 @@ pub fn review_state_words(run: &RunReviewState) -> String {
 }
 
 /// Describes what a revocation ended, and who signed it.
-#[must_use]
 pub fn revocation_words(line: &RevocationLine) -> String {
     let what = match (&line.token, &line.grant, line.subject) {
         (Some(name), ..) => format!("token {name} revoked"),

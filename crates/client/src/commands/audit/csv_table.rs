@@ -15,7 +15,6 @@ pub fn csv_table<'r>(rows: impl Iterator<Item = &'r AuditRow>) -> String {
 }
 
 /// Returns the grants of a log as CSV with a header.
-#[must_use]
 pub fn csv_grants(summary: &Summary) -> String {
     csv_of(&GRANT_COLUMNS, summary.grants.iter().map(|line| grant_cells(line, summary.until)))
 }
@@ -31,7 +30,6 @@ fn csv_line(cells: &[impl AsRef<str>]) -> String {
 
 /// Returns a cell in quotes. A cell that would begin a formula gets an apostrophe, which spreadsheets show as text. Some
 /// spreadsheets also split a line at semicolons, so what follows a semicolon counts as the beginning of a cell too.
-#[must_use]
 pub fn csv_cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 3);
     out.push('"');

@@ -10,7 +10,6 @@ pub const GRANT_COLUMNS: [&str; 8] =
     ["Grant", "Grantee", "Signed by", "Until", "Uses", "Last use", "Ended", "Evidence"];
 
 /// Returns the cells of a grant at the end of the log, in printable ASCII.
-#[must_use]
 pub fn grant_cells(line: &GrantLine, at: Timestamp) -> [String; GRANT_COLUMNS.len()] {
     [
         line.grant.to_string(),

@@ -13,7 +13,6 @@ const DAY_S: i64 = 86_400;
 
 /// Returns one line for each run that needs a review, and for each grant that is active at the end of the log. A warning of
 /// the summary names the revoked keys that the roster still has.
-#[must_use]
 pub fn open_lines(summary: &Summary) -> Vec<(LineTone, PrintableText)> {
     let reviews = summary.reviews.iter().map(|run| (LineTone::Bad, PrintableText::text(&review_line(run))));
     let grants = summary.grants.iter().filter(|grant| is_active(grant, summary.until));

@@ -64,7 +64,6 @@ impl RowFilter {
     }
 
     /// Returns true if the filter takes the row.
-    #[must_use]
     pub fn takes(&self, row: &AuditRow) -> bool {
         let [step, _, proposer, approvers, ..] = &row.cells;
         let names =

@@ -82,13 +82,11 @@ impl AuditedLog {
     }
 
     /// Returns the lines that the command prints about the log.
-    #[must_use]
     pub fn screen(&self) -> Screen {
         log_screen(&self.findings, &self.summary, &self.outcomes, None)
     }
 
     /// Returns the sentence that states the result.
-    #[must_use]
     pub fn verdict(&self) -> String {
         if self.summary.clean {
             verdict(&self.summary, None)

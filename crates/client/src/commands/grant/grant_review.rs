@@ -94,31 +94,26 @@ impl GrantReview {
     }
 
     /// Returns the exact bytes of the statement.
-    #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
     /// Returns the terms in the statement.
-    #[must_use]
     pub const fn terms(&self) -> &Grant {
         &self.grant
     }
 
     /// Returns the digest of the statement.
-    #[must_use]
     pub const fn digest(&self) -> ContentDigest {
         self.digest
     }
 
     /// Returns the roster that the approver trusts.
-    #[must_use]
     pub fn roster(&self) -> Option<&TrustedRoster> {
         self.steps.first()?.0.roster.trusted()
     }
 
     /// Returns the text that a person must type: a run's answer is never a grant's answer.
-    #[must_use]
     pub fn asked_text(&self) -> String {
         let hex = self.digest.hex();
         format!("{} {}", self.grant.max_uses, &hex[hex.len() - DIGITS..])
@@ -164,7 +159,6 @@ impl GrantReview {
     }
 
     /// Returns the exit code of a command that only shows the grant.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         self.check_sound().map_or_else(|failure| failure.exit, |()| Exit::Done)
     }
@@ -186,7 +180,6 @@ impl GrantReview {
     }
 
     /// Draws the texts and the decision.
-    #[must_use]
     pub fn screen(&self, now: Timestamp) -> Screen {
         let mut screen = self.texts();
         let block = self.block(now);
@@ -199,7 +192,6 @@ impl GrantReview {
     }
 
     /// Draws each signed field and all checks, and then the screen.
-    #[must_use]
     pub fn full(&self, now: Timestamp) -> Screen {
         let mut screen = Screen::default();
         for (_, found) in &self.steps {

@@ -95,7 +95,6 @@ pub fn show(
 }
 
 /// Returns true if an argument names a grant.
-#[must_use]
 pub fn is_grant(name: &str) -> bool {
     name.starts_with("grt_")
 }
@@ -132,7 +131,6 @@ pub fn find_grant(name: &str, client: &Client) -> Result<GrantView, CommandFailu
 pub const HEADER: [&str; 6] = ["ID", "STATUS", "GRANTEE", "USES", "UNTIL", "STEPS"];
 
 /// Returns the columns of a grant in a list.
-#[must_use]
 pub fn cells(view: &GrantView) -> [String; 6] {
     let steps: Vec<&str> = view.grant.steps.iter().map(|step| step.reference.as_str()).collect();
     let status = match &view.why {

@@ -12,7 +12,6 @@ use judgement::shell::commands::comments;
 
 /// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
 /// then decides.
-#[must_use]
 pub fn rules(rules: &[Approvals]) -> String {
     let words: Vec<String> = rules
         .iter()

@@ -21,7 +21,6 @@ pub struct Change {
 const TABLES: [&str; 6] = ["approver", "group", "proposer", "operator", "boundary", "witness"];
 
 /// Returns all differences between two versions, except in the fields `version`, `previous` and `policy`.
-#[must_use]
 pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     let mut found = Vec::new();
     let mut note = |what, says: String| found.push(Change { what, says });
@@ -124,7 +123,6 @@ fn item_words(field: &str, item: &Value) -> String {
 }
 
 /// Creates the review of the next roster version: the changes, the warnings and the whole statement.
-#[must_use]
 pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>) -> Screen {
     let mut screen = Screen::default();
     screen.heading("What this version changes");

@@ -165,7 +165,6 @@ impl ProposedRoster {
 
     /// Returns true if all versions, starting with version 1, were found. A removed key can be detected only with all
     /// versions.
-    #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.chain.is_some()
     }

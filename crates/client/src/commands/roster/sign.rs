@@ -323,7 +323,6 @@ fn tallies(screen: &mut Screen, standing: &SuccessionTallies) {
 }
 
 /// Returns the version, its changes and its missing signatures as JSON.
-#[must_use]
 pub fn told(proposed: &ProposedRoster, standing: &SuccessionTallies) -> serde_json::Value {
     let (before, next) = (&proposed.before, &proposed.next);
     let tally = |tally: &ThresholdTally| {

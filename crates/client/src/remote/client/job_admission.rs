@@ -18,7 +18,6 @@ const LONGEST_WAIT_S: u64 = 330;
 
 impl Client {
     /// Returns the client with the ID token of a job in place of a token and of keys.
-    #[must_use]
     pub fn with_job(self, job: JobIdentity) -> Self {
         Self { job: Some(job), keys: None, ..self }
     }

@@ -40,7 +40,6 @@ impl Derived {
 
     /// Returns why a further signature of this approver can't count for the run. The result is `None` if only the signature
     /// can show whether it counts.
-    #[must_use]
     pub fn cannot_count(&self, sources: &ReviewSources, approver: &Name, by_passkey: bool) -> Option<NotCounted> {
         let (told, roster) = (sources.told.as_ref()?, sources.roster.roster()?);
         if told.excluded.contains(approver) {

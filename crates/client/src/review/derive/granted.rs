@@ -10,7 +10,6 @@ use documents::record::validity::Timestamp;
 
 /// Makes the checks of a step of a grant, and builds its lines. `run` has what all runs of this step under the grant have in
 /// common. Its parameters are not checked, because each run has its own.
-#[must_use]
 pub fn derive_granted(sources: &ReviewSources, run: &Authorization, now: Timestamp) -> Derived {
     let mut found = Derived::unchecked(sources);
     found.statement = run.clone().into_statement().ok();

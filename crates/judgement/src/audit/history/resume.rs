@@ -83,7 +83,6 @@ impl Auditor {
     }
 
     /// Returns the state from which a later audit can resume.
-    #[must_use]
     pub fn keep(&self, head: &str) -> Option<SavedAudit> {
         let in_force = self.seals.current.as_ref()?;
         let sealed = self.runs.seals(in_force);

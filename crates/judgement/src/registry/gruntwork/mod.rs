@@ -115,7 +115,6 @@ fn is_near_miss(element: &Element) -> bool {
 
 /// Returns the elements of a page that do something in Gruntwork and that are no steps here, in file order. A page that
 /// is not MDX has none.
-#[must_use]
 pub fn other_blocks(text: &str) -> Vec<OtherBlock> {
     let elements = elements::read(text, &TextLines::of(text), &mut Vec::new()).unwrap_or_default();
     let others = elements.iter().filter(|element| OTHER_BLOCKS.contains(&element.name.as_str()));

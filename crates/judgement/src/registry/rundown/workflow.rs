@@ -80,19 +80,16 @@ pub enum UnitLabel {
 impl UnitLabel {
     /// Returns the label of a step in step references. No name contains a dash, so the id of a dynamic step is
     /// never a name.
-    #[must_use]
     pub fn step_id(&self) -> String {
         if *self == Self::Dynamic { "N-th".to_owned() } else { self.to_string() }
     }
 
     /// Returns the label of a substep in step references.
-    #[must_use]
     pub fn substep_id(&self) -> String {
         if *self == Self::Dynamic { "n-th".to_owned() } else { self.to_string() }
     }
 
     /// Returns the label of a substep as in the file.
-    #[must_use]
     pub fn substep_text(&self) -> String {
         if *self == Self::Dynamic { "{n}".to_owned() } else { self.to_string() }
     }
