@@ -272,11 +272,11 @@ fn a_program_that_policy_denies_is_not_advised_for_the_list() {
 
 #[test]
 fn a_failed_step_without_a_recorded_refusal_names_its_list_as_a_possible_reason() {
-    let which = "import shutil, sys\nsys.exit(0 if shutil.which('id') else 2)";
+    let which = "import shutil, sys\nsys.exit(0 if shutil.which('id') else 127)";
     let reason = "the step may execute only the programs of its list, which may be the reason for the failure";
     let person = person();
     python(&person, "one", which);
-    let ran = person.run_plain(&["a.md", "--policy", "policy.yaml"]).ended(2);
+    let ran = person.run_plain(&["a.md", "--policy", "policy.yaml"]).ended(127);
     assert!(ran.err.contains(reason) && ran.err.contains("--allow-run NAME"), "{}", ran.err);
     let world = World::with(|setup| {
         setup.policy = LISTED.to_owned();
@@ -286,7 +286,7 @@ fn a_failed_step_without_a_recorded_refusal_names_its_list_as_a_possible_reason(
     assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
     let id = id_of(&proposal);
     world.until(id, "finished");
-    for (command, code) in [("wait", 2), ("output", 0)] {
+    for (command, code) in [("wait", 127), ("output", 0)] {
         let mut command = world.program(&[command, id]);
         command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent);
         let output = command.output().expect("started");
