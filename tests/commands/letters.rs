@@ -30,6 +30,18 @@ fn as_alice(world: &World, locale: &str, words: &[&str]) -> Output {
     world.as_alice(words).env_remove("LANG").env("LC_ALL", locale).output().expect("started")
 }
 
+/// Returns the review that alice sees, with each wrapped line in one piece.
+fn review_of(world: &World, locale: &str, id: &str) -> String {
+    let mut text = String::new();
+    for line in said(&exited(as_alice(world, locale, &["review", id]), 0)).lines() {
+        match line.trim_start_matches(' ').strip_prefix("+ ") {
+            Some(more) => text.push_str(more),
+            None => text.push_str(&format!("\n{line}")),
+        }
+    }
+    text
+}
+
 #[test]
 fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_and_as_escapes_to_others() {
     let world = world();
@@ -44,7 +56,7 @@ fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_an
         let proposal = propose(&world, note, reason);
         let id = id_of(&proposal);
         let is_shown = !locale.starts_with("ar");
-        let review = said(&exited(as_alice(&world, locale, &["review", id]), 0));
+        let review = review_of(&world, locale, id);
         let (shown_note, shown_reason) = (format!("note = \"{note}\""), format!("reason      \"{reason}\""));
         assert_eq!(review.contains(&shown_note) && review.contains(&shown_reason), is_shown, "{review}");
         let inbox = said(&exited(as_alice(&world, locale, &["inbox"]), 0));
@@ -54,7 +66,7 @@ fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_an
         let remark = "hidden text: the parameter note has ";
         assert_eq!(review.contains(remark), !is_shown, "{review}");
         for other in ["C", "de_DE", "ar_EG.UTF-8"] {
-            let review = said(&exited(as_alice(&world, other, &["review", id]), 0));
+            let review = review_of(&world, other, id);
             let text = review.replace(|c: char| c == 'ö' || c == 'ü' || c == 'ß' || c == 'Ü' || c == 'ä', "");
             let is_german = other == "ar_EG.UTF-8" && locale.starts_with("de");
             assert!(if other == "ar_EG.UTF-8" { text.is_ascii() } else { review.is_ascii() }, "{other}: {review}");
@@ -75,7 +87,7 @@ fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_an
 fn only_titles_and_comments_of_a_script_show_letters() {
     let world = world();
     let proposal = world.propose("lager:go", json!({}));
-    let review = said(&exited(as_alice(&world, "de_DE.UTF-8", &["review", id_of(&proposal)]), 0));
+    let review = review_of(&world, "de_DE.UTF-8", id_of(&proposal));
     for line in [
         " 1 | # Größe prüfen",
         " 2 | cat <<E >/dev/null # für später",
@@ -86,7 +98,9 @@ fn only_titles_and_comments_of_a_script_show_letters() {
     ] {
         assert!(review.contains(line), "{line}: {review}");
     }
-    let list = said(&exited(as_alice(&world, "de_DE.UTF-8", &["registry", "list"]), 0));
+    let mut list = world.program(&["registry", "list", "--url", &world.wire.url]);
+    let list = list.env("COUNTERSIGN_TOKEN", &world.reader).env("LC_ALL", "de_DE.UTF-8").output().expect("started");
+    let list = said(&exited(list, 0));
     assert!(list.contains("Lager prüfen"), "{list}");
 }
 
@@ -94,7 +108,7 @@ fn only_titles_and_comments_of_a_script_show_letters() {
 fn the_configuration_of_a_person_says_which_scripts_are_shown() {
     let world = world();
     let proposal = propose(&world, "λόγος", "Störung, 再送");
-    let show = |locale: &str| said(&exited(as_alice(&world, locale, &["review", id_of(&proposal)]), 0));
+    let show = |locale: &str| review_of(&world, locale, id_of(&proposal));
     let configure = |text: &str| world.write("home/.config/countersign/config.toml", text);
     configure("[display]\nscripts = [\"Japanese\", \"Greek\"]\n");
     let review = show("de_DE.UTF-8");

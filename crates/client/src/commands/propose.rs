@@ -206,8 +206,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         };
         let taken = if view.reason_not_taken { "; your reason was not taken" } else { "" };
         let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
-        let words = PrintableText::text(&format!("the same proposal exists already: {}, ", view.id));
-        terminal.tell(&words.then(&reason).and(taken).and(advice));
+        let words = PrintableText::text(&format!("the same proposal exists already: {}", view.id));
+        terminal.tell(&words.and(", ").then(&reason).and(taken).and(advice));
     }
     if !terminal.json
         && let Some(words) = emergency_words(args.emergency, view.emergency)
