@@ -516,7 +516,7 @@ fn proposals_of_one_definition_stand_side_by_side_and_are_signed_each_by_itself(
         assert!(page.contains(&review_path(proposal)), "{page}");
     }
     assert!(!page.contains("<form"), "nothing is signed on this page");
-    assert_eq!(pages.get("/b/0/compare/nonsense").status, 400);
+    pages.get("/b/0/compare/nonsense").says(404, "No such page");
 }
 
 /// Writes the list of boundaries of the person whose home directory the world has.

@@ -183,7 +183,7 @@ fn a_repeated_call_after_lost_answers_or_a_kill_of_the_server_is_the_same_use() 
     assert_ran(&run(&mut opened(&world, &lossy, &robot()), "one"), &grant, 1, 4);
 
     // Each call waits for the answer to one of its requests until the server is killed.
-    let (ends, never) = (["POST /v1/proposals", "/signatures", "?wait=5s"], usize::MAX);
+    let (ends, never) = (["POST /v1/proposals", "/signatures", "/bundle"], usize::MAX);
     let (held, waiting) = (Arc::new(AtomicUsize::new(never)), Arc::new(AtomicUsize::new(never)));
     let (armed, reached) = (held.clone(), waiting.clone());
     let url = proxy(&world, move |asked, status, body| {
@@ -199,7 +199,7 @@ fn a_repeated_call_after_lost_answers_or_a_kill_of_the_server_is_the_same_use() 
     for (at, text) in ["two", "three", "four"].into_iter().enumerate() {
         held.store(at, Ordering::SeqCst);
         let mut server = opened(&world, &url, &robot());
-        let params = json!({"name": "propose", "arguments": say(text, 0)});
+        let params = json!({"name": "propose", "arguments": say(text, 20)});
         server.send(&json!({"jsonrpc": "2.0", "id": 77, "method": "tools/call", "params": params}).to_string());
         wait_for("the request", || waiting.load(Ordering::SeqCst) == at);
         // SIGKILL.

@@ -38,8 +38,14 @@ fn every_problem_code_has_a_vector() {
     let ids: BTreeSet<&str> = vectors(&file).iter().map(|vector| text(vector, "id")).collect();
     assert_eq!(ids.len(), vectors(&file).len(), "each vector has one name");
     // The tests that the reasons name exist.
-    let sources = [include_str!("steps.rs"), include_str!("sessions.rs")].concat();
-    for code in ["sandbox-unavailable", "session-stale"] {
+    let sources = [
+        include_str!("steps.rs"),
+        include_str!("sessions.rs"),
+        include_str!("node_failover.rs"),
+        include_str!("node_trouble.rs"),
+    ];
+    let sources = sources.concat();
+    for code in ["sandbox-unavailable", "session-stale", "standby", "database"] {
         let reason = text(&file["elsewhere"], code);
         let test = reason.split_whitespace().find(|word| word.contains('_')).expect("a test's name");
         assert!(sources.contains(&format!("fn {test}()")), "{test}");

@@ -134,10 +134,10 @@ fn a_step_that_differs_or_that_nobody_may_approve_or_that_is_not_sealed_says_so(
     let run = leads_to(&propose(&pages, "other", ""));
     assert_eq!(world.show(run.strip_prefix("/run/").expect("a run"))["status"], "pending");
     // The file is read again at each load, and its errors are shown.
-    world.write("checkout/ops/page.md", &text.replace("countersign: 1", "countersign: 1\nodd: 2"));
+    world.write("checkout/ops/page.md", &text.replace("countersign: 1", "countersign: 1\ntitel: Odd"));
     let broken = pages.get("/page/0/");
     assert!(
-        broken.status == 409 && broken.body.contains("can't be opened") && broken.body.contains("odd"),
+        broken.status == 409 && broken.body.contains("can't be opened") && broken.body.contains("titel"),
         "{}",
         broken.body
     );

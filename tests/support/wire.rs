@@ -221,7 +221,8 @@ impl Reply {
             // Status 410 means that the boundary deleted the data after the retention.
             "not-found" if self.status == 410 => 410,
             "not-found" | "unknown-step" => 404,
-            "step-changed" | "nonce-replayed" | "context-changed" | "wrong-state" => 409,
+            "step-changed" | "nonce-replayed" | "context-changed" | "wrong-state" | "grant-exhausted"
+            | "grant-paused" => 409,
             "too-large" => 413,
             "rate-limited" => 429,
             "busy" | "standby" | "database" => 503,
