@@ -41,11 +41,14 @@ fn every_problem_code_has_a_vector() {
     let sources = [
         include_str!("steps.rs"),
         include_str!("sessions.rs"),
+        include_str!("grants.rs"),
+        include_str!("reviews.rs"),
         include_str!("node_failover.rs"),
         include_str!("node_trouble.rs"),
     ];
     let sources = sources.concat();
-    for code in ["sandbox-unavailable", "session-stale", "standby", "database"] {
+    let named = ["sandbox-unavailable", "session-stale", "grant-exhausted", "grant-paused", "standby", "database"];
+    for code in named {
         let reason = text(&file["elsewhere"], code);
         let test = reason.split_whitespace().find(|word| word.contains('_')).expect("a test's name");
         assert!(sources.contains(&format!("fn {test}()")), "{test}");
