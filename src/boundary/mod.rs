@@ -59,7 +59,8 @@ use crate::carried::secret_permits::SecretPermits;
 use crate::carried::sessions::Sessions;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::changes::Changes;
-use crate::crossing::cross::{self, Crossing};
+use crate::crossing::cross::Crossing;
+use crate::crossing::crossing_parts::CrossingParts;
 use crate::seal::current_seal::CurrentSeal;
 use crate::seal::sealed::Sealed;
 use crate::seal::surroundings::Surroundings;
@@ -160,7 +161,7 @@ impl Boundary {
         let growth = Arc::new(growth);
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier)));
         let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
-        let crossing = Arc::new(Crossing::new(cross::CrossingParts {
+        let crossing = Arc::new(Crossing::new(CrossingParts {
             ledger: ledger.clone(),
             sandbox: sandbox.clone(),
             key: key.clone(),

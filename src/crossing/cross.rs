@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::capacity::{Capacity, CapacityLimits, Permit, busy};
+use crate::carried::capacity::{Capacity, Permit, busy};
 use crate::carried::kept_results::{ResultsBasis, wants_results};
 use crate::carried::late_receipts::LateReceipts;
 use crate::carried::live::RunsInProgress;
@@ -17,6 +17,7 @@ use crate::carried::secret_permits::{self, SecretPermits};
 use crate::carried::sessions::{Sessions, session_user};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::changes::Changes;
+use crate::crossing::crossing_parts::CrossingParts;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
@@ -71,37 +72,6 @@ pub struct Crossing {
     pub(super) sessions: Arc<Sessions>,
     pub(super) artifacts: ArtifactStore,
     pub(super) late: LateReceipts,
-}
-
-/// Parts from which a [`Crossing`] is built.
-pub struct CrossingParts {
-    /// The store.
-    pub ledger: Ledger,
-    /// The sandbox.
-    pub sandbox: Arc<dyn Sandbox>,
-    /// The boundary's key.
-    pub key: Arc<BoundaryKey>,
-    /// The seal in force.
-    pub seal: Arc<CurrentSeal>,
-    /// The runs in progress.
-    pub live: Arc<RunsInProgress>,
-    /// Wakes the tasks that wait for a change of a proposal.
-    pub changes: Arc<Changes>,
-    /// The directory of large outputs and of spools.
-    pub outputs: Outputs,
-    /// The configured secrets.
-    pub secrets: SecretPermits,
-    /// Services that no run may reach, each with its port, beside the witnesses and the listeners of this
-    /// process.
-    pub services: Vec<(String, u16)>,
-    /// Maximum numbers of concurrent runs and requests.
-    pub limits: CapacityLimits,
-    /// The sessions.
-    pub sessions: Arc<Sessions>,
-    /// The uploaded files.
-    pub artifacts: ArtifactStore,
-    /// The receipts that came too late.
-    pub late: LateReceipts,
 }
 
 /// Result of an attempt to spend a nonce.

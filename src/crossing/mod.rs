@@ -5,6 +5,7 @@
 pub mod boundary_key;
 pub mod changes;
 pub mod cross;
+pub mod crossing_parts;
 pub mod granted;
 pub mod host_profile;
 mod keep_output;

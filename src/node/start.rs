@@ -192,8 +192,7 @@ pub async fn assemble<S>(
     boundary.health.set_file_notes(found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();
     boundary.health.set_roster_notes(in_force, found.following.clone());
-    notes.extend(found.notes);
-    notes.extend(found.following);
+    notes.extend(found.notes.into_iter().chain(found.following));
     notes.extend(boundary.health.set_skipped(&found.skipped));
     notes.extend(boundary.health.note_seal());
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
@@ -314,7 +313,8 @@ impl Start<'_> {
             let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
             let only_too_long = drafted.as_ref().err().filter(|error| error.steps.is_empty() && error.state.is_empty());
             let too_long = only_too_long.and_then(|error| error.too_long.as_ref());
-            let too_long = too_long.map(|why| format!("the earlier seal stays in force, without the changed files: {why}"));
+            let too_long =
+                too_long.map(|why| format!("the earlier seal stays in force, without the changed files: {why}"));
             match before {
                 Some(before) if same(&before) => return Ok((*before, None)),
                 Some(before) if too_long.is_some() && self.next.is_key_of(&before.roster) => {

@@ -240,7 +240,10 @@ fn a_pattern_with_an_ending_matches_the_path_of_a_reference_and_is_explained_oth
 #[test]
 fn doctor_names_the_steps_whose_network_policy_does_not_allow() {
     let person = Person::new();
-    let init = person.command(&["init", "b", "--name", "prod", "--yes"]).output().expect("runs");
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/keys/alice.pub");
+    let approver = format!("alice={key}");
+    let init = ["init", "b", "--name", "prod", "--yes", "--approver", &approver];
+    let init = person.command(&init).output().expect("runs");
     assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
     let told = || {
         let output = person.command(&["doctor", "b"]).output().expect("runs");

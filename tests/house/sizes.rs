@@ -16,7 +16,7 @@ const IN_ONE_PIECE: (&str, &str) = ("crates/judgement/src/audit/bundle_check.rs"
 
 /// Files that are longer, each with its present length. A file never grows, and leaves the list when it is split. The way
 /// of a run stays in one file, so that it can be read from top to bottom.
-const LONG_FILES: &[(&str, usize)] = &[("src/crossing/cross.rs", 659)];
+const LONG_FILES: &[(&str, usize)] = &[("src/crossing/cross.rs", 644)];
 
 /// Functions that are longer, each with its present length. The root of a run is built in one function, because the order of
 /// its mounts decides what the run can see.

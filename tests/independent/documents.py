@@ -385,7 +385,7 @@ LIMITS = {
     "roster": 256 * KIB,
     "seal": 40 * KIB,
     "consumption": 16 * KIB,
-    "receipt": 48_898,
+    "receipt": 48_948,
     "refusal": 8 * KIB,
     "grant": 36 * KIB,
     "revocation": 8 * KIB,
@@ -485,8 +485,8 @@ def more_of_seal(predicate, _):
 
 
 def more_of_receipt(predicate, payload):
-    if len(payload) - len(canonical(predicate["authorization"])) > 9400:
-        raise wrong("/predicate", "the rest of the receipt is more than 9,400 bytes")
+    if len(payload) - len(canonical(predicate["authorization"])) > 9450:
+        raise wrong("/predicate", "the rest of the receipt is more than 9,450 bytes")
     more_of_run(predicate, payload)
 
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::record::extension_names::{OWN_PROGRAMS, Program};
-use crate::record::network_host::{MAX_HOSTS, check_host};
+use crate::record::network_host::{AllowedHost, MAX_HOSTS, check_host};
 use crate::record::profile::{Limits, Proc, Workdir};
 use crate::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
@@ -23,51 +23,6 @@ pub enum DeclaredNetwork<H = String> {
     Allow(#[schemars(length(min = 1, max = MAX_HOSTS))] Vec<H>),
     /// The network of the host, without restrictions.
     Host,
-}
-
-/// A host that policy allows: a text such as `api.example.com:443`, or a map with `host` and words about its addresses.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(from = "AllowedHostForm", into = "AllowedHostForm")]
-pub struct AllowedHost {
-    /// The host with its port.
-    pub host: String,
-    /// True if the addresses of the host may be private.
-    pub private: bool,
-    /// True if the addresses of the host may belong to the host of the boundary.
-    pub localhost: bool,
-}
-
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, deny_unknown_fields)]
-enum AllowedHostForm {
-    /// A host whose addresses must be public.
-    Public(String),
-    /// A host with words about its addresses.
-    WithWords {
-        /// The host with its port, for example `db.internal:5432`.
-        host: String,
-        /// With `true`, the addresses of the host may be private.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        private: bool,
-        /// With `true`, the addresses of the host may belong to the host of the boundary, for example 127.0.0.1.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        localhost: bool,
-    },
-}
-
-impl From<AllowedHostForm> for AllowedHost {
-    fn from(form: AllowedHostForm) -> Self {
-        match form {
-            AllowedHostForm::Public(host) => Self { host, ..Self::default() },
-            AllowedHostForm::WithWords { host, private, localhost } => Self { host, private, localhost },
-        }
-    }
-}
-
-impl From<AllowedHost> for AllowedHostForm {
-    fn from(AllowedHost { host, private, localhost }: AllowedHost) -> Self {
-        if private || localhost { Self::WithWords { host, private, localhost } } else { Self::Public(host) }
-    }
 }
 
 pub(super) fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {

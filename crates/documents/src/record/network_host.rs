@@ -8,11 +8,67 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::declared::AllowedHost;
 use crate::record::host_names::check_address;
+use crate::record::profile::Network;
 
 /// Maximum number of hosts of one list, because the service holds a listener for each host of each run.
 pub const MAX_HOSTS: usize = 64;
+
+/// A host that policy allows: a text such as `api.example.com:443`, or a map with `host` and words about its addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "AllowedHostForm", into = "AllowedHostForm")]
+pub struct AllowedHost {
+    /// The host with its port.
+    pub host: String,
+    /// True if the addresses of the host may be private.
+    pub private: bool,
+    /// True if the addresses of the host may belong to the host of the boundary.
+    pub localhost: bool,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+enum AllowedHostForm {
+    /// A host whose addresses must be public.
+    Public(String),
+    /// A host with words about its addresses.
+    WithWords {
+        /// The host with its port, for example `db.internal:5432`.
+        host: String,
+        /// With `true`, the addresses of the host may be private.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        private: bool,
+        /// With `true`, the addresses of the host may belong to the host of the boundary, for example 127.0.0.1.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        localhost: bool,
+    },
+}
+
+impl From<AllowedHostForm> for AllowedHost {
+    fn from(form: AllowedHostForm) -> Self {
+        match form {
+            AllowedHostForm::Public(host) => Self { host, ..Self::default() },
+            AllowedHostForm::WithWords { host, private, localhost } => Self { host, private, localhost },
+        }
+    }
+}
+
+impl From<AllowedHost> for AllowedHostForm {
+    fn from(AllowedHost { host, private, localhost }: AllowedHost) -> Self {
+        if private || localhost { Self::WithWords { host, private, localhost } } else { Self::Public(host) }
+    }
+}
+
+impl Network {
+    /// Returns the hosts with their words.
+    pub fn allowed(&self) -> impl Iterator<Item = AllowedHost> {
+        self.hosts.iter().map(|host| AllowedHost {
+            host: host.clone(),
+            private: self.private.contains(host),
+            localhost: self.localhost.contains(host),
+        })
+    }
+}
 
 /// The reason why a run got no connection to a host of its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

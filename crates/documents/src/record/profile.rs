@@ -3,7 +3,6 @@
 //! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
 //! refuses the profile.
 
-use crate::record::declared::AllowedHost;
 use crate::record::document::check_sorted;
 use crate::record::malformed::Malformed;
 use crate::record::program_list::ProgramList;
@@ -196,15 +195,6 @@ impl Network {
     /// The network of a run without hosts.
     pub const NONE: Self =
         Self { mode: NetworkMode::None, hosts: Vec::new(), private: Vec::new(), localhost: Vec::new() };
-
-    /// Returns the hosts with their words.
-    pub fn allowed(&self) -> impl Iterator<Item = AllowedHost> {
-        self.hosts.iter().map(|host| AllowedHost {
-            host: host.clone(),
-            private: self.private.contains(host),
-            localhost: self.localhost.contains(host),
-        })
-    }
 }
 
 /// Whether a run has no network, a list of hosts, or the network of the host.

@@ -22,7 +22,7 @@ use crate::record::run_extensions::{Manifest, RunnerReference, SessionChange};
 use crate::record::validity::Timestamp;
 
 /// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
-pub const MAX_REST_BYTES: usize = 9_400;
+pub const MAX_REST_BYTES: usize = 9_450;
 
 /// The boundary's statement about one run: the signatures, the sandbox, the outcome and the digests of the output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -75,7 +75,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::policy::profile_error::joined;
-    use documents::record::declared::{AllowedHost, DeclaredNetwork};
+    use documents::record::declared::DeclaredNetwork;
+    use documents::record::network_host::AllowedHost;
     use documents::record::profile::Limits;
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {

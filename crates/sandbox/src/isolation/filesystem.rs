@@ -58,8 +58,7 @@ pub(crate) fn own_root(
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(SetupStage::Mounts, "make mounts private")?;
     // Open all source paths before a mount covers a path of the host.
-    let home = if request.session.is_some() { SESSION_HOME } else { HOME };
-    let host = Host::look(home, &request.profile.network);
+    let host = Host::look(if request.session.is_some() { SESSION_HOME } else { HOME }, &request.profile.network);
     let listed = request.programs.as_ref();
     // With a closed list of programs, no mount is executable except those of the listed programs and of libraries.
     let no_exec = if listed.is_some() { MOUNT_NO_EXEC } else { 0 };

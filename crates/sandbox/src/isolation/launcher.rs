@@ -30,7 +30,7 @@ use crate::isolation::protocol::{
 };
 use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
 use crate::isolation::start_packet::{Descriptors, Start, receive_start};
-use crate::isolation::syscalls::{self, Cloned};
+use crate::isolation::syscalls::{self, Cloned, loopback};
 use crate::isolation::system_paths::INNER_ID;
 use crate::isolation::{filesystem, run_hosts, seccomp, system_paths};
 use documents::record::profile::NetworkMode;
@@ -279,7 +279,7 @@ fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
     rustix::system::sethostname(system_paths::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
     // Enable the loopback device, so that a server and a client in the same run can connect.
     if start.own_network {
-        syscalls::bring_loopback_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
+        loopback::bring_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
     }
     confine::empty_bounding_set()
 }

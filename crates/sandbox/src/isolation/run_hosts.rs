@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::isolation::protocol::{self, HelperMessage};
 use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::syscalls;
+use crate::isolation::syscalls::loopback;
 use documents::record::network_host::is_localhost;
 
 /// Maximum time until the kernel lets a process bind to a new IPv6 address.
@@ -25,7 +25,7 @@ pub(crate) fn listen(hosts: &[String], control: &UnixStream) -> Result<(), Setup
     for (number, (host, at)) in hosts.iter().zip(addresses(hosts)).enumerate() {
         let what = || format!("listen for connections of the run to {host}");
         if !at.ip().is_loopback() {
-            syscalls::add_loopback_address(number, at.ip()).at(SetupStage::NetworkNamespace, what())?;
+            loopback::add_address(number, at.ip()).at(SetupStage::NetworkNamespace, what())?;
         }
         let listener = bind(at).at(SetupStage::NetworkNamespace, what())?;
         protocol::send_descriptor(control, &HelperMessage::Listening, listener.as_fd())

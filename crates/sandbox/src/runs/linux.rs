@@ -30,7 +30,7 @@ use crate::runs::capture::Chunk;
 use crate::runs::profile_check::{self, HostSurroundings, Prepared};
 use crate::runs::run_follower::{DEATH, FollowedRun, LaunchedRun};
 use crate::runs::{Plan, Report, Sandbox, plan_check, run_contents};
-use documents::record::declared::AllowedHost;
+use documents::record::network_host::AllowedHost;
 use documents::record::profile::{Layer, NetworkMode, Profile, Workdir};
 use documents::record::step_file::StepFile;
 

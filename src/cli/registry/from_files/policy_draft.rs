@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use crate::local::network_programs::uses_network;
 use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::declared::{AllowedHost, DeclaredNetwork};
-use documents::record::network_host::check_host;
+use documents::record::declared::DeclaredNetwork;
+use documents::record::network_host::{AllowedHost, check_host};
 use documents::record::sandbox_permission::{rule_entry, with_needed_word};
 use documents::record::step_definition::{Format, StepDefinition};
 use judgement::policy::builtins::Builtins;
