@@ -66,7 +66,9 @@ pub(crate) fn bearer(world: &World, id_token: &str) -> String {
 }
 
 fn propose(world: &World, bearer: &str, commit: &str) -> crate::support::wire::Reply {
-    world.wire.post("/v1/proposals", bearer, &World::wish("deploy:web", json!({"commit": commit})))
+    let mut wish = World::wish("deploy:web", json!({"commit": commit}));
+    wish["new"] = false.into();
+    world.wire.post("/v1/proposals", bearer, &wish)
 }
 
 #[test]
@@ -267,7 +269,7 @@ fn a_bearer_of_a_job_ends_at_the_end_of_its_token() {
     let token = json!({"name": "short", "owners": [], "scopes": ["read"], "patterns": [], "expires_at": ends});
     let oidc = json!({"issuer": issuer.url, "claims": {"sub": "short"}, "ca": issuer.authority()});
     let audience = world.control(&json!({"do": "token-create", "token": token, "oidc": oidc})).expect("a token");
-    let id_token = issuer.id_token(audience.as_str().expect("a text"), &json!({"sub": "short"}));
+    let id_token = issuer.id_token(audience["audience"].as_str().expect("a text"), &json!({"sub": "short"}));
     let admitted = admit(&world, &id_token).ok(200);
     assert_eq!(admitted["expires_at"], json!(ends));
     let bearer = admitted["bearer"].as_str().expect("a bearer");

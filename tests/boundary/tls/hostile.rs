@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -129,15 +130,30 @@ fn connections_above_the_maximum_get_an_alert_until_there_is_room() {
     // A quarter of the files are connections.
     world.setup.before = ["prlimit", "--nofile=256:256"].map(str::to_owned).to_vec();
     world.start();
-    let held: Vec<TcpStream> = (0..64).map(|_| connect(&world)).collect();
+    // Connections that send nothing give their places to others.
+    let silent: Vec<TcpStream> = (0..128).map(|_| connect(&world)).collect();
+    assert!(is_up(&world, &authority));
+    drop(silent);
+    let url = format!("https://localhost:{}", port(&world));
+    let bearer = format!("Authorization: Bearer {}", world.agent);
+    // Each of these clients has a request in progress, whose body does not end.
+    let hold = |_| {
+        let mut client = world.command("curl");
+        client.args(["-sk", "-X", "POST", "-T", "-", "-H", &bearer, "-H", "Content-Type: application/json"]);
+        client.arg(format!("{url}/v1/proposals")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("curl")
+    };
+    let mut held: Vec<Child> = (0..64).map(hold).collect();
+    wait_for("all places are taken", || curl(&world, &authority, &[], "/health").0 == Some(35));
     let (code, text) = curl(&world, &authority, &[], "/health");
     assert!(code == Some(35) && text.contains("alert internal error"), "{text}");
-    let url = format!("https://localhost:{}", port(&world));
     let mut command = world.program(&["registry", "list", "--url", &url, "--cacert"]);
     let text = said(&command.arg(authority.path("ca.pem")).output().expect("a command"));
     assert!(text.contains("has no room for this connection") && text.contains("try again"), "{text}");
     assert!(!text.contains("--cert") && !text.contains("right address"), "{text}");
-    drop(held);
+    for client in &mut held {
+        client.kill().expect("killed");
+        client.wait().expect("ended");
+    }
     wait_for("there is room", || is_up(&world, &authority));
 }
 
