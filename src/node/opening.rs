@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::boundary::Boundary;
 use crate::boundary::seen_nodes::SeenNodes;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
-use crate::node::serve::{Node, Signals, Started};
+use crate::node::serve::{Node, ServiceSignals, Started};
 use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::sockets::{self, BoundSockets, Listeners};
@@ -46,16 +44,7 @@ impl Node {
         memory::make_private().map_err(|error| {
             FileProblem::whole(&config.path, format!("the memory of the service can't be made private: {error}"))
         })?;
-        let watch = |kind| {
-            signal(kind).map_err(|error| {
-                FileProblem::whole(&config.path, format!("the signal handlers can't be installed: {error}"))
-            })
-        };
-        let mut signals = Signals {
-            hangup: watch(SignalKind::hangup())?,
-            end: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-        };
+        let mut signals = ServiceSignals::listen(&config)?;
         start::check_clock(&config)?;
         let configured = config.listen;
         let passed = sockets::passed(&mut config, &mut manager)?;
@@ -186,7 +175,12 @@ impl Active {
 
     /// Writes the receipts of interrupted runs before the first request (rule R6). All processes of earlier runs were killed
     /// when the sandbox was prepared.
-    async fn recover(self, config: &Config, notifier: &Notifier, signals: &mut Signals) -> Result<Self, Problems> {
+    async fn recover(
+        self,
+        config: &Config,
+        notifier: &Notifier,
+        signals: &mut ServiceSignals,
+    ) -> Result<Self, Problems> {
         notifier.status("writing the receipts of interrupted runs");
         let broken = |stopped: Stopped| FileProblem {
             can_pass: matches!(&stopped, Stopped::Refused(refusal) if refusal.code == Code::Database),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::boundary::Boundary;
@@ -44,7 +44,7 @@ pub struct Node {
     pub(super) control_file: ControlFile,
     pub(super) config: Config,
     pub(super) started: Started,
-    pub(super) signals: Signals,
+    pub(super) signals: ServiceSignals,
     /// Newest roster version that had enough signatures at the start.
     pub(super) newest_roster: u64,
     pub(super) lock: HostLock,
@@ -55,10 +55,26 @@ pub struct Node {
 }
 
 /// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
-pub(super) struct Signals {
+pub(super) struct ServiceSignals {
     pub(super) hangup: Signal,
     pub(super) end: Signal,
     pub(super) interrupt: Signal,
+}
+
+impl ServiceSignals {
+    /// Installs the handlers.
+    pub(super) fn listen(config: &Config) -> Result<Self, FileProblem> {
+        let watch = |kind| {
+            signal(kind).map_err(|error| {
+                FileProblem::whole(&config.path, format!("the signal handlers can't be installed: {error}"))
+            })
+        };
+        Ok(Self {
+            hangup: watch(SignalKind::hangup())?,
+            end: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
 }
 
 /// Result of a start, for the operator.
@@ -118,7 +134,7 @@ impl Node {
             manager,
             role_state,
         } = self;
-        let Signals { hangup, mut end, mut interrupt } = signals;
+        let ServiceSignals { hangup, mut end, mut interrupt } = signals;
         let broken =
             |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
         let serving = format!("serving {} on {}", started.name, started.url);

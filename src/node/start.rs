@@ -145,19 +145,8 @@ pub async fn assemble<S>(
         None => HostLock::take(config, &sealed.boundary.id).await?,
     };
     notes.extend(rosters::keep(config, &sealed.rosters));
-    if !sealed.roster.is_guarded() {
-        notes.push("the roster is unguarded (threshold 0): its next version needs no signature".to_owned());
-    }
+    notes.extend(weak_settings(config, &sealed, &*sandbox));
     let level = sandbox.probe().level();
-    if level != Level::Strict {
-        notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
-    }
-    if config.database.replicas() == Some(Replicas::None) {
-        notes.push(
-            "`replicas` in [postgres] is \"none\": the loss of the database server loses its newest runs".to_owned(),
-        );
-    }
-    notes.extend(secret_sources::notes(&config.secrets));
     let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
@@ -197,6 +186,24 @@ pub async fn assemble<S>(
     notes.extend(boundary.health.note_seal());
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
     Ok((AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock }, sockets))
+}
+
+/// Returns notes about a roster, a sandbox, a database and secrets that protect less than they could.
+fn weak_settings(config: &Config, sealed: &Sealed, sandbox: &dyn Sandbox) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !sealed.roster.is_guarded() {
+        notes.push("the roster is unguarded (threshold 0): its next version needs no signature".to_owned());
+    }
+    if sandbox.probe().level() != Level::Strict {
+        notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
+    }
+    if config.database.replicas() == Some(Replicas::None) {
+        notes.push(
+            "`replicas` in [postgres] is \"none\": the loss of the database server loses its newest runs".to_owned(),
+        );
+    }
+    notes.extend(secret_sources::notes(&config.secrets));
+    notes
 }
 
 /// Inputs for creating or reading the seal in force.

@@ -140,7 +140,7 @@ const ESCAPED_SLASH: &str = "a slash always separates segments: write / without 
 
 /// One part of an alternative of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum PatternPart {
     Literal(char),
     Star,
     Any,
@@ -181,13 +181,13 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
 }
 
 /// Returns the text of the tokens, or `None` if there is a wildcard.
-fn literal(tokens: &[Token]) -> Option<String> {
+fn literal(tokens: &[PatternPart]) -> Option<String> {
     let text: Option<String> = tokens
         .iter()
         .map(|token| match token {
-            Token::Literal(c) => Some(*c),
-            Token::Slash => Some('/'),
-            Token::Star | Token::Any | Token::Class(..) => None,
+            PatternPart::Literal(c) => Some(*c),
+            PatternPart::Slash => Some('/'),
+            PatternPart::Star | PatternPart::Any | PatternPart::Class(..) => None,
         })
         .collect();
     text.map(|text| text.strip_prefix("./").map(str::to_owned).unwrap_or(text))
@@ -197,12 +197,12 @@ fn literal(tokens: &[Token]) -> Option<String> {
 ///
 /// # Errors
 /// Returns the problem in the braces or in a class.
-pub(super) fn alternatives(text: &str) -> Result<Vec<Vec<Token>>, String> {
+pub(super) fn alternatives(text: &str) -> Result<Vec<Vec<PatternPart>>, String> {
     expand(&text.chars().collect::<Vec<char>>())
 }
 
 /// Expands the braces. Each alternative is a list of tokens.
-fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
+fn expand(chars: &[char]) -> Result<Vec<Vec<PatternPart>>, String> {
     let (ways, used) = sequence(chars, 0, 0)?;
     if used < chars.len() {
         return Err(format!("a `{}` has no opening brace: write \\{}", chars[used], chars[used]));
@@ -211,8 +211,8 @@ fn expand(chars: &[char]) -> Result<Vec<Vec<Token>>, String> {
 }
 
 /// Reads tokens up to the end of the pattern, or inside braces up to a `,` or `}`.
-fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
-    let mut ways: Vec<Vec<Token>> = vec![Vec::new()];
+fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<PatternPart>>, usize), String> {
+    let mut ways: Vec<Vec<PatternPart>> = vec![Vec::new()];
     while at < chars.len() {
         let next = chars.get(at + 1).copied();
         let token = match chars[at] {
@@ -222,7 +222,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
                     return Err(ESCAPED_SLASH.to_owned());
                 }
                 at += 1;
-                Token::Literal(escaped)
+                PatternPart::Literal(escaped)
             }
             '?' | '*' | '+' | '@' | '!' if next == Some('(') => {
                 return Err(format!(
@@ -236,9 +236,9 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
             '*' if next == Some('*') && (depth > 0 || (at > 0 && chars[at - 1] == '}')) => {
                 return Err(BESIDE_BRACES.to_owned());
             }
-            '*' => Token::Star,
-            '?' => Token::Any,
-            '/' => Token::Slash,
+            '*' => PatternPart::Star,
+            '?' => PatternPart::Any,
+            '/' => PatternPart::Slash,
             '[' => {
                 let (class, used) = class(chars, at)?;
                 at = used;
@@ -261,7 +261,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
             }
             '}' => return Ok((ways, at)),
             ',' if depth > 0 => return Ok((ways, at)),
-            other => Token::Literal(other),
+            other => PatternPart::Literal(other),
         };
         for way in &mut ways {
             way.push(token.clone());
@@ -272,7 +272,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
 }
 
 /// Reads the brace list at the index `at`, and returns the alternatives and the index after the closing brace.
-fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, usize), String> {
+fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<PatternPart>>, usize), String> {
     if depth >= MAX_BRACES_DEPTH {
         return Err(format!("braces are nested deeper than {MAX_BRACES_DEPTH} levels: write several patterns"));
     }
@@ -303,7 +303,7 @@ fn braces(chars: &[char], at: usize, depth: usize) -> Result<(Vec<Vec<Token>>, u
 }
 
 /// Reads the class `[…]` at the index `at`, and returns the class and the index of its closing bracket.
-fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
+fn class(chars: &[char], at: usize) -> Result<(PatternPart, usize), String> {
     let mut inside = at + 1;
     let negated = chars.get(inside) == Some(&'^');
     if chars.get(inside) == Some(&'!') {
@@ -352,17 +352,17 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
             }
         }
     }
-    Ok((Token::Class(set, negated), end))
+    Ok((PatternPart::Class(set, negated), end))
 }
 
 /// Returns the regex of a pattern without braces.
-fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
+fn path_regex(tokens: &[PatternPart], dots: LeadingDots) -> Result<String, String> {
     let segment_class = dots.segment();
-    let mut segments: Vec<&[Token]> = tokens.split(|token| *token == Token::Slash).collect();
-    if segments.first() == Some(&&[Token::Literal('.')][..]) && segments.len() > 1 {
+    let mut segments: Vec<&[PatternPart]> = tokens.split(|token| *token == PatternPart::Slash).collect();
+    if segments.first() == Some(&&[PatternPart::Literal('.')][..]) && segments.len() > 1 {
         segments.remove(0);
     }
-    let globstar = |segment: &[Token]| segment == [Token::Star, Token::Star];
+    let globstar = |segment: &[PatternPart]| segment == [PatternPart::Star, PatternPart::Star];
     segments.dedup_by(|a, b| globstar(a) && globstar(b));
     let mut regex = String::new();
     let last = segments.len() - 1;
@@ -372,7 +372,9 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
                 "the pattern has an empty segment (a leading, trailing or double slash): remove the slash".to_owned()
             );
         }
-        if [&[Token::Literal('.')][..], &[Token::Literal('.'), Token::Literal('.')][..]].contains(segment) {
+        if [&[PatternPart::Literal('.')][..], &[PatternPart::Literal('.'), PatternPart::Literal('.')][..]]
+            .contains(segment)
+        {
             return Err("the pattern has a segment `.` or `..`: write the path without this segment".to_owned());
         }
         match (globstar(segment), index == last) {
@@ -380,7 +382,7 @@ fn path_regex(tokens: &[Token], dots: LeadingDots) -> Result<String, String> {
             (true, true) => {
                 // `dir/**` also matches `dir`, as in picomatch, but `dir*/**` only matches paths below directories such
                 // as `dir1`.
-                let after_star = segments[index - 1].last() == Some(&Token::Star);
+                let after_star = segments[index - 1].last() == Some(&PatternPart::Star);
                 regex.push_str(&format!("(?:/{segment_class}){}", if after_star { '+' } else { '*' }));
             }
             (true, false) if index == 0 => regex.push_str(&format!("(?:{segment_class}/)*")),
@@ -408,45 +410,45 @@ impl LeadingDots {
 
 /// Returns the regex for the tokens of one segment. With [`LeadingDots::Written`], a wildcard at the beginning of a
 /// segment matches no leading dot.
-fn segment_regex(tokens: &[Token], dots: LeadingDots) -> String {
+fn segment_regex(tokens: &[PatternPart], dots: LeadingDots) -> String {
     if dots == LeadingDots::Any {
-        let stars = tokens.iter().all(|token| *token == Token::Star);
+        let stars = tokens.iter().all(|token| *token == PatternPart::Star);
         return if stars { dots.segment().to_owned() } else { inner_regex(tokens) };
     }
     match tokens {
-        [Token::Star, ..] => {
-            let rest = &tokens[tokens.iter().take_while(|token| **token == Token::Star).count()..];
+        [PatternPart::Star, ..] => {
+            let rest = &tokens[tokens.iter().take_while(|token| **token == PatternPart::Star).count()..];
             if rest.is_empty() {
                 return SEGMENT.to_owned();
             }
             let longer = format!("{SEGMENT}{}", inner_regex(rest));
             match (&rest[0], &rest[1..]) {
-                (Token::Literal('.'), _) => longer,
-                (Token::Any, tail) => format!("(?:{longer}|[^./]{})", inner_regex(tail)),
-                (Token::Class(set, negated), tail) => {
+                (PatternPart::Literal('.'), _) => longer,
+                (PatternPart::Any, tail) => format!("(?:{longer}|[^./]{})", inner_regex(tail)),
+                (PatternPart::Class(set, negated), tail) => {
                     format!("(?:{longer}|{}{})", class_regex(set, *negated, true), inner_regex(tail))
                 }
                 _ => format!("(?:{longer}|{})", inner_regex(rest)),
             }
         }
-        [Token::Any, tail @ ..] => format!("[^./]{}", inner_regex(tail)),
-        [Token::Class(set, negated), tail @ ..] => {
+        [PatternPart::Any, tail @ ..] => format!("[^./]{}", inner_regex(tail)),
+        [PatternPart::Class(set, negated), tail @ ..] => {
             format!("{}{}", class_regex(set, *negated, *negated), inner_regex(tail))
         }
         _ => inner_regex(tokens),
     }
 }
 
-fn inner_regex(tokens: &[Token]) -> String {
+fn inner_regex(tokens: &[PatternPart]) -> String {
     let mut regex = String::new();
     for (at, token) in tokens.iter().enumerate() {
         match token {
-            Token::Star if at > 0 && tokens[at - 1] == Token::Star => {}
-            Token::Literal(c) => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
-            Token::Star => regex.push_str("(?-u:[^/])*"),
-            Token::Any => regex.push_str("[^/]"),
-            Token::Class(set, negated) => regex.push_str(&class_regex(set, *negated, false)),
-            Token::Slash => {}
+            PatternPart::Star if at > 0 && tokens[at - 1] == PatternPart::Star => {}
+            PatternPart::Literal(c) => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+            PatternPart::Star => regex.push_str("(?-u:[^/])*"),
+            PatternPart::Any => regex.push_str("[^/]"),
+            PatternPart::Class(set, negated) => regex.push_str(&class_regex(set, *negated, false)),
+            PatternPart::Slash => {}
         }
     }
     regex

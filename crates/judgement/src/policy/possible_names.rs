@@ -7,7 +7,7 @@
 use crate::policy::host_access;
 use crate::policy::lists::ListSide;
 use crate::policy::paths::VARIABLE;
-use crate::policy::patterns::{PatternError, Token, alternatives};
+use crate::policy::patterns::{PatternError, PatternPart, alternatives};
 use documents::record::authorization::PermissionKind;
 use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::ident::StepRef;
@@ -59,7 +59,7 @@ pub fn check_program(text: &str) -> Result<(), String> {
         return Ok(());
     }
     let names = if text.starts_with('/') { Names::ProgramPaths } else { Names::Programs };
-    let tokens: Vec<Token> = text.trim_start_matches('/').chars().map(literal).collect();
+    let tokens: Vec<PatternPart> = text.trim_start_matches('/').chars().map(literal).collect();
     let part = match example(names, &tokens) {
         Ok(name) if is_possible(names, &name) => return Ok(()),
         Ok(_) => None,
@@ -100,8 +100,8 @@ fn check(names: Names, text: &str) -> Result<(), Option<String>> {
     Ok(())
 }
 
-fn literal(c: char) -> Token {
-    if c == '/' { Token::Slash } else { Token::Literal(c) }
+fn literal(c: char) -> PatternPart {
+    if c == '/' { PatternPart::Slash } else { PatternPart::Literal(c) }
 }
 
 /// Returns the pattern without `/`, `./`, `{repo}/` or `{tmp}/` at its beginning.
@@ -110,31 +110,31 @@ fn below_base(text: &str) -> &str {
 }
 
 /// Returns a name that the alternative matches. Returns the first part of the alternative that no name has.
-fn example(names: Names, tokens: &[Token]) -> Result<String, String> {
+fn example(names: Names, tokens: &[PatternPart]) -> Result<String, String> {
     let mut name = String::new();
     for (at, token) in tokens.iter().enumerate() {
         // A segment of dots alone is no name.
         let is_dots = name.rsplit('/').next().is_none_or(|segment| segment.chars().all(|c| c == '.'));
         let may = |c: char| may_have(names, c, at == 0);
         match token {
-            Token::Slash => name.push('/'),
+            PatternPart::Slash => name.push('/'),
             // The shell expands a variable before policy sees a path.
-            Token::Literal('$') if names == Names::Paths && begins_variable(tokens.get(at + 1)) => {
+            PatternPart::Literal('$') if names == Names::Paths && begins_variable(tokens.get(at + 1)) => {
                 return Err("$".to_owned());
             }
-            Token::Literal(c) if may(*c) => name.push(*c),
-            Token::Literal(c) => return Err(c.to_string()),
-            Token::Star if is_dots => name.push('a'),
-            Token::Star => {}
-            Token::Any => name.push('a'),
-            Token::Class(ranges, negated) => name.push(member(ranges, *negated, may).ok_or("[...]")?),
+            PatternPart::Literal(c) if may(*c) => name.push(*c),
+            PatternPart::Literal(c) => return Err(c.to_string()),
+            PatternPart::Star if is_dots => name.push('a'),
+            PatternPart::Star => {}
+            PatternPart::Any => name.push('a'),
+            PatternPart::Class(ranges, negated) => name.push(member(ranges, *negated, may).ok_or("[...]")?),
         }
     }
     Ok(name)
 }
 
-fn begins_variable(next: Option<&Token>) -> bool {
-    matches!(next, Some(Token::Literal(c)) if c.is_ascii_alphabetic() || *c == '_')
+fn begins_variable(next: Option<&PatternPart>) -> bool {
+    matches!(next, Some(PatternPart::Literal(c)) if c.is_ascii_alphabetic() || *c == '_')
 }
 
 /// Returns a character of a class that a name may have, if possible another one than the dot. A deny list ignores letter
