@@ -54,15 +54,16 @@ impl BoundaryFiles {
             &mut problems,
         );
         // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
-        // must not stop the start. On a database server, the start looks later, because the server can be down now.
-        let exists = match config.database.file() {
-            Some(file) => Some(file.exists()),
-            None => Some(true),
-        };
-        if exists != Some(true) || config.database.node().is_none() {
+        // must not stop the start. On a database server, the start looks later, because the server can be down now. A start
+        // that was refused can leave a store without a log.
+        let begins = config
+            .database
+            .file()
+            .is_some_and(|file| !file.exists() || config.database.at_rest().is_ok_and(|(_, head)| head.size == 0));
+        if config.database.node().is_none() {
             problems.append(&mut runbook_errors);
         }
-        if exists == Some(false) {
+        if begins {
             let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
             if let (Ok(roster), Some(key)) = (&roster, &key) {

@@ -99,7 +99,7 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
         Some((_, YamlKind::Integer(1..))) => {}
         found => flaws.push(YamlFlaw::new(
             found.map_or(tree.place, |(place, _)| place),
-            "write `version = 1`; later, `countersign roster` raises the version",
+            "write `version = 1`; later, `countersign roster draft` raises the version",
         )),
     }
     match tree.value("threshold").map(|node| (node.place, &node.kind)) {

@@ -112,7 +112,7 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
     for words in ["not checked: groups and people of a roster", "limits and secrets of a boundary", "boundary's host"] {
         assert!(told.contains(words), "{words}\n{told}");
     }
-    assert!(told.contains("advice: page:a: the block needs db"), "{told}");
+    assert!(told.contains("advice: page:a: the block needs the secret db"), "{told}");
     let told = said(&exited(check(&["--config", "b"]), 1));
     for words in [
         "page.md:5:",
@@ -122,7 +122,10 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
     ] {
         assert!(told.contains(words), "{words}\n{told}");
     }
-    assert!(!told.contains("groups and people") && !told.contains("advice: page:a: the block needs db"), "{told}");
+    assert!(
+        !told.contains("groups and people") && !told.contains("advice: page:a: the block needs the secret db"),
+        "{told}"
+    );
     let json: Value = serde_json::from_slice(&check(&["--config", "b", "--json"]).stdout).expect("JSON");
     assert_eq!(
         (&json["sound"], json["not_checked"].as_array().map(Vec::len)),
