@@ -91,7 +91,8 @@ impl DataGrowth {
         let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
         let entries = self.backups.iter().filter_map(|backups| fs::read_dir(backups).ok()).flatten().flatten();
         let backups = entries.map(|entry| entry.path().join("countersign.db"));
-        backups.filter(|store| device(store).is_some() && device(store) == self.file.parent().and_then(device)).count() as u64
+        backups.filter(|store| device(store).is_some() && device(store) == self.file.parent().and_then(device)).count()
+            as u64
     }
 
     /// Returns the growth in the last 7 days, of the data and of the backups on its disk, or `None` if less than a day was measured, or if the data did not grow.
@@ -160,7 +161,11 @@ mod tests {
         }
         let now = at(sizes.last().map_or(0, |size| size.0));
         let read = DataGrowth::read(file.clone(), log, None).measured(now);
-        assert_eq!(DataGrowth::read(file, SealDigest::of(b"other"), None).measured(now), None, "the sizes of another log");
+        assert_eq!(
+            DataGrowth::read(file, SealDigest::of(b"other"), None).measured(now),
+            None,
+            "the sizes of another log"
+        );
         read.map(|found| (found.bytes_per_day / MIB, found.days))
     }
 

@@ -105,7 +105,9 @@ impl Proposals {
                         view.outcome = receipt.map(|receipt| receipt.outcome.status);
                     }
                     StoredStatus::Refused => {
-                        let why = row()?.and_then(|row| row.detail).and_then(|why| json::parse_as::<RefusalView>(&why, why.len()).ok());
+                        let why = row()?
+                            .and_then(|row| row.detail)
+                            .and_then(|why| json::parse_as::<RefusalView>(&why, why.len()).ok());
                         view.code = why.map(|why| why.code);
                     }
                     _ => {}

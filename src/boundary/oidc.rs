@@ -51,9 +51,8 @@ impl Admission {
         // Bindings of revoked and expired tokens stay, because earlier proposals name their jobs.
         let revoked = self.crossing.revoked();
         let revoked = revoked.now();
-        let in_force = |token: &&SealedToken| {
-            token.expires_at.is_none_or(|end| now < end) && revoked.token(&token.name).is_none()
-        };
+        let in_force =
+            |token: &&SealedToken| token.expires_at.is_none_or(|end| now < end) && revoked.token(&token.name).is_none();
         let in_force: HashMap<&Name, &SealedToken> =
             sealed.tokens.iter().filter(in_force).map(|token| (&token.name, token)).collect();
         let of_issuer: Vec<OpenedToken<'_>> =

@@ -83,7 +83,9 @@ impl Proposals {
         let signed = self.statement(id).ok()?.predicate;
         let waits = self.ledger.proposal(id).ok()?.is_some_and(|row| row.status == StoredStatus::Pending);
         match self.check_possible(&self.crossing.state(), &signed, waits) {
-            Err(Stopped::Refused(refusal)) if !refusal.code.is_temporary() && refusal.code != Code::SandboxUnavailable => {
+            Err(Stopped::Refused(refusal))
+                if !refusal.code.is_temporary() && refusal.code != Code::SandboxUnavailable =>
+            {
                 Some(*refusal)
             }
             Ok(()) | Err(_) => None,

@@ -21,8 +21,8 @@ use documents::record::authorization::Authorization;
 use documents::record::consumption::Consumption;
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope};
-use documents::record::malformed::Malformed;
 use documents::record::ident::ProposalId;
+use documents::record::malformed::Malformed;
 use documents::record::receipt::{Decision, Receipt};
 use documents::record::validity::Timestamp;
 
@@ -90,7 +90,9 @@ impl Crossing {
         let closing = closing_of(open, leaf.data.into());
         Ok(closing.map_err(|error| error.to_string()).and_then(|(closing, over_at)| {
             if earlier.is_some_and(|earlier| over_at.plus(MOST_LATE_S) < earlier) {
-                return Err(format!("the time limit of the run passed at {over_at}, and the boundary worked on for a day"));
+                return Err(format!(
+                    "the time limit of the run passed at {over_at}, and the boundary worked on for a day"
+                ));
             }
             Ok(closing)
         }))

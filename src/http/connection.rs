@@ -143,7 +143,10 @@ where
                 async move {
                     let answer = answered.await;
                     // A longer answer can still be on its way to the client.
-                    if answer.as_ref().is_ok_and(|answer| answer.body().size_hint().upper().is_some_and(|most| most <= SHORT)) {
+                    if answer
+                        .as_ref()
+                        .is_ok_and(|answer| answer.body().size_hint().upper().is_some_and(|most| most <= SHORT))
+                    {
                         known.is_idle();
                     }
                     answer

@@ -33,8 +33,7 @@ impl IdleConnections {
 
     /// Adds a connection.
     pub(super) fn add(self: &Arc<Self>) -> Arc<Connection> {
-        let added =
-            Arc::new(Connection { all: self.clone(), number: AtomicU64::new(0), end: Arc::new(Notify::new()) });
+        let added = Arc::new(Connection { all: self.clone(), number: AtomicU64::new(0), end: Arc::new(Notify::new()) });
         added.is_idle();
         added
     }

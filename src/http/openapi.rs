@@ -18,8 +18,16 @@ use documents::record::schema;
 use wire::api::body::Problem;
 
 /// Codes of refusals that every route can return.
-const COMMON: &[Code] =
-    &[Code::Malformed, Code::Unauthenticated, Code::Forbidden, Code::NotFound, Code::RateLimited, Code::Busy, Code::Standby, Code::Database];
+const COMMON: &[Code] = &[
+    Code::Malformed,
+    Code::Unauthenticated,
+    Code::Forbidden,
+    Code::NotFound,
+    Code::RateLimited,
+    Code::Busy,
+    Code::Standby,
+    Code::Database,
+];
 const BEARER: &str = "bearer";
 
 /// Returns the OpenAPI document of the HTTP interface.

@@ -42,7 +42,13 @@ impl FileProblem {
     /// Creates a problem at the line and column that a parser reported.
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message, .. } = flaw;
-        Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone(), can_pass: false }
+        Self {
+            file: file.display().to_string(),
+            line: place.line,
+            column: place.column,
+            message: message.clone(),
+            can_pass: false,
+        }
     }
 }
 

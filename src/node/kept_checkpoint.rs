@@ -153,7 +153,9 @@ fn look(
         Ok(Some(root)) if root == known.root => Ok(None),
         Ok(found) => {
             let (problem, what): (fn(String) -> _, _) = match found {
-                None => (CheckpointProblem::Missing, format!("the store has only {entries}: the store is an older copy")),
+                None => {
+                    (CheckpointProblem::Missing, format!("the store has only {entries}: the store is an older copy"))
+                }
                 Some(_) => (
                     CheckpointProblem::Other,
                     format!("the first entries of the store's log of {entries} differ from the checkpoint"),

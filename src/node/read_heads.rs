@@ -73,7 +73,8 @@ impl ReadHeads {
             self.keys = Some((seal.digest, keys.collect()));
         }
         let keys = self.keys.iter().flat_map(|(_, keys)| keys);
-        let note = Note::parse(&row.note).ok().and_then(|note| Some((Checkpoint::parse(note.unverified_text()).ok()?, note)));
+        let note =
+            Note::parse(&row.note).ok().and_then(|note| Some((Checkpoint::parse(note.unverified_text()).ok()?, note)));
         let is_signed = note.is_some_and(|(seen, note)| {
             (seen.size, seen.root) == (row.size, row.root)
                 && keys.into_iter().any(|key| note::verify_note(&note, &seen.origin, key.public()).is_ok())

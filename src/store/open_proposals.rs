@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::newest_entries::changed;
-use crate::store::{ClosedKey, StoreReads};
 use crate::store::stored_proposal::ProposalQuery;
 use crate::store::stored_status::StoredStatus;
+use crate::store::{ClosedKey, StoreReads};
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 

@@ -61,8 +61,7 @@ fn promise_3_no_second_receipt_is_signed_for_a_finished_run_whose_rows_say_that_
 #[test]
 fn the_envelope_of_another_run_closes_no_run() {
     let Some((server, mut one)) = served("another envelope") else { return };
-    let [finished, other] =
-        ["once", "other"].map(|text| one.run("say:echo", json!({"text": text}), &[&alice()]));
+    let [finished, other] = ["once", "other"].map(|text| one.run("say:echo", json!({"text": text}), &[&alice()]));
     runs_again(&server, &row(&finished), &one.receipt(&other), "0");
     until("the log of the service names the row", || one.service_log().contains("for another authorization"));
     one.kill9();
@@ -100,11 +99,19 @@ fn no_receipt_and_no_bundle_of_another_run_or_with_changed_bytes_is_served() {
     let [mine, other] = ["mine", "other"].map(|text| one.run("say:echo", json!({"text": text}), &[&alice()]));
     let leaf = |of: &Value| format!("(SELECT receipt FROM countersign.proposal WHERE id = {})", row(of));
     let receipt = mine["receipt"].as_str().expect("a receipt");
-    let paths = [format!("/v1/receipts/{receipt}"), format!("/v1/receipts/{receipt}/bundle"), format!("/v1/proposals/{}", id_of(&mine))];
+    let paths = [
+        format!("/v1/receipts/{receipt}"),
+        format!("/v1/receipts/{receipt}/bundle"),
+        format!("/v1/proposals/{}", id_of(&mine)),
+    ];
     for (change, undo) in [
         (
             format!("UPDATE countersign.proposal SET receipt = {} WHERE id = {}", leaf(&other), row(&mine)),
-            format!("UPDATE countersign.proposal SET receipt = {} WHERE id = {}", server.psql(&format!("SELECT {}", leaf(&mine))), row(&mine)),
+            format!(
+                "UPDATE countersign.proposal SET receipt = {} WHERE id = {}",
+                server.psql(&format!("SELECT {}", leaf(&mine))),
+                row(&mine)
+            ),
         ),
         (
             format!(
@@ -120,8 +127,14 @@ fn no_receipt_and_no_bundle_of_another_run_or_with_changed_bytes_is_served() {
             ),
         ),
         (
-            format!("UPDATE countersign.leaf SET data = set_byte(data, 300, get_byte(data, 300) # 1) WHERE idx = {}", leaf(&mine)),
-            format!("UPDATE countersign.leaf SET data = set_byte(data, 300, get_byte(data, 300) # 1) WHERE idx = {}", leaf(&mine)),
+            format!(
+                "UPDATE countersign.leaf SET data = set_byte(data, 300, get_byte(data, 300) # 1) WHERE idx = {}",
+                leaf(&mine)
+            ),
+            format!(
+                "UPDATE countersign.leaf SET data = set_byte(data, 300, get_byte(data, 300) # 1) WHERE idx = {}",
+                leaf(&mine)
+            ),
         ),
     ] {
         server.psql(&change);

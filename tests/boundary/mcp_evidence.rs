@@ -130,8 +130,7 @@ fn a_run_with_changed_parameters_is_not_verified_and_defaults_of_the_step_are_ac
             |_, status, body| Some((status, body)),
         );
         let mut server = opened(&world, &changing, Some(&roster));
-        let wish =
-            json!({"step": "many:restart", "params": {"name": "shop"}, "reason": "p99 is up", "new": true});
+        let wish = json!({"step": "many:restart", "params": {"name": "shop"}, "reason": "p99 is up", "new": true});
         let made = server.call("propose", wish);
         assert!(made["created_at"].is_string() && made.get("existing").is_none(), "{made}");
         world.sign(&world.show(id_of(&made)), &[&alice()]).ok(200);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::nodes::{node, nodes, signed, start, standby};
+use crate::nodes::{node, nodes, signed, standby, start};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
@@ -139,14 +139,23 @@ fn a_start_and_a_serving_node_wait_for_the_end_of_each_reason_of_the_server() {
             "ALTER SYSTEM SET synchronous_standby_names = 'r1'",
             "has no synchronous replica",
         ),
-        ("ALTER SYSTEM SET full_page_writes = off", "ALTER SYSTEM SET full_page_writes = on", "has `full_page_writes` off"),
+        (
+            "ALTER SYSTEM SET full_page_writes = off",
+            "ALTER SYSTEM SET full_page_writes = on",
+            "has `full_page_writes` off",
+        ),
         ("ALTER ROLE service SUPERUSER", "ALTER ROLE service NOSUPERUSER", "is opened as the superuser `service`"),
-        ("GRANT UPDATE ON countersign.leaf TO service", "REVOKE UPDATE ON countersign.leaf FROM service", "has the right UPDATE"),
+        (
+            "GRANT UPDATE ON countersign.leaf TO service",
+            "REVOKE UPDATE ON countersign.leaf FROM service",
+            "has the right UPDATE",
+        ),
     ]
     .into_iter()
     .enumerate()
     {
-        let (breaks, repairs) = (|| _ = (server.psql(breaks), server.psql(reload)), || _ = (server.psql(repairs), server.psql(reload)));
+        let (breaks, repairs) =
+            (|| _ = (server.psql(breaks), server.psql(reload)), || _ = (server.psql(repairs), server.psql(reload)));
         breaks();
         let waiting = Waiting::start(&server, &one);
         waiting.tells("database", reason);
@@ -247,7 +256,8 @@ fn an_error_of_a_file_of_the_node_ends_a_start_while_the_database_is_down() {
     let Some((server, one, _two)) = nodes("an error of a file") else { return };
     server.stop();
     one.write("b/boundary/key.pem", "no key");
-    let output = one.boundary_command(&["serve", "--listen", "127.0.0.1:0"]).arg(one.path("b")).output().expect("serve");
+    let output =
+        one.boundary_command(&["serve", "--listen", "127.0.0.1:0"]).arg(one.path("b")).output().expect("serve");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("key.pem"), "{said}");
 }

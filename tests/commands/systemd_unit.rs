@@ -76,7 +76,14 @@ fn operate_md_gives_the_reason_for_each_restriction_that_the_unit_lacks() {
 fn the_backup_unit_updates_two_backups_in_turn_and_first_deletes_backups_of_more_than_thirty_days() {
     let world = World::new();
     let home = world.path("b");
-    let dated = [("20191231T000000Z", 99), ("20200101T000000Z", 31), ("20200102T000000Z", 29), ("20200103T000000Z", 40), ("20200104T000000Z", 40), ("by-hand", 99)];
+    let dated = [
+        ("20191231T000000Z", 99),
+        ("20200101T000000Z", 31),
+        ("20200102T000000Z", 29),
+        ("20200103T000000Z", 40),
+        ("20200104T000000Z", 40),
+        ("by-hand", 99),
+    ];
     for (name, days) in dated {
         let old = home.join("backups").join(name);
         std::fs::create_dir_all(&old).expect("made");
@@ -96,7 +103,8 @@ fn the_backup_unit_updates_two_backups_in_turn_and_first_deletes_backups_of_more
         kept
     };
     let kept = ["20200102T000000Z", "20200103T000000Z", "20200104T000000Z", "a", "b", "by-hand"];
-    let head = |name: &str| std::fs::read_to_string(home.join("backups").join(name).join("checkpoint")).unwrap_or_default();
+    let head =
+        |name: &str| std::fs::read_to_string(home.join("backups").join(name).join("checkpoint")).unwrap_or_default();
     let mut before = [String::new(), String::new()];
     for day in 0..4 {
         world.run("say:echo", json!({"text": day.to_string()}), &[&alice()]);

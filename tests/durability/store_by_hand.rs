@@ -119,8 +119,7 @@ fn propose_as_job(world: &World) {
     let keys = json!({"keys": [key.jwk("a")]}).to_string();
     let oidc = json!({"issuer": "https://issuer.example", "claims": {"sub": "a"}, "jwks": keys});
     let audience = world.control(&json!({"do": "token-create", "token": token, "oidc": oidc})).expect("a token");
-    let claims =
-        json!({"iss": "https://issuer.example", "sub": "a", "aud": audience["audience"], "iat": at, "exp": at + 300,
+    let claims = json!({"iss": "https://issuer.example", "sub": "a", "aud": audience["audience"], "iat": at, "exp": at + 300,
         "jti": "a"});
     let admitted = world.wire.post("/v1/admissions", "", &json!({"id_token": key.sign("a", &claims)})).ok(200);
     let bearer = admitted["bearer"].as_str().expect("a bearer");

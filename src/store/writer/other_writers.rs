@@ -72,7 +72,10 @@ impl Writer {
         let known = self.edge.size();
         let earlier = Subtrees::new(&self.edge, reads, &tiles);
         if known > 0 && tree.root_at(known)? != earlier.root_at(known)? {
-            return Err(StoreFault::broken(DURING, format!("the first {known} log entries have changed, which forks the log")));
+            return Err(StoreFault::broken(
+                DURING,
+                format!("the first {known} log entries have changed, which forks the log"),
+            ));
         }
         let revoked = read_revocations(reads)?;
         let closed = check_state(&head, &tree, reads, &revoked)?;

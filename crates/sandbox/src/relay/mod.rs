@@ -19,8 +19,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::relay::own_addresses::{is_own, listens_on};
-use documents::record::network_host::AllowedHost;
 use documents::record::enforcement::{MAX_REFUSED_HOSTS, RefusedHost};
+use documents::record::network_host::AllowedHost;
 use documents::record::network_host::{HostRefusal, check_reach};
 
 /// Maximum number of simultaneous connections of a run, because each uses threads and descriptors of the service.
