@@ -26,6 +26,7 @@ pub mod reads;
 mod review_writes;
 pub mod role;
 pub mod schema;
+mod server_identity;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -112,7 +113,7 @@ impl PostgresStore {
         let writer = WriterLink::open(&self.settings)?;
         self.changes = before;
         if let Some(role) = &self.role {
-            let server = role::server_of(&writer.link)?;
+            let server = server_identity::server_of(&writer.link)?;
             self.changes += role.watch.see(&server, is_first);
             *lock(&self.settings.server) = server;
         }

@@ -5,8 +5,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Link, lock};
-use crate::store::postgres::role::server_of;
 use crate::store::postgres::schema;
+use crate::store::postgres::server_identity::server_of;
 use crate::store::postgres::settings::{ServerSettings, waits};
 
 /// A pool of connections with the same options.

@@ -19,6 +19,7 @@ use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::reads::PostgresReads;
 use crate::store::postgres::schema;
+use crate::store::postgres::server_identity::server_of;
 use crate::store::postgres::settings::{ServerSettings, refused, waits};
 use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
 use crate::store::rows::CheckpointRow;
@@ -35,9 +36,6 @@ const OPTIONS: &str = "-c lock_timeout=5000 -c statement_timeout=10000 -c synchr
 /// Reads the newest signed checkpoint that this node keeps on its own disk, if any.
 pub type ReadKeptHead = Arc<dyn Fn() -> Result<Option<CheckpointRow>, String> + Send + Sync>;
 
-/// Name of the database, and start, identity and timeline of its server.
-pub(super) const FACTS: &str = "SELECT current_database()::text, concat_ws(' ', (pg_control_system()).system_identifier, \
-    extract(epoch FROM pg_postmaster_start_time()), (pg_control_checkpoint()).timeline_id, pg_walfile_name(pg_current_wal_lsn())::bpchar(8))";
 const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
     VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (name) DO UPDATE \
     SET keyid = excluded.keyid, beat = excluded.beat, started_at = excluded.started_at, version = excluded.version";
@@ -168,12 +166,6 @@ impl RoleWatch {
     }
 }
 
-/// Returns start, identity and timeline of the server.
-pub(super) fn server_of(link: &Link) -> Result<String, StoreFault> {
-    let rows = link.query(DURING, FACTS, values![])?;
-    Fields::new(DURING, first(&rows)?).get(1)
-}
-
 impl NodeCandidate {
     /// Makes no connection yet.
     pub(crate) fn new(
@@ -194,9 +186,8 @@ impl NodeCandidate {
             let link = Link::open(&self.settings, OPTIONS)?;
             durability::check(&link, &self.settings)?;
             schema::check(&link, &self.settings)?;
-            let rows = link.query(DURING, FACTS, values![])?;
-            let facts = Fields::new(DURING, first(&rows)?);
-            let (database, server): (String, String) = (facts.get(0)?, facts.get(1)?);
+            let database: String = link.value(DURING, "SELECT current_database()::text", values![])?;
+            let server = server_of(&link)?;
             let node = self.settings.node.as_str();
             let key = lock_key(&database, &format!("{} node {node}", self.settings.schema));
             if !link.value::<bool>(DURING, TAKE, values![key])? {
