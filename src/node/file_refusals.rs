@@ -12,9 +12,13 @@ use documents::record::declared::Limit;
 use documents::record::enforcement::Level;
 use documents::record::ident::StepRef;
 use documents::record::roster::Roster;
+use documents::record::step_definition::StepDefinition;
 use documents::record::validity::Timestamp;
+use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reach::EligibleApprovers;
+use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
+use judgement::policy::ruling::resolve;
 use judgement::registry::Registry;
 use judgement::registry::registry_error::RegistryError;
 use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
@@ -56,13 +60,24 @@ pub fn find(
     if let Some(signed) = &signed {
         refusals.roster.extend(lacks_approvers(signed.tables()));
         refusals.roster.extend(config.and_then(|config| lacks_boundary(signed, &config.name)));
+        // A step that is refused for another reason can lack approvers too.
+        let refused = registry.steps().map(|step| &step.definition).filter(|step| !steps.contains_key(&step.reference));
+        let refused: Vec<_> = refused.filter_map(|step| Some((&step.reference, quorum_rules(policy, step)?))).collect();
         let rules = steps.iter().map(|(reference, step)| (reference, &*step.rules));
+        let rules = rules.chain(refused.iter().map(|(reference, rules)| (*reference, rules)));
         refusals.quorums = unapprovable_steps(&EligibleApprovers::of(signed, |_| false), rules, now).1;
     }
     if let Some(config) = config {
         refusals.secrets = lacking_secrets(registry, config);
     }
     refusals
+}
+
+/// Returns the approval rules of a step, or `None` if the rules of policy and step contradict each other.
+fn quorum_rules(policy: &Policy, step: &StepDefinition) -> Option<QuorumRules> {
+    let ruling = resolve(policy, Builtins::current(), &step.reference);
+    let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
+    Some(QuorumRules::combine(of_policy, &step.approvals).ok()?.with_passkeys(ruling.passkeys))
 }
 
 /// Returns the steps whose secret the configuration does not give, each with the reason.
