@@ -339,7 +339,7 @@ impl Target {
                 size = ours;
             }
         }
-        let reads = PostgresReads::new(self.settings.clone());
+        let reads = PostgresReads::of_copy(self.settings.clone());
         let root: Option<Hash> = root_of(&reads, size)?;
         if root != old.root(size)? {
             return Err(refused(

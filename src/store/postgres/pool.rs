@@ -15,6 +15,8 @@ pub(super) struct Pool {
     options: &'static str,
     most: usize,
     reads: bool,
+    /// True if the schema can have only a part of the rows of another store, during a move or a restore.
+    pub(super) of_copy: bool,
     /// Idle connections, and the number of all connections.
     idle: Mutex<(Vec<PooledLink>, usize)>,
     returned: Condvar,
@@ -29,7 +31,8 @@ struct PooledLink {
 impl Pool {
     /// Opens no connection yet. At most `most` connections are opened later.
     pub(super) const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
-        Self { settings, options, most, reads: false, idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
+        let idle = Mutex::new((Vec::new(), 0));
+        Self { settings, options, most, reads: false, of_copy: false, idle, returned: Condvar::new() }
     }
 
     /// Opens no connection yet. The connections can't write.
@@ -92,7 +95,8 @@ impl Pool {
             let why = "leads to another server, or the server restarted, and the service checks the server first";
             return Err(waits(format!("a new connection to the database {} {why}", self.settings.place())));
         }
-        schema::check(&link, &self.settings)?;
+        let check = if self.of_copy { schema::check_objects } else { schema::check };
+        check(&link, &self.settings)?;
         Ok(PooledLink { link, server })
     }
 }

@@ -74,6 +74,13 @@ impl PostgresReads {
         Self(Pool::of_readers(settings, OPTIONS, READERS))
     }
 
+    /// Reads a schema that no service can use yet, because a move or a restore has not copied all rows.
+    pub(super) fn of_copy(settings: ServerSettings) -> Self {
+        let mut reads = Self::new(settings);
+        reads.0.of_copy = true;
+        reads
+    }
+
     fn one<T>(
         &self,
         during: &'static str,
