@@ -216,7 +216,7 @@ fn a_database_that_went_back_is_waited_for_until_its_newest_state_is_back() {
     // A start waits too.
     one.kill9();
     let waiting = Waiting::start(&server, &one);
-    waiting.tells("database", "the database does not contain them all: it went back to an earlier time");
+    waiting.tells("database", "the database went back to an earlier time");
     server.restore(&newest);
     waiting.is_active();
     waiting.stop();

@@ -166,6 +166,7 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
     start(&mut one);
     one.run("say:echo", json!({}), &[&alice()]);
     let earlier = server.snapshot();
+    until("the service reads the copied server", || one.wire.get("/v1/steps/say:echo", &one.reader).status == 200);
     let spent = signed(&one, "again");
     until("the service uses the copied server", || one.submit(&spent).status == 200);
     one.kill9();

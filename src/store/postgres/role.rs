@@ -101,7 +101,7 @@ fn check_head(node: &str, size: u64, root: &[u8], settings: &ServerSettings) -> 
     let what = match found {
         Some(known) if known[..] == *root => return Ok(()),
         Some(_) => "the first log entries of the database differ from it: somebody changed the log, or the database",
-        None => "the database does not contain them all: it",
+        None => "the database does not contain them all: the database",
     };
     let message = format!(
         "the node {node} keeps a signed checkpoint of {size} log entries, but {what} went back to an earlier time, and spent \
