@@ -289,7 +289,7 @@ mod tests {
             let config = Config::load(&home.join(FILE)).expect("a configuration");
             let read = BoundaryFiles::read(&config);
             if count == 0 {
-                let problems = read.err().expect("nobody can approve a run").to_string();
+                let problems = read.expect_err("nobody can approve a run").to_string();
                 assert!(problems.contains("the roster has no approver") && problems.lines().count() == 1, "{problems}");
                 continue;
             }

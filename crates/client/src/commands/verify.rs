@@ -287,7 +287,7 @@ pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport)
     };
     if let (Some(given), Some(own)) = (given, versions.last()) {
         let (given_name, own_name) = (&given.tables().name, &own.tables().name);
-        if given_name != own_name && !versions.iter().any(|version| seem_same(version, given)) {
+        if given_name != own_name && report.finding(CheckName::RosterChain) == CheckFinding::Failed {
             return Some(format!(
                 "the trusted roster belongs to {given_name}, but the bundle belongs to {own_name}: verify the bundle with \
                  the roster of {own_name}"

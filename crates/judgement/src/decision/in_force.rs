@@ -224,18 +224,16 @@ fn each_in_force(
             ProfileError::NotAllowed { why } => refuse(&format!("{why} (policy compared the path {path})")),
             error => refuse(&error),
         };
-        match profile.map_err(|errors| errors.into_iter().for_each(&mut refuse_profile)).ok().zip(rules) {
-            Some((profile, rules)) => {
-                let hashed = HashedStep::registered(step);
-                let rules = shared(rules, before.map(|step| &step.rules));
-                let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
-                let approvals = shared(approvals, before.map(|step| &step.approvals));
-                let profile = shared(profile, before.map(|step| &step.profile));
-                let (needs, names) = (Arc::default(), Arc::clone(&names));
-                let step = StepInForce { ruling, needs, names, hashed, rules, approvals, profile, index };
-                steps.push((reference.clone(), step));
-            }
-            None => {}
+        let profile = profile.map_err(|errors| errors.into_iter().for_each(&mut refuse_profile)).ok();
+        if let Some((profile, rules)) = profile.zip(rules) {
+            let hashed = HashedStep::registered(step);
+            let rules = shared(rules, before.map(|step| &step.rules));
+            let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
+            let approvals = shared(approvals, before.map(|step| &step.approvals));
+            let profile = shared(profile, before.map(|step| &step.profile));
+            let (needs, names) = (Arc::default(), Arc::clone(&names));
+            let step = StepInForce { ruling, needs, names, hashed, rules, approvals, profile, index };
+            steps.push((reference.clone(), step));
         }
     }
     (steps.into_iter().collect(), errors)

@@ -22,7 +22,7 @@ pub(super) fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Optio
     };
     let is_named = info.split(separates).chain(beside.split(separates)).any(names_step)
         || ["\"name\":", "\"id\":"].iter().any(|key| info.contains(key))
-        || info.starts_with(|c| c == '{') && language.is_some_and(|language| info[1..].starts_with(language));
+        || info.starts_with('{') && language.is_some_and(|language| info[1..].starts_with(language));
     let language = language.or(info.starts_with('#').then_some("bash")).filter(|_| is_named)?;
     let message = format!(
         "the block looks like a step and is none, because its name has another form: write ```{language} {{#NAME}}"

@@ -164,9 +164,9 @@ fn each_refused_host_is_reset_and_recorded_with_its_reason() {
         ("10.0.0.1:80", Private),
     ];
     let bench = bench(&cases.map(|(host, _)| host));
-    for at in 0..cases.len() {
+    for (at, (host, _)) in cases.iter().enumerate() {
         // A client may first see the reset when it writes.
-        assert!(bench.ask(at, "x").is_err(), "{}", cases[at].0);
+        assert!(bench.ask(at, "x").is_err(), "{host}");
     }
     let found = bench.relay.finish();
     assert_eq!(found, contacts(&[], &cases.iter().enumerate().map(|(at, (_, why))| (at, *why)).collect::<Vec<_>>()));
@@ -277,14 +277,14 @@ fn many_connections_one_after_the_other_reach_the_host_until_the_limit_of_a_run(
 /// A step writes to a host and exits at once.
 #[test]
 fn bytes_that_a_run_wrote_before_its_end_arrive_and_nothing_is_sent_after_the_receipt() {
-    let listener = std::process::Command::new("python3")
+    let mut listener = std::process::Command::new("python3")
         .args(["-c", "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\n\
                       c = s.accept()[0]\nall = b''\nwhile True:\n    got = c.recv(65536)\n    if not got: break\n    all += got\n\
                       print(len(all), flush=True)"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("python3");
-    let mut output = io::BufReader::new(listener.stdout.expect("a pipe"));
+    let mut output = io::BufReader::new(listener.stdout.take().expect("a pipe"));
     let mut line = || {
         let mut line = String::new();
         io::BufRead::read_line(&mut output, &mut line).expect("a line");
@@ -296,6 +296,7 @@ fn bytes_that_a_run_wrote_before_its_end_arrive_and_nothing_is_sent_after_the_re
     drop(client);
     assert_eq!(bench.relay.finish(), contacts(&[0], &[]));
     assert_eq!(line(), "100000");
+    assert!(listener.wait().expect("ended").success());
 }
 
 #[test]
