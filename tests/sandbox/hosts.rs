@@ -173,7 +173,18 @@ fn a_list_of_names_and_numbers_works_without_netlink() {
     std::io::BufRead::read_line(&mut output, &mut line).expect("a line");
     let port = line.trim();
     let (name, number) = (format!("localhost:{port}"), format!("127.0.0.2:{port}"));
-    let hosts = [name.as_str(), &number, "10.77.9.9:80", "192.168.255.255:443", "[fd77::9]:80", "db.invalid:80"];
+    // The same number with another port has the same address in the run.
+    let hosts = [
+        name.as_str(),
+        &number,
+        "10.77.9.9:80",
+        "10.77.9.9:82",
+        "192.168.255.255:443",
+        "[fd77::9]:80",
+        "[fd77::9]:82",
+        "db.invalid:80",
+        "db.invalid:82",
+    ];
     let profile = with_hosts(&hosts, &[], &[&name]);
     let script = format!(
         "import socket\nfor at in ('localhost', {port}), ('127.0.0.2', {port}), ('10.77.9.9', 80), ('192.168.255.255', 443), \

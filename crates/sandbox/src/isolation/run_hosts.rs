@@ -5,7 +5,7 @@
 //! and sends the listeners to the service in the order of the list. The service knows by the listener which host the run
 //! connects to. A connection to any other address is refused by the kernel, because nothing listens there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
@@ -22,19 +22,24 @@ const NEW_ADDRESS: Duration = Duration::from_secs(1);
 
 /// Opens a listener for each host, and sends the listeners to the service.
 pub(crate) fn listen(hosts: &[String], control: &UnixStream) -> Result<(), SetupFailure> {
-    for (number, (host, at)) in hosts.iter().zip(addresses(hosts)).enumerate() {
-        let what = || format!("listen for connections of the run to {host}");
-        if !at.ip().is_loopback() {
-            loopback::add_address(number, at.ip()).at(SetupStage::NetworkNamespace, what())?;
-        }
-        let listener = bind(at).at(SetupStage::NetworkNamespace, what())?;
+    let what = |host: &String| format!("listen for connections of the run to {host}");
+    let hosts: Vec<_> = hosts.iter().zip(addresses(hosts)).collect();
+    // An address can be listed with several ports. All addresses are added first, because the kernel makes a new IPv6
+    // address usable a moment later.
+    let numbers: BTreeSet<IpAddr> = hosts.iter().map(|(_, at)| at.ip()).filter(|ip| !ip.is_loopback()).collect();
+    for (number, ip) in numbers.into_iter().enumerate() {
+        let what = format!("put {ip} on the loopback device of the run");
+        loopback::add_address(number, ip).at(SetupStage::NetworkNamespace, what)?;
+    }
+    for (host, at) in hosts {
+        let listener = bind(at).at(SetupStage::NetworkNamespace, what(host))?;
         protocol::send_descriptor(control, &HelperMessage::Listening, listener.as_fd())
-            .at(SetupStage::NetworkNamespace, what())?;
+            .at(SetupStage::NetworkNamespace, what(host))?;
     }
     Ok(())
 }
 
-/// Binds to an address of the loopback device. The kernel makes a new IPv6 address usable a moment later.
+/// Binds to an address of the loopback device, as soon as it is usable.
 fn bind(at: SocketAddr) -> io::Result<TcpListener> {
     let begun = Instant::now();
     loop {
@@ -42,7 +47,7 @@ fn bind(at: SocketAddr) -> io::Result<TcpListener> {
             Err(error)
                 if error.kind() == io::ErrorKind::AddrNotAvailable && at.is_ipv6() && begun.elapsed() < NEW_ADDRESS =>
             {
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(Duration::from_micros(50));
             }
             bound => return bound,
         }
