@@ -119,6 +119,7 @@ fn the_independent_verifier_imports_only_the_python_standard_library_and_its_own
         "functools",
         "hashlib",
         "heapq",
+        "ipaddress",
         "itertools",
         "json",
         "os",

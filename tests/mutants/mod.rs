@@ -272,6 +272,7 @@ pub const STEP_VALUES: &[(&str, &[&str])] = &[
             r#"{"each":true,"from":["ops","security"],"required":1}"#,
         ],
     ),
+    ("check", &["true"]),
     ("exclusive", &[r#""nginx""#]),
     (
         "files",

@@ -261,7 +261,10 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
     let secret = json!({"properties": {"x": {"type": "string", "x-secret": true}}});
     for source in ["echo {{ .x }}", "echo {{ if eq .x \"y\" }}z{{ end }}"] {
         let found = ScriptTemplate::parse(source, "bash").expect(source).check(source, &secret).expect_err(source);
-        assert!(found[0].message.contains("`x` is secret") && found[0].message.contains("$PARAM_X "), "{found:?}");
+        assert!(
+            found[0].message.contains("`x` is secret") && found[0].message.contains("\"$(cat \"$PARAM_X\")\""),
+            "{found:?}"
+        );
     }
 }
 

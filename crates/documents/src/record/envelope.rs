@@ -78,8 +78,8 @@ impl EnvelopeSignature {
 pub enum Base64 {
     /// Standard alphabet with padding and without stray bits at the end, for bundles, receipts and the log.
     Strict,
-    /// Both alphabets, with or without padding, and with line breaks as `base64` writes them, for input over HTTP and from
-    /// files. Such input is written again in the strict form before it is hashed.
+    /// Both alphabets, with or without padding, for input over HTTP and from files. Such input is written again in the
+    /// strict form before it is hashed.
     Lenient,
 }
 
@@ -99,11 +99,15 @@ impl Base64 {
         };
         let decoded = match self {
             Self::Strict => STANDARD.decode(text).ok(),
-            Self::Lenient if text.contains(['\r', '\n']) => lenient(&text.replace(['\r', '\n'], "")),
             Self::Lenient => lenient(text),
         };
         decoded.ok_or_else(|| {
-            Malformed::at(pointer, "the text is not valid base64 (standard alphabet, with padding, unused bits 0)")
+            let why = if text.contains(['\r', '\n']) {
+                "the base64 has line breaks: write it in one line, for example with `base64 -w0`"
+            } else {
+                "the text is not valid base64 (standard alphabet, with padding, unused bits 0)"
+            };
+            Malformed::at(pointer, why)
         })
     }
 }

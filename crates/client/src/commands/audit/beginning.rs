@@ -56,10 +56,13 @@ pub(super) fn begin(
         longest = later;
     }
     Ok(match chosen {
-        Ok(deciding) => match contradicts_log(&deciding.unconnected, &longest) {
-            Some(why) => Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why))),
-            None => Ok(left_to_newer(deciding)),
-        },
+        Ok(deciding) => {
+            let known: Vec<_> = [deciding.trust].into_iter().chain(deciding.unconnected.iter().copied()).collect();
+            match contradicts_log(&known, &longest) {
+                Some(why) => Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why))),
+                None => Ok(left_to_newer(deciding)),
+            }
+        }
         Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
             let broken = refused.iter().map(|(_, error)| error).find(|error| !error.is_of_trust());
             let why = broken.map_or_else(String::new, ToString::to_string);
