@@ -380,10 +380,10 @@ fn a_host_without_a_listener_runs_the_command_without_a_record() {
 #[test]
 fn a_program_that_only_asks_whether_a_file_is_executable_makes_no_record() {
     let world = World::prepared(|_| {});
-    let which = "import shutil, sys; sys.exit(0 if shutil.which('nl') else 2)";
+    let which = "import shutil, sys; sys.exit(0 if shutil.which('nl') else 3)";
     let list = ["--programs", "python3"];
     let (report, stderr) = sandbox(&world, &list, &["python3", "-c", which]);
-    assert_eq!((&report["end"], &report["program_facts"]["refused"]["paths"]), (&json!("Exited(2)"), &json!([])));
+    assert_eq!((&report["end"], &report["program_facts"]["refused"]["paths"]), (&json!("Exited(3)"), &json!([])));
     let reason = "the command may execute only the programs of its list, which may be the reason for the failure";
     assert!(stderr.contains(reason) && stderr.contains("add --programs NAME"), "{stderr}");
     for (options, code) in [(&list[..], "0"), (&[], "3")] {

@@ -545,7 +545,7 @@ grants:
         let places: Vec<&str> = found.iter().filter_map(|error| error.split(": ").next()).collect();
         assert_eq!(
             places,
-            ["3:17", "3:38", "4:16", "5:17", "6:20", "6:57", "6:62", "8:15", "8:65", "10:24", "10:49"],
+            ["3:17", "3:37", "4:16", "5:17", "6:20", "6:58", "6:63", "8:15", "8:65", "10:26", "10:51"],
             "{found:#?}"
         );
         let sealed = serde_json::json!({"version": 1, "default": {"run": {"deny": ["git push"]}}, "overrides": [{"runbook": "a:b", "mode": "deny"}]});

@@ -359,7 +359,7 @@ mod tests {
         for (kind, text) in [
             (Limit::Wall, "60"),
             (Limit::Wall, "0s"),
-            (Limit::Wall, "1m30s"),
+            (Limit::Wall, "30s1m"),
             (Limit::Wall, "-1s"),
             (Limit::Wall, "1.5s"),
             (Limit::Wall, ""),

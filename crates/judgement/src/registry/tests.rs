@@ -171,8 +171,8 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
         dir.errors(),
         [
             "a.md:2:14: this program version supports only `countersign: 1`: write countersign: 1",
-            "a.md:4:21: \"0s\" is zero, so nothing can run: write for example 90s, 5m or 1h",
-            "b.md:3:1: unknown key in the front matter: \"titel\"; did you mean \"title\"?",
+            "a.md:4:21: \"0s\" is zero, so nothing can run: write for example 90s, 5m or 1h30m",
+            "b.md:3:1: unknown key in the front matter: \"titel\"; did you mean \"title\"? Write a note for people below `meta:`",
             "b.md:5:4: unknown interpreter: \"basch\"; did you mean \"bash\"?",
             "e f.md:1:1: \"e f\" can't be part of a step reference: rename the file; use letters, digits and . _ -, at most 255 bytes",
             "large.md:1:1: the file is larger than 262144 bytes: split the file",
@@ -415,7 +415,7 @@ fn a_step_gets_its_fields_from_its_fence_and_the_front_matter() {
 fn a_template_attribute_and_a_template_in_a_refused_place_are_errors() {
     let found = errors(&fenced("bash {#a template=gruntwork}", "true\n"));
     let expected =
-        "a.md:5:13: `template=` is not supported by this version: remove it: in this format {{ … }} is plain text";
+        "a.md:5:13: `template=` is not supported by this version: remove it: in this format {{ ... }} is plain text";
     assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
 }
 

@@ -235,7 +235,7 @@ fn all_errors_of_a_page_are_reported_with_their_places() {
         (4, "both `command` and `path`"),
         (5, "can't be read"),
         (6, "runs no program code"),
-        (7, "placeholder ${…}"),
+        (7, "placeholder ${...}"),
         (8, "{...} is program code"),
         (9, "not a valid step id"),
         (10, "occurs twice"),
