@@ -111,7 +111,7 @@ fn the_independent_verifier_imports_only_the_python_standard_library_and_its_own
         }
         own.push(name);
     }
-    const STANDARD: [&str; 18] = [
+    const STANDARD: [&str; 19] = [
         "argparse",
         "array",
         "base64",
