@@ -64,6 +64,7 @@ const FREE: &[(&str, &str)] = &[
     // Definitions that approvers signed, with a script that follows from them.
     ("step approvals value 0", "a rule that the signatures meet"),
     ("step approvals value 2", "a rule that the signatures meet"),
+    ("step check", "the author's word that the step only looks"),
     ("step exclusive", "checked in the order of the log"),
     ("step files", "files beside the script"),
     ("step format", "a field without effect on a run"),

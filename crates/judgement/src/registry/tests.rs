@@ -179,7 +179,7 @@ fn errors_of_all_files_are_reported_together_and_in_order() {
             "latin.md:4:3: the file is not UTF-8: save the file as UTF-8",
             "notes.md:3:13: unknown language: \"perl\"; write one of python, node, bash, golang",
             "old.mdx:1:1: <Command> has no id: add id=\"...\"",
-            "old.mdx:1:1: <Command> has no script: write the script in command=\"…\", or name its file with path=\"…\"",
+            "old.mdx:1:1: <Command> has no script: write the script in command=\"...\", or name its file with path=\"...\"",
             "same.md:8:11: the step same:a already exists at 4:11: change the id of one of the two steps",
             "x.runbook.md:1:1: the runbook has no step: write an H2 heading, for example ## 1. Build",
         ]
