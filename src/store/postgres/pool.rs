@@ -81,10 +81,6 @@ impl Pool {
     fn connect(&self) -> Result<PooledLink, StoreFault> {
         const DURING: &str = "opening a connection to the database";
         let link = Link::open(&self.settings, self.options)?;
-        if self.reads {
-            // As an option of the session, this setting would make each server of a URL with several look like a standby.
-            link.script(DURING, "SET default_transaction_read_only = on")?;
-        }
         if link.value(DURING, "SELECT pg_is_in_recovery()", values![])? {
             // A standby can become the primary server.
             let why = "is a standby, which can be behind; name the primary server in the URL";
@@ -97,6 +93,11 @@ impl Pool {
         }
         let check = if self.of_copy { schema::check_objects } else { schema::check };
         check(&link, &self.settings)?;
+        if self.reads {
+            // As an option of the session, this setting would make each server of a URL with several look like a standby.
+            // A pooler, which the check refuses, would give it to other sessions too.
+            link.script(DURING, "SET default_transaction_read_only = on")?;
+        }
         Ok(PooledLink { link, server })
     }
 }
