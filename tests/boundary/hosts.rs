@@ -82,6 +82,18 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
     let answer = opened(&world, &world.wire.url, None).call("wait", json!({"id": id_of(&proposal), "wait_s": 0}));
     assert_says(answer["refused_hosts"][0].as_str().expect("a line"), line);
     world.assert_verified(&finished);
+    let bundle = world.path("run.bundle.json");
+    std::fs::write(&bundle, world.bundle(&finished)).expect("written");
+    let gate = |more: &[&str]| {
+        let roster = world.started["roster"].as_str().expect("a digest");
+        let boundary = world.started["id"].as_str().expect("an id");
+        let mut command = world.program(&["gate", "--roster", roster, "--boundary", boundary, "--step", "host:go"]);
+        let done = command.args(["--any-digest", "--no-params"]).args(more).arg(&bundle).output().expect("gate");
+        (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    assert_eq!(gate(&[]).0, Some(0));
+    let (code, shown) = gate(&["--no-refused"]);
+    assert!(code == Some(1) && shown.contains("SHUT, not met: refused"), "{shown}");
     world.assert_audited();
 }
 

@@ -38,7 +38,7 @@ fn an_envelope_in_base64url_without_padding_is_accepted() {
 }
 
 #[test]
-fn a_signature_with_line_breaks_is_taken_and_a_signature_over_the_payload_is_recognized() {
+fn a_signature_with_line_breaks_gets_a_remedy_and_a_signature_over_the_payload_is_recognized() {
     use base64::Engine as _;
     let world = World::new();
     let proposal = world.propose("plain:true", json!({}));
@@ -53,6 +53,11 @@ fn a_signature_with_line_breaks_is_taken_and_a_signature_over_the_payload_is_rec
     let mut signature = alice().sign(&bytes_of(&proposal));
     let whole = signature["sig"].as_str().unwrap().to_owned();
     signature["sig"] = json!(format!("{}\r\n{}\n", &whole[..76], &whole[76..]));
+    let wrapped = json!({"signatures": [&signature]});
+    let problem = world.unchanged(|| world.wire.post(&path, "", &wrapped)).problem("malformed");
+    assert_eq!(pointers(&problem), ["/signatures/0/sig"]);
+    assert!(problem["detail"].as_str().unwrap().contains("write it in one line"), "{problem:#}");
+    signature["sig"] = json!(whole);
     let view = world.wire.post(&path, "", &json!({"signatures": [signature]})).ok(200);
     assert_eq!(view["approvals"]["have"], 1, "{view:#}");
     world.assert_verified(&world.until(id_of(&proposal), "finished"));

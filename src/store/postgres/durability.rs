@@ -7,7 +7,7 @@ use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link};
-use crate::store::postgres::settings::{ServerSettings, waits};
+use crate::store::postgres::settings::{ServerSettings, refused, waits};
 use crate::store::server::Replicas;
 
 const DURING: &str = "checking the database server";
@@ -163,7 +163,7 @@ pub(super) fn check_locks(link: &Link, other: &Link, key: i64) -> Result<(), Sto
     let (first, second) = (row(link)?, row(other)?);
     link.query(DURING, "SELECT pg_advisory_unlock($1)", values![key])?;
     if !first.0 || second.0 || first.1 == second.1 {
-        return Err(waits(
+        return Err(refused(
             "two connections to the database share one connection to the server, so a connection pooler (such as PgBouncer \
              in transaction mode) answers in place of PostgreSQL; name the server itself in the URL",
         ));

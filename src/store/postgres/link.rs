@@ -21,7 +21,7 @@ use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::encryption::Encryption;
 use crate::store::postgres::errors::{fault, unreachable, words};
-use crate::store::postgres::settings::ServerSettings;
+use crate::store::postgres::settings::{ServerSettings, refused, waits};
 
 /// Time limit of a connection attempt to one server, from the first packet to the end of the authentication.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -62,6 +62,9 @@ impl<'a> Flight<'a> {
     }
 }
 
+/// Begin of the reason if a connection pooler refuses the options of a session.
+const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
+
 /// A connection with its prepared statements.
 pub(super) struct Link {
     client: Client,
@@ -79,11 +82,14 @@ impl Link {
             Some(tls) => Self::connect(config, Encryption(tls.clone())),
             None => Self::connect(config, NoTls),
         }
-        .map_err(|why| StoreFault::Unreachable {
-            message: format!(
-                "the database {} cannot be reached: {why}; check the server, the URL and the network",
-                settings.place()
-            ),
+        .map_err(|why| {
+            let place = settings.place();
+            if why.starts_with(POOLER) {
+                return refused(format!(
+                    "the database {place} can't be used: {why}; name the server itself in the URL"
+                ));
+            }
+            waits(format!("the database {place} cannot be reached: {why}; check the server, the URL and the network"))
         })
     }
 
@@ -250,9 +256,7 @@ async fn together<T, E>(futures: Vec<impl Future<Output = Result<T, E>>>) -> Vec
 fn connect_problem(error: &Error) -> String {
     let why = words(error);
     if why.contains("unsupported startup parameter") {
-        return format!(
-            "a connection pooler answers in place of PostgreSQL ({why}); name the server itself in the URL"
-        );
+        return format!("{POOLER} ({why})");
     }
     if why.contains("CaUsedAsEndEntity") {
         return "the server shows the certificate of an authority (CA:TRUE) in place of a certificate of its own; give the server \

@@ -7,7 +7,7 @@ use crate::store::postgres::columns::Fields;
 use crate::store::postgres::durability::LOG_TABLES;
 use crate::store::postgres::link::Link;
 use crate::store::postgres::lock_key::lock_key;
-use crate::store::postgres::settings::{ServerSettings, refused, waits};
+use crate::store::postgres::settings::{ServerSettings, refused};
 
 /// Number of the schema that this program writes. A released migration never changes.
 const NUMBER: i32 = 1;
@@ -95,7 +95,7 @@ pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<()
     let schema = &settings.schema;
     let place = settings.place();
     if !link.value::<bool>(DURING, SESSION, values![])? {
-        return Err(waits(format!(
+        return Err(refused(format!(
             "the database {place} is reached through a connection pooler (such as PgBouncer), which drops the options of a \
              session; name the server itself in the URL"
         )));

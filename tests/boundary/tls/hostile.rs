@@ -130,6 +130,7 @@ fn connections_above_the_maximum_get_an_alert_until_there_is_room() {
     // A quarter of the files are connections.
     world.setup.before = ["prlimit", "--nofile=256:256"].map(str::to_owned).to_vec();
     world.start();
+    world.make_tokens();
     // Connections that send nothing give their places to others.
     let silent: Vec<TcpStream> = (0..128).map(|_| connect(&world)).collect();
     assert!(is_up(&world, &authority));

@@ -93,8 +93,8 @@ pub struct Args {
     /// Accept exit code 2, which means success with a warning
     #[arg(long)]
     allow_warned: bool,
-    /// Require that no list of the run refused a program. Without this option, a refused program is accepted if the exit
-    /// code is 0
+    /// Require that no list of the run refused a program or a host. Without this option, both are accepted if the exit code
+    /// is 0
     #[arg(long)]
     no_refused: bool,
     /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, revocations,

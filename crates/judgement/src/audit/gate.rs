@@ -290,8 +290,12 @@ fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
 }
 
 fn refused(facts: &Facts) -> Answer {
-    let words = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
-    if words.is_empty() { met("no list refused anything") } else { unmet(format!("the run succeeded{words}")) }
+    let programs = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
+    let hosts: String = facts.refused_hosts.iter().map(|line| format!("; {line}")).collect();
+    match programs + &hosts {
+        words if words.is_empty() => met("no list refused a program or a host"),
+        words => unmet(format!("the run ended{words}")),
+    }
 }
 
 fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
