@@ -170,27 +170,18 @@ pub fn check_on_host(
 }
 
 /// The reason why a seal was not put in force.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum SealStop {
     /// The seal can't be encoded.
+    #[error("the seal can't be written: {0}")]
     Malformed(Malformed),
     /// The store did not accept the seal.
+    #[error("the seal was refused: {0}")]
     Write(WriteStop),
     /// The store accepted the seal, but the new state can't be read from the store.
+    #[error("the seal can't be read back: {0}")]
     Unreadable(SealError),
 }
-
-impl std::fmt::Display for SealStop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Malformed(error) => write!(f, "the seal can't be written: {error}"),
-            Self::Write(error) => write!(f, "the seal was refused: {error}"),
-            Self::Unreadable(error) => write!(f, "the seal can't be read back: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SealStop {}
 
 /// Puts changed runbooks and tokens in force.
 pub struct Sealing {
