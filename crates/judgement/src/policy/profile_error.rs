@@ -51,8 +51,3 @@ pub enum ProfileError {
         by: String,
     },
 }
-
-/// Returns all errors as one text.
-pub fn joined(errors: &[ProfileError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}

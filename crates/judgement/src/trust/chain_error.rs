@@ -63,7 +63,7 @@ pub enum ChainError {
         "{}: the trusted roster is version {trusted}, and the newest version here is {newest}; give the missing \
          versions with --roster too (the boundary stores each version as roster.d/N.json), or run `countersign audit` \
          on the log, because the log contains all versions",
-        missing_words(.newest+1, .trusted-1)
+        missing_words(.newest + 1, .trusted - 1)
     )]
     TooNew {
         /// The pinned version.
