@@ -81,6 +81,30 @@ fn the_page_of_open_work_lists_runs_to_review_and_grants_in_the_words_of_the_com
 }
 
 #[test]
+fn each_page_calls_a_boundary_without_a_name_in_the_list_by_its_own_name() {
+    let world = World::new();
+    let run = format!("/b/0/run/{}", id_of(&world.propose("plain:true", json!({}))));
+    for (path, wanted) in [
+        ("/b/0/freeze", "<h1>Freeze prod</h1>"),
+        ("/b/0/steps", "<h1>Steps of prod</h1>"),
+        ("/b/0/sessions", "<h1>Sessions of prod</h1>"),
+        (&run, "<h1>plain:true at prod</h1>"),
+    ] {
+        // No page before this one has asked the boundary.
+        open(&world, &alice()).get(path).says(200, wanted);
+    }
+}
+
+#[test]
+fn a_path_that_no_page_has_gets_a_page_that_says_so() {
+    let world = World::new();
+    let pages = open(&world, &alice());
+    for path in ["/b/0/review/prp_nothing", "/b/x/steps", "/nothing", "/b/%ff/steps", "/b/0/nothing"] {
+        pages.get(path).says(404, "<h1>No such page</h1>");
+    }
+}
+
+#[test]
 fn the_page_of_the_freeze_signs_only_after_the_typed_word_and_once() {
     let world = World::new();
     let pages = open(&world, &alice());

@@ -50,7 +50,7 @@ async fn shown<T: Send + 'static>(
         let title = format!("{section} of {}: not read", place.shown_name());
         failed(NavPlace::section(at, section), &title, &failure, unread_advice(&failure))
     })?;
-    Ok(Html(page(&place.shown_name(), &found)).into_response())
+    Ok(Html(page(&place.read_name().await, &found)).into_response())
 }
 
 async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
