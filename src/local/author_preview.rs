@@ -24,13 +24,13 @@ use client::terminal::screen::Screen;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::{Authorization, BoundaryRef, Permission, StepReference};
+use documents::record::authorization::{Authorization, BoundaryRef, StepReference};
 use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use documents::record::enforcement::Level;
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::{Epoch, GenesisSalt, GroupName, Nonce, ProposalId};
 use documents::record::joined::joined;
-use documents::record::profile::{Profile, STRICT};
+use documents::record::profile::STRICT;
 use documents::record::roster::{Approver, Group, Roster, RosteredBoundary};
 use documents::record::seal::Genesis;
 use documents::record::validity::{DEFAULT_WINDOW_S, Timestamp};
@@ -53,17 +53,6 @@ pub struct PreviewRules {
     pub from: String,
     /// Limits and sandbox level.
     pub configuration: Configuration,
-}
-
-/// What approvers would see of a step.
-#[derive(Debug)]
-pub struct StepPreview {
-    /// The screen of the approvers.
-    pub screen: Screen,
-    /// What policy asks: each approver answers with the signature.
-    pub permissions: Vec<Permission>,
-    /// The sandbox with the list of programs.
-    pub sandbox: Profile,
 }
 
 /// Number of invented approvers. A rule that needs more people gets a screen that says so.
@@ -93,7 +82,7 @@ impl PreviewRules {
         step: &Arc<RegisteredStep>,
         given: &[String],
         around: &Surroundings,
-    ) -> Result<StepPreview, String> {
+    ) -> Result<Screen, String> {
         let chosen = WalkStep::new(step, given, &Map::new()).and_then(|step| step.choose(None));
         let params = chosen.map_err(|failure| failure.message)?.params.value().clone();
         let now = (around.now)();
@@ -118,7 +107,6 @@ impl PreviewRules {
         let seal = draft.seal.into_statement().to_payload().map_err(|error| error.to_string())?;
         let reference = BoundaryRef { name: content.name.clone(), id: SealDigest::of(&seal), epoch };
         let signed = self.authorization(step, held, &params, reference, around)?;
-        let (permissions, sandbox) = (signed.permissions.clone(), signed.sandbox.clone());
         let payload = signed.into_statement().and_then(|statement| statement.to_payload());
         let sources = ReviewSources {
             payload: payload.map_err(|error| error.to_string())?,
@@ -141,7 +129,7 @@ impl PreviewRules {
             ..ReviewSources::default()
         };
         let found = derive(&sources, now);
-        Ok(StepPreview { screen: decision(&sources, &found), permissions, sandbox })
+        Ok(decision(&sources, &found))
     }
 
     /// Returns a proposal of the step, as a boundary makes it.
@@ -310,7 +298,7 @@ impl AuthorPreview {
     ///
     /// # Errors
     /// Returns the reason why a boundary would refuse the step or the proposal.
-    pub fn step(&self, step: &Arc<RegisteredStep>, given: &[String]) -> Result<StepPreview, String> {
+    pub fn step(&self, step: &Arc<RegisteredStep>, given: &[String]) -> Result<Screen, String> {
         self.rules_for(step).preview(step, given, &self.around)
     }
 

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use axum::http::StatusCode;
+use axum::response::Redirect;
 use console::page::prose::{Heading, Part, prose};
+use console::web::refused_request::{PageAnswer, RefusedRequest};
 use documents::crypto::digest::sha256;
 use documents::record::step_definition::StepDefinition;
 use judgement::registry::prose_tree::prose_tree;
 use judgement::registry::registered_step::RegisteredStep;
+use judgement::registry::registry_error::RegistryError;
 use serde_json::Map;
 
 use crate::local::project::Project;
@@ -52,6 +56,8 @@ pub struct OpenPage {
     pub parts: Vec<Part>,
     /// Images of the prose, as the page names them.
     pub images: Vec<String>,
+    /// Links of the prose to other runbooks, as the page names them.
+    pub links: Vec<String>,
     /// Digest of the file's bytes.
     digest: [u8; 32],
 }
@@ -115,6 +121,7 @@ impl OpenPage {
             headings: found.headings,
             parts: found.parts,
             images: found.images,
+            links: found.links,
             digest: sha256(text.as_bytes()),
         })
     }
@@ -122,6 +129,13 @@ impl OpenPage {
     /// Returns the step with this number.
     pub fn step(&self, number: usize) -> Option<&PageStep> {
         self.steps.iter().find(|one| one.number == number)
+    }
+
+    /// Returns the step that contains the place of an error in this file.
+    pub fn step_at(&self, error: &RegistryError) -> Option<&PageStep> {
+        let is_own = self.runbook.real.file_name().is_some_and(|name| *name == *error.file);
+        let line = |step: &PageStep| step.step.place.as_ref().map_or(0, |place| place.place.line);
+        self.steps.iter().filter(|step| is_own && line(step) <= error.line).max_by_key(|step| line(step))
     }
 
     /// Returns true if the file has other bytes now than the page that is open.
@@ -253,6 +267,21 @@ impl OpenFiles {
     /// Returns the path of a file.
     pub fn place(&self, file: &ListedFile) -> PathBuf {
         self.project.cwd.join(&file.shown)
+    }
+
+    /// Leads to the runbook that a link of this page names.
+    ///
+    /// # Errors
+    /// Returns what to do if the page has no such link, or if the runbook is not open.
+    pub fn follow(&self, page: &OpenPage, link: usize) -> PageAnswer<Redirect> {
+        let link = page.links.get(link).map_or("", String::as_str);
+        let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
+        let real = |path: PathBuf| path.canonicalize().ok();
+        let wanted = page.runbook.real.parent().and_then(|directory| real(directory.join(path)));
+        let at = self.all().iter().position(|file| wanted.is_some() && real(self.place(file)) == wanted);
+        let what = "The link leads to a file that is not open here. Open a directory that contains both files: `countersign open DIR`.";
+        let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such runbook", what);
+        Ok(Redirect::to(&format!("/page/{}/#{fragment}", at.ok_or_else(none)?)))
     }
 
     /// Returns true if the file no longer exists.

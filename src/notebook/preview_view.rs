@@ -4,13 +4,12 @@ use client::review::comparison::DefinitionDifferences;
 use client::review::render::draw_differences;
 use client::terminal::output_painter::OutputPainter;
 use client::terminal::screen::Screen;
-use console::page::frame::{FramedPage, framed};
+use console::page::frame::framed;
 use console::page::terminal_text::coloured;
-use documents::record::authorization::Permission;
 use documents::record::hidden_character::visible;
 use maud::{Markup, html};
 
-use crate::local::author_preview::{AuthorPreview, StepPreview};
+use crate::local::author_preview::AuthorPreview;
 use crate::local::runbook_check::RunbookCheck;
 use crate::local::sealed_steps::ComparedStep;
 use crate::notebook::form::{FormField, PREFIX};
@@ -31,7 +30,7 @@ pub struct ShownPreview {
     /// Where the policy comes from.
     pub policy: String,
     /// The screen, or the reason why there is none.
-    pub preview: Result<StepPreview, String>,
+    pub preview: Result<Screen, String>,
     /// The sealed step beside the step.
     pub compared: Option<ComparedStep>,
 }
@@ -61,7 +60,7 @@ impl Views<'_> {
             }
             p { a href=(format!("/page/{at}/")) { "Back to the runbook" } }
         };
-        framed(&FramedPage { title: format!("Preview: {}", file.shown), side: None, main, changes: self.watches })
+        framed(&format!("Preview: {}", file.shown), None, &main, self.watches)
     }
 
     /// Returns the preview of one step.
@@ -89,13 +88,7 @@ impl Views<'_> {
                  digests of the boundary are examples. Earlier runs are unknown."
             }
             @match &shown.preview {
-                Ok(preview) => {
-                    pre.screen tabindex="0" { (painted(&preview.screen)) }
-                    h2 { "Permissions" }
-                    (permissions(&preview.permissions))
-                    h2 { "Programs" }
-                    (programs(preview))
-                }
+                Ok(screen) => pre.screen tabindex="0" { (painted(screen)) },
                 Err(why) => div.admonition role="alert" {
                     p { "No approver will be asked, because a boundary would refuse this:" }
                     pre tabindex="0" { (visible(why)) }
@@ -107,14 +100,13 @@ impl Views<'_> {
                 a href=(format!("/page/{at}/preview/")) { "All steps" }
             }
         };
-        framed(&FramedPage { title: format!("Preview: {name}"), side: None, main, changes: self.watches })
+        framed(&format!("Preview: {name}"), None, &main, self.watches)
     }
 
     /// Returns the part that loads the page again after a save.
     fn watched(&self, at: usize, file: &ListedFile) -> Markup {
         html! {
             @if self.watches { div #live data-after=(self.board.last_event()) data-page=(at) {} }
-            p #said role="status" {}
             @if !file.news.is_empty() {
                 div.admonition role="note" { ul { @for line in &file.news { li { (visible(line)) } } } }
             }
@@ -128,27 +120,6 @@ fn painted(screen: &Screen) -> Markup {
     let mut parts = painter.feed(screen.paint(WIDTH, true).as_bytes());
     parts.extend(painter.end());
     coloured(&parts)
-}
-
-fn permissions(asked: &[Permission]) -> Markup {
-    html! {
-        @if asked.is_empty() { p { "Policy asks nothing." } }
-        ul {
-            @for one in asked { li { (judgement::policy::lists::word(one.kind)) " " code { (visible(&one.what)) } } }
-        }
-    }
-}
-
-fn programs(preview: &StepPreview) -> Markup {
-    html! {
-        @match &preview.sandbox.programs {
-            None => p { "Every program of the host can start." },
-            Some(list) => {
-                p { "Only these programs can start:" }
-                ul { @for one in &list.list { li { (one.name.as_str()) " " code { (visible(one.path.as_str())) } } } }
-            }
-        }
-    }
 }
 
 /// Returns what differs between two definitions, as a screen of the terminal.

@@ -1,7 +1,7 @@
 //! The requests of the browser if a person proposes the steps. No route runs a step on this machine.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
@@ -13,11 +13,11 @@ use client::commands::clock::now;
 use client::remote::client::Client;
 use client::remote::proposals::newest;
 use client::terminal::exit::{CommandFailure, Exit};
-use console::page::frame::{FramedPage, framed};
+use console::page::frame::framed;
 use console::proposal::live::RunWatchers;
 use console::proposal::proposal_words::{plain, proposal_of, prose, status_of};
 use console::proposal::reached::ReachedBoundary;
-use console::proposal::receipts::{CheckedReceipt, check};
+use console::proposal::receipts::{CheckedReceipt, check, sent_bundle};
 use console::proposal::run_view::{RunAddresses, RunView};
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
@@ -31,7 +31,7 @@ use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::notebook::form::CONFIRM;
 use crate::notebook::open_pages::{ListedFile, OpenFiles, OpenPage};
-use crate::notebook::propose_view::{EarlierWish, ProposeViews, failure_page, run_path};
+use crate::notebook::propose_view::{EarlierWish, ProposeViews, RefusedWish, failure_page, run_path};
 use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
 use crate::notebook::shown_file::read_image;
 use crate::notebook::view::file_list;
@@ -48,17 +48,23 @@ pub struct ProposingNotebook {
     door: Arc<Door>,
     forms: OpenForms,
     watchers: RunWatchers,
+    /// The last step of each page that was not proposed, until a step of the page is proposed.
+    refused: Mutex<BTreeMap<usize, RefusedWish>>,
 }
 
 impl ProposingNotebook {
     /// Takes the files, and the boundary with the token of the person.
     pub fn new(files: OpenFiles, place: ReachedBoundary, door: Arc<Door>) -> Self {
-        let (forms, watchers) = (OpenForms::default(), RunWatchers::default());
-        Self { files, place: Arc::new(place), door, forms, watchers }
+        let (forms, watchers, refused) = Default::default();
+        Self { files, place: Arc::new(place), door, forms, watchers, refused }
     }
 
     fn views(&self) -> ProposeViews<'_> {
         ProposeViews { door: &self.door, forms: &self.forms, now: now() }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeMap<usize, RefusedWish>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
@@ -78,14 +84,13 @@ pub fn routes(own: Arc<ProposingNotebook>) -> Router {
         .route("/", get(index))
         .route("/page/{page}/", get(page))
         .route("/page/{page}/image/{image}", get(image))
+        .route("/page/{page}/link/{link}", get(link))
         .route("/page/{page}/propose", post(propose))
         .route("/run/{id}", get(run))
         .route("/run/{id}/apply", post(apply))
         .route("/run/{id}/events", get(events))
+        .route("/run/{id}/bundle", get(bundle))
         .route("/run/{id}/stop", post(stop))
-        .fallback(async || {
-            RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
-        })
         .with_state(own)
 }
 
@@ -119,8 +124,17 @@ async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response>
     let read =
         own.place.read(move |_, client| Ok((SealedRunbook::read(client, &asked)?, newest(client, &[], MOST_READ)?)));
     let way = format!("/page/{at}/");
-    let (sealed, proposals) = read.await.map_err(|failure| failed("The boundary was not read", &failure, &way))?;
-    Ok(Html(own.views().runbook(at, (&file, &page), &sealed, &proposals).into_string()).into_response())
+    let read = read.await;
+    let refused = own.refused();
+    let refused = refused.get(&at);
+    let (sealed, proposals) = read.map_err(|failure| {
+        let mut message = failure.message;
+        for why in refused.iter().flat_map(|(_, earlier)| &earlier.problems.whole) {
+            message = format!("{why}\n{message}");
+        }
+        failed("The boundary was not read", &CommandFailure { message, ..failure }, &way)
+    })?;
+    Ok(Html(own.views().runbook(at, (&file, &page), &sealed, &proposals, refused).into_string()).into_response())
 }
 
 async fn image(State(own): Shared, Path((at, image)): Path<(usize, usize)>) -> Response {
@@ -132,6 +146,11 @@ async fn image(State(own): Shared, Path((at, image)): Path<(usize, usize)>) -> R
         Some((kind, bytes)) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+async fn link(State(own): Shared, Path((at, link)): Path<(usize, usize)>) -> PageAnswer<Redirect> {
+    let (_, page) = saved(&own, at).await?;
+    own.files.follow(&page, link)
 }
 
 async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
@@ -161,17 +180,17 @@ async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) ->
             let what = "Nothing was proposed: the page asks for a confirmation before this step. Tick its box.".to_owned();
             WishProblems { whole: vec![what], ..WishProblems::default() }
         };
-        Ok(Proposed::Not(Box::new((name, *step, EarlierWish { wish, problems }))))
+        Ok(Proposed::Not(Box::new((name, EarlierWish { wish, problems }))))
     });
     match done.await.map_err(|failure| failed("Not proposed", &failure, &format!("/page/{at}/")))? {
-        Proposed::Made(view) => Ok(after(&view)),
+        Proposed::Made(view) => {
+            own.refused().remove(&at);
+            Ok(after(&view))
+        }
         Proposed::Not(found) => {
-            let (name, sealed, earlier) = *found;
-            let status = earlier.problems.failure.as_ref().map_or(StatusCode::UNPROCESSABLE_ENTITY, status_of);
-            let step = page.steps.iter().find(|one| one.name() == name);
-            let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such step", "The runbook has no such step.");
-            let shown = own.views().not_proposed(at, step.ok_or_else(none)?, &sealed, &earlier);
-            Ok((status, Html(shown.into_string())).into_response())
+            own.refused().insert(at, *found);
+            // If the page were the answer to the form, a browser that loads it again would send the form again.
+            Ok(Redirect::to(&format!("/page/{at}/")).into_response())
         }
     }
 }
@@ -179,7 +198,7 @@ async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) ->
 /// What came of a form.
 enum Proposed {
     Made(Box<ProposalView>),
-    Not(Box<(String, SealedStep, EarlierWish)>),
+    Not(Box<RefusedWish>),
 }
 
 /// Leads to the page of a proposal. `?known` says that the boundary had the same proposal already.
@@ -212,7 +231,7 @@ async fn run(
     let ReadRun { view, receipt, applies } = read.await.map_err(|failure| failed("Not read", &failure, &path))?;
     let (number, have) = (own.forms.issue(), view.approvals.have);
     let links = RunAddresses {
-        bundle: None,
+        bundle: format!("{path}/bundle"),
         events: format!("{path}/events?have={have}"),
         stop: format!("{path}/stop"),
         review: None,
@@ -227,7 +246,7 @@ async fn run(
         live,
         now: now(),
     };
-    let title = format!("{} at {}", plain(view.step.as_str()), plain(&own.place.shown_name()));
+    let title = format!("{} at {}", plain(view.step.as_str()), plain(&own.place.read_name().await));
     let main = html! {
         p.row { a href="/" { "Runbooks" } }
         h1 { (title) }
@@ -242,7 +261,7 @@ async fn run(
         (shown.markup())
         (own.views().applies(&view, &applies))
     };
-    Ok(Html(framed(&FramedPage { title, side: None, main, changes: live }).into_string()).into_response())
+    Ok(Html(framed(&title, None, &main, live).into_string()).into_response())
 }
 
 /// Returns the steps that apply the plan of this run, from the same runbook. A run that did not succeed leaves no plan.
@@ -287,6 +306,11 @@ async fn events(
     headers: HeaderMap,
 ) -> Response {
     own.watchers.answer(own.place.clone(), id, &query, &headers)
+}
+
+async fn bundle(State(own): Shared, Path(id): Path<ProposalId>) -> PageAnswer<Response> {
+    let path = run_path(&id);
+    sent_bundle(&own.place, id).await.map_err(|failure| failed("Not read", &failure, &path))
 }
 
 async fn stop(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> PageAnswer<Response> {

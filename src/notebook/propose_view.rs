@@ -3,7 +3,7 @@
 use client::commands::inbox_table::time_left;
 use client::commands::registry::printed::rules;
 use client::terminal::exit::Exit;
-use console::page::frame::{FramedPage, framed};
+use console::page::frame::framed;
 use console::page::prose::Part;
 use console::proposal::proposal_words::{plain, standing_words};
 use console::web::door::Door;
@@ -21,6 +21,7 @@ use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::preview_view::painted_differences;
 use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
 use crate::notebook::shown_step::id;
+use crate::notebook::view::contents;
 use crate::notebook::wish::{GivenWish, WishProblems, fields_of, other_fields};
 
 /// Maximum number of proposals that a step shows.
@@ -48,6 +49,9 @@ pub struct EarlierWish {
     pub problems: WishProblems,
 }
 
+/// The name of a step that was not proposed, and what is wrong.
+pub type RefusedWish = (String, EarlierWish);
+
 /// Returns the address of the page of a proposal.
 pub fn run_path(id: &ProposalId) -> String {
     format!("/run/{id}")
@@ -61,19 +65,16 @@ impl ProposeViews<'_> {
         (file, page): (&ListedFile, &OpenPage),
         sealed: &SealedRunbook,
         proposals: &[ProposalView],
+        refused: Option<&RefusedWish>,
     ) -> Markup {
-        let side = html! {
-            ul { @for heading in &page.headings { li { a href=(format!("#{}", heading.id)) { (heading.text) } } } }
-            p { strong { "Steps" } }
-            ul { @for one in &page.steps { li { a href=(format!("#{}", id((at, one.number)))) { (one.name()) } } } }
-            p { a href="/" { "All runbooks" } }
-        };
+        let side = contents(at, page, &html! {});
         let main = html! {
             h1 { (visible(&file.shown)) }
             p {
                 "Boundary: " strong { (plain(&sealed.boundary)) } ". Nothing runs on this machine. The text comes from your \
                  file. Each step comes from the boundary, which has sealed it. This program computed its digest."
             }
+            @if let Some((name, earlier)) = refused { (alert(name, &earlier.problems)) }
             @if !sealed.only_sealed.is_empty() {
                 div.admonition role="note" {
                     "Your file lacks these sealed steps of the runbook: "
@@ -84,17 +85,25 @@ impl ProposeViews<'_> {
                 @match part {
                     Part::Prose(prose) => (prose),
                     Part::Step(step) => @if let Some(step) = page.steps.get(*step) {
-                        (self.block(at, step, sealed.blocks.get(step.name()), proposals))
+                        (self.block(at, step, sealed.blocks.get(step.name()), proposals, refused))
                     },
                 }
             }
         };
-        framed(&FramedPage { title: file.shown.clone(), side: Some(side), main, changes: false })
+        framed(&file.shown, Some(&side), &main, false)
     }
 
     /// Returns the block of one step.
-    fn block(&self, at: usize, step: &PageStep, block: Option<&SealedBlock>, proposals: &[ProposalView]) -> Markup {
-        let name = step.name();
+    fn block(
+        &self,
+        at: usize,
+        step: &PageStep,
+        block: Option<&SealedBlock>,
+        proposals: &[ProposalView],
+        refused: Option<&RefusedWish>,
+    ) -> Markup {
+        let (name, none) = (step.name(), EarlierWish::default());
+        let earlier = refused.filter(|(of, _)| of == name).map_or(&none, |(_, earlier)| earlier);
         let inner = match block {
             Some(SealedBlock::Sealed(sealed, differs)) => html! {
                 @if let Some(found) = differs {
@@ -106,7 +115,7 @@ impl ProposeViews<'_> {
                     }
                 }
                 (self.sealed(sealed))
-                (self.form_of_step(at, step, sealed, &EarlierWish::default()))
+                (self.form_of_step(at, step, sealed, earlier))
                 (self.proposals(sealed, proposals))
             },
             Some(SealedBlock::Unread(why)) => html! { div.question role="alert" { (plain(why)) } },
@@ -158,7 +167,7 @@ impl ProposeViews<'_> {
         }
         let EarlierWish { wish, problems } = earlier;
         let fields = if takes_params { fields_of(&step.definition) } else { Vec::new() };
-        let (more, others) = (format!("{of}-more"), other_fields(&step.definition));
+        let (more, others) = (format!("{of}-more"), other_fields(step));
         html! {
             form method="post" action=(path) {
                 (hidden(&self.door.form_key, path, &self.forms.issue(), &step.exact()))
@@ -193,23 +202,6 @@ impl ProposeViews<'_> {
         }
     }
 
-    /// Returns the page of a step that was not proposed, with the form again.
-    pub fn not_proposed(&self, at: usize, step: &PageStep, sealed: &SealedStep, earlier: &EarlierWish) -> Markup {
-        let back = format!("/page/{at}/#{}", id((at, step.number)));
-        let unconfirmed = earlier.problems.failure.as_ref().is_some_and(|failure| failure.exit == Exit::Unreachable);
-        let title = if unconfirmed { "Not confirmed" } else { "Not proposed" };
-        let main = html! {
-            h1 { (title) ": " (plain(sealed.definition.reference.as_str())) }
-            (alert(&earlier.problems))
-            section.step aria-label=(step.name()) {
-                (self.sealed(sealed))
-                (self.form_of_step(at, step, sealed, earlier))
-            }
-            p { a href=(back) { "Load the runbook again" } }
-        };
-        framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
-    }
-
     /// Returns the forms that apply the plan of an ended run.
     pub fn applies(&self, view: &ProposalView, steps: &[SealedStep]) -> Markup {
         let path = format!("{}/apply", run_path(&view.id));
@@ -226,10 +218,12 @@ impl ProposeViews<'_> {
     }
 }
 
-/// Returns what is wrong.
-fn alert(problems: &WishProblems) -> Markup {
+/// Returns what is wrong with the form of a step.
+fn alert(step: &str, problems: &WishProblems) -> Markup {
+    let unconfirmed = problems.failure.as_ref().is_some_and(|failure| failure.exit == Exit::Unreachable);
     html! {
         div.question role="alert" {
+            p { strong { @if unconfirmed { "Not confirmed: " } @else { "Not proposed: " } (step) } }
             @if problems.whole.is_empty() { p { "Nothing was proposed. The errors stand beside their fields." } }
             @for why in &problems.whole { p { (plain(why)) } }
         }
@@ -244,5 +238,5 @@ pub fn failure_page(title: &str, why: &str, way: &str) -> Markup {
         p { a href=(way) { "Load the page again" } }
         p { a href="/" { "All runbooks" } }
     };
-    framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
+    framed(title, None, &main, false)
 }

@@ -66,6 +66,7 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
         .route("/page/{page}/preview/", get(preview))
         .route("/page/{page}/preview/{step}", get(step_preview))
         .route("/page/{page}/image/{image}", get(image))
+        .route("/page/{page}/link/{link}", get(link))
         .route("/page/{page}/file/{step}/{file}", get(file))
         .route("/page/{page}/run/{step}", post(run))
         .route("/page/{page}/walk", post(walk))
@@ -74,7 +75,6 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
         .route("/answer/{number}/{letter}", post(answer))
         .route("/fresh", get(fresh))
         .route("/events", get(events))
-        .fallback(async || refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
         .with_state(notebook)
 }
 
@@ -100,6 +100,7 @@ impl Notebook {
             secrets: &self.secrets,
             watches: self.watches,
             refused: None,
+            errors: &[],
         }
     }
 
@@ -139,8 +140,9 @@ impl Notebook {
 
     fn order(&self, place: PlaceOnPage, sent: BTreeMap<String, String>, order: Order) -> Response {
         if let Err(running) = self.board.begin(place, sent) {
-            let what =
-                format!("Not done: {} runs now, and only one step runs at a time. Stop it, or wait.", id(running));
+            let page = self.page(running.0);
+            let name = page.as_ref().and_then(|page| page.step(running.1)).map_or("the workflow", PageStep::name);
+            let what = format!("Not done: {name} runs now, and only one step runs at a time. Stop it, or wait.");
             return refuse(StatusCode::CONFLICT, "Not done", &what);
         }
         self.kept().take_if(|refused| refused.place == place);
@@ -165,8 +167,12 @@ async fn page(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> R
     };
     match &file.page {
         Ok(page) => {
+            // Only an author wants to know why no boundary would seal the file.
+            let watched = notebook.watches.then(|| notebook.files.place(&file));
+            let errors = watched.map_or_else(Vec::new, |place| notebook.preview.check(&place).errors);
             let refused = notebook.kept();
-            let views = Views { refused: refused.as_ref().filter(|refused| refused.place.0 == at), ..notebook.views() };
+            let refused = refused.as_ref().filter(|refused| refused.place.0 == at);
+            let views = Views { refused, errors: &errors, ..notebook.views() };
             Html(views.notebook(at, &file, page).into_string()).into_response()
         }
         Err(_) => Html(notebook.views().index(&notebook.files.all()).into_string()).into_response(),
@@ -373,6 +379,13 @@ async fn image(State(notebook): State<Arc<Notebook>>, Path((at, image)): Path<(u
     let found = notebook.page(at).and_then(|page| read_image(page.runbook.real.parent()?, page.images.get(image)?));
     match found {
         Some((kind, bytes)) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn link(State(notebook): State<Arc<Notebook>>, Path((at, link)): Path<(usize, usize)>) -> Response {
+    match notebook.page(at) {
+        Some(page) => notebook.files.follow(&page, link).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -10,11 +10,13 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::canonical::to_canonical;
 use documents::crypto::digest::StepDigest;
 use documents::crypto::json as strict;
+use documents::record::extension_names::SessionId;
 use documents::record::ident::StepRef;
-use documents::record::step_definition::{Approvals, StepDefinition};
+use documents::record::step_definition::{Approvals, SessionUse, StepDefinition};
 use judgement::registry::Registry;
 use judgement::registry::registered_step::RegisteredStep;
 use wire::api::registry_view::{RegistryView, StepSummary, StepView};
+use wire::api::view::SessionList;
 
 use crate::local::sealed_steps::differences_from;
 use crate::notebook::open_pages::OpenPage;
@@ -30,6 +32,8 @@ pub struct SealedStep {
     pub approvals: Vec<Approvals>,
     /// Reason why nobody can approve or run the step.
     pub hopeless: Option<String>,
+    /// Open sessions that the step can use.
+    pub sessions: Vec<SessionId>,
     /// The definition as JSON.
     document: serde_json::Value,
 }
@@ -66,13 +70,25 @@ impl SealedStep {
         let denied = view.denied.map(|why| format!("policy refuses each run of the step: {why}"));
         let hopeless =
             denied.or_else(|| listed.unavailable.as_ref().map(|why| format!("the boundary can't run the step: {why}")));
-        Ok(Self { definition, digest, approvals: view.approvals, hopeless, document: view.definition })
+        Ok(Self {
+            definition,
+            digest,
+            approvals: view.approvals,
+            hopeless,
+            sessions: Vec::new(),
+            document: view.definition,
+        })
     }
 
     /// Returns the step with its digest, as a proposal names it.
     pub fn exact(&self) -> String {
         format!("{}@{}", self.definition.reference, self.digest)
     }
+}
+
+/// Returns true if a proposal of the step names a session.
+pub fn takes_session(definition: &StepDefinition) -> bool {
+    definition.session != SessionUse::None && definition.plan.is_none()
 }
 
 /// A step of the file beside the boundary's step of the same reference.
@@ -143,7 +159,14 @@ fn block(
     in_file: &[Arc<RegisteredStep>],
 ) -> Result<SealedBlock, CommandFailure> {
     let sealed = match SealedStep::read(client, listed) {
-        Ok(sealed) => sealed,
+        Ok(mut sealed) => {
+            if takes_session(&sealed.definition) {
+                let open: SessionList = client.get("/v1/sessions")?;
+                let own = open.sessions.into_iter().filter(|one| one.runbook == listed.reference.path());
+                sealed.sessions = own.map(|one| one.id).collect();
+            }
+            sealed
+        }
         Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
         Err(failure) => return Ok(SealedBlock::Unread(failure.message)),
     };

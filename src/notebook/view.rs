@@ -1,12 +1,13 @@
 //! The markup of a notebook.
 
 use console::page::field_errors::FieldErrors;
-use console::page::frame::{FramedPage, framed};
+use console::page::frame::framed;
 use console::page::prose::Part;
 use console::page::terminal_text::coloured;
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use documents::record::hidden_character::visible;
+use judgement::registry::registry_error::RegistryError;
 use judgement::registry::rundown::workflow::LoopSource;
 use maud::{Markup, html};
 
@@ -31,6 +32,8 @@ pub struct Views<'a> {
     pub watches: bool,
     /// The form whose errors the page shows.
     pub refused: Option<&'a RefusedStep>,
+    /// Why no boundary would seal the file.
+    pub errors: &'a [RegistryError],
 }
 
 impl Views<'_> {
@@ -42,21 +45,22 @@ impl Views<'_> {
 
     /// Returns the page of a runbook.
     pub fn notebook(&self, at: usize, file: &ListedFile, page: &OpenPage) -> Markup {
-        let side = html! {
-            ul {
-                @for heading in &page.headings { li { a href=(format!("#{}", heading.id)) { (heading.text) } } }
-            }
-            p { strong { "Steps" } }
-            ul {
-                @for one in &page.steps { li { a href=(format!("#{}", id((at, one.number)))) { (one.name()) } } }
-            }
-            p { a href=(format!("/page/{at}/preview/")) { "What approvers will see" } }
-            p { a href="/" { "All runbooks" } }
-        };
+        let side =
+            contents(at, page, &html! { p { a href=(format!("/page/{at}/preview/")) { "What approvers will see" } } });
         let main = html! {
             h1 { (visible(&file.shown)) }
             @if let Some(refused) = self.refused { (refused.errors.summary("The step did not run: correct these fields.")) }
             (self.news(file, page))
+            @if !self.errors.is_empty() {
+                div.question role="note" {
+                    p { strong { "No boundary would seal this file:" } }
+                    ul {
+                        @for error in self.errors {
+                            li { @match page.step_at(error) { Some(step) => a href=(format!("#{}", id((at, step.number)))) { (visible(&error.to_string())) }, None => (visible(&error.to_string())) } }
+                        }
+                    }
+                }
+            }
             @for image in page.unread_images() {
                 div.admonition role="note" { "The image " code { (visible(image)) } " is not shown: it is missing, larger than 5 MiB or no image, or it is not in the directory of the runbook." }
             }
@@ -65,7 +69,6 @@ impl Views<'_> {
                 (self.button(&format!("/page/{at}/reset"), "Begin a new session", false))
                 div #stop hidden[self.board.running().is_none()] { (self.button("/stop", "Stop the step that runs", false)) }
             }
-            p #said role="status" {}
             section aria-label="Session" {
                 p { "All steps of this page share a session, also in other tabs." }
                 @let facts = self.board.session_facts(at);
@@ -85,7 +88,7 @@ impl Views<'_> {
             }
         };
         let changes = self.board.running().is_some();
-        framed(&FramedPage { title: file.shown.clone(), side: Some(side), main, changes })
+        framed(&file.shown, Some(&side), &main, changes)
     }
 
     /// Returns what differs between the file and the page.
@@ -249,6 +252,17 @@ impl Views<'_> {
     }
 }
 
+/// Returns the contents of a runbook for the side, with `more` before the last link.
+pub fn contents(at: usize, page: &OpenPage, more: &Markup) -> Markup {
+    html! {
+        ul { @for heading in &page.headings { li { a href=(format!("#{}", heading.id)) { (heading.text) } } } }
+        p { strong { "Steps" } }
+        ul { @for one in &page.steps { li { a href=(format!("#{}", id((at, one.number)))) { (one.name()) } } } }
+        (more)
+        p { a href="/" { "All runbooks" } }
+    }
+}
+
 /// Returns the list of the open files.
 pub fn file_list(files: &[ListedFile], live: &Markup) -> Markup {
     let main = html! {
@@ -266,7 +280,7 @@ pub fn file_list(files: &[ListedFile], live: &Markup) -> Markup {
             }
         }
     };
-    framed(&FramedPage { title: "Runbooks".to_owned(), side: None, main, changes: false })
+    framed("Runbooks", None, &main, false)
 }
 
 /// Returns the page with the text of a file.
@@ -279,7 +293,7 @@ pub fn text_of_file(place: PlaceOnPage, path: &str, name: &str, text: &str) -> M
         }
         pre tabindex="0" { (visible(text)) }
     };
-    framed(&FramedPage { title: name.to_owned(), side: None, main, changes: false })
+    framed(name, None, &main, false)
 }
 
 /// Returns one visit of a unit of a workflow.

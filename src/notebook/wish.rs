@@ -6,19 +6,22 @@ use client::remote::client::Client;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::extension_names::SessionId;
 use documents::record::ident::ReceiptId;
-use documents::record::step_definition::{SessionUse, StepDefinition};
+use documents::record::step_definition::StepDefinition;
 use judgement::registry::parameter_error::ParameterError;
 use judgement::registry::parameter_schema::ParameterSchema;
 use serde_json::Value;
+use wire::api::body::NewSession;
 use wire::api::propose_body::Propose;
-use wire::api::view::ProposalView;
+use wire::api::view::{ProposalView, SessionView};
 
 use crate::notebook::form::{FieldKind, FormField, fields, typed_values};
 use crate::notebook::routes::parameters;
-use crate::notebook::sealed_runbook::SealedStep;
+use crate::notebook::sealed_runbook::{SealedStep, takes_session};
 
 /// Name of the field with the reason.
 pub const REASON: &str = "reason";
+/// Choice of the field with the session that begins a session.
+const NEW_SESSION: &str = "begin a new session";
 /// Name of the field with the session.
 pub const SESSION: &str = "session";
 
@@ -103,24 +106,28 @@ pub fn fields_of(definition: &StepDefinition) -> Vec<FormField> {
 }
 
 /// Returns the fields that are no parameters: the session, if the step needs one, and the reason.
-pub fn other_fields(definition: &StepDefinition) -> Vec<FormField> {
-    let line = |name: &str, description: &str, required: bool| FormField {
+pub fn other_fields(step: &SealedStep) -> Vec<FormField> {
+    let field = |name: &str, kind: FieldKind, description: &str| FormField {
         name: name.to_owned(),
-        kind: FieldKind::Line,
+        required: matches!(kind, FieldKind::Choice(_)),
+        kind,
         description: description.to_owned(),
         rules: Vec::new(),
         default: None,
-        required,
     };
-    let needs = definition.session != SessionUse::None && definition.plan.is_none();
-    let session = needs.then(|| line(SESSION, "`countersign session create` prints the id of a new session", true));
-    session.into_iter().chain([line(REASON, "The approvers and readers of the log can see it", false)]).collect()
+    let sessions = step.sessions.iter().rev().map(SessionId::to_string).chain([NEW_SESSION.to_owned()]).collect();
+    let about = "A session carries variables, the directory and files from run to run";
+    let session = takes_session(&step.definition).then(|| field(SESSION, FieldKind::Choice(sessions), about));
+    let reason = field(REASON, FieldKind::Line, "The approvers and readers of the log can see it");
+    session.into_iter().chain([reason]).collect()
 }
 
 /// A checked wish.
 #[derive(Debug)]
 pub struct CheckedWish {
     body: Propose,
+    /// The runbook for which a session begins before the proposal.
+    begins: Option<String>,
     /// The parameters with the defaults of the step.
     complete: Value,
 }
@@ -137,13 +144,15 @@ impl CheckedWish {
         for (name, why) in wrong {
             found.beside(&name, &why);
         }
-        let session = if definition.session == SessionUse::None {
-            None
-        } else {
-            let read = wish.text(SESSION).parse::<SessionId>();
-            let advice = "`countersign session create` prints the id of a new session";
-            read.map_err(|why| found.others.insert(SESSION.to_owned(), format!("{why}; {advice}"))).ok()
-        };
+        let (mut session, mut begins) = (None, None);
+        match wish.text(SESSION) {
+            _ if !takes_session(definition) => {}
+            NEW_SESSION => begins = Some(definition.reference.path().to_owned()),
+            id => match id.parse::<SessionId>() {
+                Ok(id) => session = Some(id),
+                Err(why) => drop(found.others.insert(SESSION.to_owned(), format!("{why}; choose a session"))),
+            },
+        }
         let given = Value::Object(params);
         let complete = match ParameterSchema::compile(&definition.params) {
             Ok(schema) => schema.complete(given.clone()),
@@ -155,7 +164,7 @@ impl CheckedWish {
         match complete {
             Ok(complete) if found.params.is_empty() && found.others.is_empty() => {
                 let body = Propose { session, ..Self::body(step, given, wish, None) };
-                Ok(Self { body, complete: complete.value().clone() })
+                Ok(Self { body, begins, complete: complete.value().clone() })
             }
             Ok(_) => Err(Box::new(found)),
             Err(errors) => {
@@ -175,7 +184,7 @@ impl CheckedWish {
 
     /// Returns the wish to apply the plan of this receipt, with the parameters of the plan.
     pub fn apply(step: &SealedStep, plan: ReceiptId, params: &Value, wish: &GivenWish) -> Self {
-        Self { body: Self::body(step, params.clone(), wish, Some(plan)), complete: params.clone() }
+        Self { body: Self::body(step, params.clone(), wish, Some(plan)), begins: None, complete: params.clone() }
     }
 
     fn body(step: &SealedStep, params: Value, wish: &GivenWish, plan: Option<ReceiptId>) -> Propose {
@@ -198,7 +207,11 @@ impl CheckedWish {
     ///
     /// # Errors
     /// Returns the refusal of the boundary, or that it made another proposal.
-    pub fn propose(&self, client: &Client) -> Result<ProposalView, CommandFailure> {
+    pub fn propose(mut self, client: &Client) -> Result<ProposalView, CommandFailure> {
+        if let Some(runbook) = self.begins.take() {
+            let begun: SessionView = client.post("/v1/sessions", &NewSession { runbook })?;
+            self.body.session = Some(begun.id);
+        }
         let mut view: ProposalView = client.post("/v1/proposals", &self.body)?;
         // The page shows the end of the earlier run, so a person who sends another form wants another run.
         if view.existing && view.status.has_ended() {

@@ -83,14 +83,28 @@ fn two_people_approve_in_two_companions_and_the_receipt_is_verified_on_the_page(
     assert_eq!(signed.status, 303, "{}", signed.body);
     let run = format!("/b/0/run/{}", id_of(&proposal));
     assert!(signed.head.contains(&format!("location: {run}")), "{}", signed.head);
+    // The page says who signed here and when, and only in the program of the signer.
+    let said = |pages: &Pages| pages.get(&run).body.matches("You signed as alice at 20").count();
+    assert_eq!([said(&first), said(&second)], [1, 0]);
     // Alice's signature no longer counts once more, so the proposal waits for others.
     let inbox = first.get("/").body;
     assert!(inbox.contains("Yours to move (0)") && inbox.contains("Waiting for others (1)"), "{inbox}");
-    assert!(first.get(&run).body.contains("1 of 2 signatures, by alice; still needed: somebody of"));
+    let page = first.get(&run).body;
+    assert!(
+        page.contains("1 of 2 signatures, by alice; still needed: somebody of") && page.contains("Expires"),
+        "{page}"
+    );
+    assert!(page.contains("Only the proposer agent and operators can cancel."), "{page}");
     let signed = sign(&second, &proposal, &digits(&proposal).to_uppercase());
     assert_eq!(signed.status, 303, "{}", signed.body);
     let page = page_until(&second, &run, "Verified on this machine");
     assert!(page.contains("&lt;b&gt;once&lt;/b&gt;") && !page.contains("<b>once"), "{page}");
+    assert!(!page.contains("Expires") && !page.contains("can cancel"), "the run has ended: {page}");
+    let bundle = format!("/b/0/bundle/{}", id_of(&proposal));
+    assert!(page.contains(&format!("href=\"{bundle}\"")), "{page}");
+    let saved = second.get(&bundle);
+    assert!(saved.head.contains(".bundle.json\""), "{}", saved.head);
+    assert_eq!(world.verify(saved.body.as_bytes()).0, 0, "{}", saved.body);
     for check in ["authorization-signatures", "quorum", "receipt-signature"] {
         let row = page.split("<tr>").find(|row| row.contains(&format!(">{check}<")));
         assert!(row.is_some_and(|row| row.contains("established")), "{check}: {page}");
@@ -455,6 +469,20 @@ fn a_denial_with_its_reason_reaches_the_agent() {
     let page = pages.get(&format!("/b/0/run/{}", id_of(&proposal))).body;
     assert!(page.contains("alice's words") || page.contains("alice&#39;s words"), "{page}");
     assert!(page.contains("not &lt;b&gt;now&lt;/b&gt;") && !page.contains("<b>now"), "{page}");
+    assert!(page.contains("You denied as alice at 20") && !page.contains("Expires"), "{page}");
+}
+
+#[test]
+fn the_field_of_the_digits_takes_8_characters_and_the_page_shows_which() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let page = open(&world, &alice()).get(&review_path(&proposal)).body;
+    let field = page.split("<input id=\"digits\"").nth(1).and_then(|rest| rest.split('>').next()).expect("the field");
+    for wanted in ["maxlength=\"8\"", "inputmode=", "autocomplete=\"off\"", "autocapitalize=\"none\""] {
+        assert!(field.contains(wanted), "{wanted}: {field}");
+    }
+    let digits = digits(&proposal);
+    assert!(page.contains(&format!("ends with <strong>{digits}</strong>")), "{page}");
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn a_draft_of_a_grant_is_shown_as_the_command_shows_it_and_signed_with_its_own_a
     assert_eq!(pages.post(&path(&grant), &format!("{own}&answer={answer}")).status, 409, "the grant is active");
     let page = pages.get(&path(&grant)).body;
     assert!(page.contains("active") && form_of(&page, &path(&grant)).is_none(), "{page}");
+    assert!(page.contains("You signed as alice at 20"), "{page}");
     assert_eq!((&state(&world, &grant)["status"], world.count("grant")), (&json!("active"), 1));
     assert!(!pages.get("/").body.contains(&path(&grant)), "the grant waits for nobody");
     world.assert_audited();

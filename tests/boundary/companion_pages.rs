@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::companion::{LyingBoundary, open, open_at, page_until, person, review_path};
 use crate::grants;
-use crate::support::pages::{Pages, form_of};
+use crate::support::pages::{Pages, form_of, text_of};
 use crate::support::people::{alice, mallory};
 use crate::support::{POLICY, SMALL, World, id_of, runbook};
 
@@ -78,6 +78,54 @@ fn the_page_of_open_work_lists_runs_to_review_and_grants_in_the_words_of_the_com
     }
     let empty = open(&World::new(), &alice()).get("/b/0/open").body;
     assert!(empty.contains("No run needs a review") && empty.contains("There are no grants"), "{empty}");
+}
+
+#[test]
+fn each_page_calls_a_boundary_without_a_name_in_the_list_by_its_own_name() {
+    let world = World::new();
+    let run = format!("/b/0/run/{}", id_of(&world.propose("plain:true", json!({}))));
+    for (path, wanted) in [
+        ("/b/0/freeze", "<h1>Freeze prod</h1>"),
+        ("/b/0/steps", "<h1>Steps of prod</h1>"),
+        ("/b/0/sessions", "<h1>Sessions of prod</h1>"),
+        (&run, "<h1>plain:true at prod</h1>"),
+    ] {
+        // No page before this one has asked the boundary.
+        open(&world, &alice()).get(path).says(200, wanted);
+    }
+}
+
+#[test]
+fn a_path_that_no_page_has_gets_a_page_that_says_so() {
+    let world = World::new();
+    let pages = open(&world, &alice());
+    for path in ["/b/0/review/prp_nothing", "/b/x/steps", "/b/0/step/x", "/nothing", "/b/%ff/steps", "/b/0/nothing"] {
+        pages.get(path).says(404, "<h1>No such page</h1>");
+    }
+}
+
+#[test]
+fn the_list_of_steps_leads_to_each_script_whose_digest_is_computed_here() {
+    let world = World::new();
+    let pages = open(&world, &alice());
+    let path = "/b/0/step/two:go";
+    assert!(pages.get("/b/0/steps").body.contains(&format!("<a href=\"{path}\">two:go</a>")));
+    let sealed = world.wire.get("/v1/steps/two:go", &world.reader).ok(200);
+    let page = text_of(&pages.get(path).body);
+    for text in [&sealed["definition"]["source"], &sealed["digest"], &sealed["definition"]["interpreter"]] {
+        assert!(page.contains(text.as_str().expect("text").trim()), "{text}: {page}");
+    }
+    let mut lie = sealed;
+    lie["definition"]["source"] = json!("echo a lie");
+    let between = LyingBoundary::start(&world, "/v1/steps/two:go".to_owned(), &lie);
+    between.lies.store(true, Ordering::SeqCst);
+    let reply = open_at(&world, &alice(), &between.url).get(path);
+    assert!(
+        reply.status == 409 && !reply.body.contains("a lie") && reply.body.contains("another digest"),
+        "{}",
+        reply.body
+    );
+    pages.get("/b/0/step/none:none").says(409, "Steps of prod: not read");
 }
 
 #[test]

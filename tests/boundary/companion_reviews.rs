@@ -89,6 +89,9 @@ fn an_emergency_is_reviewed_on_its_page_with_the_text_of_the_command_and_once() 
     let mut command = person(&world, &mallory(), &["console", "--url", &world.wire.url]);
     command.env("COUNTERSIGN_TOKEN", &world.reader);
     say(&Pages::start(command), &run, fields).says(409, "none of your keys");
+    // The first page says it too.
+    let words = "A review of a person who approved this emergency does not count.";
+    assert_says(open(&world, &alice()).get(&path(&run)).body, words);
     assert_says(say(&open(&world, &alice()), &run, fields).body, "your review does not count towards the reviews");
     // The boundary answers with the receipt of another run.
     let lie = world.wire.get(&format!("/v1/receipts/{}", receipt(&other)), &world.reader).ok(200);

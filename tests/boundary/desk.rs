@@ -252,6 +252,10 @@ fn a_passkey_logs_in_and_approves_beside_an_own_key_and_never_alone() {
     world.assert_verified(&finished);
     let page = desk.get(&run).body;
     assert!(page.contains("Verified on this machine") && page.contains("alice, zoe"), "{page}");
+    assert!(page.contains("You signed as zoe at 20"), "{page}");
+    for path in ["/b/0/review/prp_nothing", "/b/x/steps", "/nothing"] {
+        desk.get(path).says(404, "<h1>No such page</h1>");
+    }
 }
 
 #[test]
@@ -259,6 +263,7 @@ fn a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with
     let Some(world) = world() else { return };
     let mut desk = DeskBrowser::start(&world);
     desk.log_in("zoe", &zoe(), "/");
+    desk.get("/b/0/freeze").says(200, "<h1>Freeze prod</h1>");
     let proposal = world.propose("two:go", json!({}));
     let (id, path) = (id_of(&proposal), format!("/b/0/deny/{}", id_of(&proposal)));
     let form = form_of(&desk.get(&format!("/b/0/review/{id}")).body, &path).expect("a form");
@@ -269,6 +274,7 @@ fn a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with
     let body =
         format!("{}{}", form_of(&shown.body, &send).expect("a form"), desk.answer(&zoe(), &pae(IN_TOTO, &statement)));
     assert_eq!(desk.post(&send, &body).status, 303);
+    desk.get(&format!("/b/0/run/{id}")).says(200, "You denied as zoe at 20");
     let denied = world.show(id);
     assert_eq!((&denied["status"], &denied["denials"][0]["approver"]), (&json!("denied"), &json!("zoe")), "{denied:#}");
     // A grant is shown, with the command that signs it.
@@ -465,7 +471,12 @@ fn a_page_makes_the_line_of_a_new_passkey_for_the_roster() {
     let point = &key.point[..];
     let head = URL_SAFE_NO_PAD.decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA").expect("base64url");
     let public = URL_SAFE_NO_PAD.encode([&head, point].concat());
-    let page = desk.post("/enrol", &format!("name=yuki&public_key={public}")).body;
+    // A page without a login does not tell who is in the roster, and says that it checks no name.
+    let (known, unknown) = (desk.post("/enrol", &format!("name=zoe&public_key={public}")).body, "yuki");
+    desk.get("/enrol").says(200, "This page does not check the name");
+    let page = desk.post("/enrol", &format!("name={unknown}&public_key={public}")).body;
+    assert_eq!(known.replace("zoe", unknown).len(), page.len(), "a known name: {known}");
+    assert!(page.contains("data-copy=\"line\"") && page.contains("adds a new person"), "{page}");
     for words in
         [format!("{} yuki", key.line()), key.keyid(), "countersign roster add approver yuki --key FILE".to_owned()]
     {

@@ -54,7 +54,7 @@ fn the_preview_of_a_step_is_the_screen_of_an_approver() {
         assert!(shown.contains(begin.trim_end()), "no {begin:?} in {shown} beside {tried}");
     }
     assert!(shown.contains("all checks hold") && !shown.contains("NOT TO BE SIGNED"), "{shown}");
-    assert!(shown.contains("0 of 2 of ops") && shown.contains("run systemctl"), "{shown}");
+    assert!(shown.contains("0 of 2 of ops") && shown.contains("asks        systemctl, line 2"), "{shown}");
     assert_says(text_of(&notebook.get("/page/0/preview/0?p.host=web-77").body), "host = \"web-77\"");
     let wrong = text_of(&notebook.get("/page/0/preview/0?p.host=db").body);
     assert!(wrong.contains("No approver will be asked") && wrong.contains("does not match ^web-[0-9]+$"), "{wrong}");

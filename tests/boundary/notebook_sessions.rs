@@ -153,6 +153,52 @@ fn with_watch_a_page_loads_again_and_names_the_steps_whose_digest_changed() {
 }
 
 #[test]
+fn with_watch_a_page_names_what_no_boundary_would_seal_and_leads_to_the_step() {
+    let good = "---\ncountersign: 1\ntitle: T\nparams:\n  who: {type: string, default: anna}\n---\n# T\n\n\
+        ```bash {#first}\necho \"hello $PARAM_WHO\"\n```\n";
+    let wrong = good.replace("$PARAM_WHO", "$PARAM_NOBODY");
+    let notebook = OpenedNotebook::open_with(&wrong, &["--watch"]);
+    for _ in 0..2 {
+        let page = notebook.get("/page/0/").body;
+        let told = page.split("No boundary would seal this file:").nth(1).unwrap_or_else(|| panic!("nothing: {page}"));
+        let told = told.split("</div>").next().expect("its end");
+        assert!(told.contains("PARAM_NOBODY") && told.contains("<a href=\"#step-0-0\">page.md:"), "{told}");
+    }
+    notebook.save("page.md", good);
+    notebook.until_page("/page/0/", "the step first changed");
+    assert!(!notebook.get("/page/0/").body.contains("No boundary would seal"));
+    let unwatched = OpenedNotebook::open(&wrong).get("/page/0/").body;
+    assert!(!unwatched.contains("No boundary would seal"), "a person who only runs the file: {unwatched}");
+}
+
+#[test]
+fn a_link_leads_to_another_open_runbook_and_to_nothing_outside() {
+    let home = tempfile::tempdir().expect("a directory");
+    let links =
+        "[g](./sub/guide.md#h0) [out](../../etc/hosts.md) [text](notes.txt) [abs](/etc/a.md) [odd](javascript:a.md)";
+    std::fs::create_dir(home.path().join("sub")).expect("a directory");
+    std::fs::write(home.path().join("page.md"), format!("{PAGE}\n{links}\n")).expect("a file");
+    std::fs::write(
+        home.path().join("sub/guide.md"),
+        "---\ncountersign: 1\n---\n# Guide\n\n[back](../page.md)\n\n```bash {#go}\ntrue\n```\n",
+    )
+    .expect("a file");
+    let notebook = OpenedNotebook::start(home, ".", &[]);
+    let page = notebook.get("/page/0/").body;
+    assert!(page.contains("<a href=\"link/0\">g</a>") && page.contains("<a href=\"link/1\">out</a>"), "{page}");
+    assert!(!page.contains("link/2") && page.contains("text (<code>notes.txt</code>)"), "{page}");
+    let to = |path: &str| {
+        let reply = notebook.get(path);
+        (reply.status, reply.head.lines().find_map(|line| line.strip_prefix("location: ").map(str::to_owned)))
+    };
+    assert_eq!(to("/page/0/link/0"), (303, Some("/page/1/#h0".to_owned())));
+    assert_eq!(to("/page/1/link/0"), (303, Some("/page/0/#".to_owned())));
+    for path in ["/page/0/link/1", "/page/0/link/9", "/page/9/link/0"] {
+        assert_eq!(to(path), (404, None), "{path}");
+    }
+}
+
+#[test]
 fn with_watch_a_file_with_errors_becomes_a_page_when_it_has_none() {
     let broken = PAGE.replace("{#first", "{#first {");
     let notebook = OpenedNotebook::open_with(&broken, &["--watch"]);

@@ -53,6 +53,12 @@ fn propose(pages: &Pages, name: &str, fields: &str) -> PageReply {
     pages.post("/page/0/propose", &format!("{form}{fields}"))
 }
 
+/// Returns the page to which a form with errors leads.
+fn refused(pages: &Pages, reply: &PageReply) -> String {
+    assert_eq!(leads_to(reply), "/page/0/");
+    pages.get("/page/0/").body
+}
+
 /// Returns the address to which an answer leads.
 fn leads_to(reply: &PageReply) -> String {
     assert_eq!(reply.status, 303, "{}", reply.body);
@@ -151,21 +157,83 @@ fn wrong_parameters_stand_beside_their_fields_and_propose_nothing() {
         [("&p.who=BAD&p.n=1", "does not match ^[a-z]+$"), ("&p.who=anna&p.n=many", "the schema asks for an integer")]
     {
         let reply = propose(&pages, "hello", &format!("{fields}&reason=why+not"));
-        assert_eq!(reply.status, 422, "{}", reply.body);
-        let (before, after) = reply.body.split_once(wanted).unwrap_or_else(|| panic!("no {wanted}: {}", reply.body));
+        let page = refused(&pages, &reply);
+        let (before, after) = page.split_once(wanted).unwrap_or_else(|| panic!("no {wanted}: {page}"));
         assert!(before.contains("aria-invalid=\"true\"") && before.contains("<p class=\"error\""), "{before}");
         assert!(after.contains("value=\"why not\""), "{after}");
-        // The form of the answer works.
-        let form = form_of(&reply.body, "/page/0/propose").expect("a form");
+        // The form of the page works.
+        let form = form_of(&page, "/page/0/propose").expect("a form");
         let again = pages.post("/page/0/propose", &format!("{form}&p.who=BAD&p.n=1"));
-        assert_eq!(again.status, 422, "{}", again.body);
+        assert!(refused(&pages, &again).contains("does not match ^[a-z]+$"));
     }
     // The boundary names the field too.
     let reply = propose(&pages, "hello", &format!("&p.who=anna&p.n=1&reason={}", "x".repeat(3000)));
-    assert_eq!(reply.status, 409, "{}", reply.body);
-    let (_, after) = reply.body.split_once("name=\"reason\"").expect("the field");
+    let page = refused(&pages, &reply);
+    let (_, after) = page.split_once("name=\"reason\"").expect("the field");
     assert!(after.contains("<p class=\"error\" id=\"step-0-0-more-0-error\">"), "{after}");
     assert!(all(&world).is_empty());
+}
+
+#[test]
+fn errors_of_a_proposal_stand_on_the_page_until_a_step_is_proposed_and_a_reload_sends_nothing() {
+    let world = world();
+    let pages = open(&world);
+    let reply = propose(&pages, "hello", "&p.who=BAD&p.n=1&reason=why");
+    for page in [refused(&pages, &reply), pages.get("/page/0/").body] {
+        let summary = page.split("role=\"alert\"").nth(1).expect("a summary");
+        assert!(summary.contains("Not proposed: hello") && page.contains("aria-invalid=\"true\""), "{page}");
+        assert!(!block(&page, "other").contains("aria-invalid") && block(&page, "hello").contains("value=\"BAD\""));
+    }
+    assert!(all(&world).is_empty(), "the page was loaded again");
+    leads_to(&propose(&pages, "hello", "&p.who=anna&p.n=1"));
+    let page = pages.get("/page/0/").body;
+    assert!(!page.contains("aria-invalid") && !page.contains("Not proposed") && !page.contains("BAD"), "{page}");
+    assert_eq!(all(&world).len(), 1);
+}
+
+#[test]
+fn a_step_that_needs_a_session_begins_one_or_uses_an_open_one() {
+    let steps = [("set session=write", "export A_NAME=kept"), ("get session=write", "printf %s \"$A_NAME\"")];
+    let text = runbook(SMALL, &steps);
+    let world = World::with(|setup| setup.runbook("ops/page.md", text.as_str()));
+    let pages = Pages::start(opening(&world, &text, &world.wire.url));
+    let sessions =
+        || world.wire.get("/v1/sessions", &world.agent).ok(200)["sessions"].as_array().expect("a list").len();
+    assert!(refused(&pages, &propose(&pages, "set", "&session=x")).contains("choose a session"));
+    assert_eq!(sessions(), 0);
+    let set = leads_to(&propose(&pages, "set", "&session=begin+a+new+session"));
+    assert_eq!(sessions(), 1, "the proposal began it");
+    let set = set.strip_prefix("/run/").expect("a run");
+    approve(&world, set);
+    world.until(set, "finished");
+    let page = pages.get("/page/0/").body;
+    let offered = page.split("<option value=\"ses_").nth(1).and_then(|rest| rest.split('"').next()).expect("a session");
+    let get = leads_to(&propose(&pages, "get", &format!("&session=ses_{offered}")));
+    approve(&world, get.strip_prefix("/run/").expect("a run"));
+    assert!(page_until(&pages, &get, "Verified on this machine").contains("kept"));
+    assert_eq!(sessions(), 1);
+}
+
+#[test]
+fn a_proposer_saves_the_bundle_of_an_ended_run_and_follows_links_to_open_runbooks() {
+    let world = world();
+    let text =
+        format!("{}\n[this](./page.md#h0) and [another](./other.md)\n", runbook(&format!("{FRONT}\n{SMALL}"), &STEPS));
+    let pages = Pages::start(opening(&world, &text, &world.wire.url));
+    let page = pages.get("/page/0/").body;
+    assert!(page.contains("<a href=\"link/0\">this</a>") && page.contains("<a href=\"link/1\">another</a>"), "{page}");
+    assert_eq!(leads_to(&pages.get("/page/0/link/0")), "/page/0/#h0");
+    for link in ["/page/0/link/1", "/page/0/link/2"] {
+        pages.get(link).says(404, "countersign open DIR");
+    }
+    let run = leads_to(&propose(&pages, "other", ""));
+    assert!(!pages.get(&run).body.contains("Download the bundle"));
+    approve(&world, run.strip_prefix("/run/").expect("a run"));
+    let bundle = format!("{run}/bundle");
+    assert!(page_until(&pages, &run, "Verified on this machine").contains(&format!("href=\"{bundle}\"")));
+    let saved = pages.get(&bundle);
+    assert!(saved.head.contains(".bundle.json\""), "{}", saved.head);
+    assert_eq!(world.verify(saved.body.as_bytes()).0, 0, "{}", saved.body);
 }
 
 #[test]
@@ -233,7 +301,8 @@ fn a_boundary_that_lies_is_refused_or_gone_proposes_nothing_and_the_page_says_wh
     let pages = Pages::start(opening(&world, &text, &between.url));
     let form = form_of(&block(&pages.get("/page/0/").body, "other"), "/page/0/propose").expect("a form");
     between.lies.store(true, Ordering::SeqCst);
-    pages.post("/page/0/propose", &format!("{form}&reason=mine")).says(409, "made another proposal");
+    let reply = pages.post("/page/0/propose", &format!("{form}&reason=mine"));
+    assert!(refused(&pages, &reply).contains("made another proposal"));
     // A step that was sealed in another form after the page was loaded is not proposed.
     let pages = open(&world);
     let form = form_of(&block(&pages.get("/page/0/").body, "other"), "/page/0/propose").expect("a form");

@@ -50,6 +50,16 @@ const stories = {
     assert.match(await page.locator("main").textContent(), /added 1 rows\. 1 of its files are no bundles/);
   },
 
+  async "verdict and step stand in a window of 1280 px, and the terminal counts the bundles that are read"(browser, audited) {
+    assert.match(audited.said(), /making each decision again[^]*\d+ of 243 files/);
+    const { page } = await audited.enter(browser, { viewport: { width: 1280, height: 800 } });
+    for (const name of ["Step", "Verdict"]) {
+      const heading = page.locator("table.decisions thead th", { hasText: new RegExp(`^${name}$`) });
+      const place = await heading.boundingBox();
+      assert.ok(place && place.x >= 0 && place.x + place.width <= 1280, `${name}: ${JSON.stringify(place)}`);
+    }
+  },
+
   async "text of the evidence is never markup, and no request leaves the machine"(browser, audited) {
     const { page, origin } = await audited.enter(browser);
     await page.goto(`${origin}/?verdict=fails&person=%3Cscript%3E`);

@@ -79,6 +79,10 @@ class Desk {
     await page.getByLabel("Your name in the roster").fill("alice");
     await page.getByRole("button", { name: "Make the passkey" }).click();
     const line = await page.locator("#line").textContent();
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: this.origin });
+    await page.getByRole("button", { name: "Copy the line" }).click();
+    await page.getByRole("button", { name: "Copied" }).waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), line);
     const fingerprint = await page.locator("#fingerprint").textContent();
     writeFileSync(join(boundary.home, "phone.pub"), `${line}\n`);
     assert.ok(must("ssh-keygen", ["-lf", "phone.pub"], { cwd: boundary.home }).includes(fingerprint), fingerprint);

@@ -160,6 +160,53 @@ const stories = {
     assert.equal(await output(page, "hello"), "hello b\nrun 1\n");
   },
 
+  async "the page says that the program has ended, and a button that failed works again"(browser, opened) {
+    const { page } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    const ended = new Promise((resolve) => opened.process.once("exit", resolve));
+    opened.stop();
+    await ended;
+    const lost = page.getByRole("alert").filter({ hasText: "The program does not answer." });
+    await lost.waitFor();
+    await run(page, "warned");
+    await page.waitForTimeout(300);
+    assert.ok(await step(page, "warned").getByRole("button", { name: "Run warned" }).isEnabled());
+    assert.equal(await lost.count(), 1);
+    assert.deepEqual(await findings(page, "a program that has ended"), []);
+  },
+
+  async "Stop stands at the step that runs, and Run of another step names that step until it ends"(browser, opened) {
+    const { page } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    assert.equal(await page.getByRole("button", { name: /^Stop/ }).count(), 0, "nothing runs");
+    await run(page, "long");
+    const stop = step(page, "long").getByRole("button", { name: "Stop" });
+    await stop.waitFor();
+    await run(page, "warned");
+    const told = step(page, "warned").getByRole("alert");
+    assert.match(await told.textContent(), /^Not done: long runs now, and only one step runs at a time/);
+    assert.equal(await step(page, "warned").getByRole("button", { name: "Stop" }).count(), 0);
+    await stop.click();
+    await until(page, "long", "stopped");
+    assert.equal(await page.getByRole("alert").count(), 0, "the refusal is over");
+    assert.equal(await page.getByRole("button", { name: /^Stop/ }).count(), 0);
+    await run(page, "warned");
+    await until(page, "warned", "warned");
+  },
+
+  async "errors of a corrected field are gone before the step ends"(browser, opened) {
+    const { page } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    await step(page, "hello").getByLabel("who").fill("BAD");
+    await run(page, "hello");
+    await page.getByText("The step did not run").waitFor();
+    await step(page, "hello").getByLabel("who").fill("anna");
+    await run(page, "hello");
+    await until(page, "hello", "passed");
+    assert.equal(await page.getByText("The step did not run").count(), 0);
+    assert.equal(await page.locator("[aria-invalid], .error").count(), 0);
+  },
+
   async "the keyboard alone runs a step"(browser, opened) {
     const { page } = await opened.enter(browser);
     await page.getByRole("link", { name: "page.md" }).click();

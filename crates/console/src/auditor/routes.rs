@@ -20,6 +20,7 @@ use crate::auditor::view::AuditorViews;
 use crate::page::frame::problem;
 use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
+use crate::web::sealed_form::TakenForm;
 
 /// Maximum size of one upload, in bytes.
 pub(super) const MAX_UPLOAD: usize = 64 << 20;
@@ -48,7 +49,6 @@ pub(super) fn routes(pages: Arc<AuditorPages>) -> Router {
         .route("/decisions.csv", get(csv))
         .route("/grants.csv", get(grants))
         .route(UPLOAD_PATH, post(upload))
-        .fallback(async || refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
         .with_state(pages)
 }
 
@@ -130,9 +130,7 @@ async fn upload(State(pages): State<Arc<AuditorPages>>, headers: HeaderMap, requ
 
 fn add(pages: &AuditorPages, kind: &str, body: &[u8]) -> Result<(), String> {
     let form = SentForm::parse(kind, body)?;
-    let field = |name: &str| form.fields.get(name).map_or("", String::as_str);
-    let (number, seal) = (field("form"), field("seal"));
-    if !(pages.door.form_key.is_sealed(UPLOAD_PATH, number, seal) && pages.forms.take(number).is_some()) {
+    if TakenForm::take(&pages.door.form_key, &pages.forms, UPLOAD_PATH, &form.fields).is_none() {
         return Err("This form was sent before, or the page is old. Nothing was added. Load the page again.".to_owned());
     }
     pages.kept.upload(&form.files)

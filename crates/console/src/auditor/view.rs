@@ -14,9 +14,10 @@ use maud::{Markup, html};
 
 use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
 use crate::auditor::log_row::log_row;
-use crate::page::frame::{FramedPage, framed};
+use crate::page::frame::framed;
 use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
+use crate::web::sealed_form::hidden;
 
 /// Number of rows on one page.
 const ROWS: usize = 200;
@@ -37,7 +38,7 @@ fn shown(text: &str) -> String {
 }
 
 fn page(title: &str, main: Markup) -> Markup {
-    framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
+    framed(title, None, &main, false)
 }
 
 impl AuditorViews<'_> {
@@ -112,12 +113,10 @@ impl AuditorViews<'_> {
     }
 
     fn upload_form(&self) -> Markup {
-        let number = self.forms.issue();
         html! {
             h2 { "Add bundles" }
             form method="post" action=(UPLOAD_PATH) enctype="multipart/form-data" {
-                input type="hidden" name="form" value=(number);
-                input type="hidden" name="seal" value=(self.door.form_key.seal(UPLOAD_PATH, &number));
+                (hidden(&self.door.form_key, UPLOAD_PATH, &self.forms.issue(), ""))
                 p.hint id="upload-hint" { "Choose files, or drop them on a field. At most 64 MiB and 2000 files at once. The files go only to this program on this machine, and end with it." }
                 div.fields {
                     div { label for="files" { "Bundles" } input id="files" type="file" name="files" multiple aria-describedby="upload-hint"; }

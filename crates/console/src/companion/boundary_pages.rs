@@ -8,16 +8,18 @@ use axum::extract::{Form, Path, Query, State};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::remote::client::Client;
-use client::terminal::exit::CommandFailure;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::digest::StepDigest;
 use documents::record::extension_names::SessionId;
-use documents::record::ident::ProposalId;
+use documents::record::ident::{ProposalId, StepRef};
 use maud::html;
 use wire::api::grant_view::GrantList;
-use wire::api::registry_view::RegistryView;
+use wire::api::registry_view::{RegistryView, StepView};
 use wire::api::review_view::UnsettledList;
 use wire::api::view::{ProposalList, SessionList, SessionView};
 
-use crate::companion::boundary_views::{SessionForms, log, open_work, receipts, sessions, steps, unread_advice};
+use crate::companion::boundary_views::{SessionForms, log, open_work, receipts, sessions, step, steps, unread_advice};
 use crate::companion::requests::{PageState, Sent, SharedPages, failed};
 use crate::companion::views::NavPlace;
 use crate::proposal::reached::ReachedBoundary;
@@ -30,6 +32,7 @@ const ON_PAGE: usize = 50;
 pub(crate) fn routes() -> Router<Arc<PageState>> {
     Router::new()
         .route("/b/{at}/steps", get(list_steps))
+        .route("/b/{at}/step/{*step}", get(show_step))
         .route("/b/{at}/sessions", get(list_sessions))
         .route("/b/{at}/end/{id}", post(end_session))
         .route("/b/{at}/receipts", get(list_receipts))
@@ -50,12 +53,24 @@ async fn shown<T: Send + 'static>(
         let title = format!("{section} of {}: not read", place.shown_name());
         failed(NavPlace::section(at, section), &title, &failure, unread_advice(&failure))
     })?;
-    Ok(Html(page(&place.shown_name(), &found)).into_response())
+    Ok(Html(page(&place.read_name().await, &found)).into_response())
 }
 
 async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<RegistryView>("/v1/registry");
     shown(&own, at, "Steps", read, |name, found| steps(at, name, found)).await
+}
+
+async fn show_step(State(own): SharedPages, Path((at, asked)): Path<(usize, StepRef)>) -> PageAnswer<Response> {
+    let read = move |_: &ReachedBoundary, client: &Client| {
+        let view: StepView = client.get(&format!("/v1/steps/{asked}"))?;
+        if StepDigest::of(&to_canonical(&view.definition)) == view.digest {
+            return Ok(view);
+        }
+        let what = "the definition has another digest than the boundary says: don't trust this boundary, and tell its operator";
+        Err(CommandFailure::new(Exit::Refused, what))
+    };
+    shown(&own, at, "Steps", read, |name, view| step(at, name, view)).await
 }
 
 async fn list_sessions(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {

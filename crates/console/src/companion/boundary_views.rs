@@ -6,10 +6,11 @@ use client::commands::unsettled::{details, needs};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::outcome_words::outcome_words;
 use documents::record::code::Code;
+use documents::record::hidden_character::visible;
 use documents::record::ident::ProposalId;
 use maud::{Markup, html};
 use wire::api::grant_view::GrantView;
-use wire::api::registry_view::RegistryView;
+use wire::api::registry_view::{RegistryView, StepView};
 use wire::api::review_view::UnsettledRun;
 use wire::api::view::{ProposalList, SessionView};
 
@@ -42,7 +43,7 @@ pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> String {
                 tbody {
                     @for step in &registry.steps {
                         tr {
-                            th scope="row" { (plain(step.reference.as_str())) }
+                            th scope="row" { a href=(format!("/b/{at}/step/{}", step.reference)) { (plain(step.reference.as_str())) } }
                             td { (plain(&rules(&step.approvals))) }
                             td { (prose(&step.title)) }
                             td { code { (step.digest.to_string()) } }
@@ -54,6 +55,20 @@ pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> String {
         }
     };
     companion_page(NavPlace::section(at, "Steps"), &format!("Steps of {}", plain(name)), main, false)
+}
+
+/// Returns the page of one step: its script, and its whole definition.
+pub(super) fn step(at: usize, name: &str, view: &StepView) -> String {
+    let text = |field: &str| visible(view.definition[field].as_str().unwrap_or_default());
+    let title = format!("{} at {}", text("ref"), plain(name));
+    let main = html! {
+        h1 { (title) }
+        pre tabindex="0" { code { (text("source")) } }
+        h2 { "The whole definition" }
+        p { "Digest, computed by this program: " code { (view.digest.to_string()) } }
+        pre.wrapped tabindex="0" aria-label="The whole definition" { (visible(&format!("{:#}", view.definition))) }
+    };
+    companion_page(NavPlace::at(at), &title, main, false)
 }
 
 /// Returns the list of the sessions of a boundary.

@@ -18,8 +18,6 @@ use crate::web::sealed_form::hidden;
 
 /// Word that the person types, so that nobody freezes by a click.
 pub(crate) const WORD: &str = "freeze";
-/// What the page says if the person typed another word.
-pub(crate) const WRONG: &str = "Nothing was signed: type the word freeze to confirm.";
 
 /// Returns the routes. A sent form uses a key.
 pub(super) fn routes() -> Router<Arc<Companion>> {
@@ -27,31 +25,33 @@ pub(super) fn routes() -> Router<Arc<Companion>> {
 }
 
 async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(page(&own.pages, at, "", (None, html! {}))?).into_response())
+    Ok(Html(page(&own.pages, at, None, html! {}).await?).into_response())
 }
 
-/// Returns the page. `more` stands below the form.
-pub(crate) fn page(
-    own: &PageState,
-    at: usize,
-    reason: &str,
-    (wrong, more): (Option<&str>, Markup),
-) -> PageAnswer<String> {
-    let (path, name) = (format!("/b/{at}/freeze"), own.place(at)?.shown_name());
+/// Returns the page. `refused` is the reason of a form without the word, and `more` stands below the form.
+pub(crate) async fn page(own: &PageState, at: usize, refused: Option<&str>, more: Markup) -> PageAnswer<String> {
+    let (path, name) = (format!("/b/{at}/freeze"), own.place(at)?.read_name().await);
     let main = html! {
         h1 { "Freeze " (plain(&name)) }
         p { "All proposals end, all runs are stopped, and nothing is proposed or run at this boundary until the operator of its host thaws it. All signatures so far become void. This cannot be undone." }
         p { "To freeze every boundary of your list at once: " code { "countersign freeze --all" } }
-        @if let Some(wrong) = wrong { div.question role="alert" { (wrong) } }
-        form method="post" action=(path) {
-            (hidden(&own.form_key, &path, &own.forms.issue(), WORD))
-            p { label { "Reason, which all readers of the log can see " input name="reason" value=(reason) maxlength="2000"; } }
-            p { label { "Type " code { (WORD) } " " input name="word" autocomplete="off" required; } }
-            button type="submit" { "Sign the freeze" }
-        }
+        (word_form(own, (&path, WORD), refused, "Sign the freeze"))
         (more)
     };
     Ok(companion_page(NavPlace::section(at, FREEZE), &format!("Freeze {}", plain(&name)), main, false))
+}
+
+/// Returns the form of a revocation, which asks for a word. `refused` is the reason of a form without the word.
+pub(crate) fn word_form(own: &PageState, (path, word): (&str, &str), refused: Option<&str>, button: &str) -> Markup {
+    html! {
+        @if refused.is_some() { div.question role="alert" { "Nothing was signed: type the word " (word) " to confirm." } }
+        form method="post" action=(path) {
+            (hidden(&own.form_key, path, &own.forms.issue(), word))
+            p { label { "Reason, which all readers of the log can see " input name="reason" value=[refused] maxlength="2000"; } }
+            p { label { "Type " code { (word) } " " input name="word" autocomplete="off" autocapitalize="none" required; } }
+            button type="submit" { (button) }
+        }
+    }
 }
 
 async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
@@ -60,7 +60,7 @@ async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> 
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim()).to_owned();
     let reason = field("reason");
     if field("word") != WORD {
-        let page = page(&own.pages, at, &reason, (Some(WRONG), html! {}))?;
+        let page = page(&own.pages, at, Some(&reason), html! {}).await?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let signing = own.signing.clone();

@@ -60,6 +60,7 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
     let (sign, end) = (format!("/b/{at}/grant/{}", view.id), format!("/b/{at}/revoke/{}", view.id));
     let main = html! {
         h1 { "Standing grant" }
+        (own.pages.signed(&sign))
         (errors.summary("Nothing was signed. This page shows the grant again: correct these fields."))
         section #review aria-label="The grant" { (screen_lines(&review.screen(now()), 2)) }
         section aria-labelledby="decide" {
@@ -99,15 +100,14 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let (place, path) = (own.pages.place(at)?, format!("/b/{at}/grant/{id}"));
-    let form = own.pages.take(&path, &sent)?;
-    let held = take_held(&own.held_grants, &form, (at, &id, way_back(at, &id)))?;
+    let held = take_held(&own.pages, &own.held_grants, (&path, &sent), (at, &id, way_back(at, &id)))?;
     let refused = RefusedReview::of_grant(&held.review, sent);
     if !refused.errors.0.is_empty() {
         return show_grant(&own, at, id, refused).await;
     }
     let (typed, signing) = (refused.value("answer").to_owned(), own.signing.clone());
     let done = place.act(move |place, client| signing.approve_grant(held, &typed, &place.trust, client)).await;
-    after_signature(done, (NavPlace::at(at), &path, way_back(at, &id)))
+    after_signature(&own.pages, done, (at, &path, way_back(at, &id)))
 }
 
 async fn revoke(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {

@@ -23,9 +23,10 @@ pub(crate) struct MadeReview {
     pub(crate) approver: Result<Name, String>,
 }
 
-/// A signature that was made and sent, with the answer of the boundary. Before this value, nothing was signed.
+/// A signature that was made and sent, with the answer of the boundary and what the person did, in words. Before this value,
+/// nothing was signed.
 #[derive(Debug)]
-pub(crate) struct SentSignature<T>(pub(crate) Result<T, CommandFailure>);
+pub(crate) struct SentSignature<T>(pub(crate) Result<T, CommandFailure>, pub(crate) String);
 
 impl MadeReview {
     /// Reads a proposal and makes its review. A proposal that is over has no review. `approver` says whose key would sign.

@@ -1,12 +1,13 @@
 //! What each request needs: the shared state, the forms that work once, and the pages of failures.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{Form, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use client::commands::clock::now;
 use client::commands::grant::grant_review::GrantReview;
 use client::commands::review_run::RunReview;
 use client::review::proposal_review::ProposalReview;
@@ -35,6 +36,8 @@ pub(crate) struct PageState {
     pub(crate) form_key: FormKey,
     pub(crate) forms: OpenForms,
     pub(crate) watchers: RunWatchers,
+    /// What a person signed with these pages and when, each with the page about it.
+    signed: Mutex<Vec<(String, String)>>,
 }
 
 /// What the pages need that sign with a key of this program.
@@ -69,26 +72,34 @@ pub(crate) fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: 
 
 /// Returns the answer to a signature, or the page that says why nothing was signed. `to` is the page after a signature.
 pub(crate) fn after_signature<T>(
+    pages: &PageState,
     done: Result<SentSignature<T>, CommandFailure>,
-    (nav, to, way): (NavPlace, &str, Markup),
+    (at, to, way): (usize, &str, Markup),
 ) -> PageAnswer<Response> {
     match done {
-        Ok(SentSignature(Ok(_))) => Ok(Redirect::to(to).into_response()),
-        Ok(SentSignature(Err(failure))) => {
+        Ok(SentSignature(Ok(_), words)) => {
+            let mut signed = pages.signed.lock().unwrap_or_else(PoisonError::into_inner);
+            signed.push((to.to_owned(), format!("{words} at {}.", now())));
+            Ok(Redirect::to(to).into_response())
+        }
+        Ok(SentSignature(Err(failure), _)) => {
             let is_refused = failure.problem.is_some() && failure.exit != Exit::Unreachable;
             let what = if is_refused { "refused" } else { "did not confirm" };
-            Err(failed(nav, &format!("Signed, but the boundary {what} the signature"), &failure, way))
+            Err(failed(NavPlace::at(at), &format!("Signed, but the boundary {what} the signature"), &failure, way))
         }
-        Err(failure) => Err(failed(nav, "Nothing was signed", &failure, way)),
+        Err(failure) => Err(failed(NavPlace::at(at), "Nothing was signed", &failure, way)),
     }
 }
 
-/// Takes the review that the page of the form showed. `way` leads back to the page.
+/// Takes the review that the page of a form showed. A page of this program made the form for this path, and the form works
+/// once. `way` leads back to the page.
 pub(crate) fn take_held<K: PartialEq, R>(
+    pages: &PageState,
     held: &HeldReviews<K, R>,
-    form: &TakenForm,
+    (path, sent): (&str, &BTreeMap<String, String>),
     (at, id, way): (usize, &K, Markup),
 ) -> PageAnswer<HeldReview<K, R>> {
+    let form = pages.take(path, sent)?;
     let found = held.take(&form.number, Instant::now());
     found.filter(|held| held.boundary == at && held.id == *id && held.digest == form.contents).ok_or_else(|| {
         let what = "nothing was signed: the page is older than 10 minutes, or many other reviews were opened after it";
@@ -109,7 +120,19 @@ pub(crate) fn ways(at: usize, id: &ProposalId) -> Markup {
 impl PageState {
     /// Makes the state for these boundaries.
     pub(crate) fn new(places: Vec<Arc<ReachedBoundary>>, form_key: FormKey) -> Self {
-        Self { places, form_key, forms: OpenForms::default(), watchers: RunWatchers::default() }
+        Self {
+            places,
+            form_key,
+            forms: OpenForms::default(),
+            watchers: RunWatchers::default(),
+            signed: Mutex::default(),
+        }
+    }
+
+    /// Returns what the person signed with these pages, for the page about it.
+    pub(crate) fn signed(&self, page: &str) -> Markup {
+        let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        html! { @for (_, words) in signed.iter().filter(|(to, _)| to == page) { p role="status" { strong { (words) } } } }
     }
 
     /// Returns a boundary of the list.

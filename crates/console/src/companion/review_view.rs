@@ -203,13 +203,7 @@ impl ReviewView<'_> {
                 (hidden(self.form_key, &path, self.number, &review.found.digest.to_string()))
                 div.fields {
                     @if asked.more > 0 {
-                        div {
-                            label for="more" { "The number of the further remarks above" }
-                            input #more name="more" inputmode="numeric" required value=(refused.value("more"))
-                                aria-invalid=[errors.invalid("more")] aria-describedby=(errors.described("more", "more-hint"));
-                            (errors.beside("more"))
-                            p.hint #more-hint { "The decision says: and N more above" }
-                        }
+                        (errors.field("more", "The number of the further remarks above", refused.value("more"), &html! { "The decision says: and N more above" }))
                     }
                     div {
                         label for="digits" { "The last 8 digits of the digest" }
@@ -250,13 +244,7 @@ impl ReviewView<'_> {
             form method="post" action=(path) autocomplete="off" {
                 (hidden(self.form_key, &path, self.number, &review.found.digest.to_string()))
                 div.fields {
-                    div {
-                        label for="reason" { "Reason of a denial" }
-                        input #reason name="reason" value=(self.refused.value("reason"))
-                            aria-invalid=[errors.invalid("reason")] aria-describedby=(errors.described("reason", "reason-hint"));
-                        (errors.beside("reason"))
-                        p.hint #reason-hint { "The proposer, your colleagues and readers of the log can see the reason." }
-                    }
+                    (errors.field("reason", "Reason of a denial", self.refused.value("reason"), &html! { "The proposer, your colleagues and readers of the log can see the reason." }))
                     div.row {
                         input #sure type="checkbox" name="sure" value="yes" required aria-invalid=[errors.invalid("sure")]
                             aria-describedby=[errors.of("sure").map(|_| "sure-error")];

@@ -18,7 +18,7 @@ use crate::companion::requests::{Companion, Sent, Shared, after_signature, take_
 use crate::companion::review_view::{RefusedReview, shown_review};
 use crate::companion::run_pages;
 use crate::companion::run_review_pages;
-use crate::companion::views::{NavPlace, inbox};
+use crate::companion::views::inbox;
 use crate::web::refused_request::PageAnswer;
 
 /// Returns the routes. Only `sign`, `deny` and the pages of the freeze, of grants and of runs to review use a key.
@@ -55,21 +55,19 @@ async fn show_review(own: &Companion, at: usize, id: ProposalId, refused: &Refus
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let form = own.pages.take(&format!("/b/{at}/sign/{id}"), &sent)?;
-    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
+    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/sign/{id}"), &sent), (at, &id, ways(at, &id)))?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
     }
     let (typed, signing) = (refused.typed(), own.signing.clone());
     let done = place.act(move |place, client| signing.approve(held, &typed, &place.trust, client)).await;
-    after_signature(done, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    after_signature(&own.pages, done, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
 }
 
 async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let form = own.pages.take(&format!("/b/{at}/deny/{id}"), &sent)?;
-    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
+    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/deny/{id}"), &sent), (at, &id, ways(at, &id)))?;
     let refused = RefusedReview::of_denial(&held.review, sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
@@ -77,5 +75,5 @@ async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, For
     let sent = refused.sent;
     let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
     let done = place.act(move |place, client| signing.deny(held, &reason, &place.trust, client)).await;
-    after_signature(done, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    after_signature(&own.pages, done, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::commands::clock::now;
 use client::remote::proposals::list;
-use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::CommandFailure;
 use documents::crypto::digest::StepDigest;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
@@ -23,7 +22,7 @@ use crate::companion::compare_view::{self, compare, fields_of};
 use crate::companion::requests::{PageState, Sent, SharedPages, failed, ways};
 use crate::companion::views::{NavPlace, companion_page, is_live, path_of};
 use crate::proposal::proposal_words::{plain, proposal_of};
-use crate::proposal::receipts::check;
+use crate::proposal::receipts::{check, sent_bundle};
 use crate::proposal::run_view::{RunAddresses, RunView};
 use crate::web::refused_request::{PageAnswer, RefusedRequest};
 
@@ -40,9 +39,6 @@ pub(crate) fn routes() -> Router<Arc<PageState>> {
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
         .merge(boundary_pages::routes())
-        .fallback(async || {
-            RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
-        })
 }
 
 fn after(at: usize, id: &ProposalId) -> Response {
@@ -65,7 +61,7 @@ async fn side_by_side(State(own): SharedPages, Path((at, digest)): Path<(usize, 
         let what = "No proposal of this definition is pending any more.";
         return Err(RefusedRequest::new(StatusCode::NOT_FOUND, "No comparison", what));
     }
-    Ok(Html(compare(at, &place.shown_name(), &views, &fields, more)).into_response())
+    Ok(Html(compare(at, &place.read_name().await, &views, &fields, more)).into_response())
 }
 
 async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
@@ -81,28 +77,19 @@ async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>)
         events: path_of("events", at, &view),
         stop: path_of("stop", at, &view),
         review: Some(path_of("review", at, &view)),
-        bundle: view.receipt.as_ref().map(|_| path_of("bundle", at, &view)),
+        bundle: path_of("bundle", at, &view),
     };
     let (receipt, live) = (receipt.as_ref(), is_live(view.status));
     let shown =
         RunView { form_key: &own.form_key, number: &number, links: &links, view: &view, receipt, live, now: now() };
-    let title = format!("{} at {}", plain(view.step.as_str()), plain(&place.shown_name()));
-    let main = html! { h1 { (title) } (shown.markup()) };
+    let title = format!("{} at {}", plain(view.step.as_str()), plain(&place.read_name().await));
+    let main = html! { h1 { (title) } (own.signed(&path_of("run", at, &view))) (shown.markup()) };
     Ok(Html(companion_page(NavPlace::at(at), &title, main, live)).into_response())
 }
 
 /// Sends the bundle of the receipt, which `countersign verify` reads.
 async fn bundle(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
-    let place = own.place(at)?;
-    let read = place.read(move |_, client| {
-        let none = || CommandFailure::new(Exit::Refused, "the proposal has no receipt");
-        let receipt = proposal_of(client, &id)?.receipt.ok_or_else(none)?;
-        Ok((client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?, receipt))
-    });
-    let read = read.await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}));
-    let (bytes, receipt) = read?;
-    let saved = format!("attachment; filename=\"{receipt}.bundle.json\"");
-    Ok(([(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, saved)], bytes).into_response())
+    sent_bundle(&own.place(at)?, id).await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))
 }
 
 async fn events(

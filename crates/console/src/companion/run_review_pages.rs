@@ -190,20 +190,24 @@ fn word_of(review: &RunReview) -> &'static str {
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let form = own.pages.take(&format!("/b/{at}/sign-review/{id}"), &sent)?;
-    let held = take_held(&own.held_runs, &form, (at, &id, way_back(at, &id)))?;
+    let held = take_held(
+        &own.pages,
+        &own.held_runs,
+        (&format!("/b/{at}/sign-review/{id}"), &sent),
+        (at, &id, way_back(at, &id)),
+    )?;
     let refused = RefusedReview::of_word(word_of(&held.review), sent);
     if !refused.errors.0.is_empty() {
         return Ok(show_made(&own, held, &refused));
     }
     let signing = own.signing.clone();
     match place.act(move |_, client| signing.sign_review(&held, client)).await {
-        Ok(SentSignature(Ok(answer))) => {
+        Ok(SentSignature(Ok(answer), _)) => {
             let main =
                 html! { h1 { "Reviewed" } p role="status" { (plain(&done_words(&answer))) } (way_back(at, &id)) };
             Ok(Html(companion_page(NavPlace::at(at), "Reviewed", main, false)).into_response())
         }
-        other => after_signature(other, (NavPlace::at(at), &format!("/b/{at}/open"), way_back(at, &id))),
+        other => after_signature(&own.pages, other, (at, &format!("/b/{at}/open"), way_back(at, &id))),
     }
 }
 

@@ -89,12 +89,12 @@ impl Signing {
         let (id, review) = still_open(held, false, trust, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
-        let (signer, _) = approve::signer_of(&review, &keys)?;
+        let (signer, name) = approve::signer_of(&review, &keys)?;
         let consent = approve::AskedText::of(&review).check(typed, sound)?;
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = approve::sign(&review, consent, signer)?;
         drop(turn);
-        Ok(SentSignature(approve::hand_in(client, &id, signature)))
+        Ok(SentSignature(approve::hand_in(client, &id, signature), format!("You signed as {name}")))
     }
 
     /// Signs a denial of the statement that the page showed, and sends it.
@@ -112,7 +112,10 @@ impl Signing {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let denial = deny::sign(&review, reason, signer)?;
         drop(turn);
-        Ok(SentSignature(deny::send(&review, &denial, client)))
+        let name = roster
+            .and_then(|roster| roster.approver_of(&signer.key().keyid()))
+            .map_or("", |(found, _)| found.name.as_str());
+        Ok(SentSignature(deny::send(&review, &denial, client), format!("You denied as {name}")))
     }
 
     /// Signs and sends the freeze of the boundary.
@@ -159,12 +162,12 @@ impl Signing {
         check_pending(&view)?;
         review.check_sound()?;
         let keys = self.keys()?;
-        let (signer, _) = keys.of_approver(review.roster())?;
+        let (signer, name) = keys.of_approver(review.roster())?;
         let consent = check_typed(&held.review, typed)?;
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = grants::sign(&held.review, consent, signer)?;
         drop(turn);
-        Ok(SentSignature(grants::hand_in(client, &held.id, signature)))
+        Ok(SentSignature(grants::hand_in(client, &held.id, signature), format!("You signed as {name}")))
     }
 
     /// Signs and sends the revocation of the grant with this digest. Returns the words for the grant too.
@@ -208,6 +211,6 @@ impl Signing {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let signed = held.review.sign(&keys)?;
         drop(turn);
-        Ok(SentSignature(review_run::send(client, &held.id, &signed)))
+        Ok(SentSignature(review_run::send(client, &held.id, &signed), String::new()))
     }
 }

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::companion::inbox::BoundaryInbox;
-use crate::page::frame::{FramedPage, framed};
+use crate::page::frame::framed;
 use crate::proposal::proposal_words::{plain, standing_words};
 use crate::proposal::reached::BoundaryState;
 
@@ -75,7 +75,7 @@ impl NavPlace {
 /// Returns a page of the companion.
 pub(crate) fn companion_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> String {
     let main = html! { (place.links()) (main) };
-    framed(&FramedPage { title: title.to_owned(), side: None, main, changes }).into_string()
+    framed(title, None, &main, changes).into_string()
 }
 
 /// Returns the last digits of the id.

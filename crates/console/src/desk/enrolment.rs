@@ -32,7 +32,9 @@ async fn ask(State(desk): State<Arc<Desk>>) -> Response {
         h1 { "Make a passkey for this desk" }
         p { "The passkey stays in your device, or with the service that synchronizes your passkeys. It belongs to " code { (desk.host()) } " only. It signs nothing before the signers of the roster have signed it into the roster." }
         form method="post" action=(ENROL) data-passkey="make" data-host=(desk.host()) {
-            div.fields { div { label for="name" { "Your name in the roster" } input #name name="name" required autocapitalize="none" spellcheck="false" autocomplete="username"; } }
+            div.fields { div { label for="name" { "Your name in the roster" } input #name name="name" required autocapitalize="none" spellcheck="false" autocomplete="username" aria-describedby="name-hint";
+                p.hint #name-hint { "Ask a signer of the roster for your exact name. This page does not check the name, because anybody can open this page, and the answer would tell who is in the roster." }
+            } }
             (answer_fields(&[PUBLIC_KEY]))
             button.main type="submit" { "Make the passkey" }
         }
@@ -62,7 +64,8 @@ async fn show(
         pre.wrapped #fingerprint tabindex="0" aria-label="Fingerprint" { (fingerprint) }
         p { "Send this line to a signer of the roster. The line is not secret." }
         pre.wrapped #line tabindex="0" aria-label="Line for the roster" { (line) }
-        p { "The signer writes the line to a file and adds it. When enough people have signed the new roster, you can " a href="/login" { "log in" } "." }
+        button type="button" data-copy="line" hidden { "Copy the line" }
+        p { "The signer writes the line to a file and adds it. The command adds a new person if the roster does not have this name. When enough people have signed the new roster, you can " a href="/login" { "log in" } "." }
         pre.wrapped tabindex="0" aria-label="Command of the signer" { "countersign roster add approver " (name.as_str()) " --key FILE" }
         p { "The desk does not keep the line: copy it now." }
     };

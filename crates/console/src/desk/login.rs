@@ -27,7 +27,7 @@ use crate::desk::desk_person::{DeskPerson, browser_answer};
 use crate::desk::desk_state::{Desk, LoginAttempt, LoginTarget, Peer};
 use crate::desk::login_sessions::{LOG_OUT, LoginSession};
 use crate::desk::passkey_pages;
-use crate::page::frame::{FramedPage, framed};
+use crate::page::frame::framed;
 use crate::page::passkey_form::{ANSWER_FIELDS, answer_fields};
 use crate::proposal::proposal_words::{plain, status_of};
 use crate::web::refused_request::{PageAnswer, RefusedRequest};
@@ -69,7 +69,7 @@ pub(super) fn page(boundary: &str, to: &LoginTarget) -> Html<String> {
 
 /// Returns a page of somebody who is not logged in.
 pub(super) fn framed_page(title: &str, main: Markup) -> String {
-    framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false }).into_string()
+    framed(title, None, &main, false).into_string()
 }
 
 async fn begin(
@@ -167,7 +167,7 @@ async fn log_out(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Redirect 
 
 fn not_logged_in(what: &str) -> Markup {
     let main = html! { h1 { "Not logged in" } p role="alert" { (what) } p { a href=(LOGIN) { "Begin again" } } };
-    framed(&FramedPage { title: "Not logged in".to_owned(), side: None, main, changes: false })
+    framed("Not logged in", None, &main, false)
 }
 
 fn no_secret(error: std::io::Error) -> RefusedRequest {

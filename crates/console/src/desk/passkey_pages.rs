@@ -112,8 +112,7 @@ async fn show_review(own: &PasskeyPages, at: usize, id: ProposalId, refused: &Re
 
 async fn sign(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let form = own.pages.take(&format!("/b/{at}/sign/{id}"), &sent)?;
-    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
+    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/sign/{id}"), &sent), (at, &id, ways(at, &id)))?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
@@ -124,15 +123,15 @@ async fn sign(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(s
         let sound = review.check_sound()?;
         let _consent = AskedText::of(&review).check(&typed, sound)?;
         let signature = person.signature(&review.sources.payload, answer.as_ref())?;
-        Ok(SentSignature(approve::hand_in(client, &id, signature)))
+        let name = &person.approver_of(review.sources.roster.trusted())?.name;
+        Ok(SentSignature(approve::hand_in(client, &id, signature), format!("You signed as {name}")))
     });
-    after_signature(done.await, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    after_signature(&own.pages, done.await, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
 }
 
 /// Shows the denial that the passkey signs next.
 async fn deny(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
-    let form = own.pages.take(&format!("/b/{at}/deny/{id}"), &sent)?;
-    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
+    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/deny/{id}"), &sent), (at, &id, ways(at, &id)))?;
     let refused = RefusedReview::of_denial(&held.review, sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
@@ -160,14 +159,15 @@ async fn send_denial(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let form = own.pages.take(&format!("/b/{at}/denial/{id}"), &sent)?;
-    let held = take_held(&own.denials, &form, (at, &id, ways(at, &id)))?;
+    let held = take_held(&own.pages, &own.denials, (&format!("/b/{at}/denial/{id}"), &sent), (at, &id, ways(at, &id)))?;
     let (answer, person) = (browser_answer(&sent), own.person.clone());
     let done = place.act(move |place, client| {
         let HeldReview { boundary, id, digest, review: UnsignedDenial { review, payload }, made } = held;
         let (_, review) = still_open(HeldReview { boundary, id, digest, review, made }, true, &place.trust, client)?;
         let signature = person.signature(&payload, answer.as_ref())?;
-        Ok(SentSignature(deny::send(&review, &Envelope::new(&payload, vec![signature]), client)))
+        let name = &person.approver_of(review.sources.roster.trusted())?.name;
+        let sent = deny::send(&review, &Envelope::new(&payload, vec![signature]), client);
+        Ok(SentSignature(sent, format!("You denied as {name}")))
     });
-    after_signature(done.await, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    after_signature(&own.pages, done.await, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
 }

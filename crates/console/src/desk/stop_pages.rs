@@ -52,14 +52,14 @@ pub(super) fn routes() -> Router<Arc<StopPages>> {
 }
 
 async fn ask_freeze(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(freeze::page(&own.pages, at, "", (None, way_to_key(at)))?).into_response())
+    Ok(Html(freeze::page(&own.pages, at, None, way_to_key(at)).await?).into_response())
 }
 
 async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
     own.pages.take(&format!("/b/{at}/freeze"), &sent)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
     if field("word") != freeze::WORD {
-        let page = freeze::page(&own.pages, at, field("reason"), (Some(freeze::WRONG), way_to_key(at)))?;
+        let page = freeze::page(&own.pages, at, Some(field("reason")), way_to_key(at)).await?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let words = "You freeze the boundary. All proposals and runs end, and nothing runs until the operator of its host thaws it.";
@@ -70,21 +70,14 @@ async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> Pag
 }
 
 async fn ask_key(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(key_page(&own, at, "", None)).into_response())
+    Ok(Html(key_page(&own, at, None)).into_response())
 }
 
-fn key_page(own: &StopPages, at: usize, reason: &str, wrong: Option<&str>) -> String {
-    let path = format!("/b/{at}/my-key");
+fn key_page(own: &StopPages, at: usize, refused: Option<&str>) -> String {
     let main = html! {
         h1 { "End your passkey" }
         p { "After this, the passkey " code { (own.person.key.keyid()) } " signs nothing at this boundary. This can't be undone. Use it if you lost a device with this passkey, and then tell the signers of the roster." }
-        @if let Some(wrong) = wrong { div.question role="alert" { (wrong) } }
-        form method="post" action=(path) {
-            (hidden(&own.pages.form_key, &path, &own.pages.forms.issue(), WORD))
-            p { label { "Reason, which all readers of the log can see " input name="reason" value=(reason) maxlength="2000"; } }
-            p { label { "Type " code { (WORD) } " " input name="word" autocomplete="off" autocapitalize="none" required; } }
-            button type="submit" { "Show the revocation to sign" }
-        }
+        (freeze::word_form(&own.pages, (&format!("/b/{at}/my-key"), WORD), refused, "Show the revocation to sign"))
     };
     companion_page(NavPlace::at(at), "End your passkey", main, false)
 }
@@ -93,7 +86,7 @@ async fn end_key(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> Pa
     own.pages.take(&format!("/b/{at}/my-key"), &sent)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
     if field("word") != WORD {
-        let page = key_page(&own, at, field("reason"), Some("Nothing was signed: type the word revoke to confirm."));
+        let page = key_page(&own, at, Some(field("reason")));
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let words = "You revoke your own passkey. It then signs nothing at this boundary.";
@@ -120,7 +113,7 @@ async fn show(
     let statement = html! {
         p { strong { (words) } " This can't be undone." }
         dl.pairs {
-            dt { "Boundary" } dd { (plain(&place.shown_name())) }
+            dt { "Boundary" } dd { (plain(&place.read_name().await)) }
             dt { "Revoked" } dd { code { (digest) } }
             dt { "Reason" } dd { (PrintableText::quoted_prose(reason).as_str()) }
         }
@@ -141,8 +134,7 @@ async fn send_key(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAns
 
 async fn send(own: &StopPages, at: usize, path: &'static str, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let form = own.pages.take(&format!("/b/{at}/{path}"), &sent)?;
-    let held = take_held(&own.held, &form, (at, &path, way_back(at)))?;
+    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/{path}"), &sent), (at, &path, way_back(at)))?;
     let (answer, person, nav) = (browser_answer(&sent), own.person.clone(), NavPlace::at(at));
     let done = place.act(move |_, client| {
         let signature = person.signature(&held.review, answer.as_ref())?;

@@ -12,22 +12,10 @@ pub const STYLE: &str = include_str!("page.css");
 /// Script of all pages. Each page also works without it, except for output that appears while a step runs.
 pub const SCRIPT: &str = include_str!("page.js");
 
-/// A page before its frame.
-#[derive(Debug)]
-pub struct FramedPage {
-    /// Title of the page and of its tab.
-    pub title: String,
-    /// Contents at the side, or `None` if the page has one column.
-    pub side: Option<Markup>,
-    /// Main part of the page.
-    pub main: Markup,
-    /// True if something changes on this page now. Without the script, the browser then loads the page again.
-    pub changes: bool,
-}
-
-/// Returns the whole document.
-pub fn framed(page: &FramedPage) -> Markup {
-    let shown_title = visible(&page.title);
+/// Returns the whole document. `side` is the contents at the side. If `changes` is true, something changes on this page now, and
+/// a browser without the script loads the page again.
+pub fn framed(title: &str, side: Option<&Markup>, main: &Markup, changes: bool) -> Markup {
+    let shown_title = visible(title);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -37,15 +25,15 @@ pub fn framed(page: &FramedPage) -> Markup {
                 meta name="color-scheme" content="light dark";
                 title { (shown_title) " - countersign" }
                 link rel="stylesheet" href=(STYLE_PATH);
-                @if page.changes { noscript { meta http-equiv="refresh" content="2"; } }
+                @if changes { noscript { meta http-equiv="refresh" content="2"; } }
                 script src=(SCRIPT_PATH) defer {}
             }
             body {
                 a.skip href="#main" { "Skip to the page" }
                 header { strong { "countersign" } " " span { (shown_title) } }
                 div.columns {
-                    @if let Some(side) = &page.side { nav aria-label="Contents" { (side) } }
-                    main id="main" { (page.main) }
+                    @if let Some(side) = side { nav aria-label="Contents" { (side) } }
+                    main id="main" { (main) }
                 }
             }
         }
@@ -55,5 +43,5 @@ pub fn framed(page: &FramedPage) -> Markup {
 /// Returns a page that says what went wrong and what to do.
 pub fn problem(title: &str, what: &str) -> Markup {
     let main = html! { h1 { (visible(title)) } p { (visible(what)) } p { a href="/" { "Back to the first page" } } };
-    framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
+    framed(title, None, &main, false)
 }

@@ -221,4 +221,12 @@ async function askPasskey(event) {
   }
 }
 
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}
+
 for (const form of document.querySelectorAll("form[data-passkey]")) form.addEventListener("submit", askPasskey);

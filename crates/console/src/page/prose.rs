@@ -34,6 +34,8 @@ pub struct Prose {
     pub parts: Vec<Part>,
     /// Addresses of the images, as the page gives them.
     pub images: Vec<String>,
+    /// Addresses of the links to other runbooks, as the page gives them.
+    pub links: Vec<String>,
     /// What the person confirms before each step: the texts of the admonitions between the last heading and the step.
     pub confirmations: Vec<Vec<String>>,
 }
@@ -189,6 +191,10 @@ impl Walker<'_> {
                     // Letters of other scripts look like the letters of a known host.
                     let host = url.split('/').nth(2).filter(|host| host.contains("xn--"));
                     html! { a href=(url) rel="noreferrer noopener" { (inner) } @if let Some(host) = host { " (" code { (host) } ")" } }
+                } else if is_runbook(&url) {
+                    let at = self.prose.links.len();
+                    self.prose.links.push(url);
+                    html! { a href=(format!("link/{at}")) { (inner) } }
                 } else {
                     html! { (inner) " (" code { (visible(&url)) } ")" }
                 }
@@ -267,6 +273,13 @@ fn admonition_title(node: &Node) -> Option<String> {
         Some(title) => format!("{kind}: {}", shown(&title)),
         None => kind,
     })
+}
+
+/// Returns true for a relative path to a runbook, perhaps with a fragment.
+fn is_runbook(url: &str) -> bool {
+    let path = url.split('#').next().unwrap_or_default();
+    let is_relative = !path.starts_with('/') && !url.contains([':', '\\', '?']);
+    is_relative && (path.ends_with(".md") || path.ends_with(".mdx")) && visible(url) == *url
 }
 
 fn is_web(url: &str) -> bool {

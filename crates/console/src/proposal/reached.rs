@@ -102,6 +102,15 @@ impl ReachedBoundary {
         own.as_ref().filter(|_| self.options.listed().is_none()).map_or_else(|| self.name.clone(), ToString::to_string)
     }
 
+    /// Returns the name for pages, and asks the boundary for its name if this program does not know it yet.
+    pub async fn read_name(self: &Arc<Self>) -> String {
+        if self.options.listed().is_none() && self.shown_name() == self.name {
+            // If the boundary does not answer, the page shows its address.
+            drop(self.read(|place, client| place.roster(client)).await);
+        }
+        self.shown_name()
+    }
+
     /// Sends requests. The work has its own client, so that it holds no lock while it waits.
     ///
     /// # Errors

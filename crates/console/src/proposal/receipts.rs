@@ -1,18 +1,25 @@
 //! Receipts and recorded output, checked on this machine.
 
+use std::sync::Arc;
+
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
 use client::commands::verify::{JudgedBundle, with_any};
 use client::home::directories::Home;
 use client::home::trusted_rosters::trust_advice;
 use client::remote::client::Client;
+use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::output_painter::{ColouredText, OutputPainter};
 use documents::crypto::digest::{Blake3Digest, ContentDigest};
-use documents::record::ident::ReceiptId;
+use documents::record::ident::{ProposalId, ReceiptId};
 use documents::record::receipt::{Outcome, Stream};
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::report::{ApprovedFacts, BundleReport};
 use wire::api::view::ProposalView;
 
 use crate::proposal::boundary_trust::BoundaryTrust;
+use crate::proposal::proposal_words::proposal_of;
+use crate::proposal::reached::ReachedBoundary;
 
 /// Maximum size of a stream that the page shows.
 const MOST_SHOWN: u64 = 1 << 20;
@@ -63,6 +70,21 @@ pub fn check(
         }
     }
     Ok(CheckedReceipt { trusted_from: trusted.from.clone(), report, output })
+}
+
+/// Sends the bundle of the receipt of a proposal, which `countersign verify` reads.
+///
+/// # Errors
+/// Returns an error if the proposal has no receipt, or if the boundary does not give the bundle.
+pub async fn sent_bundle(place: &Arc<ReachedBoundary>, id: ProposalId) -> Result<Response, CommandFailure> {
+    let read = place.read(move |_, client| {
+        let none = || CommandFailure::new(Exit::Refused, "the proposal has no receipt");
+        let receipt = proposal_of(client, &id)?.receipt.ok_or_else(none)?;
+        Ok((client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?, receipt))
+    });
+    let (bytes, receipt) = read.await?;
+    let saved = format!("attachment; filename=\"{receipt}.bundle.json\"");
+    Ok(([(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, saved)], bytes).into_response())
 }
 
 /// Returns what the receipt states otherwise than the boundary.

@@ -27,8 +27,8 @@ pub struct RunAddresses {
     pub stop: String,
     /// Review on which an approver denies, if these pages have one.
     pub review: Option<String>,
-    /// Bundle of the receipt, if these pages send it.
-    pub bundle: Option<String>,
+    /// Bundle of the receipt.
+    pub bundle: String,
 }
 
 /// What the page of a run needs.
@@ -85,14 +85,12 @@ impl RunView<'_> {
                         noscript { p { "The output appears here after the run has ended. This page loads itself again every 2 seconds." } }
                     }
                     ul.facts {}
-                    div.files {}
-                    div.asks {}
                 }
                 (self.output())
             }
             (self.stop())
             (self.checks())
-            @if let Some(bundle) = &self.links.bundle { p { a href=(bundle) { "Download the bundle of the receipt" } } }
+            @if view.receipt.is_some() { p { a href=(self.links.bundle) { "Download the bundle of the receipt" } } }
         }
     }
 

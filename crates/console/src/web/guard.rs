@@ -16,6 +16,7 @@ use maud::{DOCTYPE, html};
 
 use crate::page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH, problem};
 use crate::web::door::Door;
+use crate::web::refused_request::with_page;
 
 /// What a page may load and do. Trusted types let no text become script. `same-origin` as the policy of the referrer,
 /// because under `no-referrer` Chromium sends the origin `null` with the form of a page, and every sandboxed frame sends
@@ -77,8 +78,9 @@ async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next
     finish(answer)
 }
 
-/// Returns the answer with the page for a form that is too long, and with the headers of each answer.
-pub(crate) fn finish(mut answer: Response) -> Response {
+/// Returns the answer with a page in place of a bare text, and with the headers of each answer.
+pub(crate) fn finish(answer: Response) -> Response {
+    let mut answer = with_page(answer);
     if answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let what = format!(
             "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",

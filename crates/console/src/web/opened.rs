@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::map_response;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 
 use crate::web::browser::start;
 use crate::web::door::Door;
 use crate::web::guard::serve;
-use crate::web::refused_request::with_page;
 
 /// Where and how the pages open.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -62,7 +60,7 @@ pub fn serve_pages(
             }
             drop(file);
         });
-        let served = serve(listener, door.clone(), pages(door).layer(map_response(with_page)), std::future::pending()).await;
+        let served = serve(listener, door.clone(), pages(door), std::future::pending()).await;
         served.map_err(|error| failed("the server of the pages ended", error))
     })?;
     Ok(Exit::Done)

@@ -32,10 +32,16 @@ impl IntoResponse for RefusedRequest {
     }
 }
 
-/// Gives the page of an unknown address in place of the bare text of a path that has no form of this program.
-pub async fn with_page(response: Response) -> Response {
-    let is_text = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
-    if response.status() != StatusCode::BAD_REQUEST || !is_text {
+/// Gives the page of an unknown address in place of an answer without a page: no route has the path, or a part of the path can't
+/// be read.
+pub(crate) fn with_page(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let is_bare = match response.status() {
+        StatusCode::NOT_FOUND => kind.is_empty(),
+        StatusCode::BAD_REQUEST => kind.starts_with(b"text/plain"),
+        _ => false,
+    };
+    if !is_bare {
         return response;
     }
     let what = "This program has no page at this address.";
