@@ -201,6 +201,31 @@ mod tests {
     }
 
     #[test]
+    fn each_backup_on_the_disk_of_the_data_grows_as_the_data() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, backups) = (directory.path().join("sizes"), directory.path().join("backups"));
+        let log = SealDigest::of(b"log");
+        for (hours, mib) in [(0, 100), (24, 130)] {
+            DataGrowth::read(file.clone(), log, None).add(at(hours), mib * MIB).expect("written");
+        }
+        let per_day = || {
+            let growth = DataGrowth::read(file.clone(), log, Some(backups.clone())).measured(at(24));
+            growth.map(|found| found.bytes_per_day / MIB)
+        };
+        assert_eq!(per_day(), Some(30), "there are no backups");
+        for (name, expected) in [("one", 60), ("two", 90)] {
+            fs::create_dir_all(backups.join(name)).expect("a directory");
+            fs::write(backups.join(name).join("countersign.db"), "").expect("written");
+            assert_eq!(per_day(), Some(expected), "{name}");
+        }
+        // A backup on another disk, and a directory that is no backup.
+        fs::create_dir_all(backups.join("elsewhere")).expect("a directory");
+        std::os::unix::fs::symlink("/proc/version", backups.join("elsewhere/countersign.db")).expect("a link");
+        fs::create_dir_all(backups.join("other")).expect("a directory");
+        assert_eq!(per_day(), Some(90));
+    }
+
+    #[test]
     fn a_damaged_file_begins_a_new_measurement() {
         let log = SealDigest::of(b"log");
         let good = format!("{log}\n{} 5\n{} 6\n", at(0), at(30));

@@ -35,7 +35,7 @@ use wire::api::grant_view::{DraftTerms, GrantList, GrantStatus, GrantView};
 use wire::api::view::RefusalView;
 
 /// Maximum number of grants in a list.
-const MOST_LISTED: usize = 1000;
+pub(super) const MOST_LISTED: usize = 1000;
 
 impl Proposals {
     /// Drafts a grant with the definitions, permissions and sandboxes that are sealed now.

@@ -275,17 +275,14 @@ impl Proposals {
             return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
         }
         let sealed = self.crossing.state();
-        let mut runs = Vec::new();
-        // An emergency without its review can block others.
-        let mut owed = self.ledger.owed_open(MOST_READ)?;
-        owed.sort_by_key(|owed| !owed.is_open());
-        for owed in owed {
-            runs.extend(self.unsettled_run(caller, owed, &sealed)?);
-            if runs.len() == MOST_LISTED {
-                break;
+        let mut list = UnsettledList { runs: Vec::new(), more: 0 };
+        for owed in self.ledger.owed_open(MOST_READ)? {
+            match self.unsettled_run(caller, owed, &sealed)? {
+                Some(run) if list.runs.len() < MOST_LISTED => list.runs.push(run),
+                seen => list.more += u64::from(seen.is_some()),
             }
         }
-        Ok(UnsettledList { runs })
+        Ok(list)
     }
 
     fn unsettled_run(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
+use crate::boundary::grants;
 use crate::boundary::health::Health;
 use crate::boundary::proposals::Proposals;
 use crate::crossing::boundary_key::BoundaryKey;
@@ -16,6 +17,7 @@ use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::{SealContent, SealDraft, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
+use crate::store::stored_grant::StoredGrant;
 use crate::store::stored_leaf::{CheckedState, WriteStop};
 use crate::store::stored_seal::SealWrite;
 use crate::store::stored_token::TokenChange;
@@ -23,6 +25,7 @@ use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::configuration::Configuration;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::Epoch;
 use documents::record::joined::joined;
 use documents::record::malformed::Malformed;
@@ -312,17 +315,25 @@ impl Sealing {
         Ok((sealed, found))
     }
 
-    /// Ends a freeze: seals the state in force with a new epoch. Everything that was signed before stays void.
+    /// Ends a freeze: seals the state in force with a new epoch. Everything that was signed before stays void. Returns the
+    /// grants of the ended epoch whose time is not over.
     ///
     /// # Errors
     /// Returns `wrong-state` if the boundary is not frozen.
-    pub async fn thaw(&self) -> Result<(), Stopped> {
+    pub async fn thaw(&self) -> Result<Vec<GrantId>, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         if self.crossing.frozen_since().is_none() {
             return Err(Refusal::new(Code::WrongState, "the boundary is not frozen").into());
         }
         let epoch = Epoch::new(self.surroundings.bytes());
-        self.seal_alone(|_| {}, None, Some(epoch), None).await.map(drop)
+        let before = self.crossing.state();
+        self.seal_alone(|_| {}, None, Some(epoch), None).await?;
+        let of_epoch = |row: &StoredGrant| {
+            let grant = self.crossing.read_grant(row, &before);
+            grant.is_ok_and(|grant| grant.document().predicate().boundary.epoch == before.boundary.epoch)
+        };
+        let rows = self.ledger.grants(self.crossing.now(), grants::MOST_LISTED)?;
+        Ok(rows.into_iter().filter(of_epoch).map(|row| row.id).collect())
     }
 
     /// Seals a changed state and writes the change to the store in the same commit.

@@ -394,4 +394,29 @@ mod tests {
             assert_eq!(store.size(&proposer, &digest).expect("readable").is_some(), kept, "{age}");
         }
     }
+
+    #[test]
+    fn an_empty_directory_of_a_proposer_is_deleted_only_without_an_upload_in_progress() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = ArtifactStore::new(directory.path().to_owned(), None);
+        let digest = ContentDigest::of(b"file");
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let mut kept = store.begin(&name("kept"), &digest).expect("an upload");
+        kept.write(b"file").expect("written");
+        kept.finish(&digest).expect("stored");
+        drop(store.begin(&name("given-up"), &digest).expect("an upload"));
+        let mut running = store.begin(&name("running"), &digest).expect("an upload");
+        store.retire(Timestamp::from_unix(0)).expect("retired");
+        let names = || {
+            let entries = fs::read_dir(directory.path()).expect("a directory");
+            let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(), ["kept", "running"]);
+        running.write(b"file").expect("written");
+        running.finish(&digest).expect("stored");
+        store.retire(Timestamp::from_unix(i64::from(u32::MAX))).expect("retired");
+        assert!(names().is_empty(), "{:?}", names());
+    }
 }

@@ -211,10 +211,20 @@ fn of_refusals(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, policy: 
 fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Line> {
     let config = boundary.config;
     match &boundary.files {
-        Err(problems) => problems.list().iter().map(|problem| fix("files", problem.to_string())).collect(),
+        Err(problems) => {
+            let mut lines: Vec<Line> =
+                problems.list().iter().map(|problem| fix("files", problem.to_string())).collect();
+            // These lines need no roster.
+            if let (Ok(registry), Ok(policy)) = (config.runbook_directories().load(), files::read_policy(config)) {
+                lines.push(registered(&registry));
+                lines.push(ok("policy", policy.digest().to_string()));
+                lines.extend(of_programs(&registry, &policy));
+                lines.extend(of_access(&registry, &policy));
+            }
+            lines
+        }
         Ok(files) => {
-            let mut lines =
-                vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
+            let mut lines = vec![registered(&files.registry)];
             lines.extend(files.registry.skipped().iter().map(|error| noted("runbooks", format!("skipped: {error}"))));
             // After the first seal, the service can start without these two files, but the next version of the roster
             // needs them. Therefore their errors are reported anyway.
@@ -245,6 +255,10 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
             lines
         }
     }
+}
+
+fn registered(registry: &Registry) -> Line {
+    ok("runbooks", format!("{} steps, root {}", registry.steps().len(), registry.root()))
 }
 
 /// Reports the programs of the steps that this host lacks or that no list can contain.

@@ -52,7 +52,7 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<UnsettledList>, "the runs, oldest first")],
+        replies: &[ok(SchemaGenerator::subschema_for::<UnsettledList>, "the runs, newest first")],
         codes: &[],
         handler: |call| Box::pin(unsettled(call)),
     },

@@ -73,9 +73,17 @@ impl LocalSecrets {
         Ok(secrets)
     }
 
-    /// Returns a note for each secret whose value is a JSON object.
-    pub fn notes(&self) -> impl Iterator<Item = String> {
-        self.given.iter().filter_map(|(name, source)| json_note(name, &read(source).ok()?))
+    /// Reads each secret of the options, and returns a note for each value that is a JSON object.
+    ///
+    /// # Errors
+    /// Returns an error about the first value that can't be read or masked.
+    pub fn notes(&self) -> Result<Vec<String>, CommandFailure> {
+        let mut notes = Vec::new();
+        for (name, source) in &self.given {
+            let refused = |why| CommandFailure::new(Exit::Refused, format!("--secret {name}: {why}"));
+            notes.extend(json_note(name, &read(source).map_err(refused)?));
+        }
+        Ok(notes)
     }
 
     /// Returns the names of the secrets that the options give.
@@ -115,7 +123,11 @@ impl LocalSecrets {
         let Some(first) = lacking.first() else { return Ok(()) };
         let of_block = step.secrets.iter().position(|secret| secret.name == *first).filter(|at| block(*at).is_some());
         let or = of_block.and_then(|at| step.secrets[at].variable.as_ref());
-        let or = or.map(|variable| format!(", or set the variable {variable}")).unwrap_or_default();
+        let or = or.map(|variable| {
+            format!(
+                ", or set the variable {variable} to at least {MIN_MASKED} bytes, and the program asks for it at a terminal"
+            )
+        }).unwrap_or_default();
         let message = format!(
             "{} needs the secret {}: add --secret {first}=env:VARIABLE or --secret {first}=file:PATH{or}",
             step.reference,

@@ -132,7 +132,8 @@ pub async fn answer(
         ControlRequest::Seal { new_epoch } => next_seal::seal_files(config.clone(), boundary, new_epoch).await,
         ControlRequest::Frozen => boundary.health.frozen().map(|frozen| json!(frozen)),
         ControlRequest::Thaw => {
-            boundary.sealing.thaw().await.map(|()| json!({ "seal": boundary.crossing.state().seal.number }))
+            let thawed = boundary.sealing.thaw().await;
+            thawed.map(|void| json!({"seal": boundary.crossing.state().seal.number, "void_grants": void}))
         }
         ControlRequest::NotifyTest { name } => {
             notifying::test(boundary, config, &name).await.map(|()| json!({ "told": name }))

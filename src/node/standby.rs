@@ -68,9 +68,18 @@ impl Standby<'_> {
                 }
                 (turn, candidate, sealed_key, heads)
             };
+            let mut attempt = tokio::task::spawn_blocking(attempt);
+            // The database can take long to answer.
+            let early = tokio::time::timeout(PAUSE, &mut attempt).await;
+            if early.is_err() && answering.is_none() {
+                answering = Some(self.answer().await?);
+            }
+            let done = match early {
+                Ok(done) => done,
+                Err(_) => attempt.await,
+            };
             let turn;
-            (turn, candidate, sealed_key, heads) =
-                tokio::task::spawn_blocking(attempt).await.map_err(|error| problem(&error))?;
+            (turn, candidate, sealed_key, heads) = done.map_err(|error| problem(&error))?;
             match turn {
                 Ok(Turn::Active(role)) => {
                     if let Some(task) = answering {

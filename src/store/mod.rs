@@ -216,7 +216,7 @@ pub trait StoreReads: Send + Sync {
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault>;
     /// Returns which reviews a run needs or needed, or `None` if it never needed one.
     fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault>;
-    /// Returns at most `limit` runs that are open emergencies or unsettled, in the order of their ids.
+    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
     fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault>;
     /// Returns the reviews of the receipt with this leaf index, in the order of the log.
     fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault>;

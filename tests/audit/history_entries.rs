@@ -797,6 +797,33 @@ fn a_stored_checkpoint_reveals_a_fork_and_a_shortened_log() {
 }
 
 #[test]
+fn stored_heads_in_any_order_are_each_compared_with_their_entry() {
+    let log = usual();
+    let mut fork = usual();
+    fork.entries.truncate(5);
+    fork.run("nginx:restart", 50, &[BOB]);
+    let all = log.entries.len();
+    let right = (1..=all).rev().chain(1..=all).map(|size| seen(&log, size, 0, &[]));
+    let wrong = [fork.entries.len(), fork.entries.len() - 1].map(|size| seen(&fork, size, 0, &[]));
+    let mut heads: Vec<SeenHead> = right.chain(wrong).collect();
+    heads.rotate_left(all / 2);
+    let (said, summary) = log.audit_with(Expected { heads, ..Expected::default() });
+    let forks =
+        said.iter().filter(|one| matches!(one, AuditEvent::Finding(finding) if finding.what == FindingKind::Fork));
+    assert_eq!(
+        (forks.count(), said.iter().filter(|one| matches!(one, AuditEvent::Finding(_))).count()),
+        (2, 2),
+        "{said:#?}"
+    );
+    assert!(!summary.warnings.iter().any(|one| one.contains("is dated")), "{:#?}", summary.warnings);
+    // A head of the future is paired with the entry after it, also if it is named last.
+    let heads = vec![seen(&log, 4, 0, &[]), seen(&log, 2, 9000, &[]), seen(&log, 3, 0, &[])];
+    let (_, summary) = log.audit_with(Expected { heads, ..Expected::default() });
+    let dated: Vec<_> = summary.warnings.iter().filter(|one| one.contains("is dated")).collect();
+    assert!(dated.len() == 1 && dated[0].contains("entry 2 is dated"), "{dated:#?}");
+}
+
+#[test]
 fn an_interrupted_audit_can_be_continued() {
     let mut log = usual();
     let running = log.approved("nginx:restart", 35, &[ALICE]);

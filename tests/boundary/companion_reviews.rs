@@ -106,7 +106,7 @@ fn an_emergency_is_reviewed_on_its_page_with_the_text_of_the_command_and_once() 
     assert_eq!(pages.post(&sign_path(&run), &format!("{own}&word=accept")).status, 409, "the same form again");
     assert_eq!((world.count("review"), unsettled(&world)), (1, 1));
     let page = pages.get(&path(&run)).body;
-    assert!(page.contains("this run needs no review") && form_of(&page, &path(&run)).is_none(), "{page}");
+    assert!(page.contains("this run is not in the list") && form_of(&page, &path(&run)).is_none(), "{page}");
     world.assert_audited();
 }
 

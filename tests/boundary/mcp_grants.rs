@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::grants::{POLICY, bearer, end, granted, terms};
+use crate::grants::{POLICY, as_holder, bearer, end, granted, terms};
 use crate::mcp::{Server, post, roster_file, tool_call};
 use crate::mcp_problems::document;
 use crate::mcp_proxy::{proxy, proxy_of_both};
 use crate::support::people::{Key, alice, bob, envelope, key_revocation, oscar, robot};
-use crate::support::{SMALL, World, has, id_of, not_run, runbook, wait_for};
+use crate::support::{SMALL, World, has, id_of, not_run, runbook, said, wait_for};
 
 fn other_robot() -> Key {
     Key::of("tractor", 91)
@@ -109,6 +109,44 @@ fn propose_uses_a_grant_that_covers_the_run_and_otherwise_asks_people_and_says_w
     assert!(unlisted["advice"].as_str().expect("advice").starts_with("people must sign"), "{unlisted:#}");
     assert_eq!(world.count("consumption"), 2);
     world.assert_audited();
+}
+
+#[test]
+fn parameters_that_the_step_refuses_have_the_same_words_with_a_grant_over_http_by_mcp_and_on_the_command_line() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.config.push_str("mcp = true\n");
+        let text = "---\ncountersign: 1\nparams: {host: {type: string}}\n---\n```bash {#go}\ntrue\n```\n";
+        setup.runbook("need.md", text.to_owned());
+    });
+    let mut wanted = terms();
+    let params =
+        json!({"type": "object", "properties": {"host": {"type": "string", "enum": ["a"]}}, "required": ["host"]});
+    wanted["steps"] = json!([{"step": "need:go", "params": params}]);
+    let grant = granted(&world, &wanted);
+    let mut server = opened(&world, &world.wire.url, &robot());
+    for (params, place) in
+        [(json!({}), "host"), (json!({"host": "a", "more": "b"}), "more"), (json!({"host": 7}), "host")]
+    {
+        let wish = json!({"step": "need:go", "params": params, "reason": "night", "grant": grant["id"],
+                          "nonce": crate::support::people::nonce()});
+        let http = world.wire.post("/v1/proposals", &bearer(&world, &robot()), &wish).problem("invalid-params");
+        let detail = http["detail"].as_str().expect("a detail");
+        assert!(detail.contains(place), "{http:#}");
+        let by_mcp =
+            server.call("propose", json!({"step": "need:go", "params": params, "reason": "night", "wait_s": 0}));
+        assert_eq!(
+            (&by_mcp["problem"]["code"], &by_mcp["problem"]["detail"]),
+            (&json!("invalid-params"), &http["detail"]),
+            "{by_mcp:#}"
+        );
+        world.write("params.json", &params.to_string());
+        let file = world.path("params.json").display().to_string();
+        let id = id_of(&grant).to_owned();
+        let used = as_holder(&world, &robot(), &["propose", "need:go", "--params", &file, "--grant", &id]);
+        assert!(said(&used).contains(detail), "{detail}: {}", said(&used));
+    }
+    assert_eq!(world.count("consumption"), 0);
 }
 
 #[test]

@@ -22,7 +22,10 @@ struct Waiting {
 
 impl Waiting {
     fn start(server: &Cluster, world: &World) -> Self {
-        let port = server.free_port();
+        Self::on(server.free_port(), world)
+    }
+
+    fn on(port: u16, world: &World) -> Self {
         let mut command = world.boundary_command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
         let log = fs::File::create(world.path("serve.log")).expect("a log");
         let child = command.arg(world.path("b")).stdout(Stdio::null()).stderr(log).spawn().expect("serve");
@@ -249,6 +252,19 @@ fn another_schema_a_changed_row_and_a_fork_end_a_serving_process() {
         let refused = one.try_start().expect_err("refused");
         assert!(!refused.contains("not active: "), "a start does not wait for this: {refused}");
     }
+}
+
+/// No database is needed: the first attempt to connect to this server ends after seconds.
+#[test]
+fn a_start_answers_before_the_first_attempt_to_connect_has_ended() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("postgres://service@{}/countersign", silent.local_addr().expect("an address"));
+    let world = World::prepared(|setup| {
+        setup.config =
+            format!("database = \"{url}\"\n[postgres]\nnode = \"one\"\nreplicas = \"none\"\n") + &setup.config;
+    });
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    Waiting::on(port, &world).tells("standby", "it is starting");
 }
 
 #[test]

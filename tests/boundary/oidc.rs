@@ -260,6 +260,9 @@ fn a_bearer_of_a_job_has_the_rights_of_its_token_and_ends_with_it() {
     world.control(&json!({"do": "token-revoke", "name": "ci"})).expect("revoked");
     propose(&world, &bearer, COMMIT).refuses("unauthenticated", "revoked");
     admit(&world, &issuer.id_token(&audience, &json!({}))).refuses("unauthenticated", "`iss`");
+    // The binding of a revoked token is not compared any more, so a new token may have the same claims.
+    exited(create(&world, &issuer, "next", &MAIN), 0);
+    admit(&world, &issuer.id_token(&audience, &json!({}))).ok(200);
 }
 
 #[test]
@@ -447,12 +450,29 @@ fn claims_are_compared_as_exact_json_values() {
     ] {
         sent(json!({claim: value})).refuses("unauthenticated", &format!("`{claim}`"));
     }
-    sent(json!({"aud": [audience, "https://other.example"]})).refuses("unauthenticated", "`aud`");
+    // RFC 7519: `aud` is a text or an array.
+    for other in [json!([]), json!(["https://other.example"]), json!([[audience]]), json!(format!("{audience} x"))] {
+        sent(json!({"aud": other})).refuses("unauthenticated", "`aud`");
+    }
     sent(json!({"aud": [audience]})).ok(200);
+    sent(json!({"aud": ["https://other.example", audience]})).ok(200);
     // A commit that is stated as a number is no text.
     let opened = sent(json!({"sha": 7})).ok(200);
     let opened = opened["bearer"].as_str().expect("a bearer").to_owned();
     propose(&world, &opened, COMMIT).refuses("invalid-params", "`sha`");
+}
+
+#[test]
+fn a_number_that_is_no_integer_refuses_an_id_token_only_where_a_rule_compares_it() {
+    let Some((world, issuer)) = world() else { return };
+    let audience = ci(&world, &issuer);
+    let sent = |change: Value| admit(&world, &issuer.id_token(&audience, &change));
+    for number in [json!(1.5), json!(1e300), json!(-0.0), json!(1_u64 << 60)] {
+        sent(json!({"auth_time": number, "nested": {"score": [number]}})).ok(200);
+        for claim in ["repository_id", "exp", "iat", "nbf", "jti", "aud", "event_name", "sha"] {
+            sent(json!({claim: number})).refuses("unauthenticated", &format!("`{claim}`"));
+        }
+    }
 }
 
 #[test]

@@ -111,6 +111,34 @@ fn an_emergency_needs_the_rule_of_emergencies_and_stays_open_until_other_people_
 }
 
 #[test]
+fn the_list_of_runs_to_review_begins_with_emergencies_and_the_newest_and_counts_the_others() {
+    let mut world = world(POLICY);
+    let open = ran(&world, "one");
+    let seen = lost(&mut world, &[&alice(), &bob()]);
+    world.stop();
+    // Rows of 1,200 later runs with an unknown end and the same receipt.
+    let store = rusqlite::Connection::open(world.database()).expect("a store");
+    store
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+             INSERT INTO owed (proposal, receipt, emergency, unknown)
+             SELECT unhex(format('01ffffff000070008000%012x', i)), receipt, 0, 1 FROM n, (SELECT receipt FROM owed WHERE unknown = 1)",
+        )
+        .expect("rows");
+    drop(store);
+    world.start();
+    let list = world.wire.get("/v1/unsettled", &world.reader).ok(200);
+    let listed: Vec<_> = list["runs"].as_array().expect("runs").iter().map(|run| run["proposal"].clone()).collect();
+    let newest = |at: u32| json!(format!("prp_01ffffff-0000-7000-8000-{at:012x}"));
+    assert_eq!((listed.len(), &list["more"]), (100, &json!(900)));
+    assert_eq!((&listed[0], &listed[1], &listed[99]), (&open["id"], &newest(1200), &newest(1102)));
+    assert!(!listed.contains(&seen["id"]), "the oldest of many is one of the others");
+    let mut words = world.program(&["--url", &world.wire.url, "unsettled"]);
+    let words = said(&words.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("unsettled"));
+    assert!(words.contains("900 more runs need a review: review these first"), "{words}");
+}
+
+#[test]
 fn emergencies_at_the_same_time_never_exceed_the_limit() {
     let world = world(POLICY);
     let proposal = emergency(&world, "say:echo", json!({"text": "x"})).ok(201);

@@ -70,6 +70,14 @@ fn a_missing_or_wrong_source_of_a_secret_is_named_before_anything_runs() {
         assert!(ran.err.contains(words) && ran.out.is_empty(), "{given:?}: {ran:?}");
         assert!(!ran.err.contains("canary"), "{}", ran.err);
     }
+    // Values are read before the plan of all steps is shown.
+    let wrong = ["a.md", "--secret", "db=env:SHORT", "--secret", "key=env:DB_PW"];
+    let ran = run(&person, &wrong).ended(126);
+    assert!(
+        ran.err.starts_with("countersign: --secret db: the value has 3 bytes") && !ran.err.contains("one"),
+        "{}",
+        ran.err
+    );
     person.write("w.runbook.md", "## 1. A\n\n```bash {secrets=\"db=env:DB\"}\nprintf ran\n```\n");
     let ran = run(&person, &["w.runbook.md"]).ended(2);
     assert!(ran.out.is_empty() && ran.err.contains("w:1 needs the secret db"), "{ran:?}");
@@ -115,8 +123,12 @@ fn a_sign_in_block_takes_its_documented_variables_of_the_environment_after_one_q
     let ran = person.run(&["page.mdx:q", "-y"]).ended(2);
     let words = "page:q needs the secret aws.AWS_ACCESS_KEY_ID, aws.AWS_REGION, aws.AWS_SECRET_ACCESS_KEY, \
                  aws.AWS_SESSION_TOKEN: add --secret aws.AWS_ACCESS_KEY_ID=env:VARIABLE or --secret \
-                 aws.AWS_ACCESS_KEY_ID=file:PATH, or set the variable AWS_ACCESS_KEY_ID";
+                 aws.AWS_ACCESS_KEY_ID=file:PATH, or set the variable AWS_ACCESS_KEY_ID to at least 6 bytes";
     assert!(ran.err.contains(words), "{}", ran.err);
+    // A set variable that is too short for a mask is told in the same words.
+    let short = SIGNED_IN.map(|(variable, _)| (variable, "short"));
+    let ran = person.run_with(&["page.mdx:q", "-y"], &short).ended(2);
+    assert!(ran.err.contains(words) && !ran.err.contains("=short"), "{}", ran.err);
 
     // One answer for the session is enough for all blocks, and the receipt has the answer.
     person.write(

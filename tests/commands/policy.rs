@@ -499,3 +499,12 @@ fn policy_explain_shows_the_list_of_a_local_run_where_policy_has_no_mode_for_pro
     let said = answer(dir.path(), &["explain", "--boundary", "--policy", "policy.yaml", "x.sh"]).1;
     assert!(!said.contains("started by tar") && said.contains("every program can start"), "{said}");
 }
+
+#[test]
+fn the_help_of_each_command_that_finds_a_policy_names_the_file_that_it_looks_for_first() {
+    for command in [&["run"][..], &["open"], &["policy", "explain"]] {
+        let help = said(&Command::new(BINARY).args(command).arg("--help").output().expect("started"));
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("countersign.policy.yaml, .rundownrc"), "{command:?}: {help}");
+    }
+}

@@ -11,7 +11,7 @@ use countersign::cli::WholeProgram;
 use serde_json::{Value, json};
 
 use crate::support::host::not_run;
-use crate::support::people::{now, stamp, unreachable_witness};
+use crate::support::people::{alice, envelope, key_revocation, now, oscar, stamp, unreachable_witness};
 use crate::support::{SMALL, World, exited, runbook, said};
 
 /// Returns the findings of a point, each as `result: text`.
@@ -534,4 +534,29 @@ fn a_lost_store_fails_and_does_not_look_like_a_new_boundary() {
     let text = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
     assert!(text.contains("`countersign store restore BACKUP`") && !text.contains("store backup DIR"), "{text}");
     assert!(world.try_start().expect_err("a start").contains(lost));
+}
+
+#[test]
+fn the_fix_for_a_revoked_key_of_the_roster_is_the_command_that_removes_it() {
+    let mut world = World::new();
+    let payload = key_revocation(&world.boundary(), &alice());
+    world.wire.post("/v1/revocations", "", &envelope(&payload, &[&oscar()])).ok(200);
+    world.restart();
+    let list = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
+    let told = format!("the key {} of approver alice is revoked", alice().keyid());
+    assert!(list.contains(&told) && list.contains("remove this key in roster.toml, then"), "{list}");
+    assert!(!list.contains("do what the message says"), "{list}");
+}
+
+#[test]
+fn a_changed_byte_far_inside_a_bundle_is_named_with_what_to_do() {
+    let world = World::new();
+    let bundle = world.bundle(&world.run("plain:true", json!({}), &[&alice()]));
+    let mut changed: Value = serde_json::from_slice(&bundle).expect("JSON");
+    changed["builtins"]["more"] = json!(1);
+    let pinned = world.started["roster"].as_str().expect("a digest").to_owned();
+    let (code, report) = world.verify_pinned(changed.to_string().as_bytes(), &pinned);
+    let words = "the field `builtins` of the bundle (lists of programs) is not what the seal names: the bundle was changed, so \
+                 get it again";
+    assert!(code == 1 && report.to_string().contains(words), "{report:#}");
 }

@@ -148,6 +148,25 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
 }
 
 #[test]
+fn doctor_shows_what_is_right_beside_the_errors_of_other_files() {
+    let (dir, home) = boundary();
+    let roster = home.join("boundary/roster.toml");
+    for text in ["name = \"test\"\nversion = 1\nthreshold = 0\n".to_owned(), "name = ".to_owned()] {
+        std::fs::write(&roster, text).expect("written");
+        let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
+        for line in ["FIX   files ", "ok    runbooks ", "ok    policy ", "ok    disk "] {
+            assert!(doctor.lines().any(|one| one.starts_with(line)), "{line}: {doctor}");
+        }
+    }
+    std::fs::write(home.join("boundary/policy.yaml"), "version: x\n").expect("written");
+    let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
+    assert!(
+        doctor.contains("roster.toml:") && doctor.contains("policy.yaml:") && !doctor.contains("ok    policy"),
+        "{doctor}"
+    );
+}
+
+#[test]
 fn a_pattern_that_can_match_nothing_stops_doctor_serve_and_explain_with_its_place() {
     let (dir, home) = boundary();
     let policy = home.join("boundary/policy.yaml");

@@ -34,6 +34,20 @@ fn all_errors_of_a_file_are_reported_at_once_at_their_lines() {
         "3 errors",
     ];
     reports(&[("a.md", own)], &expected);
+    // The second block of an id is checked, too. Ids that differ only in capital letters are one name.
+    let twice =
+        "---\ncountersign: 1\n---\n```bash {#b}\ntrue\n```\n\n```bash {#b}\nif\n```\n\n```bash {#B}\ntrue\n```\n";
+    let expected = [
+        "error: a.md:8:11: the step a:b already exists at 4:11: change",
+        &format!("error: a.md:10:1: {UNREAD}"),
+        "error: a.md:12:11: the step a:B already exists at a.md:4:11 as a:b: change",
+        "3 errors",
+    ];
+    reports(&[("a.md", twice)], &expected);
+    let runnable = "```runnable bash\ntrue\n```\n```runnable bash {#1}\nfi\n```\n";
+    let expected =
+        ["error: a.md:4:20: the step a:1 already exists at 1:1", &format!("error: a.md:5:3: {UNREAD}"), "2 errors"];
+    reports(&[("a.md", runnable)], &expected);
     let scripts = "---\ncountersign: 1\nparams: {name: {type: string}}\n---\n```bash {#a}\n# $PARAM_M\necho \"$PARAM_NAM\"\nif \
                    then\n```\n\n```sh {#b}\necho ${PARAM_M} ${PARAM_N-} ${PARAM_O:-x}; PARAM_P=1; echo $PARAM_P\n```\n\n```python \
                    {#c}\nprint('$PARAM_X', ')\n```\n\n```bash {#d timeout=0s}\nfi\n```\n";

@@ -36,6 +36,16 @@ fn about_script(script: &str, expected: &[(&str, &str)]) {
 }
 
 #[test]
+fn a_title_that_a_comment_ends_has_a_remark() {
+    let title = |title: &str| format!("---\ncountersign: 1\ntitle: {title}\n---\n```bash {{#a}}\ntrue\n```\n");
+    let words = "` #` begins a comment, so the title is only \"Update\": put it in quotes";
+    remarks(&title("Update #2 (28 steps)"), &[("3:8: ", words)]);
+    for whole in ["'Update #2 (28 steps)'", "\"Update #2\"", "\"Update\" # a note", "Update#2", "Update"] {
+        remarks(&title(whole), &[]);
+    }
+}
+
+#[test]
 fn a_fence_in_the_form_of_another_program_is_no_step_and_has_a_remark() {
     for (info, write) in [
         ("{.bash #h}", "write ```bash {#NAME}"),

@@ -148,7 +148,8 @@ pub(super) fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> Resul
                 return Err(refused(claim, &format!("is missing, but the parameter {name} must be equal to it")).into());
             }
             Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
-                let why = format!("is no text, number or truth value, but the parameter {name} must be equal to it");
+                let why =
+                    format!("is no text, whole number or truth value, but the parameter {name} must be equal to it");
                 return Err(refused(claim, &why).into());
             }
             Some(value) => value.clone(),

@@ -66,7 +66,7 @@ impl IdToken {
         };
         let object = |what: &str, part: &str| {
             let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed(&format!("the {what} is not base64url")))?;
-            match json::parse(&bytes, MAX_ID_TOKEN_BYTES) {
+            match json::parse_foreign(&bytes, MAX_ID_TOKEN_BYTES) {
                 Ok(Value::Object(object)) => Ok(object),
                 Ok(_) => Err(malformed(&format!("the {what} is no JSON object"))),
                 Err(error) => Err(malformed(&format!("the {what} is not strict JSON: {error}"))),
@@ -149,13 +149,12 @@ impl<'t> SignedClaims<'t> {
     /// # Errors
     /// Returns `unauthenticated` with the claim.
     pub(super) fn check(self, audience: &str, now: Timestamp) -> Result<IdTokenUse, Refusal> {
-        let stated = match self.0.get("aud") {
-            Some(Value::Array(audiences)) if audiences.len() == 1 => audiences[0].as_str(),
-            Some(Value::Array(_)) => return Err(refused("aud", "names several recipients")),
-            other => other.and_then(Value::as_str),
+        let is_named = match self.0.get("aud") {
+            Some(Value::Array(audiences)) => audiences.iter().any(|one| one == audience),
+            one => one.is_some_and(|one| one == audience),
         };
-        if stated != Some(audience) {
-            return Err(refused("aud", &format!("must be {audience:?}, this boundary")));
+        if !is_named {
+            return Err(refused("aud", &format!("must be or contain {audience:?}, this boundary")));
         }
         let time = |name: &str| match self.0.get(name) {
             None => Ok(None),
@@ -257,7 +256,9 @@ mod tests {
         let check =
             |change: Value| SignedClaims(&claims(change)).check(AUDIENCE, at(NOW)).map(|usable| usable.expires_at);
         assert_eq!(check(json!({})), Ok(at(NOW + 360)));
-        assert_eq!(check(json!({"aud": [AUDIENCE]})), Ok(at(NOW + 360)));
+        for several in [json!([AUDIENCE]), json!([AUDIENCE, "other"]), json!(["other", AUDIENCE])] {
+            assert_eq!(check(json!({"aud": several})), Ok(at(NOW + 360)));
+        }
         assert_eq!(check(json!({"exp": NOW + 7200})), Ok(at(NOW + 660)), "the age ends it earlier");
         assert_eq!(check(json!({"nbf": null})), Ok(at(NOW + 360)));
         for good in
@@ -281,7 +282,8 @@ mod tests {
             ("jti", json!("")),
             ("aud", json!(null)),
             ("aud", json!("countersign:sha256:01")),
-            ("aud", json!([AUDIENCE, "other"])),
+            ("aud", json!(["other", "countersign:sha256:01"])),
+            ("aud", json!({AUDIENCE: AUDIENCE})),
             ("aud", json!([[AUDIENCE]])),
             ("aud", json!([])),
         ] {

@@ -124,7 +124,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.say(PrintableText::text(&format!("remark: {remark}")).as_str());
     }
     let secrets = LocalSecrets::of_options(&args.secret)?;
-    secrets.notes().for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}")).as_str()));
+    secrets.notes()?.iter().for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}")).as_str()));
     runbook.steps.iter().try_for_each(|one| secrets.check(&one.step.definition, &one.given()))?;
     let lists = match &runbook.workflow {
         Some(file) => Some(LoopLists::read(&args.var, &file.workflow, &project)?),

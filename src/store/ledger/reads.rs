@@ -81,7 +81,7 @@ impl Ledger {
         self.shared.reads.owed(id)
     }
 
-    /// Returns at most `limit` runs that are open emergencies or unsettled, in the order of their ids.
+    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
     pub fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
         self.shared.reads.owed_open(limit)
     }

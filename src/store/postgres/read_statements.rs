@@ -38,7 +38,8 @@ statements! {
     OWED = "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed WHERE proposal = $1";
     /// The condition is that of the index `owed_open`.
     OWED_OPEN = "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed \
-        WHERE emergency AND reviewed IS NULL OR unknown AND settled IS NULL ORDER BY proposal LIMIT $1";
+        WHERE emergency AND reviewed IS NULL OR unknown AND settled IS NULL \
+        ORDER BY (emergency AND reviewed IS NULL) DESC, proposal DESC LIMIT $1";
     REVIEWS_OF = "SELECT leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle FROM review \
         WHERE receipt = $1 ORDER BY leaf";
     EVENTS_AFTER = "SELECT seq, at, kind, proposal, step, proposer, entry, words FROM event WHERE seq > $1 ORDER BY seq LIMIT $2";

@@ -325,7 +325,7 @@ impl StoreReads for SqliteReads {
         // The condition is that of the index `owed_open`.
         let sql = format!(
             "SELECT {OWED} FROM owed WHERE emergency = 1 AND reviewed IS NULL OR unknown = 1 AND settled IS NULL \
-             ORDER BY proposal LIMIT ?1"
+             ORDER BY emergency = 1 AND reviewed IS NULL DESC, proposal DESC LIMIT ?1"
         );
         self.all("reading what needs a review", &sql, [limit], owed)
     }

@@ -253,7 +253,9 @@ fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Termin
     }
     Err(CommandFailure::new(
         Exit::Refused,
-        format!("no run that needs a review has the receipt {digest} of this file; see `countersign unsettled`"),
+        format!(
+            "the list of runs that need a review has no run with the receipt {digest} of this file: see `countersign unsettled`"
+        ),
     ))
 }
 

@@ -39,8 +39,16 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         terminal.say("no run needs a review");
     } else {
         terminal.put(table(&list.runs).as_bytes())?;
+        if list.more > 0 {
+            terminal.say(&more_words(list.more));
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Says how many runs need a review besides the listed ones.
+pub fn more_words(more: u64) -> String {
+    format!("{more} more runs need a review: review these first")
 }
 
 /// Groups the runs by step and cause, emergencies first.

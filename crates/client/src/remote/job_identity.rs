@@ -102,7 +102,10 @@ impl JobIdentity {
 fn is_for(id_token: &str, audience: &str) -> bool {
     let claims = id_token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let claims = claims.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    claims.is_some_and(|claims| claims["aud"] == audience || claims["aud"] == Value::from([audience].as_slice()))
+    claims.is_some_and(|claims| match &claims["aud"] {
+        Value::Array(audiences) => audiences.iter().any(|one| one == audience),
+        one => one == audience,
+    })
 }
 
 /// Asks GitHub for an ID token of this job.
@@ -154,12 +157,11 @@ mod tests {
         assert!(matches!(of(&github), Ok(IdTokenSource::GitHub(..))));
         assert!(of_audience(None, &github).is_err_and(|message| message.contains("--boundary-id")), "nothing is asked");
         let given = |claims: &str| format!("a.{}.c", URL_SAFE_NO_PAD.encode(claims));
-        for right in [r#"{"aud":"countersign:a"}"#, r#"{"aud":["countersign:a"]}"#] {
+        for right in [r#"{"aud":"countersign:a"}"#, r#"{"aud":["countersign:a"]}"#, r#"{"aud":["b","countersign:a"]}"#]
+        {
             assert!(matches!(of(&[github[0], github[1], (GIVEN, &given(right))]), Ok(IdTokenSource::Given(_))));
         }
-        for wrong in
-            [given(r#"{"aud":"countersign:b"}"#), given(r#"{"aud":["countersign:a","b"]}"#), "a.b.c".to_owned()]
-        {
+        for wrong in [given(r#"{"aud":"countersign:b"}"#), given(r#"{"aud":["a","b"]}"#), "a.b.c".to_owned()] {
             assert!(of(&[(GIVEN, &wrong)]).is_err_and(|message| message.contains("was not sent")), "{wrong}");
             assert!(matches!(of_audience(None, &[(GIVEN, &wrong)]), Ok(IdTokenSource::Given(_))), "the job chose it");
         }

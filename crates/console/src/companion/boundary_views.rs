@@ -2,7 +2,7 @@
 
 use client::commands::grant::{HEADER, cells};
 use client::commands::registry::printed::rules;
-use client::commands::unsettled::{details, needs};
+use client::commands::unsettled::{details, more_words, needs};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::outcome_words::outcome_words;
 use documents::record::code::Code;
@@ -11,7 +11,7 @@ use documents::record::ident::ProposalId;
 use maud::{Markup, html};
 use wire::api::grant_view::GrantView;
 use wire::api::registry_view::{RegistryView, StepView};
-use wire::api::review_view::UnsettledRun;
+use wire::api::review_view::UnsettledList;
 use wire::api::view::{ProposalList, SessionView};
 
 use crate::companion::views::{NavPlace, companion_page, id_end, path_of};
@@ -140,7 +140,12 @@ pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool)
 
 /// Returns what the boundary leaves to people: the runs that need a review, in the words of `countersign unsettled`, and the
 /// grants, in those of `countersign grant list`.
-pub(super) fn open_work(at: usize, name: &str, runs: &[UnsettledRun], grants: &[GrantView]) -> String {
+pub(super) fn open_work(
+    at: usize,
+    name: &str,
+    UnsettledList { runs, more }: &UnsettledList,
+    grants: &[GrantView],
+) -> String {
     let main = html! {
         h1 { "Open work of " (plain(name)) }
         h2 { "Runs that people must review" }
@@ -157,6 +162,7 @@ pub(super) fn open_work(at: usize, name: &str, runs: &[UnsettledRun], grants: &[
                 }
             }
         }
+        @if *more > 0 { p { (more_words(*more)) } }
         h2 { "Standing grants" }
         @if grants.is_empty() { p { "There are no grants." } }
         @else {

@@ -66,7 +66,7 @@ async fn show_run(own: &Companion, at: usize, id: ReceiptId, refused: RefusedRev
         section #review aria-label="The run" { (screen_lines(&run_to_review(&run), 2)) }
         p { a href=(format!("/b/{at}/run/{}", id.proposal())) { "Verify the receipt of this run, and read its output" } }
         @match &open {
-            None => p { "The boundary says that this run needs no review. To say that a settled run ended in another way, use countersign review-run." },
+            None => p { "The boundary lists at most 100 runs that need a review, and this run is not in the list. To review it nevertheless, for example because a settled run ended in another way, use countersign review-run." },
             Some(open) => (form(own, at, &run, open, &refused)),
         }
     };

@@ -37,7 +37,7 @@ pub(super) const RESERVED_PREFIX: &str = "$serde_json::";
 /// # Errors
 /// Returns the rule ([`Reason`]) that the bytes break, and the place. The size is checked first, then the encoding.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
-    read(bytes, max_bytes, false)
+    read(bytes, max_bytes, Numbers::Integers)
 }
 
 /// Reads one JSON value that no signature covers, from a person or an agent. Here a whole number may also have a fraction
@@ -46,10 +46,19 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
 /// # Errors
 /// Returns the errors of [`parse`].
 pub fn parse_written(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
-    read(bytes, max_bytes, true)
+    read(bytes, max_bytes, Numbers::Written)
 }
 
-fn read(bytes: &[u8], max_bytes: usize, is_written: bool) -> Result<Value, JsonError> {
+/// Reads one JSON value in a format of others, in which any number may stand. A number that [`parse`] refuses is read as
+/// null.
+///
+/// # Errors
+/// Returns the errors of [`parse`].
+pub fn parse_foreign(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    read(bytes, max_bytes, Numbers::Any)
+}
+
+fn read(bytes: &[u8], max_bytes: usize, numbers: Numbers) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         let detail = format!("the document has {} bytes, at most {max_bytes} are allowed", bytes.len());
         return Err(JsonError { reason: Reason::TooLarge, line: 0, column: 0, detail });
@@ -57,7 +66,7 @@ fn read(bytes: &[u8], max_bytes: usize, is_written: bool) -> Result<Value, JsonE
     let text = text(bytes)?;
     let broken = RefCell::new(None);
     let mut reader = serde_json::Deserializer::from_str(text);
-    Walk { depth: 0, is_written, broken: &broken }
+    Walk { depth: 0, numbers, broken: &broken }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))
         .map_err(|error| describe(&error, broken.take()))
@@ -207,11 +216,20 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
     JsonError { reason, line: error.line(), column: error.column(), detail }
 }
 
+/// The numbers that a reader accepts.
+#[derive(Clone, Copy, PartialEq)]
+enum Numbers {
+    Integers,
+    /// Also whole numbers in another form.
+    Written,
+    Any,
+}
+
 /// Builds one value. An error of serde contains only text, so the visitor stores the broken rule in `broken`.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     depth: usize,
-    is_written: bool,
+    numbers: Numbers,
     broken: &'a RefCell<Option<(Reason, String)>>,
 }
 
@@ -219,6 +237,13 @@ impl Walk<'_> {
     fn refuse<E: serde::de::Error>(self, reason: Reason, detail: String) -> E {
         *self.broken.borrow_mut() = Some((reason, detail));
         E::custom("refused")
+    }
+
+    fn odd_number<E: serde::de::Error>(self, detail: &str) -> Result<Value, E> {
+        if self.numbers == Numbers::Any {
+            return Ok(Value::Null);
+        }
+        Err(self.refuse(Reason::Number, detail.into()))
     }
 
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
@@ -254,25 +279,25 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
         if value > MAX_INTEGER {
-            return Err(self.refuse(Reason::Number, TOO_LARGE.into()));
+            return self.odd_number(TOO_LARGE);
         }
         Ok(Value::from(value))
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
         if value.unsigned_abs() > MAX_INTEGER {
-            return Err(self.refuse(Reason::Number, TOO_LARGE.into()));
+            return self.odd_number(TOO_LARGE);
         }
         Ok(Value::from(value))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        if let Some(whole) = whole_number(value).filter(|_| self.is_written) {
+        if let Some(whole) = whole_number(value).filter(|_| self.numbers == Numbers::Written) {
             return Ok(Value::from(whole));
         }
-        let detail = "the number is not an integer within +-(2^53-1), or has a fraction, an exponent or -0; write an \
-                      integer, like 5";
-        Err(self.refuse(Reason::Number, detail.into()))
+        self.odd_number(
+            "the number is not an integer within +-(2^53-1), or has a fraction, an exponent or -0; write an integer, like 5",
+        )
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -21,19 +21,17 @@ pub struct FoundStep {
     pub added: (usize, usize),
 }
 
-/// Adds a step, or an error if an earlier step has the same id.
+/// Adds a step, so that its script is checked, and an error if an earlier step has the same id.
 pub(super) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
     let reference = &one.definition.reference;
-    match found.iter().find(|first| first.definition.reference == *reference) {
-        None => found.push(one),
-        Some(FoundStep { place: at, .. }) => {
-            let message = format!(
-                "the step {reference} already exists at {}:{}: change the id of one of the two steps",
-                at.line, at.column
-            );
-            flaws.push(YamlFlaw::new(one.place, message));
-        }
+    if let Some(FoundStep { place: at, .. }) = found.iter().find(|first| first.definition.reference == *reference) {
+        let message = format!(
+            "the step {reference} already exists at {}:{}: change the id of one of the two steps",
+            at.line, at.column
+        );
+        flaws.push(YamlFlaw::new(one.place, message));
     }
+    found.push(one);
 }
 
 impl FoundStep {

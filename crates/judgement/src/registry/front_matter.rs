@@ -94,7 +94,7 @@ impl FrontMatter {
 /// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
 ///
 /// A key that resembles a setting is an error, because its author expects an effect. Any other unknown key is a remark.
-pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>, remarks: &mut Vec<YamlFlaw>) -> FrontMatter {
+pub(crate) fn read(tree: &YamlNode, yaml: &str, flaws: &mut Vec<YamlFlaw>, remarks: &mut Vec<YamlFlaw>) -> FrontMatter {
     let mut found = FrontMatter::absent();
     let mut known = [&KEYS[..], &["meta"]].concat();
     let settings = [&known[..], &attributes::known(), &OF_POLICY].concat();
@@ -127,6 +127,12 @@ pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>, remarks: &mut Vec
             }
             "title" => {
                 if let Some(text) = value.text("`title`", flaws) {
+                    // The first line of the front matter is line 2.
+                    let line = yaml.lines().nth(value.place.line.saturating_sub(2)).unwrap_or_default();
+                    if line.split_once(" #").is_some_and(|(before, _)| before.trim_end().ends_with(text)) {
+                        let message = format!("` #` begins a comment, so the title is only {text:?}: put it in quotes");
+                        remarks.push(YamlFlaw::new(value.place, message));
+                    }
                     match title(text) {
                         Ok(title) => found.title = Some(title),
                         Err(message) => flaws.push(YamlFlaw::new(value.place, message)),

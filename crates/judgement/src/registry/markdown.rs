@@ -37,7 +37,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     }
     let mut page_remarks = Vec::new();
     let front = match yaml::parse_keys(yaml, 2, &front_matter::KEYS) {
-        Ok(tree) => front_matter::read(&tree, &mut flaws, &mut page_remarks),
+        Ok(tree) => front_matter::read(&tree, yaml, &mut flaws, &mut page_remarks),
         // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),
     };

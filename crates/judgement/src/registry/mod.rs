@@ -43,6 +43,7 @@ pub mod step_place;
 mod text_lines;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -158,7 +159,7 @@ impl Registry {
         errors: &mut Vec<RegistryError>,
     ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
-        let mut places: BTreeMap<StepRef, (Arc<str>, TextPlace)> = BTreeMap::new();
+        let mut places: BTreeMap<String, (StepRef, Arc<str>, TextPlace)> = BTreeMap::new();
         let mut found = found.into_iter();
         loop {
             let batch: Vec<_> = found.by_ref().take(STEPS_AT_ONCE).collect();
@@ -179,18 +180,28 @@ impl Registry {
                 (at, reference, step)
             });
             for (at, reference, step) in registered {
-                if let Some((file, first)) = places.get(&reference) {
-                    let first = format!("{file}:{}:{}", first.line, first.column);
-                    let message = format!(
-                        "the step {reference} already exists at {first}: change the id of one of the two steps"
-                    );
-                    errors.push(RegistryError::of_step(&at, message));
-                    continue;
+                // People mistake names that differ only in capital letters. A sealed step stays readable.
+                let (name, is_sealed) = (reference.as_str(), at.place.line == 0);
+                let name = if is_sealed { name.to_owned() } else { name.to_ascii_lowercase() };
+                match places.entry(name) {
+                    Entry::Vacant(first) => {
+                        first.insert((reference.clone(), Arc::clone(&at.file), at.place));
+                    }
+                    Entry::Occupied(first) => {
+                        let (other, file, first) = first.get();
+                        let message = format!(
+                            "the step {reference} already exists at {file}:{}:{} as {other}: change the id of one of the two steps",
+                            first.line, first.column
+                        );
+                        // The reader of a file has already reported an id that is twice in it.
+                        if is_sealed || *other != reference || *file != at.file {
+                            errors.push(RegistryError::of_step(&at, message));
+                        }
+                    }
                 }
-                places.insert(reference.clone(), (Arc::clone(&at.file), at.place));
                 match step {
                     Ok(step) => {
-                        steps.insert(reference, Arc::new(step));
+                        steps.entry(reference).or_insert_with(|| Arc::new(step));
                     }
                     Err(error) => errors.extend(error.at(&at)),
                 }

@@ -12,8 +12,11 @@ use documents::record::validity::Timestamp;
 /// `GET /v1/unsettled`: the emergencies without their reviews, and the runs whose end nobody has settled.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UnsettledList {
-    /// The runs that the caller may see, at most 100: first the emergencies, then the others, each oldest first.
+    /// The runs that the caller may see, at most 100: first the emergencies, then the others, each newest first.
     pub runs: Vec<UnsettledRun>,
+    /// Number of further runs among the 1,000 that the boundary reads.
+    #[serde(default)]
+    pub more: u64,
 }
 
 /// A run that people must review.

@@ -274,3 +274,37 @@ pub fn read_again(path: &Path, digest: &BlobDigest) -> Result<Vec<u8>, CommandFa
         "the file has changed since the table was made: stop the program with Ctrl-C and start it again",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use documents::record::validity::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_too_long_keeps_the_open_the_failed_and_the_newest_rows() {
+        let row = |at: i64, verdict, outcome, is_open| AuditRow {
+            number: 0,
+            cells: std::array::from_fn(|_| "".into()),
+            verdict,
+            outcome,
+            at: Some(Timestamp::from_unix(at)),
+            is_open,
+            receipt: "".into(),
+            roster: None,
+            place: RowPlace::File(PathBuf::new(), BlobDigest::of(b"")),
+        };
+        let mut table = AuditTable::default();
+        table.push(row(0, RowVerdict::Fails, "succeeded", false));
+        table.push(row(1, RowVerdict::Open, "", true));
+        table.push(row(2, RowVerdict::Holds, "unknown", false));
+        table.push(row(3, RowVerdict::Holds, "failed", false));
+        (4..10).for_each(|at| table.push(row(at, RowVerdict::Holds, "succeeded", false)));
+        let numbers = |table: &AuditTable| table.rows.iter().map(|row| row.number).collect::<BTreeSet<_>>();
+        table.select(6);
+        assert_eq!((numbers(&table), table.left_out), ([0, 1, 2, 3, 8, 9].into(), 4));
+        table.push(row(10, RowVerdict::Holds, "succeeded", false));
+        table.select(3);
+        assert_eq!((numbers(&table), table.left_out), ([0, 1, 2].into(), 8));
+    }
+}
