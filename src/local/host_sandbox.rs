@@ -58,7 +58,7 @@ pub fn profile(
     let mut profile = effective(ruling, declared, &given).map_err(|errors| {
         let message = format!(
             "{}; policy compared its overrides with the path {}: `--root DIR` names the directory of the runbooks",
-            joined(&errors),
+            joined(&errors, rules.compared_path()),
             rules.compared_path()
         );
         CommandFailure::new(Exit::Refused, message)

@@ -346,8 +346,9 @@ impl Derived {
             )),
             _ => Err("the configuration could not be fetched".to_owned()),
         };
-        let derived =
-            given.and_then(|given| profile_of_step(&ruling, definition, &given).map_err(|errors| joined(&errors)));
+        let derived = given.and_then(|given| {
+            profile_of_step(&ruling, definition, &given).map_err(|errors| joined(&errors, definition.reference.path()))
+        });
         let finding = match derived {
             Ok(profile) => {
                 let compared = without_list(&signed.sandbox, &profile);

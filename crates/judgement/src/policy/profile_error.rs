@@ -1,7 +1,5 @@
 //! Errors for a step whose sandbox declaration is refused.
 
-use std::fmt;
-
 use documents::record::declared::Limit;
 
 /// Reason why the sandbox declaration of a step is refused.
@@ -32,8 +30,10 @@ pub enum ProfileError {
     },
     /// A step declares access to the host that policy does not allow.
     NotAllowed {
-        /// The declaration, and the text that allows it in an override of the policy file.
-        why: String,
+        /// The declaration.
+        asks: String,
+        /// The key of `sandbox` that allows the declaration in an override of the policy.
+        key: String,
     },
     /// A step declares `proc=full`, but the policy sets `minimal`.
     ProcRefused {
@@ -42,25 +42,24 @@ pub enum ProfileError {
     },
 }
 
-impl fmt::Display for ProfileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ProfileError {
+    /// Returns the error for people. `runbook` is the path of the step's runbook.
+    pub fn words(&self, runbook: &str) -> String {
         match self {
             Self::ZeroLimit { limit, by } => {
-                write!(
-                    f,
-                    "{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it",
-                    limit.field()
-                )
+                format!("{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it", limit.field())
             }
-            Self::AboveMaximum { limit, declared, maximum, by } => write!(
-                f,
+            Self::AboveMaximum { limit, declared, maximum, by } => format!(
                 "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, \
                  or allow more in a policy override",
                 limit.field()
             ),
-            Self::Declared { why } | Self::NotAllowed { why } => f.write_str(why),
-            Self::ProcRefused { by } => write!(
-                f,
+            Self::Declared { why } => why.clone(),
+            Self::NotAllowed { asks, key } => format!(
+                "the step declares {asks}, and no policy override for the path {runbook} allows that: remove {asks} from the \
+                 runbook, or add to the end of `overrides` in the policy: `- {{runbook: {runbook:?}, sandbox: {{{key}}}}}`"
+            ),
+            Self::ProcRefused { by } => format!(
                 "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the \
                  runbook, or allow `full` in a policy override"
             ),
@@ -68,9 +67,7 @@ impl fmt::Display for ProfileError {
     }
 }
 
-impl std::error::Error for ProfileError {}
-
 /// Returns all errors as one text.
-pub fn joined(errors: &[ProfileError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+pub fn joined(errors: &[ProfileError], runbook: &str) -> String {
+    errors.iter().map(|error| error.words(runbook)).collect::<Vec<_>>().join("; ")
 }
