@@ -18,7 +18,7 @@ use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
 use documents::record::extension_names::Program;
 use documents::record::network_host::AllowedHost;
-use documents::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use documents::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
 use documents::record::program_list::ProgramList;
 use documents::record::sandbox_permission::{SandboxPermission, with_needed_word};
 use documents::record::stream_name::StreamName;
@@ -236,7 +236,7 @@ fn tell(
     let exit_code = if let End::Exited(code) = &report.end { Some(*code) } else { None };
     let programs =
         report.programs.iter().flat_map(|facts| refusal_lines(facts, profile, exit_code, &denied, &ListPlace::Sandbox));
-    for line in report.enforcement.refused_lines(&profile.network.hosts).into_iter().chain(programs) {
+    for line in denied.host_lines(&report.enforcement, profile).into_iter().chain(programs) {
         terminal.say(PrintableText::text(&line).as_str());
     }
     let written = report.stdout.bytes + report.stderr.bytes;
@@ -283,9 +283,6 @@ fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
 fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) -> Vec<String> {
     let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
     let mut hints = Vec::new();
-    if profile.network.mode == NetworkMode::None && complains(&NO_NETWORK) {
-        hints.push("the command has no network: allow it hosts by name with --net name:port".to_owned());
-    }
     if profile.proc == Proc::Minimal && complains(&NO_PROC) {
         hints.push("the command sees only its own processes in /proc: give --full-proc to show the rest".to_owned());
     }
@@ -324,16 +321,6 @@ fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     profile.write.iter().map(String::as_str).find(foreign)
 }
 
-/// Error messages of programs that have no network.
-const NO_NETWORK: [&str; 7] = [
-    "ould not resolve",
-    "ame or service not known",
-    "emporary failure in name resolution",
-    "No address associated with hostname",
-    "etwork is unreachable",
-    "EAI_AGAIN",
-    "ENETUNREACH",
-];
 /// Error messages of programs that cannot find a file of `/proc`.
 const NO_PROC: [&str; 7] = [
     "/proc/meminfo",
@@ -452,17 +439,13 @@ const MOST: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::profile::Network;
 
     #[test]
     fn a_hint_is_printed_only_if_the_profile_explains_the_error_message() {
         let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
         let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
-        let host = Network { mode: NetworkMode::Host, ..Network::NONE };
-        let given = Profile { network: host, proc: Proc::Full, workdir: Workdir::Copy, ..plain.clone() };
+        let given = Profile { proc: Proc::Full, workdir: Workdir::Copy, ..plain.clone() };
         for (profile, complaint, option) in [
-            (&plain, "curl: (6) Could not resolve host: example.org", "--net name:port"),
-            (&plain, "Error: getaddrinfo EAI_AGAIN example.org", "--net name:port"),
             (&plain, "uptime: Cannot get system uptime: No such file or directory", "--full-proc"),
             (&overlay, "fatal: hardlink different from source at 'c/.git/objects/a1/df'", "--no-hardlinks"),
             (&plain, "sh: File size limit exceeded", "file_bytes"),

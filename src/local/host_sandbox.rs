@@ -13,7 +13,7 @@ use client::home::directories::Home;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
-use documents::record::joined::joined;
+use judgement::policy::profile_error::words_of;
 use documents::record::profile::{Layer, Profile, STRICT};
 use documents::record::step_definition::StepDefinition;
 use judgement::policy::ruling::Ruling;
@@ -58,7 +58,7 @@ pub fn profile(
     let mut profile = effective(ruling, declared, &given).map_err(|errors| {
         let message = format!(
             "{}; policy compared its overrides with the path {}: `--root DIR` names the directory of the runbooks",
-            joined(&errors, "; "),
+            words_of(&errors, rules.compared_path()),
             rules.compared_path()
         );
         CommandFailure::new(Exit::Refused, message)

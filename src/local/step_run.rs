@@ -342,7 +342,7 @@ impl RunbookWalk<'_> {
         let loses_files = self.carried.as_ref().is_none_or(|carried| !carried.keeps_files());
         let results = report.results.as_ref().filter(|_| loses_files);
         let files_note = results.and_then(|results| files_note(results, &limits));
-        let mut hints = report.enforcement.refused_lines(&profile.network.hosts);
+        let mut hints = complaints.host_lines(&report.enforcement, &profile);
         hints.extend(report.programs.iter().flat_map(|facts| {
             let denied = denied_programs(&self.rules.ruling(), facts);
             refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))

@@ -44,7 +44,7 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
     let world = World::with(|setup| {
         let script = format!(
             "exec 3<>/dev/tcp/localhost/{0}\ncat <&3\n(exec 3<>/dev/tcp/db.invalid/5432 && cat <&3) 2>/dev/null\n\
-             (exec 3<>/dev/tcp/127.0.0.2/{0} && cat <&3) 2>/dev/null\ntrue\n",
+             (exec 3<>/dev/tcp/127.0.0.2/{0} && cat <&3) 2>/dev/null\n(exec 3<>/dev/tcp/10.255.255.253/1)\ntrue\n",
             greeter.port
         );
         let declares = format!("go network={local},db.invalid:5432,10.255.255.254:1");
@@ -77,7 +77,11 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
     assert!(receipt["sandbox"].get("turned_away").is_none(), "{receipt}");
     let line = "refused  db.invalid:5432: the host of the boundary finds no address for the name";
     for words in ["wait", "output"] {
-        assert_says(said(&exited(as_agent(&world, &[words, id_of(&proposal)]), 0)), line);
+        let text = said(&exited(as_agent(&world, &[words, id_of(&proposal)]), 0));
+        assert_says(&text, line);
+        // The kernel refuses a host that is not in the list, and the receipt does not have it.
+        assert_says(&text, "Network is unreachable");
+        assert_says(&text, "the run reaches only the hosts and ports that `network=` or --net names");
     }
     let answer = opened(&world, &world.wire.url, None).call("wait", json!({"id": id_of(&proposal), "wait_s": 0}));
     assert_says(answer["refused_hosts"][0].as_str().expect("a line"), line);
@@ -99,18 +103,28 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
 
 #[test]
 fn a_number_needs_the_word_of_its_kind_and_all_missing_entries_are_printed_at_once() {
+    let policy = format!(
+        "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{network: {{allow: [\"10.1.2.3:5432\", \"localhost:80\", \"8.8.8.8:53\", \
+         {{host: \"other.internal:22\", private: true}}]}}}}}}\n"
+    );
     let mut world = World::prepared(|setup| {
         let declares = "go network=10.1.2.3:5432,api.example.com:443,localhost:80,8.8.8.8:53";
-        setup.runbook("host.md", runbook(SMALL, &[(declares, "true")]));
-        setup.policy = format!(
-            "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{network: {{allow: [\"10.1.2.3:5432\", \"localhost:80\", \"8.8.8.8:53\"]}}}}}}\n"
-        );
+        setup.runbook("host.md", runbook(SMALL, &[(declares, "true"), ("other network=other.internal:22", "true")]));
+        setup.policy.clone_from(&policy);
     });
     let why = world.try_start().expect_err("it does not serve").replace("\\\"", "\"");
     assert_says(
         &why,
-        "`sandbox: {network: {allow: [{host: \"10.1.2.3:5432\", private: true}, \"api.example.com:443\", \
-         {host: \"localhost:80\", localhost: true}]}}`",
+        "the step declares network=10.1.2.3:5432,api.example.com:443,localhost:80, and no policy override",
     );
-    assert!(!why.contains("8.8.8.8"), "{why}");
+    // The entry replaces the list of the earlier override, so it also has the hosts that are not missing.
+    let entry = why.split_once("`- ").and_then(|(_, rest)| rest.split_once('`')).expect("an entry").0;
+    assert_eq!(
+        entry,
+        "{runbook: \"host\", sandbox: {network: {allow: [{host: \"other.internal:22\", private: true}, \
+         {host: \"10.1.2.3:5432\", private: true}, \"8.8.8.8:53\", \"api.example.com:443\", \
+         {host: \"localhost:80\", localhost: true}]}}}"
+    );
+    world.write("b/boundary/policy.yaml", &format!("{policy}  - {entry}\n"));
+    world.try_start().expect("the policy with the printed entry is enough");
 }

@@ -30,7 +30,8 @@ fn refused() -> Vec<(&'static str, String, Vec<&'static str>)> {
                 "network: {allow: [\"a.example:443\", \"b.example:443\"]}",
                 "sockets=/run/x.sock",
                 "run-as=web",
-                "(policy compared the path access)",
+                "no policy override for the path access allows that",
+                "`- {runbook: \"access\", sandbox: {run_as: web}}`",
             ],
         ),
         ("net.md", page("", "network=host timeout=20h", "true"), vec!["network=host", "wall_ms"]),
@@ -230,7 +231,7 @@ fn with_root_run_explain_and_check_compare_the_path_of_the_boundary() {
     assert_eq!(serde_json::from_slice::<Value>(&json.stdout).expect("JSON")["path"], "db/main");
     for path in ["books/db", "books/db/main.md"] {
         let check = ["registry", "check", path];
-        assert!(said(&exited(call(&check), 1)).contains("(policy compared the path main)"));
+        assert!(said(&exited(call(&check), 1)).contains("no policy override for the path main allows that"));
         let rooted = call(&[&check[..], &["--root", "books"]].concat());
         assert!(said(&exited(rooted, 0)).contains("sound: 1 step"));
     }

@@ -293,6 +293,75 @@ fn a_list_of_64_hosts_and_a_thousand_connections_are_served_and_a_killed_run_lea
     assert_eq!(count(), "0", "the other host has open connections");
 }
 
+/// Connects to a host one after the other, then 40 times at once, and to a refused host as often. Prints how many connections
+/// carried a byte.
+const CONNECT: &str = r"
+import socket, sys
+def reach(name, held):
+    try:
+        s = socket.create_connection((name, 81), timeout=20)
+        s.sendall(b'x')
+        held.append(s)
+        return s.recv(1) == b'x'
+    except OSError:
+        return False
+one_by_one = 0
+for at in range(int(sys.argv[1])):
+    held = []
+    one_by_one += reach('db.internal', held)
+    reach('closed.internal', held)
+    for s in held: s.close()
+held = []
+print(one_by_one, sum(reach('db.internal', held) for at in range(40)), sum(reach('closed.internal', held) for at in range(40)))
+";
+
+/// `COUNTERSIGN_CONNECTIONS` sets the number of connections of each run, with which the limit of 10,000 can be reached.
+#[test]
+fn many_connections_leave_no_descriptor_no_thread_and_no_memory_and_each_refusal_is_told_once() {
+    let Some(mut world) = Neighbour::enter(
+        "hosts::many_connections_leave_no_descriptor_no_thread_and_no_memory_and_each_refusal_is_told_once",
+    ) else {
+        return;
+    };
+    let echo = "import socket, threading\ns = socket.create_server(('10.77.0.2', 81), backlog=500)\n\
+                def serve(c):\n    while got := c.recv(4096): c.sendall(got)\n    c.close()\n\
+                while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n";
+    let mut server = world.there("python3");
+    world.start(server.args(["-c", echo]));
+    world.wait_for_port("10.77.0.2", 81);
+    Neighbour::names(&["10.77.0.2 db.internal closed.internal"]);
+    let hosts = ["db.internal:81", "closed.internal:81"];
+    let mut profile = with_hosts(&hosts, &["db.internal:81"], &[]);
+    profile.limits.wall_ms = 600_000;
+    let count = std::env::var("COUNTERSIGN_CONNECTIONS").map_or(150, |count| count.parse().expect("a number"));
+    let bench = Bench::strict();
+    let held = || {
+        let entries = |directory| std::fs::read_dir(directory).expect("/proc").count();
+        let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        (entries("/proc/self/fd"), entries("/proc/self/task"), memory.expect("a number").parse::<u64>().expect("kB"))
+    };
+    let mut before = None;
+    for _ in 0..3 {
+        let mut report =
+            bench.run_with(&profile, plan("python", &CONNECT.replace("int(sys.argv[1])", &count.to_string())));
+        let (said, why) = (out(&mut report), err(&mut report));
+        assert_eq!(report.enforcement.contacted, Some(texts(&["db.internal:81"])));
+        let told = refused(&report.enforcement, &profile.network.hosts);
+        assert_eq!(told[0], ("closed.internal:81", HostRefusal::Private));
+        // From here on, the limit of all connections of a run is reached.
+        if count < 4900 {
+            assert_eq!(said, format!("{count} 32 0\n"), "{why}");
+            assert_eq!(told[1..], [("db.internal:81", HostRefusal::Limit)]);
+        }
+        let (files, threads, memory) = *before.get_or_insert_with(held);
+        crate::support::wait_for("the end of all connections", || {
+            let now = held();
+            now.0 <= files && now.1 <= threads && now.2 < memory + (16 << 10)
+        });
+    }
+}
+
 #[test]
 fn a_run_in_the_network_of_the_host_resolves_names_as_the_host_does() {
     let Some(_world) = Neighbour::enter("hosts::a_run_in_the_network_of_the_host_resolves_names_as_the_host_does")

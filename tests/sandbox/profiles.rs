@@ -35,7 +35,7 @@ fn refused(declares: &str, allows: &str) -> String {
 fn a_declaration_that_policy_does_not_allow_is_an_error_at_the_seal_with_its_place() {
     let (_dir, tree) = tree();
     for (declares, write) in [
-        ("network=host".to_owned(), "`sandbox: {network: host}`".to_owned()),
+        ("network=host".to_owned(), "`- {runbook: \"host\", sandbox: {network: host}}`".to_owned()),
         ("network=api.example.com:443".to_owned(), "network: {allow: [\"api.example.com:443\"]}".to_owned()),
         (format!("read={tree}"), format!("read: [\"{tree}\"]")),
         (format!("write={tree} workdir=in-place"), format!("write: [\"{tree}\"]")),
@@ -403,9 +403,18 @@ fn the_sandbox_command_names_the_option_for_a_missing_access() {
     let world = World::prepared(|_| {});
     let run = |arguments: &[&str]| said(&world.program(&["sandbox"]).args(arguments).output().expect("runs"));
     let net = "python3 -c 'import urllib.request as r; r.urlopen(\"http://example.org\")' || exit 6";
-    assert_says(run(&["--", "sh", "-c", net]), "allow it hosts by name with --net name:port");
+    let words =
+        "the run reaches only the hosts and ports that `network=` or --net names: if it needs another, add name:port";
+    assert_says(run(&["--", "sh", "-c", net]), words);
     assert_says(run(&["--", "cat", "/proc/meminfo"]), "give --full-proc to show the rest");
     assert!(run(&["--full-proc", "--", "cat", "/proc/meminfo"]).contains("MemTotal"));
+    // The run has no route to other numbers, and nothing listens at other ports.
+    for (at, why) in [("10.77.0.9/443", "Network is unreachable"), ("10.77.0.8/444", "Connection refused")] {
+        let said = run(&["--net", "10.77.0.8:443", "--", "bash", "-c", &format!("exec 3<>/dev/tcp/{at}")]);
+        assert_says(&said, why);
+        assert_says(&said, words);
+    }
+    assert!(!run(&["--profile", "off", "--", "sh", "-c", "echo Connection refused >&2"]).contains("--net"));
     // The shell continues after the limit, so the exit code of the command does not show the limit.
     let words = "a program of the command reached the limit file_bytes: a file has at most 67108864 bytes here";
     for script in [

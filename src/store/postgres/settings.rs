@@ -124,7 +124,7 @@ impl ServerSettings {
         Ok(Self { config, tls, schema, node, replicas, private_files, server, is_local, url })
     }
 
-    /// Returns the network addresses of the server, each with its port.
+    /// Returns the network addresses of the server, each with its port. A server with a Unix socket usually has one too.
     pub(crate) fn addresses(&self) -> Vec<(String, u16)> {
         let ports = match self.config.get_ports() {
             [] => &[5432][..],
@@ -132,10 +132,10 @@ impl ServerSettings {
         };
         let hosts = self.config.get_hosts().iter().zip(ports.iter().cycle());
         let of_network = |(host, port): (&Host, &u16)| match host {
-            Host::Tcp(name) => Some((name.clone(), *port)),
-            Host::Unix(_) => None,
+            Host::Tcp(name) => (name.clone(), *port),
+            Host::Unix(_) => ("localhost".to_owned(), *port),
         };
-        hosts.filter_map(of_network).collect()
+        hosts.map(of_network).collect()
     }
 
     /// Returns the URL for the owner of the database, whose name the operator fills in.

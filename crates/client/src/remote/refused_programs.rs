@@ -14,7 +14,7 @@ use wire::api::view::{ProposalView, ReceiptView};
 pub fn of_receipt(view: &ProposalView, receipt: &Receipt, complaints: &OutputComplaints) -> Vec<String> {
     let Some(signed) = decode::<Authorization>(&view.payload) else { return Vec::new() };
     let place = ListPlace::Boundary(view.id.as_str());
-    let mut lines = receipt.sandbox.refused_lines(&signed.sandbox.network.hosts);
+    let mut lines = complaints.host_lines(&receipt.sandbox, &signed.sandbox);
     lines.extend(
         receipt
             .programs

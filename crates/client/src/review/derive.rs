@@ -33,6 +33,7 @@ use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use judgement::decision::passkeys::signing_program;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
+use judgement::policy::profile_error::words_of;
 use judgement::policy::required_permissions::{self, PolicyDenied};
 use judgement::policy::ruling;
 use judgement::policy::signed_programs::{check_list, check_programs, without_list};
@@ -346,8 +347,9 @@ impl Derived {
             )),
             _ => Err("the configuration could not be fetched".to_owned()),
         };
-        let derived = given
-            .and_then(|given| profile_of_step(&ruling, definition, &given).map_err(|errors| joined(&errors, "; ")));
+        let derived = given.and_then(|given| {
+            profile_of_step(&ruling, definition, &given).map_err(|errors| words_of(&errors, definition.reference.path()))
+        });
         let finding = match derived {
             Ok(profile) => {
                 let compared = without_list(&signed.sandbox, &profile);

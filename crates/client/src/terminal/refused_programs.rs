@@ -1,4 +1,4 @@
-//! Explains the programs that the list of a run refused, with the words that a person adds to allow each.
+//! Explains the programs and hosts that the lists of a run do not have, with the words that a person adds to allow each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,9 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use documents::record::declared::check_program;
+use documents::record::enforcement::Enforcement;
 use documents::record::extension_names::OWN_PROGRAMS;
-use documents::record::profile::Profile;
+use documents::record::profile::{Layer, Profile};
 use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED};
 
 /// Directories whose programs a list can contain.
@@ -20,6 +21,20 @@ pub const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
 const DENIED: &[u8] = b"Permission denied";
 /// Error message of the dynamic loader about a library that lies in a directory without the right to execute.
 const UNMAPPED: &[u8] = b"failed to map segment from shared object";
+/// Error messages of programs about the name, the number or the port of a host that the run can't reach.
+const NO_HOST: [&str; 11] = [
+    "ould not resolve",
+    "ame or service not known",
+    "emporary failure in name resolution",
+    "o such host",
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "etwork is unreachable",
+    "ENETUNREACH",
+    "onnection refused",
+    "ECONNREFUSED",
+    "ailed to connect to",
+];
 /// Maximum number of bytes before and in an error message that are read together.
 const MAX_MESSAGE: usize = 1024;
 
@@ -34,7 +49,7 @@ pub enum ListPlace<'a> {
     Sandbox,
 }
 
-/// Error messages in the output of a run that a list of programs may explain.
+/// Error messages in the output of a run that a list of programs or of hosts may explain.
 #[derive(Debug, Clone, Default)]
 pub struct OutputComplaints {
     /// End of the output that was read, because a message may be in two pieces.
@@ -55,6 +70,20 @@ impl OutputComplaints {
         }
         let done = self.tail.len().saturating_sub(MAX_MESSAGE);
         self.tail.drain(..done);
+    }
+
+    /// Returns a line for each host that was refused, and one if the output ends with an error about another host.
+    pub fn host_lines(&self, facts: &Enforcement, profile: &Profile) -> Vec<String> {
+        let mut lines = facts.refused_lines(&profile.network.hosts);
+        let end = String::from_utf8_lossy(&self.tail);
+        if profile.require.contains(&Layer::Network) && NO_HOST.iter().any(|words| end.contains(words)) {
+            lines.push(
+                "the run reaches only the hosts and ports that `network=` or --net names: if it needs another, add \
+                        name:port or number:port there and, for a step, to the policy"
+                    .to_owned(),
+            );
+        }
+        lines
     }
 }
 

@@ -141,10 +141,12 @@ const NEVER_V4: [([u8; 4], u32); 12] = [
 const PRIVATE_V4: [([u8; 4], u32); 4] =
     [([10, 0, 0, 0], 8), ([100, 64, 0, 0], 10), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16)];
 /// The first 32 bits of networks of IPv6 that no run reaches, inside of the public and private ones: metadata services of
-/// Amazon, Oracle and Google, protocols (Teredo), examples, and 6to4.
-const NEVER_V6: [(u32, u32); 7] = [
+/// Amazon, Oracle, Scaleway, Akamai and Google, protocols (Teredo), examples, and 6to4.
+const NEVER_V6: [(u32, u32); 9] = [
     (0xfd00_0ec2, 32),
     (0xfd00_00c1, 32),
+    (0xfd00_0042, 32),
+    (0xfd00_a9fe, 32),
     (0xfd20_00ce, 32),
     (0x2001_0000, 23),
     (0x2001_0db8, 32),
@@ -339,6 +341,8 @@ mod tests {
             "fd00:ec2::23",
             "fd20:ce::254",
             "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+            "fd00:a9fe:a9fe::1",
             "fe80::1",
             "fe80::a9fe:a9fe",
             "fec0::1",

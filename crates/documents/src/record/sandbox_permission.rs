@@ -203,55 +203,65 @@ impl SandboxPermission {
     /// Checks that policy allows the declared value.
     ///
     /// # Errors
-    /// Returns a message about the first value that policy does not allow.
-    pub fn check_allowed(self, rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<(), String> {
-        let refuse = |asks: &str, write: String| {
-            Err(format!(
-                "the step declares {asks}, and no policy override for its runbook allows that: remove {asks} from the runbook, or \
-                 write `sandbox: {{{write}}}` into a policy override for the runbook"
-            ))
-        };
+    /// Returns what the step declares and policy does not allow, and the key of `sandbox` that allows it in an override.
+    pub fn check_allowed(self, rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<(), (String, String)> {
+        let refuse = |asks: &str, write: &str| Err((asks.to_owned(), write.to_owned()));
         let name = self.attribute();
-        let refused_of = |items: &[String], before: &str, after: &str| match items {
-            [] => Ok(()),
-            items => refuse(&format!("{name}={}", items.join(",")), format!("{name}: {before}{items:?}{after}")),
-        };
-        let each = |items: &Option<Vec<String>>, allowed: &dyn Fn(&String) -> bool| {
+        // The lists of a later override replace those of earlier ones, so the new list also has the values of `kept`.
+        let each = |items: &Option<Vec<String>>, kept: &Option<Vec<String>>, allowed: &dyn Fn(&String) -> bool| {
             let refused: Vec<String> = items.iter().flatten().filter(|item| !allowed(item)).cloned().collect();
-            refused_of(&refused, "", "")
+            if refused.is_empty() {
+                return Ok(());
+            }
+            let all: Vec<_> = kept.iter().flatten().chain(&refused).collect();
+            refuse(&format!("{name}={}", refused.join(",")), &format!("{name}: {all:?}"))
         };
         let below =
             |path: &String, trees: &Option<Vec<String>>| trees.iter().flatten().any(|tree| is_at_or_below(path, tree));
         let in_place = declared.workdir == Some(Workdir::InPlace);
         match self {
             Self::Off if declared.off_reason.is_some() && rule.may_be_off != Some(true) => {
-                refuse("sandbox=off", "may_be_off: true".to_owned())
+                refuse("sandbox=off", "may_be_off: true")
             }
             // A rule for `write` also allows `read` below the same path. A copy or an overlay only reads the host's
             // tree.
-            Self::Read => each(&declared.read, &|path| below(path, &rule.read) || below(path, &rule.write)),
-            Self::Write if in_place => each(&declared.write, &|path| below(path, &rule.write)),
-            Self::Write => each(&declared.write, &|path| below(path, &rule.read) || below(path, &rule.write)),
+            Self::Read => each(&declared.read, &rule.read, &|path| below(path, &rule.read) || below(path, &rule.write)),
+            Self::Write if in_place => each(&declared.write, &rule.write, &|path| below(path, &rule.write)),
+            Self::Write => {
+                each(&declared.write, &rule.write, &|path| below(path, &rule.read) || below(path, &rule.write))
+            }
             Self::Workdir if in_place && rule.workdir != Some(Workdir::InPlace) => {
-                refuse("workdir=in-place", "workdir: in-place".to_owned())
+                refuse("workdir=in-place", "workdir: in-place")
             }
             Self::Network => match (&declared.network, &rule.network) {
                 (None | Some(DeclaredNetwork::None), _)
                 | (Some(DeclaredNetwork::Host), Some(DeclaredNetwork::Host)) => Ok(()),
-                (Some(DeclaredNetwork::Host), _) => refuse("network=host", "network: host".to_owned()),
+                (Some(DeclaredNetwork::Host), _) => refuse("network=host", "network: host"),
                 (Some(DeclaredNetwork::Allow(hosts)), rule) => {
-                    let (asked, entries): (Vec<_>, Vec<_>) = missing_hosts(hosts, rule.as_ref()).into_iter().unzip();
+                    let mut all = if let Some(DeclaredNetwork::Allow(list)) = rule { list.clone() } else { Vec::new() };
+                    let mut asked = Vec::new();
+                    for host in hosts {
+                        let listed = listed_host(host, rule.as_ref());
+                        let plain = AllowedHost { host: host.clone(), ..AllowedHost::default() };
+                        let entry = with_needed_word(listed.clone().unwrap_or(plain));
+                        asked.extend((listed.as_ref() != Some(&entry)).then_some(host.as_str()));
+                        all.retain(|other| other.host != *host);
+                        all.push(entry);
+                    }
                     if asked.is_empty() {
                         return Ok(());
                     }
+                    let entries: Vec<_> = all.iter().map(rule_entry).collect();
                     let entries = format!("network: {{allow: [{}]}}", entries.join(", "));
-                    refuse(&format!("network={}", asked.join(",")), entries)
+                    refuse(&format!("network={}", asked.join(",")), &entries)
                 }
             },
-            Self::Sockets => each(&declared.sockets, &|path| rule.sockets.iter().flatten().any(|one| one == path)),
+            Self::Sockets => {
+                each(&declared.sockets, &rule.sockets, &|path| rule.sockets.iter().flatten().any(|one| one == path))
+            }
             Self::RunAs => match &declared.run_as {
                 Some(user) if rule.run_as.as_ref() != Some(user) => {
-                    refuse(&format!("run-as={user}"), format!("run_as: {user}"))
+                    refuse(&format!("run-as={user}"), &format!("run_as: {user}"))
                 }
                 _ => Ok(()),
             },
@@ -393,17 +403,6 @@ impl SandboxPermission {
             Self::RunAs => text("runs as the host's user ", &profile.run_as),
         }
     }
-}
-
-/// Returns each host that a step declares and a rule does not allow, with the entry that allows it.
-fn missing_hosts<'a>(hosts: &'a [String], rule: Option<&DeclaredNetwork<AllowedHost>>) -> Vec<(&'a str, String)> {
-    let missing = |host: &'a String| {
-        let listed = listed_host(host, rule);
-        let plain = || AllowedHost { host: host.clone(), ..AllowedHost::default() };
-        let entry = with_needed_word(listed.clone().unwrap_or_else(plain));
-        (listed.as_ref() != Some(&entry)).then(|| (host.as_str(), rule_entry(&entry)))
-    };
-    hosts.iter().filter_map(missing).collect()
 }
 
 /// Returns a host as a rule of policy allows it, or `None` if the rule does not have it.
@@ -564,14 +563,17 @@ mod tests {
         let why =
             check(&[host("10.1.2.3:5432", false, true)], "10.1.2.3:5432,a.example:443,localhost:80,[::1]:1,1.1.1.1:53")
                 .expect_err("nothing allows them");
-        assert!(why.contains("network=1.1.1.1:53,10.1.2.3:5432,[::1]:1,a.example:443,localhost:80,"), "{why}");
-        assert!(
-            why.contains(
-                "`sandbox: {network: {allow: [\"1.1.1.1:53\", {host: \"10.1.2.3:5432\", private: true, localhost: true}, \
-                 {host: \"[::1]:1\", localhost: true}, \"a.example:443\", {host: \"localhost:80\", localhost: true}]}}`"
-            ),
-            "{why}"
+        assert_eq!(why.0, "network=1.1.1.1:53,10.1.2.3:5432,[::1]:1,a.example:443,localhost:80");
+        assert_eq!(
+            why.1,
+            "network: {allow: [\"1.1.1.1:53\", {host: \"10.1.2.3:5432\", private: true, localhost: true}, \
+             {host: \"[::1]:1\", localhost: true}, \"a.example:443\", {host: \"localhost:80\", localhost: true}]}"
         );
+        // A later override replaces the list of an earlier one, so the new list also has the hosts of other steps.
+        let (asked, list) = check(&[host("other:1", true, false), host("db:1", false, false)], "new:1,db:1")
+            .expect_err("it is not allowed");
+        assert_eq!(asked, "network=new:1");
+        assert_eq!(list, "network: {allow: [{host: \"other:1\", private: true}, \"db:1\", \"new:1\"]}");
         assert_eq!(
             check(&[host("10.1.2.3:5432", true, false), host("db:1", false, false)], "10.1.2.3:5432,db:1"),
             Ok(())

@@ -13,7 +13,6 @@ use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::step::{HashedStep, StepError};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::profile_error::ProfileError;
 use crate::policy::program_names::{ProgramNames, SharedNames};
 use crate::policy::required_permissions::{PolicyDenied, needs};
 use crate::policy::ruling::{Ruling, resolve};
@@ -220,11 +219,7 @@ fn each_in_force(
         }
         let profile = profile_of_step(&ruling, definition, &given);
         let path = reference.path();
-        let mut refuse_profile = |error: ProfileError| match error {
-            ProfileError::NotAllowed { why } => refuse(&format!("{why} (policy compared the path {path})")),
-            error => refuse(&error),
-        };
-        let profile = profile.map_err(|errors| errors.into_iter().for_each(&mut refuse_profile)).ok();
+        let profile = profile.map_err(|errors| errors.iter().for_each(|error| refuse(&error.words(path)))).ok();
         if let Some((profile, rules)) = profile.zip(rules) {
             let hashed = HashedStep::registered(step);
             let rules = shared(rules, before.map(|step| &step.rules));

@@ -18,7 +18,8 @@ pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut
     }
     let mut errors = Vec::new();
     for permission in SandboxPermission::ALL {
-        errors.extend(permission.check_allowed(rule, declared).err().map(|why| ProfileError::NotAllowed { why }));
+        let refused = permission.check_allowed(rule, declared).err();
+        errors.extend(refused.map(|(asks, key)| ProfileError::NotAllowed { asks, key }));
         permission.give(declared, profile);
     }
     for host in &profile.network.hosts {
@@ -75,7 +76,7 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use documents::record::declared::DeclaredNetwork;
-    use documents::record::joined::joined;
+    use crate::policy::profile_error::words_of;
     use documents::record::network_host::AllowedHost;
     use documents::record::profile::Limits;
 
@@ -91,7 +92,7 @@ mod tests {
     fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, String> {
         let mut profile = Profile::nothing(Vec::new(), Limits::default());
         let errors = give(rule, declared, &mut profile);
-        if errors.is_empty() { Ok(profile) } else { Err(joined(&errors, "; ")) }
+        if errors.is_empty() { Ok(profile) } else { Err(words_of(&errors, "a")) }
     }
 
     fn texts(list: &[&str]) -> Option<Vec<String>> {
@@ -125,7 +126,7 @@ mod tests {
             &[("reason", "no")],
         ] {
             let refused = resolve(&rule, &declared(pairs)).expect_err("not allowed");
-            assert!(refused.contains("sandbox: {"), "{refused}");
+            assert!(refused.contains("`- {runbook: \"a\", sandbox: {"), "{refused}");
         }
         assert!(resolve(&rule, &declared(&[("read", "/srv/data/x")])).is_ok(), "what may be written may be read");
     }

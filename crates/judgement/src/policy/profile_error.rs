@@ -1,12 +1,12 @@
 //! Errors for a step whose sandbox declaration is refused.
 
 use documents::record::declared::Limit;
+use documents::record::joined::joined;
 
 /// Reason why the sandbox declaration of a step is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProfileError {
     /// A limit is zero, so no run could succeed.
-    #[error("{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it", .limit.field())]
     ZeroLimit {
         /// The limit.
         limit: Limit,
@@ -14,11 +14,6 @@ pub enum ProfileError {
         by: &'static str,
     },
     /// A step declares a limit above the maximum.
-    #[error(
-        "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, or allow \
-         more in a policy override",
-        .limit.field()
-    )]
     AboveMaximum {
         /// The limit.
         limit: Limit,
@@ -30,24 +25,50 @@ pub enum ProfileError {
         by: String,
     },
     /// The declaration is malformed.
-    #[error("{why}")]
     Declared {
         /// The problem, and how to correct the step.
         why: String,
     },
     /// A step declares access to the host that policy does not allow.
-    #[error("{why}")]
     NotAllowed {
-        /// The declaration, and the text that allows it in an override of the policy file.
-        why: String,
+        /// The declaration.
+        asks: String,
+        /// The key of `sandbox` that allows the declaration in an override of the policy.
+        key: String,
     },
     /// A step declares `proc=full`, but the policy sets `minimal`.
-    #[error(
-        "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the runbook, or \
-         allow `full` in a policy override"
-    )]
     ProcRefused {
         /// Origin of the policy rule.
         by: String,
     },
+}
+
+impl ProfileError {
+    /// Returns the error for people. `runbook` is the path of the step's runbook.
+    pub fn words(&self, runbook: &str) -> String {
+        match self {
+            Self::ZeroLimit { limit, by } => {
+                format!("{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it", limit.field())
+            }
+            Self::AboveMaximum { limit, declared, maximum, by } => format!(
+                "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, \
+                 or allow more in a policy override",
+                limit.field()
+            ),
+            Self::Declared { why } => why.clone(),
+            Self::NotAllowed { asks, key } => format!(
+                "the step declares {asks}, and no policy override for the path {runbook} allows that: remove {asks} from the \
+                 runbook, or add to the end of `overrides` in the policy: `- {{runbook: {runbook:?}, sandbox: {{{key}}}}}`"
+            ),
+            Self::ProcRefused { by } => format!(
+                "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the \
+                 runbook, or allow `full` in a policy override"
+            ),
+        }
+    }
+}
+
+/// Returns all errors as one text.
+pub fn words_of(errors: &[ProfileError], runbook: &str) -> String {
+    joined(errors.iter().map(|error| error.words(runbook)), "; ")
 }

@@ -34,7 +34,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(3600);
 /// Time after the end of the run in which the relay passes on the bytes that the run has written.
 const REST: Duration = Duration::from_secs(1);
-/// Maximum number of addresses of a host name.
+/// Maximum number of addresses of a host.
 const MOST_ADDRESSES: usize = 16;
 const BUFFER: usize = 64 << 10;
 
@@ -92,8 +92,10 @@ struct State {
 
 #[derive(Debug)]
 struct OpenConnection {
-    /// Both sockets, so that the connection can be closed.
-    streams: Vec<TcpStream>,
+    /// The place of the host in the list.
+    at: usize,
+    /// The socket of the run and then that to the host, so that the connection can be closed.
+    streams: Vec<Arc<TcpStream>>,
     /// True if all bytes of the run were passed on.
     sent: bool,
 }
@@ -122,7 +124,7 @@ impl Resolve {
         let resolve = |name: &str, port: u16| {
             // An IPv6 address stands in brackets only in a text with a port.
             let found = (name.trim_matches(['[', ']']), port).to_socket_addrs()?;
-            Ok(found.take(MOST_ADDRESSES + 1).collect())
+            Ok(found.collect())
         };
         Self { resolve, is_own, unreachable }
     }
@@ -136,18 +138,22 @@ impl Resolve {
         if addresses.is_empty() || addresses.len() > MOST_ADDRESSES {
             return Err(HostRefusal::Unresolved);
         }
-        let same_port = |(_, port): &&(String, u16)| addresses.iter().any(|address| address.port() == *port);
-        let forbidden: Vec<SocketAddr> = self
-            .unreachable
-            .iter()
-            .filter(same_port)
-            .flat_map(|(name, port)| (self.resolve)(name, *port))
-            .flatten()
-            .collect();
+        let mut forbidden: Vec<IpAddr> = Vec::new();
+        for (service, _) in self.unreachable.iter().filter(|(_, at)| *at == port) {
+            // A DNS server can answer each question with other addresses.
+            if service.trim_end_matches('.').eq_ignore_ascii_case(name) {
+                return Err(HostRefusal::Boundary);
+            }
+            let found = (self.resolve)(service, port).unwrap_or_default();
+            forbidden.extend(found.iter().map(|address| address.ip().to_canonical()));
+        }
+        let is_here = |address: &IpAddr| address.is_loopback() || (self.is_own)(*address);
+        // A service of this host can listen at all its addresses.
+        let is_beside = forbidden.iter().any(is_here);
         for address in &addresses {
-            let is_own = (self.is_own)(address.ip());
-            check_reach(host, address.ip(), is_own)?;
-            if forbidden.contains(address) || ((is_own || address.ip().is_loopback()) && listens_on(address.port())) {
+            let ip = address.ip();
+            check_reach(host, ip, (self.is_own)(ip))?;
+            if forbidden.contains(&ip) || (is_here(&ip) && (is_beside || listens_on(address.port()))) {
                 return Err(HostRefusal::Boundary);
             }
         }
@@ -184,7 +190,12 @@ impl Relay {
         let waited = self.shared.changed.wait_timeout_while(self.shared.state(), REST, sending);
         drop(waited);
         self.end();
-        self.shared.state().contacts.clone()
+        let State { contacts, open, .. } = &mut *self.shared.state();
+        // A firewall that drops packets can delay a connection until after the end of the run.
+        open.values()
+            .filter(|one| one.streams.len() == 1)
+            .for_each(|one| contacts.refuse(one.at, HostRefusal::Unreachable));
+        contacts.clone()
     }
 
     /// Accepts the connections that already wait at the listeners, and then closes the listeners.
@@ -296,9 +307,8 @@ fn begin(client: TcpStream, at: usize, number: usize, shared: &Arc<Shared>) {
         return reset(&client);
     }
     let _ = client.set_nonblocking(false);
-    // Without a clone of the socket, `Relay::end` could not close the connection, so do not serve it.
-    let Ok(clone) = client.try_clone() else { return reset(&client) };
-    shared.state().open.insert(number, OpenConnection { streams: vec![clone], sent: false });
+    let client = Arc::new(client);
+    shared.state().open.insert(number, OpenConnection { at, streams: vec![client.clone()], sent: false });
     let started = std::thread::Builder::new().name("relay".into()).spawn(move || {
         if serve(&client, at, number, &slot).is_none() {
             reset(&client);
@@ -314,10 +324,9 @@ fn begin(client: TcpStream, at: usize, number: usize, shared: &Arc<Shared>) {
 /// Connects to the host and copies the bytes. Returns `None` if the run got no connection.
 fn serve(client: &TcpStream, at: usize, number: usize, slot: &Arc<Slot>) -> Option<()> {
     let shared = &slot.0;
-    let server = connect(at, slot).map_err(|why| shared.refuse(at, why)).ok()?;
-    let clone = server.try_clone().ok()?;
+    let server = Arc::new(connect(at, slot).map_err(|why| shared.refuse(at, why)).ok()?);
     // The run may have ended, and its receipt may be written.
-    if !admit(shared, number, clone, at) {
+    if !admit(shared, number, server.clone(), at) {
         return None;
     }
     if pass(client, &server, at, number, shared).is_err() {
@@ -328,7 +337,7 @@ fn serve(client: &TcpStream, at: usize, number: usize, slot: &Arc<Slot>) -> Opti
 }
 
 /// Registers the socket to a host, and records the host as contacted. Returns false if the run is over.
-fn admit(shared: &Shared, number: usize, server: TcpStream, at: usize) -> bool {
+fn admit(shared: &Shared, number: usize, server: Arc<TcpStream>, at: usize) -> bool {
     let mut state = shared.state();
     if state.closed {
         return false;

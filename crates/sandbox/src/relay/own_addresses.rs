@@ -1,8 +1,11 @@
 //! The addresses of this host, and the listeners of this process.
 
-use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::PathBuf;
+
+use rustix::io::Errno;
 
 /// Returns true if `address` belongs to this host. A socket can be bound only to addresses of this host, unless
 /// `ip_nonlocal_bind` is set. With this setting, `address` is compared with the source address that the kernel selects.
@@ -11,8 +14,9 @@ pub(super) fn is_own(address: IpAddr) -> bool {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), "ipv4"),
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), "ipv6"),
     };
-    if UdpSocket::bind((address, 0)).is_err() {
-        return false;
+    if let Err(error) = UdpSocket::bind((address, 0)) {
+        // Another error, for example that no descriptor is free, does not say whose address this is.
+        return !matches!(Errno::from_io_error(&error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT));
     }
     let anything_goes = std::fs::read_to_string(format!("/proc/sys/net/{family}/ip_nonlocal_bind"));
     if anything_goes.is_ok_and(|value| value.trim() == "0") {
@@ -28,12 +32,19 @@ pub(super) fn is_own(address: IpAddr) -> bool {
 
 /// Returns true if this process listens on a port, at any address of this host. Without `/proc`, the answer is always true.
 pub(super) fn listens_on(port: u16) -> bool {
-    let Ok(own) = std::fs::read_dir("/proc/self/fd") else { return true };
-    let own: BTreeSet<_> = own.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
-    ["/proc/self/net/tcp", "/proc/self/net/tcp6"].into_iter().any(|table| match std::fs::read_to_string(table) {
-        Ok(lines) => lines.lines().filter_map(|line| listener_of(line, port)).any(|socket| own.contains(&socket)),
+    let is_own = |socket: PathBuf| match std::fs::read_dir("/proc/self/fd") {
+        Ok(own) => own.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == socket)),
+        Err(_) => true,
+    };
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"].into_iter().any(|table| match File::open(table) {
+        // After the title and the listeners, the table has all connections of the host, which can be very many.
+        Ok(table) => BufReader::new(table)
+            .lines()
+            .skip(1)
+            .take_while(|line| line.as_ref().map_or(true, |line| line.contains(" 0A ")))
+            .any(|line| line.map_or(true, |line| listener_of(&line, port).is_some_and(is_own))),
         // A kernel without IPv6 has no second table.
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        Err(error) => error.kind() != ErrorKind::NotFound,
     })
 }
 

@@ -2,6 +2,8 @@ use super::*;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+/// The number of questions about `turns.test`.
+static TURNS: AtomicUsize = AtomicUsize::new(0);
 /// True from the second question about `rebound.test` on.
 static REBOUND: AtomicBool = AtomicBool::new(false);
 const SLOW: Duration = Duration::from_millis(300);
@@ -24,6 +26,8 @@ fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
         "here.test" => at(&format!("127.0.0.1:{port_asked}")),
         "mixed.test" => Ok([at("1.1.1.1:80")?, at("169.254.169.254:80")?].concat()),
         "mapped.test" => at("[::ffff:10.0.0.1]:80"),
+        "mapped.here.test" => at("[::ffff:127.0.0.2]:80"),
+        "turns.test" => at(&format!("10.0.{}.7:{port_asked}", TURNS.fetch_add(1, Ordering::SeqCst))),
         "empty.test" => Ok(vec![]),
         "many.test" => Ok((1..18).map(|n| SocketAddr::from(([1, 1, 1, n], 80))).collect()),
         "sixteen.test" => {
@@ -101,8 +105,13 @@ impl Server {
                         c.close()\n\
                     while True:\n    \
                         threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n";
+        Self::run(echo)
+    }
+
+    /// Starts a program that prints its port.
+    fn run(program: &str) -> Self {
         let mut child = std::process::Command::new("python3")
-            .args(["-c", echo])
+            .args(["-c", program])
             .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("python3");
@@ -203,7 +212,35 @@ fn services_of_the_boundary_are_refused_by_address_and_port() {
     assert_eq!(checked(&[], &number), Ok(()));
     assert_eq!(checked(&[("127.0.0.1", server.port)], &number), Err(HostRefusal::Boundary));
     assert_eq!(checked(&[("gone.test", server.port), ("here.test", server.port)], &number), Err(HostRefusal::Boundary));
-    assert_eq!(checked(&[("127.0.0.1", 1), ("127.0.0.2", server.port)], &number), Ok(()));
+    assert_eq!(checked(&[("127.0.0.1", 1), ("203.0.113.1", server.port)], &number), Ok(()));
+    for same in ["127.0.0.2", "127.0.0.3", "mapped.here.test"] {
+        let service = [(same, server.port)];
+        assert_eq!(
+            checked(&service, &number),
+            Err(HostRefusal::Boundary),
+            "{same}: it can listen at all addresses of this host"
+        );
+    }
+}
+
+/// The DNS server answers each question about the name of the service with another address.
+#[test]
+fn a_service_of_the_boundary_is_refused_by_name_if_its_addresses_change() {
+    let checked = |unreachable: &[&str], host: &str| {
+        let unreachable = unreachable.iter().map(|name| ((*name).to_owned(), 5432)).collect();
+        let host = AllowedHost { private: true, ..allowed(host) };
+        Resolve { resolve: lab, is_own: |_| false, unreachable }.checked(&host).map(drop)
+    };
+    assert_eq!(checked(&["other.test"], "turns.test:5432"), Ok(()));
+    for name in ["turns.test", "Turns.Test."] {
+        assert_eq!(checked(&[name], "turns.test:5432"), Err(HostRefusal::Boundary), "{name}");
+        assert_eq!(checked(&[name], "turns.test:5433"), Ok(()), "another port is another service");
+    }
+    assert_eq!(
+        checked(&["mapped.test"], "10.0.0.1:5432"),
+        Err(HostRefusal::Boundary),
+        "the same address in another form"
+    );
 }
 
 #[test]
@@ -299,6 +336,20 @@ fn bytes_that_a_run_wrote_before_its_end_arrive_and_nothing_is_sent_after_the_re
     assert!(listener.wait().expect("ended").success());
 }
 
+/// A firewall can drop packets, as a server with a full queue does.
+#[test]
+fn a_host_that_had_not_answered_at_the_end_of_the_run_is_told_as_unreachable() {
+    let full = "import socket, time\ns = socket.socket()\ns.bind(('127.0.0.1', 0))\ns.listen(0)\n\
+                c = [socket.socket() for _ in range(3)]\nfor one in c:\n    one.setblocking(False)\n    \
+                    one.connect_ex(s.getsockname())\nprint(s.getsockname()[1], flush=True)\ntime.sleep(60)\n";
+    let server = Server::run(full);
+    let bench = bench(&[&server.name()]);
+    drop(bench.connect(0));
+    let begun = Instant::now();
+    assert_eq!(bench.relay.finish(), contacts(&[], &[(0, HostRefusal::Unreachable)]));
+    assert!(begun.elapsed() < CONNECT);
+}
+
 #[test]
 fn a_connection_that_is_resolved_after_the_end_of_the_run_sends_nothing() {
     let server = Server::start();
@@ -316,7 +367,7 @@ fn a_connection_that_is_resolved_after_the_end_of_the_run_sends_nothing() {
     }
     assert_eq!(shared.state().contacts.reached, BTreeSet::new());
     let far = TcpStream::connect(("127.0.0.1", server.port)).expect("connects");
-    assert!(!admit(&shared, 7, far, 0), "the state is closed");
+    assert!(!admit(&shared, 7, Arc::new(far), 0), "the state is closed");
 }
 
 #[test]
