@@ -15,6 +15,7 @@ pub mod health;
 pub mod housekeeping;
 mod logged_documents;
 pub mod monitoring;
+mod near_steps;
 pub mod notices;
 pub mod oidc;
 mod overtaken_proposals;

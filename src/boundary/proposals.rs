@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
+use crate::boundary::near_steps::near_steps;
 use crate::boundary::proposal_status::is_over;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::carried::artifact_store::ArtifactStore;
@@ -39,7 +40,6 @@ use documents::record::joined::joined;
 use documents::record::run_extensions::Emergency;
 use documents::record::token::Scope;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
-use documents::yaml::nearest;
 use judgement::decision::exclusion::{self, Tokens};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::reach::EligibleApprovers;
@@ -390,41 +390,32 @@ fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result
     Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail))
 }
 
-/// Returns the refusal for an unknown step. The refusal suggests a similar step that the caller may see.
+/// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
 pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
-    let advice = match near_step(caller, sealed, reference) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "see `GET /v1/registry`".to_owned(),
-    };
+    let advice = hint(caller, sealed, reference).unwrap_or_else(|| "see `GET /v1/registry`".to_owned());
     Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
 }
 
-/// Adds a similar step to the refusal of a caller whose token is for other steps.
+/// Adds near steps to the refusal of a caller whose token is for other steps.
 pub(super) fn of_other_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Stopped {
-    match (stopped, near_step(caller, sealed, reference)) {
-        (Stopped::Refused(mut refusal), Some(near)) if caller.is_limited() && refusal.code == Code::Forbidden => {
-            refusal.detail = format!("did you mean {near}? {}", refusal.detail);
+    match (stopped, hint(caller, sealed, reference)) {
+        (Stopped::Refused(mut refusal), Some(hint)) if caller.is_limited() && refusal.code == Code::Forbidden => {
+            refusal.detail = format!("{hint} {}", refusal.detail);
             Stopped::Refused(refusal)
         }
         (stopped, _) => stopped,
     }
 }
 
-/// Returns the step that a wrong reference most likely means, among the steps that the caller may see. The reference may
-/// be the path of the file.
-fn near_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Option<String> {
+/// Asks for the steps that a wrong reference may mean, among the steps that the caller may see.
+fn hint(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Option<String> {
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
-    let known: Vec<&str> =
-        steps.filter(|step| caller.may_know(step)).map(StepRef::as_str).take(MOST_COMPARED).collect();
-    let path = reference.path();
-    let path = [".runbook.md", ".md", ".mdx"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path);
-    let named = format!("/{path}:{}", reference.step());
-    let near = known.iter().find(|known| named.ends_with(&format!("/{known}"))).copied();
-    near.or_else(|| nearest(reference.as_str(), &known)).map(str::to_owned)
+    let near = near_steps(reference, steps.filter(|step| caller.may_know(step)));
+    let (last, before) = near.split_last()?;
+    let before: Vec<&str> = before.iter().map(|step| step.as_str()).collect();
+    let or = if before.is_empty() { "" } else { " or " };
+    Some(format!("did you mean {}{or}{last}?", before.join(", ")))
 }
-
-/// Maximum number of steps with which an unknown name is compared, to limit the cost of a request.
-const MOST_COMPARED: usize = 1000;
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
     let malformed = |detail: String| Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail));

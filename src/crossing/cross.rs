@@ -63,7 +63,7 @@ pub struct Crossing {
     sandbox: Arc<dyn Sandbox>,
     pub(super) key: Arc<BoundaryKey>,
     pub(super) seal: Arc<CurrentSeal>,
-    live: Arc<RunsInProgress>,
+    pub(super) live: Arc<RunsInProgress>,
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
     secrets: SecretPermits,
@@ -359,7 +359,9 @@ impl Crossing {
         match self.ledger.consume(request).await {
             // Another node may have written the receipt of this run, so it is too late to start the run.
             Ok(_) if self.ledger.has_nodes() && asked.elapsed() >= LATEST_START => {
-                Err(fault(&"the database confirmed the spent nonce too late, so the run does not start"))
+                let detail = "the database confirmed the spent nonce too late, so the run does not start: its receipt will \
+                     say that its end is unknown";
+                Err(Refusal::new(Code::Database, detail).about(&basis.proposal).into())
             }
             // The nonce is committed before the step starts. After a crash here, the step never runs, and recovery writes
             // a receipt with the outcome `unknown`. A lost run is better than a step that runs twice.

@@ -44,7 +44,8 @@ impl Crossing {
     pub async fn close_overdue(&self) -> Result<usize, Stopped> {
         // The writer also takes over the receipts that a node without its role still wrote.
         self.ledger.ping().await?;
-        self.close_lost(|open| open.over).await
+        // A run of this process waits with its own receipt while the database does not answer.
+        self.close_lost(|open| open.over && self.live.find(&open.proposal).is_none()).await
     }
 
     async fn close_lost(&self, lost: impl Fn(&Unfinished) -> bool) -> Result<usize, Stopped> {

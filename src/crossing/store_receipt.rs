@@ -33,7 +33,8 @@ impl Crossing {
                 }
                 _ => {}
             }
-            if self.ledger.has_nodes() {
+            // A receipt that says `unknown` says no more than the stored one.
+            if self.ledger.has_nodes() && !finish.unknown {
                 let kept = self.late.keep(&finish.proposal, &finish.receipt).map_err(|error| fault(&error))?;
                 tracing::error!(proposal = %finish.proposal, "the receipt is kept in {}: {stop}", kept.display());
             }

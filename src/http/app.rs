@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -17,6 +17,7 @@ use crate::http::problem::refuse;
 use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 use documents::record::ident::Name;
+use wire::api::view::Ready;
 use wire::mcp::tool_calls::NewNonce;
 use wire::tls::server::TlsServer;
 
@@ -80,6 +81,8 @@ pub(super) struct App {
     pub(super) streams: Mutex<HashMap<Option<Name>, Arc<()>>>,
     /// Permits for calls that change something (in total [`MOST_WORK`]).
     work: Arc<Semaphore>,
+    /// Begin of the current second, the number of health reports made in it, and the newest report.
+    reports: Mutex<Option<(Instant, u32, Ready)>>,
 }
 
 /// Maximum number of event streams. With fewer than 2,000 connections, the maximum is half of the connections.
@@ -87,6 +90,8 @@ pub(super) const MOST_WATCHERS: usize = 1000;
 /// Number of work permits, which is larger than the possible number of connections. At shutdown, the service takes all
 /// permits to wait for the end of all calls.
 pub(super) const MOST_WORK: u32 = 1 << 20;
+/// Maximum number of health reports that are made in one second.
+const MOST_REPORTS: u32 = 10;
 
 impl App {
     pub(super) fn new(
@@ -109,7 +114,26 @@ impl App {
             most_watchers,
             streams: Mutex::default(),
             work: Arc::new(Semaphore::new(MOST_WORK as usize)),
+            reports: Mutex::default(),
         }
+    }
+
+    /// Returns the health report. Nobody is charged for it, so callers that ask very often get a report that is at most one
+    /// second old.
+    pub(super) fn ready(&self) -> Ready {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, made) = match &*reports {
+            Some((began, made, newest)) if began.elapsed() < Duration::from_secs(1) => {
+                if *made >= MOST_REPORTS {
+                    return newest.clone();
+                }
+                (*began, *made)
+            }
+            _ => (Instant::now(), 0),
+        };
+        let report = self.boundary.health.ready();
+        *reports = Some((began, made + 1, report.clone()));
+        report
     }
 
     /// Waits until the service has reached `phase`.

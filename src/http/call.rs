@@ -81,7 +81,9 @@ impl RouteCall {
             }
             charged => charged,
         };
-        let caller = match bearer(request.headers())? {
+        let bearer = if access == RouteAccess::Probe { None } else { bearer(request.headers())? };
+        let caller = match bearer {
+            None if access == RouteAccess::Probe => Caller::anonymous(),
             // A missing token is reported before the rate limit is checked. So a client with a key learns that it must
             // answer a challenge, even if other clients with the same address have exceeded the rate limit.
             None if access == RouteAccess::Known => {

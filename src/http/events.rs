@@ -209,11 +209,9 @@ impl EventReader {
     }
 
     async fn keep_alive(&self) -> Result<(), ClientGone> {
-        // NDJSON has no comments. The keepalive probes of TCP detect a disconnected client.
-        if self.form == EventFormat::Sse {
-            self.to.send(Ok(Bytes::from_static(b": keep-alive\n\n"))).await.map_err(|_| ClientGone)?;
-        }
-        Ok(())
+        // Proxies close a connection that is silent for a minute. NDJSON has no comments, but readers skip empty lines.
+        let sign: &[u8] = if self.form == EventFormat::Sse { b": keep-alive\n\n" } else { b"\n" };
+        self.to.send(Ok(Bytes::from_static(sign))).await.map_err(|_| ClientGone)
     }
 }
 

@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
@@ -165,16 +165,17 @@ where
     let method = request.method().clone();
     let metrics = face.app.boundary.monitoring.metrics().clone();
     let span = request_span(request.headers());
+    let host = request.headers().get(HOST).cloned();
     let answered = async {
         match face.app.hosts.check(request.headers(), request.uri()) {
-            Err(stopped) => stopped.into_response(),
+            Err(stopped) if !probes::is_probe(&method, request.uri().path()) => stopped.into_response(),
             Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
                 let refusal = Refusal::new(Code::Busy, "the boundary is stopping or restarting: try again soon");
                 let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 response
             }
-            Ok(()) => {
+            _ => {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(PeerAddress(peer));
                 caught(face.router.call(request)).await
@@ -186,7 +187,7 @@ where
         response = method_not_allowed(response.headers_mut().remove(ALLOW));
     }
     let response = with_common_headers(response);
-    span.in_scope(|| note(&metrics, &method, &response, began.elapsed()));
+    span.in_scope(|| note(&metrics, &method, &response, began.elapsed(), (peer, host)));
     Ok(response)
 }
 
@@ -214,9 +215,18 @@ fn method_word(method: &Method) -> &str {
 }
 
 const OTHER_METHOD: &str = "(other)";
+/// Maximum length of a Host in the log, in bytes (RFC 1035: 253 bytes, and a port).
+const MOST_OF_HOST: usize = 260;
 
-/// Counts a request, and writes its log line without query, headers and body, which may contain secrets.
-fn note(metrics: &Metrics, method: &Method, response: &Response, took: Duration) {
+/// Counts a request, and writes its log line without query, headers and body, which may contain secrets. The line of a
+/// refused request names the client's address and the Host.
+fn note(
+    metrics: &Metrics,
+    method: &Method,
+    response: &Response,
+    took: Duration,
+    (peer, host): (IpAddr, Option<HeaderValue>),
+) {
     let seen = response.extensions().get::<RequestSummary>();
     let path = seen.map_or("(no route)", |seen| seen.path);
     metrics.request(path, response.status().as_u16(), took);
@@ -224,19 +234,22 @@ fn note(metrics: &Metrics, method: &Method, response: &Response, took: Duration)
     if let Some(code) = code {
         metrics.refusal(code);
     }
-    // A line of a request that was not refused has no field `code`.
+    // A line of a request that was not refused has no fields `code`, `peer` and `host`.
+    let peer = code.map(|_| tracing::field::display(peer));
+    let host = host.filter(|host| code.is_some() && host.len() <= MOST_OF_HOST).map(tracing::field::debug);
     let code = code.map(tracing::field::display);
     let principal = seen.and_then(|seen| seen.principal.as_ref()).map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);
-    // No route has an unknown method, so such a request changes nothing.
-    let is_change = !method.is_safe() && method_word(method) != OTHER_METHOD;
+    // No route has an unknown method, so such a request changes nothing. An operator looks for a refused Host.
+    let is_wrong_host = seen.is_none() && response.status() == StatusCode::FORBIDDEN;
+    let is_noted = is_wrong_host || (!method.is_safe() && method_word(method) != OTHER_METHOD);
     let method = method_word(method);
     if response.status().is_server_error() && response.status() != StatusCode::SERVICE_UNAVAILABLE {
-        tracing::error!(%method, path, status, code, us, principal, "request");
-    } else if is_change {
-        tracing::info!(%method, path, status, code, us, principal, "request");
+        tracing::error!(%method, path, status, code, peer, host, us, principal, "request");
+    } else if is_noted {
+        tracing::info!(%method, path, status, code, peer, host, us, principal, "request");
     } else {
-        tracing::debug!(%method, path, status, code, us, principal, "request");
+        tracing::debug!(%method, path, status, code, peer, host, us, principal, "request");
     }
 }
 

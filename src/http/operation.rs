@@ -23,6 +23,9 @@ pub enum RouteAccess {
     Signed,
     /// Only callers with a bearer token.
     Known,
+    /// Any caller under any Host. Nobody is charged, because a stranger could otherwise starve the checks of a proxy or
+    /// of an orchestrator. A bearer token is not read.
+    Probe,
 }
 
 /// Query field, header or path segment.

@@ -1,7 +1,8 @@
 //! Routes that return the health, the readiness, the version and the OpenAPI document.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, Uri};
 use schemars::SchemaGenerator;
+use serde_json::json;
 
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok};
@@ -19,7 +20,7 @@ const HEALTH: Route = Route {
     summary: "Whether the process is up",
     about: "The process answers as long as it runs. Use `/ready` to find out if the boundary accepts proposals.",
     segments: &[],
-    access: RouteAccess::Open,
+    access: RouteAccess::Probe,
     query: &[],
     headers: &[],
     body: None,
@@ -57,6 +58,7 @@ pub(super) static ROUTES: &[Route] = &[
         about: "The program's own version, and the version of this HTTP interface.",
         replies: &[ok(SchemaGenerator::subschema_for::<Version>, "versions")],
         handler: |_| Box::pin(version()),
+        access: RouteAccess::Open,
         ..HEALTH
     },
     Route {
@@ -66,13 +68,24 @@ pub(super) static ROUTES: &[Route] = &[
         about: "This document is generated from the table that routes the calls.",
         replies: &[Reply { status: 200, media: JSON, shape: BodyShape::Text, about: "OpenAPI 3.1" }],
         handler: |call| Box::pin(description(call)),
+        access: RouteAccess::Open,
         ..HEALTH
     },
 ];
 
+/// Returns true if a request is answered under every Host: proxies and orchestrators ask by an address or without a Host.
+pub(super) fn is_probe(method: &Method, path: &str) -> bool {
+    method.is_safe() && ROUTES.iter().any(|route| route.access == RouteAccess::Probe && route.path == path)
+}
+
 async fn ready(call: RouteCall) -> HandlerResult {
-    let ready = call.app.boundary.health.ready();
-    answer(if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &ready)
+    let ready = call.app.ready();
+    let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // A page of another origin, and a caller under another name, learn no more than a check needs.
+    if call.app.hosts.check(&call.headers, &Uri::default()).is_err() {
+        return answer(status, &json!({ "ready": ready.ready }));
+    }
+    answer(status, &ready)
 }
 
 async fn version() -> HandlerResult {

@@ -14,6 +14,7 @@ use crate::store::StoreReads;
 use crate::store::database::Database;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
+use crate::store::server::KeyWait;
 use crate::store::stored_leaf::opened;
 use crate::store::stored_revocation::read_revocations;
 use documents::crypto::digest::SealDigest;
@@ -62,7 +63,7 @@ impl StandbyKey {
     }
 
     /// Returns the reason why this node can't be active with its key, or `None`.
-    pub(super) fn waits(&mut self) -> Result<Option<String>, StoreFault> {
+    pub(super) fn waits(&mut self) -> Result<Option<KeyWait>, StoreFault> {
         let reads = match &self.reads {
             Some(reads) => reads.clone(),
             None => self.reads.insert(self.database.at_rest()?.0).clone(),
@@ -96,7 +97,7 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
     for node in nodes {
         match waits(&*reads, &node.keyid).map_err(at_store)? {
             None => return Ok(()),
-            Some(why) => whys.push(format!("{}: {why}", node.name)),
+            Some(wait) => whys.push(format!("{}: {}", node.name, wait.why)),
         }
     }
     let others = if whys.is_empty() { "there is no other node".to_owned() } else { whys.join("; ") };
@@ -110,22 +111,25 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
 }
 
 /// Returns the reason why a node with this key can't be active, or `None`.
-fn waits(reads: &dyn StoreReads, keyid: &str) -> Result<Option<String>, StoreFault> {
+fn waits(reads: &dyn StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault> {
     let mut seals = SealKeys::new(reads);
     let Some(last) = reads.seals()?.last().copied() else { return Ok(None) };
     let revoked = read_revocations(reads)?;
     if revoked.iter().any(|one| matches!(one.subject, RevokedSubject::Key(key) if key.as_str() == keyid)) {
-        return Ok(Some(format!("the key {keyid} of this node is revoked: give the node another key of the roster")));
+        let why = format!("the key {keyid} of this node is revoked: give the node another key of the roster");
+        return Ok(Some(KeyWait { why, is_in_force: false }));
     }
     if !seals.have(last.digest, keyid)? {
-        return Ok(Some(format!(
+        let why = format!(
             "the key {keyid} of this node is not in the roster in force: add it to `keys` of [[boundary]], let the \
              approvers sign the roster, and run `countersign seal` at the active node"
-        )));
+        );
+        return Ok(Some(KeyWait { why, is_in_force: false }));
     }
     let work = open_work(&mut seals, keyid)?;
-    Ok(work.map(|what| {
-        format!("the key {keyid} of this node came later, and only a node with an earlier key can sign {what}")
+    Ok(work.map(|what| KeyWait {
+        why: format!("the key {keyid} of this node came later, and only a node with an earlier key can sign {what}"),
+        is_in_force: true,
     }))
 }
 

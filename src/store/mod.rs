@@ -146,6 +146,11 @@ pub trait Store: Send {
         0
     }
 
+    /// Returns the number of [`server_changes`](Self::server_changes) that the present connection has seen.
+    fn decided_at(&self) -> u64 {
+        self.server_changes()
+    }
+
     /// Returns true if the next batch must connect to the database server again.
     fn is_stale(&self) -> bool {
         false

@@ -74,6 +74,8 @@ pub struct PostgresStore {
     /// The term in which this node became active.
     term: i64,
     unknown: Option<UnknownBatch>,
+    /// Id of the last durable batch of this writer, which stays while other writers commit.
+    own: Option<Vec<u8>>,
     /// True if another node has taken over. This node may then only write the receipts of its own runs.
     only_receipts: bool,
     /// True between `begin` and the end of the batch.
@@ -96,6 +98,7 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
         term: 0,
         role,
         unknown: None,
+        own: None,
         only_receipts: false,
         in_batch: false,
     };
@@ -299,6 +302,7 @@ impl Store for PostgresStore {
         match result {
             Commit::Done(_) => {
                 self.in_batch = false;
+                self.own = Some(batch.id.clone());
                 self.seen = LastBatch { number, id: Some(batch.id), ..LastBatch::default() };
             }
             Commit::Unknown => {
@@ -338,11 +342,14 @@ impl Store for PostgresStore {
         self.seen = LastBatch { number: settled.last.0, id, ..LastBatch::default() };
         self.unknown = None;
         self.writer = Some(writer);
+        if settled.durable {
+            self.own = Some(unknown.id);
+        }
         Ok(settled.durable)
     }
 
     fn doubt(&mut self) {
-        if let Some(id) = self.seen.id.clone() {
+        if let Some(id) = self.own.clone() {
             let session = self.writer.as_ref().map(|writer| writer.session.clone()).unwrap_or_default();
             self.unknown = Some(UnknownBatch { id, term: self.term, session });
         }
@@ -372,6 +379,10 @@ impl Store for PostgresStore {
         self.is_new
             || self.server_changes() != self.changes
             || self.writer.as_ref().is_none_or(|writer| writer.link.is_lost())
+    }
+
+    fn decided_at(&self) -> u64 {
+        self.changes
     }
 
     fn server_changes(&self) -> u64 {

@@ -10,8 +10,17 @@ use documents::record::validity::Timestamp;
 /// its name and its key.
 pub const KNOWN_NODES: &str = "nodes";
 
+/// The reason why a node can't be active with its key.
+#[derive(Debug)]
+pub struct KeyWait {
+    /// The reason, for people.
+    pub why: String,
+    /// False if the roster in force lacks the key.
+    pub is_in_force: bool,
+}
+
 /// Returns the reason why this node can't be active with its key, or `None`.
-pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<String>, StoreFault> + 'a;
+pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<KeyWait>, StoreFault> + 'a;
 
 /// What keeps a committed batch after the loss of the database server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -205,7 +205,7 @@ impl Writer {
             }
             Err(fault) => {
                 // The health report tells why nothing is written. An idle writer tries again.
-                if fault.is_unreachable() {
+                if fault.can_pass() {
                     self.shared.set_no_runs(Some(fault.to_string()));
                 }
                 messages.iter().for_each(|message| message.send(Some(&fault)));
@@ -336,11 +336,12 @@ impl Writer {
         // rows after a restart that it loses later. So the batch is decided again, like an unconfirmed commit.
         let mut decided_at = changes_before;
         while self.store.server_changes() != decided_at {
-            decided_at = self.store.server_changes();
             self.store.doubt();
             if self.settle(messages, before..self.head.size)?.is_none() {
                 return Err(StoreFault::broken(DURING, "the database server lost a batch that it had confirmed"));
             }
+            // The connection that decided counts as a change too, but as no reason to decide again.
+            decided_at = self.store.decided_at();
         }
         Ok(())
     }

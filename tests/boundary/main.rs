@@ -26,6 +26,7 @@ mod terminal;
 
 mod administrator_statements;
 mod attacks;
+mod behind_proxies;
 mod changed_rows;
 mod companion;
 mod companion_grants;

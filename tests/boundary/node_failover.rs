@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::nodes::{node, nodes, signed, standby, start};
+use crate::nodes::{node, nodes, nodes_with, signed, standby, start};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
 use crate::support::wire::Wire;
-use crate::support::{KilledAtEnd, World, id_of};
+use crate::support::{KilledAtEnd, World, id_of, runbook};
 
 /// A node that a test started before its database can be used.
 struct Waiting {
@@ -293,4 +293,58 @@ fn a_standby_and_an_active_node_change_places_after_the_database_was_down() {
     let two = starting.join().expect("node two");
     waiting.tells("standby", "standby of two");
     drop((waiting, two));
+}
+
+#[test]
+fn promise_2_a_connection_that_is_lost_while_the_start_of_a_run_waits_for_its_replica_ends_no_process() {
+    let Some(server) = Cluster::start("a connection that is lost in a commit", "") else { return };
+    let replica = server.replica("replica", true);
+    let mut one = node(&server, "one", |setup| setup.config = "replicas = \"synchronous\"\n".to_owned());
+    server.migrate(&one);
+    start(&mut one);
+    one.run("say:echo", json!({}), &[&alice()]);
+    let waits =
+        "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name LIKE 'countersign:one%'";
+    for round in ["first", "second", "third"] {
+        let envelope = signed(&one, round);
+        replica.stop();
+        std::thread::scope(|scope| {
+            let submitted = scope.spawn(|| one.wire.try_post("/v1/authorizations", &one.agent, &envelope));
+            until("the commit waits for its replica", || !server.psql(waits).is_empty());
+            server.psql(waits).lines().for_each(|pid| server.terminate(pid.parse().expect("a pid")));
+            replica.start_again();
+            let _ = submitted.join().expect("no panic");
+        });
+        goes_on(&one, &format!("after the {round} lost connection"));
+    }
+    until("each run has ended", || one.list("running").is_empty());
+    one.assert_audited();
+}
+
+#[test]
+fn promise_3_no_run_of_a_serving_node_is_closed_as_unknown_while_the_database_is_away() {
+    let Some((server, mut one, _two)) = nodes_with("a database that is away for long", |setup| {
+        let front = "defaults: {timeout: 2s, memory: 64MiB, processes: 20}";
+        setup.runbook("short.md", runbook(front, &[("run", "sleep 1.5; echo done")]));
+    }) else {
+        return;
+    };
+    start(&mut one);
+    let proposals: Vec<Value> = (0..4).map(|_| one.propose("short:run", json!({}))).collect();
+    for proposal in &proposals {
+        one.sign(proposal, &[&alice()]);
+    }
+    proposals.iter().for_each(|proposal| drop(one.until(id_of(proposal), "running")));
+    server.stop_immediate();
+    // 30 s after its time limit, the active node closes a run whose end nobody saw.
+    std::thread::sleep(Duration::from_secs(36));
+    server.start_again();
+    until("the boundary reads its database", || one.wire.get("/v1/steps/say:echo", &one.reader).status == 200);
+    for proposal in &proposals {
+        let finished = one.until(id_of(proposal), "finished");
+        assert_eq!(finished["outcome"]["status"], "succeeded", "{finished:#}");
+        one.assert_verified(&finished);
+    }
+    assert!(!one.path("b/boundary/late-receipts").exists(), "no receipt came too late");
+    one.assert_audited();
 }

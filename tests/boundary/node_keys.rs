@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::nodes::{killed, lose_node_one, node, nodes, same_tokens, standby, start, take_over};
+use super::nodes::{killed, lose_node_one, node, nodes, same_tokens, signed, standby, start, take_over};
 use crate::support::people::{self, Key, alice, bob, boundary_key, canonical, sha256, statement, wrap};
 use crate::support::postgres::until;
 use crate::support::{KilledAtEnd, SMALL, World, exited, id_of, runbook, said};
@@ -215,4 +215,18 @@ fn the_files_of_a_node_are_sealed_by_countersign_seal_and_never_by_its_start() {
     assert_eq!(two.seal(), seal_of_one + 2);
     assert_eq!(two.output(&two.run("say:echo", json!({}), &[&alice()]), "stdout"), "three\n");
     two.assert_audited();
+}
+
+#[test]
+fn a_service_whose_key_was_never_in_force_keeps_no_node_waiting() {
+    let Some((server, mut one, stranger)) = nodes("a service of another boundary") else { return };
+    with_own_key(&stranger);
+    start(&mut one);
+    one.run("say:echo", json!({"text": "one"}), &[&alice()]);
+    drop(stands_by(&stranger, "is not in the roster in force"));
+    assert_eq!(server.psql("SELECT string_agg(name, ',') FROM countersign.node"), "one");
+    let envelope = signed(&one, "after the restart");
+    server.restart_immediate();
+    until("the boundary goes on without the other service", || one.submit(&envelope).status == 200);
+    one.assert_audited();
 }

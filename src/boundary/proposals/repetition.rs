@@ -16,11 +16,13 @@ use documents::record::ident::{Nonce, ProposalId};
 use documents::record::validity::Timestamp;
 use wire::api::view::{ProposalView, SameRun};
 
-/// Seconds in which a run that succeeded is named to approvers of the same run.
+/// Seconds in which a run that succeeded or was denied is named to approvers of the same run.
 const RECENT_S: i64 = 3600;
 /// Maximum number of open proposals that are compared with a proposal that an approver reads.
 const MOST_OPEN: usize = 1000;
-/// Maximum number of open proposals of the same run that are named.
+/// Maximum number of denied proposals that are compared.
+const MOST_DENIED: usize = 100;
+/// Maximum number of open and denied proposals of the same run that are named.
 const MOST_NAMED: usize = 4;
 
 impl Proposals {
@@ -128,7 +130,11 @@ impl Proposals {
             let is_same = other.core.step_digest == core.step_digest && other.core.params_digest == core.params_digest;
             is_same && !is_over && other.core.id != core.id && caller.may_see(&other.core.proposer, &other.core.step)
         };
-        let others: Vec<&Proposal> = open.iter().filter(is_of_step).take(MOST_NAMED).collect();
+        let statuses = vec![StoredStatus::Denied];
+        let query = ProposalQuery { statuses, limit: MOST_DENIED, ..ProposalQuery::default() };
+        let mut denied = self.ledger.proposals(&query)?.proposals;
+        denied.retain(|other| other.ended_at.is_some_and(|at| at > now.plus(-RECENT_S)));
+        let others: Vec<&Proposal> = open.iter().chain(&denied).filter(is_of_step).take(MOST_NAMED).collect();
         let mut found = Vec::new();
         for other in others.into_iter().chain(succeeded.iter().filter(is_of_step)) {
             let (own, signed) = (self.statement(&core.id)?, self.statement(&other.core.id)?);

@@ -4,6 +4,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use crate::store::fault::StoreFault;
+use crate::store::postgres::link::POOLER;
 
 /// Returns the fault of a statement that failed before the commit, so that nothing of its batch is stored.
 pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
@@ -18,6 +19,11 @@ pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
     };
     let code = said.code();
     let class = &code.code()[..2];
+    if *code == SqlState::INVALID_SQL_STATEMENT_NAME {
+        // A pooler gave the statements of this connection to another connection of the server.
+        let message = format!("{during}: {POOLER} ({}); name the server itself in the URL", words(error));
+        return StoreFault::Unusable { message };
+    }
     if *code == SqlState::DISK_FULL {
         return StoreFault::Full { during };
     }

@@ -63,7 +63,7 @@ impl<'a> Flight<'a> {
 }
 
 /// Begin of the reason if a connection pooler refuses the options of a session.
-const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
+pub(super) const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
 
 /// A connection with its prepared statements.
 pub(super) struct Link {

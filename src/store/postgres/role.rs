@@ -39,6 +39,7 @@ pub type ReadKeptHead = Arc<dyn Fn() -> Result<Option<CheckpointRow>, String> + 
 const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
     VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (name) DO UPDATE \
     SET keyid = excluded.keyid, beat = excluded.beat, started_at = excluded.started_at, version = excluded.version";
+const IS_SHOWN: &str = "SELECT count(*) > 0 FROM node WHERE name = $1 AND keyid = $2";
 const FOUND: &str = "UPDATE node SET lost_at = NULL WHERE name = $1 AND lost_at IS NOT NULL";
 const LOST: &str = "SELECT lost_at IS NOT NULL FROM node WHERE name = $1";
 const BEATS: &str = "UPDATE node SET beat = clock_timestamp() WHERE name = $1";
@@ -46,9 +47,12 @@ const POST: &str = "INSERT INTO kept_head (node, server, size, root) VALUES ($1,
     DO UPDATE SET server = excluded.server, size = excluded.size, root = excluded.root";
 const TAKE: &str = "SELECT pg_try_advisory_lock($1)";
 const STATE: &str = "SELECT term, coalesce(server, '') FROM state";
-/// The node of the last takeover, with the age of its last beat in seconds.
-const HOLDER: &str = "SELECT b.node, extract(epoch FROM clock_timestamp() - n.beat)::bigint FROM state s \
-    JOIN batch b ON b.term = s.term LEFT JOIN node n ON n.name = b.node ORDER BY b.n LIMIT 1";
+/// The node that has the lock of the role, with the age of its last beat in seconds.
+const HOLDER: &str = "SELECT h.node, extract(epoch FROM clock_timestamp() - n.beat)::bigint \
+    FROM (SELECT replace(a.application_name, 'countersign:', '') AS node FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND (l.classid::bigint << 32) | l.objid::bigint = $1) h LEFT JOIN node n ON n.name = h.node LIMIT 1";
 /// Age of the last beat in seconds, from which on another node takes over.
 const STALE_S: i64 = 15;
 const END_HOLDER: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -81,6 +85,8 @@ struct Entered {
     database: String,
     server: String,
     has_role: bool,
+    /// True if the other nodes can see this node.
+    shown: bool,
     /// True if the other nodes can see the kept head of this node.
     posted: bool,
     beat: Instant,
@@ -179,8 +185,8 @@ impl NodeCandidate {
         Ok(Self { settings, keyid, kept_head, known, lock, entered: None })
     }
 
-    /// Connects with all checks if the connection was lost, and enters this node, if no other process is the same node.
-    fn enter(&mut self) -> Result<&mut Entered, StoreFault> {
+    /// Connects with all checks if the connection was lost, if no other process is the same node.
+    fn connect(&mut self) -> Result<&mut Entered, StoreFault> {
         if self.entered.as_ref().is_none_or(|entered| entered.link.is_lost()) {
             self.entered = None;
             let link = Link::open(&self.settings, OPTIONS)?;
@@ -199,24 +205,42 @@ impl NodeCandidate {
                 )));
             }
             server.clone_into(&mut lock(&self.settings.server));
-            link.query(DURING, ENTER, values![node, self.keyid.as_str(), env!("CARGO_PKG_VERSION")])?;
-            self.known.enter(&link)?;
-            self.known.note(&link)?;
             let beat = Instant::now();
-            self.entered = Some(Entered { link, database, server, has_role: false, posted: false, beat });
+            self.entered = Some(Entered { link, database, server, has_role: false, shown: false, posted: false, beat });
         }
         self.entered.as_mut().ok_or_else(|| StoreFault::broken(DURING, "there is no connection"))
     }
 
+    /// Connects, and enters this node in the table of the nodes.
+    fn enter(&mut self) -> Result<&mut Entered, StoreFault> {
+        if !self.connect()?.shown
+            && let Some(entered) = &mut self.entered
+        {
+            let (node, version) = (self.settings.node.as_str(), env!("CARGO_PKG_VERSION"));
+            entered.link.query(DURING, ENTER, values![node, self.keyid.as_str(), version])?;
+            self.known.enter(&entered.link)?;
+            self.known.note(&entered.link)?;
+            entered.shown = true;
+        }
+        self.connect()
+    }
+
     /// Attempts to become the active node, if the key of this node may sign.
     pub(crate) fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn<ServerRole>, StoreFault> {
-        self.give_sign()?;
-        if let Some(why) = key_waits()? {
+        let (node, keyid) = (self.settings.node.clone(), self.keyid.clone());
+        let is_shown = self.connect()?.link.value(DURING, IS_SHOWN, values![node.as_str(), keyid.as_str()])?;
+        if let Some(wait) = key_waits()? {
             // The end of the connection releases the role, which another node may take.
             drop(self.entered.take_if(|entered| entered.has_role));
-            return Ok(Turn::Waits(why));
+            // After a change of the server, all nodes wait for the checkpoint of each node in the table. So a service whose
+            // key was never in force, for example with the URL of another boundary, must not stand there.
+            if is_shown || wait.is_in_force {
+                self.give_sign()?;
+            }
+            return Ok(Turn::Waits(wait.why));
         }
-        if let Some(why) = self.take_role()? {
+        // Another node may find that its own checkpoint fits.
+        if let Some(why) = self.take_role().inspect_err(|_| drop(self.entered.take_if(|entered| entered.has_role)))? {
             return Ok(Turn::Waits(why));
         }
         let Some(entered) = &self.entered else { return Err(StoreFault::broken(DURING, "there is no connection")) };
@@ -252,12 +276,12 @@ impl NodeCandidate {
     fn take_role(&mut self) -> Result<Option<String>, StoreFault> {
         self.give_sign()?;
         let (settings, entered) = (self.settings.clone(), self.enter()?);
+        let key_of_role = lock_key(&entered.database, &format!("{} role", settings.schema));
         if !entered.has_role {
-            let key = lock_key(&entered.database, &format!("{} role", settings.schema));
-            entered.has_role = entered.link.value(DURING, TAKE, values![key])?;
+            entered.has_role = entered.link.value(DURING, TAKE, values![key_of_role])?;
         }
         if !entered.has_role {
-            let rows = entered.link.query(DURING, HOLDER, values![])?;
+            let rows = entered.link.query(DURING, HOLDER, values![key_of_role])?;
             let Some(row) = rows.first() else { return Ok(Some("standby of a node that is just starting".to_owned())) };
             let row = Fields::new(DURING, row);
             let holder: String = row.get(0)?;

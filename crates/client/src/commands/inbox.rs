@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, channel, sync_channel};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ use wire::api::view::{ProposalList, ProposalStatus, ProposalView, Ready};
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
 /// Approved runs that cannot start, proposals that were denied or refused in their window, and a freeze are reported too.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Each line has the last digits of the id, the step, its parameters, the proposer, the number of \
 signatures, the remaining time, and after `!` the most important remark of a review.
@@ -59,6 +59,8 @@ pub struct Args {
     key: KeyArgs,
 }
 
+/// Longest time in which the boundaries of the list must answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two looks with `--watch`, if the boundary sends no events.
 const EVERY: Duration = Duration::from_secs(2);
 /// Longest pause between two looks. The reason why an approved run can't start makes no event.
@@ -77,24 +79,33 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
 }
 
-/// Lists the pending proposals of each boundary of the list. All boundaries are read at the same time, and printed in the order
-/// of the list. A boundary that does not answer does not hide the others.
+/// Lists the pending proposals of each boundary of the list. All boundaries are read at the same time, and each is printed when
+/// it has answered. A boundary that does not answer neither hides nor delays the others.
 fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.watch {
         return Err(CommandFailure::usage("--watch reads one boundary: choose it with --boundary NAME"));
     }
     let all = global.for_all_listed()?;
-    let found: Vec<Result<InboxReading, CommandFailure>> = std::thread::scope(|scope| {
-        let reads: Vec<_> = all
-            .iter()
-            .map(|one| scope.spawn(|| InboxReader::open(args, one, terminal)?.read(!terminal.json)))
-            .collect();
-        let ended =
-            |_| Err(CommandFailure::new(Exit::Unreachable, "the thread that reads this boundary ended too early"));
-        reads.into_iter().map(|read| read.join().unwrap_or_else(ended)).collect()
-    });
+    let (sender, answers) = channel();
+    for (at, one) in all.iter().enumerate() {
+        let (args, one, terminal, sender) = (args.clone(), one.clone(), terminal.clone(), sender.clone());
+        std::thread::spawn(move || {
+            let found = InboxReader::open(&args, &one, &terminal).and_then(|reader| reader.read(!terminal.json));
+            // The command may have ended.
+            let _ = sender.send((at, found));
+        });
+    }
+    let deadline = Instant::now() + LONGEST_WAIT;
+    let mut missing: BTreeSet<usize> = (0..all.len()).collect();
     let mut exit = Exit::Done;
-    for (one, found) in all.iter().zip(found) {
+    while let Some(next) = missing.first().copied() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (at, found) = answers.recv_timeout(left).unwrap_or_else(|_| {
+            let words = format!("the boundary did not answer within {} s", LONGEST_WAIT.as_secs());
+            (next, Err(CommandFailure::new(Exit::Unreachable, words)))
+        });
+        missing.remove(&at);
+        let one = &all[at];
         let name = one.listed().map_or("", |listed| listed.name.as_str());
         if !terminal.json {
             terminal.line(&format!("== {name} =="))?;

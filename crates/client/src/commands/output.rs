@@ -1,11 +1,12 @@
 //! The `output` command prints the output of a run.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tempfile::SpooledTempFile;
 
 use crate::commands::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
@@ -19,12 +20,17 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::refused_programs::print_hints;
 use crate::terminal::streams::Terminal;
-use documents::crypto::digest::{Blake3Digest, ContentDigest};
+use documents::crypto::digest::{Blake3Digest, Blake3Stream, ContentDigest, Sha256Stream};
 use documents::record::ident::ReceiptId;
-use documents::record::receipt::{Files, Receipt, Stream};
+use documents::record::receipt::{Files, Receipt};
 use documents::record::run_extensions::{Manifest, ManifestEntry};
 use documents::record::stream_name::StreamName;
 use wire::api::view::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
+
+/// Number of bytes of an output that are kept in memory. More bytes wait in a temporary file.
+const KEPT_IN_MEMORY: usize = 4 << 20;
+/// Number of bytes that are printed at once.
+const PIECE: usize = 256 << 10;
 
 /// Print the output of a run after a check against the digests in its receipt. With -f, print the output live, and
 /// check it at the end.
@@ -116,9 +122,23 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         if !wanted || stream.recorded == 0 {
             continue;
         }
-        let bytes = client.bytes(&format!("/v1/outputs/{}", stream.blake3))?;
-        check(&bytes, stream)?;
-        sink.output(name, &bytes)?;
+        // Nothing is printed before the digests are known. Large output waits in a temporary file without a name.
+        let mut kept = Hashed::new(SpooledTempFile::new(KEPT_IN_MEMORY));
+        client.copy(&format!("/v1/outputs/{}", stream.blake3), stream.recorded, &mut kept)?;
+        if !kept.is(&stream.blake3, &stream.sha256) {
+            return Err(other_output());
+        }
+        kept.to.rewind()?;
+        let mut pieces = BufReader::with_capacity(PIECE, kept.to);
+        loop {
+            let piece = pieces.fill_buf()?;
+            if piece.is_empty() {
+                break;
+            }
+            sink.output(name, piece)?;
+            let read = piece.len();
+            pieces.consume(read);
+        }
         if stream.truncated {
             terminal.say(&truncated_words(name, stream.bytes, stream.recorded));
         }
@@ -140,16 +160,16 @@ fn write_files(client: &Client, id: &ReceiptId, directory: &Path, terminal: &Ter
         let path = directory.join(entry.path.as_str());
         let parent = path.parent().unwrap_or(directory);
         std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
-        let bytes = match entry.bytes {
-            0 => Vec::new(),
-            _ => client.bytes(&format!("/v1/outputs/{}", entry.blake3))?,
-        };
-        if Blake3Digest::of(&bytes) != entry.blake3 || ContentDigest::of(&bytes) != entry.sha256 {
-            return Err(other_bytes());
-        }
         let mode = if entry.executable { 0o755 } else { 0o644 };
         let file = File::options().write(true).create_new(true).mode(mode).open(&path);
-        file.and_then(|mut file| file.write_all(&bytes)).map_err(|error| unwritable(&path, &error))?;
+        let mut file = Hashed::new(file.map_err(|error| unwritable(&path, &error))?);
+        if entry.bytes > 0 {
+            client.copy(&format!("/v1/outputs/{}", entry.blake3), entry.bytes, &mut file)?;
+        }
+        if !file.is(&entry.blake3, &entry.sha256) {
+            let _ = std::fs::remove_file(&path);
+            return Err(other_bytes());
+        }
     }
     if terminal.json {
         terminal.object(&json!({"receipt": id, "files": files, "outputs": outputs}))?;
@@ -182,11 +202,33 @@ fn receipt_of(view: &ReceiptView) -> Result<Receipt, CommandFailure> {
     signed_receipt(&view.envelope).map(|(receipt, _)| receipt)
 }
 
-fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {
-    if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
-        Ok(())
-    } else {
-        Err(other_output())
+/// A sink that hashes what it gets.
+struct Hashed<W> {
+    to: W,
+    blake3: Blake3Stream,
+    sha256: Sha256Stream,
+}
+
+impl<W> Hashed<W> {
+    fn new(to: W) -> Self {
+        Self { to, blake3: Blake3Stream::default(), sha256: Sha256Stream::default() }
+    }
+
+    fn is(&self, blake3: &Blake3Digest, sha256: &ContentDigest) -> bool {
+        self.blake3.finish() == *blake3 && self.sha256.clone().finish() == *sha256.as_bytes()
+    }
+}
+
+impl<W: io::Write> io::Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.blake3.update(&bytes[..written]);
+        self.sha256.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 

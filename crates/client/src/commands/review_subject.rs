@@ -68,6 +68,10 @@ impl BoundaryReader for Client {
         Self::bytes(self, path)
     }
 
+    fn announced(&self, path: &str, size: u64) -> Result<Vec<u8>, CommandFailure> {
+        Self::announced(self, path, size)
+    }
+
     fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
         Self::blob(self, digest)
     }

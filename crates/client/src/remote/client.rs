@@ -9,12 +9,13 @@ mod job_admission;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _, Seek as _};
+use std::io::{BufRead, BufReader, Read as _, Seek as _, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
@@ -30,8 +31,10 @@ use documents::record::bundle::{MAX_BUNDLE_BYTES, MEDIA_TYPE};
 use documents::record::code::Code;
 use documents::record::envelope::Envelope;
 use documents::record::ident::Name;
+use documents::record::run_extensions::MAX_ARTIFACTS_BYTES;
 use wire::api::advice_words::for_command_line;
 use wire::api::body::{Problem, ProblemError};
+use wire::api::foreign_answer::{foreign_answer, may_pass};
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
@@ -46,6 +49,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
 /// have several MiB.
 const WHOLE: Duration = Duration::from_secs(180);
+
+/// Longest pause before a call is repeated.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// HTTP client for one boundary.
 #[derive(Debug, Clone)]
@@ -160,13 +166,37 @@ impl Client {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
+    /// Fetches bytes of an announced size into memory.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the answer is longer.
+    pub fn announced(&self, path: &str, size: u64) -> Result<Vec<u8>, CommandFailure> {
+        let mut bytes = Vec::with_capacity(usize::try_from(size.min(MAX_ARTIFACTS_BYTES)).unwrap_or_default());
+        self.copy(path, size, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Copies bytes of an announced size to a file or another sink, while they arrive.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached, the answer is longer, or the bytes can't
+    /// be written.
+    pub fn copy(&self, path: &str, size: u64, to: &mut impl Write) -> Result<(), CommandFailure> {
+        let response = self.request(Method::GET, path, None::<&()>, "*/*")?;
+        // The reader fails if a body has as many bytes as its limit.
+        let mut reader = response.into_body().into_with_config().limit(size + 1).reader();
+        std::io::copy(&mut reader, to)
+            .map(drop)
+            .map_err(|error| self.odd(&format!("{size} bytes of {path} can't be copied: {error}")))
+    }
+
     /// Fetches a resource of at most `most` bytes. Returns `None` for status 404. A mirror may answer an error without
     /// a problem document.
     ///
     /// # Errors
     /// Returns the refusal, or an error if the server cannot be reached.
     pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
-        let response = self.answered(|| self.send(&Method::GET, path, None, "*/*"))?;
+        let response = self.answered(true, || self.send(&Method::GET, path, None, "*/*"))?;
         if response.status().as_u16() == 404 {
             return Ok(None);
         }
@@ -209,7 +239,7 @@ impl Client {
         body: Option<&[u8]>,
         range: Option<&str>,
     ) -> Result<(u16, Vec<u8>), CommandFailure> {
-        let response = self.answered(|| {
+        let response = self.answered(method.is_safe() || carries_nonce(body), || {
             let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.address.base()));
             if let Some(range) = range {
                 request = request.header("range", range);
@@ -230,7 +260,11 @@ impl Client {
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> Result<T, CommandFailure> {
         self.address.check_private("the file")?;
-        let response = self.again_when_admission_ended(|| {
+        // A server that refuses an upload without credentials ends the connection while the file is sent.
+        if self.bearer.borrow().is_none() {
+            self.admit_again()?;
+        }
+        let response = self.again_when_admission_ended(false, || {
             let request = Request::builder().method(Method::PUT).uri(format!("{}{path}", self.address.base()));
             let request = self.authorize(request.header("content-type", "application/octet-stream"));
             let mut file = file.try_clone().map_err(|error| self.odd(&error.to_string()))?;
@@ -254,7 +288,7 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, CommandFailure> {
-        let response = self.again_when_admission_ended(|| {
+        let response = self.again_when_admission_ended(true, || {
             let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base()));
             request = request.header("accept", "application/x-ndjson");
             if let Some(after) = after {
@@ -285,7 +319,8 @@ impl Client {
             .map(serde_json::to_vec)
             .transpose()
             .map_err(|error| CommandFailure::usage(format!("the request can't be written: {error}")))?;
-        self.again_when_admission_ended(|| self.send(&method, path, body.as_deref(), accept))
+        let can_repeat = method.is_safe() || carries_nonce(body.as_deref());
+        self.again_when_admission_ended(can_repeat, || self.send(&method, path, body.as_deref(), accept))
     }
 
     fn send(
@@ -339,14 +374,17 @@ impl Client {
     /// request.
     fn again_when_admission_ended(
         &self,
+        can_repeat: bool,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
     ) -> Result<Response<Body>, CommandFailure> {
-        self.refuse_problem(self.answered(send)?)
+        self.refuse_problem(self.answered(can_repeat, send)?)
     }
 
-    /// Like [`Self::again_when_admission_ended`], but returns a response with an error status as `Ok`.
+    /// Like [`Self::again_when_admission_ended`], but returns a response with an error status as `Ok`. If the answer asks for
+    /// a short pause, a call that can be repeated is repeated once.
     fn answered(
         &self,
+        can_repeat: bool,
         send: impl Fn() -> Result<Response<Body>, CommandFailure>,
     ) -> Result<Response<Body>, CommandFailure> {
         let response = send()?;
@@ -360,7 +398,14 @@ impl Client {
         if unknown && self.admit_again()? {
             return send();
         }
-        Ok(response)
+        let pause = retry_after(&response).filter(|pause| can_repeat && *pause <= LONGEST_PAUSE);
+        match pause.filter(|_| self.patience.get().is_none() && may_pass(response.status().as_u16())) {
+            Some(pause) => {
+                std::thread::sleep(pause);
+                send()
+            }
+            None => Ok(response),
+        }
     }
 
     /// Returns true if the token allows all requests of a review, or if the client has no token.
@@ -417,9 +462,22 @@ impl Client {
 
     fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, CommandFailure> {
         let bytes = self.whole(response)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| self.odd(&format!("this version of the program does not understand the answer: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+            Category::Data => self.odd(&format!("this version of the program does not understand the answer: {error}")),
+            _ => self.odd(&foreign_answer(200, &bytes)),
+        })
     }
+}
+
+/// Returns the pause that an answer asks for (RFC 9110, section 10.2.3).
+fn retry_after(answer: &Response<Body>) -> Option<Duration> {
+    answer.headers().get("retry-after")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+/// Returns true if a call has a nonce, so that a repetition is the same call.
+fn carries_nonce(body: Option<&[u8]>) -> bool {
+    let body = body.and_then(|body| serde_json::from_slice::<Value>(body).ok());
+    body.is_some_and(|body| body["nonce"].is_string())
 }
 
 fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {

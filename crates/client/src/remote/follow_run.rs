@@ -27,7 +27,7 @@ use wire::api::view::{Event, ProposalStatus, ProposalView};
 
 /// Maximum length of a line in a stream, enough for the largest bundle.
 const MAX_LINE_BYTES: u64 = 8 << 20;
-/// Maximum number of attempts to continue a stream without new events. The pauses grow.
+/// Maximum number of attempts to read the last events of a run that has ended.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Number of times that the pause between two attempts can double, starting with [`PAUSE`].
@@ -74,20 +74,18 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
                 }
                 std::thread::sleep(PAUSE * 2_u32.pow(MOST_DOUBLED));
             }
+            // A proxy in between may end each connection. The command goes on as long as it can read the status.
             Ok(_) => {
                 outage = Outage::new(RESTART);
-                tries = if after == before { tries + 1 } else { 0 };
-                if tries > TRIES {
-                    return Err(broken.unwrap_or_else(|| {
-                        CommandFailure::new(
-                            Exit::Unreachable,
-                            "the boundary ended the stream of events before the end of the run",
-                        )
-                    }));
-                }
+                tries = if after == before { tries.saturating_add(1) } else { 0 };
                 std::thread::sleep(PAUSE * 2_u32.pow(tries.min(MOST_DOUBLED)));
             }
-            Err(failure) => outage.wait(failure, sink.terminal())?,
+            Err(failure) => outage.wait(failure, sink.terminal()).map_err(|mut failure| {
+                if failure.exit == Exit::Unreachable {
+                    failure.message.push_str(&format!("; the proposal continues: countersign wait {id}"));
+                }
+                failure
+            })?,
         }
     }
 }

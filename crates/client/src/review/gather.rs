@@ -49,6 +49,12 @@ pub trait BoundaryReader {
     /// Returns the boundary's refusal, or an error if the boundary can't be reached.
     fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure>;
 
+    /// Reads bytes of an announced size.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary can't be reached or sends more bytes.
+    fn announced(&self, path: &str, size: u64) -> Result<Vec<u8>, CommandFailure>;
+
     /// Reads a blob of the log and checks that the bytes have the digest.
     ///
     /// # Errors
@@ -176,9 +182,10 @@ fn documents(
             sources.contents.insert(file.digest, bytes);
         }
     }
-    for (name, _, _) in signed_inputs(signed) {
+    for (name, _, size) in signed_inputs(signed) {
         let path = format!("/v1/proposals/{}/inputs/{name}", signed.proposal);
-        if let Some(bytes) = have("a file that the run gets", client.bytes(&path)) {
+        let bytes = size.map_or_else(|| client.bytes(&path), |size| client.announced(&path, size));
+        if let Some(bytes) = have("a file that the run gets", bytes) {
             sources.inputs.insert(name, bytes);
         }
     }

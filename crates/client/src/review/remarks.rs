@@ -317,10 +317,13 @@ pub fn same_runs(sources: &ReviewSources, now: Timestamp) -> impl Iterator<Item 
     sources.same_runs.iter().map(move |other| {
         let words = match (other.status, other.ended_at) {
             (ProposalStatus::Pending, _) => "is also pending".to_owned(),
-            (ProposalStatus::Finished, Some(at)) => match (now.unix() - at.unix()).max(0) {
-                seconds @ 0..60 => format!("succeeded {seconds} s ago"),
-                seconds => format!("succeeded {} min ago", seconds / 60),
-            },
+            (status @ (ProposalStatus::Finished | ProposalStatus::Denied), Some(at)) => {
+                let how = if status == ProposalStatus::Denied { "was denied" } else { "succeeded" };
+                match (now.unix() - at.unix()).max(0) {
+                    seconds @ 0..60 => format!("{how} {seconds} s ago"),
+                    seconds => format!("{how} {} min ago", seconds / 60),
+                }
+            }
             (status, _) => format!("is also {}", status.word()),
         };
         let text = PrintableText::text(&format!("the same run {words} ("));

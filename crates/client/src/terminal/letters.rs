@@ -17,12 +17,17 @@ use unicode_security::{GeneralSecurityProfile as _, RestrictionLevel, Restrictio
 
 /// The scripts whose letters a person reads. Without a script, only ASCII is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DisplayScripts(ScriptExtension);
+pub struct DisplayScripts {
+    scripts: ScriptExtension,
+    /// True if the person reads a language with the letter `ı`, which others take for `i`.
+    dotless: bool,
+}
 
 /// Names of the scripts that a list can have, each with the languages that use it, by the codes of locales. All other
-/// languages use Latin letters. `Chinese`, `Japanese` and `Korean` are the scripts that one language uses together. Scripts
-/// that are written from right to left are missing, because they change the order of the text around them.
-const SCRIPTS: [(&str, &str); 28] = [
+/// languages use Latin letters. `Chinese`, `Japanese` and `Korean` are the scripts that one language uses together, and
+/// `Turkish` is Latin with the letter `ı`. Scripts that are written from right to left are missing, because they change the
+/// order of the text around them.
+const SCRIPTS: [(&str, &str); 29] = [
     ("Armenian", "hy"),
     ("Bengali", "as bn"),
     ("Chinese", "zh"),
@@ -51,10 +56,16 @@ const SCRIPTS: [(&str, &str); 28] = [
     ("Telugu", "te"),
     ("Thai", "th"),
     ("Tibetan", "bo dz"),
+    ("Turkish", "az tr"),
 ];
 
 /// Characters beyond ASCII outside of words that are shown. The skeleton of each has no ASCII character.
-const PUNCTUATION: &str = "§¶©®°±÷€£₽₹«»—•·¿†‡←↑→↓↔≤≥≈√™✓、。「」『』【】〈〉《》・";
+const PUNCTUATION: &str = "§¶©®°±÷€£₽₹₺₴«»„—•·¿†‡←↑→↓↔⇒≤≥≈√™✓✔✗✘⚠✅❌²³、。「」『』【】〈〉《》・";
+/// Characters beyond ASCII outside of words that are shown although they resemble ASCII, because phones, word processors and
+/// agents write them in ordinary prose.
+const TYPOGRAPHY: &str = "‘’“”–…¡½¼¾，；：！．？（）％～¥";
+/// Latin letters whose skeleton is ASCII, but which nobody takes for these ASCII letters.
+const OWN_LETTERS: &str = "ÆæŒœþ";
 
 /// Maximum number of marks after one letter, as UTS #39 recommends.
 const MOST_MARKS: usize = 4;
@@ -63,7 +74,7 @@ static OF_PROCESS: RwLock<Option<DisplayScripts>> = RwLock::new(None);
 
 impl Default for DisplayScripts {
     fn default() -> Self {
-        Self(Script::Unknown.into())
+        Self { scripts: Script::Unknown.into(), dotless: false }
     }
 }
 
@@ -75,6 +86,7 @@ impl DisplayScripts {
     pub fn named<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, String> {
         names.into_iter().try_fold(Self::default(), |all, name| {
             let scripts: &[Script] = match name {
+                "Turkish" => &[Script::Latin],
                 "Chinese" => &[Script::Han, Script::Bopomofo],
                 "Japanese" => &[Script::Han, Script::Hiragana, Script::Katakana],
                 "Korean" => &[Script::Han, Script::Hangul],
@@ -91,7 +103,8 @@ impl DisplayScripts {
                     }
                 },
             };
-            Ok(scripts.iter().fold(all, |all, script| Self(all.0.union((*script).into()))))
+            let scripts = scripts.iter().fold(all.scripts, |all, script| all.union((*script).into()));
+            Ok(Self { scripts, dotless: all.dotless || name == "Turkish" })
         })
     }
 
@@ -126,13 +139,17 @@ impl DisplayScripts {
         match piece.chars().next() {
             _ if piece.is_ascii() => true,
             Some(first) if is_of_word(first) => self.flaw(piece).is_none(),
-            _ => self != Self::default() && PUNCTUATION.contains(piece),
+            _ => self != Self::default() && (PUNCTUATION.contains(piece) || TYPOGRAPHY.contains(piece)),
         }
+    }
+
+    fn is_own(self, c: char) -> bool {
+        OWN_LETTERS.contains(c) || (self.dotless && c == '\u{131}')
     }
 
     /// Returns the reason why a word with letters beyond ASCII is not shown, in two parts.
     pub fn flaw(self, word: &str) -> Option<(&'static str, &'static str)> {
-        let is_listed = |c: &char| c.is_ascii() || !c.script_extension().intersection(self.0).is_empty();
+        let is_listed = |c: &char| c.is_ascii() || !c.script_extension().intersection(self.scripts).is_empty();
         if let Some(other) = word.chars().find(|c| !is_listed(c)) {
             return Some(("your display does not list ", other.script().full_name()));
         }
@@ -144,7 +161,7 @@ impl DisplayScripts {
             "a character that Unicode advises against in names"
         } else if !word.check_restriction_level(RestrictionLevel::HighlyRestrictive) {
             "letters of several scripts"
-        } else if skeleton(word).all(|c| c.is_ascii()) {
+        } else if skeleton(word).all(|c| c.is_ascii()) && !word.chars().any(|c| self.is_own(c)) {
             "looks like ASCII but is not ASCII"
         } else {
             return None;
@@ -209,9 +226,10 @@ mod tests {
                 continue;
             }
             let is_word = piece.chars().all(is_of_word);
-            assert!(is_word || PUNCTUATION.contains(piece), "{piece:?} of {text:?}");
+            assert!(is_word || PUNCTUATION.contains(piece) || TYPOGRAPHY.contains(piece), "{piece:?} of {text:?}");
             assert!(is_nfc(piece), "{text:?}");
-            assert!(skeleton(piece).any(|c| !c.is_ascii()), "{text:?} looks like ASCII");
+            let is_known = TYPOGRAPHY.contains(piece) || piece.contains(|c| OWN_LETTERS.contains(c) || c == '\u{131}');
+            assert!(is_known || skeleton(piece).any(|c| !c.is_ascii()), "{text:?} looks like ASCII");
             let is_left_to_right = |c: char| {
                 !matches!(
                     bidi_class(c),
@@ -304,6 +322,9 @@ mod tests {
             ("Tシャツを3枚、「再送」。", &["Japanese"]),
             ("서버 재시작 server를", &["Korean"]),
             ("Zapalenie żółtej lampki, 5 €, §3", &["Latin"]),
+            ("Lægen siger “nej” – se cœur, þing…", &["Latin"]),
+            ("sınır nasıl", &["Turkish"]),
+            ("重启服务器（生产环境），原因：内存不足；请批准！", &["Chinese"]),
         ] {
             assert_eq!(shown(text, names), text);
         }
@@ -311,7 +332,8 @@ mod tests {
 
     #[test]
     fn no_attack_with_letters_beyond_ascii_is_shown() {
-        let all = &SCRIPTS.map(|(name, _)| name)[..];
+        let all = SCRIPTS.map(|(name, _)| name);
+        let all: &[&str] = &all.into_iter().filter(|name| *name != "Turkish").collect::<Vec<_>>();
         for (text, expected) in [
             // Look-alikes of ASCII, and scripts that no language mixes.
             ("p\u{430}ypal", r"p\u{430}ypal"),
@@ -345,8 +367,8 @@ mod tests {
             ("\u{660}\u{661}", r"\u{660}\u{661}"),
             ("a\u{3000}b\u{a0}c\u{2003}d", r"a\u{3000}b\u{a0}c\u{2003}d"),
             ("1\u{2044}2 \u{2215} \u{29f8}", r"1\u{2044}2 \u{2215} \u{29f8}"),
-            ("\u{2019}\u{201c}\u{2026}\u{2013}\u{ff1b}", r"\u{2019}\u{201c}\u{2026}\u{2013}\u{ff1b}"),
-            ("x\u{b2}\u{2160}\u{1f600}", r"x\u{b2}\u{2160}\u{1f600}"),
+            ("\u{201b}\u{ff02}\u{2024}\u{2010}\u{37e}", r"\u{201b}\u{ff02}\u{2024}\u{2010}\u{37e}"),
+            ("x\u{2070}\u{2160}\u{1f600}", r"x\u{2070}\u{2160}\u{1f600}"),
         ] {
             assert_eq!(shown(text, all), expected, "{text}");
         }
@@ -357,9 +379,9 @@ mod tests {
 
     #[test]
     fn the_punctuation_looks_like_no_ascii() {
-        for c in PUNCTUATION.chars() {
-            assert!(!c.is_ascii() && !is_of_word(c), "{c}");
-            assert!(skeleton(&c.to_string()).all(|c| !c.is_ascii()), "{c}");
-        }
+        let looks_like_ascii = |c: &char| skeleton(&c.to_string()).any(|c| c.is_ascii());
+        assert_eq!(PUNCTUATION.chars().filter(looks_like_ascii).collect::<String>(), "");
+        assert_eq!(TYPOGRAPHY.chars().filter(looks_like_ascii).collect::<String>(), TYPOGRAPHY);
+        assert!(PUNCTUATION.chars().chain(TYPOGRAPHY.chars()).all(|c| !c.is_ascii() && !is_of_word(c)));
     }
 }

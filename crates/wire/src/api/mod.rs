@@ -3,6 +3,7 @@ pub mod advice_words;
 pub mod approvals_view;
 pub mod body;
 pub mod feed;
+pub mod foreign_answer;
 pub mod grant_view;
 pub mod oidc;
 pub mod propose_body;

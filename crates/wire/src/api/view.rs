@@ -217,7 +217,7 @@ pub struct SameRun {
     pub proposal: ProposalId,
     /// Its status.
     pub status: ProposalStatus,
-    /// Time at which its run succeeded. Absent for an open proposal.
+    /// Time at which its run succeeded or people denied it. Absent for an open proposal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
 }

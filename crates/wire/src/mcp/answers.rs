@@ -116,8 +116,10 @@ pub struct CancelArgs {
 pub struct StepPage {
     /// Name of the boundary.
     pub boundary: String,
-    /// Steps of this page. The steps that contain most words of the query come first, then the steps are sorted by ref.
+    /// Steps of this page. The steps that fit the query best come first, then the steps are sorted by ref.
     pub steps: Vec<StepLine>,
+    /// Number of steps that fit the query.
+    pub found_steps: usize,
     /// Number of all steps that the token may see, without the query.
     pub visible_steps: usize,
     /// Cursor of the next page. Absent on the last page.

@@ -15,6 +15,7 @@ mod rpc_errors;
 pub mod run_evidence;
 pub mod sent_proposals;
 pub mod server;
+mod step_search;
 pub mod tool_calls;
 pub mod tool_problem;
 pub mod tools;

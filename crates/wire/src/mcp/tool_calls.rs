@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::body::{Problem, of_value};
+use crate::api::foreign_answer::foreign_answer;
 use crate::api::grant_view::GrantView;
 use crate::api::registry_view::{RegistryView, StepSummary, StepView};
 use crate::api::view::{DeniedView, ProposalStatus, ProposalView};
@@ -24,11 +25,12 @@ use crate::mcp::grantee_key::{GrantNote, GranteeKey};
 use crate::mcp::output_reading::OutputReading;
 use crate::mcp::progress::ProgressNotes;
 use crate::mcp::sent_proposals::SentProposals;
+use crate::mcp::step_search::StepSearch;
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible_detail, visible_json, visible_up_to};
 use documents::record::hidden_character::visible;
 use documents::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
-use documents::record::receipt::Outcome;
+use documents::record::receipt::{Outcome, Status};
 use documents::record::refused_parts::RefusedPart;
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
@@ -97,32 +99,26 @@ impl<A: BoundaryApi> ToolCalls<A> {
         Self { api, new_nonce, machine: None }
     }
 
-    /// Lists the steps that the token may see. With a query, the steps that contain most of its words come first.
+    /// Lists the steps that the token may see. With a query, the steps that fit best come first.
     pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
         let registry: RegistryView = self.read("/v1/registry").await?;
         let visible_steps = registry.steps.len();
-        let query = args.query.unwrap_or_default().to_lowercase();
-        let words: Vec<&str> = query.split_whitespace().collect();
-        let mut found: Vec<(usize, StepSummary)> = registry
-            .steps
-            .into_iter()
-            .map(|step| {
-                let text = format!("{} {}", step.reference, step.title).to_lowercase();
-                (words.iter().filter(|word| !text.contains(**word)).count(), step)
-            })
-            .filter(|(missing, _)| words.is_empty() || *missing < words.len())
-            .collect();
-        found.sort_by(|(missing, step), (other, next)| (missing, &step.reference).cmp(&(other, &next.reference)));
-        // A cursor is the number of missing words and the ref, so that it also works after a reload.
+        let search = StepSearch::new(&args.query.unwrap_or_default());
+        let steps = registry.steps.into_iter();
+        let mut found: Vec<(usize, StepSummary)> =
+            steps.filter_map(|step| Some((search.rank(step.reference.as_str(), &step.title)?, step))).collect();
+        found.sort_by(|(rank, step), (other, next)| (rank, &step.reference).cmp(&(other, &next.reference)));
+        let found_steps = found.len();
+        // A cursor is the rank and the ref, so that it also works after a reload.
         let cursor = args.cursor.as_deref().map(|cursor| parse::<StepCursor>("cursor", cursor)).transpose()?;
-        let mut steps = found.into_iter().filter(|(missing, step)| {
-            cursor.as_ref().is_none_or(|StepCursor(after, last)| (missing, &step.reference) > (after, last))
+        let mut steps = found.into_iter().filter(|(rank, step)| {
+            cursor.as_ref().is_none_or(|StepCursor(after, last)| (rank, &step.reference) > (after, last))
         });
         let mut last = None;
         let page: Vec<StepLine> = steps
             .by_ref()
             .take(STEPS_A_PAGE)
-            .inspect(|(missing, step)| last = Some(format!("{missing} {}", step.reference)))
+            .inspect(|(rank, step)| last = Some(format!("{rank} {}", step.reference)))
             .map(|(_, step)| StepLine {
                 step: step.reference.to_string(),
                 title: visible(&step.title),
@@ -131,7 +127,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
             })
             .collect();
         let next_cursor = last.filter(|_| steps.next().is_some());
-        Ok(StepPage { boundary: registry.boundary.name.to_string(), steps: page, visible_steps, next_cursor })
+        let boundary = registry.boundary.name.to_string();
+        Ok(StepPage { boundary, steps: page, found_steps, visible_steps, next_cursor })
     }
 
     /// Describes one step.
@@ -347,8 +344,7 @@ struct StepCursor(usize, StepRef);
 impl FromStr for StepCursor {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let read =
-            text.split_once(' ').and_then(|(missing, step)| Some(Self(missing.parse().ok()?, step.parse().ok()?)));
+        let read = text.split_once(' ').and_then(|(rank, step)| Some(Self(rank.parse().ok()?, step.parse().ok()?)));
         read.ok_or_else(|| "a cursor is the `next_cursor` of the page before".to_owned())
     }
 }
@@ -387,6 +383,9 @@ fn advice(view: &ProposalView) -> &'static str {
             "people must sign: tell the user which proposal waits, then call `wait`. A pending proposal is no refusal"
         }
         ProposalStatus::Approved | ProposalStatus::Running => "call `wait` until `ended` is true",
+        ProposalStatus::Finished if view.outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Warned) => {
+            "the step warned with exit code 2, which is no success: read the output, and tell the user before you go on"
+        }
         ProposalStatus::Finished => {
             "read `outcome` and `verified`; `get_output` has the whole output, `get_receipt` the evidence"
         }
@@ -408,10 +407,10 @@ fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
 }
 
 pub(super) fn receipt_id(text: &str) -> Answer<ReceiptId> {
-    match text.parse::<ProposalId>() {
-        Ok(proposal) => Ok(proposal.receipt()),
-        Err(_) => parse("id", text),
+    if text.starts_with("rcp_") {
+        return parse("id", text);
     }
+    parse::<ProposalId>("id", text).map(|proposal| proposal.receipt())
 }
 
 pub(super) fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
@@ -424,7 +423,9 @@ fn of_proposal(id: &ProposalId, view: ProposalView) -> Answer<ProposalView> {
 }
 
 pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    let value = serde_json::from_slice(bytes).map_err(ToolProblem::odd)?;
+    let value = serde_json::from_slice(bytes).map_err(|_| {
+        ToolProblem::new("unreachable", &foreign_answer(200, bytes), "tell the operator of the boundary")
+    })?;
     of_value(&value).map_err(ToolProblem::odd)
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::advice_words::for_tools;
 use crate::api::body::{Problem, ProblemError};
+use crate::api::foreign_answer::{foreign_answer, may_pass};
 use crate::mcp::boundary_api::ApiAnswer;
 use crate::mcp::visible_text::{visible_detail, visible_json};
 use documents::record::code::Code;
@@ -62,7 +63,11 @@ impl ToolProblem {
     /// Returns the problem of an answer with a status of failure.
     pub fn of_answer(answer: &ApiAnswer) -> Self {
         let Ok(problem) = serde_json::from_slice::<Problem>(&answer.body) else {
-            return Self::odd(format_args!("it has status {} and is no problem document", answer.status));
+            let detail = foreign_answer(answer.status, &answer.body);
+            if may_pass(answer.status) {
+                return Self::no_answer(&detail);
+            }
+            return Self::new("unreachable", &detail, "tell the operator of the boundary");
         };
         let word = problem.kind.rsplit('/').next().unwrap_or_default();
         let known = Code::ALL.iter().map(|code| code.word()).chain(["fault"]).find(|known| *known == word);

@@ -103,6 +103,8 @@ impl Store for Failing {
     }
 
     fn settle(&mut self) -> Result<bool, StoreFault> {
+        // A new connection decides, and counts as a change.
+        self.commits.server_changes.fetch_add(1, SeqCst);
         Ok(!self.commits.lost.load(SeqCst))
     }
 

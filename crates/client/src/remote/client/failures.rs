@@ -11,6 +11,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::record::code::Code;
 use wire::api::body::Problem;
+use wire::api::foreign_answer::foreign_answer;
 use wire::tls::client_problem::TlsProblem;
 
 impl Client {
@@ -40,9 +41,7 @@ impl Client {
         }
         let bytes = self.whole(response)?;
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
-            return Err(self.odd(&format!(
-                "the answer has status {status}, but is no problem document: check that the address is a boundary"
-            )));
+            return Err(self.odd(&foreign_answer(status, &bytes)));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
         // The title of the problem asks for a token, but the request had a token. The message below explains how to

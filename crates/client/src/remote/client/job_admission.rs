@@ -5,12 +5,13 @@ use std::time::Duration;
 use ureq::Body;
 use ureq::http::{Method, Response};
 
-use crate::remote::client::Client;
+use crate::remote::client::{Client, retry_after};
 use crate::remote::job_identity::JobIdentity;
 use crate::remote::secret::Secret;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::streams::eprintln_quietly;
 use wire::api::body::AdmissionResponse;
+use wire::api::foreign_answer::may_pass;
 use wire::api::oidc::IdTokenBody;
 
 /// Maximum time in seconds for which a job waits for a busy boundary.
@@ -61,6 +62,5 @@ impl Client {
 /// Returns the seconds after which a busy boundary wants to be asked again. After the rotation of the keys of an issuer, a
 /// boundary may wait some minutes before it asks the issuer again.
 fn seconds_until_retry(answer: &Response<Body>) -> Option<u64> {
-    let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse::<u64>().ok()?;
-    (answer.status().as_u16() == 503).then_some(seconds.max(1))
+    retry_after(answer).filter(|_| may_pass(answer.status().as_u16())).map(|pause| pause.as_secs().max(1))
 }
