@@ -28,6 +28,7 @@ use judgement::decision::grant_error::GrantError;
 use judgement::decision::granted_parameters::check_usable;
 use judgement::decision::grants::{PreparedGrant, grant_rules, judge_excluded, revocable};
 use judgement::decision::quorum;
+use judgement::decision::reach::EligibleApprovers;
 use judgement::decision::revocations::RevocableGrant;
 use judgement::decision::signature_count::{NotCounted, count_unrevoked};
 use wire::api::approvals_view::ApprovalsView;
@@ -221,12 +222,26 @@ impl Proposals {
             let (checked, sealed) = self.state_to_check();
             let prepared = self.crossing.verified_draft(envelope, &sealed)?;
             let (grant, terms) = (prepared.document(), prepared.document().predicate());
+            let (at, revoked) = (self.crossing.now().max(terms.not_before), self.crossing.revoked());
+            let excluded = judge_excluded(terms, Tokens::Sealed(&sealed.tokens, at), &sealed.roster);
+            let excluded = excluded.map_err(|error| refused(&error))?;
+            let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
             for (index, step) in terms.steps.iter().enumerate() {
                 if let Some((_, held)) = sealed.step(&step.reference) {
                     check_usable(terms, index, held.hashed.definition()).map_err(|error| refused(&error))?;
+                    let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
+                    let reach =
+                        eligible.check_reach(&rules, |name| excluded.contains(name), at, Some(terms.expires_at));
+                    reach.map_err(|out| {
+                        Refusal::new(
+                            Code::QuorumMissing,
+                            format!(
+                                "{out}; let another person or token draft the grant, or add approvers to the roster"
+                            ),
+                        )
+                    })?;
                 }
             }
-            let at = self.crossing.now().max(terms.not_before);
             let met = match self.crossing.stands_or_why(&prepared, &sealed, at) {
                 Ok(_) => true,
                 Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => false,

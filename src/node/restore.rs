@@ -58,6 +58,8 @@ pub struct RestoredLog {
 
 /// Name in `keep_tokens` that stands for all tokens.
 const ALL: &str = "all";
+/// Maximum number of runs of the old log that a note names.
+const MOST_OWED: usize = 1000;
 
 /// Begins a new log with the roster, policy, runbooks and spent nonces of a backup. The old log stays on disk as a
 /// closed log. Its pending proposals are void, because they name the old boundary. A backup does not know which tokens
@@ -168,6 +170,12 @@ fn build(
         return Err(at(&config.key, &message));
     }
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
+    for owed in before.owed_open(MOST_OWED).map_err(broken)? {
+        notes.push(format!(
+            "the run of {} is unsettled or without its review, and the new log takes no review of it",
+            owed.proposal.receipt()
+        ));
+    }
     let (all, bindings) = (before.tokens().map_err(broken)?, before.bindings().map_err(broken)?);
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
     small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;

@@ -206,7 +206,7 @@ impl fmt::Display for AdvanceStop {
         match self {
             Self::Unknown => f.write_str("the proposal does not exist"),
             Self::WrongState(status) => {
-                write!(f, "the proposal is {status}, and a proposal can't return to an earlier status")
+                write!(f, "the proposal is already {status}")
             }
             Self::Fault(fault) => fault.fmt(f),
         }
