@@ -222,29 +222,18 @@ impl Proposals {
             let (checked, sealed) = self.state_to_check();
             let prepared = self.crossing.verified_draft(envelope, &sealed)?;
             let (grant, terms) = (prepared.document(), prepared.document().predicate());
-            let (at, revoked) = (self.crossing.now().max(terms.not_before), self.crossing.revoked());
-            let excluded = judge_excluded(terms, Tokens::Sealed(&sealed.tokens, at), &sealed.roster);
-            let excluded = excluded.map_err(|error| refused(&error))?;
-            let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
             for (index, step) in terms.steps.iter().enumerate() {
                 if let Some((_, held)) = sealed.step(&step.reference) {
                     check_usable(terms, index, held.hashed.definition()).map_err(|error| refused(&error))?;
-                    let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
-                    let reach =
-                        eligible.check_reach(&rules, |name| excluded.contains(name), at, Some(terms.expires_at));
-                    reach.map_err(|out| {
-                        Refusal::new(
-                            Code::QuorumMissing,
-                            format!(
-                                "{out}; let another person or token draft the grant, or add approvers to the roster"
-                            ),
-                        )
-                    })?;
                 }
             }
+            let at = self.crossing.now().max(terms.not_before);
             let met = match self.crossing.stands_or_why(&prepared, &sealed, at) {
                 Ok(_) => true,
-                Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => false,
+                Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => {
+                    self.demand_signers(terms, &sealed, at)?;
+                    false
+                }
                 Err(why) => return Err(why.0.into()),
             };
             // A logged grant has exactly the signatures that the approvers in force made.
@@ -278,6 +267,23 @@ impl Proposals {
             }
         }
         Err(changes_too_often())
+    }
+
+    /// Refuses a grant that needs more approvals than people can give.
+    fn demand_signers(&self, terms: &Grant, sealed: &Sealed, at: Timestamp) -> Result<(), Refusal> {
+        let excluded = judge_excluded(terms, Tokens::Sealed(&sealed.tokens, at), &sealed.roster);
+        let (excluded, revoked) = (excluded.map_err(|error| refused(&error))?, self.crossing.revoked());
+        let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
+        for (_, held) in terms.steps.iter().filter_map(|step| sealed.step(&step.reference)) {
+            let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
+            let reach = eligible.check_reach(&rules, |name| excluded.contains(name), at, Some(terms.expires_at));
+            reach.map_err(|out| {
+                let detail =
+                    format!("{out}; let another person or token draft the grant, or add approvers to the roster");
+                Refusal::new(Code::QuorumMissing, detail)
+            })?;
+        }
+        Ok(())
     }
 
     /// Checks that the signature of a person counts for a step of the grant.
