@@ -37,6 +37,8 @@ use wire::api::view::RefusalView;
 
 /// Maximum number of grants in a list.
 const MOST_LISTED: usize = 1000;
+/// Advice about a grant that needs more approvals than people can give.
+const ENOUGH_SIGNERS: &str = "let another person or token draft the grant, or add approvers to the roster";
 
 impl Proposals {
     /// Drafts a grant with the definitions, permissions and sandboxes that are sealed now.
@@ -231,7 +233,14 @@ impl Proposals {
             let met = match self.crossing.stands_or_why(&prepared, &sealed, at) {
                 Ok(_) => true,
                 Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => {
-                    self.demand_signers(terms, &sealed, at)?;
+                    let excluded = judge_excluded(terms, Tokens::Sealed(&sealed.tokens, at), &sealed.roster);
+                    let (excluded, revoked) = (excluded.map_err(|error| refused(&error))?, self.crossing.revoked());
+                    let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
+                    for (_, held) in terms.steps.iter().filter_map(|step| sealed.step(&step.reference)) {
+                        let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
+                        let reach = eligible.check_reach(&rules, |name| excluded.contains(name), at, None);
+                        reach.map_err(|out| Refusal::new(Code::QuorumMissing, format!("{out}; {ENOUGH_SIGNERS}")))?;
+                    }
                     false
                 }
                 Err(why) => return Err(why.0.into()),
@@ -267,23 +276,6 @@ impl Proposals {
             }
         }
         Err(changes_too_often())
-    }
-
-    /// Refuses a grant that needs more approvals than people can give.
-    fn demand_signers(&self, terms: &Grant, sealed: &Sealed, at: Timestamp) -> Result<(), Refusal> {
-        let excluded = judge_excluded(terms, Tokens::Sealed(&sealed.tokens, at), &sealed.roster);
-        let (excluded, revoked) = (excluded.map_err(|error| refused(&error))?, self.crossing.revoked());
-        let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
-        for (_, held) in terms.steps.iter().filter_map(|step| sealed.step(&step.reference)) {
-            let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
-            let reach = eligible.check_reach(&rules, |name| excluded.contains(name), at, Some(terms.expires_at));
-            reach.map_err(|out| {
-                let detail =
-                    format!("{out}; let another person or token draft the grant, or add approvers to the roster");
-                Refusal::new(Code::QuorumMissing, detail)
-            })?;
-        }
-        Ok(())
     }
 
     /// Checks that the signature of a person counts for a step of the grant.

@@ -58,8 +58,6 @@ pub struct RestoredLog {
 
 /// Name in `keep_tokens` that stands for all tokens.
 const ALL: &str = "all";
-/// Maximum number of runs of the old log that a note names.
-const MOST_OWED: usize = 1000;
 
 /// Begins a new log with the roster, policy, runbooks and spent nonces of a backup. The old log stays on disk as a
 /// closed log. Its pending proposals are void, because they name the old boundary. A backup does not know which tokens
@@ -170,7 +168,8 @@ fn build(
         return Err(at(&config.key, &message));
     }
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
-    for owed in before.owed_open(MOST_OWED).map_err(broken)? {
+    // At most 1000 notes.
+    for owed in before.owed_open(1000).map_err(broken)? {
         notes.push(format!(
             "the run of {} is unsettled or without its review, and the new log takes no review of it",
             owed.proposal.receipt()
