@@ -16,6 +16,7 @@ use documents::record::denial::{Denial, denied};
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
 use documents::record::ident::{Name, ProposalId};
+use documents::record::joined::joined;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, Tokens};
@@ -174,7 +175,7 @@ impl Proposals {
         match count.counted().first() {
             Some(counted) => Ok((counted.name.clone(), counted.keyid)),
             None => {
-                let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let why = joined(count.uncounted(), "; ");
                 Err(refuse(if why.is_empty() { "the denial has no signature" } else { &why }))
             }
         }

@@ -15,6 +15,7 @@ use crate::seal::sealed::Sealed;
 use crate::store::ledger::Ledger;
 use crate::store::server::{ReadRole, RoleState};
 use documents::record::ident::{Name, StepRef};
+use documents::record::joined::joined;
 use documents::record::revocation::RevokedSubject;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
@@ -458,11 +459,10 @@ fn in_words(owners: &[Name], who_proposes: &str) -> String {
     if owners.is_empty() {
         return "add approvers to the roster, or ask for fewer approvals".to_owned();
     }
-    let owners: Vec<&str> = owners.iter().map(Name::as_str).collect();
     format!(
         "{} can't approve what {who_proposes}, because they control the proposer: propose with a token of other \
          owners, or add approvers to the roster",
-        owners.join(", ")
+        joined(owners, ", ")
     )
 }
 
@@ -490,10 +490,10 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
 
 /// Returns the names of the first steps in a list, and the number of the other steps.
 pub(super) fn some_of(steps: &[&StepRef]) -> String {
-    let names: Vec<&str> = steps.iter().take(MOST_NAMED).map(|step| step.as_str()).collect();
+    let names = joined(steps.iter().take(MOST_NAMED), ", ");
     match steps.len().saturating_sub(MOST_NAMED) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more steps", names.join(", ")),
+        0 => names,
+        more => format!("{names} and {more} more steps"),
     }
 }
 

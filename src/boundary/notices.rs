@@ -10,6 +10,7 @@ use documents::record::authorization::{Authorization, Permission, PermissionReas
 use documents::record::document::Statement;
 use documents::record::extension_names::GrantId;
 use documents::record::ident::{BoundaryName, Name, StepRef};
+use documents::record::joined::joined;
 use documents::record::validity::Timestamp;
 use judgement::policy::patterns::Pattern;
 use wire::api::approvals_view::ApprovalsView;
@@ -261,11 +262,10 @@ fn of_draft(event: FeedEvent, boundary: &BoundaryName, view: &GrantView) -> Noti
 
 /// Returns who asks, and whose signatures are still needed. `ended` is the status of a request that no longer waits.
 fn of_request(proposer: &Name, approvals: &ApprovalsView, ended: Option<&str>) -> Vec<String> {
-    let missing: Vec<&str> = approvals.missing.iter().map(|group| group.as_str()).collect();
     let needed = match ended {
         None => {
             let key = if approvals.own_program { ", with another key than a passkey" } else { "" };
-            let missing = missing.join(", ");
+            let missing = joined(&approvals.missing, ", ");
             format!("still needed: {missing}{key} ({} of {} have signed)", approvals.have, approvals.required)
         }
         Some(ended) => format!("no longer waits: {ended}"),

@@ -35,6 +35,7 @@ use documents::record::code::Code;
 use documents::record::envelope::VerifiedSignature;
 use documents::record::extension_names::SessionId;
 use documents::record::ident::{Name, Nonce, ProposalId, StepRef};
+use documents::record::joined::joined;
 use documents::record::run_extensions::Emergency;
 use documents::record::token::Scope;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
@@ -166,7 +167,7 @@ impl Proposals {
         }
         // The errors about a secret parameter do not repeat its value, because it may be the secret itself.
         let params = step.schema.complete(body.params).map_err(|errors| {
-            let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let detail = joined(&errors, "; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);
             errors
                 .iter()

@@ -24,6 +24,7 @@ use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::configuration::Configuration;
 use documents::record::ident::Epoch;
+use documents::record::joined::joined;
 use documents::record::malformed::Malformed;
 use documents::record::profile::Workdir;
 use documents::record::revocation::RevokedSubject;
@@ -170,27 +171,18 @@ pub fn check_on_host(
 }
 
 /// The reason why a seal was not put in force.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum SealStop {
     /// The seal can't be encoded.
+    #[error("the seal can't be written: {0}")]
     Malformed(Malformed),
     /// The store did not accept the seal.
+    #[error("the seal was refused: {0}")]
     Write(WriteStop),
     /// The store accepted the seal, but the new state can't be read from the store.
+    #[error("the seal can't be read back: {0}")]
     Unreadable(SealError),
 }
-
-impl std::fmt::Display for SealStop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Malformed(error) => write!(f, "the seal can't be written: {error}"),
-            Self::Write(error) => write!(f, "the seal was refused: {error}"),
-            Self::Unreadable(error) => write!(f, "the seal can't be read back: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SealStop {}
 
 /// Puts changed runbooks and tokens in force.
 pub struct Sealing {
@@ -421,12 +413,12 @@ impl Sealing {
 /// Names the steps in which two registries differ, or returns `None` if they do not differ.
 pub fn told_steps(old: &Registry, new: &Registry) -> Option<String> {
     let differences = differences(old, new);
-    let first: Vec<String> = differences.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    let first = joined(differences.iter().take(MOST_TOLD), ", ");
     let more = match differences.len().saturating_sub(MOST_TOLD) {
         0 => String::new(),
         more => format!(", and {more} more steps differ"),
     };
-    (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
+    (!first.is_empty()).then(|| format!("{first}{more}"))
 }
 
 fn first_of(errors: &[RegistryError]) -> String {
@@ -446,8 +438,8 @@ fn told_shortly(failed: &str) -> String {
 }
 
 fn not_sealed(errors: &[RegistryError]) -> Refusal {
-    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let detail = format!("the runbooks are not sealed, and the old runbooks stay in force:\n{}", lines.join("\n"));
+    let lines = joined(errors, "\n");
+    let detail = format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}");
     Refusal::new(Code::Malformed, detail)
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::ident::StepRef;
+use documents::record::joined::joined;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags};
 use judgement::policy::file::Policy;
@@ -78,7 +79,7 @@ fn is_lacking(name: &Program) -> bool {
 }
 
 fn some_of(steps: &[StepRef]) -> String {
-    let shown: Vec<&str> = steps.iter().take(SHOWN).map(StepRef::as_str).collect();
+    let shown = joined(steps.iter().take(SHOWN), ", ");
     let more = steps.len().saturating_sub(SHOWN);
-    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

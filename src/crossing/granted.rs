@@ -16,6 +16,7 @@ use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
 use documents::record::grant::Grant;
 use documents::record::ident::{Name, StepRef};
+use documents::record::joined::joined;
 use documents::record::profile::Profile;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
@@ -104,8 +105,7 @@ impl Crossing {
         let eligible = EligibleApprovers::of(roster, |keyid| self.revoked().has_key(keyid));
         let reach = eligible.check_reach(&rules, |name| !counts(name), now, None);
         reach.map_err(|out| {
-            let groups: Vec<&str> = rule.review.from.iter().map(|group| group.as_str()).collect();
-            let (required, groups, can) = (rule.review.required, groups.join(" or "), out.people.len());
+            let (required, groups, can) = (rule.review.required, joined(&rule.review.from, " or "), out.people.len());
             let detail = match approving {
                 0 => format!(
                     "{required} people of {groups} must review the emergency afterwards, but besides its approvers only \

@@ -1,34 +1,23 @@
 //! The files of a step: whether its sandbox has room for them, and the files of a plan.
 
-use std::fmt;
-
 use documents::record::profile::{Profile, Workdir};
 use documents::record::step_definition::{Format, StepDefinition};
 use judgement::registry::registered_step::RegisteredStep;
 use sandbox::runs::PlannedFile;
 
 /// Reason why the files of a step can't reach a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FilesError {
     /// The step starts in a directory of the host, where its files would remain.
+    #[error(
+        "the step has files, and a run would write them into a directory of the host (workdir=in-place): use the work \
+         directory private, copy or overlay, or remove the files"
+    )]
     LiveTree,
     /// The registry has no contents of the files.
+    #[error("the contents of the step's files are missing: start the service again")]
     NoContents,
 }
-
-impl fmt::Display for FilesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::LiveTree => {
-                "the step has files, and a run would write them into a directory of the host (workdir=in-place): use the \
-                 work directory private, copy or overlay, or remove the files"
-            }
-            Self::NoContents => "the contents of the step's files are missing: start the service again",
-        })
-    }
-}
-
-impl std::error::Error for FilesError {}
 
 /// Checks that a run with this profile has a directory of its own for the files of the step.
 ///

@@ -29,6 +29,7 @@ use documents::record::configuration::{Configuration, ConfiguredLimits, Configur
 use documents::record::enforcement::Level;
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::{Epoch, GenesisSalt, GroupName, Nonce, ProposalId};
+use documents::record::joined::joined;
 use documents::record::profile::{Profile, STRICT};
 use documents::record::roster::{Approver, Group, Roster, RosteredBoundary};
 use documents::record::seal::Genesis;
@@ -239,7 +240,7 @@ where
 }
 
 fn lines(errors: &[RegistryError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    joined(errors, "\n")
 }
 
 /// What the author of runbooks sees before anybody is asked.

@@ -13,9 +13,9 @@ use client::home::directories::Home;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
+use documents::record::joined::joined;
 use documents::record::profile::{Layer, Profile, STRICT};
 use documents::record::step_definition::StepDefinition;
-use judgement::policy::profile_error::joined;
 use judgement::policy::ruling::Ruling;
 use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
 use sandbox::isolation::probe::Missing;
@@ -58,7 +58,7 @@ pub fn profile(
     let mut profile = effective(ruling, declared, &given).map_err(|errors| {
         let message = format!(
             "{}; policy compared its overrides with the path {}: `--root DIR` names the directory of the runbooks",
-            joined(&errors),
+            joined(&errors, "; "),
             rules.compared_path()
         );
         CommandFailure::new(Exit::Refused, message)

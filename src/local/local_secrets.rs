@@ -18,6 +18,7 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
 use documents::record::extension_names::SecretName;
+use documents::record::joined::joined;
 use documents::record::step_definition::{Format, SecretAs, StepDefinition, StepSecret, named_secrets};
 use judgement::policy::applied_rule::AppliedRule;
 use judgement::policy::decide::PolicyVerdict;
@@ -115,11 +116,10 @@ impl LocalSecrets {
         let of_block = step.secrets.iter().position(|secret| secret.name == *first).filter(|at| block(*at).is_some());
         let or = of_block.and_then(|at| step.secrets[at].variable.as_ref());
         let or = or.map(|variable| format!(", or set the variable {variable}")).unwrap_or_default();
-        let names: Vec<&str> = lacking.iter().map(SecretName::as_str).collect();
         let message = format!(
             "{} needs the secret {}: add --secret {first}=env:VARIABLE or --secret {first}=file:PATH{or}",
             step.reference,
-            names.join(", ")
+            joined(&lacking, ", ")
         );
         Err(CommandFailure::usage(message))
     }

@@ -13,6 +13,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use client::home::parameter_values::typed;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
+use documents::record::joined::joined;
 use documents::record::step_definition::Format;
 use judgement::registry::FileSteps;
 use judgement::registry::Registry;
@@ -333,7 +334,6 @@ impl WalkStep {
         }
         let missing: Vec<&str> = self.missing(&own).collect();
         let params = step.schema.complete(Value::Object(own.clone())).map_err(|errors| {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             let given: Vec<String> = missing.iter().map(|name| format!("-p {name}=...")).collect();
             let advice = match (outputs, given.join(" ")) {
                 (_, given) if given.is_empty() => String::new(),
@@ -342,7 +342,10 @@ impl WalkStep {
                 }
                 (None, given) => format!("; write {given}"),
             };
-            CommandFailure::usage(format!("{reference}: {}{advice}", PrintableText::text(&errors.join("; ")).as_str()))
+            CommandFailure::usage(format!(
+                "{reference}: {}{advice}",
+                PrintableText::text(&joined(&errors, "; ")).as_str()
+            ))
         })?;
         let filled = step
             .filled(params.value())

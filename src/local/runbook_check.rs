@@ -11,6 +11,7 @@ use crate::node::roster_file::DraftRoster;
 use client::terminal::table::aligned;
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::ident::StepRef;
+use documents::record::joined::joined;
 use documents::record::validity::Timestamp;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
@@ -142,11 +143,10 @@ pub fn of_sound_files(paths: &[PathBuf], root: Option<&Path>) -> Option<Registry
 
 fn missing_lines(registry: &Registry) -> Vec<String> {
     let line = |(program, steps): (&Program, Vec<&StepRef>)| {
-        let steps: Vec<&str> = steps.into_iter().map(StepRef::as_str).collect();
         format!(
             "warning: this host has no program {program}, so a boundary on this host refuses {}: install the program, \
              or remove it from programs=",
-            steps.join(", ")
+            joined(steps, ", ")
         )
     };
     missing_programs(registry).into_iter().map(line).collect()

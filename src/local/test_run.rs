@@ -19,6 +19,7 @@ use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
 use documents::record::extension_names::RelativePath;
+use documents::record::joined::joined;
 use documents::record::step_definition::{StepDefinition, Template};
 use judgement::registry::Registry;
 use judgement::registry::gruntwork::OtherBlock;
@@ -360,8 +361,7 @@ impl CaseRun<'_> {
             programs: Default::default(),
             ..(*first.definition).clone()
         };
-        let registry = Registry::from_definitions([definition])
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let registry = Registry::from_definitions([definition]).map_err(|errors| joined(&errors, "; "))?;
         let step = registry.steps().next().cloned().ok_or("the script is no step")?;
         WalkStep::new(&step, &[], &Map::new())
             .and_then(|step| step.choose(None))

@@ -11,6 +11,7 @@ use crate::local::workflow_walk::{CurrentUnit, NextUnit, WorkflowWalk};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::{AnswerButton, Terminal};
+use documents::record::joined::joined;
 use judgement::registry::parameter_schema::Params;
 use judgement::registry::rundown::workflow::{UnitScript, WorkflowStep};
 
@@ -158,12 +159,11 @@ impl<'a> WorkflowRun<'a> {
         }
         let complete = found.schema.complete(Value::Object(params));
         let params: Params = complete.map_err(|errors| {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             CommandFailure::usage(format!(
                 "{}: the value {} of the loop does not fit: {}",
                 found.definition.reference,
                 PrintableText::quoted(value.unwrap_or_default()).as_str(),
-                PrintableText::text(&errors.join("; ")).as_str()
+                PrintableText::text(&joined(&errors, "; ")).as_str()
             ))
         })?;
         Ok(ChosenStep { step: found.clone(), params })

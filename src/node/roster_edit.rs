@@ -3,8 +3,6 @@
 //! The functions return the new text of the file. The caller parses this text and compares it with the intended change.
 //! If the file has an unsupported form, the operator must edit it by hand.
 
-use std::fmt;
-
 use toml_edit::{Array, ArrayOfTables, Decor, DocumentMut, Item, RawString, Value};
 
 use documents::crypto::key_id::KeyId;
@@ -53,16 +51,9 @@ pub struct RosterEntry {
 }
 
 /// Reason why an edit is impossible.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct EditError(String);
-
-impl fmt::Display for EditError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for EditError {}
 
 /// Adds an entry. If an entry with this name exists, the function adds the given keys, groups and owners to it.
 ///

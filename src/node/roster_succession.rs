@@ -10,6 +10,7 @@ use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::files::BoundaryFiles;
 use crate::node::rosters;
+use documents::record::joined::joined;
 use judgement::policy::file::Policy;
 use judgement::trust::chain::Chain;
 use judgement::trust::chain_error::ChainError;
@@ -163,12 +164,12 @@ pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<S
 
 /// Returns a note about errors in a file that the sealed state does not need.
 fn half_done(problems: &[FileProblem]) -> String {
-    let told: Vec<String> = problems.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    let told = joined(problems.iter().take(MOST_TOLD), "; ");
     let more = match problems.len().saturating_sub(MOST_TOLD) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!("{}{more}; the sealed state stays in force", told.join("; "))
+    format!("{told}{more}; the sealed state stays in force")
 }
 
 /// Maximum number of errors in one note. Further errors are only counted.

@@ -11,6 +11,7 @@ use crate::node::config::{Config, TlsTable};
 use crate::node::file_problem::FileProblem;
 use crate::node::owned::{read_certificates, read_private};
 use crate::node::private;
+use documents::record::joined::joined;
 use documents::record::validity::Timestamp;
 use wire::tls::server::{RenewedServer, TlsServer};
 use wire::tls::server_pair::{PairFile, PairText, ServerPair};
@@ -123,10 +124,9 @@ impl ServedCertificate {
     fn look(&mut self, now: Timestamp) {
         let taken = read(&self.files).and_then(|text| self.take(text, now));
         self.refused = taken.err().map(|problems| {
-            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             format!(
                 "the service can't use the new files of [tls] and continues with the old certificate: {}",
-                problems.join("; ")
+                joined(&problems, "; ")
             )
         });
     }

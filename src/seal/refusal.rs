@@ -10,16 +10,19 @@ use documents::record::malformed::Malformed;
 use judgement::decision::step::StepError;
 
 /// The reason why a request stops.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Stopped {
     /// A rule forbids the request.
+    #[error(transparent)]
     Refused(Box<Refusal>),
     /// An internal failure. The log of the service has the details, and the caller gets an id.
+    #[error("internal failure; the service's log has the details under {}", .0.id)]
     Fault(Fault),
 }
 
 /// Answer to a request that a rule forbids, with a stable code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
 pub struct Refusal {
     /// The reason, for programs.
     pub code: Code,
@@ -105,25 +108,6 @@ impl Refusal {
         self
     }
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.detail)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Fault(fault) => write!(f, "internal failure; the service's log has the details under {}", fault.id),
-        }
-    }
-}
-
-impl std::error::Error for Stopped {}
 
 impl From<Refusal> for Stopped {
     fn from(refusal: Refusal) -> Self {

@@ -1,16 +1,18 @@
 //! Internal failures of the store.
 
-use std::{fmt, io};
+use std::io;
 
 /// Internal failure of the store. The log of the service gets the details, and the caller gets an id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
     /// The disk is full. The store contains nothing of the failed batch.
+    #[error("{during}: the disk of the store, or of its database server, is full; free some space on it")]
     Full {
         /// The action that failed.
         during: &'static str,
     },
     /// The database refused the action. The store contains nothing of the failed batch.
+    #[error("{during}: {message}")]
     Database {
         /// The action that failed.
         during: &'static str,
@@ -19,6 +21,7 @@ pub enum StoreFault {
     },
     /// A read, a write or a sync failed, or the stored data contradict each other. The durable state is unknown, so the
     /// process must end.
+    #[error("{during}: {message}; the disk failed, or the store is damaged: run `countersign store check`")]
     Broken {
         /// The action that failed.
         during: &'static str,
@@ -28,16 +31,19 @@ pub enum StoreFault {
     /// The database server cannot be used now: nobody answers, it refuses the login, or it could lose a run. The reason ends
     /// by itself, or the administrator of the server ends it. The store contains nothing of the failed batch, or the
     /// message says that nobody knows.
+    #[error("{message}")]
     Unreachable {
         /// The reason.
         message: String,
     },
     /// The store cannot be used: another schema, rows that were changed by hand, or an error of the configuration.
+    #[error("{message}")]
     Unusable {
         /// The reason, and advice for the operator.
         message: String,
     },
     /// The writer thread has ended.
+    #[error("the store is closed; start the service again")]
     Closed,
 }
 
@@ -68,27 +74,6 @@ impl StoreFault {
         Self::Broken { during, message: message.into() }
     }
 }
-
-impl fmt::Display for StoreFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full { during } => {
-                write!(f, "{during}: the disk of the store, or of its database server, is full; free some space on it")
-            }
-            Self::Database { during, message } => write!(f, "{during}: {message}"),
-            Self::Broken { during, message } => {
-                write!(
-                    f,
-                    "{during}: {message}; the disk failed, or the store is damaged: run `countersign store check`"
-                )
-            }
-            Self::Unreachable { message } | Self::Unusable { message } => f.write_str(message),
-            Self::Closed => f.write_str("the store is closed; start the service again"),
-        }
-    }
-}
-
-impl std::error::Error for StoreFault {}
 
 impl From<StoreFault> for io::Error {
     fn from(fault: StoreFault) -> Self {

@@ -1,7 +1,5 @@
 //! Leaves of the log, and reasons why a document does not become a leaf.
 
-use std::fmt;
-
 use crate::store::fault::StoreFault;
 use documents::crypto::digest::{LeafHash, SealDigest};
 use documents::crypto::json;
@@ -46,32 +44,49 @@ pub struct CheckedState {
 }
 
 /// Reason why a document is not appended to the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteStop {
     /// The state in force changed after the document was checked. The caller must check it again, and make a seal again
     /// with the digest of the seal in force.
+    #[error("the seal in force or the revocations changed during the check; try again")]
     Moved,
     /// The log has no seal yet.
+    #[error("the log has no seal; seal a registry first")]
     NoSeal,
     /// The date of the document is earlier than the date of the last leaf. The caller must make the document again with
     /// a later date.
+    #[error("the last log entry is dated {last}; use that time or a later time")]
     BackDated {
         /// Time of the last leaf.
         last: Timestamp,
     },
     /// The clock leapt ahead. No entry is accepted now, because a wrong date stays in the log for ever.
+    #[error(
+        "the clock jumped {seconds} s ahead while the service ran, so the service writes no log entry; correct the \
+         clock, or restart the service if the clock is right now"
+    )]
     ClockAhead {
         /// Number of seconds by which the clock leapt ahead.
         seconds: i64,
     },
     /// The name of a new token is taken, or the token to revoke does not exist. A token name is never used twice.
+    #[error(
+        "the token {0} cannot be added because the name is taken, or cannot be revoked because the token does not \
+         exist"
+    )]
     Token(Name),
     /// The document is too large for the log.
+    #[error("the entry has {bytes} bytes, which is too large for the log")]
     TooLarge {
         /// Size of the document in bytes.
         bytes: usize,
     },
     /// Too many denials arrived for authorizations that the boundary does not know.
+    #[error(
+        "{most} denials of unknown authorizations arrived {}within a day, which is the limit; try again in {wait_s} \
+         s; until then an operator can revoke the proposer's token",
+        if *.of_approver { "from you " } else { "" }
+    )]
     TooManyAhead {
         /// Maximum number of denials of unknown authorizations in one day.
         most: u64,
@@ -81,46 +96,9 @@ pub enum WriteStop {
         wait_s: u64,
     },
     /// The store failed.
-    Fault(StoreFault),
+    #[error(transparent)]
+    Fault(#[from] StoreFault),
 }
-
-impl From<StoreFault> for WriteStop {
-    fn from(fault: StoreFault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl fmt::Display for WriteStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Moved => f.write_str("the seal in force or the revocations changed during the check; try again"),
-            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
-            Self::ClockAhead { seconds } => write!(
-                f,
-                "the clock jumped {seconds} s ahead while the service ran, so the service writes no log entry; correct \
-                 the clock, or restart the service if the clock is right now"
-            ),
-            Self::BackDated { last } => write!(f, "the last log entry is dated {last}; use that time or a later time"),
-            Self::Token(name) => write!(
-                f,
-                "the token {name} cannot be added because the name is taken, or cannot be revoked because the token \
-                 does not exist"
-            ),
-            Self::TooLarge { bytes } => write!(f, "the entry has {bytes} bytes, which is too large for the log"),
-            Self::TooManyAhead { most, of_approver, wait_s } => {
-                let whose = if *of_approver { "from you " } else { "" };
-                write!(
-                    f,
-                    "{most} denials of unknown authorizations arrived {whose}within a day, which is the limit; try \
-                     again in {wait_s} s; until then an operator can revoke the proposer's token"
-                )
-            }
-            Self::Fault(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for WriteStop {}
 
 /// Returns the payload and the statement of a leaf, without a check of its signatures.
 pub(crate) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {

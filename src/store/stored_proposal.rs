@@ -1,6 +1,5 @@
 //! Proposals and their signatures: requests, queries and results.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
@@ -185,35 +184,18 @@ pub struct ProposalStep {
 }
 
 /// The reasons why a proposal keeps its status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdvanceStop {
     /// The proposal does not exist.
+    #[error("the proposal does not exist")]
     Unknown,
     /// The current status of the proposal does not allow the change.
+    #[error("the proposal is already {0}")]
     WrongState(StoredStatus),
     /// The store failed.
-    Fault(StoreFault),
+    #[error(transparent)]
+    Fault(#[from] StoreFault),
 }
-
-impl From<StoreFault> for AdvanceStop {
-    fn from(fault: StoreFault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl fmt::Display for AdvanceStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => f.write_str("the proposal does not exist"),
-            Self::WrongState(status) => {
-                write!(f, "the proposal is already {status}")
-            }
-            Self::Fault(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for AdvanceStop {}
 
 /// Conditions for a list of proposals.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,5 @@
 //! Runs: the request to spend a nonce, the request to store the receipt of a run, and the answers of the ledger.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
@@ -11,6 +10,7 @@ use crate::store::stored_status::{StatusDetail, StoredStatus};
 use documents::crypto::digest::{Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
 use documents::crypto::key_id::KeyId;
 use documents::record::ident::{Name, ProposalId, StepRef};
+use documents::record::joined::joined;
 use documents::record::run_extensions::SessionReference;
 use documents::record::validity::Timestamp;
 
@@ -95,21 +95,26 @@ pub struct NonceUse {
 }
 
 /// Reason why a nonce is not spent. Nothing is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsumeStop {
     /// The seal or the state version changed after the verification of the authorization. The caller must verify the
     /// authorization again.
+    #[error("the seal or the state of the boundary changed after the verification; send the request again")]
     Moved,
     /// The log has no seal yet.
+    #[error("the log has no seal; seal a registry first")]
     NoSeal,
     /// The times of the authorization are not in the order `issued_at` ≤ `not_before` < `expires_at`.
+    #[error("issued_at, not_before and expires_at are not in this order")]
     BadWindow,
     /// The window is longer than the policy allows.
+    #[error("the window of the authorization is too long; at most {most_s} seconds are allowed")]
     WindowTooLong {
         /// Maximum length in seconds.
         most_s: i64,
     },
     /// The window of the authorization has not begun.
+    #[error("the window has not begun at {at}; the window begins at {from}")]
     NotYetValid {
         /// Time at which the writer checked the window.
         at: Timestamp,
@@ -117,6 +122,7 @@ pub enum ConsumeStop {
         from: Timestamp,
     },
     /// The window has ended.
+    #[error("the authorization expired at {expires_at}, and the time now is {at}; propose the run again")]
     Expired {
         /// Time at which the writer checked the window.
         at: Timestamp,
@@ -125,39 +131,60 @@ pub enum ConsumeStop {
     },
     /// The time of the consumption is outside the validity period of a counted signer. The caller must count the
     /// signatures again.
+    #[error("a signer is no longer an approver at {at}; send the request again")]
     SignerOutside {
         /// Time at which the writer checked the window.
         at: Timestamp,
     },
     /// The authorization is denied.
+    #[error("an approver denied this authorization; make a new proposal")]
     Denied,
     /// The proposal has a status from which no run can start.
+    #[error("the proposal is {0}, so the proposal cannot run")]
     WrongState(StoredStatus),
     /// The id of the proposal belongs to another authorization.
+    #[error("another authorization has the id of this proposal; make a proposal with a new id")]
     OtherAuthorization,
     /// The clock leapt ahead. No entry is accepted now, because a wrong date stays in the log for ever.
+    #[error("{}", WriteStop::ClockAhead { seconds: *.seconds })]
     ClockAhead {
         /// Number of seconds by which the clock leapt ahead.
         seconds: i64,
     },
     /// The clock of this node differs too much from the clock of the database server.
+    #[error(
+        "the clocks of this node and of the database server differ by {} s, and at most {MOST_CLOCK_DIFFERENCE_S} s \
+         are allowed; synchronize both clocks",
+        .seconds.abs()
+    )]
     ClocksDiffer {
         /// Seconds by which the clock of this node is ahead.
         seconds: i64,
     },
     /// Another run holds the exclusive lock.
+    #[error("the run {holder} has the same exclusive name; wait until that run ends")]
     ExclusiveBusy {
         /// Proposal of the other run.
         holder: ProposalId,
     },
     /// Each use of the grant is spent.
+    #[error("all {most} uses of the grant are spent; ask for a new grant, or propose the run")]
     GrantExhausted {
         /// Maximum number of uses.
         most: u64,
     },
     /// Nobody saw the end of an earlier run of the grant, and no review has settled this end.
+    #[error(
+        "nobody saw the end of an earlier run of the grant, so nobody can use the grant now: find out what that run \
+         did, and settle that run with a review, or propose the run"
+    )]
     GrantPaused,
     /// The reviews of too many emergencies are open.
+    #[error(
+        "the policy allows {most} emergencies with an open review, and these are open: {}; review a run first: \
+         countersign review-run ID",
+        joined(.open.iter().map(ProposalId::receipt), ", ")
+    )]
     Unreviewed {
         /// Maximum number of emergencies whose review is open.
         most: u64,
@@ -165,6 +192,7 @@ pub enum ConsumeStop {
         open: Vec<ProposalId>,
     },
     /// The grant allows no further use now.
+    #[error("the grant allows {most} runs in {seconds} s; send the request again after {wait_s} s, or propose the run")]
     GrantRate {
         /// Maximum number of uses in the period.
         most: u64,
@@ -174,11 +202,17 @@ pub enum ConsumeStop {
         wait_s: u64,
     },
     /// The nonce is already spent by an earlier run.
+    #[error("{} has already spent the nonce; see the receipt of that run", .0.proposal)]
     Replayed(NonceUse),
     /// The log has spent the nonce, but the store has no row of the nonce any more.
+    #[error(
+        "the log has spent the nonce, but the store has no row of it: somebody changed the store by hand; the \
+         operator must stop the service and run `countersign store check`"
+    )]
     RowLost,
     /// The store failed.
-    Fault(StoreFault),
+    #[error(transparent)]
+    Fault(#[from] StoreFault),
 }
 
 impl ConsumeStop {
@@ -190,77 +224,6 @@ impl ConsumeStop {
         }
     }
 }
-
-impl From<StoreFault> for ConsumeStop {
-    fn from(fault: StoreFault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl fmt::Display for ConsumeStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Moved => f.write_str(
-                "the seal or the state of the boundary changed after the verification; send the request again",
-            ),
-            Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
-            Self::BadWindow => f.write_str("issued_at, not_before and expires_at are not in this order"),
-            Self::WindowTooLong { most_s } => {
-                write!(f, "the window of the authorization is too long; at most {most_s} seconds are allowed")
-            }
-            Self::NotYetValid { at, from } => {
-                write!(f, "the window has not begun at {at}; the window begins at {from}")
-            }
-            Self::Expired { at, expires_at } => {
-                write!(f, "the authorization expired at {expires_at}, and the time now is {at}; propose the run again")
-            }
-            Self::SignerOutside { at } => {
-                write!(f, "a signer is no longer an approver at {at}; send the request again")
-            }
-            Self::Denied => f.write_str("an approver denied this authorization; make a new proposal"),
-            Self::WrongState(status) => write!(f, "the proposal is {status}, so the proposal cannot run"),
-            Self::OtherAuthorization => {
-                f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
-            }
-            Self::ClockAhead { seconds } => WriteStop::ClockAhead { seconds: *seconds }.fmt(f),
-            Self::ClocksDiffer { seconds } => write!(
-                f,
-                "the clocks of this node and of the database server differ by {} s, and at most {MOST_CLOCK_DIFFERENCE_S} s \
-                 are allowed; synchronize both clocks",
-                seconds.abs()
-            ),
-            Self::ExclusiveBusy { holder } => {
-                write!(f, "the run {holder} has the same exclusive name; wait until that run ends")
-            }
-            Self::GrantExhausted { most } => {
-                write!(f, "all {most} uses of the grant are spent; ask for a new grant, or propose the run")
-            }
-            Self::GrantPaused => f.write_str(
-                "nobody saw the end of an earlier run of the grant, so nobody can use the grant now: find out what that \
-                 run did, and settle that run with a review, or propose the run",
-            ),
-            Self::Unreviewed { most, open } => {
-                let open: Vec<_> = open.iter().map(|id| id.receipt().to_string()).collect();
-                let open = open.join(", ");
-                write!(f, "the policy allows {most} emergencies with an open review, and these are open: {open}; review a run first: countersign review-run ID")
-            }
-            Self::GrantRate { most, seconds, wait_s } => write!(
-                f,
-                "the grant allows {most} runs in {seconds} s; send the request again after {wait_s} s, or propose the run"
-            ),
-            Self::Replayed(spent) => {
-                write!(f, "{} has already spent the nonce; see the receipt of that run", spent.proposal)
-            }
-            Self::RowLost => f.write_str(
-                "the log has spent the nonce, but the store has no row of it: somebody changed the store by hand; the \
-                 operator must stop the service and run `countersign store check`",
-            ),
-            Self::Fault(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ConsumeStop {}
 
 /// A run that ended.
 #[derive(Debug, Clone)]
@@ -305,48 +268,36 @@ pub struct OutputRow {
 }
 
 /// Reason why a receipt is not stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FinishStop {
     /// The proposal does not exist or is not running.
+    #[error(
+        "{}",
+        .0.map_or_else(
+            || "the proposal does not exist".to_owned(),
+            |status| format!("the proposal is {status}, so the proposal has no run to close")
+        )
+    )]
     NotRunning(Option<StoredStatus>),
     /// The proposal already has a receipt.
+    #[error("the proposal already has a receipt, log entry {receipt}")]
     Finished {
         /// Leaf index of the existing receipt.
         receipt: u64,
     },
     /// Another consumption started the run of the proposal that the store knows.
+    #[error("the store has another run of the proposal")]
     OtherRun,
     /// The receipt is too large for the log.
+    #[error("the receipt of {bytes} bytes does not fit into a log entry")]
     TooLarge {
         /// Size of the receipt in bytes.
         bytes: usize,
     },
     /// The store failed.
-    Fault(StoreFault),
+    #[error(transparent)]
+    Fault(#[from] StoreFault),
 }
-
-impl From<StoreFault> for FinishStop {
-    fn from(fault: StoreFault) -> Self {
-        Self::Fault(fault)
-    }
-}
-
-impl fmt::Display for FinishStop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRunning(Some(status)) => {
-                write!(f, "the proposal is {status}, so the proposal has no run to close")
-            }
-            Self::NotRunning(None) => f.write_str("the proposal does not exist"),
-            Self::Finished { receipt } => write!(f, "the proposal already has a receipt, log entry {receipt}"),
-            Self::OtherRun => f.write_str("the store has another run of the proposal"),
-            Self::TooLarge { bytes } => write!(f, "the receipt of {bytes} bytes does not fit into a log entry"),
-            Self::Fault(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for FinishStop {}
 
 /// A run that recorded an output.
 #[derive(Debug, Clone, PartialEq, Eq)]

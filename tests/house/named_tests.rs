@@ -2,9 +2,12 @@
 //!
 //! `` `test:NAME` `` names a test function below `tests/`, `src/` or `crates/`; `` `doctest:PATH` `` names a source file with a
 //! `compile_fail` example. Each claim of docs/security-claims.md names at least one of them in its second column, where
-//! `` `NAME` `` is enough.
+//! `` `NAME` `` is enough. `tests/findings/closed.json` lists faults that were corrected, each with its tests.
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
 
 use crate::rust_source::{rust_files, test_functions, tokens};
 
@@ -105,6 +108,56 @@ fn every_promise_and_rule_has_a_test_with_its_number_in_the_name() {
         .filter(|prefix| !tests.iter().any(|name| name.starts_with(prefix.as_str())))
         .collect();
     assert!(missing.is_empty(), "no test has a name that begins with: {}", missing.join(", "));
+}
+
+/// Also compares the list with the rows of `scripts/findings`, which plays the faults that a command shows.
+#[test]
+fn each_fault_that_was_corrected_names_its_tests_or_its_commit() {
+    let (tests, root) = (all_tests(), Path::new(env!("CARGO_MANIFEST_DIR")));
+    let list: Value = serde_json::from_str(&read("tests/findings/closed.json")).unwrap();
+    let (mut ids, mut wrong) = (BTreeSet::new(), Vec::new());
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    // A clone without the whole history can't tell whether a commit exists.
+    let commits = output(Command::new("git").current_dir(root).args(["rev-parse", "--is-shallow-repository"]))
+        .filter(|shallow| shallow == "false\n")
+        .and_then(|_| output(Command::new("git").current_dir(root).args(["log", "--format=%s"])));
+    for fault in list["faults"].as_array().unwrap() {
+        let id = fault["id"].as_str().unwrap();
+        for id in [id.to_owned()].into_iter().chain(texts(&fault["also"])) {
+            if !ids.insert(id.clone()) {
+                wrong.push(format!("{id} is there twice"));
+            }
+        }
+        if !fault["fault"].as_str().is_some_and(|sentence| sentence.ends_with('.')) {
+            wrong.push(format!("{id} has no sentence about what was wrong"));
+        }
+        let (named, commit) = (texts(&fault["tests"]), fault["commit"].as_str());
+        if named.is_empty() == commit.is_none() {
+            wrong.push(format!("{id} needs either tests or a commit"));
+        }
+        wrong.extend(named.iter().filter(|name| !tests.contains(*name)).map(|name| format!("{id}: no test {name}")));
+        if let (Some(title), Some(commits)) = (commit, &commits)
+            && !commits.lines().any(|line| line == title)
+        {
+            wrong.push(format!("{id}: no commit has the title {title:?}"));
+        }
+    }
+    let interpreter = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
+    let played =
+        output(Command::new(interpreter).arg(root.join("scripts/findings")).arg("--list")).expect("python3 runs");
+    wrong.extend(
+        played.lines().filter(|id| !ids.contains(*id)).map(|id| format!("{id} is played, but not in the list")),
+    );
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(ids.len() > 50 && played.lines().count() >= 30, "{} faults, {played}", ids.len());
+}
+
+/// Returns what a program prints if it succeeds.
+fn output(command: &mut Command) -> Option<String> {
+    let done = command.output().ok().filter(|done| done.status.success())?;
+    String::from_utf8(done.stdout).ok()
 }
 
 /// A test program succeeds if its filter matches no test. After a rename of a test, a script would test nothing.

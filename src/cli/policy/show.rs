@@ -11,6 +11,7 @@ use client::terminal::streams::Terminal;
 use client::terminal::table::aligned;
 use documents::record::authorization::PermissionKind;
 use documents::record::extension_names::Program;
+use documents::record::joined::joined;
 use judgement::policy::lists::{KINDS, ListEntry, ListSide, word};
 use judgement::policy::origin::RuleOrigin;
 use judgement::policy::ruling::Ruling;
@@ -83,9 +84,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     }
     screen.field("mode", &PrintableText::text(&format!("{}, {}", ruling.mode.value.word(), ruling.mode.origin)));
     if let Some(rule) = &ruling.approvals {
-        let groups: Vec<&str> = rule.value.from.iter().map(|group| group.as_str()).collect();
         let each = if rule.value.each == Some(true) { "each of" } else { "of" };
-        let text = format!("{} {each} {}, {}", rule.value.required, groups.join(","), rule.origin);
+        let text = format!("{} {each} {}, {}", rule.value.required, joined(&rule.value.from, ","), rule.origin);
         screen.field("approvals", &PrintableText::text(&text));
     }
     for (name, rule) in [("standing", standing), ("emergency", emergency)] {

@@ -24,6 +24,7 @@ use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::{Name, ProposalId};
+use documents::record::joined::joined;
 use judgement::trust::signer::Signer;
 use wire::api::body::Signatures;
 use wire::api::view::{ProposalStatus, ProposalView, RefusalView};
@@ -163,9 +164,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 terminal.object(&answer)?;
             } else {
                 terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
-                let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
+                let missing = joined(&answer.approvals.missing, ", somebody of ");
                 if !missing.is_empty() {
-                    terminal.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
+                    terminal.say(&format!("still needed: somebody of {missing}"));
                 }
                 if let Some(why) = &answer.held_up {
                     terminal.say(&held_up_words(why));

@@ -16,6 +16,7 @@ use documents::crypto::digest::{hex, sha256};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::record::envelope::EnvelopeSignature;
+use documents::record::joined::joined;
 use judgement::registry::parameter_schema::ParameterSchema;
 use judgement::trust::open_signer::open_signer;
 use judgement::trust::signer::Signer;
@@ -94,7 +95,7 @@ impl GranteeKey for McpGrantee {
         let complete = ParameterSchema::compile(of_step).map_err(flaws)?.complete(Value::Object(given.clone()));
         let granted = ParameterSchema::compile(granted).map_err(flaws)?;
         let checked = complete.and_then(|complete| granted.check(complete.value()));
-        checked.map(drop).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        checked.map(drop).map_err(|errors| joined(&errors, "; "))
     }
 
     fn sign(&self, payload: &[u8]) -> Result<EnvelopeSignature, String> {

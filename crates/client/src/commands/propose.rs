@@ -24,6 +24,7 @@ use documents::record::authorization::{Authorization, BoundaryRef, MAX_REASON_BY
 use documents::record::envelope::Envelope;
 use documents::record::extension_names::SessionId;
 use documents::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::joined::joined;
 use documents::record::step_definition::StepDefinition;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use documents::record::written_time::duration;
@@ -309,8 +310,8 @@ fn needs(view: &ProposalView, granted: bool) -> String {
     if granted {
         return "under a standing grant".to_owned();
     }
-    let groups: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
-    let from = if groups.is_empty() { String::new() } else { format!(" from {}", groups.join(", ")) };
+    let groups = joined(&view.approvals.missing, ", ");
+    let from = if groups.is_empty() { String::new() } else { format!(" from {groups}") };
     format!(
         "{} of {} signatures so far, needed{from} by {}",
         view.approvals.have, view.approvals.required, view.expires_at
@@ -445,7 +446,7 @@ fn offline(
 }
 
 fn join<T: std::fmt::Display>(errors: &[T]) -> String {
-    PrintableText::text(&errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")).as_str().to_owned()
+    PrintableText::text(&joined(errors, "; ")).as_str().to_owned()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], CommandFailure> {

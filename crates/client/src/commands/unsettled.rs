@@ -10,6 +10,7 @@ use crate::terminal::outcome_words::{observed_word, outcome_words, verdict_word}
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
+use documents::record::joined::joined;
 use wire::api::review_view::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};
 
 /// List the runs that people must review: emergencies without their reviews, and then runs whose end nobody has settled.
@@ -90,8 +91,7 @@ fn row(run: &UnsettledRun) -> [String; 6] {
 /// Says which people the run still needs.
 pub fn needs(run: &UnsettledRun) -> String {
     let of = |what: &str, need: &ReviewNeed| {
-        let groups: Vec<&str> = need.from.iter().map(|group| group.as_str()).collect();
-        format!("{what}: {} of {} of {}", need.have, need.required, groups.join(" or "))
+        format!("{what}: {} of {} of {}", need.have, need.required, joined(&need.from, " or "))
     };
     let review = run.review.as_ref().map(|need| of("review of the EMERGENCY", need));
     let settle = run.settle.as_ref().map(|need| {
@@ -121,8 +121,7 @@ pub fn details(group: &[&UnsettledRun]) -> Vec<PrintableText> {
         lines.push(PrintableText::text(&format!("the standing grant {grant} pauses until the runs are settled")));
     }
     if first.settle.is_some() && !first.steps.is_empty() {
-        let steps: Vec<&str> = first.steps.iter().map(|step| step.as_str()).collect();
-        let words = format!("checks of what the run left: {}", steps.join(", "));
+        let words = format!("checks of what the run left: {}", joined(&first.steps, ", "));
         lines.push(PrintableText::text(&words));
     }
     let receipts: Vec<&str> =

@@ -8,6 +8,7 @@ use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 use documents::crypto::digest::BlobDigest;
+use documents::record::joined::joined;
 use documents::record::program_list::{Executions, ProgramFacts, ProgramMode};
 use documents::record::receipt::Status;
 use documents::record::refused_parts::{refused_parts, refused_words};
@@ -159,10 +160,10 @@ fn state(screen: &mut Screen, facts: &Facts) {
     }
     let signed = if grant.is_some() { "grant signed" } else { "approved by" };
     for approver in &facts.approvers {
-        let groups: Vec<_> = approver.groups.iter().map(|group| group.as_str()).collect();
+        let groups = joined(&approver.groups, ", ");
         let passkey = approver.passkey.as_ref().map(|host| format!(", a passkey of {host}")).unwrap_or_default();
         let key = approver.keyid.map(|keyid| format!(" with {keyid}{passkey}")).unwrap_or_default();
-        screen.field(signed, &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
+        screen.field(signed, &PrintableText::text(&format!("{} of {groups}{key}", approver.name)));
     }
     let refused = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
     screen.field("outcome", &PrintableText::text(&(outcome_words(&facts.outcome) + &refused)));

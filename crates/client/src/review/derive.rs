@@ -10,7 +10,7 @@ pub mod granted;
 use std::borrow::Cow;
 
 use crate::review::coverage;
-use crate::review::derive::comparisons::{configured, differences, join, parameters, rendered};
+use crate::review::derive::comparisons::{configured, differences, parameters, rendered};
 use crate::review::derived::{
     COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict, TRUSTED,
 };
@@ -26,13 +26,13 @@ use documents::crypto::{canonical, json};
 use documents::record::authorization::{Authorization, Permission};
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Signed, VerifiedSignature};
+use documents::record::joined::joined;
 use documents::record::seal::Seal;
 use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use judgement::decision::passkeys::signing_program;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
-use judgement::policy::profile_error::joined;
 use judgement::policy::required_permissions::{self, PolicyDenied};
 use judgement::policy::ruling;
 use judgement::policy::signed_programs::{check_list, check_programs, without_list};
@@ -282,7 +282,7 @@ impl Derived {
         let lists = match (&sources.builtins, seal) {
             (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.builtins => json::parse(bytes, bytes.len())
                 .map_err(|error| error.to_string())
-                .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| join(&errors)))
+                .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| joined(&errors, "; ")))
                 .map_err(|error| {
                     unknown(&format!(
                         "the built-in lists can't be used: {error}; review with the program version of the boundary"
@@ -346,8 +346,8 @@ impl Derived {
             )),
             _ => Err("the configuration could not be fetched".to_owned()),
         };
-        let derived =
-            given.and_then(|given| profile_of_step(&ruling, definition, &given).map_err(|errors| joined(&errors)));
+        let derived = given
+            .and_then(|given| profile_of_step(&ruling, definition, &given).map_err(|errors| joined(&errors, "; ")));
         let finding = match derived {
             Ok(profile) => {
                 let compared = without_list(&signed.sandbox, &profile);
@@ -488,7 +488,7 @@ fn policy_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Polic
             } else {
                 json::parse(bytes, bytes.len())
                     .map_err(|error| error.to_string())
-                    .and_then(|value| Policy::from_sealed(&value).map_err(|errors| join(&errors)))
+                    .and_then(|value| Policy::from_sealed(&value).map_err(|errors| joined(&errors, "; ")))
                     .map_err(ReviewFinding::Fails)
             }
         }

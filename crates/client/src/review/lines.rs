@@ -24,6 +24,7 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, lines_of};
 use documents::record::authorization::Authorization;
 use documents::record::ident::Name;
+use documents::record::joined::joined;
 use documents::record::profile::{ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use documents::record::step_definition::{Format, StepDefinition, Template};
 use documents::record::validity::Timestamp;
@@ -399,8 +400,8 @@ impl Lines {
         let mut parts = vec![match (rules.as_slice(), told) {
             // One simple rule is part of the count.
             ([(_, rule)], _) if rule.each.is_none() && !rule.from.is_empty() => {
-                let groups: Vec<&str> = rule.from.iter().map(|group| group.as_str()).collect();
-                let words = format!("{} of {} of {}{names}", have.len(), rule.required, groups.join(" or "));
+                let groups = joined(&rule.from, " or ");
+                let words = format!("{} of {} of {groups}{names}", have.len(), rule.required);
                 rules.clear();
                 words
             }

@@ -11,8 +11,6 @@
 //! This project has its own writer because `canonical_json` is much slower: it formats each string with a regular
 //! expression. A property test compares the two.
 
-use std::fmt;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -79,11 +77,13 @@ pub fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 /// The error for a document of this program that has no canonical form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CanonicalError {
     /// The document cannot be written as JSON.
+    #[error("the document cannot be written as JSON: {0}")]
     Unwritable(String),
     /// The document contains something that the strict reader refuses.
+    #[error("the document has no canonical form: {} at {pointer:?}", .reason.word())]
     Refused {
         /// The rule that the value breaks.
         reason: Reason,
@@ -91,19 +91,6 @@ pub enum CanonicalError {
         pointer: String,
     },
 }
-
-impl fmt::Display for CanonicalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unwritable(message) => write!(f, "the document cannot be written as JSON: {message}"),
-            Self::Refused { reason, pointer } => {
-                write!(f, "the document has no canonical form: {} at {pointer:?}", reason.word())
-            }
-        }
-    }
-}
-
-impl std::error::Error for CanonicalError {}
 
 #[cfg(test)]
 mod tests {

@@ -9,18 +9,11 @@ use std::str::FromStr;
 use sha2::Digest as _;
 
 /// The error for a text that does not have the form `<algorithm>:<64 lower-case hex digits>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a digest must have the form {expected}:<64 lower-case hex digits>")]
 pub struct DigestFormatError {
     expected: &'static str,
 }
-
-impl fmt::Display for DigestFormatError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a digest must have the form {}:<64 lower-case hex digits>", self.expected)
-    }
-}
-
-impl std::error::Error for DigestFormatError {}
 
 /// Returns the SHA-256 digest of `bytes` (FIPS 180-4).
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

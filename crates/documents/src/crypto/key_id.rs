@@ -55,16 +55,9 @@ impl fmt::Debug for KeyId {
 }
 
 /// The error for a text that is not a key id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key id must have the form SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints the id")]
 pub struct KeyIdError;
-
-impl fmt::Display for KeyIdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key id must have the form SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints the id")
-    }
-}
-
-impl std::error::Error for KeyIdError {}
 
 impl FromStr for KeyId {
     type Err = KeyIdError;

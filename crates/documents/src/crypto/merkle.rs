@@ -4,8 +4,6 @@
 //! algorithms of RFC 9162. Proofs are made from complete subtrees, whose hashes never change and which the caller
 //! stores.
 
-use std::fmt;
-
 use crate::crypto::digest::Sha256Stream;
 
 /// A leaf, node or root hash.
@@ -51,9 +49,10 @@ pub struct InclusionProved(());
 pub struct ConsistencyProved(());
 
 /// Reason why a Merkle proof is not valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// The tree has no leaf with this index.
+    #[error("a log of {size} entries has no entry {index}")]
     IndexBeyondSize {
         /// The leaf's index.
         index: u64,
@@ -61,6 +60,7 @@ pub enum ProofError {
         size: u64,
     },
     /// The older tree is larger than the newer tree.
+    #[error("a log of {old} entries cannot be an earlier state of a log of {new} entries")]
     SizesReversed {
         /// The size of the older tree.
         old: u64,
@@ -68,25 +68,12 @@ pub enum ProofError {
         new: u64,
     },
     /// The number of hashes in the proof does not fit the index and the tree sizes.
+    #[error("the proof has the wrong number of hashes for its position")]
     WrongLength,
     /// The hashes of the proof lead to another root hash.
+    #[error("the proof gives another root hash; the log or the proof was changed")]
     OtherRoot,
 }
-
-impl fmt::Display for ProofError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::IndexBeyondSize { index, size } => write!(f, "a log of {size} entries has no entry {index}"),
-            Self::SizesReversed { old, new } => {
-                write!(f, "a log of {old} entries cannot be an earlier state of a log of {new} entries")
-            }
-            Self::WrongLength => f.write_str("the proof has the wrong number of hashes for its position"),
-            Self::OtherRoot => f.write_str("the proof gives another root hash; the log or the proof was changed"),
-        }
-    }
-}
-
-impl std::error::Error for ProofError {}
 
 /// Verifies that `leaf` has this `index` in the tree of `size` leaves with this root hash (RFC 9162, 2.1.3.2).
 ///

@@ -217,73 +217,46 @@ pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<Si
 }
 
 /// Reason why a text is not a note, a vkey or a tlog-proof, or why a signature is not accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
     /// The note has too many bytes ([`MAX_NOTE_BYTES`]) or signature lines ([`MAX_SIGNATURES`]).
+    #[error("the note is larger than {MAX_NOTE_BYTES} bytes or has over {MAX_SIGNATURES} signatures")]
     TooLarge,
     /// The text is empty, does not end with a line feed, or contains control characters.
+    #[error("the text of the note is empty, does not end with a line feed, or contains control characters")]
     Text,
     /// The name of a key is empty, too long, or contains a space or a plus.
+    #[error("a note key name must have 1 to 255 bytes, without spaces and plus signs")]
     Name,
     /// The note has no blank line with signature lines after it.
+    #[error("the note has no signature lines after a blank line")]
     NoSignatures,
     /// A signature line is malformed.
+    #[error("a signature line of the note is not `— <name> <base64>`")]
     SignatureLine,
     /// A signature line of the known key is not valid.
+    #[error("a signature of the known key over the note is not valid; the note was changed")]
     BadSignature,
     /// The note has no signature of the key with this name.
+    #[error("the note is not signed by the known key of {0:?}")]
     NotSignedBy(String),
     /// The text is not a vkey of a strong Ed25519 key.
+    #[error("the verifier key must have the form `<name>+<8 hex digits>+<base64>` and contain an Ed25519 key")]
     Vkey,
     /// The tlog-proof is malformed. The value names the expected part.
+    #[error("the tlog-proof is malformed: expected {0}")]
     Proof(&'static str),
 }
 
-impl fmt::Display for NoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge => {
-                write!(f, "the note is larger than {MAX_NOTE_BYTES} bytes or has over {MAX_SIGNATURES} signatures")
-            }
-            Self::Text => f.write_str(
-                "the text of the note is empty, does not end with a line feed, or contains control characters",
-            ),
-            Self::Name => f.write_str("a note key name must have 1 to 255 bytes, without spaces and plus signs"),
-            Self::NoSignatures => f.write_str("the note has no signature lines after a blank line"),
-            Self::SignatureLine => f.write_str("a signature line of the note is not `— <name> <base64>`"),
-            Self::BadSignature => {
-                f.write_str("a signature of the known key over the note is not valid; the note was changed")
-            }
-            Self::NotSignedBy(name) => write!(f, "the note is not signed by the known key of {name:?}"),
-            Self::Vkey => f.write_str(
-                "the verifier key must have the form `<name>+<8 hex digits>+<base64>` and contain an Ed25519 key",
-            ),
-            Self::Proof(expected) => write!(f, "the tlog-proof is malformed: expected {expected}"),
-        }
-    }
-}
-
-impl std::error::Error for NoteError {}
-
 /// Reason why a note could not be signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub enum SignNoteError<E> {
     /// The text or the name cannot be part of a note.
     Note(NoteError),
     /// The signer failed.
     Signer(E),
 }
-
-impl<E: fmt::Display> fmt::Display for SignNoteError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Note(error) => error.fmt(f),
-            Self::Signer(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<E: std::error::Error> std::error::Error for SignNoteError<E> {}
 
 /// Proof that an entry is in the log of a checkpoint, in the format `c2sp.org/tlog-proof@v1`.
 #[derive(Debug, Clone, PartialEq, Eq)]

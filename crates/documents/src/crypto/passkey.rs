@@ -3,8 +3,6 @@
 //! `ssh-keygen` verifies the same signatures (OpenSSH's PROTOCOL.u2f), but accepts other origins, embedded pages and a
 //! signature without a person. This module refuses them.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -193,13 +191,6 @@ fn number(bytes: &[u8]) -> Result<[u8; 32], AssertionError> {
 }
 
 /// Reason why a signature of a passkey is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signature of the passkey is refused: {0}")]
 pub struct AssertionError(pub(super) &'static str);
-
-impl fmt::Display for AssertionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the signature of the passkey is refused: {}", self.0)
-    }
-}
-
-impl std::error::Error for AssertionError {}

@@ -13,7 +13,8 @@ use serde::de::{
 use serde_json::Value;
 
 /// The error for a value that does not fit its type.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub(super) struct TypeMismatch {
     /// Keys and indexes on the path to the value, innermost element first.
     path: Vec<String>,
@@ -33,14 +34,6 @@ impl TypeMismatch {
         self
     }
 }
-
-impl fmt::Display for TypeMismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for TypeMismatch {}
 
 impl serde::de::Error for TypeMismatch {
     fn custom<T: fmt::Display>(message: T) -> Self {

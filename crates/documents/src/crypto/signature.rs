@@ -107,41 +107,23 @@ pub fn verify_p256(point: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> Re
 }
 
 /// Error for a signature that is not valid for this key and this message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signature is not valid for this key and message")]
 pub struct BadSignature;
 
-impl fmt::Display for BadSignature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the signature is not valid for this key and message")
-    }
-}
-
-impl std::error::Error for BadSignature {}
-
 /// Reason why 32 bytes are not an acceptable public key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The bytes encode no point of the curve.
+    #[error("the bytes are not an Ed25519 public key; make a new key")]
     NotAPoint,
     /// The bytes differ from the canonical encoding of their point.
+    #[error("the Ed25519 public key is not in its canonical encoding; make a new key")]
     NotCanonical,
     /// The point has small order.
+    #[error("the Ed25519 public key is weak (small order), so signatures under it prove nothing; make a new key")]
     Weak,
 }
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotAPoint => "the bytes are not an Ed25519 public key; make a new key",
-            Self::NotCanonical => "the Ed25519 public key is not in its canonical encoding; make a new key",
-            Self::Weak => {
-                "the Ed25519 public key is weak (small order), so signatures under it prove nothing; make a new key"
-            }
-        })
-    }
-}
-
-impl std::error::Error for KeyError {}
 
 /// Ed25519 private key. Its memory is erased on drop, and it is never printed.
 pub struct SecretKey(SigningKey);
@@ -219,45 +201,33 @@ impl fmt::Debug for SecretKey {
 }
 
 /// Reason why a text is not PKCS#8 version 1 in PEM with an Ed25519 private key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
     /// The text has no PEM block, or has a malformed PEM block.
+    #[error("the file is not a PEM private key; expected only one block `-----BEGIN PRIVATE KEY-----`")]
     NotPem,
     /// The text is an OpenSSH private key, which only ssh-keygen reads.
+    #[error("this is an OpenSSH private key; sign with `ssh-keygen` and this key")]
     OpenSsh,
     /// The text is an encrypted PKCS#8 key.
+    #[error("the private key is encrypted; use an ssh key with a passphrase, or decrypt it with `openssl pkey`")]
     Encrypted,
     /// The text is a PEM block of another kind.
+    #[error("a PEM block {0:?} is not a PKCS#8 private key")]
     OtherLabel(String),
     /// The text is PKCS#8 version 2, which contains the public key too.
+    #[error(
+        "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; this program reads only \
+         version 1: make a key with `openssl genpkey -algorithm ed25519`"
+    )]
     Version2,
     /// The text is PKCS#8 with another algorithm, or contains more than the key.
+    #[error(
+        "the key is not an Ed25519 private key of PKCS#8 version 1; make such a key with `openssl genpkey -algorithm \
+         ed25519`"
+    )]
     NotEd25519,
 }
-
-impl fmt::Display for PemError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotPem => {
-                f.write_str("the file is not a PEM private key; expected only one block `-----BEGIN PRIVATE KEY-----`")
-            }
-            Self::OpenSsh => f.write_str("this is an OpenSSH private key; sign with `ssh-keygen` and this key"),
-            Self::Encrypted => f.write_str(
-                "the private key is encrypted; use an ssh key with a passphrase, or decrypt it with `openssl pkey`",
-            ),
-            Self::OtherLabel(label) => write!(f, "a PEM block {label:?} is not a PKCS#8 private key"),
-            Self::Version2 => f.write_str(
-                "the private key is PKCS#8 version 2, which OpenSSL 3.0 and Python can't read; this program reads only version 1: make a key with `openssl genpkey -algorithm ed25519`",
-            ),
-            Self::NotEd25519 => f.write_str(
-                "the key is not an Ed25519 private key of PKCS#8 version 1; make such a key with `openssl genpkey \
-                 -algorithm ed25519`",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for PemError {}
 
 const PRIVATE_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END PRIVATE KEY-----";

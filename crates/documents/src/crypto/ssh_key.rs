@@ -259,43 +259,27 @@ impl ForeignKey {
 const MAX_TYPE_BYTES: usize = 64;
 
 /// Reason why a line is not accepted as a public key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SshKeyError {
     /// The line is longer than [`MAX_LINE_BYTES`].
+    #[error("the public key line is longer than {MAX_LINE_BYTES} bytes")]
     TooLong,
     /// The line contains a control character, such as a line feed or an escape.
+    #[error("the public key line contains a control character; give one line without its line feed")]
     Control,
     /// The type, given here, is not accepted.
+    #[error("the key type {0:?} is not accepted; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)")]
     OtherType(String),
     /// The second word of the line is not standard base64 with padding.
+    #[error("the public key is not standard base64; copy the whole line of the .pub file")]
     Base64,
     /// The blob does not match the type at the start of the line.
+    #[error("the public key's data does not fit its type; copy the whole line of the .pub file")]
     Blob,
     /// The 32 bytes are not an acceptable public key.
+    #[error(transparent)]
     Key(KeyError),
 }
-
-impl fmt::Display for SshKeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => write!(f, "the public key line is longer than {MAX_LINE_BYTES} bytes"),
-            Self::Control => {
-                f.write_str("the public key line contains a control character; give one line without its line feed")
-            }
-            Self::OtherType(found) => write!(
-                f,
-                "the key type {found:?} is not accepted; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)"
-            ),
-            Self::Base64 => f.write_str("the public key is not standard base64; copy the whole line of the .pub file"),
-            Self::Blob => {
-                f.write_str("the public key's data does not fit its type; copy the whole line of the .pub file")
-            }
-            Self::Key(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SshKeyError {}
 
 fn parse_blob(kind: &str, blob: &[u8]) -> Result<(PublicKey, Option<String>), SshKeyError> {
     let mut wire = WireReader(blob);

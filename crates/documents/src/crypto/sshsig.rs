@@ -3,8 +3,6 @@
 //! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This module starts no
 //! program: `trust::ssh` starts `ssh-keygen`.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
@@ -157,43 +155,30 @@ pub enum Presence {
 }
 
 /// Reason why a signature is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The signature is longer than [`MAX_SIGNATURE_BYTES`].
+    #[error("the signature has {bytes} bytes, at most {MAX_SIGNATURE_BYTES} are allowed")]
     TooLong {
         /// The length in bytes.
         bytes: usize,
     },
     /// The signature is neither raw nor an acceptable SSHSIG signature.
+    #[error("the signature is malformed: {0}")]
     Form(&'static str),
     /// The SSHSIG signature names another key, or the same key with another application.
+    #[error("the key that made the signature is not the key of its key id")]
     OtherKey,
     /// The SSHSIG signature was made for another namespace.
+    #[error("the signature is for namespace {0:?}; sign with `ssh-keygen -Y sign -n {NAMESPACE}`")]
     OtherNamespace(String),
     /// The signature is well-formed, but not valid for this key and this message.
+    #[error("the signature is not valid for this key and message")]
     Bad,
     /// The signature of a passkey breaks a rule.
+    #[error(transparent)]
     Passkey(AssertionError),
 }
-
-impl fmt::Display for SignatureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { bytes } => {
-                write!(f, "the signature has {bytes} bytes, at most {MAX_SIGNATURE_BYTES} are allowed")
-            }
-            Self::Form(what) => write!(f, "the signature is malformed: {what}"),
-            Self::OtherKey => f.write_str("the key that made the signature is not the key of its key id"),
-            Self::OtherNamespace(found) => {
-                write!(f, "the signature is for namespace {found:?}; sign with `ssh-keygen -Y sign -n {NAMESPACE}`")
-            }
-            Self::Bad => f.write_str("the signature is not valid for this key and message"),
-            Self::Passkey(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SignatureError {}
 
 /// Returns the armoured text of an SSHSIG blob, as `ssh-keygen -Y sign` writes it.
 pub fn armour(blob: &[u8]) -> String {

@@ -120,19 +120,12 @@ impl fmt::Display for TilePath {
 }
 
 /// The error for an entry that is longer than [`MAX_ENTRY_BYTES`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a log entry has {bytes} bytes, at most {MAX_ENTRY_BYTES} are allowed")]
 pub struct EntryTooLarge {
     /// Length of the entry in bytes.
     pub bytes: usize,
 }
-
-impl fmt::Display for EntryTooLarge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a log entry has {} bytes, at most {MAX_ENTRY_BYTES} are allowed", self.bytes)
-    }
-}
-
-impl std::error::Error for EntryTooLarge {}
 
 /// Appends an entry to a tile of entries: first its length (16 bits, big-endian), then its bytes.
 ///

@@ -7,8 +7,6 @@
 //! hBeC4UJtrGZiYuDzdozhxNgTzDeSajueopOc87hLR1U=
 //! ```
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -67,30 +65,21 @@ impl Checkpoint {
 const MAX_ORIGIN_BYTES: usize = 255;
 
 /// Reason why a text is not a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// The text does not have exactly three lines, each with a line feed.
+    #[error("a checkpoint has exactly three lines: origin, size, root")]
     Lines,
     /// The first line is not an origin.
+    #[error("line 1 of the checkpoint must be an origin, without spaces")]
     Origin,
     /// The second line is not a size.
+    #[error("line 2 of the checkpoint must be a size in plain decimal digits")]
     Size,
     /// The third line is not a root hash that a tree of this size can have.
+    #[error("line 3 of the checkpoint must be a root hash in standard base64")]
     Root,
 }
-
-impl fmt::Display for CheckpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lines => "a checkpoint has exactly three lines: origin, size, root",
-            Self::Origin => "line 1 of the checkpoint must be an origin, without spaces",
-            Self::Size => "line 2 of the checkpoint must be a size in plain decimal digits",
-            Self::Root => "line 3 of the checkpoint must be a root hash in standard base64",
-        })
-    }
-}
-
-impl std::error::Error for CheckpointError {}
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,6 @@
 //! }
 //! ```
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
@@ -309,19 +308,22 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
 }
 
 /// Reason why the signatures of a document, or its payload, were refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// A signature names a key that is not in the roster.
+    #[error("no key of the roster has the id {keyid}")]
     UnknownSigner {
         /// The key id.
         keyid: KeyId,
     },
     /// Two signatures name the same key.
+    #[error("key {keyid} signed twice; send one signature for each key")]
     SignedTwice {
         /// The key.
         keyid: KeyId,
     },
     /// A signature is not valid under the key that it names.
+    #[error("the signature of key {keyid} does not verify: {reason}")]
     BadSignature {
         /// The key id.
         keyid: KeyId,
@@ -329,21 +331,9 @@ pub enum VerifyError {
         reason: String,
     },
     /// The signatures are valid, but the document is not valid.
+    #[error(transparent)]
     Malformed(Malformed),
 }
-
-impl fmt::Display for VerifyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownSigner { keyid } => write!(f, "no key of the roster has the id {keyid}"),
-            Self::SignedTwice { keyid } => write!(f, "key {keyid} signed twice; send one signature for each key"),
-            Self::BadSignature { keyid, reason } => write!(f, "the signature of key {keyid} does not verify: {reason}"),
-            Self::Malformed(malformed) => malformed.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for VerifyError {}
 
 /// A verified signature.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,21 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The error for a name or an id of the wrong form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not {expected}")]
 pub struct IdentError {
     /// The expected form.
     pub expected: &'static str,
     /// The given text, cut to 80 characters.
     pub given: String,
 }
-
-impl fmt::Display for IdentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not {}", self.given, self.expected)
-    }
-}
-
-impl std::error::Error for IdentError {}
 
 pub(super) fn refuse(expected: &'static str, given: &str) -> IdentError {
     IdentError { expected, given: given.chars().take(80).collect() }

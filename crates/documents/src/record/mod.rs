@@ -21,6 +21,7 @@ pub mod host_names;
 pub mod ident;
 pub mod code;
 pub mod extension_names;
+pub mod joined;
 pub mod kinds;
 pub mod later;
 pub mod local_receipt;

@@ -68,16 +68,9 @@ impl fmt::Debug for Timestamp {
 }
 
 /// The error for a text that is not `YYYY-MM-DDTHH:MM:SSZ`, or that names a date that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a time must have the form YYYY-MM-DDTHH:MM:SSZ, and the year must be 1970 or later")]
 pub struct TimestampFormatError;
-
-impl fmt::Display for TimestampFormatError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time must have the form YYYY-MM-DDTHH:MM:SSZ, and the year must be 1970 or later")
-    }
-}
-
-impl std::error::Error for TimestampFormatError {}
 
 impl FromStr for Timestamp {
     type Err = TimestampFormatError;
@@ -178,11 +171,16 @@ pub fn judge(
 }
 
 /// The reason why the time is outside of the window.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// Issue, start and end of the window are not in order.
+    #[error("the times must be in order: issued_at, not_before, then expires_at")]
     Reversed,
     /// The window is longer than the limit.
+    #[error(
+        "the authorization is valid for {seconds} seconds, but {} {allowed}; propose again with a shorter window",
+        if *.by_policy { "policy allows" } else { "the maximum is" }
+    )]
     TooLong {
         /// The length of the window in seconds.
         seconds: i64,
@@ -192,6 +190,7 @@ pub enum WindowError {
         by_policy: bool,
     },
     /// The window has ended (the check of the end has no tolerance).
+    #[error("the authorization expired at {until}, and the time now is {at}; propose again")]
     Expired {
         /// End of the window.
         until: Timestamp,
@@ -199,6 +198,7 @@ pub enum WindowError {
         at: Timestamp,
     },
     /// The issue time is more than 60 s later than the judged moment. The tolerance for clock differences is 60 s.
+    #[error("the authorization was issued at {issued}, but the clock of this machine shows {at}; correct the clocks")]
     IssuedLater {
         /// The time of issue.
         issued: Timestamp,
@@ -206,6 +206,7 @@ pub enum WindowError {
         at: Timestamp,
     },
     /// The window has not begun.
+    #[error("the authorization is not valid before {from}, and the time now is {at}; wait until {from}")]
     NotYet {
         /// Start of the window.
         from: Timestamp,
@@ -225,37 +226,6 @@ impl WindowError {
         }
     }
 }
-
-impl fmt::Display for WindowError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reversed => f.write_str("the times must be in order: issued_at, not_before, then expires_at"),
-            Self::TooLong { seconds, allowed, by_policy } => {
-                let by = if *by_policy { "policy allows" } else { "the maximum is" };
-                write!(
-                    f,
-                    "the authorization is valid for {seconds} seconds, but {by} {allowed}; propose again with a \
-                     shorter window"
-                )
-            }
-            Self::Expired { until, at } => {
-                write!(f, "the authorization expired at {until}, and the time now is {at}; propose again")
-            }
-            Self::IssuedLater { issued, at } => {
-                write!(
-                    f,
-                    "the authorization was issued at {issued}, but the clock of this machine shows {at}; correct the \
-                     clocks"
-                )
-            }
-            Self::NotYet { from, at } => {
-                write!(f, "the authorization is not valid before {from}, and the time now is {at}; wait until {from}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for WindowError {}
 
 #[cfg(test)]
 mod tests {

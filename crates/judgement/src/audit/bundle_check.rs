@@ -42,6 +42,7 @@ use documents::record::authorization::Authorization;
 use documents::record::bundle::Bundle;
 use documents::record::consumption::Consumption;
 use documents::record::envelope::{Base64, Envelope};
+use documents::record::joined::joined;
 use documents::record::receipt::Receipt;
 use documents::record::roster::MAX_ROSTER_BYTES;
 use documents::record::seal::Seal;
@@ -324,8 +325,7 @@ fn verify_parsed(
         let signed: Vec<_> =
             signed.map(|person| format!("{} proposed the run, or controls the proposer", person.name)).collect();
         ensure(signed.is_empty(), || signed.join("; "))?;
-        let names: Vec<_> = excluded.names().iter().map(ToString::to_string).collect();
-        Ok(((), format!("none of {} signed", names.join(", "))))
+        Ok(((), format!("none of {} signed", joined(excluded.names(), ", "))))
     });
     let met = ledger.check(C::Quorum, || {
         nobody_excluded?;

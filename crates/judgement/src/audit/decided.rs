@@ -29,6 +29,7 @@ use documents::record::consumption::Consumption;
 use documents::record::envelope::Verified;
 use documents::record::grant::Grant;
 use documents::record::ident::StepRef;
+use documents::record::joined::joined;
 use documents::record::profile::Layer;
 use documents::record::program_list::ProgramMode;
 use documents::record::receipt::{Files, Receipt, Status, Stream};
@@ -147,19 +148,11 @@ pub(crate) fn read_rules(
     step: &HashedStep,
     signed: &Authorization,
 ) -> Result<(StepInSeal, String), CheckStop> {
-    let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
-        failed(format!(
-            "the policy can't be read: {}",
-            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        ))
-    })?;
+    let policy = Policy::from_sealed(&bundle.policy)
+        .map_err(|errors| failed(format!("the policy can't be read: {}", joined(&errors, "; "))))?;
     let definition = step.definition();
-    let builtins = Builtins::from_sealed(&bundle.builtins).map_err(|errors| {
-        failed(format!(
-            "the built-in lists can't be read: {}",
-            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        ))
-    })?;
+    let builtins = Builtins::from_sealed(&bundle.builtins)
+        .map_err(|errors| failed(format!("the built-in lists can't be read: {}", joined(&errors, "; "))))?;
     let ruling = ruling::resolve(&policy, &builtins, &definition.reference);
     let rules =
         QuorumRules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
@@ -199,8 +192,8 @@ pub(crate) fn check_each_counts(count: SignatureCount) -> Result<(SignatureCount
         .map(ToString::to_string)
         .collect();
     ensure(others.is_empty(), || others.join("; "))?;
-    let names: Vec<_> = count.counted().iter().map(|person| person.name.to_string()).collect();
-    Ok((count, format!("of {}", names.join(", "))))
+    let names = joined(count.counted().iter().map(|person| &person.name), ", ");
+    Ok((count, format!("of {names}")))
 }
 
 pub(crate) fn check_quorum(

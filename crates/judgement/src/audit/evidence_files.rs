@@ -1,7 +1,5 @@
 //! Source of the blobs, tiles and entries that an audit reads.
 
-use std::fmt;
-
 use documents::crypto::digest::BlobDigest;
 use documents::crypto::tlog_tiles::TilePath;
 
@@ -30,13 +28,6 @@ pub trait EvidenceFiles {
 }
 
 /// Error that stops an audit because the source of the log can't be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct Unreadable(pub String);
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unreadable {}

@@ -1,7 +1,6 @@
 //! Question: which approval rules must the signatures of a run meet, and may the run be an emergency?
 
 use std::borrow::Cow;
-use std::fmt;
 
 use crate::decision::quorum_rules::{QuorumRules, RuleError};
 use crate::policy::ruling::Ruling;
@@ -49,14 +48,19 @@ pub fn rules_of_emergency(
 }
 
 /// Reason why a run may not be an emergency.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmergencyError {
     /// Policy has no rule `emergency` for the step.
+    #[error("policy permits no emergency for {step}: propose the step without an emergency")]
     NotPermitted {
         /// The step.
         step: StepRef,
     },
     /// The window is longer than policy permits in an emergency.
+    #[error(
+        "an emergency of {step} may last {most_s} s from its issue, but this one lasts {window_s} s: propose it with \
+         a shorter window"
+    )]
     TooLong {
         /// The step.
         step: StepRef,
@@ -66,6 +70,7 @@ pub enum EmergencyError {
         most_s: u64,
     },
     /// The rules of the step can't be met.
+    #[error(transparent)]
     Rules(RuleError),
 }
 
@@ -75,21 +80,3 @@ impl EmergencyError {
         Code::PolicyDenied
     }
 }
-
-impl fmt::Display for EmergencyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotPermitted { step } => {
-                write!(f, "policy permits no emergency for {step}: propose the step without an emergency")
-            }
-            Self::TooLong { step, window_s, most_s } => write!(
-                f,
-                "an emergency of {step} may last {most_s} s from its issue, but this one lasts {window_s} s: propose it \
-                 with a shorter window"
-            ),
-            Self::Rules(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for EmergencyError {}

@@ -1,7 +1,6 @@
 //! The people who may not approve a proposal: the proposer, and everyone who controls the proposer.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::record::code::Code;
@@ -90,14 +89,19 @@ impl ExcludedSigners {
 }
 
 /// Reason why the excluded people could not be determined, or why a party may not propose.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExclusionError {
     /// The name is neither a sealed token nor a proposer in the roster.
+    #[error(
+        "{name} is neither a sealed token nor a proposer of the roster, so the boundary cannot exclude the people who \
+         control it; propose with a token"
+    )]
     UnknownProposer {
         /// The name.
         name: Name,
     },
     /// The token may not propose the step.
+    #[error("{name} does not have the scope propose for {step}: ask an operator for another token")]
     NotPermitted {
         /// The name of the token.
         name: Name,
@@ -105,6 +109,7 @@ pub enum ExclusionError {
         step: StepRef,
     },
     /// The sealed token has expired.
+    #[error("the token {name} ended at {at}, so its proposals can no longer run; propose again with another token")]
     Ended {
         /// The name.
         name: Name,
@@ -119,31 +124,6 @@ impl ExclusionError {
         Code::Forbidden
     }
 }
-
-impl fmt::Display for ExclusionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotPermitted { name, step } => {
-                write!(f, "{name} does not have the scope propose for {step}: ask an operator for another token")
-            }
-            Self::Ended { name, at } => {
-                write!(
-                    f,
-                    "the token {name} ended at {at}, so its proposals can no longer run; propose again with another \
-                     token"
-                )
-            }
-            Self::UnknownProposer { name } => {
-                write!(
-                    f,
-                    "{name} is neither a sealed token nor a proposer of the roster, so the boundary cannot exclude the people who control it; propose with a token"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for ExclusionError {}
 
 #[cfg(test)]
 mod tests {

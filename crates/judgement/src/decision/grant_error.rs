@@ -1,7 +1,5 @@
 //! The reasons why a grant does not stand, or does not cover a run.
 
-use std::fmt;
-
 use crate::decision::exclusion::ExclusionError;
 use crate::decision::permissions::PermissionsError;
 use crate::decision::place::PlaceError;
@@ -11,19 +9,24 @@ use crate::decision::step::StepError;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::ident::{Name, StepRef};
+use documents::record::joined::joined;
 use documents::record::malformed::Malformed;
 use documents::record::validity::{Timestamp, WindowError};
 
 /// Reason why no run can use a grant now, or why a run can't use it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// A schema of the grant is outside the subset.
+    #[error(transparent)]
     Schema(Malformed),
     /// The grant is for another boundary or another epoch.
+    #[error("the grant: {0}")]
     Place(PlaceError),
     /// The time is outside the window of the grant.
+    #[error("the grant: {0}")]
     Window(WindowError),
     /// The grant, the key of the grantee or the epoch is revoked.
+    #[error("{what} was revoked at entry {entry}")]
     Revoked {
         /// What is revoked.
         what: String,
@@ -31,6 +34,7 @@ pub enum GrantError {
         entry: u64,
     },
     /// The roster does not give this key to the grantee.
+    #[error("the roster has no proposer {name} with the key {keyid}, so nobody can use the grant")]
     Grantee {
         /// The grantee.
         name: Name,
@@ -38,8 +42,10 @@ pub enum GrantError {
         keyid: KeyId,
     },
     /// A step of the grant is not sealed with this definition.
+    #[error("the grant: {0}")]
     Step(StepError),
     /// The step can't be granted.
+    #[error("the step {step} has {why}, so it can't be granted: propose each run by itself")]
     NotGrantable {
         /// The step.
         step: StepRef,
@@ -47,6 +53,7 @@ pub enum GrantError {
         why: &'static str,
     },
     /// Policy permits no grant, or only a narrower grant.
+    #[error("policy: {why} for the step {step}")]
     Policy {
         /// The step.
         step: StepRef,
@@ -54,17 +61,25 @@ pub enum GrantError {
         why: String,
     },
     /// Policy requires more permissions or another sandbox now.
+    #[error("the grant: {0}")]
     Permissions(PermissionsError),
     /// The proposer of the grant is unknown.
+    #[error("the grant: {0}")]
     Exclusion(ExclusionError),
     /// An approval rule is invalid.
+    #[error(transparent)]
     Rule(RuleError),
     /// A person signed the grant who uses it, proposed it, submits the run, or controls one of these.
+    #[error(
+        "{} signed the grant, but uses or proposed the grant, submits the run, or controls one of these",
+        joined(.names, ", ")
+    )]
     SelfApproval {
         /// The people.
         names: Vec<Name>,
     },
     /// Too few people signed the grant.
+    #[error("the grant, for the step {step}: {error}")]
     Quorum {
         /// The step.
         step: StepRef,
@@ -72,6 +87,7 @@ pub enum GrantError {
         error: Box<QuorumError>,
     },
     /// The grant does not permit this run.
+    #[error("{pointer}: {why}")]
     NotCovered {
         /// Place in the authorization, or in the grant.
         pointer: String,
@@ -79,11 +95,13 @@ pub enum GrantError {
         why: String,
     },
     /// All uses are used up.
+    #[error("all {max_uses} uses of the grant are used up")]
     Exhausted {
         /// Maximum number of uses.
         max_uses: u64,
     },
     /// The uses follow each other too quickly.
+    #[error("the grant permits {uses} uses in {seconds} seconds: use it again from {until} on")]
     TooOften {
         /// Maximum number of uses in the period.
         uses: u64,
@@ -136,41 +154,3 @@ impl GrantError {
         }
     }
 }
-
-impl fmt::Display for GrantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Schema(malformed) => malformed.fmt(f),
-            Self::Place(error) => write!(f, "the grant: {error}"),
-            Self::Window(error) => write!(f, "the grant: {error}"),
-            Self::Revoked { what, entry } => write!(f, "{what} was revoked at entry {entry}"),
-            Self::Grantee { name, keyid } => {
-                write!(f, "the roster has no proposer {name} with the key {keyid}, so nobody can use the grant")
-            }
-            Self::Step(error) => write!(f, "the grant: {error}"),
-            Self::NotGrantable { step, why } => {
-                write!(f, "the step {step} has {why}, so it can't be granted: propose each run by itself")
-            }
-            Self::Policy { step, why } => write!(f, "policy: {why} for the step {step}"),
-            Self::Permissions(error) => write!(f, "the grant: {error}"),
-            Self::Exclusion(error) => write!(f, "the grant: {error}"),
-            Self::Rule(error) => error.fmt(f),
-            Self::SelfApproval { names } => {
-                let names: Vec<_> = names.iter().map(Name::as_str).collect();
-                write!(
-                    f,
-                    "{} signed the grant, but uses or proposed the grant, submits the run, or controls one of these",
-                    names.join(", ")
-                )
-            }
-            Self::Quorum { step, error } => write!(f, "the grant, for the step {step}: {error}"),
-            Self::NotCovered { pointer, why } => write!(f, "{pointer}: {why}"),
-            Self::Exhausted { max_uses } => write!(f, "all {max_uses} uses of the grant are used up"),
-            Self::TooOften { uses, seconds, until } => {
-                write!(f, "the grant permits {uses} uses in {seconds} seconds: use it again from {until} on")
-            }
-        }
-    }
-}
-
-impl std::error::Error for GrantError {}

@@ -42,8 +42,6 @@ pub mod signature_count;
 pub mod step;
 pub mod window;
 
-use std::fmt;
-
 use crate::decision::emergency::EmergencyError;
 use crate::decision::exclusion::ExclusionError;
 use crate::decision::parameters::ParametersError;
@@ -56,7 +54,8 @@ use documents::record::code::Code;
 use documents::record::validity::WindowError;
 
 /// Reason for a negative verdict, with one variant for each question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
 pub enum Objection {
     /// The statement names another boundary or another epoch.
     Place(PlaceError),
@@ -95,24 +94,6 @@ impl Objection {
         }
     }
 }
-
-impl fmt::Display for Objection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Place(error) => error.fmt(f),
-            Self::Step(error) => error.fmt(f),
-            Self::Parameters(error) => error.fmt(f),
-            Self::Permissions(error) => error.fmt(f),
-            Self::Exclusion(error) => error.fmt(f),
-            Self::Rule(error) => error.fmt(f),
-            Self::Emergency(error) => error.fmt(f),
-            Self::Quorum(error) => error.fmt(f),
-            Self::Window(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Objection {}
 
 macro_rules! objection_from {
     ($($error:ident => $variant:ident),* $(,)?) => {

@@ -1,12 +1,11 @@
 //! Question: do the signed parameters fit the step's schema, and are the parameters complete?
 
-use std::fmt;
-
 use crate::registry::parameter_error::ParameterError;
 use crate::registry::parameter_schema::{ParameterSchema, Params};
 use crate::registry::schema_keywords::SchemaFlaw;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
+use documents::record::joined::joined;
 
 /// Proof that the signed parameters fit the schema, with the parameters for the run. Only [`check_parameters`]
 /// constructs this proof.
@@ -38,13 +37,16 @@ pub fn check_parameters(signed: &Authorization, schema: &ParameterSchema) -> Res
 }
 
 /// The reason why the boundary refuses the parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParametersError {
     /// The parameters do not fit the schema.
+    #[error("{}", joined(.0, "; "))]
     Invalid(Vec<ParameterError>),
     /// The schema of the step uses keywords that this program does not support.
+    #[error("the step's parameter schema: {}", joined(.0, "; "))]
     Schema(Vec<SchemaFlaw>),
     /// The signed digest is the digest of other parameters.
+    #[error("the signed digest belongs to other parameters; propose again")]
     OtherDigest,
 }
 
@@ -57,19 +59,3 @@ impl ParametersError {
         }
     }
 }
-
-impl fmt::Display for ParametersError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let joined = |f: &mut fmt::Formatter<'_>, texts: Vec<String>| f.write_str(&texts.join("; "));
-        match self {
-            Self::Invalid(errors) => joined(f, errors.iter().map(ToString::to_string).collect()),
-            Self::Schema(flaws) => {
-                f.write_str("the step's parameter schema: ")?;
-                joined(f, flaws.iter().map(ToString::to_string).collect())
-            }
-            Self::OtherDigest => f.write_str("the signed digest belongs to other parameters; propose again"),
-        }
-    }
-}
-
-impl std::error::Error for ParametersError {}

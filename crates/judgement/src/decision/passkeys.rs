@@ -1,7 +1,5 @@
 //! Question: does the signature of a passkey count under this policy?
 
-use std::fmt;
-
 use crate::policy::people_rules::PasskeysRule;
 use documents::crypto::sshsig::is_of_synced_passkey;
 use documents::record::code::Code;
@@ -29,11 +27,16 @@ pub fn signing_program(signature: &[u8], rule: Option<PasskeysRule>) -> Result<S
 }
 
 /// Reason why the signature of a passkey does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasskeyError {
     /// Policy has no `passkeys`.
+    #[error("the policy in force has no `passkeys`, so no passkey counts; sign with another key")]
     NoRule,
     /// A service may copy the passkey, and `passkeys.synced` of policy is false.
+    #[error(
+        "a service may copy this passkey to other devices, and policy has `passkeys.synced: false`; sign with another \
+         key"
+    )]
     Synced,
 }
 
@@ -46,17 +49,3 @@ impl PasskeyError {
         }
     }
 }
-
-impl fmt::Display for PasskeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoRule => "the policy in force has no `passkeys`, so no passkey counts; sign with another key",
-            Self::Synced => {
-                "a service may copy this passkey to other devices, and policy has `passkeys.synced: false`; sign with \
-                 another key"
-            }
-        })
-    }
-}
-
-impl std::error::Error for PasskeyError {}

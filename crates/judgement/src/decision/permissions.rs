@@ -1,12 +1,11 @@
 //! Question: do the signed permissions and the signed sandbox include everything that policy requires now?
 
-use std::fmt;
-
 use serde_json::Value;
 
 use crate::policy::required_permissions::PolicyDenied;
 use documents::record::authorization::Permission;
 use documents::record::code::Code;
+use documents::record::joined::joined;
 use documents::record::profile::Profile;
 use documents::record::sandbox_permission::SandboxPermission;
 
@@ -54,16 +53,22 @@ pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHold
 }
 
 /// Reason why the signed permissions or the signed sandbox do not suffice.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionsError {
     /// Policy denies the step, even with signatures.
+    #[error(transparent)]
     Denied(PolicyDenied),
     /// Policy requires permissions that the approvers did not sign.
+    #[error(
+        "policy now requires {}, but no approver signed this; propose again",
+        joined(.missing.iter().map(|permission| &permission.what), ", ")
+    )]
     NotSigned {
         /// The missing permissions.
         missing: Vec<Permission>,
     },
     /// The current sandbox differs from the signed sandbox.
+    #[error("the current sandbox differs from the signed sandbox in {}; propose again", .fields.join(", "))]
     OtherSandbox {
         /// The names of the fields that differ.
         fields: Vec<&'static str>,
@@ -85,23 +90,6 @@ impl PermissionsError {
         }
     }
 }
-
-impl fmt::Display for PermissionsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Denied(denied) => denied.fmt(f),
-            Self::NotSigned { missing } => {
-                let names: Vec<_> = missing.iter().map(|permission| permission.what.as_str()).collect();
-                write!(f, "policy now requires {}, but no approver signed this; propose again", names.join(", "))
-            }
-            Self::OtherSandbox { fields } => {
-                write!(f, "the current sandbox differs from the signed sandbox in {}; propose again", fields.join(", "))
-            }
-        }
-    }
-}
-
-impl std::error::Error for PermissionsError {}
 
 #[cfg(test)]
 mod tests {

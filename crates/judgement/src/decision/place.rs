@@ -1,7 +1,5 @@
 //! Question: is the statement for this boundary and for this epoch?
 
-use std::fmt;
-
 use documents::crypto::digest::SealDigest;
 use documents::record::authorization::BoundaryRef;
 use documents::record::code::Code;
@@ -36,9 +34,12 @@ pub fn check_place(
 }
 
 /// The reason why a statement is not valid at this boundary.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// The statement is for another boundary.
+    #[error(
+        "the statement was signed for boundary {signed}, but this is boundary {here}; propose again at this boundary"
+    )]
     OtherBoundary {
         /// The name and the id in the signed statement.
         signed: String,
@@ -46,6 +47,10 @@ pub enum PlaceError {
         here: String,
     },
     /// The statement names an earlier epoch.
+    #[error(
+        "the statement was signed in epoch {signed}, but the epoch in force is {here}, so the statement is void; \
+         propose again, or sign a denial or a revocation again"
+    )]
     OtherEpoch {
         /// The signed epoch.
         signed: Epoch,
@@ -63,25 +68,3 @@ impl PlaceError {
         }
     }
 }
-
-impl fmt::Display for PlaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OtherBoundary { signed, here } => {
-                write!(
-                    f,
-                    "the statement was signed for boundary {signed}, but this is boundary {here}; propose again at this boundary"
-                )
-            }
-            Self::OtherEpoch { signed, here } => {
-                write!(
-                    f,
-                    "the statement was signed in epoch {signed}, but the epoch in force is {here}, so the statement is \
-                     void; propose again, or sign a denial or a revocation again"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for PlaceError {}

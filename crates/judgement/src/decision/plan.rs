@@ -1,7 +1,5 @@
 //! Question: may the run carry out this plan?
 
-use std::fmt;
-
 use documents::crypto::digest::{ContentDigest, ParamsDigest};
 use documents::record::code::Code;
 use documents::record::ident::StepRef;
@@ -71,9 +69,10 @@ pub fn check_plan(run: &PlannedRun<'_>, plan: &PlanFacts) -> Result<PlanFits, Pl
 }
 
 /// The reason why a run may not carry out a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The approvers signed another receipt.
+    #[error("the approvers signed the plan with the receipt {signed}, but the receipt is {found}")]
     OtherReceipt {
         /// The signed receipt.
         signed: ContentDigest,
@@ -81,6 +80,7 @@ pub enum PlanError {
         found: ContentDigest,
     },
     /// The approvers signed another output.
+    #[error("the approvers signed the plan with the output {signed}, but its recorded output is {found}")]
     OtherOutput {
         /// The signed output.
         signed: ContentDigest,
@@ -88,6 +88,7 @@ pub enum PlanError {
         found: ContentDigest,
     },
     /// The plan is the run of another step.
+    #[error("the plan must be a run of {asked}, but it is one of {found}")]
     OtherStep {
         /// The step that the definition names.
         asked: StepRef,
@@ -95,13 +96,16 @@ pub enum PlanError {
         found: StepRef,
     },
     /// The plan did not succeed.
+    #[error("the plan did not succeed: its outcome is {status}")]
     NotSucceeded {
         /// How it ended.
         status: Status,
     },
     /// The plan was made for other parameters.
+    #[error("the plan was made for other parameters than the parameters of the run")]
     OtherParams,
     /// The plan ended after the nonce of the run was spent.
+    #[error("the plan ended at {finished_at}, after the nonce of the run was spent at {at}")]
     Later {
         /// End of the plan.
         finished_at: Timestamp,
@@ -109,6 +113,10 @@ pub enum PlanError {
         at: Timestamp,
     },
     /// The plan is too old.
+    #[error(
+        "the plan ended at {finished_at}, more than {max_age_s} seconds before the nonce of the run was spent at \
+         {at}: make a new plan"
+    )]
     TooOld {
         /// End of the plan.
         finished_at: Timestamp,
@@ -128,34 +136,6 @@ impl PlanError {
         }
     }
 }
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OtherReceipt { signed, found } => {
-                write!(f, "the approvers signed the plan with the receipt {signed}, but the receipt is {found}")
-            }
-            Self::OtherOutput { signed, found } => {
-                write!(f, "the approvers signed the plan with the output {signed}, but its recorded output is {found}")
-            }
-            Self::OtherStep { asked, found } => {
-                write!(f, "the plan must be a run of {asked}, but it is one of {found}")
-            }
-            Self::NotSucceeded { status } => write!(f, "the plan did not succeed: its outcome is {status}"),
-            Self::OtherParams => f.write_str("the plan was made for other parameters than the parameters of the run"),
-            Self::Later { finished_at, at } => {
-                write!(f, "the plan ended at {finished_at}, after the nonce of the run was spent at {at}")
-            }
-            Self::TooOld { finished_at, at, max_age_s } => write!(
-                f,
-                "the plan ended at {finished_at}, more than {max_age_s} seconds before the nonce of the run was spent at \
-                 {at}: make a new plan"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for PlanError {}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use crate::decision::signature_count::{CountedSigner, NotCounted, SignatureCount
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::ident::{GroupName, Name};
+use documents::record::joined::joined;
 
 /// Proof that enough distinct people signed. Only [`decide`] constructs this proof.
 #[derive(Debug)]
@@ -147,7 +148,6 @@ impl QuorumError {
 
 impl fmt::Display for QuorumError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |names: &[GroupName]| names.iter().map(GroupName::as_str).collect::<Vec<_>>().join(", ");
         let progress = &self.progress;
         write!(
             f,
@@ -155,7 +155,7 @@ impl fmt::Display for QuorumError {
             progress.have,
             progress.required,
             progress.missing,
-            list(&progress.missing_from)
+            joined(&progress.missing_from, ", ")
         )?;
         if progress.own_program {
             f.write_str("; one of them must sign with another key than a passkey (`passkeys.alone` of policy)")?;

@@ -1,7 +1,6 @@
 //! The approval rules of policy and of the step, and the number of people that each rule still lacks.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use crate::decision::passkeys::SigningProgram;
 use crate::policy::people_rules::PasskeysRule;
@@ -190,24 +189,31 @@ impl Rule {
 }
 
 /// An invalid rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// The field `required` of the rule is 0.
+    #[error("the approvals rule of {of} requires no person (required: 0); require at least one person")]
     AsksNobody {
         /// The source of the rule (policy or step).
         of: &'static str,
     },
     /// The rule names no group.
+    #[error("the approvals rule of {of} names no group; name a group in the policy")]
     NoGroups {
         /// The source of the rule (policy or step).
         of: &'static str,
     },
     /// The rule names the same group twice.
+    #[error("the approvals rule of {of} names a group twice; name each group once")]
     GroupTwice {
         /// The source of the rule (policy or step).
         of: &'static str,
     },
     /// The rule uses `each` with more groups than [`MAX_EACH_GROUPS`].
+    #[error(
+        "the approvals rule of {of} requires approvals from each of {found} groups; name at most {MAX_EACH_GROUPS} \
+         groups"
+    )]
     TooManyGroups {
         /// The source of the rule (policy or step).
         of: &'static str,
@@ -222,29 +228,6 @@ impl RuleError {
         Code::PolicyDenied
     }
 }
-
-impl fmt::Display for RuleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AsksNobody { of } => {
-                write!(f, "the approvals rule of {of} requires no person (required: 0); require at least one person")
-            }
-            Self::NoGroups { of } => write!(f, "the approvals rule of {of} names no group; name a group in the policy"),
-            Self::GroupTwice { of } => {
-                write!(f, "the approvals rule of {of} names a group twice; name each group once")
-            }
-            Self::TooManyGroups { of, found } => {
-                write!(
-                    f,
-                    "the approvals rule of {of} requires approvals from each of {found} groups; name at most \
-                     {MAX_EACH_GROUPS} groups"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RuleError {}
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -9,6 +9,7 @@ use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::ssh_key::{ForeignKey, SshKey};
 use documents::record::ident::{GroupName, Name};
+use documents::record::joined::joined;
 use documents::record::validity::Timestamp;
 
 /// Approvers of one roster, each with the groups for which the signature of this person could count.
@@ -117,8 +118,8 @@ impl Person {
 
 impl fmt::Display for OutOfReach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let groups = self.from.iter().map(GroupName::as_str).collect::<Vec<_>>().join(", ");
-        let people = self.people.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let groups = joined(&self.from, ", ");
+        let people = joined(&self.people, ", ");
         let (approvals, needed) = if self.needed == 1 { ("approval", "is") } else { ("approvals", "are") };
         write!(
             f,

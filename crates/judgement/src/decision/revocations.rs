@@ -3,7 +3,6 @@
 //! Only the order of the log entries decides: a revocation has an effect on all later entries, and on no earlier entry.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use crate::decision::passkeys::{PasskeyError, SigningProgram, signing_program};
 use crate::policy::people_rules::PasskeysRule;
@@ -121,14 +120,16 @@ pub fn check_not_revoked(revoked: &Revocations, epoch: &Epoch, names: [&Name; 2]
 }
 
 /// Reason why nothing runs for a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RevokedRun {
     /// The boundary is frozen.
+    #[error("the boundary is frozen since log entry {entry}")]
     Epoch {
         /// The log entry of the freeze.
         entry: u64,
     },
     /// A token of the request is revoked.
+    #[error("the token {name} was revoked at log entry {entry}: propose with another token")]
     Token {
         /// Name of the token.
         name: Name,
@@ -136,19 +137,6 @@ pub enum RevokedRun {
         entry: u64,
     },
 }
-
-impl fmt::Display for RevokedRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Epoch { entry } => write!(f, "the boundary is frozen since log entry {entry}"),
-            Self::Token { name, entry } => {
-                write!(f, "the token {name} was revoked at log entry {entry}: propose with another token")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RevokedRun {}
 
 /// The state that decides who may revoke a subject.
 #[derive(Clone, Copy)]
@@ -245,21 +233,27 @@ pub fn check_may_revoke(
 }
 
 /// Reason why a revocation breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RevocationError {
     /// The key of the signature is not in the roster in force.
+    #[error("no key of the roster in force has the id {keyid}")]
     UnknownSigner {
         /// The key.
         keyid: KeyId,
     },
     /// Policy does not let the passkey of the signature count.
+    #[error(transparent)]
     Passkey(PasskeyError),
     /// The signing key is a passkey, and the subject is neither the epoch nor this key.
+    #[error(
+        "a passkey signs no revocation of the {subject}, only the freeze and its own revocation: sign with another key"
+    )]
     NotOfPasskeys {
         /// The subject.
         subject: RevokedSubject,
     },
     /// The key of the signature is revoked. A revoked key signs only its own revocation.
+    #[error("the signing key {keyid} was revoked at entry {entry}: sign with another key")]
     RevokedSigner {
         /// The key.
         keyid: KeyId,
@@ -267,11 +261,13 @@ pub enum RevocationError {
         entry: u64,
     },
     /// The state in force does not have the subject.
+    #[error("the {subject} is not in force, so it can't be revoked")]
     UnknownSubject {
         /// The subject.
         subject: RevokedSubject,
     },
     /// The signer has no right to revoke the subject.
+    #[error("{holder} may not revoke the {subject}: only {who} or an operator may")]
     NotPermitted {
         /// The subject.
         subject: RevokedSubject,
@@ -281,6 +277,7 @@ pub enum RevocationError {
         who: &'static str,
     },
     /// The subject is already revoked.
+    #[error("the {subject} was already revoked at entry {entry}")]
     Again {
         /// The subject.
         subject: RevokedSubject,
@@ -302,26 +299,3 @@ impl RevocationError {
         }
     }
 }
-
-impl fmt::Display for RevocationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownSigner { keyid } => write!(f, "no key of the roster in force has the id {keyid}"),
-            Self::Passkey(error) => error.fmt(f),
-            Self::NotOfPasskeys { subject } => write!(
-                f,
-                "a passkey signs no revocation of the {subject}, only the freeze and its own revocation: sign with another key"
-            ),
-            Self::RevokedSigner { keyid, entry } => {
-                write!(f, "the signing key {keyid} was revoked at entry {entry}: sign with another key")
-            }
-            Self::UnknownSubject { subject } => write!(f, "the {subject} is not in force, so it can't be revoked"),
-            Self::NotPermitted { subject, holder, who } => {
-                write!(f, "{holder} may not revoke the {subject}: only {who} or an operator may")
-            }
-            Self::Again { subject, entry } => write!(f, "the {subject} was already revoked at entry {entry}"),
-        }
-    }
-}
-
-impl std::error::Error for RevocationError {}

@@ -19,6 +19,7 @@ use documents::crypto::{canonical, json};
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
 use documents::record::ident::StepRef;
+use documents::record::joined::joined;
 use documents::record::malformed::Malformed;
 use documents::record::reserved::check_no_null;
 use documents::record::step_definition::{SessionUse, StepDefinition};
@@ -257,8 +258,7 @@ impl fmt::Display for StepError {
             Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
             Self::Malformed(malformed) => write!(f, "the document is not the definition of a step: {malformed}"),
             Self::Template(flaws) => {
-                let flaws: Vec<String> = flaws.iter().map(ToString::to_string).collect();
-                write!(f, "the template of the script is invalid: {}", flaws.join("; "))
+                write!(f, "the template of the script is invalid: {}", joined(flaws, "; "))
             }
             Self::Parameter(error) if error.parameter.is_empty() => {
                 write!(f, "the template can't be filled in: {error}")

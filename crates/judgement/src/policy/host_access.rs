@@ -74,8 +74,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::profile_error::joined;
     use documents::record::declared::DeclaredNetwork;
+    use documents::record::joined::joined;
     use documents::record::network_host::AllowedHost;
     use documents::record::profile::Limits;
 
@@ -91,7 +91,7 @@ mod tests {
     fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, String> {
         let mut profile = Profile::nothing(Vec::new(), Limits::default());
         let errors = give(rule, declared, &mut profile);
-        if errors.is_empty() { Ok(profile) } else { Err(joined(&errors)) }
+        if errors.is_empty() { Ok(profile) } else { Err(joined(&errors, "; ")) }
     }
 
     fn texts(list: &[&str]) -> Option<Vec<String>> {

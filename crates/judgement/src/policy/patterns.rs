@@ -7,8 +7,6 @@
 //! leading dot. Syntax that picomatch and shells interpret differently (`[!a]`, extglobs, ranges in braces) is refused
 //! with an error.
 
-use std::fmt;
-
 use regex::bytes::{Regex, RegexBuilder};
 
 /// A compiled pattern.
@@ -46,7 +44,8 @@ pub enum CaseSensitivity {
 }
 
 /// Problem in a malformed pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pattern {pattern:?}: {message}")]
 pub struct PatternError {
     /// The pattern, cut to 80 characters.
     pub pattern: String,
@@ -60,14 +59,6 @@ impl PatternError {
         Self { pattern: pattern.chars().take(80).collect(), message: message.into() }
     }
 }
-
-impl fmt::Display for PatternError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pattern {:?}: {}", self.pattern, self.message)
-    }
-}
-
-impl std::error::Error for PatternError {}
 
 impl Pattern {
     /// Parses a pattern with picomatch's default options.

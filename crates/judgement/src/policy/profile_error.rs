@@ -1,13 +1,12 @@
 //! Errors for a step whose sandbox declaration is refused.
 
-use std::fmt;
-
 use documents::record::declared::Limit;
 
 /// Reason why the sandbox declaration of a step is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
     /// A limit is zero, so no run could succeed.
+    #[error("{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it", .limit.field())]
     ZeroLimit {
         /// The limit.
         limit: Limit,
@@ -15,6 +14,11 @@ pub enum ProfileError {
         by: &'static str,
     },
     /// A step declares a limit above the maximum.
+    #[error(
+        "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, or allow \
+         more in a policy override",
+        .limit.field()
+    )]
     AboveMaximum {
         /// The limit.
         limit: Limit,
@@ -26,51 +30,24 @@ pub enum ProfileError {
         by: String,
     },
     /// The declaration is malformed.
+    #[error("{why}")]
     Declared {
         /// The problem, and how to correct the step.
         why: String,
     },
     /// A step declares access to the host that policy does not allow.
+    #[error("{why}")]
     NotAllowed {
         /// The declaration, and the text that allows it in an override of the policy file.
         why: String,
     },
     /// A step declares `proc=full`, but the policy sets `minimal`.
+    #[error(
+        "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the runbook, or \
+         allow `full` in a policy override"
+    )]
     ProcRefused {
         /// Origin of the policy rule.
         by: String,
     },
-}
-
-impl fmt::Display for ProfileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ZeroLimit { limit, by } => {
-                write!(
-                    f,
-                    "{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it",
-                    limit.field()
-                )
-            }
-            Self::AboveMaximum { limit, declared, maximum, by } => write!(
-                f,
-                "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, \
-                 or allow more in a policy override",
-                limit.field()
-            ),
-            Self::Declared { why } | Self::NotAllowed { why } => f.write_str(why),
-            Self::ProcRefused { by } => write!(
-                f,
-                "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the \
-                 runbook, or allow `full` in a policy override"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ProfileError {}
-
-/// Returns all errors as one text.
-pub fn joined(errors: &[ProfileError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

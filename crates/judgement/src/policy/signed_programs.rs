@@ -4,39 +4,51 @@
 //! only the boundary knows the files of its host.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use crate::policy::program_names::ProgramNames;
 use crate::policy::ruling::Ruling;
 use documents::record::authorization::PermissionKind;
 use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
+use documents::record::joined::joined;
 use documents::record::profile::{Layer, Profile};
 use documents::record::program_list::{ListedProgram, ProgramList};
 use documents::record::step_definition::StepDefinition;
 
 /// Reason why a signed list of programs is not the derived list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramsError {
     /// Policy and step need a list, but the signed sandbox has no list.
+    #[error("a run may execute only listed programs, but the signed sandbox has no list of programs")]
     NoList,
     /// The signed sandbox has a list, but neither policy nor step asks for a list.
+    #[error("the signed sandbox has a list of programs, but neither policy nor the step asks for a list")]
     NotAsked,
     /// The list has programs that nothing in the sealed state names.
+    #[error(
+        "the signed list of programs has {}, but neither script, step, policy nor closures name this program",
+        joined(.names, ", ")
+    )]
     Surplus {
         /// The names.
         names: Vec<Program>,
     },
     /// The list lacks programs that the step declares, or its interpreter.
+    #[error("the signed list of programs lacks {}, which the step needs", joined(.names, ", "))]
     Lacking {
         /// The names.
         names: Vec<Program>,
     },
     /// The list has programs that a deny list of the policy file names.
+    #[error("the signed list of programs has {}, which the policy file denies", joined(.names, ", "))]
     Denied {
         /// The names.
         names: Vec<Program>,
     },
     /// The signed sandbox has a list, but does not require the layer `programs`.
+    #[error(
+        "the signed sandbox has a list of programs, but does not require the layer programs, so no sandbox must \
+         enforce the list"
+    )]
     NoLayer,
 }
 
@@ -165,34 +177,3 @@ pub fn moved(now: &ProgramList, signed: &ProgramList) -> Option<String> {
         .collect();
     (!moved.is_empty()).then(|| format!("{}; propose again", moved.join("; ")))
 }
-
-impl fmt::Display for ProgramsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let join = |names: &[Program]| names.iter().map(Program::as_str).collect::<Vec<_>>().join(", ");
-        match self {
-            Self::NoList => {
-                f.write_str("a run may execute only listed programs, but the signed sandbox has no list of programs")
-            }
-            Self::NotAsked => f.write_str(
-                "the signed sandbox has a list of programs, but neither policy nor the step asks for a list",
-            ),
-            Self::Surplus { names } => write!(
-                f,
-                "the signed list of programs has {}, but neither script, step, policy nor closures name this program",
-                join(names)
-            ),
-            Self::Lacking { names } => {
-                write!(f, "the signed list of programs lacks {}, which the step needs", join(names))
-            }
-            Self::Denied { names } => {
-                write!(f, "the signed list of programs has {}, which the policy file denies", join(names))
-            }
-            Self::NoLayer => f.write_str(
-                "the signed sandbox has a list of programs, but does not require the layer programs, so no sandbox \
-                 must enforce the list",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ProgramsError {}

@@ -102,18 +102,11 @@ impl From<&'static str> for UnknownReason {
 }
 
 /// Script, or part of a script, that the parser does not understand, so that policy denies the script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
 pub struct NotUnderstood {
     /// Place of the problem.
     pub place: ScriptPlace,
     /// The problem, and how to correct the script.
     pub message: String,
 }
-
-impl fmt::Display for NotUnderstood {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
-
-impl std::error::Error for NotUnderstood {}

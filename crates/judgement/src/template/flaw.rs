@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// Flaw in a template, with its place.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{line}:{column}: {message}")]
 pub struct TemplateFlaw {
     /// Byte offset in the source.
     pub offset: usize,
@@ -32,14 +33,6 @@ impl TemplateFlaw {
         }
     }
 }
-
-impl fmt::Display for TemplateFlaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)
-    }
-}
-
-impl std::error::Error for TemplateFlaw {}
 
 /// Reason why a template can't be rendered with the given parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]

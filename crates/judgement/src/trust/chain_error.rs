@@ -1,7 +1,5 @@
 //! Reasons why the versions of a roster are not connected.
 
-use std::fmt;
-
 use crate::trust::trusted_roster::RosterError;
 use documents::crypto::digest::RosterDigest;
 use documents::crypto::key_id::KeyId;
@@ -11,14 +9,16 @@ use documents::record::malformed::Malformed;
 pub const MAX_VERSIONS: usize = 1024;
 
 /// Reason why versions of a roster are not connected with the pinned version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// The list of versions is empty or too long.
+    #[error("found {found} versions of the roster, expected 1 to {MAX_VERSIONS}")]
     Count {
         /// The number of versions.
         found: usize,
     },
     /// The envelope is malformed.
+    #[error("version {version} of the roster: {error}")]
     Malformed {
         /// The version.
         version: u64,
@@ -26,6 +26,7 @@ pub enum ChainError {
         error: Malformed,
     },
     /// The payload is not a roster, or breaks a rule of rosters.
+    #[error("version {version} of the roster: {error}")]
     Roster {
         /// The version.
         version: u64,
@@ -33,6 +34,7 @@ pub enum ChainError {
         error: RosterError,
     },
     /// A version is missing from the list or out of order.
+    #[error("expected version {expected} of the roster, found version {found}")]
     OutOfOrder {
         /// The expected version.
         expected: u64,
@@ -40,13 +42,16 @@ pub enum ChainError {
         found: u64,
     },
     /// The field `previous` of a version is not the digest of the version before.
+    #[error("version {version} of the roster does not follow the version before it")]
     OtherPrevious {
         /// The version.
         version: u64,
     },
     /// Version 1 has signatures.
+    #[error("version 1 of a roster must have no signatures, because verifiers pin its digest: remove the signatures")]
     FirstIsSigned,
     /// No version in the list is a pinned version.
+    #[error("no version of the roster has the trusted digest {trusted}; version 1 here has the digest {first}")]
     NotTrusted {
         /// The pinned digest.
         trusted: RosterDigest,
@@ -54,6 +59,12 @@ pub enum ChainError {
         first: RosterDigest,
     },
     /// The pinned version is newer than all versions in the list, and versions in between are missing.
+    #[error(
+        "{}: the trusted roster is version {trusted}, and the newest version here is {newest}; give the missing \
+         versions with --roster too (the boundary stores each version as roster.d/N.json), or run `countersign audit` \
+         on the log, because the log contains all versions",
+        missing_words(.newest + 1, .trusted - 1)
+    )]
     TooNew {
         /// The pinned version.
         trusted: u64,
@@ -61,6 +72,7 @@ pub enum ChainError {
         newest: u64,
     },
     /// A signature is not valid, or the signer is not allowed to sign.
+    #[error("version {version} of the roster: the signature of {keyid} does not count: {why}")]
     Signature {
         /// The version.
         version: u64,
@@ -70,6 +82,10 @@ pub enum ChainError {
         why: String,
     },
     /// Fewer approvers signed than the threshold requires.
+    #[error(
+        "{found} approvers of version {of} of the roster signed version {version}, but the threshold of version {of} \
+         is {required}"
+    )]
     TooFewSignatures {
         /// The signed version.
         version: u64,
@@ -81,6 +97,10 @@ pub enum ChainError {
         required: u64,
     },
     /// A key that a version removed is in the roster again.
+    #[error(
+        "version {version} of the roster gives {holder} a key that was removed after version {gone_after}; a removed \
+         key can't return, so use a new key"
+    )]
     KeyReturned {
         /// The version that contains the key again.
         version: u64,
@@ -90,54 +110,6 @@ pub enum ChainError {
         holder: String,
     },
 }
-
-impl fmt::Display for ChainError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Count { found } => write!(f, "found {found} versions of the roster, expected 1 to {MAX_VERSIONS}"),
-            Self::Malformed { version, error } => write!(f, "version {version} of the roster: {error}"),
-            Self::Roster { version, error } => write!(f, "version {version} of the roster: {error}"),
-            Self::OutOfOrder { expected, found } => {
-                write!(f, "expected version {expected} of the roster, found version {found}")
-            }
-            Self::OtherPrevious { version } => {
-                write!(f, "version {version} of the roster does not follow the version before it")
-            }
-            Self::FirstIsSigned => f.write_str(
-                "version 1 of a roster must have no signatures, because verifiers pin its digest: remove the \
-                 signatures",
-            ),
-            Self::NotTrusted { trusted, first } => {
-                write!(
-                    f,
-                    "no version of the roster has the trusted digest {trusted}; version 1 here has the digest {first}"
-                )
-            }
-            Self::TooNew { trusted, newest } => write!(
-                f,
-                "{}: the trusted roster is version {trusted}, and the newest version here is {newest}; give the missing \
-                 versions with --roster too (the boundary stores each version as roster.d/N.json), or run `countersign \
-                 audit` on the log, because the log contains all versions",
-                missing_words(newest + 1, trusted - 1)
-            ),
-            Self::Signature { version, keyid, why } => {
-                write!(f, "version {version} of the roster: the signature of {keyid} does not count: {why}")
-            }
-            Self::TooFewSignatures { version, of, found, required } => write!(
-                f,
-                "{found} approvers of version {of} of the roster signed version {version}, but the threshold of \
-                 version {of} is {required}"
-            ),
-            Self::KeyReturned { version, gone_after, holder } => write!(
-                f,
-                "version {version} of the roster gives {holder} a key that was removed after version {gone_after}; a \
-                 removed key can't return, so use a new key"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ChainError {}
 
 /// Says which versions of a roster are missing.
 pub fn missing_words(first: u64, last: u64) -> String {

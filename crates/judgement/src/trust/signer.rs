@@ -116,28 +116,39 @@ pub fn write_public_key(path: &Path, key: &SshKey) -> Result<KeyFileWritten, Sig
 pub struct KeyFileWritten(());
 
 /// Reason why a key file could not be read or written, or why a signature is missing.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum SignerError {
     /// The operating system refused to open, read or write the file.
+    #[error("could not {action} {path:?}: {error}")]
     Io {
         /// The attempted action, as a verb.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// The error of the operating system.
+        #[source]
         error: io::Error,
     },
     /// The private key file is a symbolic link.
+    #[error(
+        "the private key {path:?} is a symbolic link, but a private key must be a regular file; give the path of the \
+         file itself"
+    )]
     Link {
         /// The file.
         path: PathBuf,
     },
     /// The file is not a regular file.
+    #[error("{path:?} is not a regular file; give the path of a key file")]
     NotAFile {
         /// The file.
         path: PathBuf,
     },
     /// The private key file belongs to another user.
+    #[error(
+        "the private key {path:?} belongs to user {owner}, not to user {expected} or root; run `chown {expected} \
+         {path:?}` if the key is really yours"
+    )]
     Owner {
         /// The file.
         path: PathBuf,
@@ -147,6 +158,10 @@ pub enum SignerError {
         expected: u32,
     },
     /// Other users may read or write the private key file.
+    #[error(
+        "the private key {path:?} has mode {mode:04o}, so others can use it; run `chmod 600 {path:?}`, and make a new \
+         key if others may have read it"
+    )]
     Mode {
         /// The file.
         path: PathBuf,
@@ -154,32 +169,40 @@ pub enum SignerError {
         mode: u32,
     },
     /// The file is larger than any valid key file.
+    #[error("{path:?} is larger than {MAX_KEY_FILE} bytes, so it is not a key file")]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
     /// The text is not an accepted private key.
+    #[error("{path:?}: {error}")]
     PrivateKey {
         /// The file.
         path: PathBuf,
         /// The error in the text of the private key.
+        #[source]
         error: PemError,
     },
     /// The text is not an accepted public key.
+    #[error("{path:?}: {error}")]
     PublicKey {
         /// The file.
         path: PathBuf,
         /// The error in the text of the public key.
+        #[source]
         error: SshKeyError,
     },
     /// A file with this name already exists.
+    #[error("{path:?} already exists and is not replaced; move the file away or choose another name")]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The program could not start `ssh-keygen`.
-    NoSshKeygen(io::Error),
+    #[error("could not start ssh-keygen: {0}; install the OpenSSH client, or use a PKCS#8 key file")]
+    NoSshKeygen(#[source] io::Error),
     /// `ssh-keygen` made no signature.
+    #[error("ssh-keygen did not sign ({status}): {stderr}")]
     SshKeygen {
         /// The exit status.
         status: String,
@@ -187,67 +210,13 @@ pub enum SignerError {
         stderr: String,
     },
     /// The signature of `ssh-keygen` is not valid for the requested key.
-    Signature(SignatureError),
+    #[error("ssh-keygen made an invalid signature: {0}; check that the private key and the public key belong together")]
+    Signature(#[source] SignatureError),
 }
 
 impl SignerError {
     pub(crate) fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
         Self::Io { action, path: path.into(), error }
-    }
-}
-
-impl fmt::Display for SignerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { action, path, error } => write!(f, "could not {action} {path:?}: {error}"),
-            Self::Link { path } => write!(
-                f,
-                "the private key {path:?} is a symbolic link, but a private key must be a regular file; give the path \
-                 of the file itself"
-            ),
-            Self::NotAFile { path } => write!(f, "{path:?} is not a regular file; give the path of a key file"),
-            Self::Owner { path, owner, expected } => write!(
-                f,
-                "the private key {path:?} belongs to user {owner}, not to user {expected} or root; \
-                 run `chown {expected} {path:?}` if the key is really yours"
-            ),
-            Self::Mode { path, mode } => write!(
-                f,
-                "the private key {path:?} has mode {mode:04o}, so others can use it; \
-                 run `chmod 600 {path:?}`, and make a new key if others may have read it"
-            ),
-            Self::TooLarge { path } => {
-                write!(f, "{path:?} is larger than {MAX_KEY_FILE} bytes, so it is not a key file")
-            }
-            Self::PrivateKey { path, error } => write!(f, "{path:?}: {error}"),
-            Self::PublicKey { path, error } => write!(f, "{path:?}: {error}"),
-            Self::Exists { path } => {
-                write!(f, "{path:?} already exists and is not replaced; move the file away or choose another name")
-            }
-            Self::NoSshKeygen(error) => {
-                write!(f, "could not start ssh-keygen: {error}; install the OpenSSH client, or use a PKCS#8 key file")
-            }
-            Self::SshKeygen { status, stderr } => write!(f, "ssh-keygen did not sign ({status}): {stderr}"),
-            Self::Signature(error) => {
-                write!(
-                    f,
-                    "ssh-keygen made an invalid signature: {error}; check that the private key and the public key \
-                     belong together"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for SignerError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { error, .. } | Self::NoSshKeygen(error) => Some(error),
-            Self::PrivateKey { error, .. } => Some(error),
-            Self::PublicKey { error, .. } => Some(error),
-            Self::Signature(error) => Some(error),
-            _ => None,
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use documents::crypto::sshsig::StatementKey;
 use documents::record::document::Statement;
 use documents::record::envelope::MAX_SIGNATURES;
 use documents::record::ident::{BoundaryName, GroupName, Name};
+use documents::record::joined::joined;
 use documents::record::malformed::Malformed;
 use documents::record::roster::{Approver, PresenceRule, Proposer, Roster};
 
@@ -252,7 +253,8 @@ impl TrustedRoster {
 pub struct FreeName(());
 
 /// Error for a name that the roster already uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{by} {name} is in the roster; choose another name for the token")]
 pub struct NameTaken {
     /// The name.
     pub name: Name,
@@ -260,41 +262,16 @@ pub struct NameTaken {
     pub by: &'static str,
 }
 
-impl fmt::Display for NameTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} is in the roster; choose another name for the token", self.by, self.name)
-    }
-}
-
-impl std::error::Error for NameTaken {}
-
 /// Reason why a document is not a valid roster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RosterError {
     /// The document is not a roster statement.
+    #[error(transparent)]
     Malformed(Malformed),
     /// The roster breaks rules.
+    #[error("{}", joined(.0.iter().map(|fault| format!("at {}: {}", fault.pointer, fault.message)), "; "))]
     Faults(Vec<RosterFault>),
 }
-
-impl fmt::Display for RosterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(malformed) => malformed.fmt(f),
-            Self::Faults(faults) => {
-                for (at, fault) in faults.iter().enumerate() {
-                    if at > 0 {
-                        f.write_str("; ")?;
-                    }
-                    write!(f, "at {}: {}", fault.pointer, fault.message)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for RosterError {}
 
 /// A broken rule of rosters.
 #[derive(Debug, Clone, PartialEq, Eq)]

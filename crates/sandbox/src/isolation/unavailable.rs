@@ -1,15 +1,20 @@
 //! The reasons why this host can't enforce a profile.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use crate::isolation::probe::Missing;
 use documents::record::profile::Layer;
 
 /// The reason why this host can't enforce a profile.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// A required layer is missing on this host.
+    #[error(
+        "this host can't enforce the required layer {}: {}; fix it with: {}",
+        .layer.word(),
+        .missing.why,
+        .missing.knob
+    )]
     Layer {
         /// The missing layer.
         layer: Layer,
@@ -17,16 +22,19 @@ pub enum Unavailable {
         missing: Missing,
     },
     /// The profile contradicts itself or contains a useless value.
+    #[error("the profile can't be enforced: {why}")]
     Invalid {
         /// The contradiction or the useless value.
         why: String,
     },
     /// The programs of the list are not on this host as the list says, or a run can't get them.
+    #[error("the list of programs can't be enforced: {why}")]
     Programs {
         /// The reason.
         why: String,
     },
     /// The run can't become the host user that the profile names.
+    #[error("the step can't run as {name}: {why}")]
     User {
         /// Name of the user in the profile.
         name: String,
@@ -34,6 +42,7 @@ pub enum Unavailable {
         why: String,
     },
     /// A run can't get this path of the profile.
+    #[error("the profile's path {path} {why}")]
     Path {
         /// The path in the profile.
         path: String,
@@ -41,6 +50,7 @@ pub enum Unavailable {
         why: String,
     },
     /// The run could reach a path of the private set.
+    #[error("a step could reach the private path {private} through {through}")]
     Private {
         /// The path of the private set.
         private: PathBuf,
@@ -48,6 +58,9 @@ pub enum Unavailable {
         through: String,
     },
     /// The run could write to a directory that no run may change.
+    #[error(
+        "a step could change {fixed} through {path}; remove {path} from the profile, or let the step work on a copy"
+    )]
     Unwritable {
         /// The path of the profile.
         path: PathBuf,
@@ -55,11 +68,16 @@ pub enum Unavailable {
         fixed: PathBuf,
     },
     /// This host can't run any step.
+    #[error("no step can be run on this host: {}; fix it with: {}", .missing.why, .missing.knob)]
     Broken {
         /// The failed attempt, and the setting to change.
         missing: Missing,
     },
     /// The run's own user id can't enter the directory for runs.
+    #[error(
+        "each run has its own user id, which can't enter {closed}; set the mode of this directory to 0711, or move \
+         the directory for runs"
+    )]
     Scratch {
         /// The directory that denies access, at or above the directory for runs.
         closed: PathBuf,
@@ -82,42 +100,3 @@ impl Unavailable {
         }
     }
 }
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Layer { layer, missing } => write!(
-                f,
-                "this host can't enforce the required layer {}: {}; fix it with: {}",
-                layer.word(),
-                missing.why,
-                missing.knob
-            ),
-            Self::Invalid { why } => write!(f, "the profile can't be enforced: {why}"),
-            Self::Programs { why } => write!(f, "the list of programs can't be enforced: {why}"),
-            Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
-            Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
-            Self::Private { private, through } => {
-                write!(f, "a step could reach the private path {} through {through}", private.display())
-            }
-            Self::Unwritable { path, fixed } => write!(
-                f,
-                "a step could change {} through {}; remove {} from the profile, or let the step work on a copy",
-                fixed.display(),
-                path.display(),
-                path.display()
-            ),
-            Self::Broken { missing } => {
-                write!(f, "no step can be run on this host: {}; fix it with: {}", missing.why, missing.knob)
-            }
-            Self::Scratch { closed } => write!(
-                f,
-                "each run has its own user id, which can't enter {}; set the mode of this directory to 0711, or move \
-                 the directory for runs",
-                closed.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Unavailable {}

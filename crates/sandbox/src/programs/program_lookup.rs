@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -77,11 +76,13 @@ pub fn is_builtin(name: &str) -> bool {
 }
 
 /// Reason why a list can't be made on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
     /// A program is missing, or no list may contain it.
+    #[error("{0}")]
     Program(String),
     /// No document can contain the list.
+    #[error("{0}")]
     TooLarge(String),
 }
 
@@ -94,16 +95,6 @@ impl ListError {
         }
     }
 }
-
-impl fmt::Display for ListError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Program(why) | Self::TooLarge(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for ListError {}
 
 /// Returns the interpreter of a script, and the program that the interpreter starts if it is `env`. Returns `None` if the
 /// file is no script.

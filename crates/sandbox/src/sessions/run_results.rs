@@ -62,9 +62,10 @@ pub struct CapturedFile {
 }
 
 /// The reason why results of a run can't be captured. Nothing is captured in this case.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// A file or directory in `$COUNTERSIGN_OUTPUT` breaks a rule.
+    #[error("the file \"{path}\" in $COUNTERSIGN_OUTPUT {rule}")]
     File {
         /// Path below the output directory, with escaped special characters.
         path: String,
@@ -72,6 +73,7 @@ pub enum ResultsError {
         rule: FileRule,
     },
     /// A line of `$RUNBOOK_OUTPUT` breaks a rule.
+    #[error("line {number} of $RUNBOOK_OUTPUT {rule}")]
     Line {
         /// Number of the line, from 1.
         number: usize,
@@ -79,11 +81,13 @@ pub enum ResultsError {
         rule: &'static str,
     },
     /// The file `$RUNBOOK_OUTPUT` is not a regular file, or it is larger than 1 MiB.
+    #[error("the file $RUNBOOK_OUTPUT {rule}")]
     Outputs {
         /// The rule.
         rule: &'static str,
     },
     /// A file can't be read.
+    #[error("\"{path}\" of the run's results can't be read: {error}")]
     Io {
         /// Path of the file, with escaped special characters.
         path: String,
@@ -136,19 +140,6 @@ impl fmt::Display for FileRule {
         }
     }
 }
-
-impl fmt::Display for ResultsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, rule } => write!(f, "the file \"{path}\" in $COUNTERSIGN_OUTPUT {rule}"),
-            Self::Line { number, rule } => write!(f, "line {number} of $RUNBOOK_OUTPUT {rule}"),
-            Self::Outputs { rule } => write!(f, "the file $RUNBOOK_OUTPUT {rule}"),
-            Self::Io { path, error } => write!(f, "\"{path}\" of the run's results can't be read: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ResultsError {}
 
 impl RunResults {
     /// Takes the directory with the results of a run.

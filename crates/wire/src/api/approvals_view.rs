@@ -1,6 +1,7 @@
 //! The approvals of a proposal.
 
 use documents::record::ident::{GroupName, Name};
+use documents::record::joined::joined;
 use documents::record::roster::Approver;
 use documents::record::step_definition::Approvals;
 use schemars::JsonSchema;
@@ -39,17 +40,14 @@ impl ApprovalsView {
     /// Returns who has signed, and which groups still must sign.
     pub fn words(&self) -> String {
         let mut words = format!("{} of {} signatures", self.have, self.required);
-        let names: Vec<&str> = self.approvers.iter().map(|name| name.as_str()).collect();
-        if !names.is_empty() {
-            words.push_str(&format!(", by {}", names.join(", ")));
+        if !self.approvers.is_empty() {
+            words.push_str(&format!(", by {}", joined(&self.approvers, ", ")));
         }
-        let by_passkey: Vec<&str> = self.by_passkey.iter().map(|name| name.as_str()).collect();
-        if !by_passkey.is_empty() {
-            words.push_str(&format!(", with a passkey: {}", by_passkey.join(", ")));
+        if !self.by_passkey.is_empty() {
+            words.push_str(&format!(", with a passkey: {}", joined(&self.by_passkey, ", ")));
         }
-        let missing: Vec<&str> = self.missing.iter().map(|group| group.as_str()).collect();
-        if !missing.is_empty() {
-            words.push_str(&format!("; still needed: somebody of {}", missing.join(", somebody of ")));
+        if !self.missing.is_empty() {
+            words.push_str(&format!("; still needed: somebody of {}", joined(&self.missing, ", somebody of ")));
         }
         if self.own_program {
             words.push_str(", with another key than a passkey");

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::local::network_programs::uses_network;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::declared::DeclaredNetwork;
+use documents::record::joined::joined;
 use documents::record::network_host::{AllowedHost, check_host};
 use documents::record::sandbox_permission::{rule_entry, with_needed_word};
 use documents::record::step_definition::{Format, StepDefinition};
@@ -37,7 +38,7 @@ struct RunbookNeeds {
 impl RunbookNeeds {
     /// Returns what a person must decide, with the text that a block declares.
     fn decisions(&self, format: Format) -> Vec<String> {
-        let join = |words: &BTreeSet<String>| words.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let join = |words: &BTreeSet<String>| joined(words, ", ");
         let attribute = |name: &str, value: &str| match format {
             Format::Gruntwork => format!("{name}=\"{value}\" into the tag"),
             Format::Rundown => format!("{{{name}={value}}} behind the language of the block"),
@@ -109,8 +110,7 @@ impl RunbookNeeds {
         if self.hosts.contains(HOST_NETWORK) {
             return Some(HOST_NETWORK.to_owned());
         }
-        let hosts: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
-        (!hosts.is_empty()).then(|| hosts.join(","))
+        (!self.hosts.is_empty()).then(|| joined(&self.hosts, ","))
     }
 
     fn directories(&self) -> BTreeSet<String> {

@@ -25,6 +25,7 @@ use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::grant::{GrantRate, GrantedSession, Grantee};
 use documents::record::ident::{Name, StepRef};
+use documents::record::joined::joined;
 use documents::record::receipt::{Receipt, Status};
 use documents::record::written_time::duration;
 use judgement::audit::bundle_check::VerifyOptions;
@@ -143,8 +144,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         terminal.object(&view)?;
     } else {
         terminal.line(view.id.as_str())?;
-        let missing: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
-        let from = if missing.is_empty() { "approvers".to_owned() } else { missing.join(", ") };
+        let missing = joined(&view.approvals.missing, ", ");
+        let from = if missing.is_empty() { "approvers" } else { &missing };
         terminal.say(&format!("the draft waits for {from}: countersign approve {}", view.id));
     }
     Ok(Exit::Done)

@@ -18,6 +18,7 @@ use documents::record::document::Statement;
 use documents::record::envelope::{Base64, EnvelopeSignature};
 use documents::record::extension_names::GrantId;
 use documents::record::ident::Nonce;
+use documents::record::joined::joined;
 use judgement::trust::signer::Signer;
 use wire::api::body::Signatures;
 use wire::api::grant_view::{GrantStatus, GrantView};
@@ -78,9 +79,9 @@ pub fn approve(
         return Ok(Exit::Done);
     }
     terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
-    let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
+    let missing = joined(&answer.approvals.missing, ", somebody of ");
     if !missing.is_empty() {
-        terminal.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
+        terminal.say(&format!("still needed: somebody of {missing}"));
     }
     Ok(Exit::Done)
 }

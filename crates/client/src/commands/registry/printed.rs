@@ -7,6 +7,7 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::Screen;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
+use documents::record::joined::joined;
 use documents::record::step_definition::Approvals;
 use judgement::shell::commands::comments;
 
@@ -17,9 +18,8 @@ pub fn rules(rules: &[Approvals]) -> String {
         .iter()
         .filter(|rule| !rule.from.is_empty())
         .map(|rule| {
-            let groups: Vec<&str> = rule.from.iter().map(|group| group.as_str()).collect();
             let how = if rule.each == Some(true) { "each of" } else { "of" };
-            format!("{} {how} {}", rule.required, groups.join(","))
+            format!("{} {how} {}", rule.required, joined(&rule.from, ","))
         })
         .collect();
     if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }

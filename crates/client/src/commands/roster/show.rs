@@ -10,6 +10,7 @@ use crate::terminal::table::fitted;
 use documents::crypto::json as strict;
 use documents::crypto::ssh_key::{ForeignKey, SshKey};
 use documents::record::envelope::{Base64, Envelope};
+use documents::record::joined::joined;
 use documents::record::roster::MAX_ROSTER_BYTES;
 use judgement::trust::trusted_roster::TrustedRoster;
 
@@ -102,8 +103,7 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
         add("approver", person.name.as_str(), groups.join(", "), &person.keys);
     }
     for entry in &tables.proposer {
-        let owners: Vec<&str> = entry.owners.iter().map(|name| name.as_str()).collect();
-        add("proposer", entry.name.as_str(), format!("of {}", owners.join(", ")), &entry.keys);
+        add("proposer", entry.name.as_str(), format!("of {}", joined(&entry.owners, ", ")), &entry.keys);
     }
     for person in &tables.operator {
         add("operator", person.name.as_str(), String::new(), &person.keys);

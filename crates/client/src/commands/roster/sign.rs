@@ -18,6 +18,7 @@ use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::crypto::ssh_key::SshKey;
 use documents::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
 use documents::record::ident::Name;
+use documents::record::joined::joined;
 use judgement::policy::file::{self, Policy};
 use judgement::trust::signer::Signer;
 use judgement::trust::succession::{SuccessionTallies, ThresholdTally};
@@ -352,10 +353,8 @@ fn read_policy(path: &Path, next: &judgement::trust::trusted_roster::TrustedRost
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| CommandFailure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
-    let policy = Policy::load(&text).map_err(|errors| {
-        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        CommandFailure::usage(format!("{place}: {}", all.join("; ")))
-    })?;
+    let policy =
+        Policy::load(&text).map_err(|errors| CommandFailure::usage(format!("{place}: {}", joined(&errors, "; "))))?;
     if policy.digest() != next.policy() {
         return Err(CommandFailure::new(
             Exit::Refused,

@@ -4,6 +4,7 @@ use crate::review::derived::ReviewFinding;
 use documents::crypto::digest::RenderedDigest;
 use documents::crypto::json;
 use documents::record::authorization::Authorization;
+use documents::record::joined::joined;
 use documents::record::profile::{Layer, Limits, Profile};
 use documents::record::step_definition::StepDefinition;
 use judgement::policy::step_profile::{PolicyProfile, RequiredLayers};
@@ -14,9 +15,9 @@ pub(super) fn parameters(definition: &StepDefinition, signed: &Authorization) ->
     match ParameterSchema::compile(&definition.params) {
         Ok(schema) => match schema.check(&signed.params) {
             Ok(_) => ReviewFinding::Holds,
-            Err(errors) => ReviewFinding::Fails(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+            Err(errors) => ReviewFinding::Fails(joined(&errors, "; ")),
         },
-        Err(flaws) => ReviewFinding::Fails(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        Err(flaws) => ReviewFinding::Fails(joined(&flaws, "; ")),
     }
 }
 
@@ -64,8 +65,4 @@ pub(super) fn differences(derived: &Profile, signed: &Profile) -> String {
         })
         .collect::<Vec<_>>()
         .join("; ")
-}
-
-pub(super) fn join<T: ToString>(errors: &[T]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
