@@ -370,11 +370,9 @@ pub fn unmet_people_rules(eligible: &EligibleApprovers, steps: &StepsInForce, no
             }
         }
     }
+    let advice = "add approvers to the roster, or ask for fewer people";
     let note = |((key, out), steps): (_, Vec<_>)| {
-        format!(
-            "nobody can meet `{key}` of the policy for {}: {out}; add approvers to the roster, or ask for fewer people",
-            some_of(&steps)
-        )
+        format!("nobody can meet `{key}` of the policy for {}: {out}; {advice}", some_of(&steps))
     };
     unmet.into_iter().map(note).collect()
 }
