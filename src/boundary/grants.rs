@@ -28,6 +28,7 @@ use judgement::decision::grant_error::GrantError;
 use judgement::decision::granted_parameters::check_usable;
 use judgement::decision::grants::{PreparedGrant, grant_rules, judge_excluded, revocable};
 use judgement::decision::quorum;
+use judgement::decision::reach::EligibleApprovers;
 use judgement::decision::revocations::RevocableGrant;
 use judgement::decision::signature_count::{NotCounted, count_unrevoked};
 use wire::api::approvals_view::ApprovalsView;
@@ -36,6 +37,8 @@ use wire::api::view::RefusalView;
 
 /// Maximum number of grants in a list.
 pub(super) const MOST_LISTED: usize = 1000;
+/// Advice about a grant that needs more approvals than people can give.
+const ENOUGH_SIGNERS: &str = "let another person or token draft the grant, or add approvers to the roster";
 
 impl Proposals {
     /// Drafts a grant with the definitions, permissions and sandboxes that are sealed now.
@@ -229,7 +232,17 @@ impl Proposals {
             let at = self.crossing.now().max(terms.not_before);
             let met = match self.crossing.stands_or_why(&prepared, &sealed, at) {
                 Ok(_) => true,
-                Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => false,
+                Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => {
+                    let excluded = judge_excluded(terms, Tokens::Sealed(&sealed.tokens, at), &sealed.roster);
+                    let (excluded, revoked) = (excluded.map_err(|error| refused(&error))?, self.crossing.revoked());
+                    let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
+                    for (_, held) in terms.steps.iter().filter_map(|step| sealed.step(&step.reference)) {
+                        let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
+                        let reach = eligible.check_reach(&rules, |name| excluded.contains(name), at, None);
+                        reach.map_err(|out| Refusal::new(Code::QuorumMissing, format!("{out}; {ENOUGH_SIGNERS}")))?;
+                    }
+                    false
+                }
                 Err(why) => return Err(why.0.into()),
             };
             // A logged grant has exactly the signatures that the approvers in force made.

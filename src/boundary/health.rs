@@ -323,9 +323,7 @@ pub fn steps_beyond_the_host(
 pub fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
     beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
-    let note = |(why, steps): (&str, Vec<&StepRef>)| {
-        format!("proposals of {} are refused, because this host can't run them: {why}", some_of(&steps))
-    };
+    let note = |(why, steps): (&str, Vec<&StepRef>)| format!("proposals of {} are refused: {why}", some_of(&steps));
     missing.into_iter().map(note).collect()
 }
 
@@ -361,12 +359,31 @@ pub fn unapprovable_steps<'s>(
     (by_rules, notes)
 }
 
+/// Returns notes about the rules of policy for grants, emergencies and unknown ends that the approvers can't meet.
+pub fn unmet_people_rules(eligible: &EligibleApprovers, steps: &StepsInForce, now: Timestamp) -> Vec<String> {
+    let mut unmet: BTreeMap<_, Vec<&StepRef>> = BTreeMap::new();
+    for (reference, held) in steps {
+        for (key, rule) in held.ruling.people_rules() {
+            let Ok(rules) = QuorumRules::combine(None, &rule) else { continue };
+            if let Err(out) = eligible.check_reach(&rules, |_| false, now, None) {
+                unmet.entry((key, out.to_string())).or_default().push(reference);
+            }
+        }
+    }
+    let advice = "add approvers to the roster, or ask for fewer people";
+    let note = |((key, out), steps): (_, Vec<_>)| {
+        format!("nobody can meet `{key}` of the policy for {}: {out}; {advice}", some_of(&steps))
+    };
+    unmet.into_iter().map(note).collect()
+}
+
 /// Returns notes about steps for which a proposer can't get enough approvals.
 pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timestamp) -> Vec<String> {
     let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
     let references = sealed.registry.steps().map(|step| &step.definition.reference);
     let all = references.filter_map(|reference| Some((reference, &*sealed.step(reference)?.1.rules)));
     let (by_rules, mut notes) = unapprovable_steps(&eligible, all, now);
+    notes.extend(unmet_people_rules(&eligible, sealed.steps(), now));
     // Many proposers may lack approvals for the same reason, so report each reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {

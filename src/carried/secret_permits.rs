@@ -78,7 +78,8 @@ impl SecretPermits {
             .collect();
         let name = lacking.first()?;
         Some(format!(
-            "countersign.toml does not give the step the secret {}: add the step to `steps` of [secrets.{name}]",
+            "countersign.toml does not give the step the secret {}: add the step to `steps` of [secrets.{name}], and restart \
+             the service",
             lacking.join(", ")
         ))
     }

@@ -199,6 +199,7 @@ fn of_refusals(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, policy: 
     let now = (start::surroundings().now)();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
     let mut lines = refused_steps("access", found.steps, &files.registry, config);
+    lines.extend(notes_of(&found.denied).into_iter().map(|note| fix("policy", note)));
     lines.extend(found.secrets.into_iter().map(|(step, why)| fix("secrets", format!("{step}: {why}"))));
     // After the first seal, the sealed roster counts.
     if boundary.sealed().is_none() && matches!(boundary.status, Ok(None)) {

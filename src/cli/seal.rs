@@ -66,9 +66,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         return Ok(Exit::Done);
     }
     for note in value["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        terminal.say(note);
+        terminal.say(&format!("not sealed: {note}"));
     }
-    let state = if value["changed"] == true { "now in force" } else { "in force, and the files are as sealed" };
+    let state = if value["changed"] == true { "now in force" } else { "in force as before" };
     terminal.line(&format!("seal {} is {state}", value["seal"]))?;
     Ok(Exit::Done)
 }

@@ -163,7 +163,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 terminal.say(note);
             }
             terminal.say(
-                "A new log begins. Proposals that waited for signatures are void: propose them again. Old receipts \
+                "A new log begins. Proposals that waited for signatures, and standing grants, are void: make them again. Old receipts \
                  verify as before. Replace the pinned boundary id with the new id. A freeze of the old log has ended. If a key \
                  was revoked after the backup, revoke the key again with `countersign revoke`.",
             );

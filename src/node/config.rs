@@ -337,10 +337,10 @@ pub enum SecretSource {
 }
 
 impl Config {
-    /// Returns what puts changed files in force, as advice. With several nodes, a start must not do so.
+    /// Returns what puts changed files in force, as advice.
     pub fn puts_in_force(&self) -> &'static str {
         match self.database.node() {
-            None => "restart the boundary",
+            None => "run `countersign seal`",
             Some(_) => "run `countersign seal` at the active node",
         }
     }

@@ -1,6 +1,8 @@
 //! What the files of a boundary refuse by themselves, before a host, a store or a key is known.
 
-use crate::boundary::health::unapprovable_steps;
+use std::collections::BTreeMap;
+
+use crate::boundary::health::{unapprovable_steps, unmet_people_rules};
 use crate::boundary::sealing::refused_steps;
 use crate::node::config::{Config, LimitsTable};
 use crate::node::file_problem::FileProblem;
@@ -33,6 +35,8 @@ pub struct FileRefusals {
     pub roster: Vec<String>,
     /// Steps that nobody can get approved.
     pub quorums: Vec<String>,
+    /// Steps that policy denies, each with the reason.
+    pub denied: BTreeMap<StepRef, String>,
     /// Steps whose secret the configuration does not give, each with the reason.
     pub secrets: Vec<(StepRef, String)>,
 }
@@ -56,6 +60,8 @@ pub fn find(
     });
     let runbooks = config.map(|config| config.runbooks.clone()).unwrap_or_default();
     let (steps, errors) = refused_steps(registry, policy, signed.as_ref(), &configuration(config), &runbooks, None);
+    let denied = steps.iter().filter_map(|(step, held)| Some((step.clone(), held.asked().as_ref().err()?.to_string())));
+    refusals.denied = denied.collect();
     refusals.steps = errors;
     if let Some(signed) = &signed {
         refusals.roster.extend(lacks_approvers(signed.tables()));
@@ -65,7 +71,9 @@ pub fn find(
         let refused: Vec<_> = refused.filter_map(|step| Some((&step.reference, quorum_rules(policy, step)?))).collect();
         let rules = steps.iter().map(|(reference, step)| (reference, &*step.rules));
         let rules = rules.chain(refused.iter().map(|(reference, rules)| (*reference, rules)));
-        refusals.quorums = unapprovable_steps(&EligibleApprovers::of(signed, |_| false), rules, now).1;
+        let eligible = EligibleApprovers::of(signed, |_| false);
+        refusals.quorums = unapprovable_steps(&eligible, rules, now).1;
+        refusals.quorums.extend(unmet_people_rules(&eligible, &steps, now));
     }
     if let Some(config) = config {
         refusals.secrets = lacking_secrets(registry, config);

@@ -117,7 +117,7 @@ impl NextSeal<'_> {
         if !self.is_key_of(roster) {
             return Err(format!(
                 "the roster gives the boundary {} other keys than the key in {}: under `key`, name the file of a \
-                 key of the roster",
+                 key of the roster, and restart the service",
                 self.config.name,
                 self.config.key.display()
             ));

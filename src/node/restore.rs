@@ -24,6 +24,7 @@ use crate::store::server::KNOWN_NODES;
 use crate::store::shared::LedgerConfig;
 use crate::store::small_file;
 use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
+use crate::store::stored_review::OwedReview;
 use crate::store::stored_token::Token;
 use documents::crypto::digest::SealDigest;
 use documents::record::ident::{Epoch, Name};
@@ -168,6 +169,7 @@ fn build(
         return Err(at(&config.key, &message));
     }
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
+    notes.extend(unreviewed_runs(&before).map_err(broken)?);
     let (all, bindings) = (before.tokens().map_err(broken)?, before.bindings().map_err(broken)?);
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
     small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
@@ -236,6 +238,15 @@ fn build(
     let view = |token: SealedToken| TokenView { oidc: oidc(&token.name), token, revoked_at: None };
     let void_tokens = chosen.void.into_iter().map(view).collect();
     Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, void_tokens, closed: place, notes })
+}
+
+/// Returns a note about each run of the old log that people can no longer review or settle, at most 1000.
+fn unreviewed_runs(before: &Ledger) -> Result<Vec<String>, StoreFault> {
+    let note = |owed: OwedReview| {
+        let run = owed.proposal.receipt();
+        format!("the run of {run} is unsettled or without its review, and the new log takes no review of it")
+    };
+    Ok(before.owed_open(1000)?.into_iter().map(note).collect())
 }
 
 /// The tokens of a backup.

@@ -190,7 +190,7 @@ pub enum AdvanceStop {
     #[error("the proposal does not exist")]
     Unknown,
     /// The current status of the proposal does not allow the change.
-    #[error("the proposal is {0}, and a proposal can't return to an earlier status")]
+    #[error("the proposal is already {0}")]
     WrongState(StoredStatus),
     /// The store failed.
     #[error(transparent)]

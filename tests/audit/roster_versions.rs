@@ -284,7 +284,7 @@ fn another_file_in_place_of_a_bundle_is_named_with_the_command_to_use() {
         (world.roster(1), "a roster and no bundle: give a roster with --roster"),
         (world.write("all.json", &json!(world.log.rosters)), "a roster and no bundle"),
         (world.write("seal.json", &whole["seal"]), "a document of the kind seal and no bundle"),
-        (packed, "compressed (gzip): unpack the file with `gunzip`"),
+        (packed, "compressed (gzip) and no bundle: unpack the file with `gunzip`"),
     ] {
         let output = exited(program(&["verify", &file, "--roster", &world.roster(1)]).output().expect("verify"), 1);
         let said = said(&output).replace("\n              + ", "");

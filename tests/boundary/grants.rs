@@ -797,3 +797,18 @@ fn a_grant_that_no_run_can_use_is_refused_with_its_place() {
         assert_eq!(pointer, "/predicate/steps/0/params/properties/text", "{schema}: {problem:#}");
     }
 }
+
+#[test]
+fn a_draft_that_needs_more_approvals_than_people_can_give_is_refused_and_the_operator_is_told() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.replace("max_days: 7}", "max_days: 7, approvals: {required: 9, from: [ops]}}");
+    });
+    draft(&world, &terms()).refuses("quorum-missing", "9 approvals of ops are needed, but at most ");
+    assert_eq!(world.wire.get("/v1/grants", &world.reader).ok(200)["grants"], json!([]));
+    let notes = world.started["notes"].to_string();
+    assert!(
+        notes.contains("nobody can meet `standing.approvals` of the policy")
+            && notes.contains("9 approvals of ops are needed"),
+        "{notes}"
+    );
+}

@@ -99,6 +99,13 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
     let (code, shown) = gate(&["--no-refused"]);
     assert!(code == Some(1) && shown.contains("SHUT, not met: refused"), "{shown}");
     world.assert_audited();
+    let roster = world.started["roster"].as_str().expect("a digest");
+    let mut audit = world.program(&["--json", "audit", &world.wire.url, "--url", &world.wire.url, "--roster", roster]);
+    let audit = exited(audit.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("audit"), 0);
+    let lines = String::from_utf8_lossy(&audit.stdout).into_owned();
+    let all = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let decision = all.into_iter().find(|one| one["type"] == "decision").expect("a decision");
+    assert_says(decision["refused_hosts"][0].as_str().expect("a line"), line);
 }
 
 #[test]

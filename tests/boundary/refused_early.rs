@@ -78,7 +78,7 @@ fn a_step_that_this_host_can_never_run_is_reported_at_the_seal_and_refused_at_th
     }
     world.start();
     world.make_tokens();
-    let told = "proposals of full:go are refused, because this host can't run them";
+    let told = "proposals of full:go are refused: ";
     assert!(notes(&world).contains(told) && notes(&world).contains("namespaces"), "{}", notes(&world));
     let refused = world.wire.post("/v1/proposals", &world.agent, &World::wish("full:go", json!({})));
     refused.refuses("sandbox-unavailable", "namespaces");

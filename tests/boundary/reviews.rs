@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::grants::{arm, bearer, granted, start_after_the_kill, terms, used};
+use crate::grants::{arm, as_holder, bearer, granted, start_after_the_kill, terms, used};
 use crate::support::people::{
     self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory, oscar, robot, sha256, statement,
 };
@@ -505,4 +505,48 @@ fn several_runs_of_one_cause_are_reviewed_with_one_command() {
     assert!(unsettled(&world).is_empty());
     assert_eq!(world.count("review"), 2);
     world.assert_audited();
+}
+
+#[test]
+fn a_person_who_can_not_review_a_run_is_told_before_the_question() {
+    let world = world(POLICY);
+    let finished = ran(&world, "one");
+    let receipt = finished["receipt"].as_str().expect("a receipt");
+    // The program has no terminal, so a question would be an error with another exit code.
+    let told = as_holder(&world, &carol(), &["review-run", receipt, "--accept", "--reason", "seen"]);
+    assert!(said(&told).contains("carol proposed the run, drafted its grant, or "), "{}", said(&told));
+    assert_eq!((told.status.code(), world.count("review")), (Some(126), 0));
+    let may = as_holder(&world, &dora(), &["review-run", receipt, "--accept", "--reason", "seen"]);
+    assert!(said(&may).contains("--yes"), "{}", said(&may));
+}
+
+#[test]
+fn a_restore_names_the_runs_without_their_review_and_the_new_log_has_no_grant_and_takes_no_review_of_them() {
+    let mut world = World::with(|setup| {
+        setup.policy = POLICY
+            .replace("approvals: {required: 2", "standing: {max_uses: 20, max_days: 7}\n  approvals: {required: 1");
+    });
+    let _ = granted(&world, &terms());
+    let finished = ran(&world, "one");
+    let receipt = finished["receipt"].as_str().expect("a receipt").to_owned();
+    let review = envelope(&review_of(&world, &finished, "accepted", None), &[&dora()]);
+    world.stop();
+    let store = |words: &[&str]| {
+        let done = world.program(words).arg("--config").arg(world.path("b/countersign.toml")).output().expect("starts");
+        said(&crate::support::exited(done, 0))
+    };
+    let backup = world.path("backup").to_str().expect("a path").to_owned();
+    let _ = store(&["store", "backup", &backup]);
+    for name in ["countersign.db", "countersign.db-wal", "countersign.db-shm"] {
+        let _ = std::fs::remove_file(world.path("b/boundary").join(name));
+    }
+    let told = store(&["store", "restore", &backup, "--keep-tokens", "all"]);
+    assert!(told.contains(&format!("the run of {receipt} is unsettled or without its review")), "{told}");
+    assert!(told.contains("standing grants, are void"), "{told}");
+    world.start();
+    assert_eq!(world.wire.get("/v1/grants", &world.reader).ok(200)["grants"], json!([]));
+    assert!(unsettled(&world).is_empty());
+    let refused = send(&world, &finished, &review);
+    assert!(refused.status >= 400, "{}", refused.text());
+    assert_eq!(world.count("review"), 0);
 }

@@ -113,9 +113,13 @@ fn the_configuration_of_a_person_says_which_scripts_are_shown() {
     configure("[display]\nscripts = [\"Japanese\", \"Greek\"]\n");
     let review = show("de_DE.UTF-8");
     assert!(review.contains(r#""St\u{f6}rung, 再送""#) && review.contains("\"λόγος\""), "{review}");
-    assert!(review.contains("(your display does not list Latin)"), "{review}");
+    assert!(review.contains("or config.toml does not list Latin)"), "{review}");
     // A terminal without UTF-8 could take a byte for a control character.
-    assert!(show("C").is_ascii());
+    let plain = show("C");
+    assert!(
+        plain.is_ascii() && plain.contains("(your locale, which must be UTF-8, or config.toml does not list Latin)"),
+        "{plain}"
+    );
     for (text, why) in
         [("[display]\nscripts = [\"Klingon\"]\n", "\"Klingon\" is no script"), ("[", "is no configuration")]
     {

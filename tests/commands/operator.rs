@@ -273,10 +273,7 @@ fn doctor_names_the_steps_that_this_host_can_not_run_before_the_first_start() {
     assert_eq!(doctor.status.code(), Some(1), "{}", said(&doctor));
     let text = said(&doctor);
     let line = text.lines().find(|line| line.starts_with("FIX   steps")).unwrap_or_else(|| panic!("{text}"));
-    assert!(
-        line.contains("service:restart") && line.contains("are refused, because this host can't run them"),
-        "{line}"
-    );
+    assert!(line.contains("service:restart") && line.contains("are refused: "), "{line}");
     // On a host with all layers, the same files need nothing.
     assert!(said(&must(dir.path(), &["doctor", "b"])).contains("Nothing to fix."));
 }

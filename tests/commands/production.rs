@@ -411,7 +411,7 @@ fn the_sealed_roster_decides_and_not_an_edited_file() {
         assert_finding(&point(&world, "roster"), "fail", "one approver alone can change the roster");
         assert_finding(&point(&world, "operation"), "pass", "1 witnesses in the roster");
         let list = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
-        assert!(list.contains("let the approvers sign the version, then restart the boundary"), "{list}");
+        assert!(list.contains("let the approvers sign the version, then run `countersign seal`"), "{list}");
         if serves {
             world.stop();
         }

@@ -114,6 +114,7 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
         assert!(told.contains(words), "{words}\n{told}");
     }
     assert!(told.contains("advice: page:a: the block needs the secret db"), "{told}");
+    assert!(told.contains("\nsound, as far as checked: ") && told.contains("programs (also of programs=)"), "{told}");
     let told = said(&exited(check(&["--config", "b"]), 1));
     for words in [
         "page.md:5:",
@@ -233,11 +234,48 @@ fn with_root_run_explain_and_check_compare_the_path_of_the_boundary() {
         let check = ["registry", "check", path];
         assert!(said(&exited(call(&check), 1)).contains("no policy override for the path main allows that"));
         let rooted = call(&[&check[..], &["--root", "books"]].concat());
-        assert!(said(&exited(rooted, 0)).contains("sound: 1 step"));
+        assert!(said(&exited(rooted, 0)).contains(": 1 step"));
     }
     for words in [&start[..], &explain, &["registry", "check", "books/db"]] {
         let outside = call(&[words, &["--root", ".git"]].concat());
         assert!(said(&outside).contains("not below") && outside.status.code() != Some(0), "{}", said(&outside));
         assert!(!call(&[words, &["--root", "nowhere"]].concat()).status.success());
     }
+}
+
+#[test]
+fn check_and_doctor_name_denied_steps_and_rules_of_policy_that_too_few_people_can_meet() {
+    let (dir, home) = boundary();
+    std::fs::write(home.join("runbooks/page.md"), "---\ncountersign: 1\n---\n```bash {#a}\nmake all\n```\n")
+        .expect("written");
+    let policy = |people: u64| {
+        let text = format!(
+            "version: 3\nextends: none\ndefault:\n  mode: execute\n  run: {{deny: [make]}}\n  approvals: {{required: 1, from: [ops]}}\n  \
+             standing: {{max_uses: 5, max_days: 1, approvals: {{required: {people}, from: [ops]}}}}\n  emergency: {{required: 1, \
+             from: [ops], max_unreviewed: 2, max_window_s: 600, review: {{required: {people}, from: [ops]}}}}\n\
+             settle: {{required: {people}, from: [ops]}}\n"
+        );
+        std::fs::write(home.join("boundary/policy.yaml"), text).expect("written");
+    };
+    policy(9);
+    // The configuration names the policy.
+    let check = said(&exited(run(dir.path(), &["registry", "check", "b/runbooks", "--config", "b"]), 1));
+    let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
+    for words in ["`standing.approvals`", "`emergency.review`", "`settle`"] {
+        let words = format!("nobody can meet {words} of the policy for escape:try");
+        let is_named = |text: &str| {
+            text.lines()
+                .any(|line| line.contains(&words) && line.contains(": 9 approvals of ops are needed, but at most "))
+        };
+        assert!(is_named(&check) && is_named(&doctor), "{words}\n{check}\n{doctor}");
+    }
+    assert!(check.contains("page:a (bash): DENIED"), "{check}");
+    let denied = "proposals of page:a are refused: policy denies what this step does";
+    assert!(doctor.contains(denied) && !doctor.contains("Nothing to fix"), "{doctor}");
+    policy(1);
+    let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
+    assert!(doctor.contains(denied) && !doctor.contains("approvals of ops"), "{doctor}");
+    std::fs::remove_file(home.join("runbooks/page.md")).expect("removed");
+    exited(run(dir.path(), &["registry", "check", "b/runbooks", "--config", "b"]), 0);
+    assert!(said(&exited(run(dir.path(), &["doctor", "b"]), 0)).contains("Nothing to fix."));
 }

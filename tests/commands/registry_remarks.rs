@@ -228,6 +228,9 @@ fn placeholders_have_a_remark_with_the_parameter_to_declare() {
         "kubectl get pods <pod-name> -n web",
         &[("5:19: ", "declare a parameter \"pod_name\", and write \"$PARAM_POD_NAME\"")],
     );
+    // The log stores each parameter.
+    about_script("export TOKEN=YOUR_TOKEN", &[("5:", "name it under secrets= of the block")]);
+    about_script("kubectl exec -it pod -- bash", &[("5:", "give the command after --")]);
     for script in [
         "curl https://<host>/x",
         "ssh \"<user>\" id",

@@ -221,8 +221,8 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
 
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
-    assert!(world.must(&["show"]).contains("version 2 is signed: restart the boundary to put it in force"));
-    let waits = "version 2 of the roster has enough signatures: restart the boundary";
+    assert!(world.must(&["show"]).contains("version 2 is signed: run `countersign seal` to put it in force"));
+    let waits = "version 2 of the roster has enough signatures: run `countersign seal`";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
     let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
@@ -536,7 +536,8 @@ fn a_signed_roster_is_in_force_after_a_seal_without_a_restart() {
     world.put_version(2, &envelope(&v2, &[&alice()]));
     let seal = || world.program(&["seal", "--config"]).arg(world.path("b")).output().expect("seal");
     let incomplete = said(&seal());
-    assert!(incomplete.contains("1 more of") && incomplete.contains("the files are as sealed"), "{incomplete}");
+    assert!(incomplete.contains("not sealed: version 2") && incomplete.contains("1 more of"), "{incomplete}");
+    assert!(incomplete.contains(" is in force as before"), "{incomplete}");
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     support::wait_for("ready tells what waits", || world.notes().contains("enough signatures"));
     assert!(said(&seal()).contains("is now in force"));

@@ -85,8 +85,13 @@ pub(in crate::boundary) fn check_binding(binding: &OidcBinding) -> Result<(), Re
     if let Some(jwks) = jwks {
         match IssuerKeys::parse(jwks.as_bytes()) {
             Ok(keys) if keys.usable() > 0 => {}
-            Ok(_) => return refuse("/oidc/jwks", "the file has no key for RS256 or ES256 that can be used".to_owned()),
-            Err(why) => return refuse("/oidc/jwks", format!("the file can't be used: {why}")),
+            Ok(_) => {
+                return refuse(
+                    "/oidc/jwks",
+                    "the file of --jwks has no key for RS256 or ES256 that can be used".to_owned(),
+                );
+            }
+            Err(why) => return refuse("/oidc/jwks", format!("the file of --jwks can't be used: {why}")),
         }
     }
     Ok(())

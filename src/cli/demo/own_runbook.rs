@@ -32,7 +32,7 @@ use wire::api::view::ProposalView;
 
 The command makes a boundary in a temporary directory, keys for an agent and for people that do not exist, and deletes all of \
 this at the end. The policy is the policy that `countersign init` writes. The step runs once, as at a boundary: what it can \
-reach is what its block declares. Other runbooks of the directory are left out; scripts and files beside the runbook are copied.
+reach is what its block declares, without network and secrets. Other runbooks of the directory are left out; scripts and files beside the runbook are copied.
 
 The exit code is that of the run: the code of the step, 126 if the boundary refuses the step, 1 if the receipt can't be \
 verified.")]
@@ -75,7 +75,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     world.end();
     let outcome = match played {
         Ok(outcome) => outcome,
-        Err(failure) => {
+        Err(mut failure) => {
+            if failure.exit == Exit::Refused {
+                failure.message +=
+                    "; `try` has only the policy of `init`, and no network and no secrets: use `countersign run`";
+            }
             // The messages of the boundary explain a refusal, for example with the line of the runbook.
             if failure.exit == Exit::Unreachable && !terminal.json {
                 terminal.say(&format!("the boundary's own log:\n{log}"));

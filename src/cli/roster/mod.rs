@@ -23,7 +23,7 @@ use client::terminal::streams::Terminal;
   countersign roster merge boundary/roster.d/2.json from-alice.json from-bob.json
 
 A later version needs as many signatures as the thresholds of the version before and of the later version require. \
-The file of the later version is in roster.d next to roster.toml. The next start of the boundary seals the version \
+The file of the later version is in roster.d next to roster.toml. `countersign seal`, or with SQLite the next start, seals the version \
 if its signatures are complete; until then the sealed roster stays in force. A new policy needs the same steps, \
 because each version of the roster names its policy. An approver who changes keys signs with both keys: the old key \
 counts for the version before, and the new key counts for the later version.")]

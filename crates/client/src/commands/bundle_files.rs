@@ -57,7 +57,9 @@ const COMPRESSED: [(&[u8], &str, &str); 5] = [
 /// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for unknown bytes.
 fn other_kind(bytes: &[u8]) -> Option<String> {
     if let Some((_, form, program)) = COMPRESSED.iter().find(|(first, ..)| bytes.starts_with(first)) {
-        return Some(format!("compressed ({form}): unpack the file with `{program}`, and give the file in it"));
+        return Some(format!(
+            "compressed ({form}) and no bundle: unpack the file with `{program}`, and give the file in it"
+        ));
     }
     // A local log has one envelope on each line.
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -66,7 +68,7 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
     let is = |word: &str| statement["predicateType"] == predicate_type(word);
     if is(LocalReceipt::KIND) {
         return Some(
-            "a local receipt: a person signed it for their own run, without approvals. A local receipt is no evidence \
+            "a local receipt and no bundle: a person signed it for their own run, without approvals. A local receipt is no evidence \
              for other people; the owner checks it with `countersign run --log`"
                 .to_owned(),
         );

@@ -22,6 +22,7 @@ use documents::record::envelope::{Base64, Envelope};
 use documents::record::ident::{BoundaryName, Name, ReceiptId};
 use documents::record::receipt::Status;
 use documents::record::review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed};
+use judgement::decision::reviews::excluded_words;
 use wire::api::review_view::{ReviewedView, UnsettledList};
 
 /// Sign a review of a run: an emergency, or a run whose end nobody saw. Everybody can verify the review in the log.
@@ -184,6 +185,9 @@ impl RunReview {
                 in_force.boundary.name
             ))
         })?;
+        if run.receipt.decision.excluded.contains(&reviewer) {
+            return Err(CommandFailure::new(Exit::Refused, excluded_words(&reviewer)));
+        }
         let review = ReviewStatement {
             boundary: run.signed.boundary.clone(),
             verdict: said.verdict,

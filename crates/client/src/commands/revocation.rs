@@ -149,7 +149,7 @@ pub fn write(envelope: &Envelope, path: &Path, terminal: &Terminal) -> Result<()
 /// # Errors
 /// Returns an error if the person does not agree, or if there is no terminal.
 pub fn ask_consent(question: &str, terminal: &Terminal) -> Result<(), CommandFailure> {
-    match &*terminal.ask(&format!("{question} This cannot be undone. Type yes:"), "say --yes")? {
+    match &*terminal.ask(&format!("{question} The signed statement can't be taken back. Type yes:"), "say --yes")? {
         "yes" => Ok(()),
         _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
     }

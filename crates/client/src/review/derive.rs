@@ -348,7 +348,8 @@ impl Derived {
             _ => Err("the configuration could not be fetched".to_owned()),
         };
         let derived = given.and_then(|given| {
-            profile_of_step(&ruling, definition, &given).map_err(|errors| words_of(&errors, definition.reference.path()))
+            profile_of_step(&ruling, definition, &given)
+                .map_err(|errors| words_of(&errors, definition.reference.path()))
         });
         let finding = match derived {
             Ok(profile) => {

@@ -97,7 +97,7 @@ mod tests {
         assert!(hidden("T\u{30b7}\u{30e3}\u{30c4}\u{3092}3\u{679a}", japanese).is_empty());
         assert_eq!(told("Gr\u{f6}\u{df}e, \u{3bb}\u{3cc}\u{3b3}\u{3bf}\u{3c2} \u{201e}x\u{201c}"), [""; 0]);
         for (text, remark) in [
-            ("\u{8a9e} x", r"\u{8a9e} (your display does not list Han)"),
+            ("\u{8a9e} x", r"\u{8a9e} (your locale, which must be UTF-8, or config.toml does not list Han)"),
             ("p\u{3b1}y", r"p\u{3b1}y (letters of Latin and Greek)"),
             ("\u{3bf}", r"\u{3bf} (looks like ASCII but is not ASCII)"),
             ("o\u{308}", r"o\u{308} (not in the normal form NFC)"),

@@ -151,7 +151,10 @@ impl DisplayScripts {
     pub fn flaw(self, word: &str) -> Option<(&'static str, &'static str)> {
         let is_listed = |c: &char| c.is_ascii() || !c.script_extension().intersection(self.scripts).is_empty();
         if let Some(other) = word.chars().find(|c| !is_listed(c)) {
-            return Some(("your display does not list ", other.script().full_name()));
+            return Some((
+                "your locale, which must be UTF-8, or config.toml does not list ",
+                other.script().full_name(),
+            ));
         }
         let why = if !is_nfc(word) {
             "not in the normal form NFC"

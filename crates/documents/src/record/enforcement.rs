@@ -87,7 +87,12 @@ impl RefusedHost {
     fn line(&self, hosts: &[String]) -> String {
         let host = usize::try_from(self.at).ok().and_then(|at| hosts.get(at));
         let host = host.map_or_else(|| format!("host {} of the list", self.at + 1), Clone::clone);
-        format!("refused  {host}: {}", self.why.words())
+        let line = format!("refused  {host}: {}", self.why.words());
+        match self.why {
+            HostRefusal::Private => format!("{line}: {{host: {host:?}, private: true}}"),
+            HostRefusal::Localhost => format!("{line}: {{host: {host:?}, localhost: true}}"),
+            _ => line,
+        }
     }
 }
 
@@ -422,8 +427,11 @@ mod tests {
         let line = |at| RefusedHost { at, why: HostRefusal::Private }.line(&["db.internal:5432".to_owned()]);
         assert_eq!(
             line(0),
-            "refused  db.internal:5432: its address is private; the policy must say private: true of this host"
+            "refused  db.internal:5432: its address is private; the policy must say private: true of this host: \
+             {host: \"db.internal:5432\", private: true}"
         );
+        let own = RefusedHost { at: 0, why: HostRefusal::Localhost }.line(&["db:1".to_owned()]);
+        assert!(own.ends_with(": {host: \"db:1\", localhost: true}"), "{own}");
         assert!(line(7).starts_with("refused  host 8 of the list: "), "{}", line(7));
     }
 

@@ -262,6 +262,9 @@ pub struct DecisionLine {
     /// list of programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
+    /// Hosts to which the run got no connection, each with the reason, according to the receipt. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
     /// Id of the receipt.
     pub receipt: ReceiptId,
     /// Digest of the authorization that the approvers signed.

@@ -250,6 +250,7 @@ impl Runs {
             groups: receipt.decision.groups.clone(),
             outcome: receipt.outcome.clone(),
             programs: receipt.programs.clone(),
+            refused_hosts: receipt.sandbox.refused_lines(&signed.sandbox.network.hosts),
             receipt: id,
             authorization: digest,
             seal: open.in_force.number,

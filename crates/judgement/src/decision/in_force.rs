@@ -203,7 +203,7 @@ fn each_in_force(
         if let Some(rules) = &rules {
             let also = ruling.people_rules();
             let groups: BTreeSet<_> =
-                rules.groups().into_iter().chain(also.iter().flat_map(|rule| &rule.from)).collect();
+                rules.groups().into_iter().chain(also.iter().flat_map(|(_, rule)| &rule.from)).collect();
             for group in groups.into_iter().filter(|group| roster.is_some_and(|roster| !roster.has_group(group))) {
                 refuse(&format!("the roster has no group {group}: add the group to the roster, or name another group"));
             }

@@ -245,7 +245,7 @@ impl fmt::Display for ReviewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DoesNotCount(signature) if signature.why == NotCounted::Excluded => {
-                write!(f, "{} proposed the run or controls its proposer, and so can't review it", signature.holder)
+                f.write_str(&excluded_words(&signature.holder))
             }
             Self::DoesNotCount(signature) => signature.fmt(f),
             Self::NotNeeded => f.write_str(
@@ -255,6 +255,13 @@ impl fmt::Display for ReviewError {
             Self::Rules(why) => write!(f, "the rules for reviews of the run can't be applied: {why}"),
         }
     }
+}
+
+/// Says that a person can't review a run, because the receipt lists this person as excluded.
+pub fn excluded_words(person: &impl fmt::Display) -> String {
+    format!(
+        "{person} proposed the run, drafted its grant, or controls a token that did one of both, and so can't review it"
+    )
 }
 
 impl std::error::Error for ReviewError {}

@@ -75,8 +75,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::declared::DeclaredNetwork;
     use crate::policy::profile_error::words_of;
+    use documents::record::declared::DeclaredNetwork;
     use documents::record::network_host::AllowedHost;
     use documents::record::profile::Limits;
 

@@ -101,10 +101,16 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
 }
 
 impl Ruling {
-    /// Returns the rules that ask for more people than the approval rule: of standing grants, and of emergencies.
-    pub fn people_rules(&self) -> Vec<Approvals> {
-        let standing = self.standing.as_ref().and_then(|rule| rule.value.approvals.clone());
-        standing.into_iter().chain(self.emergency.as_ref().map(|rule| rule.value.approvals())).collect()
+    /// Returns the rules that ask for people beside the approval rule, each with its key in the policy.
+    pub fn people_rules(&self) -> Vec<(&'static str, Approvals)> {
+        let emergency = self.emergency.as_ref().map(|rule| &rule.value);
+        let all = [
+            self.standing.as_ref().and_then(|rule| Some(("standing.approvals", rule.value.approvals.clone()?))),
+            emergency.map(|rule| ("emergency", rule.approvals())),
+            emergency.map(|rule| ("emergency.review", rule.review.approvals())),
+            self.settle.as_ref().map(|rule| ("settle", rule.approvals())),
+        ];
+        all.into_iter().flatten().collect()
     }
 
     fn apply(&mut self, rule: RuleValues<'_>, origin: &RuleOrigin) {

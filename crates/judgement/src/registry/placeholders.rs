@@ -48,6 +48,10 @@ pub(super) fn replace(placeholder: &str, format: Format) -> String {
     let name = placeholder.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_lowercase();
     let name = name.trim_matches('_');
     let instead = match format {
+        // The log stores each parameter.
+        Format::Markdown if name.split('_').any(|word| lists("token password passwd secret key", word)) => {
+            "name it under secrets= of the block, and write its variable".to_owned()
+        }
         Format::Markdown => format!("declare a parameter {name:?}, and write \"${}\"", parameter_variable(name)),
         _ => "write the value".to_owned(),
     };

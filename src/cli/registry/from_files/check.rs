@@ -25,17 +25,17 @@ use judgement::registry::Registry;
 use judgement::registry::lock_file::{LOCK_FILE, LockFile};
 use judgement::registry::runbook_directories::Locks;
 
-/// Check runbooks; the exit code is 0 only if a boundary could seal them, the locks agree and policy refuses no step
+/// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///
 /// Reports every error, every remark, the declared programs that this host does not have, and the lock of each directory. A
 /// directory without a lock is sound. With --policy, reports for each step what policy asks or refuses at a boundary,
-/// what a list of programs needs, and everything for which `doctor`, `serve` and `seal` would refuse the step. With
-/// --config, the roster, the limits and the secrets of the boundary count too. A line says what only the host knows.
+/// what a list of programs needs, and for which access to the host `serve` and `seal` would refuse the step. With --config,
+/// the policy, the roster, the limits and the secrets of this boundary are read. A line says what was not checked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign registry check runbooks
   countersign registry check runbooks --policy boundary/policy.yaml
-  countersign registry check runbooks --policy boundary/policy.yaml --config countersign.toml
+  countersign registry check runbooks --config countersign.toml    # and the roster, the limits and the secrets
   countersign registry check runbooks/service.md --policy boundary/policy.yaml --json
   countersign registry check ../handbook --write-policy draft.yaml    # a policy for runbooks of other systems")]
 pub(in crate::cli::registry) struct Args {
@@ -49,8 +49,7 @@ pub(in crate::cli::registry) struct Args {
     /// Write a policy with one override for each runbook to this new file. Each line is a comment until a person decides
     #[arg(long, value_name = "FILE")]
     write_policy: Option<PathBuf>,
-    /// The boundary's countersign.toml, or its directory: name each step whose secret the configuration does not give. With
-    /// --policy, the limits and the roster of the boundary are compared too
+    /// The boundary's countersign.toml, or its directory: compare its policy (or that of --policy), roster, limits and secrets
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The boundary's roster.toml, in place of the roster of --config
@@ -76,13 +75,15 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     let has_locks = file.is_none() && root.is_none();
     let locks = if has_locks { Locks::Checked } else { Locks::Ignored };
     let mut checked = RunbookCheck::read(&args.paths, root, locks);
-    let policy = policy_of(args)?;
+    let of_boundary = args.policy.as_deref().or(config.as_ref().map(|config| &*config.policy));
+    let policy = policy_of(args, of_boundary)?;
     if let Some(policy) = &policy {
         checked.judge(policy, config.is_none());
     }
-    let lacking = compare(args, &mut checked, policy.as_ref(), config.as_ref())?;
+    let compared = policy.as_ref().filter(|_| of_boundary.is_some());
+    let lacking = compare(args, &mut checked, compared, config.as_ref())?;
     // The policy of a draft only leads to advice.
-    if args.policy.is_none() {
+    if of_boundary.is_none() {
         checked.scripts.clear();
     }
     let RunbookCheck { errors, sound_files, .. } = &checked;
@@ -130,7 +131,7 @@ fn compare(
     policy: Option<&Policy>,
     config: Option<&Config>,
 ) -> Result<Vec<(StepRef, String)>, CommandFailure> {
-    let Some(policy) = policy.filter(|_| args.policy.is_some()) else {
+    let Some(policy) = policy else {
         let lacking = |config| checked.sound_files.as_ref().map(|files| file_refusals::lacking_secrets(files, config));
         return Ok(config.and_then(lacking).unwrap_or_default());
     };
@@ -158,8 +159,8 @@ fn check_name(file: &Path, paths: usize) -> Result<(), CommandFailure> {
 }
 
 /// Returns the policy that judges the steps, if an option asks for one.
-fn policy_of(args: &Args) -> Result<Option<Policy>, CommandFailure> {
-    match (&args.policy, &args.write_policy) {
+fn policy_of(args: &Args, of_boundary: Option<&Path>) -> Result<Option<Policy>, CommandFailure> {
+    match (of_boundary, &args.write_policy) {
         (Some(file), _) => Ok(Some(Project::here()?.policy(Some(file))?.policy)),
         (None, Some(_)) => Policy::load(LISTED).map(Some).map_err(|errors| policy_draft::broken(&errors)),
         (None, None) => Ok(None),

@@ -21,7 +21,7 @@ use wire::api::grant_view::{GrantList, GrantView};
 /// Draft, list and show standing grants: runs within limits, for which nobody is asked again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign grant draft service:restart --grantee deploy-bot --from-history 30d --uses 20 --for 7d
+  countersign grant draft host:report --grantee deploy-bot --from-history 30d --uses 20 --for 7d
   countersign grant draft service:restart --grantee deploy-bot -p name=shop,cart --match 'tag=^v[0-9]+$' --uses 20 --for 7d
   countersign grant list
   countersign grant show grt_…

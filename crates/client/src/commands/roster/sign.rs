@@ -310,7 +310,8 @@ pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
         terminal.say(&tally.to_string());
     }
     terminal.say(if standing.is_complete() {
-        "the signatures are complete: `countersign seal` at the boundary puts this version in force"
+        "the signatures are complete: `countersign seal` at the boundary puts this version in force. For a version without the \
+         key that the service uses, first set `key` in countersign.toml, and restart the service"
     } else {
         "until enough approvers have signed, the sealed roster stays in force"
     });
