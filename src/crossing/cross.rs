@@ -21,7 +21,7 @@ use crate::crossing::crossing_parts::CrossingParts;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
-use crate::crossing::run_end::{LATEST_START, SERVICE_ENDED, outcome_of, shown_start, why_unknown};
+use crate::crossing::run_end::{LATEST_START, SERVICE_ENDED, TOO_LATE, outcome_of, shown_start, why_unknown};
 use crate::crossing::stage::{
     Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Loaded, Ran, ReceiptBasis,
     Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
@@ -359,9 +359,7 @@ impl Crossing {
         match self.ledger.consume(request).await {
             // Another node may have written the receipt of this run, so it is too late to start the run.
             Ok(_) if self.ledger.has_nodes() && asked.elapsed() >= LATEST_START => {
-                let detail = "the database confirmed the spent nonce too late, so the run does not start: its receipt will \
-                     say that its end is unknown";
-                Err(Refusal::new(Code::Database, detail).about(&basis.proposal).into())
+                Err(Refusal::new(Code::Database, TOO_LATE).about(&basis.proposal).into())
             }
             // The nonce is committed before the step starts. After a crash here, the step never runs, and recovery writes
             // a receipt with the outcome `unknown`. A lost run is better than a step that runs twice.

@@ -4,7 +4,9 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use crate::store::fault::StoreFault;
-use crate::store::postgres::link::POOLER;
+
+/// Begin of the reason if a connection pooler answers.
+pub(super) const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
 
 /// Returns the fault of a statement that failed before the commit, so that nothing of its batch is stored.
 pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {

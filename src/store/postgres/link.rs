@@ -20,7 +20,7 @@ use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement}
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::encryption::Encryption;
-use crate::store::postgres::errors::{fault, unreachable, words};
+use crate::store::postgres::errors::{POOLER, fault, unreachable, words};
 use crate::store::postgres::settings::{ServerSettings, refused, waits};
 
 /// Time limit of a connection attempt to one server, from the first packet to the end of the authentication.
@@ -61,9 +61,6 @@ impl<'a> Flight<'a> {
         self.0.iter().map(|(sql, _)| *sql).collect()
     }
 }
-
-/// Begin of the reason if a connection pooler refuses the options of a session.
-pub(super) const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
 
 /// A connection with its prepared statements.
 pub(super) struct Link {

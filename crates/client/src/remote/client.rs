@@ -5,11 +5,11 @@
 //! the client only reads, and sends no token and no signature of a key.
 mod challenges;
 mod failures;
+mod files;
 mod job_admission;
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _, Seek as _, Write};
+use std::io::{BufRead, BufReader, Read as _};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -31,7 +31,6 @@ use documents::record::bundle::{MAX_BUNDLE_BYTES, MEDIA_TYPE};
 use documents::record::code::Code;
 use documents::record::envelope::Envelope;
 use documents::record::ident::Name;
-use documents::record::run_extensions::MAX_ARTIFACTS_BYTES;
 use wire::api::advice_words::for_command_line;
 use wire::api::body::{Problem, ProblemError};
 use wire::api::foreign_answer::{foreign_answer, may_pass};
@@ -49,7 +48,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
 /// have several MiB.
 const WHOLE: Duration = Duration::from_secs(180);
-
 /// Longest pause before a call is repeated.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -166,30 +164,6 @@ impl Client {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
-    /// Fetches bytes of an announced size into memory.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the answer is longer.
-    pub fn announced(&self, path: &str, size: u64) -> Result<Vec<u8>, CommandFailure> {
-        let mut bytes = Vec::with_capacity(usize::try_from(size.min(MAX_ARTIFACTS_BYTES)).unwrap_or_default());
-        self.copy(path, size, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Copies bytes of an announced size to a file or another sink, while they arrive.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary cannot be reached, the answer is longer, or the bytes can't
-    /// be written.
-    pub fn copy(&self, path: &str, size: u64, to: &mut impl Write) -> Result<(), CommandFailure> {
-        let response = self.request(Method::GET, path, None::<&()>, "*/*")?;
-        // The reader fails if a body has as many bytes as its limit.
-        let mut reader = response.into_body().into_with_config().limit(size + 1).reader();
-        std::io::copy(&mut reader, to)
-            .map(drop)
-            .map_err(|error| self.odd(&format!("{size} bytes of {path} can't be copied: {error}")))
-    }
-
     /// Fetches a resource of at most `most` bytes. Returns `None` for status 404. A mirror may answer an error without
     /// a problem document.
     ///
@@ -252,27 +226,6 @@ impl Client {
             self.agent.run(request).map_err(|error| self.unreachable(&error))
         })?;
         Ok((response.status().as_u16(), self.whole(response)?))
-    }
-
-    /// Uploads a file, and reads the answer.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> Result<T, CommandFailure> {
-        self.address.check_private("the file")?;
-        // A server that refuses an upload without credentials ends the connection while the file is sent.
-        if self.bearer.borrow().is_none() {
-            self.admit_again()?;
-        }
-        let response = self.again_when_admission_ended(false, || {
-            let request = Request::builder().method(Method::PUT).uri(format!("{}{path}", self.address.base()));
-            let request = self.authorize(request.header("content-type", "application/octet-stream"));
-            let mut file = file.try_clone().map_err(|error| self.odd(&error.to_string()))?;
-            file.rewind().map_err(|error| self.odd(&error.to_string()))?;
-            let request = request.body(file).map_err(|error| self.odd(&error.to_string()))?;
-            self.agent.run(request).map_err(|error| self.unreachable(&error))
-        })?;
-        self.typed(response)
     }
 
     /// Sends a POST request without a body and reads the answer.

@@ -56,10 +56,18 @@ impl ProfileError {
                 limit.field()
             ),
             Self::Declared { why } => why.clone(),
-            Self::NotAllowed { asks, key } => format!(
-                "the step declares {asks}, and no policy override for the path {runbook} allows that: remove {asks} from the \
-                 runbook, or add to the end of `overrides` in the policy: `- {{runbook: {runbook:?}, sandbox: {{{key}}}}}`"
-            ),
+            Self::NotAllowed { asks, key } => {
+                let inside = if key.starts_with("network") {
+                    " (a host with `private: true` may be inside your network, and with `localhost: true` on this machine)"
+                } else {
+                    ""
+                };
+                format!(
+                    "the step declares {asks}, and no policy override for the path {runbook} allows that: remove {asks} from \
+                     the runbook, or add to the end of `overrides` in the policy: \
+                     `- {{runbook: {runbook:?}, sandbox: {{{key}}}}}`{inside}"
+                )
+            }
             Self::ProcRefused { by } => format!(
                 "the step declares proc=full, but policy ({by}) allows only minimal: remove proc=full from the \
                  runbook, or allow `full` in a policy override"
