@@ -236,7 +236,10 @@ fn note(
     }
     // A line of a request that was not refused has no fields `code`, `peer` and `host`.
     let peer = code.map(|_| tracing::field::display(peer));
-    let host = host.filter(|host| code.is_some() && host.len() <= MOST_OF_HOST).map(tracing::field::debug);
+    // A client can write a token in place of a host.
+    let is_shown =
+        |host: &HeaderValue| host.to_str().is_ok_and(|host| host.len() <= MOST_OF_HOST && !host.contains("cst_"));
+    let host = host.filter(|host| code.is_some() && is_shown(host)).map(tracing::field::debug);
     let code = code.map(tracing::field::display);
     let principal = seen.and_then(|seen| seen.principal.as_ref()).map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);

@@ -205,7 +205,8 @@ impl Writer {
             }
             Err(fault) => {
                 // The health report tells why nothing is written. An idle writer tries again.
-                if fault.can_pass() {
+                // The boundary measures its own disk itself, and not the disk of a database server.
+                if fault.is_unreachable() || (fault.can_pass() && self.config.keep_head.is_some()) {
                     self.shared.set_no_runs(Some(fault.to_string()));
                 }
                 messages.iter().for_each(|message| message.send(Some(&fault)));

@@ -514,7 +514,7 @@ fn a_person_who_can_not_review_a_run_is_told_before_the_question() {
     let receipt = finished["receipt"].as_str().expect("a receipt");
     // The program has no terminal, so a question would be an error with another exit code.
     let told = as_holder(&world, &carol(), &["review-run", receipt, "--accept", "--reason", "seen"]);
-    assert!(said(&told).contains("carol proposed the run, drafted its grant, or "), "{}", said(&told));
+    assert!(said(&told).contains("carol proposed the run or drafted its grant, or "), "{}", said(&told));
     assert_eq!((told.status.code(), world.count("review")), (Some(126), 0));
     let may = as_holder(&world, &dora(), &["review-run", receipt, "--accept", "--reason", "seen"]);
     assert!(said(&may).contains("--yes"), "{}", said(&may));

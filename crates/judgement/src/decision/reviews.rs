@@ -259,9 +259,7 @@ impl fmt::Display for ReviewError {
 
 /// Says that a person can't review a run, because the receipt lists this person as excluded.
 pub fn excluded_words(person: &impl fmt::Display) -> String {
-    format!(
-        "{person} proposed the run, drafted its grant, or controls a token that did one of both, and so can't review it"
-    )
+    format!("{person} proposed the run or drafted its grant, or controls a token that did this, and so can't review it")
 }
 
 impl std::error::Error for ReviewError {}
