@@ -24,7 +24,9 @@ pub(super) fn near_steps<'a>(wrong: &StepRef, known: impl Iterator<Item = &'a St
     let found = known.take(MOST_COMPARED).filter_map(|step| Some((difference(wrong, path, &given, step)?, step)));
     let mut near: Vec<(usize, &StepRef)> = found.filter(|(difference, _)| *difference <= MOST_DIFFERENCES).collect();
     near.sort();
-    near.into_iter().take(MOST_HINTS).map(|(_, step)| step).collect()
+    // A step with many more differences than the nearest one is no help.
+    let most = near.first().map_or(0, |(least, _)| least + 1);
+    near.into_iter().take_while(|(difference, _)| *difference <= most).take(MOST_HINTS).map(|(_, step)| step).collect()
 }
 
 /// Returns the number of differences, or `None` if the step can't be meant.
