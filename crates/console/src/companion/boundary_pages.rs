@@ -96,7 +96,7 @@ async fn list_open(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer
     let read = |_: &ReachedBoundary, client: &Client| {
         Ok((client.get::<UnsettledList>("/v1/unsettled")?, client.get::<GrantList>("/v1/grants")?))
     };
-    shown(&own, at, "Open", read, |name, (runs, grants)| open_work(at, name, &runs, &grants.grants)).await
+    shown(&own, at, "Open", read, |name, (runs, grants)| open_work(at, name, runs, &grants.grants)).await
 }
 
 async fn show_log(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
