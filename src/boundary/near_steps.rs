@@ -9,6 +9,8 @@ const MOST_HINTS: usize = 5;
 const MOST_COMPARED: usize = 20_000;
 /// Maximum number of folders and names in a reference that is compared.
 const MOST_WORDS: usize = 8;
+/// Maximum length in bytes of a reference that is compared letter by letter.
+const MOST_LETTERS: usize = 64;
 /// Largest difference of a step that is named.
 const MOST_DIFFERENCES: usize = 4;
 /// Difference of a step with another name in the same runbook.
@@ -32,7 +34,7 @@ pub(super) fn near_steps<'a>(wrong: &StepRef, known: impl Iterator<Item = &'a St
 /// Returns the number of differences, or `None` if the step can't be meant.
 fn difference(wrong: &StepRef, path: &str, given: &[&str], step: &StepRef) -> Option<usize> {
     let (whole, other) = (wrong.as_str(), step.as_str());
-    if whole.len().abs_diff(other.len()) <= 2 {
+    if whole.len() <= MOST_LETTERS && whole.len().abs_diff(other.len()) <= 2 {
         let errors = distance(whole, other);
         if errors <= 2 {
             return Some(errors);
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_with_very_many_folders_is_compared_in_little_time() {
+    fn a_reference_with_too_many_folders_gets_no_hint_instead_of_a_long_search() {
         let wrong = format!("{}x:run", "a/".repeat(60));
         let known: Vec<StepRef> = (0..2000).map(|at| format!("a/a/a/a/a/a/b{at}:run").parse().expect("one")).collect();
         assert_eq!(near_steps(&wrong.parse().expect("a reference"), known.iter()), Vec::<&StepRef>::new());

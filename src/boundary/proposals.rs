@@ -412,9 +412,8 @@ fn hint(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Option<String>
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
     let near = near_steps(reference, steps.filter(|step| caller.may_know(step)));
     let (last, before) = near.split_last()?;
-    let before: Vec<&str> = before.iter().map(|step| step.as_str()).collect();
     let or = if before.is_empty() { "" } else { " or " };
-    Some(format!("did you mean {}{or}{last}?", before.join(", ")))
+    Some(format!("did you mean {}{or}{last}?", joined(before, ", ")))
 }
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {

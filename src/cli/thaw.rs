@@ -51,7 +51,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     } else {
         terminal.line(&format!("thawed: seal {} with a new epoch is in force", value["seal"]))?;
         for grant in value["void_grants"].as_array().into_iter().flatten() {
-            terminal.line(&format!("void: the standing grant {}", grant.as_str().unwrap_or_default()))?;
+            terminal.line(&format!("the standing grant {} is void", grant.as_str().unwrap_or_default()))?;
         }
     }
     Ok(Exit::Done)

@@ -11,7 +11,7 @@ use sandbox::runs::End;
 pub(super) const LATEST_START: Duration = Duration::from_secs(20);
 
 /// The refusal of a run whose nonce was spent too late for its start.
-pub(super) const TOO_LATE: &str = "the database confirmed the spent nonce too late, so the run will end as unknown";
+pub(super) const TOO_LATE: &str = "the database confirmed the spent nonce too late: the run does not start, and its receipt will say that its end is unknown";
 
 /// Returns the outcome for the end of a run.
 pub fn outcome_of(end: &End) -> Outcome {

@@ -125,9 +125,10 @@ impl LocalSecrets {
         let or = of_block.and_then(|at| step.secrets[at].variable.as_ref());
         let or = or.map(|variable| {
             format!(
-                ", or set the variable {variable} to at least {MIN_MASKED} bytes, and the program asks for it at a terminal"
+                ", or set the variable {variable} (at least {MIN_MASKED} bytes); at a terminal, the program asks for it"
             )
-        }).unwrap_or_default();
+        });
+        let or = or.unwrap_or_default();
         let message = format!(
             "{} needs the secret {}: add --secret {first}=env:VARIABLE or --secret {first}=file:PATH{or}",
             step.reference,

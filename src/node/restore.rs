@@ -244,7 +244,9 @@ fn build(
 fn unreviewed_runs(before: &Ledger) -> Result<Vec<String>, StoreFault> {
     let note = |owed: OwedReview| {
         let run = owed.proposal.receipt();
-        format!("the run of {run} is unsettled or without its review, and the new log takes no review of it")
+        format!(
+            "people can no longer settle or review the run of {run}, which needed it, because the old log is closed"
+        )
     };
     Ok(before.owed_open(1000)?.into_iter().map(note).collect())
 }

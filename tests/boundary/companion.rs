@@ -1,8 +1,9 @@
 //! `countersign console`: the companion of approvers, over real HTTP and against a real boundary.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -631,6 +632,28 @@ fn a_boundary_that_says_nothing_holds_up_no_other_boundary() {
     let path = format!("/b/1/sign/{}", id_of(&proposal));
     let form = form_of(&pages.get(&path.replace("/sign/", "/review/")).body, &path).expect("a form");
     assert_eq!(pages.post(&path, &format!("{form}&digits={}", digits(&proposal))).status, 303);
+}
+
+#[test]
+fn a_boundary_that_never_answers_is_named_in_the_inbox_of_all_boundaries_after_ten_seconds() {
+    let world = World::new();
+    world.propose("plain:true", json!({}));
+    let id =
+        world.wire.get("/v1/registry", &world.reader).ok(200)["boundary"]["id"].as_str().expect("an id").to_owned();
+    // The kernel accepts the connections, and nobody reads them.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    list(&world, &[entry(&world, "silent", &url, &id), entry(&world, "prod", &world.wire.url, &id)].concat());
+    let mut inbox = listed(&world, &["inbox", "--boundary", "all"]);
+    let mut inbox = inbox.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut shown = String::new();
+    let mut lines = BufReader::new(inbox.stdout.take().expect("a pipe"));
+    while !shown.contains("plain:true") {
+        assert!(lines.read_line(&mut shown).expect("a line") > 0, "{shown}");
+    }
+    assert!(inbox.try_wait().expect("a process").is_none(), "the other boundary is printed first: {shown}");
+    let ended = inbox.wait_with_output().expect("it ends");
+    assert!(ended.status.code() == Some(125) && said(&ended).contains("silent: "), "{}", said(&ended));
 }
 
 #[test]

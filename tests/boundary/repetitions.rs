@@ -345,6 +345,10 @@ fn the_review_and_the_inbox_remark_that_the_same_run_is_also_pending_or_succeede
     let row = |view: &Value| inbox.lines().find(|line| line.contains(&end(view))).unwrap_or_default().to_owned();
     assert!(row(&one).contains("! same-run") && row(&other).contains("! same-run"), "{inbox}");
     assert!(!row(&unlike).contains("same-run"), "{inbox}");
+    as_alice(&["deny", id_of(&other), "--yes", "--reason", "not now"]);
+    let review = as_alice(&["review", id_of(&one)]);
+    assert!(!review.contains("is also pending"), "{review}");
+    assert!(review.contains("the same run was denied ") && review.contains(&end(&other)), "{review}");
     // The proposer gets no remark about other runs, and the bytes to sign are those of the proposal.
     assert!(world.wire.get(&format!("/v1/proposals/{}", id_of(&one)), &world.agent).ok(200).get("same_runs").is_none());
     assert_eq!(bytes_of(&world.show(id_of(&one))), bytes_of(&one));

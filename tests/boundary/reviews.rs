@@ -542,7 +542,7 @@ fn a_restore_names_the_runs_without_their_review_and_the_new_log_has_no_grant_an
         let _ = std::fs::remove_file(world.path("b/boundary").join(name));
     }
     let told = store(&["store", "restore", &backup, "--keep-tokens", "all"]);
-    assert!(told.contains(&format!("the run of {receipt} is unsettled or without its review")), "{told}");
+    assert!(told.contains(&format!("people can no longer settle or review the run of {receipt}")), "{told}");
     assert!(told.contains("standing grants, are void"), "{told}");
     world.start();
     assert_eq!(world.wire.get("/v1/grants", &world.reader).ok(200)["grants"], json!([]));

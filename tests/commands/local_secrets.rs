@@ -123,7 +123,7 @@ fn a_sign_in_block_takes_its_documented_variables_of_the_environment_after_one_q
     let ran = person.run(&["page.mdx:q", "-y"]).ended(2);
     let words = "page:q needs the secret aws.AWS_ACCESS_KEY_ID, aws.AWS_REGION, aws.AWS_SECRET_ACCESS_KEY, \
                  aws.AWS_SESSION_TOKEN: add --secret aws.AWS_ACCESS_KEY_ID=env:VARIABLE or --secret \
-                 aws.AWS_ACCESS_KEY_ID=file:PATH, or set the variable AWS_ACCESS_KEY_ID to at least 6 bytes";
+                 aws.AWS_ACCESS_KEY_ID=file:PATH, or set the variable AWS_ACCESS_KEY_ID (at least 6 bytes)";
     assert!(ran.err.contains(words), "{}", ran.err);
     // A set variable that is too short for a mask is told in the same words.
     let short = SIGNED_IN.map(|(variable, _)| (variable, "short"));

@@ -230,7 +230,7 @@ fn placeholders_have_a_remark_with_the_parameter_to_declare() {
     );
     // The log stores each parameter.
     about_script("export TOKEN=YOUR_TOKEN", &[("5:", "name it under secrets= of the block")]);
-    about_script("kubectl exec -it pod -- bash", &[("5:", "give the command after --")]);
+    about_script("kubectl exec -it pod -- bash", &[("5:", "give the command at the end (kubectl: after --)")]);
     for script in [
         "curl https://<host>/x",
         "ssh \"<user>\" id",

@@ -96,24 +96,29 @@ impl Proposals {
         }
     }
 
-    /// Returns the other proposals of the run of a waiting proposal, for a caller who is not its proposer. `open` has the
-    /// open proposals after the first call.
+    /// Returns the other proposals of the run of a waiting proposal, for a caller who is not its proposer. `known` has the
+    /// open and the recently denied proposals after the first call.
     pub(in crate::boundary) fn same_runs(
         &self,
         caller: &Caller,
         row: &Proposal,
-        open: &mut Option<Vec<Proposal>>,
+        known: &mut Option<Vec<Proposal>>,
     ) -> Result<Vec<SameRun>, Stopped> {
         let (core, now) = (&row.core, self.crossing.now());
         if !row.status.waits() || caller.name().is_none_or(|name| *name == core.proposer) {
             return Ok(Vec::new());
         }
-        let open = match open {
-            Some(open) => open,
+        let known = match known {
+            Some(known) => known,
             None => {
                 let statuses = vec![StoredStatus::Pending, StoredStatus::Approved, StoredStatus::Running];
                 let query = ProposalQuery { statuses, limit: MOST_OPEN, ..ProposalQuery::default() };
-                open.insert(self.ledger.proposals(&query)?.proposals)
+                let mut found = self.ledger.proposals(&query)?.proposals;
+                let statuses = vec![StoredStatus::Denied];
+                let query = ProposalQuery { statuses, limit: MOST_DENIED, ..ProposalQuery::default() };
+                let is_recent = |other: &Proposal| other.ended_at.is_some_and(|at| at > now.plus(-RECENT_S));
+                found.extend(self.ledger.proposals(&query)?.proposals.into_iter().filter(is_recent));
+                known.insert(found)
             }
         };
         let succeeded = self.ledger.runs(&RunQuery {
@@ -130,11 +135,7 @@ impl Proposals {
             let is_same = other.core.step_digest == core.step_digest && other.core.params_digest == core.params_digest;
             is_same && !is_over && other.core.id != core.id && caller.may_see(&other.core.proposer, &other.core.step)
         };
-        let statuses = vec![StoredStatus::Denied];
-        let query = ProposalQuery { statuses, limit: MOST_DENIED, ..ProposalQuery::default() };
-        let mut denied = self.ledger.proposals(&query)?.proposals;
-        denied.retain(|other| other.ended_at.is_some_and(|at| at > now.plus(-RECENT_S)));
-        let others: Vec<&Proposal> = open.iter().chain(&denied).filter(is_of_step).take(MOST_NAMED).collect();
+        let others: Vec<&Proposal> = known.iter().filter(is_of_step).take(MOST_NAMED).collect();
         let mut found = Vec::new();
         for other in others.into_iter().chain(succeeded.iter().filter(is_of_step)) {
             let (own, signed) = (self.statement(&core.id)?, self.statement(&other.core.id)?);

@@ -239,7 +239,7 @@ impl NodeCandidate {
             }
             return Ok(Turn::Waits(wait.why));
         }
-        // Another node may find that its own checkpoint fits.
+        // After a failed comparison, another node can take the role and compare the checkpoints itself.
         if let Some(why) = self.take_role().inspect_err(|_| drop(self.entered.take_if(|entered| entered.has_role)))? {
             return Ok(Turn::Waits(why));
         }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,9 +12,6 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use documents::record::revocation::RevokedSubject;
 use wire::api::view::RevocationView;
-
-/// Longest time for which `--all` waits for an answer of a boundary that only reads.
-const LONGEST_READ: Duration = Duration::from_secs(10);
 
 /// Stop everything: all proposals and runs end, and nothing runs until an operator of the host thaws the boundary.
 #[derive(Debug, clap::Args)]
@@ -83,14 +79,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 /// Freezes all boundaries of the list at the same time. A boundary that does not answer does not delay the others, and is
 /// named.
 fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let all = global.for_all_listed()?;
+    let all = global.for_all_once()?;
     let names: Vec<&str> = all.iter().filter_map(|one| one.listed()).map(|listed| listed.name.as_str()).collect();
     if !args.yes {
         revocation::ask_consent(&format!("Freeze {}? All proposals and runs end.", names.join(", ")), terminal)?;
     }
     let freeze = |one: &GlobalOptions| -> Result<RevocationView, CommandFailure> {
         let client = one.reviewer(&args.key, terminal)?;
-        client.limit_reads(Some(LONGEST_READ));
         RevokingBoundary::read(&client)?.freeze(&args.reason, &args.key.find()?)
     };
     let (send, results) = mpsc::channel();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -21,6 +22,9 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::streams::{Terminal, eprintln_quietly};
 use documents::crypto::digest::SealDigest;
 use wire::api::registry_view::RegistryView;
+
+/// Longest time for an answer of one of all boundaries to a request that only reads.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -52,6 +56,9 @@ pub struct GlobalOptions {
     /// Options that the command line has, and the address of the environment.
     #[arg(skip)]
     pub given: GivenOptions,
+    /// Longest time for an answer to a request that only reads, if it is shorter than usual.
+    #[arg(skip)]
+    pub patience: Option<Duration>,
 }
 
 /// Options of a CI job.
@@ -113,7 +120,9 @@ impl GlobalOptions {
 
     fn unchecked_client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
         let (address, token) = self.address_and_token()?;
-        Client::new(address, &self.tls, token, Some(key.clone()))
+        let client = Client::new(address, &self.tls, token, Some(key.clone()))?;
+        client.limit_reads(self.patience);
+        Ok(client)
     }
 
     /// Returns the client if the boundary has the id that the list of boundaries states.
@@ -199,6 +208,16 @@ impl GlobalOptions {
             ));
         }
         Ok(list.boundaries.iter().map(|one| self.for_listed(one)).collect())
+    }
+
+    /// Like [`Self::for_all_listed`], for a command that asks all boundaries once: one that does not answer within 10 s ends with
+    /// an error, and does not delay the others.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::for_all_listed`].
+    pub fn for_all_once(&self) -> Result<Vec<Self>, CommandFailure> {
+        let all = self.for_all_listed()?;
+        Ok(all.into_iter().map(|one| Self { patience: Some(PATIENCE), ..one }).collect())
     }
 
     /// Returns the options of trust, with the roster of the chosen boundary.
@@ -291,6 +310,7 @@ impl GlobalOptions {
             return self.with_listed_id(client);
         }
         let with_key = Client::new(Address::parse(&self.url)?, &self.tls, None, Some(key.clone()))?;
+        with_key.limit_reads(self.patience);
         if with_key.admit(key)? {
             return self.with_listed_id(with_key);
         }

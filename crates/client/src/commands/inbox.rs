@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ use wire::api::view::{ProposalList, ProposalStatus, ProposalView, Ready};
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
 /// Approved runs that cannot start, proposals that were denied or refused in their window, and a freeze are reported too.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(
     after_help = "Each line has the last digits of the id, the step, its parameters, the proposer, the number of \
 signatures, the remaining time, and after `!` the most important remark of a review.
@@ -59,8 +59,6 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Longest time in which the boundaries of the list must answer.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Pause between two looks with `--watch`, if the boundary sends no events.
 const EVERY: Duration = Duration::from_secs(2);
 /// Longest pause between two looks. The reason why an approved run can't start makes no event.
@@ -85,44 +83,34 @@ fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> R
     if args.watch {
         return Err(CommandFailure::usage("--watch reads one boundary: choose it with --boundary NAME"));
     }
-    let all = global.for_all_listed()?;
-    let (sender, answers) = channel();
-    for (at, one) in all.iter().enumerate() {
-        let (args, one, terminal, sender) = (args.clone(), one.clone(), terminal.clone(), sender.clone());
-        std::thread::spawn(move || {
-            let found = InboxReader::open(&args, &one, &terminal).and_then(|reader| reader.read(!terminal.json));
-            // The command may have ended.
-            let _ = sender.send((at, found));
-        });
-    }
-    let deadline = Instant::now() + LONGEST_WAIT;
-    let mut missing: BTreeSet<usize> = (0..all.len()).collect();
+    let all = global.for_all_once()?;
+    let read = |one: &GlobalOptions| InboxReader::open(args, one, terminal)?.read(!terminal.json);
+    let (send, results) = channel();
     let mut exit = Exit::Done;
-    while let Some(next) = missing.first().copied() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let (at, found) = answers.recv_timeout(left).unwrap_or_else(|_| {
-            let words = format!("the boundary did not answer within {} s", LONGEST_WAIT.as_secs());
-            (next, Err(CommandFailure::new(Exit::Unreachable, words)))
-        });
-        missing.remove(&at);
-        let one = &all[at];
-        let name = one.listed().map_or("", |listed| listed.name.as_str());
-        if !terminal.json {
-            terminal.line(&format!("== {name} =="))?;
+    std::thread::scope(|scope| {
+        for one in &all {
+            let (send, read) = (send.clone(), &read);
+            scope.spawn(move || send.send((one, read(one))));
         }
-        match found {
-            Ok(found) => InboxPrinter::new(args, one, terminal).print(found)?,
-            Err(failure) if terminal.json => {
-                terminal.object(&json!({"boundary": name, "error": failure.message}))?;
-                exit = failure.exit;
+        drop(send);
+        for (one, found) in results {
+            let name = one.listed().map_or("", |listed| listed.name.as_str());
+            if !terminal.json {
+                terminal.line(&format!("== {name} =="))?;
             }
-            Err(failure) => {
-                terminal.say(&format!("{name}: {failure}"));
-                exit = failure.exit;
+            match found {
+                Ok(found) => InboxPrinter::new(args, one, terminal).print(found)?,
+                Err(failure) => {
+                    exit = failure.exit;
+                    match terminal.json {
+                        true => terminal.object(&json!({"boundary": name, "error": failure.message}))?,
+                        false => terminal.say(&format!("{name}: {failure}")),
+                    }
+                }
             }
         }
-    }
-    Ok(exit)
+        Ok(exit)
+    })
 }
 
 fn one_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {

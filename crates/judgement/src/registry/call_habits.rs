@@ -94,14 +94,14 @@ const WITHOUT_VALUE: &str = "-i -t -d -P -q --interactive --tty --detach --rm --
 
 const FILE: &str = "change the file with a command";
 const SECRET: &str = "give the password as a secret";
-const NO_TTY_KUBE: &str = "remove -t and -i, and give the command after --, because a shell alone gets no input";
-const NO_TTY: &str = "remove -t and -i, and give the command at the end, because a shell alone gets no input";
+const NO_TTY: &str =
+    "remove -t and -i, and give the command at the end (kubectl: after --), because a shell alone gets no input";
 const LIMITED: &str = "leave the option out, or write `timeout 60` before the command";
 const BEFORE: &str = "write `timeout 60` before the command";
 
 const HABITS: [Habit; 20] = [
     (Terminal, ["docker podman nerdctl", "exec run", "-t --tty", ""], NO_TTY),
-    (Terminal, ["kubectl oc", "exec run attach debug", "-t --tty", ""], NO_TTY_KUBE),
+    (Terminal, ["kubectl oc", "exec run attach debug", "-t --tty", ""], NO_TTY),
     (Terminal, ["kubectl oc systemctl", "edit", "", "--stdin"], FILE),
     (
         Terminal,
