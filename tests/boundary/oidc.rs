@@ -120,10 +120,15 @@ fn a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_i
     assert_eq!(world.output(&finished, "stdout"), format!("{COMMIT}\n"));
     world.assert_verified(&finished);
     exited(job(&["wait", &id, "--oidc"], &json!({})), 0);
-    // The job has no bearer before an upload, and the service would end the connection of a large one.
+    // The job gets its bearer before the upload, because the service can end the connection of an upload without one.
     std::fs::write(world.path("large"), vec![7; 8 << 20]).expect("written");
-    let artifact = format!("large={}", world.path("large").display());
-    exited(job(&[&wish[..], &["--artifact", &artifact]].concat(), &json!({})), 0);
+    world.write("params.json", &json!({"commit": COMMIT}).to_string());
+    let (artifact, params) = (format!("large={}", world.path("large").display()), world.path("params.json"));
+    let params = params.to_str().expect("UTF-8");
+    exited(job(&["propose", "deploy:web", "--params", params, "--oidc", "--artifact", &artifact], &json!({})), 0);
+    let log = world.service_log();
+    let uploads: Vec<&str> = log.lines().filter(|line| line.contains("method=PUT")).collect();
+    assert!(uploads.len() == 1 && uploads[0].contains("status=200"), "{uploads:?}");
     // Another commit than that of the job is refused, and so is the job of another branch.
     said_at_exit(job(&["propose", "deploy:web", "-p", &format!("commit={OTHER}"), "--oidc"], &json!({})), 2, "`sha`");
     said_at_exit(job(&wish, &json!({"ref": "refs/heads/evil"})), 126, "`ref`");
