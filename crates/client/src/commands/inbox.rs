@@ -90,7 +90,8 @@ fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> R
     std::thread::scope(|scope| {
         for one in &all {
             let (send, read) = (send.clone(), &read);
-            scope.spawn(move || send.send((one, read(one))));
+            // The receiver is gone only if the terminal could not be written to; then nobody waits for this answer.
+            scope.spawn(move || drop(send.send((one, read(one)))));
         }
         drop(send);
         for (one, found) in results {
