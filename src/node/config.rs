@@ -18,6 +18,7 @@ use documents::record::extension_names::SecretName;
 use documents::record::ident::{BoundaryName, Name};
 use documents::record::profile::Limits;
 use judgement::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
+use wire::tls::proxy_address::ProxyAddress;
 
 /// Name of the configuration file.
 pub const FILE: &str = "countersign.toml";
@@ -90,6 +91,9 @@ table! {
         /// such a checkpoint, the service does not start.
         #[schemars(with = "Option<Vec<String>>")]
         pub known_checkpoints: Vec<PathBuf>,
+        /// HTTP proxy for requests of the service over TLS: to issuers of ID tokens, witnesses and targets of messages. The
+        /// environment never names a proxy.
+        pub proxy: Option<ProxyAddress>,
         /// Certificate and key of the service. Without this table, the service uses HTTP without TLS.
         pub tls: Option<TlsTable>,
         /// The PostgreSQL database, if `database` is its URL.
@@ -380,6 +384,9 @@ insecure_behind_proxy = false
 hosts = []
 # true: agents can use the Model Context Protocol at the path /mcp, with a token.
 mcp = false
+
+# HTTP proxy for the service's own requests over TLS: to issuers of ID tokens, witnesses and targets of messages.
+# proxy = "http://proxy.example:3128"
 
 # Private directory (mode 0700): store, outputs, control socket. No runbook directory may lie in it or contain it.
 data = "boundary"

@@ -22,6 +22,7 @@ use documents::record::written_time::duration;
 use documents::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, unknown};
 use judgement::policy::patterns::Pattern;
 use judgement::registry::attributes::{self, LIMITS};
+use wire::tls::proxy_address::ProxyAddress;
 
 impl Config {
     /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process
@@ -83,6 +84,7 @@ impl Reader {
             skip_invalid_runbooks: self.switch(tree, "skip_invalid_runbooks"),
             insecure_behind_proxy: self.switch(tree, "insecure_behind_proxy"),
             mcp: self.switch(tree, "mcp"),
+            proxy: self.proxy(tree),
             hosts: self.hosts(tree),
             limits: self.limits(tree),
             retention: RetentionTable {
@@ -111,6 +113,14 @@ impl Reader {
             name: name?,
             listen: listen?,
         })
+    }
+
+    fn proxy(&mut self, tree: &YamlNode) -> Option<ProxyAddress> {
+        let text = self.text(tree, "proxy")?;
+        match text.parse() {
+            Ok(proxy) => Some(proxy),
+            Err(why) => self.flaw(tree, "proxy", why),
+        }
     }
 
     fn limits(&mut self, tree: &YamlNode) -> LimitsTable {

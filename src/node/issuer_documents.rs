@@ -2,6 +2,7 @@
 
 use wire::tls::client_config::client_config;
 use wire::tls::client_problem::TlsProblem;
+use wire::tls::proxy_address::{ProxyAddress, unused_proxy};
 
 use crate::boundary::oidc::issuer_keys::MAX_DOCUMENT_BYTES;
 use crate::node::outgoing::agent;
@@ -11,13 +12,15 @@ use crate::node::outgoing::agent;
 ///
 /// # Errors
 /// Returns a message with the address.
-pub(super) fn fetch(url: &str, authorities: Option<&str>) -> Result<Vec<u8>, String> {
+pub(super) fn fetch(url: &str, authorities: Option<&str>, proxy: Option<&ProxyAddress>) -> Result<Vec<u8>, String> {
     let of = |why: String| format!("{url}: {why}");
     let tls = client_config(authorities.map(str::as_bytes), None).map_err(|error| of(error.to_string()))?;
-    let answer = agent(Some(tls)).get(url).header("accept", "application/json").call();
+    let answer = agent(Some(tls), proxy).get(url).header("accept", "application/json").call();
     let mut answer = answer.map_err(|error| {
         let problem = TlsProblem::of(&error);
-        of(problem.map_or_else(|| error.to_string(), |problem| problem.to_string()))
+        let why = problem.map_or_else(|| error.to_string(), |problem| problem.to_string());
+        let unused = unused_proxy("`proxy` in the configuration").filter(|_| proxy.is_none());
+        of(unused.map_or_else(|| why.clone(), |advice| format!("{why}; {advice}")))
     })?;
     match answer.status().as_u16() {
         200 => {}

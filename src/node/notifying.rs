@@ -34,6 +34,7 @@ use documents::record::validity::Timestamp;
 use wire::api::feed::{FeedEvent, FeedKind};
 use wire::tls::client_config::client_config;
 use wire::tls::client_problem::TlsProblem;
+use wire::tls::proxy_address::ProxyAddress;
 
 /// Pauses before the next attempt to send a message. The last pause repeats.
 const PAUSES: [Duration; 6] = [
@@ -87,7 +88,7 @@ impl Target {
     ///
     /// # Errors
     /// Returns which file can't be used, and why.
-    fn open(table: &NotifyTable) -> Result<Self, String> {
+    fn open(table: &NotifyTable, proxy: Option<&ProxyAddress>) -> Result<Self, String> {
         let of = |what: String| format!("the target {}: {what}", table.name);
         let secret = table.secret.as_deref().map(|path| read_private(path, false)).transpose();
         let secret = secret.map_err(|problem| of(problem.to_string()))?;
@@ -116,7 +117,7 @@ impl Target {
         } else {
             None
         };
-        Ok(Self { table: table.clone(), agent: agent(tls), url, keys, bearer })
+        Ok(Self { table: table.clone(), agent: agent(tls, proxy), url, keys, bearer })
     }
 
     /// Sends a message.
@@ -215,8 +216,9 @@ pub async fn test(boundary: &Boundary, config: &Config, name: &Name) -> Result<(
         return Err(Refusal::new(Code::NotFound, detail).into());
     };
     let (here, now) = (boundary.crossing.state().boundary.clone(), boundary.crossing.now());
+    let proxy = config.proxy.clone();
     let sent = tokio::task::spawn_blocking(move || {
-        let target = Target::open(&table)?;
+        let target = Target::open(&table, proxy.as_ref())?;
         match target.deliver(&here, &test_notice(&here, now), now) {
             Delivery::Done => Ok(()),
             Delivery::Later(why) | Delivery::Never(why) => Err(why),
@@ -253,12 +255,12 @@ fn test_notice(boundary: &BoundaryRef, now: Timestamp) -> Notice {
 }
 
 /// Starts a thread for each target. A target whose files can't be used gets no messages until the next start.
-pub fn start(boundary: &Boundary, ledger: &Ledger, tables: &[NotifyTable]) -> Result<(), StoreFault> {
-    if tables.is_empty() {
+pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> Result<(), StoreFault> {
+    if config.notify.is_empty() {
         return Ok(());
     }
     let (told, newest, runtime) = (ledger.told()?, ledger.newest_event()?, Handle::current());
-    for table in tables {
+    for table in &config.notify {
         warn_of_unknown(boundary, table);
         let known = told.iter().find(|known| known.name == table.name).cloned();
         let teller = Teller {
@@ -276,6 +278,7 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, tables: &[NotifyTable]) -> Re
             refuses: None,
             filter: table.filter(),
             table: table.clone(),
+            proxy: config.proxy.clone(),
         };
         let thread = std::thread::Builder::new().name("notify".to_owned());
         if let Err(error) = thread.spawn(move || teller.keep_telling()) {
@@ -317,6 +320,7 @@ struct Teller {
     refuses: Option<String>,
     filter: NoticeFilter,
     table: NotifyTable,
+    proxy: Option<ProxyAddress>,
 }
 
 /// Error: the store is closed, or can't be used.
@@ -325,7 +329,7 @@ struct Ended;
 impl Teller {
     fn keep_telling(mut self) {
         let target = loop {
-            match Target::open(&self.table) {
+            match Target::open(&self.table, self.proxy.as_ref()) {
                 Ok(target) => break target,
                 Err(why) => {
                     tracing::error!("messages wait: {why}");

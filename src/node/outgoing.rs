@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::TlsConfig;
+use wire::tls::proxy_address::ProxyAddress;
 
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Returns a client that follows no redirect and uses no proxy.
-pub(super) fn agent(tls: Option<TlsConfig>) -> Agent {
+/// Returns a client that follows no redirect. The proxy is for TLS only.
+pub(super) fn agent(tls: Option<TlsConfig>, proxy: Option<&ProxyAddress>) -> Agent {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -19,7 +20,7 @@ pub(super) fn agent(tls: Option<TlsConfig>) -> Agent {
         .timeout_global(Some(ANSWER))
         .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
     if let Some(tls) = tls {
-        config = config.https_only(true).tls_config(tls);
+        config = config.https_only(true).tls_config(tls).proxy(proxy.and_then(ProxyAddress::proxy));
     }
     config.build().new_agent()
 }

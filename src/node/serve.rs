@@ -173,10 +173,10 @@ impl Node {
             tokio::spawn(boundary.proposals.clone().follow_sessions()),
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
-            tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
+            tokio::spawn(witnessing::keep_witnessed(boundary.clone(), config.proxy.clone())),
             tokio::spawn(close_overdue(boundary.clone(), config.database.node().is_some())),
         ];
-        if let Err(error) = notifying::start(&boundary, &ledger, &config.notify) {
+        if let Err(error) = notifying::start(&boundary, &ledger, &config) {
             tracing::error!("no messages are sent: {error}");
         }
         let rates = Rates::of_calls(config.limits.calls_per_second);

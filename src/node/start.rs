@@ -43,6 +43,7 @@ use judgement::registry::Registry;
 use judgement::trust::chain::Chain;
 use judgement::trust::signer::Signer as _;
 use sandbox::runs::Sandbox;
+use wire::tls::proxy_address::unused_proxy;
 
 /// A boundary with the findings of its start.
 pub struct AssembledBoundary {
@@ -154,6 +155,8 @@ pub async fn assemble<S>(
     let late = LateReceipts::new(config.late_receipts());
     let retention = config.retention_times();
     let ledger_too = ledger.clone();
+    let proxy = config.proxy.clone();
+    let fetch = move |url: &str, authorities: Option<&str>| issuer_documents::fetch(url, authorities, proxy.as_ref());
     let parts = BoundaryParts {
         ledger: ledger_too,
         sandbox,
@@ -171,7 +174,7 @@ pub async fn assemble<S>(
         retention,
         closed,
         surroundings: around,
-        fetch: Arc::new(issuer_documents::fetch),
+        fetch: Arc::new(fetch),
     };
     if let Err(error) = parts.artifacts.delete_incomplete_uploads() {
         notes.push(format!("incomplete uploads in {} can't be deleted: {error}", config.artifacts().display()));
@@ -184,6 +187,9 @@ pub async fn assemble<S>(
     notes.extend(found.notes.into_iter().chain(found.following));
     notes.extend(boundary.health.set_skipped(&found.skipped));
     notes.extend(boundary.health.note_seal());
+    if config.proxy.is_none() && !(config.notify.is_empty() && boundary.witnesses.witnesses_named().is_empty()) {
+        notes.extend(unused_proxy("`proxy` in the configuration"));
+    }
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
     Ok((AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock }, sockets))
 }

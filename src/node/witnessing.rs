@@ -17,6 +17,7 @@ use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 use crate::node::outgoing::agent;
 use wire::tls::client_config::client_config;
 use wire::tls::client_problem::TlsProblem;
+use wire::tls::proxy_address::ProxyAddress;
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,8 +39,8 @@ struct Turn {
 }
 
 /// Asks each witness of the current roster for cosignatures while the log grows. The function never returns.
-pub async fn keep_witnessed(boundary: Boundary) {
-    let agents = Agents::new();
+pub async fn keep_witnessed(boundary: Boundary, proxy: Option<ProxyAddress>) {
+    let agents = Agents::new(proxy);
     let (to, mut answers) = mpsc::unbounded_channel();
     let mut turns: HashMap<String, Turn> = HashMap::new();
     loop {
@@ -164,11 +165,12 @@ struct Agents {
     plain: Agent,
     /// `None` until the first request over TLS, because reading the authorities of the system takes time and memory.
     tls: Arc<Mutex<Option<Agent>>>,
+    proxy: Option<ProxyAddress>,
 }
 
 impl Agents {
-    fn new() -> Self {
-        Self { plain: agent(None), tls: Arc::default() }
+    fn new(proxy: Option<ProxyAddress>) -> Self {
+        Self { plain: agent(None, None), tls: Arc::default(), proxy }
     }
 
     fn for_url(&self, url: &str) -> Result<Agent, String> {
@@ -182,7 +184,7 @@ impl Agents {
         let config = client_config(None, None).map_err(|error| {
             format!("the witness can't be reached ({error}): install the package ca-certificates on this host")
         })?;
-        Ok(kept.insert(agent(Some(config))).clone())
+        Ok(kept.insert(agent(Some(config), self.proxy.as_ref())).clone())
     }
 
     /// Reads the authorities of the system again before the next request over TLS. The cause of an error may be an

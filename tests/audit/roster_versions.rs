@@ -271,6 +271,10 @@ fn another_file_in_place_of_a_bundle_is_named_with_the_command_to_use() {
     let gzip = Command::new("gzip").arg("-k").arg(&packed).stdin(Stdio::null()).status().expect("gzip");
     assert!(gzip.success());
     let packed = format!("{}.gz", packed.to_str().expect("text"));
+    let text = |name: &str, text: &str| {
+        fs::write(world.path(name), text).expect("written");
+        world.path(name).to_str().expect("text").to_owned()
+    };
     for (file, words) in [
         (
             world.write("answer.json", &answer),
@@ -284,6 +288,9 @@ fn another_file_in_place_of_a_bundle_is_named_with_the_command_to_use() {
         (world.roster(1), "a roster and no bundle: give a roster with --roster"),
         (world.write("all.json", &json!(world.log.rosters)), "a roster and no bundle"),
         (world.write("seal.json", &whole["seal"]), "a document of the kind seal and no bundle"),
+        (world.write("other.json", &json!({"jobs": []})), "other.json is no bundle: get the bundle of a run with"),
+        (text("empty", ""), "empty is no bundle: get the bundle"),
+        (text("page.html", "<html>\n"), "page.html is no bundle: get the bundle"),
         (packed, "compressed (gzip) and no bundle: unpack the file with `gunzip`"),
     ] {
         let output = exited(program(&["verify", &file, "--roster", &world.roster(1)]).output().expect("verify"), 1);

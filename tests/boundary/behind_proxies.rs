@@ -4,12 +4,16 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::certified::{Certificates, TlsProxy};
+use crate::issuer::Issuer;
 use crate::support::people::alice;
 use crate::support::{POLICY, World, assert_says, exchange, exited, id_of, runbook, said};
+use crate::tls_client::Recorder;
 
 fn get(path: &str, host: Option<&str>) -> Vec<u8> {
     let host = host.map(|host| format!("host: {host}\r\n")).unwrap_or_default();
@@ -201,4 +205,162 @@ fn uploads_and_files_of_more_than_32_mib_are_reviewed_signed_and_fetched() {
     let done = exited(output.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("it starts"), 0);
     assert!(done.stdout == bytes, "{} bytes", done.stdout.len());
     world.assert_verified(&finished);
+}
+
+/// A proxy for CONNECT. It records the first line of each connection. A target whose name begins with `internal` is a port
+/// of this machine that only the proxy knows.
+struct ConnectProxy {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl ConnectProxy {
+    fn new(internal: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let seen = asked.clone();
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|read| read == 1) {
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                seen.lock().expect("lock").push(line);
+                let target = if target.starts_with("internal") { format!("127.0.0.1:{internal}") } else { target };
+                let Ok(server) = TcpStream::connect(&target) else {
+                    let _ = client.write_all(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n");
+                    continue;
+                };
+                let _ = client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n");
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().expect("a copy"), to.try_clone().expect("a copy"));
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("lock").clone()
+    }
+}
+
+#[test]
+fn a_client_reaches_a_boundary_through_a_named_proxy_and_checks_its_certificate_there() {
+    let Some(made) = Certificates::shared() else { return };
+    let world = World::with(|setup| setup.config = "hosts = [\"internal.example\", \"localhost\"]\n".to_owned());
+    made.issue("internal", "ca", "subjectAltName=DNS:internal.example\n");
+    let tls = TlsProxy::new(made, "internal", world.wire.address());
+    let proxy = ConnectProxy::new(tls.port);
+    let ca = made.path("ca.pem");
+    let list = |words: &[&str]| {
+        let mut command = world.program(&["registry", "list"]);
+        command.args(words).env("COUNTERSIGN_CACERT", &ca).env("COUNTERSIGN_TOKEN", &world.reader);
+        command.output().expect("it starts")
+    };
+    let url = "https://internal.example:9999";
+    exited(list(&["--url", url, "--proxy", &proxy.url]), 0);
+    assert_eq!(proxy.asked(), ["CONNECT internal.example:9999 HTTP/1.1"]);
+    // The certificate is for another name, or nobody listens there.
+    let other = list(&["--url", "https://internal.other.example:9999", "--proxy", &proxy.url]);
+    assert_says(said(&exited(other, 125)), "internal.example");
+    let gone = list(&["--url", "https://127.0.0.1:1", "--proxy", &proxy.url]);
+    exited(gone, 125);
+    assert_eq!(proxy.asked().len(), 3);
+    // Only TLS goes through a proxy, and only an address of HTTP names one.
+    exited(list(&["--url", &world.wire.url, "--proxy", &proxy.url]), 0);
+    assert_eq!(proxy.asked().len(), 3);
+    for wrong in ["socks5://127.0.0.1:1", "127.0.0.1:3128", "https://127.0.0.1:1"] {
+        assert_says(said(&exited(list(&["--url", url, "--proxy", wrong]), 2)), "such as http://proxy.example:3128");
+    }
+    // The environment names no proxy, and a failed connection says so.
+    let mut command = world.program(&["registry", "list", "--url", "https://127.0.0.1:1"]);
+    let output = command.env("HTTPS_PROXY", &proxy.url).output().expect("it starts");
+    assert_says(
+        said(&exited(output, 125)),
+        "HTTPS_PROXY is set, but this program uses a proxy only if --proxy names it",
+    );
+    assert_eq!(proxy.asked().len(), 3);
+}
+
+#[test]
+fn the_list_of_boundaries_keeps_the_proxy_of_a_boundary() {
+    let Some(made) = Certificates::shared() else { return };
+    let world = World::with(|setup| setup.config = "hosts = [\"internal.example\"]\n".to_owned());
+    made.issue("internal-listed", "ca", "subjectAltName=DNS:internal.example\n");
+    let tls = TlsProxy::new(made, "internal-listed", world.wire.address());
+    let proxy = ConnectProxy::new(tls.port);
+    let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+    let mut add =
+        world.program(&["boundary", "add", "far", "--url", "https://internal.example", "--proxy", &proxy.url]);
+    add.arg("--cacert").arg(made.path("ca.pem")).args(["--roster", &roster]);
+    world.write("reader.token", &world.reader);
+    add.arg("--token-file").arg(world.path("reader.token"));
+    exited(add.env_remove("COUNTERSIGN_URL").output().expect("it starts"), 0);
+    let before = proxy.asked().len();
+    let list = world.program(&["registry", "list", "--boundary", "far"]).env_remove("COUNTERSIGN_URL").output();
+    exited(list.expect("it starts"), 0);
+    assert!(proxy.asked().len() > before && proxy.asked()[before] == "CONNECT internal.example:443 HTTP/1.1");
+}
+
+#[test]
+fn the_service_asks_issuers_and_targets_of_messages_through_the_configured_proxy() {
+    let Some(made) = Certificates::shared() else { return };
+    let hook = Recorder::new("127.0.0.1", "HTTP/1.1 204 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    made.issue("internal-hook", "ca", "subjectAltName=DNS:internal.hook.example\n");
+    let tls = TlsProxy::new(made, "internal-hook", &format!("127.0.0.1:{}", hook.port));
+    let proxy = ConnectProxy::new(tls.port);
+    let target = "[[notify]]\nname = \"chat\"\nkind = \"slack\"\nurl = \"https://internal.hook.example/x\"\n";
+    let prepared = |config: String| {
+        let world = World::prepared(|setup| {
+            setup.config = config;
+            let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n";
+            setup.runbook("deploy.md", runbook(params, &[("web", "printf '%s\\n' \"$PARAM_COMMIT\"")]));
+        });
+        world.write("b/ca.pem", &made.read("ca.pem"));
+        world
+    };
+    let mut world = prepared(format!("proxy = \"{}\"\n{target}ca = \"ca.pem\"\n", proxy.url));
+    world.start();
+    let test = |world: &World| {
+        let mut command = world.boundary_command(&["notify", "test", "chat", "--config"]);
+        command.arg(world.path("b")).output().expect("it starts")
+    };
+    exited(test(&world), 0);
+    assert_eq!(proxy.asked(), ["CONNECT internal.hook.example:443 HTTP/1.1"]);
+    assert!(hook.text().contains("POST /x HTTP/1.1"), "{}", hook.text());
+    // The certificate is checked through the proxy.
+    let mut world = prepared(format!("proxy = \"{}\"\n{}", proxy.url, target.replace("hook", "other")));
+    world.start();
+    exited(test(&world), 126);
+    assert_eq!(hook.text().matches("POST /x").count(), 1);
+    let issuer = Issuer::new();
+    let audience = crate::oidc::ci(&world, &issuer);
+    crate::oidc::admit(&world, &issuer.id_token(&audience, &json!({}))).ok(200);
+    let connect = issuer.url.replace("https://", "CONNECT ") + " HTTP/1.1";
+    assert!(proxy.asked().contains(&connect), "{:?}, {connect}", proxy.asked());
+    // Without a setting, the environment has no effect, and a note says so.
+    let mut world = World::prepared(|setup| {
+        setup.config = target.to_owned();
+        setup.env("HTTPS_PROXY", &proxy.url);
+    });
+    let before = proxy.asked().len();
+    world.start();
+    assert_says(
+        world.started["notes"].to_string(),
+        "HTTPS_PROXY is set, but this program uses a proxy only if `proxy`",
+    );
+    exited(test(&world), 126);
+    assert_eq!(proxy.asked().len(), before);
+    let flaw = World::prepared(|setup| setup.config = "proxy = \"socks5://a:1\"\n".to_owned());
+    let check = flaw.boundary_command(&["doctor", "--config"]).arg(flaw.path("b")).output().expect("it starts");
+    assert_says(said(&check), "such as http://proxy.example:3128");
 }

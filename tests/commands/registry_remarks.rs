@@ -182,6 +182,11 @@ fn unknown_keys_of_the_front_matter_are_remarks_unless_they_resemble_a_setting()
         let (found, verdict) = remarks_of("a.md", &page(&format!("{key}: 1\n")));
         assert_eq!((found.len(), verdict.as_str()), (0, "1 error"), "{key}: {found:#?}");
     }
+    let person = Person::without_key();
+    person.write("books/a.md", &page("quorum: 2\n"));
+    let said = person.command(&["registry", "check", "books"]).output().expect("runs");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("\"quorum\"; it is a word of a block or of policy") && !said.contains("mean"), "{said}");
     let (_, verdict) = remarks_of("a.md", &page("defaults: {timeout: yes}\n"));
     assert_eq!(verdict, "1 error", "a value that the program reads stays strict");
     let (_, verdict) = remarks_of("a.md", &page("meta: text\n"));
@@ -206,9 +211,13 @@ fn meta_and_unknown_keys_change_no_digest() {
 fn prompts_have_a_remark_where_no_program_has_such_a_name() {
     about_script("$ printf 'one\\n'", &[("5:1: ", "\"$\" looks like a prompt")]);
     about_script("$ printf 'one' \\\n> more", &[("5:1: ", "and \"> \" in the lines below")]);
-    for prompt in ["%", "user@host:~$", "root@web-1:/etc#", "[root@web", "bash-5.1$", "sh-5.1$", "❯"] {
+    for prompt in ["%", "~ $", "user@host:~$", "root@web-1:/etc#", "[root@web", "bash-5.1$", "sh-5.1$", "❯"] {
         about_script(&format!("true\n{prompt} ls -l"), &[("6:1: ", "looks like a prompt")]);
     }
+    for line in ["mysql> select 1;", "PS C:\\Windows> dir", "MariaDB [db]> select 1;", "sqlite> .tables"] {
+        about_script(&format!("true\n{line}"), &[("6:1: ", "looks like the prompt of another program")]);
+    }
+    about_script("mysql > out.txt < in.sql", &[]);
     about_script("# apt update\n# apt upgrade", &[("5:1: ", "every line is a comment")]);
     about_script("# A comment\nprintf 'x\\n' # another", &[]);
     about_script("cat <<'END'\n$ ls\n> x\n# y\nEND", &[]);
@@ -230,6 +239,7 @@ fn placeholders_have_a_remark_with_the_parameter_to_declare() {
     );
     // The log stores each parameter.
     about_script("export TOKEN=YOUR_TOKEN", &[("5:", "name it under secrets= of the block")]);
+    about_script("export API_KEY=CHANGEME", &[("5:", "name it under secrets= of the block")]);
     about_script("kubectl exec -it pod -- bash", &[("5:", "give the command at the end (kubectl: after --)")]);
     for script in [
         "curl https://<host>/x",
@@ -239,6 +249,7 @@ fn placeholders_have_a_remark_with_the_parameter_to_declare() {
         "gcloud --project=your-project-id list",
         "aws --profile YOUR_PROFILE s3 ls",
         "curl -H token:CHANGEME x",
+        "cp [source_file] /srv",
     ] {
         about_script(script, &[("5:", "looks like a placeholder")]);
     }
@@ -253,6 +264,8 @@ fn placeholders_have_a_remark_with_the_parameter_to_declare() {
         "wc -l <<< \"<x>\"",
         "sed 's/<a>//' f",
         "printf '%s\\n' YOUR_NAME",
+        "ls [abc] [A-Za-z] log[0-9]",
+        "tr [lower] [upper] < f",
     ] {
         about_script(script, &[]);
     }
@@ -279,6 +292,8 @@ fn commands_that_need_a_terminal_have_a_remark() {
         "crontab -e",
         "kubectl edit cm x",
         "git rebase -i HEAD~2",
+        "git commit -a",
+        "tmux new -s work",
         "top",
         "visudo",
         "timeout 5 htop",
@@ -295,6 +310,9 @@ fn commands_that_need_a_terminal_have_a_remark() {
     }
     for script in [
         "docker exec db psql -t -c 'select 1'",
+        "git commit -qam 'words'",
+        "git commit --amend --no-edit",
+        "tmux new -d -s work",
         "docker run image cmd -it",
         "docker build -t image .",
         "kubectl exec pod -- tool -t",
@@ -317,6 +335,24 @@ fn commands_that_need_a_terminal_have_a_remark() {
     ] {
         let (found, _) = remarks_of("a.md", &format!("{FRONT}```bash {{#a proc=full}}\n{script}\n```\n"));
         assert_eq!(found, [""; 0], "{script}");
+    }
+}
+
+#[test]
+fn ssh_without_a_command_has_a_remark_because_the_lines_below_run_here() {
+    for script in ["ssh web-1", "ssh -p 22 -i key deploy@web-1\nsystemctl restart web"] {
+        about_script(script, &[("5:1: ", "the lines below run on this host")]);
+    }
+    for script in [
+        "ssh web-1 uptime",
+        "ssh -p 22 web-1 -- id",
+        "ssh web-1 < in.sh",
+        "ssh web-1 <<END\nid\nEND",
+        "printf 'id' | ssh -T web-1",
+        "ssh -N -L 1:a:2 web-1 &",
+        "ssh -V",
+    ] {
+        about_script(script, &[]);
     }
 }
 

@@ -44,7 +44,7 @@ const CRATES: &[(&str, &[Room])] = &[
         "client",
         &[
             ("terminal", &["documents"]),
-            ("home", &["terminal", "documents", "judgement"]),
+            ("home", &["terminal", "documents", "wire", "judgement"]),
             ("remote", &["terminal", "home", "documents", "wire", "judgement"]),
             ("review", &["terminal", "home", "documents", "wire", "judgement"]),
             ("commands", &["terminal", "home", "remote", "review", "documents", "wire", "judgement"]),

@@ -128,6 +128,7 @@ fn trusted(
         certificate: absolute(tls.cert.as_deref())?,
         key: absolute(tls.cert_key.as_deref())?,
         token_file: absolute(global.token_file.as_deref())?,
+        proxy: tls.proxy.clone(),
     })
 }
 

@@ -54,7 +54,7 @@ const COMPRESSED: [(&[u8], &str, &str); 5] = [
     (b"BZh", "bzip2", "bunzip2"),
 ];
 
-/// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for unknown bytes.
+/// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for parts of one.
 fn other_kind(bytes: &[u8]) -> Option<String> {
     if let Some((_, form, program)) = COMPRESSED.iter().find(|(first, ..)| bytes.starts_with(first)) {
         return Some(format!(
@@ -63,8 +63,13 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
     }
     // A local log has one envelope on each line.
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let value = json::parse(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse(bytes, MAX_BUNDLE_BYTES)).ok()?;
-    let statement = statement_in(&value)?;
+    let value = json::parse(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse(bytes, MAX_BUNDLE_BYTES)).ok();
+    // The checks say where a text ends too early.
+    let is_cut = value.is_none() && bytes.starts_with(b"{");
+    let Some(statement) = value.and_then(|value| statement_in(&value)) else {
+        let what = "no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`";
+        return (!is_cut && fields_in(bytes).is_empty()).then(|| what.to_owned());
+    };
     let is = |word: &str| statement["predicateType"] == predicate_type(word);
     if is(LocalReceipt::KIND) {
         return Some(
@@ -116,8 +121,13 @@ pub fn looks_like_bundle(name: &str, bytes: &[u8]) -> bool {
 }
 
 fn has_fields(bytes: &[u8]) -> bool {
+    fields_in(bytes).len() == 3
+}
+
+/// Returns the fields of a bundle that the text has.
+fn fields_in(bytes: &[u8]) -> Vec<&'static str> {
     let text = String::from_utf8_lossy(bytes);
-    ["\"receipt\"", "\"consumption\"", "\"proofs\""].iter().all(|field| text.contains(field))
+    ["\"receipt\"", "\"consumption\"", "\"proofs\""].into_iter().filter(|field| text.contains(field)).collect()
 }
 
 /// Returns true if a directory has a file of a copy of a log, or of a store.

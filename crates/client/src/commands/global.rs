@@ -176,6 +176,7 @@ impl GlobalOptions {
             cacert: file("cacert", &self.tls.cacert, &one.ca),
             cert: file("cert", &self.tls.cert, &one.certificate),
             cert_key: file("cert_key", &self.tls.cert_key, &one.key),
+            proxy: self.tls.proxy.clone().or_else(|| one.proxy.clone()),
         };
         Self {
             url: one.url.clone(),

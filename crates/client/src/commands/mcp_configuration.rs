@@ -59,6 +59,9 @@ pub fn configuration(
             arguments.extend([option.to_owned(), absolute(file)?]);
         }
     }
+    if let Some(proxy) = &tls.proxy {
+        arguments.extend(["--proxy".to_owned(), proxy.as_ref().to_owned()]);
+    }
     let variable = std::env::var("COUNTERSIGN_TRUST").ok().filter(|value| !value.is_empty());
     let given = if trust.roster.is_empty() {
         variable.or(trust.listed.clone()).into_iter().collect()

@@ -302,7 +302,7 @@ pub fn command<P: CommandSet>() -> clap::Command {
     let of_url: Vec<clap::Arg> = command
         .get_arguments()
         .filter(|argument| {
-            ["url", "token", "token_file", "cacert", "cert", "cert_key"].contains(&argument.get_id().as_str())
+            ["url", "token", "token_file", "cacert", "cert", "cert_key", "proxy"].contains(&argument.get_id().as_str())
         })
         .map(|argument| argument.clone().hide(true))
         .collect();

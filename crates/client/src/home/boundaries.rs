@@ -17,6 +17,7 @@ use crate::home::trusted_rosters::check_own;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::digest::SealDigest;
+use wire::tls::proxy_address::ProxyAddress;
 
 /// A boundary of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct ListedBoundary {
     /// File with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// Proxy for an `https://` address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyAddress>,
 }
 
 /// The list of boundaries, with the path of its file.
@@ -252,6 +256,7 @@ mod tests {
             certificate: None,
             key: None,
             token_file: None,
+            proxy: None,
         }
     }
 

@@ -34,6 +34,7 @@ use documents::record::ident::Name;
 use wire::api::advice_words::for_command_line;
 use wire::api::body::{Problem, ProblemError};
 use wire::api::foreign_answer::{foreign_answer, may_pass};
+use wire::tls::proxy_address::ProxyAddress;
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
@@ -61,6 +62,7 @@ pub struct Client {
     keys: Option<KeyArgs>,
     /// The CI job in which the client runs, if its ID token is used.
     job: Option<JobIdentity>,
+    proxy: Option<ProxyAddress>,
     /// True for a mirror, to which the client sends no credentials.
     stranger: bool,
     has_certificate: bool,
@@ -120,7 +122,8 @@ impl Client {
             .output_buffer_size(BUFFER)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
         if address.uses_tls() {
-            config = config.https_only(true).tls_config(tls.config()?);
+            let proxy = tls.proxy.as_ref().and_then(ProxyAddress::proxy);
+            config = config.https_only(true).tls_config(tls.config()?).proxy(proxy);
         }
         let keys = if token.is_some() { None } else { keys };
         Ok(Self {
@@ -128,6 +131,7 @@ impl Client {
             agent: config.build().new_agent(),
             patience: Cell::default(),
             keys,
+            proxy: tls.proxy.clone(),
             job: None,
             stranger: false,
             has_certificate: tls.have_certificate(),

@@ -12,6 +12,7 @@ use crate::remote::secret::Secret;
 use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
+use wire::tls::proxy_address::ProxyAddress;
 
 /// The variable with an ID token, which GitLab sets for `id_tokens`.
 const GIVEN: &str = "COUNTERSIGN_ID_TOKEN";
@@ -90,10 +91,10 @@ impl JobIdentity {
     ///
     /// # Errors
     /// Returns an error if GitHub gives no ID token.
-    pub(super) fn id_token(&self) -> Result<Secret, CommandFailure> {
+    pub(super) fn id_token(&self, proxy: Option<&ProxyAddress>) -> Result<Secret, CommandFailure> {
         match &self.0 {
             IdTokenSource::Given(id_token) => Ok(id_token.clone()),
-            IdTokenSource::GitHub(url, token, audience) => of_github(url, token, audience),
+            IdTokenSource::GitHub(url, token, audience) => of_github(url, token, audience, proxy),
         }
     }
 }
@@ -109,7 +110,12 @@ fn is_for(id_token: &str, audience: &str) -> bool {
 }
 
 /// Asks GitHub for an ID token of this job.
-fn of_github(url: &str, token: &Secret, audience: &str) -> Result<Secret, CommandFailure> {
+fn of_github(
+    url: &str,
+    token: &Secret,
+    audience: &str,
+    proxy: Option<&ProxyAddress>,
+) -> Result<Secret, CommandFailure> {
     let failed = |why: &str| {
         let why = PrintableText::text(why);
         CommandFailure::new(Exit::Unreachable, format!("GitHub gave no ID token for this job: {}", why.as_str()))
@@ -124,7 +130,8 @@ fn of_github(url: &str, token: &Secret, audience: &str) -> Result<Secret, Comman
         .max_redirects_will_error(false)
         .timeout_global(Some(ANSWER));
     if address.uses_tls() {
-        config = config.https_only(true).tls_config(TlsFiles::default().config()?);
+        let proxy = proxy.and_then(ProxyAddress::proxy);
+        config = config.https_only(true).tls_config(TlsFiles::default().config()?).proxy(proxy);
     }
     let between = if url.contains('?') { '&' } else { '?' };
     let request = config.build().new_agent().get(format!("{url}{between}audience={audience}"));

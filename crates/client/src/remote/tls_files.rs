@@ -1,4 +1,4 @@
-//! Options of a client for TLS: the trusted authorities and the client certificate.
+//! Options of a client for TLS: the trusted authorities, the client certificate and the proxy.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,13 @@ use crate::home::named_file::{read_bounded, read_private};
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 use wire::tls::client_config::{ClientCertificatePem, ClientConfigError, client_config};
+use wire::tls::proxy_address::ProxyAddress;
 
 /// Maximum size of a file with certificates in bytes. The list of a whole system has a quarter of this size.
 const MAX_CERTIFICATES_BYTES: usize = 1 << 20;
 const MAX_KEY_BYTES: usize = 64 << 10;
 
-/// The files for `https://` addresses.
+/// The files and the proxy for `https://` addresses.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TlsFiles {
     /// For https: a PEM file with the certificate authorities to trust, instead of those of this system
@@ -26,12 +27,15 @@ pub struct TlsFiles {
     /// The PEM file of mode 0600 with the private key of --cert
     #[arg(long, global = true, env = "COUNTERSIGN_CERT_KEY", value_name = "FILE")]
     pub cert_key: Option<PathBuf>,
+    /// For https: connect through this HTTP proxy (CONNECT), http://HOST:PORT. The environment never names a proxy
+    #[arg(long, global = true, value_name = "URL")]
+    pub proxy: Option<ProxyAddress>,
 }
 
 impl TlsFiles {
     /// Returns the files for a server to which the client sends no credentials.
     pub fn without_certificate(&self) -> Self {
-        Self { cacert: self.cacert.clone(), cert: None, cert_key: None }
+        Self { cert: None, cert_key: None, ..self.clone() }
     }
 
     /// Returns true if the files name the trusted authorities.

@@ -99,7 +99,7 @@ const NO_TTY: &str =
 const LIMITED: &str = "leave the option out, or write `timeout 60` before the command";
 const BEFORE: &str = "write `timeout 60` before the command";
 
-const HABITS: [Habit; 20] = [
+const HABITS: [Habit; 22] = [
     (Terminal, ["docker podman nerdctl", "exec run", "-t --tty", ""], NO_TTY),
     (Terminal, ["kubectl oc", "exec run attach debug", "-t --tty", ""], NO_TTY),
     (Terminal, ["kubectl oc systemctl", "edit", "", "--stdin"], FILE),
@@ -115,6 +115,12 @@ const HABITS: [Habit; 20] = [
     ),
     (Terminal, ["crontab", "", "-e", ""], "write the table to the standard input of `crontab -`"),
     (Terminal, ["git", "rebase", "-i --interactive", ""], "leave the option out"),
+    (
+        Terminal,
+        ["git", "commit", "", "-m -am -qm -qam -sm -asm -F -C --m --fil --reuse --no-edit --dry-run --fixup"],
+        "give the message with -m",
+    ),
+    (Terminal, ["tmux", "attach attach-session a new new-session", "", "-d"], "leave it out, or add -d"),
     (Terminal, ["psql pg_dump pg_dumpall pg_restore createdb dropdb", "", "-W --password", ""], SECRET),
     (
         Terminal,

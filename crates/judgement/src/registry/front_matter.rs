@@ -105,12 +105,17 @@ pub(crate) fn read(tree: &YamlNode, yaml: &str, flaws: &mut Vec<YamlFlaw>, remar
         }
         known.push(name);
         match nearest(name, &settings).filter(|_| !EVERYDAY.contains(&name)) {
-            Some(near) => flaws.push(YamlFlaw::new(
-                key.place,
-                format!(
-                    "unknown key in the front matter: {name:?}; did you mean {near:?}? Write a note for people below `meta:`"
-                ),
-            )),
+            Some(near) => {
+                let advice = if near == name {
+                    "it is a word of a block or of policy, so write it there.".to_owned()
+                } else {
+                    format!("did you mean {near:?}?")
+                };
+                let message = format!(
+                    "unknown key in the front matter: {name:?}; {advice} Write a note for people below `meta:`"
+                );
+                flaws.push(YamlFlaw::new(key.place, message));
+            }
             None => remarks.push(YamlFlaw::new(
                 key.place,
                 format!("nobody reads {name:?} in the front matter: write it below `meta:`, which is for people only"),

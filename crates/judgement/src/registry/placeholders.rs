@@ -25,7 +25,7 @@ fn is_name(name: &str) -> bool {
 pub(super) fn word_placeholder<'a>(call: &ScriptCall, word: &'a CallWord) -> Option<&'a str> {
     let text = word.text.as_str();
     // The arguments of these programs are text or patterns.
-    if lists("echo printf grep egrep rg sed awk perl jq test [ [[", call.program())
+    if lists("echo printf grep egrep rg sed awk perl jq test [ [[ tr expr", call.program())
         || text.contains(char::is_whitespace)
     {
         return None;
@@ -40,16 +40,24 @@ pub(super) fn word_placeholder<'a>(call: &ScriptCall, word: &'a CallWord) -> Opt
         };
         text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').find(is_yours)
     };
-    quoted.or_else(braces).or_else(yours)
+    // A class of characters is no longer, and has other signs.
+    let is_long = |name: &&str| name.len() > 3 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    // The shell reads brackets as a pattern, whose text is known only at run time.
+    let source = word.source.as_str();
+    let inner = source.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let brackets = || inner.filter(is_long).map(|_| source);
+    quoted.or_else(braces).or_else(yours).or_else(brackets)
 }
 
-/// Returns the advice about a placeholder.
-pub(super) fn replace(placeholder: &str, format: Format) -> String {
+/// Returns the advice about a placeholder. `word` is the argument that contains it.
+pub(super) fn replace(placeholder: &str, word: &str, format: Format) -> String {
     let name = placeholder.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_lowercase();
     let name = name.trim_matches('_');
+    let word = word.to_ascii_lowercase();
+    let is_secret = |part| lists("token password passwd secret key", part);
     let instead = match format {
         // The log stores each parameter.
-        Format::Markdown if name.split('_').any(|word| lists("token password passwd secret key", word)) => {
+        Format::Markdown if word.split(|c: char| !c.is_ascii_alphanumeric()).any(is_secret) => {
             "name it under secrets= of the block, and write its variable".to_owned()
         }
         Format::Markdown => format!("declare a parameter {name:?}, and write \"${}\"", parameter_variable(name)),
@@ -74,5 +82,5 @@ pub(super) fn advice_about(script: &str, line: usize) -> Option<String> {
     }
     let text = script.lines().nth(line.checked_sub(1)?)?;
     let found = text.match_indices('<').find_map(|(at, _)| angle_placeholder(text, at + 1))?;
-    Some(replace(found, Format::Markdown))
+    Some(replace(found, found, Format::Markdown))
 }

@@ -56,15 +56,16 @@ fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
     for call in &calls.calls {
         add(call.at, prompt(source, call));
         add(call.at, habit(call, sees_proc));
+        add(call.at, shell_elsewhere(call).then(|| SHELL_ELSEWHERE.to_owned()));
         add(call.at, waits(call).then(|| no_answer("read")));
         for pair in call.words.windows(2) {
-            add(pair[1].at, word_placeholder(call, &pair[1]).map(|found| replace(found, step.format)));
+            add(pair[1].at, word_placeholder(call, &pair[1]).map(|found| replace(found, &pair[1].text, step.format)));
             add(pair[1].at, path_of_secret(&secrets, call, &pair[0], &pair[1]));
         }
     }
     calls.menus.iter().for_each(|at| add(*at, Some(no_answer("select"))));
     for at in calls.inputs {
-        add(at, angle_placeholder(source, at).map(|found| replace(found, step.format)));
+        add(at, angle_placeholder(source, at).map(|found| replace(found, found, step.format)));
     }
     found
 }
@@ -72,11 +73,20 @@ fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
 /// Returns the remark about a prompt before a command. The lines below it can begin with the prompt `> `, which is a
 /// redirection otherwise.
 fn prompt(source: &str, call: &ScriptCall) -> Option<String> {
-    let name = call.words.first().filter(|name| call.words.len() > 1 && is_prompt(&name.text))?;
+    let line = source[call.at..].lines().next().unwrap_or_default();
+    if let Some(prompt) = CLIENT_PROMPTS.iter().find(|prompt| line.starts_with(**prompt)) {
+        return Some(format!("{prompt:?} looks like the prompt of another program: give it the line as an argument"));
+    }
+    // `~` is the home directory, which is no program.
+    let home = |name: &CallWord| name.source == "~" && is_prompt(&call.words[1].text);
+    let name = call.words.first().filter(|name| call.words.len() > 1 && (is_prompt(&name.text) || home(name)))?;
     let below = source[name.at..].lines().nth(1).is_some_and(|line| line.starts_with("> "));
     let more = if below { ", and \"> \" in the lines below" } else { "" };
-    Some(format!("{:?} looks like a prompt, and no program has this name: remove it{more}", name.text))
+    Some(format!("{:?} looks like a prompt, and no program has this name: remove it{more}", name.source))
 }
+
+/// Prompts that a shell takes for a program and a redirection.
+const CLIENT_PROMPTS: [&str; 6] = ["mysql> ", "sqlite> ", "MariaDB [", "redis> ", "PS C:\\", "PS> "];
 
 /// Returns true for a call of `read` that waits for an answer of a person. The caller of a function may give its input.
 fn waits(call: &ScriptCall) -> bool {
@@ -84,6 +94,26 @@ fn waits(call: &ScriptCall) -> bool {
     let options: String = options.map(|word| word.text.as_str()).collect();
     let asks = !call.in_function || options.contains('p');
     call.program() == "read" && !call.is_fed && asks && !options.contains('u')
+}
+
+const SHELL_ELSEWHERE: &str = "`ssh` without a command opens a shell that gets no input, and the lines below run on this host: \
+    write the command behind the name of the host";
+
+/// Returns true for `ssh` with the name of a host alone.
+fn shell_elsewhere(call: &ScriptCall) -> bool {
+    let words: Vec<&str> = call.words.iter().map(|word| word.text.as_str()).collect();
+    let mut operands = 0;
+    let mut at = 1;
+    while let Some(word) = words.get(at) {
+        match word.strip_prefix('-') {
+            None => operands += 1,
+            // These options need no command.
+            Some(letters) if letters.contains(['N', 'f', 'W', 'O', 'Q', 'G', 'V', 's']) => return false,
+            Some(letters) => at += usize::from(letters.len() == 1 && "bcDeEFIiJLlmopRSw".contains(letters)),
+        }
+        at += 1;
+    }
+    call.program() == "ssh" && operands == 1 && !call.is_fed
 }
 
 fn no_answer(name: &str) -> String {

@@ -206,7 +206,7 @@ impl TrustedRoster {
         }
     }
 
-    /// Returns a person whose name a new name looks like: the names differ only by `1` and `l`, by `0` and `o`, or by signs at
+    /// Returns a person whose name a new name looks like: the names differ only by `1`, `l` and `i`, by `0` and `o`, or by signs at
     /// the end.
     pub fn looks_like(&self, name: &Name) -> Option<&Name> {
         let people = self.roster.approver.iter().map(|entry| &entry.name);
@@ -438,7 +438,7 @@ impl Reader {
 /// Returns what a reader sees of a name at first sight.
 fn shape(name: &Name) -> String {
     let plain = name.as_str().trim_end_matches(['.', '_', '-', '@']);
-    plain.replace('1', "l").replace('0', "o").replace("rn", "m").replace("vv", "w")
+    plain.replace(['1', 'i'], "l").replace('0', "o").replace("rn", "m").replace("vv", "w")
 }
 
 #[cfg(test)]
@@ -496,7 +496,7 @@ mod tests {
             assert!(roster.looks_like(&taken.parse().expect("name")).is_some(), "{taken}");
         }
         assert!(roster.check_token_name(&"ci-agent".parse().expect("name")).is_ok());
-        for alike in ["a1ice", "alice.", "alice_-", "0scar", "osca.r-", "oscar@"] {
+        for alike in ["a1ice", "al1ce", "alice.", "alice_-", "0scar", "osca.r-", "oscar@"] {
             let is_alike = alike != "osca.r-";
             assert_eq!(roster.looks_like(&alike.parse().expect("name")).is_some(), is_alike, "{alike}");
         }

@@ -4,5 +4,6 @@ pub mod certificate_fields;
 pub mod client_config;
 pub mod client_problem;
 pub mod database;
+pub mod proxy_address;
 pub mod server;
 pub mod server_pair;

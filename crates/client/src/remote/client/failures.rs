@@ -13,6 +13,7 @@ use documents::record::code::Code;
 use wire::api::body::Problem;
 use wire::api::foreign_answer::foreign_answer;
 use wire::tls::client_problem::TlsProblem;
+use wire::tls::proxy_address::unused_proxy;
 
 impl Client {
     pub(super) fn refuse_problem(&self, response: Response<Body>) -> Result<Response<Body>, CommandFailure> {
@@ -103,6 +104,13 @@ impl Client {
                     self.advice(&problem)
                 ),
             );
+        }
+        if self.address.uses_tls()
+            && self.proxy.is_none()
+            && let Some(advice) = unused_proxy("--proxy")
+        {
+            let message = format!("the boundary at {base} can't be reached: {error}; {advice}");
+            return CommandFailure::new(Exit::Unreachable, message);
         }
         let mut advice = "is the boundary running (`countersign serve`), and is this the right address (--url, \
              COUNTERSIGN_URL)"

@@ -38,7 +38,7 @@ impl Client {
         *self.bearer.borrow_mut() = None;
         let mut waited = 0;
         let answer = loop {
-            let body = serde_json::to_vec(&IdTokenBody { id_token: (*job.id_token()?.0).clone() })
+            let body = serde_json::to_vec(&IdTokenBody { id_token: (*job.id_token(self.proxy.as_ref())?.0).clone() })
                 .map_err(|error| self.odd(&error.to_string()))?;
             let answer = self.send(&Method::POST, "/v1/admissions", Some(&body), "application/json")?;
             match seconds_until_retry(&answer).filter(|seconds| waited + seconds <= LONGEST_WAIT_S) {

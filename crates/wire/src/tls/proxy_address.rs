@@ -1,0 +1,73 @@
+//! The address of a proxy through which a client opens connections with CONNECT (RFC 9110, section 9.3.6).
+
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use ureq::{Proxy, ProxyProtocol};
+
+/// The address of an HTTP proxy: `http://HOST:PORT`. TLS runs between the client and the server, through the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProxyAddress(String);
+
+impl ProxyAddress {
+    /// Returns the setting of an HTTP client.
+    pub fn proxy(&self) -> Option<Proxy> {
+        Proxy::new(&self.0).ok()
+    }
+}
+
+impl FromStr for ProxyAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let proxy = Proxy::new(text).ok().filter(|proxy| proxy.protocol() == ProxyProtocol::Http);
+        match proxy.filter(|_| text.starts_with("http://")) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None => Err("a proxy has an address such as http://proxy.example:3128: write this form".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for ProxyAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ProxyAddress> for String {
+    fn from(address: ProxyAddress) -> Self {
+        address.0
+    }
+}
+
+impl AsRef<str> for ProxyAddress {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Returns advice if the environment names a proxy, which this program never uses. `instead` is the setting that names one.
+pub fn unused_proxy(instead: &str) -> Option<String> {
+    let set = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let name = set.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
+    Some(format!("{name} is set, but this program uses a proxy only if {instead} names it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_http_address_names_a_proxy() {
+        for text in ["http://proxy.example:3128", "http://10.0.0.1:8080", "http://user:word@proxy:3128"] {
+            assert_eq!(text.parse::<ProxyAddress>().map(|address| address.0), Ok(text.to_owned()));
+        }
+        for text in ["", "proxy:3128", "socks5://a:1", "https://a:1", "ftp://a", "http://", "http:// a"] {
+            assert!(text.parse::<ProxyAddress>().is_err(), "{text}");
+        }
+    }
+}
