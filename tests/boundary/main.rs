@@ -81,6 +81,7 @@ mod problems;
 mod programs;
 mod proposals;
 mod proposing_notebook;
+mod proxies;
 mod random_orders;
 mod reference;
 mod refusals;
