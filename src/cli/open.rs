@@ -9,7 +9,6 @@ use crate::cli::init::content;
 use crate::local::author_preview::{AuthorPreview, PreviewRules};
 use crate::local::decide::RuleArgs;
 use crate::local::host_sandbox::HostSandbox;
-use crate::local::local_log::LocalLog;
 use crate::local::local_secrets::LocalSecrets;
 use crate::local::project::Project;
 use crate::local::sandbox_choice::SandboxArgs;
@@ -47,9 +46,8 @@ The command prints an address, which works once, in one browser on this machine.
 and each step with its script, a form for its parameters and a button. A step runs as with `countersign run`: under the \
 same policy, in the same sandbox, and the questions of policy appear on the page. All steps of a page share a session; a \
 button begins a new one, and a session that nobody uses for 30 minutes ends. One step runs at a time. The steps that you \
-see are the steps that run, also if the file changes. The command loads no key, so it keeps no receipts; to keep them, use \
-`countersign run`. Each step has a preview: the screen that approvers will see, and what policy asks or refuses. Ctrl-C \
-ends the command.
+see are the steps that run, also if the file changes. The command loads no key, and a run leaves no receipt. Each step has a \
+preview: the screen that approvers will see, and what policy asks or refuses. Ctrl-C ends the command.
 
 With --boundary, each step has the button Propose, and nothing runs on this machine: options for policy and sandbox have no \
 effect. The text comes from your file. Each step comes from the boundary, which has sealed it, and a step of your file that \
@@ -102,9 +100,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let rules = PageRules::read(&args.rules, &project, &files)?;
     let preview = preview(args, global, &project)?;
     rules.of(0, &files)?.say_what_is_off(terminal);
-    let own = LocalLog::of_process().ok();
     let wanted = args.sandbox.wanted(args.rules.allows_all());
-    let hold = HostSandbox::prepare(wanted, own.as_ref().map(LocalLog::directory), terminal)?;
+    let hold = HostSandbox::prepare(wanted, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let board = Arc::new(Board::new());
     // One order waits at most: the board admits one step at a time.

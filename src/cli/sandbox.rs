@@ -190,7 +190,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     );
     report.learned = report.learned.map(|learned| sandbox_programs::shortened(learned, &args.command[0]));
     unwritten = unwritten.or(sink.end().err());
-    let caught = signals.all_is_written();
+    let caught = signals.run_ended();
     let exit = match &report.end {
         End::Exited(code) => Exit::Step(*code),
         End::Signalled(signal) => Exit::Signal(*signal),

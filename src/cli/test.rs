@@ -83,7 +83,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         (false, true) => SandboxChoice::BestEffort,
         (false, false) => SandboxChoice::Strict,
     };
-    let hold = HostSandbox::prepare(wanted, None, terminal)?;
+    let hold = HostSandbox::prepare(wanted, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let mut lines = Vec::new();
     for (runbook, tested) in &read {

@@ -14,7 +14,6 @@ use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use documents::crypto::digest::PolicyDigest;
 use documents::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason};
-use documents::record::local_receipt::QuestionAnswer;
 use judgement::policy::applied_rule::AppliedRule;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{
@@ -276,26 +275,6 @@ impl LocalRules {
             Some("there is no terminal for questions")
         };
         DefaultAnswers { yes: self.args.grants.yes, nobody }
-    }
-
-    /// Returns the options that answer questions in advance, for the receipt.
-    pub fn given_beforehand(&self) -> Vec<QuestionAnswer> {
-        let mut given = Vec::new();
-        if self.args.grants.allows_all() {
-            given.push(QuestionAnswer { question: "policy".to_owned(), answer: "none (--allow-all)".to_owned() });
-        }
-        for (_, flag, patterns) in self.args.grants.grants() {
-            if !patterns.is_empty() {
-                given.push(QuestionAnswer { question: flag.to_owned(), answer: patterns.join(",") });
-            }
-        }
-        if self.args.grants.deny_all {
-            given.push(QuestionAnswer {
-                question: "--deny-all".to_owned(),
-                answer: "deny what is not allowed".to_owned(),
-            });
-        }
-        given
     }
 
     /// Prints a warning if `--allow-all` disables the policy.

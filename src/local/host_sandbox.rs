@@ -80,11 +80,11 @@ impl HostSandbox {
     ///
     /// # Errors
     /// Returns an error if no run can be prepared.
-    pub fn prepare(wanted: SandboxChoice, log: Option<&Path>, terminal: &Terminal) -> Result<Self, CommandFailure> {
-        // The keys and receipts of the person are hidden from every step.
+    pub fn prepare(wanted: SandboxChoice, terminal: &Terminal) -> Result<Self, CommandFailure> {
+        // The keys of the person are hidden from every step.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));
-        let own = home.config.into_iter().chain(ssh).chain(log.map(Path::to_owned));
+        let own = home.config.into_iter().chain(ssh);
         let private: Vec<PathBuf> = own.filter(|path| path.exists()).collect();
         let private = if matches!(wanted, SandboxChoice::Off(_)) { Vec::new() } else { private };
         let hold = Self::new(wanted, private)?;

@@ -1,14 +1,12 @@
 //! The command `countersign run`: a person runs the steps of a runbook on this machine, under a policy and in a
 //! sandbox.
 //!
-//! The person answers the questions of the policy, and no approver signs. Therefore the result is a local receipt,
-//! which proves only to this person what was run.
+//! The person answers the questions of the policy, and no approver signs. Therefore the run leaves no receipt.
 pub mod author_preview;
 pub mod decide;
 pub mod environment;
 pub mod grant_options;
 pub mod host_sandbox;
-pub mod local_log;
 pub mod local_secrets;
 pub mod loop_lists;
 pub mod network_programs;
@@ -23,7 +21,6 @@ pub mod sandbox_choice;
 pub mod script_answer;
 pub mod sealed_steps;
 pub mod signals;
-pub mod signed_receipts;
 pub mod step_advice;
 pub mod step_programs;
 pub mod step_run;

@@ -1,4 +1,4 @@
-//! Copies the output of a step to the terminal and computes its digests.
+//! Copies the output of a step to the terminal.
 //!
 //! A separate thread writes the output. A slow reader or a paused terminal can delay the time limit and Ctrl-C only if
 //! the bounded queue is full.
@@ -12,8 +12,6 @@ use std::time::Instant;
 use crate::carried::secret_masks::{SecretMasks, StreamMasker};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use documents::record::receipt::{Output, Stream as Recorded};
 use documents::record::stream_name::StreamName;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::capture::{Capture, Chunk, OutputStream};
@@ -32,23 +30,11 @@ pub struct OutputCopier {
     stderr: Tally,
 }
 
-/// Digests of the complete output, with the thread that writes the last queued pieces.
-#[derive(Debug)]
-#[must_use]
-pub struct CopiedOutput {
-    pub(super) output: Output,
-    writer: JoinHandle<Result<(), CommandFailure>>,
-}
-
 #[derive(Debug, Default)]
 struct Tally {
-    /// Number of bytes from the step.
-    arrived: u64,
     /// Number of bytes after the secrets were replaced.
     bytes: u64,
     masker: Option<StreamMasker>,
-    sha256: Sha256Stream,
-    blake3: Blake3Stream,
 }
 
 impl OutputCopier {
@@ -88,7 +74,6 @@ impl OutputCopier {
             OutputStream::Stdout => (StreamName::Stdout, &mut self.stdout),
             OutputStream::Stderr => (StreamName::Stderr, &mut self.stderr),
         };
-        tally.arrived += chunk.bytes.len() as u64;
         let mut bytes = Vec::with_capacity(chunk.bytes.len());
         match &mut tally.masker {
             Some(masker) => masker.push(chunk.bytes, &mut bytes),
@@ -104,15 +89,16 @@ impl OutputCopier {
         }
         let offset = tally.bytes;
         tally.bytes += bytes.len() as u64;
-        tally.sha256.update(&bytes);
-        tally.blake3.update(&bytes);
         // The send cannot fail, because the writer thread lives as long as the queue.
         let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let _ = self.queue.send((name, offset, elapsed_ms, bytes));
     }
 
-    /// Computes the final digests after the run.
-    pub fn end(mut self, stdout: &Capture, stderr: &Capture) -> CopiedOutput {
+    /// Queues the rest of the output after the run, and waits until all output is written.
+    ///
+    /// # Errors
+    /// Returns an error if the output could not be written.
+    pub fn end(mut self, stdout: &Capture, stderr: &Capture) -> Result<(), CommandFailure> {
         for (name, cut) in [(StreamName::Stdout, stdout.truncated), (StreamName::Stderr, stderr.truncated)] {
             let tally = if name == StreamName::Stdout { &mut self.stdout } else { &mut self.stderr };
             let mut rest = Vec::new();
@@ -122,35 +108,10 @@ impl OutputCopier {
             }
             self.send(name, rest);
         }
-        let Self { queue, writer, stdout: out, stderr: err, .. } = self;
+        let Self { queue, writer, .. } = self;
         drop(queue);
-        CopiedOutput { output: Output { stdout: out.recorded(stdout), stderr: err.recorded(stderr) }, writer }
-    }
-}
-
-impl CopiedOutput {
-    /// Waits until all output is written.
-    ///
-    /// # Errors
-    /// Returns an error if the output could not be written.
-    pub fn written(self) -> Result<(), CommandFailure> {
         let panicked = |_| Err(CommandFailure::new(Exit::Unreachable, "the output could not be written"));
-        self.writer.join().unwrap_or_else(panicked)
-    }
-}
-
-impl Tally {
-    fn recorded(self, capture: &Capture) -> Recorded {
-        let redactions = self.masker.map_or(0, |masker| masker.redactions());
-        Recorded {
-            // A text in place of a secret is longer or shorter than the secret.
-            bytes: if redactions > 0 { capture.bytes } else { capture.bytes.max(self.bytes) },
-            recorded: self.bytes,
-            truncated: self.arrived < capture.bytes || (redactions == 0 && self.bytes < capture.bytes),
-            sha256: ContentDigest::from_bytes(self.sha256.finish()),
-            blake3: self.blake3.finish(),
-            redactions,
-        }
+        writer.join().unwrap_or_else(panicked)
     }
 }
 

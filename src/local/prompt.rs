@@ -57,9 +57,6 @@ fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
     }
 }
 
-/// Maximum length of a question's text in a receipt, in bytes.
-const MOST: usize = 128;
-
 impl Question {
     /// Returns the question about variables that a sign-in block at this place gets as secrets.
     pub fn of_secrets(asked: Permission, at: String) -> Self {
@@ -72,11 +69,11 @@ impl Question {
         AnswerChoice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
     }
 
-    /// Returns the text of the question for a receipt.
-    pub fn recorded(&self) -> String {
+    /// Returns the question in one line.
+    pub fn words(&self) -> String {
         let Permission { kind, what, why } = &self.asked;
-        let place = self.places.first().map_or(String::new(), |place| format!(", {}", cut(&place.at)));
-        format!("{} {} ({}{place})", word(*kind), cut(what), reason_word(*why))
+        let place = self.places.first().map_or(String::new(), |place| format!(", {}", place.at));
+        format!("{} {what} ({}{place})", word(*kind), reason_word(*why))
     }
 
     /// Returns the text of the question for the terminal. In text from the runbook, escapes replace the characters
@@ -171,12 +168,6 @@ const fn reason_word(why: PermissionReason) -> &'static str {
     }
 }
 
-/// Returns at most the first [`MOST`] bytes of a text. The text is cut only between characters.
-fn cut(text: &str) -> &str {
-    let end = (0..=MOST.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    &text[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +211,5 @@ mod tests {
         assert_eq!(painted.lines().filter(|line| line.starts_with("==")).count(), 1, "{painted}");
         assert_eq!(painted.lines().filter(|line| line.starts_with("  command ")).count(), 1, "{painted}");
         assert!(question.flag().is_none(), "no flag is advised that a shell would read another way");
-        let long = unlisted(&"\u{e9}".repeat(500));
-        assert!(long.recorded().len() < 300);
     }
 }

@@ -1,4 +1,4 @@
-//! Handler of SIGINT, SIGTERM and SIGHUP. A signal ends the current run, but never interrupts the write of a receipt.
+//! Handler of SIGINT, SIGTERM and SIGHUP. A signal ends the current run.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -21,8 +21,6 @@ enum Now {
     Idle,
     /// A step runs, so a signal cancels the step.
     Running(CancelFlag),
-    /// The program is writing a receipt, and ends after this.
-    Finishing,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +91,6 @@ impl Signals {
         match &state.now {
             Now::Idle => end_program(&state, signal),
             Now::Running(flag) => flag.cancel(),
-            Now::Finishing => {}
         }
         state.caught.get_or_insert(signal);
     }
@@ -116,13 +113,8 @@ impl Signals {
         self.lock().now = Now::Running(flag.clone());
     }
 
-    /// After this call, a signal has no effect until the program calls [`Signals::all_is_written`].
-    pub fn run_ended(&self) {
-        self.lock().now = Now::Finishing;
-    }
-
-    /// After this call, signals end the program. Returns the first signal since the start of the run, if there was one.
-    pub fn all_is_written(&self) -> Option<u8> {
+    /// After this call, signals end the program. Returns the first signal since the start of the program, if there was one.
+    pub fn run_ended(&self) -> Option<u8> {
         let mut state = self.lock();
         state.now = Now::Idle;
         state.caught

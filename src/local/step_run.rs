@@ -1,4 +1,4 @@
-//! Runs one step: decision, questions, run and receipt, in this order.
+//! Runs one step: decision, questions and run, in this order.
 
 use std::io::Write as _;
 
@@ -15,9 +15,7 @@ use crate::local::output_copier::OutputCopier;
 use crate::local::project::Project;
 use crate::local::prompt::Question;
 use crate::local::runbook::{ChosenStep, WalkStep};
-use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
-use crate::local::signed_receipts::{Receipts, StepAfter, StepBefore};
 use crate::local::step_programs::{NODE_PROGRAMS, StepPrograms, denied_programs};
 use crate::local::walk_session::{StepSurroundings, WalkSession, files_note};
 use crate::local::working_directory::WorkingDirectory;
@@ -27,8 +25,6 @@ use client::terminal::printable_text::PrintableText;
 use client::terminal::refused_programs::{ListPlace, OutputComplaints, print_hints, refusal_lines};
 use client::terminal::streams::Terminal;
 use documents::crypto::canonical;
-use documents::record::authorization::StepReference;
-use documents::record::local_receipt::QuestionAnswer;
 use documents::record::receipt::Outcome;
 use documents::record::step_definition::Format;
 use judgement::policy::decide::PolicyVerdict;
@@ -50,7 +46,6 @@ pub struct RunbookWalk<'a> {
     project: &'a Project,
     rules: &'a LocalRules,
     hold: &'a HostSandbox,
-    receipts: Option<&'a Receipts>,
     secrets: LocalSecrets,
     signals: &'a Signals,
     session: Session,
@@ -78,7 +73,6 @@ impl<'a> RunbookWalk<'a> {
         project: &'a Project,
         rules: &'a LocalRules,
         hold: &'a HostSandbox,
-        receipts: Option<&'a Receipts>,
         signals: &'a Signals,
         terminal: &'a Terminal,
     ) -> Self {
@@ -86,7 +80,6 @@ impl<'a> RunbookWalk<'a> {
             project,
             rules,
             hold,
-            receipts,
             secrets: LocalSecrets::default(),
             signals,
             session: Session::default(),
@@ -164,23 +157,7 @@ impl RunbookWalk<'_> {
         if let Some(path) = node_path(definition.format, self.project).filter(|_| work.is_of_project()) {
             session.get_or_insert_default().env.push((b"PATH".to_vec(), path.into_bytes()));
         }
-        let mut answers = self.rules.given_beforehand();
-        answers.extend(match self.hold.wanted() {
-            SandboxChoice::Off(flag) => {
-                Some(QuestionAnswer { question: "sandbox".to_owned(), answer: format!("off ({flag})") })
-            }
-            SandboxChoice::Strict | SandboxChoice::BestEffort => None,
-        });
-        answers.extend(self.ask_all(definition.reference.as_str(), &questions)?);
-        let before = StepBefore {
-            step: StepReference { reference: definition.reference.clone(), digest: chosen.step.digest },
-            params: chosen.params.value().clone(),
-            policy: self.rules.digest(),
-            answers,
-        };
-        if self.receipts.is_some() {
-            Receipts::check_room(&before)?;
-        }
+        self.ask_all(definition.reference.as_str(), &questions)?;
         let (secrets, masks) = secrets.read(prepared.has_own_root())?;
         let around = StepSurroundings {
             step: definition.reference.step().to_owned(),
@@ -207,14 +184,13 @@ impl RunbookWalk<'_> {
             secrets,
             unreachable: [].into(),
         };
-        self.begin(chosen, &before, &prepared, &withheld, work, &programs)?;
+        self.begin(chosen, &prepared, &withheld, work, &programs)?;
         self.wrote = true;
-        self.run(before, prepared, plan, &around)
+        self.run(prepared, plan, &around)
     }
 
-    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<Vec<QuestionAnswer>, CommandFailure> {
+    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<(), CommandFailure> {
         let answers = self.rules.answers();
-        let mut given = Vec::new();
         for question in questions {
             let (terminal, wrote) = (self.terminal, self.wrote);
             let asked = || {
@@ -225,12 +201,9 @@ impl RunbookWalk<'_> {
             };
             let why = match self.session.answer(&question.asked, answers, asked) {
                 AnswerGiven::Allowed(words) => {
-                    let answer = QuestionAnswer { question: question.recorded(), answer: words.to_owned() };
                     if terminal.json {
-                        terminal
-                            .object(&json!({"type": "answer", "question": answer.question, "answer": answer.answer}))?;
+                        terminal.object(&json!({"type": "answer", "question": question.words(), "answer": words}))?;
                     }
-                    given.push(answer);
                     continue;
                 }
                 AnswerGiven::Denied(why) => why.to_owned(),
@@ -250,13 +223,12 @@ impl RunbookWalk<'_> {
             }
             return Err(CommandFailure::new(Exit::Refused, message));
         }
-        Ok(given)
+        Ok(())
     }
 
     fn begin(
         &mut self,
         chosen: &ChosenStep,
-        before: &StepBefore,
         prepared: &Prepared,
         withheld: &[String],
         work: WorkingDirectory,
@@ -270,8 +242,8 @@ impl RunbookWalk<'_> {
         self.told_not_added = not_added;
         if self.terminal.json {
             return self.terminal.object(&json!({
-                "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": before.params,
-                "policy": before.policy, "sandbox": prepared.level().word(), "layers": prepared.layers(),
+                "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": chosen.params.value(),
+                "policy": self.rules.digest(), "sandbox": prepared.level().word(), "layers": prepared.layers(),
                 "workdir": work.word(), "programs": programs.json(prepared.profile()), "withheld": withheld,
             }));
         }
@@ -306,13 +278,7 @@ impl RunbookWalk<'_> {
     }
 
     /// Runs the step. From here on, a failure of the step is an outcome and not an error.
-    fn run(
-        &mut self,
-        before: StepBefore,
-        prepared: Prepared,
-        plan: Plan,
-        around: &StepSurroundings,
-    ) -> Result<Exit, CommandFailure> {
+    fn run(&mut self, prepared: Prepared, plan: Plan, around: &StepSurroundings) -> Result<Exit, CommandFailure> {
         let odd = |error: std::io::Error| {
             CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
         };
@@ -329,11 +295,9 @@ impl RunbookWalk<'_> {
             },
             &cancel,
         );
-        self.signals.run_ended();
         if let Some(carried) = &mut self.carried {
             carried.take(&report, around);
         }
-        let taken = live.end(&report.stdout, &report.stderr);
         if let Some(masks) = &around.masks {
             report.programs = report.programs.map(|facts| masks.without_paths(facts));
         }
@@ -347,23 +311,15 @@ impl RunbookWalk<'_> {
             let denied = denied_programs(&self.rules.ruling(), facts);
             refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
         }));
-        let after = StepAfter {
-            outcome: outcome.clone(),
-            output: taken.output.clone(),
-            sandbox: report.enforcement,
-            programs: report.programs,
-        };
-        // Write the receipt before waiting for the output, because the reader of the output may never read again.
-        let appended = self.receipts.map(|receipts| receipts.append(before, after)).transpose();
         if self.rules.was_changed(self.project) {
             self.terminal.say(
                 "WARNING: the policy file found from this directory has changed since the step began: check it \
                  before you run anything else",
             );
         }
-        let signal = self.signals.all_is_written();
-        let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
-        let written = taken.written();
+        let signal = self.signals.run_ended();
+        // A signal ends the program also while nobody reads the output.
+        let written = live.end(&report.stdout, &report.stderr);
         // The same advice after each step would hide the other lines.
         if hints != self.told_hints {
             print_hints(&hints, self.terminal)?;
@@ -372,55 +328,23 @@ impl RunbookWalk<'_> {
         if let Some(note) = files_note.filter(|_| outcome.exit_code.is_some()) {
             self.terminal.say(&note);
         }
-        self.end(&outcome, &report.end, cut, appended.as_ref().ok().and_then(Option::as_ref))?;
-        let exit = match signal {
-            // The exit code tells the parent process about the signal. No further step begins.
-            Some(signal) => Exit::Signal(signal),
-            None => Exit::of_outcome(&outcome),
-        };
+        self.end(&outcome, &report.end, report.stdout.truncated || report.stderr.truncated)?;
         written?;
-        match appended {
-            Ok(_) => Ok(exit),
-            Err(failure) if exit.code() == 0 => Err(CommandFailure::new(
-                Exit::Unreachable,
-                format!("the step succeeded, but its receipt could not be written: {failure}"),
-            )),
-            Err(failure) => {
-                self.terminal.say(&format!("no receipt: {failure}"));
-                Ok(exit)
-            }
-        }
+        // The exit code tells the parent process about the signal. No further step begins.
+        Ok(signal.map_or_else(|| Exit::of_outcome(&outcome), Exit::Signal))
     }
 
-    fn end(
-        &self,
-        outcome: &Outcome,
-        end: &End,
-        cut: bool,
-        appended: Option<&crate::local::local_log::AppendedReceipt>,
-    ) -> Result<(), CommandFailure> {
+    fn end(&self, outcome: &Outcome, end: &End, cut: bool) -> Result<(), CommandFailure> {
         if let End::NotStarted(why) | End::Lost(why) = end {
             self.terminal.say(&format!("the step did not start, or its end is unknown: {why}"));
         }
         if cut {
-            self.terminal.say("the recorded output is incomplete: the step wrote more than the limit output_bytes");
-        }
-        if let Some(path) = appended.and_then(|appended| appended.repaired.as_ref()) {
-            self.terminal.say(&format!(
-                "the last line of the local log was incomplete, as after a crash: the incomplete line is now in {}",
-                path.display()
-            ));
+            self.terminal.say("the output is incomplete: the step wrote more than the limit output_bytes");
         }
         if self.terminal.json {
             self.terminal.object(&json!({"type": "exit", "outcome": outcome}))?;
-            if let (Some(receipts), Some(appended)) = (self.receipts, appended) {
-                self.terminal.object(&json!({
-                    "type": "local-receipt", "digest": appended.digest, "file": receipts.log().file().to_string_lossy(),
-                }))?;
-            }
         } else if self.terminal.err_is_terminal() {
-            let receipt = appended.map_or_else(String::new, |appended| format!("; local receipt {}", appended.digest));
-            self.terminal.say(&format!("-- {}{receipt}", outcome_words(outcome)));
+            self.terminal.say(&format!("-- {}", outcome_words(outcome)));
         }
         Ok(())
     }

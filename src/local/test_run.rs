@@ -74,7 +74,7 @@ impl TestRunner<'_> {
             Err(reasons) => return TestResult::Skipped(reasons),
         };
         let params: Map<String, Value> = test.inputs.iter().cloned().collect();
-        let walk = RunbookWalk::new(None, self.project, self.rules, self.hold, None, self.signals, self.terminal);
+        let walk = RunbookWalk::new(None, self.project, self.rules, self.hold, self.signals, self.terminal);
         let mut run = CaseRun { runbook, walk: walk.of_test(&test.env), failures: Vec::new(), scripts: 0 };
         let mut reached_end = true;
         for planned in &steps {

@@ -132,7 +132,7 @@ impl Workshop {
                 let carried = WalkSession::default().carrying(open.runbook.carries_state()).keeping_last_files();
                 let secrets = LocalSecrets::of_options(&self.secrets)?;
                 let carried = Some(carried);
-                let walk = RunbookWalk::new(carried, &self.project, rules, &self.hold, None, &self.signals, terminal);
+                let walk = RunbookWalk::new(carried, &self.project, rules, &self.hold, &self.signals, terminal);
                 place.insert((walk.with_secrets(secrets), Instant::now()))
             }
         };

@@ -743,10 +743,6 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     let mut log = usual();
     log.push("unheard-of", &json!({}));
     assert_eq!(found(&log), ["unknown-kind"]);
-    // A local receipt does not belong in the log of a boundary.
-    let mut log = usual();
-    log.push("local-receipt", &json!({}));
-    assert_eq!(found(&log), ["unknown-kind"]);
     for garbage in
         [&b""[..], b"{}", b"null", br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#]
     {

@@ -34,8 +34,7 @@ fn a_step_gets_the_secrets_of_the_options_and_nothing_stores_their_values() {
     let ran = run(&person, &["a.md", "--secret", "db=env:DB_PW", "--secret", &key]).ended(0);
     assert_eq!(ran.out, "one:[secret db]:[secret key] nonenone1", "{}", ran.err);
     assert!(ran.err.contains("the output copy of one contains a secret"), "{}", ran.err);
-    assert_eq!(person.receipts()[0]["predicate"]["output"]["stdout"]["redactions"], 2);
-    assert_eq!(person.receipts()[0]["predicate"]["output"]["stdout"]["truncated"], false);
+    assert!(!ran.err.contains("the output is incomplete"), "{}", ran.err);
     let found =
         std::process::Command::new("grep").args(["-rlE", "canary"]).arg(person.path("home")).output().expect("grep");
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
@@ -130,7 +129,7 @@ fn a_sign_in_block_takes_its_documented_variables_of_the_environment_after_one_q
     let ran = person.run_with(&["page.mdx:q", "-y"], &short).ended(2);
     assert!(ran.err.contains(words) && !ran.err.contains("=short"), "{}", ran.err);
 
-    // One answer for the session is enough for all blocks, and the receipt has the answer.
+    // One answer for the session is enough for all blocks.
     person.write(
         "two.mdx",
         &PAGE.split("<Command id=\"gcp\"").next().expect("a page").replace("<GoogleAuth id=\"g\" />", ""),
@@ -143,9 +142,7 @@ fn a_sign_in_block_takes_its_documented_variables_of_the_environment_after_one_q
     terminal.wait_for("again");
     let (code, text) = terminal.end();
     assert_eq!((code, text.matches("allow it?").count()), (Some(0), 1), "{text}");
-    let receipts = person.receipts();
-    let answers = receipts.last().expect("a receipt")["predicate"]["answers"].to_string();
-    assert!(answers.contains("AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY") && !answers.contains("canary"), "{answers}");
+    assert!(!text.contains("canary"), "{text}");
 }
 
 #[test]

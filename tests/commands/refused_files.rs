@@ -213,7 +213,7 @@ fn with_root_run_explain_and_check_compare_the_path_of_the_boundary() {
     );
     std::fs::write(dir.path().join("p.yaml"), policy).expect("written");
     let call = |words: &[&str]| run(dir.path(), &[words, &["--policy", "p.yaml"]].concat());
-    let start = ["run", "books/db/main.md:x", "-y", "--no-receipt", "--sandbox"];
+    let start = ["run", "books/db/main.md:x", "-y", "--sandbox"];
     let refused = said(&exited(call(&start), 126));
     assert!(
         refused.contains("compared its overrides with the path books/db/main") && refused.contains("--root DIR"),

@@ -12,7 +12,7 @@ fn checked(person: &Person) -> Vec<String> {
 /// Checks that a file gives exactly these lines, each of which begins as stated, and then the sum.
 #[track_caller]
 fn reports(files: &[(&str, &str)], expected: &[&str]) {
-    let person = Person::without_key();
+    let person = Person::new();
     files.iter().for_each(|(name, text)| person.write(&format!("books/{name}"), text));
     let found = checked(&person);
     assert_eq!(found.len(), expected.len(), "{found:#?}");

@@ -9,7 +9,7 @@ const NO_STEP: &str = "the block looks like a step and is none, because";
 
 /// Returns the remarks about one file as `LINE:COLUMN: MESSAGE`, and the last line of the report.
 fn remarks_of(name: &str, text: &str) -> (Vec<String>, String) {
-    let person = Person::without_key();
+    let person = Person::new();
     person.write(&format!("books/{name}"), text);
     let output = person.command(&["registry", "check", "books"]).output().expect("runs");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -196,7 +196,7 @@ fn unknown_keys_of_the_front_matter_are_remarks_unless_they_resemble_a_setting()
 #[test]
 fn meta_and_unknown_keys_change_no_digest() {
     let digest = |front: &str| {
-        let person = Person::without_key();
+        let person = Person::new();
         person.write("books/a.md", &format!("---\ncountersign: 1\ntitle: T\n{front}---\n{GOOD}"));
         let output = person.command(&["registry", "list", "--dir", "books", "--json"]).output().expect("runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -224,7 +224,7 @@ fn prompts_have_a_remark_where_no_program_has_such_a_name() {
     about_script("printf '%s\\n' \"$ \" '%'", &[]);
     about_script("> out.txt\nprintf 'x\\n' >> out.txt", &[]);
     // The parser can't read output as a script. The error explains the prompt.
-    let person = Person::without_key();
+    let person = Person::new();
     person.write("books/a.md", &format!("{FRONT}```bash {{#a}}\n$ ls\na (1) b\n```\n"));
     let said = person.command(&["registry", "check", "books"]).output().expect("runs");
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
@@ -270,7 +270,7 @@ fn placeholders_have_a_remark_with_the_parameter_to_declare() {
         about_script(script, &[]);
     }
     // At the end of a line, the shell reports a syntax error. The error explains the placeholder.
-    let person = Person::without_key();
+    let person = Person::new();
     person.write("books/a.md", &format!("{FRONT}```bash {{#a}}\nkubectl get pods -n <namespace>\n```\n"));
     let said = person.command(&["registry", "check", "books"]).output().expect("runs");
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
@@ -427,7 +427,7 @@ fn a_secret_parameter_as_a_plain_argument_has_a_remark() {
         remarks(&page(script), &[]);
     }
     // The error about a placeholder in a template advises the same.
-    let person = Person::without_key();
+    let person = Person::new();
     let inputs =
         "<Inputs id=\"i\">\n```yaml\nvariables:\n  - name: MasterPassword\n    sensitive: true\n```\n</Inputs>\n\n";
     person.write(
@@ -441,24 +441,24 @@ fn a_secret_parameter_as_a_plain_argument_has_a_remark() {
 
 #[test]
 fn run_shows_the_remarks_of_the_steps_that_it_runs() {
-    let person = Person::without_key();
+    let person = Person::new();
     person.write(
         "a.md",
         &format!("{FRONT}```bash {{#a}}\nsleep 0 || sudo id\n```\n\n```bash {{#b}}\nsleep 0 || tail -f x\n```\n"),
     );
-    let whole = person.run(&["a.md", "-y", "--no-receipt"]);
+    let whole = person.run(&["a.md", "-y"]);
     assert!(
         whole.err.contains("remark: a.md:5:12: `sudo`") && whole.err.contains("remark: a.md:9:12: `tail -f`"),
         "{}",
         whole.err
     );
-    let one = person.run(&["a.md:b", "-y", "--no-receipt"]);
+    let one = person.run(&["a.md:b", "-y"]);
     assert!(!one.err.contains("`sudo`") && one.err.contains("remark: a.md:9:12: `tail -f`"), "{}", one.err);
 }
 
 #[test]
 fn a_missing_parameter_is_named_with_the_option_that_gives_it() {
-    let person = Person::without_key();
+    let person = Person::new();
     let params = "params: {who: {type: string}, times: {type: integer}}\n";
     person.write(
         "a.md",
@@ -473,13 +473,13 @@ fn a_missing_parameter_is_named_with_the_option_that_gives_it() {
 
 #[test]
 fn a_secret_that_is_a_json_object_is_named_before_the_run() {
-    let person = Person::without_key();
+    let person = Person::new();
     person.write("a.md", &format!("{FRONT}```bash {{#a secrets=db}}\ntrue\n```\n"));
     let note = "note: the secret db is a JSON object, and a value in it is masked in output only if";
     for (value, is_told) in
         [("{\"user\":\"u\",\"pass\":\"hunter22\"}", true), ("[\"hunter22\"]", false), ("hunter22 {", false)]
     {
-        let mut command = person.command(&["run", "a.md:a", "-y", "--no-receipt", "--secret", "db=env:DB"]);
+        let mut command = person.command(&["run", "a.md:a", "-y", "--secret", "db=env:DB"]);
         let said = command.env("DB", value).output().expect("runs");
         let said = String::from_utf8_lossy(&said.stderr).into_owned();
         assert_eq!(said.contains(note), is_told, "{said}");

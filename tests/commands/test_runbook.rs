@@ -35,7 +35,7 @@ printf 'use %s %s\n' {{ .outputs.make-it.key-id }} "$LEVEL"
 const STEPS: &str = "[{block: make-it}, {block: use}]";
 
 fn person(tests: &str) -> Person {
-    let person = Person::without_key();
+    let person = Person::new();
     person.write("policy.yaml", POLICY);
     person.write("book/runbook.mdx", PAGE);
     person.write("book/runbook_test.yml", &format!("version: 1\ntests:\n{tests}"));

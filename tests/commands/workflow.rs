@@ -31,7 +31,6 @@ fn a_person_answers_each_unit_without_a_script() {
     let (code, text) = terminal.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("the workflow is complete"), "{text}");
-    assert!(person.receipts().is_empty(), "a block that is only shown is never run");
 
     let mut terminal = person.at_terminal(&["list.runbook.md"]);
     answer(&mut terminal, "1", "no").wait_for("| Undo the release.");
@@ -180,18 +179,6 @@ fn a_workflow_runs_its_scripts_and_follows_the_transitions() {
     let number = ["ship.runbook.md", "--policy", "policy.yaml", "--var", "hosts=a[$(c)]"];
     let refused = person.run(&number).ended(2);
     assert!(refused.err.contains("does not fit"), "{}", refused.err);
-    let steps: Vec<String> = person
-        .receipts()
-        .iter()
-        .map(|receipt| {
-            let one = &receipt["predicate"];
-            format!("{} {}", one["step"]["ref"].as_str().expect("a ref"), one["params"])
-        })
-        .collect();
-    assert_eq!(
-        steps,
-        ["ship:1 {}", "ship:1 {}", "ship:Undo {}", "ship:2.1 {\"host\":\"a b\"}", "ship:2.1 {\"host\":\"$(c)\"}",]
-    );
     assert!(ran.err.contains("the workflow has stopped: not all hosts"), "{}", ran.err);
     let ran = person.run(&["ship.runbook.md:Undo", "--policy", "policy.yaml"]).ended(0);
     assert_eq!(ran.out, "undo ");
@@ -205,6 +192,6 @@ fn a_workflow_runs_its_scripts_and_follows_the_transitions() {
 fn a_gruntwork_step_that_needs_a_secret_is_refused_at_a_terminal_too() {
     let person = Person::new();
     person.write("page.mdx", "<AwsAuth id=\"aws\" />\n\n<Command id=\"a\" awsAuthId=\"aws\" command=\"echo ran\" />\n");
-    let ran = person.run(&["page.mdx", "--no-receipt"]).ended(2);
+    let ran = person.run(&["page.mdx"]).ended(2);
     assert!(ran.err.contains("page:a needs the secret aws.") && !ran.out.contains("ran"), "{} {}", ran.out, ran.err);
 }

@@ -152,7 +152,7 @@ fn the_first_notebooks_of_yisaaaa_run_as_they_are() {
         ("n0.md", &["Sorted: [11, 12, 22, 25, 34, 64, 90]", "Is sorted: True"][..]),
         ("n1.md", &["quick: 1", "Hello from Bash\nSecond line"]),
     ] {
-        let ran = program(home.path()).args(["run", name, "-y", "--no-receipt"]).output().expect("the program");
+        let ran = program(home.path()).args(["run", name, "-y"]).output().expect("the program");
         let said = [&ran.stdout, &ran.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat();
         assert!(ran.status.success() && words.iter().all(|word| said.contains(word)), "{name}: {said}");
     }

@@ -10,8 +10,6 @@ use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::support::KilledAtEnd;
 
 /// The program under test.
@@ -28,13 +26,6 @@ pub struct Person {
 
 impl Person {
     pub fn new() -> Self {
-        let person = Self::without_key();
-        let made = person.command(&["key", "generate", "--comment", "pat"]).output().expect("started");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        person
-    }
-
-    pub fn without_key() -> Self {
         let dir = tempfile::Builder::new().prefix("countersign-run-test-").tempdir().expect("a directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("mode");
         for below in ["home", "work", "tmp"] {
@@ -45,6 +36,12 @@ impl Person {
             fs::set_permissions(dir.path().join(below), Permissions::from_mode(0o777)).expect("mode");
         }
         Self { dir, sandbox: "--sandbox" }
+    }
+
+    /// Makes the key that the commands of this person find.
+    pub fn make_key(&self) {
+        let made = self.command(&["key", "generate"]).output().expect("started");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -118,27 +115,6 @@ impl Person {
         command.current_dir(self.path("work")).env_clear().envs(self.environment()).env("SHELL", "/bin/sh");
         command.envs(environment.iter().copied());
         Terminal::begin(command)
-    }
-
-    /// Returns the lines of the local log.
-    pub fn log(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.log_file()).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
-
-    pub fn log_file(&self) -> PathBuf {
-        self.path("home/.local/state/countersign/local/receipts.ndjson")
-    }
-
-    /// Returns the statements of the local log.
-    pub fn receipts(&self) -> Vec<Value> {
-        use base64::Engine as _;
-        let payload = |line: &Value| {
-            let payload = line["payload"].as_str().expect("a payload");
-            serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payload).expect("base64"))
-                .expect("JSON")
-        };
-        self.log().iter().map(payload).collect()
     }
 }
 

@@ -67,8 +67,7 @@ impl FormReader {
             let begins_escape = match self.form {
                 SecretForm::Percent => byte == b'%',
                 SecretForm::Escaped => byte == b'\\',
-                SecretForm::Base64 => byte == b'%' || byte == b'\\',
-                SecretForm::Plain | SecretForm::Hex => false,
+                SecretForm::Plain | SecretForm::Hex | SecretForm::Base64 => false,
             };
             if !begins_escape {
                 return self.single(byte, at, emit);
@@ -80,11 +79,13 @@ impl FormReader {
             Escape::Incomplete => {}
             Escape::Byte(byte) => {
                 self.pending.clear();
-                self.decoded(&[byte], self.pending_at, at + 1, emit);
+                emit(symbol(folded(byte), self.pending_at, at + 1));
             }
             Escape::Char(char) => {
                 self.pending.clear();
-                self.decoded(char.encode_utf8(&mut [0; 4]).as_bytes(), self.pending_at, at + 1, emit);
+                for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+                    emit(symbol(folded(byte), self.pending_at, at + 1));
+                }
             }
             // The first byte is no escape. The others may begin one.
             Escape::None => {
@@ -108,19 +109,9 @@ impl FormReader {
         }
     }
 
-    /// Emits the bytes of an escape.
-    fn decoded(&mut self, bytes: &[u8], start: u64, end: u64, emit: &mut impl FnMut(FormEvent)) {
-        match (self.form, bytes) {
-            (SecretForm::Base64, [b'\r' | b'\n']) => self.skip(u8::try_from(end - start).unwrap_or(MAX_BREAK), emit),
-            (SecretForm::Base64, [byte]) => self.digit(base64_digit(*byte), start, end, emit),
-            (SecretForm::Base64, _) => self.digit(None, start, end, emit),
-            _ => bytes.iter().for_each(|byte| emit(symbol(folded(*byte), start, end))),
-        }
-    }
-
     /// Emits a byte that belongs to no escape.
     fn single(&mut self, byte: u8, at: u64, emit: &mut impl FnMut(FormEvent)) {
-        let is_digit = match self.form {
+        let digit = match self.form {
             SecretForm::Plain | SecretForm::Percent | SecretForm::Escaped => {
                 return emit(symbol(folded(byte), at, at + 1));
             }
@@ -130,21 +121,19 @@ impl FormReader {
         match byte {
             b'\r' | b'\n' => {
                 self.in_indentation = true;
-                self.skip(1, emit);
+                self.skip(emit);
             }
-            b' ' | b'\t' if self.in_indentation => self.skip(1, emit),
-            b' ' | b':' if self.form == SecretForm::Hex => self.skip(1, emit),
-            _ => self.digit(is_digit, at, at + 1, emit),
+            b' ' | b'\t' if self.in_indentation => self.skip(emit),
+            b' ' | b':' if self.form == SecretForm::Hex => self.skip(emit),
+            _ => {
+                (self.skipped, self.in_indentation) = (0, false);
+                emit(digit.map_or(FormEvent::Break, |digit| symbol(digit, at, at + 1)));
+            }
         }
     }
 
-    fn digit(&mut self, digit: Option<u8>, start: u64, end: u64, emit: &mut impl FnMut(FormEvent)) {
-        (self.skipped, self.in_indentation) = (0, false);
-        emit(digit.map_or(FormEvent::Break, |digit| symbol(digit, start, end)));
-    }
-
-    fn skip(&mut self, count: u8, emit: &mut impl FnMut(FormEvent)) {
-        self.skipped = self.skipped.saturating_add(count);
+    fn skip(&mut self, emit: &mut impl FnMut(FormEvent)) {
+        self.skipped = self.skipped.saturating_add(1);
         if self.skipped > MAX_BREAK {
             emit(FormEvent::Break);
         }

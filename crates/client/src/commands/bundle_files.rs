@@ -14,7 +14,6 @@ use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::document::{Predicate as _, predicate_type};
 use documents::record::envelope::Base64;
 use documents::record::kinds::KINDS;
-use documents::record::local_receipt::LocalReceipt;
 use documents::record::receipt::Receipt;
 use documents::record::roster::Roster;
 
@@ -61,9 +60,7 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
             "compressed ({form}) and no bundle: unpack the file with `{program}`, and give the file in it"
         ));
     }
-    // A local log has one envelope on each line.
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let value = json::parse(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse(bytes, MAX_BUNDLE_BYTES)).ok();
+    let value = json::parse(bytes, MAX_BUNDLE_BYTES).ok();
     // The checks say where a text ends too early.
     let is_cut = value.is_none() && bytes.starts_with(b"{");
     let Some(statement) = value.and_then(|value| statement_in(&value)) else {
@@ -71,13 +68,6 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
         return (!is_cut && fields_in(bytes).is_empty()).then(|| what.to_owned());
     };
     let is = |word: &str| statement["predicateType"] == predicate_type(word);
-    if is(LocalReceipt::KIND) {
-        return Some(
-            "a local receipt and no bundle: a person signed it for their own run, without approvals. A local receipt is no evidence \
-             for other people; the owner checks it with `countersign run --log`"
-                .to_owned(),
-        );
-    }
     if is(Receipt::KIND) {
         let proposal = statement_in(&statement["predicate"]["authorization"])
             .and_then(|authorization| Some(authorization["predicate"]["proposal"].as_str()?.to_owned()));

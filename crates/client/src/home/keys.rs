@@ -137,8 +137,6 @@ pub enum SignaturePurpose {
     Review,
     /// Sign a version of the roster.
     Roster,
-    /// Sign the local receipt of a run.
-    Receipt,
     /// Approve a standing grant.
     Grant,
     /// Run a step under a standing grant.
@@ -156,7 +154,6 @@ impl SignaturePurpose {
             Self::Grant => "to approve the standing grant",
             Self::Use => "to run a step under the standing grant",
             Self::Roster => "to sign the roster",
-            Self::Receipt => "to sign the receipt of this run",
         }
     }
 

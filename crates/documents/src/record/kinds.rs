@@ -8,7 +8,6 @@ use crate::record::denial::Denial;
 use crate::record::document::{Predicate, STATEMENT_TYPE, Statement, predicate_type};
 use crate::record::grant::Grant;
 use crate::record::later::schema_of;
-use crate::record::local_receipt::LocalReceipt;
 use crate::record::malformed::Malformed;
 use crate::record::receipt::Receipt;
 use crate::record::refusal_statement::RefusalStatement;
@@ -65,12 +64,11 @@ pub enum LeafKind {
 }
 
 /// All kinds of statements, sorted by name.
-pub const KINDS: [StatementKind; 12] = [
+pub const KINDS: [StatementKind; 11] = [
     kind::<Authorization>(Carrier::Files),
     kind::<Consumption>(Carrier::Log(LeafKind::Consumption)),
     kind::<Denial>(Carrier::Log(LeafKind::Denial)),
     kind::<Grant>(Carrier::Log(LeafKind::Grant)),
-    kind::<LocalReceipt>(Carrier::Files),
     kind::<Receipt>(Carrier::Log(LeafKind::Receipt)),
     kind::<RefusalStatement>(Carrier::Log(LeafKind::Refusal)),
     kind::<ReviewStatement>(Carrier::Log(LeafKind::Review)),

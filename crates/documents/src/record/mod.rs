@@ -24,7 +24,6 @@ pub mod extension_names;
 pub mod joined;
 pub mod kinds;
 pub mod later;
-pub mod local_receipt;
 pub mod malformed;
 pub mod network_host;
 pub mod profile;

@@ -35,8 +35,8 @@ impl AnswerChoice {
         }
     }
 
-    /// Returns the text of the answer in the receipt.
-    const fn recorded(self) -> &'static str {
+    /// Returns the text of the answer.
+    const fn words(self) -> &'static str {
         match self {
             Self::Once => "allow once",
             Self::Session => "allow this session",
@@ -59,7 +59,7 @@ pub struct DefaultAnswers {
 /// Answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerGiven {
-    /// Allowed. The receipt contains this text.
+    /// Allowed, with the text of the answer.
     Allowed(&'static str),
     /// Denied, with the reason.
     Denied(&'static str),
@@ -111,7 +111,7 @@ impl Session {
             // These two choices are not offered for an unknown command. If `ask` returns one, the command is allowed
             // once.
             AnswerChoice::Session | AnswerChoice::AllOfType => {
-                return AnswerGiven::Allowed(AnswerChoice::Once.recorded());
+                return AnswerGiven::Allowed(AnswerChoice::Once.words());
             }
             AnswerChoice::Deny => return AnswerGiven::Denied("you denied this"),
             AnswerChoice::DenyAll => {
@@ -119,7 +119,7 @@ impl Session {
                 return AnswerGiven::Denied("you denied this, and everything of this type");
             }
         }
-        AnswerGiven::Allowed(choice.recorded())
+        AnswerGiven::Allowed(choice.words())
     }
 }
 

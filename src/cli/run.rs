@@ -1,10 +1,7 @@
 //! The `run` command: a person at a terminal runs the steps of a runbook.
 //!
 //! The person answers the questions of policy, and no approvers sign. For each step, policy decides, the person
-//! answers, and the step runs. The first step that does not succeed ends the command. The result is a local receipt, a
-//! separate kind of document that proves the run only to this person.
-
-mod log;
+//! answers, and the step runs. The first step that does not succeed ends the command. No run leaves a receipt.
 
 use std::path::PathBuf;
 
@@ -12,17 +9,14 @@ use serde_json::{Map, json};
 
 use crate::local::decide::{LocalRules, RuleArgs};
 use crate::local::host_sandbox::HostSandbox;
-use crate::local::local_log::LocalLog;
 use crate::local::local_secrets::LocalSecrets;
 use crate::local::loop_lists::LoopLists;
 use crate::local::runbook::Runbook;
 use crate::local::sandbox_choice::{SandboxArgs, SandboxChoice};
 use crate::local::signals::Signals;
-use crate::local::signed_receipts::Receipts;
 use crate::local::step_run::RunbookWalk;
 use crate::local::walk_session::WalkSession;
 use crate::local::workflow_run::WorkflowRun;
-use client::home::keys::KeyArgs;
 use client::home::parameter_values::read_params;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
@@ -38,7 +32,6 @@ use client::terminal::streams::Terminal;
   countersign run deploy.md:restart --allow-run kubectl    answers one question in advance
   countersign run ship.runbook.md --var items=a,b          a Rundown workflow, with a list for its loop
   countersign run checks.md --non-interactive              in a job: policy denies instead of asking
-  countersign run --log                                    your own receipts, and a check of their chain
 
 Policy decides about every command of a step before the first question, and a denied command ends the whole run. A \
 step works in the current directory if policy lets the step write there. If policy does not let the step write \
@@ -56,17 +49,16 @@ Rundown workflow and in runnable fences, each step begins in the current directo
 with the command.
 
 A step with secrets needs --secret for each of them. A sign-in block of Gruntwork takes the documented variables of your \
-environment, after a question. Output and receipt contain a text in place of each value.
+environment, after a question. The output contains a text in place of each value.
 
-Your own key signs the receipt, and your own log keeps it. The receipt is no approval, so gate, verify and audit \
-never accept it.
+The command loads no key, and a run leaves no receipt: to get one, propose the step to a boundary.
 
-Exit codes: the code of the step; 2 you gave something wrong, 124 timed out, 125 the step could not run or its receipt \
-was not written, 126 refused by policy, state or your answer, 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
+Exit codes: the code of the step; 2 you gave something wrong, 124 timed out, 125 the step could not run, 126 refused \
+by policy, state or your answer, 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
     /// A runbook, or one step of the runbook
-    #[arg(value_name = "FILE[:STEP]", required_unless_present = "log")]
-    file: Option<String>,
+    #[arg(value_name = "FILE[:STEP]")]
+    file: String,
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
@@ -91,31 +83,17 @@ pub struct Args {
     rules: RuleArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
-    /// Do not store a receipt of the run
-    #[arg(long, help_heading = "Receipt")]
-    no_receipt: bool,
-    /// List your own receipts and check their signatures and their chain. The exit code is 1 if there is an error
-    #[arg(long, conflicts_with_all = ["file", "param", "params", "no_receipt"], help_heading = "Receipt")]
-    log: bool,
-    /// With --log: another key of yours, for example an earlier key; may be repeated
-    #[arg(long, value_name = "FILE", requires = "log", help_heading = "Receipt")]
-    also_key: Vec<PathBuf>,
-    #[command(flatten)]
-    key: KeyArgs,
 }
 
-/// Runs the steps of a runbook, or lists the local receipts.
+/// Runs the steps of a runbook.
 ///
 /// # Errors
 /// Returns an error if the runbook, the policy or the parameters are invalid, or if a step is denied or cannot
 /// run.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
-        return log::show(&args.key, &args.also_key, terminal);
-    };
     let project = args.rules.project()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
-    let mut runbook = Runbook::read(file, &args.param, params, &project)?;
+    let mut runbook = Runbook::read(&args.file, &args.param, params, &project)?;
     if let Some(from) = &args.from {
         runbook.begin_at(from)?;
     }
@@ -134,7 +112,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
     };
     let rules = LocalRules::find(&args.rules, &project, &runbook)?;
-    let receipts = if args.no_receipt { None } else { Receipts::prepare(&args.key)? };
     let wanted = args.sandbox.wanted(args.rules.allows_all());
     rules.say_what_is_off(terminal);
     if let SandboxChoice::Off(flag) = wanted {
@@ -143,20 +120,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
              talk to your other processes"
         ));
     }
-    if receipts.is_none() {
-        terminal.say(if args.no_receipt {
-            "note: no receipt is kept (--no-receipt)"
-        } else {
-            "note: no receipt is kept, because you have no key that could sign it; to keep receipts of later runs, make a \
-             key: countersign key generate"
-        });
-    }
-    let own = LocalLog::of_process().ok();
-    let hold = HostSandbox::prepare(wanted, own.as_ref().map(LocalLog::directory), terminal)?;
+    let hold = HostSandbox::prepare(wanted, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let carries = args.carry || runbook.carries_state();
     let carried = runbook.is_walk.then(|| WalkSession::default().carrying(carries));
-    let walk = RunbookWalk::new(carried, &project, &rules, &hold, receipts.as_ref(), &signals, terminal);
+    let walk = RunbookWalk::new(carried, &project, &rules, &hold, &signals, terminal);
     let mut walk = walk.with_secrets(secrets);
     let exit = match (&runbook.workflow, &lists) {
         (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
