@@ -10,7 +10,8 @@ use crate::boundary::evidence::checkpoint_proofs::CheckpointProofs;
 use crate::boundary::evidence::earlier_seal::earlier_seal;
 use crate::boundary::health::Health;
 use crate::boundary::logged_documents::{blob_text, leaf_data, manifest_of, predicate};
-use crate::boundary::proposals::{Proposals, of_other_steps, unknown_step};
+use crate::boundary::proposals::{Proposals, unknown_step, with_near_steps};
+use crate::boundary::step_search::StepSearch;
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
@@ -37,7 +38,9 @@ use documents::record::receipt::Receipt;
 use documents::record::step_definition::{RegistryLeaf, SessionUse};
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
-use wire::api::registry_view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
+use wire::api::registry_view::{
+    BoundaryView, LastSuccess, RegistryPage, RegistryView, SealView, StepSummary, StepView,
+};
 
 /// Maximum number of successful runs of a step that the boundary counts.
 const COUNTED_SUCCESSES: usize = 50;
@@ -127,21 +130,28 @@ impl Evidence {
         }
     }
 
-    /// Returns the seal in force and the steps that the caller may see.
+    /// Returns the seal in force and the steps that the caller may see, or one page of them.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name.
-    pub fn registry_view(&self, caller: &Caller) -> Result<RegistryView, Stopped> {
+    pub fn registry_view(&self, caller: &Caller, search: Option<&StepSearch>) -> Result<RegistryView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
-        let steps = sealed.registry.steps().filter(|step| caller.may_know(&step.definition.reference));
+        let mut steps: Vec<_> =
+            sealed.registry.steps().filter(|step| caller.may_know(&step.definition.reference)).collect();
+        let visible_steps = steps.len() as u64;
+        let page = search.map(|search| {
+            let (found_steps, cursor) = search.page(&mut steps);
+            RegistryPage { found_steps, visible_steps, cursor }
+        });
         let beyond = self.health.beyond_the_host();
         let steps = steps
+            .into_iter()
             .map(|step| StepSummary {
                 reference: step.definition.reference.clone(),
                 digest: step.digest,
                 title: step.definition.title.clone(),
-                parameters: parameter_names(&step.definition.params),
+                parameters: StepSummary::parameter_names(&step.definition.params),
                 approvals: sealed
                     .step(&step.definition.reference)
                     .map(|(_, held)| held.approvals.to_vec())
@@ -158,6 +168,7 @@ impl Evidence {
             seal: self.seal_view(&sealed),
             frozen: self.health.frozen()?,
             steps,
+            page,
         })
     }
 
@@ -182,17 +193,16 @@ impl Evidence {
     /// Returns the whole definition of one step, with its rules in force.
     ///
     /// # Errors
-    /// Returns `unknown-step` if the step does not exist or the caller may not see the step.
-    pub fn step_view(
-        &self,
-        caller: &Caller,
-        reference: &StepRef,
-        params: Option<ParamsDigest>,
-    ) -> Result<StepView, Stopped> {
+    /// Returns `malformed` if the text is no reference, and `unknown-step` if the step does not exist or the caller may
+    /// not see the step.
+    pub fn step_view(&self, caller: &Caller, text: &str, params: Option<ParamsDigest>) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
+        let reference = &text.parse::<StepRef>().map_err(|error| {
+            with_near_steps(Refusal::new(Code::Malformed, error.to_string()).into(), caller, &sealed, text)
+        })?;
         let known = caller.demand_known(reference);
-        known.map_err(|stopped| of_other_steps(stopped, caller, &sealed, reference))?;
+        known.map_err(|stopped| with_near_steps(stopped, caller, &sealed, text))?;
         let found = sealed.step(reference).filter(|_| caller.may_know(reference));
         let Some((step, held)) = found else {
             return Err(unknown_step(caller, &sealed, reference).into());
@@ -472,15 +482,4 @@ fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
         .into(),
         stopped => stopped,
     }
-}
-
-/// Returns the names of the parameters in a schema, with `?` after an optional name.
-fn parameter_names(schema: &serde_json::Value) -> Vec<String> {
-    let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_required = |name: &String| required.iter().any(|one| one == name);
-    let names = schema["properties"].as_object().into_iter().flatten();
-    let mut names: Vec<String> =
-        names.map(|(name, _)| if is_required(name) { name.clone() } else { format!("{name}?") }).collect();
-    names.sort();
-    names
 }

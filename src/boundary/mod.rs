@@ -31,6 +31,7 @@ pub mod revocations;
 pub mod sealing;
 pub mod seen_nodes;
 pub mod session_access;
+pub mod step_search;
 pub mod tokens;
 pub mod told_targets;
 pub mod witnesses;

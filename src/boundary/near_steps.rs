@@ -5,8 +5,12 @@ use documents::yaml::distance;
 
 /// Maximum number of hints in an answer.
 const MOST_HINTS: usize = 5;
+/// Maximum number of hints if only a runbook was named.
+const MOST_OF_RUNBOOK: usize = 20;
 /// Maximum number of steps with which a wrong reference is compared, to limit the cost of a request.
 const MOST_COMPARED: usize = 20_000;
+/// Maximum length in bytes of a reference.
+const MAX_BYTES: usize = 255;
 /// Maximum number of folders and names in a reference that is compared.
 const MOST_WORDS: usize = 8;
 /// Maximum length in bytes of a reference that is compared letter by letter.
@@ -18,22 +22,26 @@ const SAME_RUNBOOK: usize = 3;
 
 /// Returns the steps that a wrong reference most likely means, the nearest first. A step is near if folders are missing or
 /// too many, if names are shortened or have typing errors, or if it is in the named runbook. A step of another service is
-/// never near.
-pub(super) fn near_steps<'a>(wrong: &StepRef, known: impl Iterator<Item = &'a StepRef>) -> Vec<&'a StepRef> {
-    let path = wrong.path();
+/// never near. For a text without a colon, which names only a runbook, all steps of the runbook are near.
+pub(super) fn near_steps<'a>(wrong: &str, known: impl Iterator<Item = &'a StepRef>) -> Vec<&'a StepRef> {
+    if wrong.len() > MAX_BYTES {
+        return Vec::new();
+    }
+    let (path, id) = wrong.rsplit_once(':').map_or((wrong, None), |(path, id)| (path, Some(id)));
     let path = [".runbook.md", ".md", ".mdx"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path);
     let given: Vec<&str> = path.split('/').collect();
-    let found = known.take(MOST_COMPARED).filter_map(|step| Some((difference(wrong, path, &given, step)?, step)));
+    let found = known.take(MOST_COMPARED).filter_map(|step| Some((difference(wrong, id, path, &given, step)?, step)));
     let mut near: Vec<(usize, &StepRef)> = found.filter(|(difference, _)| *difference <= MOST_DIFFERENCES).collect();
     near.sort();
     // A step with many more differences than the nearest one is no help.
-    let most = near.first().map_or(0, |(least, _)| least + 1);
-    near.into_iter().take_while(|(difference, _)| *difference <= most).take(MOST_HINTS).map(|(_, step)| step).collect()
+    let most = near.first().map_or(0, |(least, _)| least + usize::from(*least > 0));
+    let hints = if id.is_none() { MOST_OF_RUNBOOK } else { MOST_HINTS };
+    near.into_iter().take_while(|(difference, _)| *difference <= most).take(hints).map(|(_, step)| step).collect()
 }
 
 /// Returns the number of differences, or `None` if the step can't be meant.
-fn difference(wrong: &StepRef, path: &str, given: &[&str], step: &StepRef) -> Option<usize> {
-    let (whole, other) = (wrong.as_str(), step.as_str());
+fn difference(whole: &str, id: Option<&str>, path: &str, given: &[&str], step: &StepRef) -> Option<usize> {
+    let other = if id.is_some() { step.as_str() } else { step.path() };
     if whole.len() <= MOST_LETTERS && whole.len().abs_diff(other.len()) <= 2 {
         let errors = distance(whole, other);
         if errors <= 2 {
@@ -44,8 +52,8 @@ fn difference(wrong: &StepRef, path: &str, given: &[&str], step: &StepRef) -> Op
     if given.len().max(known.len()) > MOST_WORDS {
         return None;
     }
-    let of_step =
-        word_difference(wrong.step(), step.step()).or_else(|| (path == step.path()).then_some(SAME_RUNBOOK))?;
+    let of_step = id.map_or(Some(0), |id| word_difference(id, step.step()));
+    let of_step = of_step.or_else(|| (path == step.path()).then_some(SAME_RUNBOOK))?;
     let (short, long) = if given.len() <= known.len() { (given, &*known) } else { (&*known, given) };
     let ((runbook, short), (other, long)) = (short.split_last()?, long.split_last()?);
     Some(of_step + word_difference(runbook, other)? + folder_differences(short, long)?)
@@ -104,7 +112,7 @@ mod tests {
 
     fn near(wrong: &str) -> Vec<String> {
         let known: Vec<StepRef> = KNOWN.iter().map(|step| step.parse().expect("a reference")).collect();
-        near_steps(&wrong.parse().expect("a reference"), known.iter()).into_iter().map(ToString::to_string).collect()
+        near_steps(wrong, known.iter()).into_iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -126,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn a_runbook_gets_its_steps() {
+        for wrong in ["web/deploy", "runbooks/web/deploy.runbook.md", "deploy", "web/deplyo"] {
+            assert_eq!(near(wrong), ["web/deploy:rollback", "web/deploy:run"], "{wrong}");
+        }
+        assert_eq!(near("eu/shop"), ["apps/eu/shop:restart", "apps/eu/shop:status"]);
+        assert_eq!(near("billing"), [""; 0]);
+    }
+
+    #[test]
     fn a_step_of_another_service_is_no_hint() {
         for wrong in ["db/zookeeper/failover:restart", "apps/eu/vault:restart", "billing:run", "nomad/deploy:run"] {
             assert_eq!(near(wrong), [""; 0], "{wrong}");
@@ -136,6 +153,6 @@ mod tests {
     fn a_reference_with_too_many_folders_gets_no_hint_instead_of_a_long_search() {
         let wrong = format!("{}x:run", "a/".repeat(60));
         let known: Vec<StepRef> = (0..2000).map(|at| format!("a/a/a/a/a/a/b{at}:run").parse().expect("one")).collect();
-        assert_eq!(near_steps(&wrong.parse().expect("a reference"), known.iter()), Vec::<&StepRef>::new());
+        assert_eq!(near_steps(&wrong, known.iter()), Vec::<&StepRef>::new());
     }
 }

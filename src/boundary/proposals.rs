@@ -145,10 +145,12 @@ impl Proposals {
     }
 
     async fn record(&self, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
-        let (reference, insisted) = parse_step(&body.step)?;
+        let named = body.step.split('@').next().unwrap_or_default();
+        let parsed = parse_step(&body.step);
+        let (reference, insisted) =
+            parsed.map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
         let proposer = caller.demand(Scope::Propose, Some(&reference));
-        let proposer =
-            proposer.map_err(|stopped| of_other_steps(stopped, caller, &self.crossing.state(), &reference))?;
+        let proposer = proposer.map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
         let proposer = proposer.clone();
         let _ = self.crossing.demand_clock()?;
         self.crossing.capacity().demand_disk()?;
@@ -392,25 +394,27 @@ fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result
 
 /// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
 pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
-    let advice = hint(caller, sealed, reference).unwrap_or_else(|| "see `GET /v1/registry`".to_owned());
+    let advice = hint(caller, sealed, reference.as_str()).unwrap_or_else(|| "see `GET /v1/registry`".to_owned());
     Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
 }
 
-/// Adds near steps to the refusal of a caller whose token is for other steps.
-pub(super) fn of_other_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Stopped {
-    match (stopped, hint(caller, sealed, reference)) {
-        (Stopped::Refused(mut refusal), Some(hint)) if caller.is_limited() && refusal.code == Code::Forbidden => {
-            refusal.detail = format!("{hint} {}", refusal.detail);
-            Stopped::Refused(refusal)
-        }
-        (stopped, _) => stopped,
+/// Adds near steps to the refusal of a caller whose token is for other steps, and of a text that names only a runbook.
+pub(super) fn with_near_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, text: &str) -> Stopped {
+    let Stopped::Refused(mut refusal) = stopped else { return stopped };
+    let is_near = match refusal.code {
+        Code::Forbidden => caller.is_limited(),
+        _ => !text.contains(':'),
+    };
+    if is_near && let Some(hint) = hint(caller, sealed, text) {
+        refusal.detail = format!("{hint} {}", refusal.detail);
     }
+    Stopped::Refused(refusal)
 }
 
 /// Asks for the steps that a wrong reference may mean, among the steps that the caller may see.
-fn hint(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Option<String> {
+fn hint(caller: &Caller, sealed: &Sealed, wrong: &str) -> Option<String> {
     let steps = sealed.registry.steps().map(|step| &step.definition.reference);
-    let near = near_steps(reference, steps.filter(|step| caller.may_know(step)));
+    let near = near_steps(wrong, steps.filter(|step| caller.may_know(step)));
     let (last, before) = near.split_last()?;
     let or = if before.is_empty() { "" } else { " or " };
     Some(format!("did you mean {}{or}{last}?", joined(before, ", ")))

@@ -114,7 +114,7 @@ async fn answer(inside: Inside, new_nonce: NewNonce, body: Bytes) -> Response {
         .with_json_response(true)
         .disable_allowed_hosts()
         .disable_allowed_origins();
-    let server = McpServer::new(ToolCalls::of_request(inside, new_nonce));
+    let server = McpServer::new([(String::new(), ToolCalls::of_request(inside, new_nonce))].into());
     let sessions = Arc::new(NeverSessionManager::default());
     let mut service = StreamableHttpService::new(move || Ok(server.clone()), sessions, config);
     match service.call(request).await {

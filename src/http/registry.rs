@@ -3,11 +3,12 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
+use crate::boundary::step_search::StepSearch;
 use crate::http::call::{RouteCall, answer};
 use crate::http::operation::{Field, RouteAccess, Verb, ok};
+use crate::http::problem::refuse;
 use crate::http::route::{HandlerResult, Route};
 use documents::record::code::Code;
-use documents::record::ident::StepRef;
 use wire::api::registry_view::{RegistryView, StepView};
 
 pub(super) static ROUTES: &[Route] = &[
@@ -17,10 +18,19 @@ pub(super) static ROUTES: &[Route] = &[
         name: "registry",
         summary: "The seal in force and the registered steps",
         about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. \
-             A caller with the scope `read` sees all steps.",
+             A caller with the scope `read` sees all steps. With `query`, `under` or `cursor`, which may be empty, the \
+             answer has one `page` of 50 steps. Repeat the call with `cursor` until `page` has no `cursor`.",
         segments: &[],
         access: RouteAccess::Known,
-        query: &[],
+        query: &[
+            Field {
+                name: "query",
+                about: "a ref, a folder, a runbook, or words: only steps whose ref or title contains one of them, the \
+                     best first",
+            },
+            Field { name: "under", about: "only steps of this runbook or of the runbooks in this folder" },
+            Field { name: "cursor", about: "the next page: the `cursor` of the page before" },
+        ],
         headers: &[],
         body: None,
         replies: &[ok(SchemaGenerator::subschema_for::<RegistryView>, "seal and steps")],
@@ -56,13 +66,13 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 async fn registry(call: RouteCall) -> HandlerResult {
-    answer(StatusCode::OK, &call.app.boundary.evidence.registry_view(&call.caller)?)
+    let field = |name| call.raw_query(name);
+    let search = StepSearch::new(field("query"), field("under"), field("cursor"));
+    let search = search.map_err(|why| refuse(Code::Malformed, why))?;
+    answer(StatusCode::OK, &call.app.boundary.evidence.registry_view(&call.caller, search.as_ref())?)
 }
 
 async fn step(call: RouteCall) -> HandlerResult {
-    let reference: StepRef = call.path("ref")?;
-    answer(
-        StatusCode::OK,
-        &call.app.boundary.evidence.step_view(&call.caller, &reference, call.query("params_digest")?)?,
-    )
+    let (evidence, step) = (&call.app.boundary.evidence, call.raw_path("ref")?);
+    answer(StatusCode::OK, &evidence.step_view(&call.caller, step, call.query("params_digest")?)?)
 }

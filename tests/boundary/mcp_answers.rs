@@ -119,6 +119,44 @@ fn answers_have_the_documented_sizes_with_their_escapes() {
 }
 
 #[test]
+fn what_is_over_64_kb_is_cut_out_and_the_answer_says_how_to_get_it() {
+    let world = World::with(|setup| {
+        let script = format!(":\n{}", "# a long comment of a script, in many lines\n".repeat(1400));
+        setup.runbook("large.md", runbook(SMALL, &[("script", script.as_str())]));
+    });
+    let run = world.run("large:script", json!({}), &[&alice()]);
+    let talking = altering(&world, |path, body| {
+        if !path.starts_with("/v1/steps/") {
+            return body;
+        }
+        let mut view: Value = serde_json::from_slice(&body).expect("JSON");
+        view["approvals"] = json!(vec![json!({"required": 1, "from": ["ops", "security"]}); 3000]);
+        view.to_string().into_bytes()
+    });
+    let mut server = opened(&world, &talking, None);
+    let text = |answer: Value| {
+        let text = answer["result"]["contents"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        assert!(text.len() <= 64_000, "{} bytes", text.len());
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    let how = |answer: &Value, word: &str| {
+        assert!(answer["cut"]["whole"].as_str().is_some_and(|how| how.contains(word)), "{answer}");
+    };
+    let receipt = run["receipt"].as_str().unwrap();
+    let bundle = text(server.ask("resources/read", json!({"uri": format!("countersign://receipts/{receipt}")})));
+    assert_eq!((&bundle["receipt"], &bundle["cut"]["members"]), (&json!(receipt), &json!(["bundle"])), "{bundle}");
+    how(&bundle, "/v1/receipts/RECEIPT/bundle");
+    assert!(world.wire.get(&format!("/v1/receipts/{receipt}/bundle"), &world.reader).text().len() > 64_000);
+    let resource = text(server.ask("resources/read", json!({"uri": "countersign://steps/large:script"})));
+    let answer = server.call("get_step", json!({"step": "large:script"}));
+    for step in [&resource, &answer] {
+        assert_eq!((&step["cut"]["members"], &step["approvals"]), (&json!(["approvals"]), &json!([])), "{step}");
+        assert!(step["script"].as_str().unwrap().len() > 10_000 && step.to_string().len() <= 64_000, "{step}");
+        how(step, "countersign registry show STEP --json");
+    }
+}
+
+#[test]
 fn cancelled_calls_do_not_add_threads_without_limit() {
     let world = World::new();
     // A boundary that never answers.

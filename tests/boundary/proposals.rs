@@ -5,6 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::mcp::Server;
 use crate::support::people::{self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory};
 use crate::support::{self, SMALL, World, bytes_of, exited, id_of, runbook, said, said_at_exit};
 
@@ -523,6 +524,31 @@ fn a_wrong_path_of_a_step_is_answered_with_a_step_that_the_token_may_see() {
     }
     let hidden = detail("runbooks/plain.md:true", &narrow, "forbidden");
     assert!(!hidden.contains("did you mean"), "{hidden}");
+}
+
+#[test]
+fn a_text_that_names_only_a_runbook_is_answered_with_its_steps() {
+    let world = World::new();
+    let narrow = world.token_for("narrow", &[], &["propose"], &["plain:wait", "say:*"]);
+    let mut server = Server::opened(&world, &world.wire.url);
+    for (path, token, hint) in [
+        ("plain", &world.agent, "did you mean plain:fail, plain:true or plain:wait? "),
+        ("runbooks/plain.md", &world.agent, "did you mean plain:fail, plain:true or plain:wait? "),
+        ("plian", &world.agent, "did you mean plain:fail, plain:true or plain:wait? "),
+        ("plain", &narrow, "did you mean plain:wait? "),
+    ] {
+        let proposed = world.wire.post("/v1/proposals", token, &World::wish(path, json!({}))).problem("malformed");
+        let shown = world.wire.get(&format!("/v1/steps/{path}"), token).problem("malformed");
+        for problem in [&proposed, &shown] {
+            assert!(problem["detail"].as_str().unwrap().starts_with(hint), "{path}: {problem}");
+        }
+        if *token == world.agent {
+            let told = server.call("get_step", json!({"step": path}))["problem"].clone();
+            assert!(told["detail"].as_str().unwrap().starts_with(hint), "{path}: {told}");
+        }
+    }
+    let unknown = world.wire.get("/v1/steps/nothing", &world.agent).problem("malformed");
+    assert!(!unknown["detail"].as_str().unwrap().contains("did you mean"), "{unknown}");
 }
 
 #[test]

@@ -159,7 +159,11 @@ impl GlobalOptions {
                 (self.choice, self.given.address) = (BoundaryChoice::Address, true);
                 address.clone_into(&mut self.url);
             }
-            Some(ALL) => self.choice = BoundaryChoice::All,
+            Some(ALL) => {
+                self.choice = BoundaryChoice::All;
+                // The list has the token and the files of each of its boundaries.
+                (self.token, self.token_file, self.tls) = (None, None, TlsFiles::default());
+            }
             Some(name) => return Ok(self.for_listed(BoundaryList::of_process()?.find(name)?)),
         }
         Ok(self)
@@ -280,7 +284,7 @@ impl GlobalOptions {
     fn address(&self) -> Result<Address, CommandFailure> {
         if matches!(self.choice, BoundaryChoice::All) {
             return Err(CommandFailure::usage(
-                "only `inbox`, `console` and `freeze` use all boundaries of your list: choose one with --boundary NAME",
+                "only `inbox`, `console`, `freeze` and `mcp` use all boundaries of your list: choose one with --boundary NAME",
             ));
         }
         Address::parse(&self.url)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::commands::clock::now;
-use crate::commands::global::GlobalOptions;
+use crate::commands::global::{BoundaryChoice, GlobalOptions};
 use crate::commands::mcp_configuration::{McpClient, configuration};
 use crate::commands::mcp_grantee::{McpGrantee, key_args};
 use crate::commands::verify;
@@ -35,12 +35,14 @@ use wire::mcp::tool_calls::ToolCalls;
 ///
 /// The agent gets seven tools: list_steps, get_step, propose, wait, get_output, get_receipt and cancel. The tools use
 /// the token of the agent and can do nothing else. No tool approves. With --key, `propose` runs a step at once if a
-/// standing grant of this key covers the run.
+/// standing grant of this key covers the run. With --boundary all, the tools serve all boundaries of your list, and each call
+/// names its `boundary`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign mcp --print-config claude --token-file ~/.config/countersign/agent.token
   countersign mcp --token-file agent.token --url http://127.0.0.1:7433      the client of the agent starts this
   countersign mcp --key deploy-bot.pem                                       uses the standing grants of this key
+  countersign mcp --boundary all                                             serves each boundary of your list
 
 The command does not start if a program of this user can use the key of an approver, because the agent could then \
 approve its own proposals. Run the agent as another user, or give the approver a security key whose groups have \
@@ -67,20 +69,22 @@ pub struct Args {
 /// Returns an error if there is neither a token nor a usable key, or if a program of this user can use the key of an
 /// approver.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let own_trust = global.trust(&args.trust);
+    let is_all = matches!(global.choice, BoundaryChoice::All);
+    let options = if is_all { global.for_all_listed()? } else { vec![global.clone()] };
     if let Some(client) = args.print_config {
+        let own_trust = global.trust(&args.trust);
         terminal.line(&configuration(client, global, &own_trust, args.key.as_deref(), args.same_user_approves)?)?;
-        if let Err(failure) = credentials(args, global) {
+        if let Err(failure) = opened(args, options.clone(), is_all, terminal) {
             terminal.say(&format!("warning: a server with this configuration does not start yet: {}", failure.message));
         }
-        let risk = check_keys(&own_trust, args).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
+        let risk = check_keys(&options, args).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
         if let Some(risk) = risk.filter(|_| !args.same_user_approves) {
             terminal.say(&format!("warning: as this user, {risk}"));
         }
         return Ok(Exit::Done);
     }
-    let (client, grantee) = credentials(args, global)?;
-    let (risk, trust) = check_keys(&own_trust, args)?;
+    let served = opened(args, options.clone(), is_all, terminal)?;
+    let (risk, trust) = check_keys(&options, args)?;
     match (&risk, args.same_user_approves) {
         (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
         (Some(_), true) => terminal.say(
@@ -89,15 +93,20 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         ),
         (None, _) => {}
     }
-    if let Some(grantee) = &grantee {
+    if let Some(grantee) = served.iter().find_map(|(_, _, grantee)| grantee.as_ref()) {
         check_grantee(&grantee.keyid(), &trust)?;
     }
     if let Some(note) = unchecked(&trust) {
         terminal.say(&note);
     }
-    let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &own_trust));
-    let grantee = grantee.map(|grantee| Arc::new(grantee) as Arc<dyn GranteeKey>);
-    let server = McpServer::new(ToolCalls::of_machine(Remote::new(client), new_nonce, verify, grantee));
+    let calls = served.into_iter().map(|(one, remote, grantee)| {
+        let trust = one.trust(&args.trust);
+        let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust));
+        let grantee = grantee.map(|grantee| Arc::new(grantee) as Arc<dyn GranteeKey>);
+        let name = one.listed().filter(|_| is_all).map_or_else(String::new, |listed| listed.name.clone());
+        (name, ToolCalls::of_machine(remote, new_nonce, verify, grantee))
+    });
+    let server = McpServer::new(calls.collect());
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     let ended = runtime.block_on(async {
@@ -110,13 +119,48 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
+/// The client of a boundary, and the key of a grantee.
+type Served = (GlobalOptions, Remote, Option<McpGrantee>);
+
+/// Opens the boundary, or each boundary of the list. A note names a boundary of the list without a usable token or key.
+fn opened(
+    args: &Args,
+    options: Vec<GlobalOptions>,
+    is_all: bool,
+    terminal: &Terminal,
+) -> Result<Vec<Served>, CommandFailure> {
+    let mut served = Vec::new();
+    for mut one in options {
+        let mut later = None;
+        // A boundary of many may be down now, so its id is checked later.
+        if let BoundaryChoice::One(listed) = &mut one.choice
+            && is_all
+        {
+            later = Some((**listed).clone());
+            listed.id = None;
+        }
+        match (credentials(args, &one), &later) {
+            (Ok((client, grantee)), _) => served.push((one, Remote::new(client, later), grantee)),
+            (Err(failure), Some(listed)) => terminal.say(&format!("note: {} is not served: {failure}", listed.name)),
+            (Err(failure), None) => return Err(failure),
+        }
+    }
+    if served.is_empty() {
+        return Err(CommandFailure::usage("no boundary of your list can be served: the notes say why"));
+    }
+    Ok(served)
+}
+
 /// Looks for keys of approvers that programs of this user can use. Returns the refusal if there is such a key, and the
 /// rosters that the check used.
-fn check_keys(trust: &TrustArgs, args: &Args) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
+fn check_keys(options: &[GlobalOptions], args: &Args) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
     let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
     let homes = [Home::of_process(), Home::of(variable("HOME"), variable("XDG_CONFIG_HOME"))];
     // A digest names no approvers, so the key check also uses the files of the configuration directories.
-    let mut trust = trust.find()?;
+    let mut trust = Vec::new();
+    for one in options {
+        trust.extend(one.trust(&args.trust).find()?);
+    }
     for home in &homes {
         trust.extend(configured(home)?);
     }

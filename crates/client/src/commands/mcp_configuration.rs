@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::global::GlobalOptions;
+use crate::commands::global::{BoundaryChoice, GlobalOptions};
 use crate::commands::own_program::own_program;
+use crate::home::boundaries::ALL;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::terminal::exit::CommandFailure;
 
@@ -46,7 +47,11 @@ pub fn configuration(
         .map_err(|error| CommandFailure::usage(format!("the path of this program is unknown: {error}")))?;
     // A client may start the program without the environment of the user, so the block contains what the environment
     // names.
-    let mut arguments = vec!["mcp".to_owned(), "--url".to_owned(), global.url.clone()];
+    let (option, value) = match global.choice {
+        BoundaryChoice::All => ("--boundary", ALL),
+        _ => ("--url", global.url.as_str()),
+    };
+    let mut arguments = vec!["mcp".to_owned(), option.to_owned(), value.to_owned()];
     let tls = &global.tls;
     for (option, file) in [
         ("--token-file", global.token_file.as_deref().filter(|_| key.is_none())),

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use ureq::http::Method;
 
+use crate::home::boundaries::ListedBoundary;
 use crate::remote::client::Client;
 use crate::terminal::exit::CommandFailure;
+use wire::api::registry_view::RegistryView;
 use wire::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};
 
 /// Maximum number of requests at the same time, each of which has a thread.
@@ -16,16 +18,17 @@ const MAX_REQUESTS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Remote {
     /// Client that each call copies, because calls run at the same time. The copies share their connections. A call leaves
-    /// its copy here, with the bearer that the key got.
-    client: Arc<Mutex<Client>>,
+    /// its copy here, with the bearer that the key got. Beside it is the entry of the list until an answer had its id.
+    client: Arc<Mutex<(Client, Option<ListedBoundary>)>>,
     /// A request holds a place until its thread ends, also if nobody waits for the answer any more.
     places: Arc<Semaphore>,
 }
 
 impl Remote {
-    /// Uses this client, which must have a token or a key.
-    pub fn new(client: Client) -> Self {
-        Self { client: Arc::new(Mutex::new(client)), places: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+    /// Uses this client, which must have a token or a key. The first request checks the id of the listed boundary.
+    pub fn new(client: Client, unchecked: Option<ListedBoundary>) -> Self {
+        let client = Arc::new(Mutex::new((client, unchecked)));
+        Self { client, places: Arc::new(Semaphore::new(MAX_REQUESTS)) }
     }
 }
 
@@ -34,7 +37,7 @@ impl BoundaryApi for Remote {
         let place = self.places.clone().acquire_owned().await;
         let place = place.map_err(|error| ApiUnreachable(format!("the request can't begin: {error}")))?;
         let shared = self.client.clone();
-        let client = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (client, unchecked) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let exchange = move || {
             let _place = place;
             let method = match request.method {
@@ -42,8 +45,13 @@ impl BoundaryApi for Remote {
                 ApiMethod::Post => Method::POST,
             };
             let body = request.body.map(|body| body.to_string().into_bytes());
-            let done = client.exchange(&method, &request.path, body.as_deref(), request.range.as_deref());
-            *shared.lock().unwrap_or_else(PoisonError::into_inner) = client;
+            let checked = unchecked.as_ref().map_or(Ok(()), |listed| {
+                listed.check_id(client.get::<RegistryView>("/v1/registry?query=")?.boundary.id)
+            });
+            let unchecked = unchecked.filter(|_| checked.is_err());
+            let done = checked
+                .and_then(|()| client.exchange(&method, &request.path, body.as_deref(), request.range.as_deref()));
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = (client, unchecked);
             done
         };
         let done = tokio::task::spawn_blocking(exchange).await;

@@ -6,6 +6,7 @@ pub mod feed;
 pub mod foreign_answer;
 pub mod grant_view;
 pub mod oidc;
+pub mod percent_encoded;
 pub mod propose_body;
 pub mod registry_view;
 pub mod review_view;

@@ -20,8 +20,23 @@ pub struct RegistryView {
     /// The freeze, if the boundary is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FreezeView>,
-    /// The registered steps, sorted by ref.
+    /// The registered steps, sorted by ref. On a page: the steps that fit the query best come first.
     pub steps: Vec<StepSummary>,
+    /// Absent if the answer has all steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<RegistryPage>,
+}
+
+/// One page of the steps.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RegistryPage {
+    /// Number of steps on all pages.
+    pub found_steps: u64,
+    /// Number of steps that the caller may see.
+    pub visible_steps: u64,
+    /// The `cursor` of the next page. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// A freeze. Nothing is proposed or run until an operator of the host thaws the boundary.
@@ -99,6 +114,19 @@ pub struct StepSummary {
     /// Absent if the host can run the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
+}
+
+impl StepSummary {
+    /// Returns the names of the parameters in a schema, as in [`Self::parameters`].
+    pub fn parameter_names(schema: &Value) -> Vec<String> {
+        let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_required = |name: &String| required.iter().any(|one| one == name);
+        let names = schema["properties"].as_object().into_iter().flatten();
+        let mut names: Vec<String> =
+            names.map(|(name, _)| if is_required(name) { name.clone() } else { format!("{name}?") }).collect();
+        names.sort();
+        names
+    }
 }
 
 /// `GET /v1/steps/{ref}`: the whole definition of one step.

@@ -12,8 +12,8 @@ use crate::api::propose_body::params_object;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListStepsArgs {
-    /// Words in any order. Only steps whose ref or title contains at least one of them are listed. The letter case does
-    /// not matter.
+    /// A ref, a folder, a runbook, or words in any order. Only steps whose ref or title contains at least one word are
+    /// listed. The letter case does not matter.
     pub query: Option<String>,
     /// `next_cursor` of the page before. Absent for the first page.
     pub cursor: Option<String>,
@@ -119,9 +119,9 @@ pub struct StepPage {
     /// Steps of this page. The steps that fit the query best come first, then the steps are sorted by ref.
     pub steps: Vec<StepLine>,
     /// Number of steps that fit the query.
-    pub found_steps: usize,
+    pub found_steps: u64,
     /// Number of all steps that the token may see, without the query.
-    pub visible_steps: usize,
+    pub visible_steps: u64,
     /// Cursor of the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,

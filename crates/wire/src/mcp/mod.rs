@@ -4,6 +4,7 @@
 //! token of the agent or the key of a grantee. The module contains no signing code, and it cannot import the store, the
 //! sandbox or the service.
 
+mod answer_limit;
 pub mod answers;
 pub mod boundary_api;
 mod granted_use;
@@ -11,11 +12,12 @@ pub mod grantee_key;
 pub mod line_transport;
 mod output_reading;
 pub mod progress;
+mod registry_reading;
 mod rpc_errors;
 pub mod run_evidence;
 pub mod sent_proposals;
+mod served_boundaries;
 pub mod server;
-mod step_search;
 pub mod tool_calls;
 pub mod tool_problem;
 pub mod tools;

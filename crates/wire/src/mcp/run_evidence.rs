@@ -6,9 +6,10 @@
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use crate::mcp::answer_limit::{MAX_ANSWER_BYTES, WHOLE};
 use crate::mcp::answers::{
     FAILED, GetOutputArgs, GetReceiptArgs, McpStream, OutputTail, OutputWindow, ReceiptCheck, ReceiptFacts,
     ReceiptVerification, VerificationBasis,
@@ -156,10 +157,14 @@ impl<A: BoundaryApi> ToolCalls<A> {
         })
     }
 
-    /// Returns the bundle of a receipt as a JSON document with visible characters.
+    /// Returns the bundle of a receipt as a JSON document with visible characters, or how to get a large bundle.
     pub async fn bundle_text(&self, id: &ReceiptId) -> Answer<String> {
         let bundle = self.bundle(id).await?;
-        String::from_utf8(bundle.bytes).map(|text| visible_json_text(&text)).map_err(ToolProblem::odd)
+        let text = String::from_utf8(bundle.bytes).map(|text| visible_json_text(&text)).map_err(ToolProblem::odd)?;
+        if text.len() <= MAX_ANSWER_BYTES {
+            return Ok(text);
+        }
+        Ok(json!({"receipt": id, "bytes": text.len(), "cut": {"members": ["bundle"], "whole": WHOLE}}).to_string())
     }
 
     /// Returns what the receipt of an ended run states, with the end of the output. What does not arrive before `until`

@@ -3,13 +3,14 @@
 //! The server never asks the client for anything: no elicitation, no sampling, no prompts. An answer to such a question
 //! would be no proof that a person answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult, CustomRequest,
-    CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, ListPromptsRequestMethod,
+    CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, JsonObject, ListPromptsRequestMethod,
     ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
     ServerConfig, Task, TaskPayload, TaskStatus, Tool,
@@ -23,16 +24,18 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::body::{of_value, whole};
-use crate::api::registry_view::RegistryView;
 use crate::api::view::{ProposalStatus, ProposalView};
+use crate::mcp::answer_limit::within_limit;
 use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
 use crate::mcp::boundary_api::BoundaryApi;
 use crate::mcp::progress::ProgressNotes;
 use crate::mcp::rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params};
+use crate::mcp::served_boundaries::{BOUNDARY, ServedBoundaries};
 use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, waiting_words};
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::tools::{
-    INSTRUCTIONS, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName, resource_templates, resources, tools,
+    INSTRUCTIONS, INSTRUCTIONS_OF_LIST, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName, resource_templates, resources,
+    tools,
 };
 use crate::mcp::visible_text::visible_json;
 use documents::record::ident::{ReceiptId, StepRef};
@@ -45,14 +48,16 @@ const TASK_INTERVAL_MS: u64 = 5000;
 /// The MCP server of one client.
 #[derive(Debug, Clone)]
 pub struct McpServer<A> {
-    calls: ToolCalls<A>,
+    boundaries: ServedBoundaries<A>,
     permits: Arc<Semaphore>,
 }
 
 impl<A: BoundaryApi> McpServer<A> {
-    /// Creates a server whose tools make these calls.
-    pub fn new(calls: ToolCalls<A>) -> Self {
-        Self { calls, permits: Arc::new(Semaphore::new(MAX_CALLS)) }
+    /// Creates a server whose tools make these calls: to the boundaries of a list by their names, or to one boundary with an
+    /// empty name.
+    pub fn new(boundaries: BTreeMap<String, ToolCalls<A>>) -> Self {
+        let boundaries = ServedBoundaries(Arc::new(boundaries));
+        Self { boundaries, permits: Arc::new(Semaphore::new(MAX_CALLS)) }
     }
 
     /// Serves one client until the transport ends.
@@ -81,11 +86,14 @@ impl<A: BoundaryApi> McpServer<A> {
     async fn call(
         &self,
         name: ToolName,
-        arguments: Value,
+        mut arguments: JsonObject,
         deadline: Instant,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ToolProblem> {
-        let calls = &self.calls;
+        if name == ToolName::ListSteps && self.is_list() && !arguments.contains_key(BOUNDARY) {
+            return done(&self.boundaries.search_all(&arguments_of(arguments)?).await);
+        }
+        let calls = self.boundaries.of_arguments(&mut arguments)?;
         let notes = ProgressNotes::new(context.peer.clone(), context.meta.get_progress_token());
         match name {
             ToolName::ListSteps => done(&calls.list_steps(arguments_of(arguments)?).await?),
@@ -93,7 +101,7 @@ impl<A: BoundaryApi> McpServer<A> {
             ToolName::Propose => {
                 let args: ProposeArgs = arguments_of(arguments)?;
                 let (mut view, note) = calls.propose(&args).await?;
-                if context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
+                if !self.is_list() && context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
                     calls.forget_use(&args);
                     let task = task_of(&view).with_status_message(note.words() + &waiting_words(&view));
                     return Ok(CallToolResponse::Task(CreateTaskResult::new(task)));
@@ -111,21 +119,32 @@ impl<A: BoundaryApi> McpServer<A> {
         }
     }
 
+    fn is_list(&self) -> bool {
+        self.boundaries.only().is_none()
+    }
+
+    /// Returns the boundary of the resources and the tasks. A server with a list has only tools.
+    fn only(&self) -> Result<&ToolCalls<A>, ErrorData> {
+        self.boundaries.only().ok_or_else(unknown_resource)
+    }
+
     async fn resource(&self, uri: &str) -> Result<String, ErrorData> {
+        let calls = self.only()?;
         if uri == REGISTRY_URI {
-            let registry: RegistryView = self.calls.read("/v1/registry").await.map_err(refused)?;
-            return text_of(&registry);
+            let folders = calls.folders().await.map_err(refused)?;
+            return Ok(within_limit(folders).to_string());
         }
         if let Some(step) = uri.strip_prefix(STEPS_URI) {
             // A client may percent-encode the slashes of the ref.
             let step = step.replace("%2F", "/").replace("%2f", "/").replace("%3A", ":").replace("%3a", ":");
             let parsed = step.parse::<StepRef>();
             parsed.map_err(|error| wrong_params(format_args!("/uri: {error}")))?;
-            return text_of(&self.calls.get_step(GetStepArgs { step }).await.map_err(refused)?);
+            let step = calls.get_step(GetStepArgs { step }).await.and_then(|step| json_of(&step));
+            return Ok(visible_json(step.map_err(refused)?).to_string());
         }
         if let Some(id) = uri.strip_prefix(RECEIPTS_URI) {
             let id: ReceiptId = id.parse().map_err(|_| unknown_resource())?;
-            return self.calls.bundle_text(&id).await.map_err(refused);
+            return calls.bundle_text(&id).await.map_err(refused);
         }
         Err(unknown_resource())
     }
@@ -133,10 +152,14 @@ impl<A: BoundaryApi> McpServer<A> {
 
 impl<A: BoundaryApi> ServerHandler for McpServer<A> {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().enable_tasks().build();
+        let tools = ServerCapabilities::builder().enable_tools();
+        let (capabilities, of_list) = match self.is_list() {
+            true => (tools.build(), INSTRUCTIONS_OF_LIST),
+            false => (tools.enable_resources().enable_tasks().build(), ""),
+        };
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("countersign", env!("CARGO_PKG_VERSION")))
-            .with_instructions(INSTRUCTIONS)
+            .with_instructions(format!("{INSTRUCTIONS}{of_list}"))
     }
 
     async fn list_tools(
@@ -144,11 +167,11 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools()))
+        Ok(ListToolsResult::with_all_items(tools(self.is_list())))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools().into_iter().find(|tool| tool.name == name)
+        tools(self.is_list()).into_iter().find(|tool| tool.name == name)
     }
 
     async fn call_tool(
@@ -159,7 +182,7 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         let Ok(name) = request.name.parse::<ToolName>() else {
             return Err(ErrorData::invalid_params("there is no such tool: see tools/list", None));
         };
-        let arguments = Value::Object(request.arguments.unwrap_or_default());
+        let arguments = request.arguments.unwrap_or_default();
         let deadline = Instant::now() + CALL_LIMIT;
         tokio::select! {
             made = self.limited(deadline, self.call(name, arguments, deadline, &context)) => {
@@ -184,6 +207,7 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        self.only()?;
         Ok(ListResourcesResult::with_all_items(resources()))
     }
 
@@ -192,6 +216,7 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.only()?;
         Ok(ListResourceTemplatesResult::with_all_items(resource_templates()))
     }
 
@@ -211,11 +236,11 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         request: GetTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        let id = task_id(&request.task_id)?;
+        let (calls, id) = (self.only()?, task_id(&request.task_id)?);
         let deadline = Instant::now() + CALL_LIMIT;
         let read = async {
-            let view = self.calls.proposal(&id).await?;
-            Ok((task_of(&view), self.calls.state(view, deadline).await))
+            let view = calls.proposal(&id).await?;
+            Ok((task_of(&view), calls.state(view, deadline).await))
         };
         let (task, state) = self.limited(deadline, read).await.map_err(refused)?;
         let payload = match task.status {
@@ -237,9 +262,9 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         request: CancelTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let id = task_id(&request.task_id)?.to_string();
+        let (calls, id) = (self.only()?, task_id(&request.task_id)?.to_string());
         let deadline = Instant::now() + CALL_LIMIT;
-        self.limited(deadline, self.calls.cancel(CancelArgs { id }, deadline)).await.map(drop).map_err(refused)
+        self.limited(deadline, calls.cancel(CancelArgs { id }, deadline)).await.map(drop).map_err(refused)
     }
 
     async fn on_custom_request(
@@ -265,8 +290,10 @@ fn task_of(view: &ProposalView) -> Task {
         .with_poll_interval_ms(TASK_INTERVAL_MS)
 }
 
-fn arguments_of<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolProblem> {
-    with_integers("", arguments).and_then(|arguments| of_value(&arguments)).map_err(ToolProblem::arguments)
+fn arguments_of<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, ToolProblem> {
+    with_integers("", Value::Object(arguments))
+        .and_then(|arguments| of_value(&arguments))
+        .map_err(ToolProblem::arguments)
 }
 
 /// Replaces each number that a client wrote as `2.0` by the integer. JSON Schema has no difference between the two, and a
@@ -292,7 +319,7 @@ fn with_integers(path: &str, value: Value) -> Result<Value, String> {
 }
 
 fn json_of(answer: &impl Serialize) -> Result<Value, ToolProblem> {
-    serde_json::to_value(answer).map_err(ToolProblem::arguments)
+    serde_json::to_value(answer).map(within_limit).map_err(ToolProblem::arguments)
 }
 
 fn done(answer: &impl Serialize) -> Result<CallToolResponse, ToolProblem> {
@@ -301,8 +328,4 @@ fn done(answer: &impl Serialize) -> Result<CallToolResponse, ToolProblem> {
 
 fn failed(problem: ToolProblem) -> CallToolResponse {
     CallToolResult::structured_error(problem.into_json()).into()
-}
-
-fn text_of(document: &impl Serialize) -> Result<String, ErrorData> {
-    Ok(visible_json(json_of(document).map_err(refused)?).to_string())
 }

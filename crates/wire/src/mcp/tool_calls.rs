@@ -14,22 +14,19 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::api::body::{Problem, of_value};
 use crate::api::foreign_answer::foreign_answer;
 use crate::api::grant_view::GrantView;
-use crate::api::registry_view::{RegistryView, StepSummary, StepView};
 use crate::api::view::{DeniedView, ProposalStatus, ProposalView};
 use crate::mcp::answers::{
-    CancelArgs, GetStepArgs, ListStepsArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification,
-    StatedReason, StepDetails, StepLine, StepPage, WaitArgs,
+    CancelArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason, WaitArgs,
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
 use crate::mcp::grantee_key::{GrantNote, GranteeKey};
 use crate::mcp::output_reading::OutputReading;
 use crate::mcp::progress::ProgressNotes;
 use crate::mcp::sent_proposals::SentProposals;
-use crate::mcp::step_search::StepSearch;
 use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::visible_text::{visible_detail, visible_json, visible_up_to};
+use crate::mcp::visible_text::{visible_detail, visible_json};
 use documents::record::hidden_character::visible;
-use documents::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::ident::{Nonce, ProposalId, ReceiptId};
 use documents::record::receipt::{Outcome, Status};
 use documents::record::refused_parts::RefusedPart;
 
@@ -43,12 +40,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 pub(super) const BEFORE_END: Duration = Duration::from_secs(1);
 /// Longest wait in one HTTP call, and the interval between two progress notes.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
-/// Number of steps on one page.
-const STEPS_A_PAGE: usize = 50;
-/// Maximum number of bytes of a script in an answer.
-const MAX_SCRIPT_BYTES: usize = 16 << 10;
-/// Maximum number of bytes of the schema of the parameters in an answer.
-const MAX_SCHEMA_BYTES: usize = 16 << 10;
 /// Pause during a wait if the boundary answered at once that nothing has changed, or that it is busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Pauses before a request is sent again because no answer came.
@@ -97,64 +88,6 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
     pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
         Self { api, new_nonce, machine: None }
-    }
-
-    /// Lists the steps that the token may see. With a query, the steps that fit best come first.
-    pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
-        let registry: RegistryView = self.read("/v1/registry").await?;
-        let visible_steps = registry.steps.len();
-        let search = StepSearch::new(&args.query.unwrap_or_default());
-        let steps = registry.steps.into_iter();
-        let mut found: Vec<(usize, StepSummary)> =
-            steps.filter_map(|step| Some((search.rank(step.reference.as_str(), &step.title)?, step))).collect();
-        found.sort_by(|(rank, step), (other, next)| (rank, &step.reference).cmp(&(other, &next.reference)));
-        let found_steps = found.len();
-        // A cursor is the rank and the ref, so that it also works after a reload.
-        let cursor = args.cursor.as_deref().map(|cursor| parse::<StepCursor>("cursor", cursor)).transpose()?;
-        let mut steps = found.into_iter().filter(|(rank, step)| {
-            cursor.as_ref().is_none_or(|StepCursor(after, last)| (rank, &step.reference) > (after, last))
-        });
-        let mut last = None;
-        let page: Vec<StepLine> = steps
-            .by_ref()
-            .take(STEPS_A_PAGE)
-            .inspect(|(rank, step)| last = Some(format!("{rank} {}", step.reference)))
-            .map(|(_, step)| StepLine {
-                step: step.reference.to_string(),
-                title: visible(&step.title),
-                parameters: visible(&step.parameters.join(", ")),
-                unavailable: step.unavailable.as_deref().map(visible),
-            })
-            .collect();
-        let next_cursor = last.filter(|_| steps.next().is_some());
-        let boundary = registry.boundary.name.to_string();
-        Ok(StepPage { boundary, steps: page, found_steps, visible_steps, next_cursor })
-    }
-
-    /// Describes one step.
-    pub async fn get_step(&self, args: GetStepArgs) -> Answer<StepDetails> {
-        let reference: StepRef = parse("step", &args.step)?;
-        let view: StepView = self.read(&format!("/v1/steps/{reference}")).await?;
-        let text = |name: &str| view.definition[name].as_str().unwrap_or_default();
-        let (script, script_is_cut) = visible_up_to(text("source"), MAX_SCRIPT_BYTES);
-        let parameters = object(&view.definition["params"]);
-        let parameters_is_cut = serde_json::to_vec(&parameters).is_ok_and(|json| json.len() > MAX_SCHEMA_BYTES);
-        Ok(StepDetails {
-            step: reference.to_string(),
-            digest: view.digest.to_string(),
-            title: visible(text("title")),
-            parameters: if parameters_is_cut { Map::new() } else { parameters },
-            parameters_is_cut,
-            approvals: view.approvals.iter().map(object).collect(),
-            permissions: view.permissions.iter().map(object).collect(),
-            denied: view.denied.as_deref().map(visible_detail),
-            needs_session: matches!(text("session"), "read" | "write"),
-            plan_step: view.definition["plan"]["step"].as_str().map(visible),
-            sandbox: object(&view.sandbox),
-            interpreter: visible(text("interpreter")),
-            script,
-            script_is_cut,
-        })
     }
 
     /// Makes a proposal, and returns it as the boundary answered. People are asked unless a standing grant covers the run.
@@ -338,17 +271,6 @@ impl<A: BoundaryApi> ToolCalls<A> {
     }
 }
 
-/// The end of a page of `list_steps`: the number of words that the last step does not contain, and its ref.
-struct StepCursor(usize, StepRef);
-
-impl FromStr for StepCursor {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let read = text.split_once(' ').and_then(|(rank, step)| Some(Self(rank.parse().ok()?, step.parse().ok()?)));
-        read.ok_or_else(|| "a cursor is the `next_cursor` of the page before".to_owned())
-    }
-}
-
 /// Describes the state of an open proposal for a progress note. The text contains only numbers and fixed words.
 pub fn waiting_words(view: &ProposalView) -> String {
     match view.status {
@@ -402,7 +324,7 @@ fn advice(view: &ProposalView) -> &'static str {
     }
 }
 
-fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
+pub(super) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
     text.parse().map_err(|error| ToolProblem::arguments(format_args!("`{name}`: {error}")))
 }
 

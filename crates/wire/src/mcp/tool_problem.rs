@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::api::advice_words::for_tools;
 use crate::api::body::{Problem, ProblemError};
 use crate::api::foreign_answer::{foreign_answer, may_pass};
+use crate::mcp::answer_limit::within_limit;
 use crate::mcp::boundary_api::ApiAnswer;
 use crate::mcp::visible_text::{visible_detail, visible_json};
 use documents::record::code::Code;
@@ -131,7 +132,7 @@ impl ToolProblem {
 
     /// Returns the problem as JSON.
     pub fn into_json(self) -> Value {
-        json!({"problem": visible_json(self.shown)})
+        within_limit(json!({"problem": visible_json(self.shown)}))
     }
 }
 

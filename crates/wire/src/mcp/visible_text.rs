@@ -18,7 +18,12 @@ pub fn visible_up_to(text: &str, most: usize) -> (String, bool) {
 
 /// Escapes a description that the boundary wrote, and cuts it after 2 KiB.
 pub fn visible_detail(text: &str) -> String {
-    let (shown, is_cut) = visible_up_to(text, MAX_DETAIL_BYTES);
+    visible_cut(text, MAX_DETAIL_BYTES)
+}
+
+/// Escapes a text, and cuts it after `most` bytes.
+pub fn visible_cut(text: &str, most: usize) -> String {
+    let (shown, is_cut) = visible_up_to(text, most);
     if is_cut { shown + " (cut)" } else { shown }
 }
 
