@@ -565,6 +565,52 @@ fn decisions_that_differ_are_counted_and_the_program_version_is_named() {
 }
 
 #[test]
+fn several_logs_and_a_directory_of_logs_are_audited_one_after_the_other() {
+    let mut log = Log::new();
+    log.run("nginx:restart", 15, &[ALICE]);
+    let all = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        let copy = written(&log);
+        fs::rename(copy.path(), all.path().join(name)).unwrap();
+    }
+    let text = |output: Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let together = audit_log(&log, all.path(), &[]).output().unwrap();
+    assert_eq!(together.status.code(), Some(0), "{together:?}");
+    let shown = text(together);
+    assert!(shown.contains("/one ==") && shown.contains("/two =="), "{shown}");
+    assert_eq!(shown.matches("every decision is confirmed").count(), 2, "{shown}");
+    // A log that can't be read stops no other one, and the exit code says so.
+    let nowhere = all.path().join("nowhere");
+    let output = audit_log(&log, all.path(), &["--json", nowhere.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let lines: Vec<Value> = text(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let logs: Vec<&Value> = lines.iter().filter(|line| line["type"] == "log").collect();
+    assert_eq!(logs.len(), 4, "{logs:#?}");
+    assert!(logs[1]["error"].as_str().unwrap().contains("is no directory"), "{logs:#?}");
+    assert_eq!(lines.iter().filter(|line| line["type"] == "summary").count(), 2);
+    // A forked copy is found behind a sound one.
+    fs::write(all.path().join("two/checkpoint"), log.head_by(MALLORY)).unwrap();
+    assert_eq!(audit_log(&log, all.path(), &[]).output().unwrap().status.code(), Some(1));
+    for option in [["--state", "s"], ["--against", "x"]] {
+        let output = audit_log(&log, all.path(), &option).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(support::said(&output).contains("are for one log"), "{}", support::said(&output));
+    }
+    // A directory of logs is no table of bundles, and an empty directory has no table.
+    let empty = tempfile::tempdir().unwrap();
+    for (place, words) in [(all.path(), "has several logs"), (empty.path(), "has no bundle")] {
+        let mut console = std::process::Command::new(support::PROGRAM);
+        console.args(["console", "--no-open", "--roster", &log.roster_digest(1).to_string(), "--audit"]).arg(place);
+        console.env("HOME", empty.path()).stdin(std::process::Stdio::null());
+        let mut child = console.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        assert!(support::said(&output).contains(words), "{}", support::said(&output));
+    }
+}
+
+#[test]
 fn copies_of_a_log_from_before_and_after_a_key_change_agree() {
     let rotate = |log: &mut Log| {
         log.sealed.roster["boundary"][0]["keys"] = json!([history::key(history::BOUNDARY_2).line()]);

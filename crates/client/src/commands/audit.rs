@@ -16,7 +16,7 @@ mod state;
 mod used_values_file;
 pub mod whole_log;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
@@ -30,6 +30,7 @@ use crate::commands::audit::log_entries::{each_entry, root_at};
 use crate::commands::audit::open_work::OverdueReviews;
 use crate::commands::audit::other_copy::{another_history, by_its_own_seals, compare};
 use crate::commands::audit::state::{StateChange, StateFile};
+use crate::commands::bundle_files::logs_below;
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
 use crate::commands::log_source_options::open_log;
@@ -58,6 +59,7 @@ use judgement::audit::seen_head::SeenHead;
   countersign audit http://127.0.0.1:7433 --state prod.audit the next audit continues from the saved state
   countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
+  countersign audit mirrors/                                 each log in a directory, one after the other
   countersign audit mirror/ --no-differences                 count every difference as a failure
   countersign audit mirror/ --since 7d --step 'service:*'      a table of steps, parameters and approvers
   countersign audit mirror/ --max-unreviewed-days 7           exits with 1 if a review waits for a week
@@ -69,10 +71,10 @@ each of these heads with the entries.
 Exit codes: 0 every check passed; 1 a check failed, possibly for the first seal or its roster, or a review is overdue; 2 no trusted roster \
 connects to the log, or a file can't be read.")]
 pub struct Args {
-    /// A directory that `log export` wrote, a backup, a closed log, or the address of a boundary or mirror. Your token
-    /// or key is sent only to the boundary of --url
-    #[arg(value_name = "DIR|URL")]
-    place: String,
+    /// A directory that `log export` wrote, a backup, a closed log, or the address of a boundary or mirror; or several, or a
+    /// directory of such directories. Your token or key is sent only to the boundary of --url
+    #[arg(value_name = "DIR|URL", required = true)]
+    places: Vec<String>,
     #[command(flatten)]
     trust: TrustArgs,
     /// The id of the boundary. The log of any other boundary is refused
@@ -112,12 +114,57 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the log or the state cannot be read.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let places = logs_in(&args.places);
+    if let [place] = &places[..] {
+        return audit_log(place, args, global, terminal);
+    }
+    if args.state.is_some() || args.against.is_some() || args.boundary.is_some() {
+        return Err(CommandFailure::usage("--state, --against and --boundary are for one log: name one place"));
+    }
+    let mut worst = Exit::Done;
+    for place in &places {
+        let shown = PrintableText::text(place).as_str().to_owned();
+        match terminal.json {
+            true => terminal.object(&json!({"type": "log", "place": place}))?,
+            false => terminal.line(&format!("== {shown} =="))?,
+        }
+        let exit = match audit_log(place, args, global, terminal) {
+            Ok(exit) => exit,
+            Err(failure) => {
+                match terminal.json {
+                    true => terminal.object(&json!({"type": "log", "place": place, "error": failure.message}))?,
+                    false => terminal.say(&format!("{shown}: {failure}")),
+                }
+                failure.exit
+            }
+        };
+        if exit.code() > worst.code() {
+            worst = exit;
+        }
+    }
+    Ok(worst)
+}
+
+/// Returns the named places. A directory that is no log, but has directories with logs, stands for these.
+fn logs_in(named: &[String]) -> Vec<String> {
+    let mut places = Vec::new();
+    for name in named {
+        let logs = logs_below(Path::new(name));
+        match logs.is_empty() {
+            true => places.push(name.clone()),
+            false => places.extend(logs.iter().map(|log| log.to_string_lossy().into_owned())),
+        }
+    }
+    places
+}
+
+fn audit_log(named: &str, args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
-    let place = open_log(&args.place, global, &args.key, terminal)?;
+    let place = open_log(named, global, &args.key, terminal)?;
     let other = args.against.as_deref().map(|other| open_log(other, global, &args.key, terminal)).transpose()?;
-    let head = head_of(args, &place)?;
+    let head = head_of(named, args, &place)?;
     let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
     let mut expected = Expected {
         boundary: args.boundary,
@@ -247,11 +294,11 @@ fn expect_what_was_seen(kept: &SavedAudit, expected: &mut Expected, terminal: &T
 
 /// Returns the head of the log. Cosignatures arrive a short time after the log has grown, so the function requests the
 /// head again until enough witnesses have cosigned.
-fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
-    let grows = args.place.starts_with("http://");
+fn head_of(named: &str, args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
+    let grows = named.starts_with("http://");
     let deadline = Instant::now() + COSIGNED;
     loop {
-        let head = place.head()?.ok_or_else(|| no_log(&args.place))?;
+        let head = place.head()?.ok_or_else(|| no_log(named))?;
         if lines_of_others(&head) >= args.witness || !grows || Instant::now() > deadline {
             return Ok(head);
         }

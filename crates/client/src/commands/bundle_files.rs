@@ -125,6 +125,17 @@ pub fn is_log(path: &Path) -> bool {
     path.join("checkpoint").exists() || path.join("tile").is_dir() || path.join(DATABASE).is_file()
 }
 
+/// Returns the logs in a directory that is no log itself, in the order of their names.
+pub fn logs_below(path: &Path) -> Vec<PathBuf> {
+    if is_log(path) {
+        return Vec::new();
+    }
+    let entries = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut logs: Vec<PathBuf> = entries.filter(|entry| is_log(entry)).collect();
+    logs.sort();
+    logs
+}
+
 /// Bundles of named files and directories, and the other files of these directories with the reasons.
 type NamedBundles = (Vec<PathBuf>, Vec<(String, String)>);
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::commands::audit::audit_row::{AuditRow, RowPlace, RowVerdict, VERDICT, pinned_words};
 use crate::commands::audit::grant_table::grant_words;
 use crate::commands::audit::whole_log::AuditedLog;
-use crate::commands::bundle_files::{FoundFiles, MOST_FILES, is_log};
+use crate::commands::bundle_files::{FoundFiles, MOST_FILES, is_log, logs_below};
 use crate::home::named_file::read_beginning;
 use crate::home::roster_versions::join_bundles;
 use crate::home::trusted_rosters::ChosenTrust;
@@ -79,13 +79,21 @@ impl NamedEvidence {
         if is_address || is_log(&path) {
             return open(named).map(Self::Log);
         }
+        let shown = PrintableText::text(named);
+        if let [first, ..] = &logs_below(&path)[..] {
+            return Err(CommandFailure::usage(format!(
+                "{0} has several logs: audit all of them with `countersign audit {0}`, or name one, such as {1}",
+                shown.as_str(),
+                PrintableText::text(&first.to_string_lossy()).as_str()
+            )));
+        }
         if path.is_dir() || path.is_file() {
             return Ok(Self::Bundles(path));
         }
         Err(CommandFailure::usage(format!(
             "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
              export` wrote, or the address of a boundary (http://... or https://...)",
-            PrintableText::text(named).as_str()
+            shown.as_str()
         )))
     }
 }
@@ -142,6 +150,10 @@ impl AuditTable {
                     }
                 }
                 table.trust = trust;
+                if table.rows.is_empty() && table.skipped.is_empty() {
+                    let shown = PrintableText::text(named);
+                    return Err(CommandFailure::usage(format!("{} has no bundle: name another place", shown.as_str())));
+                }
             }
         }
         table.sort();
