@@ -11,7 +11,6 @@ use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::LineTone;
 use judgement::audit::finding::Summary;
 use maud::{Markup, html};
-use wire::api::percent_encoded::percent_encoded;
 
 use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
 use crate::auditor::log_row::log_row;
@@ -324,6 +323,17 @@ fn query(fields: &Fields, page: Option<usize>) -> String {
     let filters = FIELDS.iter().filter_map(|name| Some((*name, fields.get(*name)?.clone())));
     let pairs = filters.filter(|(_, value)| !value.is_empty()).chain(page);
     pairs.map(|(name, value)| format!("{name}={}", percent_encoded(&value))).collect::<Vec<_>>().join("&")
+}
+
+fn percent_encoded(text: &str) -> String {
+    let one = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(one).collect()
 }
 
 #[cfg(test)]
