@@ -600,7 +600,7 @@ fn several_logs_and_a_directory_of_logs_are_audited_one_after_the_other() {
     let empty = tempfile::tempdir().unwrap();
     for (place, words) in [(all.path(), "has several logs"), (empty.path(), "has no bundle")] {
         let mut console = std::process::Command::new(support::PROGRAM);
-        console.args(["console", "--no-open", "--roster", &log.roster_digest(1).to_string(), "--audit"]).arg(place);
+        console.args(["console", "--roster", &log.roster_digest(1).to_string(), "--audit"]).arg(place);
         console.env("HOME", empty.path()).stdin(std::process::Stdio::null());
         let mut child = console.stderr(std::process::Stdio::piped()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_secs(3));
