@@ -1,8 +1,9 @@
 //! Commands that ask all boundaries of the list, and filters, for approvers of many boundaries.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -74,11 +75,12 @@ fn each_list_of_all_boundaries_shows_those_that_answer_and_names_the_others_afte
         (&["proposals"], "plain:true", "proposals"),
     ];
     let begun = Instant::now();
-    let start = |words: &[&str], more: &[&str]| {
-        let mut command = listed(&prod, &[words, &["--boundary", "all"], more].concat());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
-    };
-    let started = commands.map(|(words, ..)| [start(words, &[]), start(words, &["--json"])]);
+    // Each call of `listed` writes the key, so no command starts before the last call.
+    let command = |words: &[&str], more: &[&str]| listed(&prod, &[words, &["--boundary", "all"], more].concat());
+    let commands_of = commands.map(|(words, ..)| [command(words, &[]), command(words, &["--json"])]);
+    let start =
+        |mut command: Command| command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let started = commands_of.map(|both| both.map(start));
     for ((words, shows, field), [text, objects]) in commands.into_iter().zip(started) {
         let ended = exited(text.wait_with_output().expect("it ends"), 125);
         let (out, all) = (out(&ended), said(&ended));
@@ -254,4 +256,19 @@ fn approve_finds_the_boundary_of_each_id_and_asks_for_each_with_digits_of_its_ow
     let chosen = ["approve", id_of(&open), "--boundary", "again", "--yes", "--expect"];
     let digest = open["digest"].as_str().expect("a digest");
     exited(of_alice(&prod, &[&chosen[..], &[digest]].concat()), 0);
+}
+
+#[test]
+fn similar_proposals_have_different_rows_in_an_inbox_of_80_columns() {
+    let world = World::new();
+    for number in 0..10 {
+        world.propose(
+            "say:echo",
+            json!({"text": format!("a text that is equal in all proposals, except number {number} here")}),
+        );
+    }
+    let (code, text) = at_terminal(&world, 80, &world.as_alice(&["inbox"]), &[]).end();
+    let rows: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.split_once("say:echo")).map(|(_, rest)| rest).collect();
+    assert_eq!((code, rows.len()), (Some(0), 10), "{text}");
 }

@@ -12,7 +12,7 @@ use crate::commands::clock::now;
 use crate::commands::every_boundary::{Tell, for_chosen, object};
 use crate::commands::global::GlobalOptions;
 use crate::commands::inbox_table::{ending, inbox_table};
-use crate::commands::proposal_filter::ProposalFilter;
+use crate::commands::proposal_filter::ProposalFilterArgs;
 use crate::home::keys::{KeyArgs, Keys};
 use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
 use crate::remote::client::Client;
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "all")]
     mine: bool,
     #[command(flatten)]
-    filter: ProposalFilter,
+    filter: ProposalFilterArgs,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]

@@ -233,7 +233,7 @@ pub(super) mod tests {
         assert!(first.contains("  agent  0 of 2 ") && first.contains("! unreadable"), "{first}");
         assert!(first.starts_with("0000001 ") && second.starts_with("1000001 "), "{first}\n{second}");
         let narrow = &lines(60)[1];
-        assert!(narrow.contains("  nam...2e}  agent"), "{narrow}");
+        assert!(narrow.contains("  nam...\"  ") && narrow.contains("  agent"), "{narrow}");
         assert!(narrow.ends_with("  ! unreadable"), "{narrow}");
         let mut emergency = views[0].clone();
         emergency.emergency = true;

@@ -5,7 +5,7 @@ use judgement::policy::patterns::Pattern;
 
 /// Only the proposals of these steps and of this proposer.
 #[derive(Debug, clap::Args)]
-pub struct ProposalFilter {
+pub struct ProposalFilterArgs {
     /// Only proposals of this step, or of the steps that match a pattern, such as 'db/**'
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
     pub step: Option<Pattern>,
@@ -14,7 +14,7 @@ pub struct ProposalFilter {
     pub by: Option<Name>,
 }
 
-impl ProposalFilter {
+impl ProposalFilterArgs {
     /// Returns true if the filter takes a proposal of this step by this proposer.
     pub fn takes(&self, step: &str, by: &Name) -> bool {
         self.step.as_ref().is_none_or(|pattern| pattern.matches(step))

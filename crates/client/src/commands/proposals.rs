@@ -3,7 +3,7 @@
 use crate::commands::every_boundary::show_chosen;
 use crate::commands::global::GlobalOptions;
 use crate::commands::inbox_table::ending;
-use crate::commands::proposal_filter::ProposalFilter;
+use crate::commands::proposal_filter::ProposalFilterArgs;
 use crate::home::keys::KeyArgs;
 use crate::remote::proposals::newest;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "STATUS", value_parser = parse_status)]
     status: Option<String>,
     #[command(flatten)]
-    filter: ProposalFilter,
+    filter: ProposalFilterArgs,
     /// The maximum number of proposals
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     limit: u16,
@@ -46,7 +46,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let ProposalFilter { step, by } = &args.filter;
+    let ProposalFilterArgs { step, by } = &args.filter;
     // The boundary applies no pattern.
     let only = step.as_ref().and_then(Pattern::only).filter(|step| step.parse::<StepRef>().is_ok());
     let mut query = Vec::new();
