@@ -121,8 +121,9 @@ async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> PageAnswer<(ListedFil
 async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
     let (file, page) = saved(&own, at).await?;
     let asked = page.clone();
-    let read =
-        own.place.read(move |_, client| Ok((SealedRunbook::read(client, &asked)?, newest(client, &[], MOST_READ)?)));
+    let read = own
+        .place
+        .read(move |_, client| Ok((SealedRunbook::read(client, &asked)?, newest(client, &[], MOST_READ, None)?)));
     let way = format!("/page/{at}/");
     let read = read.await;
     let refused = own.refused();

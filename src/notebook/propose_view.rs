@@ -1,6 +1,6 @@
 //! The markup of a runbook whose sealed steps a person proposes.
 
-use client::commands::inbox_table::time_left;
+use client::commands::inbox_table::{end_of, time_left};
 use client::commands::registry::printed::rules;
 use client::terminal::exit::Exit;
 use console::page::frame::framed;
@@ -191,8 +191,7 @@ impl ProposeViews<'_> {
                 ul {
                     @for view in own {
                         li {
-                            @let whole = view.id.as_str();
-                            a href=(run_path(&view.id)) { "…" (whole.get(whole.len().saturating_sub(ENDING)..).unwrap_or(whole)) }
+                            a href=(run_path(&view.id)) { "…" (end_of(view, ENDING)) }
                             ": " (standing_words(view))
                             @if !view.status.has_ended() { ", " (view.approvals.words()) ", " (time_left(view, self.now)) " left" }
                         }

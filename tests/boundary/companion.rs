@@ -556,13 +556,13 @@ pub(crate) fn list(world: &World, text: &str) {
 }
 
 /// Returns the entry of the world in the list.
-fn entry(world: &World, name: &str, url: &str, id: &str) -> String {
+pub(crate) fn entry(world: &World, name: &str, url: &str, id: &str) -> String {
     let roster = world.started["roster"].as_str().expect("a digest");
     format!("[[boundary]]\nname = \"{name}\"\nurl = \"{url}\"\nid = \"{id}\"\nroster = \"{roster}\"\n")
 }
 
 /// Returns the command line of alice, with her list of boundaries.
-fn listed(world: &World, words: &[&str]) -> Command {
+pub(crate) fn listed(world: &World, words: &[&str]) -> Command {
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
     let mut command = world.program(words);
     command.arg("--key").arg(world.path("alice.pem"));
@@ -604,7 +604,6 @@ fn a_boundary_that_does_not_answer_is_named_and_the_others_are_shown() {
         (&["inbox", "--boundary", "none"], "your list has gone, prod, moved"),
         (&["review", "--boundary", "all"], "choose one with --boundary NAME"),
         (&["inbox", "--boundary", "all", "--token", "cst_x"], "is for one boundary"),
-        (&["inbox", "--boundary", "all", "--watch"], "--watch reads one boundary"),
     ] {
         let refused = listed(&world, words).output().expect("it starts");
         assert!(!refused.status.success() && said(&refused).contains(says), "{words:?}: {}", said(&refused));

@@ -36,6 +36,7 @@ mod crossing;
 mod data_growth;
 mod desk;
 mod ended;
+mod every_boundary;
 mod feed;
 mod gate;
 mod generated_client;

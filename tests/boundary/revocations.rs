@@ -372,7 +372,9 @@ fn freeze_all_stops_each_boundary_that_answers_and_names_the_others() {
     let mut command = one.program(&["freeze", "--all", "--yes", "--reason", "stop", "--key"]);
     let done = exited(command.arg(&key).output().expect("it starts"), 1);
     let out = String::from_utf8_lossy(&done.stdout);
-    assert!(out.contains("one: the boundary is frozen") && out.contains("two: the boundary is frozen"), "{out}");
+    for name in ["one", "two"] {
+        assert!(out.contains(&format!("== {name} ==\nthe boundary is frozen")), "{out}");
+    }
     assert!(said(&done).contains("gone: NOT frozen"), "{}", said(&done));
     for world in [&one, &two] {
         world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).problem("revoked");

@@ -12,7 +12,7 @@ mod refused_files;
 mod registry_check;
 mod registry_policy;
 mod registry_remarks;
-mod review;
+pub(crate) mod review;
 pub(crate) mod roster_chain;
 mod run;
 mod step_files;

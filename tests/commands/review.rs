@@ -10,7 +10,7 @@ use judgement::policy::program_names::DEFAULT_TOOLS;
 use serde_json::{Value, json};
 
 /// Starts the command at a terminal with this number of columns.
-fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, &str)]) -> Terminal {
+pub(crate) fn at_terminal(world: &World, columns: usize, command: &Command, more: &[(&str, &str)]) -> Terminal {
     let words: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
@@ -340,7 +340,7 @@ fn an_inbox_is_a_table_that_fits_the_terminal() {
         assert!(lines[0].starts_with("ID ") && lines[0].ends_with(" !"), "{text}");
         let id = id_of(&one);
         let row = lines.iter().find(|line| line.starts_with(&id[id.len() - 6..])).expect("a row");
-        let step = if columns < 80 { "service:r..." } else { "service:restart" };
+        let step = if columns < 80 { "...e:restart" } else { "service:restart" };
         assert!(row.contains(step) && row.contains("name=shop") && row.contains("0 of 2"), "{text}");
         assert!(row.ends_with("  ! deny-list"), "kill is denied by a built-in list: {text}");
     }

@@ -7,18 +7,22 @@ use serde_json::json;
 
 use crate::commands::clock::now;
 use crate::commands::deny;
+use crate::commands::every_boundary::{Tell, ask_each, tell_failure};
 use crate::commands::global::GlobalOptions;
-use crate::commands::grant::{is_grant, signing};
+use crate::commands::grant::{find_grant, is_grant, signing};
+use crate::commands::inbox::{myself, waiting_proposals};
 use crate::commands::review::check_statement;
-use crate::commands::review_subject::find_subject;
+use crate::commands::review_subject::{find_subject, is_file};
 use crate::home::keys::{self, KeyArgs, Keys, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
+use crate::remote::proposals::only_one;
 use crate::remote::run_printer::held_up_words;
 use crate::review::gather::ReviewSubject;
 use crate::review::line::MOST_REMARKS;
 use crate::review::proposal_review::{PagerChoice, ProposalReview, SoundReview, check_open};
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::{Terminal, wrapped, write_new};
 use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::signature::PAYLOAD_TYPE;
@@ -32,11 +36,15 @@ use wire::api::view::{ProposalStatus, ProposalView, RefusalView};
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign approve                                   the only pending proposal
+  countersign approve                                   the only proposal that your signature can advance
+  countersign approve 4f2a9c 77a1b3                     one review after the other, each with its own question
   countersign approve 4f2a9c --key ~/.ssh/id_ed25519    with an ssh key
   countersign approve statement.json -o signed.json     write the signed envelope to a file
   countersign approve 4f2a9c --yes --expect sha256:…    without a question, only this statement
   countersign approve grt_…                             a standing grant
+
+Without --boundary and --url, the command searches the ids in all boundaries of your list. If one of several proposals can't \
+be signed, the command tells it and goes on with the next, and the exit code is that of the worst failure.
 
 The command asks for the last digits of the digest. If the review has more than five remarks, the number of the \
 further remarks must precede these digits. The answer `d` denies the proposal, `f` shows every signed field (through $PAGER, \
@@ -45,10 +53,10 @@ if set), and any other answer stops.
 The exit code is 126 if the statement differs from the values that this program computes, or if the proposal is \
 over. The exit code is 2 if you trust no roster for the boundary.")]
 pub struct Args {
-    /// The id of a proposal, the last digits of an open proposal's id (at least 6), the id of a grant, or an envelope file
-    /// (./NAME or *.json). The default is the only pending proposal
+    /// The ids of proposals, the last digits of their ids (at least 6), the ids of grants, or one envelope file (./NAME or
+    /// *.json). The default is the only pending proposal that your signature can advance
     #[arg(value_name = "ID|FILE")]
-    proposal: Option<String>,
+    proposals: Vec<String>,
     /// With a file: write the envelope with your signature to this new file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -69,18 +77,111 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Reviews, asks and signs.
+/// Reviews, asks and signs: several proposals one after the other, each with its own question.
 ///
 /// # Errors
-/// Returns an error if the review fails, the person declines, or the boundary refuses the signature.
+/// Returns an error if the review of the only proposal fails, the person declines, or the boundary refuses the signature.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let client = global.reviewer(&args.key, terminal)?;
-    let keys = args.key.find()?;
-    if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
-        let (trust, shown) = (global.trust(&args.trust), (args.pager, args.full));
-        return signing::approve(name, &client, &trust, &keys, (args.expect, shown), terminal);
+    let names = &args.proposals;
+    let for_one = args.expect.is_some() || args.output.is_some() || names.iter().any(|name| is_file(name));
+    if names.len() > 1 && for_one {
+        return Err(CommandFailure::usage(
+            "--yes, --expect, -o and a file are for one proposal, because each of several proposals has its own question: \
+             name one ID or FILE",
+        ));
     }
-    let subject = find_subject(args.proposal.as_deref(), &client)?;
+    let searched = search(args, global, terminal)?;
+    let keys = args.key.find()?;
+    let approve = |at: usize| {
+        let name = names.get(at).map(String::as_str);
+        let found: Vec<_> = searched.iter().filter(|(.., has)| has.get(at).is_none_or(|has| *has)).collect();
+        if let [(global, client, _)] = found.as_slice() {
+            return approve_one(args, name, (global, client), &keys, terminal);
+        }
+        Err(CommandFailure::usage(format!(
+            "{} boundaries of your list have the proposal or grant {}: give its whole id, or the boundary with \
+             --boundary NAME",
+            found.len(),
+            PrintableText::text(name.unwrap_or_default()).as_str(),
+        )))
+    };
+    if names.len() < 2 {
+        return approve(0);
+    }
+    let mut exit = Exit::Done;
+    for (at, name) in names.iter().enumerate() {
+        let name = PrintableText::text(name);
+        if !terminal.json {
+            terminal.line(&format!("== {} ({} of {}) ==", name.as_str(), at + 1, names.len()))?;
+        }
+        if let Err(failure) = approve(at) {
+            tell_failure(("proposal", name.as_str()), failure, &mut exit, terminal)?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Asks each boundary of the list, or only the chosen one, which of the named proposals and grants it has. The command reads and
+/// compares each of them again before it asks the person.
+fn search(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Vec<(GlobalOptions, Client, Vec<bool>)>, CommandFailure> {
+    // A file names no boundary of the list.
+    let is_one = args.proposals.first().is_none_or(|name| is_file(name));
+    let all = if is_one { vec![global.clone()] } else { global.chosen()? };
+    if let [one] = all.as_slice() {
+        return Ok(vec![(one.clone(), one.reviewer(&args.key, terminal)?, Vec::new())]);
+    }
+    let mut searched = Vec::new();
+    let ask = |one: &GlobalOptions, tell: &mut Tell<'_, _>| {
+        let client = one.reviewer(&args.key, terminal)?;
+        let mut has = Vec::new();
+        for name in &args.proposals {
+            let found = if is_grant(name) {
+                find_grant(name, &client).map(drop)
+            } else {
+                find_subject(Some(name), &client).map(drop)
+            };
+            match found {
+                Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
+                found => has.push(found.is_ok()),
+            }
+        }
+        client.limit_reads(None);
+        tell((client, has))
+    };
+    ask_each(&all, ask, |one, answer| {
+        match answer {
+            Ok((client, has)) => searched.push((one.clone(), client, has)),
+            Err(failure) => terminal.say(&format!("note: {} was not searched: {failure}", one.shown_name())),
+        }
+        Ok(())
+    })?;
+    Ok(searched)
+}
+
+/// Reviews, asks and signs one proposal.
+fn approve_one(
+    args: &Args,
+    name: Option<&str>,
+    (global, client): (&GlobalOptions, &Client),
+    keys: &Keys,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let trust = global.trust(&args.trust);
+    if let Some(name) = name.filter(|name| is_grant(name)) {
+        return signing::approve(name, client, &trust, keys, (args.expect, (args.pager, args.full)), terminal);
+    }
+    let own = if name.is_none() {
+        // If no key is the key of an approver, the review says so.
+        let mine = myself(keys, &trust.find()?, client).ok();
+        Some(only_one(&waiting_proposals(client, mine.as_ref())?)?)
+    } else {
+        None
+    };
+    let subject = find_subject(own.as_ref().map(ProposalId::as_str).or(name), client)?;
     if matches!(subject, ReviewSubject::File(_)) && args.output.is_none() {
         return Err(CommandFailure::usage(
             "a file for the signed envelope is missing: give -o FILE (- is the standard \
@@ -97,9 +198,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         ReviewSubject::Proposal(view) => {
             check_open(view, false)?;
         }
-        ReviewSubject::File(envelope) => check_statement(envelope, &client, terminal)?,
+        ReviewSubject::File(envelope) => check_statement(envelope, client, terminal)?,
     }
-    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
+    let review = ProposalReview::make(&subject, client, &trust, keys, now())?;
     // With `approve FILE -o -`, the command writes the envelope to the standard output.
     let is_aside = args.output.as_deref() == Some(std::path::Path::new("-")) || terminal.json;
     match (is_aside, args.full) {
@@ -120,7 +221,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             ),
         ));
     }
-    let (signer, approver) = signer_of(&review, &keys)?;
+    let (signer, approver) = signer_of(&review, keys)?;
     let keyid = signer.key().keyid();
     let consent = if args.yes {
         Consent(sound)
@@ -129,7 +230,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             Answer::Sign(consent) => consent,
             Answer::Deny(reason) => {
                 let denial = deny::sign(&review, &reason, signer)?;
-                return deny::hand_in(&subject, &review, denial, &client, terminal);
+                return deny::hand_in(&subject, &review, denial, client, terminal);
             }
         }
     };
@@ -159,7 +260,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             }
         }
         ReviewSubject::Proposal(view) => {
-            let answer = hand_in(&client, &view.id, signature)?;
+            let answer = hand_in(client, &view.id, signature)?;
             if terminal.json {
                 terminal.object(&answer)?;
             } else {

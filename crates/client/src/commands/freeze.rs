@@ -1,17 +1,15 @@
 //! The `freeze` command stops a boundary, or all boundaries of the list.
 
 use std::path::PathBuf;
-use std::sync::mpsc;
 
-use serde_json::json;
-
+use crate::commands::every_boundary::show_chosen;
 use crate::commands::global::{BoundaryChoice, GlobalOptions};
 use crate::commands::revocation::{self, RevokingBoundary, done_words};
+use crate::commands::revoke::told;
 use crate::home::keys::KeyArgs;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use documents::record::revocation::RevokedSubject;
-use wire::api::view::RevocationView;
 
 /// Stop everything: all proposals and runs end, and nothing runs until an operator of the host thaws the boundary.
 #[derive(Debug, clap::Args)]
@@ -67,49 +65,23 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let subject = RevokedSubject::epoch(&boundary.boundary.epoch);
         return revocation::write(&boundary.sign(subject, &args.reason, &keys)?, path, terminal).map(|()| Exit::Done);
     }
-    let answer = boundary.freeze(&args.reason, &keys)?;
-    if terminal.json {
-        terminal.object(&answer)?;
-    } else {
-        terminal.line(&done_words(&answer, None))?;
-    }
-    Ok(Exit::Done)
+    told(&boundary.freeze(&args.reason, &keys)?, None, terminal)
 }
 
 /// Freezes all boundaries of the list at the same time. A boundary that does not answer does not delay the others, and is
 /// named.
 fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let all = global.for_all_once()?;
-    let names: Vec<&str> = all.iter().filter_map(|one| one.listed()).map(|listed| listed.name.as_str()).collect();
+    let all = GlobalOptions { choice: BoundaryChoice::All, ..global.clone() };
     if !args.yes {
+        let listed = all.for_all_listed()?;
+        let names: Vec<&str> = listed.iter().map(GlobalOptions::shown_name).collect();
         revocation::ask_consent(&format!("Freeze {}? All proposals and runs end.", names.join(", ")), terminal)?;
     }
-    let freeze = |one: &GlobalOptions| -> Result<RevocationView, CommandFailure> {
+    let freeze = |one: &GlobalOptions| -> Result<_, CommandFailure> {
         let client = one.reviewer(&args.key, terminal)?;
         RevokingBoundary::read(&client)?.freeze(&args.reason, &args.key.find()?)
     };
-    let (send, results) = mpsc::channel();
-    let mut exit = Exit::Done;
-    std::thread::scope(|scope| {
-        for (name, one) in names.iter().zip(&all) {
-            let (send, freeze) = (send.clone(), &freeze);
-            scope.spawn(move || send.send((*name, freeze(one))));
-        }
-        drop(send);
-        // Print each result when it arrives, because a silent boundary answers late.
-        for (name, done) in results {
-            match done {
-                Ok(answer) if terminal.json => terminal.object(&json!({"boundary": name, "revocation": answer}))?,
-                Ok(answer) => terminal.line(&format!("{name}: {}", done_words(&answer, None)))?,
-                Err(failure) => {
-                    exit = Exit::CheckSaidNo;
-                    match terminal.json {
-                        true => terminal.object(&json!({"boundary": name, "error": failure.message}))?,
-                        false => terminal.say(&format!("{name}: NOT frozen: {failure}")),
-                    }
-                }
-            }
-        }
-        Ok(exit)
-    })
+    let failed = |failure: CommandFailure| CommandFailure::new(Exit::CheckSaidNo, format!("NOT frozen: {failure}"));
+    let text = |answer| terminal.line(&done_words(&answer, None));
+    show_chosen(&all, terminal, |one| freeze(one).map_err(failed), text)
 }

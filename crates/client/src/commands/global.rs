@@ -23,9 +23,6 @@ use crate::terminal::streams::{Terminal, eprintln_quietly};
 use documents::crypto::digest::SealDigest;
 use wire::api::registry_view::RegistryView;
 
-/// Longest time for an answer of one of all boundaries to a request that only reads.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
@@ -143,6 +140,11 @@ impl GlobalOptions {
         }
     }
 
+    /// Returns the name of this boundary in the list, or else its address.
+    pub fn shown_name(&self) -> &str {
+        self.listed().map_or(&self.url, |listed| &listed.name)
+    }
+
     /// Chooses the boundary that `--boundary` names, by its name in the list or by its address. An address in `--url` or in
     /// the environment has priority.
     ///
@@ -215,14 +217,17 @@ impl GlobalOptions {
         Ok(list.boundaries.iter().map(|one| self.for_listed(one)).collect())
     }
 
-    /// Like [`Self::for_all_listed`], for a command that asks all boundaries once: one that does not answer within 10 s ends with
-    /// an error, and does not delay the others.
+    /// Returns the options for the boundary of the options or the environment, or else for each boundary of the list.
     ///
     /// # Errors
-    /// Returns the errors of [`Self::for_all_listed`].
-    pub fn for_all_once(&self) -> Result<Vec<Self>, CommandFailure> {
-        let all = self.for_all_listed()?;
-        Ok(all.into_iter().map(|one| Self { patience: Some(PATIENCE), ..one }).collect())
+    /// Returns an error if the list of boundaries can't be read.
+    pub fn chosen(&self) -> Result<Vec<Self>, CommandFailure> {
+        let one = match &self.choice {
+            BoundaryChoice::One(_) | BoundaryChoice::Address => true,
+            BoundaryChoice::All => false,
+            BoundaryChoice::None => self.given.address || BoundaryList::of_process()?.boundaries.is_empty(),
+        };
+        if one { Ok(vec![self.clone()]) } else { self.for_all_listed() }
     }
 
     /// Returns the options of trust, with the roster of the chosen boundary.
@@ -284,7 +289,7 @@ impl GlobalOptions {
     fn address(&self) -> Result<Address, CommandFailure> {
         if matches!(self.choice, BoundaryChoice::All) {
             return Err(CommandFailure::usage(
-                "only `inbox`, `console`, `freeze` and `mcp` use all boundaries of your list: choose one with --boundary NAME",
+                "this command does not use all boundaries of your list: choose one with --boundary NAME",
             ));
         }
         Address::parse(&self.url)
@@ -314,8 +319,7 @@ impl GlobalOptions {
         if client.token_reads_all() {
             return self.with_listed_id(client);
         }
-        let with_key = Client::new(Address::parse(&self.url)?, &self.tls, None, Some(key.clone()))?;
-        with_key.limit_reads(self.patience);
+        let with_key = client.clone();
         if with_key.admit(key)? {
             return self.with_listed_id(with_key);
         }

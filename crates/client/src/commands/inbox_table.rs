@@ -1,6 +1,6 @@
 //! The table of the inbox: one line for each proposal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -23,84 +23,79 @@ pub(super) fn ending(view: &ProposalView) -> &str {
     end_of(view, ENDING)
 }
 
-fn end_of(view: &ProposalView, length: usize) -> &str {
+/// Returns this number of last digits of an id.
+pub fn end_of(view: &ProposalView, length: usize) -> &str {
     view.id.as_str().get(view.id.as_str().len().saturating_sub(length)..).unwrap_or_default()
 }
 
 /// Minimum number of last digits that the commands accept instead of a whole id.
 const ENDING: usize = 6;
 
-/// Table with one line for each proposal, as wide as the terminal. Dots mark a cell that was cut.
-pub(super) struct InboxTable {
-    /// Number of last digits that make every id in the table unique.
-    ending: usize,
-    widths: [usize; COLUMNS],
-}
-
+/// Mark before the step of an emergency.
+const EMERGENCY: &str = "EMERGENCY ";
 const COLUMNS: usize = 8;
 const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "JOB", "SIGNED", "LEFT", "!"];
+/// Place of the column of the steps.
+const STEP: usize = 1;
+/// Place of the column of the parameters.
+const WITH: usize = 2;
 /// Place of the column of the jobs, which only a table with a job has.
 const JOB: usize = 4;
 /// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0 removes
 /// the column. The last column shows the most important remark, so it shrinks last and keeps at least its warning sign.
-const GIVE_WAY: [(usize, usize); 9] =
-    [(2, 16), (JOB, 12), (2, 9), (3, 6), (1, 12), (JOB, 0), (3, 0), (2, 4), (COLUMNS - 1, 1)];
+const GIVE_WAY: [(usize, usize); 10] =
+    [(WITH, 20), (JOB, 12), (STEP, 18), (3, 6), (WITH, 9), (STEP, 12), (JOB, 0), (3, 0), (WITH, 4), (COLUMNS - 1, 1)];
 
-impl InboxTable {
-    /// Returns the table of these proposals for a terminal of this width.
-    pub(super) fn of(views: &[ProposalView], width: usize) -> Self {
-        let unique = |length: &usize| {
-            let ends: BTreeSet<&str> = views.iter().map(|view| end_of(view, *length)).collect();
-            ends.len() == views.len()
-        };
-        let ending = (ENDING..).find(|length| *length >= 36 || unique(length)).unwrap_or(ENDING);
-        let mut table = Self { ending, widths: HEADING.map(str::len) };
-        if views.iter().all(|view| view.admitted.is_none()) {
-            table.widths[JOB] = 0;
+/// Returns the heading and the row of each proposal, as wide as the terminal. Dots mark what was cut.
+pub(super) fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<String>) {
+    let unique = |length: &usize| {
+        let ends: BTreeSet<&str> = views.iter().map(|view| end_of(view, *length)).collect();
+        ends.len() == views.len()
+    };
+    let ending = (ENDING..).find(|length| *length >= 36 || unique(length)).unwrap_or(ENDING);
+    let heading = HEADING.map(PrintableText::words);
+    let mut rows: Vec<_> = std::iter::once(heading).chain(views.iter().map(|view| table_cells(view, ending))).collect();
+    let mut widths = [0; COLUMNS];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
         }
-        for view in views {
-            for (width, cell) in table.widths.iter_mut().zip(table_cells(view, ending)) {
-                *width = (*width).max(cell.width());
-            }
+    }
+    if views.iter().all(|view| view.admitted.is_none()) {
+        widths[JOB] = 0;
+    }
+    for (column, least) in GIVE_WAY {
+        let shown = widths.iter().filter(|width| **width > 0).count();
+        let all = widths.iter().sum::<usize>() + 2 * (shown - 1);
+        if all <= width {
+            break;
         }
-        for (column, least) in GIVE_WAY {
-            let shown = table.widths.iter().filter(|width| **width > 0).count();
-            let all = table.widths.iter().sum::<usize>() + 2 * (shown - 1);
-            if all <= width {
-                break;
-            }
-            if least == 0 {
-                table.widths[column] = 0;
-                continue;
-            }
-            let spare = table.widths[column].saturating_sub(least.max(HEADING[column].len()));
-            let less = if column == COLUMNS - 1 { spare } else { all.saturating_sub(width).min(spare) };
-            table.widths[column] -= less;
+        if least == 0 {
+            widths[column] = 0;
+            continue;
         }
-        table
+        let spare = widths[column].saturating_sub(least.max(HEADING[column].len()));
+        let less = if column == COLUMNS - 1 { spare } else { all.saturating_sub(width).min(spare) };
+        widths[column] -= less;
     }
-
-    pub(super) fn heading(&self) -> String {
-        self.line(HEADING.map(PrintableText::words))
-    }
-
-    pub(super) fn row(&self, view: &ProposalView) -> String {
-        self.line(table_cells(view, self.ending))
-    }
-
-    fn line(&self, cells: [PrintableText; COLUMNS]) -> String {
+    fit_parameters(&mut rows, widths[WITH]);
+    let mut lines = rows.iter().map(|row| {
         let mut line = String::new();
-        for (cell, width) in cells.iter().zip(self.widths).filter(|(_, width)| *width > 0) {
-            // In a column with a width of 1, only the warning sign fits.
-            let cell = if width == 1 {
-                cell.as_str().get(..1).unwrap_or_default().to_owned()
-            } else {
-                cell.cut(width).padded(width)
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate().filter(|(_, (_, width))| *width > 0) {
+            let cell = match column {
+                // In a column with a width of 1, only the warning sign fits.
+                _ if width == 1 => cell.as_str().get(..1).unwrap_or_default().to_owned(),
+                // The end of a step says what runs, so its folder is cut first.
+                STEP if cell.width() > width && !cell.as_str().starts_with(EMERGENCY) => {
+                    cell.around(0, width - 3).padded(width)
+                }
+                _ => cell.cut(width).padded(width),
             };
             line.push_str(&format!("{cell}  "));
         }
         line.trim_end().to_owned()
-    }
+    });
+    (lines.next().unwrap_or_default(), lines.collect())
 }
 
 /// Returns the parameters of a proposal in one line.
@@ -111,6 +106,23 @@ pub fn parameter_words(view: &ProposalView) -> PrintableText {
     let params =
         found.map(|(path, value)| PrintableText::text(path.trim_start_matches('.')).and("=").then(&value_of(value)));
     PrintableText::joined(params, " ")
+}
+
+/// Writes the parameters in at most `width` columns. If those of a step are longer, they begin with the first difference
+/// between its proposals and end with the last one, because otherwise the rows of similar proposals would be equal.
+fn fit_parameters(rows: &mut [[PrintableText; COLUMNS]], width: usize) {
+    let mut steps = BTreeMap::<_, Vec<_>>::new();
+    for row in rows {
+        steps.entry(row[STEP].as_str().to_owned()).or_default().push(&mut row[WITH]);
+    }
+    for mut cells in steps.into_values() {
+        if cells.iter().any(|cell| cell.width() > width) {
+            PrintableText::cut_equal_ends(&mut cells);
+        }
+        for cell in cells.into_iter().filter(|cell| cell.width() > width) {
+            *cell = cell.ends(width.saturating_sub(3) / 2);
+        }
+    }
 }
 
 /// Returns the time that is left until the proposal expires, in words.
@@ -153,7 +165,7 @@ fn value_of(value: &Value) -> PrintableText {
 /// column.
 pub fn step_words(view: &ProposalView) -> PrintableText {
     let is_emergency = view.emergency || signed_of(view).is_some_and(|signed| signed.emergency.is_some());
-    PrintableText::words(if is_emergency { "EMERGENCY " } else { "" }).then(&PrintableText::text(view.step.as_str()))
+    PrintableText::words(if is_emergency { EMERGENCY } else { "" }).then(&PrintableText::text(view.step.as_str()))
 }
 
 /// Reads the statement to sign, or returns `None` if the boundary returns something else.
@@ -206,8 +218,8 @@ pub(super) mod tests {
         two.id = "prp_019aa0b0-5c00-7000-8000-000001000001".parse().expect("id");
         let views = [one, two];
         let lines = |width: usize| {
-            let table = InboxTable::of(&views, width);
-            [table.heading(), table.row(&views[0]), table.row(&views[1])]
+            let (heading, rows) = inbox_table(&views, width);
+            [heading, rows[0].clone(), rows[1].clone()]
         };
         for width in [48, 60, 80, 140] {
             for line in lines(width) {
@@ -221,12 +233,12 @@ pub(super) mod tests {
         assert!(first.contains("  agent  0 of 2 ") && first.contains("! unreadable"), "{first}");
         assert!(first.starts_with("0000001 ") && second.starts_with("1000001 "), "{first}\n{second}");
         let narrow = &lines(60)[1];
-        assert!(narrow.contains("  name=sh") && narrow.contains("...  agent"), "{narrow}");
+        assert!(narrow.contains("  nam...\"  ") && narrow.contains("  agent"), "{narrow}");
         assert!(narrow.ends_with("  ! unreadable"), "{narrow}");
         let mut emergency = views[0].clone();
         emergency.emergency = true;
         for width in [48, 140] {
-            let row = InboxTable::of(std::slice::from_ref(&emergency), width).row(&emergency);
+            let row = inbox_table(std::slice::from_ref(&emergency), width).1.remove(0);
             assert!(row.contains("  EMERGENCY"), "{width}: {row}");
         }
         let mut of_job = views[0].clone();
@@ -237,13 +249,47 @@ pub(super) mod tests {
         for (width, cell) in
             [(140, "  agent  acme/shop/actions/runs/42  0 of 2 "), (76, "  acme/shop"), (60, "  agent  ")]
         {
-            let table = InboxTable::of(&[of_job.clone(), views[1].clone()], width);
-            let (heading, row) = (table.heading(), table.row(&of_job));
+            let (heading, rows) = inbox_table(&[of_job.clone(), views[1].clone()], width);
+            let row = &rows[0];
             assert!(row.len() <= width && row.contains(cell), "{width}: {row}");
             assert_eq!(heading.contains("JOB"), width > 60, "{heading}");
         }
         // In a narrow terminal, the column of the proposer shrinks before the last column.
         let [heading, first, _] = lines(48);
         assert!(!heading.contains("BY") && first.contains("  0 of 2 ") && first.ends_with("  ! unreadable"), "{first}");
+    }
+
+    #[test]
+    fn ten_proposals_of_one_step_have_ten_different_rows_at_80_columns() {
+        // The difference is at the end, in the middle, in the second parameter, in two, in a missing parameter, or in the step.
+        type Difference = fn(&mut ProposalView, usize);
+        let differences: [Difference; 6] = [
+            |view, n| view.params["cluster"] = format!("production-eu-west-1-cluster-{n:02}").into(),
+            |view, n| view.params["cluster"] = format!("production-{n:02}-eu-west-1-cluster").into(),
+            |view, n| view.params["zone"] = n.into(),
+            |view, n| {
+                view.params["cluster"] = format!("production-{}-with-a-long-name", n / 5).into();
+                view.params["zone"] = format!("a-long-name-{}", n % 5).into();
+            },
+            |view, n| drop(view.params.as_object_mut().expect("fields").insert(format!("only-{n}"), true.into())),
+            |view, n| view.step = format!("databases/postgres/failover/long-{n:02}:restart").parse().expect("a step"),
+        ];
+        for (place, difference) in differences.into_iter().enumerate() {
+            let views: Vec<_> = (1..=10)
+                .map(|n| {
+                    let mut one = view(&["ops"], &[], &[]);
+                    one.id = format!("prp_019aa0b0-5c00-7000-8000-0000000000{n:02}").parse().expect("an id");
+                    one.step = "databases/postgres/failover:restart".parse().expect("a step");
+                    one.params = json!({"cluster": "production-eu-west-1-cluster", "dry-run": false, "zone": 0});
+                    difference(&mut one, n);
+                    one
+                })
+                .collect();
+            let (heading, rows) = inbox_table(&views, 80);
+            let different: BTreeSet<&str> =
+                rows.iter().map(|row| &row[heading.find("STEP").expect("a column")..]).collect();
+            assert_eq!(different.len(), 10, "{place}: {heading}\n{}", rows.join("\n"));
+            assert!(rows.iter().all(|row| row.len() <= 80), "{}", rows.join("\n"));
+        }
     }
 }

@@ -346,8 +346,8 @@ const LISTED: &str = "listed_boundary";
 
 fn listed_option() -> clap::Arg {
     clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").help_heading("Everywhere").help(
-        "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox`, `console`, \
-         `freeze` and `mcp` also take `all`",
+        "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox`, `proposals`, \
+         `unsettled`, `grant list`, `approve ID`, `console`, `freeze` and `mcp` also take `all`",
     )
 }
 

@@ -1,8 +1,9 @@
 //! The `proposals` command lists proposals with their status and result.
 
-use serde_json::json;
-
+use crate::commands::every_boundary::show_chosen;
 use crate::commands::global::GlobalOptions;
+use crate::commands::inbox_table::ending;
+use crate::commands::proposal_filter::ProposalFilterArgs;
 use crate::home::keys::KeyArgs;
 use crate::remote::proposals::newest;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -13,7 +14,8 @@ use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
 use documents::record::ident::StepRef;
 use documents::record::refused_parts::refused_words;
-use wire::api::view::{ProposalStatus, ProposalView};
+use judgement::policy::patterns::Pattern;
+use wire::api::view::{ProposalList, ProposalStatus, ProposalView};
 
 /// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may
 /// read everything, the list has the proposals of all proposers.
@@ -22,15 +24,16 @@ use wire::api::view::{ProposalStatus, ProposalView};
   countersign proposals                            the last 20 proposals
   countersign proposals --status open              those that wait or run
   countersign proposals --status denied --json     with all fields, for programs
+  countersign proposals --step 'db/**' --by ci     of these steps, and of this proposer
+  countersign proposals --boundary all             of each boundary in your list
   countersign output 4f2a9c                        the output of a run in the list")]
 pub struct Args {
     /// Only proposals with this status: pending, approved, running, finished, denied, expired, cancelled, refused, or
     /// open for the first three
     #[arg(long, value_name = "STATUS", value_parser = parse_status)]
     status: Option<String>,
-    /// Only proposals of this step
-    #[arg(long, value_name = "STEP")]
-    step: Option<StepRef>,
+    #[command(flatten)]
+    filter: ProposalFilterArgs,
     /// The maximum number of proposals
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     limit: u16,
@@ -43,30 +46,34 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let client = global.client(&args.key)?;
+    let ProposalFilterArgs { step, by } = &args.filter;
+    // The boundary applies no pattern.
+    let only = step.as_ref().and_then(Pattern::only).filter(|step| step.parse::<StepRef>().is_ok());
     let mut query = Vec::new();
+    query.extend(only.map(|step| ("step", step)));
+    query.extend(by.as_ref().map(|by| ("proposer", by.as_str())));
     query.extend(args.status.as_deref().map(|status| ("status", status)));
-    query.extend(args.step.as_ref().map(|step| ("step", step.as_str())));
-    let found = newest(&client, &query, usize::from(args.limit))?;
-    if terminal.json {
-        terminal.object(&json!({ "proposals": found }))?;
-    } else if found.is_empty() {
-        terminal.say("there are no such proposals");
-    } else {
+    let takes = |view: &ProposalView| args.filter.takes(view.step.as_str(), &view.proposer);
+    let read = |one: &GlobalOptions| {
+        let keep = step.as_ref().map(|_| &takes as &dyn Fn(&ProposalView) -> bool);
+        let proposals = newest(&one.client(&args.key)?, &query, usize::from(args.limit), keep)?;
+        Ok(ProposalList { proposals, cursor: None })
+    };
+    show_chosen(global, terminal, read, |found| {
+        if found.proposals.is_empty() {
+            terminal.say("there are no such proposals");
+            return Ok(());
+        }
         let header = ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(PrintableText::words);
-        let rows: Vec<_> = std::iter::once(header).chain(found.iter().map(row)).collect();
-        terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
-    }
-    Ok(Exit::Done)
+        let rows: Vec<_> = std::iter::once(header).chain(found.proposals.iter().map(row)).collect();
+        terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())
+    })
 }
 
-/// Number of last digits of an id that other commands accept.
-const ENDING: usize = 6;
 /// Maximum number of columns of the parameters in a row.
 const MOST_PARAMS: usize = 32;
 
 fn row(view: &ProposalView) -> [PrintableText; 6] {
-    let id = view.id.as_str();
     let result: PrintableText = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
         (Some(outcome), _) => (outcome_words(outcome) + &refused_words(&view.refused)).into(),
         (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code).into(),
@@ -80,7 +87,7 @@ fn row(view: &ProposalView) -> [PrintableText; 6] {
         (None, None) => PrintableText::words(view.status.word()),
     };
     [
-        id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id).to_owned().into(),
+        PrintableText::text(ending(view)),
         view.created_at.to_string().into(),
         view.proposer.to_string().into(),
         view.step.to_string().into(),

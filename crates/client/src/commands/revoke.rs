@@ -174,7 +174,11 @@ fn finish(
     }
 }
 
-fn told(answer: &RevocationView, what: Option<&str>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+/// Tells what the boundary answered to a revocation.
+///
+/// # Errors
+/// Returns an error if the standard output cannot be written.
+pub fn told(answer: &RevocationView, what: Option<&str>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(answer)?;
     } else {

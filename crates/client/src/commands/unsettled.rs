@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::commands::every_boundary::show_chosen;
 use crate::commands::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::review::value_words::short_id;
@@ -19,6 +20,7 @@ use wire::api::review_view::{ReviewNeed, RunReviewView, UnsettledList, Unsettled
 #[command(after_help = "Examples:
   countersign unsettled
   countersign unsettled --json          the answer of the boundary, for programs
+  countersign unsettled --boundary all  of each boundary in your list; give --boundary NAME to `review-run`
 
 `countersign review-run` signs a review.")]
 pub struct Args {
@@ -31,19 +33,18 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let client = global.reviewer(&args.key, terminal)?;
-    let list: UnsettledList = client.get("/v1/unsettled")?;
-    if terminal.json {
-        terminal.object(&list)?;
-    } else if list.runs.is_empty() {
-        terminal.say("no run needs a review");
-    } else {
-        terminal.put(table(&list.runs).as_bytes())?;
-        if list.more > 0 {
-            terminal.say(&more_words(list.more));
+    let read = |one: &GlobalOptions| one.reviewer(&args.key, terminal)?.get::<UnsettledList>("/v1/unsettled");
+    show_chosen(global, terminal, read, |list| {
+        if list.runs.is_empty() {
+            terminal.say("no run needs a review");
+        } else {
+            terminal.put(table(&list.runs).as_bytes())?;
+            if list.more > 0 {
+                terminal.say(&more_words(list.more));
+            }
         }
-    }
-    Ok(Exit::Done)
+        Ok(())
+    })
 }
 
 /// Says how many runs need a review besides the listed ones.

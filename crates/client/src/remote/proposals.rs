@@ -34,14 +34,7 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
             LookupRange::Open => ProposalStatus::Pending,
             LookupRange::Visible(status) => status,
         };
-        let found = list(client, &[("status", only.word())])?;
-        return match found.as_slice() {
-            [one] => Ok(one.id.clone()),
-            [] => Err(none(
-                "there is no such proposal now; `countersign inbox` lists the proposals that wait for you".to_owned(),
-            )),
-            several => Err(ambiguous(several, "name one proposal by the last 6 digits of its id")),
-        };
+        return only_one(&list(client, &[("status", only.word())])?);
     };
     if let Ok(id) = name.parse::<ProposalId>() {
         return Ok(id);
@@ -77,6 +70,20 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
     }
 }
 
+/// Returns the id of the only proposal.
+///
+/// # Errors
+/// Returns an error if there is no proposal or more than one, and names them.
+pub fn only_one(found: &[ProposalView]) -> Result<ProposalId, CommandFailure> {
+    match found {
+        [one] => Ok(one.id.clone()),
+        [] => Err(CommandFailure::usage(
+            "there is no such proposal now; `countersign inbox` lists the proposals that wait for you",
+        )),
+        several => Err(ambiguous(several, "name one proposal by the last 6 digits of its id")),
+    }
+}
+
 fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
     let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
     let more = several.len().saturating_sub(MOST_NAMED);
@@ -91,21 +98,28 @@ fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
 /// Returns the boundary's refusal, or an error if the list has too many pages, because an incomplete list could mislead
 /// the caller.
 pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
-    newest(client, query, usize::MAX)
+    newest(client, query, usize::MAX, None)
 }
 
-/// Returns at most `most` proposals that the caller may see and that match the query, newest first.
+/// Returns at most `most` proposals that the caller may see, that match the query, and that `keep` takes, newest first.
 ///
 /// # Errors
 /// Returns the errors of [`list`].
-pub fn newest(client: &Client, query: &[(&str, &str)], most: usize) -> Result<Vec<ProposalView>, CommandFailure> {
+pub fn newest(
+    client: &Client,
+    query: &[(&str, &str)],
+    most: usize,
+    keep: Option<&dyn Fn(&ProposalView) -> bool>,
+) -> Result<Vec<ProposalView>, CommandFailure> {
+    // With `keep`, the program may need many pages, so each page is as long as possible.
+    let limit = keep.map_or(most, |_| 100).min(100);
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;
     let asked: String = query.iter().map(|(name, value)| format!("&{name}={value}")).collect();
     for _ in 0..MAX_PAGES {
         let from = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-        let page: ProposalList = client.get(&format!("/v1/proposals?limit={}{asked}{from}", most.min(100)))?;
-        found.extend(page.proposals);
+        let page: ProposalList = client.get(&format!("/v1/proposals?limit={limit}{asked}{from}"))?;
+        found.extend(page.proposals.into_iter().filter(|view| keep.is_none_or(|keep| keep(view))));
         if found.len() >= most {
             found.truncate(most);
             return Ok(found);

@@ -91,15 +91,20 @@ impl PrintableText {
     /// Returns the beginning and the end of the text with dots between them, each at most `most` columns wide. No escape
     /// is split.
     pub fn ends(&self, most: usize) -> Self {
+        self.around(most, most)
+    }
+
+    /// Like [`Self::ends`], with a number of columns for the beginning and one for the end.
+    pub fn around(&self, first: usize, last: usize) -> Self {
         let (whole, mut before, mut at) = (self.width(), 0, 0);
         let (mut head, mut tail) = (0, self.0.len());
         while let Some(token) = first_token(&self.0[at..]) {
-            if whole - before <= most {
+            if whole - before <= last {
                 tail = at;
                 break;
             }
             (before, at) = (before + token.width(), at + token.len());
-            if before <= most {
+            if before <= first {
                 head = at;
             }
         }
@@ -107,6 +112,35 @@ impl PrintableText {
             return self.clone();
         }
         Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
+    }
+
+    /// Cuts what is equal at the beginnings and at the ends of different texts, with dots at each cut. No escape is split.
+    pub fn cut_equal_ends(texts: &mut [&mut Self]) {
+        if texts.iter().all(|text| *text == texts[0]) {
+            return;
+        }
+        let mut all: Vec<Vec<&str>> = Vec::new();
+        for text in &*texts {
+            let mut rest = text.as_str();
+            let next = || first_token(rest).inspect(|token| rest = &rest[token.len()..]);
+            all.push(std::iter::from_fn(next).collect());
+        }
+        // First the beginnings, and then the ends.
+        for _ in 0..2 {
+            let is_equal = |at: &usize| all.iter().all(|one| one.get(*at) == all[0].get(*at));
+            let equal = (0..all[0].len()).take_while(is_equal).count();
+            for one in &mut all {
+                // Dots would make a short beginning no shorter.
+                if equal > 3 {
+                    one.splice(..equal, ["..."]);
+                }
+                one.reverse();
+            }
+        }
+        let cut: Vec<String> = all.iter().map(|one| one.concat()).collect();
+        for (text, cut) in texts.iter_mut().zip(cut) {
+            text.0 = cut;
+        }
     }
 
     /// Cuts the text to at most `most` columns, with dots at the cut. No escape is split.
@@ -320,6 +354,22 @@ mod tests {
         assert_eq!(text.ends(10).as_str(), r"\u{202e}...\u{202e}");
         assert_eq!(PrintableText::text("a long text").ends(3).as_str(), "a l...ext");
         assert_eq!(PrintableText::text("short").ends(5).as_str(), "short");
+        assert_eq!(PrintableText::text("a long text").around(0, 4).as_str(), "...text");
+    }
+
+    #[test]
+    fn equal_ends_are_cut_between_escapes_and_the_difference_stays() {
+        let of = |one: &str, other: &str| {
+            let (mut one, mut other) = (PrintableText::text(one), PrintableText::text(other));
+            PrintableText::cut_equal_ends(&mut [&mut one, &mut other]);
+            [one.as_str().to_owned(), other.as_str().to_owned()]
+        };
+        assert_eq!(of("prod-eu-01", "prod-eu-02"), ["...1", "...2"]);
+        assert_eq!(of("prod-01-eu-west", "prod-02-eu-west"), ["...1...", "...2..."]);
+        assert_eq!(of("aaaaaa", "aaaaaaaa"), ["...", "...aa"]);
+        assert_eq!(of("ab1", "ab2"), ["ab1", "ab2"]);
+        assert_eq!(of("prod-eu", "prod-eu"), ["prod-eu", "prod-eu"]);
+        assert_eq!(of("same-\u{202e}", "same-\u{202f}"), [r"...\u{202e}", r"...\u{202f}"]);
         assert_eq!(PrintableText::text("short").cut(5).as_str(), "short");
     }
 }

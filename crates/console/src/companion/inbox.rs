@@ -56,7 +56,7 @@ impl BoundaryInbox {
         running.extend(list(client, &[("status", "approved")])?);
         let mut ended = Vec::new();
         for status in ["finished", "denied", "refused"] {
-            ended.extend(newest(client, &[("status", status)], MOST_ENDED)?);
+            ended.extend(newest(client, &[("status", status)], MOST_ENDED, None)?);
         }
         ended.retain(|view| view.ended_at.is_some_and(|at| is_same_day(at, now)));
         ended.sort_by_key(|view| std::cmp::Reverse(view.ended_at));

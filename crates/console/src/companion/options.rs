@@ -11,7 +11,7 @@ use client::terminal::streams::Terminal;
 use crate::companion::requests::{Companion, PageState};
 use crate::companion::routes::routes;
 use crate::companion::signing::Signing;
-use crate::proposal::reached::{ReachedBoundary, chosen_boundaries};
+use crate::proposal::reached::ReachedBoundary;
 use crate::web::opened::{OpenOptions, serve_pages};
 
 /// Serves the pages until a signal ends the program.
@@ -30,7 +30,7 @@ pub fn run(
         // A wrong name is reported before a page opens.
         drop(signing.keys()?);
     }
-    let options = chosen_boundaries(global)?;
+    let options = global.chosen()?;
     let places = options.into_iter().map(|one| {
         let (options, signing) = (one.clone(), signing.clone());
         let make = move || options.reviewer(signing.key_options(), &Terminal::new(false));

@@ -1,7 +1,7 @@
 //! The markup of the inbox, and parts of all pages of the companion.
 
 use client::commands::inbox::{freeze_words, grant_words};
-use client::commands::inbox_table::{heaviest, parameter_words, step_words, time_left};
+use client::commands::inbox_table::{end_of, heaviest, parameter_words, step_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
 use documents::record::hidden_character::visible;
@@ -80,8 +80,7 @@ pub(crate) fn companion_page(place: NavPlace, title: &str, main: Markup, changes
 
 /// Returns the last digits of the id.
 pub(crate) fn id_end(view: &ProposalView) -> &str {
-    let id = view.id.as_str();
-    id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id)
+    end_of(view, ENDING)
 }
 
 /// Returns the name of a boundary, with its own name if the person chose another one.

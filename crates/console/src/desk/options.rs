@@ -23,7 +23,6 @@ use crate::desk::desk_boundary::DeskBoundary;
 use crate::desk::desk_routes::desk_routes;
 use crate::desk::desk_state::Desk;
 use crate::desk::listening::serve;
-use crate::proposal::reached::chosen_boundaries;
 
 /// Maximum size of a file for TLS in bytes.
 const MAX_PEM: usize = 1 << 20;
@@ -70,7 +69,7 @@ pub fn run(
     show_own_letters(true)?;
     let files = DeskFiles { name, certificate, key };
     let renewed = RenewedServer::new(files.read()?, |text| files.check(text))?;
-    let boundaries = chosen_boundaries(global)?.into_iter().map(|one| DeskBoundary::new(one, trust, name));
+    let boundaries = global.chosen()?.into_iter().map(|one| DeskBoundary::new(one, trust, name));
     let boundaries = boundaries.collect::<Result<Vec<_>, _>>()?;
     let failed = |what: &str, error: io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

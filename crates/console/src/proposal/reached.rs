@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::commands::global::{BoundaryChoice, GlobalOptions};
-use client::home::boundaries::BoundaryList;
+use client::commands::global::GlobalOptions;
 use client::home::trusted_rosters::TrustArgs;
 use client::remote::client::Client;
 use client::review::gather::roster_in_force;
@@ -22,19 +21,6 @@ use crate::proposal::log_head::VerifiedHashes;
 pub const PAGE_WAITS: Duration = Duration::from_secs(10);
 /// Maximum number of requests at the same time to one boundary, so that a boundary that hangs holds few threads.
 const AT_ONCE: usize = 8;
-
-/// Returns the options for each boundary of the pages: the boundary of the options or the environment, or else the list.
-///
-/// # Errors
-/// Returns an error if the list of boundaries can't be read.
-pub fn chosen_boundaries(global: &GlobalOptions) -> Result<Vec<GlobalOptions>, CommandFailure> {
-    let one = match &global.choice {
-        BoundaryChoice::One(_) | BoundaryChoice::Address => true,
-        BoundaryChoice::All => false,
-        BoundaryChoice::None => global.given.address || BoundaryList::of_process()?.boundaries.is_empty(),
-    };
-    if one { Ok(vec![global.clone()]) } else { global.for_all_listed() }
-}
 
 /// Makes the client with the access of the person.
 type ClientMaker = Box<dyn Fn() -> Result<Client, CommandFailure> + Send + Sync>;
@@ -82,7 +68,7 @@ impl ReachedBoundary {
         trust: &TrustArgs,
         make: impl Fn() -> Result<Client, CommandFailure> + Send + Sync + 'static,
     ) -> Self {
-        let name = options.listed().map_or_else(|| options.url.clone(), |listed| listed.name.clone());
+        let name = options.shown_name().to_owned();
         let trust = BoundaryTrust::new(&options, trust);
         Self {
             name,

@@ -5,6 +5,7 @@ pub mod grant_review;
 pub mod signing;
 mod varying_values;
 
+use crate::commands::every_boundary::show_chosen;
 use crate::commands::global::GlobalOptions;
 use crate::commands::grant::grant_review::GrantReview;
 use crate::home::keys::KeyArgs;
@@ -23,7 +24,7 @@ use wire::api::grant_view::{GrantList, GrantView};
 #[command(after_help = "Examples:
   countersign grant draft host:report --grantee deploy-bot --from-history 30d --uses 20 --for 7d
   countersign grant draft service:restart --grantee deploy-bot -p name=shop,cart --match 'tag=^v[0-9]+$' --uses 20 --for 7d
-  countersign grant list
+  countersign grant list                  also with --boundary all
   countersign grant show grt_…
 
 An approver signs with `countersign approve grt_…`. The grantee uses the grant with `countersign propose … --grant grt_…`.
@@ -65,7 +66,7 @@ enum Command {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Draft(args) => draft::run(args, global, terminal),
-        Command::List { key } => list(&global.reviewer(key, terminal)?, terminal),
+        Command::List { key } => list(key, global, terminal),
         Command::Show { id, full, pager, trust, key } => {
             let client = global.reviewer(key, terminal)?;
             show(id, &client, &global.trust(trust), (*pager, *full), terminal)
@@ -147,18 +148,15 @@ pub fn cells(view: &GrantView) -> [String; 6] {
     ]
 }
 
-fn list(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let all: GrantList = client.get("/v1/grants")?;
-    if terminal.json {
-        terminal.object(&all)?;
-        return Ok(Exit::Done);
-    }
-    if all.grants.is_empty() {
-        terminal.say("there are no grants");
-        return Ok(Exit::Done);
-    }
-    let header = HEADER.map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(header).chain(all.grants.iter().map(cells)).collect();
-    terminal.put(fitted(&rows, terminal.table_width(), 6).as_bytes())?;
-    Ok(Exit::Done)
+fn list(key: &KeyArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let read = |one: &GlobalOptions| one.reviewer(key, terminal)?.get::<GrantList>("/v1/grants");
+    show_chosen(global, terminal, read, |all| {
+        if all.grants.is_empty() {
+            terminal.say("there are no grants");
+            return Ok(());
+        }
+        let header = HEADER.map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(header).chain(all.grants.iter().map(cells)).collect();
+        terminal.put(fitted(&rows, terminal.table_width(), 6).as_bytes())
+    })
 }
