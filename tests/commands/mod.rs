@@ -14,6 +14,7 @@ mod registry_policy;
 mod registry_remarks;
 mod review;
 pub(crate) mod roster_chain;
+mod roster_differences;
 mod run;
 mod step_files;
 mod systemd_unit;

@@ -24,7 +24,7 @@ use documents::crypto::digest::SealDigest;
 use wire::api::registry_view::RegistryView;
 
 /// Longest time for an answer of one of all boundaries to a request that only reads.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
