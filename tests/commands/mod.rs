@@ -3,6 +3,7 @@
 mod letters;
 mod local_secrets;
 mod manual;
+mod many_steps;
 mod operator;
 mod other_formats;
 mod policy;
