@@ -15,7 +15,7 @@ use crate::seal::sealed::Sealed;
 use crate::store::ledger::Ledger;
 use crate::store::server::{ReadRole, RoleState};
 use documents::record::ident::{Name, StepRef};
-use documents::record::joined::joined;
+use documents::record::joined::{first_of, joined};
 use documents::record::revocation::RevokedSubject;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
@@ -487,12 +487,8 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
 }
 
 /// Returns the names of the first steps in a list, and the number of the other steps.
-pub(super) fn some_of(steps: &[&StepRef]) -> String {
-    let names = joined(steps.iter().take(MOST_NAMED), ", ");
-    match steps.len().saturating_sub(MOST_NAMED) {
-        0 => names,
-        more => format!("{names} and {more} more steps"),
-    }
+pub fn some_of(steps: &[&StepRef]) -> String {
+    first_of(steps, MOST_NAMED)
 }
 
 /// Maximum number of steps that a note names.

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::boundary::health::{frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, steps_beyond_the_host};
+use crate::boundary::health::{
+    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of, steps_beyond_the_host,
+};
 use crate::boundary::sealing;
 use crate::carried::capacity::PROPOSAL_ROOM;
 use crate::cli::configured::ConfigArgs;
@@ -22,7 +24,7 @@ use crate::cli::{doctor_access, doctor_programs, hardening};
 use crate::local::problems::problems;
 use crate::node::config::{Config, SecretSource};
 use crate::node::control::NodeStatus;
-use crate::node::file_problem::FileProblem;
+use crate::node::file_problem::{FileProblem, lines_of};
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::kept_checkpoint::ComparedCheckpoint;
 use crate::node::roster_file::DraftRoster;
@@ -213,8 +215,7 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
     let config = boundary.config;
     match &boundary.files {
         Err(problems) => {
-            let mut lines: Vec<Line> =
-                problems.list().iter().map(|problem| fix("files", problem.to_string())).collect();
+            let mut lines: Vec<Line> = lines_of(problems.list()).into_iter().map(|says| fix("files", says)).collect();
             // These lines need no roster.
             if let (Ok(registry), Ok(policy)) = (config.runbook_directories().load(), files::read_policy(config)) {
                 lines.push(registered(&registry));
@@ -230,7 +231,7 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
             // After the first seal, the service can start without these two files, but the next version of the roster
             // needs them. Therefore their errors are reported anyway.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {
-                problems.iter().map(|problem| fix("files", problem.to_string())).collect()
+                lines_of(problems).into_iter().map(|says| fix("files", says)).collect()
             };
             match &files.policy {
                 Ok(policy) => {
@@ -291,12 +292,12 @@ fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
         lines.push(noted("access", says.to_owned()));
     }
     let found = registry.steps().filter(|step| doctor_access::reaches_without_declaration(step, policy));
-    let found: Vec<&str> = found.map(|step| step.definition.reference.as_str()).collect();
+    let found: Vec<_> = found.map(|step| &step.definition.reference).collect();
     if !found.is_empty() {
         let says = format!(
             "steps without network start programs that usually need the network: {}; declare network=HOST:PORT in the \
              block, and allow it in an override of the policy",
-            found.join(", ")
+            some_of(&found)
         );
         lines.push(noted("access", says));
     }
@@ -344,7 +345,9 @@ fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &
 fn refused_steps(what: &str, errors: Vec<RegistryError>, registry: &Registry, config: &Config) -> Vec<Line> {
     let is_skipped = config.runbook_directories().without(registry, errors.clone()).is_ok();
     let (holds, begins) = if is_skipped { (State::Note, "skipped: ") } else { (State::Fix, "") };
-    errors.into_iter().map(|error| Line { holds, what: what.into(), says: format!("{begins}{error}") }).collect()
+    let problems: Vec<_> = errors.into_iter().map(FileProblem::from).collect();
+    let line = |error| Line { holds, what: what.into(), says: format!("{begins}{error}") };
+    lines_of(&problems).into_iter().map(line).collect()
 }
 
 /// Reports the steps that a start on this host seals and whose proposals the service then refuses. A running service

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::ident::StepRef;
-use documents::record::joined::joined;
+use documents::record::joined::first_of;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags};
 use judgement::policy::file::Policy;
@@ -59,7 +59,7 @@ pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
         }
     }
     let words = |found: BTreeMap<String, Vec<StepRef>>, between: &str| -> Vec<String> {
-        found.into_iter().map(|(what, steps)| format!("{what}{between}{}", some_of(&steps))).collect()
+        found.into_iter().map(|(what, steps)| format!("{what}{between}{}", first_of(&steps, SHOWN))).collect()
     };
     ProgramFindings {
         listed,
@@ -76,10 +76,4 @@ fn add(found: &mut BTreeMap<String, Vec<StepRef>>, what: String, step: &StepRef)
 fn is_lacking(name: &Program) -> bool {
     let name = name.as_str();
     name != OWN_PROGRAMS && !is_builtin(name) && program_path(name).is_none()
-}
-
-fn some_of(steps: &[StepRef]) -> String {
-    let shown = joined(steps.iter().take(SHOWN), ", ");
-    let more = steps.len().saturating_sub(SHOWN);
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

@@ -96,7 +96,7 @@ impl CommandSet for WholeProgram {
     fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         match self {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
-            Self::Roster(args) => roster::run(args, terminal),
+            Self::Roster(args) => roster::run(args, global, terminal),
             Self::Registry(args) => registry::run(args, global, terminal),
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),

@@ -13,7 +13,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use client::home::parameter_values::typed;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
-use documents::record::joined::joined;
+use documents::record::joined::{first_of, joined};
 use documents::record::step_definition::Format;
 use judgement::registry::FileSteps;
 use judgement::registry::Registry;
@@ -94,8 +94,6 @@ fn in_directory(text: &str) -> String {
     let mut files: Vec<String> =
         entries.filter(|path| is_runbook_name(path)).map(|path| path.display().to_string()).collect();
     files.sort();
-    let more = files.len().saturating_sub(MAX_NAMED);
-    files.truncate(MAX_NAMED);
     if files.is_empty() {
         return format!(
             "{} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook, or one of its \
@@ -103,9 +101,8 @@ fn in_directory(text: &str) -> String {
             shown.as_str()
         );
     }
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let files = PrintableText::text(&files.join(", "));
-    format!("{} is a directory: name one of its files: {}{more}", shown.as_str(), files.as_str())
+    let files = PrintableText::text(&first_of(&files, MAX_NAMED));
+    format!("{} is a directory: name one of its files: {}", shown.as_str(), files.as_str())
 }
 
 fn is_runbook_name(path: &Path) -> bool {

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::boundary::health::some_of;
 use crate::local::script_answer::{ScriptAnswer, heading, heads};
 use crate::local::step_advice::advice;
 use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, lines_of};
 use crate::node::file_refusals;
 use crate::node::roster_file::DraftRoster;
 use client::terminal::table::aligned;
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::ident::StepRef;
-use documents::record::joined::joined;
 use documents::record::validity::Timestamp;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
@@ -101,9 +102,13 @@ impl RunbookCheck {
 
     /// Returns a line for each error, each remark and each missing program.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.errors.iter().map(|error| format!("error: {error}")).collect();
+        let named = |what: &str, found: Vec<RegistryError>| {
+            let found: Vec<_> = found.into_iter().map(FileProblem::from).collect();
+            lines_of(&found).into_iter().map(|line| format!("{what}: {line}")).collect::<Vec<_>>()
+        };
+        let mut lines = named("error", self.errors.clone());
         if let Some(files) = &self.sound_files {
-            lines.extend(files.remarks().iter().map(|remark| format!("remark: {remark}")));
+            lines.extend(named("remark", files.remarks()));
             lines.extend(missing_lines(files));
         }
         lines
@@ -146,7 +151,7 @@ fn missing_lines(registry: &Registry) -> Vec<String> {
         format!(
             "warning: this host has no program {program}, so a boundary on this host refuses {}: install the program, \
              or remove it from programs=",
-            joined(steps, ", ")
+            some_of(&steps)
         )
     };
     missing_programs(registry).into_iter().map(line).collect()

@@ -17,6 +17,7 @@ use client::terminal::refused_programs::OWN_DIRECTORIES;
 use documents::record::authorization::PermissionKind;
 use documents::record::declared::check_program;
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
+use documents::record::joined::first_of;
 use documents::record::profile::{ISOLATED, Profile};
 use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
 use documents::record::step_definition::{Format, StepDefinition};
@@ -287,12 +288,7 @@ impl NamedPrograms {
         shown.retain(|name| *name != OWN_PROGRAMS);
         shown.sort_unstable();
         shown.dedup();
-        let more = shown.len().saturating_sub(SHOWN);
-        shown.truncate(SHOWN);
-        let mut words = shown.join(", ");
-        if more > 0 {
-            words.push_str(&format!(" and {more} more"));
-        }
+        let mut words = first_of(&shown, SHOWN);
         let own = list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS);
         let started = list.iter().filter(|one| !is_named(one) && one.name.as_str() != OWN_PROGRAMS).count();
         if started > 0 {

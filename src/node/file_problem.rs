@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::store::database::Database;
 use crate::store::fault::StoreFault;
+use documents::record::ident::StepRef;
+use documents::record::joined::first_of;
 use documents::yaml::YamlFlaw;
 use judgement::registry::registry_error::RegistryError;
 
@@ -42,12 +44,14 @@ impl FileProblem {
     /// Creates a problem at the line and column that a parser reported.
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message, .. } = flaw;
-        Self {
-            file: file.display().to_string(),
-            line: place.line,
-            column: place.column,
-            message: message.clone(),
-            can_pass: false,
+        Self { line: place.line, column: place.column, ..Self::whole(file, message.clone()) }
+    }
+
+    /// Returns the message without the step at its beginning.
+    fn cause(&self) -> &str {
+        match self.message.split_once(' ') {
+            Some((step, cause)) if step.trim_end_matches(':').parse::<StepRef>().is_ok() => cause,
+            _ => &self.message,
         }
     }
 }
@@ -68,6 +72,28 @@ impl fmt::Display for FileProblem {
             line => write!(f, "{file}:{line}:{}: {}", self.column, self.message),
         }
     }
+}
+
+/// Returns a line for each problem. More than three problems with one message are one line with the first three places and
+/// the number of the others.
+pub fn lines_of(problems: &[FileProblem]) -> Vec<String> {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for problem in problems {
+        let (cause, line) = (problem.cause(), problem.to_string());
+        match groups.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, lines)) => lines.push(line),
+            None => groups.push((cause, vec![line])),
+        }
+    }
+    let lines = groups.into_iter().flat_map(|(cause, lines)| {
+        if lines.len() <= 3 {
+            return lines;
+        }
+        let places: Vec<_> =
+            lines.iter().map(|line| line.trim_end_matches(cause).trim_end_matches([':', ' '])).collect();
+        vec![format!("{} places ({}): {cause}", lines.len(), first_of(&places, 3))]
+    });
+    lines.collect()
 }
 
 /// Reasons why the boundary does not start, sorted by file, line and column.
@@ -101,13 +127,7 @@ impl From<FileProblem> for Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str("\n")?;
-            }
-            problem.fmt(f)?;
-        }
-        Ok(())
+        f.write_str(&lines_of(&self.0).join("\n"))
     }
 }
 

@@ -3,6 +3,7 @@
 mod letters;
 mod local_secrets;
 mod manual;
+mod many_steps;
 mod operator;
 mod other_formats;
 mod policy;
@@ -14,6 +15,7 @@ mod registry_policy;
 mod registry_remarks;
 pub(crate) mod review;
 pub(crate) mod roster_chain;
+mod roster_differences;
 mod run;
 mod step_files;
 mod systemd_unit;

@@ -325,7 +325,7 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
     world.must(&["remove", "approver", "bob"]);
     let (file, pinned) = (world.version(2).to_string_lossy().into_owned(), world.pinned(1));
     let policy = world.path("b/boundary/policy.yaml").to_string_lossy().into_owned();
-    let shown = world.must(&["sign", &file, "--review", "--roster", &pinned, "--policy", &policy]);
+    let shown = world.must(&["sign", &file, "--review", "--full", "--roster", &pinned, "--policy", &policy]);
     for words in [
         "removed       approver bob; groups: security; keys:",
         "changed       the number of approvers who must sign the next version: 2 to 0",

@@ -58,15 +58,22 @@ impl PolicyOptions {
 }
 
 impl PolicyAtHand {
-    /// Returns the lines above the answers: the policy, and if it has overrides, the path that it compared with them.
-    pub(super) fn heading(&self) -> Vec<String> {
-        let overrides = || self.found.policy.overrides();
-        let (all, met) =
-            (overrides().count(), overrides().filter(|(pattern, ..)| self.runbook.is_met_by(pattern)).count());
-        let compared =
-            (all > 0).then(|| format!("path: {}, matched by {met} of {all} overrides", self.runbook.shown()));
-        let lines = [format!("policy: {}", self.origin())].into_iter().chain(compared);
-        lines.map(|line| PrintableText::text(&line).as_str().to_owned()).collect()
+    /// Returns the names and values above the answers: the policy, and if it has overrides, the path that it compared with
+    /// them, and each override that matched.
+    pub(super) fn heading(&self) -> Vec<(&'static str, String)> {
+        let (policy, path) = (&self.found.policy, &self.runbook);
+        let found = policy.overrides().zip(policy.override_lines()).enumerate();
+        let met: Vec<_> = found.filter(|(_, ((pattern, ..), _))| path.is_met_by(pattern)).collect();
+        let mut lines = vec![("policy", self.origin())];
+        match policy.override_lines().len() {
+            0 => {}
+            all => lines.push(("path", format!("{}, matched by {} of {all} overrides", path.shown(), met.len()))),
+        }
+        let met = met
+            .into_iter()
+            .map(|(at, ((_, rule, _), line))| format!("line {line}, overrides[{at}] ({})", rule.runbook));
+        lines.extend(met.map(|line| ("override", line)));
+        lines
     }
 
     /// Returns the path of the runbook that policy compares with its overrides.

@@ -57,8 +57,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         )?;
         return Ok(Exit::Done);
     }
-    for line in held.heading() {
-        terminal.line(&line)?;
+    for (name, value) in held.heading() {
+        terminal.line(PrintableText::text(&format!("{name}: {value}")).as_str())?;
     }
     for note in held.other_endings() {
         terminal.say(PrintableText::text(&format!("note: {note}")).as_str());

@@ -78,7 +78,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     }
     let mut screen = Screen::default();
     screen.heading("Policy");
-    screen.field("file", &PrintableText::text(&held.origin()));
+    for (name, value) in held.heading() {
+        screen.field(name, &PrintableText::text(&value));
+    }
     if held.found.file.is_some() {
         screen.field("digest", &PrintableText::text(&held.found.policy.digest().to_string()));
     }

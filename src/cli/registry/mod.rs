@@ -12,6 +12,7 @@ use client::terminal::streams::Terminal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign registry list                     # what the running boundary has sealed
+  countersign registry list 'deploy/**'         # only these steps
   countersign registry list --dir runbooks      # what is in these files
   countersign registry show service:restart
   countersign registry check runbooks           # errors, remarks, missing programs and the lock
@@ -41,7 +42,9 @@ enum Command {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Steps(command) if args.dirs.is_empty() => command.run(global, terminal),
-        Command::Steps(SealedStepsCommand::List { .. }) => from_files::list(&args.dirs, terminal),
+        Command::Steps(SealedStepsCommand::List { pattern, .. }) => {
+            from_files::list(&args.dirs, pattern.as_ref(), terminal)
+        }
         Command::Steps(SealedStepsCommand::Show { step, .. }) => from_files::show(&args.dirs, step, terminal),
         Command::Files(command) => from_files::run(command, &args.dirs, global, terminal),
     }

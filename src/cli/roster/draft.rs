@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
@@ -195,15 +195,13 @@ fn draft(
     // `roster sign` refuses a file with signatures that cannot be counted, and reports the reason.
     let standing = SuccessionTallies::of(before, &next, &envelope.signatures);
     if terminal.json {
-        let changes: Vec<Value> =
-            found.iter().map(|change| json!({"what": change.what, "says": change.says})).collect();
         terminal.object(&json!({
             "version": version,
             "digest": next.digest(),
             "file": path.to_string_lossy(),
             "policy": {"digest": next.policy(), "changed": before.policy() != next.policy()},
             "guarded": next.is_guarded(),
-            "changes": changes,
+            "changes": found,
         }))?;
     }
     terminal.say(&format!("version {version} of the roster, {}", next.digest()));

@@ -4,6 +4,7 @@ pub mod draft;
 pub mod in_force;
 
 use crate::cli::configured::ConfigArgs;
+use client::commands::global::GlobalOptions;
 use client::commands::roster::show::{self, ShowArgs};
 use client::commands::roster::sign::SigningCommand;
 use client::terminal::exit::{CommandFailure, Exit};
@@ -48,7 +49,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the roster, or the reason why the roster was not signed.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Show(ShowArgs { file: Some(file), allowed_signers }) => {
             show::print(show::of_file(file)?, *allowed_signers, terminal)
@@ -57,6 +58,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             show::print(in_force::of_configuration(&args.config, terminal)?, *allowed_signers, terminal)
         }
         Command::Draft(command) => draft::run(&args.config, command, terminal),
-        Command::Signing(command) => command.run(terminal),
+        Command::Signing(command) => command.run(global, terminal),
     }
 }

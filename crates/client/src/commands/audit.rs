@@ -34,6 +34,7 @@ use crate::commands::bundle_files::logs_below;
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
 use crate::commands::log_source_options::open_log;
+use crate::home::boundaries::find_with_list;
 use crate::home::keys::KeyArgs;
 use crate::home::roster_versions::{contradicts_log, join};
 use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
@@ -159,7 +160,7 @@ fn logs_in(named: &[String]) -> Vec<String> {
 }
 
 fn audit_log(named: &str, args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let trust = args.trust.find()?;
+    let trust = find_with_list(&args.trust)?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
     let place = open_log(named, global, &args.key, terminal)?;

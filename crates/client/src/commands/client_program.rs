@@ -32,7 +32,7 @@ impl CommandSet for ClientProgram {
     fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         match self {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
-            Self::Roster(args) => roster::run(args, terminal),
+            Self::Roster(args) => roster::run(args, global, terminal),
             Self::Registry(args) => registry::run(args, global, terminal),
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
         }

@@ -11,7 +11,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
 /// Longest time for an answer of one of several boundaries to a request that only reads.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Takes a result of a boundary. An error means that the result can't be shown.
 pub type Tell<'t, T> = dyn FnMut(T) -> Result<(), CommandFailure> + 't;

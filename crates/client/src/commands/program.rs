@@ -268,7 +268,7 @@ const PAGES: &str = "console";
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 20] = [
+const WITHOUT_URL: [&str; 19] = [
     "verify",
     "gate",
     "init",
@@ -276,7 +276,6 @@ const WITHOUT_URL: [&str; 20] = [
     "doctor",
     "key",
     "token",
-    "roster",
     "seal",
     "store",
     "node",

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::directories::Home;
 use crate::home::named_file::read_bounded;
-use crate::home::trusted_rosters::check_own;
+use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, check_own};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::digest::SealDigest;
@@ -95,6 +95,22 @@ impl ListedBoundary {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns the rosters that `trust` names. If no option, variable or chosen boundary names a roster, also the rosters of all
+/// boundaries of the list.
+///
+/// # Errors
+/// Returns the errors of [`TrustArgs::find`], or an error if the list can't be read.
+pub fn find_with_list(trust: &TrustArgs) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    let mut found = trust.find()?;
+    let is_unset = std::env::var_os("COUNTERSIGN_TRUST").is_none_or(|value| value.is_empty());
+    if trust.roster.is_empty() && trust.listed.is_none() && is_unset {
+        for listed in BoundaryList::of_process()?.boundaries.into_iter().filter_map(|one| one.roster) {
+            found.extend(TrustArgs { roster: Vec::new(), listed: Some(listed) }.find()?);
+        }
+    }
+    Ok(found)
 }
 
 impl BoundaryList {

@@ -1,8 +1,10 @@
 //! Compares the proposed run with the last successful run of the step. All data about the last run comes from the
 //! boundary and is not verified.
 
+use std::hash::Hash;
+
 use serde_json::Value;
-use similar::ChangeTag;
+use similar::DiffTag;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 
 use crate::review::comparison::{DefinitionDifferences, LineDifference, RunComparison};
@@ -141,25 +143,30 @@ fn lines_diff(old: (&str, &Value), new: (&str, &Value)) -> Vec<LineDifference> {
         line.collect::<Vec<_>>()
     };
     let (old, new) = (lines(old), lines(new));
-    // Call the Myers algorithm directly, because the function of `similar` for texts would link all its algorithms into
-    // the program.
-    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
-    let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
-    let ops = found.into_inner().into_inner().into_ops();
-    let changes = ops.iter().flat_map(|op| op.iter_changes(&old[..], &new[..])).filter_map(|change| {
-        let (was, index) = match change.tag() {
-            ChangeTag::Equal => return None,
-            ChangeTag::Delete => (true, change.old_index()),
-            ChangeTag::Insert => (false, change.new_index()),
-        };
-        let (text, comment) = change.value();
+    let changes = changed_places(&old, &new).into_iter().map(|(was, at)| {
+        let (text, comment) = if was { &old[at] } else { &new[at] };
         let text = match text.strip_suffix('\n') {
-            Some(line) => PrintableText::source(line, comment),
-            None => PrintableText::source(&text, comment).and(" (no newline at the end)"),
+            Some(line) => PrintableText::source(line, *comment),
+            None => PrintableText::source(text, *comment).and(" (no newline at the end)"),
         };
-        Some(LineDifference { was, number: index.map(|index| index + 1), text })
+        LineDifference { was, number: Some(at + 1), text }
     });
     changes.collect()
+}
+
+/// Returns the positions of the removed and of the added lines, in their order. The flag is true for a removed line.
+pub fn changed_places<T: Hash + Eq + Ord>(old: &[T], new: &[T]) -> Vec<(bool, usize)> {
+    // Call the Myers algorithm directly, because the function of `similar` for texts would link all its algorithms into
+    // the program.
+    let mut found = Compact::new(Replace::new(Capture::new()), old, new);
+    let Ok(()) = myers::diff(&mut found, old, 0..old.len(), new, 0..new.len());
+    let places = found.into_inner().into_inner().into_ops().into_iter().flat_map(|op| {
+        let (tag, before, after) = op.as_tag_tuple();
+        let is_changed = tag != DiffTag::Equal;
+        let was = before.filter(move |_| is_changed).map(|at| (true, at));
+        was.chain(after.filter(move |_| is_changed).map(|at| (false, at)))
+    });
+    places.collect()
 }
 
 /// Compares the lists of programs that the two runs may start.

@@ -32,6 +32,8 @@ pub struct Policy {
 pub(super) struct Compiled {
     pub(super) default: Vec<CompiledPattern>,
     pub(super) overrides: Vec<(Pattern, Vec<CompiledPattern>)>,
+    /// Line of each override in the file, or 0 without a file.
+    pub(super) override_lines: Vec<usize>,
     pub(super) grants: Vec<(Option<Pattern>, [CompiledPattern; 1])>,
 }
 
@@ -253,6 +255,11 @@ impl Policy {
     pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
         let rules = &self.file.overrides;
         self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
+    }
+
+    /// Returns the line of each override in the file, in the order of the file.
+    pub fn override_lines(&self) -> &[usize] {
+        &self.compiled.override_lines
     }
 
     /// Returns the grants, each with the pattern for its runbooks (if there is one) and the granted patterns.

@@ -233,6 +233,7 @@ impl Reader {
                 if let Some((text, pattern)) = self.runbook(glob) {
                     runbook = text;
                     self.compiled.overrides.push((pattern, written));
+                    self.compiled.override_lines.push(node.place.line);
                 }
             }
             None => self.flaw(

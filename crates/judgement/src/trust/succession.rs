@@ -13,7 +13,7 @@ use documents::crypto::signature::{PAYLOAD_TYPE, pae};
 use documents::crypto::sshsig;
 use documents::record::envelope::{Base64, EnvelopeSignature};
 use documents::record::ident::Name;
-use documents::record::joined::joined;
+use documents::record::joined::first_of;
 
 /// Signers of the next version, counted for the threshold of each of the two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,13 +179,7 @@ const MOST_NAMED: usize = 16;
 impl fmt::Display for ThresholdTally {
     /// Formats the tally, for example: `1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol must`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |names: &[Name]| {
-            let shown = joined(names.iter().take(MOST_NAMED), ", ");
-            match names.len().saturating_sub(MOST_NAMED) {
-                0 => shown,
-                more => format!("{shown} and {more} others"),
-            }
-        };
+        let names = |names: &[Name]| first_of(names, MOST_NAMED);
         if self.required == 0 {
             return write!(f, "version {} asks for no signature (unguarded)", self.version);
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use client::remote::client::Client;
 use client::terminal::exit::{CommandFailure, Exit};
@@ -15,6 +16,7 @@ use judgement::registry::step_differences::changed_fields;
 use wire::api::registry_view::{RegistryView, StepView};
 
 /// Difference between the files and the seal in one step.
+#[derive(Serialize)]
 struct Difference<'a> {
     step: &'a StepRef,
     change: &'static str,
@@ -28,8 +30,6 @@ pub(super) fn run(files: &Registry, client: &Client, terminal: &Terminal) -> Res
     let found = if same { Vec::new() } else { differences(files, &view, client)? };
     let exit = if same { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
-        let found: Vec<Value> =
-            found.iter().map(|one| json!({"step": one.step, "change": one.change, "fields": one.fields})).collect();
         terminal.object(&json!({"same": same, "seal": view.seal.number, "differences": found}))?;
         return Ok(exit);
     }

@@ -19,6 +19,7 @@ use client::terminal::streams::Terminal;
 use documents::record::ident::StepRef;
 use documents::record::step_definition::SessionUse;
 use documents::yaml::nearest;
+use judgement::policy::patterns::Pattern;
 use judgement::registry::runbook_directories::Locks;
 use judgement::registry::session_names::session_names;
 use sandbox::sessions::session_state::is_carried;
@@ -72,11 +73,12 @@ pub(super) fn run(
 ///
 /// # Errors
 /// Returns all errors in the files.
-pub(super) fn list(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub(super) fn list(dirs: &[PathBuf], pattern: Option<&Pattern>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let registry = &read_files(dirs, Locks::Checked)?;
+    let is_wanted = |reference: &StepRef| pattern.is_none_or(|pattern| pattern.matches(reference.as_str()));
+    let steps = registry.steps().filter(|step| is_wanted(&step.definition.reference));
     if terminal.json {
-        let steps: Vec<Value> = registry
-            .steps()
+        let steps: Vec<Value> = steps
             .map(
                 |step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}),
             )
@@ -85,7 +87,7 @@ pub(super) fn list(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, Comman
         return Ok(Exit::Done);
     }
     terminal.say(&format!("registry root {}", registry.root()));
-    let rows = registry.steps().map(|step| {
+    let rows = steps.map(|step| {
         let of_step = std::slice::from_ref(&step.definition.approvals);
         [
             step.definition.reference.to_string(),

@@ -4,6 +4,7 @@ pub mod printed;
 use std::path::PathBuf;
 
 use documents::record::ident::StepRef;
+use judgement::policy::patterns::Pattern;
 use serde_json::json;
 use wire::api::registry_view::{RegistryView, StepView};
 
@@ -33,6 +34,9 @@ pub struct Args {
 pub enum SealedStepsCommand {
     /// List the steps with their digests and their approval rules
     List {
+        /// Only the steps that this pattern matches, such as `deploy/**` or `service:*`
+        #[arg(value_name = "PATTERN", value_parser = Pattern::parse)]
+        pattern: Option<Pattern>,
         /// The key of the user.
         #[command(flatten)]
         key: KeyArgs,
@@ -65,7 +69,7 @@ impl SealedStepsCommand {
     /// Returns the reason why the boundary did not answer.
     pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         match self {
-            Self::List { key } => list_sealed(&global.client(key)?, terminal),
+            Self::List { pattern, key } => list_sealed(pattern.as_ref(), &global.client(key)?, terminal),
             Self::Show { step, key } => show_sealed(step, &global.client(key)?, terminal),
         }
     }
@@ -80,8 +84,9 @@ fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> Result<E
     print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
 }
 
-fn list_sealed(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let view: RegistryView = client.get("/v1/registry")?;
+fn list_sealed(pattern: Option<&Pattern>, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let mut view: RegistryView = client.get("/v1/registry")?;
+    view.steps.retain(|step| pattern.is_none_or(|pattern| pattern.matches(step.reference.as_str())));
     if terminal.json {
         terminal.object(&view)?;
         return Ok(Exit::Done);

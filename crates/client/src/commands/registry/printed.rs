@@ -37,6 +37,13 @@ pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, 
         cells[2] = PrintableText::prose(&step[2]);
         cells
     }));
+    // The title gets the room that the other columns leave, then the approvals.
+    for at in [2, 1] {
+        let widest = |at: usize| rows.iter().map(|row| row[at].width()).max().unwrap_or_default();
+        let others = widest(0) + widest(3 - at) + widest(4) + 6;
+        let room = terminal.table_width().saturating_sub(others).max(8);
+        rows.iter_mut().for_each(|row| row[at] = row[at].cut(room));
+    }
     terminal.put(fitted(&rows, terminal.table_width(), 3).as_bytes())?;
     Ok(Exit::Done)
 }

@@ -1,7 +1,10 @@
 //! The complete list of changes between two versions of a roster.
 
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::review::comparison::LineDifference;
+use crate::review::render::draw_differences;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 use documents::crypto::ssh_key::{ForeignKey, SshKey};
@@ -9,7 +12,7 @@ use documents::record::roster::Roster;
 use judgement::trust::trusted_roster::TrustedRoster;
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Kind of the change: `added`, `removed` or `changed`.
     pub what: &'static str,
@@ -122,8 +125,25 @@ fn item_words(field: &str, item: &Value) -> String {
     }
 }
 
-/// Creates the review of the next roster version: the changes, the warnings and the whole statement.
-pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>) -> Screen {
+/// What the review shows of the new policy.
+#[derive(Default)]
+pub struct ShownPolicy {
+    /// All differences from the policy of the version before, or nothing if the policies were not compared.
+    pub differences: Vec<LineDifference>,
+    /// Sentence about a policy that changed.
+    pub sentence: String,
+    /// Text of the policy, or an empty text if the policy was not given. The review shows the text of a changed policy if
+    /// there are no differences.
+    pub text: String,
+}
+
+/// Sentence about a new policy that was not given.
+const UNREAD: &str = "The policy itself is not shown: give the policy file with --policy FILE and read the policy. Signing this \
+                      roster puts the policy in force.";
+
+/// Creates the review of the next roster version: the changes and the warnings. With `whole`, also the whole statement and
+/// the whole policy.
+pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: &ShownPolicy, whole: bool) -> Screen {
     let mut screen = Screen::default();
     screen.heading("What this version changes");
     screen.field("roster", &PrintableText::quoted(&next.tables().name));
@@ -136,24 +156,24 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
         let tone = if change.what == "removed" { LineTone::Bad } else { LineTone::Strong };
         screen.push(tone, format!("  {:<13} ", change.what), PrintableText::text(&change.says));
     }
-    for (holder, key) in next.foreign_keys() {
+    let is_known = |key: &ForeignKey| before.foreign_keys().iter().any(|(_, known)| known.keyid() == key.keyid());
+    for (holder, key) in next.foreign_keys().iter().filter(|(_, key)| whole || !is_known(key)) {
         screen.push(LineTone::Bad, format!("  {:<13} ", "warning"), PrintableText::text(&key.warning(holder)));
     }
     screen.heading("Policy");
-    if before.policy() == next.policy() {
-        screen.field("unchanged", &PrintableText::text(&next.policy().to_string()));
-    } else {
+    let is_changed = before.policy() != next.policy();
+    if is_changed {
         screen.field_in(LineTone::Bad, "before", &PrintableText::text(&before.policy().to_string()));
         screen.field_in(LineTone::Bad, "CHANGED to", &PrintableText::text(&next.policy().to_string()));
+    } else {
+        screen.field("unchanged", &PrintableText::text(&next.policy().to_string()));
     }
-    match policy {
-        Some(text) => screen.numbered(text, &[]),
-        None if before.policy() != next.policy() => screen.say(
-            LineTone::Bad,
-            "The policy itself is not shown: give the policy file with --policy FILE and read the policy. Signing \
-             this roster puts the policy in force.",
-        ),
-        None => {}
+    draw_differences(&mut screen, policy.differences.iter());
+    if is_changed {
+        screen.say(LineTone::Bad, if policy.text.is_empty() { UNREAD } else { &policy.sentence });
+    }
+    if !policy.text.is_empty() && (whole || is_changed && policy.differences.is_empty()) {
+        screen.numbered(&policy.text, &[]);
     }
     if !next.is_guarded() {
         screen.heading("UNGUARDED");
@@ -165,9 +185,10 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
     } else if next.tables().threshold < before.tables().threshold {
         screen.say(LineTone::Bad, "Fewer people than before will be able to change the roster.");
     }
-    screen.heading("The version in full");
-    let whole = serde_json::to_value(next.tables()).unwrap_or_default();
-    screen.exact(&whole, &[]);
+    if whole {
+        screen.heading("The version in full");
+        screen.exact(&serde_json::to_value(next.tables()).unwrap_or_default(), &[]);
+    }
     screen
 }
 
@@ -191,6 +212,9 @@ mod tests {
         assert!(told(|_| {}).is_empty());
         // The loop changes each field of the tables that has no test of its own.
         let whole = serde_json::to_value(golden()).expect("tables");
+        let apart = ["version", "previous", "policy", "name", "threshold"];
+        let fields = whole.as_object().expect("an object").keys();
+        assert!(fields.clone().all(|field| TABLES.contains(&&**field) || apart.contains(&&**field)), "{fields:?}");
         let mut tried = 0;
         for table in TABLES {
             for (at, entry) in whole[table].as_array().expect("a list").iter().enumerate() {
@@ -233,11 +257,14 @@ mod tests {
             tables.threshold = 0;
             tables.policy = documents::crypto::digest::PolicyDigest::of(b"another");
         };
-        let text = review(&roster(&|_| {}), &roster(&other), None).paint(100, false);
+        let text = review(&roster(&|_| {}), &roster(&other), &ShownPolicy::default(), true).paint(100, false);
         for words in ["== UNGUARDED ==", "CHANGED to", "is not shown", "threshold = 0"] {
             assert!(text.contains(words), "{words}\n{text}");
         }
-        let text = review(&roster(&|_| {}), &roster(&other), Some("version: 1\n\u{202e}x")).paint(100, false);
+        let (text, sentence) = ("version: 1\n\u{202e}x".to_owned(), "the boundary is silent".to_owned());
+        let whole = ShownPolicy { text, sentence, ..ShownPolicy::default() };
+        let text = review(&roster(&|_| {}), &roster(&other), &whole, false).paint(100, false);
         assert!(text.contains("1 | version: 1") && !text.contains('\u{202e}'), "{text}");
+        assert!(text.contains("the boundary is silent") && !text.contains("alice"), "{text}");
     }
 }

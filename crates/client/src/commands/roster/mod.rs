@@ -1,11 +1,13 @@
 //! The `roster` command of the client shows a roster and signs its next version.
 
 pub mod change;
+pub mod policy_change;
 pub mod proposed;
 pub mod show;
 pub mod sign;
 
 use crate::commands::client_build::needs_boundary;
+use crate::commands::global::GlobalOptions;
 use crate::commands::roster::show::ShowArgs;
 use crate::commands::roster::sign::SigningCommand;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -41,12 +43,12 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the roster, or the reason why the roster was not signed.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Show(ShowArgs { file: Some(file), allowed_signers }) => {
             show::print(show::of_file(file)?, *allowed_signers, terminal)
         }
         Command::Show(_) => Err(needs_boundary("`roster show` without a file")),
-        Command::Signing(command) => command.run(terminal),
+        Command::Signing(command) => command.run(global, terminal),
     }
 }

@@ -4,8 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::commands::roster::change::{changes, review};
+use crate::commands::every_boundary::PATIENCE;
+use crate::commands::global::GlobalOptions;
+use crate::commands::roster::change::{ShownPolicy, changes, review};
+use crate::commands::roster::policy_change::{changed_steps, differences, sealed_policy};
 use crate::commands::roster::proposed::{ProposedRoster, read_envelope};
+use crate::home::boundaries::find_with_list;
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::named_file::read_bounded;
 use crate::home::trusted_rosters::TrustArgs;
@@ -22,6 +26,7 @@ use documents::record::joined::joined;
 use judgement::policy::file::{self, Policy};
 use judgement::trust::signer::Signer;
 use judgement::trust::succession::{SuccessionTallies, ThresholdTally};
+use judgement::trust::trusted_roster::TrustedRoster;
 use judgement::trust::version_file;
 
 /// The commands that sign the next version of a roster.
@@ -38,9 +43,9 @@ impl SigningCommand {
     ///
     /// # Errors
     /// Returns the reason why the roster was not signed or merged.
-    pub fn run(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         match self {
-            Self::Sign(args) => run(args, terminal),
+            Self::Sign(args) => run(args, global, terminal),
             Self::Merge(args) => merge(args, terminal),
         }
     }
@@ -51,11 +56,11 @@ impl SigningCommand {
 /// # Errors
 /// Returns an error if no trusted roster is connected with this version, the key belongs to no approver, or the
 /// person declines.
-fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let trust = args.trust.find()?;
+fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let trust = find_with_list(&global.trust(&args.trust))?;
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
     let (before, next) = (&proposed.before, &proposed.next);
-    let policy = args.policy.as_deref().map(|path| read_policy(path, next)).transpose()?;
+    let policy = shown_policy(args, global, &proposed)?;
     let trusted_by = proposed.trusted_by(&trust);
     let standing = SuccessionTallies::of(before, next, &proposed.envelope.signatures).map_err(|error| {
         CommandFailure::new(
@@ -66,7 +71,8 @@ fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             ),
         )
     })?;
-    let mut screen = review(before, next, policy.as_deref());
+    // Without trust in the version before, a difference from that version proves nothing.
+    let mut screen = review(before, next, &policy, args.full || trusted_by.is_err());
     screen.heading("Signatures");
     tallies(&mut screen, &standing);
     screen.heading("Summary");
@@ -107,17 +113,15 @@ fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         ));
     }
     let keys = args.key.find()?;
-    let person = |signer: &dyn Signer| {
-        let keyid = signer.key().keyid();
-        let found = before.approver_of(&keyid).or_else(|| next.approver_of(&keyid));
-        found.map(|(approver, _)| approver.name.clone())
+    let person = |key: &SshKey| {
+        let keyid = key.keyid();
+        before.approver_of(&keyid).or_else(|| next.approver_of(&keyid))
     };
     // A person may have an old and a new key, so prefer a key whose signature is still missing.
     let needed = keys.first(|key| standing.lacks(before, next, &key.keyid()));
-    let known = |key: &SshKey| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some();
-    let signer = needed.map_or_else(|| keys.preferred(known), Ok)?;
+    let signer = needed.map_or_else(|| keys.preferred(|key| person(key).is_some()), Ok)?;
     let keyid = signer.key().keyid();
-    let name = person(signer).ok_or_else(|| {
+    let (approver, _) = person(signer.key()).ok_or_else(|| {
         CommandFailure::new(
             Exit::Refused,
             format!(
@@ -127,11 +131,12 @@ fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             ),
         )
     })?;
+    let name = &approver.name;
     if !standing.lacks(before, next, &keyid) {
         terminal.say(&format!("{name} has signed this version already: nothing to do"));
-        return done(args, &proposed, proposed.envelope.clone(), &name, terminal);
+        return done(args, &proposed, proposed.envelope.clone(), name, terminal);
     }
-    let consent = if args.yes { Consent(()) } else { ask(&proposed, &name, terminal)? };
+    let consent = if args.yes { Consent(()) } else { ask(&proposed, name, terminal)? };
     let signature = sign(&proposed, consent, signer)?;
     let mut signatures = match &args.output {
         Some(_) => proposed.envelope.signatures.clone(),
@@ -167,7 +172,7 @@ fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         ));
     }
     let signed = Envelope::new(next.payload(), signatures);
-    done(args, &proposed, signed, &name, terminal)
+    done(args, &proposed, signed, name, terminal)
 }
 
 /// Proof that a person agreed to the digest that was shown, or that `--yes --expect` named this digest.
@@ -331,41 +336,72 @@ pub fn told(proposed: &ProposedRoster, standing: &SuccessionTallies) -> serde_js
         json!({"version": tally.version, "required": tally.required, "signed": tally.signed, "missing": tally.missing(),
                "could": tally.could})
     };
-    let changes: Vec<_> = changes(before.tables(), next.tables())
-        .into_iter()
-        .map(|change| json!({"what": change.what, "says": change.says}))
-        .collect();
     json!({
         "version": next.version(),
         "digest": next.digest(),
         "previous": before.digest(),
         "policy": {"digest": next.policy(), "changed": before.policy() != next.policy()},
         "guarded": next.is_guarded(),
-        "changes": changes,
+        "changes": changes(before.tables(), next.tables()),
         "signatures": [tally(&standing.of_before), tally(&standing.of_next)],
         "complete": standing.is_complete(),
     })
 }
 
+/// Reads the new policy, and compares it with the policy of the version before.
+fn shown_policy(
+    args: &SignArgs,
+    global: &GlobalOptions,
+    ProposedRoster { before, next, .. }: &ProposedRoster,
+) -> Result<ShownPolicy, CommandFailure> {
+    let Some(path) = &args.policy else { return Ok(ShownPolicy::default()) };
+    let (new, text) = read_policy(path, next)?;
+    if before.policy() == next.policy() {
+        return Ok(ShownPolicy { text, ..ShownPolicy::default() });
+    }
+    let client = GlobalOptions { patience: Some(PATIENCE), ..global.clone() }.client(&args.key);
+    let client = client.as_ref().map_err(ToString::to_string);
+    let old = match &args.policy_before {
+        Some(path) => Ok(read_policy(path, before)?.0),
+        None => client.clone().and_then(|client| sealed_policy(client, before.policy())),
+    };
+    Ok(match old {
+        Err(why) => {
+            let sentence = format!(
+                "The whole policy is shown, because the policy of the version before was not found: {why}. Give that policy \
+                 with --policy-before FILE, or name the boundary with --boundary or --url."
+            );
+            ShownPolicy { sentence, text, ..ShownPolicy::default() }
+        }
+        Ok(old) => {
+            let steps = client.and_then(|client| changed_steps(client, &old, &new));
+            let sentence =
+                steps.unwrap_or_else(|why| format!("The steps whose verdict changes were not counted: {why}"));
+            ShownPolicy { differences: differences(&old, &new), sentence, text }
+        }
+    })
+}
+
 /// Reads a policy file and checks that this version of the roster names the digest of the policy.
-fn read_policy(path: &Path, next: &judgement::trust::trusted_roster::TrustedRoster) -> Result<String, CommandFailure> {
+fn read_policy(path: &Path, roster: &TrustedRoster) -> Result<(Policy, String), CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| CommandFailure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
     let policy =
         Policy::load(&text).map_err(|errors| CommandFailure::usage(format!("{place}: {}", joined(&errors, "; "))))?;
-    if policy.digest() != next.policy() {
+    if policy.digest() != roster.policy() {
         return Err(CommandFailure::new(
             Exit::Refused,
             format!(
-                "{place} is the policy {}, but this version of the roster names the policy {}",
+                "{place} is the policy {}, but version {} of the roster names the policy {}",
                 policy.digest(),
-                next.policy()
+                roster.version(),
+                roster.policy()
             ),
         ));
     }
-    Ok(text)
+    Ok((policy, text))
 }
 
 /// Options of `roster sign`.
@@ -379,9 +415,16 @@ pub struct SignArgs {
     /// A file of an earlier roster version, if it is not in the directory of the new version; may be repeated
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
-    /// The policy file whose digest this roster version names; the review then shows the policy
+    /// The policy file whose digest this roster version names; the review then shows how the policy changes
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The policy file of the version before. The default is to ask the boundary (--boundary, --url). Without this policy,
+    /// the review shows the whole new policy
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    policy_before: Option<PathBuf>,
+    /// Show the whole version and the whole policy, not only the changes
+    #[arg(long)]
+    full: bool,
     /// Only show the review
     #[arg(long, conflicts_with_all = ["yes", "output"])]
     review: bool,

@@ -7,6 +7,7 @@ use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::canonical;
 use documents::crypto::digest::ContentDigest;
+use documents::record::joined::first_of;
 use serde_json::Value;
 
 /// Widest value, in columns, that the decision screen shows in full: three lines of 80 columns.
@@ -96,13 +97,10 @@ pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText>
     let mut places: Vec<&str> =
         after.iter().filter(|(path, part)| before.get(*path) != Some(part)).map(|(path, _)| &**path).collect();
     places.extend(before.keys().filter(|path| !after.contains_key(*path)).map(String::as_str));
-    let more = places.len().saturating_sub(MOST_PLACES);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let places = places.iter().take(MOST_PLACES).map(|path| if path.is_empty() { "the whole" } else { path });
-    let places: Vec<&str> = places.collect();
+    let places: Vec<&str> = places.into_iter().map(|path| if path.is_empty() { "the whole" } else { path }).collect();
     Some(
         PrintableText::words("differs from the last success at ")
-            .then(&PrintableText::text(&format!("{}{more}", places.join(", ")))),
+            .then(&PrintableText::text(&first_of(&places, MOST_PLACES))),
     )
 }
 
