@@ -40,7 +40,7 @@ use console::command as pages;
 pub enum WholeProgram {
     /// The commands of every program.
     #[command(flatten)]
-    Shared(SharedCommand),
+    Shared(Box<SharedCommand>),
     /// Show the roster and the digest to pin, and change the roster
     Roster(roster::Args),
     /// List, show, check and lock steps

@@ -182,7 +182,7 @@ fn unknown_keys_of_the_front_matter_are_remarks_unless_they_resemble_a_setting()
         let (found, verdict) = remarks_of("a.md", &page(&format!("{key}: 1\n")));
         assert_eq!((found.len(), verdict.as_str()), (0, "1 error"), "{key}: {found:#?}");
     }
-    let person = Person::without_key();
+    let person = Person::new();
     person.write("books/a.md", &page("quorum: 2\n"));
     let said = person.command(&["registry", "check", "books"]).output().expect("runs");
     let said = String::from_utf8_lossy(&said.stdout).into_owned();

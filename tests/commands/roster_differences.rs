@@ -53,7 +53,7 @@ fn change_policy(random: &mut Random, policy: &mut Value) {
         1 | 2 => {
             let list = overrides[at].pointer_mut("/run/allow").and_then(Value::as_array_mut);
             match list {
-                Some(list) if number % 2 == 0 && list.len() > 1 => drop(list.remove(0)),
+                Some(list) if number.is_multiple_of(2) && list.len() > 1 => drop(list.remove(0)),
                 Some(list) => list.insert(0, json!(format!("new{number}"))),
                 None => {}
             }

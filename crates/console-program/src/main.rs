@@ -15,7 +15,7 @@ use console::command as pages;
 enum ConsoleProgram {
     /// The commands of every program.
     #[command(flatten)]
-    Shared(SharedCommand),
+    Shared(Box<SharedCommand>),
     /// Show the roster and the digest to pin, and change the roster
     Roster(roster::Args),
     /// List and show the steps of a boundary

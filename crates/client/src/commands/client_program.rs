@@ -14,7 +14,7 @@ use crate::terminal::streams::Terminal;
 pub enum ClientProgram {
     /// The commands of every program.
     #[command(flatten)]
-    Shared(SharedCommand),
+    Shared(Box<SharedCommand>),
     /// Show the roster and the digest to pin, and change the roster
     Roster(roster::Args),
     /// List and show the steps of a boundary

@@ -36,7 +36,7 @@ enum Command {
     /// Print a roster and its digest; with --json, print the statement that verifiers take
     Show(ShowArgs),
     #[command(flatten)]
-    Signing(SigningCommand),
+    Signing(Box<SigningCommand>),
 }
 
 /// Shows or signs a roster.
