@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn only_commands_that_call_a_boundary_have_the_url_option() {
         let help = |words: &[&str]| Cli::read(words.iter().map(Into::into)).expect_err("help").to_string();
-        for words in [&["countersign", "key", "generate", "--help"][..], &["countersign", "roster", "--help"]] {
+        for words in [&["countersign", "key", "generate", "--help"][..], &["countersign", "policy", "--help"]] {
             assert!(!help(words).contains("--url"), "{words:?}");
         }
         assert!(help(&["countersign", "log", "export", "--help"]).contains("--url"));
