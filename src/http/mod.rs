@@ -168,7 +168,9 @@ where
     let host = request.headers().get(HOST).cloned();
     let answered = async {
         match face.app.hosts.check(request.headers(), request.uri()) {
-            Err(stopped) if !probes::is_probe(&method, request.uri().path()) => stopped.into_response(),
+            Err(stopped) if !probes::is_probe(&method, request.uri().path(), request.headers()) => {
+                stopped.into_response()
+            }
             Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
                 let refusal = Refusal::new(Code::Busy, "the boundary is stopping or restarting: try again soon");
                 let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();

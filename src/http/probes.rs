@@ -1,6 +1,7 @@
 //! Routes that return the health, the readiness, the version and the OpenAPI document.
 
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use schemars::SchemaGenerator;
 use serde_json::json;
 
@@ -74,8 +75,12 @@ pub(super) static ROUTES: &[Route] = &[
 ];
 
 /// Returns true if a request is answered under every Host: proxies and orchestrators ask by an address or without a Host.
-pub(super) fn is_probe(method: &Method, path: &str) -> bool {
-    method.is_safe() && ROUTES.iter().any(|route| route.access == RouteAccess::Probe && route.path == path)
+/// A request with several is wrong (RFC 9112, section 3.2).
+pub(super) fn is_probe(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+    let has_several = headers.get_all(HOST).iter().nth(1).is_some();
+    !has_several
+        && method.is_safe()
+        && ROUTES.iter().any(|route| route.access == RouteAccess::Probe && route.path == path)
 }
 
 async fn ready(call: RouteCall) -> HandlerResult {

@@ -596,9 +596,9 @@ fn several_logs_and_a_directory_of_logs_are_audited_one_after_the_other() {
         assert_eq!(output.status.code(), Some(2));
         assert!(support::said(&output).contains("are for one log"), "{}", support::said(&output));
     }
-    // A directory of logs is no table of bundles, and an empty directory has no table.
+    // A directory of logs is no table of bundles.
     let empty = tempfile::tempdir().unwrap();
-    for (place, words) in [(all.path(), "has several logs"), (empty.path(), "has no bundle")] {
+    for (place, words) in [(all.path(), "has logs and no bundle: audit all of them")] {
         let mut console = std::process::Command::new(support::PROGRAM);
         console.args(["console", "--roster", &log.roster_digest(1).to_string(), "--audit"]).arg(place);
         console.env("HOME", empty.path()).stdin(std::process::Stdio::null());

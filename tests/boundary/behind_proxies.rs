@@ -39,6 +39,8 @@ fn a_health_check_is_answered_for_every_host_and_after_too_many_calls_of_strange
         }
         let page = format!("GET {path} HTTP/1.1\r\nhost: {own}\r\norigin: http://{wrong}\r\nconnection: close\r\n\r\n");
         assert!(!exchange(&world.wire, page.as_bytes()).contains("roster"), "a page of another origin");
+        let twice = format!("GET {path} HTTP/1.1\r\nhost: {own}\r\nhost: {own}\r\nconnection: close\r\n\r\n");
+        assert!(exchange(&world.wire, twice.as_bytes()).starts_with("HTTP/1.1 400 "), "RFC 9112, section 3.2");
         for method in ["POST", "PUT", "DELETE"] {
             let other =
                 format!("{method} {path} HTTP/1.1\r\nhost: {wrong}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");

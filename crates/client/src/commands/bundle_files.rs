@@ -28,7 +28,16 @@ const MOST_DEEP: usize = 16;
 /// Returns an error if the file cannot be read, or if it is no bundle.
 pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     // One byte more than the maximum lets the check `bundle` report a file that is too large.
-    bundle_of(path, read_beginning(path, MAX_BUNDLE_BYTES + 1)?)
+    let bytes = bundle_of(path, read_beginning(path, MAX_BUNDLE_BYTES + 1)?)?;
+    // The checks say where the text of a bundle ends too early.
+    let is_cut = bytes.starts_with(b"{") && json::parse(&bytes, MAX_BUNDLE_BYTES).is_err();
+    if is_cut || !fields_in(&bytes).is_empty() {
+        return Ok(bytes);
+    }
+    let place = PrintableText::text(&path.to_string_lossy());
+    let why =
+        format!("{} is no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`", place.as_str());
+    Err(CommandFailure::new(Exit::CheckSaidNo, why))
 }
 
 /// Returns the bytes of a bundle that was read from `path`. The function refuses another document that the program knows.
@@ -53,20 +62,14 @@ const COMPRESSED: [(&[u8], &str, &str); 5] = [
     (b"BZh", "bzip2", "bunzip2"),
 ];
 
-/// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for parts of one.
+/// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for unknown bytes.
 fn other_kind(bytes: &[u8]) -> Option<String> {
     if let Some((_, form, program)) = COMPRESSED.iter().find(|(first, ..)| bytes.starts_with(first)) {
         return Some(format!(
             "compressed ({form}) and no bundle: unpack the file with `{program}`, and give the file in it"
         ));
     }
-    let value = json::parse(bytes, MAX_BUNDLE_BYTES).ok();
-    // The checks say where a text ends too early.
-    let is_cut = value.is_none() && bytes.starts_with(b"{");
-    let Some(statement) = value.and_then(|value| statement_in(&value)) else {
-        let what = "no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`";
-        return (!is_cut && fields_in(bytes).is_empty()).then(|| what.to_owned());
-    };
+    let statement = statement_in(&json::parse(bytes, MAX_BUNDLE_BYTES).ok()?)?;
     let is = |word: &str| statement["predicateType"] == predicate_type(word);
     if is(Receipt::KIND) {
         let proposal = statement_in(&statement["predicate"]["authorization"])

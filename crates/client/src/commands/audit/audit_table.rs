@@ -79,21 +79,13 @@ impl NamedEvidence {
         if is_address || is_log(&path) {
             return open(named).map(Self::Log);
         }
-        let shown = PrintableText::text(named);
-        if let [first, ..] = &logs_below(&path)[..] {
-            return Err(CommandFailure::usage(format!(
-                "{0} has several logs: audit all of them with `countersign audit {0}`, or name one, such as {1}",
-                shown.as_str(),
-                PrintableText::text(&first.to_string_lossy()).as_str()
-            )));
-        }
         if path.is_dir() || path.is_file() {
             return Ok(Self::Bundles(path));
         }
         Err(CommandFailure::usage(format!(
             "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
              export` wrote, or the address of a boundary (http://... or https://...)",
-            shown.as_str()
+            PrintableText::text(named).as_str()
         )))
     }
 }
@@ -150,9 +142,14 @@ impl AuditTable {
                     }
                 }
                 table.trust = trust;
-                if table.rows.is_empty() && table.skipped.is_empty() {
-                    let shown = PrintableText::text(named);
-                    return Err(CommandFailure::usage(format!("{} has no bundle: name another place", shown.as_str())));
+                if table.rows.is_empty()
+                    && let [first, ..] = &logs_below(path)[..]
+                {
+                    return Err(CommandFailure::usage(format!(
+                        "{0} has logs and no bundle: audit all of them with `countersign audit {0}`, or name one, such as {1}",
+                        PrintableText::text(named).as_str(),
+                        PrintableText::text(&first.to_string_lossy()).as_str()
+                    )));
                 }
             }
         }
