@@ -601,12 +601,11 @@ fn several_logs_and_a_directory_of_logs_are_audited_one_after_the_other() {
     let mut console = std::process::Command::new(support::PROGRAM);
     console.args(["console", "--roster", &log.roster_digest(1).to_string(), "--audit"]).arg(all.path());
     console.env("HOME", empty.path()).stdin(std::process::Stdio::null());
-    let mut child = console.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    let _ = child.kill();
-    let output = child.wait_with_output().unwrap();
-    let words = "has logs and no bundle: audit all of them";
-    assert!(support::said(&output).contains(words), "{}", support::said(&output));
+    let file = empty.path().join("said");
+    let _child = support::KilledAtEnd(console.stderr(fs::File::create(&file).unwrap()).spawn().unwrap());
+    support::wait_for("the console says what to do", || {
+        fs::read_to_string(&file).unwrap().contains("has logs and no bundle: audit all of them")
+    });
 }
 
 #[test]
