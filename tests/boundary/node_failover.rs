@@ -111,6 +111,8 @@ fn two_nodes_wait_while_the_database_fails_over_and_go_on_with_the_promoted_serv
     std::thread::sleep(Duration::from_secs(2));
     assert_ne!(one.wire.peek("/ready").status, 200);
     db_1.rebuild(&db_2, "db_1");
+    // A commit before the replica is connected could be lost with the connection, and the other node could take over.
+    until("the node has its replica", || one.wire.peek("/ready").status == 200);
     goes_on(&one, "after the failover");
     waiting.tells("standby", "standby of one");
     one.kill9();
