@@ -275,7 +275,9 @@ fn a_client_reaches_a_boundary_through_a_named_proxy_and_checks_its_certificate_
     let other = list(&["--url", "https://internal.other.example:9999", "--proxy", &proxy.url]);
     assert_says(said(&exited(other, 125)), "internal.example");
     let gone = list(&["--url", "https://127.0.0.1:1", "--proxy", &proxy.url]);
-    exited(gone, 125);
+    assert_says(said(&exited(gone, 125)), "the connection goes through the proxy of --proxy");
+    let no_proxy = list(&["--url", url, "--proxy", "http://127.0.0.1:1"]);
+    assert_says(said(&exited(no_proxy, 125)), "the connection goes through the proxy of --proxy");
     assert_eq!(proxy.asked().len(), 3);
     // Only TLS goes through a proxy, and only an address of HTTP names one.
     exited(list(&["--url", &world.wire.url, "--proxy", &proxy.url]), 0);

@@ -105,9 +105,12 @@ impl Client {
                 ),
             );
         }
+        let advice = match &self.proxy {
+            Some(_) => Some("the connection goes through the proxy of --proxy, so check its address too".to_owned()),
+            None => unused_proxy("--proxy"),
+        };
         if self.address.uses_tls()
-            && self.proxy.is_none()
-            && let Some(advice) = unused_proxy("--proxy")
+            && let Some(advice) = advice
         {
             let message = format!("the boundary at {base} can't be reached: {error}; {advice}");
             return CommandFailure::new(Exit::Unreachable, message);
