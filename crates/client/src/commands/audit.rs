@@ -32,6 +32,7 @@ use crate::commands::audit::other_copy::{another_history, by_its_own_seals, comp
 use crate::commands::audit::state::{StateChange, StateFile};
 use crate::commands::bundle_files::logs_below;
 use crate::commands::clock::now;
+use crate::commands::every_boundary::tell_failure;
 use crate::commands::global::GlobalOptions;
 use crate::commands::log_source_options::open_log;
 use crate::home::boundaries::find_with_list;
@@ -129,18 +130,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             true => terminal.object(&json!({"type": "log", "place": place}))?,
             false => terminal.line(&format!("== {shown} =="))?,
         }
-        let exit = match audit_log(place, args, global, terminal) {
-            Ok(exit) => exit,
-            Err(failure) => {
-                match terminal.json {
-                    true => terminal.object(&json!({"type": "log", "place": place, "error": failure.message}))?,
-                    false => terminal.say(&format!("{shown}: {failure}")),
-                }
-                failure.exit
-            }
-        };
-        if exit.code() > worst.code() {
-            worst = exit;
+        match audit_log(place, args, global, terminal) {
+            Ok(exit) if exit.code() > worst.code() => worst = exit,
+            Ok(_) => {}
+            Err(failure) => tell_failure(("place", &shown), failure, &mut worst, terminal)?,
         }
     }
     Ok(worst)
