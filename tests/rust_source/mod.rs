@@ -6,7 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An identifier or a punctuation mark. `::` is one token, and each literal is the token `""`.
+/// Signs that belong together, the longest first: each is one token.
+const OPERATORS: [&str; 22] = [
+    "<<=", ">>=", "...", "..=", "::", "->", "=>", "==", "!=", "<=", ">=", "&&", "||", "+=", "-=", "*=", "/=", "%=",
+    "^=", "&=", "|=", "..",
+];
+
+/// An identifier, a lifetime or an operator. Each literal is the token `""`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) text: String,
@@ -152,17 +158,19 @@ impl Lexer {
                 '\'' => self.quote(),
                 c if c == '_' || c.is_alphabetic() => self.word(),
                 c if c.is_ascii_digit() => self.number(),
-                ':' if self.peek(1) == Some(':') => {
-                    self.push("::");
-                    self.step();
-                    self.step();
-                }
                 c if c.is_whitespace() => self.step(),
-                c => {
-                    self.push(&c.to_string());
-                    self.step();
-                }
+                c => self.operator(c),
             }
+        }
+    }
+
+    /// Reads an operator, or another single sign.
+    fn operator(&mut self, first: char) {
+        let is_here = |sign: &&&str| sign.chars().enumerate().all(|(ahead, c)| self.peek(ahead) == Some(c));
+        let sign = OPERATORS.iter().find(is_here).map_or_else(|| first.to_string(), |sign| (*sign).to_owned());
+        self.push(&sign);
+        for _ in sign.chars() {
+            self.step();
         }
     }
 
@@ -257,15 +265,17 @@ impl Lexer {
         }
     }
 
-    /// Reads a character literal or a lifetime. A lifetime produces no token.
+    /// Reads a character literal or a lifetime.
     fn quote(&mut self) {
         let literal = self.peek(1) == Some('\\') || self.peek(1).is_some() && self.peek(2) == Some('\'');
+        let start = self.at;
         self.step();
         if !literal {
             while self.peek(0).is_some_and(|c| c == '_' || c.is_alphanumeric()) {
                 self.step();
             }
-            return;
+            let lifetime: String = self.chars[start..self.at].iter().collect();
+            return self.push(&lifetime);
         }
         self.push("\"\"");
         while let Some(c) = self.peek(0) {
