@@ -258,7 +258,7 @@ fn a_boundary_is_added_without_a_key_and_a_token_only_if_it_knows_a_person_of_th
     world.write("wrong.token", &format!("cst_{}", "x".repeat(43)));
     let wrong = world.path("wrong.token");
     said_at_exit(add(roster, &["--token-file", wrong.to_str().expect("UTF-8")]), 126, "this token does not exist");
-    world.write("stranger.pem", Key::of("stranger", 99).secret.to_pkcs8_v1_pem().as_str());
+    world.write("stranger.pem", Key::of("stranger", 222).secret.to_pkcs8_v1_pem().as_str());
     let stranger = world.path("stranger.pem");
     said_at_exit(add(roster, &["--key", stranger.to_str().expect("UTF-8")]), 126, "unauthenticated");
     assert!(list().is_err(), "nothing was added");
