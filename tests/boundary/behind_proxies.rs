@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::certified::{Certificates, TlsProxy};
 use crate::issuer::Issuer;
+use crate::proxies::number;
 use crate::support::people::alice;
 use crate::support::{POLICY, World, assert_says, exchange, exited, id_of, runbook, said};
 use crate::tls_client::Recorder;
@@ -49,6 +50,7 @@ fn a_health_check_is_answered_for_every_host_and_after_too_many_calls_of_strange
     }
     let refused = exchange(&world.wire, &get("/v1/registry", Some(wrong)));
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert_says(refused, "the boundary does not permit this request");
     let log = world.service_log();
     assert!(log.contains("host=\"evil.example\"") && log.contains("peer=127.0.0.1"), "{log}");
 }
@@ -147,6 +149,10 @@ fn an_answer_of_a_proxy_is_told_by_what_it_is() {
         ("HTTP/1.1 504 X\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>", "a proxy can't reach the boundary"),
         ("HTTP/1.1 200 X\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>", "the answer is a web page"),
         (
+            "HTTP/1.1 400 X\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>",
+            "write https:// if it begins with http://",
+        ),
+        (
             "HTTP/1.1 418 X\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>",
             "check that the address is a boundary",
         ),
@@ -206,6 +212,63 @@ fn uploads_and_files_of_more_than_32_mib_are_reviewed_signed_and_fetched() {
     let mut output = world.program(&["output", id, "--url", &world.wire.url, "--stdout"]);
     let done = exited(output.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("it starts"), 0);
     assert!(done.stdout == bytes, "{} bytes", done.stdout.len());
+    world.assert_verified(&finished);
+}
+
+/// Runs a command. Returns its output, and the peak of its memory in KiB.
+fn with_peak(mut command: std::process::Command) -> (std::process::Output, u64) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let status = format!("/proc/{}/status", child.id());
+    let watching = std::thread::spawn(move || {
+        let mut peak = 0;
+        // A process that ended has no such line.
+        while let Some(now) = fs::read_to_string(&status).ok().and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("VmHWM:"))?.to_owned();
+            line.split_ascii_whitespace().nth(1)?.parse().ok()
+        }) {
+            peak = now;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        peak
+    });
+    let mut out = Vec::new();
+    child.stdout.take().expect("a pipe").read_to_end(&mut out).expect("read");
+    let mut output = child.wait_with_output().expect("it ends");
+    output.stdout = out;
+    (output, watching.join().expect("a peak"))
+}
+
+#[test]
+fn an_output_of_100_mib_is_fetched_and_verified_with_at_most_64_mib_more_memory() {
+    let count = number("COUNTERSIGN_OUTPUT_MIB", 100) << 20;
+    let world = World::with(|setup| {
+        let step = ("much output=100MiB", format!("yes 0123456789 | head -c {count}"));
+        let limits = "defaults: {timeout: 300s, memory: 256MiB, processes: 20}";
+        setup.runbook("s.md", runbook(limits, &[(step.0, &step.1)]));
+    });
+    let small = world.run("say:echo", json!({}), &[&alice()]);
+    let proposal = world.propose("s:much", json!({}));
+    assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
+    let mut wait = world.program(&["wait", id_of(&proposal), "--url", &world.wire.url]);
+    let (waited, waiting) = with_peak({
+        wait.env("COUNTERSIGN_TOKEN", &world.reader);
+        wait
+    });
+    exited(waited, 0);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(world.receipt(&finished)["output"]["stdout"]["recorded"], json!(count));
+    let print = |id: &str| {
+        let mut output = world.program(&["output", id, "--url", &world.wire.url, "--stdout"]);
+        output.env("COUNTERSIGN_TOKEN", &world.reader);
+        let (output, peak) = with_peak(output);
+        (exited(output, 0).stdout, peak)
+    };
+    let (_, usual) = print(id_of(&small));
+    let (bytes, peak) = print(id_of(&proposal));
+    assert!(bytes.len() as u64 == count && bytes.chunks(11).all(|line| b"0123456789\n".starts_with(line)));
+    for peak in [waiting, peak] {
+        assert!(usual > 0 && peak < usual + (64 << 10), "{peak} KiB, and {usual} KiB for a small output");
+    }
     world.assert_verified(&finished);
 }
 

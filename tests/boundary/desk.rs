@@ -22,7 +22,7 @@ use crate::support::{KilledAtEnd, World, bytes_of, exited, id_of, said, wait_for
 
 const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
 
-fn zoe() -> PasskeyPair {
+pub(crate) fn zoe() -> PasskeyPair {
     PasskeyPair::of(1)
 }
 
@@ -33,7 +33,7 @@ fn zoe_too() -> PasskeyPair {
 
 /// A world in which the approver zoe has two passkeys of the desk. Returns `None` after a report if this host can't make
 /// certificates.
-fn world() -> Option<World> {
+pub(crate) fn world() -> Option<World> {
     world_with(|setup| {
         let keys = format!("\"{}\", \"{}\"", zoe().line(), zoe_too().line());
         // Yan's passkey belongs to another website.
@@ -53,14 +53,14 @@ fn world_with(roster: impl FnOnce(&mut crate::support::Setup)) -> Option<World> 
 }
 
 /// A certificate for the name of the desk.
-fn certificates() -> Certificates {
+pub(crate) fn certificates() -> Certificates {
     let made = Certificates::new();
     made.issue("desk", "ca", &format!("subjectAltName=DNS:{HOST}\nbasicConstraints=CA:FALSE\n"));
     made
 }
 
 /// Writes the roster in force to a file, and returns its path.
-fn roster_file(world: &World) -> PathBuf {
+pub(crate) fn roster_file(world: &World) -> PathBuf {
     let mut show = world.boundary_command(&["roster", "show", "--json", "--config"]);
     let shown = exited(show.arg(world.path("b")).output().expect("roster show"), 0);
     let path = world.path("roster.json");
@@ -75,17 +75,25 @@ fn desk_command(world: &World, certificates: &Certificates, name: &str) -> Comma
 
 /// Does the same for a boundary at this address.
 fn desk_command_at(world: &World, url: &str, certificates: &Certificates, name: &str) -> Command {
-    let mut command = world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--url"]);
-    command.arg(url).arg("--roster").arg(roster_file(world));
+    let mut command = desk_under(world, url, &["--host", HOST, "--listen", "127.0.0.1:0"]);
     command.arg("--certificate").arg(certificates.path(&format!("{name}.pem")));
     command.arg("--certificate-key").arg(certificates.path(&format!("{name}.key")));
     command
 }
 
+/// Returns the command of a desk with these words, without its certificate.
+pub(crate) fn desk_under(world: &World, url: &str, words: &[&str]) -> Command {
+    let mut command = world.program(&["console", "--desk", "--url", url]);
+    command.args(words).arg("--roster").arg(roster_file(world));
+    command
+}
+
 /// A running desk, and a browser.
-struct DeskBrowser {
+pub(crate) struct DeskBrowser {
     _child: KilledAtEnd,
-    port: u16,
+    pub(crate) port: u16,
+    /// The address of the browser.
+    pub(crate) from: &'static str,
     authority: PathBuf,
     cookie: String,
     certificates: Certificates,
@@ -100,8 +108,14 @@ impl DeskBrowser {
 
     /// Starts a desk that reaches the boundary at this address.
     fn start_at(world: &World, url: &str) -> Self {
-        let (certificates, said) = (certificates(), world.path("desk.log"));
-        let mut command = desk_command_at(world, url, &certificates, "desk");
+        let certificates = certificates();
+        let command = desk_command_at(world, url, &certificates, "desk");
+        Self::running(world, certificates, command)
+    }
+
+    /// Starts this desk.
+    pub(crate) fn running(world: &World, certificates: Certificates, mut command: Command) -> Self {
+        let said = world.path("desk.log");
         let log = std::fs::File::create(&said).expect("a file");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program");
         let mut line = String::new();
@@ -109,7 +123,15 @@ impl DeskBrowser {
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no port in {line:?}"));
         let authority = certificates.path("ca.pem");
-        Self { _child: KilledAtEnd(child), port, authority, cookie: String::new(), certificates, said }
+        Self {
+            _child: KilledAtEnd(child),
+            port,
+            from: "127.0.0.1",
+            authority,
+            cookie: String::new(),
+            certificates,
+            said,
+        }
     }
 
     fn origin(&self) -> String {
@@ -120,12 +142,12 @@ impl DeskBrowser {
     fn browser(&self, authority: &std::path::Path) -> Command {
         let mut command = Command::new("curl");
         command.args(["-sSi", "--max-time", "60", "--resolve", &format!("{HOST}:{}:127.0.0.1", self.port), "--cacert"]);
-        command.arg(authority);
+        command.arg(authority).args(["--interface", self.from]);
         command
     }
 
     /// Returns true if a browser that trusts only this authority reaches the desk.
-    fn is_trusted(&self, authority: &str) -> bool {
+    pub(crate) fn is_trusted(&self, authority: &str) -> bool {
         let mut command = self.browser(&self.certificates.path(authority));
         command.arg(self.origin()).output().expect("curl").status.success()
     }
@@ -140,9 +162,12 @@ impl DeskBrowser {
     }
 
     /// Waits until the desk has said these words.
-    fn wait_said(&self, words: &str) {
-        let said = || std::fs::read_to_string(&self.said).expect("a file");
-        wait_for(words, || said().contains(words));
+    pub(crate) fn wait_said(&self, words: &str) {
+        wait_for(words, || self.has_said().contains(words));
+    }
+
+    pub(crate) fn has_said(&self) -> String {
+        std::fs::read_to_string(&self.said).expect("a file")
     }
 
     fn ask(&self, path: &str, headers: &[String], body: Option<&str>) -> PageReply {
@@ -162,7 +187,7 @@ impl DeskBrowser {
         vec![format!("cookie: {}", self.cookie), format!("origin: {}", self.origin())]
     }
 
-    fn get(&self, path: &str) -> PageReply {
+    pub(crate) fn get(&self, path: &str) -> PageReply {
         self.ask(path, &self.headers(), None)
     }
 
@@ -184,7 +209,7 @@ impl DeskBrowser {
     }
 
     /// Types a name, and returns the page that asks for a passkey.
-    fn begin(&self, name: &str, to: &str) -> PageReply {
+    pub(crate) fn begin(&self, name: &str, to: &str) -> PageReply {
         self.post("/login", &format!("name={name}&boundary=&to={to}"))
     }
 
@@ -196,7 +221,7 @@ impl DeskBrowser {
         self.post("/login/answer", &format!("{form}{answer}"))
     }
 
-    fn log_in(&mut self, name: &str, key: &PasskeyPair, to: &str) {
+    pub(crate) fn log_in(&mut self, name: &str, key: &PasskeyPair, to: &str) {
         let done = self.log_in_with(&self.begin(name, to).body, key);
         assert_eq!(done.status, 303, "{}", done.body);
         assert!(done.head.contains(&format!("location: {to}\r")), "{}", done.head);
@@ -208,7 +233,7 @@ impl DeskBrowser {
     }
 
     /// Loads the review, and sends its form with these digits and a signature over this statement.
-    fn sign(&self, proposal: &Value, typed: &str, key: &PasskeyPair, payload: &[u8]) -> PageReply {
+    pub(crate) fn sign(&self, proposal: &Value, typed: &str, key: &PasskeyPair, payload: &[u8]) -> PageReply {
         let (id, path) = (id_of(proposal), format!("/b/0/sign/{}", id_of(proposal)));
         let page = self.get(&format!("/b/0/review/{id}")).body;
         let form = form_of(&page, &path).unwrap_or_else(|| panic!("no form: {page}"));

@@ -35,6 +35,7 @@ mod companion_reviews;
 mod crossing;
 mod data_growth;
 mod desk;
+mod desk_proxies;
 mod ended;
 mod every_boundary;
 mod feed;

@@ -189,6 +189,22 @@ fn a_job_waits_while_the_issuer_does_not_answer() {
 }
 
 #[test]
+fn a_job_waits_after_too_many_calls_of_its_address() {
+    let Some((world, issuer)) = world_with(|setup| setup.limits = "calls_per_second = 10".to_owned()) else { return };
+    let audience = ci(&world, &issuer);
+    let mut command = world.program(&["--url", &world.wire.url, "propose", "deploy:web", "--oidc"]);
+    command.args(["--boundary-id", boundary_id(&audience), "-p", &format!("commit={COMMIT}")]);
+    command.envs(issuer.job(&json!({}))).stdout(Stdio::piped()).stderr(Stdio::piped());
+    while world.wire.peek("/version").status != 429 {}
+    let job = command.spawn().expect("countersign");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(4);
+    while std::time::Instant::now() < until {
+        world.wire.peek("/version");
+    }
+    said_at_exit(job.wait_with_output().expect("the end"), 0, "trying again in");
+}
+
+#[test]
 fn wrong_id_tokens_of_one_caller_do_not_stop_the_jobs_of_others() {
     // A token may call 200 times at once, an address 20 times, and the jobs of an issuer 40 times.
     let Some((world, issuer)) = world_with(|setup| setup.limits = "calls_per_second = 50".to_owned()) else { return };

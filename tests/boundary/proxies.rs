@@ -8,25 +8,27 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::certified::Certificates;
+use crate::nodes;
 use crate::support::people::alice;
-use crate::support::{KilledAtEnd, World, id_of, not_run, said, wait_for};
+use crate::support::postgres::cluster::Cluster;
+use crate::support::{KilledAtEnd, World, bytes_of, id_of, not_run, said, wait_for};
 
 /// A number from the environment.
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
 }
 
 /// A proxy with the block of the page in front of a boundary.
-struct Proxy {
+pub(crate) struct Proxy {
     name: &'static str,
-    port: u16,
+    pub(crate) port: u16,
     _process: KilledAtEnd,
     directory: tempfile::TempDir,
 }
@@ -44,8 +46,8 @@ const MODULES: [&str; 9] = [
 ];
 
 impl Proxy {
-    /// Starts the proxy. `timeout` takes the place of the 60 s of the page.
-    fn start(name: &'static str, program: &str, boundary: &str, timeout: u64) -> Self {
+    /// Starts the proxy with the block of this name, before these two nodes. `timeout` takes the place of the 60 s of the page.
+    pub(crate) fn start(name: &'static str, program: &str, nodes: [&str; 2], timeout: u64) -> Self {
         let made = Certificates::shared().expect("openssl");
         let directory = tempfile::Builder::new().prefix("countersign-proxy-").tempdir().expect("a directory");
         let (at, port) = (directory.path().to_str().expect("UTF-8").to_owned(), free_port());
@@ -57,9 +59,11 @@ impl Proxy {
         let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md")).expect("the page");
         let block = page.split(&format!("```{name}\n")).nth(1).and_then(|rest| rest.split("```").next());
         let block = block.unwrap_or_else(|| panic!("the page has no block {name}"));
-        let mut text = block.replace("/etc/boundary", &at).replace("127.0.0.1:7433", boundary);
+        let mut text = block.replace("/etc/boundary", &at);
         for (page, here) in [
-            ("127.0.0.1:7434", format!("127.0.0.1:{}", free_port())),
+            ("127.0.0.1:7433", nodes[0].to_owned()),
+            ("127.0.0.1:7434", nodes[1].to_owned()),
+            ("127.0.0.1:8443", nodes[0].to_owned()),
             ("listen 443", format!("listen 127.0.0.1:{port}")),
             ("bind :443", format!("bind 127.0.0.1:{port}")),
             ("Listen 443", format!("Listen 127.0.0.1:{port}")),
@@ -82,7 +86,7 @@ impl Proxy {
                 );
                 command.args(["-p", &at, "-c"]).arg(&file);
             }
-            "haproxy" => {
+            "haproxy" | "haproxy desk" => {
                 command.args(["-db", "-f"]).arg(&file);
             }
             _ => {
@@ -153,7 +157,7 @@ impl Proxy {
         self.ask("GET /version HTTP/1.1").contains("\"version\"")
     }
 
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         ["out", "log"].map(|name| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()).concat()
     }
 }
@@ -163,18 +167,31 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Plays `test` behind each proxy of this host.
-fn behind_each(test: &str, timeout: u64, play: impl Fn(&mut World, &Proxy)) {
+/// Returns the path of a proxy, or `None` after a report if this host has none.
+pub(crate) fn installed(test: &str, program: &str) -> Option<String> {
+    let found =
+        ["/usr/sbin", "/usr/bin"].map(|at| format!("{at}/{program}")).into_iter().find(|p| Path::new(p).exists());
+    if found.is_none() {
+        not_run(test, &format!("{program} is not installed"));
+    }
+    found
+}
+
+/// Plays `test` with each proxy of this host and its path.
+fn with_each(test: &str, play: impl Fn(&'static str, &str)) {
     if Certificates::shared().is_none() {
         return;
     }
     for (name, program) in [("nginx", "nginx"), ("haproxy", "haproxy"), ("apache", "apache2")] {
-        let Some(path) =
-            ["/usr/sbin", "/usr/bin"].map(|at| format!("{at}/{program}")).into_iter().find(|p| Path::new(p).exists())
-        else {
-            not_run(test, &format!("{program} is not installed"));
-            continue;
-        };
+        if let Some(path) = installed(test, program) {
+            play(name, &path);
+        }
+    }
+}
+
+/// Plays `test` behind each proxy of this host.
+fn behind_each(test: &str, timeout: u64, play: impl Fn(&mut World, &Proxy)) {
+    with_each(test, |name, path| {
         let port = free_port();
         let mut world = World::prepared(|setup| {
             setup.listen = format!("127.0.0.1:{port}");
@@ -183,14 +200,11 @@ fn behind_each(test: &str, timeout: u64, play: impl Fn(&mut World, &Proxy)) {
         });
         world.start();
         world.make_tokens();
-        let proxy = Proxy::start(name, &path, &setup_address(&world), timeout);
+        let closed = format!("127.0.0.1:{}", free_port());
+        let proxy = Proxy::start(name, path, [world.wire.address(), &closed], timeout);
         wait_for(&format!("{name} finds the boundary"), || proxy.is_up());
         play(&mut world, &proxy);
-    }
-}
-
-fn setup_address(world: &World) -> String {
-    world.wire.address().to_owned()
+    });
 }
 
 fn done(output: Output, proxy: &Proxy) -> String {
@@ -232,6 +246,54 @@ fn a_run_is_proposed_waited_for_and_read_through_each_proxy_also_over_a_restart(
             world.reader
         ));
         assert!(answer.contains("event: ") && answer.contains("finished"), "{}: {answer}", proxy.name);
+    });
+}
+
+#[test]
+fn a_client_goes_on_behind_each_proxy_when_the_active_node_is_stopped_while_it_waits() {
+    with_each("two nodes behind proxies", |name, path| {
+        let Some(server) = Cluster::start("two nodes behind proxies", "") else { return };
+        let node = |node: &str| {
+            World::prepared(|setup| {
+                setup.listen = format!("127.0.0.1:{}", server.free_port());
+                let hosts = "hosts = [\"localhost\", \"boundary.example\"]\n".to_owned();
+                setup.config = hosts + &server.config(&server.socket_url("service"), node);
+            })
+        };
+        let (mut one, two) = (node("one"), node("two"));
+        server.migrate(&one);
+        nodes::start(&mut one);
+        let addresses = [one.setup.listen.clone(), two.setup.listen.clone()];
+        let proxy = Proxy::start(name, path, [&addresses[0], &addresses[1]], 2);
+        let standby = nodes::standby(two);
+        wait_for(&format!("{name} finds the active node"), || proxy.is_up());
+        let mut propose = proxy.client(&one, &one.agent, &["propose", "plain:true", "--reason", "r", "--json"]);
+        let proposed: Value = serde_json::from_str(&done(propose.output().expect("it starts"), &proxy)).expect("JSON");
+        let id = id_of(&proposed);
+        let mut wait = proxy.client(&one, &one.reader, &["wait", id]);
+        let mut wait = wait.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wait");
+        std::thread::sleep(Duration::from_secs(1));
+        one.stop();
+        let mut two = standby.join().expect("the standby");
+        nodes::same_tokens(&one, &mut two);
+        wait_for(&format!("{name} finds the other node"), || proxy.is_up());
+        assert!(wait.try_wait().expect("a process").is_none(), "{name}: {:?}", wait.wait_with_output());
+        let proposal = two.show(id);
+        let body = json!({"signatures": [alice().sign(&bytes_of(&proposal))]}).to_string();
+        let answer = proxy.raw(
+            format!(
+                "POST /v1/proposals/{id}/signatures HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: \
+                 application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+            Duration::from_secs(20),
+        );
+        assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+        done(wait.wait_with_output().expect("it ends"), &proxy);
+        done(proxy.client(&two, &two.reader, &["output", id]).output().expect("it starts"), &proxy);
+        two.assert_verified(&two.until(id, "finished"));
+        two.assert_audited();
     });
 }
 

@@ -8,11 +8,15 @@ use crate::commands::global::GlobalOptions;
 use crate::home::boundaries::{BoundaryList, ListedBoundary};
 use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
-use crate::home::trusted_rosters::{TrustArgs, trust_advice};
+use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, trust_advice};
+use crate::remote::client::Client;
 use crate::review::gather::roster_in_force;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
+use documents::crypto::digest::SealDigest;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::code::Code;
 
 /// Keep a list of your boundaries, for `--boundary`, `inbox` and `console`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +40,8 @@ enum BoundaryCommand {
   countersign boundary add here                                                    the boundary on this machine
 
 The command reads the roster of the boundary, and adds the boundary only if you trust this roster. The list then states \
-the id of the boundary: a boundary with another id is refused.")]
+the id of the boundary: a boundary with another id is refused. Without a token and a key, as on the host of a desk, the command \
+reads only the id, and needs the file of a roster whose people the boundary knows.")]
     Add {
         /// Your name for the boundary
         name: String,
@@ -62,7 +67,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let mut list = BoundaryList::of_process()?;
     match &args.command {
         BoundaryCommand::Add { name, trust, key } => {
-            let one = trusted(name, global, trust, key)?;
+            let one = trusted(name, global, trust, key, terminal)?;
             list.add(one.clone())?;
             if terminal.json {
                 terminal.object(&one)?;
@@ -98,6 +103,7 @@ fn trusted(
     global: &GlobalOptions,
     trust: &TrustArgs,
     key: &KeyArgs,
+    terminal: &Terminal,
 ) -> Result<ListedBoundary, CommandFailure> {
     if global.token.is_some() && global.given.on_line.contains("token") {
         return Err(CommandFailure::usage(
@@ -105,20 +111,31 @@ fn trusted(
         ));
     }
     let client = global.client(key)?;
-    let (registry, roster) = roster_in_force(&client, &trust.find()?)?;
-    // A trusted file that only has the name of this boundary says nothing about the roster in force.
-    if roster.trusted().is_none_or(|trusted| trusted.digest() != registry.seal.roster) {
-        let advice = trust_advice(Some(registry.seal.roster), &Home::of_process().config_words());
-        return Err(CommandFailure::new(
-            Exit::NoTrust,
-            format!("{name} was not added: you trust no roster for this boundary; {advice}"),
-        ));
-    }
+    let pinned = trust.find()?;
+    let id = match roster_in_force(&client, &pinned) {
+        Err(failure) if failure.has_code(Code::Unauthenticated) && !client.has_credentials() => {
+            let id = id_without_credentials(&client, &pinned).ok_or(failure)?;
+            terminal.say("note: without a token and a key, the roster in force was not read: each review compares it");
+            id
+        }
+        read => {
+            let (registry, roster) = read?;
+            // A trusted file that only has the name of this boundary says nothing about the roster in force.
+            if roster.trusted().is_none_or(|trusted| trusted.digest() != registry.seal.roster) {
+                let advice = trust_advice(Some(registry.seal.roster), &Home::of_process().config_words());
+                return Err(CommandFailure::new(
+                    Exit::NoTrust,
+                    format!("{name} was not added: you trust no roster for this boundary; {advice}"),
+                ));
+            }
+            registry.boundary.id
+        }
+    };
     let tls = &global.tls;
     Ok(ListedBoundary {
         name: name.to_owned(),
         url: global.url.trim_end_matches('/').to_owned(),
-        id: Some(registry.boundary.id),
+        id: Some(id),
         roster: match &trust.roster[..] {
             [] => None,
             [one] => Some(absolute_roster(one)?),
@@ -130,6 +147,17 @@ fn trusted(
         token_file: absolute(global.token_file.as_deref())?,
         proxy: tls.proxy.clone(),
     })
+}
+
+/// Returns the id in the challenge for the first key of the trusted rosters that the boundary knows.
+fn id_without_credentials(client: &Client, pinned: &[ChosenTrust]) -> Option<SealDigest> {
+    let rosters = pinned.iter().filter_map(|chosen| chosen.pinned.newest());
+    let mut keys = rosters.flat_map(|roster| {
+        let lines = roster.tables().approver.iter().flat_map(|approver| &approver.keys);
+        let own = lines.filter_map(|line| line.parse::<SshKey>().ok()).map(|key| key.keyid());
+        own.chain(roster.foreign_keys().iter().map(|(_, key)| key.keyid()))
+    });
+    keys.find_map(|key| client.challenge(key).ok()).map(|(_, id)| id)
 }
 
 fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, CommandFailure> {

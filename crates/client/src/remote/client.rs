@@ -365,6 +365,11 @@ impl Client {
         }
     }
 
+    /// Returns true if the caller has a token or a key.
+    pub fn has_credentials(&self) -> bool {
+        self.bearer.borrow().is_some() || !self.refused_keys.borrow().is_empty()
+    }
+
     /// Returns true if the token allows all requests of a review, or if the client has no token.
     ///
     /// The check requests the first entry of the log, for which a token needs the same scope as for a review: `read`
@@ -387,7 +392,7 @@ impl Client {
         *self.bearer.borrow_mut() = None;
         self.refused_keys.borrow_mut().clear();
         for signer in keys.find()?.all() {
-            let challenge = match self.challenge(signer.key().keyid()) {
+            let (challenge, _) = match self.challenge(signer.key().keyid()) {
                 Err(failure) if failure.has_code(Code::UnknownSigner) => {
                     let detail = failure.problem.as_ref().and_then(|problem| problem["detail"].as_str());
                     self.refused_keys

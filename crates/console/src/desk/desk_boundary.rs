@@ -9,7 +9,6 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::ssh_key::ForeignKey;
 use documents::record::ident::Name;
-use judgement::trust::chain::Pinned;
 use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
 
 use crate::proposal::boundary_trust::BoundaryTrust;
@@ -64,12 +63,7 @@ impl DeskBoundary {
 
     fn rosters(&self) -> Result<Vec<TrustedRoster>, CommandFailure> {
         let pinned = self.public.trust.rosters()?;
-        let known = pinned.iter().filter_map(|chosen| match &chosen.pinned {
-            Pinned::Roster(roster) => Some((**roster).clone()),
-            Pinned::Chain(chain) => Some(chain.newest().clone()),
-            Pinned::Digest(_) => None,
-        });
-        Ok(known.collect())
+        Ok(pinned.iter().filter_map(|chosen| chosen.pinned.newest().cloned()).collect())
     }
 
     /// Returns the passkeys of this approver at this host. The file is read again each time, so a new roster needs no restart.
@@ -85,10 +79,8 @@ impl DeskBoundary {
     /// Asks the boundary for the challenge of a key. The challenge names the boundary, so no boundary can pass on the challenge of
     /// another one.
     pub(super) fn challenge(trust: &BoundaryTrust, client: &Client, keyid: KeyId) -> Result<String, CommandFailure> {
-        let challenge = client.challenge(keyid)?;
-        let id = challenge.split(' ').nth(1).and_then(|id| id.parse().ok());
-        let odd = || CommandFailure::new(Exit::Unreachable, "the boundary's challenge names no boundary");
-        trust.check_id(id.ok_or_else(odd)?)?;
+        let (challenge, id) = client.challenge(keyid)?;
+        trust.check_id(id)?;
         Ok(challenge)
     }
 }

@@ -11,12 +11,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::get;
+use client::terminal::streams::eprintln_quietly;
 use maud::{DOCTYPE, html};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::desk::desk_state::{Desk, LoginTarget};
 use crate::desk::enrolment;
+use crate::desk::listening::BrowserAddress;
 use crate::desk::login;
 use crate::page::frame::problem;
 use crate::web::guard::{MAX_FORM, files, finish};
@@ -49,6 +51,14 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
     };
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let answer = if !only(request.headers(), HOST, desk.authority()) {
+        if let Some(peer) = request.extensions().get::<BrowserAddress>() {
+            let host = request.headers().get(HOST).map_or(&b""[..], HeaderValue::as_bytes).escape_ascii();
+            eprintln_quietly(&format!(
+                "refused a request from {}: its Host is {host}, but --host is {}",
+                peer.0,
+                desk.authority()
+            ));
+        }
         (StatusCode::MISDIRECTED_REQUEST, "this server answers only under its own address\n").into_response()
     } else if reads {
         next.run(request).await

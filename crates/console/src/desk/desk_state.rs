@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::http::StatusCode;
+use client::terminal::streams::eprintln_quietly;
 use documents::crypto::ssh_key::ForeignKey;
 use documents::record::ident::Name;
 
@@ -114,6 +115,7 @@ impl Desk {
         if self.limits.take(peer.0, Instant::now()) {
             return Ok(());
         }
+        eprintln_quietly(&format!("refused a request from {}: too many attempts", peer.0));
         let what = "Too many attempts come from your address. Wait a minute, then try again.";
         Err(RefusedRequest::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", what))
     }

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Request as HttpRequest;
+use client::terminal::streams::eprintln_quietly;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,34 +20,50 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use wire::tls::server::TlsServer;
 
+use crate::desk::proxy_header::read_proxy_header;
+
 /// Maximum number of connections.
 const MOST: usize = 1024;
 /// Maximum number of connections of one address, because many people can be behind one address.
 const MOST_OF_ONE: usize = 64;
-/// Time limits for the TLS handshake, and for the head of a request.
+/// Time limits for the header of a proxy, for the TLS handshake, and for the head of a request.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, because of missing descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Address of the other end of a connection.
+/// Address of the browser at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BrowserAddress(pub(super) IpAddr);
 
-/// Serves the pages for ever.
-pub(super) async fn serve(listener: TcpListener, tls: Arc<TlsServer>, pages: Router) {
+/// Serves the pages for ever. A connection from one of the `proxies` begins with a header that names the browser.
+pub(super) async fn serve(listener: TcpListener, tls: Arc<TlsServer>, pages: Router, proxies: Arc<[IpAddr]>) {
     let (room, peers) = (Arc::new(Semaphore::new(MOST)), Arc::new(ConnectionCounts::default()));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(DEADLINE);
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
+        let Ok((mut stream, peer)) = listener.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
-        let peer = network(peer.ip());
-        let (Ok(place), Some(counted)) = (room.clone().try_acquire_owned(), peers.enter(peer)) else { continue };
+        let Ok(place) = room.clone().try_acquire_owned() else { continue };
         let (tls, pages, builder) = (tls.clone(), pages.clone(), builder.clone());
+        let (peers, proxies) = (peers.clone(), proxies.clone());
         tokio::spawn(async move {
-            let _places = (place, counted);
+            let _place = place;
+            let mut peer = peer.ip().to_canonical();
+            if proxies.contains(&peer) {
+                let header = timeout(DEADLINE, read_proxy_header(&mut stream)).await;
+                match header.unwrap_or(Err("the whole header did not come within 10 seconds")) {
+                    Ok(browser) => peer = browser.unwrap_or(peer).to_canonical(),
+                    Err(why) => {
+                        return eprintln_quietly(&format!(
+                            "closed a connection from the proxy {peer}: {why}; let the proxy send it (haproxy: send-proxy-v2), or \
+                             start the desk without --proxy-from {peer}"
+                        ));
+                    }
+                }
+            }
+            let Some(_counted) = peers.enter(peer) else { return };
             let Ok(Ok(stream)) = timeout(DEADLINE, tls.accept(stream)).await else { return };
             let service = service_fn(move |request: HttpRequest<Incoming>| {
                 let mut request: Request = request.map(Body::new);
@@ -77,6 +94,7 @@ struct CountedConnection(Arc<ConnectionCounts>, IpAddr);
 impl ConnectionCounts {
     fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<CountedConnection> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = network(peer);
         let count = all.entry(peer).or_default();
         (*count < MOST_OF_ONE).then(|| {
             *count += 1;
@@ -113,7 +131,7 @@ impl AttemptLimits {
         if all.len() >= MOST_ADDRESSES {
             all.retain(|_, full| *full > now);
         }
-        let place = Some(peer).filter(|_| all.len() < MOST_ADDRESSES || all.contains_key(&Some(peer)));
+        let place = Some(network(peer)).filter(|peer| all.len() < MOST_ADDRESSES || all.contains_key(&Some(*peer)));
         let full = all.entry(place).or_insert(now);
         let then = (*full).max(now) + EACH;
         let permitted = then <= now + EACH * BURST;
@@ -129,7 +147,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> IpAddr {
-        network(text.parse().expect("an address"))
+        text.parse().expect("an address")
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! the browser. The desk has no key of a person, and can't make the type that signs with one.
 //!
 //! - [`options`]: the command and its options
-//! - [`listening`]: connections over TLS, and their limits
+//! - [`listening`], [`proxy_header`]: connections over TLS, also through a proxy, and their limits
 //! - [`desk_routes`], [`desk_state`]: the checks of each request, and what a browser gets before the login
 //! - [`desk_boundary`]: the boundaries of the desk, and the passkeys of their rosters
 //! - [`login`], [`login_sessions`], [`desk_person`]: the login with a passkey
@@ -19,6 +19,7 @@ mod login;
 mod login_sessions;
 pub mod options;
 mod passkey_pages;
+mod proxy_header;
 mod shown_pages;
 mod signing_page;
 mod stop_pages;

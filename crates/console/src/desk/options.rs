@@ -48,6 +48,10 @@ pub struct DeskOptions {
     /// The address on which the desk listens
     #[arg(long, requires = "desk", value_name = "ADDR:PORT", default_value = "0.0.0.0:443")]
     listen: SocketAddr,
+    /// The address of a proxy that passes connections through, and that begins each with a header of the PROXY protocol,
+    /// version 2; may be repeated. The desk then counts the attempts of the address in the header
+    #[arg(long, requires = "desk", value_name = "ADDR")]
+    proxy_from: Vec<IpAddr>,
 }
 
 /// Serves the pages until a signal ends the program.
@@ -84,7 +88,8 @@ pub fn run(
         let desk = Desk::new(&origin, boundaries).map_err(|error| failed("the desk can't make its secrets", error))?;
         terminal.line(&format!("the desk serves {origin}"))?;
         terminal.say(&format!("people make their passkeys at {origin}/enrol; Ctrl-C ends the command"));
-        let serving = tokio::spawn(serve(listener, renewed.server(), desk_routes(Arc::new(desk))));
+        let proxies = options.proxy_from.iter().map(IpAddr::to_canonical).collect();
+        let serving = tokio::spawn(serve(listener, renewed.server(), desk_routes(Arc::new(desk)), proxies));
         files.keep(renewed, serving, terminal).await;
         Err(CommandFailure::new(Exit::Unreachable, "the server of the desk ended too early: start the desk again"))
     })

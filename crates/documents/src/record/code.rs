@@ -112,7 +112,7 @@ codes! {
     /// The request has no valid token.
     Unauthenticated = "unauthenticated", 401, 126, "a token is needed";
     /// The token is valid, but does not permit this request.
-    Forbidden = "forbidden", 403, 126, "the token does not permit this request";
+    Forbidden = "forbidden", 403, 126, "the boundary does not permit this request";
     /// The resource does not exist, or the caller may not see it.
     NotFound = "not-found", 404, 2, "the resource does not exist, or this token does not permit access to it";
     /// The current state of the proposal or session does not permit this request.

@@ -45,6 +45,15 @@ impl Pinned {
             Self::Chain(chain) => chain.newest().digest(),
         }
     }
+
+    /// Returns the newest pinned roster, unless only its digest is pinned.
+    pub fn newest(&self) -> Option<&TrustedRoster> {
+        match self {
+            Self::Digest(_) => None,
+            Self::Roster(roster) => Some(roster),
+            Self::Chain(chain) => Some(chain.newest()),
+        }
+    }
 }
 
 /// All versions from version 1 on. The pinned version connects them.

@@ -17,6 +17,9 @@ pub fn foreign_answer(status: u16, body: &[u8]) -> String {
             "the answer is a web page, such as the login page of a proxy: check the address, and ask the operator of the proxy \
              to let the calls of programs pass"
         }
+        400 if is_page => {
+            "a proxy refuses the request: check the address, and write https:// if it begins with http://"
+        }
         _ => "the answer is no document of a boundary: check that the address is a boundary",
     };
     format!("status {status}: {meaning}")

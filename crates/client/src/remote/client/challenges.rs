@@ -6,25 +6,24 @@ use ureq::http::Method;
 
 use crate::remote::client::Client;
 use crate::terminal::exit::CommandFailure;
+use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::envelope::EnvelopeSignature;
 use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 
 impl Client {
-    /// Asks for the text that a key of the roster signs for read access.
+    /// Asks for the text that a key of the roster signs for read access. Returns also the id of the boundary in the text.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the text does not have the form of a challenge.
-    pub fn challenge(&self, keyid: KeyId) -> Result<String, CommandFailure> {
+    pub fn challenge(&self, keyid: KeyId) -> Result<(String, SealDigest), CommandFailure> {
         let Challenge { challenge } = self.post_once("/v1/challenges", &ChallengeRequest { keyid })?;
         let well_formed = challenge.starts_with("countersign-challenge/v1 ")
             && challenge.len() <= 512
             && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
-        if well_formed {
-            Ok(challenge)
-        } else {
-            Err(self.odd("the challenge does not have version 1, so nothing was signed"))
-        }
+        let id = challenge.split(' ').nth(1).and_then(|id| id.parse().ok()).filter(|_| well_formed);
+        let odd = || self.odd("the challenge does not have version 1, so nothing was signed");
+        id.map(|id| (challenge, id)).ok_or_else(odd)
     }
 
     /// Exchanges a signed challenge for a bearer.
