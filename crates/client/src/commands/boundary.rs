@@ -50,6 +50,7 @@ the id of the boundary: a boundary with another id is refused.")]
     /// Remove a boundary from the list
     Remove {
         /// The name in the list
+        #[arg(add = super::completions::boundaries())]
         name: String,
     },
 }
