@@ -181,11 +181,14 @@ fn inboxes(worlds: &[World], sizes: &Sizes, figures: &mut Value) {
 
 /// Measures searches and hints, each over HTTP, and searches with MCP.
 fn searches(world: &World, steps: &[String], sizes: &Sizes, random: &mut Random, figures: &mut Value) {
-    let (mut found, mut hinted, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut found, mut hinted, mut listed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut server = Server::opened(world, &world.wire.url);
     for _ in 0..200 * sizes.rounds {
         let right = &steps[random.below(steps.len())];
         let words = right.replace(['/', ':'], "+");
+        let begun = Instant::now();
+        world.wire.peek("/health");
+        bare.push(begun.elapsed());
         let begun = Instant::now();
         let reply = world.wire.get(&format!("/v1/registry?query={words}"), &world.reader);
         found.push(begun.elapsed());
@@ -204,6 +207,7 @@ fn searches(world: &World, steps: &[String], sizes: &Sizes, random: &mut Random,
         listed.push(begun.elapsed());
         assert_eq!(answer["steps"][0]["step"], json!(right));
     }
+    tell(figures, "health check over HTTP", spread(bare));
     tell(figures, "search over HTTP", spread(found));
     tell(figures, "hints over HTTP", spread(hinted));
     tell(figures, "search with MCP", spread(listed));

@@ -84,6 +84,10 @@ pub fn run(args: &Args, name: &str, terminal: &Terminal) -> Result<Exit, Command
         }
         _ => script = BASH.replace("NAME", name).into_bytes(),
     }
+    if args.shell == Shell::Zsh {
+        // zsh runs a script in `$fpath` as a function for the first completion.
+        script.extend_from_slice(b"[[ $funcstack[1] != _$service ]] || $_comps[$service] \"$@\"\n");
+    }
     terminal.put(&script)?;
     Ok(Exit::Done)
 }
@@ -120,8 +124,7 @@ pub(super) fn with_values(command: Command, line: ReadLine) -> Command {
 /// Completes the name of a boundary of the list.
 pub(super) fn boundaries() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        let list = BoundaryList::of_process();
-        list.into_iter().flat_map(|list| list.boundaries).map(|one| one.name.into()).collect()
+        BoundaryList::of_process().into_iter().flat_map(|list| list.boundaries).map(|one| one.name.into()).collect()
     })
 }
 
@@ -131,10 +134,14 @@ pub fn runbook_or_step() -> ArgValueCompleter {
         let Some((file, step)) = typed.to_str().and_then(|text| text.rsplit_once(':')) else {
             return PathCompleter::any().complete(typed);
         };
-        let name = file.rsplit('/').next().unwrap_or(file);
-        let found = Registry::of_file(file.as_ref(), name, file);
-        let ids = found.iter().flat_map(|found| &found.steps).map(|one| one.definition.reference.step());
-        ids.filter(|id| id.starts_with(step)).map(|id| format!("{file}:{id}").into()).collect()
+        let found = Registry::of_file(file.as_ref(), file.rsplit('/').next().unwrap_or(file), file);
+        found
+            .iter()
+            .flat_map(|found| &found.steps)
+            .map(|one| one.definition.reference.step())
+            .filter(|id| id.starts_with(step))
+            .map(|id| format!("{file}:{id}").into())
+            .collect()
     })
 }
 
