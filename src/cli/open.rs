@@ -55,7 +55,7 @@ differs says so. The page shows who must sign, the output while the step runs, a
 command proposes with your token (--token-file, COUNTERSIGN_TOKEN), and signs nothing.")]
 pub struct Args {
     /// A runbook, or a directory with runbooks
-    #[arg(value_name = "FILE|DIR")]
+    #[arg(value_name = "FILE|DIR", value_hint = clap::ValueHint::AnyPath)]
     path: String,
     /// Also start the browser of this desktop (xdg-open)
     #[arg(long)]

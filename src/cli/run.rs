@@ -57,7 +57,7 @@ Exit codes: the code of the step; 2 you gave something wrong, 124 timed out, 125
 by policy, state or your answer, 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
     /// A runbook, or one step of the runbook
-    #[arg(value_name = "FILE[:STEP]")]
+    #[arg(value_name = "FILE[:STEP]", add = client::commands::completions::runbook_or_step())]
     file: String,
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]

@@ -10,7 +10,7 @@ use crate::mcp::Server;
 use crate::support::{SMALL, World, runbook};
 
 /// Folders, each with the services of a company that belong there.
-const AREAS: [(&str, [&str; 5]); 12] = [
+pub(crate) const AREAS: [(&str, [&str; 5]); 12] = [
     ("apps", ["shop", "checkout", "billing", "search", "mail"]),
     ("ci", ["jenkins", "gitlab", "runner", "nexus", "sonar"]),
     ("data", ["spark", "airflow", "flink", "superset", "clickhouse"]),
@@ -24,7 +24,7 @@ const AREAS: [(&str, [&str; 5]); 12] = [
     ("queue", ["kafka", "rabbitmq", "nats", "activemq", "pulsar"]),
     ("storage", ["ceph", "minio", "nfs", "gluster", "zfs"]),
 ];
-const RUNBOOKS: [&str; 8] =
+pub(crate) const RUNBOOKS: [&str; 8] =
     ["backup", "capacity", "certificates", "failover", "incident", "restore", "upgrade", "users"];
 const STEPS: [&str; 10] =
     ["apply", "check", "drain", "plan", "restart", "rollback", "rotate", "start", "status", "stop"];
@@ -60,6 +60,11 @@ fn five(names: &[&'static str], random: &mut Random) -> Vec<&'static str> {
     names
 }
 
+/// Chooses the ids of five steps.
+pub(crate) fn five_steps(random: &mut Random) -> Vec<&'static str> {
+    five(&STEPS, random)
+}
+
 /// Returns a world with 300 runbooks of five steps each, and the references of these steps.
 fn estate() -> (World, Vec<String>) {
     let (mut random, mut references) = (Random(61), Vec::new());
@@ -68,7 +73,7 @@ fn estate() -> (World, Vec<String>) {
         for (area, services) in AREAS {
             for service in services {
                 for name in five(&RUNBOOKS, &mut random) {
-                    let ids = five(&STEPS, &mut random);
+                    let ids = five_steps(&mut random);
                     let steps: Vec<(&str, &str)> = ids.iter().map(|id| (*id, ":")).collect();
                     let title = format!("{name} of {service}");
                     let text = runbook(SMALL, &steps).replace("Steps of a test", &title);
@@ -103,7 +108,7 @@ fn without_folder(reference: &str, shorten: bool, random: &mut Random) -> String
 }
 
 /// Makes a typing error: a letter is missing, doubled, wrong, or changes its place with the next one.
-fn with_error(text: &str, random: &mut Random) -> String {
+pub(crate) fn with_error(text: &str, random: &mut Random) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     loop {
         let at = random.below(letters.len() - 1);

@@ -84,7 +84,12 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 /// Returns the program that makes and serves a boundary. The tests of the client set the variable, because the client
 /// has no boundary.
 pub fn boundary_program() -> String {
-    std::env::var("COUNTERSIGN_BOUNDARY_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned())
+    std::env::var("COUNTERSIGN_BOUNDARY_PROGRAM").unwrap_or_else(|_| program())
+}
+
+/// Returns the program of a world. `scripts/estate` can give a built one.
+fn program() -> String {
+    std::env::var("COUNTERSIGN_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned())
 }
 
 /// Configuration of a world.
@@ -317,7 +322,7 @@ impl World {
 
     /// Returns a command for the program under test, with these arguments and its own home directory.
     pub fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(PROGRAM);
+        let mut command = self.command(&program());
         command.args(arguments);
         command
     }

@@ -139,11 +139,17 @@ fn approvers_sign_the_next_roster_with_the_client_and_the_boundary_takes_it() {
 }
 
 #[test]
-fn the_completions_of_the_client_offer_no_command_that_it_lacks() {
-    let world = World::prepared(|_| {});
+fn the_completions_of_the_client_offer_its_commands_and_the_steps_of_a_boundary() {
+    let world = World::new();
     let script = ended(&world.program(&["completions", "bash"]).output().expect("it starts"), 0);
-    assert!(script.contains("countersign,propose)"), "{script}");
-    for name in ["serve", "doctor", "store"] {
-        assert!(!script.contains(&format!("countersign,{name})")), "{name}");
-    }
+    assert!(script.contains("COMPLETE=bash") && script.contains("complete -o bashdefault"), "{script}");
+    let mut call = world.program(&["--", "countersign", ""]);
+    call.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "1").env("_CLAP_IFS", "\n");
+    let words = ended(&call.output().expect("it starts"), 0);
+    let has = |name: &str| words.lines().any(|word| word == name);
+    assert!(has("propose") && ["serve", "doctor", "store"].iter().all(|name| !has(name)), "{words}");
+    let mut call = world.program(&["--", "countersign", "propose", "two"]);
+    call.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent);
+    call.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "2").env("_CLAP_IFS", "\n");
+    assert_eq!(ended(&call.output().expect("it starts"), 0), "two:go");
 }

@@ -75,7 +75,7 @@ connects to the log, or a file can't be read.")]
 pub struct Args {
     /// A directory that `log export` wrote, a backup, a closed log, or the address of a boundary or mirror; or several, or a
     /// directory of such directories. Your token or key is sent only to the boundary of --url
-    #[arg(value_name = "DIR|URL", required = true)]
+    #[arg(value_name = "DIR|URL", required = true, value_hint = clap::ValueHint::AnyPath)]
     places: Vec<String>,
     #[command(flatten)]
     trust: TrustArgs,

@@ -55,6 +55,7 @@ reads only the id, and needs the file of a roster whose people the boundary know
     /// Remove a boundary from the list
     Remove {
         /// The name in the list
+        #[arg(add = super::completions::boundaries())]
         name: String,
     },
 }

@@ -10,8 +10,9 @@ use crate::commands::global::{BoundaryChoice, GlobalOptions};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
-/// Longest time for an answer of one of several boundaries to a request that only reads.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time for an answer of one of several boundaries to a request that only reads, unless the options have one. A
+/// command with one silent boundary so ends within ten seconds.
+pub const PATIENCE: Duration = Duration::from_millis(9700);
 
 /// Takes a result of a boundary. An error means that the result can't be shown.
 pub type Tell<'t, T> = dyn FnMut(T) -> Result<(), CommandFailure> + 't;
@@ -31,7 +32,7 @@ pub fn ask_each<T: Send>(
         for one in all {
             let (send, ask) = (send.clone(), &ask);
             scope.spawn(move || {
-                let limited = GlobalOptions { patience: Some(PATIENCE), ..one.clone() };
+                let limited = GlobalOptions { patience: one.patience.or(Some(PATIENCE)), ..one.clone() };
                 // The receiver is gone only if the output can't be written. Then the error has no reader.
                 let mut tell =
                     |found| send.send((one, Ok(found))).map_err(|_| CommandFailure::usage("the output is closed"));

@@ -92,6 +92,8 @@ pub struct GivenOptions {
     pub on_line: BTreeSet<&'static str>,
     /// True if the command line or the environment has an address.
     pub address: bool,
+    /// Value of `--boundary`.
+    pub listed: Option<String>,
 }
 
 /// Ids of the options that an entry of the list of boundaries can replace.
@@ -150,8 +152,8 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the list of boundaries can't be read, or has no boundary of this name.
-    pub fn choose(mut self, named: Option<&str>) -> Result<Self, CommandFailure> {
-        match named {
+    pub fn choose(mut self) -> Result<Self, CommandFailure> {
+        match self.given.listed.clone().as_deref() {
             None => {}
             Some(_) if self.given.address => {
                 self.choice = BoundaryChoice::Address;

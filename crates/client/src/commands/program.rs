@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::client_build::lacks;
+use crate::commands::completions::with_values;
 use crate::commands::global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST};
 use crate::commands::version::BuildFacts;
 use crate::commands::{
@@ -39,6 +40,7 @@ pub trait CommandSet: Subcommand + fmt::Debug {
 
 /// Parses the arguments and runs the command. `commit` is the commit of the source, if the build names it.
 pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
+    completions::answer(command::<P>);
     let cli = match Cli::<P>::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
@@ -68,8 +70,8 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
     if let Err(failure) = show_own_letters(false) {
         eprintln_quietly(&format!("note: {failure}. Until then, letters beyond ASCII are escapes"));
     }
-    let Cli { global, command, listed } = cli;
-    let result = global.choose(listed.as_deref()).and_then(|global| command.run(&global, &terminal));
+    let Cli { global, command } = cli;
+    let result = global.choose().and_then(|global| command.run(&global, &terminal));
     ended(result, &terminal)
 }
 
@@ -173,9 +175,6 @@ pub struct Cli<P: CommandSet> {
     global: GlobalOptions,
     #[command(subcommand)]
     command: P,
-    /// The name of a boundary in the list of boundaries. [`command`] defines its option.
-    #[arg(skip)]
-    listed: Option<String>,
 }
 
 /// The commands of every program that are the same in each.
@@ -332,7 +331,7 @@ pub fn command<P: CommandSet>() -> clap::Command {
     let named: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     let listed =
         named.into_iter().filter(|name| !without_list(name)).fold(command.arg(listed_option()), |command, name| {
-            command.mut_subcommand(name, |below| below.arg(listed_option().global(true)))
+            command.mut_subcommand(name, |below| with_values(below, line::<P>).arg(listed_option().global(true)))
         });
     // A command that defines an argument itself does not inherit the global argument with the same name.
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
@@ -344,16 +343,17 @@ pub fn command<P: CommandSet>() -> clap::Command {
 const LISTED: &str = "listed_boundary";
 
 fn listed_option() -> clap::Arg {
-    clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").help_heading("Everywhere").help(
+    let option = clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").add(completions::boundaries());
+    option.help_heading("Everywhere").help(
         "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox`, `proposals`, \
          `unsettled`, `grant list`, `approve ID`, `console`, `freeze` and `mcp` also take `all`",
     )
 }
 
-/// Returns the boundary of the list that the command line names, before or after the command.
-fn listed_name(matches: &clap::ArgMatches) -> Option<String> {
-    let own = matches.try_get_one::<String>(LISTED).ok().flatten();
-    own.cloned().or_else(|| matches.subcommand().and_then(|(_, below)| listed_name(below)))
+/// Returns the values of an argument before or after the command.
+fn given_values(matches: &clap::ArgMatches, id: &str) -> Vec<OsString> {
+    let own = matches.try_get_raw(id).ok().flatten().map(|values| values.map(Into::into).collect());
+    own.or_else(|| matches.subcommand().map(|(_, below)| given_values(below, id))).unwrap_or_default()
 }
 
 /// Returns which options the person gave.
@@ -361,7 +361,27 @@ fn given_options(matches: &clap::ArgMatches) -> GivenOptions {
     let source = |id: &str| matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
     let typed = |id: &&'static str| source(id) == Some(ValueSource::CommandLine);
     let address = matches!(source("url"), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
-    GivenOptions { on_line: REPLACED_BY_LIST.into_iter().filter(typed).collect(), address }
+    GivenOptions {
+        on_line: REPLACED_BY_LIST.into_iter().filter(typed).collect(),
+        address,
+        listed: given_values(matches, LISTED).pop().and_then(|name| name.into_string().ok()),
+    }
+}
+
+/// Reads a line that is not complete, as [`completions::ReadLine`] says.
+fn line<P: CommandSet>(id: &str) -> Option<(GlobalOptions, Option<OsString>)> {
+    let mut words: Vec<OsString> = std::env::args_os().skip(2).collect();
+    // This word fits each argument that `with_values` completes.
+    *words.last_mut()? = "a:b".into();
+    let command = without_empty_variables(command::<P>()).ignore_errors(true);
+    let matches = command.try_get_matches_from(words).ok()?;
+    // After an error, clap does not read the rest of the line, which could name another boundary. `--dir` replaces the boundary.
+    if given_values(&matches, id).last()? != "a:b" || !given_values(&matches, "dirs").is_empty() {
+        return None;
+    }
+    let mut global = GlobalOptions::from_arg_matches(&matches).ok()?;
+    global.given = given_options(&matches);
+    Some((global.choose().ok()?, given_values(&matches, "key").pop()))
 }
 
 /// Makes clap ignore each variable that is set to an empty text, because CI systems pass unset values in this way.
@@ -405,7 +425,6 @@ impl<P: CommandSet> Cli<P> {
             read.map_err(|error| with_plain_usage::<P>(error, arguments.get(1..).unwrap_or_default()))?;
         cli.global.open_store = P::OPEN_STORE;
         cli.global.given = given_options(&matches);
-        cli.listed = listed_name(&matches);
         Ok(cli)
     }
 }
@@ -438,7 +457,7 @@ impl SharedCommand {
             Self::Submit(args) => submit::run(args, global, terminal),
             Self::Verify(args) => verify::run(args, terminal),
             Self::Gate(args) => gate::run(args, terminal),
-            Self::Completions(args) => completions::run(args, &mut command::<P>(), terminal),
+            Self::Completions(args) => completions::run(args, P::NAME, terminal),
             Self::Key(args) => key::run(args, terminal),
             Self::Boundary(args) => boundary::run(args, global, terminal),
         }
