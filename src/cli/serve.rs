@@ -147,7 +147,7 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
         ));
     }
     for note in &started.notes {
-        text.push_str(&format!("  note      {}\n", PrintableText::text(note).as_str()));
+        text.push_str(&format!("  note      {}\n", PrintableText::message(note).as_str()));
     }
     if started.first {
         text.push_str(&format!(

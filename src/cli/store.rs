@@ -345,7 +345,7 @@ fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Resul
     text.push_str(&format!("  seen      {}\n", counts.join(", ")));
     text.push_str(&format!("  log       {} entries, root {root}\n", report.size));
     for note in &report.notes {
-        text.push_str(&format!("  note      {}\n", PrintableText::text(note).as_str()));
+        text.push_str(&format!("  note      {}\n", PrintableText::message(note).as_str()));
     }
     for defect in &report.defects {
         text.push_str(&format!(

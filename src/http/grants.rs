@@ -60,7 +60,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/grants",
         name: "grants",
         summary: "The drafts and the grants whose end has not come",
-        about: "Callers see the grants that they may use or asked for, and those of steps that they may read.",
+        about: "Callers see the grants that they may use or asked for, and those of steps that they may read. The boundary \
+             reads only the first 1,000 of them. `GET /v1/grants/{id}` also finds the others.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[],

@@ -44,6 +44,13 @@ async fn revoke(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let revocation: Envelope = read(&body)?;
     call.charge_signatures(&revocation.signatures)?;
-    let done = call.finish(|boundary, _| async move { boundary.proposals.revoke(&revocation).await }).await;
+    let done = call
+        .finish(|boundary, _| async move {
+            let done = boundary.proposals.revoke(&revocation).await;
+            // A revoked key of the roster, and a step that lacks approvers now, stand in `/ready` at once.
+            let _ = boundary.health.note_seal();
+            done
+        })
+        .await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }

@@ -15,7 +15,7 @@ use crate::history::grants::{OSCAR, PLAIN, grant, run};
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
 use crate::support::people::alice;
-use crate::support::{self, World, assert_says, exited, said};
+use crate::support::{self, World, assert_says, exited, said, said_at_exit};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/");
 const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
@@ -224,7 +224,9 @@ fn two_hundred_bundles_a_broken_bundle_and_other_files_are_one_table() {
         "{good:?}"
     );
     assert!(cell(good, "Not checked").contains("seal-in-force"), "{good:?}");
-    for (query, all) in [("step=nginx:*", true), ("step=no:*", false), ("person=bob", true), ("person=eve", false)] {
+    for (query, all) in
+        [("step=nginx:*", true), ("step=no:*", false), ("person=bob", true), ("person=bo", true), ("person=eve", false)]
+    {
         assert_eq!(!pages.rows(&format!("/?{query}")).is_empty(), all, "{query}");
     }
     assert!(pages.rows("/?until=2000-01-01").is_empty() && pages.rows("/?since=2000-01-01&verdict=holds").len() == 200);
@@ -235,6 +237,65 @@ fn two_hundred_bundles_a_broken_bundle_and_other_files_are_one_table() {
             || wrong.body.contains("the filter since can't be used")
     );
     assert!(!wrong.body.contains("<script>"), "{}", wrong.body);
+}
+
+#[test]
+fn several_places_are_one_table_with_the_boundary_of_each_row() {
+    let (log, all) = (hostile_log(), tempfile::tempdir().unwrap());
+    let [mirrors, bundles, empty] = ["mirrors", "bundles", "empty"].map(|name| {
+        fs::create_dir(all.path().join(name)).unwrap();
+        all.path().join(name).to_str().unwrap().to_owned()
+    });
+    for name in ["one", "two"] {
+        fs::rename(written(&log).path(), Path::new(&mirrors).join(name)).unwrap();
+    }
+    let world = World::with(|setup| setup.name = "cold".to_owned());
+    let bundle = world.bundle(&world.run("plain:true", json!({}), &[&alice()]));
+    fs::write(Path::new(&bundles).join("run.json"), bundle).unwrap();
+    let cold = world.started["roster"].as_str().unwrap();
+    let prod = trusted(&log);
+    let words = |places: &[&str]| {
+        let words = [&["console", "--roster", &prod, "--roster", cold, "--audit"], places].concat();
+        program(&words)
+    };
+    let pages = Pages(support::pages::Pages::start(words(&[&mirrors, &bundles])));
+    let page = pages.get("/").body;
+    assert!(page.contains(">Boundary</th>") && page.contains("1 of 1 verified") && page.contains("; prod: "), "{page}");
+    let rows = pages.rows("/");
+    let of = |name: &str| rows.iter().filter(|row| row[10] == name).count();
+    assert_eq!((of("prod"), of("cold"), rows.len()), (10, 1, 11), "{rows:?}");
+    assert_eq!(pages.get("/log").body.matches("aria-label=\"Result of the audit\"").count(), 2);
+    // Each row of a log has the findings of its own log.
+    for row in 0..rows.len() {
+        let page = pages.get(&format!("/row/{row}")).body;
+        let name = if page.contains(">cold<") { "== Not checked ==" } else { "== Findings ==" };
+        assert!(page.contains(name), "{row}: {page}");
+    }
+    assert!(pages.get("/decisions.csv").body.contains("\"Verdict\",\"Boundary\",\"Evidence\""));
+    // One place alone has no such column, and a directory of logs stands for the logs in it.
+    let alone = Pages(support::pages::Pages::start(words(&[&mirrors])));
+    assert_eq!(alone.rows("/").len(), 10);
+    assert!(!alone.get("/").body.contains(">Boundary</th>"));
+    // A place in which nothing is found is an error, because the table would look complete without it.
+    for (place, why) in [(&*empty, "has no bundle"), ("/nonexistent", "is no file and no directory")] {
+        said_at_exit(words(&[&mirrors, place]).output().unwrap(), 2, why);
+    }
+    fs::remove_file(Path::new(&mirrors).join("two/checkpoint")).unwrap();
+    let page = Pages(support::pages::Pages::start(words(&[&mirrors, &bundles]))).get("/").body;
+    assert!(page.contains("The evidence was not judged") && page.contains("mirrors/two: "), "{page}");
+}
+
+#[test]
+fn the_program_says_how_many_bundles_it_has_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..65 {
+        fs::write(folder.path().join(format!("{at}.json")), golden("bundle.json")).unwrap();
+    }
+    let (place, said) = (folder.path().to_str().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let mut console = program(&["console", "--audit", place, "--roster", ROSTER]);
+    console.stdout(Stdio::null()).stderr(said.reopen().unwrap());
+    let _child = support::KilledAtEnd(console.spawn().unwrap());
+    support::wait_for("the progress", || fs::read_to_string(said.path()).unwrap().contains("64 of 65 files"));
 }
 
 #[test]

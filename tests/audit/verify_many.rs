@@ -108,14 +108,16 @@ fn the_output_for_many_bundles_ends_with_a_summary_that_counts_each_run_once() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     for part in [
         "== All bundles ==",
-        "  verified     valid/bundle.json: rcp_",
-        "  NOT VERIFIED refused/",
-        "  not read     nowhere.json",
+        "  RESULT       BOUNDARY  FILE",
+        "  verified     prod-eu   valid/bundle.json: rcp_",
+        "  NOT VERIFIED           refused/",
+        "  not read               nowhere.json",
         "2 of 4 verified",
         "belong to the same run rcp_",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    assert_eq!(text.matches("  verified     prod-eu   ").count(), 2, "{text}");
     let one = said(&verify(&[&ROSTER[..], &[GOOD]].concat(), None));
     assert!(!one.contains("== All bundles =="), "{one}");
 }

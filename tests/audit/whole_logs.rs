@@ -598,16 +598,6 @@ fn several_logs_and_a_directory_of_logs_are_audited_one_after_the_other() {
         assert_eq!(output.status.code(), Some(2));
         assert!(support::said(&output).contains("are for one log"), "{}", support::said(&output));
     }
-    // A directory of logs is no table of bundles.
-    let empty = tempfile::tempdir().unwrap();
-    let mut console = std::process::Command::new(support::PROGRAM);
-    console.args(["console", "--roster", &log.roster_digest(1).to_string(), "--audit"]).arg(all.path());
-    console.env("HOME", empty.path()).stdin(std::process::Stdio::null());
-    let file = empty.path().join("said");
-    let _child = support::KilledAtEnd(console.stderr(fs::File::create(&file).unwrap()).spawn().unwrap());
-    support::wait_for("the console says what to do", || {
-        fs::read_to_string(&file).unwrap().contains("has logs and no bundle: audit all of them")
-    });
 }
 
 #[test]

@@ -91,6 +91,8 @@ fn each_list_of_all_boundaries_shows_those_that_answer_and_names_the_others_afte
         assert!(at("== prod ==") < at("== silent ==") && at("== cold ==") < at("== silent =="), "{words:?}: {all}");
         assert!(all.contains("certificate") && out[at("== prod ==")..].contains(shows), "{words:?}: {all}");
         assert_eq!(all.contains("FROZEN since "), words == ["inbox"], "{words:?}: {all}");
+        // The printed command works as it is.
+        assert_eq!(all.contains("--reason TEXT --boundary prod"), words == ["unsettled"], "{words:?}: {all}");
 
         let ended = exited(objects.wait_with_output().expect("it ends"), 125);
         let objects: Vec<Value> =
@@ -256,6 +258,35 @@ fn approve_finds_the_boundary_of_each_id_and_asks_for_each_with_digits_of_its_ow
     let chosen = ["approve", id_of(&open), "--boundary", "again", "--yes", "--expect"];
     let digest = open["digest"].as_str().expect("a digest");
     exited(of_alice(&prod, &[&chosen[..], &[digest]].concat()), 0);
+}
+
+#[test]
+fn review_and_deny_find_the_boundary_of_an_id_as_approve_does() {
+    let prod = World::new();
+    let other = World::with(|setup| setup.name = "other".to_owned());
+    let (first, second) = (prod.propose("plain:true", json!({})), other.propose("say:echo", json!({})));
+    let gone = entry(&prod, "gone", "http://127.0.0.1:1", &boundary_id(&prod));
+    let entries = [gone, listed_as(&prod, "prod"), listed_as(&other, "other")].concat();
+    list(&prod, &entries);
+    for (proposal, step, name) in [(&first, "plain:true", "prod"), (&second, "say:echo", "other")] {
+        let shown = said(&exited(of_alice(&prod, &["review", &id_of(proposal)[30..]]), 0));
+        assert!(shown.contains(step) && shown.contains(&format!("at {name}")), "{shown}");
+        assert!(shown.contains("note: gone was not searched: "), "{shown}");
+    }
+    exited(of_alice(&prod, &["deny", id_of(&second), "--yes", "--reason", "no"]), 0);
+    assert_eq!(other.show(id_of(&second))["status"], "denied");
+    assert_eq!(prod.show(id_of(&first))["status"], "pending");
+    // Nothing is shown or signed if the id says no boundary.
+    list(&prod, &[entries, listed_as(&prod, "again")].concat());
+    let unknown = proposal_id();
+    for command in [&["review"][..], &["deny", "--yes", "--reason", "no"]] {
+        let of = |id: &str| of_alice(&prod, &[command, &[id]].concat());
+        said_at_exit(of(id_of(&first)), 2, "2 boundaries of your list have the proposal");
+        said_at_exit(of(&unknown), 2, "0 boundaries of your list have the proposal");
+    }
+    assert_eq!(prod.show(id_of(&first))["status"], "pending");
+    exited(of_alice(&prod, &["deny", id_of(&first), "--yes", "--reason", "no", "--boundary", "again"]), 0);
+    assert_eq!(prod.show(id_of(&first))["status"], "denied");
 }
 
 #[test]

@@ -155,6 +155,9 @@ fn emergencies_at_the_same_time_never_exceed_the_limit() {
                     200 => ran.fetch_add(1, Ordering::Relaxed),
                     _ => {
                         assert_eq!(reply.json()["type"], "/problems/policy-denied", "{}", reply.text());
+                        // `review-run` takes the ids of receipts.
+                        let detail = reply.json()["detail"].to_string();
+                        assert!(detail.contains(": rcp_") && !detail.contains("prp_"), "{detail}");
                         denied.fetch_add(1, Ordering::Relaxed)
                     }
                 };

@@ -7,13 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::grants::as_holder;
 use crate::support::host::on_host;
 use crate::support::people::{
     CHALLENGE, Key, alice, authorization, bob, boundary_key, carol, carol_too, denial, dora, envelope, erin, frank,
     key_revocation, mallory, nonce, oscar, proposal_id, revocation, robot, sha256, statement,
 };
 use crate::support::wire::Reply;
-use crate::support::{SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 fn of_key(world: &World, key: &Key) -> Vec<u8> {
     key_revocation(&world.boundary(), key)
@@ -42,6 +43,17 @@ fn runbooks() -> World {
         let tree = "trap '' TERM\n(trap '' TERM; exec -a countersign-frozen-child sleep 600) &\necho started\nwait\n";
         setup.runbook("tree.md", runbook(SMALL, &[("go", tree)]));
     })
+}
+
+#[test]
+fn the_reason_of_a_freeze_in_a_refusal_is_escaped_once() {
+    let world = World::new();
+    let reason = "say \"no\" to C:\\temp\u{202e}";
+    exited(as_holder(&world, &frank(), &["freeze", "--yes", "--reason", reason]), 0);
+    let refused = world.program(&["propose", "plain:true", "--url", &world.wire.url]);
+    let refused = { refused }.env("COUNTERSIGN_TOKEN", &world.agent).output().expect("started");
+    let words = r#"with the reason "say \"no\" to C:\\temp\u{202e}": "#;
+    said_at_exit(refused, 126, words);
 }
 
 #[test]

@@ -64,6 +64,43 @@ fn a_renamed_directory_with_a_lock_is_one_error_for_its_new_and_one_for_its_old_
 }
 
 #[test]
+fn a_renamed_directory_is_one_line_of_diff_for_its_new_and_one_for_its_old_name() {
+    let world = World::with(|setup| {
+        for at in 0..8 {
+            setup.runbook(&format!("ops/shop{at}.md"), runbook("", &[("restart", ":")]));
+        }
+    });
+    let books = world.path("b/runbooks");
+    let diff = || {
+        let mut diff = world.program(&["registry", "diff", "--url", &world.wire.url, "--dir"]);
+        let done = diff.arg(&books).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
+        let shown = String::from_utf8_lossy(&done.stdout).into_owned();
+        (shown, said(&exited(done, 1)))
+    };
+    fs::rename(books.join("ops"), books.join("web")).expect("renamed");
+    let (shown, all) = diff();
+    let lines = [
+        "removed 8 steps, from ops/shop0:restart to ops/shop7:restart",
+        "added 8 steps, from web/shop0:restart to web/shop7:restart",
+    ];
+    assert_eq!(shown.lines().collect::<Vec<_>>(), lines);
+    assert!(all.contains("16 steps differ from seal"), "{all}");
+    // A changed step keeps its own line, and so do three steps.
+    fs::rename(books.join("web"), books.join("ops")).expect("renamed");
+    for at in 0..3 {
+        fs::remove_file(books.join(format!("ops/shop{at}.md"))).expect("removed");
+    }
+    fs::write(books.join("ops/shop7.md"), runbook("", &[("restart", "true")])).expect("written");
+    let lines = [
+        "removed ops/shop0:restart",
+        "removed ops/shop1:restart",
+        "removed ops/shop2:restart",
+        "changed ops/shop7:restart: source",
+    ];
+    assert_eq!(diff().0.lines().collect::<Vec<_>>(), lines);
+}
+
+#[test]
 fn the_list_of_steps_takes_a_pattern_and_fits_80_columns() {
     if !has("script") {
         return not_run("the_list_of_steps_takes_a_pattern_and_fits_80_columns", "there is no script(1) here");

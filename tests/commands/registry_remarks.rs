@@ -46,6 +46,15 @@ fn a_title_that_a_comment_ends_has_a_remark() {
 }
 
 #[test]
+fn a_hidden_character_of_a_fence_is_escaped_once_in_the_message() {
+    let person = Person::new();
+    person.write("books/a.md", &format!("{FRONT}```bash \\x\u{200b}y {{#a}}\ntrue\n```\n"));
+    let output = person.command(&["registry", "check", "books"]).output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(r#"a.md:4:4: "bash \\x\u{200b}y" is more than one word"#), "{said}");
+}
+
+#[test]
 fn a_fence_in_the_form_of_another_program_is_no_step_and_has_a_remark() {
     for (info, write) in [
         ("{.bash #h}", "write ```bash {#NAME}"),

@@ -113,7 +113,13 @@ fn every_promise_and_rule_has_a_test_with_its_number_in_the_name() {
 /// Also compares the list with the rows of `scripts/findings`, which plays the faults that a command shows.
 #[test]
 fn each_fault_that_was_corrected_names_its_tests_or_its_commit() {
-    let (tests, root) = (all_tests(), Path::new(env!("CARGO_MANIFEST_DIR")));
+    let (mut tests, root) = (all_tests(), Path::new(env!("CARGO_MANIFEST_DIR")));
+    // `scripts/check-pages` plays a page in a browser.
+    for story in ["auditor", "companion", "desk", "notebook"] {
+        let story = read(&format!("tests/pages/{story}.mjs"));
+        let names = story.lines().filter_map(|line| line.trim().strip_prefix("async \"")?.split_once('"'));
+        tests.extend(names.map(|(name, _)| name.to_owned()));
+    }
     let list: Value = serde_json::from_str(&read("tests/findings/closed.json")).unwrap();
     let (mut ids, mut wrong) = (BTreeSet::new(), Vec::new());
     let texts = |value: &Value| -> Vec<String> {

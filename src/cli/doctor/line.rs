@@ -41,7 +41,7 @@ pub(super) fn text(lines: &[Line]) -> String {
             State::Note => "note",
             State::Fix => "FIX ",
         };
-        text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, PrintableText::text(&line.says).as_str()));
+        text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, PrintableText::message(&line.says).as_str()));
     }
     let count = lines.iter().filter(|line| line.holds == State::Fix).count();
     text.push_str(&match count {

@@ -98,9 +98,9 @@ pub fn text(points: &[HardeningPoint]) -> String {
                 PointResult::Fail => "FAIL ",
                 PointResult::Yours => "yours",
             };
-            text.push_str(&format!("{head}  {mark}  {}\n", PrintableText::text(&finding.says).as_str()));
+            text.push_str(&format!("{head}  {mark}  {}\n", PrintableText::message(&finding.says).as_str()));
             if let Some(fix) = &finding.fix {
-                text.push_str(&format!("{}  fix    {}\n", " ".repeat(width + 4), PrintableText::text(fix).as_str()));
+                text.push_str(&format!("{}  fix    {}\n", " ".repeat(width + 4), PrintableText::message(fix).as_str()));
             }
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         terminal.line(PrintableText::text(&format!("{name}: {value}")).as_str())?;
     }
     for note in held.other_endings() {
-        terminal.say(PrintableText::text(&format!("note: {note}")).as_str());
+        terminal.say(&format!("note: {note}"));
     }
     for (at, one) in answered.iter().enumerate() {
         if at > 0 {

@@ -71,10 +71,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         return Ok(Exit::Done);
     }
     for note in held.other_endings() {
-        terminal.say(PrintableText::text(&format!("note: {note}")).as_str());
+        terminal.say(&format!("note: {note}"));
     }
     for warning in warnings(ruling) {
-        terminal.say(PrintableText::text(&format!("warning: {warning}")).as_str());
+        terminal.say(&format!("warning: {warning}"));
     }
     let mut screen = Screen::default();
     screen.heading("Policy");

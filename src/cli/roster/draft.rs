@@ -86,7 +86,7 @@ fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit,
     let exit = draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), terminal)?;
     for key in entry.keys.iter().filter_map(|line| ForeignKey::parse(line).ok()) {
         let holder = format!("{} {}", entry.table.word(), entry.name);
-        terminal.say(PrintableText::text(&format!("warning: {}", key.warning(&holder))).as_str());
+        terminal.say(&format!("warning: {}", key.warning(&holder)));
     }
     Ok(exit)
 }

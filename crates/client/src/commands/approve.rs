@@ -7,12 +7,12 @@ use serde_json::json;
 
 use crate::commands::clock::now;
 use crate::commands::deny;
-use crate::commands::every_boundary::{Tell, ask_each, tell_failure};
+use crate::commands::every_boundary::tell_failure;
 use crate::commands::global::GlobalOptions;
-use crate::commands::grant::{find_grant, is_grant, signing};
+use crate::commands::grant::{is_grant, signing};
 use crate::commands::inbox::{myself, waiting_proposals};
 use crate::commands::review::check_statement;
-use crate::commands::review_subject::{find_subject, is_file};
+use crate::commands::review_subject::{boundary_with, find_subject, is_file, search_names};
 use crate::home::keys::{self, KeyArgs, Keys, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
@@ -90,20 +90,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
              name one ID or FILE",
         ));
     }
-    let searched = search(args, global, terminal)?;
+    let searched = search_names(names, &args.key, global, terminal)?;
     let keys = args.key.find()?;
     let approve = |at: usize| {
         let name = names.get(at).map(String::as_str);
-        let found: Vec<_> = searched.iter().filter(|(.., has)| has.get(at).is_none_or(|has| *has)).collect();
-        if let [(global, client, _)] = found.as_slice() {
-            return approve_one(args, name, (global, client), &keys, terminal);
-        }
-        Err(CommandFailure::usage(format!(
-            "{} boundaries of your list have the proposal or grant {}: give its whole id, or the boundary with \
-             --boundary NAME",
-            found.len(),
-            PrintableText::text(name.unwrap_or_default()).as_str(),
-        )))
+        approve_one(args, name, boundary_with(&searched, at, name)?, &keys, terminal)
     };
     if names.len() < 2 {
         return approve(0);
@@ -119,47 +110,6 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
     }
     Ok(exit)
-}
-
-/// Asks each boundary of the list, or only the chosen one, which of the named proposals and grants it has. The command reads and
-/// compares each of them again before it asks the person.
-fn search(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Vec<(GlobalOptions, Client, Vec<bool>)>, CommandFailure> {
-    // A file names no boundary of the list.
-    let is_one = args.proposals.first().is_none_or(|name| is_file(name));
-    let all = if is_one { vec![global.clone()] } else { global.chosen()? };
-    if let [one] = all.as_slice() {
-        return Ok(vec![(one.clone(), one.reviewer(&args.key, terminal)?, Vec::new())]);
-    }
-    let mut searched = Vec::new();
-    let ask = |one: &GlobalOptions, tell: &mut Tell<'_, _>| {
-        let client = one.reviewer(&args.key, terminal)?;
-        let mut has = Vec::new();
-        for name in &args.proposals {
-            let found = if is_grant(name) {
-                find_grant(name, &client).map(drop)
-            } else {
-                find_subject(Some(name), &client).map(drop)
-            };
-            match found {
-                Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
-                found => has.push(found.is_ok()),
-            }
-        }
-        client.limit_reads(None);
-        tell((client, has))
-    };
-    ask_each(&all, ask, |one, answer| {
-        match answer {
-            Ok((client, has)) => searched.push((one.clone(), client, has)),
-            Err(failure) => terminal.say(&format!("note: {} was not searched: {failure}", one.shown_name())),
-        }
-        Ok(())
-    })?;
-    Ok(searched)
 }
 
 /// Reviews, asks and signs one proposal.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
-use crate::commands::review_subject::find_subject;
+use crate::commands::review_subject::{boundary_with, find_subject, search_names};
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
@@ -58,14 +58,15 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the statement cannot be read, the person declines, or the boundary refuses the denial.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let client = global.reviewer(&args.key, terminal)?;
+    let searched = search_names(args.proposal.as_slice(), &args.key, global, terminal)?;
+    let (global, client) = boundary_with(&searched, 0, args.proposal.as_deref())?;
     let keys = args.key.find()?;
-    let subject = find_subject(args.proposal.as_deref(), &client)?;
+    let subject = find_subject(args.proposal.as_deref(), client)?;
     if let ReviewSubject::Proposal(view) = &subject {
         // A denial also ends an approved or running proposal.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
-    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
+    let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
@@ -84,7 +85,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         ask_consent(terminal)?;
     }
     let envelope = sign(&review, &reason, signer)?;
-    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, terminal) };
+    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, client, terminal) };
     let mut bytes =
         serde_json::to_vec(&envelope).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');

@@ -83,9 +83,10 @@ pub fn show_chosen<T: Send + Serialize>(
     global: &GlobalOptions,
     terminal: &Terminal,
     read: impl Fn(&GlobalOptions) -> Result<T, CommandFailure> + Sync,
-    text: impl Fn(T) -> Result<(), CommandFailure>,
+    text: impl Fn(&GlobalOptions, T) -> Result<(), CommandFailure>,
 ) -> Result<Exit, CommandFailure> {
-    let show = |one: &GlobalOptions, found| if terminal.json { object(one, &found, terminal) } else { text(found) };
+    let show =
+        |one: &GlobalOptions, found| if terminal.json { object(one, &found, terminal) } else { text(one, found) };
     for_chosen(global, terminal, |one, tell| tell(read(one)?), show)
 }
 

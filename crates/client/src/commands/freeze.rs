@@ -82,6 +82,6 @@ fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> R
         RevokingBoundary::read(&client)?.freeze(&args.reason, &args.key.find()?)
     };
     let failed = |failure: CommandFailure| CommandFailure::new(Exit::CheckSaidNo, format!("NOT frozen: {failure}"));
-    let text = |answer| terminal.line(&done_words(&answer, None));
+    let text = |_: &_, answer| terminal.line(&done_words(&answer, None));
     show_chosen(&all, terminal, |one| freeze(one).map_err(failed), text)
 }

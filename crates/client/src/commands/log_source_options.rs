@@ -49,7 +49,8 @@ pub fn open_log_without_key(named: &str, global: &GlobalOptions) -> Result<LogSo
     Ok(LogSource::Served(Box::new(client)))
 }
 
-fn is_address(named: &str) -> bool {
+/// Returns true for the address of a boundary or a mirror.
+pub fn is_address(named: &str) -> bool {
     named.starts_with("http://") || named.starts_with("https://")
 }
 

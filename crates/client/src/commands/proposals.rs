@@ -59,7 +59,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let proposals = newest(&one.client(&args.key)?, &query, usize::from(args.limit), keep)?;
         Ok(ProposalList { proposals, cursor: None })
     };
-    show_chosen(global, terminal, read, |found| {
+    show_chosen(global, terminal, read, |_, found| {
         if found.proposals.is_empty() {
             terminal.say("there are no such proposals");
             return Ok(());

@@ -3,7 +3,7 @@
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
 use crate::commands::grant::{self, is_grant};
-use crate::commands::review_subject::find_subject;
+use crate::commands::review_subject::{boundary_with, find_subject, search_names};
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
@@ -53,19 +53,20 @@ pub struct Args {
 /// # Errors
 /// Returns an error if no review can be made.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let client = global.reviewer(&args.key, terminal)?;
+    let searched = search_names(args.proposal.as_slice(), &args.key, global, terminal)?;
+    let (global, client) = boundary_with(&searched, 0, args.proposal.as_deref())?;
     if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
-        return grant::show(name, &client, &global.trust(&args.trust), (args.pager, args.full), terminal);
+        return grant::show(name, client, &global.trust(&args.trust), (args.pager, args.full), terminal);
     }
-    let subject = find_subject(args.proposal.as_deref(), &client)?;
+    let subject = find_subject(args.proposal.as_deref(), client)?;
     if let ReviewSubject::Proposal(view) = &subject {
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
     if let ReviewSubject::File(envelope) = &subject {
-        check_statement(envelope, &client, terminal)?;
+        check_statement(envelope, client, terminal)?;
     }
     let keys = args.key.find().unwrap_or_default();
-    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
+    let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
     if terminal.json {
         terminal.object(&review.to_json())?;
     } else if args.full {

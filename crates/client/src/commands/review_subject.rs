@@ -1,15 +1,20 @@
-//! Finds the proposal or the file that an argument names.
+//! Finds the proposal or the file that an argument names, and the boundary that has the proposal.
 
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use crate::commands::every_boundary::{Tell, ask_each};
+use crate::commands::global::GlobalOptions;
+use crate::commands::grant::{find_grant, is_grant};
+use crate::home::keys::KeyArgs;
 use crate::home::named_file::read_bounded;
 use crate::remote::client::Client;
 use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::review::gather::{BoundaryReader, ReviewSubject};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
 use documents::crypto::json;
 use documents::record::envelope::Envelope;
 use wire::api::view::ProposalView;
@@ -31,6 +36,75 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubjec
         return Err(CommandFailure::new(Exit::Refused, detail));
     }
     Ok(ReviewSubject::Proposal(Box::new(view)))
+}
+
+/// A boundary that was asked, with its answer for each name. A single boundary has no answers.
+pub type SearchedBoundary = (GlobalOptions, Client, Vec<bool>);
+
+/// Asks each boundary of the list, or only the chosen one, which of the named proposals and grants it has. The command
+/// reads and compares each of them again before it asks the person.
+///
+/// # Errors
+/// Returns an error if the list of boundaries can't be used, or if the chosen boundary can't be reached.
+pub fn search_names(
+    names: &[String],
+    key: &KeyArgs,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Vec<SearchedBoundary>, CommandFailure> {
+    // A file names no boundary of the list.
+    let is_one = names.first().is_none_or(|name| is_file(name));
+    let all = if is_one { vec![global.clone()] } else { global.chosen()? };
+    if let [one] = all.as_slice() {
+        return Ok(vec![(one.clone(), one.reviewer(key, terminal)?, Vec::new())]);
+    }
+    let mut searched = Vec::new();
+    let ask = |one: &GlobalOptions, tell: &mut Tell<'_, _>| {
+        let client = one.reviewer(key, terminal)?;
+        let mut has = Vec::new();
+        for name in names {
+            let found = if is_grant(name) {
+                find_grant(name, &client).map(drop)
+            } else {
+                find_subject(Some(name), &client).map(drop)
+            };
+            match found {
+                Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
+                found => has.push(found.is_ok()),
+            }
+        }
+        client.limit_reads(None);
+        tell((client, has))
+    };
+    ask_each(&all, ask, |one, answer| {
+        match answer {
+            Ok((client, has)) => searched.push((one.clone(), client, has)),
+            Err(failure) => terminal.say(&format!("note: {} was not searched: {failure}", one.shown_name())),
+        }
+        Ok(())
+    })?;
+    Ok(searched)
+}
+
+/// Returns the only boundary that has the name at this place of the names.
+///
+/// # Errors
+/// Returns an error if no boundary or more than one boundary has it.
+pub fn boundary_with<'s>(
+    searched: &'s [SearchedBoundary],
+    at: usize,
+    name: Option<&str>,
+) -> Result<(&'s GlobalOptions, &'s Client), CommandFailure> {
+    let found: Vec<_> = searched.iter().filter(|(.., has)| has.get(at).is_none_or(|has| *has)).collect();
+    if let [(global, client, _)] = found.as_slice() {
+        return Ok((global, client));
+    }
+    Err(CommandFailure::usage(format!(
+        "{} boundaries of your list have the proposal or grant {}: give its whole id, or the boundary with \
+         --boundary NAME",
+        found.len(),
+        PrintableText::text(name.unwrap_or_default()).as_str(),
+    )))
 }
 
 /// Maximum size of an envelope file, in bytes.

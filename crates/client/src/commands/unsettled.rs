@@ -20,7 +20,7 @@ use wire::api::review_view::{ReviewNeed, RunReviewView, UnsettledList, Unsettled
 #[command(after_help = "Examples:
   countersign unsettled
   countersign unsettled --json          the answer of the boundary, for programs
-  countersign unsettled --boundary all  of each boundary in your list; give --boundary NAME to `review-run`
+  countersign unsettled --boundary all  of each boundary in your list
 
 `countersign review-run` signs a review.")]
 pub struct Args {
@@ -34,11 +34,12 @@ pub struct Args {
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let read = |one: &GlobalOptions| one.reviewer(&args.key, terminal)?.get::<UnsettledList>("/v1/unsettled");
-    show_chosen(global, terminal, read, |list| {
+    show_chosen(global, terminal, read, |one, list| {
         if list.runs.is_empty() {
             terminal.say("no run needs a review");
         } else {
-            terminal.put(table(&list.runs).as_bytes())?;
+            let at = one.listed().map(|listed| format!(" --boundary {}", listed.name));
+            terminal.put(table(&list.runs, &at.unwrap_or_default()).as_bytes())?;
             if list.more > 0 {
                 terminal.say(&more_words(list.more));
             }
@@ -63,8 +64,8 @@ pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
     groups.into_values().collect()
 }
 
-/// Formats one row for each run, and lines below each group of runs.
-fn table(runs: &[UnsettledRun]) -> String {
+/// Formats one row for each run, and lines below each group of runs. `at` is the option of the boundary.
+fn table(runs: &[UnsettledRun], at: &str) -> String {
     let groups = groups(runs);
     let header = ["RECEIPT", "STEP", "BY", "ENDED", "OUTCOME", "NEEDS"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(header).chain(groups.iter().flatten().map(|run| row(run))).collect();
@@ -75,7 +76,7 @@ fn table(runs: &[UnsettledRun]) -> String {
         for row in rows.by_ref().take(group.len()) {
             lines.push_str(&format!("{row}\n"));
         }
-        for below in details(&group) {
+        for below in details(&group, at) {
             lines.push_str(&format!("  {}\n", below.as_str()));
         }
     }
@@ -110,8 +111,9 @@ pub fn needs(run: &UnsettledRun) -> String {
     review.into_iter().chain(settle).collect::<Vec<_>>().join("; ")
 }
 
-/// Returns the lines below a group: why the end is unknown, the reviews, and what a person can do.
-pub fn details(group: &[&UnsettledRun]) -> Vec<PrintableText> {
+/// Returns the lines below a group: why the end is unknown, the reviews, and what a person can do. `at` is the option of the
+/// boundary for the command, or empty.
+pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
     let Some(first) = group.first() else { return Vec::new() };
     let mut lines = Vec::new();
     if let Some(why) = &first.end_unknown_because {
@@ -139,7 +141,7 @@ pub fn details(group: &[&UnsettledRun]) -> Vec<PrintableText> {
         let observed = if first.settle.is_some() { " --observed END --evidence RECEIPT" } else { "" };
         let (runs, them) = if receipts.len() == 1 { ("the run", "it") } else { ("the runs", "them") };
         let words = format!(
-            "to accept {runs} (--reject rejects {them}): countersign review-run {} --accept{observed} --reason TEXT",
+            "to accept {runs} (--reject rejects {them}): countersign review-run {} --accept{observed} --reason TEXT{at}",
             receipts.join(" ")
         );
         lines.push(PrintableText::text(&words));
@@ -186,7 +188,8 @@ rcp_...000001  service:restart  deploy-bot  2026-11-20T09:00:00Z             unk
   checks of what the run left: service:status
   to accept the run (--reject rejects it): countersign review-run rcp_019aa0b0-5c00-7000-8000-000000000001 --accept --observed END --evidence RECEIPT --reason TEXT
 ";
-        assert_eq!(table(&list()), expected);
+        assert_eq!(table(&list(), ""), expected);
+        assert!(table(&list(), " --boundary prod").ends_with(" --reason TEXT --boundary prod\n"));
     }
 
     #[test]
@@ -200,7 +203,7 @@ rcp_...000001  service:restart  deploy-bot  2026-11-20T09:00:00Z             unk
         };
         let other = UnsettledRun { end_unknown_because: None, ..second.clone() };
         runs.extend([second, other]);
-        let text = table(&runs);
+        let text = table(&runs, "");
         assert_eq!((groups(&runs).len(), text.matches("countersign review-run").count()), (2, 2), "{text}");
         let both =
             "review-run rcp_019aa0b0-5c00-7000-8000-000000000001 rcp_019aa0b0-5c00-7000-8000-000000000003 --accept";

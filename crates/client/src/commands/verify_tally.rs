@@ -16,7 +16,7 @@ pub(super) const UNDECIDED: &str = "not decided";
 /// Results of several bundles.
 pub(super) struct Tally {
     pub(super) exit: Exit,
-    lines: Vec<(&'static str, PrintableText)>,
+    lines: Vec<(&'static str, String, PrintableText)>,
     receipts: BTreeMap<String, usize>,
 }
 
@@ -50,19 +50,22 @@ impl Tally {
         if !why.is_empty() {
             words = format!("{words}: {why}");
         }
-        self.lines.push((verdict, PrintableText::text(&words)));
+        let boundary = facts.map_or_else(String::new, |facts| facts.boundary.name.to_string());
+        self.lines.push((verdict, boundary, PrintableText::text(&words)));
     }
 
     pub(super) fn screen(&self, skipped: &[(String, String)]) -> Screen {
         let mut screen = Screen::default();
         screen.heading("All bundles");
-        for (verdict, words) in &self.lines {
+        let width = self.lines.iter().map(|(_, boundary, _)| boundary.len()).fold(8, usize::max);
+        screen.push(LineTone::Faint, format!("  RESULT       {:<width$}  ", "BOUNDARY"), PrintableText::words("FILE"));
+        for (verdict, boundary, words) in &self.lines {
             let tone = match *verdict {
                 VERIFIED => LineTone::Good,
                 UNDECIDED => LineTone::Strong,
                 _ => LineTone::Bad,
             };
-            screen.push(tone, format!("  {verdict:<12} "), words.clone());
+            screen.push(tone, format!("  {verdict:<12} {boundary:<width$}  "), words.clone());
         }
         for (name, why) in skipped {
             screen.push(LineTone::Faint, "  other file   ".to_owned(), PrintableText::text(&format!("{name}: {why}")));
@@ -73,7 +76,7 @@ impl Tally {
                 &format!("{times} of the bundles belong to the same run {receipt}: count this run once."),
             );
         }
-        let count = |word: &str| self.lines.iter().filter(|(verdict, _)| *verdict == word).count();
+        let count = |word: &str| self.lines.iter().filter(|(verdict, ..)| *verdict == word).count();
         let undecided = match count(UNDECIDED) {
             0 => String::new(),
             some => format!(", {some} not decided"),

@@ -481,7 +481,7 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
              this machine), or a key of the roster (--key)",
         );
     }
-    CommandFailure { problem: whole, ..CommandFailure::new(exit, PrintableText::text(&message).as_str().to_owned()) }
+    CommandFailure { problem: whole, ..CommandFailure::new(exit, PrintableText::message(&message).as_str().to_owned()) }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! `countersign console --audit`: opens the auditor's pages.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::commands::audit::audit_table::{AuditTable, NamedEvidence};
+use client::commands::audit::audit_table::{AuditTable, named_log};
+use client::commands::bundle_files::{bundles_of, is_log, logs_below};
 use client::commands::global::GlobalOptions;
-use client::commands::log_source_options::open_log_without_key;
 use client::home::trusted_rosters::TrustArgs;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
@@ -19,23 +20,39 @@ use crate::web::opened::{OpenOptions, serve_pages};
 /// can't be judged, for example without a trusted roster, a page says what to do.
 ///
 /// # Errors
-/// Returns an error if the evidence does not exist, if the roster can't be read, or if the port is taken.
+/// Returns an error if the evidence does not exist, if one of several places has none, if the roster can't be read, or if the
+/// port is taken.
 pub fn run(
-    place: &str,
+    named: &[String],
     trust: &TrustArgs,
     open: OpenOptions,
     global: &GlobalOptions,
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let trust = trust.find()?;
-    let evidence = NamedEvidence::open(place, |named| open_log_without_key(named, global))?;
+    let mut evidence = Vec::new();
+    for place in named {
+        let path = PathBuf::from(place);
+        let places = match (bundles_of(std::slice::from_ref(&path)), logs_below(&path)) {
+            // A directory without bundles that has directories with logs stands for these.
+            (Err(_), logs) if !logs.is_empty() => logs,
+            // Bundles are uploaded into a table whose only place is an empty directory.
+            (Err(nothing), _) if named.len() > 1 && !is_log(&path) => return Err(nothing),
+            _ => vec![path],
+        };
+        for one in places {
+            let one = one.to_string_lossy().into_owned();
+            let log = named_log(&one, global)?;
+            evidence.push((one, log));
+        }
+    }
     terminal.say("making each decision again ...");
     let progress = |done: usize, all: usize| {
         if done > 0 {
             terminal.say(&format!("{done} of {all} files"));
         }
     };
-    let (table, problem) = match AuditTable::of(&evidence, place, &trust, progress) {
+    let (table, problem) = match AuditTable::of(&evidence, &trust, progress) {
         Ok(table) => (table, None),
         Err(failure) => (AuditTable::default(), Some(failure.message)),
     };
@@ -44,7 +61,7 @@ pub fn run(
         terminal.say(problem);
     }
     let failed = |what: &str, error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
-    let kept = KeptTable::new(place.to_owned(), trust, table, problem)
+    let kept = KeptTable::new(named.join(", "), trust, table, problem)
         .map_err(|error| failed("the file for uploaded bundles can't be made", error))?;
     serve_pages(open, terminal, |door| {
         let pages = AuditorPages { kept, door, forms: OpenForms::default(), uploads: Semaphore::new(1) };

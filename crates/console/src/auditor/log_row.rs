@@ -1,8 +1,8 @@
 //! What a page shows about one row of an audited log.
 
-use client::commands::audit::audit_row::RowPlace;
+use client::commands::audit::audit_row::{AuditRow, RowPlace};
 use client::commands::audit::audit_table::AuditTable;
-use client::commands::audit::audit_words::{approval_words, review_words, revocation_words};
+use client::commands::audit::audit_words::{approval_words, joined, review_words, revocation_words};
 use client::commands::verdict_screen::program_words;
 use client::terminal::outcome_words::outcome_words;
 use client::terminal::printable_text::PrintableText;
@@ -11,9 +11,9 @@ use judgement::audit::finding::{DecisionLine, Finding};
 use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine};
 
 /// Returns everything that the audit found about a row, or `None` for the row of a bundle.
-pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
+pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
     let mut screen = Screen::default();
-    let entries = match place {
+    let entries = match &row.place {
         RowPlace::Decision(line) => {
             decision(&mut screen, line);
             vec![line.entry, line.consumption]
@@ -45,7 +45,7 @@ pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
         RowPlace::File(..) | RowPlace::Upload(..) => return None,
     };
     screen.heading("Findings");
-    let all = table.log.iter().flat_map(|log| &log.findings);
+    let all = table.logs.get(row.log).into_iter().flat_map(|log| &log.findings);
     let found: Vec<&Finding> =
         all.filter(|finding| finding.entry.is_some_and(|entry| entries.contains(&entry))).collect();
     for finding in &found {
@@ -61,11 +61,6 @@ pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
 
 fn field(screen: &mut Screen, name: &'static str, text: &str) {
     screen.field(name, &PrintableText::text(text));
-}
-
-fn joined<T: ToString>(names: &[T]) -> String {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn decision(screen: &mut Screen, line: &DecisionLine) {

@@ -99,9 +99,10 @@ async fn csv(State(pages): State<Arc<AuditorPages>>, Query(fields): Fields) -> R
 }
 
 async fn grants(State(pages): State<Arc<AuditorPages>>) -> Response {
-    match &pages.kept.table().log {
-        Some(log) => download("text/csv; charset=utf-8", "grants.csv", csv_grants(&log.summary)),
-        None => refuse(StatusCode::NOT_FOUND, "No log", "The table is about bundles, not about a log."),
+    let table = pages.kept.table();
+    match table.logs.is_empty() {
+        false => download("text/csv; charset=utf-8", "grants.csv", csv_grants(&table.grants())),
+        true => refuse(StatusCode::NOT_FOUND, "No log", "The table is about bundles, not about a log."),
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use client::commands::audit::audit_row::{AuditRow, COLUMNS, RowVerdict, TIME};
+use client::commands::audit::audit_row::{AuditRow, BOUNDARY, COLUMNS, RowVerdict, TIME, VERDICT};
 use client::commands::audit::audit_table::{AuditTable, MOST_ROWS};
 use client::commands::audit::grant_table::{GRANT_COLUMNS, grant_cells};
 use client::commands::audit::open_work::open_lines;
 use client::commands::audit::row_filter::{FIELDS, OPEN_CHOICES, RowFilter, outcomes};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::LineTone;
-use judgement::audit::finding::Summary;
+use documents::record::joined::joined;
+use documents::record::validity::Timestamp;
+use judgement::audit::people_lines::GrantLine;
 use maud::{Markup, html};
 
 use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
@@ -57,7 +59,7 @@ impl AuditorViews<'_> {
             h1 { "Decisions of " (shown(&self.kept.named)) }
             (self.remarks(&table))
             @if let Some(why) = &wrong { div.admonition role="alert" { (shown(why)) ". The table shows every row." } }
-            (open_work(&table.log.as_ref().map(|log| open_lines(&log.summary)).unwrap_or_default()))
+            (open_work(&table.logs.iter().flat_map(|log| open_lines(&log.summary)).collect::<Vec<_>>()))
             (facts(&table))
             (filters(fields))
             p role="status" {
@@ -68,7 +70,7 @@ impl AuditorViews<'_> {
             (pager("Pages of the table", fields, at, last))
             (decisions(on_page))
             (pager("Pages, below the table", fields, at, last))
-            (table.log.as_ref().map(|log| grants(&log.summary)).unwrap_or_default())
+            (grants(&table.grants()))
             h2 { "Downloads" }
             ul {
                 li { a href=(address("/decisions.csv", &query(fields, None))) { "These rows as CSV" } ", in which no cell begins a formula" }
@@ -131,7 +133,7 @@ impl AuditorViews<'_> {
     pub(super) fn row(&self, number: usize) -> Option<Markup> {
         let table = self.kept.table();
         let row = table.rows.iter().find(|row| row.number == number)?.clone();
-        let found = log_row(&table, &row.place);
+        let found = log_row(&table, &row);
         drop(table);
         let name = row.cells.last().map_or("", |cell| cell);
         let title = if row.at.is_some() { format!("{}, {}", row.cells[0], row.cells[TIME]) } else { name.to_owned() };
@@ -164,11 +166,13 @@ impl AuditorViews<'_> {
     /// Returns the page about the whole log.
     pub(super) fn log(&self) -> Option<Markup> {
         let table = self.kept.table();
-        let log = table.log.as_ref()?;
+        let _ = table.logs.first()?;
         let main = html! {
             h1 { "The whole log" }
             p { a href="/" { "Back to the table" } }
-            pre.wrapped tabindex="0" aria-label="Result of the audit" { (log.screen().paint(usize::MAX, false)) }
+            @for log in &table.logs {
+                pre.wrapped tabindex="0" aria-label="Result of the audit" { (log.screen().paint(usize::MAX, false)) }
+            }
         };
         Some(page("The whole log", main))
     }
@@ -192,7 +196,7 @@ fn open_work(lines: &[(LineTone, PrintableText)]) -> Markup {
 
 fn facts(table: &AuditTable) -> Markup {
     let facts = table.facts();
-    let verdict = facts.iter().find(|(name, _)| *name == "verdict").map_or("", |(_, value)| value);
+    let verdict = joined(facts.iter().filter(|(name, _)| *name == "verdict").map(|(_, value)| value), "; ");
     html! {
         details {
             summary { "What was audited here: " (verdict) }
@@ -203,28 +207,28 @@ fn facts(table: &AuditTable) -> Markup {
                 }
             }
         }
-        @if table.log.is_some() { p { a href="/log" { "Everything that the audit of the log says" } } }
+        @if !table.logs.is_empty() { p { a href="/log" { "Everything that the audit of the log says" } } }
     }
 }
 
 /// Returns the table of the grants, which are no runs. All grants are in the CSV file.
-fn grants(summary: &Summary) -> Markup {
+fn grants(grants: &[(&GrantLine, Timestamp)]) -> Markup {
     html! {
-        @if !summary.grants.is_empty() {
+        @if !grants.is_empty() {
             div.wide role="region" aria-labelledby="grants" tabindex="0" {
                 table {
                     caption id="grants" { "Standing grants, the newest first" }
                     thead { tr { @for column in GRANT_COLUMNS { th scope="col" { (column) } } } }
                     tbody {
-                        @for line in summary.grants.iter().rev().take(ROWS) {
-                            @let [id, others @ ..] = grant_cells(line, summary.until);
+                        @for (line, until) in grants.iter().rev().take(ROWS) {
+                            @let [id, others @ ..] = grant_cells(line, *until);
                             tr { th scope="row" { (id) } @for cell in others { td { (cell) } } }
                         }
                     }
                 }
             }
             p {
-                a href="/grants.csv" { "All " (summary.grants.len()) " grants as CSV" }
+                a href="/grants.csv" { "All " (grants.len()) " grants as CSV" }
                 ". To see the runs under a grant, filter the table by its id."
             }
         }
@@ -232,19 +236,23 @@ fn grants(summary: &Summary) -> Markup {
 }
 
 fn decisions(rows: &[&AuditRow]) -> Markup {
-    let verdict = COLUMNS.iter().position(|column| *column == "Verdict");
+    // The name of the only boundary says nothing.
+    let mut names = rows.iter().map(|row| &row.cells[BOUNDARY]).filter(|name| !name.is_empty());
+    let first = names.next();
+    let several = names.any(|name| Some(name) != first);
+    let is_shown = |at: &usize| several || *at != BOUNDARY;
     html! {
         @if rows.is_empty() { p { "No row matches the filters." } } @else {
             div.wide role="region" aria-labelledby="decisions" tabindex="0" {
                 table.decisions {
                     caption id="decisions" { "Decisions. Open runs come first, then failed rows, then the newest." }
-                    thead { tr { @for column in COLUMNS { th scope="col" { (column) } } } }
+                    thead { tr { @for at in (0..COLUMNS.len()).filter(is_shown) { th scope="col" { (COLUMNS[at]) } } } }
                     tbody {
                         @for row in rows {
                             tr {
-                                @for (at, cell) in row.cells.iter().enumerate() {
+                                @for (at, cell) in row.cells.iter().enumerate().filter(|(at, _)| is_shown(at)) {
                                     @if at == 0 { th scope="row" { a href=(format!("/row/{}", row.number)) { (cell) } } }
-                                    @else if Some(at) == verdict { td data-verdict=(row.verdict.word()) { (cell) } }
+                                    @else if at == VERDICT { td data-verdict=(row.verdict.word()) { (cell) } }
                                     @else { td { (cell) } }
                                 }
                             }
@@ -278,7 +286,7 @@ fn filters(fields: &Fields) -> Markup {
         form method="get" action="/" role="search" aria-label="Filters" {
             div.filters {
                 (line("step", "Step (service:*)"))
-                (line("person", "Proposer or approver"))
+                (line("person", "Proposer or approver (part of a name)"))
                 (line("grant", "Grant (grt_: all)"))
                 (choice("outcome", "Outcome", outcomes().map(|word| (word, word.replace('_', " "))).collect()))
                 (choice("open", "Still open", OPEN_CHOICES.map(|word| (word, word.to_owned())).into()))

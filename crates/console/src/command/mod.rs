@@ -20,6 +20,7 @@ use crate::web::opened::OpenOptions;
   countersign console --open --key alice.pub    with this key, and starts the browser of this desktop
   countersign console --audit bundles/ --roster roster.json   one table of all bundles in a directory
   countersign console --audit mirror/       a directory that `countersign log export` wrote
+  countersign console --audit mirrors/ bundles/    several places, with the boundary of each row
   countersign console --desk --host desk.example.com --certificate fullchain.pem --certificate-key privkey.pem
 
 The command prints an address, which works once, in one browser on this machine. A review page shows the text of \
@@ -33,9 +34,9 @@ With --audit, no key is loaded and nothing can be signed. Each decision is made 
 With --desk, the same pages are for phones, over TLS. No key is loaded: the passkeys of people sign in their browsers.")]
 pub struct Args {
     /// Show the decisions of a bundle, of a directory with bundles, or of a log: a directory that `log export` wrote, or the
-    /// address of a boundary or a mirror. A boundary needs a token
-    #[arg(long, value_name = "FILE|DIR|URL")]
-    audit: Option<String>,
+    /// address of a boundary or a mirror. A boundary needs a token. Several places, or a directory of logs, are one table
+    #[arg(long, value_name = "FILE|DIR|URL", num_args = 1..)]
+    audit: Vec<String>,
     /// A key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key; may be
     /// repeated. The default is countersign/key.pem in your configuration directory, or else the ssh-ed25519 keys in ~/.ssh
     #[arg(long, env = "COUNTERSIGN_KEY", value_name = "FILE")]
@@ -54,9 +55,9 @@ pub struct Args {
 /// Returns an error if the list of boundaries can't be read, if a named key can't be used, if the evidence does not exist,
 /// or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    match &args.audit {
+    match &args.audit[..] {
         _ if args.desk.desk => desk::run(&args.desk, &args.trust, global, terminal),
-        Some(place) => audit_pages::run(place, &args.trust, args.open, global, terminal),
-        None => options::run(&args.key, &args.trust, args.open, global, terminal),
+        [_, ..] => audit_pages::run(&args.audit, &args.trust, args.open, global, terminal),
+        [] => options::run(&args.key, &args.trust, args.open, global, terminal),
     }
 }

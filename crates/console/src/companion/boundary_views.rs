@@ -157,7 +157,7 @@ pub(super) fn open_work(
                     ", for " (plain(run.proposer.as_str())) ", " (run.at.to_string())
                     @if let Some(outcome) = &run.outcome { ": " (outcome_words(outcome)) }
                     div { strong.bad { (plain(&needs(run))) } }
-                    @for line in details(&[run]) { div.hint { (line.as_str()) } }
+                    @for line in details(&[run], "") { div.hint { (line.as_str()) } }
                     @if let Some(receipt) = &run.receipt { a href=(format!("/b/{at}/review-run/{receipt}")) { "Review this run" } }
                 }
             }

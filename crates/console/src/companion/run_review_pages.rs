@@ -92,7 +92,7 @@ fn form(own: &Companion, at: usize, run: &ReadReceipt, open: &UnsettledRun, refu
         h2 { "Your review" }
         p { strong.bad { (plain(&needs(open))) } }
         @if run.signed.emergency.is_some() { p { "A review of a person who approved this emergency does not count." } }
-        @for line in details(&[open]) { div.hint { (line.as_str()) } }
+        @for line in details(&[open], "") { div.hint { (line.as_str()) } }
         form method="post" action=(path) autocomplete="off" {
             (hidden(&own.pages.form_key, &path, &own.pages.forms.issue(), &run.digest.to_string()))
             div.fields {

@@ -122,6 +122,7 @@ pub struct GrantView {
 /// `GET /v1/grants`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantList {
-    /// The drafts and the grants whose end has not come, in the order of their ends.
+    /// The drafts and the grants whose end has not come, in the order of their ends. The boundary reads only
+    /// the first 1,000 of them.
     pub grants: Vec<GrantView>,
 }

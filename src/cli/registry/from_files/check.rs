@@ -114,7 +114,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     lines.extend(checked.advice.iter().map(|advice| format!("advice: {advice}")));
     lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
     for line in lines {
-        terminal.line(PrintableText::text(&line).as_str())?;
+        terminal.line(PrintableText::message(&line).as_str())?;
     }
     terminal.put(checked.policy_tables().as_bytes())?;
     if let Some(line) = checked.not_checked_line() {

@@ -33,9 +33,18 @@ pub(super) fn run(files: &Registry, client: &Client, terminal: &Terminal) -> Res
         terminal.object(&json!({"same": same, "seal": view.seal.number, "differences": found}))?;
         return Ok(exit);
     }
-    for Difference { step, change, fields } in &found {
-        let fields = if fields.is_empty() { String::new() } else { format!(": {}", fields.join(", ")) };
-        terminal.line(PrintableText::text(&format!("{change} {step}{fields}")).as_str())?;
+    let part = |one: &Difference<'_>| one.step.path().split('/').next().map(str::to_owned);
+    for group in found.chunk_by(|a, b| a.change == b.change && a.fields == b.fields && part(a) == part(b)) {
+        let (change, fields) = (group[0].change, group[0].fields.join(", "));
+        let fields = if fields.is_empty() { fields } else { format!(": {fields}") };
+        let steps = match group {
+            // A renamed directory is one line for its old and one for its new name.
+            [first, _, _, .., last] => vec![format!("{} steps, from {} to {}", group.len(), first.step, last.step)],
+            few => few.iter().map(|one| one.step.to_string()).collect(),
+        };
+        for step in steps {
+            terminal.line(PrintableText::text(&format!("{change} {step}{fields}")).as_str())?;
+        }
     }
     let seal = view.seal.number;
     terminal.say(&match found.len() {

@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::home::trusted_rosters::ChosenTrust;
 
 /// Names of the columns. The cells of a row have the same order.
-pub const COLUMNS: [&str; 11] = [
+pub const COLUMNS: [&str; 12] = [
     "Step",
     "Parameters",
     "Proposed by",
@@ -34,6 +34,7 @@ pub const COLUMNS: [&str; 11] = [
     "Open, reviews",
     "Not checked",
     "Verdict",
+    "Boundary",
     "Evidence",
 ];
 /// Column of the standing grant that a run used.
@@ -46,6 +47,8 @@ pub const OUTCOME: usize = 6;
 const OPEN: usize = 7;
 /// Column of the verdict.
 pub const VERDICT: usize = 9;
+/// Column of the name of the boundary, empty if it is unknown. A log states its name at its end.
+pub const BOUNDARY: usize = 10;
 
 /// Maximum number of columns of a cell. A longer text is cut, and the digest of the whole text follows.
 const MOST_IN_CELL: usize = 600;
@@ -161,6 +164,8 @@ pub struct AuditRow {
     pub roster: Option<(u64, RosterDigest)>,
     /// Place of the evidence.
     pub place: RowPlace,
+    /// Number of the audited log among the logs of the table, for the row of a log.
+    pub log: usize,
 }
 
 /// Text of a cell without evidence.
@@ -195,6 +200,22 @@ fn grant_cell(used: Option<&UsedGrant>) -> Box<str> {
 }
 
 impl AuditRow {
+    /// Returns a row that belongs to no run, without its cells.
+    fn without_run(place: RowPlace) -> Self {
+        Self {
+            number: 0,
+            cells: std::array::from_fn(|_| NOTHING.into()),
+            verdict: RowVerdict::Open,
+            outcome: NO_RECEIPT,
+            at: None,
+            is_open: false,
+            receipt: "".into(),
+            roster: None,
+            place,
+            log: 0,
+        }
+    }
+
     /// Returns the row of a decision in a log.
     pub fn of_decision(mut line: DecisionLine) -> Self {
         let kinds = joined(line.findings.iter().map(|kind: &FindingKind| kind.word()));
@@ -210,7 +231,6 @@ impl AuditRow {
         }
         let params = params_cell(&std::mem::take(&mut line.params));
         Self {
-            number: 0,
             cells: [
                 cell(line.step.as_str()),
                 params,
@@ -222,16 +242,20 @@ impl AuditRow {
                 NOTHING.into(),
                 cell(&joined(unchecked)),
                 cell(&words),
+                "".into(),
                 cell(&format!("{}, log entry {}", line.receipt, line.entry)),
             ],
             verdict,
             outcome: line.outcome.status.word(),
             at: Some(line.at),
-            is_open: false,
             receipt: line.receipt.as_str().into(),
-            roster: None,
-            place: RowPlace::Decision(Box::new(line)),
+            ..Self::without_run(RowPlace::Decision(Box::new(line)))
         }
+    }
+
+    /// Returns true for the row of a bundle.
+    pub const fn is_bundle(&self) -> bool {
+        matches!(self.place, RowPlace::File(..) | RowPlace::Upload(..))
     }
 
     /// States what the reviews of the run say at the end of the log.
@@ -243,7 +267,6 @@ impl AuditRow {
     /// Returns the row of a denial in a log. The log does not contain what was denied.
     pub fn of_denial(line: DenialLine) -> Self {
         Self {
-            number: 0,
             cells: [
                 NOT_IN_LOG.into(),
                 NOT_IN_LOG.into(),
@@ -255,23 +278,21 @@ impl AuditRow {
                 NOTHING.into(),
                 NOTHING.into(),
                 "denied".into(),
+                "".into(),
                 cell(&format!("log entry {}", line.entry)),
             ],
             verdict: RowVerdict::Denied,
             outcome: DENIED,
             at: Some(line.after),
-            is_open: false,
-            receipt: "".into(),
-            roster: None,
-            place: RowPlace::Denial(Box::new(line)),
+            ..Self::without_run(RowPlace::Denial(Box::new(line)))
         }
     }
 
-    /// Returns the row of a review in a log. The row of the receipt has the step and the parameters.
+    /// Returns the row of a review in a log. The row of the receipt has the step and the parameters, and the row of a review
+    /// has no receipt, because it belongs to the run of that row.
     pub fn of_review(line: ReviewedLine) -> Self {
         let reviewer = line.reviewer.as_ref().map_or("(unknown)", |name| name.as_str());
         Self {
-            number: 0,
             cells: [
                 IN_RECEIPT.into(),
                 IN_RECEIPT.into(),
@@ -283,23 +304,19 @@ impl AuditRow {
                 IN_RECEIPT.into(),
                 NOTHING.into(),
                 REVIEWED.into(),
+                "".into(),
                 cell(&format!("{}, log entry {}", line.receipt, line.entry)),
             ],
             verdict: RowVerdict::Reviewed,
             outcome: REVIEWED,
             at: Some(line.after),
-            is_open: false,
-            // The row belongs to a run that has another row.
-            receipt: "".into(),
-            roster: None,
-            place: RowPlace::Review(Box::new(line)),
+            ..Self::without_run(RowPlace::Review(Box::new(line)))
         }
     }
 
     /// Returns the row of a revocation in a log.
     pub fn of_revocation(line: RevocationLine) -> Self {
         Self {
-            number: 0,
             cells: [
                 NO_RUN.into(),
                 NO_RUN.into(),
@@ -311,22 +328,19 @@ impl AuditRow {
                 NOTHING.into(),
                 NOTHING.into(),
                 REVOKED.into(),
+                "".into(),
                 cell(&format!("log entry {}", line.entry)),
             ],
             verdict: RowVerdict::Revoked,
             outcome: REVOKED,
             at: Some(line.after),
-            is_open: false,
-            receipt: "".into(),
-            roster: None,
-            place: RowPlace::Revocation(Box::new(line)),
+            ..Self::without_run(RowPlace::Revocation(Box::new(line)))
         }
     }
 
     /// Returns the row of a consumption without a receipt. The consumption names only the digest of the authorization.
     pub fn of_open(run: OpenRun) -> Self {
         Self {
-            number: 0,
             cells: [
                 NOT_IN_LOG.into(),
                 NOT_IN_LOG.into(),
@@ -338,15 +352,12 @@ impl AuditRow {
                 "no receipt yet".into(),
                 "the decision".into(),
                 "still open".into(),
+                "".into(),
                 cell(&format!("log entry {}, item {}, authorization {}", run.consumption, run.item, run.authorization)),
             ],
-            verdict: RowVerdict::Open,
-            outcome: NO_RECEIPT,
             at: Some(run.at),
             is_open: true,
-            receipt: "".into(),
-            roster: None,
-            place: RowPlace::Consumption(run),
+            ..Self::without_run(RowPlace::Consumption(run))
         }
     }
 
@@ -411,7 +422,6 @@ impl AuditRow {
             (true, true) => "EMERGENCY with an unknown end: only the log has its reviews",
         };
         Self {
-            number: 0,
             cells: [
                 or_unknown(approved.map(|approved| cell(approved.step.as_str()))),
                 or_unknown(approved.map(|approved| params_cell(&approved.params))),
@@ -426,6 +436,7 @@ impl AuditRow {
                 or_unknown(facts.map(|_| open.into())),
                 cell(unchecked),
                 cell(words),
+                facts.map_or("", |facts| facts.boundary.name.as_str()).into(),
                 cell(&evidence),
             ],
             verdict,
@@ -434,7 +445,7 @@ impl AuditRow {
             is_open,
             receipt,
             roster,
-            place,
+            ..Self::without_run(place)
         }
     }
 

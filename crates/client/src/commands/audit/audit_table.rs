@@ -1,12 +1,15 @@
-//! The table of decisions of a bundle, a directory with bundles, or a log. Each decision is made again here.
+//! The table of decisions of bundles and logs. Each decision is made again here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::commands::audit::audit_row::{AuditRow, RowPlace, RowVerdict, VERDICT, pinned_words};
+use crate::commands::audit::audit_row::{AuditRow, BOUNDARY, RowPlace, RowVerdict, VERDICT, pinned_words};
+use crate::commands::audit::audit_words::joined;
 use crate::commands::audit::grant_table::grant_words;
 use crate::commands::audit::whole_log::AuditedLog;
-use crate::commands::bundle_files::{FoundFiles, MOST_FILES, is_log, logs_below};
+use crate::commands::bundle_files::{FoundFiles, MOST_FILES, is_log};
+use crate::commands::global::GlobalOptions;
+use crate::commands::log_source_options::{is_address, open_log_without_key};
 use crate::home::named_file::read_beginning;
 use crate::home::roster_versions::join_bundles;
 use crate::home::trusted_rosters::ChosenTrust;
@@ -15,7 +18,9 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::digest::BlobDigest;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
+use documents::record::validity::Timestamp;
 use judgement::audit::finding::AuditEvent;
+use judgement::audit::people_lines::GrantLine;
 use judgement::registry::on_all_cores::on_all_cores;
 
 /// Maximum number of rows, so that the table has a bounded size in memory. The open rows stay, then the rows without a good
@@ -48,113 +53,98 @@ pub struct AuditTable {
     pub skipped: Vec<SkippedFile>,
     /// Number of files that are no bundles.
     pub skipped_count: u64,
-    /// The audited log, if the table is about a log.
-    pub log: Option<AuditedLog>,
+    /// The audited logs.
+    pub logs: Vec<AuditedLog>,
     /// Trusted rosters, joined with the older versions that the bundles contain.
     pub trust: Vec<ChosenTrust>,
     /// Trusted rosters, in words.
     trusted: Vec<String>,
 }
 
-/// What an auditor named.
-#[derive(Debug)]
-pub enum NamedEvidence {
-    /// A log.
-    Log(LogSource),
-    /// A bundle, or a directory with bundles.
-    Bundles(PathBuf),
-}
-
-impl NamedEvidence {
-    /// Finds out what the auditor named. `open` opens a log.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such file, or if the log can't be opened.
-    pub fn open(
-        named: &str,
-        open: impl FnOnce(&str) -> Result<LogSource, CommandFailure>,
-    ) -> Result<Self, CommandFailure> {
-        let path = PathBuf::from(named);
-        let is_address = named.starts_with("http://") || named.starts_with("https://");
-        if is_address || is_log(&path) {
-            return open(named).map(Self::Log);
-        }
-        if path.is_dir() || path.is_file() {
-            return Ok(Self::Bundles(path));
-        }
-        Err(CommandFailure::usage(format!(
-            "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
-             export` wrote, or the address of a boundary (http://... or https://...)",
-            PrintableText::text(named).as_str()
-        )))
+/// Opens the log that the auditor named, without a key. Returns `None` for a bundle or a directory with bundles.
+///
+/// # Errors
+/// Returns an error if there is no such file, or if the log can't be opened.
+pub fn named_log(named: &str, global: &GlobalOptions) -> Result<Option<LogSource>, CommandFailure> {
+    let path = Path::new(named);
+    if is_address(named) || is_log(path) {
+        return open_log_without_key(named, global).map(Some);
     }
+    if path.is_dir() || path.is_file() {
+        return Ok(None);
+    }
+    Err(CommandFailure::usage(format!(
+        "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
+         export` wrote, or the address of a boundary (http://... or https://...)",
+        PrintableText::text(named).as_str()
+    )))
 }
 
 impl AuditTable {
-    /// Makes every decision of the evidence again. `progress` gets the number of the files that are done, and of all files.
+    /// Makes every decision of the evidence again: each named place, with its log if it is one. `progress` gets the number of the
+    /// files that are done, and of all files.
     ///
     /// # Errors
     /// Returns an error if the evidence can't be read, or if there is no trusted roster for a log.
     pub fn of(
-        evidence: &NamedEvidence,
-        named: &str,
+        evidence: &[(String, Option<LogSource>)],
         trust: &[ChosenTrust],
         progress: impl Fn(usize, usize),
     ) -> Result<Self, CommandFailure> {
         let mut table = Self { trusted: trust.iter().map(pinned_words).collect(), ..Self::default() };
-        match evidence {
-            NamedEvidence::Log(place) => {
-                let log = AuditedLog::of(place, named, trust, |event| match event {
-                    AuditEvent::Decision(line) => table.push(AuditRow::of_decision(*line)),
-                    AuditEvent::Denial(line) => table.push(AuditRow::of_denial(*line)),
-                    AuditEvent::Review(line) => table.push(AuditRow::of_review(*line)),
-                    AuditEvent::Revocation(line) => table.push(AuditRow::of_revocation(*line)),
-                    AuditEvent::Finding(_) => {}
-                })?;
-                let (open, done) = (&log.summary.reviews, &log.summary.reviewed);
-                let states: BTreeMap<_, _> = open.iter().chain(done).map(|run| (run.receipt.as_str(), run)).collect();
-                for row in &mut table.rows {
-                    if let Some(state) = states.get(&*row.receipt) {
-                        row.follow(state);
-                    }
+        let mut files = Vec::new();
+        for (named, log) in evidence {
+            let path = Path::new(named);
+            match log {
+                Some(log) => table.add_log(log, named, trust).map_err(|failure| CommandFailure {
+                    message: format!("{}: {}", PrintableText::text(named).as_str(), failure.message),
+                    ..failure
+                })?,
+                None if path.is_dir() => {
+                    let found = FoundFiles::below(path);
+                    table.left_out += found.left_out;
+                    found.skipped.iter().for_each(|(name, why)| table.skip(name, why));
+                    files.extend(found.files);
                 }
-                for run in log.summary.open.clone() {
-                    table.push(AuditRow::of_open(run));
-                }
-                table.log = Some(log);
-            }
-            NamedEvidence::Bundles(path) => {
-                let found = if path.is_dir() {
-                    FoundFiles::below(path)
-                } else {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    FoundFiles { files: vec![(name, path.clone())], ..FoundFiles::default() }
-                };
-                table.left_out = found.left_out;
-                found.skipped.iter().for_each(|(name, why)| table.skip(name, why));
-                let bytes = |(_, file): &(String, PathBuf)| read_beginning(file, MAX_BUNDLE_BYTES).unwrap_or_default();
-                let trust = join_bundles(trust, found.files.iter().map(bytes));
-                for (at, part) in found.files.chunks(MOST_AT_ONCE).enumerate() {
-                    progress(at * MOST_AT_ONCE, found.files.len());
-                    let verified = on_all_cores(part.to_vec(), |(name, file)| (of_file(&name, &file, &trust), name));
-                    for (result, name) in verified {
-                        table.add(&name, result);
-                    }
-                }
-                table.trust = trust;
-                if table.rows.is_empty()
-                    && let [first, ..] = &logs_below(path)[..]
-                {
-                    return Err(CommandFailure::usage(format!(
-                        "{0} has logs and no bundle: audit all of them with `countersign audit {0}`, or name one, such as {1}",
-                        PrintableText::text(named).as_str(),
-                        PrintableText::text(&first.to_string_lossy()).as_str()
-                    )));
-                }
+                None => files.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path.into())),
             }
         }
+        let bytes = |(_, file): &(String, PathBuf)| read_beginning(file, MAX_BUNDLE_BYTES).unwrap_or_default();
+        let trust = join_bundles(trust, files.iter().map(bytes));
+        for (at, part) in files.chunks(MOST_AT_ONCE).enumerate() {
+            progress(at * MOST_AT_ONCE, files.len());
+            let verified = on_all_cores(part.to_vec(), |(name, file)| (of_file(&name, &file, &trust), name));
+            for (result, name) in verified {
+                table.add(&name, result);
+            }
+        }
+        table.trust = trust;
         table.sort();
         Ok(table)
+    }
+
+    /// Audits a log, and adds its rows.
+    fn add_log(&mut self, place: &LogSource, named: &str, trust: &[ChosenTrust]) -> Result<(), CommandFailure> {
+        let number = self.logs.len();
+        let mut push = |row| self.push(AuditRow { log: number, ..row });
+        let log = AuditedLog::of(place, named, trust, |event| match event {
+            AuditEvent::Decision(line) => push(AuditRow::of_decision(*line)),
+            AuditEvent::Denial(line) => push(AuditRow::of_denial(*line)),
+            AuditEvent::Review(line) => push(AuditRow::of_review(*line)),
+            AuditEvent::Revocation(line) => push(AuditRow::of_revocation(*line)),
+            AuditEvent::Finding(_) => {}
+        })?;
+        let (open, done) = (&log.summary.reviews, &log.summary.reviewed);
+        let states: BTreeMap<_, _> = open.iter().chain(done).map(|run| (run.receipt.as_str(), run)).collect();
+        log.summary.open.iter().for_each(|run| push(AuditRow::of_open(run.clone())));
+        for row in self.rows.iter_mut().filter(|row| row.log == number) {
+            if let Some(state) = states.get(&*row.receipt) {
+                row.follow(state);
+            }
+            row.cells[BOUNDARY] = log.summary.name.as_ref().map_or("", |name| name.as_str()).into();
+        }
+        self.logs.push(log);
+        Ok(())
     }
 
     fn push(&mut self, row: AuditRow) {
@@ -201,10 +191,15 @@ impl AuditTable {
         self.rows.iter().filter(|row| row.is_open).count()
     }
 
+    /// Returns the grants of the logs, each with the last time of its log.
+    pub fn grants(&self) -> Vec<(&GrantLine, Timestamp)> {
+        self.logs.iter().flat_map(|log| log.summary.grants.iter().map(|line| (line, log.summary.until))).collect()
+    }
+
     /// Returns each reason why bundles are not decided although a roster is trusted, with the number of the rows.
     pub fn undecided(&self) -> BTreeMap<&str, usize> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        let of_bundles = self.rows.iter().filter(|row| row.verdict == RowVerdict::Undecided && self.log.is_none());
+        let of_bundles = self.rows.iter().filter(|row| row.verdict == RowVerdict::Undecided && row.is_bundle());
         for row in of_bundles.filter(|_| !self.trust.is_empty()) {
             *counts.entry(&row.cells[VERDICT]).or_default() += 1;
         }
@@ -223,37 +218,38 @@ impl AuditTable {
     /// Returns what a page states about the whole table, as names and values in printable ASCII.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let shown = |text: &str| PrintableText::text(text).as_str().to_owned();
-        let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
         let mut facts = Vec::new();
-        let trusted = if self.trusted.is_empty() { "none".to_owned() } else { self.trusted.join(", ") };
-        facts.push(("trusted roster", shown(&trusted)));
-        if let Some(log) = &self.log {
+        facts.push(("trusted roster", shown(&joined(&self.trusted))));
+        for log in &self.logs {
             let summary = &log.summary;
+            let mut verdict = log.verdict();
             if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
                 facts.push(("boundary", shown(&format!("{name} {id}"))));
+                verdict = format!("{name}: {verdict}");
             }
             let version = summary.roster.map_or("unknown".to_owned(), |version| version.to_string());
             facts.push(("roster version", shown(&version)));
             facts.push(("log entries", format!("{}, until {}", summary.entries, summary.until)));
-            facts.push(("verdict", shown(&log.verdict())));
+            facts.push(("verdict", shown(&verdict)));
             facts.extend(summary.grants.iter().map(|line| ("grant", shown(&grant_words(line, summary.until)))));
-        } else {
-            let versions: BTreeSet<String> = self
-                .rows
+        }
+        let bundles: Vec<&AuditRow> = self.rows.iter().filter(|row| row.is_bundle()).collect();
+        if self.logs.is_empty() || !bundles.is_empty() {
+            let versions: BTreeSet<String> = bundles
                 .iter()
                 .filter_map(|row| row.roster.map(|(version, digest)| format!("{version} ({digest})")))
                 .collect();
-            let versions: Vec<String> = versions.into_iter().collect();
-            let versions = if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
-            facts.push(("roster version", shown(&versions)));
+            facts.push(("roster version", shown(&joined(versions))));
+            let count = |verdict| bundles.iter().filter(|row| row.verdict == verdict).count();
             let undecided = match count(RowVerdict::Undecided) {
                 0 => String::new(),
                 some => format!(", {some} not decided"),
             };
-            facts.push(("verdict", format!("{} of {} verified{undecided}", count(RowVerdict::Holds), self.rows.len())));
+            facts.push(("verdict", format!("{} of {} verified{undecided}", count(RowVerdict::Holds), bundles.len())));
         }
         facts.push(("rows", self.rows.len().to_string()));
-        facts.push(("failed", count(RowVerdict::Fails).to_string()));
+        let failed = self.rows.iter().filter(|row| row.verdict == RowVerdict::Fails).count();
+        facts.push(("failed", failed.to_string()));
         facts.push(("still open", self.open_count().to_string()));
         facts.push(("left out", self.left_out.to_string()));
         facts.push(("other files", self.skipped_count.to_string()));
@@ -286,8 +282,6 @@ pub fn read_again(path: &Path, digest: &BlobDigest) -> Result<Vec<u8>, CommandFa
 
 #[cfg(test)]
 mod tests {
-    use documents::record::validity::Timestamp;
-
     use super::*;
 
     #[test]
@@ -302,6 +296,7 @@ mod tests {
             receipt: "".into(),
             roster: None,
             place: RowPlace::File(PathBuf::new(), BlobDigest::of(b"")),
+            log: 0,
         };
         let mut table = AuditTable::default();
         table.push(row(0, RowVerdict::Fails, "succeeded", false));

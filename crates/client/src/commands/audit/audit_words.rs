@@ -8,7 +8,7 @@ use judgement::audit::people_lines::{ReviewedLine, RevocationLine, RunReviewStat
 pub(super) const NOTHING: &str = "nothing";
 
 /// Joins names and other words.
-pub(super) fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+pub fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     if names.is_empty() { NOTHING.to_owned() } else { names.join(", ") }
 }

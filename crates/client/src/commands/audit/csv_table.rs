@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 
 use crate::commands::audit::audit_row::{AuditRow, COLUMNS};
 use crate::commands::audit::grant_table::{GRANT_COLUMNS, grant_cells};
-use judgement::audit::finding::Summary;
+use documents::record::validity::Timestamp;
+use judgement::audit::people_lines::GrantLine;
 
 /// Characters with which a spreadsheet begins a formula.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
@@ -14,9 +15,9 @@ pub fn csv_table<'r>(rows: impl Iterator<Item = &'r AuditRow>) -> String {
     csv_of(&COLUMNS, rows.map(|row| &row.cells))
 }
 
-/// Returns the grants of a log as CSV with a header.
-pub fn csv_grants(summary: &Summary) -> String {
-    csv_of(&GRANT_COLUMNS, summary.grants.iter().map(|line| grant_cells(line, summary.until)))
+/// Returns grants as CSV with a header, each at the last time of its log.
+pub fn csv_grants(grants: &[(&GrantLine, Timestamp)]) -> String {
+    csv_of(&GRANT_COLUMNS, grants.iter().map(|(line, until)| grant_cells(line, *until)))
 }
 
 fn csv_of<C: AsRef<str>, const N: usize>(header: &[&str], rows: impl Iterator<Item = impl Borrow<[C; N]>>) -> String {

@@ -66,8 +66,7 @@ impl RowFilter {
     /// Returns true if the filter takes the row.
     pub fn takes(&self, row: &AuditRow) -> bool {
         let [step, _, proposer, approvers, ..] = &row.cells;
-        let names =
-            |person: &String| **proposer == **person || approvers.split([',', ' ']).any(|name| name == person.as_str());
+        let names = |person: &String| [proposer, approvers].iter().any(|cell| cell.contains(person.as_str()));
         self.step.as_ref().is_none_or(|pattern| pattern.matches(step))
             && self.person.as_ref().is_none_or(names)
             && self.grant.as_ref().is_none_or(|grant| row.cells[GRANT].contains(grant.as_str()))

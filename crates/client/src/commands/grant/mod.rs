@@ -150,7 +150,7 @@ pub fn cells(view: &GrantView) -> [String; 6] {
 
 fn list(key: &KeyArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let read = |one: &GlobalOptions| one.reviewer(key, terminal)?.get::<GrantList>("/v1/grants");
-    show_chosen(global, terminal, read, |all| {
+    show_chosen(global, terminal, read, |_, all| {
         if all.grants.is_empty() {
             terminal.say("there are no grants");
             return Ok(());
