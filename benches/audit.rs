@@ -50,7 +50,15 @@ const RUNS: i64 = 1000;
 fn log(signers: usize) -> Log {
     let mut log = Log::new();
     for at in 0..RUNS {
-        log.run(if signers == 2 { "two:go" } else { "nginx:restart" }, at, &[ALICE, BOB][..signers]);
+        log.run(
+            if signers == 2 {
+                "two:go"
+            } else {
+                "nginx:restart"
+            },
+            at,
+            &[ALICE, BOB][..signers],
+        );
     }
     log
 }
@@ -64,7 +72,15 @@ fn uses() -> Log {
     let granted = grants::grant(&mut log, &[ALICE, BOB], |of| of["max_uses"] = RUNS.into());
     for at in 0..RUNS {
         let number = at.unsigned_abs() + 1;
-        grants::run(&mut log, &granted, &grants::Use { number, at, ..grants::PLAIN });
+        grants::run(
+            &mut log,
+            &granted,
+            &grants::Use {
+                number,
+                at,
+                ..grants::PLAIN
+            },
+        );
     }
     log
 }
@@ -86,7 +102,12 @@ fn passkey_signature(bencher: Bencher<'_, '_>) {
     let signature = key.sign(&message);
     let passkey = line.passkey().expect("a passkey");
     bencher.bench(|| {
-        sshsig::verify(StatementKey::Passkey(passkey), black_box(&message), black_box(&signature)).expect("verified")
+        sshsig::verify(
+            StatementKey::Passkey(passkey),
+            black_box(&message),
+            black_box(&signature),
+        )
+        .expect("verified")
     });
 }
 
@@ -104,13 +125,21 @@ fn audit_of_uses(bencher: Bencher<'_, '_>) {
 fn bench_audit(bencher: Bencher<'_, '_>, log: &Log) {
     let head = log.head();
     assert!(log.audit().1.clean);
-    bencher.counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs())).bench(|| {
-        let mut auditor = log.auditor(Expected::default());
-        // The auditor receives the entries of one tile at a time.
-        let tiles = log.entries.chunks(usize::from(TILE_WIDTH)).map(|tile| Ok(tile.to_vec()));
-        entry::each(tiles, |entry| auditor.entry(entry, log).map(|said| drop(black_box(said)))).expect("readable");
-        auditor.finish(&head, log).expect("readable")
-    });
+    bencher
+        .counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs()))
+        .bench(|| {
+            let mut auditor = log.auditor(Expected::default());
+            // The auditor receives the entries of one tile at a time.
+            let tiles = log
+                .entries
+                .chunks(usize::from(TILE_WIDTH))
+                .map(|tile| Ok(tile.to_vec()));
+            entry::each(tiles, |entry| {
+                auditor.entry(entry, log).map(|said| drop(black_box(said)))
+            })
+            .expect("readable");
+            auditor.finish(&head, log).expect("readable")
+        });
 }
 
 /// Checks only the signatures that the audit checks, over the same messages.
@@ -118,22 +147,32 @@ fn bench_audit(bencher: Bencher<'_, '_>, log: &Log) {
 fn signatures(bencher: Bencher<'_, '_>, signers: usize) {
     let checks = checks(of(signers));
     assert_eq!(checks.len() as u64, of(signers).audit().1.counts.signatures);
-    bencher.counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs())).bench(|| {
-        for (key, message, signature) in &checks {
-            key.verify(black_box(message), signature).map(drop).expect("a good signature");
-        }
-    });
+    bencher
+        .counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs()))
+        .bench(|| {
+            for (key, message, signature) in &checks {
+                key.verify(black_box(message), signature)
+                    .map(drop)
+                    .expect("a good signature");
+            }
+        });
 }
 
 type Check = (PublicKey, Vec<u8>, [u8; 64]);
 
 fn checks(log: &Log) -> Vec<Check> {
     use base64::Engine as _;
-    let decode =
-        |text: &Value| base64::engine::general_purpose::STANDARD.decode(text.as_str().expect("text")).expect("base64");
+    let decode = |text: &Value| {
+        base64::engine::general_purpose::STANDARD
+            .decode(text.as_str().expect("text"))
+            .expect("base64")
+    };
     let mut checks = Vec::new();
-    let mut envelopes: Vec<Value> =
-        log.entries.iter().map(|entry| serde_json::from_slice(entry).expect("an envelope")).collect();
+    let mut envelopes: Vec<Value> = log
+        .entries
+        .iter()
+        .map(|entry| serde_json::from_slice(entry).expect("an envelope"))
+        .collect();
     while let Some(envelope) = envelopes.pop() {
         let payload = decode(&envelope["payload"]);
         for signature in envelope["signatures"].as_array().expect("signatures") {
@@ -145,7 +184,10 @@ fn checks(log: &Log) -> Vec<Check> {
             checks.push((*key(signer).public(), pae(PAYLOAD_TYPE, &payload), raw));
         }
         let statement: Value = serde_json::from_slice(&payload).expect("a statement");
-        if let Some(embedded) = statement["predicate"].get("authorization").filter(|embedded| embedded.is_object()) {
+        if let Some(embedded) = statement["predicate"]
+            .get("authorization")
+            .filter(|embedded| embedded.is_object())
+        {
             envelopes.push(embedded.clone());
         }
     }
@@ -179,10 +221,18 @@ fn store(directory: &Path, size: u64) -> Ledger {
     let width = u64::from(TILE_WIDTH);
     writes.first = (size - size % width).saturating_sub(width);
     writes.leaves = (writes.first..size)
-        .map(|index| LeafRow { kind: LeafKind::Refusal, at, hash: leaf_of(index), data: index.to_be_bytes().into() })
+        .map(|index| LeafRow {
+            kind: LeafKind::Refusal,
+            at,
+            hash: leaf_of(index),
+            data: index.to_be_bytes().into(),
+        })
         .collect();
     let mut head = store.head().expect("a head");
-    (head.boundary, head.seal) = (Some(SealDigest::of(b"boundary")), Some(SealDigest::of(b"boundary")));
+    (head.boundary, head.seal) = (
+        Some(SealDigest::of(b"boundary")),
+        Some(SealDigest::of(b"boundary")),
+    );
     writes.head = Some(head);
     commit(&mut store, &writes);
     ledger::open(store, reads, &path, at)
@@ -204,7 +254,10 @@ fn inclusion_proof(bencher: Bencher<'_, '_>, size: u64) {
     bencher.bench_local(|| {
         let index = next.get();
         next.set((index + 7_654_321) % size);
-        let path = ledger.inclusion(black_box(index), size).expect("read").expect("within");
+        let path = ledger
+            .inclusion(black_box(index), size)
+            .expect("read")
+            .expect("within");
         debug_assert!(merkle::verify_inclusion(&leaf_of(index), index, size, &path, &root).is_ok());
         path
     });
@@ -218,7 +271,10 @@ fn consistency_proof(bencher: Bencher<'_, '_>, size: u64) {
     bencher.bench_local(|| {
         let old = next.get();
         next.set(1 + (old + 7_654_321) % (size - 1));
-        ledger.consistency(black_box(old), size).expect("read").expect("within")
+        ledger
+            .consistency(black_box(old), size)
+            .expect("read")
+            .expect("within")
     });
 }
 
@@ -227,10 +283,14 @@ fn consistency_proof(bencher: Bencher<'_, '_>, size: u64) {
 fn append(bencher: Bencher<'_, '_>, size: u64) {
     let directory = tempfile::tempdir().expect("a directory");
     let ledger = store(directory.path(), size);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     bencher.bench_local(|| {
         let at = ledger.now();
-        runtime.block_on(ledger.refuse(vec![b'x'; 1000], at)).expect("kept")
+        runtime
+            .block_on(ledger.refuse(vec![b'x'; 1000], at))
+            .expect("kept")
     });
     // A last seal checks that the ledger still accepts entries after the measurement.
     let seal = SealWrite {

@@ -19,7 +19,11 @@ fn main() {
 
 fn ruling() -> Ruling {
     let policy = Policy::load(POLICY).expect("a policy");
-    resolve(&policy, Builtins::current(), &"deploy/app:x".parse().expect("a ref"))
+    resolve(
+        &policy,
+        Builtins::current(),
+        &"deploy/app:x".parse().expect("a ref"),
+    )
 }
 
 #[divan::bench(args = [2 << 10, 64 << 10])]
@@ -33,7 +37,14 @@ fn decide(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = PART.repeat(bytes / PART.len());
     let (ruling, flags) = (ruling(), Flags::default());
     bencher.bench(|| {
-        decide_script(Shell::Bash, &ruling, black_box(&script), ReadLimit::Step, DecisionPlace::Boundary, &flags)
+        decide_script(
+            Shell::Bash,
+            &ruling,
+            black_box(&script),
+            ReadLimit::Step,
+            DecisionPlace::Boundary,
+            &flags,
+        )
     });
 }
 

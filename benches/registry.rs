@@ -34,7 +34,9 @@ const FORMATS: [(&str, &str, FileText); 6] = [
     ("runnable blocks", "md", runnable),
     ("Rundown", "runbook.md", rundown),
     ("Gruntwork", "mdx", |file| gruntwork(file, false)),
-    ("Gruntwork with templates", "mdx", |file| gruntwork(file, true)),
+    ("Gruntwork with templates", "mdx", |file| {
+        gruntwork(file, true)
+    }),
     ("Gruntwork with much prose", "mdx", prose),
 ];
 
@@ -46,7 +48,11 @@ fn main() {
         let home = dir.path().join("home");
         let config = set_up(dir.path(), &home);
         let bytes = write(&home.join("runbooks"), ending, text);
-        println!("{format}: {} steps in {FILES} files, {:.1} MB", FILES * STEPS, bytes as f64 / 1e6);
+        println!(
+            "{format}: {} steps in {FILES} files, {:.1} MB",
+            FILES * STEPS,
+            bytes as f64 / 1e6
+        );
         for start in ["first start", "later start"] {
             let service = Service::start(&config);
             let ready = service.ready.as_secs_f64();
@@ -64,7 +70,8 @@ fn main() {
 fn write(directory: &Path, ending: &str, text: FileText) -> usize {
     let one = |file: usize| {
         let text = text(file);
-        std::fs::write(directory.join(format!("file{file:03}.{ending}")), &text).expect("a runbook");
+        std::fs::write(directory.join(format!("file{file:03}.{ending}")), &text)
+            .expect("a runbook");
         text.len()
     };
     (0..FILES).map(one).sum()
@@ -90,7 +97,11 @@ fn read(format: &str, ending: &str, text: FileText) -> f64 {
         .collect();
     times.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (cpu, wall) = times[3];
-    println!("{format}: {bytes:.1} MB, {:.1} MB/s on each core, {:.1} MB/s on all cores", bytes / cpu, bytes / wall);
+    println!(
+        "{format}: {bytes:.1} MB, {:.1} MB/s on each core, {:.1} MB/s on all cores",
+        bytes / cpu,
+        bytes / wall
+    );
     wall
 }
 
@@ -102,7 +113,11 @@ fn markdown(file: usize) -> String {
         file + 10
     );
     for step in 0..STEPS {
-        let _ = write!(text, "\n{TITLE} {step}\n\n{PROSE}\n\n```bash {{#step{step:03}}}\n{}```\n", script(step));
+        let _ = write!(
+            text,
+            "\n{TITLE} {step}\n\n{PROSE}\n\n```bash {{#step{step:03}}}\n{}```\n",
+            script(step)
+        );
     }
     text
 }
@@ -139,7 +154,9 @@ fn gruntwork(file: usize, templates: bool) -> String {
     );
     for step in 0..STEPS {
         let script = if templates {
-            script(step).replace("$PARAM_HOST", "{{ .inputs.Host }}").replace("$PARAM_COUNT", "{{ .inputs.Count }}")
+            script(step)
+                .replace("$PARAM_HOST", "{{ .inputs.Host }}")
+                .replace("$PARAM_COUNT", "{{ .inputs.Count }}")
         } else {
             script(step)
         };
@@ -155,7 +172,10 @@ fn gruntwork(file: usize, templates: bool) -> String {
 /// A Gruntwork page with one step and 20 KB of prose.
 fn prose(file: usize) -> String {
     let mut text = gruntwork(file, true);
-    let end = text.match_indices("\n## ").nth(1).map_or(text.len(), |(at, _)| at);
+    let end = text
+        .match_indices("\n## ")
+        .nth(1)
+        .map_or(text.len(), |(at, _)| at);
     text.truncate(end);
     for section in 0..60 {
         let _ = write!(
@@ -184,19 +204,31 @@ fn without_params(step: usize) -> String {
 
 /// Creates a boundary that listens on a free port.
 fn set_up(dir: &Path, home: &Path) -> PathBuf {
-    let key = SshKey::from_public(SecretKey::from_seed([0x5a; 32]).public(), "bench").expect("a key");
+    let key =
+        SshKey::from_public(SecretKey::from_seed([0x5a; 32]).public(), "bench").expect("a key");
     let public = dir.join("bench.pub");
     std::fs::write(&public, format!("{}\n", key.line())).expect("a file");
     let init = Command::new(PROGRAM)
         .args(["init".as_ref(), home.as_os_str()])
-        .args(["--name", "bench", "--yes", "--approver", &format!("bench={}", public.display())])
+        .args([
+            "--name",
+            "bench",
+            "--yes",
+            "--approver",
+            &format!("bench={}", public.display()),
+        ])
         .output()
         .expect("init");
-    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+    assert!(
+        init.status.success(),
+        "{}",
+        String::from_utf8_lossy(&init.stderr)
+    );
     let config = home.join("countersign.toml");
     let settings = std::fs::read_to_string(&config).expect("a configuration");
-    let settings =
-        settings.replace("127.0.0.1:7433", "127.0.0.1:0").replace("level = \"strict\"", "level = \"best-effort\"");
+    let settings = settings
+        .replace("127.0.0.1:7433", "127.0.0.1:0")
+        .replace("level = \"strict\"", "level = \"best-effort\"");
     std::fs::write(&config, settings).expect("a configuration");
     config
 }
@@ -211,24 +243,44 @@ impl Service {
     fn start(config: &Path) -> Self {
         let begin = Instant::now();
         let mut child = Command::new(PROGRAM)
-            .args(["serve".as_ref(), "--json".as_ref(), "--config".as_ref(), config.as_os_str()])
+            .args([
+                "serve".as_ref(),
+                "--json".as_ref(),
+                "--config".as_ref(),
+                config.as_os_str(),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the service");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
+        BufReader::new(child.stdout.take().expect("output"))
+            .read_line(&mut line)
+            .expect("a line");
         let started: serde_json::Value = serde_json::from_str(&line).expect("the address");
         let url = started["started"]["url"].as_str().expect("an address");
         ureq::get(format!("{url}/ready")).call().expect("ready");
-        Self { child, ready: begin.elapsed() }
+        Self {
+            child,
+            ready: begin.elapsed(),
+        }
     }
 
     /// Returns a size of the process in MB, which has this name in its status.
     fn megabytes(&self, name: &str) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
-        line.trim().trim_end_matches("kB").trim().parse::<f64>().expect("a number") * 1024.0 / 1e6
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("its status");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .expect("its memory");
+        line.trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse::<f64>()
+            .expect("a number")
+            * 1024.0
+            / 1e6
     }
 }
 

@@ -26,26 +26,34 @@ fn script(bytes: usize) -> String {
 fn bash(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = script(bytes);
     let bencher = bencher.counter(BytesCount::of_str(&script));
-    bencher.bench_local(|| find_in(Shell::Bash, black_box(&script), ReadLimit::Step).expect("understood"));
+    bencher.bench_local(|| {
+        find_in(Shell::Bash, black_box(&script), ReadLimit::Step).expect("understood")
+    });
 }
 
 #[divan::bench(args = [2_048, 16_384, 65_536])]
 fn bash_or_dash(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = script(bytes);
     let bencher = bencher.counter(BytesCount::of_str(&script));
-    bencher.bench_local(|| find_in(Shell::Sh, black_box(&script), ReadLimit::Step).expect("understood"));
+    bencher.bench_local(|| {
+        find_in(Shell::Sh, black_box(&script), ReadLimit::Step).expect("understood")
+    });
 }
 
 #[divan::bench]
 fn file_of_a_megabyte(bencher: Bencher<'_, '_>) {
     let script = script(1_000_000);
-    bencher.bench_local(|| find_in(Shell::Sh, black_box(&script), ReadLimit::File).expect("understood"));
+    bencher.bench_local(|| {
+        find_in(Shell::Sh, black_box(&script), ReadLimit::File).expect("understood")
+    });
 }
 
 #[divan::bench(args = ["(", "$(", "{ ", "if ", "case x in a) ", "((", "${x:-", "<(", "\"$(", "[[ ( ", "a=("])]
 fn bomb(bencher: Bencher<'_, '_>, of: &str) {
     let script = of.repeat(65_536 / of.len());
-    bencher.bench_local(|| find_in(Shell::Sh, black_box(&script), ReadLimit::Step).expect_err("refused"));
+    bencher.bench_local(|| {
+        find_in(Shell::Sh, black_box(&script), ReadLimit::Step).expect_err("refused")
+    });
 }
 
 /// Renders a template of about 2 KB with five values.
@@ -71,12 +79,18 @@ const PLAIN: &str = "# Restart the service, and wait until the load balancer rep
                      echo \"Draining the service in the region eu-central-1 before the restart\"\n\
                      systemctl restart \"$SERVICE\"\nif ! systemctl is-active --quiet \"$SERVICE\"; then\n  echo \"The service \
                      did not come back\" >&2\n  exit 1\nfi\ncurl --fail --silent --max-time 30 https://status.example.com/health\n";
-const PLACEHOLDERS: &str = "\nREGION=\"{{ .a }}\"\ncurl --fail {{ .b }} > '{{ .c }}'\necho \"{{ .d }} and {{ .e }}\"\n";
+const PLACEHOLDERS: &str =
+    "\nREGION=\"{{ .a }}\"\ncurl --fail {{ .b }} > '{{ .c }}'\necho \"{{ .d }} and {{ .e }}\"\n";
 
 fn rendered(bencher: Bencher<'_, '_>, mut source: String) {
     source.push_str(PLACEHOLDERS);
     let template = ScriptTemplate::parse(&source, "bash").expect("a template");
-    let value = |name: &str| (name.to_owned(), serde_json::Value::from("it's a \"value\" for $HOME"));
+    let value = |name: &str| {
+        (
+            name.to_owned(),
+            serde_json::Value::from("it's a \"value\" for $HOME"),
+        )
+    };
     let params = ["a", "b", "c", "d", "e"].map(value).into_iter().collect();
     bencher.bench(|| template.render(black_box(&params)).expect("a script"));
 }

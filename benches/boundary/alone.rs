@@ -110,8 +110,14 @@ impl Rows {
             )
             .map_err(|error| broken(error.to_string()))?;
         let (inbox, waiting) = tokio::sync::mpsc::channel(1024);
-        let work = move || write_rows(&connection, waiting).unwrap_or_else(|error| eprintln!("countersign: {error}"));
-        std::thread::Builder::new().name("rows".to_owned()).spawn(work).map_err(|error| broken(error.to_string()))?;
+        let work = move || {
+            write_rows(&connection, waiting)
+                .unwrap_or_else(|error| eprintln!("countersign: {error}"))
+        };
+        std::thread::Builder::new()
+            .name("rows".to_owned())
+            .spawn(work)
+            .map_err(|error| broken(error.to_string()))?;
         Ok(Self(inbox))
     }
 
@@ -130,7 +136,10 @@ impl Rows {
     }
 }
 
-fn write_rows(connection: &Connection, mut waiting: tokio::sync::mpsc::Receiver<Row>) -> Result<(), rusqlite::Error> {
+fn write_rows(
+    connection: &Connection,
+    mut waiting: tokio::sync::mpsc::Receiver<Row>,
+) -> Result<(), rusqlite::Error> {
     let (mut batch, mut number) = (Vec::new(), 0_u64);
     let (mut claimed, mut ended) = (Vec::new(), Vec::new());
     while waiting.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
@@ -142,13 +151,21 @@ fn write_rows(connection: &Connection, mut waiting: tokio::sync::mpsc::Receiver<
                 Row::Claim(envelope, answer) => {
                     let mut nonce = [0; 22];
                     nonce[..8].copy_from_slice(&number.to_be_bytes());
-                    connection.prepare_cached("INSERT INTO nonce VALUES (?1, 1800000000)")?.execute([&nonce[..]])?;
-                    connection.prepare_cached("INSERT INTO crossing VALUES (?1, ?2)")?.execute((number, envelope))?;
+                    connection
+                        .prepare_cached("INSERT INTO nonce VALUES (?1, 1800000000)")?
+                        .execute([&nonce[..]])?;
+                    connection
+                        .prepare_cached("INSERT INTO crossing VALUES (?1, ?2)")?
+                        .execute((number, envelope))?;
                     claimed.push((answer, number));
                 }
                 Row::End(id, leaf, answer) => {
-                    connection.prepare_cached("INSERT INTO leaf VALUES (?1, ?2)")?.execute((number, leaf))?;
-                    connection.prepare_cached("DELETE FROM crossing WHERE id = ?1")?.execute([id])?;
+                    connection
+                        .prepare_cached("INSERT INTO leaf VALUES (?1, ?2)")?
+                        .execute((number, leaf))?;
+                    connection
+                        .prepare_cached("DELETE FROM crossing WHERE id = ?1")?
+                        .execute([id])?;
                     ended.push(answer);
                 }
             }

@@ -41,9 +41,18 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let bundle = Bytes::from(std::fs::read(&args.bundle).map_err(|error| broken(&error))?);
     let rows = Rows::open(&args.store).map_err(|fault| broken(&fault))?;
-    let crossing = Arc::new(Crossing { documents: Documents::of(&bundle)?, rows, bundle });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
-    runtime.block_on(serve(crossing)).map_err(|error| broken(&error))?;
+    let crossing = Arc::new(Crossing {
+        documents: Documents::of(&bundle)?,
+        rows,
+        bundle,
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| broken(&error))?;
+    runtime
+        .block_on(serve(crossing))
+        .map_err(|error| broken(&error))?;
     Ok(Exit::Done)
 }
 
@@ -55,7 +64,9 @@ struct Crossing {
 
 impl Crossing {
     async fn answer(&self, request: Request<Incoming>) -> Option<Bytes> {
-        let body = to_bytes(Body::new(request.into_body()), MAX_BODY_BYTES).await.ok()?;
+        let body = to_bytes(Body::new(request.into_body()), MAX_BODY_BYTES)
+            .await
+            .ok()?;
         self.documents.read(&body).ok()?;
         let id = self.rows.claim(body.to_vec()).await?;
         let leaf = self.documents.write().ok()?;
@@ -75,7 +86,11 @@ async fn serve(crossing: Arc<Crossing>) -> io::Result<()> {
             let crossing = crossing.clone();
             async move {
                 let answer = crossing.answer(request).await;
-                let status = if answer.is_some() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+                let status = if answer.is_some() {
+                    StatusCode::OK
+                } else {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                };
                 let mut response = Response::new(Body::from(answer.unwrap_or_default()));
                 *response.status_mut() = status;
                 Ok::<_, Infallible>(response)
@@ -91,7 +106,11 @@ pub fn start(dir: &Path, bundle: &[u8]) -> Result<Service, CommandFailure> {
     std::fs::write(&answer, bundle).map_err(|error| broken(&error))?;
     let program = std::env::current_exe().map_err(|error| broken(&error))?;
     let mut command = Command::new(program);
-    command.arg("bare").arg(&answer).arg(dir.join("bare.db")).stdin(Stdio::null());
+    command
+        .arg("bare")
+        .arg(&answer)
+        .arg(dir.join("bare.db"))
+        .stdin(Stdio::null());
     Service::spawn(command, String::new())
 }
 

@@ -64,15 +64,21 @@ impl Plan {
         let registry = service.get("/v1/registry")?;
         let step = service.get(&format!("/v1/steps/{step}"))?;
         let typed = |value: &Value, what: &str| -> Result<Value, CommandFailure> {
-            value.get(what).cloned().ok_or_else(|| broken(&format!("the boundary's answer has no {what}")))
+            value
+                .get(what)
+                .cloned()
+                .ok_or_else(|| broken(&format!("the boundary's answer has no {what}")))
         };
-        let read = |error: serde_json::Error| broken(&format!("the boundary's answer can't be read: {error}"));
+        let read = |error: serde_json::Error| {
+            broken(&format!("the boundary's answer can't be read: {error}"))
+        };
         let secret = SecretKey::from_seed(service::APPROVER);
         let key = SshKey::from_public(secret.public(), "bench").map_err(|error| broken(&error))?;
         let source = step["definition"]["source"].as_str().unwrap_or_default();
         Ok(Self {
             boundary: serde_json::from_value(typed(&registry, "boundary")?).map_err(read)?,
-            step: serde_json::from_value(json!({"ref": step["ref"], "digest": step["digest"]})).map_err(read)?,
+            step: serde_json::from_value(json!({"ref": step["ref"], "digest": step["digest"]}))
+                .map_err(read)?,
             sandbox: serde_json::from_value(typed(&step, "sandbox")?).map_err(read)?,
             rendered: RenderedDigest::of(source.as_bytes()),
             keyid: key.keyid(),
@@ -88,8 +94,12 @@ impl Plan {
     pub fn under_grants(&self, service: &Service, count: usize) -> Result<Self, CommandFailure> {
         let secret = SecretKey::from_seed(people::GRANTEE);
         let key = SshKey::from_public(secret.public(), "").map_err(|error| broken(&error))?;
-        let grants = (0..count).map(|_| self.grant(service)).collect::<Result<_, _>>()?;
-        let proposer = people::GRANTEE_NAME.parse().map_err(|error: IdentError| broken(&error))?;
+        let grants = (0..count)
+            .map(|_| self.grant(service))
+            .collect::<Result<_, _>>()?;
+        let proposer = people::GRANTEE_NAME
+            .parse()
+            .map_err(|error: IdentError| broken(&error))?;
         Ok(Self {
             boundary: self.boundary.clone(),
             step: self.step.clone(),
@@ -119,7 +129,12 @@ impl Plan {
         let grant = Grant {
             boundary: self.boundary.clone(),
             grant: GrantId::new((around.millis)(), around.bytes()),
-            grantee: Grantee { name: people::GRANTEE_NAME.parse().map_err(|e: IdentError| broken(&e))?, key: grantee },
+            grantee: Grantee {
+                name: people::GRANTEE_NAME
+                    .parse()
+                    .map_err(|e: IdentError| broken(&e))?,
+                key: grantee,
+            },
             steps: vec![step],
             max_uses: 1000,
             rate: None,
@@ -131,8 +146,12 @@ impl Plan {
             not_before: self.now,
             expires_at: self.now.plus(7200),
         };
-        let payload = grant.into_statement().to_payload().map_err(|error| broken(&error))?;
-        let signature = EnvelopeSignature::new(self.keyid, &self.secret.sign(&pae(PAYLOAD_TYPE, &payload)));
+        let payload = grant
+            .into_statement()
+            .to_payload()
+            .map_err(|error| broken(&error))?;
+        let signature =
+            EnvelopeSignature::new(self.keyid, &self.secret.sign(&pae(PAYLOAD_TYPE, &payload)));
         let envelope = Envelope::new(&payload, vec![signature]);
         service.post("/v1/grants", &json!({"envelope": envelope}))?;
         Ok(ContentDigest::of(&payload))
@@ -140,11 +159,16 @@ impl Plan {
 
     /// Returns the body of a request that freezes the boundary.
     pub fn freeze(&self) -> Result<Value, CommandFailure> {
-        let revocation = Revocation { boundary: self.boundary.clone(), reason: "bench".to_owned() };
+        let revocation = Revocation {
+            boundary: self.boundary.clone(),
+            reason: "bench".to_owned(),
+        };
         let statement = revocation.of(RevokedSubject::epoch(&self.boundary.epoch));
         let payload = statement.to_payload().map_err(|error| broken(&error))?;
-        let signature = EnvelopeSignature::new(self.keyid, &self.secret.sign(&pae(PAYLOAD_TYPE, &payload)));
-        serde_json::to_value(Envelope::new(&payload, vec![signature])).map_err(|error| broken(&error))
+        let signature =
+            EnvelopeSignature::new(self.keyid, &self.secret.sign(&pae(PAYLOAD_TYPE, &payload)));
+        serde_json::to_value(Envelope::new(&payload, vec![signature]))
+            .map_err(|error| broken(&error))
     }
 
     /// Makes a signed authorization.
@@ -180,14 +204,25 @@ impl Plan {
             session: None,
             artifacts: None,
             plan: None,
-            grant: self.grants.get(self.next.fetch_add(1, Ordering::Relaxed) / 1000).copied(),
+            grant: self
+                .grants
+                .get(self.next.fetch_add(1, Ordering::Relaxed) / 1000)
+                .copied(),
             emergency: None,
         };
-        let statement = authorization.into_statement().map_err(|error| broken(&error))?;
+        let statement = authorization
+            .into_statement()
+            .map_err(|error| broken(&error))?;
         let payload = statement.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
-        let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
-        Ok((proposal, canonical_of(&envelope).map_err(|error| broken(&error))?))
+        let envelope = Envelope::new(
+            &payload,
+            vec![EnvelopeSignature::new(self.keyid, &signature)],
+        );
+        Ok((
+            proposal,
+            canonical_of(&envelope).map_err(|error| broken(&error))?,
+        ))
     }
 
     /// Submits one authorization. Returns the bundle of the receipt.
@@ -218,22 +253,50 @@ impl Plan {
 
 /// Submits authorizations during `time` with `count` clients. Each client has its own connection and waits for each
 /// receipt.
-pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, CommandFailure> {
-    let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
-    let most = if plan.grants.is_empty() { most } else { plan.grants.len() as u64 * 1000 };
+pub fn load(
+    service: &Service,
+    plan: &Plan,
+    count: usize,
+    time: Duration,
+) -> Result<Load, CommandFailure> {
+    let most = if count == 1 {
+        MOST_PER_S / 4
+    } else {
+        MOST_PER_S
+    } * time.as_secs();
+    let most = if plan.grants.is_empty() {
+        most
+    } else {
+        plan.grants.len() as u64 * 1000
+    };
     send(service, plan, count, most, time)
 }
 
 /// Submits at most `most` authorizations during `time` with `count` clients.
-pub fn send(service: &Service, plan: &Plan, count: usize, most: u64, time: Duration) -> Result<Load, CommandFailure> {
-    let made = (0..most).map(|_| plan.request(&service.address, &service.token)).collect::<Result<Vec<_>, _>>()?;
+pub fn send(
+    service: &Service,
+    plan: &Plan,
+    count: usize,
+    most: u64,
+    time: Duration,
+) -> Result<Load, CommandFailure> {
+    let made = (0..most)
+        .map(|_| plan.request(&service.address, &service.token))
+        .collect::<Result<Vec<_>, _>>()?;
     let requests = Mutex::new(made.into_iter());
-    drive(service, count, time, move || requests.lock().ok()?.next().map(Ok))
+    drive(service, count, time, move || {
+        requests.lock().ok()?.next().map(Ok)
+    })
 }
 
 /// Submits `most` authorizations with `count` clients. Each client signs an authorization when it submits it, so that no
 /// core waits for signatures.
-pub fn sign_and_send(service: &Service, plan: &Arc<Plan>, count: usize, most: u64) -> Result<Load, CommandFailure> {
+pub fn sign_and_send(
+    service: &Service,
+    plan: &Arc<Plan>,
+    count: usize,
+    most: u64,
+) -> Result<Load, CommandFailure> {
     let (plan, address, token) = (plan.clone(), service.address.clone(), service.token.clone());
     let made = AtomicU64::new(0);
     drive(service, count, Duration::MAX, move || {
@@ -265,7 +328,9 @@ fn drive(
             clients.spawn(async move {
                 let mut times = Vec::new();
                 while begin.elapsed() < time {
-                    let Some(request) = next().transpose()? else { break };
+                    let Some(request) = next().transpose()? else {
+                        break;
+                    };
                     let start = Instant::now();
                     connection.exchange(&request).await?;
                     times.push(start.elapsed().as_secs_f64() * 1e6);
@@ -276,7 +341,11 @@ fn drive(
         clients.join_all().await
     });
     let elapsed = begin.elapsed();
-    let mut load = Load { times: Vec::new(), elapsed, bundle: Vec::new() };
+    let mut load = Load {
+        times: Vec::new(),
+        elapsed,
+        bundle: Vec::new(),
+    };
     for result in results {
         let (times, bundle) = result?;
         load.times.extend(times);
@@ -297,16 +366,27 @@ impl Load {
 
     pub fn percentile(&self, part: f64) -> f64 {
         let at = (self.times.len() as f64 * part) as usize;
-        self.times.get(at.min(self.times.len().saturating_sub(1))).copied().unwrap_or(0.0)
+        self.times
+            .get(at.min(self.times.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0.0)
     }
 }
 
 /// Opens a connection with a complete handshake.
-pub async fn open_encrypted(address: &str, client: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, CommandFailure> {
-    let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;
+pub async fn open_encrypted(
+    address: &str,
+    client: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, CommandFailure> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| broken(&error))?;
     stream.set_nodelay(true).map_err(|error| broken(&error))?;
     let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
-    TlsConnector::from(client.clone()).connect(name, stream).await.map_err(|error| broken(&error))
+    TlsConnector::from(client.clone())
+        .connect(name, stream)
+        .await
+        .map_err(|error| broken(&error))
 }
 
 /// A plain or an encrypted stream.
@@ -329,11 +409,17 @@ impl Connection {
         let stream: Box<dyn Duplex> = if let Some(client) = &service.tls {
             Box::new(open_encrypted(address, client).await?)
         } else {
-            let stream = TcpStream::connect(address).await.map_err(|error| broken(&format!("{address}: {error}")))?;
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|error| broken(&format!("{address}: {error}")))?;
             stream.set_nodelay(true).map_err(|error| broken(&error))?;
             Box::new(stream)
         };
-        Ok(Self { stream, received: Vec::with_capacity(64 << 10), body: 0 })
+        Ok(Self {
+            stream,
+            received: Vec::with_capacity(64 << 10),
+            body: 0,
+        })
     }
 
     async fn exchange(&mut self, request: &[u8]) -> Result<(), CommandFailure> {
@@ -342,11 +428,20 @@ impl Connection {
         self.received.clear();
         let mut whole = None;
         while whole.is_none_or(|whole| self.received.len() < whole) {
-            if self.stream.read_buf(&mut self.received).await.map_err(hung_up)? == 0 {
+            if self
+                .stream
+                .read_buf(&mut self.received)
+                .await
+                .map_err(hung_up)?
+                == 0
+            {
                 return Err(broken(&"the server hung up"));
             }
             if whole.is_none()
-                && let Some(end) = self.received.windows(4).position(|four| four == b"\r\n\r\n")
+                && let Some(end) = self
+                    .received
+                    .windows(4)
+                    .position(|four| four == b"\r\n\r\n")
             {
                 self.body = end + 4;
                 whole = Some(self.body + self.announced()?);
@@ -355,7 +450,10 @@ impl Connection {
         if self.received.starts_with(b"HTTP/1.1 200") {
             return Ok(());
         }
-        Err(broken(&format!("the server refused: {}", String::from_utf8_lossy(&self.received))))
+        Err(broken(&format!(
+            "the server refused: {}",
+            String::from_utf8_lossy(&self.received)
+        )))
     }
 
     /// Returns the body of the last answer.
@@ -376,7 +474,11 @@ impl Connection {
 /// All clients share one thread, as in load generators. With one thread for each client, every answer of the boundary
 /// would have to wake another thread.
 fn runtime() -> Result<Runtime, CommandFailure> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build().map_err(|error| broken(&error))
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_io()
+        .build()
+        .map_err(|error| broken(&error))
 }
 
 fn broken(error: &dyn std::fmt::Display) -> CommandFailure {

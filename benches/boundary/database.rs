@@ -57,10 +57,14 @@ const WARM: Duration = Duration::from_secs(1);
 const DELAY: Duration = Duration::from_micros(500);
 
 pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(".").map_err(|error| broken(&error))?;
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir_in(".")
+        .map_err(|error| broken(&error))?;
     let time = Duration::from_secs(args.seconds);
     let fdatasync_us = floors::fdatasync_us(dir.path())?;
-    let (mut sqlite, mut postgres, mut ratios, mut alone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut sqlite, mut postgres, mut ratios, mut alone) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let place = |name: &str| -> Result<PathBuf, CommandFailure> {
         let place = dir.path().join(name);
         fs::create_dir(&place).map_err(|error| broken(&error))?;
@@ -71,7 +75,11 @@ pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
         let first = per_s(&service, time)?;
         drop(service);
         let server = cluster()?;
-        let service = started(&node(&place(&format!("postgres-{pair}"))?, &server.socket_url("service"), "one")?)?;
+        let service = started(&node(
+            &place(&format!("postgres-{pair}"))?,
+            &server.socket_url("service"),
+            "one",
+        )?)?;
         let second = per_s(&service, time)?;
         alone.push(one_client(&service, time)?);
         sqlite.push(first);
@@ -110,7 +118,16 @@ pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
 pub fn cluster() -> Result<Cluster, CommandFailure> {
     let server = Cluster::start("the benchmark of PostgreSQL", "shared_buffers = '128MB'\n");
     let server = server.ok_or_else(|| broken(&"this host has no PostgreSQL"))?;
-    ours(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"], None)?;
+    ours(
+        &[
+            "store",
+            "migrate",
+            &server.socket_url("owner"),
+            "--service-role",
+            "service",
+        ],
+        None,
+    )?;
     Ok(server)
 }
 
@@ -118,7 +135,8 @@ pub fn cluster() -> Result<Cluster, CommandFailure> {
 fn node(dir: &Path, url: &str, name: &str) -> Result<PathBuf, CommandFailure> {
     let (config, _) = service::create(dir, service::RUNBOOK)?;
     // The new boundary was sealed in SQLite, and the node begins another log.
-    fs::remove_file(config.with_file_name("boundary").join("checkpoint")).map_err(|error| broken(&error))?;
+    fs::remove_file(config.with_file_name("boundary").join("checkpoint"))
+        .map_err(|error| broken(&error))?;
     point_to(&config, url, name)?;
     Ok(config)
 }
@@ -151,7 +169,15 @@ pub fn ours(arguments: &[&str], config: Option<&Path>) -> Result<String, Command
 fn started(config: &Path) -> Result<Service, CommandFailure> {
     let mut service = service::start_at(config, "")?;
     let name = service::proposer()?;
-    let create = ["token", "create", name.as_str(), "--scope", "propose", "--scope", "read"];
+    let create = [
+        "token",
+        "create",
+        name.as_str(),
+        "--scope",
+        "propose",
+        "--scope",
+        "read",
+    ];
     service.token = ours(&create, Some(config))?;
     Ok(service)
 }
@@ -178,7 +204,12 @@ fn taken_over(dir: &Path, signal: Signal) -> Result<f64, CommandFailure> {
     plan.exchange(&active)?;
     let second = dir.join("second");
     let home = config.parent().unwrap_or(dir);
-    let copied = Command::new("cp").arg("-a").arg(home).arg(&second).status().map_err(|error| broken(&error))?;
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(home)
+        .arg(&second)
+        .status()
+        .map_err(|error| broken(&error))?;
     if !copied.success() {
         return Err(broken(&"the directory of the first node cannot be copied"));
     }
@@ -188,7 +219,8 @@ fn taken_over(dir: &Path, signal: Signal) -> Result<f64, CommandFailure> {
     }
     let config = second.join("countersign.toml");
     let text = fs::read_to_string(&config).map_err(|error| broken(&error))?;
-    fs::write(&config, text.replace("node = \"one\"", "node = \"two\"")).map_err(|error| broken(&error))?;
+    fs::write(&config, text.replace("node = \"one\"", "node = \"two\""))
+        .map_err(|error| broken(&error))?;
     let token = active.token.clone();
     let starting = std::thread::spawn(move || service::start_at(&config, &token));
     std::thread::sleep(Duration::from_secs(3));
@@ -209,7 +241,9 @@ fn restarted(dir: &Path) -> Result<f64, CommandFailure> {
     let began = Instant::now();
     while plan.exchange(&service).is_err() {
         if began.elapsed() > Duration::from_secs(60) {
-            return Err(broken(&"no receipt for 60 s after the restart of the database"));
+            return Err(broken(
+                &"no receipt for 60 s after the restart of the database",
+            ));
         }
     }
     Ok(began.elapsed().as_secs_f64() * 1e3)
@@ -221,11 +255,24 @@ fn ready(dir: &Path, entries: u64, age_s: i64) -> Result<f64, CommandFailure> {
     let server = cluster()?;
     let (config, token) = service::create(dir, service::RUNBOOK)?;
     service::serve(&config, token.clone())?.stop()?;
-    scrape::fill(&config.with_file_name("boundary").join("countersign.db"), entries, age_s)?;
+    scrape::fill(
+        &config.with_file_name("boundary").join("countersign.db"),
+        entries,
+        age_s,
+    )?;
     service::serve(&config, token.clone())?.stop()?;
     point_to(&config, &server.socket_url("service"), "one")?;
     let file = config.with_file_name("boundary").join("countersign.db");
-    ours(&["store", "move", "--yes", "--from", &file.display().to_string()], Some(&config))?;
+    ours(
+        &[
+            "store",
+            "move",
+            "--yes",
+            "--from",
+            &file.display().to_string(),
+        ],
+        Some(&config),
+    )?;
     let mut times = Vec::new();
     for _ in 0..5 {
         let service = service::serve(&config, token.clone())?;
@@ -260,13 +307,19 @@ pub fn table(all: &Compared) -> String {
         "from the end of the active node to the next receipt: {:.0} ms killed, {:.0} ms frozen",
         all.killed_ms, all.frozen_ms
     ));
-    line(format!("from the restart of the database to the next receipt: {:.0} ms", all.restarted_ms));
+    line(format!(
+        "from the restart of the database to the next receipt: {:.0} ms",
+        all.restarted_ms
+    ));
     line(format!(
         "start to ready: {:.0} ms, and {:.0} ms with ten times as many entries ({:.2})",
         all.small_ready_ms,
         all.large_ready_ms,
         all.large_ready_ms / all.small_ready_ms
     ));
-    line(format!("start to ready with the smaller log, all of it from the last day: {:.0} ms", all.newest_ready_ms));
+    line(format!(
+        "start to ready with the smaller log, all of it from the last day: {:.0} ms",
+        all.newest_ready_ms
+    ));
     text
 }

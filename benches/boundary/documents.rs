@@ -51,11 +51,18 @@ pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Com
                 rounds += 1;
             }
             done.fetch_add(rounds, Ordering::Relaxed);
-            used.fetch_add((thread_time() - before).as_micros() as u64, Ordering::Relaxed);
+            used.fetch_add(
+                (thread_time() - before).as_micros() as u64,
+                Ordering::Relaxed,
+            );
             Ok(())
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(broken(&"a thread panicked"))))
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(broken(&"a thread panicked")))
+        })
     })?;
     Ok(used.into_inner() as f64 / done.into_inner().max(1) as f64)
 }
@@ -63,17 +70,27 @@ pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Com
 impl Documents {
     /// Takes the documents of a crossing from its bundle.
     pub fn of(bundle: &[u8]) -> Result<Self, CommandFailure> {
-        let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)]).map_err(|error| broken(&error))?;
-        let payload = Base64::Strict.decode("", &bundle.receipt.payload).map_err(|error| broken(&error))?;
+        let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)])
+            .map_err(|error| broken(&error))?;
+        let payload = Base64::Strict
+            .decode("", &bundle.receipt.payload)
+            .map_err(|error| broken(&error))?;
         let secret = SecretKey::from_seed(service::APPROVER);
-        let approver = SshKey::from_public(secret.public(), "bench").map_err(|error| broken(&error))?;
+        let approver =
+            SshKey::from_public(secret.public(), "bench").map_err(|error| broken(&error))?;
         let receipt = Statement::from_payload(&payload).map_err(|error| broken(&error))?;
-        Ok(Self { receipt, keyid: approver.keyid(), approver, secret })
+        Ok(Self {
+            receipt,
+            keyid: approver.keyid(),
+            approver,
+            secret,
+        })
     }
 
     /// Parses an authorization, verifies its only signature, and hashes its payload.
     pub fn read(&self, body: &[u8]) -> Result<(), CommandFailure> {
-        let envelope: Envelope = canonical::read_as(body, body.len()).map_err(|error| broken(&error))?;
+        let envelope: Envelope =
+            canonical::read_as(body, body.len()).map_err(|error| broken(&error))?;
         let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Lenient);
         let verified = signed
             .map_err(|error| broken(&error))?
@@ -87,7 +104,10 @@ impl Documents {
     pub fn write(&self) -> Result<Vec<u8>, CommandFailure> {
         let payload = self.receipt.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
-        let receipt = Envelope::new(&payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
+        let receipt = Envelope::new(
+            &payload,
+            vec![EnvelopeSignature::new(self.keyid, &signature)],
+        );
         receipt.to_canonical().map_err(|error| broken(&error))
     }
 }
@@ -95,9 +115,15 @@ impl Documents {
 /// Returns the CPU time of the calling thread (clock_gettime(2)).
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 fn broken(error: &dyn std::fmt::Display) -> CommandFailure {
-    CommandFailure::new(Exit::Unreachable, format!("measuring the documents: {error}"))
+    CommandFailure::new(
+        Exit::Unreachable,
+        format!("measuring the documents: {error}"),
+    )
 }

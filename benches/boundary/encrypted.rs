@@ -51,7 +51,10 @@ pub struct Report {
 /// Measures one boundary, with and without TLS.
 pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let here = args.dir.clone().unwrap_or_else(|| ".".into());
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(here).map_err(|error| broken(&error))?;
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir_in(here)
+        .map_err(|error| broken(&error))?;
     let time = Duration::from_secs(args.seconds.max(1));
     let count = usize::from(args.clients.max(1));
     let (config, token) = service::create(dir.path(), service::RUNBOOK)?;
@@ -82,7 +85,9 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let begin = Instant::now();
     let made = handshakes(&service, &client, count, time)? as f64;
     let (elapsed, used) = (begin.elapsed(), service.usage() - before);
-    let of = |values: &[(f64, f64)], what: fn(&(f64, f64)) -> f64| median(values.iter().map(what).collect());
+    let of = |values: &[(f64, f64)], what: fn(&(f64, f64)) -> f64| {
+        median(values.iter().map(what).collect())
+    };
     Ok(Report {
         clients: args.clients,
         plain_per_s: of(&plain, |it| it.0),
@@ -102,7 +107,10 @@ fn start_encrypted(
     token: &str,
     client: &Arc<ClientConfig>,
 ) -> Result<Service, CommandFailure> {
-    let pair = format!("[tls]\ncertificate = \"{0}/tls.pem\"\nkey = \"{0}/tls.key\"\n", dir.display());
+    let pair = format!(
+        "[tls]\ncertificate = \"{0}/tls.pem\"\nkey = \"{0}/tls.key\"\n",
+        dir.display()
+    );
     std::fs::write(config, plain.replace("[tls]\n", &pair)).map_err(|error| broken(&error))?;
     let mut service = service::start_at(config, token)?;
     service.tls = Some(client.clone());
@@ -115,15 +123,22 @@ fn certificate(dir: &Path) -> Result<Arc<ClientConfig>, CommandFailure> {
     let words = "umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key \
                  -out tls.pem -days 30 -subj /CN=bench -addext subjectAltName=IP:127.0.0.1 \
                  -addext basicConstraints=critical,CA:FALSE";
-    let output = Command::new("sh").args(["-c", words]).current_dir(dir).output().map_err(|error| broken(&error))?;
+    let output = Command::new("sh")
+        .args(["-c", words])
+        .current_dir(dir)
+        .output()
+        .map_err(|error| broken(&error))?;
     if !output.status.success() {
         return Err(broken(&String::from_utf8_lossy(&output.stderr)));
     }
-    let certificate = CertificateDer::from_pem_file(dir.join("tls.pem")).map_err(|error| broken(&error))?;
+    let certificate =
+        CertificateDer::from_pem_file(dir.join("tls.pem")).map_err(|error| broken(&error))?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate).map_err(|error| broken(&error))?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| broken(&error))?;
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(|error| broken(&error))?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
@@ -136,7 +151,10 @@ fn handshakes(
     count: usize,
     time: Duration,
 ) -> Result<u64, CommandFailure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| broken(&error))?;
     let begin = Instant::now();
     let results = runtime.block_on(async {
         let mut clients = JoinSet::new();

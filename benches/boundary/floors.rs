@@ -20,13 +20,19 @@ const SPAWNS: usize = 100;
 
 /// Returns the median time of a 4 KiB write with its fdatasync, in microseconds.
 pub fn fdatasync_us(dir: &Path) -> Result<f64, CommandFailure> {
-    let unsynced = |error: std::io::Error| broken(&format!("measuring fdatasync in {}: {error}", dir.display()));
+    let unsynced = |error: std::io::Error| {
+        broken(&format!(
+            "measuring fdatasync in {}: {error}",
+            dir.display()
+        ))
+    };
     let file = File::create(dir.join("sync")).map_err(unsynced)?;
     let block = [1_u8; 4096];
     let mut times = Vec::with_capacity(SYNCS);
     for at in 0..SYNCS {
         let start = Instant::now();
-        file.write_all_at(&block, (at * block.len()) as u64).map_err(unsynced)?;
+        file.write_all_at(&block, (at * block.len()) as u64)
+            .map_err(unsynced)?;
         file.sync_data().map_err(unsynced)?;
         times.push(start.elapsed().as_secs_f64() * 1e6);
     }
@@ -50,14 +56,25 @@ pub struct Spawns {
 pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
-    let setup =
-        Setup { helper: None, scratch: scratch.clone(), spool: scratch, private: Vec::new(), unwritable: Vec::new() };
+    let setup = Setup {
+        helper: None,
+        scratch: scratch.clone(),
+        spool: scratch,
+        private: Vec::new(),
+        unwritable: Vec::new(),
+    };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let profile = Profile::nothing(sandbox.probe().held(), Limits::default());
     let (mut plain, mut sandboxed) = (Vec::new(), Vec::new());
     for _ in 0..SPAWNS {
         let mut command = Command::new("/bin/true");
-        plain.push(timed(|| command.stdin(Stdio::null()).status().map(drop).map_err(|error| broken(&error)))?);
+        plain.push(timed(|| {
+            command
+                .stdin(Stdio::null())
+                .status()
+                .map(drop)
+                .map_err(|error| broken(&error))
+        })?);
         sandboxed.push(timed(|| run_true(&sandbox, &profile))?);
     }
     Ok(Spawns {

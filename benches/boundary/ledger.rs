@@ -1,5 +1,11 @@
 //! Opens a ledger for a benchmark, over a store that the benchmark has created.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
 
 use std::path::Path;
 use std::sync::Arc;

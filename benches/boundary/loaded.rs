@@ -57,34 +57,58 @@ struct At {
 impl At {
     fn of(load: &Load) -> Self {
         let [p50_ms, p99_ms, longest_ms] = [0.5, 0.99, 1.0].map(|part| load.percentile(part) / 1e3);
-        Self { crossings: load.crossings(), p50_ms, p99_ms, longest_ms }
+        Self {
+            crossings: load.crossings(),
+            p50_ms,
+            p99_ms,
+            longest_ms,
+        }
     }
 }
 
 /// A run that writes some lines ten times in a second for at most ten minutes.
-const LINES: &str =
-    "printf -v line '%079d' 0; for i in {1..6000}; do printf '%s\\n' \"$line\" \"$line\" \"$line\"; sleep 0.1; done";
+const LINES: &str = "printf -v line '%079d' 0; for i in {1..6000}; do printf '%s\\n' \"$line\" \"$line\" \"$line\"; sleep 0.1; done";
 /// Retention of seconds, so that housekeeping deletes outputs and proposals at each of its rounds.
-const RETENTION: &str = "[retention]\noutputs = \"2s\"\nproposals = \"2s\"\n[sandbox]\nlevel = \"strict\"\n";
+const RETENTION: &str =
+    "[retention]\noutputs = \"2s\"\nproposals = \"2s\"\n[sandbox]\nlevel = \"strict\"\n";
 /// Most runs in the sandbox of any machine in a second.
 const MOST_PER_S: u64 = 2000;
 
 pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(".").map_err(|error| broken(&error))?;
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir_in(".")
+        .map_err(|error| broken(&error))?;
     let runbook = format!(
         "{}\n```bash {{#lines timeout=600s}}\n{LINES}\n```\n",
         service::RUNBOOK.replace("\n:\n", "\necho done\n")
     );
     let (config, token) = service::create(dir.path(), &runbook)?;
     let settings = fs::read_to_string(&config).map_err(|error| broken(&error))?;
-    let (head, _) = settings.split_once("[sandbox]").ok_or_else(|| broken(&"no [sandbox] in the configuration"))?;
+    let (head, _) = settings
+        .split_once("[sandbox]")
+        .ok_or_else(|| broken(&"no [sandbox] in the configuration"))?;
     let limits = "[limits]\nruns = 100\ncalls_per_second = 1000000\npending = 100000\npending_per_proposer = 100000\n";
     fs::write(&config, format!("{head}{RETENTION}{limits}")).map_err(|error| broken(&error))?;
     let service = service::serve(&config, token)?;
     let plan = Plan::prepare(&service, "bench:noop")?;
     let time = Duration::from_secs(args.seconds.max(1));
-    let load = || clients::send(&service, &plan, args.clients, MOST_PER_S * args.seconds, time);
-    let _ = clients::send(&service, &plan, args.clients, args.log, Duration::from_secs(600))?;
+    let load = || {
+        clients::send(
+            &service,
+            &plan,
+            args.clients,
+            MOST_PER_S * args.seconds,
+            time,
+        )
+    };
+    let _ = clients::send(
+        &service,
+        &plan,
+        args.clients,
+        args.log,
+        Duration::from_secs(600),
+    )?;
     let alone = load()?;
     let over = AtomicBool::new(false);
     let done = [const { AtomicU64::new(0) }; 3];
@@ -101,7 +125,9 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
         scope.spawn(|| {
             let request = ureq::post(format!("http://{}/v1/authorizations", service.address));
             let request = request.header("Authorization", format!("Bearer {}", service.token));
-            request.header("Content-Type", "application/json").send(&body)
+            request
+                .header("Content-Type", "application/json")
+                .send(&body)
         });
         for _ in 0..args.readers {
             scope.spawn(|| read(&service, &id.to_string(), &over));
@@ -136,12 +162,18 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
 /// Reads the events of the run of lines until the run ends.
 fn read(service: &Service, id: &str, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
-        let answer = ureq::get(format!("http://{}/v1/proposals/{id}/events", service.address))
-            .header("Authorization", format!("Bearer {}", service.token))
-            .header("Accept", "application/x-ndjson")
-            .call();
+        let answer = ureq::get(format!(
+            "http://{}/v1/proposals/{id}/events",
+            service.address
+        ))
+        .header("Authorization", format!("Bearer {}", service.token))
+        .header("Accept", "application/x-ndjson")
+        .call();
         match answer {
-            Ok(answer) => drop(std::io::copy(&mut answer.into_body().into_reader(), &mut std::io::sink())),
+            Ok(answer) => drop(std::io::copy(
+                &mut answer.into_body().into_reader(),
+                &mut std::io::sink(),
+            )),
             // The proposal exists only after the submission.
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -149,20 +181,39 @@ fn read(service: &Service, id: &str, over: &AtomicBool) {
 }
 
 fn program(command: &mut Command) -> Result<(), CommandFailure> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| broken(&error))?;
-    if output.status.success() { Ok(()) } else { Err(broken(&String::from_utf8_lossy(&output.stderr))) }
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| broken(&error))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(broken(&String::from_utf8_lossy(&output.stderr)))
+    }
 }
 
 fn back_up(config: &Path) -> Result<(), CommandFailure> {
-    let copy = tempfile::tempdir_in(config.parent().unwrap_or(config)).map_err(|error| broken(&error))?;
+    let copy =
+        tempfile::tempdir_in(config.parent().unwrap_or(config)).map_err(|error| broken(&error))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    program(command.args(["store", "backup", "--config"]).arg(config).arg(copy.path().join("copy")))
+    program(
+        command
+            .args(["store", "backup", "--config"])
+            .arg(config)
+            .arg(copy.path().join("copy")),
+    )
 }
 
 fn audit(service: &Service, config: &Path) -> Result<(), CommandFailure> {
-    let (url, roster) = (format!("http://{}", service.address), config.with_file_name("boundary/roster.d/1.json"));
+    let (url, roster) = (
+        format!("http://{}", service.address),
+        config.with_file_name("boundary/roster.d/1.json"),
+    );
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.args(["audit", &url, "--url", &url, "--roster"]).arg(roster).env("COUNTERSIGN_TOKEN", &service.token);
+    command
+        .args(["audit", &url, "--url", &url, "--roster"])
+        .arg(roster)
+        .env("COUNTERSIGN_TOKEN", &service.token);
     program(&mut command)
 }
 

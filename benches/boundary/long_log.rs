@@ -101,7 +101,8 @@ const CROSSINGS: u64 = 200;
 
 /// Makes the log.
 pub fn make(args: &Args) -> Result<LongLog, CommandFailure> {
-    fs::create_dir(&args.dir).map_err(|error| broken(&format!("{}: {error}", args.dir.display())))?;
+    fs::create_dir(&args.dir)
+        .map_err(|error| broken(&format!("{}: {error}", args.dir.display())))?;
     let (config, token) = service::create_with(&args.dir, RUNBOOK, &policy(0), "")?;
     let settings = fs::read_to_string(&config).map_err(|error| broken(&error))?;
     let settings = settings.replace("\nruns = 64\n", &format!("\nruns = {CLIENTS}\n"));
@@ -123,7 +124,11 @@ pub fn make(args: &Args) -> Result<LongLog, CommandFailure> {
         clients::sign_and_send(&service, &plan, CLIENTS, count)?;
     }
     service.stop()?;
-    Ok(LongLog { config, token, planned })
+    Ok(LongLog {
+        config,
+        token,
+        planned,
+    })
 }
 
 /// Returns a policy that differs for each number.
@@ -140,7 +145,9 @@ fn approver() -> Key {
 
 fn propose(service: &Service, step: &str, more: Value) -> Result<Value, CommandFailure> {
     let mut wish = json!({"step": step, "params": {}, "reason": "bench", "new": true});
-    wish.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    wish.as_object_mut()
+        .expect("an object")
+        .extend(more.as_object().expect("an object").clone());
     service.post("/v1/proposals", &wish)
 }
 
@@ -184,7 +191,8 @@ fn other_entries(service: &Service, config: &Path, number: u64) -> Result<String
     fs::write(&file, version.to_string()).map_err(|error| broken(&error))?;
     ours(&["seal"], Some(config))?;
     let changed = service::RUNBOOK.replace("\n:\n", &format!("\necho {number}\n"));
-    fs::write(config.with_file_name("runbooks/changed.md"), changed).map_err(|error| broken(&error))?;
+    fs::write(config.with_file_name("runbooks/changed.md"), changed)
+        .map_err(|error| broken(&error))?;
     ours(&["seal"], Some(config))?;
     Ok(planned)
 }
@@ -196,7 +204,10 @@ fn interrupted(service: Service, config: &Path) -> Result<Service, CommandFailur
         for _ in 0..INTERRUPTED {
             scope.spawn(|| plan.exchange(&service));
         }
-        while !service.text("/metrics")?.contains(&format!("\ncountersign_runs_active {INTERRUPTED}\n")) {
+        while !service
+            .text("/metrics")?
+            .contains(&format!("\ncountersign_runs_active {INTERRUPTED}\n"))
+        {
             std::thread::sleep(Duration::from_millis(5));
         }
         service.signal(Signal::KILL)
@@ -217,7 +228,10 @@ struct Measured {
 }
 
 pub fn compare(args: &LengthArgs) -> Result<Lengths, CommandFailure> {
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(".").map_err(|error| broken(&error))?;
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir_in(".")
+        .map_err(|error| broken(&error))?;
     let make = |name: &str, runs: u64| Measured::make(&dir.path().join(name), runs, args.postgres);
     let logs = [make("short", args.short)?, make("long", args.long)?];
     let mut pairs = Vec::new();
@@ -228,45 +242,88 @@ pub fn compare(args: &LengthArgs) -> Result<Lengths, CommandFailure> {
         pairs.push([logs[0].round()?, logs[1].round()?]);
     }
     let same = (0..pairs[0][0].len()).map(|at| {
-        let of = |value: &dyn Fn(&[Values; 2]) -> f64| median(pairs[BEFORE..].iter().map(value).collect());
+        let of = |value: &dyn Fn(&[Values; 2]) -> f64| {
+            median(pairs[BEFORE..].iter().map(value).collect())
+        };
         let [short, long] = [0, 1].map(|log| of(&|pair| pair[log][at].1));
-        Row { what: pairs[0][0][at].0, short, long, by: of(&|pair| pair[1][at].1 / pair[0][at].1) }
+        Row {
+            what: pairs[0][0][at].0,
+            short,
+            long,
+            by: of(&|pair| pair[1][at].1 / pair[0][at].1),
+        }
     });
     let same = same.collect();
     let [short, long] = [0, 1].map(|log| {
         let first_s = pairs[0][log][0].1 / 1e3;
-        let mut grows = vec![("making the log, s", logs[log].made_s), ("start, all runs of the last day, s", first_s)];
+        let mut grows = vec![
+            ("making the log, s", logs[log].made_s),
+            ("start, all runs of the last day, s", first_s),
+        ];
         grows.extend(logs[log].grows(dir.path())?);
         Ok::<_, CommandFailure>(grows)
     });
     let more = args.long as f64 - args.short as f64;
-    let grows = short?.into_iter().zip(long?).map(|((what, short), (_, long))| {
-        let by = (long - short) * 1e6 / more;
-        Row { what, short, long, by }
-    });
-    Ok(Lengths { runs: [args.short, args.long], same, grows: grows.collect() })
+    let grows = short?
+        .into_iter()
+        .zip(long?)
+        .map(|((what, short), (_, long))| {
+            let by = (long - short) * 1e6 / more;
+            Row {
+                what,
+                short,
+                long,
+                by,
+            }
+        });
+    Ok(Lengths {
+        runs: [args.short, args.long],
+        same,
+        grows: grows.collect(),
+    })
 }
 
 impl Measured {
     /// Makes an old log. With PostgreSQL, the log is made in SQLite, which is faster, and then moved.
     fn make(dir: &Path, runs: u64, postgres: bool) -> Result<Self, CommandFailure> {
-        let shim = shim("the benchmark of a long log").ok_or_else(|| broken(&"this host has no C compiler"))?;
+        let shim = shim("the benchmark of a long log")
+            .ok_or_else(|| broken(&"this host has no C compiler"))?;
         let began = Instant::now();
         let mut make = Command::new(std::env::current_exe().map_err(|error| broken(&error))?);
-        make.args(["log", "--json", "--runs", &runs.to_string(), "--dir"]).arg(dir);
-        let made = make.env("LD_PRELOAD", shim).env("SHIM_CLOCK", AGE_S).stderr(Stdio::inherit()).output();
-        let log: LongLog = serde_json::from_slice(&made.map_err(|e| broken(&e))?.stdout).map_err(|e| broken(&e))?;
+        make.args(["log", "--json", "--runs", &runs.to_string(), "--dir"])
+            .arg(dir);
+        let made = make
+            .env("LD_PRELOAD", shim)
+            .env("SHIM_CLOCK", AGE_S)
+            .stderr(Stdio::inherit())
+            .output();
+        let log: LongLog = serde_json::from_slice(&made.map_err(|e| broken(&e))?.stdout)
+            .map_err(|e| broken(&e))?;
         let made_s = began.elapsed().as_secs_f64();
         let mut server = None;
         if postgres {
             let new = cluster()?;
             point_to(&log.config, &new.socket_url("service"), "one")?;
             let file = log.config.with_file_name("boundary/countersign.db");
-            ours(&["store", "move", "--yes", "--from", &file.display().to_string()], Some(&log.config))?;
+            ours(
+                &[
+                    "store",
+                    "move",
+                    "--yes",
+                    "--from",
+                    &file.display().to_string(),
+                ],
+                Some(&log.config),
+            )?;
             let _ = fs::remove_file(file);
             server = Some(new);
         }
-        Ok(Self { log, runs, made_s, server })
+        Ok(Self {
+            log,
+            runs,
+            made_s,
+            server,
+        })
     }
 
     /// Deletes the expired nonces in SQLite. Housekeeping reads only 50 nonces in a second, and a start counts all of them.
@@ -276,9 +333,20 @@ impl Measured {
             return Ok(());
         }
         let (store, reads) = sqlite::open(&file).map_err(|error| broken(&error))?;
-        let log = ledger::open(store, reads, &file, (countersign::node::start::surroundings().now)());
-        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| broken(&error))?;
-        while !runtime.block_on(log.prune(100_000)).map_err(|error| broken(&error))?.done {}
+        let log = ledger::open(
+            store,
+            reads,
+            &file,
+            (countersign::node::start::surroundings().now)(),
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| broken(&error))?;
+        while !runtime
+            .block_on(log.prune(100_000))
+            .map_err(|error| broken(&error))?
+            .done
+        {}
         Ok(())
     }
 
@@ -288,32 +356,60 @@ impl Measured {
         let service = service::start_at(&self.log.config, &self.log.token)?;
         service.get("/ready")?;
         let mut found = vec![("start until ready", began.elapsed().as_secs_f64() * 1e3)];
-        let size = service.text("/log/checkpoint")?.lines().nth(1).and_then(|size| size.parse::<u64>().ok());
-        let (size, planned) = (size.ok_or_else(|| broken(&"a head without a size"))?, &self.log.planned);
+        let size = service
+            .text("/log/checkpoint")?
+            .lines()
+            .nth(1)
+            .and_then(|size| size.parse::<u64>().ok());
+        let (size, planned) = (
+            size.ok_or_else(|| broken(&"a head without a size"))?,
+            &self.log.planned,
+        );
         let (middle, tile) = (size / 2, size / 512);
-        let tile = if tile < 1000 { format!("{tile:03}") } else { format!("x{:03}/{:03}", tile / 1000, tile % 1000) };
+        let tile = if tile < 1000 {
+            format!("{tile:03}")
+        } else {
+            format!("x{:03}/{:03}", tile / 1000, tile % 1000)
+        };
         let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
         for (what, path) in [
             ("receipt", format!("/v1/receipts/{planned}")),
-            ("bundle of a run with a plan", format!("/v1/receipts/{planned}/bundle")),
+            (
+                "bundle of a run with a plan",
+                format!("/v1/receipts/{planned}/bundle"),
+            ),
             ("one entry", format!("/log/tile/entries/{tile}.p/1")),
             ("tile of 256 entries", format!("/log/tile/entries/{tile}")),
             ("inclusion proof", format!("/log/proof/{middle}")),
-            ("consistency proof", format!("/log/proof/consistency/{middle}/{size}")),
-            ("step with its last successful run", "/v1/steps/bench:once".to_owned()),
-            ("list of 100 proposals", "/v1/proposals?limit=100".to_owned()),
+            (
+                "consistency proof",
+                format!("/log/proof/consistency/{middle}/{size}"),
+            ),
+            (
+                "step with its last successful run",
+                "/v1/steps/bench:once".to_owned(),
+            ),
+            (
+                "list of 100 proposals",
+                "/v1/proposals?limit=100".to_owned(),
+            ),
             ("metrics", "/metrics".to_owned()),
         ] {
             let url = format!("http://{}{path}", service.address);
             let once = || {
                 let (began, request) = (Instant::now(), agent.get(&url));
-                let answer = request.header("Authorization", format!("Bearer {}", service.token)).call();
+                let answer = request
+                    .header("Authorization", format!("Bearer {}", service.token))
+                    .call();
                 answer
                     .and_then(|mut answer| answer.body_mut().read_to_vec())
                     .map_err(|e| broken(&format!("{path}: {e}")))?;
                 Ok::<_, CommandFailure>(began.elapsed().as_secs_f64() * 1e3)
             };
-            found.push((what, median((0..LOOK_UPS).map(|_| once()).collect::<Result<_, _>>()?)));
+            found.push((
+                what,
+                median((0..LOOK_UPS).map(|_| once()).collect::<Result<_, _>>()?),
+            ));
         }
         if service.get("/v1/steps/bench:once")?["last_success"].is_null() {
             return Err(broken(&"the last successful run of bench:once is missing"));
@@ -330,27 +426,61 @@ impl Measured {
         let bytes = |path: &Path| fs::metadata(path).map_or(0.0, |file| file.len() as f64);
         let store = self.log.config.with_file_name("boundary/countersign.db");
         let store = match &self.server {
-            Some(server) => server.psql("SELECT pg_database_size(current_database())").parse().unwrap_or(f64::NAN),
+            Some(server) => server
+                .psql("SELECT pg_database_size(current_database())")
+                .parse()
+                .unwrap_or(f64::NAN),
             None => bytes(&store),
         };
         let mut found = vec![("store, MB", store / 1e6)];
-        let [copy, mirror, state] = ["copy", "mirror", "state"].map(|name| dir.join(format!("{name}-{}", self.runs)));
-        let [copy_text, mirror_text, state_text] = [&copy, &mirror, &state].map(|path| path.display().to_string());
+        let [copy, mirror, state] =
+            ["copy", "mirror", "state"].map(|name| dir.join(format!("{name}-{}", self.runs)));
+        let [copy_text, mirror_text, state_text] =
+            [&copy, &mirror, &state].map(|path| path.display().to_string());
         let config = self.log.config.display().to_string();
         if self.server.is_none() {
-            found.push(("store backup, s", timed(&["store", "backup", &copy_text, "--config", &config], "")?.0));
+            found.push((
+                "store backup, s",
+                timed(&["store", "backup", &copy_text, "--config", &config], "")?.0,
+            ));
             fs::remove_dir_all(copy).map_err(|error| broken(&error))?;
         }
         let service = service::start_at(&self.log.config, &self.log.token)?;
-        let roster = self.log.config.with_file_name("boundary/roster.d/1.json").display().to_string();
+        let roster = self
+            .log
+            .config
+            .with_file_name("boundary/roster.d/1.json")
+            .display()
+            .to_string();
         let url = format!("http://{}", service.address);
-        let export = ["log", "export", &mirror_text, "--url", &url, "--roster", &roster];
+        let export = [
+            "log",
+            "export",
+            &mirror_text,
+            "--url",
+            &url,
+            "--roster",
+            &roster,
+        ];
         found.push(("log export, s", timed(&export, &service.token)?.0));
         service.stop()?;
-        let audit = ["audit", &mirror_text, "--roster", &roster, "--state", &state_text];
+        let audit = [
+            "audit",
+            &mirror_text,
+            "--roster",
+            &roster,
+            "--state",
+            &state_text,
+        ];
         let ((first_s, first_mb), (later_s, later_mb)) = (timed(&audit, "")?, timed(&audit, "")?);
-        found.extend([("first audit, s", first_s), ("memory of the first audit, MB", first_mb)]);
-        found.extend([("audit with nothing new, s", later_s), ("memory of this audit, MB", later_mb)]);
+        found.extend([
+            ("first audit, s", first_s),
+            ("memory of the first audit, MB", first_mb),
+        ]);
+        found.extend([
+            ("audit with nothing new, s", later_s),
+            ("memory of this audit, MB", later_mb),
+        ]);
         found.push(("state of the audit, MB", bytes(&state) / 1e6));
         fs::remove_dir_all(mirror).map_err(|error| broken(&error))?;
         Ok(found)
@@ -360,7 +490,10 @@ impl Measured {
 /// Runs a command of the program. Returns its duration in seconds, and the peak of its memory in MB.
 fn timed(arguments: &[&str], token: &str) -> Result<(f64, f64), CommandFailure> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     if !token.is_empty() {
         command.env("COUNTERSIGN_TOKEN", token);
     }
@@ -368,8 +501,12 @@ fn timed(arguments: &[&str], token: &str) -> Result<(f64, f64), CommandFailure> 
     let mut child = command.spawn().map_err(|error| broken(&error))?;
     loop {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
-        peak = kib.and_then(|kib| kib.trim().parse::<f64>().ok()).map_or(peak, |kib| kib * 1024.0 / 1e6);
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
+        peak = kib
+            .and_then(|kib| kib.trim().parse::<f64>().ok())
+            .map_or(peak, |kib| kib * 1024.0 / 1e6);
         match child.try_wait().map_err(|error| broken(&error))? {
             Some(status) if status.success() => return Ok((began.elapsed().as_secs_f64(), peak)),
             Some(status) => return Err(broken(&format!("{arguments:?}: {status}"))),
@@ -379,12 +516,27 @@ fn timed(arguments: &[&str], token: &str) -> Result<(f64, f64), CommandFailure> 
 }
 
 pub fn table(all: &Lengths) -> String {
-    let mut text = format!("{} and {} runs, ms, and the ratio\n", all.runs[0], all.runs[1]);
-    for Row { what, short, long, by } in &all.same {
+    let mut text = format!(
+        "{} and {} runs, ms, and the ratio\n",
+        all.runs[0], all.runs[1]
+    );
+    for Row {
+        what,
+        short,
+        long,
+        by,
+    } in &all.same
+    {
         let _ = writeln!(text, "{what}: {short:.2}, {long:.2}: {by:.2}");
     }
     text += "what grows, and the growth for each run in us or bytes\n";
-    for Row { what, short, long, by } in &all.grows {
+    for Row {
+        what,
+        short,
+        long,
+        by,
+    } in &all.grows
+    {
         let _ = writeln!(text, "{what}: {short:.2}, {long:.2}: {by:.1}");
     }
     text

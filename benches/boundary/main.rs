@@ -5,7 +5,12 @@
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
 //! spawns. The crossings of this benchmark start no process.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub
+)]
 
 mod alone;
 mod bare;
@@ -142,7 +147,10 @@ const WARM: Duration = Duration::from_secs(1);
 
 fn main() -> std::process::ExitCode {
     // The sandbox's helper is this executable and forks, so this check comes before any thread starts.
-    if std::env::args_os().nth(1).is_some_and(|first| first == ::sandbox::isolation::protocol::LAUNCH) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == ::sandbox::isolation::protocol::LAUNCH)
+    {
         return ::sandbox::isolation::launcher::main();
     }
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
@@ -170,7 +178,9 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         What::Sandbox(args) => print(terminal, &sandbox::measure(args)?, sandbox::table),
         What::Tls(args) => print(terminal, &encrypted::measure(args)?, encrypted::table),
         What::Output(args) => print(terminal, &output::measure(args)?, output::table),
-        What::Log(args) => print(terminal, &long_log::make(args)?, |made| format!("{}\n", made.config.display())),
+        What::Log(args) => print(terminal, &long_log::make(args)?, |made| {
+            format!("{}\n", made.config.display())
+        }),
         What::Database(args) => print(terminal, &database::measure(args)?, database::table),
         What::Long(args) => print(terminal, &long_log::compare(args)?, long_log::table),
         What::Loaded(args) => print(terminal, &loaded::measure(args)?, loaded::table),
@@ -181,7 +191,11 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 /// Prints the report as JSON or as a table.
-fn print<R: Serialize>(terminal: &Terminal, report: &R, table: fn(&R) -> String) -> Result<Exit, CommandFailure> {
+fn print<R: Serialize>(
+    terminal: &Terminal,
+    report: &R,
+    table: fn(&R) -> String,
+) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(report)?;
     } else {
@@ -191,13 +205,19 @@ fn print<R: Serialize>(terminal: &Terminal, report: &R, table: fn(&R) -> String)
 }
 
 fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
-    let here = args.dir.clone().unwrap_or_else(|| std::path::PathBuf::from("."));
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(&here).map_err(|error| {
-        CommandFailure::usage(format!(
-            "no directory for the store in {}: {error}; name another with --dir",
-            here.display()
-        ))
-    })?;
+    let here = args
+        .dir
+        .clone()
+        .unwrap_or_else(|| std::path::PathBuf::from("."));
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir_in(&here)
+        .map_err(|error| {
+            CommandFailure::usage(format!(
+                "no directory for the store in {}: {error}; name another with --dir",
+                here.display()
+            ))
+        })?;
     let service = service::start(dir.path())?;
     let idle_rss_bytes = service.memory();
     let plan = clients::Plan::prepare(&service, "bench:noop")?;
@@ -254,7 +274,12 @@ fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
 }
 
 /// Runs the load. Returns its results and the CPU microseconds of the server per crossing.
-fn loaded(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<(Load, f64), CommandFailure> {
+fn loaded(
+    service: &Service,
+    plan: &Plan,
+    count: usize,
+    time: Duration,
+) -> Result<(Load, f64), CommandFailure> {
     let before = service.usage();
     let load = clients::load(service, plan, count, time)?;
     let used = service.usage() - before;

@@ -49,7 +49,8 @@ struct Pace {
 }
 
 const ZEROS: &str = "head -c 1G /dev/zero";
-const LINES: &str = "printf -v line '%079d' 0; for ((i = 0; i < 131072; i++)); do echo \"$line\"; done";
+const LINES: &str =
+    "printf -v line '%079d' 0; for ((i = 0; i < 131072; i++)); do echo \"$line\"; done";
 const BULK: &str = "yes \"$(printf '%079d' 0)\" | head -c 10485760";
 const CLOCK: &str = "for i in {1..1000}; do echo \"$EPOCHREALTIME\"; sleep 0.005; done";
 const QUIET: &str = "head -c 10485760 /dev/zero | tr '\\0' x; sleep 8";
@@ -58,18 +59,29 @@ const WATCHED: usize = 32;
 
 fn runbook() -> String {
     let mut text = "---\ncountersign: 1\ntitle: Bench\n---\n".to_owned();
-    for (name, script) in
-        [("noop", ":"), ("zeros", ZEROS), ("lines", LINES), ("bulk", BULK), ("clock", CLOCK), ("quiet", QUIET)]
-    {
+    for (name, script) in [
+        ("noop", ":"),
+        ("zeros", ZEROS),
+        ("lines", LINES),
+        ("bulk", BULK),
+        ("clock", CLOCK),
+        ("quiet", QUIET),
+    ] {
         let _ = write!(text, "\n```bash {{#{name} timeout=100s}}\n{script}\n```\n");
     }
     text
 }
 
 pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir().map_err(|error| broken(&error))?;
-    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir()
         .map_err(|error| broken(&error))?;
+    std::fs::set_permissions(
+        dir.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o711),
+    )
+    .map_err(|error| broken(&error))?;
     let service = service::start_program(dir.path(), &runbook())?;
     let noop = Plan::prepare(&service, "bench:noop")?;
     for _ in 0..3 {
@@ -81,7 +93,12 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let readers_ms = with_readers(&service, args.readers)?;
     let mut delays = delays(&service)?;
     delays.sort_by(f64::total_cmp);
-    let percentile = |part: f64| delays.get((delays.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN);
+    let percentile = |part: f64| {
+        delays
+            .get((delays.len() as f64 * part) as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
     Ok(Report {
         zeros,
         lines,
@@ -101,12 +118,20 @@ struct Times {
 }
 
 /// Runs the step, and passes each line of the stream to `see`.
-fn followed(service: &Service, plan: &Plan, see: impl FnMut(&[u8])) -> Result<Times, CommandFailure> {
+fn followed(
+    service: &Service,
+    plan: &Plan,
+    see: impl FnMut(&[u8]),
+) -> Result<Times, CommandFailure> {
     let (_, body) = plan.authorization()?;
     submitted(service, &body, see)
 }
 
-fn submitted(service: &Service, body: &[u8], mut see: impl FnMut(&[u8])) -> Result<Times, CommandFailure> {
+fn submitted(
+    service: &Service,
+    body: &[u8],
+    mut see: impl FnMut(&[u8]),
+) -> Result<Times, CommandFailure> {
     let begin = Instant::now();
     let answer = ureq::post(format!("http://{}/v1/authorizations", service.address))
         .header("Authorization", format!("Bearer {}", service.token))
@@ -116,7 +141,11 @@ fn submitted(service: &Service, body: &[u8], mut see: impl FnMut(&[u8])) -> Resu
         .map_err(|error| broken(&error))?;
     let mut lines = BufReader::with_capacity(256 << 10, answer.into_body().into_reader());
     let (mut line, mut output, mut exit) = (Vec::new(), Duration::ZERO, None);
-    while lines.read_until(b'\n', &mut line).map_err(|error| broken(&error))? > 0 {
+    while lines
+        .read_until(b'\n', &mut line)
+        .map_err(|error| broken(&error))?
+        > 0
+    {
         see(&line);
         let head = &line[..line.len().min(60)];
         let is = |kind: &[u8]| head.windows(kind.len()).any(|part| part == kind);
@@ -127,7 +156,8 @@ fn submitted(service: &Service, body: &[u8], mut see: impl FnMut(&[u8])) -> Resu
         }
         line.clear();
     }
-    exit.map(|exit| Times { output, exit }).ok_or_else(|| broken(&"the stream has no exit event"))
+    exit.map(|exit| Times { output, exit })
+        .ok_or_else(|| broken(&"the stream has no exit event"))
 }
 
 fn pace(service: &Service, args: &Args, step: &str, script: &str) -> Result<Pace, CommandFailure> {
@@ -139,14 +169,22 @@ fn pace(service: &Service, args: &Args, step: &str, script: &str) -> Result<Pace
         output.push(times.output.as_secs_f64() * 1e3);
         exit.push(times.exit.as_secs_f64() * 1e3);
     }
-    Ok(Pace { plain_ms: median(plain), output_ms: median(output), exit_ms: median(exit) })
+    Ok(Pace {
+        plain_ms: median(plain),
+        output_ms: median(output),
+        exit_ms: median(exit),
+    })
 }
 
 /// Runs the script and reads its output from a pipe.
 fn piped(script: &str) -> Result<Duration, CommandFailure> {
     let begin = Instant::now();
-    let mut child =
-        Command::new("bash").arg("-c").arg(script).stdout(Stdio::piped()).spawn().map_err(|error| broken(&error))?;
+    let mut child = Command::new("bash")
+        .arg("-c")
+        .arg(script)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| broken(&error))?;
     let mut buffer = vec![0; 64 << 10];
     if let Some(mut output) = child.stdout.take() {
         while output.read(&mut buffer).map_err(|error| broken(&error))? > 0 {}
@@ -164,13 +202,19 @@ fn with_readers(service: &Service, readers: usize) -> Result<f64, CommandFailure
             scope.spawn(|| {
                 let deadline = Instant::now() + Duration::from_secs(10);
                 while Instant::now() < deadline {
-                    let answer = ureq::get(format!("http://{}/v1/proposals/{id}/events", service.address))
-                        .header("Authorization", format!("Bearer {}", service.token))
-                        .header("Accept", "application/x-ndjson")
-                        .call();
+                    let answer = ureq::get(format!(
+                        "http://{}/v1/proposals/{id}/events",
+                        service.address
+                    ))
+                    .header("Authorization", format!("Bearer {}", service.token))
+                    .header("Accept", "application/x-ndjson")
+                    .call();
                     match answer {
                         Ok(answer) => {
-                            let _ = std::io::copy(&mut answer.into_body().into_reader(), &mut std::io::sink());
+                            let _ = std::io::copy(
+                                &mut answer.into_body().into_reader(),
+                                &mut std::io::sink(),
+                            );
                             return;
                         }
                         // The proposal exists only after the submission.
@@ -188,9 +232,16 @@ fn delays(service: &Service) -> Result<Vec<f64>, CommandFailure> {
     let plan = Plan::prepare(service, "bench:clock")?;
     let mut delays = Vec::new();
     followed(service, &plan, |line| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
         let event: Value = serde_json::from_slice(line).unwrap_or_default();
-        let written = event["text"].as_str().unwrap_or_default().lines().filter_map(|line| line.parse::<f64>().ok());
+        let written = event["text"]
+            .as_str()
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| line.parse::<f64>().ok());
         delays.extend(written.map(|written| (now - written) * 1e6));
     })?;
     Ok(delays)
@@ -199,7 +250,9 @@ fn delays(service: &Service) -> Result<Vec<f64>, CommandFailure> {
 /// Returns the memory of the service for each watched run, in bytes.
 fn memory(service: &Service) -> Result<f64, CommandFailure> {
     let plan = Plan::prepare(service, "bench:quiet")?;
-    let bodies = (0..WATCHED).map(|_| plan.authorization()).collect::<Result<Vec<_>, _>>()?;
+    let bodies = (0..WATCHED)
+        .map(|_| plan.authorization())
+        .collect::<Result<Vec<_>, _>>()?;
     let before = service.memory();
     let arrived = Barrier::new(WATCHED + 1);
     let used = std::thread::scope(|scope| {
@@ -231,15 +284,28 @@ pub fn table(report: &Report) -> String {
         ("10 MiB of lines, each with its own write", &report.lines),
         ("10 MiB of lines in large writes", &report.bulk),
     ] {
-        let Pace { plain_ms, output_ms, exit_ms } = pace;
+        let Pace {
+            plain_ms,
+            output_ms,
+            exit_ms,
+        } = pace;
         let (to_output, to_exit) = (plain_ms / output_ms, plain_ms / exit_ms);
         line(format!(
             "{what}: plain pipe {plain_ms:.1} ms; boundary: last output {output_ms:.1} ms ({to_output:.2} of the plain \
              speed), exit code {exit_ms:.1} ms ({to_exit:.2})"
         ));
     }
-    line(format!("10 MiB of lines with {} more readers: {:.1} ms", report.readers, report.readers_ms));
-    line(format!("from write to client: p50 {:.0} us, p99 {:.0} us", report.delay_p50_us, report.delay_p99_us));
-    line(format!("memory for each of {WATCHED} watched runs: {:.0} KB", report.bytes_of_a_run / 1e3));
+    line(format!(
+        "10 MiB of lines with {} more readers: {:.1} ms",
+        report.readers, report.readers_ms
+    ));
+    line(format!(
+        "from write to client: p50 {:.0} us, p99 {:.0} us",
+        report.delay_p50_us, report.delay_p99_us
+    ));
+    line(format!(
+        "memory for each of {WATCHED} watched runs: {:.0} KB",
+        report.bytes_of_a_run / 1e3
+    ));
     text
 }

@@ -62,11 +62,15 @@ const WARM: Duration = Duration::from_secs(1);
 const POLICY: &str = "version: 3\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}, standing: {max_uses: 1000, max_days: 1}}\n";
 
 pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir_in(".").map_err(|error| broken(&error))?;
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir_in(".")
+        .map_err(|error| broken(&error))?;
     let time = Duration::from_secs(args.seconds.max(1));
     let quiet = started(&dir.path().join("quiet"), "")?;
     let plan = Plan::prepare(&quiet, "bench:noop")?;
-    let (mut one, mut many, mut cpu, mut of_targets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut one, mut many, mut cpu, mut of_targets) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut alone = Vec::new();
     for _ in 0..args.pairs {
         let (crossing, _) = warmed(&quiet, &plan, 1, time)?;
@@ -74,7 +78,12 @@ pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
         one.push(used.percentile(0.5) / crossing.percentile(0.5));
         alone.push(used.percentile(0.5));
         let (crossing, crossing_cpu) = warmed(&quiet, &plan, CLIENTS, time)?;
-        let (used, used_cpu) = crate::loaded(&quiet, &plan.under_grants(&quiet, MOST_USES)?, CLIENTS, time)?;
+        let (used, used_cpu) = crate::loaded(
+            &quiet,
+            &plan.under_grants(&quiet, MOST_USES)?,
+            CLIENTS,
+            time,
+        )?;
         many.push(used.percentile(0.5) / crossing.percentile(0.5));
         cpu.push(used_cpu / crossing_cpu);
     }
@@ -89,10 +98,15 @@ pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
     drop(quiet);
     let plain = started(&dir.path().join("plain"), "")?;
     let (sender, told) = channel();
-    let targets: String = (0..3).map(|number| target(number, &sender)).collect::<Result<_, _>>()?;
+    let targets: String = (0..3)
+        .map(|number| target(number, &sender))
+        .collect::<Result<_, _>>()?;
     let telling = started(&dir.path().join("telling"), &targets)?;
     let told_ms = delay(&telling, &told)?;
-    let (plain_plan, telling_plan) = (Plan::prepare(&plain, "bench:noop")?, Plan::prepare(&telling, "bench:noop")?);
+    let (plain_plan, telling_plan) = (
+        Plan::prepare(&plain, "bench:noop")?,
+        Plan::prepare(&telling, "bench:noop")?,
+    );
     for _ in 0..args.pairs {
         let (without, _) = warmed(&plain, &plain_plan, CLIENTS, time)?;
         let (with, _) = warmed(&telling, &telling_plan, CLIENTS, time)?;
@@ -116,8 +130,11 @@ fn frozen(dir: &std::path::Path) -> Result<f64, CommandFailure> {
     let service = service::start_program(dir, &service::RUNBOOK.replace("\n:\n", "\nsleep 100\n"))?;
     let plan = Plan::prepare(&service, "bench:noop")?;
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| plan.exchange(&service))).collect();
-        let running = |metrics: &str| metrics.contains(&format!("\ncountersign_runs_active {CLIENTS}\n"));
+        let runs: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| plan.exchange(&service)))
+            .collect();
+        let running =
+            |metrics: &str| metrics.contains(&format!("\ncountersign_runs_active {CLIENTS}\n"));
         while !running(&service.text("/metrics")?) {
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -133,13 +150,24 @@ fn frozen(dir: &std::path::Path) -> Result<f64, CommandFailure> {
 
 /// Returns the median time of `POST /v1/admissions` over a new connection, in milliseconds.
 fn admitted(dir: &std::path::Path) -> Result<f64, CommandFailure> {
-    const CLAIMS: [&str; 4] = ["--claim", "repository_id=1234", "--claim", "repository_owner_id=56"];
+    const CLAIMS: [&str; 4] = [
+        "--claim",
+        "repository_id=1234",
+        "--claim",
+        "repository_owner_id=56",
+    ];
     fs::create_dir(dir).map_err(|error| broken(&error))?;
     let (config, token) = service::create_with(dir, service::RUNBOOK, POLICY, "")?;
     let issuer = Issuer::new();
     let mut create = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    create.args(["token", "create", "ci", "--oidc", &issuer.url]).args(CLAIMS);
-    create.arg("--ca").arg(issuer.certificates.path("ca.pem")).arg("--config").arg(&config);
+    create
+        .args(["token", "create", "ci", "--oidc", &issuer.url])
+        .args(CLAIMS);
+    create
+        .arg("--ca")
+        .arg(issuer.certificates.path("ca.pem"))
+        .arg("--config")
+        .arg(&config);
     let made = create.output().map_err(|error| broken(&error))?;
     let audience = String::from_utf8_lossy(&made.stdout).trim().to_owned();
     if !made.status.success() {
@@ -165,8 +193,12 @@ const MOST_USES: usize = 16;
 /// Starts a boundary whose policy permits grants, with further lines of its configuration.
 fn started(dir: &std::path::Path, targets: &str) -> Result<Service, CommandFailure> {
     fs::create_dir(dir).map_err(|error| broken(&error))?;
-    let key = SshKey::from_public(SecretKey::from_seed(GRANTEE).public(), "robot").map_err(|error| broken(&error))?;
-    let roster = format!("\n[[proposer]]\nname = \"{GRANTEE_NAME}\"\nowners = []\nkeys = [\"{}\"]\n", key.line());
+    let key = SshKey::from_public(SecretKey::from_seed(GRANTEE).public(), "robot")
+        .map_err(|error| broken(&error))?;
+    let roster = format!(
+        "\n[[proposer]]\nname = \"{GRANTEE_NAME}\"\nowners = []\nkeys = [\"{}\"]\n",
+        key.line()
+    );
     let (config, token) = service::create_with(dir, service::RUNBOOK, POLICY, &roster)?;
     let lines = fs::read_to_string(&config).map_err(|error| broken(&error))?;
     fs::write(&config, format!("{lines}\n{targets}")).map_err(|error| broken(&error))?;
@@ -186,15 +218,22 @@ fn warmed(
 /// Starts a server that takes messages and tells when each comes. Returns the lines of the configuration.
 fn target(number: usize, told: &Sender<Instant>) -> Result<String, CommandFailure> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| broken(&error))?;
-    let port = listener.local_addr().map_err(|error| broken(&error))?.port();
+    let port = listener
+        .local_addr()
+        .map_err(|error| broken(&error))?
+        .port();
     let told = told.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let told = told.clone();
-            std::thread::spawn(move || while take(&stream).is_some_and(|()| told.send(Instant::now()).is_ok()) {});
+            std::thread::spawn(move || {
+                while take(&stream).is_some_and(|()| told.send(Instant::now()).is_ok()) {}
+            });
         }
     });
-    Ok(format!("[[notify]]\nname = \"target-{number}\"\nkind = \"slack\"\nurl = \"http://127.0.0.1:{port}/hook\"\n"))
+    Ok(format!(
+        "[[notify]]\nname = \"target-{number}\"\nkind = \"slack\"\nurl = \"http://127.0.0.1:{port}/hook\"\n"
+    ))
 }
 
 fn take(mut stream: &TcpStream) -> Option<()> {
@@ -211,7 +250,9 @@ fn take(mut stream: &TcpStream) -> Option<()> {
         }
     }
     reader.read_exact(&mut vec![0; length]).ok()?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .ok()
 }
 
 /// Returns the median time from the answer to a proposal until its first message, in milliseconds.
@@ -224,7 +265,9 @@ fn delay(service: &Service, told: &Receiver<Instant>) -> Result<f64, CommandFail
         let wish = json!({"step": "bench:noop", "params": {}, "reason": "bench", "nonce": nonce});
         service.post("/v1/proposals", &wish)?;
         let answered = Instant::now();
-        let first = told.recv_timeout(Duration::from_secs(10)).map_err(|error| broken(&error))?;
+        let first = told
+            .recv_timeout(Duration::from_secs(10))
+            .map_err(|error| broken(&error))?;
         delays.push(first.saturating_duration_since(answered).as_secs_f64() * 1e3);
     }
     Ok(median(delays))

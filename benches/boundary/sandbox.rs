@@ -61,9 +61,15 @@ struct Turns {
 }
 
 pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
-    let home = tempfile::Builder::new().prefix("countersign-bench-").tempdir().map_err(|error| broken(&error))?;
-    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+    let home = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir()
         .map_err(|error| broken(&error))?;
+    std::fs::set_permissions(
+        home.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o711),
+    )
+    .map_err(|error| broken(&error))?;
     let setup = Setup {
         helper: None,
         scratch: home.path().to_owned(),
@@ -92,30 +98,57 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
 }
 
 fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
-    let require = if off { Vec::new() } else { sandbox.probe().held() };
-    Profile { off_reason: off.then(|| "to measure it".to_owned()), ..Profile::nothing(require, Limits::default()) }
+    let require = if off {
+        Vec::new()
+    } else {
+        sandbox.probe().held()
+    };
+    Profile {
+        off_reason: off.then(|| "to measure it".to_owned()),
+        ..Profile::nothing(require, Limits::default())
+    }
 }
 
 /// Programs of the list, which most hosts have.
 const LISTED: [&str; 30] = [
-    "awk", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "diff", "dirname", "env", "expr", "find", "grep",
-    "head", "id", "ls", "mkdir", "mktemp", "mv", "sed", "seq", "sh", "sort", "stat", "tail", "touch", "tr", "true",
-    "wc",
+    "awk", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "diff", "dirname", "env", "expr",
+    "find", "grep", "head", "id", "ls", "mkdir", "mktemp", "mv", "sed", "seq", "sh", "sort",
+    "stat", "tail", "touch", "tr", "true", "wc",
 ];
 
 fn listed(sandbox: &LinuxSandbox) -> Result<Profile, CommandFailure> {
-    let names = LISTED.iter().map(|name| name.parse().map_err(|error: IdentError| broken(&error)));
+    let names = LISTED
+        .iter()
+        .map(|name| name.parse().map_err(|error: IdentError| broken(&error)));
     let names: BTreeSet<Program> = names.collect::<Result<_, _>>()?;
     let (required, starters) = (BTreeSet::new(), BTreeMap::new());
-    let wanted = WantedPrograms { required: &required, optional: &names, starters: &starters, is_host_user: false };
+    let wanted = WantedPrograms {
+        required: &required,
+        optional: &names,
+        starters: &starters,
+        is_host_user: false,
+    };
     let list = list_of(&wanted).map_err(|error| broken(&error))?;
     Ok(profile(sandbox, false).with_programs(list))
 }
 
 fn with_hosts(sandbox: &LinuxSandbox) -> Profile {
-    let hosts = ["10.1.2.3:5432", "[fd00::1]:443", "api.example.com:443", "db.internal:5432"].map(str::to_owned);
-    let network = Network { mode: NetworkMode::Allow, hosts: hosts.to_vec(), ..Network::NONE };
-    Profile { network, ..profile(sandbox, false) }
+    let hosts = [
+        "10.1.2.3:5432",
+        "[fd00::1]:443",
+        "api.example.com:443",
+        "db.internal:5432",
+    ]
+    .map(str::to_owned);
+    let network = Network {
+        mode: NetworkMode::Allow,
+        hosts: hosts.to_vec(),
+        ..Network::NONE
+    };
+    Profile {
+        network,
+        ..profile(sandbox, false)
+    }
 }
 
 fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
@@ -154,7 +187,15 @@ fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
 
 fn bubblewrapped() -> Command {
     let mut command = Command::new("bwrap");
-    command.args(["--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--proc", "/proc"]);
+    command.args([
+        "--unshare-all",
+        "--die-with-parent",
+        "--ro-bind",
+        "/usr",
+        "/usr",
+        "--proc",
+        "/proc",
+    ]);
     for name in ["bin", "lib", "lib64"] {
         command.args(["--symlink", &format!("usr/{name}"), &format!("/{name}")]);
     }
@@ -163,8 +204,15 @@ fn bubblewrapped() -> Command {
 }
 
 fn spawn(command: &mut Command) -> Result<(), CommandFailure> {
-    let ended = command.stdin(Stdio::null()).status().map_err(|error| broken(&error))?;
-    if ended.success() { Ok(()) } else { Err(broken(&format!("{command:?} ended with {ended}"))) }
+    let ended = command
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| broken(&error))?;
+    if ended.success() {
+        Ok(())
+    } else {
+        Err(broken(&format!("{command:?} ended with {ended}")))
+    }
 }
 
 fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, CommandFailure> {
@@ -180,7 +228,11 @@ fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, CommandFail
     std::thread::scope(|scope| {
         // Two threads for each of two cores: one thread waits while the run of the other thread executes.
         let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(broken(&"a thread panicked"))))
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(broken(&"a thread panicked")))
+        })
     })?;
     Ok(count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
@@ -190,11 +242,16 @@ fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, CommandFail
 fn helper_memory() -> [u64; 2] {
     let me = format!("\nPPid:\t{}\n", std::process::id());
     let statuses = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut statuses = statuses.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
-    let status = statuses.find(|status| status.contains(&me)).unwrap_or_default();
+    let mut statuses =
+        statuses.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    let status = statuses
+        .find(|status| status.contains(&me))
+        .unwrap_or_default();
     ["RssAnon:", "VmRSS:"].map(|name| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024
     })
 }
 
@@ -202,7 +259,10 @@ pub fn table(report: &Report) -> String {
     let mut text = String::new();
     for (name, turns) in [
         ("a small service".to_owned(), &report.small),
-        (format!("{} MB resident", report.resident_mb), &report.resident),
+        (
+            format!("{} MB resident", report.resident_mb),
+            &report.resident,
+        ),
     ] {
         let over = |us: f64| format!("{us:.0} us ({:+.0})", us - turns.plain_us);
         let or = |us: Option<f64>, why: &str| us.map_or_else(|| why.to_owned(), over);

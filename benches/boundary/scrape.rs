@@ -42,7 +42,10 @@ pub struct Scraped {
 const SENDERS: u64 = 256;
 
 pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
-    let dir = tempfile::Builder::new().prefix("countersign-bench-").tempdir().map_err(|error| broken(&error))?;
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-bench-")
+        .tempdir()
+        .map_err(|error| broken(&error))?;
     let (path, token) = service::create(dir.path(), service::RUNBOOK)?;
     let small = scraped(&path, &token, args.scrapes)?;
     let config = Config::load(&path).map_err(countersign::local::problems::problems)?;
@@ -53,8 +56,13 @@ pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
 
 /// Appends copies of a consumption of `age_s` seconds ago. The service accepts the entries, but an audit would not.
 pub fn fill(database: &Path, entries: u64, age_s: i64) -> Result<(), CommandFailure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().build().map_err(|error| broken(&error))?;
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| broken(&error))?.as_secs();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .build()
+        .map_err(|error| broken(&error))?;
+    let seconds = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(|error| broken(&error))?
+        .as_secs();
     let (store, reads) = sqlite::open(database).map_err(|error| broken(&error))?;
     let now = Timestamp::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX));
     let log = ledger::open(store, reads, database, now);
@@ -64,10 +72,14 @@ pub fn fill(database: &Path, entries: u64, age_s: i64) -> Result<(), CommandFail
         let mut senders = tokio::task::JoinSet::new();
         for sender in 0..SENDERS {
             let (log, entry): (Ledger, _) = (log.clone(), entry.clone());
-            let count = (first + sender..entries).step_by(usize::try_from(SENDERS).unwrap_or(1)).count();
+            let count = (first + sender..entries)
+                .step_by(usize::try_from(SENDERS).unwrap_or(1))
+                .count();
             senders.spawn(async move {
                 for _ in 0..count {
-                    log.refuse(entry.clone(), log.now()).await.map_err(|error| error.to_string())?;
+                    log.refuse(entry.clone(), log.now())
+                        .await
+                        .map_err(|error| error.to_string())?;
                 }
                 Ok::<_, String>(())
             });
@@ -91,11 +103,21 @@ fn consumption(at: Timestamp) -> Result<Vec<u8>, CommandFailure> {
         expires_at: at,
         session: None,
     };
-    let consumption = Consumption { seal: SealDigest::from_bytes([1; 32]), at, spent: vec![spent] };
-    let payload = consumption.into_statement().to_payload().map_err(|error| broken(&error))?;
-    let key = SshKey::from_public(SecretKey::from_seed([3; 32]).public(), "").map_err(|error| broken(&error))?;
+    let consumption = Consumption {
+        seal: SealDigest::from_bytes([1; 32]),
+        at,
+        spent: vec![spent],
+    };
+    let payload = consumption
+        .into_statement()
+        .to_payload()
+        .map_err(|error| broken(&error))?;
+    let key = SshKey::from_public(SecretKey::from_seed([3; 32]).public(), "")
+        .map_err(|error| broken(&error))?;
     let signature = EnvelopeSignature::new(key.keyid(), &[0; 64]);
-    Envelope::new(&payload, vec![signature]).to_canonical().map_err(|error| broken(&error))
+    Envelope::new(&payload, vec![signature])
+        .to_canonical()
+        .map_err(|error| broken(&error))
 }
 
 fn scraped(config: &Path, token: &str, scrapes: usize) -> Result<Scraped, CommandFailure> {
@@ -104,16 +126,31 @@ fn scraped(config: &Path, token: &str, scrapes: usize) -> Result<Scraped, Comman
     let once = || -> Result<(Duration, String), CommandFailure> {
         let began = Instant::now();
         let request = agent.get(format!("http://{}/metrics", service.address));
-        let mut answer = request.header("Authorization", format!("Bearer {token}")).call().map_err(|e| broken(&e))?;
-        let text = answer.body_mut().read_to_string().map_err(|error| broken(&error))?;
+        let mut answer = request
+            .header("Authorization", format!("Bearer {token}"))
+            .call()
+            .map_err(|e| broken(&e))?;
+        let text = answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| broken(&error))?;
         Ok((began.elapsed(), text))
     };
     let (_, text) = once()?;
-    let entries = text.lines().find_map(|line| line.strip_prefix("countersign_log_entries ")?.parse().ok());
-    let mut times = (0..scrapes).map(|_| Ok(once()?.0)).collect::<Result<Vec<_>, CommandFailure>>()?;
+    let entries = text
+        .lines()
+        .find_map(|line| line.strip_prefix("countersign_log_entries ")?.parse().ok());
+    let mut times = (0..scrapes)
+        .map(|_| Ok(once()?.0))
+        .collect::<Result<Vec<_>, CommandFailure>>()?;
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
-    Ok(Scraped { entries: entries.unwrap_or(0), bytes: text.len(), p50_us: at(0.5), p99_us: at(0.99) })
+    Ok(Scraped {
+        entries: entries.unwrap_or(0),
+        bytes: text.len(),
+        p50_us: at(0.5),
+        p99_us: at(0.99),
+    })
 }
 
 pub fn table(report: &[Scraped]) -> String {

@@ -44,10 +44,15 @@ pub struct Args {
 /// Returns an error if the boundary cannot start.
 pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     let config = Config::load(&args.config).map_err(countersign::local::problems::problems)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| broken(&error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| broken(&error))?;
     runtime.block_on(async {
         let around = |sandbox| Arc::new(Nothing { sandbox }) as Arc<dyn Sandbox>;
-        let node = Node::open_with(config, ServiceManager::default(), around).await.map_err(|error| broken(&error))?;
+        let node = Node::open_with(config, ServiceManager::default(), around)
+            .await
+            .map_err(|error| broken(&error))?;
         println!("{}", node.started().url);
         node.serve(None).await.map_err(|error| broken(&error))?;
         Ok(Exit::Done)
@@ -68,7 +73,13 @@ impl Sandbox for Nothing {
         self.sandbox.check(profile)
     }
 
-    fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
+    fn run(
+        &self,
+        prepared: Prepared,
+        plan: Plan,
+        live: &mut dyn FnMut(Chunk<'_>),
+        cancel: &CancelFlag,
+    ) -> Report {
         if plan.source.trim_ascii() != b":" {
             return self.sandbox.run(prepared, plan, live, cancel);
         }
@@ -79,7 +90,11 @@ impl Sandbox for Nothing {
             missing: prepared.missing(),
             ..nothing.enforcement
         };
-        Report { end: End::Exited(0), enforcement, ..nothing }
+        Report {
+            end: End::Exited(0),
+            enforcement,
+            ..nothing
+        }
     }
 }
 
@@ -97,7 +112,9 @@ pub struct Service {
 pub fn proposer() -> Result<Name, CommandFailure> {
     "bench-agent"
         .parse()
-        .map_err(|error: documents::record::ident::IdentError| CommandFailure::usage(error.to_string()))
+        .map_err(|error: documents::record::ident::IdentError| {
+            CommandFailure::usage(error.to_string())
+        })
 }
 
 /// Creates a boundary in `dir` and starts its service, with a sandbox that starts no process.
@@ -113,7 +130,9 @@ pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
 /// Starts the service of a boundary, with a sandbox that starts no process.
 pub fn start_at(config: &Path, token: &str) -> Result<Service, CommandFailure> {
     let mut command = Command::new(std::env::current_exe().map_err(|error| broken(&error))?);
-    command.args(["service".as_ref(), config.as_os_str()]).stdin(Stdio::null());
+    command
+        .args(["service".as_ref(), config.as_os_str()])
+        .stdin(Stdio::null());
     Service::spawn(command, token.to_owned())
 }
 
@@ -126,7 +145,14 @@ pub fn start_program(dir: &Path, runbook: &str) -> Result<Service, CommandFailur
 /// Starts the program's own service for an existing boundary.
 pub fn serve(config: &Path, token: String) -> Result<Service, CommandFailure> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-    command.args(["serve".as_ref(), "--json".as_ref(), "--config".as_ref(), config.as_os_str()]).stdin(Stdio::null());
+    command
+        .args([
+            "serve".as_ref(),
+            "--json".as_ref(),
+            "--config".as_ref(),
+            config.as_os_str(),
+        ])
+        .stdin(Stdio::null());
     started(command, token)
 }
 
@@ -144,13 +170,22 @@ pub fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFai
 }
 
 /// Creates a boundary with this policy and these further lines of the roster. See [`create`].
-pub fn create_with(dir: &Path, runbook: &str, policy: &str, roster: &str) -> Result<(PathBuf, String), CommandFailure> {
+pub fn create_with(
+    dir: &Path,
+    runbook: &str,
+    policy: &str,
+    roster: &str,
+) -> Result<(PathBuf, String), CommandFailure> {
     let home = dir.join("boundary-home");
-    let io =
-        |error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
+    let io = |error: std::io::Error| {
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("setting the boundary up: {error}"),
+        )
+    };
     let secret = SecretKey::from_seed(APPROVER);
-    let key =
-        SshKey::from_public(secret.public(), "bench").map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let key = SshKey::from_public(secret.public(), "bench")
+        .map_err(|error| CommandFailure::usage(error.to_string()))?;
     let public = dir.join("bench.pub");
     std::fs::write(&public, format!("{}\n", key.line())).map_err(io)?;
     let program = env!("CARGO_BIN_EXE_countersign");
@@ -159,7 +194,10 @@ pub fn create_with(dir: &Path, runbook: &str, policy: &str, roster: &str) -> Res
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
-            Err(CommandFailure::new(Exit::Unreachable, String::from_utf8_lossy(&output.stderr).into_owned()))
+            Err(CommandFailure::new(
+                Exit::Unreachable,
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ))
         }
     };
     let mut approver = std::ffi::OsString::from("bench=");
@@ -181,7 +219,10 @@ pub fn create_with(dir: &Path, runbook: &str, policy: &str, roster: &str) -> Res
         .replace("calls_per_second = 1000", "calls_per_second = 1000000");
     std::fs::write(&config, settings).map_err(io)?;
     std::fs::write(home.join("boundary/policy.yaml"), policy).map_err(io)?;
-    let mut lines = std::fs::OpenOptions::new().append(true).open(home.join("boundary/roster.toml")).map_err(io)?;
+    let mut lines = std::fs::OpenOptions::new()
+        .append(true)
+        .open(home.join("boundary/roster.toml"))
+        .map_err(io)?;
     lines.write_all(roster.as_bytes()).map_err(io)?;
     std::fs::write(home.join("runbooks/bench.md"), runbook).map_err(io)?;
     let name = proposer()?;
@@ -203,13 +244,28 @@ impl Service {
     /// Starts a server that prints its address as the first line.
     pub fn spawn(mut command: Command, token: String) -> Result<Self, CommandFailure> {
         let io = |error: std::io::Error| {
-            CommandFailure::new(Exit::Unreachable, format!("starting what is measured: {error}"))
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("starting what is measured: {error}"),
+            )
         };
         let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
-        let mut service = Self { child, address: String::new(), token, ready_ms: 0.0, tls: None };
+        let mut service = Self {
+            child,
+            address: String::new(),
+            token,
+            ready_ms: 0.0,
+            tls: None,
+        };
         let (mut line, mut started) = (String::new(), Value::Null);
         // The program prints JSON, also while it stands by, and the other servers print only their address.
-        for read in service.child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+        for read in service
+            .child
+            .stdout
+            .take()
+            .into_iter()
+            .flat_map(|stdout| BufReader::new(stdout).lines())
+        {
             line = read.map_err(io)?;
             started = serde_json::from_str(&line).unwrap_or_default();
             if started.is_null() || !started["started"].is_null() {
@@ -218,40 +274,68 @@ impl Service {
         }
         let url = started["started"]["url"].as_str().unwrap_or(&line);
         let url = url.trim();
-        let address = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
+        let address = url
+            .strip_prefix("https://")
+            .or_else(|| url.strip_prefix("http://"))
+            .unwrap_or(url);
         service.address = address.to_owned();
         if service.address.is_empty() {
-            let what = command.get_args().take(1).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-            return Err(CommandFailure::new(Exit::Unreachable, format!("`{what}` did not start")));
+            let what = command
+                .get_args()
+                .take(1)
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" ");
+            return Err(CommandFailure::new(
+                Exit::Unreachable,
+                format!("`{what}` did not start"),
+            ));
         }
         Ok(service)
     }
 
     /// Sends a GET request and parses the JSON of the answer.
     pub fn get(&self, path: &str) -> Result<Value, CommandFailure> {
-        let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
+        let broken = |error: &dyn std::fmt::Display| {
+            CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"))
+        };
         serde_json::from_str(&self.text(path)?).map_err(|error| broken(&error))
     }
 
     /// Sends a GET request. Returns the text of the answer.
     pub fn text(&self, path: &str) -> Result<String, CommandFailure> {
-        let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
+        let broken = |error: &dyn std::fmt::Display| {
+            CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"))
+        };
         let mut answer = ureq::get(format!("http://{}{path}", self.address))
             .header("Authorization", format!("Bearer {}", self.token))
             .call()
             .map_err(|error| broken(&error))?;
-        answer.body_mut().read_to_string().map_err(|error| broken(&error))
+        answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| broken(&error))
     }
 
     /// Sends a POST request with a JSON body. Returns the JSON of the answer, or null. The error of a refused request has the
     /// text of the answer.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, CommandFailure> {
-        let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
-        let request = ureq::post(format!("http://{}{path}", self.address)).config().http_status_as_error(false).build();
+        let broken = |error: &dyn std::fmt::Display| {
+            CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"))
+        };
+        let request = ureq::post(format!("http://{}{path}", self.address))
+            .config()
+            .http_status_as_error(false)
+            .build();
         let request = request.header("Authorization", format!("Bearer {}", self.token));
-        let sent = request.header("Content-Type", "application/json").send(body.to_string());
+        let sent = request
+            .header("Content-Type", "application/json")
+            .send(body.to_string());
         let mut answer = sent.map_err(|error| broken(&error))?;
-        let text = answer.body_mut().read_to_string().map_err(|error| broken(&error))?;
+        let text = answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| broken(&error))?;
         if answer.status().is_success() {
             Ok(serde_json::from_str(&text).unwrap_or_default())
         } else {
@@ -261,9 +345,17 @@ impl Service {
 
     /// Returns the CPU time that the server has used (proc(5), `stat`).
     pub fn usage(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest)
+            .split_whitespace()
+            .collect();
+        let ticks: u64 = [11, 12]
+            .iter()
+            .filter_map(|at| fields.get(*at)?.parse::<u64>().ok())
+            .sum();
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
@@ -275,15 +367,22 @@ impl Service {
 
     /// Sends a signal to the server.
     pub fn signal(&self, signal: Signal) -> Result<(), CommandFailure> {
-        rustix::process::kill_process(Pid::from_child(&self.child), signal).map_err(|error| broken(&error))
+        rustix::process::kill_process(Pid::from_child(&self.child), signal)
+            .map_err(|error| broken(&error))
     }
 
     /// Returns the resident memory of the server, in bytes.
     pub fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
+        let kib = status.lines().find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
         kib.unwrap_or(0) * 1024
     }
 }
@@ -295,5 +394,6 @@ impl Drop for Service {
     }
 }
 
-const POLICY: &str = "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\n";
+const POLICY: &str =
+    "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\n";
 pub const RUNBOOK: &str = "---\ncountersign: 1\ntitle: Bench\n---\n\n```bash {#noop}\n:\n```\n";

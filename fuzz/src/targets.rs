@@ -94,18 +94,27 @@ pub fn json_reader(data: &[u8]) {
 /// no other text has the same meaning.
 pub fn id_token(data: &[u8]) {
     let _ = IssuerKeys::parse(data).map(|keys| assert!(keys.usable() == 0 || !data.is_empty()));
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(parsed) = IdToken::parse(text) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(parsed) = IdToken::parse(text) else {
+        return;
+    };
     assert!(text.len() <= MAX_ID_TOKEN_BYTES && text.split('.').count() == 3);
     assert!(!parsed.issuer().is_empty() && !parsed.kid().is_empty());
-    assert!(IdToken::parse(&format!("{text}=")).is_err() && IdToken::parse(&format!(" {text}")).is_err());
+    assert!(
+        IdToken::parse(&format!("{text}=")).is_err()
+            && IdToken::parse(&format!(" {text}")).is_err()
+    );
 }
 
 /// An envelope of any kind, parsed strictly and leniently.
 pub fn envelope(data: &[u8]) {
     fn one<P: Predicate>(envelope: &Envelope, roster: &TrustedRoster) {
         for reading in [Base64::Strict, Base64::Lenient] {
-            let Ok(signed) = Signed::<P>::from_envelope(envelope, reading) else { continue };
+            let Ok(signed) = Signed::<P>::from_envelope(envelope, reading) else {
+                continue;
+            };
             let _ = signed.check_document();
             if let Ok(verified) = signed.verify(|keyid| roster.key(keyid)) {
                 // The serialized envelope is strict and has the same digest.
@@ -115,7 +124,9 @@ pub fn envelope(data: &[u8]) {
             }
         }
     }
-    let Ok(envelope) = json::parse_as::<Envelope>(data, 4 << 20) else { return };
+    let Ok(envelope) = json::parse_as::<Envelope>(data, 4 << 20) else {
+        return;
+    };
     let roster = golden_roster();
     one::<Authorization>(&envelope, roster);
     one::<Denial>(&envelope, roster);
@@ -126,8 +137,14 @@ pub fn envelope(data: &[u8]) {
 
 /// A payload parsed as each kind: at most one kind accepts the payload, and serializing gives the same bytes.
 pub fn statement_each_kind(data: &[u8]) {
-    let taken: Vec<_> = KINDS.iter().filter_map(|kind| (kind.read)(data).ok()).collect();
-    assert!(taken.iter().all(|again| again == data), "what was read can be written");
+    let taken: Vec<_> = KINDS
+        .iter()
+        .filter_map(|kind| (kind.read)(data).ok())
+        .collect();
+    assert!(
+        taken.iter().all(|again| again == data),
+        "what was read can be written"
+    );
     assert!(taken.len() <= 1);
     if let Ok(roster) = TrustedRoster::from_payload(data) {
         let _ = roster.allowed_signers();
@@ -137,17 +154,31 @@ pub fn statement_each_kind(data: &[u8]) {
 /// A bundle verified with the golden roster. Only a golden receipt may be verified, because the fuzzer has no key of
 /// the roster.
 pub fn bundle_verify(data: &[u8]) {
-    let report = verify(data, &RosterTrust::Roster(golden_envelope().to_vec()), VerifyOptions::default())
-        .expect("a good roster");
+    let report = verify(
+        data,
+        &RosterTrust::Roster(golden_envelope().to_vec()),
+        VerifyOptions::default(),
+    )
+    .expect("a good roster");
     assert_eq!(report.checks.len(), CheckName::ALL.len());
     if report.verified {
         assert!(report.failed().next().is_none());
-        assert_eq!(report.finding(CheckName::ReceiptSignature), CheckFinding::Established);
+        assert_eq!(
+            report.finding(CheckName::ReceiptSignature),
+            CheckFinding::Established
+        );
         let bundle = Bundle::parse(data).expect("it was read");
-        assert!(golden_receipts().contains(&bundle.receipt.payload), "a receipt that the golden boundary never signed");
+        assert!(
+            golden_receipts().contains(&bundle.receipt.payload),
+            "a receipt that the golden boundary never signed"
+        );
     }
     let _ = verify(data, &RosterTrust::Nothing, VerifyOptions::default());
-    let _ = verify(b"{}", &RosterTrust::Roster(data.to_vec()), VerifyOptions::default());
+    let _ = verify(
+        b"{}",
+        &RosterTrust::Roster(data.to_vec()),
+        VerifyOptions::default(),
+    );
 }
 
 /// An SSHSIG blob or its armour, verified with an ordinary key and with a passkey.
@@ -165,19 +196,30 @@ pub fn sshsig_blob(data: &[u8]) {
         && let Ok(blob) = sshsig::dearmour(text)
     {
         assert!(sshsig::verify(key, message, &blob).is_err());
-        assert_eq!(sshsig::dearmour(&sshsig::armour(&blob)).expect("our own armour"), blob);
+        assert_eq!(
+            sshsig::dearmour(&sshsig::armour(&blob)).expect("our own armour"),
+            blob
+        );
     }
 }
 
 /// A public key line, a key id, and a private key file.
 pub fn ssh_key_line(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     for line in [text, text.trim_end()] {
         if let Ok(key) = SshKey::parse(line) {
             assert_eq!(key.line(), line);
             let again = SshKey::parse(key.line()).expect("its own line");
             assert!(again == key && again.keyid() == key.keyid());
-            assert_eq!(key.keyid().to_string().parse::<KeyId>().expect("its own id"), key.keyid());
+            assert_eq!(
+                key.keyid()
+                    .to_string()
+                    .parse::<KeyId>()
+                    .expect("its own id"),
+                key.keyid()
+            );
         }
         let _ = line.parse::<KeyId>();
     }
@@ -191,10 +233,14 @@ pub fn ssh_key_line(data: &[u8]) {
 pub fn note_and_proof(data: &[u8]) {
     if let Some(entries) = split_entries(data) {
         let mut tile = Vec::new();
-        entries.iter().for_each(|entry| push_entry(&mut tile, entry).expect("it was in a tile"));
+        entries
+            .iter()
+            .for_each(|entry| push_entry(&mut tile, entry).expect("it was in a tile"));
         assert_eq!(tile, data);
     }
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(note) = Note::parse(text) {
         assert_eq!(note.to_string(), text);
         let key = WitnessKey::new("witness.example/w1", SecretKey::from_seed([7; 32]).public());
@@ -221,9 +267,16 @@ pub fn note_and_proof(data: &[u8]) {
 
 /// A runbook: the parser returns steps or at least one error.
 pub fn markdown_runbook(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let files = RunbookFiles::new("/nonexistent".into(), None);
-    let found = markdown::read(&Page { name: "seed/runbook", text, files: &files }).unwrap_or_default();
+    let found = markdown::read(&Page {
+        name: "seed/runbook",
+        text,
+        files: &files,
+    })
+    .unwrap_or_default();
     for one in found.steps {
         let value = serde_json::to_value(&one.definition).expect("a definition is JSON");
         let _ = judgement::decision::step::HashedStep::parse(&value);
@@ -232,18 +285,25 @@ pub fn markdown_runbook(data: &[u8]) {
 
 /// A Gruntwork runbook: the parser returns steps, or at least one error with a place.
 pub fn gruntwork_runbook(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     page_of(text, gruntwork::read);
 }
 
 /// A Rundown runbook: the parser returns steps, one for each block that is run, or at least one error with a place.
 pub fn rundown_runbook(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let workflow = rundown::read_workflow(text);
     let read = page_of(text, |page| Some(rundown::read(page)));
     match workflow {
         Ok(workflow) => {
-            let units = workflow.steps.iter().flat_map(|step| std::iter::once(&step.unit).chain(&step.substeps));
+            let units = workflow
+                .steps
+                .iter()
+                .flat_map(|step| std::iter::once(&step.unit).chain(&step.substeps));
             let scripts = units.filter(|unit| unit.script.is_some()).count();
             assert!(read.is_none_or(|steps| steps == scripts));
         }
@@ -253,7 +313,9 @@ pub fn rundown_runbook(data: &[u8]) {
 
 /// A page with runnable blocks: the parser returns steps, or at least one error with a place.
 pub fn runnable_page(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     page_of(text, runnable::read);
 }
 
@@ -261,11 +323,22 @@ pub fn runnable_page(data: &[u8]) {
 /// form of each step.
 fn page_of(text: &str, read: fn(&Page<'_>) -> Option<ReadPage>) -> Option<usize> {
     let files = RunbookFiles::new("/nonexistent".into(), None);
-    match read(&Page { name: "seed/runbook", text, files: &files }).unwrap_or_default().without_flaws() {
+    match read(&Page {
+        name: "seed/runbook",
+        text,
+        files: &files,
+    })
+    .unwrap_or_default()
+    .without_flaws()
+    {
         Ok(found) => {
             let steps = found.steps;
             for one in &steps {
-                assert!(one.definition.check_reserved().map_or_else(|error| error.later, |()| true));
+                assert!(
+                    one.definition
+                        .check_reserved()
+                        .map_or_else(|error| error.later, |()| true)
+                );
                 assert!(serde_json::to_value(&one.definition).is_ok());
             }
             Some(steps.len())
@@ -273,7 +346,11 @@ fn page_of(text: &str, read: fn(&Page<'_>) -> Option<ReadPage>) -> Option<usize>
         Err(flaws) => {
             let lines = text.split('\n').count();
             assert!(!flaws.is_empty());
-            assert!(flaws.iter().all(|flaw| (1..=lines).contains(&flaw.place.line) && flaw.place.column > 0));
+            assert!(
+                flaws
+                    .iter()
+                    .all(|flaw| (1..=lines).contains(&flaw.place.line) && flaw.place.column > 0)
+            );
             None
         }
     }
@@ -281,17 +358,26 @@ fn page_of(text: &str, read: fn(&Page<'_>) -> Option<ReadPage>) -> Option<usize>
 
 /// A policy: an accepted policy can be sealed, and the sealed form is the same policy.
 pub fn policy_yaml(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     match Policy::load(text) {
         Ok(policy) => {
             let sealed = json::parse(policy.canonical(), 1 << 20).expect("canonical");
-            let again = Policy::from_sealed(&sealed).expect("what was served can be read from its seal");
+            let again =
+                Policy::from_sealed(&sealed).expect("what was served can be read from its seal");
             assert!(again.digest() == policy.digest() && again.file() == policy.file());
             let step: StepRef = "deploy/app:restart".parse().expect("a ref");
-            let rulings = [&policy, &again].map(|policy| resolve(policy, Builtins::current(), &step));
+            let rulings =
+                [&policy, &again].map(|policy| resolve(policy, Builtins::current(), &step));
             assert!(rulings[0] == rulings[1]);
             for name in ["git", "/usr/bin/rm", "./scripts/a.sh", "[", "\n"] {
-                let _ = decide_command(&rulings[0], name, DecisionPlace::Boundary, &Flags::default());
+                let _ = decide_command(
+                    &rulings[0],
+                    name,
+                    DecisionPlace::Boundary,
+                    &Flags::default(),
+                );
             }
         }
         Err(errors) => assert!(!errors.is_empty()),
@@ -307,7 +393,9 @@ pub fn program_lists(data: &[u8]) {
         assert!(serde_json::from_value::<P>(written).expect("its own form") == part);
         Some(part)
     }
-    let Ok(value) = json::parse(data, 1 << 20) else { return };
+    let Ok(value) = json::parse(data, 1 << 20) else {
+        return;
+    };
     if let Some(list) = part::<ProgramList>(&value) {
         assert!((1..=128).contains(&list.list.len()));
     }
@@ -319,7 +407,11 @@ pub fn program_lists(data: &[u8]) {
             // The programs that all these programs start are already known.
             let names: BTreeSet<Program> = lists.closures().names().cloned().collect();
             let started = lists.closures().started_by(&names, |_| true);
-            let all = names.iter().chain(started.keys().copied()).cloned().collect();
+            let all = names
+                .iter()
+                .chain(started.keys().copied())
+                .cloned()
+                .collect();
             assert!(lists.closures().started_by(&all, |_| true).is_empty());
         }
         Err(errors) => assert!(!errors.is_empty()),
@@ -328,14 +420,19 @@ pub fn program_lists(data: &[u8]) {
 
 /// The source file of a roster: an accepted source that makes a roster contains the same as that roster.
 pub fn roster_toml(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     match roster_file::read(Path::new("roster.toml"), text) {
         Ok(written) => {
             // Only version 1 is tested, because a later version needs the digest of the version before.
             if written.version() == 1
                 && let Ok(roster) = written.state(None, PolicyDigest::of(b"policy"))
             {
-                assert!(written.says_the_same_as(&roster), "what is stated is what was written");
+                assert!(
+                    written.says_the_same_as(&roster),
+                    "what is stated is what was written"
+                );
             }
         }
         Err(errors) => assert!(!errors.is_empty()),
@@ -349,7 +446,12 @@ pub fn reserved_kinds(data: &[u8]) {
         let answer = kinds::of_kind(P::KIND, payload, 1).expect("a reserved kind");
         match read {
             Ok(statement) => {
-                assert_eq!(statement.to_payload().expect("what was read can be written"), payload);
+                assert_eq!(
+                    statement
+                        .to_payload()
+                        .expect("what was read can be written"),
+                    payload
+                );
                 assert_eq!(answer.code(), Code::LaterFeature);
             }
             Err(error) if error.later => assert_eq!(answer.code(), Code::LaterFeature),
@@ -357,14 +459,18 @@ pub fn reserved_kinds(data: &[u8]) {
         }
         for signatures in [0, MAX_SIGNATURES + 1] {
             assert_ne!(
-                kinds::of_kind(P::KIND, payload, signatures).expect("a reserved kind").code(),
+                kinds::of_kind(P::KIND, payload, signatures)
+                    .expect("a reserved kind")
+                    .code(),
                 Code::LaterFeature
             );
         }
     }
     one::<RunReport>(data);
     // Most reserved fields are in the definition of a step.
-    let Ok(value) = json::parse(data, 1 << 20) else { return };
+    let Ok(value) = json::parse(data, 1 << 20) else {
+        return;
+    };
     match HashedStep::parse(&value) {
         Ok(_) => {}
         Err(StepError::Malformed(error)) => assert!(error.pointer.starts_with("/step")),
@@ -394,7 +500,15 @@ fn golden_receipts() -> &'static [String] {
             include_bytes!("../../tests/conformance/golden/valid/bundle-sk.json"),
             include_bytes!("../../tests/conformance/golden/valid/bundle-roster-2.json"),
         ];
-        bundles.iter().map(|bytes| Bundle::parse(bytes).expect("a golden bundle").receipt.payload).collect()
+        bundles
+            .iter()
+            .map(|bytes| {
+                Bundle::parse(bytes)
+                    .expect("a golden bundle")
+                    .receipt
+                    .payload
+            })
+            .collect()
     })
 }
 
@@ -425,7 +539,9 @@ const PASSKEY_LINE: &str = "sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhL
 
 /// A script: the commands found for bash, and for `sh`, which can be bash or dash. Each place must be in the script.
 pub fn shell_commands(data: &[u8]) {
-    let Ok(script) = std::str::from_utf8(data) else { return };
+    let Ok(script) = std::str::from_utf8(data) else {
+        return;
+    };
     let bash = commands::find_in(Shell::Bash, script, ReadLimit::Step);
     let either = commands::find_in(Shell::Sh, script, ReadLimit::Step);
     let lines = script.split('\n').count();
@@ -433,10 +549,13 @@ pub fn shell_commands(data: &[u8]) {
         match found {
             Ok(found) => {
                 assert!(found.is_sorted_by_key(|one| one.place));
-                assert!(found.len() <= 4 * script.len() && found.iter().all(|one| one.source.chars().count() <= 200));
                 assert!(
-                    found.iter().all(|one| one.place.line >= 1 && one.place.line <= lines && one.place.column >= 1)
+                    found.len() <= 4 * script.len()
+                        && found.iter().all(|one| one.source.chars().count() <= 200)
                 );
+                assert!(found.iter().all(|one| one.place.line >= 1
+                    && one.place.line <= lines
+                    && one.place.column >= 1));
             }
             Err(why) => assert!(!why.message.is_empty() && why.place.line <= lines),
         }
@@ -444,18 +563,28 @@ pub fn shell_commands(data: &[u8]) {
     if let Ok(either) = either {
         // A script that is accepted for `sh` is accepted for bash, with no other commands.
         let bash = bash.expect("bash's reading is a part of both");
-        assert!(bash.iter().all(|one| either.iter().any(|other| one.what == other.what && one.place == other.place)));
+        assert!(bash.iter().all(|one| {
+            either
+                .iter()
+                .any(|other| one.what == other.what && one.place == other.place)
+        }));
     }
 }
 
 /// A template: an accepted template renders twice to the same bytes, or refuses the value.
 pub fn template_source(data: &[u8]) {
-    let Ok(source) = std::str::from_utf8(data) else { return };
+    let Ok(source) = std::str::from_utf8(data) else {
+        return;
+    };
     let (value, source) = source.split_once('\n').unwrap_or(("$(a)'\"`", source));
     for language in ["bash", "sh", "python", "node", "go"] {
         match ScriptTemplate::parse(source, language) {
             Ok(template) => {
-                let params = template.names().iter().map(|name| (name.clone(), Value::from(value))).collect();
+                let params = template
+                    .names()
+                    .iter()
+                    .map(|name| (name.clone(), Value::from(value)))
+                    .collect();
                 assert_eq!(template.render(&params), template.render(&params));
             }
             Err(flaws) => {

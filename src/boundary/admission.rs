@@ -57,7 +57,10 @@ pub struct Admissions {
 impl Admissions {
     /// Creates the value with a secret that only this process knows.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret, open: Mutex::default() }
+        Self {
+            secret,
+            open: Mutex::default(),
+        }
     }
 
     /// Returns the text of a challenge for the key `keyid`. The text contains `salt` and a tag over all fields.
@@ -65,13 +68,19 @@ impl Admissions {
         // The tag covers a digest, so the hash input has a fixed length and can't be extended.
         let about = sha256(format!("{boundary} {keyid} {salt} {end}").as_bytes());
         let tag = sha256(&[self.secret, about].concat());
-        format!("countersign-challenge/v1 {boundary} {salt}{} {end}", &hex(&tag)[..TAG])
+        format!(
+            "countersign-challenge/v1 {boundary} {salt}{} {end}",
+            &hex(&tag)[..TAG]
+        )
     }
 
     /// Returns the end of the challenge, or `None` if this process did not create the challenge for this key.
     fn made(&self, boundary: &SealDigest, keyid: &KeyId, challenge: &str) -> Option<Timestamp> {
         let mut fields = challenge.split(' ').skip(2);
-        let (salt, end) = (fields.next()?.get(..SALT * 2)?, fields.next()?.parse().ok()?);
+        let (salt, end) = (
+            fields.next()?.get(..SALT * 2)?,
+            fields.next()?.parse().ok()?,
+        );
         // Compare digests, so that the duration of the comparison does not reveal the tag.
         let ours = self.text(boundary, keyid, salt, end);
         (sha256(ours.as_bytes()) == sha256(challenge.as_bytes())).then_some(end)
@@ -121,13 +130,20 @@ struct LookedUp {
 
 impl Open {
     fn holder(&self, secret: &[u8; 32], version: u64) -> Option<(Caller, Option<Timestamp>)> {
-        if self.looked_up.version == version { self.looked_up.tokens.get(secret).cloned() } else { None }
+        if self.looked_up.version == version {
+            self.looked_up.tokens.get(secret).cloned()
+        } else {
+            None
+        }
     }
 
     /// Stores a token that was valid at the state version `version`. The caller must read the version before the token.
     fn hold(&mut self, secret: [u8; 32], version: u64, token: (Caller, Option<Timestamp>)) {
         if self.looked_up.version != version || self.looked_up.tokens.len() >= MOST_OPEN {
-            self.looked_up = LookedUp { version, tokens: HashMap::new() };
+            self.looked_up = LookedUp {
+                version,
+                tokens: HashMap::new(),
+            };
         }
         self.looked_up.tokens.insert(secret, token);
     }
@@ -139,11 +155,17 @@ impl Open {
 
     /// Removes the oldest admission of the holder if the holder already has the maximum number of admissions.
     fn make_room_for(&mut self, holder: &Holder) {
-        let of_holder = || self.admitted.iter().filter(|(_, opened)| opened.holder == *holder);
+        let of_holder = || {
+            self.admitted
+                .iter()
+                .filter(|(_, opened)| opened.holder == *holder)
+        };
         if of_holder().count() < MOST_OF_ONE {
             return;
         }
-        let oldest = of_holder().min_by_key(|(_, opened)| opened.number).map(|(secret, _)| *secret);
+        let oldest = of_holder()
+            .min_by_key(|(_, opened)| opened.number)
+            .map(|(secret, _)| *secret);
         if let Some(oldest) = oldest {
             self.admitted.remove(&oldest);
         }
@@ -161,9 +183,20 @@ pub struct Admission {
 
 impl Admission {
     /// Creates the value, with a secret that only this process knows.
-    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, surroundings: Surroundings, fetch: Arc<FetchDocument>) -> Self {
+    pub fn new(
+        crossing: Arc<Crossing>,
+        ledger: Ledger,
+        surroundings: Surroundings,
+        fetch: Arc<FetchDocument>,
+    ) -> Self {
         let (keys, admissions) = (KeyCache::new(fetch), Admissions::new(surroundings.bytes()));
-        Self { crossing, ledger, keys, admissions, surroundings }
+        Self {
+            crossing,
+            ledger,
+            keys,
+            admissions,
+            surroundings,
+        }
     }
 
     /// Returns the caller to whom this bearer token belongs.
@@ -191,7 +224,11 @@ impl Admission {
         {
             return Ok(caller);
         }
-        let token = if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret)? } else { None };
+        let token = if bearer.starts_with(BEARER_PREFIX) {
+            self.ledger.token(&secret)?
+        } else {
+            None
+        };
         match token {
             Some(token)
                 if token.revoked_at.is_none()
@@ -239,7 +276,11 @@ impl Admission {
     /// # Errors
     /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, `revoked`
     /// if the key is revoked, and `not-permitted-signer` for another passkey.
-    pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
+    pub fn answer(
+        &self,
+        challenge: &str,
+        signature: &EnvelopeSignature,
+    ) -> Result<(String, Name, Timestamp), Stopped> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
         let keyid = signature.keyid;
@@ -260,9 +301,13 @@ impl Admission {
         let program = signing_program(&bytes, sealed.policy.passkeys())
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let (name, scopes) = match holder {
-            holder if program == SigningProgram::Browser && !matches!(holder, KeyHolder::Approver(_)) => {
-                let detail =
-                    format!("the passkey {keyid} is of {holder}, and only the passkey of an approver gives access");
+            holder
+                if program == SigningProgram::Browser
+                    && !matches!(holder, KeyHolder::Approver(_)) =>
+            {
+                let detail = format!(
+                    "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
+                );
                 return Err(Refusal::new(Code::NotPermittedSigner, detail).into());
             }
             KeyHolder::Approver(name) => (name, vec![Scope::Read]),
@@ -288,7 +333,12 @@ impl Admission {
             }
         }
         let caller = Caller::new(name.clone(), scopes, &[]);
-        let (bearer, end) = self.open_for(Holder::Key(keyid), caller, now, Timestamp::from_unix(i64::MAX))?;
+        let (bearer, end) = self.open_for(
+            Holder::Key(keyid),
+            caller,
+            now,
+            Timestamp::from_unix(i64::MAX),
+        )?;
         Ok((bearer, name.clone(), end))
     }
 
@@ -303,7 +353,10 @@ impl Admission {
         now: Timestamp,
         end: Timestamp,
     ) -> Result<(String, Timestamp), Stopped> {
-        let (bearer, end) = (new_bearer(&self.surroundings), end.min(now.plus(ADMISSION_S)));
+        let (bearer, end) = (
+            new_bearer(&self.surroundings),
+            end.min(now.plus(ADMISSION_S)),
+        );
         let mut open = self.open_admissions();
         open.sweep(now);
         open.make_room_for(&holder);
@@ -312,33 +365,56 @@ impl Admission {
         }
         let number = open.number;
         open.number += 1;
-        open.admitted.insert(sha256(bearer.as_bytes()), Opened { caller, holder, end, number });
+        open.admitted.insert(
+            sha256(bearer.as_bytes()),
+            Opened {
+                caller,
+                holder,
+                end,
+                number,
+            },
+        );
         Ok((bearer, end))
     }
 
     /// Checks that the token of an admission is still in force.
     fn check_token(&self, name: &Name, caller: &Caller, now: Timestamp) -> Result<(), Stopped> {
-        if caller.still(&self.crossing.state(), now) && self.crossing.revoked().now().token(name).is_none() {
+        if caller.still(&self.crossing.state(), now)
+            && self.crossing.revoked().now().token(name).is_none()
+        {
             return Ok(());
         }
-        let detail = format!("the token {name} has expired or was revoked, so this bearer is no longer valid");
+        let detail = format!(
+            "the token {name} has expired or was revoked, so this bearer is no longer valid"
+        );
         Err(Refusal::new(Code::Unauthenticated, detail).into())
     }
 
     fn check_key(&self, keyid: &KeyId) -> Result<(), Stopped> {
         if self.crossing.revoked().has_key(keyid) {
-            return Err(Refusal::new(Code::Revoked, format!("the key {keyid} is revoked: use another key")).into());
+            return Err(Refusal::new(
+                Code::Revoked,
+                format!("the key {keyid} is revoked: use another key"),
+            )
+            .into());
         }
         Ok(())
     }
 
     fn open_admissions(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.admissions.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.admissions
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn too_many() -> Refusal {
-    Refusal::new(Code::Busy, "too many bearers are open at this moment: try again later").retry_after(5)
+    Refusal::new(
+        Code::Busy,
+        "too many bearers are open at this moment: try again later",
+    )
+    .retry_after(5)
 }
 
 pub(super) fn new_bearer(surroundings: &Surroundings) -> String {
@@ -352,22 +428,40 @@ mod tests {
 
     #[test]
     fn a_challenge_is_valid_only_for_its_key_its_boundary_and_its_process() {
-        let key = |letter: &str| format!("SHA256:{}", letter.repeat(43)).parse::<KeyId>().expect("a key's id");
+        let key = |letter: &str| {
+            format!("SHA256:{}", letter.repeat(43))
+                .parse::<KeyId>()
+                .expect("a key's id")
+        };
         let (here, there) = (SealDigest::of(b"here"), SealDigest::of(b"there"));
         let (ours, theirs) = (Admissions::new([1; 32]), Admissions::new([2; 32]));
         let end = Timestamp::from_unix(1_800_000_060);
         let text = ours.text(&here, &key("A"), &hex(&[7; SALT]), end);
         assert_eq!(ours.made(&here, &key("A"), &text), Some(end));
         assert_eq!(ours.made(&here, &key("E"), &text), None, "another key");
-        assert_eq!(ours.made(&there, &key("A"), &text), None, "another boundary");
-        assert_eq!(theirs.made(&here, &key("A"), &text), None, "another process");
+        assert_eq!(
+            ours.made(&there, &key("A"), &text),
+            None,
+            "another boundary"
+        );
+        assert_eq!(
+            theirs.made(&here, &key("A"), &text),
+            None,
+            "another process"
+        );
         for (from, to) in [("T00:", "T09:"), ("07", "17"), ("v1", "v2"), (" ", "  ")] {
             let forged = text.replacen(from, to, 1);
-            assert!(forged == text || ours.made(&here, &key("A"), &forged).is_none(), "{forged}");
+            assert!(
+                forged == text || ours.made(&here, &key("A"), &forged).is_none(),
+                "{forged}"
+            );
         }
         let later = ours.text(&here, &key("A"), &hex(&[7; SALT]), end.plus(600));
-        let spliced =
-            format!("{} {}", text.rsplit_once(' ').expect("fields").0, later.rsplit_once(' ').expect("fields").1);
+        let spliced = format!(
+            "{} {}",
+            text.rsplit_once(' ').expect("fields").0,
+            later.rsplit_once(' ').expect("fields").1
+        );
         assert_eq!(ours.made(&here, &key("A"), &spliced), None, "a later end");
         for odd in [
             "",

@@ -30,7 +30,11 @@ impl Proposals {
     /// # Errors
     /// Returns `not-permitted-signer` if the signer is not allowed to approve the proposal, and `wrong-state` if the
     /// proposal is over.
-    pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
+    pub async fn deny(
+        &self,
+        id: &ProposalId,
+        envelope: &Envelope,
+    ) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
         let (checked, sealed) = self.state_to_check();
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
@@ -49,7 +53,8 @@ impl Proposals {
             return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
         }
         let counted = self.who_denies(&document, signed, &sealed, now)?;
-        self.keep_denial(&document, checked, row.core.digest, counted, (id, false)).await?;
+        self.keep_denial(&document, checked, row.core.digest, counted, (id, false))
+            .await?;
         self.view(&self.row(id)?)
     }
 
@@ -61,7 +66,11 @@ impl Proposals {
     /// # Errors
     /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
     /// `rate-limited` if too many denials arrived before their statements.
-    pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
+    pub async fn deny_statement(
+        &self,
+        envelope: &Envelope,
+        payload: &[u8],
+    ) -> Result<DenialView, Stopped> {
         let (checked, sealed) = self.state_to_check();
         let digest = AuthorizationDigest::of(payload);
         let document = self.verify_denial(envelope, &digest, &sealed)?;
@@ -69,28 +78,49 @@ impl Proposals {
         let signed = &statement.predicate;
         check_here(&signed.boundary, &sealed)?;
         let id = &signed.proposal;
-        let known = self.ledger.proposal(id)?.filter(|row| row.core.digest == digest);
+        let known = self
+            .ledger
+            .proposal(id)?
+            .filter(|row| row.core.digest == digest);
         let now = self.crossing.now();
         match &known {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
             None if now >= signed.expires_at => {
-                let detail = format!("the window ended at {}, so the statement can't run any more", signed.expires_at);
+                let detail = format!(
+                    "the window ended at {}, so the statement can't run any more",
+                    signed.expires_at
+                );
                 return Err(Refusal::new(Code::Expired, detail).into());
             }
             _ => {}
         }
         let counted = self.who_denies(&document, signed, &sealed, now)?;
-        let done = self.keep_denial(&document, checked, digest, counted, (id, known.is_none())).await?;
-        let row = self.ledger.proposal(id)?.filter(|row| row.core.digest == digest);
+        let done = self
+            .keep_denial(&document, checked, digest, counted, (id, known.is_none()))
+            .await?;
+        let row = self
+            .ledger
+            .proposal(id)?
+            .filter(|row| row.core.digest == digest);
         let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
-        Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
+        Ok(DenialView {
+            proposal: id.clone(),
+            digest,
+            index: done.leaf,
+            status,
+            kept_until: signed.expires_at,
+        })
     }
 
     /// Returns the approvers who denied this statement, even if the boundary has not received the statement.
     ///
     /// # Errors
     /// Returns `forbidden` if the caller does not have the scope `read` for all steps.
-    pub fn denials(&self, caller: &Caller, digest: &AuthorizationDigest) -> Result<DenialsView, Stopped> {
+    pub fn denials(
+        &self,
+        caller: &Caller,
+        digest: &AuthorizationDigest,
+    ) -> Result<DenialsView, Stopped> {
         let name = caller.demand(Scope::Read, None)?;
         if caller.is_limited() {
             let detail = format!(
@@ -99,15 +129,26 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::Forbidden, detail).into());
         }
-        Ok(DenialsView { digest: *digest, denials: self.denials_of(digest)? })
+        Ok(DenialsView {
+            digest: *digest,
+            denials: self.denials_of(digest)?,
+        })
     }
 
     /// Returns the denials of an authorization with the reasons in the signed documents.
-    pub(super) fn denials_of(&self, digest: &AuthorizationDigest) -> Result<Vec<DeniedView>, Stopped> {
+    pub(super) fn denials_of(
+        &self,
+        digest: &AuthorizationDigest,
+    ) -> Result<Vec<DeniedView>, Stopped> {
         let stored = self.ledger.denials(digest)?;
         let view = |denied: StoredDenial| {
             let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
-            Ok(DeniedView { approver: denied.approver, index: denied.leaf, at: denied.at, reason: document.reason })
+            Ok(DeniedView {
+                approver: denied.approver,
+                index: denied.leaf,
+                at: denied.at,
+                reason: document.reason,
+            })
         };
         stored.into_iter().map(view).collect()
     }
@@ -120,14 +161,18 @@ impl Proposals {
         sealed: &Sealed,
     ) -> Result<Verified<Denial>, Stopped> {
         let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
-        let document = signed.verify(|keyid| sealed.statement_key(keyid)).map_err(|error| sealed.unverified(error))?;
+        let document = signed
+            .verify(|keyid| sealed.statement_key(keyid))
+            .map_err(|error| sealed.unverified(error))?;
         let authorization = denied(document.statement())?;
         if authorization != *digest {
             let detail = format!(
                 "the denial is for the authorization {authorization}, but this proposal has the \
                  authorization {digest}"
             );
-            return Err(Refusal::new(Code::Malformed, detail).at("/payload", "another authorization").into());
+            return Err(Refusal::new(Code::Malformed, detail)
+                .at("/payload", "another authorization")
+                .into());
         }
         check_here(&document.predicate().boundary, sealed)?;
         Ok(document)
@@ -144,26 +189,47 @@ impl Proposals {
         sealed: &Sealed,
         now: Timestamp,
     ) -> Result<(Name, KeyId), Stopped> {
-        let known =
-            exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
+        let known = exclusion::judge(
+            &signed.proposer,
+            &signed.proposer,
+            Tokens::Sealed(&sealed.tokens, now),
+            &sealed.roster,
+        );
         let excluded = known
-            .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+            .or_else(|_| {
+                exclusion::judge(
+                    &signed.proposer,
+                    &signed.proposer,
+                    Tokens::Unknown,
+                    &sealed.roster,
+                )
+            })
+            .map_err(|error| {
+                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+            })?;
         let refuse = |why: &str| {
-            let detail = format!("only a person who could approve the proposal can deny the proposal: {why}");
+            let detail = format!(
+                "only a person who could approve the proposal can deny the proposal: {why}"
+            );
             Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
         };
         let Some((_, held)) = sealed.step(&signed.step.reference) else {
             let revoked = self.crossing.revoked();
-            let unrevoked = document.signatures().iter().filter(|signature| !revoked.has_key(&signature.keyid));
+            let unrevoked = document
+                .signatures()
+                .iter()
+                .filter(|signature| !revoked.has_key(&signature.keyid));
             let valid = unrevoked.into_iter().find_map(|signature| {
                 let (approver, _) = sealed.roster.statement_approver(&signature.keyid)?;
                 let _counts = signing_program(&signature.sig, sealed.policy.passkeys()).ok()?;
                 let begun = approver.valid_after.is_none_or(|from| from <= now);
                 let open = begun && approver.valid_before.is_none_or(|until| now < until);
-                (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
+                (open && !excluded.contains(&approver.name))
+                    .then(|| (approver.name.clone(), signature.keyid))
             });
-            return valid.ok_or_else(|| refuse("the denial has no signature of a currently valid approver"));
+            return valid.ok_or_else(|| {
+                refuse("the denial has no signature of a currently valid approver")
+            });
         };
         let mut count = self.counted(document.signatures(), held, &excluded, sealed);
         // Who may approve the emergency may also deny it. A new policy without emergencies prevents no denial.
@@ -176,7 +242,11 @@ impl Proposals {
             Some(counted) => Ok((counted.name.clone(), counted.keyid)),
             None => {
                 let why = joined(count.uncounted(), "; ");
-                Err(refuse(if why.is_empty() { "the denial has no signature" } else { &why }))
+                Err(refuse(if why.is_empty() {
+                    "the denial has no signature"
+                } else {
+                    &why
+                }))
             }
         }
     }
@@ -190,16 +260,30 @@ impl Proposals {
         (approver, keyid): (Name, KeyId),
         (id, ahead): (&ProposalId, bool),
     ) -> Result<DenialResult, Stopped> {
-        let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
-        let denial = DenialWrite { authorization, checked, approver, envelope, at: self.crossing.now(), ahead };
+        let envelope = document
+            .envelope(|other| *other == keyid)
+            .to_canonical()
+            .map_err(|e| fault(&e))?;
+        let denial = DenialWrite {
+            authorization,
+            checked,
+            approver,
+            envelope,
+            at: self.crossing.now(),
+            ahead,
+        };
         // The same commit logs the denial and increases the state version. If the quorum is met later, the boundary
         // finds the denial. If a verdict was made with the earlier state version, the boundary must repeat the verdict.
         let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
             // The state changed during the check. The caller can send the denial again.
-            WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string()).retry_after(1).into(),
+            WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string())
+                .retry_after(1)
+                .into(),
             WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
             WriteStop::TooManyAhead { wait_s, .. } => {
-                Refusal::new(Code::RateLimited, stop.to_string()).retry_after(wait_s).into()
+                Refusal::new(Code::RateLimited, stop.to_string())
+                    .retry_after(wait_s)
+                    .into()
             }
             WriteStop::Fault(error) => error.into(),
             stop => fault(&stop),

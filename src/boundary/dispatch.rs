@@ -31,7 +31,11 @@ const RETRY: Duration = Duration::from_secs(2);
 const RAREST_RETRY: Duration = Duration::from_secs(60);
 
 impl Proposals {
-    pub(super) async fn start_if_met(self: &Arc<Self>, id: &ProposalId, met: bool) -> Result<(), Stopped> {
+    pub(super) async fn start_if_met(
+        self: &Arc<Self>,
+        id: &ProposalId,
+        met: bool,
+    ) -> Result<(), Stopped> {
         if !met {
             return Ok(());
         }
@@ -55,7 +59,9 @@ impl Proposals {
             // Another signature has completed the quorum, or an approver has denied the proposal, since the proposal
             // was read.
             Err(AdvanceStop::WrongState(_)) => Ok(()),
-            Err(AdvanceStop::Unknown) => Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into()),
+            Err(AdvanceStop::Unknown) => {
+                Err(Refusal::new(Code::NotFound, format!("there is no proposal {id}")).into())
+            }
             Err(AdvanceStop::Fault(error)) => Err(error.into()),
         }
     }
@@ -123,15 +129,30 @@ impl Proposals {
         if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
             // The proposal has more signatures than an envelope may contain. Select only the signatures that the quorum
             // needs.
-            let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
+            let most = if bytes > MAX_SIGNATURE_BYTES {
+                0
+            } else {
+                MAX_SIGNATURES
+            };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;
-            let kept = quorum::fewest(&held.rules, &self.count(id, &held, &excluded, &sealed)?, most);
+            let kept = quorum::fewest(
+                &held.rules,
+                &self.count(id, &held, &excluded, &sealed)?,
+                most,
+            );
             stored.retain(|one| kept.contains(&one.keyid));
         }
-        let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();
+        let signatures = stored
+            .iter()
+            .map(|one| EnvelopeSignature::new(one.keyid, &one.sig))
+            .collect();
         let envelope = Envelope::new(&payload, signatures);
-        let request = CrossingRequest { envelope, handed_in_by: row.core.proposer, stored: true };
+        let request = CrossingRequest {
+            envelope,
+            handed_in_by: row.core.proposer,
+            stored: true,
+        };
         match self.crossing.cross(request, None).await {
             Ok(_) => Ok(true),
             Err(stopped) => {
@@ -152,9 +173,17 @@ impl Proposals {
             Code::Expired => StoredStatus::Expired,
             _ => StoredStatus::Refused,
         };
-        let Ok(detail) = detail(refused.code, &refused.detail) else { return };
+        let Ok(detail) = detail(refused.code, &refused.detail) else {
+            return;
+        };
         let at = self.crossing.now();
-        let advance = ProposalStep { proposal: id.clone(), from: Vec::new(), to, at, detail };
+        let advance = ProposalStep {
+            proposal: id.clone(),
+            from: Vec::new(),
+            to,
+            at,
+            detail,
+        };
         if let Err(AdvanceStop::Fault(error)) = self.ledger.advance(advance).await {
             tracing::error!(proposal = %id, "the refusal of this proposal could not be stored: {error}");
         }
@@ -172,13 +201,20 @@ impl Proposals {
         for status in [StoredStatus::Approved, StoredStatus::Pending] {
             let mut before = None;
             loop {
-                let filter = ProposalQuery { statuses: vec![status], before, limit: 100, ..ProposalQuery::default() };
+                let filter = ProposalQuery {
+                    statuses: vec![status],
+                    before,
+                    limit: 100,
+                    ..ProposalQuery::default()
+                };
                 let page = self.ledger.proposals(&filter)?;
                 for row in &page.proposals {
                     let id = &row.core.id;
                     if status == StoredStatus::Approved {
                         let (proposals, id) = (self.clone(), id.clone());
-                        tokio::spawn(async move { proposals.dispatch(id).await }.instrument(run_span()));
+                        tokio::spawn(
+                            async move { proposals.dispatch(id).await }.instrument(run_span()),
+                        );
                         resumed += 1;
                     } else if self.quorum_is_met(id)? {
                         self.start_if_met(id, true).await?;
@@ -196,8 +232,12 @@ impl Proposals {
 
     fn quorum_is_met(&self, id: &ProposalId) -> Result<bool, Stopped> {
         let sealed = self.crossing.state();
-        let Ok(statement) = Statement::<Authorization>::from_payload(&self.payload(id)?) else { return Ok(false) };
-        let Ok((held, excluded)) = self.quorum_of(&sealed, &statement.predicate) else { return Ok(false) };
+        let Ok(statement) = Statement::<Authorization>::from_payload(&self.payload(id)?) else {
+            return Ok(false);
+        };
+        let Ok((held, excluded)) = self.quorum_of(&sealed, &statement.predicate) else {
+            return Ok(false);
+        };
         if statement.predicate.grant.is_some() {
             return Ok(!self.ledger.signatures(id)?.is_empty());
         }

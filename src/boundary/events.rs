@@ -45,11 +45,20 @@ pub struct Events {
 
 enum Phase {
     /// The run has not begun. The fields state which events were sent.
-    Waiting { began: bool, signatures: usize, approved: bool, held_up: Option<RefusalView> },
+    Waiting {
+        began: bool,
+        signatures: usize,
+        approved: bool,
+        held_up: Option<RefusalView>,
+    },
     /// The run is in progress, and its output is read from the recording.
     Running { cursor: Cursor },
     /// The run is over, and its output is read from the store.
-    Replaying { cursor: Cursor, order: Vec<u8>, receipt: Box<Receipt> },
+    Replaying {
+        cursor: Cursor,
+        order: Vec<u8>,
+        receipt: Box<Receipt>,
+    },
     /// All events were sent.
     Over,
 }
@@ -59,7 +68,12 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see the proposal.
-    pub fn events(self: &Arc<Self>, caller: &Caller, id: &ProposalId, after: u64) -> Result<Events, Stopped> {
+    pub fn events(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: &ProposalId,
+        after: u64,
+    ) -> Result<Events, Stopped> {
         let _ = self.visible(caller, id)?;
         Ok(Events {
             proposals: self.clone(),
@@ -68,7 +82,12 @@ impl Proposals {
             after,
             number: 0,
             changes: self.changes.watch(id),
-            phase: Phase::Waiting { began: false, signatures: 0, approved: false, held_up: None },
+            phase: Phase::Waiting {
+                began: false,
+                signatures: 0,
+                approved: false,
+                held_up: None,
+            },
             ready: VecDeque::new(),
         })
     }
@@ -165,77 +184,135 @@ impl Events {
             self.number += 1;
         } else {
             let bytes = bytes(&self.proposals)?;
-            self.ready.push_back(Event::output(piece.stream, piece.offset, piece.elapsed_ms, bytes));
+            self.ready.push_back(Event::output(
+                piece.stream,
+                piece.offset,
+                piece.elapsed_ms,
+                bytes,
+            ));
         }
         Ok(())
     }
 
     fn replayed(&mut self) -> Result<bool, Stopped> {
-        let Phase::Replaying { cursor, order, receipt } = &mut self.phase else { return Ok(false) };
+        let Phase::Replaying {
+            cursor,
+            order,
+            receipt,
+        } = &mut self.phase
+        else {
+            return Ok(false);
+        };
         if let Some(piece) = cursor.next(order) {
             let of = match piece.stream {
                 StreamName::Stdout => &receipt.output.stdout,
                 StreamName::Stderr => &receipt.output.stderr,
             };
-            let (name, range) = (of.blake3, piece.offset..piece.offset + u64::from(piece.length));
+            let (name, range) = (
+                of.blake3,
+                piece.offset..piece.offset + u64::from(piece.length),
+            );
             // After its retention time, the output is deleted, but the receipt still has the digests.
-            let stored = move |proposals: &Proposals| Ok(proposals.ledger.output(&name, range)?.unwrap_or_default());
+            let stored = move |proposals: &Proposals| {
+                Ok(proposals.ledger.output(&name, range)?.unwrap_or_default())
+            };
             self.piece(&piece, stored)?;
             return Ok(true);
         }
-        for (stream, of) in [(StreamName::Stdout, &receipt.output.stdout), (StreamName::Stderr, &receipt.output.stderr)]
-        {
+        for (stream, of) in [
+            (StreamName::Stdout, &receipt.output.stdout),
+            (StreamName::Stderr, &receipt.output.stderr),
+        ] {
             if of.truncated {
-                self.ready.push_back(Event::Truncated { stream, bytes: of.bytes, recorded: of.recorded });
+                self.ready.push_back(Event::Truncated {
+                    stream,
+                    bytes: of.bytes,
+                    recorded: of.recorded,
+                });
             }
         }
-        self.ready.push_back(Event::Exit { outcome: receipt.outcome.clone() });
-        self.ready.push_back(Event::Status { status: ProposalStatus::Finished, code: None });
-        self.ready.push_back(Event::Receipt { id: self.id.receipt() });
+        self.ready.push_back(Event::Exit {
+            outcome: receipt.outcome.clone(),
+        });
+        self.ready.push_back(Event::Status {
+            status: ProposalStatus::Finished,
+            code: None,
+        });
+        self.ready.push_back(Event::Receipt {
+            id: self.id.receipt(),
+        });
         self.phase = Phase::Over;
         Ok(true)
     }
 
     fn waiting(&mut self, row: &Proposal) -> Result<bool, Stopped> {
-        let Phase::Waiting { began, signatures, approved, held_up } = &mut self.phase else { return Ok(false) };
+        let Phase::Waiting {
+            began,
+            signatures,
+            approved,
+            held_up,
+        } = &mut self.phase
+        else {
+            return Ok(false);
+        };
         let before = self.ready.len();
         if !*began {
             *began = true;
-            self.ready.push_back(Event::Status { status: ProposalStatus::Pending, code: None });
+            self.ready.push_back(Event::Status {
+                status: ProposalStatus::Pending,
+                code: None,
+            });
         }
         // A proposal accepts signatures only while it is pending. At this point it is no longer pending, so the number
         // of signatures is final.
         let stored = self.proposals.ledger.signatures(&self.id)?;
         for signature in stored.iter().skip(*signatures) {
-            self.ready.push_back(Event::Signature { approver: signature.person.clone() });
+            self.ready.push_back(Event::Signature {
+                approver: signature.person.clone(),
+            });
         }
         *signatures = stored.len().max(*signatures);
         if row.approved_at.is_some() && !*approved {
             *approved = true;
-            self.ready.push_back(Event::Status { status: ProposalStatus::Approved, code: None });
+            self.ready.push_back(Event::Status {
+                status: ProposalStatus::Approved,
+                code: None,
+            });
         }
         match row.status {
             StoredStatus::Pending => {}
             StoredStatus::Approved => {
                 let now = self.proposals.held_up.of(&self.id);
-                if let Some(RefusalView { code, detail }) = now.clone().filter(|why| held_up.as_ref() != Some(why)) {
+                if let Some(RefusalView { code, detail }) =
+                    now.clone().filter(|why| held_up.as_ref() != Some(why))
+                {
                     self.ready.push_back(Event::HeldUp { code, detail });
                 }
                 *held_up = now;
             }
             StoredStatus::Running | StoredStatus::Finished => {
-                self.ready.push_back(Event::Status { status: ProposalStatus::Running, code: None });
-                self.phase = Phase::Running { cursor: Cursor::default() };
+                self.ready.push_back(Event::Status {
+                    status: ProposalStatus::Running,
+                    code: None,
+                });
+                self.phase = Phase::Running {
+                    cursor: Cursor::default(),
+                };
             }
             over => {
-                let detail =
-                    row.detail.as_ref().and_then(|detail| json::parse_as::<RefusalView>(detail, detail.len()).ok());
+                let detail = row
+                    .detail
+                    .as_ref()
+                    .and_then(|detail| json::parse_as::<RefusalView>(detail, detail.len()).ok());
                 let code = match over {
                     StoredStatus::Denied => Some(Code::Denied),
                     StoredStatus::Expired => Some(Code::Expired),
                     _ => detail.map(|view| view.code),
                 };
-                self.ready.push_back(Event::Status { status: view_status(over), code });
+                self.ready.push_back(Event::Status {
+                    status: view_status(over),
+                    code,
+                });
                 self.phase = Phase::Over;
             }
         }
@@ -247,9 +324,19 @@ impl Events {
         if row.status != StoredStatus::Finished {
             return Ok(false);
         }
-        let Some(receipt) = receipt_of(&self.proposals.ledger, row)? else { return Ok(false) };
-        let order = self.proposals.ledger.output_order(&self.id)?.unwrap_or_default();
-        self.phase = Phase::Replaying { cursor, order, receipt: Box::new(receipt) };
+        let Some(receipt) = receipt_of(&self.proposals.ledger, row)? else {
+            return Ok(false);
+        };
+        let order = self
+            .proposals
+            .ledger
+            .output_order(&self.id)?
+            .unwrap_or_default();
+        self.phase = Phase::Replaying {
+            cursor,
+            order,
+            receipt: Box::new(receipt),
+        };
         self.replayed()
     }
 }

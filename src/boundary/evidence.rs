@@ -116,7 +116,16 @@ pub struct EvidenceParts {
 impl Evidence {
     /// Builds the value from its parts.
     pub fn new(parts: EvidenceParts) -> Self {
-        let EvidenceParts { crossing, proposals, ledger, closed, key, witnesses, health, retention } = parts;
+        let EvidenceParts {
+            crossing,
+            proposals,
+            ledger,
+            closed,
+            key,
+            witnesses,
+            health,
+            retention,
+        } = parts;
         Self {
             crossing,
             proposals,
@@ -134,15 +143,26 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name.
-    pub fn registry_view(&self, caller: &Caller, search: Option<&StepSearch>) -> Result<RegistryView, Stopped> {
+    pub fn registry_view(
+        &self,
+        caller: &Caller,
+        search: Option<&StepSearch>,
+    ) -> Result<RegistryView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
-        let mut steps: Vec<_> =
-            sealed.registry.steps().filter(|step| caller.may_know(&step.definition.reference)).collect();
+        let mut steps: Vec<_> = sealed
+            .registry
+            .steps()
+            .filter(|step| caller.may_know(&step.definition.reference))
+            .collect();
         let visible_steps = steps.len() as u64;
         let page = search.map(|search| {
             let (found_steps, cursor) = search.page(&mut steps);
-            RegistryPage { found_steps, visible_steps, cursor }
+            RegistryPage {
+                found_steps,
+                visible_steps,
+                cursor,
+            }
         });
         let beyond = self.health.beyond_the_host();
         let steps = steps
@@ -195,15 +215,27 @@ impl Evidence {
     /// # Errors
     /// Returns `malformed` if the text is no reference, and `unknown-step` if the step does not exist or the caller may
     /// not see the step.
-    pub fn step_view(&self, caller: &Caller, text: &str, params: Option<ParamsDigest>) -> Result<StepView, Stopped> {
+    pub fn step_view(
+        &self,
+        caller: &Caller,
+        text: &str,
+        params: Option<ParamsDigest>,
+    ) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
         let sealed = self.crossing.state();
         let reference = &text.parse::<StepRef>().map_err(|error| {
-            with_near_steps(Refusal::new(Code::Malformed, error.to_string()).into(), caller, &sealed, text)
+            with_near_steps(
+                Refusal::new(Code::Malformed, error.to_string()).into(),
+                caller,
+                &sealed,
+                text,
+            )
         })?;
         let known = caller.demand_known(reference);
         known.map_err(|stopped| with_near_steps(stopped, caller, &sealed, text))?;
-        let found = sealed.step(reference).filter(|_| caller.may_know(reference));
+        let found = sealed
+            .step(reference)
+            .filter(|_| caller.may_know(reference));
         let Some((step, held)) = found else {
             return Err(unknown_step(caller, &sealed, reference).into());
         };
@@ -226,8 +258,13 @@ impl Evidence {
         })
     }
 
-    fn last_success(&self, caller: &Caller, reference: &StepRef) -> Result<Option<LastSuccess>, Stopped> {
-        let sees_all = caller.may_step(Scope::Read, reference) || caller.may_step(Scope::Operate, reference);
+    fn last_success(
+        &self,
+        caller: &Caller,
+        reference: &StepRef,
+    ) -> Result<Option<LastSuccess>, Stopped> {
+        let sees_all =
+            caller.may_step(Scope::Read, reference) || caller.may_step(Scope::Operate, reference);
         let query = RunQuery {
             step: reference.clone(),
             outcome: RunOutcome::Succeeded,
@@ -238,10 +275,14 @@ impl Evidence {
             limit: COUNTED_SUCCESSES,
         };
         let successes = self.ledger.runs(&query)?;
-        let Some(row) = successes.first().filter(|row| caller.may_see(&row.core.proposer, reference)) else {
+        let Some(row) = successes
+            .first()
+            .filter(|row| caller.may_see(&row.core.proposer, reference))
+        else {
             return Ok(None);
         };
-        let statement = Statement::<Authorization>::from_payload(&self.proposals.payload(&row.core.id)?)?;
+        let statement =
+            Statement::<Authorization>::from_payload(&self.proposals.payload(&row.core.id)?)?;
         Ok(Some(LastSuccess {
             receipt: row.core.id.receipt(),
             digest: row.core.step_digest,
@@ -255,33 +296,58 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
-    pub fn receipt_envelope(&self, caller: &Caller, id: &ReceiptId) -> Result<LoggedReceipt, Stopped> {
+    pub fn receipt_envelope(
+        &self,
+        caller: &Caller,
+        id: &ReceiptId,
+    ) -> Result<LoggedReceipt, Stopped> {
         Ok(self.receipt_in(caller, id)?.0)
     }
 
     /// Returns a receipt and the log that contains it.
-    pub(super) fn receipt_in(&self, caller: &Caller, id: &ReceiptId) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
+    pub(super) fn receipt_in(
+        &self,
+        caller: &Caller,
+        id: &ReceiptId,
+    ) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
         for ledger in &self.closed {
-            found = found.or(ledger.proposal(&proposal)?.map(|row| (row, Within::Closed(ledger))));
+            found = found.or(ledger
+                .proposal(&proposal)?
+                .map(|row| (row, Within::Closed(ledger))));
         }
         let seen = |row: &Proposal| caller.may_see(&row.core.proposer, &row.core.step);
         let (row, log) = match found.filter(|(row, _)| row.receipt.is_some() && seen(row)) {
             Some(found) => found,
             None => {
-                let row = self.proposals.visible(caller, &proposal).map_err(|stopped| about_receipt(stopped, id))?;
+                let row = self
+                    .proposals
+                    .visible(caller, &proposal)
+                    .map_err(|stopped| about_receipt(stopped, id))?;
                 (row, Within::Own(&self.ledger))
             }
         };
         let Some(index) = row.receipt else {
             let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
-            return Err(Refusal::new(Code::NotFound, detail).about(&row.core.id).into());
+            return Err(Refusal::new(Code::NotFound, detail)
+                .about(&row.core.id)
+                .into());
         };
         let unknown = row.detail.as_deref().and_then(end_detail::why);
         let found = stored_receipt(log.ledger(), &row)?;
-        let envelope = found.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.envelope;
-        Ok((LoggedReceipt { id: id.clone(), index, envelope, unknown }, log))
+        let envelope = found
+            .ok_or_else(|| fault(&format!("log entry {index} is missing")))?
+            .envelope;
+        Ok((
+            LoggedReceipt {
+                id: id.clone(),
+                index,
+                envelope,
+                unknown,
+            },
+            log,
+        ))
     }
 
     /// Returns a receipt with everything that its verification needs, as JSON.
@@ -294,8 +360,15 @@ impl Evidence {
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
         let parts = BundleParts {
-            receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?.into(),
-            consumption: (receipt.consumption.index, leaf_data(log.ledger(), receipt.consumption.index)?.into()),
+            receipt: logged
+                .envelope
+                .to_canonical()
+                .map_err(|e| fault(&e))?
+                .into(),
+            consumption: (
+                receipt.consumption.index,
+                leaf_data(log.ledger(), receipt.consumption.index)?.into(),
+            ),
             seal: receipt.seal,
             step: authorization.step,
             grant: authorization.grant,
@@ -308,7 +381,12 @@ impl Evidence {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
-        self.assemble(Within::Own(&self.ledger), receipted.index, &receipted.parts, &receipted.statement)
+        self.assemble(
+            Within::Own(&self.ledger),
+            receipted.index,
+            &receipted.parts,
+            &receipted.statement,
+        )
     }
 
     /// Builds a bundle as JSON from canonical parts. The boundary wrote these parts, so the function does not parse
@@ -322,32 +400,50 @@ impl Evidence {
     ) -> Result<Vec<u8>, Stopped> {
         let ledger = log.ledger();
         let sealed = self.crossing.state();
-        let earlier = if sealed.digest == parts.seal { None } else { Some(earlier_seal(ledger, parts.seal)?) };
+        let earlier = if sealed.digest == parts.seal {
+            None
+        } else {
+            Some(earlier_seal(ledger, parts.seal)?)
+        };
         let (seal_index, common) = match &earlier {
             None => (sealed.index, &sealed.bundled),
             Some(earlier) => (earlier.index, &earlier.bundled),
         };
-        let (step, step_proof, may_apply_plan) = match (&earlier, sealed.step(&parts.step.reference)) {
-            (None, Some((step, held))) => {
-                let text = String::from_utf8(step.canonical()).map_err(|e| fault(&e))?;
-                let proof = held.proof(&sealed.registry);
-                let proof = proof.ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
-                let proof = String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
-                (text, proof.map_err(|e| fault(&e))?, step.definition.plan.is_some())
-            }
-            (Some(earlier), _) => {
-                let proof = step_proof(&earlier.manifest, &parts.step.reference);
-                let proof = proof.ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
-                let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
-                (blob_text(ledger, *parts.step.digest.as_bytes())?, proof, true)
-            }
-            (None, None) => return Err(fault(&"the step is not in the sealed registry")),
-        };
+        let (step, step_proof, may_apply_plan) =
+            match (&earlier, sealed.step(&parts.step.reference)) {
+                (None, Some((step, held))) => {
+                    let text = String::from_utf8(step.canonical()).map_err(|e| fault(&e))?;
+                    let proof = held.proof(&sealed.registry);
+                    let proof = proof
+                        .ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
+                    let proof =
+                        String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
+                    (
+                        text,
+                        proof.map_err(|e| fault(&e))?,
+                        step.definition.plan.is_some(),
+                    )
+                }
+                (Some(earlier), _) => {
+                    let proof = step_proof(&earlier.manifest, &parts.step.reference);
+                    let proof = proof
+                        .ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
+                    let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
+                    (
+                        blob_text(ledger, *parts.step.digest.as_bytes())?,
+                        proof,
+                        true,
+                    )
+                }
+                (None, None) => return Err(fault(&"the step is not in the sealed registry")),
+            };
         // All three proofs refer to the same checkpoint. This checkpoint includes the receipt, which is the last of the
         // three log entries. A current checkpoint is used if the seal's roster contains the boundary's current key.
         // Otherwise an earlier checkpoint is used, which an earlier key signed.
         let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
-        let known_now = earlier.as_ref().is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
+        let known_now = earlier
+            .as_ref()
+            .is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
         let (size, checkpoint) = match log {
             Within::Own(_) if known_now => self.witnesses.head_over(index)?,
             Within::Own(own) => {
@@ -366,22 +462,43 @@ impl Evidence {
         };
         let proof = |index: u64| -> Result<Arc<str>, Stopped> {
             let hashes = ledger.inclusion(index, size)?;
-            let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
-            let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
-            serde_json::to_string(&text).map(Arc::from).map_err(|e| fault(&e))
+            let hashes = hashes
+                .ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
+            let text = TlogProof {
+                index,
+                hashes,
+                checkpoint: checkpoint.clone(),
+            }
+            .to_string();
+            serde_json::to_string(&text)
+                .map(Arc::from)
+                .map_err(|e| fault(&e))
         };
         let common_proof = |index: u64| match self.proofs.find(index, &checkpoint) {
             Some(proof) => Ok(proof),
             None => proof(index).inspect(|proof| self.proofs.keep(index, &checkpoint, proof)),
         };
-        let BundleShare { seal, policy, builtins, roster } = common;
-        let proofs = (common_proof(parts.consumption.0)?, proof(index)?, common_proof(seal_index)?);
+        let BundleShare {
+            seal,
+            policy,
+            builtins,
+            roster,
+        } = common;
+        let proofs = (
+            common_proof(parts.consumption.0)?,
+            proof(index)?,
+            common_proof(seal_index)?,
+        );
         let manifest = match manifest_of(ledger, receipt)? {
             Some(manifest) => [br#","manifest":"#.to_vec(), manifest.to_canonical()?].concat(),
             None => Vec::new(),
         };
         // Only the authorization states the plan, and its parsing would take a tenth of the time of a crossing.
-        let plan = if may_apply_plan { self.plan_bundle(log, receipt)? } else { None };
+        let plan = if may_apply_plan {
+            self.plan_bundle(log, receipt)?
+        } else {
+            None
+        };
         let plan = match plan {
             Some(plan) => [br#","plan":"#.to_vec(), plan].concat(),
             None => Vec::new(),
@@ -389,8 +506,10 @@ impl Evidence {
         let (mut grant, mut grant_proof) = (Vec::new(), Vec::new());
         if let Some(digest) = &parts.grant {
             let missing = || fault(&format!("the log has no grant {digest}"));
-            let (index, envelope) =
-                ledger.grant_of(digest)?.and_then(|row| Some((row.leaf?, row.envelope))).ok_or_else(missing)?;
+            let (index, envelope) = ledger
+                .grant_of(digest)?
+                .and_then(|row| Some((row.leaf?, row.envelope)))
+                .ok_or_else(missing)?;
             grant = [br#","grant":"#, &envelope[..]].concat();
             grant_proof = [br#","grant":"#, common_proof(index)?.as_bytes()].concat();
         }
@@ -433,8 +552,14 @@ impl Evidence {
 /// Returns the position of a step among the leaves of a sealed registry, with its proof.
 fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
     let index = manifest.iter().position(|leaf| leaf.reference == *step)?;
-    let leaves: Option<Vec<_>> =
-        manifest.iter().map(|leaf| canonical::canonical_of(leaf).ok().map(|bytes| merkle::leaf_hash(&bytes))).collect();
+    let leaves: Option<Vec<_>> = manifest
+        .iter()
+        .map(|leaf| {
+            canonical::canonical_of(leaf)
+                .ok()
+                .map(|bytes| merkle::leaf_hash(&bytes))
+        })
+        .collect();
     let leaves = leaves?;
     let (index, size) = (index as u64, leaves.len() as u64);
     let subtree = |level: u8, at: u64| -> Result<merkle::Hash, ()> {
@@ -442,7 +567,11 @@ fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
         leaves.get(start..start + width).map(merkle::root).ok_or(())
     };
     let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
-    Some(StepProof { index, size, hashes: hashes.iter().map(|hash| hex(hash)).collect() })
+    Some(StepProof {
+        index,
+        size,
+        hashes: hashes.iter().map(|hash| hex(hash)).collect(),
+    })
 }
 
 fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {

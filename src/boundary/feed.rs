@@ -48,13 +48,22 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name, `forbidden` if `for_me` is true and the caller is no approver,
     /// and `not-found` if there is no event `after`.
-    pub fn feed(self: &Arc<Self>, caller: &Caller, after: Option<u64>, for_me: bool) -> Result<Feed, Stopped> {
+    pub fn feed(
+        self: &Arc<Self>,
+        caller: &Caller,
+        after: Option<u64>,
+        for_me: bool,
+    ) -> Result<Feed, Stopped> {
         let Some(name) = caller.name() else {
-            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
+            return Err(
+                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
+            );
         };
         let person = for_me.then(|| self.crossing.state().roster.approver(name).cloned());
         if person == Some(None) {
-            let detail = format!("?for=me is for approvers who read with their own key, and {name} is no approver");
+            let detail = format!(
+                "?for=me is for approvers who read with their own key, and {name} is no approver"
+            );
             return Err(Refusal::new(Code::Forbidden, detail).into());
         }
         // Subscribe before the first read, so that no event is missed.
@@ -68,7 +77,14 @@ impl Proposals {
             return Err(Refusal::new(Code::NotFound, detail).into());
         }
         let (proposals, after) = (self.clone(), after.unwrap_or(newest));
-        Ok(Feed { proposals, caller: caller.clone(), person: person.flatten(), after, news, ready: VecDeque::new() })
+        Ok(Feed {
+            proposals,
+            caller: caller.clone(),
+            person: person.flatten(),
+            after,
+            news,
+            ready: VecDeque::new(),
+        })
     }
 
     /// Returns the document of a stored event.
@@ -101,7 +117,10 @@ impl Proposals {
                 let row = || self.ledger.proposal(id);
                 match status {
                     StoredStatus::Finished => {
-                        let receipt = row()?.map(|row| receipt_of(&self.ledger, &row)).transpose()?.flatten();
+                        let receipt = row()?
+                            .map(|row| receipt_of(&self.ledger, &row))
+                            .transpose()?
+                            .flatten();
                         view.outcome = receipt.map(|receipt| receipt.outcome.status);
                     }
                     StoredStatus::Refused => {
@@ -117,21 +136,29 @@ impl Proposals {
                 view.entry = Some(*index);
                 if *entry == EntryEvent::Revocation {
                     let leaf = self.ledger.leaf(*index)?;
-                    let leaf = leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
-                    view.subject = Some(opened(&leaf.data).and_then(|(_, statement)| revoked(&statement))?);
+                    let leaf =
+                        leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?;
+                    view.subject =
+                        Some(opened(&leaf.data).and_then(|(_, statement)| revoked(&statement))?);
                 }
             }
             EventFact::Grant(id, leaf) => (view.grant, view.entry) = (Some(id.clone()), *leaf),
             EventFact::Attention(words) => view.words = Some(words.clone()),
             EventFact::Emergency { id, .. } => view.proposal = Some(id.clone()),
-            EventFact::Signed { id, person, keyid, .. } => {
+            EventFact::Signed {
+                id, person, keyid, ..
+            } => {
                 let state = self.crossing.state();
                 let passkey = match state.roster.statement_signer(keyid) {
                     Some((_, StatementKey::Passkey(key))) => Some(key.host().to_owned()),
                     _ => None,
                 };
                 view.proposal = Some(id.clone());
-                view.signed = Some(SignedBy { person: person.clone(), keyid: *keyid, passkey });
+                view.signed = Some(SignedBy {
+                    person: person.clone(),
+                    keyid: *keyid,
+                    passkey,
+                });
             }
         }
         Ok(view)
@@ -190,10 +217,18 @@ impl Feed {
     /// With `for=me`, returns true for a proposal or a draft of a grant that still waits for the signature of the person,
     /// for each signature in the name of the person, for an emergency, and for the beginning and the end of a freeze.
     fn concerns_person(&self, event: &StoredEvent) -> Result<bool, Stopped> {
-        let Some(person) = &self.person else { return Ok(true) };
+        let Some(person) = &self.person else {
+            return Ok(true);
+        };
         match &event.what {
-            EventFact::Proposal { status: StoredStatus::Pending, id, .. } => {
-                let Some(row) = self.proposals.ledger.proposal(id)? else { return Ok(false) };
+            EventFact::Proposal {
+                status: StoredStatus::Pending,
+                id,
+                ..
+            } => {
+                let Some(row) = self.proposals.ledger.proposal(id)? else {
+                    return Ok(false);
+                };
                 if row.status != StoredStatus::Pending {
                     return Ok(false);
                 }
@@ -201,13 +236,24 @@ impl Feed {
                 Ok(view.status == ProposalStatus::Pending && view.approvals.need(person))
             }
             EventFact::Grant(id, None) => {
-                let grant = self.proposals.ledger.grant(id)?.map(|row| self.proposals.grant_view(&row)).transpose()?;
-                Ok(grant.is_some_and(|view| view.status == GrantStatus::Pending && view.approvals.need(person)))
+                let grant = self
+                    .proposals
+                    .ledger
+                    .grant(id)?
+                    .map(|row| self.proposals.grant_view(&row))
+                    .transpose()?;
+                Ok(grant.is_some_and(|view| {
+                    view.status == GrantStatus::Pending && view.approvals.need(person)
+                }))
             }
-            EventFact::Entry(entry, _) => Ok(matches!(entry, EntryEvent::Frozen | EntryEvent::Thawed)),
+            EventFact::Entry(entry, _) => {
+                Ok(matches!(entry, EntryEvent::Frozen | EntryEvent::Thawed))
+            }
             EventFact::Emergency { .. } => Ok(true),
             EventFact::Signed { person: signer, .. } => Ok(*signer == person.name),
-            EventFact::Proposal { .. } | EventFact::Grant(..) | EventFact::Attention(_) => Ok(false),
+            EventFact::Proposal { .. } | EventFact::Grant(..) | EventFact::Attention(_) => {
+                Ok(false)
+            }
         }
     }
 }

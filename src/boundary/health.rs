@@ -92,14 +92,28 @@ impl Health {
         witnesses: Arc<Witnessing>,
         growth: Arc<DataGrowth>,
     ) -> Self {
-        Self { crossing, ledger, sandbox, witnesses, growth, notes: Notes::default(), nodes: OnceLock::new() }
+        Self {
+            crossing,
+            ledger,
+            sandbox,
+            witnesses,
+            growth,
+            notes: Notes::default(),
+            nodes: OnceLock::new(),
+        }
     }
 
     /// Returns the growth of the data, and the number of days for which the disk has space at this growth. With a
     /// database server, the number is `None`.
     pub fn growth(&self) -> Option<(MeasuredGrowth, Option<u64>)> {
         let growth = self.growth.measured(self.crossing.now())?;
-        Some((growth, self.crossing.capacity().free_for_data().map(|free| growth.lasts_days(free))))
+        Some((
+            growth,
+            self.crossing
+                .capacity()
+                .free_for_data()
+                .map(|free| growth.lasts_days(free)),
+        ))
     }
 
     fn growth_note(&self) -> Option<String> {
@@ -122,7 +136,9 @@ impl Health {
 
     /// Returns the reasons why this node, which is active, can start no run because of the database or of the other nodes.
     fn node_trouble(&self) -> Vec<String> {
-        let Some((nodes, role)) = self.nodes.get() else { return Vec::new() };
+        let Some((nodes, role)) = self.nodes.get() else {
+            return Vec::new();
+        };
         let of_role = match role() {
             RoleState::Held => None,
             RoleState::Unconfirmed(why) => Some(format!("no run starts now: {why}")),
@@ -149,10 +165,13 @@ impl Health {
     /// Stores the runbooks that the seal in force leaves out, each with its first error. Returns the notes about them.
     pub fn set_skipped(&self, skipped: &[RegistryError]) -> Vec<String> {
         let first = skipped.iter().take(MOST_SKIPPED);
-        let mut notes: Vec<String> =
-            first.map(|error| format!("a runbook is skipped, so its steps can't be proposed: {error}")).collect();
+        let mut notes: Vec<String> = first
+            .map(|error| format!("a runbook is skipped, so its steps can't be proposed: {error}"))
+            .collect();
         if let Some(more @ 1..) = skipped.len().checked_sub(MOST_SKIPPED) {
-            notes.push(format!("{more} more runbooks are skipped: `countersign registry check DIR` names them"));
+            notes.push(format!(
+                "{more} more runbooks are skipped: `countersign registry check DIR` names them"
+            ));
         }
         let before = std::mem::replace(&mut self.notes.lock().skipped, notes.clone());
         for note in notes.iter().filter(|note| !before.contains(note)) {
@@ -215,7 +234,11 @@ impl Health {
     /// damaged log entries, or steps whose proposals are refused).
     pub fn must_fix(&self) -> Vec<String> {
         let notes = self.notes.lock();
-        let changes = notes.certificate.iter().chain(&notes.reseal).chain(&notes.packing);
+        let changes = notes
+            .certificate
+            .iter()
+            .chain(&notes.reseal)
+            .chain(&notes.packing);
         changes.chain(&notes.seal).cloned().collect()
     }
 
@@ -249,7 +272,17 @@ impl Health {
     /// # Errors
     /// Returns a fault if the store cannot be read.
     pub fn frozen(&self) -> Result<Option<FreezeView>, Stopped> {
-        let view = |Freeze { entry, at, by, reason }| FreezeView { index: entry, at, by, reason };
+        let view = |Freeze {
+                        entry,
+                        at,
+                        by,
+                        reason,
+                    }| FreezeView {
+            index: entry,
+            at,
+            by,
+            reason,
+        };
         Ok(self.crossing.frozen()?.map(view))
     }
 
@@ -257,18 +290,33 @@ impl Health {
     pub fn ready(&self) -> Ready {
         let probe = self.sandbox.probe();
         let sealed = self.crossing.state();
-        let missing: Vec<_> =
-            sealed.configuration.sandbox.require.iter().filter(|layer| !probe.held().contains(layer)).collect();
+        let missing: Vec<_> = sealed
+            .configuration
+            .sandbox
+            .require
+            .iter()
+            .filter(|layer| !probe.held().contains(layer))
+            .collect();
         let mut notes = self.notes();
         for layer in &missing {
-            let why = probe.layers.iter().find(|state| state.layer == **layer).and_then(|state| state.missing.as_ref());
+            let why = probe
+                .layers
+                .iter()
+                .find(|state| state.layer == **layer)
+                .and_then(|state| state.missing.as_ref());
             let why = why.map_or_else(
                 || "this version does not contain the layer".to_owned(),
                 |why| format!("{}; {}", why.why, why.knob),
             );
-            notes.push(format!("the sandbox layer {} is missing: {why}", layer.word()));
+            notes.push(format!(
+                "the sandbox layer {} is missing: {why}",
+                layer.word()
+            ));
         }
-        let (clock, disk) = (self.ledger.clock_trouble(), self.crossing.capacity().disk_trouble());
+        let (clock, disk) = (
+            self.ledger.clock_trouble(),
+            self.crossing.capacity().disk_trouble(),
+        );
         let open = self.crossing.capacity().takes_requests();
         let of_nodes = self.node_trouble();
         let frozen = frozen_note(&sealed, &self.crossing.revoked());
@@ -309,21 +357,40 @@ pub fn steps_beyond_the_host(
     parse_scripts(steps);
     let mut lists = ListsOnHost::default();
     let mut of_the_host = |held: &StepInForce| {
-        let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
+        let unavailable = sandbox
+            .check(&held.profile)
+            .err()
+            .filter(Unavailable::is_of_the_host);
         let step = held.hashed.definition();
         let interpreter = || interpreter::missing(&step.source, &step.interpreter);
-        let unlisted = || lists.list_of_step(held).err().map(|error| error.to_string());
+        let unlisted = || {
+            lists
+                .list_of_step(held)
+                .err()
+                .map(|error| error.to_string())
+        };
         let secret = || secrets.objection(step);
-        unavailable.map(|unavailable| unavailable.to_string()).or_else(interpreter).or_else(unlisted).or_else(secret)
+        unavailable
+            .map(|unavailable| unavailable.to_string())
+            .or_else(interpreter)
+            .or_else(unlisted)
+            .or_else(secret)
     };
-    steps.iter().filter_map(|(reference, held)| Some((reference.clone(), of_the_host(held)?))).collect()
+    steps
+        .iter()
+        .filter_map(|(reference, held)| Some((reference.clone(), of_the_host(held)?)))
+        .collect()
 }
 
 /// Returns a note for each reason, with its steps.
 pub fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
     let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
-    beyond.iter().for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
-    let note = |(why, steps): (&str, Vec<&StepRef>)| format!("proposals of {} are refused: {why}", some_of(&steps));
+    beyond
+        .iter()
+        .for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
+    let note = |(why, steps): (&str, Vec<&StepRef>)| {
+        format!("proposals of {} are refused: {why}", some_of(&steps))
+    };
     missing.into_iter().map(note).collect()
 }
 
@@ -360,19 +427,31 @@ pub fn unapprovable_steps<'s>(
 }
 
 /// Returns notes about the rules of policy for grants, emergencies and unknown ends that the approvers can't meet.
-pub fn unmet_people_rules(eligible: &EligibleApprovers, steps: &StepsInForce, now: Timestamp) -> Vec<String> {
+pub fn unmet_people_rules(
+    eligible: &EligibleApprovers,
+    steps: &StepsInForce,
+    now: Timestamp,
+) -> Vec<String> {
     let mut unmet: BTreeMap<_, Vec<&StepRef>> = BTreeMap::new();
     for (reference, held) in steps {
         for (key, rule) in held.ruling.people_rules() {
-            let Ok(rules) = QuorumRules::combine(None, &rule) else { continue };
+            let Ok(rules) = QuorumRules::combine(None, &rule) else {
+                continue;
+            };
             if let Err(out) = eligible.check_reach(&rules, |_| false, now, None) {
-                unmet.entry((key, out.to_string())).or_default().push(reference);
+                unmet
+                    .entry((key, out.to_string()))
+                    .or_default()
+                    .push(reference);
             }
         }
     }
     let advice = "add approvers to the roster, or ask for fewer people";
     let note = |((key, out), steps): (_, Vec<_>)| {
-        format!("nobody can meet `{key}` of the policy for {}: {out}; {advice}", some_of(&steps))
+        format!(
+            "nobody can meet `{key}` of the policy for {}: {out}; {advice}",
+            some_of(&steps)
+        )
     };
     unmet.into_iter().map(note).collect()
 }
@@ -380,28 +459,46 @@ pub fn unmet_people_rules(eligible: &EligibleApprovers, steps: &StepsInForce, no
 /// Returns notes about steps for which a proposer can't get enough approvals.
 pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timestamp) -> Vec<String> {
     let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
-    let references = sealed.registry.steps().map(|step| &step.definition.reference);
-    let all = references.filter_map(|reference| Some((reference, &*sealed.step(reference)?.1.rules)));
+    let references = sealed
+        .registry
+        .steps()
+        .map(|step| &step.definition.reference);
+    let all =
+        references.filter_map(|reference| Some((reference, &*sealed.step(reference)?.1.rules)));
     let (by_rules, mut notes) = unapprovable_steps(&eligible, all, now);
     notes.extend(unmet_people_rules(&eligible, sealed.steps(), now));
     // Many proposers may lack approvals for the same reason, so report each reason once.
     let mut by_cause: Vec<Cause<'_>> = Vec::new();
     for proposer in proposers(sealed) {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
-        let Ok(excluded) = exclusion::judge(&proposer.name, &proposer.name, tokens, &sealed.roster) else { continue };
+        let Ok(excluded) = exclusion::judge(&proposer.name, &proposer.name, tokens, &sealed.roster)
+        else {
+            continue;
+        };
         for (rules, steps) in &by_rules {
             let may = |step: &&StepRef| {
-                proposer.patterns.is_empty() || proposer.patterns.iter().any(|pattern| pattern.matches(step.as_str()))
+                proposer.patterns.is_empty()
+                    || proposer
+                        .patterns
+                        .iter()
+                        .any(|pattern| pattern.matches(step.as_str()))
             };
             let steps: Vec<&StepRef> = steps.iter().copied().filter(may).collect();
             if steps.is_empty() {
                 continue;
             }
-            if let Err(out) = eligible.check_reach(rules, |name| excluded.contains(name), now, None) {
+            if let Err(out) = eligible.check_reach(rules, |name| excluded.contains(name), now, None)
+            {
                 let (out, owners) = (out.to_string(), owners_of(&excluded, &proposer.name));
-                let at = by_cause.iter().position(|cause| cause.out == out && cause.owners == owners);
+                let at = by_cause
+                    .iter()
+                    .position(|cause| cause.out == out && cause.owners == owners);
                 let at = at.unwrap_or_else(|| {
-                    by_cause.push(Cause { out, owners, refused: Vec::new() });
+                    by_cause.push(Cause {
+                        out,
+                        owners,
+                        refused: Vec::new(),
+                    });
                     by_cause.len() - 1
                 });
                 let all = &mut by_cause[at].refused;
@@ -412,14 +509,26 @@ pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timesta
             }
         }
     }
-    notes.extend(by_cause.into_iter().map(|Cause { out, owners, refused }| {
-        let what: Vec<String> =
-            refused.iter().map(|(name, steps)| format!("of {} by {name}", some_of(steps))).collect();
-        let who = if let [(name, _)] = &*refused { format!("{name} proposes") } else { "they propose".to_owned() };
-        let why = in_words(&owners, &who);
-        let what = what.join(" and ");
-        format!("proposals {what} are refused, because no quorum is possible: {out}; {why}")
-    }));
+    notes.extend(by_cause.into_iter().map(
+        |Cause {
+             out,
+             owners,
+             refused,
+         }| {
+            let what: Vec<String> = refused
+                .iter()
+                .map(|(name, steps)| format!("of {} by {name}", some_of(steps)))
+                .collect();
+            let who = if let [(name, _)] = &*refused {
+                format!("{name} proposes")
+            } else {
+                "they propose".to_owned()
+            };
+            let why = in_words(&owners, &who);
+            let what = what.join(" and ");
+            format!("proposals {what} are refused, because no quorum is possible: {out}; {why}")
+        },
+    ));
     notes
 }
 
@@ -437,20 +546,31 @@ pub fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> 
         RevokedSubject::Key(keyid) => Some(keyid),
         _ => None,
     });
-    let rostered = keys.filter_map(|keyid| Some((keyid, sealed.roster.statement_signer(&keyid)?.0)));
+    let rostered =
+        keys.filter_map(|keyid| Some((keyid, sealed.roster.statement_signer(&keyid)?.0)));
     let note = |(keyid, holder): (_, &_)| {
-        format!("the key {keyid} of {holder} is revoked: remove it in the next version of the roster")
+        format!(
+            "the key {keyid} of {holder} is revoked: remove it in the next version of the roster"
+        )
     };
     rostered.map(note).collect()
 }
 
 /// Returns the reason why a proposer has too few approvers, and the next action.
 pub(super) fn of_owners(excluded: &ExcludedSigners, proposer: &Name) -> String {
-    in_words(&owners_of(excluded, proposer), &format!("{proposer} proposes"))
+    in_words(
+        &owners_of(excluded, proposer),
+        &format!("{proposer} proposes"),
+    )
 }
 
 fn owners_of(excluded: &ExcludedSigners, proposer: &Name) -> Vec<Name> {
-    excluded.names().iter().filter(|name| *name != proposer).cloned().collect()
+    excluded
+        .names()
+        .iter()
+        .filter(|name| *name != proposer)
+        .cloned()
+        .collect()
 }
 
 fn in_words(owners: &[Name], who_proposes: &str) -> String {
@@ -477,13 +597,25 @@ struct Proposer {
 }
 
 fn proposers(sealed: &Sealed) -> Vec<Proposer> {
-    let tokens = sealed.tokens.iter().filter(|token| token.scopes.contains(&Scope::Propose));
+    let tokens = sealed
+        .tokens
+        .iter()
+        .filter(|token| token.scopes.contains(&Scope::Propose));
     let tokens = tokens.map(|token| Proposer {
         name: token.name.clone(),
-        patterns: token.patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect(),
+        patterns: token
+            .patterns
+            .iter()
+            .filter_map(|pattern| Pattern::parse(pattern).ok())
+            .collect(),
     });
     let rostered = sealed.roster.tables().proposer.iter();
-    tokens.chain(rostered.map(|entry| Proposer { name: entry.name.clone(), patterns: Vec::new() })).collect()
+    tokens
+        .chain(rostered.map(|entry| Proposer {
+            name: entry.name.clone(),
+            patterns: Vec::new(),
+        }))
+        .collect()
 }
 
 /// Returns the names of the first steps in a list, and the number of the other steps.

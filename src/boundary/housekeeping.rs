@@ -57,8 +57,13 @@ impl Housekeeping {
     /// Repeats the periodic work until the service ends: marks expired proposals, removes old nonces, deletes data
     /// after its retention time and summarises refusals.
     pub async fn keep_house(self: Arc<Self>) {
-        let shortest = self.retention.outputs_s.min(self.retention.proposals_s).min(self.retention.pack_s);
-        let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0)).max(OFTENEST_HOUSEKEEPING);
+        let shortest = self
+            .retention
+            .outputs_s
+            .min(self.retention.proposals_s)
+            .min(self.retention.pack_s);
+        let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0))
+            .max(OFTENEST_HOUSEKEEPING);
         let every = HOUSEKEEPING.min(often);
         tokio::join!(self.clone().keep_tidy(every), self.keep_packed(every));
     }
@@ -96,7 +101,8 @@ impl Housekeeping {
             }
             let began = tokio::time::Instant::now();
             let packed = self.ledger.pack(self.retention.pack_s).await;
-            self.health.packed(packed.as_ref().err().map(ToString::to_string));
+            self.health
+                .packed(packed.as_ref().err().map(ToString::to_string));
             let pause = match packed {
                 Ok(true) => began.elapsed() * 9,
                 Ok(false) => every,
@@ -119,7 +125,12 @@ impl Housekeeping {
         let (outputs, artifacts) = (self.outputs.clone(), self.artifacts.clone());
         let measured = tokio::task::spawn_blocking(move || {
             let bytes = ledger.bytes().map_err(io::Error::other)?;
-            growth.add(now, bytes.saturating_add(outputs.bytes()).saturating_add(artifacts.bytes()))
+            growth.add(
+                now,
+                bytes
+                    .saturating_add(outputs.bytes())
+                    .saturating_add(artifacts.bytes()),
+            )
         });
         measured.await.map_err(io::Error::other)?
     }
@@ -189,23 +200,35 @@ impl Housekeeping {
     /// leaves such a file.
     async fn sweep_outputs(&self) -> Result<(), crate::store::fault::StoreFault> {
         let outputs = self.outputs.clone();
-        let names = tokio::task::spawn_blocking(move || outputs.names()).await.unwrap_or_default();
+        let names = tokio::task::spawn_blocking(move || outputs.names())
+            .await
+            .unwrap_or_default();
         self.remove_files(names).await
     }
 
-    async fn remove_files(&self, names: Vec<Blake3Digest>) -> Result<(), crate::store::fault::StoreFault> {
+    async fn remove_files(
+        &self,
+        names: Vec<Blake3Digest>,
+    ) -> Result<(), crate::store::fault::StoreFault> {
         if names.is_empty() {
             return Ok(());
         }
         let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
         let removed = tokio::task::spawn_blocking(move || {
             for name in names {
-                let named = || ledger.output_size(&name).map(|size| size.is_some()).map_err(io::Error::other);
+                let named = || {
+                    ledger
+                        .output_size(&name)
+                        .map(|size| size.is_some())
+                        .map_err(io::Error::other)
+                };
                 outputs.remove(&name, &ledger.output_path(&name), named)?;
             }
             Ok::<_, io::Error>(())
         });
-        let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let removed = removed
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
         // If one file can't be removed, continue with the next file.
         if let Err(error) = removed {
             tracing::error!("an output whose retention has ended can't be deleted: {error}");

@@ -16,7 +16,9 @@ pub(super) fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopp
 
 pub(super) fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
     let leaf = ledger.leaf(index)?;
-    Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
+    Ok(leaf
+        .ok_or_else(|| fault(&format!("log entry {index} is missing")))?
+        .data)
 }
 
 pub(super) fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
@@ -24,7 +26,9 @@ pub(super) fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Sto
     let bytes = ledger.blob(&digest)?;
     let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
     if sha256(&bytes) != *digest.as_bytes() {
-        return Err(fault(&format!("the bytes of the blob {digest} do not match its digest")));
+        return Err(fault(&format!(
+            "the bytes of the blob {digest} do not match its digest"
+        )));
     }
     String::from_utf8(bytes).map_err(|e| fault(&e))
 }
@@ -40,5 +44,7 @@ pub(super) fn manifest_of(ledger: &Ledger, receipt: &Receipt) -> Result<Option<M
         return Ok(None);
     }
     let text = blob_text(ledger, *receipt.files.manifest.as_bytes())?;
-    json::parse_as(text.as_bytes(), text.len()).map(Some).map_err(|e| fault(&e))
+    json::parse_as(text.as_bytes(), text.len())
+        .map(Some)
+        .map_err(|e| fault(&e))
 }

@@ -162,7 +162,10 @@ impl Boundary {
         } = parts;
         let growth = Arc::new(growth);
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier)));
-        let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
+        let (live, changes) = (
+            Arc::new(RunsInProgress::default()),
+            Arc::new(Changes::default()),
+        );
         let crossing = Arc::new(Crossing::new(CrossingParts {
             ledger: ledger.clone(),
             sandbox: sandbox.clone(),
@@ -178,10 +181,24 @@ impl Boundary {
             artifacts: artifacts.clone(),
             late,
         }));
-        let refusals = Arc::new(RefusalLog::new(crossing.clone(), ledger.clone(), key.clone()));
-        let witnesses = Arc::new(Witnessing::new(crossing.clone(), ledger.clone(), key.clone(), surroundings.clone()));
-        let health =
-            Arc::new(Health::new(crossing.clone(), ledger.clone(), sandbox.clone(), witnesses.clone(), growth.clone()));
+        let refusals = Arc::new(RefusalLog::new(
+            crossing.clone(),
+            ledger.clone(),
+            key.clone(),
+        ));
+        let witnesses = Arc::new(Witnessing::new(
+            crossing.clone(),
+            ledger.clone(),
+            key.clone(),
+            surroundings.clone(),
+        ));
+        let health = Arc::new(Health::new(
+            crossing.clone(),
+            ledger.clone(),
+            sandbox.clone(),
+            witnesses.clone(),
+            growth.clone(),
+        ));
         let proposals = Arc::new(Proposals::new(proposals::ProposalsParts {
             crossing: crossing.clone(),
             ledger: ledger.clone(),
@@ -204,7 +221,12 @@ impl Boundary {
             health: health.clone(),
             retention,
         }));
-        let admission = Arc::new(Admission::new(crossing.clone(), ledger.clone(), surroundings.clone(), fetch));
+        let admission = Arc::new(Admission::new(
+            crossing.clone(),
+            ledger.clone(),
+            surroundings.clone(),
+            fetch,
+        ));
         let targets = Arc::new(ToldTargets::default());
         let monitoring = Arc::new(Monitoring::new(
             crossing.clone(),
@@ -240,7 +262,11 @@ impl Boundary {
             health: health.clone(),
         });
         let artifacts = Arc::new(ArtifactAccess::new(crossing.clone(), artifacts));
-        let sessions = Arc::new(SessionAccess::new(crossing.clone(), sessions, surroundings_of_sessions));
+        let sessions = Arc::new(SessionAccess::new(
+            crossing.clone(),
+            sessions,
+            surroundings_of_sessions,
+        ));
         Self {
             crossing,
             proposals,

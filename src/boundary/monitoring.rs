@@ -12,7 +12,9 @@ use crate::boundary::told_targets::{TargetStatus, ToldTargets};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::metrics::openmetrics::Metrics;
-use crate::metrics::readings::{CertificateReading, NodeReading, NodeReadings, Readings, TargetReading};
+use crate::metrics::readings::{
+    CertificateReading, NodeReading, NodeReadings, Readings, TargetReading,
+};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::ledger::Ledger;
@@ -64,8 +66,21 @@ pub struct Monitoring {
 }
 
 fn reading_of(node: NodeState) -> NodeReading {
-    let NodeState { name, active, lost, beat_age_s, open_runs, .. } = node;
-    NodeReading { name: name.to_string(), active, lost, beat_age_s, open_runs }
+    let NodeState {
+        name,
+        active,
+        lost,
+        beat_age_s,
+        open_runs,
+        ..
+    } = node;
+    NodeReading {
+        name: name.to_string(),
+        active,
+        lost,
+        beat_age_s,
+        open_runs,
+    }
 }
 
 impl Monitoring {
@@ -81,7 +96,18 @@ impl Monitoring {
     ) -> Self {
         let started_at = crossing.now();
         let (certificate, last_scrape) = (Mutex::default(), Mutex::default());
-        Self { crossing, ledger, sandbox, witnesses, proposals, health, targets, started_at, certificate, last_scrape }
+        Self {
+            crossing,
+            ledger,
+            sandbox,
+            witnesses,
+            proposals,
+            health,
+            targets,
+            started_at,
+            certificate,
+            last_scrape,
+        }
     }
 
     /// Stores the state of the TLS certificate of the service.
@@ -90,7 +116,9 @@ impl Monitoring {
     }
 
     fn certificate(&self) -> MutexGuard<'_, Option<CertificateReading>> {
-        self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+        self.certificate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the facts about the monitoring that `doctor --production` checks.
@@ -98,7 +126,10 @@ impl Monitoring {
     /// # Errors
     /// Returns a fault if the log can't be read.
     pub fn status(&self) -> Result<MonitoringStatus, Stopped> {
-        let last_scrape = *self.last_scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_scrape = *self
+            .last_scrape
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         Ok(MonitoringStatus {
             last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
             witnesses: self.witness_status(self.crossing.now())?,
@@ -133,8 +164,13 @@ impl Monitoring {
     /// # Errors
     /// Returns a fault if the store can't be read.
     pub fn scrape(&self) -> Result<String, Stopped> {
-        *self.last_scrape.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        self.metrics().scrape(&self.readings()?).map_err(|error| fault(&error))
+        *self
+            .last_scrape
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.metrics()
+            .scrape(&self.readings()?)
+            .map_err(|error| fault(&error))
     }
 
     fn readings(&self) -> Result<Readings, Stopped> {
@@ -147,19 +183,27 @@ impl Monitoring {
             runs_held_up: self.proposals.held_up(&HOLDING),
             pending: open.pending,
             approved: open.approved,
-            oldest_approved_s: open.oldest_approved.map_or(0, |at| (now.unix() - at.unix()).max(0)),
+            oldest_approved_s: open
+                .oldest_approved
+                .map_or(0, |at| (now.unix() - at.unix()).max(0)),
             log_entries: self.ledger.state().size,
             store_bytes: self.ledger.bytes().ok(),
             store_free_bytes: self.crossing.capacity().free_bytes(),
             growth_bytes_per_day: growth.map(|(growth, _)| growth.bytes_per_day),
             disk_lasts_days: growth.and_then(|(_, days)| days),
-            witness_age_s: self.witness_status(now)?.into_iter().map(|one| (one.name, one.age_s)).collect(),
+            witness_age_s: self
+                .witness_status(now)?
+                .into_iter()
+                .map(|one| (one.name, one.age_s))
+                .collect(),
             targets: self
                 .targets
                 .status(self.ledger.newest_event()?)
                 .into_iter()
                 .map(|t| TargetReading {
-                    age_s: t.waits_since.map_or(0, |since| (now.unix() - since.unix()).max(0)),
+                    age_s: t
+                        .waits_since
+                        .map_or(0, |since| (now.unix() - since.unix()).max(0)),
                     name: t.name.to_string(),
                     behind: t.behind,
                     given_up: t.given_up,
@@ -169,12 +213,19 @@ impl Monitoring {
             roster_version: sealed.roster.version(),
             certificate: *self.certificate(),
             clock_ahead_s: self.ledger.clock_ahead_s(),
-            sandbox_layers: STRICT.iter().map(|layer| (*layer, held.contains(layer))).collect(),
+            sandbox_layers: STRICT
+                .iter()
+                .map(|layer| (*layer, held.contains(layer)))
+                .collect(),
             late_receipts: self.crossing.late_receipts().count() as u64,
-            nodes: self.health.nodes().and_then(SeenNodes::report).map(|report| NodeReadings {
-                term: report.term,
-                nodes: report.nodes.into_iter().map(reading_of).collect(),
-            }),
+            nodes: self
+                .health
+                .nodes()
+                .and_then(SeenNodes::report)
+                .map(|report| NodeReadings {
+                    term: report.term,
+                    nodes: report.nodes.into_iter().map(reading_of).collect(),
+                }),
         })
     }
 
@@ -185,8 +236,16 @@ impl Monitoring {
             let waiting = self.ledger.leaf(cosigned)?;
             let since = waiting.map(|leaf| leaf.at.max(self.started_at));
             let age_s = since.map_or(0, |since| (now.unix() - since.unix()).max(0));
-            Ok(WitnessStatus { name, age_s, has_cosigned: cosigned > 0 })
+            Ok(WitnessStatus {
+                name,
+                age_s,
+                has_cosigned: cosigned > 0,
+            })
         };
-        self.witnesses.cosigned_sizes().into_iter().map(status).collect()
+        self.witnesses
+            .cosigned_sizes()
+            .into_iter()
+            .map(status)
+            .collect()
     }
 }

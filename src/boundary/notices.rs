@@ -72,13 +72,19 @@ impl NoticeFilter {
             _ => what.proposed().map(|(_, proposer)| proposer),
         };
         self.events.contains(&kind)
-            && what.proposed().is_none_or(|(step, _)| self.wants_step(step))
+            && what
+                .proposed()
+                .is_none_or(|(step, _)| self.wants_step(step))
             && (self.after_s.is_none() || kind.is_request())
             && (self.people.is_empty() || self.concerns(kind, name))
     }
 
     fn wants_step(&self, step: &StepRef) -> bool {
-        self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(step.as_str()))
+        self.steps.is_empty()
+            || self
+                .steps
+                .iter()
+                .any(|pattern| pattern.matches(step.as_str()))
     }
 
     /// Returns true if an event can concern the named people. For a request, the rules in force decide later.
@@ -86,7 +92,9 @@ impl NoticeFilter {
         match kind {
             FeedKind::Frozen | FeedKind::Thawed => true,
             kind if kind.is_request() => true,
-            kind if kind.is_end() || kind == FeedKind::Signed => name.is_some_and(|name| self.names(name.as_str())),
+            kind if kind.is_end() || kind == FeedKind::Signed => {
+                name.is_some_and(|name| self.names(name.as_str()))
+            }
             _ => false,
         }
     }
@@ -101,30 +109,55 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
-    pub fn notice(&self, event: &StoredEvent, filter: &NoticeFilter) -> Result<NoticeNext, Stopped> {
+    pub fn notice(
+        &self,
+        event: &StoredEvent,
+        filter: &NoticeFilter,
+    ) -> Result<NoticeNext, Stopped> {
         // An emergency goes to every target, at once.
         let is_emergency = self.is_emergency(event)?;
         if !is_emergency && !filter.wants(&event.what) {
             return Ok(NoticeNext::Skip);
         }
-        let everybody = NoticeFilter { people: Vec::new(), after_s: None, ..filter.clone() };
+        let everybody = NoticeFilter {
+            people: Vec::new(),
+            after_s: None,
+            ..filter.clone()
+        };
         let filter = if is_emergency { &everybody } else { filter };
-        if let Some(due) = filter.after_s.map(|seconds| event.at.plus(seconds)).filter(|due| *due > self.crossing.now())
+        if let Some(due) = filter
+            .after_s
+            .map(|seconds| event.at.plus(seconds))
+            .filter(|due| *due > self.crossing.now())
         {
             return Ok(NoticeNext::Wait(due));
         }
-        let (view, boundary) = (self.event_view(event)?, &self.crossing.state().boundary.name);
+        let (view, boundary) = (
+            self.event_view(event)?,
+            &self.crossing.state().boundary.name,
+        );
         if let EventFact::Grant(id, None) = &event.what {
             return self.draft_notice(view, id, filter);
         }
         if let EventFact::Signed { id, .. } = &event.what {
-            let proposal = self.ledger.proposal(id)?.map(|row| self.view(&row)).transpose()?;
-            return Ok(NoticeNext::Send(Box::new(of_signed(view, boundary, proposal.as_ref()))));
+            let proposal = self
+                .ledger
+                .proposal(id)?
+                .map(|row| self.view(&row))
+                .transpose()?;
+            return Ok(NoticeNext::Send(Box::new(of_signed(
+                view,
+                boundary,
+                proposal.as_ref(),
+            ))));
         }
         let EventFact::Proposal { id, status, .. } = &event.what else {
             return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
         };
-        let (for_all, row) = (filter.people.is_empty() && filter.after_s.is_none(), self.ledger.proposal(id)?);
+        let (for_all, row) = (
+            filter.people.is_empty() && filter.after_s.is_none(),
+            self.ledger.proposal(id)?,
+        );
         let Some(row) = row else {
             // Only unsigned proposals are deleted, soon after their end.
             let skipped = *status == StoredStatus::Pending && !for_all;
@@ -136,50 +169,90 @@ impl Proposals {
         };
         let proposal = self.view(&row)?;
         if *status != StoredStatus::Pending {
-            return Ok(NoticeNext::Send(Box::new(of_end(view, boundary, Some(&proposal)))));
+            return Ok(NoticeNext::Send(Box::new(of_end(
+                view,
+                boundary,
+                Some(&proposal),
+            ))));
         }
         let waits = proposal.status == ProposalStatus::Pending;
         // A use of a grant waits for the grantee only.
         if filter.to_people && proposal.approvals.required == 0 {
             return Ok(NoticeNext::Skip);
         }
-        let wanted = for_all || waits && (filter.people.is_empty() || self.can_move(filter, &proposal.approvals));
+        let wanted = for_all
+            || waits && (filter.people.is_empty() || self.can_move(filter, &proposal.approvals));
         if !wanted {
             return Ok(NoticeNext::Skip);
         }
         let denied = denied_permissions(&self.payload(id)?)?;
-        Ok(NoticeNext::Send(Box::new(of_pending(view, boundary, (&proposal, denied), filter))))
+        Ok(NoticeNext::Send(Box::new(of_pending(
+            view,
+            boundary,
+            (&proposal, denied),
+            filter,
+        ))))
     }
 
     /// Decides whether a target gets the message about a draft of a grant.
-    fn draft_notice(&self, event: FeedEvent, id: &GrantId, filter: &NoticeFilter) -> Result<NoticeNext, Stopped> {
+    fn draft_notice(
+        &self,
+        event: FeedEvent,
+        id: &GrantId,
+        filter: &NoticeFilter,
+    ) -> Result<NoticeNext, Stopped> {
         // A draft is deleted after its end.
-        let Some(grant) = self.ledger.grant(id)?.map(|row| self.grant_view(&row)).transpose()? else {
+        let Some(grant) = self
+            .ledger
+            .grant(id)?
+            .map(|row| self.grant_view(&row))
+            .transpose()?
+        else {
             return Ok(NoticeNext::Skip);
         };
-        let (for_all, waits) = (filter.people.is_empty(), grant.status == GrantStatus::Pending);
-        let wanted = grant.grant.steps.iter().any(|step| filter.wants_step(&step.reference))
+        let (for_all, waits) = (
+            filter.people.is_empty(),
+            grant.status == GrantStatus::Pending,
+        );
+        let wanted = grant
+            .grant
+            .steps
+            .iter()
+            .any(|step| filter.wants_step(&step.reference))
             && (waits || for_all && filter.after_s.is_none())
             && (for_all || self.can_move(filter, &grant.approvals));
         if !wanted {
             return Ok(NoticeNext::Skip);
         }
-        Ok(NoticeNext::Send(Box::new(of_draft(event, &self.crossing.state().boundary.name, &grant))))
+        Ok(NoticeNext::Send(Box::new(of_draft(
+            event,
+            &self.crossing.state().boundary.name,
+            &grant,
+        ))))
     }
 
     /// Returns true if the event is about a new proposal or a run that is an emergency.
     fn is_emergency(&self, event: &StoredEvent) -> Result<bool, Stopped> {
         match &event.what {
             EventFact::Emergency { .. } => Ok(true),
-            EventFact::Proposal { id, status: StoredStatus::Pending, step, .. } => {
+            EventFact::Proposal {
+                id,
+                status: StoredStatus::Pending,
+                step,
+                ..
+            } => {
                 // Most policies permit no emergencies, and the payload then need not be read.
                 let state = self.crossing.state();
-                if state.step(step).is_none_or(|(_, held)| held.ruling.emergency.is_none()) {
+                if state
+                    .step(step)
+                    .is_none_or(|(_, held)| held.ruling.emergency.is_none())
+                {
                     return Ok(false);
                 }
                 let payload = self.ledger.payload(id)?;
-                let statement =
-                    payload.map(|payload| Statement::<Authorization>::from_payload(&payload)).transpose()?;
+                let statement = payload
+                    .map(|payload| Statement::<Authorization>::from_payload(&payload))
+                    .transpose()?;
                 Ok(statement.is_some_and(|statement| statement.predicate.emergency.is_some()))
             }
             _ => Ok(false),
@@ -191,7 +264,10 @@ impl Proposals {
         let state = self.crossing.state();
         state.roster.tables().approver.iter().any(|approver| {
             let named = filter.names(approver.name.as_str())
-                || approver.groups.iter().any(|group| filter.names(group.as_str()));
+                || approver
+                    .groups
+                    .iter()
+                    .any(|group| filter.names(group.as_str()));
             named && approvals.need(approver)
         })
     }
@@ -203,7 +279,10 @@ fn denied_permissions(payload: &[u8]) -> Result<usize, Stopped> {
 }
 
 fn count_denied(permissions: &[Permission]) -> usize {
-    permissions.iter().filter(|permission| permission.why == PermissionReason::BuiltInDeny).count()
+    permissions
+        .iter()
+        .filter(|permission| permission.why == PermissionReason::BuiltInDeny)
+        .count()
 }
 
 fn of_pending(
@@ -213,60 +292,155 @@ fn of_pending(
     filter: &NoticeFilter,
 ) -> Notice {
     let waits = proposal.status == ProposalStatus::Pending;
-    let mut lines = of_request(&proposal.proposer, &proposal.approvals, (!waits).then(|| proposal.status.word()));
-    lines.extend(of_content(proposal.expires_at, denied, proposal.digest.as_bytes()));
+    let mut lines = of_request(
+        &proposal.proposer,
+        &proposal.approvals,
+        (!waits).then(|| proposal.status.word()),
+    );
+    lines.extend(of_content(
+        proposal.expires_at,
+        denied,
+        proposal.digest.as_bytes(),
+    ));
     lines.extend(of_command("review", proposal.id.as_str(), boundary));
     // The last line, because programs on a phone make a link of it.
-    lines.extend(filter.desk.iter().filter(|_| waits).map(|desk| format!("{desk}/p/{boundary}/{}", proposal.id)));
-    Notice { title: title_of(proposal), lines, urgent: waits, event }
+    lines.extend(
+        filter
+            .desk
+            .iter()
+            .filter(|_| waits)
+            .map(|desk| format!("{desk}/p/{boundary}/{}", proposal.id)),
+    );
+    Notice {
+        title: title_of(proposal),
+        lines,
+        urgent: waits,
+        event,
+    }
 }
 
 fn title_of(proposal: &ProposalView) -> String {
-    format!("{} {}", if proposal.emergency { "EMERGENCY" } else { "RUN" }, proposal.step)
+    format!(
+        "{} {}",
+        if proposal.emergency {
+            "EMERGENCY"
+        } else {
+            "RUN"
+        },
+        proposal.step
+    )
 }
 
 /// Returns the message about a signature, for the person in whose name it is.
 fn of_signed(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&ProposalView>) -> Notice {
-    let mut lines: Vec<String> = event.proposer.iter().map(|proposer| format!("asked by: {proposer}")).collect();
-    let (mut waits, mut title) = (false, event.step.as_ref().map(|step| format!("RUN {step}")).unwrap_or_default());
+    let mut lines: Vec<String> = event
+        .proposer
+        .iter()
+        .map(|proposer| format!("asked by: {proposer}"))
+        .collect();
+    let (mut waits, mut title) = (
+        false,
+        event
+            .step
+            .as_ref()
+            .map(|step| format!("RUN {step}"))
+            .unwrap_or_default(),
+    );
     let mut about = Vec::new();
     if let Some(proposal) = proposal {
-        waits = matches!(proposal.status, ProposalStatus::Pending | ProposalStatus::Approved);
+        waits = matches!(
+            proposal.status,
+            ProposalStatus::Pending | ProposalStatus::Approved
+        );
         title = title_of(proposal);
         about.push(digits_of(proposal.digest.as_bytes()));
         about.extend((!waits).then(|| format!("no longer waits: {}", proposal.status.word())));
     }
-    if let Some(SignedBy { person, keyid, passkey }) = &event.signed {
-        let key = passkey.as_ref().map_or("a key that is no passkey".to_owned(), |host| format!("a passkey of {host}"));
+    if let Some(SignedBy {
+        person,
+        keyid,
+        passkey,
+    }) = &event.signed
+    {
+        let key = passkey
+            .as_ref()
+            .map_or("a key that is no passkey".to_owned(), |host| {
+                format!("a passkey of {host}")
+            });
         lines.push(format!("signed by: {person}, with {key}"));
         lines.append(&mut about);
         lines.push(format!("if {person} did not sign this:"));
-        lines.extend(event.proposal.iter().filter(|_| waits).map(|id| format!("countersign deny {id}")));
-        let operator = if passkey.is_some() { "an operator ends the key: " } else { "" };
+        lines.extend(
+            event
+                .proposal
+                .iter()
+                .filter(|_| waits)
+                .map(|id| format!("countersign deny {id}")),
+        );
+        let operator = if passkey.is_some() {
+            "an operator ends the key: "
+        } else {
+            ""
+        };
         lines.push(format!("{operator}countersign revoke {keyid}"));
     }
     lines.push(format!("boundary: {boundary}"));
-    Notice { title: format!("SIGNED {title}"), lines, urgent: false, event }
+    Notice {
+        title: format!("SIGNED {title}"),
+        lines,
+        urgent: false,
+        event,
+    }
 }
 
 fn of_draft(event: FeedEvent, boundary: &BoundaryName, view: &GrantView) -> Notice {
     let (grant, waits) = (&view.grant, view.status == GrantStatus::Pending);
-    let steps: Vec<&str> = grant.steps.iter().map(|step| step.reference.as_str()).collect();
-    let denied = grant.steps.iter().map(|step| count_denied(&step.permissions)).sum();
-    let mut lines = of_request(&grant.proposer, &view.approvals, (!waits).then(|| view.status.word()));
-    lines.insert(1, format!("for: {}, at most {} runs without asking", grant.grantee.name, grant.max_uses));
+    let steps: Vec<&str> = grant
+        .steps
+        .iter()
+        .map(|step| step.reference.as_str())
+        .collect();
+    let denied = grant
+        .steps
+        .iter()
+        .map(|step| count_denied(&step.permissions))
+        .sum();
+    let mut lines = of_request(
+        &grant.proposer,
+        &view.approvals,
+        (!waits).then(|| view.status.word()),
+    );
+    lines.insert(
+        1,
+        format!(
+            "for: {}, at most {} runs without asking",
+            grant.grantee.name, grant.max_uses
+        ),
+    );
     lines.extend(of_content(grant.expires_at, denied, view.digest.as_bytes()));
     lines.extend(of_command("approve", view.id.as_str(), boundary));
-    Notice { title: format!("STANDING GRANT {}", steps.join(", ")), lines, urgent: waits, event }
+    Notice {
+        title: format!("STANDING GRANT {}", steps.join(", ")),
+        lines,
+        urgent: waits,
+        event,
+    }
 }
 
 /// Returns who asks, and whose signatures are still needed. `ended` is the status of a request that no longer waits.
 fn of_request(proposer: &Name, approvals: &ApprovalsView, ended: Option<&str>) -> Vec<String> {
     let needed = match ended {
         None => {
-            let key = if approvals.own_program { ", with another key than a passkey" } else { "" };
+            let key = if approvals.own_program {
+                ", with another key than a passkey"
+            } else {
+                ""
+            };
             let missing = joined(&approvals.missing, ", ");
-            format!("still needed: {missing}{key} ({} of {} have signed)", approvals.have, approvals.required)
+            format!(
+                "still needed: {missing}{key} ({} of {} have signed)",
+                approvals.have, approvals.required
+            )
         }
         Some(ended) => format!("no longer waits: {ended}"),
     };
@@ -292,28 +466,48 @@ fn digits_of(digest: &[u8]) -> String {
 
 /// Returns the message about another change of a proposal.
 fn of_end(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&ProposalView>) -> Notice {
-    let step = event.step.as_ref().map(ToString::to_string).unwrap_or_default();
+    let step = event
+        .step
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let how = match (event.kind, event.outcome, event.code) {
         (FeedKind::Finished, Some(outcome), _) => outcome.word().to_owned(),
         (FeedKind::Refused, _, Some(code)) => format!("refused ({code})"),
         (kind, ..) => kind.word().trim_start_matches("proposal.").to_owned(),
     };
-    let mut lines: Vec<String> = event.proposer.iter().map(|proposer| format!("asked by: {proposer}")).collect();
+    let mut lines: Vec<String> = event
+        .proposer
+        .iter()
+        .map(|proposer| format!("asked by: {proposer}"))
+        .collect();
     if event.kind == FeedKind::Denied {
-        let who: Vec<&str> = proposal.iter().flat_map(|p| &p.denials).map(|denial| denial.approver.as_str()).collect();
+        let who: Vec<&str> = proposal
+            .iter()
+            .flat_map(|p| &p.denials)
+            .map(|denial| denial.approver.as_str())
+            .collect();
         lines.push(format!("denied by: {}", who.join(", ")));
     }
     if let Some(id) = &event.proposal {
         lines.extend(of_command("wait", id.as_str(), boundary));
     }
-    Notice { title: format!("RUN {step}: {how}"), lines, urgent: false, event }
+    Notice {
+        title: format!("RUN {step}: {how}"),
+        lines,
+        urgent: false,
+        event,
+    }
 }
 
 fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
     let mut lines: Vec<String> = Vec::new();
     let title = match event.kind {
         FeedKind::Frozen => "FROZEN: nothing is proposed or run".to_owned(),
-        FeedKind::Thawed => "THAWED: a new epoch has begun, and everything that was signed before is void".to_owned(),
+        FeedKind::Thawed => {
+            "THAWED: a new epoch has begun, and everything that was signed before is void"
+                .to_owned()
+        }
         FeedKind::Revocation => match &event.subject {
             Some(subject) => format!("REVOKED: {subject}"),
             None => "REVOKED".to_owned(),
@@ -323,8 +517,17 @@ fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
             "ATTENTION".to_owned()
         }
         FeedKind::Emergency => {
-            lines.extend(event.proposal.iter().map(|id| format!("countersign wait {id}")));
-            let step = event.step.as_ref().map(ToString::to_string).unwrap_or_default();
+            lines.extend(
+                event
+                    .proposal
+                    .iter()
+                    .map(|id| format!("countersign wait {id}")),
+            );
+            let step = event
+                .step
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             format!("EMERGENCY {step}: runs, and people must review it")
         }
         FeedKind::Review => "REVIEWED: a person has reviewed a run".to_owned(),
@@ -336,13 +539,19 @@ fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
     Notice {
         title,
         lines,
-        urgent: matches!(event.kind, FeedKind::Frozen | FeedKind::Attention | FeedKind::Emergency),
+        urgent: matches!(
+            event.kind,
+            FeedKind::Frozen | FeedKind::Attention | FeedKind::Emergency
+        ),
         event,
     }
 }
 
 fn of_command(command: &str, id: &str, boundary: &BoundaryName) -> [String; 2] {
-    [format!("countersign {command} {id}"), format!("boundary: {boundary}")]
+    [
+        format!("countersign {command} {id}"),
+        format!("boundary: {boundary}"),
+    ]
 }
 
 fn utc(at: Timestamp) -> String {

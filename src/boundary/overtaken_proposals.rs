@@ -30,7 +30,11 @@ impl Proposals {
         loop {
             let changed = self.sessions.changed().await;
             // No proposal with the state before can run any more, so each is compared only once.
-            let ids = changed.iter().filter_map(|session| self.in_sessions().remove(session)).flatten().collect();
+            let ids = changed
+                .iter()
+                .filter_map(|session| self.in_sessions().remove(session))
+                .flatten()
+                .collect();
             let _ = self.end_overtaken_of(ids).await;
         }
     }
@@ -39,7 +43,9 @@ impl Proposals {
         let proposals = self.clone();
         // The lookup of programs reads the disk.
         let search = move || {
-            let found = ids.into_iter().filter_map(|id| Some((proposals.why_impossible(&id)?, id)));
+            let found = ids
+                .into_iter()
+                .filter_map(|id| Some((proposals.why_impossible(&id)?, id)));
             found.collect::<Vec<_>>()
         };
         match tokio::task::spawn_blocking(search).await {
@@ -51,7 +57,9 @@ impl Proposals {
                 ended
             }
             Err(error) => {
-                tracing::error!("the open proposals were not compared with the state in force: {error}");
+                tracing::error!(
+                    "the open proposals were not compared with the state in force: {error}"
+                );
                 0
             }
         }
@@ -59,9 +67,16 @@ impl Proposals {
 
     /// Ends a new proposal if its grant does not cover it, or if a new seal or the end of its session came before the commit of the
     /// proposal.
-    pub(super) async fn end_if_overtaken(&self, id: &ProposalId, session: Option<SessionReference>) {
+    pub(super) async fn end_if_overtaken(
+        &self,
+        id: &ProposalId,
+        session: Option<SessionReference>,
+    ) {
         if let Some(session) = session {
-            self.in_sessions().entry(session.id).or_default().push(id.clone());
+            self.in_sessions()
+                .entry(session.id)
+                .or_default()
+                .push(id.clone());
         }
         if let Some(refusal) = self.why_impossible(id) {
             self.end_as_impossible(id, &refusal).await;
@@ -69,7 +84,9 @@ impl Proposals {
     }
 
     fn in_sessions(&self) -> MutexGuard<'_, BTreeMap<SessionId, Vec<ProposalId>>> {
-        self.in_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn end_as_impossible(&self, id: &ProposalId, refusal: &Refusal) {
@@ -81,7 +98,11 @@ impl Proposals {
     /// read, or that the crossing would retry, stays open.
     fn why_impossible(&self, id: &ProposalId) -> Option<Refusal> {
         let signed = self.statement(id).ok()?.predicate;
-        let waits = self.ledger.proposal(id).ok()?.is_some_and(|row| row.status == StoredStatus::Pending);
+        let waits = self
+            .ledger
+            .proposal(id)
+            .ok()?
+            .is_some_and(|row| row.status == StoredStatus::Pending);
         match self.check_possible(&self.crossing.state(), &signed, waits) {
             Err(Stopped::Refused(refusal))
                 if !refusal.code.is_temporary() && refusal.code != Code::SandboxUnavailable =>
@@ -96,25 +117,54 @@ impl Proposals {
     ///
     /// If the proposal waits for signatures, policy must also ask for each permission. The crossing accepts additional
     /// permissions, because an earlier policy may have asked for more, but no approver's program signs them any more.
-    fn check_possible(&self, sealed: &Sealed, signed: &Authorization, waits: bool) -> Result<(), Stopped> {
-        let changed = |error: PermissionsError| Stopped::from(Refusal::new(error.code(), error.to_string()));
+    fn check_possible(
+        &self,
+        sealed: &Sealed,
+        signed: &Authorization,
+        waits: bool,
+    ) -> Result<(), Stopped> {
+        let changed =
+            |error: PermissionsError| Stopped::from(Refusal::new(error.code(), error.to_string()));
         let (held, parties) = self.quorum_of(sealed, signed)?;
-        let held = held.filled(&signed.params).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let held = held
+            .filled(&signed.params)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let _ = check_permissions(held.asked(), &signed.permissions).map_err(changed)?;
-        let asks_for = |one: &Permission| held.asked().as_ref().is_ok_and(|asked| asked.contains(one));
-        if let Some(one) = signed.permissions.iter().find(|one| waits && !asks_for(one)) {
-            let detail = format!("policy no longer asks for {:?}, so nobody can sign this: propose again", one.what);
+        let asks_for =
+            |one: &Permission| held.asked().as_ref().is_ok_and(|asked| asked.contains(one));
+        if let Some(one) = signed
+            .permissions
+            .iter()
+            .find(|one| waits && !asks_for(one))
+        {
+            let detail = format!(
+                "policy no longer asks for {:?}, so nobody can sign this: propose again",
+                one.what
+            );
             return Err(Refusal::new(Code::ContextChanged, detail).into());
         }
         let here = profile_on_host(&held)?;
         check_not_moved(&here, &signed.sandbox)?;
         let _ = check_profile(&here, &signed.sandbox).map_err(changed)?;
         if let Some(session) = &signed.session {
-            self.sessions.check_state(session, &session_user(sealed, &signed.proposer))?;
+            self.sessions
+                .check_state(session, &session_user(sealed, &signed.proposer))?;
         }
         if let Some(digest) = &signed.grant {
-            return self.crossing.check_covered(digest, signed, sealed, &parties, self.crossing.now());
+            return self.crossing.check_covered(
+                digest,
+                signed,
+                sealed,
+                &parties,
+                self.crossing.now(),
+            );
         }
-        self.demand_future(sealed, &held, &signed.proposer, self.crossing.now(), signed.expires_at)
+        self.demand_future(
+            sealed,
+            &held,
+            &signed.proposer,
+            self.crossing.now(),
+            signed.expires_at,
+        )
     }
 }

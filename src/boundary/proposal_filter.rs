@@ -40,11 +40,15 @@ impl Proposals {
     /// the filter needs all proposals of a step, but the caller may see only some.
     pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
         let Some(name) = caller.name() else {
-            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
+            return Err(
+                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
+            );
         };
         if filter.all {
             let Some(step) = &filter.step else {
-                return Err(Refusal::new(Code::Malformed, "`all` needs `step`").at("/all", "without `step`").into());
+                return Err(Refusal::new(Code::Malformed, "`all` needs `step`")
+                    .at("/all", "without `step`")
+                    .into());
             };
             if !caller.may_step(Scope::Operate, step) {
                 let _ = caller.demand(Scope::Read, Some(step))?;
@@ -65,11 +69,22 @@ impl Proposals {
         // A caller without the scope `read` or `operate` sees only the caller's own proposals. The store selects these
         // proposals.
         let own_only = !caller.may(Scope::Read) && !caller.may(Scope::Operate);
-        let proposer = if own_only { Some(name.clone()) } else { filter.proposer.clone() };
+        let proposer = if own_only {
+            Some(name.clone())
+        } else {
+            filter.proposer.clone()
+        };
         if own_only && filter.proposer.as_ref().is_some_and(|asked| asked != name) {
-            return Ok(ProposalList { proposals: Vec::new(), cursor: None });
+            return Ok(ProposalList {
+                proposals: Vec::new(),
+                cursor: None,
+            });
         }
-        let limit = if filter.limit == 0 { MOST_LISTED } else { filter.limit.min(MOST_LISTED) };
+        let limit = if filter.limit == 0 {
+            MOST_LISTED
+        } else {
+            filter.limit.min(MOST_LISTED)
+        };
         let rows = ProposalQuery {
             statuses: filter.statuses.iter().copied().map(status_of).collect(),
             ending: filter.ending.clone(),
@@ -80,7 +95,11 @@ impl Proposals {
         };
         let page = self.ledger.proposals(&rows)?;
         let (mut proposals, mut open) = (Vec::with_capacity(page.proposals.len()), None);
-        for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
+        for row in page
+            .proposals
+            .iter()
+            .filter(|row| caller.may_see(&row.core.proposer, &row.core.step))
+        {
             let view = self.view_beside(caller, row, &mut open)?;
             // An expired proposal still has its old status in the store until the next housekeeping, so check the
             // status again.
@@ -88,6 +107,9 @@ impl Proposals {
                 proposals.push(view);
             }
         }
-        Ok(ProposalList { proposals, cursor: page.next.map(|id| id.to_string()) })
+        Ok(ProposalList {
+            proposals,
+            cursor: page.next.map(|id| id.to_string()),
+        })
     }
 }

@@ -28,25 +28,35 @@ impl Proposals {
         for (at, one) in given.iter().enumerate() {
             let stored = self.artifacts.size(proposer, &one.digest)?;
             let Some(bytes) = stored else {
-                let detail = format!("{proposer} has not uploaded {}: upload the file, then propose again", one.digest);
+                let detail = format!(
+                    "{proposer} has not uploaded {}: upload the file, then propose again",
+                    one.digest
+                );
                 return Err(Refusal::new(Code::NotFound, detail)
                     .at(format!("/artifacts/{at}/digest"), "not stored")
                     .into());
             };
             if one.name.as_str() == PLAN_ARTIFACT {
-                let detail = format!("{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name");
+                let detail = format!(
+                    "{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name"
+                );
                 return Err(Refusal::new(Code::Malformed, detail.clone())
                     .at(format!("/artifacts/{at}/name"), detail)
                     .into());
             }
-            found.push(Artifact { name: one.name.clone(), digest: one.digest, bytes });
+            found.push(Artifact {
+                name: one.name.clone(),
+                digest: one.digest,
+                bytes,
+            });
         }
         found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
         let artifacts = (!found.is_empty()).then_some(Artifacts(found));
         if let Some(artifacts) = &artifacts {
-            artifacts
-                .check()
-                .map_err(|error| Malformed { pointer: format!("/artifacts{}", error.pointer), ..error })?;
+            artifacts.check().map_err(|error| Malformed {
+                pointer: format!("/artifacts{}", error.pointer),
+                ..error
+            })?;
         }
         Ok(artifacts)
     }
@@ -68,19 +78,28 @@ impl Proposals {
                     "{} applies a plan: run {} with the same parameters, then propose with its receipt as `plan`",
                     step.reference, plan.step
                 );
-                return Err(Refusal::new(Code::Malformed, detail).at("/plan", "missing").into());
+                return Err(Refusal::new(Code::Malformed, detail)
+                    .at("/plan", "missing")
+                    .into());
             }
             (None, Some(_)) => {
                 let detail = format!("{} applies no plan: leave the plan out", step.reference);
-                return Err(Refusal::new(Code::Malformed, detail).at("/plan", "not used by this step").into());
+                return Err(Refusal::new(Code::Malformed, detail)
+                    .at("/plan", "not used by this step")
+                    .into());
             }
         };
         let row = self.visible(caller, &receipt.proposal())?;
         let run = PlanRun::of(&self.ledger, &row)?.ok_or_else(|| {
-            Refusal::new(Code::WrongState, format!("{receipt}: its run has no receipt yet")).at("/plan", "not finished")
+            Refusal::new(
+                Code::WrongState,
+                format!("{receipt}: its run has no receipt yet"),
+            )
+            .at("/plan", "not finished")
         })?;
         let reference = run.reference();
-        run.check(plan, &reference, *params, now).map_err(|refusal| refusal.at("/plan", "can't be carried out"))?;
+        run.check(plan, &reference, *params, now)
+            .map_err(|refusal| refusal.at("/plan", "can't be carried out"))?;
         Ok(Some(reference))
     }
 
@@ -88,18 +107,32 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `not-found` if the proposal does not exist, has no such file, or may not be seen by the caller.
-    pub fn input(&self, caller: &Caller, id: &ProposalId, name: &ArtifactName) -> Result<(Arc<File>, u64), Stopped> {
+    pub fn input(
+        &self,
+        caller: &Caller,
+        id: &ProposalId,
+        name: &ArtifactName,
+    ) -> Result<(Arc<File>, u64), Stopped> {
         let row = self.visible(caller, id)?;
         let signed = self.statement(id)?.predicate;
-        let none = || Stopped::from(Refusal::new(Code::NotFound, format!("{id} has no file {name}, or it is deleted")));
+        let none = || {
+            Stopped::from(Refusal::new(
+                Code::NotFound,
+                format!("{id} has no file {name}, or it is deleted"),
+            ))
+        };
         let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
         let planned = if let Some(artifact) = artifacts.into_iter().find(|one| one.name == *name) {
             let one = Artifacts(vec![artifact.clone()]);
-            self.artifacts.planned(&row.core.proposer, Some(&one))?.pop()
+            self.artifacts
+                .planned(&row.core.proposer, Some(&one))?
+                .pop()
         } else if name.as_str() == PLAN_ARTIFACT && signed.plan.is_some() {
             let sealed = self.crossing.state();
-            let step =
-                sealed.step(&row.core.step).and_then(|(step, _)| step.definition.plan.clone()).ok_or_else(none)?;
+            let step = sealed
+                .step(&row.core.step)
+                .and_then(|(step, _)| step.definition.plan.clone())
+                .ok_or_else(none)?;
             let found = {
                 let until = row.ended_at.unwrap_or_else(|| self.crossing.now());
                 PlanRun::find(&self.ledger, &step, &signed, &row.core.params_digest, until)?

@@ -58,18 +58,29 @@ impl Proposals {
             }
             _ => Vec::new(),
         };
-        let ended_at = receipt.as_ref().map_or(row.ended_at, |receipt| Some(receipt.finished_at));
+        let ended_at = receipt
+            .as_ref()
+            .map_or(row.ended_at, |receipt| Some(receipt.finished_at));
         match (status, receipt) {
             (ProposalStatus::Finished, None) => {
-                let what = format!("{id} has ended, but its receipt is missing: run `countersign store check`");
+                let what = format!(
+                    "{id} has ended, but its receipt is missing: run `countersign store check`"
+                );
                 return Err(fault(&what));
             }
             (_, Some(receipt)) => {
                 refused = receipt.refused_parts();
                 // Only the row has the reason why nobody saw the end.
-                unknown = row.detail.as_deref().filter(|_| receipt.outcome.status == Status::Unknown);
+                unknown = row
+                    .detail
+                    .as_deref()
+                    .filter(|_| receipt.outcome.status == Status::Unknown);
                 outcome = Some(receipt.outcome);
-                if !denials.is_empty() && outcome.as_ref().is_some_and(|end| end.status == Status::Cancelled) {
+                if !denials.is_empty()
+                    && outcome
+                        .as_ref()
+                        .is_some_and(|end| end.status == Status::Cancelled)
+                {
                     refusal = Some(denied_by(&denials));
                 }
                 // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
@@ -83,12 +94,19 @@ impl Proposals {
                 }
             }
             (ProposalStatus::Denied, None) => refusal = Some(denied_by(&denials)),
-            _ => refusal = row.detail.as_ref().and_then(|why| json::parse_as(why, why.len()).ok()),
+            _ => {
+                refusal = row
+                    .detail
+                    .as_ref()
+                    .and_then(|why| json::parse_as(why, why.len()).ok())
+            }
         }
         Ok(ProposalView {
             id: id.clone(),
             status,
-            next: next_after(status, !denials.is_empty()).map(str::to_owned).collect(),
+            next: next_after(status, !denials.is_empty())
+                .map(str::to_owned)
+                .collect(),
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,
             params: signed.params.clone(),
@@ -111,7 +129,10 @@ impl Proposals {
             end_unknown_because: unknown.and_then(end_detail::why),
             unknown_end: None,
             same_runs: Vec::new(),
-            held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
+            held_up: self
+                .held_up
+                .of(id)
+                .filter(|_| status == ProposalStatus::Approved),
             existing: false,
             reason_not_taken: false,
         })
@@ -119,14 +140,26 @@ impl Proposals {
 
     /// Returns the job that made a proposal, if the token of the proposer has no secret.
     fn job_of(&self, core: &AuthorizationCore) -> Result<Option<AdmittedJob>, Stopped> {
-        if self.ledger.bindings()?.iter().all(|(name, _)| *name != core.proposer) {
+        if self
+            .ledger
+            .bindings()?
+            .iter()
+            .all(|(name, _)| *name != core.proposer)
+        {
             return Ok(None);
         }
-        Ok(self.ledger.admitted(&core.id)?.and_then(|job| serde_json::from_str(&job).ok()))
+        Ok(self
+            .ledger
+            .admitted(&core.id)?
+            .and_then(|job| serde_json::from_str(&job).ok()))
     }
 
     /// Builds the view of a proposal for a caller who may see the proposal, with the other runs that this caller may see.
-    pub(super) fn view_for(&self, caller: &Caller, row: &Proposal) -> Result<ProposalView, Stopped> {
+    pub(super) fn view_for(
+        &self,
+        caller: &Caller,
+        row: &Proposal,
+    ) -> Result<ProposalView, Stopped> {
         self.view_beside(caller, row, &mut None)
     }
 
@@ -141,7 +174,11 @@ impl Proposals {
             true => self.unknown_end(caller, &row.core.step, &row.core.params_digest)?,
             false => None,
         };
-        Ok(ProposalView { unknown_end, same_runs: self.same_runs(caller, row, open)?, ..self.view(row)? })
+        Ok(ProposalView {
+            unknown_end,
+            same_runs: self.same_runs(caller, row, open)?,
+            ..self.view(row)?
+        })
     }
 
     /// Returns the last run of a step with these parameters, if nobody saw its end and no later one succeeded.
@@ -164,15 +201,30 @@ impl Proposals {
             self.ledger.runs(&query)
         };
         let unknown = newest(RunOutcome::Unknown, Timestamp::from_unix(0))?;
-        let Some(row) = unknown.first().filter(|row| caller.may_see(&row.core.proposer, step)) else { return Ok(None) };
+        let Some(row) = unknown
+            .first()
+            .filter(|row| caller.may_see(&row.core.proposer, step))
+        else {
+            return Ok(None);
+        };
         let finished_at = row.ended_at.unwrap_or(row.created_at);
         // Times have seconds, so the order of the log decides which receipt is later.
         let success = newest(RunOutcome::Succeeded, finished_at)?;
-        let is_last = success.first().is_none_or(|success| success.receipt < row.receipt);
-        Ok(is_last.then(|| UnknownEnd { receipt: row.core.id.receipt(), finished_at }))
+        let is_last = success
+            .first()
+            .is_none_or(|success| success.receipt < row.receipt);
+        Ok(is_last.then(|| UnknownEnd {
+            receipt: row.core.id.receipt(),
+            finished_at,
+        }))
     }
 
-    fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
+    fn approvals(
+        &self,
+        id: &ProposalId,
+        signed: &Authorization,
+        sealed: &Sealed,
+    ) -> Result<ApprovalsView, Stopped> {
         // The seal in force contains another definition of the step, so the signed statement can't run any more and no
         // rule applies.
         let nobody = |excluded| ApprovalsView {
@@ -185,7 +237,9 @@ impl Proposals {
             own_program: false,
             excluded,
         };
-        let Ok((held, excluded)) = self.quorum_of(sealed, signed) else { return Ok(nobody(Vec::new())) };
+        let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
+            return Ok(nobody(Vec::new()));
+        };
         // Approvers signed the grant, and nobody needs to sign this run except the grantee.
         if signed.grant.is_some() {
             return Ok(nobody(excluded.names()));
@@ -227,7 +281,14 @@ impl Proposals {
     ) -> SignatureCount {
         let (now, revoked) = (self.crossing.now(), self.crossing.revoked());
         let revoked = |keyid: &KeyId| revoked.has_key(keyid);
-        signature_count::count_unrevoked(signatures, &sealed.roster, excluded, &held.rules, now, revoked)
+        signature_count::count_unrevoked(
+            signatures,
+            &sealed.roster,
+            excluded,
+            &held.rules,
+            now,
+            revoked,
+        )
     }
 }
 
@@ -242,14 +303,23 @@ fn next_after(status: ProposalStatus, is_denied: bool) -> impl Iterator<Item = &
         ProposalStatus::Expired | ProposalStatus::Refused => &["propose-again"],
         ProposalStatus::Cancelled => &["propose-new"],
     };
-    is_denied.then_some("read-denials").into_iter().chain(words.iter().copied())
+    is_denied
+        .then_some("read-denials")
+        .into_iter()
+        .chain(words.iter().copied())
 }
 
 /// Returns a refusal with the names of the approvers who denied the proposal. Their words are not part of the refusal,
 /// so that no reader takes them for words of the boundary.
 fn denied_by(denials: &[DeniedView]) -> RefusalView {
-    let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
-    RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) }
+    let names: Vec<&str> = denials
+        .iter()
+        .map(|denial| denial.approver.as_str())
+        .collect();
+    RefusalView {
+        code: Code::Denied,
+        detail: format!("denied by {}", names.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -259,18 +329,32 @@ mod tests {
     #[test]
     fn the_next_actions_of_each_status_never_propose_after_a_denial() {
         for (status, words) in [
-            (ProposalStatus::Pending, &["wait", "sign", "deny", "cancel"][..]),
+            (
+                ProposalStatus::Pending,
+                &["wait", "sign", "deny", "cancel"][..],
+            ),
             (ProposalStatus::Approved, &["wait", "deny", "cancel"]),
-            (ProposalStatus::Running, &["wait", "events", "deny", "cancel"]),
+            (
+                ProposalStatus::Running,
+                &["wait", "events", "deny", "cancel"],
+            ),
             (ProposalStatus::Finished, &["receipt", "bundle", "events"]),
             (ProposalStatus::Denied, &[]),
             (ProposalStatus::Expired, &["propose-again"]),
             (ProposalStatus::Cancelled, &["propose-new"]),
             (ProposalStatus::Refused, &["propose-again"]),
         ] {
-            assert_eq!(next_after(status, false).collect::<Vec<_>>(), words, "{status:?}");
+            assert_eq!(
+                next_after(status, false).collect::<Vec<_>>(),
+                words,
+                "{status:?}"
+            );
             let after_denial: Vec<_> = next_after(status, true).collect();
-            assert_eq!((after_denial[0], &after_denial[1..]), ("read-denials", words), "{status:?}");
+            assert_eq!(
+                (after_denial[0], &after_denial[1..]),
+                ("read-denials", words),
+                "{status:?}"
+            );
         }
         let denied: Vec<_> = next_after(ProposalStatus::Denied, true).collect();
         assert_eq!(denied, ["read-denials"]);

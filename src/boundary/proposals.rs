@@ -135,29 +135,43 @@ impl Proposals {
     /// # Errors
     /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
     /// already used for another run, or `rate-limited` if too many proposals of this proposer wait.
-    pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
+    pub async fn propose(
+        self: &Arc<Self>,
+        caller: &Caller,
+        body: Propose,
+    ) -> Result<(ProposalView, bool), Stopped> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
         let outcome = self.record(caller, body).await;
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
-            self.refusals.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
+            self.refusals
+                .note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
         }
         outcome
     }
 
-    async fn record(&self, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
+    async fn record(
+        &self,
+        caller: &Caller,
+        body: Propose,
+    ) -> Result<(ProposalView, bool), Stopped> {
         let named = body.step.split('@').next().unwrap_or_default();
         let parsed = parse_step(&body.step);
-        let (reference, insisted) =
-            parsed.map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
+        let (reference, insisted) = parsed
+            .map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
         let proposer = caller.demand(Scope::Propose, Some(&reference));
-        let proposer = proposer.map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
+        let proposer = proposer
+            .map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
         let proposer = proposer.clone();
         let _ = self.crossing.demand_clock()?;
         self.crossing.capacity().demand_disk()?;
         let (sealed, revoked) = (self.crossing.state(), self.ledger.revocations());
-        let _ = self.crossing.check_not_revoked(&sealed, [&proposer, &proposer])?;
+        let _ = self
+            .crossing
+            .check_not_revoked(&sealed, [&proposer, &proposer])?;
         let Some((step, held)) = sealed.step(&reference) else {
-            return Err(unknown_step(caller, &sealed, &reference).at("/step", "not registered").into());
+            return Err(unknown_step(caller, &sealed, &reference)
+                .at("/step", "not registered")
+                .into());
         };
         if let Some(insisted) = insisted.filter(|insisted| *insisted != step.digest) {
             let detail = format!(
@@ -165,30 +179,45 @@ impl Proposals {
                  sealed definition",
                 step.digest
             );
-            return Err(Refusal::new(Code::StepChanged, detail).at("/step", "another definition is sealed").into());
+            return Err(Refusal::new(Code::StepChanged, detail)
+                .at("/step", "another definition is sealed")
+                .into());
         }
         // The errors about a secret parameter do not repeat its value, because it may be the secret itself.
         let params = step.schema.complete(body.params).map_err(|errors| {
             let detail = joined(&errors, "; ");
             let refusal = Refusal::new(Code::InvalidParams, detail);
-            errors
-                .iter()
-                .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone()))
+            errors.iter().fold(refusal, |refusal, error| {
+                refusal.at(format!("/params{}", error.pointer), error.message.clone())
+            })
         })?;
         let admitted = caller.job_of(params.value())?;
-        let secrets = self.crossing.secrets().check(&step.definition, params.value())?;
+        let secrets = self
+            .crossing
+            .secrets()
+            .check(&step.definition, params.value())?;
         let held = &*held.filled(params.value()).map_err(not_filled)?;
         // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
         // it.
-        let permissions =
-            held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
+        let permissions = held
+            .asked()
+            .clone()
+            .map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
         let window = window_of(body.expires_in_s, body.emergency, held)?;
         let millis = (self.surroundings.millis)();
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
-        let grant = body.grant.as_ref().map(|id| self.grant_in_use(id, body.nonce.is_some())).transpose()?;
+        let grant = body
+            .grant
+            .as_ref()
+            .map(|id| self.grant_in_use(id, body.nonce.is_some()))
+            .transpose()?;
         // A proposal can't run after the end of its token or its grant, so its window ends at this time at the latest.
-        let ends = sealed.tokens.ends([&proposer, &proposer]).into_iter().chain(grant.map(|(_, end)| end));
+        let ends = sealed
+            .tokens
+            .ends([&proposer, &proposer])
+            .into_iter()
+            .chain(grant.map(|(_, end)| end));
         let expires_at = ends.fold(now.plus(window), Timestamp::min);
         let possible = if body.emergency {
             self.demand_emergency(&sealed, held, (&proposer, now, expires_at), grant.is_some())
@@ -202,16 +231,30 @@ impl Proposals {
         {
             secret_permits::check_own_root(&secrets, prepared.has_own_root())?;
         }
-        let session =
-            self.sessions.reference(body.session.as_ref(), &step.definition, &session_user(&sealed, &proposer))?;
+        let session = self.sessions.reference(
+            body.session.as_ref(),
+            &step.definition,
+            &session_user(&sealed, &proposer),
+        )?;
         let artifacts = self.proposed_artifacts(&proposer, &body.artifacts)?;
-        let plan = self.proposed_plan(caller, &step.definition, body.plan.as_ref(), &params.digest(), now)?;
+        let plan = self.proposed_plan(
+            caller,
+            &step.definition,
+            body.plan.as_ref(),
+            &params.digest(),
+            now,
+        )?;
         let chosen_nonce = body.nonce.is_some();
         let authorization = Authorization {
             boundary: sealed.boundary.clone(),
             proposal: ProposalId::new(millis, self.surroundings.bytes()),
-            nonce: body.nonce.unwrap_or_else(|| Nonce::new(millis, self.surroundings.bytes())),
-            step: StepReference { reference, digest: step.digest },
+            nonce: body
+                .nonce
+                .unwrap_or_else(|| Nonce::new(millis, self.surroundings.bytes())),
+            step: StepReference {
+                reference,
+                digest: step.digest,
+            },
             params: params.value().clone(),
             rendered: held.hashed.rendered(),
             permissions,
@@ -227,11 +270,19 @@ impl Proposals {
             grant: grant.map(|(digest, _)| digest),
             emergency: body.emergency.then(Emergency::yes),
         };
-        let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
-            // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
-            let pointer = error.pointer.strip_prefix("/predicate").unwrap_or(&error.pointer).to_owned();
-            Refusal::from(documents::record::malformed::Malformed { pointer, ..error })
-        })?;
+        let payload = authorization
+            .clone()
+            .into_statement()?
+            .to_payload()
+            .map_err(|error| {
+                // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
+                let pointer = error
+                    .pointer
+                    .strip_prefix("/predicate")
+                    .unwrap_or(&error.pointer)
+                    .to_owned();
+                Refusal::from(documents::record::malformed::Malformed { pointer, ..error })
+            })?;
         let new = NewProposal {
             core: core_of(&authorization, &payload)?,
             payload: payload.into(),
@@ -247,8 +298,15 @@ impl Proposals {
             return self.repeated(caller, &earlier, &authorization.reason);
         }
         let result = self.ledger.propose(new).await?;
-        let Authorization { proposal: id, session, grant, .. } = &authorization;
-        let changed = || self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked;
+        let Authorization {
+            proposal: id,
+            session,
+            grant,
+            ..
+        } = &authorization;
+        let changed = || {
+            self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked
+        };
         if result == ProposeResult::New && (session.is_some() || grant.is_some() || changed()) {
             self.end_if_overtaken(id, session.clone()).await;
         }
@@ -271,17 +329,27 @@ impl Proposals {
         {
             return Err(Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).into());
         }
-        let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let excluded = exclusion::judge(
+            proposer,
+            proposer,
+            Tokens::Sealed(&sealed.tokens, now),
+            &sealed.roster,
+        )
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let revoked = self.crossing.revoked();
-        let reach = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid)).check_reach(
-            &held.rules,
-            |name| excluded.contains(name),
-            now,
-            Some(until),
-        );
+        let reach = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid))
+            .check_reach(
+                &held.rules,
+                |name| excluded.contains(name),
+                now,
+                Some(until),
+            );
         reach.map_err(|out| {
-            Refusal::new(Code::QuorumMissing, format!("{out}; {}", of_owners(&excluded, proposer))).into()
+            Refusal::new(
+                Code::QuorumMissing,
+                format!("{out}; {}", of_owners(&excluded, proposer)),
+            )
+            .into()
         })
     }
 
@@ -304,7 +372,12 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see it.
-    pub async fn wait(&self, caller: &Caller, id: &ProposalId, up_to: Duration) -> Result<ProposalView, Stopped> {
+    pub async fn wait(
+        &self,
+        caller: &Caller,
+        id: &ProposalId,
+        up_to: Duration,
+    ) -> Result<ProposalView, Stopped> {
         let before = self.visible(caller, id)?;
         let row = self.after(id, before.status, up_to.min(MOST_WAIT)).await?;
         self.view_for(caller, &row)
@@ -322,7 +395,12 @@ impl Proposals {
         loop {
             let row = self.row(id)?;
             let is_known = row.status == status && !is_over(row.status);
-            if !is_known || !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            if !is_known
+                || !matches!(
+                    tokio::time::timeout_at(deadline, changes.changed()).await,
+                    Ok(Ok(()))
+                )
+            {
                 return Ok(row);
             }
         }
@@ -383,7 +461,9 @@ impl Proposals {
 /// Returns the length of the window in seconds.
 fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result<i64, Refusal> {
     let of_emergency = held.ruling.emergency.as_ref().filter(|_| emergency);
-    let longest = of_emergency.map_or(DEFAULT_WINDOW_S, |rule| rule.value.max_window_s.cast_signed());
+    let longest = of_emergency.map_or(DEFAULT_WINDOW_S, |rule| {
+        rule.value.max_window_s.cast_signed()
+    });
     let window = wanted.unwrap_or(longest.min(DEFAULT_WINDOW_S));
     if (1..=MAX_WINDOW_S).contains(&window) {
         return Ok(window);
@@ -394,13 +474,24 @@ fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result
 
 /// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
 pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
-    let advice = hint(caller, sealed, reference.as_str()).unwrap_or_else(|| "see `GET /v1/registry`".to_owned());
-    Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
+    let advice = hint(caller, sealed, reference.as_str())
+        .unwrap_or_else(|| "see `GET /v1/registry`".to_owned());
+    Refusal::new(
+        Code::UnknownStep,
+        format!("no step {reference} is registered; {advice}"),
+    )
 }
 
 /// Adds near steps to the refusal of a caller whose token is for other steps, and of a text that names only a runbook.
-pub(super) fn with_near_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, text: &str) -> Stopped {
-    let Stopped::Refused(mut refusal) = stopped else { return stopped };
+pub(super) fn with_near_steps(
+    stopped: Stopped,
+    caller: &Caller,
+    sealed: &Sealed,
+    text: &str,
+) -> Stopped {
+    let Stopped::Refused(mut refusal) = stopped else {
+        return stopped;
+    };
     let is_near = match refusal.code {
         Code::Forbidden => caller.is_limited(),
         _ => !text.contains(':'),
@@ -413,7 +504,10 @@ pub(super) fn with_near_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed
 
 /// Asks for the steps that a wrong reference may mean, among the steps that the caller may see.
 fn hint(caller: &Caller, sealed: &Sealed, wrong: &str) -> Option<String> {
-    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+    let steps = sealed
+        .registry
+        .steps()
+        .map(|step| &step.definition.reference);
     let near = near_steps(wrong, steps.filter(|step| caller.may_know(step)));
     let (last, before) = near.split_last()?;
     let or = if before.is_empty() { "" } else { " or " };
@@ -421,20 +515,21 @@ fn hint(caller: &Caller, sealed: &Sealed, wrong: &str) -> Option<String> {
 }
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
-    let malformed = |detail: String| Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail));
+    let malformed = |detail: String| {
+        Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail))
+    };
     let (reference, digest) = match text.split_once('@') {
         Some((reference, digest)) => (
             reference,
-            Some(
-                digest
-                    .parse()
-                    .map_err(|error: documents::crypto::digest::DigestFormatError| malformed(error.to_string()))?,
-            ),
+            Some(digest.parse().map_err(
+                |error: documents::crypto::digest::DigestFormatError| malformed(error.to_string()),
+            )?),
         ),
         None => (text, None),
     };
-    let reference =
-        reference.parse().map_err(|error: documents::record::ident::IdentError| malformed(error.to_string()))?;
+    let reference = reference
+        .parse()
+        .map_err(|error: documents::record::ident::IdentError| malformed(error.to_string()))?;
     Ok((reference, digest))
 }
 
@@ -457,7 +552,11 @@ pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
 }
 
 pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
-    VerifiedSignature { keyid: signature.keyid, presence: signature.presence, sig: signature.sig.clone() }
+    VerifiedSignature {
+        keyid: signature.keyid,
+        presence: signature.presence,
+        sig: signature.sig.clone(),
+    }
 }
 
 /// Formats a duration in the same form as the configuration file.
@@ -469,18 +568,28 @@ pub(super) fn span(seconds: i64) -> String {
 }
 
 fn not_found(id: &ProposalId) -> Refusal {
-    Refusal::new(Code::NotFound, format!("there is no proposal {id}, or this caller has no access to the proposal"))
+    Refusal::new(
+        Code::NotFound,
+        format!("there is no proposal {id}, or this caller has no access to the proposal"),
+    )
 }
 
 pub(super) fn wrong_state(row: &Proposal) -> Refusal {
-    let refusal = Refusal::new(Code::WrongState, format!("it is {} already", row.status)).about(&row.core.id);
-    if row.receipt.is_some() { refusal.with_receipt(row.core.id.receipt()) } else { refusal }
+    let refusal =
+        Refusal::new(Code::WrongState, format!("it is {} already", row.status)).about(&row.core.id);
+    if row.receipt.is_some() {
+        refusal.with_receipt(row.core.id.receipt())
+    } else {
+        refusal
+    }
 }
 
 fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
     match stop {
         AdvanceStop::Unknown => not_found(id).into(),
-        AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string()).about(id).into(),
+        AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string())
+            .about(id)
+            .into(),
         AdvanceStop::Fault(error) => error.into(),
     }
 }

@@ -64,27 +64,34 @@ impl Refusals {
     /// Creates the value from the log entries of the current hour in `logged`, so that a restart does not reset the
     /// limit of a principal.
     pub(super) fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
-        let mut hour = Hour { number: now.unix() / HOUR_S, ..Hour::default() };
+        let mut hour = Hour {
+            number: now.unix() / HOUR_S,
+            ..Hour::default()
+        };
         for entry in logged {
             let payload = json::parse_as::<Envelope>(entry, entry.len())
                 .map_err(Malformed::from)
                 .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
-            let Ok(statement) =
-                payload.and_then(|payload| Statement::<refusal_statement::RefusalStatement>::from_payload(&payload))
-            else {
+            let Ok(statement) = payload.and_then(|payload| {
+                Statement::<refusal_statement::RefusalStatement>::from_payload(&payload)
+            }) else {
                 continue;
             };
             if let Some(name) = statement.predicate.principal {
                 *hour.spent.entry(name).or_default() += 1;
             }
         }
-        Self { hour: Mutex::new(hour) }
+        Self {
+            hour: Mutex::new(hour),
+        }
     }
 
     fn note(&self, principal: Option<&str>, code: Code, now: Timestamp) -> Due {
         let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
         let summary = hour.turn(now);
-        let known = principal.is_some_and(|name| hour.spent.contains_key(name) || hour.spent.len() < MOST_PRINCIPALS);
+        let known = principal.is_some_and(|name| {
+            hour.spent.contains_key(name) || hour.spent.len() < MOST_PRINCIPALS
+        });
         let one = match principal {
             Some(name) if known => {
                 let spent = hour.spent.entry(name.to_owned()).or_default();
@@ -100,7 +107,10 @@ impl Refusals {
     }
 
     fn due(&self, now: Timestamp) -> Option<BTreeMap<Code, u64>> {
-        self.hour.lock().unwrap_or_else(PoisonError::into_inner).turn(now)
+        self.hour
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .turn(now)
     }
 
     /// Returns the refusals that were counted but not logged, for a summary when the service ends.
@@ -118,7 +128,14 @@ impl Hour {
         if number <= self.number {
             return None;
         }
-        let counts = std::mem::replace(self, Self { number, ..Self::default() }).counts;
+        let counts = std::mem::replace(
+            self,
+            Self {
+                number,
+                ..Self::default()
+            },
+        )
+        .counts;
         (!counts.is_empty()).then_some(counts)
     }
 }
@@ -149,13 +166,25 @@ impl RefusalLog {
     /// Creates the value with the refusals of the current hour from the log.
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>) -> Self {
         let refusals = left(&ledger);
-        Self { crossing, ledger, key, refusals }
+        Self {
+            crossing,
+            ledger,
+            key,
+            refusals,
+        }
     }
 
     /// Records that the caller `principal` received the refusal `stopped` for the input with this digest. Never delays
     /// the answer.
-    pub fn note_refusal(self: &Arc<Self>, principal: Option<&str>, stopped: &Stopped, input: InputDigest) {
-        let Stopped::Refused(refused) = stopped else { return };
+    pub fn note_refusal(
+        self: &Arc<Self>,
+        principal: Option<&str>,
+        stopped: &Stopped,
+        input: InputDigest,
+    ) {
+        let Stopped::Refused(refused) = stopped else {
+            return;
+        };
         // Such a code is not a decision about the input. If the disk is full, the log has no space for an entry.
         if refused.code.is_temporary() {
             return;
@@ -192,17 +221,29 @@ impl RefusalLog {
     }
 
     async fn log_refusal(&self, refused: &Refusal, principal: String, input: InputDigest) {
-        let pointer = refused.places.first().and_then(|place| without_input(&place.pointer));
+        let pointer = refused
+            .places
+            .first()
+            .and_then(|place| without_input(&place.pointer));
         let one = |now| {
             let (pointer, principal) = (pointer.clone(), principal.clone());
-            Ok(refusal_statement::RefusalStatement::one(self.refusing(), refused.code, pointer, principal, now, input))
+            Ok(refusal_statement::RefusalStatement::one(
+                self.refusing(),
+                refused.code,
+                pointer,
+                principal,
+                now,
+                input,
+            ))
         };
         self.append_refusal(one).await;
     }
 
     async fn log_summary(&self, counts: BTreeMap<Code, u64>) {
-        self.append_refusal(|now| refusal_statement::RefusalStatement::summary(self.refusing(), counts.clone(), now))
-            .await;
+        self.append_refusal(|now| {
+            refusal_statement::RefusalStatement::summary(self.refusing(), counts.clone(), now)
+        })
+        .await;
     }
 
     /// Logs the statement that `state` creates for the time of the entry. A failure only loses the log entry, because
@@ -214,14 +255,19 @@ impl RefusalLog {
         let sign = |now| state(now).and_then(|statement| self.key.sign_statement(&statement));
         match append(&self.ledger, sign).await {
             Ok(()) => {}
-            Err(NotLogged::Malformed(error)) => tracing::error!("a refusal could not be written: {error}"),
+            Err(NotLogged::Malformed(error)) => {
+                tracing::error!("a refusal could not be written: {error}")
+            }
             Err(NotLogged::Stopped(error)) => tracing::warn!("a refusal was not logged: {error}"),
         }
     }
 
     fn refusing(&self) -> RefusingBoundary {
         let sealed = self.crossing.state();
-        RefusingBoundary { name: sealed.boundary.name.clone(), id: sealed.boundary.id }
+        RefusingBoundary {
+            name: sealed.boundary.name.clone(),
+            id: sealed.boundary.id,
+        }
     }
 }
 
@@ -235,7 +281,10 @@ enum NotLogged {
 
 /// Logs the entry that `sign` creates for the current time. If an entry with a later time was logged first, the
 /// function calls `sign` again with a later time.
-async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Malformed>) -> Result<(), NotLogged> {
+async fn append(
+    ledger: &Ledger,
+    sign: impl Fn(Timestamp) -> Result<Vec<u8>, Malformed>,
+) -> Result<(), NotLogged> {
     let mut tries = 1;
     loop {
         let now = ledger.now();
@@ -253,10 +302,18 @@ async fn append(ledger: &Ledger, sign: impl Fn(Timestamp) -> Result<Vec<u8>, Mal
 /// Returns `None` if the pointer does not begin with a field name of the format.
 fn without_input(pointer: &str) -> Option<String> {
     // The pointer to a parameter is relative to the predicate.
-    let pointer = if pointer.starts_with("/params") { format!("/predicate{pointer}") } else { pointer.to_owned() };
+    let pointer = if pointer.starts_with("/params") {
+        format!("/predicate{pointer}")
+    } else {
+        pointer.to_owned()
+    };
     let index = |step: &str| step.len() <= 4 && step.bytes().all(|c| c.is_ascii_digit());
     let mut kept = String::new();
-    for step in pointer.split('/').skip(1).take_while(|step| FIELDS.contains(*step) || index(step)) {
+    for step in pointer
+        .split('/')
+        .skip(1)
+        .take_while(|step| FIELDS.contains(*step) || index(step))
+    {
         kept.push('/');
         kept.push_str(step);
         if kept == "/predicate/params" {
@@ -270,10 +327,20 @@ fn without_input(pointer: &str) -> Option<String> {
 static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut schemas = settings().into_generator();
     let mut names = BTreeSet::new();
-    let whole = [schemas.root_schema_for::<Envelope>().to_value(), schema_of::<Authorization>(), schema_of::<Denial>()];
+    let whole = [
+        schemas.root_schema_for::<Envelope>().to_value(),
+        schema_of::<Authorization>(),
+        schema_of::<Denial>(),
+    ];
     for schema in &whole {
-        let within = schema["$defs"].as_object().into_iter().flat_map(serde_json::Map::values);
-        for properties in within.chain([schema]).filter_map(|schema| schema["properties"].as_object()) {
+        let within = schema["$defs"]
+            .as_object()
+            .into_iter()
+            .flat_map(serde_json::Map::values);
+        for properties in within
+            .chain([schema])
+            .filter_map(|schema| schema["properties"].as_object())
+        {
             names.extend(properties.keys().cloned());
         }
     }
@@ -300,7 +367,9 @@ mod tests {
     /// Returns a log whose clock has the value in `clock`.
     fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
         let path = directory.join("data/countersign.db");
-        let OpenStore { store, reads, .. } = Database::File(path.clone()).open(Role::of_file()).expect("a store");
+        let OpenStore { store, reads, .. } = Database::File(path.clone())
+            .open(Role::of_file())
+            .expect("a store");
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
         let clock = Arc::clone(clock);
@@ -331,7 +400,9 @@ mod tests {
             blobs: Vec::new(),
             tokens: Vec::new(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         runtime.block_on(ledger.seal(seal)).expect("sealed");
         ledger
     }
@@ -341,8 +412,12 @@ mod tests {
         clock.fetch_add(seconds, Ordering::SeqCst);
         let ledger = ledger.clone();
         let other = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            runtime.block_on(ledger.refuse(b"other".to_vec(), ledger.now())).expect("logged");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime");
+            runtime
+                .block_on(ledger.refuse(b"other".to_vec(), ledger.now()))
+                .expect("logged");
         });
         other.join().expect("written");
     }
@@ -352,7 +427,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(AtomicI64::new(at(10).unix()));
         let ledger = ledger(directory.path(), &clock);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         let dated = |now: Timestamp| now.to_string().into_bytes();
         let leaf = |index: u64| ledger.leaf(index).expect("read").expect("a leaf").data;
         // Another entry was logged first, and the clock moved forward. The entry of the refusal has the later time.
@@ -368,7 +445,9 @@ mod tests {
         // The clock is set back before the refusal is logged. The new entry still has a time that is not earlier than
         // the previous entry.
         clock.store(at(-1000).unix(), Ordering::SeqCst);
-        runtime.block_on(append(&ledger, |now| Ok(dated(now)))).expect("logged");
+        runtime
+            .block_on(append(&ledger, |now| Ok(dated(now))))
+            .expect("logged");
         assert_eq!(leaf(3), dated(at(15)));
         // The clock is set back and then set forward to a time after the entry that is being signed.
         let tries = AtomicI64::new(0);
@@ -385,23 +464,35 @@ mod tests {
             meanwhile(&ledger, &clock, 1);
             Ok(dated(now))
         }));
-        assert!(matches!(done, Err(NotLogged::Stopped(WriteStop::BackDated { .. }))), "{done:?}");
+        assert!(
+            matches!(done, Err(NotLogged::Stopped(WriteStop::BackDated { .. }))),
+            "{done:?}"
+        );
         assert_eq!(leaf(5 + MOST_TRIES as u64), b"other".to_vec());
-        assert!(ledger.leaf(6 + MOST_TRIES as u64).expect("read").is_none(), "none of its tries got in");
+        assert!(
+            ledger.leaf(6 + MOST_TRIES as u64).expect("read").is_none(),
+            "none of its tries got in"
+        );
     }
 
     #[test]
     fn a_logged_json_pointer_contains_no_text_of_the_input() {
         for (given, logged) in [
             ("/predicate/expires_at", Some("/predicate/expires_at")),
-            ("/predicate/permissions/12/what", Some("/predicate/permissions/12/what")),
+            (
+                "/predicate/permissions/12/what",
+                Some("/predicate/permissions/12/what"),
+            ),
             ("/predicate/session", Some("/predicate/session")),
             ("/signatures/0/sig", Some("/signatures/0/sig")),
             ("/predicate/my card is 4111", Some("/predicate")),
             ("/predicate/params/hello", Some("/predicate/params")),
             ("/predicate/params/reason/reason", Some("/predicate/params")),
             ("/params/host", Some("/predicate/params")),
-            ("/predicate/permissions/123456789", Some("/predicate/permissions")),
+            (
+                "/predicate/permissions/123456789",
+                Some("/predicate/permissions"),
+            ),
             ("/hello", None),
             ("", None),
         ] {
@@ -415,6 +506,10 @@ mod tests {
         for _ in 0..BUDGET_PER_HOUR {
             let _ = refusals.note(Some("agent"), Code::Expired, at(HOUR_S));
         }
-        assert!(!refusals.note(Some("agent"), Code::Expired, at(-10 * HOUR_S)).one);
+        assert!(
+            !refusals
+                .note(Some("agent"), Code::Expired, at(-10 * HOUR_S))
+                .one
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! Read access to the results of runs, and to the plans that they carried out.
 
 use crate::boundary::evidence::{Evidence, Within};
-use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
+use crate::boundary::logged_documents::{
+    blob_text, envelope_in, leaf_data, manifest_of, predicate,
+};
 use crate::boundary::proposals::span;
 use crate::carried::plans::PlanRun;
 use crate::crossing::stage::BundleParts;
@@ -26,8 +28,12 @@ impl Evidence {
     pub fn files(&self, caller: &Caller, id: &ReceiptId) -> Result<ReceiptFiles, Stopped> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
-        let manifest = manifest_of(log.ledger(), &receipt)?.map_or_else(Vec::new, |manifest| manifest.0);
-        let outputs = match manifest.iter().find(|entry| entry.path.as_str() == OUTPUTS_PATH) {
+        let manifest =
+            manifest_of(log.ledger(), &receipt)?.map_or_else(Vec::new, |manifest| manifest.0);
+        let outputs = match manifest
+            .iter()
+            .find(|entry| entry.path.as_str() == OUTPUTS_PATH)
+        {
             None => serde_json::Map::new(),
             Some(entry) => {
                 let bytes = log.ledger().output(&entry.blake3, 0..entry.bytes)?;
@@ -41,27 +47,48 @@ impl Evidence {
             }
         };
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let step = Statement::<Authorization>::from_payload(&payload)?.predicate.step.reference;
-        Ok(ReceiptFiles { step, files: manifest, outputs })
+        let step = Statement::<Authorization>::from_payload(&payload)?
+            .predicate
+            .step
+            .reference;
+        Ok(ReceiptFiles {
+            step,
+            files: manifest,
+            outputs,
+        })
     }
 
     /// Returns the bundle of the plan that a run applied, or `None` for a run without a plan.
-    pub(super) fn plan_bundle(&self, log: Within<'_>, receipt: &Receipt) -> Result<Option<Vec<u8>>, Stopped> {
+    pub(super) fn plan_bundle(
+        &self,
+        log: Within<'_>,
+        receipt: &Receipt,
+    ) -> Result<Option<Vec<u8>>, Stopped> {
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
-        let Some(plan) = &signed.plan else { return Ok(None) };
+        let Some(plan) = &signed.plan else {
+            return Ok(None);
+        };
         let params = signed.params_digest()?;
         for ledger in std::iter::once(log.ledger()).chain(&self.closed) {
             let definition: StepDefinition = {
                 let text = blob_text(ledger, *signed.step.digest.as_bytes())?;
                 json::parse_as(text.as_bytes(), text.len()).map_err(|e| fault(&e))?
             };
-            let Some(step) = &definition.plan else { continue };
-            let Some(found) = PlanRun::find(ledger, step, &signed, &params, receipt.started_at)? else { continue };
+            let Some(step) = &definition.plan else {
+                continue;
+            };
+            let Some(found) = PlanRun::find(ledger, step, &signed, &params, receipt.started_at)?
+            else {
+                continue;
+            };
             let row = ledger.proposal(&found.proposal)?;
-            let Some(index) = row.and_then(|row| row.receipt) else { continue };
+            let Some(index) = row.and_then(|row| row.receipt) else {
+                continue;
+            };
             let envelope = envelope_in(ledger, index)?;
-            let payload = Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;
+            let payload =
+                Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;
             let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let parts = BundleParts {
                 receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
@@ -73,9 +100,18 @@ impl Evidence {
                 step: authorization.step,
                 grant: authorization.grant,
             };
-            let within = if std::ptr::eq(ledger, log.ledger()) { log } else { Within::Closed(ledger) };
-            return self.assemble(within, index, &parts, &found.receipt).map(Some);
+            let within = if std::ptr::eq(ledger, log.ledger()) {
+                log
+            } else {
+                Within::Closed(ledger)
+            };
+            return self
+                .assemble(within, index, &parts, &found.receipt)
+                .map(Some);
         }
-        Err(fault(&format!("the run of the plan {} is not stored", plan.receipt)))
+        Err(fault(&format!(
+            "the run of the plan {} is not stored",
+            plan.receipt
+        )))
     }
 }

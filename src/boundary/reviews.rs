@@ -25,13 +25,16 @@ use judgement::decision::exclusion::{self, Tokens};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reviews::{
-    CountedReview, ReviewContext, ReviewError, ReviewOpinion, ReviewRules, RunReviews, Settlement, check_reviewer,
+    CountedReview, ReviewContext, ReviewError, ReviewOpinion, ReviewRules, RunReviews, Settlement,
+    check_reviewer,
 };
 use judgement::decision::step::HashedStep;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
 use judgement::policy::ruling;
-use wire::api::review_view::{ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun};
+use wire::api::review_view::{
+    ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun,
+};
 
 /// Maximum number of runs in the list of those that need a review.
 const MOST_LISTED: usize = 100;
@@ -64,7 +67,11 @@ impl Proposals {
     /// # Errors
     /// Returns `unknown-signer`, `bad-signature`, `not-permitted-signer`, `self-approval`, `revoked`, `wrong-boundary`,
     /// `malformed` for a review of another receipt, `not-found`, and `wrong-state` for a run that needs no review.
-    pub async fn review(&self, id: &ReceiptId, envelope: &Envelope) -> Result<ReviewedView, Stopped> {
+    pub async fn review(
+        &self,
+        id: &ReceiptId,
+        envelope: &Envelope,
+    ) -> Result<ReviewedView, Stopped> {
         let signed = Signed::<ReviewStatement>::from_envelope(envelope, Base64::Lenient)?;
         // Everybody who reads the log can send a review again. This must be cheap, and must delay nobody.
         let opened = self.open_review(id, &signed, &self.crossing.state())?;
@@ -85,7 +92,10 @@ impl Proposals {
             match self.ledger.review(write).await {
                 Ok(leaf) => {
                     tracing::info!(receipt = %id, entry = leaf.index, closes, settles = ?settles, "reviewed");
-                    return Ok(ReviewedView { index: leaf.index, ..view });
+                    return Ok(ReviewedView {
+                        index: leaf.index,
+                        ..view
+                    });
                 }
                 Err(stop) => check_again(stop).await?,
             }
@@ -108,23 +118,40 @@ impl Proposals {
         }
         let subject = reviewed(document.statement())?;
         let owed = self.ledger.owed(&id.proposal())?;
-        let Some((owed, index)) = owed.and_then(|owed| owed.receipt.map(|index| (owed, index))) else {
+        let Some((owed, index)) = owed.and_then(|owed| owed.receipt.map(|index| (owed, index)))
+        else {
             return Err(not_needed().into());
         };
         let run = self.read_run(owed, index)?;
         if subject != run.digest {
-            let refusal = Refusal::new(Code::Malformed, format!("the review is about another receipt than {id}"));
+            let refusal = Refusal::new(
+                Code::Malformed,
+                format!("the review is about another receipt than {id}"),
+            );
             return Err(refusal.at("/payload", "another receipt").into());
         }
         let (named, of_run) = (&document.predicate().boundary, &run.authorization.boundary);
         if named != of_run {
             let same = (&named.name, named.id) == (&of_run.name, of_run.id);
-            let (code, what) = if same { (Code::Revoked, "epoch") } else { (Code::WrongBoundary, "boundary") };
+            let (code, what) = if same {
+                (Code::Revoked, "epoch")
+            } else {
+                (Code::WrongBoundary, "boundary")
+            };
             let detail = format!("the review names another {what} than the run that it is about");
             return Err(Refusal::new(code, detail).into());
         }
-        let bytes = document.envelope(|_| true).to_canonical().map_err(|error| fault(&error))?;
-        Ok(OpenedReview { stored: self.ledger.reviews_of(index)?, document, run, index, bytes })
+        let bytes = document
+            .envelope(|_| true)
+            .to_canonical()
+            .map_err(|error| fault(&error))?;
+        Ok(OpenedReview {
+            stored: self.ledger.reviews_of(index)?,
+            document,
+            run,
+            index,
+            bytes,
+        })
     }
 
     /// Returns the answer to a review that the log has already.
@@ -132,11 +159,25 @@ impl Proposals {
     /// # Errors
     /// Returns `wrong-state` if the same person has reviewed the run again since. A review has no time, so this person can
     /// return to the earlier verdict only with another reason.
-    fn known_review(&self, id: &ReceiptId, opened: &OpenedReview) -> Result<Option<ReviewedView>, Stopped> {
-        let OpenedReview { run, stored, bytes, .. } = opened;
+    fn known_review(
+        &self,
+        id: &ReceiptId,
+        opened: &OpenedReview,
+    ) -> Result<Option<ReviewedView>, Stopped> {
+        let OpenedReview {
+            run, stored, bytes, ..
+        } = opened;
         for known in stored {
-            if self.ledger.leaf(known.leaf)?.is_some_and(|leaf| leaf.data == *bytes) {
-                let newer = stored.iter().filter(|one| one.reviewer == known.reviewer).map(|one| one.leaf).max();
+            if self
+                .ledger
+                .leaf(known.leaf)?
+                .is_some_and(|leaf| leaf.data == *bytes)
+            {
+                let newer = stored
+                    .iter()
+                    .filter(|one| one.reviewer == known.reviewer)
+                    .map(|one| one.leaf)
+                    .max();
                 if let Some(newer) = newer.filter(|newer| *newer > known.leaf) {
                     let detail = format!(
                         "entry {} of the log is this review, but the review of {} in entry {newer} is newer and counts: to \
@@ -166,16 +207,28 @@ impl Proposals {
         sealed: &Sealed,
         (checked, version): (CheckedState, u64),
     ) -> Result<(ReviewWrite, ReviewedView), Stopped> {
-        let OpenedReview { document, run, index, stored, bytes } = opened;
+        let OpenedReview {
+            document,
+            run,
+            index,
+            stored,
+            bytes,
+        } = opened;
         let open = run.owed.is_open();
-        let [signature] = document.signatures() else { return Err(not_needed().into()) };
+        let [signature] = document.signatures() else {
+            return Err(not_needed().into());
+        };
         if !open && !run.owed.unknown {
             return Err(not_needed().into());
         }
         let rules = self.review_rules(&run, sealed)?;
         let revoked = self.crossing.revoked();
         let is_revoked = |keyid: &_| revoked.has_key(keyid);
-        let context = |at| ReviewContext { roster: &sealed.roster, is_revoked: &is_revoked, at };
+        let context = |at| ReviewContext {
+            roster: &sealed.roster,
+            is_revoked: &is_revoked,
+            at,
+        };
         let judge = |at| {
             check_reviewer(signature, &rules, &run.receipt.decision, context(at))
                 .map_err(|error| Refusal::new(error.code(), error.to_string()))
@@ -217,7 +270,18 @@ impl Proposals {
             counts_for_settle: counted.counts_for_settle(),
             proposal: run.owed.proposal,
         };
-        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, checked, version, at: now }, view))
+        Ok((
+            ReviewWrite {
+                envelope: bytes.into(),
+                review,
+                closes,
+                settles,
+                checked,
+                version,
+                at: now,
+            },
+            view,
+        ))
     }
 
     /// Refuses an emergency that policy does not permit, or whose signatures would have no effect.
@@ -232,23 +296,36 @@ impl Proposals {
         has_grant: bool,
     ) -> Result<(), Stopped> {
         if has_grant {
-            let refusal = Refusal::new(Code::Malformed, "an emergency cannot use a grant: leave out one of the two");
+            let refusal = Refusal::new(
+                Code::Malformed,
+                "an emergency cannot use a grant: leave out one of the two",
+            );
             return Err(refusal.at("/emergency", "together with `grant`").into());
         }
         let of_run = held.for_emergency(until.unix() - now.unix());
-        let of_run =
-            of_run.map_err(|error| Refusal::new(error.code(), error.to_string()).at("/emergency", "denied"))?;
+        let of_run = of_run.map_err(|error| {
+            Refusal::new(error.code(), error.to_string()).at("/emergency", "denied")
+        })?;
         if let Some(rule) = &held.ruling.emergency {
-            let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
-            let excluded = excluded.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-            let (rule, roster, counts) = (&rule.value, &sealed.roster, |name: &_| !excluded.contains(name));
+            let excluded = exclusion::judge(
+                proposer,
+                proposer,
+                Tokens::Sealed(&sealed.tokens, now),
+                &sealed.roster,
+            );
+            let excluded =
+                excluded.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+            let (rule, roster, counts) = (&rule.value, &sealed.roster, |name: &_| {
+                !excluded.contains(name)
+            });
             // People who can approve and can't review are no loss for the review.
             let only_approve = roster.tables().approver.iter().filter(|one| {
                 let is_of = |groups: &[_]| one.groups.iter().any(|group| groups.contains(group));
                 counts(&one.name) && is_of(&rule.from) && !is_of(&rule.review.from)
             });
             let approving = rule.required.saturating_sub(only_approve.count() as u64);
-            self.crossing.demand_reviewers(rule, roster, counts, approving, now)?;
+            self.crossing
+                .demand_reviewers(rule, roster, counts, approving, now)?;
         }
         self.demand_reviewed(&of_run)?;
         self.demand_future(sealed, &of_run, proposer, now, until)
@@ -257,13 +334,25 @@ impl Proposals {
     /// Refuses an emergency while too many emergencies have no review. The transaction that spends the nonce repeats this
     /// check.
     fn demand_reviewed(&self, held: &StepInForce) -> Result<(), Stopped> {
-        let most = held.ruling.emergency.as_ref().map_or(0, |rule| rule.value.max_unreviewed);
-        let open = self.ledger.owed_open(MOST_READ)?.into_iter().filter(OwedReview::is_open);
+        let most = held
+            .ruling
+            .emergency
+            .as_ref()
+            .map_or(0, |rule| rule.value.max_unreviewed);
+        let open = self
+            .ledger
+            .owed_open(MOST_READ)?
+            .into_iter()
+            .filter(OwedReview::is_open);
         let open: Vec<ProposalId> = open.map(|owed| owed.proposal).collect();
         if (open.len() as u64) < most {
             return Ok(());
         }
-        Err(Refusal::new(Code::PolicyDenied, ConsumeStop::Unreviewed { most, open }.to_string()).into())
+        Err(Refusal::new(
+            Code::PolicyDenied,
+            ConsumeStop::Unreviewed { most, open }.to_string(),
+        )
+        .into())
     }
 
     /// Returns the emergencies without their reviews and the runs with an unsettled end, as far as the caller may see them.
@@ -272,10 +361,15 @@ impl Proposals {
     /// Returns `unauthenticated` for a caller without a name.
     pub fn unsettled(&self, caller: &Caller) -> Result<UnsettledList, Stopped> {
         if caller.name().is_none() {
-            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
+            return Err(
+                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
+            );
         }
         let sealed = self.crossing.state();
-        let mut list = UnsettledList { runs: Vec::new(), more: 0 };
+        let mut list = UnsettledList {
+            runs: Vec::new(),
+            more: 0,
+        };
         for owed in self.ledger.owed_open(MOST_READ)? {
             match self.unsettled_run(caller, owed, &sealed)? {
                 Some(run) if list.runs.len() < MOST_LISTED => list.runs.push(run),
@@ -295,15 +389,21 @@ impl Proposals {
         let steps_of = |path: &str, own: &str| {
             let checks = sealed.registry.steps().filter(|step| step.definition.check);
             let steps = checks.map(|step| &step.definition.reference);
-            steps.filter(|step| step.path() == path && step.as_str() != own && caller.may_know(step)).cloned().collect()
+            steps
+                .filter(|step| step.path() == path && step.as_str() != own && caller.may_know(step))
+                .cloned()
+                .collect()
         };
         let Some(index) = owed.receipt else {
             // An emergency that runs.
-            let Some(row) = row.filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) else {
+            let Some(row) = row.filter(|row| caller.may_see(&row.core.proposer, &row.core.step))
+            else {
                 return Ok(None);
             };
             let (step, proposer) = (row.core.step, row.core.proposer);
-            let need = sealed.step(&step).map(|(_, held)| ReviewRules::of(&held.rules, &held.ruling));
+            let need = sealed
+                .step(&step)
+                .map(|(_, held)| ReviewRules::of(&held.rules, &held.ruling));
             return Ok(Some(UnsettledRun {
                 proposal: owed.proposal,
                 receipt: None,
@@ -330,13 +430,28 @@ impl Proposals {
         let reviews = self.run_reviews(&stored)?;
         let revoked = self.crossing.revoked();
         let is_revoked = |keyid: &_| revoked.has_key(keyid);
-        let context = ReviewContext { roster: &sealed.roster, is_revoked: &is_revoked, at: self.crossing.now() };
-        let grant = run.owed.grant.as_ref().map(|digest| self.ledger.grant_of(digest)).transpose()?.flatten();
-        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::why);
-        let newest = stored
-            .iter()
-            .enumerate()
-            .filter(|(at, one)| stored.iter().skip(at + 1).all(|later| later.reviewer != one.reviewer));
+        let context = ReviewContext {
+            roster: &sealed.roster,
+            is_revoked: &is_revoked,
+            at: self.crossing.now(),
+        };
+        let grant = run
+            .owed
+            .grant
+            .as_ref()
+            .map(|digest| self.ledger.grant_of(digest))
+            .transpose()?
+            .flatten();
+        let why = row
+            .as_ref()
+            .and_then(|row| row.detail.as_deref())
+            .and_then(end_detail::why);
+        let newest = stored.iter().enumerate().filter(|(at, one)| {
+            stored
+                .iter()
+                .skip(at + 1)
+                .all(|later| later.reviewer != one.reviewer)
+        });
         Ok(Some(UnsettledRun {
             receipt: Some(run.owed.proposal.receipt()),
             step: step.reference.clone(),
@@ -345,9 +460,16 @@ impl Proposals {
             outcome: Some(run.receipt.outcome.clone()),
             end_unknown_because: why,
             grant: grant.map(|row| row.id),
-            review: run.owed.is_open().then(|| need_of(&rules.review, reviews.counted_for_review())),
-            settle: run.owed.is_unsettled().then(|| need_of(&rules.settle, reviews.agreeing(context))),
-            disputed: run.owed.is_unsettled() && reviews.settlement(&rules, context) == Settlement::Disputed,
+            review: run
+                .owed
+                .is_open()
+                .then(|| need_of(&rules.review, reviews.counted_for_review())),
+            settle: run
+                .owed
+                .is_unsettled()
+                .then(|| need_of(&rules.settle, reviews.agreeing(context))),
+            disputed: run.owed.is_unsettled()
+                && reviews.settlement(&rules, context) == Settlement::Disputed,
             reviews: newest
                 .map(|(_, one)| RunReviewView {
                     reviewer: one.reviewer.clone(),
@@ -367,7 +489,12 @@ impl Proposals {
         let receipt: Receipt = predicate(&envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
-        Ok(RunToReview { owed, receipt, digest, authorization })
+        Ok(RunToReview {
+            owed,
+            receipt,
+            digest,
+            authorization,
+        })
     }
 
     /// Returns the newest review of each person. The log has the keys that signed.
@@ -375,7 +502,10 @@ impl Proposals {
         let mut reviews = RunReviews::default();
         for one in stored {
             let envelope = envelope_in(&self.ledger, one.leaf)?;
-            let signature = envelope.signatures.first().ok_or_else(|| fault(&"a review has no signature"))?;
+            let signature = envelope
+                .signatures
+                .first()
+                .ok_or_else(|| fault(&"a review has no signature"))?;
             let opinion = ReviewOpinion {
                 closes: one.counts_for_review,
                 settles: one.counts_for_settle,
@@ -396,26 +526,38 @@ impl Proposals {
             return Ok(ReviewRules::of(&held.rules, &held.ruling));
         }
         let seal = earlier_seal(&self.ledger, run.receipt.seal)?.bundled;
-        let read = |text: &str| json::parse(text.as_bytes(), text.len()).map_err(|error| fault(&error));
-        let words = |errors: &dyn std::fmt::Debug| fault(&format!("an earlier seal can't be read: {errors:?}"));
+        let read =
+            |text: &str| json::parse(text.as_bytes(), text.len()).map_err(|error| fault(&error));
+        let words = |errors: &dyn std::fmt::Debug| {
+            fault(&format!("an earlier seal can't be read: {errors:?}"))
+        };
         let policy = Policy::from_sealed(&read(&seal.policy)?).map_err(|errors| words(&errors))?;
-        let builtins = Builtins::from_sealed(&read(&seal.builtins)?).map_err(|errors| words(&errors))?;
+        let builtins =
+            Builtins::from_sealed(&read(&seal.builtins)?).map_err(|errors| words(&errors))?;
         let text = blob_text(&self.ledger, *step.digest.as_bytes())?;
         let step = HashedStep::parse(&read(&text)?).map_err(|error| fault(&error))?;
         let ruling = ruling::resolve(&policy, &builtins, &step.definition().reference);
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = QuorumRules::combine(of_policy, &step.definition().approvals).map_err(|error| fault(&error))?;
+        let rules = QuorumRules::combine(of_policy, &step.definition().approvals)
+            .map_err(|error| fault(&error))?;
         Ok(ReviewRules::of(&rules, &ruling))
     }
 }
 
 /// Returns how the run ended, if this is settled.
 fn settled_end(owed: &OwedReview, stored: &[StoredReview]) -> Option<ObservedEnd> {
-    stored.iter().find(|one| Some(one.leaf) == owed.settled).and_then(|one| one.observed)
+    stored
+        .iter()
+        .find(|one| Some(one.leaf) == owed.settled)
+        .and_then(|one| one.observed)
 }
 
 fn need_of(rule: &judgement::policy::people_rules::PeopleRule, have: u64) -> ReviewNeed {
-    ReviewNeed { required: rule.required, have, from: rule.from.clone() }
+    ReviewNeed {
+        required: rule.required,
+        have,
+        from: rule.from.clone(),
+    }
 }
 
 fn not_needed() -> Refusal {

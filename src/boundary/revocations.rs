@@ -36,25 +36,59 @@ impl Proposals {
         // No run starts after the commit, so this finds all runs. A repeated request also stops a run that survived.
         let frozen = matches!(subject, RevokedSubject::Epoch(_));
         let cancels = frozen && !self.crossing.state().policy.runs_finish_when_frozen();
-        let running = if cancels { self.ledger.running_proposals() } else { Vec::new() };
+        let running = if cancels {
+            self.ledger.running_proposals()
+        } else {
+            Vec::new()
+        };
         let mut stopped = 0;
         for id in &running {
             stopped += u64::from(self.stop_run(id)?);
         }
         // Everybody who reads the log can repeat the request, so only the first one looks at all proposals.
-        let ended = if done.existing { 0 } else { self.end_overtaken().await };
-        Ok(RevocationView { subject, index: done.leaf, existing: done.existing, ended, stopped })
+        let ended = if done.existing {
+            0
+        } else {
+            self.end_overtaken().await
+        };
+        Ok(RevocationView {
+            subject,
+            index: done.leaf,
+            existing: done.existing,
+            ended,
+            stopped,
+        })
     }
 
-    async fn log_revocation(&self, signed: &Signed<Revocation>) -> Result<(RevokedSubject, RevocationResult), Stopped> {
+    async fn log_revocation(
+        &self,
+        signed: &Signed<Revocation>,
+    ) -> Result<(RevokedSubject, RevocationResult), Stopped> {
         for _ in 0..MOST_TRIES {
             let (checked, sealed) = self.state_to_check();
             let (subject, document) = self.check_revocation(signed, &sealed)?;
-            let envelope = document.envelope(|_| true).to_canonical().map_err(|e| fault(&e))?.into();
-            let token =
-                sealed.tokens.iter().map(|token| &token.name).find(|name| RevokedSubject::token(name) == subject);
+            let envelope = document
+                .envelope(|_| true)
+                .to_canonical()
+                .map_err(|e| fault(&e))?
+                .into();
+            let token = sealed
+                .tokens
+                .iter()
+                .map(|token| &token.name)
+                .find(|name| RevokedSubject::token(name) == subject);
             let (token, at) = (token.cloned(), self.crossing.now());
-            match self.ledger.revoke(RevocationWrite { checked, subject, envelope, token, at }).await {
+            match self
+                .ledger
+                .revoke(RevocationWrite {
+                    checked,
+                    subject,
+                    envelope,
+                    token,
+                    at,
+                })
+                .await
+            {
                 Ok(done) => return Ok((subject, done)),
                 Err(stop) => check_again(stop).await?,
             }
@@ -66,7 +100,13 @@ impl Proposals {
     pub(super) fn state_to_check(&self) -> (CheckedState, Arc<Sealed>) {
         // Read the number first, so that the writer notices every later change.
         let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
-        (CheckedState { seal: Some(sealed.digest), revocations }, sealed)
+        (
+            CheckedState {
+                seal: Some(sealed.digest),
+                revocations,
+            },
+            sealed,
+        )
     }
 
     /// Checks that the signer may revoke the subject under the state in force.
@@ -82,8 +122,13 @@ impl Proposals {
             return Err(refusal.at("/signatures", "expected exactly one").into());
         };
         let here = &sealed.boundary;
-        let _ = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let _ = check_place(
+            &document.predicate().boundary,
+            &here.name,
+            &here.id,
+            &here.epoch,
+        )
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let subject = revoked(document.statement())?;
         if subject == RevokedSubject::Key(self.crossing.keyid()) {
             let detail = "this boundary signs with the key, so nobody could verify its later receipts: freeze the boundary, \
@@ -91,7 +136,12 @@ impl Proposals {
             return Err(Refusal::new(Code::WrongState, detail).into());
         }
         // A seal drops a revoked token, but the same revocation again is no error.
-        if self.ledger.revocations().iter().any(|known| known.subject == subject) {
+        if self
+            .ledger
+            .revocations()
+            .iter()
+            .any(|known| known.subject == subject)
+        {
             return Ok((subject, document));
         }
         let (known, epoch) = (self.crossing.revoked(), &here.epoch);
@@ -118,7 +168,9 @@ pub(super) async fn check_again(stop: WriteStop) -> Result<(), Stopped> {
     match stop {
         // A new seal is in the log a moment before it is in force here.
         WriteStop::Moved => tokio::time::sleep(PAUSE).await,
-        WriteStop::TooLarge { .. } => return Err(Refusal::new(Code::TooLarge, stop.to_string()).into()),
+        WriteStop::TooLarge { .. } => {
+            return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
+        }
         WriteStop::Fault(error) => return Err(error.into()),
         _ => return Err(fault(&stop)),
     }

@@ -61,21 +61,52 @@ pub async fn write_seal(
     tokens: Vec<TokenChange>,
     revocations: usize,
 ) -> Result<Sealed, SealStop> {
-    let SealDraft { seal, ended_epoch, mut blobs, registry, steps } = draft;
+    let SealDraft {
+        seal,
+        ended_epoch,
+        mut blobs,
+        registry,
+        steps,
+    } = draft;
     blobs.extend(registry.blobs());
-    let (at, checked) = (seal.at, CheckedState { seal: seal.previous, revocations });
-    let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
-    let (envelope, digest) = (key.sign(&payload).map_err(SealStop::Malformed)?, SealDigest::of(&payload));
+    let (at, checked) = (
+        seal.at,
+        CheckedState {
+            seal: seal.previous,
+            revocations,
+        },
+    );
+    let payload = seal
+        .clone()
+        .into_statement()
+        .to_payload()
+        .map_err(SealStop::Malformed)?;
+    let (envelope, digest) = (
+        key.sign(&payload).map_err(SealStop::Malformed)?,
+        SealDigest::of(&payload),
+    );
     let ended = ended_epoch.as_ref().map(RevokedSubject::epoch);
-    let thaws = ledger.revocations().iter().any(|known| Some(known.subject) == ended);
+    let thaws = ledger
+        .revocations()
+        .iter()
+        .any(|known| Some(known.subject) == ended);
     let new_epoch = ended.is_some();
-    let write = SealWrite { envelope: envelope.clone(), new_epoch, thaws, digest, checked, at, blobs, tokens };
+    let write = SealWrite {
+        envelope: envelope.clone(),
+        new_epoch,
+        thaws,
+        digest,
+        checked,
+        at,
+        blobs,
+        tokens,
+    };
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
     let index = done.leaf.index;
-    let mut sealed =
-        restore(ledger, seal, &payload, &envelope, index, Some(&registry)).map_err(SealStop::Unreadable)?;
+    let mut sealed = restore(ledger, seal, &payload, &envelope, index, Some(&registry))
+        .map_err(SealStop::Unreadable)?;
     sealed.share_needs(&steps);
     Ok(sealed)
 }
@@ -92,7 +123,9 @@ pub fn restore(
     index: u64,
     known: Option<&Registry>,
 ) -> Result<Sealed, SealError> {
-    Sealed::restore(seal, payload, envelope, index, known, |digest| ledger.blob(digest).ok().flatten())
+    Sealed::restore(seal, payload, envelope, index, known, |digest| {
+        ledger.blob(digest).ok().flatten()
+    })
 }
 
 /// Returns the registry of `material` if [`check_on_host`] finds no error. If the configuration skips invalid runbooks,
@@ -124,15 +157,27 @@ pub fn refused_steps(
     known: Option<&StepsInForce>,
 ) -> (StepsInForce, Vec<RegistryError>) {
     let (steps, mut errors) = steps_to_seal(registry, policy, roster, configuration, known);
-    let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();
+    let runbooks: Vec<PathBuf> = runbooks
+        .iter()
+        .filter_map(|directory| directory.canonicalize().ok())
+        .collect();
     for (reference, step) in &steps {
-        let (profile, Some(registered)) = (&step.profile, registry.get(reference)) else { continue };
+        let (profile, Some(registered)) = (&step.profile, registry.get(reference)) else {
+            continue;
+        };
         if let Err(error) = check_files(step.hashed.definition(), profile) {
             errors.push(registered.flaw(&error));
         }
-        let live = if profile.workdir == Workdir::InPlace { &profile.write[..] } else { &[] };
+        let live = if profile.workdir == Workdir::InPlace {
+            &profile.write[..]
+        } else {
+            &[]
+        };
         for path in live.iter().map(Path::new) {
-            if let Some(near) = runbooks.iter().find(|near| near.starts_with(path) || path.starts_with(near)) {
+            if let Some(near) = runbooks
+                .iter()
+                .find(|near| near.starts_with(path) || path.starts_with(near))
+            {
                 errors.push(registered.flaw(&format!(
                     "a run would write {}, but runbooks are in {} and no run may write a runbook: move one of the \
                      two directories",
@@ -157,20 +202,44 @@ pub fn check_on_host(
     sandbox: &dyn Sandbox,
     runbooks: &[PathBuf],
 ) -> Result<(), Vec<RegistryError>> {
-    let SealContent { registry, policy, rosters, configuration, .. } = material;
-    let (steps, mut errors) = refused_steps(registry, policy, Some(rosters.last()), configuration, runbooks, known);
+    let SealContent {
+        registry,
+        policy,
+        rosters,
+        configuration,
+        ..
+    } = material;
+    let (steps, mut errors) = refused_steps(
+        registry,
+        policy,
+        Some(rosters.last()),
+        configuration,
+        runbooks,
+        known,
+    );
     let mut lists = ListsOnHost::default();
     for (reference, step) in &steps {
-        let Some(registered) = material.registry.get(reference) else { continue };
+        let Some(registered) = material.registry.get(reference) else {
+            continue;
+        };
         match sandbox.check(&step.profile) {
-            Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
+            Ok(_)
+            | Err(
+                Unavailable::Layer { .. }
+                | Unavailable::Broken { .. }
+                | Unavailable::Scratch { .. },
+            ) => {}
             Err(error) => errors.push(registered.flaw(&error)),
         }
         if let Err(error) = lists.list_of_step(step) {
             errors.push(registered.flaw(&error));
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
 }
 
 /// The reason why a seal was not put in force.
@@ -223,7 +292,16 @@ pub struct SealingParts {
 impl Sealing {
     /// Builds the value from its parts.
     pub fn new(parts: SealingParts) -> Self {
-        let SealingParts { crossing, ledger, surroundings, key, current, sandbox, health, proposals } = parts;
+        let SealingParts {
+            crossing,
+            ledger,
+            surroundings,
+            key,
+            current,
+            sandbox,
+            health,
+            proposals,
+        } = parts;
         Self {
             crossing,
             ledger,
@@ -247,7 +325,12 @@ impl Sealing {
     pub async fn reseal(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
         let sealed = self.reseal_as_they_are(runbooks).await;
         // The sender of SIGHUP gets no answer, so the health report shows the failure until a reseal succeeds.
-        self.health.resealed(sealed.as_ref().err().map(|stopped| told_shortly(&stopped.to_string())));
+        self.health.resealed(
+            sealed
+                .as_ref()
+                .err()
+                .map(|stopped| told_shortly(&stopped.to_string())),
+        );
         sealed
     }
 
@@ -256,16 +339,26 @@ impl Sealing {
     pub async fn tell_differences(&self, runbooks: RunbookDirectories) {
         let note = match self.read(runbooks).await {
             Ok(Ok(files)) => {
-                let advice =
-                    if self.ledger.has_nodes() { "run `countersign seal`" } else { "send SIGHUP to seal the runbooks" };
+                let advice = if self.ledger.has_nodes() {
+                    "run `countersign seal`"
+                } else {
+                    "send SIGHUP to seal the runbooks"
+                };
                 let differing = told_steps(&self.crossing.state().registry, &files)
                     .map(|steps| format!("the runbooks differ from the seal: {steps}; {advice}"));
                 // A skipped file explains why its steps are missing.
-                let skipped = (!files.skipped().is_empty())
-                    .then(|| format!("; skipped because of an error: {}", first_of(files.skipped())));
+                let skipped = (!files.skipped().is_empty()).then(|| {
+                    format!(
+                        "; skipped because of an error: {}",
+                        first_of(files.skipped())
+                    )
+                });
                 differing.map(|note| note + &skipped.unwrap_or_default())
             }
-            Ok(Err(errors)) => Some(format!("the runbooks can't be sealed: {}", first_of(&errors))),
+            Ok(Err(errors)) => Some(format!(
+                "the runbooks can't be sealed: {}",
+                first_of(&errors)
+            )),
             Err(error) => Some(format!("the runbooks can't be read: {error}")),
         };
         if let Some(note) = &note {
@@ -275,18 +368,30 @@ impl Sealing {
     }
 
     /// Reads the runbooks, and checks them against the policy in force and this host.
-    async fn read(&self, runbooks: RunbookDirectories) -> Result<Result<Registry, Vec<RegistryError>>, JoinError> {
+    async fn read(
+        &self,
+        runbooks: RunbookDirectories,
+    ) -> Result<Result<Registry, Vec<RegistryError>>, JoinError> {
         let (sealed, sandbox) = (self.crossing.state(), self.sandbox.clone());
         let read = move || {
-            let material = SealContent { registry: runbooks.load()?, ..material_of(&sealed) };
+            let material = SealContent {
+                registry: runbooks.load()?,
+                ..material_of(&sealed)
+            };
             sound_registry(&material, Some(sealed.steps()), &*sandbox, &runbooks)
         };
         tokio::task::spawn_blocking(read).await
     }
 
     async fn reseal_as_they_are(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
-        let registry = self.read(runbooks).await.map_err(|e| fault(&e))?.map_err(|errors| not_sealed(&errors))?;
-        let sealed = self.put_in_force(|material| material.registry = registry.clone(), None).await?;
+        let registry = self
+            .read(runbooks)
+            .await
+            .map_err(|e| fault(&e))?
+            .map_err(|errors| not_sealed(&errors))?;
+        let sealed = self
+            .put_in_force(|material| material.registry = registry.clone(), None)
+            .await?;
         self.health.set_skipped(registry.skipped());
         Ok(sealed)
     }
@@ -299,7 +404,9 @@ impl Sealing {
     pub async fn seal_next<T: Send + 'static>(
         &self,
         new_epoch: bool,
-        next: impl FnOnce(&Sealed, &Ledger, KeyId, &dyn Sandbox) -> Result<(SealContent, T), Stopped> + Send + 'static,
+        next: impl FnOnce(&Sealed, &Ledger, KeyId, &dyn Sandbox) -> Result<(SealContent, T), Stopped>
+        + Send
+        + 'static,
     ) -> Result<(bool, T), Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         let (sealed, ledger) = (self.crossing.state(), self.ledger.clone());
@@ -308,7 +415,14 @@ impl Sealing {
         let read = tokio::task::spawn_blocking(move || next(&sealed, &ledger, keyid, &*sandbox));
         let (content, found) = read.await.map_err(|e| fault(&e))??;
         let epoch = new_epoch.then(|| Epoch::new(self.surroundings.bytes()));
-        let sealed = self.seal_alone(|material| *material = content.clone(), None, epoch, Some(revocations)).await?;
+        let sealed = self
+            .seal_alone(
+                |material| *material = content.clone(),
+                None,
+                epoch,
+                Some(revocations),
+            )
+            .await?;
         self.health.set_skipped(content.registry.skipped());
         self.health.set_runbook_note(None);
         self.health.resealed(None);
@@ -330,10 +444,18 @@ impl Sealing {
         self.seal_alone(|_| {}, None, Some(epoch), None).await?;
         let of_epoch = |row: &StoredGrant| {
             let grant = self.crossing.read_grant(row, &before);
-            grant.is_ok_and(|grant| grant.document().predicate().boundary.epoch == before.boundary.epoch)
+            grant.is_ok_and(|grant| {
+                grant.document().predicate().boundary.epoch == before.boundary.epoch
+            })
         };
-        let rows = self.ledger.grants(self.crossing.now(), grants::MOST_LISTED)?;
-        Ok(rows.into_iter().filter(of_epoch).map(|row| row.id).collect())
+        let rows = self
+            .ledger
+            .grants(self.crossing.now(), grants::MOST_LISTED)?;
+        Ok(rows
+            .into_iter()
+            .filter(of_epoch)
+            .map(|row| row.id)
+            .collect())
     }
 
     /// Seals a changed state and writes the change to the store in the same commit.
@@ -363,7 +485,9 @@ impl Sealing {
         match &token {
             Some(TokenChange::Add(token, _)) => all.push(token.clone()),
             Some(TokenChange::Revoke { name, at }) => {
-                let found = all.iter_mut().find(|token| token.name == *name && token.revoked_at.is_none());
+                let found = all
+                    .iter_mut()
+                    .find(|token| token.name == *name && token.revoked_at.is_none());
                 let Some(found) = found else {
                     let detail = format!("there is no token {name} that could be revoked");
                     return Err(Refusal::new(Code::NotFound, detail).into());
@@ -390,9 +514,21 @@ impl Sealing {
             if draft.same_as(&before.seal) && tokens.is_empty() && epoch.is_none() {
                 return Ok(false);
             }
-            match write_seal(&self.ledger, &self.key, draft, tokens.clone(), revocations.unwrap_or(now)).await {
+            match write_seal(
+                &self.ledger,
+                &self.key,
+                draft,
+                tokens.clone(),
+                revocations.unwrap_or(now),
+            )
+            .await
+            {
                 Ok(sealed) => {
-                    tracing::info!(seal = sealed.seal.number, steps = sealed.registry.steps().len(), "sealed");
+                    tracing::info!(
+                        seal = sealed.seal.number,
+                        steps = sealed.registry.steps().len(),
+                        "sealed"
+                    );
                     self.current.put(sealed);
                     let _ = self.health.note_seal();
                     let _ = self.proposals.end_overtaken().await;
@@ -401,7 +537,9 @@ impl Sealing {
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
                 Err(SealStop::Write(WriteStop::Moved)) if revocations.is_none() => {}
                 Err(SealStop::Write(stop @ WriteStop::Moved)) => {
-                    return Err(Refusal::new(Code::Busy, stop.to_string()).retry_after(1).into());
+                    return Err(Refusal::new(Code::Busy, stop.to_string())
+                        .retry_after(1)
+                        .into());
                 }
                 Err(SealStop::Write(WriteStop::Token(name))) => {
                     let detail = format!(
@@ -411,13 +549,17 @@ impl Sealing {
                     return Err(Refusal::new(Code::WrongState, detail).into());
                 }
                 Err(SealStop::Write(stop @ WriteStop::ClockAhead { .. })) => {
-                    return Err(Refusal::new(Code::Busy, stop.to_string()).retry_after(60).into());
+                    return Err(Refusal::new(Code::Busy, stop.to_string())
+                        .retry_after(60)
+                        .into());
                 }
                 Err(SealStop::Write(WriteStop::Fault(error))) => return Err(error.into()),
                 Err(stop) => return Err(fault(&stop)),
             }
         }
-        Err(fault(&"the time of the log moves ahead of the clock before each attempt to seal"))
+        Err(fault(
+            &"the time of the log moves ahead of the clock before each attempt to seal",
+        ))
     }
 }
 
@@ -434,7 +576,11 @@ pub fn told_steps(old: &Registry, new: &Registry) -> Option<String> {
 
 fn first_of(errors: &[RegistryError]) -> String {
     let first = errors.first().map(ToString::to_string).unwrap_or_default();
-    if errors.len() > 1 { format!("{first} (and {} more errors)", errors.len() - 1) } else { first }
+    if errors.len() > 1 {
+        format!("{first} (and {} more errors)", errors.len() - 1)
+    } else {
+        first
+    }
 }
 
 /// Shortens the errors of a failed reseal to a note with the first errors and the number of the other errors.
@@ -450,7 +596,8 @@ fn told_shortly(failed: &str) -> String {
 
 fn not_sealed(errors: &[RegistryError]) -> Refusal {
     let lines = joined(errors, "\n");
-    let detail = format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}");
+    let detail =
+        format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}");
     Refusal::new(Code::Malformed, detail)
 }
 
@@ -467,7 +614,10 @@ pub fn material_of(sealed: &Sealed) -> SealContent {
 }
 
 /// Returns the tokens that are valid at the time `now`, for the next seal.
-pub fn tokens_in_force(tokens: &[crate::store::stored_token::Token], now: Timestamp) -> Vec<SealedToken> {
+pub fn tokens_in_force(
+    tokens: &[crate::store::stored_token::Token],
+    now: Timestamp,
+) -> Vec<SealedToken> {
     tokens
         .iter()
         .filter(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end))

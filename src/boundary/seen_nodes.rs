@@ -32,11 +32,25 @@ impl SeenNodes {
     ///
     /// # Errors
     /// Returns an error if the thread can't be started.
-    pub fn watch(me: &Name, replicas: Replicas, reader: Box<dyn ReadNodes>) -> std::io::Result<Arc<Self>> {
-        let last = Mutex::new(LastReport { report: None, at: Instant::now(), fault: None });
-        let seen = Arc::new(Self { me: me.clone(), replicas, last });
+    pub fn watch(
+        me: &Name,
+        replicas: Replicas,
+        reader: Box<dyn ReadNodes>,
+    ) -> std::io::Result<Arc<Self>> {
+        let last = Mutex::new(LastReport {
+            report: None,
+            at: Instant::now(),
+            fault: None,
+        });
+        let seen = Arc::new(Self {
+            me: me.clone(),
+            replicas,
+            last,
+        });
         let kept = Arc::downgrade(&seen);
-        std::thread::Builder::new().name("store-nodes".to_owned()).spawn(move || keep_reading(&*reader, &kept))?;
+        std::thread::Builder::new()
+            .name("store-nodes".to_owned())
+            .spawn(move || keep_reading(&*reader, &kept))?;
         Ok(seen)
     }
 
@@ -49,7 +63,10 @@ impl SeenNodes {
         let last = self.last();
         let mut report = last.report.clone()?;
         let since = i64::try_from(last.at.elapsed().as_secs()).unwrap_or(i64::MAX);
-        report.nodes.iter_mut().for_each(|node| node.beat_age_s = node.beat_age_s.saturating_add(since));
+        report
+            .nodes
+            .iter_mut()
+            .for_each(|node| node.beat_age_s = node.beat_age_s.saturating_add(since));
         Some(report)
     }
 
@@ -74,22 +91,38 @@ impl SeenNodes {
         let last = self.last();
         let age_s = last.at.elapsed().as_secs();
         if age_s >= NodeState::SILENT_S.unsigned_abs() {
-            let why = last.fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default();
+            let why = last
+                .fault
+                .as_ref()
+                .map(|fault| format!(": {fault}"))
+                .unwrap_or_default();
             return vec![format!("the database has not answered for {age_s} s{why}")];
         }
-        last.report.as_ref().map(|report| report.hanging.clone()).unwrap_or_default()
+        last.report
+            .as_ref()
+            .map(|report| report.hanging.clone())
+            .unwrap_or_default()
     }
 
     /// Returns a note about each node that gives no sign.
     pub fn notes(&self) -> Vec<String> {
         let nodes = self.report().map(|report| report.nodes).unwrap_or_default();
-        nodes.iter().filter(|node| node.name != self.me).filter_map(silence).collect()
+        nodes
+            .iter()
+            .filter(|node| node.name != self.me)
+            .filter_map(silence)
+            .collect()
     }
 
     /// Returns the nodes in one line, for a node that stands by.
     pub fn summary(&self) -> String {
         let nodes = self.view().nodes.into_iter();
-        let nodes = nodes.map(|node| format!("; {}: {}, last sign {} s ago", node.name, node.state, node.beat_age_s));
+        let nodes = nodes.map(|node| {
+            format!(
+                "; {}: {}, last sign {} s ago",
+                node.name, node.state, node.beat_age_s
+            )
+        });
         let trouble = self.trouble().into_iter().map(|why| format!("; {why}"));
         format!(
             "; this node: {}; replicas: {}{}",
@@ -116,7 +149,13 @@ fn keep_reading(reader: &dyn ReadNodes, kept: &Weak<SeenNodes>) {
         let read = reader.read();
         let mut last = seen.last();
         match read {
-            Ok(report) => *last = LastReport { report: Some(report), at: Instant::now(), fault: None },
+            Ok(report) => {
+                *last = LastReport {
+                    report: Some(report),
+                    at: Instant::now(),
+                    fault: None,
+                }
+            }
             Err(fault) => last.fault = Some(fault),
         }
         drop(last);

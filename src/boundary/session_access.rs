@@ -22,8 +22,16 @@ pub struct SessionAccess {
 
 impl SessionAccess {
     /// Builds the value from its parts.
-    pub const fn new(crossing: Arc<Crossing>, sessions: Arc<Sessions>, surroundings: Surroundings) -> Self {
-        Self { crossing, sessions, surroundings }
+    pub const fn new(
+        crossing: Arc<Crossing>,
+        sessions: Arc<Sessions>,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self {
+            crossing,
+            sessions,
+            surroundings,
+        }
     }
 
     /// Begins a session for the steps of a runbook.
@@ -37,8 +45,13 @@ impl SessionAccess {
         let sealed = self.crossing.state();
         let id = SessionId::new((self.surroundings.millis)(), self.surroundings.bytes());
         let user = session_user(&sealed, name);
-        let facts =
-            self.sessions.create(id, self.surroundings.bytes(), &user, runbook.to_owned(), self.crossing.now())?;
+        let facts = self.sessions.create(
+            id,
+            self.surroundings.bytes(),
+            &user,
+            runbook.to_owned(),
+            self.crossing.now(),
+        )?;
         Ok(view(facts))
     }
 
@@ -56,7 +69,9 @@ impl SessionAccess {
                 "no step of the runbook {runbook:?} that this caller may propose uses a session: a step declares \
                  session=read or session=write"
             );
-            return Err(Refusal::new(Code::UnknownStep, detail).at("/runbook", "no such step").into());
+            return Err(Refusal::new(Code::UnknownStep, detail)
+                .at("/runbook", "no such step")
+                .into());
         }
         Ok(())
     }
@@ -68,7 +83,9 @@ impl SessionAccess {
     pub fn list(&self, caller: &Caller) -> Result<SessionList, Stopped> {
         let _ = self.sessions.expire();
         let found = self.sessions.list(self.viewer(caller)?.as_ref());
-        Ok(SessionList { sessions: found.into_iter().map(view).collect() })
+        Ok(SessionList {
+            sessions: found.into_iter().map(view).collect(),
+        })
     }
 
     /// Returns one session.
@@ -103,19 +120,31 @@ impl SessionAccess {
     }
 
     fn user(&self, caller: &Caller) -> Result<SessionUser, Stopped> {
-        Ok(session_user(&self.crossing.state(), caller.demand(Scope::Propose, None)?))
+        Ok(session_user(
+            &self.crossing.state(),
+            caller.demand(Scope::Propose, None)?,
+        ))
     }
 
     /// Returns the party whose sessions the caller may see, or `None` for a caller who may see all sessions, for a review
     /// or for an operator.
     fn viewer(&self, caller: &Caller) -> Result<Option<SessionUser>, Stopped> {
-        let sees_all = (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited();
-        if sees_all { Ok(None) } else { self.user(caller).map(Some) }
+        let sees_all =
+            (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited();
+        if sees_all {
+            Ok(None)
+        } else {
+            self.user(caller).map(Some)
+        }
     }
 }
 
 fn view(facts: SessionFacts) -> SessionView {
-    let runs = facts.runs.into_iter().map(|run| SessionRunView { proposal: run.proposal, step: run.step, at: run.at });
+    let runs = facts.runs.into_iter().map(|run| SessionRunView {
+        proposal: run.proposal,
+        step: run.step,
+        at: run.at,
+    });
     SessionView {
         id: facts.reference.id,
         state: facts.reference.state,

@@ -26,7 +26,10 @@ impl Sealing {
         Ok(tokens
             .into_iter()
             .map(|token| TokenView {
-                oidc: bindings.iter().find(|(name, _)| *name == token.name).map(|(_, binding)| binding.clone()),
+                oidc: bindings
+                    .iter()
+                    .find(|(name, _)| *name == token.name)
+                    .map(|(_, binding)| binding.clone()),
                 token: SealedToken {
                     name: token.name,
                     owners: token.owners,
@@ -45,7 +48,11 @@ impl Sealing {
     /// # Errors
     /// Returns an error if the name is already used, an owner is not in the roster, a pattern can't be parsed, or the
     /// binding leaves out a claim that it needs.
-    pub async fn create_token(&self, token: SealedToken, binding: Option<Box<OidcBinding>>) -> Result<String, Stopped> {
+    pub async fn create_token(
+        &self,
+        token: SealedToken,
+        binding: Option<Box<OidcBinding>>,
+    ) -> Result<String, Stopped> {
         // The client computes the end of the token with the same clock.
         let _ = self.crossing.demand_clock()?;
         let now = self.crossing.now();
@@ -64,8 +71,13 @@ impl Sealing {
             revoked_at: None,
         };
         let without_secret = binding.is_some();
-        self.put_in_force(|_| {}, Some(TokenChange::Add(row, binding))).await?;
-        Ok(if without_secret { audience(&self.crossing.state()) } else { secret })
+        self.put_in_force(|_| {}, Some(TokenChange::Add(row, binding)))
+            .await?;
+        Ok(if without_secret {
+            audience(&self.crossing.state())
+        } else {
+            secret
+        })
     }
 
     /// Revokes a token and seals the change.
@@ -74,47 +86,86 @@ impl Sealing {
     /// Returns an error if no token has this name, or if the token has already expired or was revoked.
     pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
         let at = self.crossing.now();
-        self.put_in_force(|_| {}, Some(TokenChange::Revoke { name: name.clone(), at })).await.map(drop)
+        self.put_in_force(
+            |_| {},
+            Some(TokenChange::Revoke {
+                name: name.clone(),
+                at,
+            }),
+        )
+        .await
+        .map(drop)
     }
 }
 
 fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
-    let refuse =
-        |pointer: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(pointer, detail).into());
+    let refuse = |pointer: &str, detail: String| {
+        Err(Refusal::new(Code::Malformed, detail.clone())
+            .at(pointer, detail)
+            .into())
+    };
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }
     if let Some(known) = sealed.roster.looks_like(&token.name) {
-        let message =
-            format!("{} looks like {known} of the roster, so approvers could take one for the other", token.name);
+        let message = format!(
+            "{} looks like {known} of the roster, so approvers could take one for the other",
+            token.name
+        );
         return refuse("/name", format!("{message}: give the token another name"));
     }
     // If a token had the boundary's name, approvers would think that the boundary is the proposer.
     if token.name.as_str() == sealed.boundary.name.as_str() {
-        return refuse("/name", format!("{} is the boundary's own name: give the token another name", token.name));
+        return refuse(
+            "/name",
+            format!(
+                "{} is the boundary's own name: give the token another name",
+                token.name
+            ),
+        );
     }
     for (at, owner) in token.owners.iter().enumerate() {
         if sealed.roster.approver(owner).is_none()
-            && !sealed.roster.tables().operator.iter().any(|person| person.name == *owner)
+            && !sealed
+                .roster
+                .tables()
+                .operator
+                .iter()
+                .any(|person| person.name == *owner)
         {
             return refuse(
                 &format!("/owners/{at}"),
-                format!("{owner} is not in the roster: owners are the people who control the token"),
+                format!(
+                    "{owner} is not in the roster: owners are the people who control the token"
+                ),
             );
         }
     }
     if token.scopes.is_empty() {
-        return refuse("/scopes", "a token needs at least one of the scopes propose, read, operate".to_owned());
+        return refuse(
+            "/scopes",
+            "a token needs at least one of the scopes propose, read, operate".to_owned(),
+        );
     }
     for (at, pattern) in token.patterns.iter().enumerate() {
         let refuse = |message: String| refuse(&format!("/patterns/{at}"), message);
         match Pattern::parse(pattern) {
             Err(error) => return refuse(error.to_string()),
             // A literal that is no reference, and `**` beside other characters, match less than their author expects.
-            Ok(found) if found.only().is_some_and(|text| text.parse::<StepRef>().is_err()) => {
-                return refuse(format!("{pattern:?} is the name of no step: write PATH:STEP, PATH:* or DIRECTORY/**"));
+            Ok(found)
+                if found
+                    .only()
+                    .is_some_and(|text| text.parse::<StepRef>().is_err()) =>
+            {
+                return refuse(format!(
+                    "{pattern:?} is the name of no step: write PATH:STEP, PATH:* or DIRECTORY/**"
+                ));
             }
-            Ok(_) if pattern.split('/').any(|segment| segment.contains("**") && segment != "**") => {
+            Ok(_)
+                if pattern
+                    .split('/')
+                    .any(|segment| segment.contains("**") && segment != "**") =>
+            {
                 return refuse(format!(
                     "in {pattern:?}, ** is no whole segment: write ** for every step, or **/NAME:*"
                 ));

@@ -43,7 +43,16 @@ impl ToldTargets {
 
     /// Returns the state of each target. `newest` is the number of the newest event.
     pub fn status(&self, newest: u64) -> Vec<TargetStatus> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.into_iter().map(|one| TargetStatus { behind: newest.saturating_sub(one.seq), ..one }).collect()
+        let all = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        all.into_iter()
+            .map(|one| TargetStatus {
+                behind: newest.saturating_sub(one.seq),
+                ..one
+            })
+            .collect()
     }
 }

@@ -107,7 +107,9 @@ struct Head {
 
 impl Head {
     fn text(&self) -> String {
-        let Ok(mut note) = Note::parse(&self.note) else { return self.note.clone() };
+        let Ok(mut note) = Note::parse(&self.note) else {
+            return self.note.clone();
+        };
         for line in self.lines.values() {
             match note.clone().with(line.clone()) {
                 Ok(more) => note = more,
@@ -125,7 +127,10 @@ impl Witnesses {
         let mut state = self.state();
         let is_named = |vkey: &String| named.iter().any(|witness| witness.key.vkey() == *vkey);
         state.known.retain(|vkey, _| is_named(vkey));
-        state.heads.iter_mut().for_each(|head| head.lines.retain(|vkey, _| is_named(vkey)));
+        state
+            .heads
+            .iter_mut()
+            .for_each(|head| head.lines.retain(|vkey, _| is_named(vkey)));
         state.unable = unable;
     }
 
@@ -153,15 +158,27 @@ impl Witnesses {
             Some((target, since)) => {
                 let overdue = now.unix() - since.unix() > PATIENCE_S || now < *since;
                 let passed = state.known.values().any(|known| known.size > target.size);
-                target.size < size && (overdue || passed || !named.iter().any(|of| behind(&state, target, of)))
+                target.size < size
+                    && (overdue || passed || !named.iter().any(|of| behind(&state, target, of)))
             }
         };
         if is_due && let Some(row) = head()? {
-            state.target = Some((Head { size: row.size, note: row.note, lines: BTreeMap::new() }, now));
+            state.target = Some((
+                Head {
+                    size: row.size,
+                    note: row.note,
+                    lines: BTreeMap::new(),
+                },
+                now,
+            ));
         }
         let known = state.known.entry(witness.key.vkey()).or_default();
         let (size, cosigned) = (known.size, known.cosigned);
-        Ok(state.target.as_ref().filter(|(target, _)| cosigned < target.size).map(|(target, _)| (target.clone(), size)))
+        Ok(state
+            .target
+            .as_ref()
+            .filter(|(target, _)| cosigned < target.size)
+            .map(|(target, _)| (target.clone(), size)))
     }
 
     /// Handles the answer to the request `ask`. Only cosignatures that verify with the witness's key in the roster
@@ -183,20 +200,29 @@ impl Witnesses {
 
     /// Records that a witness could not be asked or did not answer.
     pub fn failed(&self, witness: &NamedWitness, why: String, now: Timestamp) {
-        self.state().note(&witness.key, &WitnessNext::Trouble(why), now);
+        self.state()
+            .note(&witness.key, &WitnessNext::Trouble(why), now);
     }
 
     fn cosigned(&self, size: u64) -> Option<String> {
         let state = self.state();
-        state.heads.iter().find(|head| head.size == size && !head.lines.is_empty()).map(Head::text)
+        state
+            .heads
+            .iter()
+            .find(|head| head.size == size && !head.lines.is_empty())
+            .map(Head::text)
     }
 
     /// Returns the checkpoint of at least `least` entries with the most cosignatures, and the newest if several have
     /// the same number.
     fn best(&self, least: u64) -> Option<(u64, String)> {
         let state = self.state();
-        let fit = state.heads.iter().filter(|head| head.size >= least && !head.lines.is_empty());
-        fit.max_by_key(|head| (head.lines.len(), head.size)).map(|head| (head.size, head.text()))
+        let fit = state
+            .heads
+            .iter()
+            .filter(|head| head.size >= least && !head.lines.is_empty());
+        fit.max_by_key(|head| (head.lines.len(), head.size))
+            .map(|head| (head.size, head.text()))
     }
 
     /// Returns the notes about witnesses for an operator.
@@ -205,7 +231,9 @@ impl Witnesses {
         let troubled = state.known.iter().filter_map(|(vkey, known)| {
             let (trouble, since) = known.trouble.as_ref()?;
             let name = vkey.split('+').next().unwrap_or_default();
-            Some(format!("the witness {name} has not cosigned since {since}: {trouble}"))
+            Some(format!(
+                "the witness {name} has not cosigned since {since}: {trouble}"
+            ))
         });
         troubled.chain(state.unable.iter().cloned()).collect()
     }
@@ -266,7 +294,11 @@ impl State {
             WitnessNext::Again => {}
             WitnessNext::Trouble(why) => {
                 let since = known.trouble.as_ref().map_or(now, |(_, since)| *since);
-                if known.trouble.as_ref().is_none_or(|(before, _)| before != why) {
+                if known
+                    .trouble
+                    .as_ref()
+                    .is_none_or(|(before, _)| before != why)
+                {
                     tracing::warn!(witness = key.name(), "the witness did not cosign: {why}");
                 }
                 known.trouble = Some((why.clone(), since));
@@ -288,8 +320,20 @@ pub struct Witnessing {
 
 impl Witnessing {
     /// Builds this part of the boundary.
-    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>, surroundings: Surroundings) -> Self {
-        Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings, has_read: AtomicBool::new(false) }
+    pub fn new(
+        crossing: Arc<Crossing>,
+        ledger: Ledger,
+        key: Arc<BoundaryKey>,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self {
+            crossing,
+            ledger,
+            key,
+            witnesses: Witnesses::default(),
+            surroundings,
+            has_read: AtomicBool::new(false),
+        }
     }
 
     /// Returns the notes about witnesses for an operator.
@@ -318,9 +362,15 @@ impl Witnessing {
             unable.push(format!("the witness {} is not asked: {why}", witness.name));
         }
         self.witnesses.retain(&named, unable);
-        if let Some(objects) = self.ledger.objects().filter(|_| !self.has_read.swap(true, Ordering::Relaxed)) {
+        if let Some(objects) = self
+            .ledger
+            .objects()
+            .filter(|_| !self.has_read.swap(true, Ordering::Relaxed))
+        {
             match objects.cosignatures() {
-                Ok(stored) => stored.iter().for_each(|cosignature| self.take_stored(&named, cosignature)),
+                Ok(stored) => stored
+                    .iter()
+                    .for_each(|cosignature| self.take_stored(&named, cosignature)),
                 Err(error) => tracing::warn!("the stored cosignatures are not read: {error}"),
             }
         }
@@ -329,10 +379,25 @@ impl Witnessing {
 
     /// Takes a cosignature of an earlier process, after its verification.
     fn take_stored(&self, named: &[NamedWitness], stored: &Cosignature) {
-        let Some(witness) = named.iter().find(|witness| witness.key.vkey() == stored.witness) else { return };
+        let Some(witness) = named
+            .iter()
+            .find(|witness| witness.key.vkey() == stored.witness)
+        else {
+            return;
+        };
         if stored.size <= self.log_size() {
-            let ask = WitnessRequest { size: stored.size, old: 0, note: stored.note.clone(), body: String::new() };
-            let taken = self.witnesses.state().cosign(witness, &ask, &stored.lines, (self.surroundings.now)());
+            let ask = WitnessRequest {
+                size: stored.size,
+                old: 0,
+                note: stored.note.clone(),
+                body: String::new(),
+            };
+            let taken = self.witnesses.state().cosign(
+                witness,
+                &ask,
+                &stored.lines,
+                (self.surroundings.now)(),
+            );
             if let Err(why) = taken {
                 tracing::warn!("a stored cosignature is not used: {why}");
             }
@@ -344,9 +409,12 @@ impl Witnessing {
     pub fn cosigned_sizes(&self) -> Vec<(String, u64)> {
         let (sealed, state) = (self.crossing.state(), self.witnesses.state());
         let cosigned = |vkey: &str| state.known.get(vkey).map_or(0, |known| known.cosigned);
-        let key = |vkey: &str| WitnessKey::parse(vkey).map_or_else(|_| vkey.to_owned(), |key| key.vkey());
+        let key =
+            |vkey: &str| WitnessKey::parse(vkey).map_or_else(|_| vkey.to_owned(), |key| key.vkey());
         let of_roster = sealed.roster.tables().witness.iter();
-        of_roster.map(|witness| (witness.name.clone(), cosigned(&key(&witness.vkey)))).collect()
+        of_roster
+            .map(|witness| (witness.name.clone(), cosigned(&key(&witness.vkey))))
+            .collect()
     }
 
     /// Returns the number of entries in the log.
@@ -365,7 +433,10 @@ impl Witnessing {
     ) -> Result<Option<WitnessRequest>, Stopped> {
         let size = self.ledger.state().size;
         let head = || Ok(self.ledger.checkpoint()?);
-        let Some((target, old)) = self.witnesses.target(witness, named, size, (self.surroundings.now)(), head)? else {
+        let Some((target, old)) =
+            self.witnesses
+                .target(witness, named, size, (self.surroundings.now)(), head)?
+        else {
             return Ok(None);
         };
         // The witness has cosigned a larger checkpoint than the target, which an earlier process sent. Wait for a
@@ -379,7 +450,12 @@ impl Witnessing {
             let path = self.ledger.consistency(old, target.size)?;
             path.ok_or_else(|| fault(&format!("no proof from {old} to {} entries", target.size)))?
         };
-        Ok(Some(WitnessRequest { size: target.size, old, body: body(old, &path, &target.note), note: target.note }))
+        Ok(Some(WitnessRequest {
+            size: target.size,
+            old,
+            body: body(old, &path, &target.note),
+            note: target.note,
+        }))
     }
 
     /// Handles the answer of a witness, and stores its cosignature for other nodes.
@@ -391,13 +467,35 @@ impl Witnessing {
         body: &[u8],
     ) -> WitnessNext {
         let vkey = self.log_vkey().unwrap_or_default();
-        let log = LogFacts { size: self.ledger.state().size, vkey: &vkey };
-        let next = self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)());
-        if let Some(objects) = self.ledger.objects().filter(|_| next == WitnessNext::Cosigned) {
+        let log = LogFacts {
+            size: self.ledger.state().size,
+            vkey: &vkey,
+        };
+        let next =
+            self.witnesses
+                .answered(witness, ask, log, status, body, (self.surroundings.now)());
+        if let Some(objects) = self
+            .ledger
+            .objects()
+            .filter(|_| next == WitnessNext::Cosigned)
+        {
             let lines = String::from_utf8_lossy(body).into_owned();
             let (size, witness, note) = (ask.size, witness.key.vkey(), ask.note.clone());
-            let oldest = self.witnesses.state().heads.front().map_or(0, |head| head.size);
-            if let Err(error) = objects.keep_cosignature(&Cosignature { size, witness, note, lines }, oldest) {
+            let oldest = self
+                .witnesses
+                .state()
+                .heads
+                .front()
+                .map_or(0, |head| head.size);
+            if let Err(error) = objects.keep_cosignature(
+                &Cosignature {
+                    size,
+                    witness,
+                    note,
+                    lines,
+                },
+                oldest,
+            ) {
                 tracing::warn!("a cosignature is not stored: {error}");
             }
         }
@@ -406,12 +504,15 @@ impl Witnessing {
 
     /// Records that a witness did not answer.
     pub fn witness_failed(&self, witness: &NamedWitness, why: String) {
-        self.witnesses.failed(witness, why, (self.surroundings.now)());
+        self.witnesses
+            .failed(witness, why, (self.surroundings.now)());
     }
 
     /// Returns the verifier key of the log (C2SP signed-note), for witnesses and monitors.
     fn log_vkey(&self) -> Option<String> {
-        self.ledger.origin().map(|origin| note::vkey(&origin, &self.key.secret.public()))
+        self.ledger
+            .origin()
+            .map(|origin| note::vkey(&origin, &self.key.secret.public()))
     }
 
     /// Adds the known cosignatures to the note of a checkpoint.
@@ -428,7 +529,10 @@ impl Witnessing {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
         }
-        let row = self.ledger.checkpoint()?.ok_or_else(|| fault(&"the log is empty"))?;
+        let row = self
+            .ledger
+            .checkpoint()?
+            .ok_or_else(|| fault(&"the log is empty"))?;
         Ok((row.size, row.note))
     }
 }
@@ -470,25 +574,52 @@ mod tests {
     fn witness(seed: u8) -> (NamedWitness, SecretKey) {
         let secret = SecretKey::from_seed([seed; 32]);
         let key = WitnessKey::new(&format!("w.example/{seed}"), secret.public());
-        (NamedWitness { url: "http://127.0.0.1:1".to_owned(), key }, secret)
+        (
+            NamedWitness {
+                url: "http://127.0.0.1:1".to_owned(),
+                key,
+            },
+            secret,
+        )
     }
 
     fn row(size: u64) -> CheckpointRow {
-        CheckpointRow { size, root: [0; 32], note: GOLDEN.replace("\n5\n", &format!("\n{size}\n")) }
+        CheckpointRow {
+            size,
+            root: [0; 32],
+            note: GOLDEN.replace("\n5\n", &format!("\n{size}\n")),
+        }
     }
 
     fn log(size: u64) -> LogFacts<'static> {
-        LogFacts { size, vkey: "prod+0+x" }
+        LogFacts {
+            size,
+            vkey: "prod+0+x",
+        }
     }
 
-    fn asked(witnesses: &Witnesses, of: &NamedWitness, named: &[NamedWitness], size: u64) -> Option<WitnessRequest> {
-        let target = witnesses.target(of, named, size, now(), || Ok(Some(row(size)))).expect("no fault");
-        target.map(|(head, old)| WitnessRequest { size: head.size, old, note: head.note, body: String::new() })
+    fn asked(
+        witnesses: &Witnesses,
+        of: &NamedWitness,
+        named: &[NamedWitness],
+        size: u64,
+    ) -> Option<WitnessRequest> {
+        let target = witnesses
+            .target(of, named, size, now(), || Ok(Some(row(size))))
+            .expect("no fault");
+        target.map(|(head, old)| WitnessRequest {
+            size: head.size,
+            old,
+            note: head.note,
+            body: String::new(),
+        })
     }
 
     fn line(of: &(NamedWitness, SecretKey), size: u64, at: i64) -> String {
         let note = Note::parse(&row(size).note).expect("note");
-        let line = of.0.key.cosign(&note, at.unsigned_abs(), |message| Ok::<_, Infallible>(of.1.sign(message)));
+        let line = of.0.key.cosign(&note, at.unsigned_abs(), |message| {
+            Ok::<_, Infallible>(of.1.sign(message))
+        });
         let note = note.with(line.expect("signed")).expect("room").to_string();
         format!("{}\n", note.lines().last().expect("a line"))
     }
@@ -505,12 +636,27 @@ mod tests {
             witnesses.answered(&a.0, &ask, log(5), 200, line(&a, 5, at).as_bytes(), now()),
             WitnessNext::Cosigned
         );
-        assert_eq!(asked(&witnesses, &a.0, &named, 9), None, "the other one comes first");
-        assert_eq!(asked(&witnesses, &b.0, &named, 9).map(|ask| ask.size), Some(5));
-        assert_eq!(witnesses.best(1).map(|(size, note)| (size, note.lines().count())), Some((5, 6)));
+        assert_eq!(
+            asked(&witnesses, &a.0, &named, 9),
+            None,
+            "the other one comes first"
+        );
+        assert_eq!(
+            asked(&witnesses, &b.0, &named, 9).map(|ask| ask.size),
+            Some(5)
+        );
+        assert_eq!(
+            witnesses
+                .best(1)
+                .map(|(size, note)| (size, note.lines().count())),
+            Some((5, 6))
+        );
         // The other witnesses do not wait for a witness that failed.
         witnesses.failed(&b.0, "it is down".to_owned(), now());
-        assert_eq!(asked(&witnesses, &a.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
+        assert_eq!(
+            asked(&witnesses, &a.0, &named, 9).map(|ask| (ask.size, ask.old)),
+            Some((9, 5))
+        );
         assert_eq!(witnesses.notes().len(), 1);
         let ask = asked(&witnesses, &b.0, &named, 9).expect("something");
         assert_eq!(
@@ -518,11 +664,19 @@ mod tests {
             WitnessNext::Cosigned
         );
         assert!(witnesses.notes().is_empty());
-        assert_eq!(witnesses.best(5).map(|(size, _)| size), Some(9), "of as many the newest");
+        assert_eq!(
+            witnesses.best(5).map(|(size, _)| size),
+            Some(9),
+            "of as many the newest"
+        );
         assert_eq!(witnesses.best(10), None);
         assert!(witnesses.cosigned(9).is_some() && witnesses.cosigned(8).is_none());
         witnesses.retain(&named[..1], Vec::new());
-        assert_eq!(witnesses.best(5).map(|(size, _)| size), Some(5), "who left the roster is no witness");
+        assert_eq!(
+            witnesses.best(5).map(|(size, _)| size),
+            Some(5),
+            "who left the roster is no witness"
+        );
     }
 
     #[test]
@@ -535,18 +689,42 @@ mod tests {
         witnesses.failed(&slow.0, "it is slow".to_owned(), now());
         witnesses.failed(&quick.0, "it is down".to_owned(), now());
         // The boundary already asks all witnesses to cosign the next checkpoint.
-        assert_eq!(asked(&witnesses, &quick.0, &named, 9).map(|ask| ask.size), Some(9));
-        for garbage in [line(&slow, 9, at), line(&slow, 5, at + 3600), line(&quick, 5, at)] {
+        assert_eq!(
+            asked(&witnesses, &quick.0, &named, 9).map(|ask| ask.size),
+            Some(9)
+        );
+        for garbage in [
+            line(&slow, 9, at),
+            line(&slow, 5, at + 3600),
+            line(&quick, 5, at),
+        ] {
             let next = witnesses.answered(&slow.0, &ask, log(9), 200, garbage.as_bytes(), now());
-            assert!(matches!(next, WitnessNext::Trouble(_)) && witnesses.notes().len() == 2, "{next:?}");
+            assert!(
+                matches!(next, WitnessNext::Trouble(_)) && witnesses.notes().len() == 2,
+                "{next:?}"
+            );
             assert_eq!(witnesses.cosigned(5), None);
         }
         assert_eq!(
-            witnesses.answered(&slow.0, &ask, log(9), 200, line(&slow, 5, at).as_bytes(), now()),
+            witnesses.answered(
+                &slow.0,
+                &ask,
+                log(9),
+                200,
+                line(&slow, 5, at).as_bytes(),
+                now()
+            ),
             WitnessNext::Cosigned
         );
-        assert!(witnesses.cosigned(5).is_some_and(|note| note.contains("w.example/1")));
-        assert_eq!(asked(&witnesses, &slow.0, &named, 9).map(|ask| (ask.size, ask.old)), Some((9, 5)));
+        assert!(
+            witnesses
+                .cosigned(5)
+                .is_some_and(|note| note.contains("w.example/1"))
+        );
+        assert_eq!(
+            asked(&witnesses, &slow.0, &named, 9).map(|ask| (ask.size, ask.old)),
+            Some((9, 5))
+        );
     }
 
     #[test]
@@ -576,12 +754,21 @@ mod tests {
             (500, line(&a, 5, at)),
         ] {
             let next = witnesses.answered(&a.0, &ask, log(5), status, body.as_bytes(), now());
-            assert!(matches!(next, WitnessNext::Trouble(_)), "{status} {body:?}: {next:?}");
+            assert!(
+                matches!(next, WitnessNext::Trouble(_)),
+                "{status} {body:?}: {next:?}"
+            );
             assert_eq!(witnesses.best(1), None, "{status} {body:?}");
         }
         let more = format!("{}{}", line(&stranger, 5, at), line(&a, 5, at));
-        assert_eq!(witnesses.answered(&a.0, &ask, log(5), 200, more.as_bytes(), now()), WitnessNext::Cosigned);
-        assert!(!witnesses.best(1).expect("a head").1.contains("w.example/2"), "a stranger's line is left out");
+        assert_eq!(
+            witnesses.answered(&a.0, &ask, log(5), 200, more.as_bytes(), now()),
+            WitnessNext::Cosigned
+        );
+        assert!(
+            !witnesses.best(1).expect("a head").1.contains("w.example/2"),
+            "a stranger's line is left out"
+        );
     }
 
     #[test]
@@ -591,12 +778,19 @@ mod tests {
         let named = [a.0.clone()];
         let mut ask = asked(&witnesses, &a.0, &named, 9).expect("something");
         for size in ["3\n", "4\n", "3\n"] {
-            assert_eq!(witnesses.answered(&a.0, &ask, log(9), 409, size.as_bytes(), now()), WitnessNext::Again);
+            assert_eq!(
+                witnesses.answered(&a.0, &ask, log(9), 409, size.as_bytes(), now()),
+                WitnessNext::Again
+            );
             ask = asked(&witnesses, &a.0, &named, 9).expect("something");
             assert_eq!(format!("{}\n", ask.old), size);
         }
-        assert!(matches!(witnesses.answered(&a.0, &ask, log(9), 409, b"4\n", now()), WitnessNext::Trouble(_)));
-        let WitnessNext::Trouble(why) = witnesses.answered(&a.0, &ask, log(9), 409, b"10\n", now()) else {
+        assert!(matches!(
+            witnesses.answered(&a.0, &ask, log(9), 409, b"4\n", now()),
+            WitnessNext::Trouble(_)
+        ));
+        let WitnessNext::Trouble(why) = witnesses.answered(&a.0, &ask, log(9), 409, b"10\n", now())
+        else {
             panic!("trouble")
         };
         assert!(why.contains("this store is older"), "{why}");
@@ -605,6 +799,9 @@ mod tests {
     #[test]
     fn the_request_body_follows_the_witness_protocol() {
         assert_eq!(body(0, &[], "c\n"), "old 0\n\nc\n");
-        assert_eq!(body(7, &[[0; 32]], "c\n"), format!("old 7\n{}\n\nc\n", STANDARD.encode([0; 32])));
+        assert_eq!(
+            body(7, &[[0; 32]], "c\n"),
+            format!("old 7\n{}\n\nc\n", STANDARD.encode([0; 32]))
+        );
     }
 }

@@ -65,7 +65,12 @@ pub struct Upload {
 impl ArtifactStore {
     /// Uses `directory`, which is created with the first upload.
     pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
-        Self { directory, objects, naming: Arc::default(), uploads: Arc::default() }
+        Self {
+            directory,
+            objects,
+            naming: Arc::default(),
+            uploads: Arc::default(),
+        }
     }
 
     /// Returns the size of the uploaded files on this disk.
@@ -78,7 +83,10 @@ impl ArtifactStore {
     /// # Errors
     /// Returns an error if a directory can't be read or a file can't be deleted.
     pub fn delete_incomplete_uploads(&self) -> io::Result<()> {
-        self.files()?.iter().filter(|file| is_partial(file)).try_for_each(|file| fs::remove_file(file.path()))
+        self.files()?
+            .iter()
+            .filter(|file| is_partial(file))
+            .try_for_each(|file| fs::remove_file(file.path()))
     }
 
     /// Begins an upload of `proposer`.
@@ -96,18 +104,35 @@ impl ArtifactStore {
         let counter = uploads.entry(proposer.clone()).or_default();
         // One of the copies is the counter in the map.
         if Arc::strong_count(counter) > MOST_UPLOADS {
-            let detail = format!("{proposer} has {MOST_UPLOADS} uploads in progress: wait until one has ended");
-            return Err(Refusal::new(Code::RateLimited, detail).retry_after(5).into());
+            let detail = format!(
+                "{proposer} has {MOST_UPLOADS} uploads in progress: wait until one has ended"
+            );
+            return Err(Refusal::new(Code::RateLimited, detail)
+                .retry_after(5)
+                .into());
         }
         let counted = counter.clone();
         drop(uploads);
         let directory = self.directory_of(proposer);
-        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unusable(&error))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&directory)
+            .map_err(|error| unusable(&error))?;
         self.check_room(proposer, digest, 0)?;
-        let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&directory);
+        let file = tempfile::Builder::new()
+            .prefix(PARTIAL)
+            .tempfile_in(&directory);
         let file = file.map_err(|error| unusable(&error))?;
         let (store, proposer) = (self.clone(), proposer.clone());
-        Ok(Upload { store, proposer, file, sha256: Sha256Stream::default(), bytes: 0, _counted: counted })
+        Ok(Upload {
+            store,
+            proposer,
+            file,
+            sha256: Sha256Stream::default(),
+            bytes: 0,
+            _counted: counted,
+        })
     }
 
     fn directory_of(&self, proposer: &Name) -> PathBuf {
@@ -115,12 +140,23 @@ impl ArtifactStore {
     }
 
     /// Checks that one more artifact of this size has room. A stored file may always be uploaded again.
-    fn check_room(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> Result<(), Stopped> {
-        if self.stored(proposer, digest).map_err(|error| unusable(&error))?.is_some() {
+    fn check_room(
+        &self,
+        proposer: &Name,
+        digest: &ContentDigest,
+        bytes: u64,
+    ) -> Result<(), Stopped> {
+        if self
+            .stored(proposer, digest)
+            .map_err(|error| unusable(&error))?
+            .is_some()
+        {
             return Ok(());
         }
         let usage = match &self.objects {
-            Some(objects) => objects.uploaded(proposer).map(|(files, bytes)| Usage { files, bytes }),
+            Some(objects) => objects
+                .uploaded(proposer)
+                .map(|(files, bytes)| Usage { files, bytes }),
             None => Usage::of(&self.directory_of(proposer)),
         };
         usage.map_err(|error| unusable(&error))?.check_room(bytes)
@@ -147,9 +183,14 @@ impl ArtifactStore {
     /// # Errors
     /// Returns `sandbox-unavailable` if an artifact is not stored, or if its content has changed. The run can start
     /// after the file is uploaded again.
-    pub fn planned(&self, proposer: &Name, artifacts: Option<&Artifacts>) -> Result<Vec<PlannedInput>, Stopped> {
+    pub fn planned(
+        &self,
+        proposer: &Name,
+        artifacts: Option<&Artifacts>,
+    ) -> Result<Vec<PlannedInput>, Stopped> {
         let planned = |artifact: &Artifact| {
-            let found = block_in_place(|| self.read(proposer, artifact)).map_err(|error| unusable(&error))?;
+            let found = block_in_place(|| self.read(proposer, artifact))
+                .map_err(|error| unusable(&error))?;
             let Some(file) = found else {
                 let detail = format!(
                     "the artifact {} ({}) is not stored: upload the file again, with the next proposal or with PUT /v1/artifacts/{}",
@@ -158,14 +199,25 @@ impl ArtifactStore {
                 return Err(Refusal::new(Code::SandboxUnavailable, detail).into());
             };
             let (name, digest, bytes) = (artifact.name.clone(), artifact.digest, artifact.bytes);
-            Ok(PlannedInput { name, digest, bytes, file: Arc::new(file) })
+            Ok(PlannedInput {
+                name,
+                digest,
+                bytes,
+                file: Arc::new(file),
+            })
         };
-        artifacts.map_or(&[][..], |artifacts| &artifacts.0).iter().map(planned).collect()
+        artifacts
+            .map_or(&[][..], |artifacts| &artifacts.0)
+            .iter()
+            .map(planned)
+            .collect()
     }
 
     /// Opens an artifact whose content has the signed digest, at its beginning.
     fn read(&self, proposer: &Name, artifact: &Artifact) -> io::Result<Option<File>> {
-        let Some((mut file, _)) = self.open(proposer, &artifact.digest)?.filter(|(_, bytes)| *bytes == artifact.bytes)
+        let Some((mut file, _)) = self
+            .open(proposer, &artifact.digest)?
+            .filter(|(_, bytes)| *bytes == artifact.bytes)
         else {
             return Ok(None);
         };
@@ -180,9 +232,16 @@ impl ArtifactStore {
 
     /// Opens an artifact at its beginning, with its size. An object is copied into a file without a name.
     fn open(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
-        let Some(objects) = &self.objects else { return self.open_file(proposer, digest) };
-        let Some(bytes) = objects.upload_size(proposer, digest)? else { return Ok(None) };
-        DirBuilder::new().mode(0o700).recursive(true).create(&self.directory)?;
+        let Some(objects) = &self.objects else {
+            return self.open_file(proposer, digest);
+        };
+        let Some(bytes) = objects.upload_size(proposer, digest)? else {
+            return Ok(None);
+        };
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&self.directory)?;
         let mut file = tempfile::tempfile_in(&self.directory)?;
         objects.copy_upload(digest, &mut |piece| file.write_all(piece))?;
         file.rewind()?;
@@ -190,9 +249,14 @@ impl ArtifactStore {
     }
 
     /// Opens a file of the directory. Only a regular file is opened, because another file could block the reader.
-    fn open_file(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
+    fn open_file(
+        &self,
+        proposer: &Name,
+        digest: &ContentDigest,
+    ) -> io::Result<Option<(File, u64)>> {
         let path = self.directory_of(proposer).join(file_name(digest));
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+        let flags =
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
         let file = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
@@ -225,12 +289,20 @@ impl ArtifactStore {
     fn remove_empty_directories(&self) -> io::Result<()> {
         let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         let in_progress = |entry: &DirEntry| {
-            let known = uploads.iter().find(|(name, _)| entry.file_name() == name.as_str());
+            let known = uploads
+                .iter()
+                .find(|(name, _)| entry.file_name() == name.as_str());
             known.is_some_and(|(_, counter)| Arc::strong_count(counter) > 1)
         };
-        for proposer in self.proposers()?.iter().filter(|proposer| !in_progress(proposer)) {
+        for proposer in self
+            .proposers()?
+            .iter()
+            .filter(|proposer| !in_progress(proposer))
+        {
             match fs::remove_dir(proposer.path()) {
-                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                    return Err(error);
+                }
                 _ => {}
             }
         }
@@ -282,7 +354,9 @@ impl Upload {
     fn finish_blocking(self, digest: &ContentDigest) -> Result<u64, Stopped> {
         let found = ContentDigest::from_bytes(self.sha256.finish());
         if found != *digest {
-            let detail = format!("the body has the digest {found}, but the path names {digest}: send the same file");
+            let detail = format!(
+                "the body has the digest {found}, but the path names {digest}: send the same file"
+            );
             return Err(Refusal::new(Code::Malformed, detail).into());
         }
         let store = &self.store;
@@ -300,7 +374,9 @@ impl Upload {
             None => {
                 let directory = store.directory_of(&self.proposer);
                 let named = self.file.persist(directory.join(file_name(digest)));
-                named.map_err(|error| error.error).and_then(|_| File::open(&directory)?.sync_all())
+                named
+                    .map_err(|error| error.error)
+                    .and_then(|_| File::open(&directory)?.sync_all())
             }
         }
         .map_err(|error| unusable(&error))?;
@@ -327,7 +403,8 @@ fn unusable(error: &io::Error) -> Stopped {
             Refusal::new(Code::Busy, detail).retry_after(5).into()
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let detail = "the boundary's disk is full: ask the operator to free space, then try again";
+            let detail =
+                "the boundary's disk is full: ask the operator to free space, then try again";
             Refusal::new(Code::Busy, detail).retry_after(60).into()
         }
         _ => fault(error),
@@ -372,7 +449,9 @@ impl Usage {
              are kept: an artifact is deleted two days after its upload",
             self.files, self.bytes
         );
-        Err(Refusal::new(Code::RateLimited, detail).retry_after(3600).into())
+        Err(Refusal::new(Code::RateLimited, detail)
+            .retry_after(3600)
+            .into())
     }
 }
 
@@ -388,10 +467,18 @@ mod tests {
         let mut upload = store.begin(&proposer, &digest).expect("an upload");
         upload.write(b"file").expect("written");
         upload.finish(&digest).expect("stored");
-        let at = fs::metadata(directory.path().join("agent").join(file_name(&digest))).expect("a file").mtime();
+        let at = fs::metadata(directory.path().join("agent").join(file_name(&digest)))
+            .expect("a file")
+            .mtime();
         for (age, kept) in [(0, true), (KEPT_S, true), (KEPT_S + 1, false)] {
-            store.retire(Timestamp::from_unix(at + age)).expect("retired");
-            assert_eq!(store.size(&proposer, &digest).expect("readable").is_some(), kept, "{age}");
+            store
+                .retire(Timestamp::from_unix(at + age))
+                .expect("retired");
+            assert_eq!(
+                store.size(&proposer, &digest).expect("readable").is_some(),
+                kept,
+                "{age}"
+            );
         }
     }
 
@@ -409,14 +496,18 @@ mod tests {
         store.retire(Timestamp::from_unix(0)).expect("retired");
         let names = || {
             let entries = fs::read_dir(directory.path()).expect("a directory");
-            let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.expect("an entry").file_name())
+                .collect();
             names.sort();
             names
         };
         assert_eq!(names(), ["kept", "running"]);
         running.write(b"file").expect("written");
         running.finish(&digest).expect("stored");
-        store.retire(Timestamp::from_unix(i64::from(u32::MAX))).expect("retired");
+        store
+            .retire(Timestamp::from_unix(i64::from(u32::MAX)))
+            .expect("retired");
         assert!(names().is_empty(), "{:?}", names());
     }
 }

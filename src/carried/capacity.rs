@@ -77,23 +77,43 @@ impl Capacity {
     /// Returns `busy`, with the time after which the caller can try again, if no permit is free. No nonce is spent.
     pub fn permit(&self) -> Result<Permit, Stopped> {
         let permit = self.verifications.clone().try_acquire_owned();
-        permit.map(Permit).map_err(|_| busy("the boundary is verifying too many requests").into())
+        permit
+            .map(Permit)
+            .map_err(|_| busy("the boundary is verifying too many requests").into())
     }
 
     pub(crate) fn reserve(&self, output_bytes: u64, keeps_files: bool) -> Result<Room, Stopped> {
-        let permit =
-            self.runs.clone().try_acquire_owned().map_err(|_| busy("the maximum number of runs is in progress"))?;
+        let permit = self
+            .runs
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| busy("the maximum number of runs is in progress"))?;
         // Output is written to a spool. With a store on this disk, output and kept files then become files or rows.
         let of_store = if keeps_files { MAX_FILES_BYTES } else { 0 }.saturating_add(output_bytes);
-        let of_store = if self.outputs.are_elsewhere() { 0 } else { of_store };
-        let bytes = output_bytes.saturating_add(RECEIPT_ROOM).saturating_add(of_store);
-        let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
-        let room = Room { bytes, reserved: self.reserved.clone(), _permit: permit };
+        let of_store = if self.outputs.are_elsewhere() {
+            0
+        } else {
+            of_store
+        };
+        let bytes = output_bytes
+            .saturating_add(RECEIPT_ROOM)
+            .saturating_add(of_store);
+        let needed = self
+            .reserved
+            .fetch_add(bytes, Ordering::SeqCst)
+            .saturating_add(bytes);
+        let room = Room {
+            bytes,
+            reserved: self.reserved.clone(),
+            _permit: permit,
+        };
         match self.outputs.room() {
             Ok(free) if free >= needed => Ok(room),
             Ok(free) => {
                 let (free, needed, disk) = (free >> 20, needed.div_ceil(1 << 20), self.disk().0);
-                let why = format!("{free} MiB are free on {disk}, but {needed} MiB are needed for the outputs of runs");
+                let why = format!(
+                    "{free} MiB are free on {disk}, but {needed} MiB are needed for the outputs of runs"
+                );
                 Err(busy(&format!("{why}: free space there")).into())
             }
             Err(error) => Err(fault(&error)),
@@ -113,7 +133,12 @@ impl Capacity {
     pub fn disk_trouble(&self) -> Option<String> {
         let free = match self.outputs.room() {
             Ok(free) => free,
-            Err(error) => return Some(format!("can't read the free space of {}: {error}", self.disk().0)),
+            Err(error) => {
+                return Some(format!(
+                    "can't read the free space of {}: {error}",
+                    self.disk().0
+                ));
+            }
         };
         let reserved = self.reserved.load(Ordering::SeqCst);
         let needed = reserved.saturating_add(PROPOSAL_ROOM);
@@ -136,7 +161,11 @@ impl Capacity {
 
     /// Returns the free space of the disk that has the data, or `None` if a database server has the data.
     pub fn free_for_data(&self) -> Option<u64> {
-        if self.outputs.are_elsewhere() { None } else { self.free_bytes() }
+        if self.outputs.are_elsewhere() {
+            None
+        } else {
+            self.free_bytes()
+        }
     }
 
     /// Checks that the disk has enough free space in addition to the space that runs have reserved. Otherwise proposals
@@ -146,9 +175,12 @@ impl Capacity {
     /// Returns `busy` if the disk has too little free space.
     pub fn demand_disk(&self) -> Result<(), Stopped> {
         // Only the operator can see the amount of free space (in `/ready`, the log and `doctor`).
-        let Some(trouble) = self.disk_trouble() else { return Ok(()) };
+        let Some(trouble) = self.disk_trouble() else {
+            return Ok(());
+        };
         self.log_trouble(&trouble);
-        let detail = "the boundary's disk is almost full: ask the operator to free space, then try again";
+        let detail =
+            "the boundary's disk is almost full: ask the operator to free space, then try again";
         Err(Refusal::new(Code::Busy, detail).retry_after(60).into())
     }
 
@@ -158,7 +190,10 @@ impl Capacity {
         match self.disk_trouble() {
             Some(trouble) => self.log_trouble(&trouble),
             None if self.is_full.swap(false, Ordering::SeqCst) => {
-                tracing::info!("{} has free space again: proposals are accepted", self.disk().0);
+                tracing::info!(
+                    "{} has free space again: proposals are accepted",
+                    self.disk().0
+                );
             }
             None => {}
         }
@@ -199,5 +234,9 @@ impl Capacity {
 }
 
 pub(crate) fn busy(why: &str) -> Refusal {
-    Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
+    Refusal::new(
+        Code::Busy,
+        format!("{why}; this request spent no nonce, try again"),
+    )
+    .retry_after(1)
 }

@@ -9,7 +9,9 @@ use crate::seal::carried_variables::CarriedVariables;
 use documents::crypto::canonical;
 use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use documents::record::extension_names::RelativePath;
-use documents::record::run_extensions::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
+use documents::record::run_extensions::{
+    MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH,
+};
 use documents::record::step_definition::{SessionUse, StepDefinition, StepOutput};
 use judgement::registry::output_schema::output_schema;
 use judgement::registry::parameter_schema::ParameterSchema;
@@ -24,7 +26,12 @@ const MAX_OUTPUTS_BYTES: usize = 16 << 10;
 const PIECE: usize = 256 << 10;
 
 /// Variables that name the places of the results.
-const RESULT_VARIABLES: [&str; 4] = ["COUNTERSIGN_OUTPUT", "RUNBOOKS_OUTPUT", "GENERATED_FILES", "RUNBOOK_OUTPUT"];
+const RESULT_VARIABLES: [&str; 4] = [
+    "COUNTERSIGN_OUTPUT",
+    "RUNBOOKS_OUTPUT",
+    "GENERATED_FILES",
+    "RUNBOOK_OUTPUT",
+];
 
 /// Returns true if a run gets places for its results, because the step declares outputs, or because its script or one of
 /// its files names such a place.
@@ -33,7 +40,9 @@ pub fn wants_results(step: &StepDefinition, files: &[PlannedFile]) -> bool {
         let text = String::from_utf8_lossy(bytes);
         RESULT_VARIABLES.iter().any(|name| text.contains(name))
     };
-    !step.outputs.is_empty() || names(step.source.as_bytes()) || files.iter().any(|file| names(&file.bytes))
+    !step.outputs.is_empty()
+        || names(step.source.as_bytes())
+        || files.iter().any(|file| names(&file.bytes))
 }
 
 /// A captured file with its entry in the manifest.
@@ -71,7 +80,9 @@ impl KeptFile {
         };
         let (mut at, mut buffer) = (0, vec![0; PIECE]);
         while at < self.entry.bytes {
-            let most = usize::try_from(self.entry.bytes - at).unwrap_or(PIECE).min(PIECE);
+            let most = usize::try_from(self.entry.bytes - at)
+                .unwrap_or(PIECE)
+                .min(PIECE);
             let read = file.read_at(&mut buffer[..most], at)?;
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -86,7 +97,8 @@ impl KeptFile {
 impl KeptResults {
     /// Returns the manifest, or `None` if the run left no files.
     pub fn manifest(&self) -> Option<Manifest> {
-        let entries: Vec<ManifestEntry> = self.files.iter().map(|file| file.entry.clone()).collect();
+        let entries: Vec<ManifestEntry> =
+            self.files.iter().map(|file| file.entry.clone()).collect();
         (!entries.is_empty()).then_some(Manifest(entries))
     }
 }
@@ -130,40 +142,60 @@ pub(crate) fn kept_results(
     holds_secret: &dyn Fn(&[u8]) -> bool,
 ) -> KeptResults {
     let mut kept = KeptResults::default();
-    let limits = ResultLimits { files: MAX_MANIFEST_ENTRIES, bytes: MAX_FILES_BYTES };
-    match results.files(&limits).map_err(|error| error.to_string()).and_then(|files| read_files(files, holds_secret)) {
+    let limits = ResultLimits {
+        files: MAX_MANIFEST_ENTRIES,
+        bytes: MAX_FILES_BYTES,
+    };
+    match results
+        .files(&limits)
+        .map_err(|error| error.to_string())
+        .and_then(|files| read_files(files, holds_secret))
+    {
         Ok(files) => kept.files = files,
-        Err(why) => kept.notes.push(format!("the files of the run were not kept: {why}")),
+        Err(why) => kept
+            .notes
+            .push(format!("the files of the run were not kept: {why}")),
     }
     if let Some(bytes) = read_outputs(results, outputs, holds_secret, &mut kept.notes) {
         match written(OUTPUTS_PATH, bytes) {
             Ok(file) => {
                 kept.files.push(file);
-                kept.files.sort_by(|one, other| one.entry.path.as_str().cmp(other.entry.path.as_str()));
+                kept.files
+                    .sort_by(|one, other| one.entry.path.as_str().cmp(other.entry.path.as_str()));
             }
-            Err(error) => kept.notes.push(format!("the outputs of the run were not kept: {error}")),
+            Err(error) => kept
+                .notes
+                .push(format!("the outputs of the run were not kept: {error}")),
         }
     }
     if let Some(Err(error)) = kept.manifest().map(|manifest| manifest.check()) {
-        kept.notes.push(format!("the files of the run were not kept: {error}"));
+        kept.notes
+            .push(format!("the files of the run were not kept: {error}"));
         kept.files.clear();
     }
     kept
 }
 
-fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) -> Result<Vec<KeptFile>, String> {
+fn read_files(
+    files: Vec<CapturedFile>,
+    holds_secret: &dyn Fn(&[u8]) -> bool,
+) -> Result<Vec<KeptFile>, String> {
     let kept = files.into_iter().map(|captured| {
-        let (path, bytes, executable) = (captured.path.clone(), captured.bytes, captured.executable);
+        let (path, bytes, executable) =
+            (captured.path.clone(), captured.bytes, captured.executable);
         if holds_secret(path.as_str().as_bytes()) {
             return Err("the name of a file contains a secret of the run".to_owned());
         }
         if path.as_str().split('/').next() == Some(OUTPUTS_PATH) {
-            return Err(format!("the name {OUTPUTS_PATH} is reserved for the outputs of a run: choose another name"));
+            return Err(format!(
+                "the name {OUTPUTS_PATH} is reserved for the outputs of a run: choose another name"
+            ));
         }
         let unreadable = |error: io::Error| format!("{:?} can't be read: {error}", path.as_str());
         let (mut sha256, mut blake3) = (Sha256Stream::default(), Blake3Stream::default());
         let mut reader = captured.open().map_err(|error| error.to_string())?;
-        let (mut buffer, mut search, mut read) = (vec![0; PIECE], StreamSearch::new(holds_secret), 0);
+        let (mut buffer, mut search, mut read) =
+            (vec![0; PIECE], StreamSearch::new(holds_secret), 0);
         loop {
             let count = reader.read(&mut buffer).map_err(unreadable)?;
             if count == 0 {
@@ -187,13 +219,18 @@ fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) ->
             blake3: blake3.finish(),
             executable,
         };
-        Ok(KeptFile { entry, content: FileContent::Captured(captured) })
+        Ok(KeptFile {
+            entry,
+            content: FileContent::Captured(captured),
+        })
     });
     kept.collect()
 }
 
 fn written(path: &str, bytes: Vec<u8>) -> Result<KeptFile, String> {
-    let path: RelativePath = path.parse().map_err(|error: documents::record::ident::IdentError| error.to_string())?;
+    let path: RelativePath = path
+        .parse()
+        .map_err(|error: documents::record::ident::IdentError| error.to_string())?;
     let mut blake3 = Blake3Stream::default();
     blake3.update(&bytes);
     let entry = ManifestEntry {
@@ -203,7 +240,10 @@ fn written(path: &str, bytes: Vec<u8>) -> Result<KeptFile, String> {
         blake3: blake3.finish(),
         executable: false,
     };
-    Ok(KeptFile { entry, content: FileContent::Written(bytes) })
+    Ok(KeptFile {
+        entry,
+        content: FileContent::Written(bytes),
+    })
 }
 
 /// Returns the outputs that the step declares, as canonical JSON. Adds a note for each output that is missing, not
@@ -218,7 +258,12 @@ fn read_outputs(
         return None;
     }
     let lines = results.outputs().map_err(|error| error.to_string());
-    let read = lines.and_then(|lines| Ok((lines, output_schema(declared).map_err(|error| error.to_string())?)));
+    let read = lines.and_then(|lines| {
+        Ok((
+            lines,
+            output_schema(declared).map_err(|error| error.to_string())?,
+        ))
+    });
     let (lines, schema) = match read {
         Ok(read) => read,
         Err(error) => {
@@ -229,7 +274,9 @@ fn read_outputs(
     let mut values = Map::new();
     for (name, bytes) in lines {
         let Some(output) = declared.iter().find(|output| output.name.as_str() == name) else {
-            notes.push(format!("the output {name:?} was not kept: the step does not declare it"));
+            notes.push(format!(
+                "the output {name:?} was not kept: the step does not declare it"
+            ));
             continue;
         };
         let value = if holds_secret(&bytes) {
@@ -242,10 +289,16 @@ fn read_outputs(
             Err(why) => notes.push(format!("the output {name:?} was not kept: {why}")),
         }
     }
-    let missing = declared.iter().map(|output| output.name.as_str()).filter(|name| !values.contains_key(*name));
+    let missing = declared
+        .iter()
+        .map(|output| output.name.as_str())
+        .filter(|name| !values.contains_key(*name));
     let missing: Vec<&str> = missing.collect();
     if !missing.is_empty() {
-        notes.push(format!("the run gave no valid value for the outputs {}", missing.join(", ")));
+        notes.push(format!(
+            "the run gave no valid value for the outputs {}",
+            missing.join(", ")
+        ));
     }
     if values.is_empty() {
         return None;
@@ -263,15 +316,27 @@ fn read_outputs(
 }
 
 /// Reads the value of an output as its declared type, and checks the value by the rules for parameters.
-fn output_value(bytes: &[u8], output: &StepOutput, schema: &ParameterSchema) -> Result<Value, String> {
+fn output_value(
+    bytes: &[u8],
+    output: &StepOutput,
+    schema: &ParameterSchema,
+) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "its value is not UTF-8".to_owned())?;
     let value: Value = match output.schema["type"].as_str() {
-        Some("integer") => text.parse::<i64>().map_err(|_| "its value is not an integer".to_owned())?.into(),
-        Some("boolean") => text.parse::<bool>().map_err(|_| "its value is not true or false".to_owned())?.into(),
+        Some("integer") => text
+            .parse::<i64>()
+            .map_err(|_| "its value is not an integer".to_owned())?
+            .into(),
+        Some("boolean") => text
+            .parse::<bool>()
+            .map_err(|_| "its value is not true or false".to_owned())?
+            .into(),
         _ => text.into(),
     };
     let errors = schema.check(&json!({ output.name.as_str(): value })).err();
-    errors.and_then(|errors| errors.into_iter().next()).map_or(Ok(value), |error| Err(error.message))
+    errors
+        .and_then(|errors| errors.into_iter().next())
+        .map_or(Ok(value), |error| Err(error.message))
 }
 
 #[cfg(test)]
@@ -281,7 +346,10 @@ mod tests {
     #[test]
     fn outputs_are_read_as_their_type_and_checked_like_parameters() {
         let read = |bytes: &[u8], schema: Value| {
-            let output = StepOutput { name: "out".parse().expect("a name"), schema };
+            let output = StepOutput {
+                name: "out".parse().expect("a name"),
+                schema,
+            };
             let compiled = output_schema(std::slice::from_ref(&output)).expect("a schema");
             output_value(bytes, &output, &compiled)
         };
@@ -289,7 +357,10 @@ mod tests {
         assert_eq!(read(b"a=b", of("string")), Ok("a=b".into()));
         assert_eq!(read(b"-3", of("integer")), Ok((-3).into()));
         assert_eq!(read(b"true", of("boolean")), Ok(true.into()));
-        assert_eq!(read(b"-rf", json!({"type": "string", "x-leading-dash": true})), Ok("-rf".into()));
+        assert_eq!(
+            read(b"-rf", json!({"type": "string", "x-leading-dash": true})),
+            Ok("-rf".into())
+        );
         for (bytes, schema) in [
             (&b"1.5"[..], of("integer")),
             (b"9007199254740993", of("integer")),

@@ -22,7 +22,10 @@ impl LateReceipts {
     /// Uses `directory`. The first late receipt creates it.
     pub fn new(directory: PathBuf) -> Self {
         let count = read_dir(&directory).map_or(0, Iterator::count);
-        Self { directory, count: Arc::new(AtomicUsize::new(count)) }
+        Self {
+            directory,
+            count: Arc::new(AtomicUsize::new(count)),
+        }
     }
 
     /// Keeps a late receipt. Returns the path of its file.
@@ -30,7 +33,10 @@ impl LateReceipts {
     /// # Errors
     /// Returns an error if the file can't be written.
     pub fn keep(&self, proposal: &ProposalId, receipt: &[u8]) -> io::Result<PathBuf> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
         let path = self.directory.join(format!("{}.json", proposal.receipt()));
         let is_new = !path.exists();
         let mut file = File::create(&path)?;

@@ -100,7 +100,11 @@ impl RunsInProgress {
         }
         runs.living.insert(proposal.clone(), recording.clone());
         drop(runs);
-        RunInProgress { proposal: proposal.clone(), recording, runs: self.runs.clone() }
+        RunInProgress {
+            proposal: proposal.clone(),
+            recording,
+            runs: self.runs.clone(),
+        }
     }
 
     /// Returns the recording of a run, or `None` if the run is not in progress.
@@ -124,7 +128,10 @@ impl RunsInProgress {
 
     /// Asks all runs in progress to stop.
     pub fn cancel_all(&self) {
-        lock(&self.runs).living.values().for_each(|run| run.cancel());
+        lock(&self.runs)
+            .living
+            .values()
+            .for_each(|run| run.cancel());
     }
 }
 
@@ -207,16 +214,29 @@ impl Tally {
         if redactions > 0 {
             // A label is longer or shorter than its secret, so the sizes tell nothing about a cut.
             let truncated = self.arrived < all || self.recorded < self.bytes;
-            return Stream { bytes: all, recorded: self.recorded, truncated, redactions, ..stream };
+            return Stream {
+                bytes: all,
+                recorded: self.recorded,
+                truncated,
+                redactions,
+                ..stream
+            };
         }
-        Stream { bytes: all.max(self.recorded), recorded: self.recorded, truncated: self.recorded < all, ..stream }
+        Stream {
+            bytes: all.max(self.recorded),
+            recorded: self.recorded,
+            truncated: self.recorded < all,
+            ..stream
+        }
     }
 }
 
 impl Recording {
     fn new(scratch: PathBuf, most: u64, masks: Option<&Arc<SecretMasks>>) -> Self {
-        let tally =
-            || Tally { masker: masks.map(|masks| Box::new(StreamMasker::new(masks.clone()))), ..Tally::default() };
+        let tally = || Tally {
+            masker: masks.map(|masks| Box::new(StreamMasker::new(masks.clone()))),
+            ..Tally::default()
+        };
         Self {
             state: Mutex::new(State {
                 scratch,
@@ -313,12 +333,22 @@ impl Cursor {
     }
 
     fn step(&mut self, piece: OrderedPiece, position: OrderPosition) -> Piece {
-        let OrderedPiece { stream, length, elapsed_ms } = piece;
+        let OrderedPiece {
+            stream,
+            length,
+            elapsed_ms,
+        } = piece;
         let of_stream = match stream {
             StreamName::Stdout => &mut self.stdout,
             StreamName::Stderr => &mut self.stderr,
         };
-        let piece = Piece { stream, offset: *of_stream, length, elapsed_ms, at: self.at };
+        let piece = Piece {
+            stream,
+            offset: *of_stream,
+            length,
+            elapsed_ms,
+            at: self.at,
+        };
         *of_stream += u64::from(length);
         self.at += u64::from(length);
         self.position = position;
@@ -373,7 +403,9 @@ impl State {
         let tally = self.tally(stream);
         tally.arrived += bytes.len() as u64;
         tally.in_line = bytes.last().map_or(tally.in_line, |last| *last != b'\n');
-        let Some(masker) = &mut tally.masker else { return self.record(stream, bytes) };
+        let Some(masker) = &mut tally.masker else {
+            return self.record(stream, bytes);
+        };
         let mut clear = Vec::new();
         masker.push(bytes, &mut clear);
         self.record(stream, &clear)
@@ -382,7 +414,9 @@ impl State {
     /// Ends the masks of a stream to which the run wrote `all` bytes.
     fn end_masks(&mut self, stream: StreamName, all: u64) {
         let tally = self.tally(stream);
-        let (Some(masker), is_whole) = (&mut tally.masker, tally.arrived >= all) else { return };
+        let (Some(masker), is_whole) = (&mut tally.masker, tally.arrived >= all) else {
+            return;
+        };
         let mut clear = Vec::new();
         masker.finish(&mut clear);
         // If the output was cut, the last bytes may be the beginning of a secret whose end was cut off.
@@ -393,16 +427,25 @@ impl State {
 
     fn record(&mut self, stream: StreamName, bytes: &[u8]) -> usize {
         // A step that alternates between the streams after each byte would create too many pieces.
-        let room = if self.order.pieces() < MOST_PIECES { self.room } else { 0 };
+        let room = if self.order.pieces() < MOST_PIECES {
+            self.room
+        } else {
+            0
+        };
         let tally = self.tally(stream);
         // After the first byte that is not recorded, no more bytes of this stream are recorded, so that the recorded
         // bytes are always the beginning of the stream.
-        let room = if tally.recorded < tally.bytes { 0 } else { room };
+        let room = if tally.recorded < tally.bytes {
+            0
+        } else {
+            room
+        };
         let keep = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         let kept = match self.keep(&bytes[..keep]) {
             Ok(()) => keep,
             Err(error) => {
-                self.failed.get_or_insert_with(|| format!("output could not be recorded: {error}"));
+                self.failed
+                    .get_or_insert_with(|| format!("output could not be recorded: {error}"));
                 0
             }
         };
@@ -421,7 +464,11 @@ impl State {
                 self.complete();
             }
             let elapsed_ms = || u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let open = self.open.get_or_insert_with(|| OpenPiece { stream, length: 0, elapsed_ms: elapsed_ms() });
+            let open = self.open.get_or_insert_with(|| OpenPiece {
+                stream,
+                length: 0,
+                elapsed_ms: elapsed_ms(),
+            });
             let more = left.min(PIECE - open.length as usize);
             open.length += more as u32; // at most PIECE, 32 KiB
             left -= more;
@@ -450,7 +497,10 @@ impl State {
         if self.buffer.len() + bytes.len() > IN_MEMORY {
             let spool = match &self.spool {
                 Some(spool) => spool.clone(),
-                None => self.spool.insert(Arc::new(tempfile::tempfile_in(&self.scratch)?)).clone(),
+                None => self
+                    .spool
+                    .insert(Arc::new(tempfile::tempfile_in(&self.scratch)?))
+                    .clone(),
             };
             // After an error, the buffer still has its bytes, and the next write to the file begins at the same place.
             spool.write_all_at(&self.buffer, self.spooled)?;
@@ -462,11 +512,22 @@ impl State {
     }
 
     fn source(&self, at: u64, length: u32) -> io::Result<Source> {
-        let in_spool = usize::try_from(self.spooled.saturating_sub(at)).unwrap_or(usize::MAX).min(length as usize);
+        let in_spool = usize::try_from(self.spooled.saturating_sub(at))
+            .unwrap_or(usize::MAX)
+            .min(length as usize);
         let start = usize::try_from(at.saturating_sub(self.spooled)).unwrap_or(usize::MAX);
-        let tail = self.buffer.get(start..start.saturating_add(length as usize - in_spool));
-        let tail = tail.ok_or_else(|| io::Error::other("a part is outside of the recorded output"))?.to_vec();
-        Ok(Source { spool: self.spool.clone().filter(|_| in_spool > 0), at, in_spool, tail })
+        let tail = self
+            .buffer
+            .get(start..start.saturating_add(length as usize - in_spool));
+        let tail = tail
+            .ok_or_else(|| io::Error::other("a part is outside of the recorded output"))?
+            .to_vec();
+        Ok(Source {
+            spool: self.spool.clone().filter(|_| in_spool > 0),
+            at,
+            in_spool,
+            tail,
+        })
     }
 }
 
@@ -480,7 +541,9 @@ struct Source {
 
 impl Source {
     fn read(self) -> io::Result<Vec<u8>> {
-        let Some(spool) = self.spool else { return Ok(self.tail) };
+        let Some(spool) = self.spool else {
+            return Ok(self.tail);
+        };
         let mut bytes = vec![0; self.in_spool];
         spool.read_exact_at(&mut bytes, self.at)?;
         bytes.extend(self.tail);
@@ -508,11 +571,21 @@ mod tests {
             let recording = recording(size as u64);
             let text: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
             for (number, chunk) in text.chunks(1000).enumerate() {
-                recording.write(if number % 3 == 0 { StreamName::Stderr } else { StreamName::Stdout }, chunk);
+                recording.write(
+                    if number % 3 == 0 {
+                        StreamName::Stderr
+                    } else {
+                        StreamName::Stdout
+                    },
+                    chunk,
+                );
             }
             recording.write(StreamName::Stdout, b"too much");
             let recorded = recording.close(size as u64 + 8, 0);
-            assert_eq!(recorded.stdout.recorded + recorded.stderr.recorded, size as u64);
+            assert_eq!(
+                recorded.stdout.recorded + recorded.stderr.recorded,
+                size as u64
+            );
             assert!(recorded.stdout.truncated && recorded.stdout.recorded < recorded.stdout.bytes);
             let mut stdout = Vec::new();
             recording
@@ -523,7 +596,13 @@ mod tests {
                 .expect("a copy");
             assert_eq!(Blake3Digest::of(&stdout), recorded.stdout.blake3);
             assert_eq!(read(&recording, &mut Cursor::default()).concat(), text);
-            assert_eq!(pieces(&recorded).iter().map(|piece| u64::from(piece.length)).sum::<u64>(), size as u64);
+            assert_eq!(
+                pieces(&recorded)
+                    .iter()
+                    .map(|piece| u64::from(piece.length))
+                    .sum::<u64>(),
+                size as u64
+            );
         }
     }
 
@@ -535,8 +614,14 @@ mod tests {
         recording.write(StreamName::Stdout, b"c");
         recording.write(StreamName::Stderr, b"d");
         let recorded = recording.close(IN_MEMORY as u64 + 11, 1);
-        assert_eq!((recorded.stdout.recorded, recorded.stdout.truncated), (IN_MEMORY as u64 - 10, true));
-        assert_eq!((recorded.stderr.recorded, recorded.stderr.truncated), (1, false));
+        assert_eq!(
+            (recorded.stdout.recorded, recorded.stdout.truncated),
+            (IN_MEMORY as u64 - 10, true)
+        );
+        assert_eq!(
+            (recorded.stderr.recorded, recorded.stderr.truncated),
+            (1, false)
+        );
         assert!(recorded.failed.is_some());
     }
 
@@ -566,8 +651,13 @@ mod tests {
         recording.write(StreamName::Stdout, b"b");
         recording.write(StreamName::Stderr, b"two");
         recording.write(StreamName::Stdout, b"three");
-        let NextPiece::Piece(first) = recording.next(&mut cursor) else { panic!("a complete piece") };
-        assert_eq!((first.stream, first.offset, first.length), (StreamName::Stdout, 3, 2));
+        let NextPiece::Piece(first) = recording.next(&mut cursor) else {
+            panic!("a complete piece")
+        };
+        assert_eq!(
+            (first.stream, first.offset, first.length),
+            (StreamName::Stdout, 3, 2)
+        );
         assert_eq!(recording.bytes(&first).expect("bytes"), b"ab");
         assert_eq!(read(&recording, &mut cursor), [&b"two"[..], b"three"]);
         assert_eq!(recording.next(&mut cursor), NextPiece::NotYet);
@@ -575,7 +665,10 @@ mod tests {
         assert_eq!(recording.next(&mut cursor), NextPiece::End);
         let lengths: Vec<_> = pieces(&recorded).iter().map(|piece| piece.length).collect();
         assert_eq!(lengths, [3, 2, 3, 5]);
-        assert!(cursor.next(&recorded.order).is_none(), "the cursor continues in the stored order");
+        assert!(
+            cursor.next(&recorded.order).is_none(),
+            "the cursor continues in the stored order"
+        );
     }
 
     #[test]
@@ -584,7 +677,10 @@ mod tests {
         for _ in 0..100_000 {
             recording.write(StreamName::Stdout, b"x");
         }
-        assert_eq!(pieces(&recording.close(100_000, 0)).len(), 100_000_usize.div_ceil(PIECE));
+        assert_eq!(
+            pieces(&recording.close(100_000, 0)).len(),
+            100_000_usize.div_ceil(PIECE)
+        );
     }
 
     #[test]
@@ -610,7 +706,10 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         recording.write(StreamName::Stdout, b"a");
         recording.write(StreamName::Stderr, b"b");
-        let times: Vec<_> = pieces(&recording.close(2, 1)).iter().filter_map(|piece| piece.elapsed_ms).collect();
+        let times: Vec<_> = pieces(&recording.close(2, 1))
+            .iter()
+            .filter_map(|piece| piece.elapsed_ms)
+            .collect();
         assert!(times[1] >= times[0] + 20, "{times:?}");
     }
 
@@ -627,7 +726,11 @@ mod tests {
         let kept = recorded.stdout.recorded + recorded.stderr.recorded;
         assert!(kept.abs_diff(all) <= 1, "{kept}");
         assert_eq!(pieces(&recorded).len() as u64, kept);
-        assert!(recorded.order.len() < 1 << 20, "{} bytes", recorded.order.len());
+        assert!(
+            recorded.order.len() < 1 << 20,
+            "{} bytes",
+            recorded.order.len()
+        );
     }
 
     #[test]

@@ -50,7 +50,10 @@ impl OutputOrder {
             self.bytes.extend_from_slice(&MARK);
         }
         let since = elapsed_ms.saturating_sub(self.elapsed_ms);
-        put(&mut self.bytes, u64::from(length) << 1 | u64::from(stream == StreamName::Stderr));
+        put(
+            &mut self.bytes,
+            u64::from(length) << 1 | u64::from(stream == StreamName::Stderr),
+        );
         put(&mut self.bytes, since);
         self.elapsed_ms += since;
         self.pieces += 1;
@@ -67,7 +70,10 @@ impl OrderPosition {
     /// if the bytes are not an order.
     pub fn next(&mut self, order: &[u8]) -> Option<OrderedPiece> {
         if !order.starts_with(&MARK) {
-            let word: [u8; 4] = order.get(self.byte..self.byte.checked_add(4)?)?.try_into().ok()?;
+            let word: [u8; 4] = order
+                .get(self.byte..self.byte.checked_add(4)?)?
+                .try_into()
+                .ok()?;
             self.byte += 4;
             return Some(piece(u64::from(u32::from_le_bytes(word)), None));
         }
@@ -80,8 +86,16 @@ impl OrderPosition {
 }
 
 fn piece(word: u64, elapsed_ms: Option<u64>) -> OrderedPiece {
-    let stream = if word & 1 == 1 { StreamName::Stderr } else { StreamName::Stdout };
-    OrderedPiece { stream, length: u32::try_from(word >> 1).unwrap_or(u32::MAX), elapsed_ms }
+    let stream = if word & 1 == 1 {
+        StreamName::Stderr
+    } else {
+        StreamName::Stdout
+    };
+    OrderedPiece {
+        stream,
+        length: u32::try_from(word >> 1).unwrap_or(u32::MAX),
+        elapsed_ms,
+    }
 }
 
 fn put(bytes: &mut Vec<u8>, mut number: u64) {
@@ -119,11 +133,21 @@ mod tests {
     #[test]
     fn an_order_of_version_0_1_is_read_without_times() {
         // 3 bytes of stdout, 128 bytes of stderr, 128 bytes of stdout (whose first byte is zero).
-        let words: Vec<u8> = [6_u32, 257, 256].iter().flat_map(|word| word.to_le_bytes()).collect();
-        let pieces: Vec<_> = read(&words).iter().map(|piece| (piece.stream, piece.length, piece.elapsed_ms)).collect();
+        let words: Vec<u8> = [6_u32, 257, 256]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        let pieces: Vec<_> = read(&words)
+            .iter()
+            .map(|piece| (piece.stream, piece.length, piece.elapsed_ms))
+            .collect();
         let (out, err) = (StreamName::Stdout, StreamName::Stderr);
         assert_eq!(pieces, [(out, 3, None), (err, 128, None), (out, 128, None)]);
-        assert_eq!(read(&words[8..]).len(), 1, "an order may begin with a zero byte");
+        assert_eq!(
+            read(&words[8..]).len(),
+            1,
+            "an order may begin with a zero byte"
+        );
     }
 
     proptest! {

@@ -25,7 +25,11 @@ impl Patience {
         self.last <= LAST_OFFERS
     }
 
-    pub(crate) async fn wait(&mut self, proposal: &ProposalId, why: &(dyn std::fmt::Display + Sync)) {
+    pub(crate) async fn wait(
+        &mut self,
+        proposal: &ProposalId,
+        why: &(dyn std::fmt::Display + Sync),
+    ) {
         if self.offers.is_multiple_of(LAST_OFFERS) {
             tracing::error!(%proposal, "a receipt waits until it can be stored: {why}");
         }

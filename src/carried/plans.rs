@@ -50,7 +50,12 @@ impl PlanRun {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn of(ledger: &Ledger, row: &Proposal) -> Result<Option<Self>, Stopped> {
-        let Some(StoredReceipt { payload, receipt, .. }) = stored_receipt(ledger, row)? else { return Ok(None) };
+        let Some(StoredReceipt {
+            payload, receipt, ..
+        }) = stored_receipt(ledger, row)?
+        else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             proposal: row.core.id.clone(),
             proposer: row.core.proposer.clone(),
@@ -74,8 +79,12 @@ impl PlanRun {
         params: &ParamsDigest,
         until: Timestamp,
     ) -> Result<Option<Self>, Stopped> {
-        let Some(PlanReference { receipt, .. }) = &signed.plan else { return Ok(None) };
-        let age = i64::try_from(plan.max_age_s).unwrap_or(i64::MAX).saturating_add(MAX_WINDOW_S + SKEW_S);
+        let Some(PlanReference { receipt, .. }) = &signed.plan else {
+            return Ok(None);
+        };
+        let age = i64::try_from(plan.max_age_s)
+            .unwrap_or(i64::MAX)
+            .saturating_add(MAX_WINDOW_S + SKEW_S);
         let mut query = RunQuery {
             step: plan.step.clone(),
             outcome: RunOutcome::Succeeded,
@@ -103,7 +112,10 @@ impl PlanRun {
 
     /// Returns the reference for an authorization of `step`.
     pub fn reference(&self) -> PlanReference {
-        PlanReference { receipt: self.digest, output: self.receipt.output.stdout.sha256 }
+        PlanReference {
+            receipt: self.digest,
+            output: self.receipt.output.stdout.sha256,
+        }
     }
 
     /// Checks that a run with these parameters may carry out this plan at the time `now`.
@@ -127,13 +139,27 @@ impl PlanRun {
             finished_at: self.receipt.finished_at,
         };
         let refuse = |code: Code, why: String| {
-            let detail = format!("{why}: run {} again, then propose with its receipt", asked.step);
+            let detail = format!(
+                "{why}: run {} again, then propose with its receipt",
+                asked.step
+            );
             Err(Refusal::new(code, detail))
         };
         if self.receipt.output.stdout.truncated {
-            return refuse(Code::ContextChanged, "the recorded output of the plan is not complete".to_owned());
+            return refuse(
+                Code::ContextChanged,
+                "the recorded output of the plan is not complete".to_owned(),
+            );
         }
-        match check_plan(&PlannedRun { asked, signed, params, at: now }, &facts) {
+        match check_plan(
+            &PlannedRun {
+                asked,
+                signed,
+                params,
+                at: now,
+            },
+            &facts,
+        ) {
             Ok(_) => Ok(()),
             Err(error) => refuse(error.code(), error.to_string()),
         }
@@ -141,7 +167,11 @@ impl PlanRun {
 
     /// Returns the first time at which no run can carry out this plan.
     pub fn ends_at(&self, asked: &StepPlan) -> Timestamp {
-        self.receipt.finished_at.plus(i64::try_from(asked.max_age_s).unwrap_or(i64::MAX).saturating_add(1))
+        self.receipt.finished_at.plus(
+            i64::try_from(asked.max_age_s)
+                .unwrap_or(i64::MAX)
+                .saturating_add(1),
+        )
     }
 
     /// Returns the output of the plan as an input of the run.
@@ -151,8 +181,10 @@ impl PlanRun {
     pub fn input(&self, ledger: &Ledger) -> Result<PlannedInput, Stopped> {
         let stream = &self.receipt.output.stdout;
         let gone = || {
-            let detail =
-                format!("the output of the plan {} is no longer stored: run the plan again", self.proposal.receipt());
+            let detail = format!(
+                "the output of the plan {} is no longer stored: run the plan again",
+                self.proposal.receipt()
+            );
             Stopped::from(Refusal::new(Code::SandboxUnavailable, detail))
         };
         let mut file: File = tempfile::tempfile().map_err(|error| fault(&error))?;
@@ -163,8 +195,16 @@ impl PlanRun {
             file.write_all(&piece).map_err(|error| fault(&error))?;
             at += piece.len() as u64;
         }
-        file.seek(SeekFrom::Start(0)).map_err(|error| fault(&error))?;
-        let name = PLAN_ARTIFACT.parse().map_err(|_| fault(&"the name of the plan's artifact is not valid"))?;
-        Ok(PlannedInput { name, digest: stream.sha256, bytes: stream.recorded, file: Arc::new(file) })
+        file.seek(SeekFrom::Start(0))
+            .map_err(|error| fault(&error))?;
+        let name = PLAN_ARTIFACT
+            .parse()
+            .map_err(|_| fault(&"the name of the plan's artifact is not valid"))?;
+        Ok(PlannedInput {
+            name,
+            digest: stream.sha256,
+            bytes: stream.recorded,
+            file: Arc::new(file),
+        })
     }
 }

@@ -37,7 +37,12 @@ pub struct RecordedRows {
 
 impl RecordedRows {
     fn claim(&mut self, name: Blake3Digest) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        *self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(name)
+            .or_default() += 1;
         self.names.push(name);
     }
 }
@@ -58,7 +63,11 @@ impl Outputs {
     /// Uses `directory`, which must exist and must be accessible only to the service. With `objects`, the directory has only
     /// temporary files.
     pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
-        Self { directory, objects, kept: Arc::default() }
+        Self {
+            directory,
+            objects,
+            kept: Arc::default(),
+        }
     }
 
     /// Returns the directory for spools of runs in progress.
@@ -81,7 +90,11 @@ impl Outputs {
 
     /// Returns the size of the large outputs on this disk.
     pub fn bytes(&self) -> u64 {
-        if self.are_elsewhere() { 0 } else { bytes_below(&self.directory) }
+        if self.are_elsewhere() {
+            0
+        } else {
+            bytes_below(&self.directory)
+        }
     }
 
     /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files or objects.
@@ -95,12 +108,27 @@ impl Outputs {
         results: &KeptResults,
         path: impl Fn(&Blake3Digest) -> PathBuf,
     ) -> io::Result<RecordedRows> {
-        let mut kept = RecordedRows { rows: Vec::new(), names: Vec::new(), kept: self.kept.clone() };
-        for (name, stream) in [(StreamName::Stdout, &recorded.stdout), (StreamName::Stderr, &recorded.stderr)] {
-            self.keep_one(&mut kept, stream.blake3, stream.recorded, &path, |to| recording.copy(name, to))?;
+        let mut kept = RecordedRows {
+            rows: Vec::new(),
+            names: Vec::new(),
+            kept: self.kept.clone(),
+        };
+        for (name, stream) in [
+            (StreamName::Stdout, &recorded.stdout),
+            (StreamName::Stderr, &recorded.stderr),
+        ] {
+            self.keep_one(&mut kept, stream.blake3, stream.recorded, &path, |to| {
+                recording.copy(name, to)
+            })?;
         }
         for file in &results.files {
-            self.keep_one(&mut kept, file.entry.blake3, file.entry.bytes, &path, |to| file.copy(to))?;
+            self.keep_one(
+                &mut kept,
+                file.entry.blake3,
+                file.entry.bytes,
+                &path,
+                |to| file.copy(to),
+            )?;
         }
         Ok(kept)
     }
@@ -162,9 +190,21 @@ impl Outputs {
 
     /// Returns the names of all files, including files that no row names.
     pub fn names(&self) -> Vec<Blake3Digest> {
-        let directories = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let files = directories.filter_map(|entry| fs::read_dir(entry.path()).ok()).flatten().flatten();
-        files.filter_map(|file| format!("blake3:{}", file.file_name().to_str()?).parse().ok()).collect()
+        let directories = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let files = directories
+            .filter_map(|entry| fs::read_dir(entry.path()).ok())
+            .flatten()
+            .flatten();
+        files
+            .filter_map(|file| {
+                format!("blake3:{}", file.file_name().to_str()?)
+                    .parse()
+                    .ok()
+            })
+            .collect()
     }
 
     fn write(
@@ -177,10 +217,15 @@ impl Outputs {
         }
         let parent = path.parent().unwrap_or(&self.directory);
         if !parent.exists() {
-            DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
+            DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(parent)?;
             File::open(&self.directory)?.sync_all()?;
         }
-        let temporary = tempfile::Builder::new().prefix(".output-").tempfile_in(&self.directory)?;
+        let temporary = tempfile::Builder::new()
+            .prefix(".output-")
+            .tempfile_in(&self.directory)?;
         let mut writer = BufWriter::new(temporary.as_file());
         copy(&mut |bytes| writer.write_all(bytes))?;
         writer.flush()?;
@@ -192,7 +237,9 @@ impl Outputs {
 
     /// Returns true if rows can contain the whole output, so that no file is needed.
     pub fn is_inline(recorded: &RecordedOutput) -> bool {
-        [&recorded.stdout, &recorded.stderr].iter().all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)
+        [&recorded.stdout, &recorded.stderr]
+            .iter()
+            .all(|stream| stream.recorded <= MAX_INLINE_BYTES as u64)
     }
 
     /// Removes the temporary files that remained after a crash. Output files remain, because their content matches
@@ -216,8 +263,12 @@ impl Outputs {
 /// Returns the size of all files in the two levels of a directory.
 pub fn bytes_below(directory: &Path) -> u64 {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
-    let files = entries(directory).flat_map(|directory| entries(&directory.path()).collect::<Vec<_>>());
-    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+    let files =
+        entries(directory).flat_map(|directory| entries(&directory.path()).collect::<Vec<_>>());
+    files
+        .filter_map(|file| file.metadata().ok())
+        .map(|file| file.len())
+        .sum()
 }
 
 /// Returns the number of free bytes on the disk of a directory that an unprivileged process can use.

@@ -41,7 +41,9 @@ impl fmt::Debug for SecretMasks {
 
 impl SecretMasks {
     /// Prepares the masks. Returns `None` if there is no secret.
-    pub fn new<'a>(secrets: impl Iterator<Item = (&'a SecretName, &'a SecretValue)>) -> Option<Self> {
+    pub fn new<'a>(
+        secrets: impl Iterator<Item = (&'a SecretName, &'a SecretValue)>,
+    ) -> Option<Self> {
         let mut secrets = secrets.peekable();
         secrets.peek()?;
         let mut masks = Self {
@@ -58,28 +60,61 @@ impl SecretMasks {
                 masks.insert(&text, secret);
             }
         }
-        let Self { names, labels, bytes, hex, base64 } = masks;
+        let Self {
+            names,
+            labels,
+            bytes,
+            hex,
+            base64,
+        } = masks;
         let (bytes, hex, base64) = (bytes.finish(), hex.finish(), base64.finish());
-        let mut masks = Self { names, labels, bytes, hex, base64 };
+        let mut masks = Self {
+            names,
+            labels,
+            bytes,
+            hex,
+            base64,
+        };
         // The label itself must not contain a secret, such as the word `secret`.
         masks.labels = masks
             .names
             .iter()
             .map(|name| {
                 let label = format!("[secret {}]", name.as_str());
-                if masks.find(label.as_bytes()).is_none() { label } else { "[***]".to_owned() }
+                if masks.find(label.as_bytes()).is_none() {
+                    label
+                } else {
+                    "[***]".to_owned()
+                }
             })
             .collect();
         Some(masks)
     }
 
     fn insert(&mut self, text: &[u8], secret: usize) {
-        let whole = |length| Needle { length, secret, before: None, after: None };
-        self.bytes.insert(text.iter().copied().map(folded), whole(text.len()));
-        self.hex.insert(text.iter().flat_map(|byte| [byte >> 4, byte & 15]), whole(2 * text.len()));
+        let whole = |length| Needle {
+            length,
+            secret,
+            before: None,
+            after: None,
+        };
+        self.bytes
+            .insert(text.iter().copied().map(folded), whole(text.len()));
+        self.hex.insert(
+            text.iter().flat_map(|byte| [byte >> 4, byte & 15]),
+            whole(2 * text.len()),
+        );
         for bytes_before in 0..3 {
             let (digits, before, after) = base64_digits(text, bytes_before);
-            self.base64.insert(digits.iter().copied(), Needle { length: digits.len(), secret, before, after });
+            self.base64.insert(
+                digits.iter().copied(),
+                Needle {
+                    length: digits.len(),
+                    secret,
+                    before,
+                    after,
+                },
+            );
         }
     }
 
@@ -109,7 +144,10 @@ impl SecretMasks {
 
     /// Removes each path that contains a secret. Its executions stay counted.
     pub fn without_paths(&self, mut programs: ProgramFacts) -> ProgramFacts {
-        for executions in [&mut programs.refused, &mut programs.started].into_iter().flatten() {
+        for executions in [&mut programs.refused, &mut programs.started]
+            .into_iter()
+            .flatten()
+        {
             let Executions { paths, more } = executions;
             paths.retain(|one| {
                 let is_clear = !self.contains(one.path.as_str().as_bytes());
@@ -133,7 +171,9 @@ fn texts_of(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut texts = vec![Zeroizing::new(value.to_vec())];
     let lines: Vec<&[u8]> = value.split(|byte| *byte == b'\n').collect();
     if lines.len() > 1 {
-        let lines = lines.into_iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let lines = lines
+            .into_iter()
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         for end in [&b"\n"[..], b"\r\n"] {
             texts.push(lines.clone().collect::<Vec<_>>().join(end).into());
         }
@@ -151,9 +191,25 @@ fn quoted_forms(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let replaced = |with: &dyn Fn(u8) -> Vec<u8>| -> Zeroizing<Vec<u8>> {
         Zeroizing::new(text.iter().flat_map(|byte| with(*byte)).collect())
     };
-    let backslash = |special: bool, byte: u8| if special { vec![b'\\', byte] } else { vec![byte] };
-    let single = |quote: &'static [u8]| move |byte: u8| if byte == b'\'' { quote.to_vec() } else { vec![byte] };
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"@%_+=:,./-".contains(&byte) || !byte.is_ascii();
+    let backslash = |special: bool, byte: u8| {
+        if special {
+            vec![b'\\', byte]
+        } else {
+            vec![byte]
+        }
+    };
+    let single = |quote: &'static [u8]| {
+        move |byte: u8| {
+            if byte == b'\'' {
+                quote.to_vec()
+            } else {
+                vec![byte]
+            }
+        }
+    };
+    let word = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"@%_+=:,./-".contains(&byte) || !byte.is_ascii()
+    };
     let mut forms = vec![
         replaced(&single(b"'\\''")),
         replaced(&single(b"'\"'\"'")),
@@ -167,7 +223,10 @@ fn quoted_forms(text: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
 
 /// Returns the base64 digits that depend only on `text`, if `bytes_before` bytes (0 to 2) are before it in its group of
 /// three bytes. The digits at both ends may also contain bits of other bytes.
-fn base64_digits(text: &[u8], bytes_before: usize) -> (Zeroizing<Vec<u8>>, Option<SymbolBits>, Option<SymbolBits>) {
+fn base64_digits(
+    text: &[u8],
+    bytes_before: usize,
+) -> (Zeroizing<Vec<u8>>, Option<SymbolBits>, Option<SymbolBits>) {
     let mut digits = Zeroizing::new(Vec::with_capacity(text.len() * 4 / 3 + 2));
     // Bits that do not fill a digit yet, and their number.
     let (mut bits, mut count) = (0_u32, 0_u32);
@@ -177,7 +236,10 @@ fn base64_digits(text: &[u8], bytes_before: usize) -> (Zeroizing<Vec<u8>>, Optio
         let first = u32::from(bytes.next().copied().unwrap_or_default());
         count = 8 - shared;
         bits = first & ((1 << count) - 1);
-        SymbolBits { mask: (1 << shared) - 1, value: (first >> count) as u8 }
+        SymbolBits {
+            mask: (1 << shared) - 1,
+            value: (first >> count) as u8,
+        }
     });
     for byte in bytes {
         bits = bits << 8 | u32::from(*byte);
@@ -188,8 +250,10 @@ fn base64_digits(text: &[u8], bytes_before: usize) -> (Zeroizing<Vec<u8>>, Optio
             bits &= (1 << count) - 1;
         }
     }
-    let after = (count > 0)
-        .then(|| SymbolBits { mask: (((1 << count) - 1) << (6 - count)) as u8, value: (bits << (6 - count)) as u8 });
+    let after = (count > 0).then(|| SymbolBits {
+        mask: (((1 << count) - 1) << (6 - count)) as u8,
+        value: (bits << (6 - count)) as u8,
+    });
     (digits, before, after)
 }
 
@@ -217,16 +281,36 @@ struct FormSearch {
 
 impl FormSearch {
     const fn new(form: SecretForm) -> Self {
-        Self { form, reader: FormReader::new(form), state: 0, recent: VecDeque::new(), after: None }
+        Self {
+            form,
+            reader: FormReader::new(form),
+            state: 0,
+            recent: VecDeque::new(),
+            after: None,
+        }
     }
 
     fn read(&mut self, byte: u8, at: u64, masks: &SecretMasks, hits: &mut Vec<Hit>) {
-        let Self { form, reader, state, recent, after } = self;
-        reader.read(byte, at, &mut |event| step(masks.trie(*form), event, state, recent, after, hits));
+        let Self {
+            form,
+            reader,
+            state,
+            recent,
+            after,
+        } = self;
+        reader.read(byte, at, &mut |event| {
+            step(masks.trie(*form), event, state, recent, after, hits)
+        });
     }
 
     fn finish(&mut self, masks: &SecretMasks, hits: &mut Vec<Hit>) {
-        let Self { form, reader, state, recent, after } = self;
+        let Self {
+            form,
+            reader,
+            state,
+            recent,
+            after,
+        } = self;
         reader.finish(&mut |event| step(masks.trie(*form), event, state, recent, after, hits));
         self.state = 0;
         self.recent.clear();
@@ -236,8 +320,13 @@ impl FormSearch {
     fn held_from(&self, masks: &SecretMasks) -> Option<u64> {
         let trie = masks.trie(self.form);
         let candidate = self.recent.len().saturating_sub(trie.depth(self.state));
-        let with_bits = candidate.checked_sub(1).filter(|at| trie.may_come_before(self.recent[*at].1));
-        let held = self.recent.get(with_bits.unwrap_or(candidate)).map(|(start, _)| *start);
+        let with_bits = candidate
+            .checked_sub(1)
+            .filter(|at| trie.may_come_before(self.recent[*at].1));
+        let held = self
+            .recent
+            .get(with_bits.unwrap_or(candidate))
+            .map(|(start, _)| *start);
         held.into_iter().chain(self.reader.undecided()).min()
     }
 }
@@ -257,14 +346,21 @@ fn step(
         return;
     };
     if let Some((_, secret)) = expected.filter(|(bits, _)| bits.fits(symbol)) {
-        hits.push(Hit { start, end, secret, continues: true });
+        hits.push(Hit {
+            start,
+            end,
+            secret,
+            continues: true,
+        });
     }
     *state = trie.next(*state, symbol);
     recent.push_back((start, symbol));
     while recent.len() > trie.depth(*state) + 1 {
         recent.pop_front();
     }
-    let Some(needle) = trie.found(*state) else { return };
+    let Some(needle) = trie.found(*state) else {
+        return;
+    };
     let mut first = recent.len() - needle.length;
     if let Some(bits) = needle.before
         && let Some((_, symbol)) = first.checked_sub(1).and_then(|at| recent.get(at))
@@ -272,7 +368,12 @@ fn step(
     {
         first -= 1;
     }
-    hits.push(Hit { start: recent[first].0, end, secret: needle.secret, continues: false });
+    hits.push(Hit {
+        start: recent[first].0,
+        end,
+        secret: needle.secret,
+        continues: false,
+    });
     *after = needle.after.map(|bits| (bits, needle.secret));
 }
 
@@ -319,7 +420,11 @@ impl StreamMasker {
         }
         self.held.extend_from_slice(bytes);
         let end = self.held_at + self.held.len() as u64;
-        let held_from = self.searches.iter().filter_map(|search| search.held_from(&self.masks)).min();
+        let held_from = self
+            .searches
+            .iter()
+            .filter_map(|search| search.held_from(&self.masks))
+            .min();
         self.pass_on(held_from.unwrap_or(end), out);
     }
 
@@ -357,13 +462,17 @@ impl StreamMasker {
     }
 
     fn pass_clear(&mut self, until: u64, out: &mut Vec<u8>) {
-        let count = usize::try_from(until.saturating_sub(self.held_at)).unwrap_or(0).min(self.held.len());
+        let count = usize::try_from(until.saturating_sub(self.held_at))
+            .unwrap_or(0)
+            .min(self.held.len());
         out.extend_from_slice(&self.held[..count]);
         self.drop_to(until);
     }
 
     fn drop_to(&mut self, until: u64) {
-        let count = usize::try_from(until.saturating_sub(self.held_at)).unwrap_or(0).min(self.held.len());
+        let count = usize::try_from(until.saturating_sub(self.held_at))
+            .unwrap_or(0)
+            .min(self.held.len());
         self.held.drain(..count);
         self.held_at += count as u64;
     }

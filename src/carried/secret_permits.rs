@@ -55,17 +55,24 @@ impl SecretPermits {
 
     /// Returns true if the secret is configured and allowed for the step.
     pub fn allows(&self, secret: &SecretName, step: &StepRef) -> bool {
-        self.steps.get(secret).is_some_and(|steps| steps.iter().any(|pattern| pattern.matches(step.as_str())))
+        self.steps
+            .get(secret)
+            .is_some_and(|steps| steps.iter().any(|pattern| pattern.matches(step.as_str())))
     }
 
     /// Returns true if a run goes without this secret. The sign-in block `aws` of a Gruntwork page sets several variables,
     /// and some of them only for some accounts. So a secret such as `aws.AWS_SESSION_TOKEN` may be missing in the
     /// configuration, if another secret of the same block is there.
     fn is_left_out(&self, secret: &StepSecret, step: &StepDefinition) -> bool {
-        let Some(block) = sign_in_block(secret) else { return false };
-        let has_other =
-            |other: &StepSecret| sign_in_block(other) == Some(block) && self.allows(&other.name, &step.reference);
-        step.format == Format::Gruntwork && !self.steps.contains_key(&secret.name) && step.secrets.iter().any(has_other)
+        let Some(block) = sign_in_block(secret) else {
+            return false;
+        };
+        let has_other = |other: &StepSecret| {
+            sign_in_block(other) == Some(block) && self.allows(&other.name, &step.reference)
+        };
+        step.format == Format::Gruntwork
+            && !self.steps.contains_key(&secret.name)
+            && step.secrets.iter().any(has_other)
     }
 
     /// Returns the reason why no run of the step can get a secret that its definition names.
@@ -73,7 +80,9 @@ impl SecretPermits {
         let lacking: Vec<&str> = step
             .secrets
             .iter()
-            .filter(|secret| !self.allows(&secret.name, &step.reference) && !self.is_left_out(secret, step))
+            .filter(|secret| {
+                !self.allows(&secret.name, &step.reference) && !self.is_left_out(secret, step)
+            })
             .map(|secret| secret.name.as_str())
             .collect();
         let name = lacking.first()?;
@@ -90,7 +99,10 @@ impl SecretPermits {
     /// Returns `sandbox-unavailable` with the name of the first secret that the run can't get. A secret that is not
     /// configured and a secret of other steps give the same refusal, so that a proposer can't find out the names.
     pub fn check(&self, step: &StepDefinition, params: &Value) -> Result<Vec<SecretUse>, Refusal> {
-        let of_step = step.secrets.iter().filter(|secret| !self.is_left_out(secret, step));
+        let of_step = step
+            .secrets
+            .iter()
+            .filter(|secret| !self.is_left_out(secret, step));
         let uses = uses_of(of_step, &step.params, params);
         for one in &uses {
             let name = one.name.as_str();
@@ -107,7 +119,11 @@ impl SecretPermits {
                     "no such secret for this step",
                 );
             }
-            if let Some(variable) = one.variable.as_deref().filter(|variable| OWN_VARIABLES.contains(variable)) {
+            if let Some(variable) = one
+                .variable
+                .as_deref()
+                .filter(|variable| OWN_VARIABLES.contains(variable))
+            {
                 return refuse(
                     format!(
                         "{} wants the secret {name} in the variable {variable}, which belongs to the sandbox: choose \
@@ -125,7 +141,11 @@ impl SecretPermits {
     ///
     /// # Errors
     /// Returns `sandbox-unavailable` with the name of the first secret that can't be read, or that this run can't get.
-    pub fn read(&self, uses: &[SecretUse], has_own_root: bool) -> Result<Vec<PlannedSecret>, Refusal> {
+    pub fn read(
+        &self,
+        uses: &[SecretUse],
+        has_own_root: bool,
+    ) -> Result<Vec<PlannedSecret>, Refusal> {
         check_own_root(uses, has_own_root)?;
         let mut planned: Vec<PlannedSecret> = Vec::new();
         for one in uses {
@@ -155,30 +175,49 @@ impl SecretPermits {
 /// # Errors
 /// Returns `sandbox-unavailable` with the name of the secret.
 pub fn check_own_root(uses: &[SecretUse], has_own_root: bool) -> Result<(), Refusal> {
-    let Some(one) = uses.iter().find(|one| one.as_file && !has_own_root) else { return Ok(()) };
+    let Some(one) = uses.iter().find(|one| one.as_file && !has_own_root) else {
+        return Ok(());
+    };
     let detail = planned_secret::needs_own_root(&one.name);
-    Err(Refusal::new(Code::SandboxUnavailable, detail).at(one.pointer.clone(), "needs a root file system of the run"))
+    Err(Refusal::new(Code::SandboxUnavailable, detail)
+        .at(one.pointer.clone(), "needs a root file system of the run"))
 }
 
 /// Returns the id of the sign-in block to which a secret belongs: `aws` for `aws.AWS_REGION` in the variable `AWS_REGION`.
 pub fn sign_in_block(secret: &StepSecret) -> Option<&str> {
     let variable = secret.variable.as_ref()?.as_str();
-    secret.name.as_str().strip_suffix(variable)?.strip_suffix('.')
+    secret
+        .name
+        .as_str()
+        .strip_suffix(variable)?
+        .strip_suffix('.')
 }
 
 /// Returns the secrets that a run of the step needs with these parameters. Each file is listed once.
-pub fn uses_of<'a>(secrets: impl Iterator<Item = &'a StepSecret>, schema: &Value, params: &Value) -> Vec<SecretUse> {
+pub fn uses_of<'a>(
+    secrets: impl Iterator<Item = &'a StepSecret>,
+    schema: &Value,
+    params: &Value,
+) -> Vec<SecretUse> {
     let of_step = secrets.map(|secret| SecretUse {
         name: secret.name.clone(),
         as_file: secret.given == SecretAs::File,
-        variable: secret.variable.as_ref().map(|variable| variable.as_str().to_owned()),
+        variable: secret
+            .variable
+            .as_ref()
+            .map(|variable| variable.as_str().to_owned()),
         pointer: "/step".to_owned(),
     });
     let mut uses: Vec<SecretUse> = of_step.collect();
     for name in named_secrets(schema, params) {
         // The variable of the parameter contains the path of the file, so the same file is enough.
         if !uses.iter().any(|other| other.as_file && other.name == name) {
-            uses.push(SecretUse { name, as_file: true, variable: None, pointer: "/params".to_owned() });
+            uses.push(SecretUse {
+                name,
+                as_file: true,
+                variable: None,
+                pointer: "/params".to_owned(),
+            });
         }
     }
     uses

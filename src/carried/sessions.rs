@@ -123,13 +123,17 @@ pub struct SessionUser {
 
 /// Returns the party that a proposer stands for.
 pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
-    SessionUser { name: name.clone(), owners: sealed.owners(name).unwrap_or_default().to_vec() }
+    SessionUser {
+        name: name.clone(),
+        owners: sealed.owners(name).unwrap_or_default().to_vec(),
+    }
 }
 
 impl SessionUser {
     /// Returns true if both parties stand for one person, or have the same name.
     pub(crate) fn shares_with(&self, other: &Self) -> bool {
-        self.parties().any(|one| other.parties().any(|other| one == other))
+        self.parties()
+            .any(|one| other.parties().any(|other| one == other))
     }
 
     fn parties(&self) -> impl Iterator<Item = &Name> {
@@ -146,7 +150,10 @@ impl Session {
     fn facts(&self, id: &SessionId, idle: Duration) -> SessionFacts {
         let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
         SessionFacts {
-            reference: SessionReference { id: id.clone(), state: self.digest },
+            reference: SessionReference {
+                id: id.clone(),
+                state: self.digest,
+            },
             creator: self.creator.name.clone(),
             runbook: self.runbook.clone(),
             created_at: self.created_at,
@@ -164,7 +171,11 @@ impl Session {
 impl Sessions {
     /// Creates the sessions of a boundary. A session without a run or a proposal for the time `idle` ends.
     pub fn new(idle: Duration) -> Self {
-        Self { idle, held: Mutex::default(), changed: Notify::new() }
+        Self {
+            idle,
+            held: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// Waits until a session ends or gets another state. Returns all such sessions since the last call.
@@ -182,7 +193,11 @@ impl Sessions {
     ///
     /// # Errors
     /// Returns `session-stale` if the session is over or has another state.
-    pub fn check_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<(), Refusal> {
+    pub fn check_state(
+        &self,
+        signed: &SessionReference,
+        user: &SessionUser,
+    ) -> Result<(), Refusal> {
         let _ = self.expire();
         self.lock().at_state(signed, user).map(drop)
     }
@@ -200,7 +215,11 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<SessionFacts, Refusal> {
         let mut held = self.lock();
-        let own = held.living.values().filter(|session| session.creator.name == user.name).count();
+        let own = held
+            .living
+            .values()
+            .filter(|session| session.creator.name == user.name)
+            .count();
         if own >= MOST_OF_CREATOR {
             let detail = format!(
                 "{} has {own} sessions, and more are not possible: end one (`POST /v1/sessions/{{id}}/end`)",
@@ -209,8 +228,9 @@ impl Sessions {
             return Err(Refusal::new(Code::RateLimited, detail).retry_after(60));
         }
         if held.living.len() >= MOST_SESSIONS {
-            let detail =
-                format!("the boundary has {MOST_SESSIONS} sessions, and more are not possible: try again later");
+            let detail = format!(
+                "the boundary has {MOST_SESSIONS} sessions, and more are not possible: try again later"
+            );
             return Err(Refusal::new(Code::Busy, detail).retry_after(60));
         }
         let state = ShellState::default();
@@ -237,15 +257,24 @@ impl Sessions {
     /// Returns the sessions that a party may use, in the order of their creation. Without a `user`, returns all sessions.
     pub fn list(&self, user: Option<&SessionUser>) -> Vec<SessionFacts> {
         let held = self.lock();
-        let found = held.living.iter().filter(|(_, session)| session.is_open_to(user));
-        found.map(|(id, session)| session.facts(id, self.idle)).collect()
+        let found = held
+            .living
+            .iter()
+            .filter(|(_, session)| session.is_open_to(user));
+        found
+            .map(|(id, session)| session.facts(id, self.idle))
+            .collect()
     }
 
     /// Returns the facts of a session. Without a `user`, the session may belong to anyone.
     ///
     /// # Errors
     /// Returns `not-found` if the session is over, never existed, or belongs to other people.
-    pub fn show(&self, id: &SessionId, user: Option<&SessionUser>) -> Result<SessionFacts, Refusal> {
+    pub fn show(
+        &self,
+        id: &SessionId,
+        user: Option<&SessionUser>,
+    ) -> Result<SessionFacts, Refusal> {
         let held = self.lock();
         Ok(held.find(id, user)?.facts(id, self.idle))
     }
@@ -253,13 +282,22 @@ impl Sessions {
     /// Reserves a session for a run that needs a new one. Returns false if another run used or reserved the session.
     pub fn reserve_new(&self, id: &SessionId, proposal: &ProposalId) -> bool {
         let mut held = self.lock();
-        let Some(session) = held.living.get_mut(id).filter(|session| session.run_count == 0) else { return false };
+        let Some(session) = held
+            .living
+            .get_mut(id)
+            .filter(|session| session.run_count == 0)
+        else {
+            return false;
+        };
         session.reserved.get_or_insert_with(|| proposal.clone()) == proposal
     }
 
     /// Returns false if the session belongs to other people.
     pub(crate) fn is_open_to(&self, id: &SessionId, user: &SessionUser) -> bool {
-        self.lock().living.get(id).is_none_or(|session| session.is_open_to(Some(user)))
+        self.lock()
+            .living
+            .get(id)
+            .is_none_or(|session| session.is_open_to(Some(user)))
     }
 
     /// Ends a session and removes its files. A run in progress goes on to its end.
@@ -277,9 +315,16 @@ impl Sessions {
     /// Ends the sessions that were idle for too long, and returns their ids.
     pub fn expire(&self) -> Vec<SessionId> {
         let mut held = self.lock();
-        let idle = |session: &Session| session.running.is_none() && session.used.elapsed() >= self.idle;
-        let over: Vec<_> = held.living.iter().filter(|(_, one)| idle(one)).map(|(id, _)| id.clone()).collect();
-        over.iter().for_each(|id| held.end(id, "no run and no proposal used it for too long"));
+        let idle =
+            |session: &Session| session.running.is_none() && session.used.elapsed() >= self.idle;
+        let over: Vec<_> = held
+            .living
+            .iter()
+            .filter(|(_, one)| idle(one))
+            .map(|(id, _)| id.clone())
+            .collect();
+        over.iter()
+            .for_each(|id| held.end(id, "no run and no proposal used it for too long"));
         if !over.is_empty() {
             self.changed.notify_one();
         }
@@ -312,7 +357,9 @@ impl Sessions {
             }
             (Some(_), SessionUse::None) => {
                 let detail = format!("{} uses no session: leave the session out", step.reference);
-                return Err(Refusal::new(Code::Malformed, detail).at("/session", "not used by this step"));
+                return Err(
+                    Refusal::new(Code::Malformed, detail).at("/session", "not used by this step")
+                );
             }
         };
         let mut held = self.lock();
@@ -323,7 +370,10 @@ impl Sessions {
         if let Some(session) = held.living.get_mut(id) {
             session.used = Instant::now();
         }
-        Ok(Some(SessionReference { id: id.clone(), state }))
+        Ok(Some(SessionReference {
+            id: id.clone(),
+            state,
+        }))
     }
 
     /// Returns the input of a run that starts in the signed state, before its nonce is spent.
@@ -362,7 +412,12 @@ impl Sessions {
             return Err(Refusal::new(Code::SessionStale, detail));
         }
         Ok(PlannedSession {
-            env: session.state.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            env: session
+                .state
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             unset: session.state.unset.iter().cloned().collect(),
             cwd,
             tree: session.tree.clone(),
@@ -390,13 +445,17 @@ impl Held {
     }
 
     fn find(&self, id: &SessionId, user: Option<&SessionUser>) -> Result<&Session, Refusal> {
-        if let Some(session) = self.living.get(id).filter(|session| session.is_open_to(user)) {
+        if let Some(session) = self
+            .living
+            .get(id)
+            .filter(|session| session.is_open_to(user))
+        {
             return Ok(session);
         }
         match self.ended.iter().find(|(ended, _)| ended == id) {
-            Some((_, why)) => {
-                Err(Refusal::gone(format!("the session {id} is over, because {why}: create a new session")))
-            }
+            Some((_, why)) => Err(Refusal::gone(format!(
+                "the session {id} is over, because {why}: create a new session"
+            ))),
             None => {
                 let detail = format!(
                     "there is no session {id}, or this caller has no access to the session: sessions also end when the \
@@ -409,7 +468,9 @@ impl Held {
 
     fn at_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<&Session, Refusal> {
         let stale = |detail: String| Refusal::new(Code::SessionStale, detail);
-        let session = self.find(&signed.id, Some(user)).map_err(|refusal| stale(refusal.detail))?;
+        let session = self
+            .find(&signed.id, Some(user))
+            .map_err(|refusal| stale(refusal.detail))?;
         if session.digest != signed.state {
             return Err(stale(format!(
                 "the session {} changed after this proposal, because another run used it: propose the step again",
@@ -419,9 +480,15 @@ impl Held {
         Ok(session)
     }
 
-    fn free_at_state(&self, signed: &SessionReference, user: &SessionUser) -> Result<&Session, Refusal> {
+    fn free_at_state(
+        &self,
+        signed: &SessionReference,
+        user: &SessionUser,
+    ) -> Result<&Session, Refusal> {
         let session = self.at_state(signed, user)?;
-        let Some(running) = &session.running else { return Ok(session) };
+        let Some(running) = &session.running else {
+            return Ok(session);
+        };
         let detail = format!(
             "the session {} runs {running}, which changes its state: propose the step again after this run",
             signed.id

@@ -20,7 +20,10 @@ impl ConfigArgs {
     /// Returns the path of the configuration file. If the path is a directory, the file is `countersign.toml` in that
     /// directory.
     pub fn path(&self, directory: Option<&Path>) -> PathBuf {
-        let path = directory.map(Path::to_owned).or_else(|| self.config.clone()).unwrap_or_else(|| FILE.into());
+        let path = directory
+            .map(Path::to_owned)
+            .or_else(|| self.config.clone())
+            .unwrap_or_else(|| FILE.into());
         if path.is_dir() { path.join(FILE) } else { path }
     }
 

@@ -29,7 +29,8 @@ use crate::node::files::{self, BoundaryFiles};
 use crate::node::kept_checkpoint::ComparedCheckpoint;
 use crate::node::roster_file::DraftRoster;
 use crate::node::{
-    file_refusals, host_sandbox, listener, roster_succession, secret_sources, served_certificate, start,
+    file_refusals, host_sandbox, listener, roster_succession, secret_sources, served_certificate,
+    start,
 };
 use crate::seal::current_seal::revocations;
 use client::terminal::exit::{CommandFailure, Exit};
@@ -133,7 +134,10 @@ fn of_other_user(config: &Config) -> Option<String> {
 /// Checks the configuration, the files, the store and the service of a boundary.
 fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Line> {
     let config = boundary.config;
-    let mut lines = vec![ok("configuration", format!("{} of {}", config.path.display(), config.name))];
+    let mut lines = vec![ok(
+        "configuration",
+        format!("{} of {}", config.path.display(), config.name),
+    )];
     lines.extend(of_listener(config));
     lines.extend(of_secrets(config));
     lines.extend(of_files(boundary, trial));
@@ -148,9 +152,16 @@ fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> V
 }
 
 /// Prints the hardening list.
-fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn production(
+    boundary: &InspectedBoundary<'_>,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let (mut lines, trial) = host(boundary.config.sandbox.level);
-    let held = if lines.iter().any(|line| line.holds == State::Fix) { Level::BestEffort } else { Level::Strict };
+    let held = if lines.iter().any(|line| line.holds == State::Fix) {
+        Level::BestEffort
+    } else {
+        Level::Strict
+    };
     lines.extend(of_boundary(boundary, trial.as_ref()));
     let to_fix = lines.iter().filter(|line| line.holds == State::Fix);
     let to_fix: Vec<(&str, &str)> = to_fix.map(|line| (&*line.what, &*line.says)).collect();
@@ -161,7 +172,11 @@ fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> Result<E
         terminal.put(hardening::text(&points).as_bytes())?;
     }
     let failed = points.iter().any(|point| point.result == PointResult::Fail);
-    Ok(if failed { Exit::CheckSaidNo } else { Exit::Done })
+    Ok(if failed {
+        Exit::CheckSaidNo
+    } else {
+        Exit::Done
+    })
 }
 
 /// Reports the configured secrets. A variable or credential of the service is usually absent in the environment of this
@@ -171,38 +186,65 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = Line> {
         let (name, steps) = (secret.name.as_str(), secret.steps.join(", "));
         match (secret_sources::read(&secret.source), &secret.source) {
             (Ok(_), _) => ok("secrets", format!("{name} for {steps}")),
-            (Err(why), SecretSource::File(_)) => fix("secrets", format!("the secret {name} can't be read: {why}")),
-            (Err(why), SecretSource::Env(_) | SecretSource::Credential(_)) => {
-                noted("secrets", format!("the secret {name} can't be read by this command: {why}"))
+            (Err(why), SecretSource::File(_)) => {
+                fix("secrets", format!("the secret {name} can't be read: {why}"))
             }
+            (Err(why), SecretSource::Env(_) | SecretSource::Credential(_)) => noted(
+                "secrets",
+                format!("the secret {name} can't be read by this command: {why}"),
+            ),
         }
     })
 }
 
 /// Reports the address of the service and its certificate.
 fn of_listener(config: &Config) -> Vec<Line> {
-    let mut lines: Vec<Line> =
-        listener::check(config).iter().map(|problem| fix("listener", problem.to_string())).collect();
+    let mut lines: Vec<Line> = listener::check(config)
+        .iter()
+        .map(|problem| fix("listener", problem.to_string()))
+        .collect();
     let note = |says| noted("listener", says);
     lines.extend(listener::notes(config).into_iter().map(note));
-    let Some(files) = &config.tls else { return lines };
+    let Some(files) = &config.tls else {
+        return lines;
+    };
     match served_certificate::check(files, (start::surroundings().now)()) {
         Ok(pair) => {
-            lines.push(ok("certificate", format!("valid until {}; its key matches", pair.valid().not_after)));
+            lines.push(ok(
+                "certificate",
+                format!("valid until {}; its key matches", pair.valid().not_after),
+            ));
         }
-        Err(problems) => lines.extend(problems.iter().map(|problem| fix("certificate", problem.to_string()))),
+        Err(problems) => lines.extend(
+            problems
+                .iter()
+                .map(|problem| fix("certificate", problem.to_string())),
+        ),
     }
     lines
 }
 
 /// Reports what the files of this boundary refuse by themselves, as `registry check` does.
-fn of_refusals(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, policy: &Policy) -> Vec<Line> {
+fn of_refusals(
+    boundary: &InspectedBoundary<'_>,
+    files: &BoundaryFiles,
+    policy: &Policy,
+) -> Vec<Line> {
     let (config, roster) = (boundary.config, files.roster.as_ref().ok());
     let now = (start::surroundings().now)();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
     let mut lines = refused_steps("access", found.steps, &files.registry, config);
-    lines.extend(notes_of(&found.denied).into_iter().map(|note| fix("policy", note)));
-    lines.extend(found.secrets.into_iter().map(|(step, why)| fix("secrets", format!("{step}: {why}"))));
+    lines.extend(
+        notes_of(&found.denied)
+            .into_iter()
+            .map(|note| fix("policy", note)),
+    );
+    lines.extend(
+        found
+            .secrets
+            .into_iter()
+            .map(|(step, why)| fix("secrets", format!("{step}: {why}"))),
+    );
     // After the first seal, the sealed roster counts.
     if boundary.sealed().is_none() && matches!(boundary.status, Ok(None)) {
         lines.extend(found.roster.into_iter().map(|why| fix("roster", why)));
@@ -215,9 +257,15 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
     let config = boundary.config;
     match &boundary.files {
         Err(problems) => {
-            let mut lines: Vec<Line> = lines_of(problems.list()).into_iter().map(|says| fix("files", says)).collect();
+            let mut lines: Vec<Line> = lines_of(problems.list())
+                .into_iter()
+                .map(|says| fix("files", says))
+                .collect();
             // These lines need no roster.
-            if let (Ok(registry), Ok(policy)) = (config.runbook_directories().load(), files::read_policy(config)) {
+            if let (Ok(registry), Ok(policy)) = (
+                config.runbook_directories().load(),
+                files::read_policy(config),
+            ) {
                 lines.push(registered(&registry));
                 lines.push(ok("policy", policy.digest().to_string()));
                 lines.extend(of_programs(&registry, &policy));
@@ -227,11 +275,20 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
         }
         Ok(files) => {
             let mut lines = vec![registered(&files.registry)];
-            lines.extend(files.registry.skipped().iter().map(|error| noted("runbooks", format!("skipped: {error}"))));
+            lines.extend(
+                files
+                    .registry
+                    .skipped()
+                    .iter()
+                    .map(|error| noted("runbooks", format!("skipped: {error}"))),
+            );
             // After the first seal, the service can start without these two files, but the next version of the roster
             // needs them. Therefore their errors are reported anyway.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {
-                lines_of(problems).into_iter().map(|says| fix("files", says)).collect()
+                lines_of(problems)
+                    .into_iter()
+                    .map(|says| fix("files", says))
+                    .collect()
             };
             match &files.policy {
                 Ok(policy) => {
@@ -247,9 +304,16 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
                 Err(problems) => lines.extend(broken(problems)),
             }
             lines.extend(unsealable(boundary, files, &lines));
-            lines.extend(unreachable_quorums(boundary).into_iter().map(|note| fix("quorum", note)));
             lines.extend(
-                trial.into_iter().flat_map(|trial| beyond_the_host(boundary, files, trial, &lines)).collect::<Vec<_>>(),
+                unreachable_quorums(boundary)
+                    .into_iter()
+                    .map(|note| fix("quorum", note)),
+            );
+            lines.extend(
+                trial
+                    .into_iter()
+                    .flat_map(|trial| beyond_the_host(boundary, files, trial, &lines))
+                    .collect::<Vec<_>>(),
             );
             if let Some(says) = roster_succession::waiting(config) {
                 lines.push(noted("next roster", says));
@@ -260,14 +324,21 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
 }
 
 fn registered(registry: &Registry) -> Line {
-    ok("runbooks", format!("{} steps, root {}", registry.steps().len(), registry.root()))
+    ok(
+        "runbooks",
+        format!("{} steps, root {}", registry.steps().len(), registry.root()),
+    )
 }
 
 /// Reports the programs of the steps that this host lacks or that no list can contain.
 fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
     let what = "programs";
     let found = doctor_programs::find(registry, policy);
-    let mut lines: Vec<Line> = found.problems.into_iter().map(|problem| fix(what, problem)).collect();
+    let mut lines: Vec<Line> = found
+        .problems
+        .into_iter()
+        .map(|problem| fix(what, problem))
+        .collect();
     if !found.lacking.is_empty() {
         let says = format!(
             "this host does not have {}; the lists leave these programs out, so a step fails if it starts one",
@@ -276,7 +347,13 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
         lines.push(noted(what, says));
     }
     if lines.is_empty() && found.listed > 0 {
-        lines.push(ok(what, format!("this host has the programs of the lists of {} steps", found.listed)));
+        lines.push(ok(
+            what,
+            format!(
+                "this host has the programs of the lists of {} steps",
+                found.listed
+            ),
+        ));
     }
     lines
 }
@@ -285,13 +362,20 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
 /// declaring the network.
 fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
     let mut lines = Vec::new();
-    let has_list = |step: &RegisteredStep| matches!(step.definition.sandbox.network, Some(DeclaredNetwork::Allow(_)));
+    let has_list = |step: &RegisteredStep| {
+        matches!(
+            step.definition.sandbox.network,
+            Some(DeclaredNetwork::Allow(_))
+        )
+    };
     if cfg!(target_env = "musl") && registry.steps().any(|step| has_list(step)) {
         let says = "this static program resolves the hosts of lists with /etc/hosts and the servers of /etc/resolv.conf, and \
                     uses no other module of /etc/nsswitch.conf";
         lines.push(noted("access", says.to_owned()));
     }
-    let found = registry.steps().filter(|step| doctor_access::reaches_without_declaration(step, policy));
+    let found = registry
+        .steps()
+        .filter(|step| doctor_access::reaches_without_declaration(step, policy));
     let found: Vec<_> = found.map(|step| &step.definition.reference).collect();
     if !found.is_empty() {
         let says = format!(
@@ -306,7 +390,10 @@ fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
 
 fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Line> {
     let people = roster.tables().approver.len();
-    let mut lines = vec![ok("roster", format!("version {}, {people} approvers", roster.version()))];
+    let mut lines = vec![ok(
+        "roster",
+        format!("version {}, {people} approvers", roster.version()),
+    )];
     lines.push(match files::check_key(config, roster, key) {
         None => ok("key", "private, and in the roster".to_owned()),
         // After the first seal, the sealed roster is used, so an unusable file is only a note. The next start reports
@@ -314,25 +401,51 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
         Some(problem) => noted("key", problem.to_string()),
     });
     if roster.tables().threshold == 0 {
-        lines.push(noted("roster", "unguarded: the next version needs no signature".to_owned()));
+        lines.push(noted(
+            "roster",
+            "unguarded: the next version needs no signature".to_owned(),
+        ));
     }
     lines
 }
 
 /// Reports the steps that the next seal would refuse. `before` contains the lines so far, which already report some of
 /// these steps.
-fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &[Line]) -> Vec<Line> {
-    let Some(sealed) = boundary.sealed() else { return Vec::new() };
+fn unsealable(
+    boundary: &InspectedBoundary<'_>,
+    files: &BoundaryFiles,
+    before: &[Line],
+) -> Vec<Line> {
+    let Some(sealed) = boundary.sealed() else {
+        return Vec::new();
+    };
     let config = boundary.config;
-    let limits = ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() };
-    let configuration = Configuration { limits, sandbox: sealed.configuration.sandbox.clone() };
+    let limits = ConfiguredLimits {
+        default: config.limits.of_a_run.clone(),
+        maximum: config.limits.maximum.clone(),
+    };
+    let configuration = Configuration {
+        limits,
+        sandbox: sealed.configuration.sandbox.clone(),
+    };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
-        sealing::refused_steps(&files.registry, policy, Some(roster), &configuration, &config.runbooks, None).1
+        sealing::refused_steps(
+            &files.registry,
+            policy,
+            Some(roster),
+            &configuration,
+            &config.runbooks,
+            None,
+        )
+        .1
     };
     // A start puts the newest signed roster in force that the steps permit, or else keeps the sealed roster.
     let errors = refused(&sealed.roster, &sealed.policy);
     let found = roster_succession::find(config, &sealed.rosters, &sealed.policy, files);
-    if found.candidates.iter().any(|(version, policy)| refused(found.signed.until(*version).last(), policy).is_empty())
+    if found
+        .candidates
+        .iter()
+        .any(|(version, policy)| refused(found.signed.until(*version).last(), policy).is_empty())
     {
         return Vec::new();
     }
@@ -342,11 +455,27 @@ fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &
 }
 
 /// Reports steps that the next seal refuses, or whose runbooks it leaves out.
-fn refused_steps(what: &str, errors: Vec<RegistryError>, registry: &Registry, config: &Config) -> Vec<Line> {
-    let is_skipped = config.runbook_directories().without(registry, errors.clone()).is_ok();
-    let (holds, begins) = if is_skipped { (State::Note, "skipped: ") } else { (State::Fix, "") };
+fn refused_steps(
+    what: &str,
+    errors: Vec<RegistryError>,
+    registry: &Registry,
+    config: &Config,
+) -> Vec<Line> {
+    let is_skipped = config
+        .runbook_directories()
+        .without(registry, errors.clone())
+        .is_ok();
+    let (holds, begins) = if is_skipped {
+        (State::Note, "skipped: ")
+    } else {
+        (State::Fix, "")
+    };
     let problems: Vec<_> = errors.into_iter().map(FileProblem::from).collect();
-    let line = |error| Line { holds, what: what.into(), says: format!("{begins}{error}") };
+    let line = |error| Line {
+        holds,
+        what: what.into(),
+        says: format!("{begins}{error}"),
+    };
     lines_of(&problems).into_iter().map(line).collect()
 }
 
@@ -358,31 +487,55 @@ fn beyond_the_host(
     trial: &HostTrial,
     before: &[Line],
 ) -> Vec<Line> {
-    let (Ok(None), Ok(policy)) = (&boundary.status, &files.policy) else { return Vec::new() };
+    let (Ok(None), Ok(policy)) = (&boundary.status, &files.policy) else {
+        return Vec::new();
+    };
     // If the host lacks a layer of the level `strict`, the service does not start, and other lines say so.
-    let Ok(configuration) = host_sandbox::configure(boundary.config, trial.sandbox.probe()) else { return Vec::new() };
+    let Ok(configuration) = host_sandbox::configure(boundary.config, trial.sandbox.probe()) else {
+        return Vec::new();
+    };
     let in_force = |roster: &TrustedRoster, policy: &Policy| {
-        sealing::refused_steps(&files.registry, policy, Some(roster), &configuration, &[], None).0
+        sealing::refused_steps(
+            &files.registry,
+            policy,
+            Some(roster),
+            &configuration,
+            &[],
+            None,
+        )
+        .0
     };
     let steps = match (boundary.sealed(), &files.roster) {
         (Some(sealed), _) => in_force(&sealed.roster, &sealed.policy),
-        (None, Ok(draft)) => {
-            draft.state(None, policy.digest()).map(|roster| in_force(&roster, policy)).unwrap_or_default()
-        }
+        (None, Ok(draft)) => draft
+            .state(None, policy.digest())
+            .map(|roster| in_force(&roster, policy))
+            .unwrap_or_default(),
         (None, Err(_)) => return Vec::new(),
     };
     let permits = secret_sources::permits(&boundary.config.secrets);
     let mut beyond = steps_beyond_the_host(&steps, &trial.sandbox, &permits);
     beyond.retain(|_, why| !before.iter().any(|line| line.says.contains(&**why)));
-    notes_of(&beyond).into_iter().map(|note| fix("steps", note)).collect()
+    notes_of(&beyond)
+        .into_iter()
+        .map(|note| fix("steps", note))
+        .collect()
 }
 
 /// Returns notes about steps that nobody can get approved, about a freeze, and about revoked keys in the roster. A running
 /// service reports these notes itself.
 fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
-    let (Ok(None), Some(sealed)) = (&boundary.status, boundary.sealed()) else { return Vec::new() };
-    let ledger = boundary.stored.as_ref().ok().and_then(|stored| stored.ledger.as_ref());
-    let revoked = ledger.map(|ledger| revocations(&[], &ledger.revocations())).unwrap_or_default();
+    let (Ok(None), Some(sealed)) = (&boundary.status, boundary.sealed()) else {
+        return Vec::new();
+    };
+    let ledger = boundary
+        .stored
+        .as_ref()
+        .ok()
+        .and_then(|stored| stored.ledger.as_ref());
+    let revoked = ledger
+        .map(|ledger| revocations(&[], &ledger.revocations()))
+        .unwrap_or_default();
     let mut notes = quorums_out_of_reach(sealed, &revoked, (start::surroundings().now)());
     notes.extend(revoked_in_roster(sealed, &revoked));
     notes.extend(frozen_note(sealed, &revoked));
@@ -393,24 +546,42 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
 fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "store";
     let stored = match &boundary.stored {
-        Err(problems) => return problems.list().iter().map(|problem| fix(what, problem.to_string())).collect(),
+        Err(problems) => {
+            return problems
+                .list()
+                .iter()
+                .map(|problem| fix(what, problem.to_string()))
+                .collect();
+        }
         Ok(stored) => stored,
     };
-    let log = stored.ledger.as_ref().map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
+    let log = stored
+        .ledger
+        .as_ref()
+        .map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
     let checkpoint = |(path, compared): &ComparedCheckpoint| match compared {
         Ok(note) => note.clone().map(|says| noted("checkpoint", says)),
-        Err(problem) => Some(fix("checkpoint", FileProblem::whole(path, problem.to_string()).to_string())),
+        Err(problem) => Some(fix(
+            "checkpoint",
+            FileProblem::whole(path, problem.to_string()).to_string(),
+        )),
     };
-    log.into_iter().chain(stored.checkpoints.iter().filter_map(checkpoint)).collect()
+    log.into_iter()
+        .chain(stored.checkpoints.iter().filter_map(checkpoint))
+        .collect()
 }
 
 /// Checks the free space on the disk of the store, without the service.
 fn disk(boundary: &InspectedBoundary<'_>) -> Line {
     let (what, needed, place) = ("disk", PROPOSAL_ROOM >> 20, boundary.config.data.display());
     match boundary.free_space() {
-        Ok(free) if free >= PROPOSAL_ROOM => {
-            ok(what, format!("{} MiB free at {place}; {needed} MiB are needed", free >> 20))
-        }
+        Ok(free) if free >= PROPOSAL_ROOM => ok(
+            what,
+            format!(
+                "{} MiB free at {place}; {needed} MiB are needed",
+                free >> 20
+            ),
+        ),
         Ok(free) => fix(
             what,
             format!(
@@ -427,28 +598,61 @@ fn disk(boundary: &InspectedBoundary<'_>) -> Line {
 /// be fixed.
 fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "service";
-    let NodeStatus { ready, must_fix, monitoring, .. } = match &boundary.status {
+    let NodeStatus {
+        ready,
+        must_fix,
+        monitoring,
+        ..
+    } = match &boundary.status {
         Ok(Some(status)) => status,
-        Ok(None) if nodes::stands_by(boundary) => return vec![ok(what, "this node stands by".to_owned())],
+        Ok(None) if nodes::stands_by(boundary) => {
+            return vec![ok(what, "this node stands by".to_owned())];
+        }
         Ok(None) => {
-            let says = format!("not running: countersign serve --config {}", boundary.config.path.display());
+            let says = format!(
+                "not running: countersign serve --config {}",
+                boundary.config.path.display()
+            );
             return vec![noted(what, says)];
         }
         Err(error) => return vec![fix(what, error.clone())],
     };
     let mut says = format!("serves seal {}", ready.seal);
-    let notes: Vec<&String> = ready.notes.iter().filter(|note| !must_fix.contains(note)).collect();
-    notes.iter().for_each(|note| says.push_str(&format!("; {note}")));
+    let notes: Vec<&String> = ready
+        .notes
+        .iter()
+        .filter(|note| !must_fix.contains(note))
+        .collect();
+    notes
+        .iter()
+        .for_each(|note| says.push_str(&format!("; {note}")));
     let holds = match (ready.ready, notes.is_empty()) {
         (true, true) => State::Ok,
         (true, false) => State::Note,
         // The service refuses or delays proposals. Its notes give the reason and the advice.
         (false, _) => State::Fix,
     };
-    let line = Line { holds, what: what.into(), says };
-    let targets = monitoring.iter().flat_map(|monitoring| &monitoring.targets).filter_map(|target| {
-        let why = target.trouble.as_ref()?;
-        Some(fix("messages", format!("the target {} is {} events behind: {why}", target.name, target.behind)))
-    });
-    [line].into_iter().chain(must_fix.iter().map(|note| fix(what, note.clone()))).chain(targets).collect()
+    let line = Line {
+        holds,
+        what: what.into(),
+        says,
+    };
+    let targets = monitoring
+        .iter()
+        .flat_map(|monitoring| &monitoring.targets)
+        .filter_map(|target| {
+            let why = target.trouble.as_ref()?;
+            Some(fix(
+                "messages",
+                format!(
+                    "the target {} is {} events behind: {why}",
+                    target.name, target.behind
+                ),
+            ))
+        });
+    [line]
+        .into_iter()
+        .chain(must_fix.iter().map(|note| fix(what, note.clone())))
+        .chain(targets)
+        .collect()
 }

@@ -12,12 +12,19 @@ use judgement::registry::registered_step::RegisteredStep;
 /// Returns true if the step starts a program of the network and does not declare the network.
 pub(super) fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {
     let definition = &step.definition;
-    if !matches!(definition.sandbox.network, None | Some(DeclaredNetwork::None))
-        || definition.sandbox.off_reason.is_some()
+    if !matches!(
+        definition.sandbox.network,
+        None | Some(DeclaredNetwork::None)
+    ) || definition.sandbox.off_reason.is_some()
     {
         return false;
     }
     let ruling = resolve(policy, Builtins::current(), &definition.reference);
-    let decision = decide_step(&ruling, &step.sample(), DecisionPlace::Boundary, &Flags::default());
+    let decision = decide_step(
+        &ruling,
+        &step.sample(),
+        DecisionPlace::Boundary,
+        &Flags::default(),
+    );
     decision.decided.iter().any(|one| uses_network(&one.what))
 }

@@ -12,7 +12,9 @@ use judgement::policy::program_names::{is_listed, named_in, with_closures};
 use judgement::policy::required_permissions::decide_step;
 use judgement::policy::ruling::resolve as ruling_of;
 use judgement::registry::Registry;
-use sandbox::programs::program_lookup::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
+use sandbox::programs::program_lookup::{
+    SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path,
+};
 
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;
@@ -49,22 +51,37 @@ pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
             is_host_user: step.sandbox.run_as.is_some(),
         };
         if let Err(error) = list_of(&wanted) {
-            add(&mut problems, error.advised(SMALLER_LIST).to_string(), &step.reference);
+            add(
+                &mut problems,
+                error.advised(SMALLER_LIST).to_string(),
+                &step.reference,
+            );
         }
-        for name in named.iter().filter(|name| !names.required.contains(*name) && is_lacking(name)) {
+        for name in named
+            .iter()
+            .filter(|name| !names.required.contains(*name) && is_lacking(name))
+        {
             match ruling.programs.get(name) {
-                Some(origin) => _ = of_policy.insert(format!("{name} of sandbox.programs.allow ({origin})")),
+                Some(origin) => {
+                    _ = of_policy.insert(format!("{name} of sandbox.programs.allow ({origin})"))
+                }
                 None => add(&mut lacking, name.to_string(), &step.reference),
             }
         }
     }
     let words = |found: BTreeMap<String, Vec<StepRef>>, between: &str| -> Vec<String> {
-        found.into_iter().map(|(what, steps)| format!("{what}{between}{}", first_of(&steps, SHOWN))).collect()
+        found
+            .into_iter()
+            .map(|(what, steps)| format!("{what}{between}{}", first_of(&steps, SHOWN)))
+            .collect()
     };
     ProgramFindings {
         listed,
         problems: words(problems, ": "),
-        lacking: of_policy.into_iter().chain(words(lacking, " of ")).collect(),
+        lacking: of_policy
+            .into_iter()
+            .chain(words(lacking, " of "))
+            .collect(),
     }
 }
 

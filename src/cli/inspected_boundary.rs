@@ -29,8 +29,17 @@ impl<'a> InspectedBoundary<'a> {
     pub(super) fn read(config: &'a Config) -> Self {
         let (files, stored) = (BoundaryFiles::read(config), stored_state::read(config));
         // An unreadable database is a problem of the store.
-        let nodes = stored.as_ref().ok().and_then(|_| config.database.nodes()?.read().ok());
-        Self { config, files, stored, status: status(config), nodes }
+        let nodes = stored
+            .as_ref()
+            .ok()
+            .and_then(|_| config.database.nodes()?.read().ok());
+        Self {
+            config,
+            files,
+            stored,
+            status: status(config),
+            nodes,
+        }
     }
 
     /// Returns the state in force, or `None` before the first start.
@@ -46,22 +55,33 @@ impl<'a> InspectedBoundary<'a> {
         }
         self.stored.as_ref().map_err(Problems::list)?;
         let files = self.files.as_ref().map_err(Problems::list)?;
-        files.roster.as_ref().map(|draft| draft.tables()).map_err(Vec::as_slice)
+        files
+            .roster
+            .as_ref()
+            .map(|draft| draft.tables())
+            .map_err(Vec::as_slice)
     }
 
     /// Returns a command of this boundary for the text of a fix.
     pub(super) fn command(&self, words: &str) -> String {
-        format!("`countersign {words} --config {}`", in_a_shell(&self.config.path.to_string_lossy()))
+        format!(
+            "`countersign {words} --config {}`",
+            in_a_shell(&self.config.path.to_string_lossy())
+        )
     }
 
     /// Returns the fix for a flaw of the roster.
     pub(super) fn roster_fix(&self, change: &str) -> String {
         let draft = self.command("roster draft");
         if self.sealed().is_none() {
-            return format!("{change} in roster.toml, then {draft}: the first start seals the roster");
+            return format!(
+                "{change} in roster.toml, then {draft}: the first start seals the roster"
+            );
         }
         let then = self.config.puts_in_force();
-        format!("{change} in roster.toml, then {draft}; let the approvers sign the version, then {then}")
+        format!(
+            "{change} in roster.toml, then {draft}; let the approvers sign the version, then {then}"
+        )
     }
 
     /// Returns the free space of the disk of `data` in bytes. Before the first start `data` may not exist, so this is the
@@ -70,18 +90,35 @@ impl<'a> InspectedBoundary<'a> {
         let data = &self.config.data;
         let place = data.ancestors().find(|path| path.is_dir());
         let place = place.ok_or_else(|| format!("there is no {}", data.display()))?;
-        free_bytes(place).map_err(|error| format!("the free space of {} can't be read: {error}", place.display()))
+        free_bytes(place).map_err(|error| {
+            format!(
+                "the free space of {} can't be read: {error}",
+                place.display()
+            )
+        })
     }
 
     /// Returns the growth that the service measured in the last days.
     pub(super) fn growth(&self, now: Timestamp) -> Option<MeasuredGrowth> {
-        DataGrowth::read(self.config.data_sizes(), self.sealed()?.boundary.id, self.config.backups()).measured(now)
+        DataGrowth::read(
+            self.config.data_sizes(),
+            self.sealed()?.boundary.id,
+            self.config.backups(),
+        )
+        .measured(now)
     }
 
     /// Returns the address of the running service. If no service runs, this is the configured address.
     pub(super) fn address(&self) -> ServedAddress {
-        let running = self.status.as_ref().ok().and_then(|status| status.as_ref()?.address);
-        running.unwrap_or(ServedAddress { listen: self.config.listen, tls: self.config.tls.is_some() })
+        let running = self
+            .status
+            .as_ref()
+            .ok()
+            .and_then(|status| status.as_ref()?.address);
+        running.unwrap_or(ServedAddress {
+            listen: self.config.listen,
+            tls: self.config.tls.is_some(),
+        })
     }
 }
 

@@ -136,42 +136,66 @@ mod tests {
         built.clone().debug_assert();
         let lacking = lacking_commands::<P>();
         assert_eq!(lacking.is_empty(), is_whole, "{lacking:?}");
-        let mut listed: Vec<&str> = ROLES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut listed: Vec<&str> = ROLES
+            .iter()
+            .flat_map(|(_, names)| names.iter().copied())
+            .collect();
         listed.retain(|name| *name != "help" && !lacking.contains(name));
         listed.sort_unstable();
-        let mut shown: Vec<&str> =
-            built.get_subcommands().filter(|one| !one.is_hide_set()).map(clap::Command::get_name).collect();
+        let mut shown: Vec<&str> = built
+            .get_subcommands()
+            .filter(|one| !one.is_hide_set())
+            .map(clap::Command::get_name)
+            .collect();
         shown.sort_unstable();
         assert_eq!(listed, shown);
         for (above, below) in LACKING_BELOW {
             let command = built.find_subcommand(above).expect("a shared command");
             for name in below {
-                assert_eq!(command.find_subcommand(name).is_some(), is_whole, "{above} {name}");
+                assert_eq!(
+                    command.find_subcommand(name).is_some(),
+                    is_whole,
+                    "{above} {name}"
+                );
             }
         }
     }
 
     #[test]
-    fn both_programs_list_each_of_their_commands_once_and_the_client_lacks_exactly_the_listed_ones() {
+    fn both_programs_list_each_of_their_commands_once_and_the_client_lacks_exactly_the_listed_ones()
+    {
         check_command_line::<WholeProgram>(true);
         check_command_line::<ClientProgram>(false);
     }
 
     #[test]
     fn only_commands_that_call_a_boundary_have_the_url_option() {
-        let help = |words: &[&str]| Cli::read(words.iter().map(Into::into)).expect_err("help").to_string();
-        for words in [&["countersign", "key", "generate", "--help"][..], &["countersign", "policy", "--help"]] {
+        let help = |words: &[&str]| {
+            Cli::read(words.iter().map(Into::into))
+                .expect_err("help")
+                .to_string()
+        };
+        for words in [
+            &["countersign", "key", "generate", "--help"][..],
+            &["countersign", "policy", "--help"],
+        ] {
             assert!(!help(words).contains("--url"), "{words:?}");
         }
         assert!(help(&["countersign", "log", "export", "--help"]).contains("--url"));
         let first = help(&["countersign", "--help"]);
-        assert!(first.contains("Approve:\n  inbox ") && !first.contains("  schema "), "{first}");
+        assert!(
+            first.contains("Approve:\n  inbox ") && !first.contains("  schema "),
+            "{first}"
+        );
     }
 
     #[test]
     fn every_command_has_examples_in_its_help() {
         for command in Cli::command().get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(
                 help.contains("countersign ") || command.has_subcommands(),
                 "{} has no example",

@@ -59,7 +59,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
         return Ok(Exit::Done);
     }
-    let report = config.database.nodes().map(|reader| reader.read()).transpose().map_err(problem)?;
+    let report = config
+        .database
+        .nodes()
+        .map(|reader| reader.read())
+        .transpose()
+        .map_err(problem)?;
     let nodes = report.as_ref().map_or(&[][..], |report| &report.nodes);
     if terminal.json {
         let rows: Vec<_> = nodes
@@ -87,6 +92,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         );
         terminal.put(line.as_bytes())?;
     }
-    report.iter().flat_map(|report| &report.hanging).for_each(|note| terminal.say(note));
+    report
+        .iter()
+        .flat_map(|report| &report.hanging)
+        .for_each(|note| terminal.say(note));
     Ok(Exit::Done)
 }

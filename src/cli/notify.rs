@@ -58,11 +58,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 fn ask(config: &Config, request: &ControlRequest) -> Result<Value, CommandFailure> {
-    let answer = control::ask(&config.socket(), request).map_err(|problem| problems(problem.into()))?;
+    let answer =
+        control::ask(&config.socket(), request).map_err(|problem| problems(problem.into()))?;
     let Some(answer) = answer else {
         let path = config.path.display();
-        let words =
-            format!("no service runs here, and only the service sends messages: countersign serve --config {path}");
+        let words = format!(
+            "no service runs here, and only the service sends messages: countersign serve --config {path}"
+        );
         return Err(CommandFailure::new(Exit::Unreachable, words));
     };
     value_of(answer)
@@ -70,9 +72,16 @@ fn ask(config: &Config, request: &ControlRequest) -> Result<Value, CommandFailur
 
 fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let value = ask(config, &ControlRequest::Status)?;
-    let status: NodeStatus = serde_json::from_value(value)
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("the service has another version: {error}")))?;
-    let targets = status.monitoring.map(|monitoring| monitoring.targets).unwrap_or_default();
+    let status: NodeStatus = serde_json::from_value(value).map_err(|error| {
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the service has another version: {error}"),
+        )
+    })?;
+    let targets = status
+        .monitoring
+        .map(|monitoring| monitoring.targets)
+        .unwrap_or_default();
     if terminal.json {
         terminal.object(&serde_json::json!({ "targets": targets }))?;
         return Ok(Exit::Done);
@@ -84,9 +93,17 @@ fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let header = ["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned);
     let row = |target: &crate::boundary::told_targets::TargetStatus| {
         let trouble = target.trouble.clone().unwrap_or_default();
-        [target.name.to_string(), target.kind.clone(), target.behind.to_string(), target.given_up.to_string(), trouble]
+        [
+            target.name.to_string(),
+            target.kind.clone(),
+            target.behind.to_string(),
+            target.given_up.to_string(),
+            trouble,
+        ]
     };
-    let rows: Vec<_> = std::iter::once(header).chain(targets.iter().map(row)).collect();
+    let rows: Vec<_> = std::iter::once(header)
+        .chain(targets.iter().map(row))
+        .collect();
     terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
     Ok(Exit::Done)
 }

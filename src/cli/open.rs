@@ -88,9 +88,14 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let project = args.rules.project()?;
-    let idle = duration(&args.session_idle).map_err(|why| CommandFailure::usage(format!("--session-idle: {why}")))?;
+    let idle = duration(&args.session_idle)
+        .map_err(|why| CommandFailure::usage(format!("--session-idle: {why}")))?;
     let idle = Duration::from_secs(idle.unsigned_abs());
     if !matches!(global.choice, BoundaryChoice::None) {
         return propose(args, global, &project, terminal);
@@ -116,16 +121,33 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         secrets: args.secret.clone(),
         idle,
     };
-    let failed = |what: &str, error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
-    let worker = std::thread::Builder::new().name("steps".to_owned()).spawn(move || workshop.work(&taken));
+    let failed = |what: &str, error: std::io::Error| {
+        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
+    };
+    let worker = std::thread::Builder::new()
+        .name("steps".to_owned())
+        .spawn(move || workshop.work(&taken));
     worker.map_err(|error| failed("the thread for the steps can't be started", error))?;
-    let after = if args.watch { AfterSave::Reload } else { AfterSave::Tell };
-    let (directories, looked_at, shown) = (vec![directory_of(&args.path)], files.clone(), board.clone());
+    let after = if args.watch {
+        AfterSave::Reload
+    } else {
+        AfterSave::Tell
+    };
+    let (directories, looked_at, shown) =
+        (vec![directory_of(&args.path)], files.clone(), board.clone());
     let looker = std::thread::Builder::new().name("saves".to_owned());
     let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directories, after));
-    looker.map_err(|error| failed("the thread that looks for saved files can't be started", error))?;
+    looker.map_err(|error| {
+        failed(
+            "the thread that looks for saved files can't be started",
+            error,
+        )
+    })?;
     let secrets = secrets.names().map(ToString::to_string).collect();
-    let options = OpenOptions { browser: args.browser, port: args.port };
+    let options = OpenOptions {
+        browser: args.browser,
+        port: args.port,
+    };
     serve_pages(options, terminal, |door| {
         let (forms, watches) = (OpenForms::default(), args.watch);
         routes(Arc::new(Notebook {
@@ -150,37 +172,66 @@ fn propose(
     project: &Project,
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
-    let local = [("--watch", args.watch), ("--secret", !args.secret.is_empty()), ("--compare", args.compare.is_some())];
+    let local = [
+        ("--watch", args.watch),
+        ("--secret", !args.secret.is_empty()),
+        ("--compare", args.compare.is_some()),
+    ];
     if let Some((option, _)) = local.into_iter().find(|(_, given)| *given) {
-        let what = format!("{option} is for runs on this machine: leave it out, or leave out --boundary");
+        let what =
+            format!("{option} is for runs on this machine: leave it out, or leave out --boundary");
         return Err(CommandFailure::usage(what));
     }
     let files = OpenFiles::open(&args.path, project, true)?;
     let token = |global: &GlobalOptions| {
-        let missing = "--boundary needs a token: name its file with --token-file, or set COUNTERSIGN_TOKEN";
-        global.token_client()?.ok_or_else(|| CommandFailure::usage(missing))
+        let missing =
+            "--boundary needs a token: name its file with --token-file, or set COUNTERSIGN_TOKEN";
+        global
+            .token_client()?
+            .ok_or_else(|| CommandFailure::usage(missing))
     };
     // A missing token and a wrong boundary are reported before a page opens.
     drop(token(global)?);
     let options = global.clone();
     let place = ReachedBoundary::new(global.clone(), &args.trust, move || token(&options));
-    let open = OpenOptions { browser: args.browser, port: args.port };
-    serve_pages(open, terminal, |door| propose_routes::routes(Arc::new(ProposingNotebook::new(files, place, door))))
+    let open = OpenOptions {
+        browser: args.browser,
+        port: args.port,
+    };
+    serve_pages(open, terminal, |door| {
+        propose_routes::routes(Arc::new(ProposingNotebook::new(files, place, door)))
+    })
 }
 
 /// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.
-fn preview(args: &Args, global: &GlobalOptions, project: &Project) -> Result<AuthorPreview, CommandFailure> {
+fn preview(
+    args: &Args,
+    global: &GlobalOptions,
+    project: &Project,
+) -> Result<AuthorPreview, CommandFailure> {
     let usual = Policy::load(&content::policy(APPROVERS));
-    let usual = usual.map_err(|_| CommandFailure::usage("the policy of a new boundary can't be read"))?;
-    let usual = PreviewRules::of_policy(usual, "the policy that `countersign init` writes".to_owned());
+    let usual =
+        usual.map_err(|_| CommandFailure::usage("the policy of a new boundary can't be read"))?;
+    let usual = PreviewRules::of_policy(
+        usual,
+        "the policy that `countersign init` writes".to_owned(),
+    );
     let found = project.policy(args.rules.policy_file())?;
-    let chosen = found.file.map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));
+    let chosen = found
+        .file
+        .map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));
     let sealed = match &args.compare {
         None => None,
         Some(url) => {
-            let client = GlobalOptions { url: url.clone(), ..global.clone() }.token_client()?;
+            let client = GlobalOptions {
+                url: url.clone(),
+                ..global.clone()
+            }
+            .token_client()?;
             let missing = "--compare needs a token: name its file with --token-file";
-            Some(SealedSteps::new(client.ok_or_else(|| CommandFailure::usage(missing))?))
+            Some(SealedSteps::new(
+                client.ok_or_else(|| CommandFailure::usage(missing))?,
+            ))
         }
     };
     Ok(AuthorPreview::new(chosen, usual, sealed, surroundings()))
@@ -192,6 +243,14 @@ const APPROVERS: usize = 2;
 /// Returns the directory whose files the pages show.
 fn directory_of(path: &str) -> PathBuf {
     let path = PathBuf::from(path);
-    let above = if path.is_dir() { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
-    if above.as_os_str().is_empty() { PathBuf::from(".") } else { above }
+    let above = if path.is_dir() {
+        path.clone()
+    } else {
+        path.parent().unwrap_or(&path).to_owned()
+    };
+    if above.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        above
+    }
 }

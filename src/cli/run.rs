@@ -102,13 +102,21 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.say(PrintableText::text(&format!("remark: {remark}")).as_str());
     }
     let secrets = LocalSecrets::of_options(&args.secret)?;
-    secrets.notes()?.iter().for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}")).as_str()));
-    runbook.steps.iter().try_for_each(|one| secrets.check(&one.step.definition, &one.given()))?;
+    secrets
+        .notes()?
+        .iter()
+        .for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}")).as_str()));
+    runbook
+        .steps
+        .iter()
+        .try_for_each(|one| secrets.check(&one.step.definition, &one.given()))?;
     let lists = match &runbook.workflow {
         Some(file) => Some(LoopLists::read(&args.var, &file.workflow, &project)?),
         None if args.var.is_empty() => None,
         None => {
-            return Err(CommandFailure::usage("--var is only for a whole workflow, FILE.runbook.md: use -p instead"));
+            return Err(CommandFailure::usage(
+                "--var is only for a whole workflow, FILE.runbook.md: use -p instead",
+            ));
         }
     };
     let rules = LocalRules::find(&args.rules, &project, &runbook)?;
@@ -123,15 +131,21 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let hold = HostSandbox::prepare(wanted, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let carries = args.carry || runbook.carries_state();
-    let carried = runbook.is_walk.then(|| WalkSession::default().carrying(carries));
+    let carried = runbook
+        .is_walk
+        .then(|| WalkSession::default().carrying(carries));
     let walk = RunbookWalk::new(carried, &project, &rules, &hold, &signals, terminal);
     let mut walk = walk.with_secrets(secrets);
     let exit = match (&runbook.workflow, &lists) {
-        (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
+        (Some(file), Some(lists)) => {
+            WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?
+        }
         _ => in_order(&runbook, &mut walk, &signals, terminal)?,
     };
     if terminal.json {
-        terminal.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
+        terminal.object(
+            &json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}),
+        )?;
     }
     Ok(exit)
 }
@@ -154,8 +168,10 @@ fn in_order(
             exit = ended;
         }
         if ended.code() != 0 && ended != WARNED {
-            let rest: Vec<&str> =
-                runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
+            let rest: Vec<&str> = runbook.steps[at + 1..]
+                .iter()
+                .map(|later| later.step.definition.reference.step())
+                .collect();
             if let Some(next) = rest.first() {
                 let why = match signals.caught() {
                     Some(signal) => format!("signal {signal} ended this command"),

@@ -99,8 +99,14 @@ pub struct Args {
 }
 
 fn time_limit(text: &str) -> Result<u64, String> {
-    let seconds = text.parse().or_else(|_| duration(text).map(i64::unsigned_abs))?;
-    if (1..=86_400).contains(&seconds) { Ok(seconds) } else { Err("write a time from 1s to 1d".to_owned()) }
+    let seconds = text
+        .parse()
+        .or_else(|_| duration(text).map(i64::unsigned_abs))?;
+    if (1..=86_400).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("write a time from 1s to 1d".to_owned())
+    }
 }
 
 /// Runs the command.
@@ -114,14 +120,24 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          profile",
         ));
     }
-    let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
-    let home = tempfile::Builder::new().prefix("countersign-sandbox-").tempdir().map_err(|error| broken(&error))?;
+    let broken =
+        |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
+    let home = tempfile::Builder::new()
+        .prefix("countersign-sandbox-")
+        .tempdir()
+        .map_err(|error| broken(&error))?;
     // A run may have its own user id, so other users must be able to enter the directory.
-    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).map_err(|error| broken(&error))?;
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711))
+        .map_err(|error| broken(&error))?;
     let signals = Signals::listen(home.path())?;
     let place = home.path().to_owned();
-    let setup =
-        Setup { helper: None, scratch: place.clone(), spool: place, private: Vec::new(), unwritable: Vec::new() };
+    let setup = Setup {
+        helper: None,
+        scratch: place.clone(),
+        spool: place,
+        private: Vec::new(),
+        unwritable: Vec::new(),
+    };
     let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
     let mut profile = profile(args, &sandbox.probe().held())?;
     if !args.programs.is_empty() {
@@ -138,11 +154,21 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             terminal.say(PrintableText::text(&line).as_str());
         }
     }
-    let prepared = sandbox.check(&profile).map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
-    let prepared = if args.learn { prepared.learning() } else { prepared };
+    let prepared = sandbox
+        .check(&profile)
+        .map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
+    let prepared = if args.learn {
+        prepared.learning()
+    } else {
+        prepared
+    };
     if args.explain && !terminal.json {
         let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
-        let lacks = if missing.is_empty() { String::new() } else { format!("; missing: {}", missing.join(", ")) };
+        let lacks = if missing.is_empty() {
+            String::new()
+        } else {
+            format!("; missing: {}", missing.join(", "))
+        };
         terminal.say(&format!("level here: {}{lacks}", prepared.level().word()));
     }
     if args.command.is_empty() {
@@ -188,7 +214,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         },
         &flag,
     );
-    report.learned = report.learned.map(|learned| sandbox_programs::shortened(learned, &args.command[0]));
+    report.learned = report
+        .learned
+        .map(|learned| sandbox_programs::shortened(learned, &args.command[0]));
     unwritten = unwritten.or(sink.end().err());
     let caught = signals.run_ended();
     let exit = match &report.end {
@@ -233,10 +261,20 @@ fn tell(
     }
     let mut denied = OutputComplaints::default();
     denied.read(complaints.as_bytes());
-    let exit_code = if let End::Exited(code) = &report.end { Some(*code) } else { None };
-    let programs =
-        report.programs.iter().flat_map(|facts| refusal_lines(facts, profile, exit_code, &denied, &ListPlace::Sandbox));
-    for line in denied.host_lines(&report.enforcement, profile).into_iter().chain(programs) {
+    let exit_code = if let End::Exited(code) = &report.end {
+        Some(*code)
+    } else {
+        None
+    };
+    let programs = report
+        .programs
+        .iter()
+        .flat_map(|facts| refusal_lines(facts, profile, exit_code, &denied, &ListPlace::Sandbox));
+    for line in denied
+        .host_lines(&report.enforcement, profile)
+        .into_iter()
+        .chain(programs)
+    {
         terminal.say(PrintableText::text(&line).as_str());
     }
     let written = report.stdout.bytes + report.stderr.bytes;
@@ -248,7 +286,8 @@ fn tell(
         ));
     }
     if terminal.json {
-        let stream = |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
+        let stream =
+            |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
         terminal.object(&json!({
             "profile": profile, "program_facts": report.programs, "learned": report.learned,
             "end": format!("{:?}", report.end), "sandbox": report.enforcement,
@@ -258,7 +297,9 @@ fn tell(
         }))?;
     } else if args.explain {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
-        terminal.say(&format!("the enforced sandbox, in the form of a receipt: {facts}"));
+        terminal.say(&format!(
+            "the enforced sandbox, in the form of a receipt: {facts}"
+        ));
     }
     Ok(())
 }
@@ -268,15 +309,29 @@ fn tell(
 fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
     let usage = |why: String| CommandFailure::usage(format!("--programs: {why}"));
     if args.programs.len() > 1 && args.programs.iter().any(String::is_empty) {
-        return Err(usage("an empty name between commas: remove one comma".to_owned()));
+        return Err(usage(
+            "an empty name between commas: remove one comma".to_owned(),
+        ));
     }
     let mut names = args.programs.clone();
     names.push("sh".to_owned());
     // A path that is no system program is a file of the run. The list may allow the file with {work}/**.
-    names.extend(args.command.first().filter(|word| !word.contains('/') || word.starts_with('/')).cloned());
-    let program = |name: &String| name.parse().map_err(|error| usage(format!("{name:?}: {error}")));
-    let required = names.iter().map(program).collect::<Result<BTreeSet<Program>, _>>()?;
-    sandbox_programs::list_with_started(&required, args.run_as.is_some()).map_err(|error| usage(error.to_string()))
+    names.extend(
+        args.command
+            .first()
+            .filter(|word| !word.contains('/') || word.starts_with('/'))
+            .cloned(),
+    );
+    let program = |name: &String| {
+        name.parse()
+            .map_err(|error| usage(format!("{name:?}: {error}")))
+    };
+    let required = names
+        .iter()
+        .map(program)
+        .collect::<Result<BTreeSet<Program>, _>>()?;
+    sandbox_programs::list_with_started(&required, args.run_as.is_some())
+        .map_err(|error| usage(error.to_string()))
 }
 
 /// Returns hints for the error messages that the profile explains. Each hint names an option that helps.
@@ -284,9 +339,13 @@ fn hints(profile: &Profile, foreign: Option<&str>, end: &End, complaints: &str) 
     let complains = |of: &[&str]| of.iter().any(|words| complaints.contains(words));
     let mut hints = Vec::new();
     if profile.proc == Proc::Minimal && complains(&NO_PROC) {
-        hints.push("the command sees only its own processes in /proc: give --full-proc to show the rest".to_owned());
+        hints.push(
+            "the command sees only its own processes in /proc: give --full-proc to show the rest"
+                .to_owned(),
+        );
     }
-    if profile.workdir == Workdir::Overlay && complaints.contains("hardlink different from source") {
+    if profile.workdir == Workdir::Overlay && complaints.contains("hardlink different from source")
+    {
         hints.push(
             "in an overlay a hard-linked file gets another inode number: clone with --no-hardlinks, or give \
              --workdir copy"
@@ -317,7 +376,9 @@ fn foreign_tree(profile: &Profile, run_as: Option<(u32, u32)>) -> Option<&str> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     // A run that root starts gets its own user id and group id, which own no files.
     let ids = run_as.or_else(|| (!uid.is_root()).then(|| (uid.as_raw(), gid.as_raw())));
-    let foreign = |tree: &&str| std::fs::metadata(tree).is_ok_and(|found| ids != Some((found.uid(), found.gid())));
+    let foreign = |tree: &&str| {
+        std::fs::metadata(tree).is_ok_and(|found| ids != Some((found.uid(), found.gid())))
+    };
     profile.write.iter().map(String::as_str).find(foreign)
 }
 
@@ -333,7 +394,11 @@ const NO_PROC: [&str; 7] = [
 ];
 /// Error messages of programs that cannot change a file. For a file of another group in an overlay, the kernel
 /// returns EOVERFLOW.
-const NOT_OWN: [&str; 3] = ["ermission denied", "peration not permitted", "Value too large for defined data type"];
+const NOT_OWN: [&str; 3] = [
+    "ermission denied",
+    "peration not permitted",
+    "Value too large for defined data type",
+];
 /// Error messages of shells after SIGXFSZ, and of programs whose write failed with EFBIG.
 const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
 /// Maximum number of bytes of the standard error that are searched for error messages.
@@ -354,7 +419,10 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
             read.map_err(|why| usage(format!("{flag}: {why}")))?;
         }
     }
-    declared.workdir = declared.write.is_some().then(|| declared.workdir.unwrap_or(Workdir::Overlay));
+    declared.workdir = declared
+        .write
+        .is_some()
+        .then(|| declared.workdir.unwrap_or(Workdir::Overlay));
     declared.check().map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
         judgement::policy::host_access::check_deny(pattern).map_err(usage)?;
@@ -370,8 +438,15 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
     }
     // Who names a host here also decides about its addresses.
     for host in profile.network.hosts.clone() {
-        let needed = with_needed_word(AllowedHost { host, private: true, localhost: false });
-        profile.network.localhost.extend(needed.localhost.then(|| needed.host.clone()));
+        let needed = with_needed_word(AllowedHost {
+            host,
+            private: true,
+            localhost: false,
+        });
+        profile
+            .network
+            .localhost
+            .extend(needed.localhost.then(|| needed.host.clone()));
         profile.network.private.push(needed.host);
     }
     Ok(profile)
@@ -385,25 +460,48 @@ fn flags(args: &Args) -> Result<[Flag; 8], CommandFailure> {
     Ok([
         ("--read", SandboxPermission::Read, real(&args.read)?),
         ("--write", SandboxPermission::Write, real(&args.write)?),
-        ("--workdir", SandboxPermission::Workdir, one(args.workdir.as_deref())),
+        (
+            "--workdir",
+            SandboxPermission::Workdir,
+            one(args.workdir.as_deref()),
+        ),
         ("--deny", SandboxPermission::Deny, args.deny.clone()),
-        ("--net", SandboxPermission::Network, one(args.net.as_deref())),
+        (
+            "--net",
+            SandboxPermission::Network,
+            one(args.net.as_deref()),
+        ),
         ("--socket", SandboxPermission::Sockets, real(&args.socket)?),
-        ("--run-as", SandboxPermission::RunAs, one(args.run_as.as_deref())),
-        ("--full-proc", SandboxPermission::Proc, one(args.full_proc.then_some("full"))),
+        (
+            "--run-as",
+            SandboxPermission::RunAs,
+            one(args.run_as.as_deref()),
+        ),
+        (
+            "--full-proc",
+            SandboxPermission::Proc,
+            one(args.full_proc.then_some("full")),
+        ),
     ])
 }
 
 /// Resolves paths. The user may type a relative path or a link, but a profile contains only real paths.
 fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
     let real = |path: &PathBuf| {
-        let found = path
-            .canonicalize()
-            .map_err(|error| CommandFailure::usage(format!("{}: {error}; name an existing path", path.display())))?;
+        let found = path.canonicalize().map_err(|error| {
+            CommandFailure::usage(format!(
+                "{}: {error}; name an existing path",
+                path.display()
+            ))
+        })?;
         let text = found.into_os_string().into_string();
-        let text = text.map_err(|_| CommandFailure::usage(format!("{}: the path is not UTF-8", path.display())))?;
+        let text = text.map_err(|_| {
+            CommandFailure::usage(format!("{}: the path is not UTF-8", path.display()))
+        })?;
         if text.contains(',') {
-            return Err(CommandFailure::usage(format!("{text}: a path in a profile can't contain a comma")));
+            return Err(CommandFailure::usage(format!(
+                "{text}: a path in a profile can't contain a comma"
+            )));
         }
         Ok(text)
     };
@@ -412,11 +510,15 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
 
 fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
     let words = "the value is neither strict, best-effort or off, nor a file with a profile";
-    let bytes =
-        read_bounded(path, MOST).map_err(|failure| CommandFailure::usage(format!("{}; {words}", failure.message)))?;
+    let bytes = read_bounded(path, MOST)
+        .map_err(|failure| CommandFailure::usage(format!("{}; {words}", failure.message)))?;
     let profile = serde_json::from_slice(&bytes);
-    let profile = profile.map_err(|error| CommandFailure::usage(format!("{}: {error}; {words}", path.display())))?;
-    let given = flags(args)?.into_iter().find(|(_, _, values)| !values.is_empty()).map(|(flag, ..)| flag);
+    let profile = profile
+        .map_err(|error| CommandFailure::usage(format!("{}: {error}; {words}", path.display())))?;
+    let given = flags(args)?
+        .into_iter()
+        .find(|(_, _, values)| !values.is_empty())
+        .map(|(flag, ..)| flag);
     match given.or(args.timeout.map(|_| "--timeout")) {
         Some(flag) => Err(CommandFailure::usage(format!(
             "{flag} can't be combined with {}, which is a complete profile: change the profile, or leave the option \
@@ -429,7 +531,10 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
 
 /// Creates a script that runs the command. Quoted arguments are not interpreted by the shell.
 fn script(command: &[String]) -> Vec<u8> {
-    let quoted: Vec<String> = command.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    let quoted: Vec<String> = command
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
+        .collect();
     format!("exec {}\n", quoted.join(" ")).into_bytes()
 }
 
@@ -443,29 +548,70 @@ mod tests {
     #[test]
     fn a_hint_is_printed_only_if_the_profile_explains_the_error_message() {
         let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
-        let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
-        let given = Profile { proc: Proc::Full, workdir: Workdir::Copy, ..plain.clone() };
+        let overlay = Profile {
+            workdir: Workdir::Overlay,
+            ..plain.clone()
+        };
+        let given = Profile {
+            proc: Proc::Full,
+            workdir: Workdir::Copy,
+            ..plain.clone()
+        };
         for (profile, complaint, option) in [
-            (&plain, "uptime: Cannot get system uptime: No such file or directory", "--full-proc"),
-            (&overlay, "fatal: hardlink different from source at 'c/.git/objects/a1/df'", "--no-hardlinks"),
+            (
+                &plain,
+                "uptime: Cannot get system uptime: No such file or directory",
+                "--full-proc",
+            ),
+            (
+                &overlay,
+                "fatal: hardlink different from source at 'c/.git/objects/a1/df'",
+                "--no-hardlinks",
+            ),
             (&plain, "sh: File size limit exceeded", "file_bytes"),
         ] {
             let found = hints(profile, None, &End::Exited(1), complaint);
-            assert!(found.len() == 1 && found[0].contains(option), "{complaint}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].contains(option),
+                "{complaint}: {found:?}"
+            );
             let other = hints(&given, None, &End::Exited(1), complaint);
-            assert!(other.is_empty() || option == "file_bytes", "{complaint}: {other:?}");
+            assert!(
+                other.is_empty() || option == "file_bytes",
+                "{complaint}: {other:?}"
+            );
         }
-        assert_eq!(hints(&plain, None, &End::Exited(153), ""), [""; 0], "a script can exit with each code");
+        assert_eq!(
+            hints(&plain, None, &End::Exited(153), ""),
+            [""; 0],
+            "a script can exit with each code"
+        );
         // No hint is needed, because the end of the run already names this limit.
-        assert_eq!(hints(&plain, None, &End::Killed("file_bytes"), "File size limit exceeded"), [""; 0]);
-        assert_eq!(hints(&plain, None, &End::Exited(1), "No such file or directory"), [""; 0]);
+        assert_eq!(
+            hints(
+                &plain,
+                None,
+                &End::Killed("file_bytes"),
+                "File size limit exceeded"
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            hints(&plain, None, &End::Exited(1), "No such file or directory"),
+            [""; 0]
+        );
     }
 
     #[test]
     fn each_argument_of_the_sandbox_command_is_quoted_for_the_shell() {
         let words = ["printf", "%s|", "a b", "it's", "$HOME", "", "x\ny"].map(str::to_owned);
-        let done =
-            std::process::Command::new("sh").arg("-c").arg(String::from_utf8(script(&words)).expect("text")).output();
-        assert_eq!(String::from_utf8_lossy(&done.expect("sh").stdout), "a b|it's|$HOME||x\ny|");
+        let done = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(String::from_utf8(script(&words)).expect("text"))
+            .output();
+        assert_eq!(
+            String::from_utf8_lossy(&done.expect("sh").stdout),
+            "a b|it's|$HOME||x\ny|"
+        );
     }
 }

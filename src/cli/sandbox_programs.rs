@@ -12,36 +12,67 @@ use sandbox::runs::End;
 /// Leaves out each program that another program of the list starts to do its job. The command itself stays.
 pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
     let command = command.rsplit('/').next();
-    let allowed: BTreeMap<String, BTreeSet<String>> =
-        learned.list.iter().map(|entry| (entry.clone(), allowed_with(entry))).collect();
+    let allowed: BTreeMap<String, BTreeSet<String>> = learned
+        .list
+        .iter()
+        .map(|entry| (entry.clone(), allowed_with(entry)))
+        .collect();
     let has = |entry: &str, other: &str| {
-        let mut started = learned.started.iter().filter(|one| one.entry.as_deref() == Some(other));
+        let mut started = learned
+            .started
+            .iter()
+            .filter(|one| one.entry.as_deref() == Some(other));
         started.all(|one| allowed[entry].contains(&one.path))
     };
     // Two programs that start each other both stay.
     let is_added = |entry: &String| {
-        command != Some(entry.as_str()) && allowed.keys().any(|other| has(other, entry) && !has(entry, other))
+        command != Some(entry.as_str())
+            && allowed
+                .keys()
+                .any(|other| has(other, entry) && !has(entry, other))
     };
-    learned.list = learned.list.iter().filter(|entry| !is_added(entry)).cloned().collect();
+    learned.list = learned
+        .list
+        .iter()
+        .filter(|entry| !is_added(entry))
+        .cloned()
+        .collect();
     learned
 }
 
 /// Returns the paths of the programs that a list with this one entry allows.
 fn allowed_with(entry: &str) -> BTreeSet<String> {
-    let Ok(name) = entry.parse::<Program>() else { return BTreeSet::new() };
+    let Ok(name) = entry.parse::<Program>() else {
+        return BTreeSet::new();
+    };
     let required = BTreeSet::from([name]);
-    let list = list_with_started(&required, false).map(|programs| programs.list).unwrap_or_default();
+    let list = list_with_started(&required, false)
+        .map(|programs| programs.list)
+        .unwrap_or_default();
     list.into_iter().map(|one| one.path.to_string()).collect()
 }
 
 /// Returns the list of the given programs and of all programs that these programs start.
 /// `is_host_user` is true if the run has the ids of a user of this host.
-pub(super) fn list_with_started(required: &BTreeSet<Program>, is_host_user: bool) -> Result<ProgramList, ListError> {
-    let started = Builtins::current().closures().started_by(required, |_| true);
-    let starters: BTreeMap<Program, Program> = started.into_iter().map(|(name, by)| (name.clone(), by)).collect();
+pub(super) fn list_with_started(
+    required: &BTreeSet<Program>,
+    is_host_user: bool,
+) -> Result<ProgramList, ListError> {
+    let started = Builtins::current()
+        .closures()
+        .started_by(required, |_| true);
+    let starters: BTreeMap<Program, Program> = started
+        .into_iter()
+        .map(|(name, by)| (name.clone(), by))
+        .collect();
     let optional = starters.keys().cloned().collect();
-    list_of(&WantedPrograms { required, optional: &optional, starters: &starters, is_host_user })
-        .map_err(|error| error.advised("list fewer programs, or leave out --programs"))
+    list_of(&WantedPrograms {
+        required,
+        optional: &optional,
+        starters: &starters,
+        is_host_user,
+    })
+    .map_err(|error| error.advised("list fewer programs, or leave out --programs"))
 }
 
 /// Returns the lines with the list of programs that a command needs.
@@ -50,7 +81,12 @@ pub(super) fn learned(learned: Option<&LearnedPrograms>, end: &End) -> Vec<Strin
     if is_empty || matches!(end, End::NotStarted(_)) {
         return vec!["the command did not start, so there is no list".to_owned()];
     }
-    let Some(LearnedPrograms { list, started, more }) = learned else {
+    let Some(LearnedPrograms {
+        list,
+        started,
+        more,
+    }) = learned
+    else {
         return vec!["the programs of the command could not be recorded: this host gives no listener for them".into()];
     };
     let mut lines: Vec<String> = started
@@ -65,13 +101,21 @@ pub(super) fn learned(learned: Option<&LearnedPrograms>, end: &End) -> Vec<Strin
         })
         .collect();
     if *more > 0 {
-        lines.push(format!("started other programs {}, which are missing in this list", times(*more)));
+        lines.push(format!(
+            "started other programs {}, which are missing in this list",
+            times(*more)
+        ));
     }
     if !list.is_empty() {
         let list = list.join(",");
-        lines.push(format!("for countersign sandbox: --programs {}", in_a_shell(&list)));
+        lines.push(format!(
+            "for countersign sandbox: --programs {}",
+            in_a_shell(&list)
+        ));
         let quote = if is_plain(&list) { "" } else { "\"" };
-        lines.push(format!("for a step of a runbook: programs={quote}{list}{quote}"));
+        lines.push(format!(
+            "for a step of a runbook: programs={quote}{list}{quote}"
+        ));
         if *end != End::Exited(0) {
             lines.push("the command ended with an error, so the list may be incomplete".to_owned());
         }
@@ -80,16 +124,25 @@ pub(super) fn learned(learned: Option<&LearnedPrograms>, end: &End) -> Vec<Strin
 }
 
 fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+    if count == 1 {
+        "once".to_owned()
+    } else {
+        format!("{count} times")
+    }
 }
 
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._/+-,".contains(&c))
+    text.bytes()
+        .all(|c| c.is_ascii_alphanumeric() || b"._/+-,".contains(&c))
 }
 
 /// Quotes a text for a shell, if necessary.
 pub(super) fn in_a_shell(text: &str) -> String {
-    if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if is_plain(text) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +154,11 @@ mod tests {
     fn a_learned_list_is_quoted_where_a_shell_or_a_runbook_needs_it() {
         let of = |entries: &[&str]| LearnedPrograms {
             list: entries.iter().map(|&entry| entry.to_owned()).collect(),
-            started: vec![LearnedProgram { path: "/usr/bin/git".into(), count: 2, entry: Some("git".into()) }],
+            started: vec![LearnedProgram {
+                path: "/usr/bin/git".into(),
+                count: 2,
+                entry: Some("git".into()),
+            }],
             more: 0,
         };
         let lines = |entries: &[&str]| learned(Some(&of(entries)), &End::Exited(0));
@@ -125,7 +182,11 @@ mod tests {
     fn a_list_of_a_failed_command_may_be_incomplete() {
         let one = LearnedPrograms {
             list: vec!["git".to_owned()],
-            started: vec![LearnedProgram { path: "/usr/bin/git".into(), count: 1, entry: Some("git".into()) }],
+            started: vec![LearnedProgram {
+                path: "/usr/bin/git".into(),
+                count: 1,
+                entry: Some("git".into()),
+            }],
             more: 0,
         };
         let incomplete = "the command ended with an error, so the list may be incomplete";
@@ -134,7 +195,11 @@ mod tests {
             (End::TimedOut, incomplete),
             (End::Exited(0), "for a step of a runbook: programs=git"),
         ] {
-            assert_eq!(learned(Some(&one), &end).last().map(String::as_str), Some(last), "{end:?}");
+            assert_eq!(
+                learned(Some(&one), &end).last().map(String::as_str),
+                Some(last),
+                "{end:?}"
+            );
         }
         let nothing = learned(Some(&LearnedPrograms::default()), &End::Exited(127));
         assert_eq!(nothing, ["the command did not start, so there is no list"]);

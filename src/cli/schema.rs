@@ -50,8 +50,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::Write => {
             for (name, text) in files() {
                 let path = args.dir.join(&name);
-                let failed =
-                    |error: std::io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));
+                let failed = |error: std::io::Error| {
+                    CommandFailure::usage(format!("can't write {}: {error}", path.display()))
+                };
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
                 std::fs::write(&path, text).map_err(failed)?;
                 terminal.say(&format!("wrote {name}"));
@@ -63,7 +64,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             for what in &drifted {
                 terminal.line(what)?;
             }
-            Ok(if drifted.is_empty() { Exit::Done } else { Exit::CheckSaidNo })
+            Ok(if drifted.is_empty() {
+                Exit::Done
+            } else {
+                Exit::CheckSaidNo
+            })
         }
     }
 }
@@ -79,7 +84,10 @@ pub fn drift(dir: &Path) -> Vec<String> {
             Err(error) => Some(format!("{name} can't be read ({error}): run `countersign schema write`")),
         })
         .collect();
-    let stray = std::fs::read_dir(dir.join("schemas")).into_iter().flatten().flatten();
+    let stray = std::fs::read_dir(dir.join("schemas"))
+        .into_iter()
+        .flatten()
+        .flatten();
     for entry in stray {
         let name = format!("schemas/{}", entry.file_name().to_string_lossy());
         if !files.iter().any(|(known, _)| *known == name) {
@@ -122,15 +130,23 @@ fn schema<T: JsonSchema>(name: &str) -> (String, String) {
 fn policy() -> (String, String) {
     let (name, mut value) = generate::<PolicyFile>("policy");
     value["properties"]["version"]["enum"] = json!([1, 2, 3]);
-    let places = ["limits", "proc", "deny", "programs"].iter().chain(&LATER_KEYS).collect::<Vec<_>>();
-    value["properties"]["default"]["properties"] = json!({"sandbox": {"propertyNames": {"enum": places}}});
+    let places = ["limits", "proc", "deny", "programs"]
+        .iter()
+        .chain(&LATER_KEYS)
+        .collect::<Vec<_>>();
+    value["properties"]["default"]["properties"] =
+        json!({"sandbox": {"propertyNames": {"enum": places}}});
     let parts = &mut value["$defs"];
     parts["Override"]["minProperties"] = json!(2);
     parts["Approvals"]["required"] = json!(["from"]);
     parts["Approvals"]["properties"]["required"]["minimum"] = json!(1);
     parts["Approvals"]["properties"]["required"]["default"] = json!(1);
     parts["Approvals"]["properties"]["from"]["minItems"] = json!(1);
-    for limit in parts["DeclaredLimits"]["properties"].as_object_mut().into_iter().flatten() {
+    for limit in parts["DeclaredLimits"]["properties"]
+        .as_object_mut()
+        .into_iter()
+        .flatten()
+    {
         limit.1["minimum"] = json!(1);
     }
     for list in ["read", "write", "sockets", "deny"] {
@@ -138,14 +154,21 @@ fn policy() -> (String, String) {
         parts["SandboxRule"]["properties"][list]["uniqueItems"] = json!(true);
     }
     for key in LATER_KEYS {
-        let about = "Key of a later version, with any value. Only a sealed policy may have the key.";
+        let about =
+            "Key of a later version, with any value. Only a sealed policy may have the key.";
         parts["SandboxRule"]["properties"][key] = json!({"description": about});
     }
     (name, pretty(&value))
 }
 
 fn generate<T: JsonSchema>(name: &str) -> (String, Value) {
-    named(name, settings().into_generator().into_root_schema_for::<T>().to_value())
+    named(
+        name,
+        settings()
+            .into_generator()
+            .into_root_schema_for::<T>()
+            .to_value(),
+    )
 }
 
 fn named(name: &str, mut value: Value) -> (String, Value) {

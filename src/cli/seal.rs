@@ -40,9 +40,15 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let ask = |request: ControlRequest| -> Result<Value, CommandFailure> {
-        let answer = match control::ask(&config.socket(), &request).map_err(|problem| problems(problem.into()))? {
+        let answer = match control::ask(&config.socket(), &request)
+            .map_err(|problem| problems(problem.into()))?
+        {
             Some(answer) => answer,
-            None => serve::answer_offline(config.clone(), request).map_err(problems)?.0,
+            None => {
+                serve::answer_offline(config.clone(), request)
+                    .map_err(problems)?
+                    .0
+            }
         };
         value_of(answer)
     };
@@ -60,15 +66,26 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             return Err(CommandFailure::new(Exit::Refused, "nothing is sealed"));
         }
     }
-    let value = ask(ControlRequest::Seal { new_epoch: args.new_epoch })?;
+    let value = ask(ControlRequest::Seal {
+        new_epoch: args.new_epoch,
+    })?;
     if terminal.json {
         terminal.object(&value)?;
         return Ok(Exit::Done);
     }
-    for note in value["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for note in value["notes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         terminal.say(&format!("not sealed: {note}"));
     }
-    let state = if value["changed"] == true { "now in force" } else { "in force as before" };
+    let state = if value["changed"] == true {
+        "now in force"
+    } else {
+        "in force as before"
+    };
     terminal.line(&format!("seal {} is {state}", value["seal"]))?;
     Ok(Exit::Done)
 }
@@ -77,7 +94,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 pub(super) fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
     match answer {
         ControlReply::Ok(value) => Ok(value),
-        ControlReply::Refused { code, message } => Err(CommandFailure::new(Exit::of_code(code), message)),
+        ControlReply::Refused { code, message } => {
+            Err(CommandFailure::new(Exit::of_code(code), message))
+        }
         ControlReply::Error(message) => Err(CommandFailure::new(Exit::Unreachable, message)),
     }
 }

@@ -69,7 +69,8 @@ impl Args {
 /// Returns all problems that prevent the boundary from starting.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     // No thread may run yet, because `take` changes the environment.
-    let manager = ServiceManager::take().map_err(|message| CommandFailure::new(Exit::Unreachable, message))?;
+    let manager = ServiceManager::take()
+        .map_err(|message| CommandFailure::new(Exit::Unreachable, message))?;
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if args.watch && config.database.node().is_some() {
         let why = "with several nodes, only `countersign seal` puts changed runbooks in force: use --watch-only";
@@ -79,7 +80,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         config.listen = listen;
     }
     config.insecure_behind_proxy |= args.insecure_behind_proxy;
-    config.known_checkpoints.extend(args.known_checkpoints.iter().cloned());
+    config
+        .known_checkpoints
+        .extend(args.known_checkpoints.iter().cloned());
     let log = config.log.format;
     begin_log(log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,11 +90,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         // Each run occupies a thread until its end, so readers need additional threads.
         .max_blocking_threads(config.limits.runs.saturating_add(READERS))
         .build()
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
+        .map_err(|error| {
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("no threads can be started: {error}"),
+            )
+        })?;
     runtime.block_on(async {
         let node = Node::open(config, manager).await.map_err(problems)?;
         announce(node.started(), terminal)?;
-        node.serve(args.watched()).await.map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+        node.serve(args.watched())
+            .await
+            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         let ended = "ended: every run has its receipt";
         match log {
             LogFormat::Text => terminal.say(ended),
@@ -103,17 +113,31 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 
 /// Sends the log lines to the standard error. `COUNTERSIGN_LOG` selects the lines.
 fn begin_log(format: LogFormat) {
-    let lines = std::env::var("COUNTERSIGN_LOG").ok().filter(|lines| !lines.is_empty());
-    let filter = lines.and_then(|lines| EnvFilter::try_new(lines).ok()).unwrap_or_else(|| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = std::env::var("COUNTERSIGN_LOG")
+        .ok()
+        .filter(|lines| !lines.is_empty());
+    let filter = lines
+        .and_then(|lines| EnvFilter::try_new(lines).ok())
+        .unwrap_or_else(|| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
     // The ids of requests and runs in spans are for programs, and make the lines too long for people.
     let spans = filter_fn(move |metadata| format == LogFormat::Json || !metadata.is_span());
     let log = tracing_subscriber::registry().with(filter).with(spans);
     let _ = match format {
-        LogFormat::Text => log.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
-        LogFormat::Json => {
-            log.with(lines.json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()
-        }
+        LogFormat::Text => log
+            .with(lines.with_ansi(std::io::stderr().is_terminal()))
+            .try_init(),
+        LogFormat::Json => log
+            .with(
+                lines
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(true)
+                    .with_span_list(false),
+            )
+            .try_init(),
     };
 }
 
@@ -125,7 +149,11 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
     if terminal.json {
         return terminal.object(&json!({ "started": started }));
     }
-    let steps = if started.steps == 1 { "1 step".to_owned() } else { format!("{} steps", started.steps) };
+    let steps = if started.steps == 1 {
+        "1 step".to_owned()
+    } else {
+        format!("{} steps", started.steps)
+    };
     let mut text = format!(
         "countersign {} serves {}\n  listens   {}\n  boundary  {}\n  seal      {} ({steps})\n  roster    {}\n  sandbox   {}\n  control   {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -147,7 +175,10 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
         ));
     }
     for note in &started.notes {
-        text.push_str(&format!("  note      {}\n", PrintableText::message(note).as_str()));
+        text.push_str(&format!(
+            "  note      {}\n",
+            PrintableText::message(note).as_str()
+        ));
     }
     if started.first {
         text.push_str(&format!(

@@ -107,15 +107,19 @@ struct Migrate {
 impl Migrate {
     fn run(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         let table = ServerTable {
-            node: "migration".parse().map_err(|_| CommandFailure::usage("no name"))?,
+            node: "migration"
+                .parse()
+                .map_err(|_| CommandFailure::usage("no name"))?,
             password_file: self.password_file.clone(),
             ca: self.ca.clone(),
             certificate: None,
             key: None,
             replicas: Replicas::None,
         };
-        database::migrate(&self.url, &table, &self.service_role, &mut |text| terminal.say(text))
-            .map_err(|fault| CommandFailure::usage(fault.to_string()))?;
+        database::migrate(&self.url, &table, &self.service_role, &mut |text| {
+            terminal.say(text)
+        })
+        .map_err(|fault| CommandFailure::usage(fault.to_string()))?;
         terminal.say(&format!(
             "The schema of the store is ready for the role {}: set `database` and [postgres] in countersign.toml, then start \
              the service.",
@@ -140,7 +144,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::Move(args) => store_move::run(args, &config, terminal),
         Command::Check { backup } => check(&config, backup.as_deref(), terminal),
         Command::Backup { dir, onto } => back_up(&config, dir, *onto, terminal),
-        Command::Restore { backup, keep_tokens } => {
+        Command::Restore {
+            backup,
+            keep_tokens,
+        } => {
             let restored = restore::restore(&config, backup, keep_tokens).map_err(problems)?;
             if terminal.json {
                 terminal.object(&restored)?;
@@ -172,7 +179,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn back_up(
+    config: &Config,
+    dir: &Path,
+    onto: bool,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let began = (start::surroundings().now)();
     let quiet = terminal.json || !terminal.err_is_terminal();
     let progress = |done: u64, all: u64| {
@@ -180,7 +192,11 @@ fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> Resu
             let _ = write!(std::io::stderr(), "\r{} % ", done * 100 / all.max(1));
         }
     };
-    let copy = if onto { backup::back_up_onto } else { backup::back_up };
+    let copy = if onto {
+        backup::back_up_onto
+    } else {
+        backup::back_up
+    };
     let made = copy(config, dir, &progress).map_err(problems)?;
     if !quiet {
         let _ = write!(std::io::stderr(), "\r");
@@ -194,7 +210,11 @@ fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> Resu
         terminal.object(&made)?;
         return Ok(Exit::Done);
     }
-    let new = if onto { format!(" ({} new)", made.added) } else { String::new() };
+    let new = if onto {
+        format!(" ({} new)", made.added)
+    } else {
+        String::new()
+    };
     terminal.put(
         format!(
             "{}: {} bytes, {} entries{new}, {} output files\n{}",
@@ -216,7 +236,11 @@ fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> Resu
 }
 
 /// Prints each void token with the command that makes a new secret for it, or binds it to the same jobs.
-fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn list_void_tokens(
+    tokens: &[TokenView],
+    config: &Path,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
     if tokens.is_empty() {
         return Ok(());
     }
@@ -227,27 +251,60 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
     let now = (start::surroundings().now)();
     for TokenView { token, oidc, .. } in tokens {
         let owners: Vec<&str> = token.owners.iter().map(Name::as_str).collect();
-        let ends = token.expires_at.map_or_else(|| "never".to_owned(), |end| end.to_string());
-        let mut words = vec![format!("--config {}", quoted(&config.display().to_string()))];
+        let ends = token
+            .expires_at
+            .map_or_else(|| "never".to_owned(), |end| end.to_string());
+        let mut words = vec![format!(
+            "--config {}",
+            quoted(&config.display().to_string())
+        )];
         words.extend(owners.iter().map(|owner| format!("--owner {owner}")));
-        words.extend(token.scopes.iter().map(|scope| format!("--scope {}", scope.word())));
-        words.extend(token.patterns.iter().map(|pattern| format!("--step {}", quoted(pattern))));
+        words.extend(
+            token
+                .scopes
+                .iter()
+                .map(|scope| format!("--scope {}", scope.word())),
+        );
+        words.extend(
+            token
+                .patterns
+                .iter()
+                .map(|pattern| format!("--step {}", quoted(pattern))),
+        );
         // The new secret ends when the old secret would have ended.
-        words.extend(token.expires_at.map(|end| format!("--expires {}s", (end.unix() - now.unix()).max(1))));
+        words.extend(
+            token
+                .expires_at
+                .map(|end| format!("--expires {}s", (end.unix() - now.unix()).max(1))),
+        );
         match oidc {
             None => words.push(format!("--out {}-new.token", token.name)),
             Some(binding) => {
-                let OidcBinding { issuer, claims, bind, jwks, ca } = binding;
+                let OidcBinding {
+                    issuer,
+                    claims,
+                    bind,
+                    jwks,
+                    ca,
+                } = binding;
                 words.push(format!("--oidc {}", quoted(issuer)));
-                let pair = |option: &str, (name, value)| format!("--{option} {}", quoted(&format!("{name}={value}")));
+                let pair = |option: &str, (name, value)| {
+                    format!("--{option} {}", quoted(&format!("{name}={value}")))
+                };
                 words.extend(claims.iter().map(|claim| pair("claim", claim)));
                 words.extend(bind.iter().map(|bound| pair("bind", bound)));
-                let files = [("jwks", jwks), ("ca", ca)].into_iter().filter(|(_, file)| file.is_some());
+                let files = [("jwks", jwks), ("ca", ca)]
+                    .into_iter()
+                    .filter(|(_, file)| file.is_some());
                 words.extend(files.map(|(option, _)| format!("--{option} FILE")));
             }
         }
         let (name, words) = (&token.name, words.join(" "));
-        let owners = if owners.is_empty() { "none".to_owned() } else { owners.join(", ") };
+        let owners = if owners.is_empty() {
+            "none".to_owned()
+        } else {
+            owners.join(", ")
+        };
         terminal.put(
             format!("  {name}  owners: {owners}  ends: {ends}\n    countersign token create {name} {words}\n")
                 .as_bytes(),
@@ -259,17 +316,30 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
 /// Quotes a word for a shell.
 fn quoted(text: &str) -> String {
     let text = PrintableText::text(text).as_str().to_owned();
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte));
-    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte));
+    if plain {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
-fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn check(
+    config: &Config,
+    backup: Option<&Path>,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let mut places = Vec::new();
     // The lock prevents a service from starting during the check.
     let mut lock = None;
     match backup {
         Some(path) if path.is_dir() => {
-            places.push((Database::File(path.join(places::DATABASE)), path.join(places::OUTPUTS)));
+            places.push((
+                Database::File(path.join(places::DATABASE)),
+                path.join(places::OUTPUTS),
+            ));
         }
         Some(path) => places.push((Database::File(path.to_owned()), config.outputs())),
         None => {
@@ -278,7 +348,10 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
             }
             places.push((config.database.clone(), config.outputs()));
             for closed in places::closed(config) {
-                places.push((Database::File(closed.join(places::DATABASE)), closed.join(places::OUTPUTS)));
+                places.push((
+                    Database::File(closed.join(places::DATABASE)),
+                    closed.join(places::OUTPUTS),
+                ));
             }
         }
     }
@@ -313,14 +386,28 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
     let key = open_store::open_key(config).map_err(problems)?;
     let settings = open_store::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // The check has already reported a store whose tree cannot be read.
-    let Ok((reads, head)) = database.at_rest() else { return Ok(Vec::new()) };
-    let Ok(ledger) = Ledger::at_rest(reads, head, settings, None) else { return Ok(Vec::new()) };
+    let Ok((reads, head)) = database.at_rest() else {
+        return Ok(Vec::new());
+    };
+    let Ok(ledger) = Ledger::at_rest(reads, head, settings, None) else {
+        return Ok(Vec::new());
+    };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
-    let defect = |what, path: PathBuf| StoreDefect { place: path.display().to_string(), what, fix: RESTORE };
-    Ok(compared.filter_map(|(path, result)| Some(defect(result.err()?.to_string(), path))).collect())
+    let defect = |what, path: PathBuf| StoreDefect {
+        place: path.display().to_string(),
+        what,
+        fix: RESTORE,
+    };
+    Ok(compared
+        .filter_map(|(path, result)| Some(defect(result.err()?.to_string(), path)))
+        .collect())
 }
 
-fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn tell(
+    database: &Database,
+    report: &StoreReport,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
     let root = format!("sha256:{}", documents::crypto::digest::hex(&report.root));
     if terminal.json {
         let defects: Vec<_> = report
@@ -328,8 +415,11 @@ fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Resul
             .iter()
             .map(|defect| json!({"place": defect.place, "what": defect.what, "mend": defect.fix}))
             .collect();
-        let counts: serde_json::Map<String, serde_json::Value> =
-            report.counts.iter().map(|(what, count)| ((*what).to_owned(), json!(count))).collect();
+        let counts: serde_json::Map<String, serde_json::Value> = report
+            .counts
+            .iter()
+            .map(|(what, count)| ((*what).to_owned(), json!(count)))
+            .collect();
         return terminal.object(&json!({
             "store": database.to_string(),
             "boundary": report.boundary,
@@ -341,11 +431,21 @@ fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Resul
         }));
     }
     let mut text = format!("{}\n", shown(database));
-    let counts: Vec<String> = report.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    let counts: Vec<String> = report
+        .counts
+        .iter()
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
     text.push_str(&format!("  seen      {}\n", counts.join(", ")));
-    text.push_str(&format!("  log       {} entries, root {root}\n", report.size));
+    text.push_str(&format!(
+        "  log       {} entries, root {root}\n",
+        report.size
+    ));
     for note in &report.notes {
-        text.push_str(&format!("  note      {}\n", PrintableText::message(note).as_str()));
+        text.push_str(&format!(
+            "  note      {}\n",
+            PrintableText::message(note).as_str()
+        ));
     }
     for defect in &report.defects {
         text.push_str(&format!(

@@ -25,7 +25,11 @@ pub(super) struct Move {
 ///
 /// # Errors
 /// Returns an error if a store cannot be used. The same command then continues the move.
-pub(super) fn run(args: &Move, config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub(super) fn run(
+    args: &Move,
+    config: &Config,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let from = args.from.display().to_string();
     let to = config.database.to_string();
     terminal.say(&format!(
@@ -35,7 +39,9 @@ pub(super) fn run(args: &Move, config: &Config, terminal: &Terminal) -> Result<E
     if !args.yes {
         let answer = terminal.ask("Type `yes` to begin:", "give --yes")?;
         if answer != "yes" {
-            return Err(CommandFailure::usage("the answer was not `yes`, so nothing was moved"));
+            return Err(CommandFailure::usage(
+                "the answer was not `yes`, so nothing was moved",
+            ));
         }
     }
     let mut told = None;

@@ -71,12 +71,20 @@ struct TestLine {
 /// Returns an error if a file is invalid, or if no test can run.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = args.rules.project()?;
-    let read: Vec<(Runbook, TestedRunbook)> =
-        args.paths.iter().map(|path| read(path, &project)).collect::<Result<_, _>>()?;
+    let read: Vec<(Runbook, TestedRunbook)> = args
+        .paths
+        .iter()
+        .map(|path| read(path, &project))
+        .collect::<Result<_, _>>()?;
     if let Some(name) = &args.test
-        && !read.iter().any(|(_, tested)| tested.tests.tests.iter().any(|test| test.name == *name))
+        && !read
+            .iter()
+            .any(|(_, tested)| tested.tests.tests.iter().any(|test| test.name == *name))
     {
-        return Err(CommandFailure::usage(format!("no test has the name {}", PrintableText::quoted(name).as_str())));
+        return Err(CommandFailure::usage(format!(
+            "no test has the name {}",
+            PrintableText::quoted(name).as_str()
+        )));
     }
     let wanted = match (args.no_sandbox, args.sandbox) {
         (true, _) => SandboxChoice::Off("--no-sandbox"),
@@ -88,16 +96,34 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut lines = Vec::new();
     for (runbook, tested) in &read {
         let rules = LocalRules::find(&args.rules, &project, runbook)?;
-        let runner = TestRunner { project: &project, rules: &rules, hold: &hold, signals: &signals, terminal };
-        for test in tested.tests.tests.iter().filter(|test| args.test.as_ref().is_none_or(|name| *name == test.name)) {
+        let runner = TestRunner {
+            project: &project,
+            rules: &rules,
+            hold: &hold,
+            signals: &signals,
+            terminal,
+        };
+        for test in tested
+            .tests
+            .tests
+            .iter()
+            .filter(|test| args.test.as_ref().is_none_or(|name| *name == test.name))
+        {
             let result = runner.run(tested, test);
-            lines.push(TestLine { page: runbook.shown.clone(), name: test.name.clone(), result });
+            lines.push(TestLine {
+                page: runbook.shown.clone(),
+                name: test.name.clone(),
+                result,
+            });
         }
     }
     report(&lines, terminal)?;
     if let Some(file) = &args.junit {
         std::fs::write(file, junit(&lines)).map_err(|error| {
-            CommandFailure::new(Exit::Unreachable, format!("can't write {}: {error}", file.display()))
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("can't write {}: {error}", file.display()),
+            )
         })?;
     }
     let has = |wanted: fn(&TestResult) -> bool| lines.iter().any(|line| wanted(&line.result));
@@ -111,11 +137,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 
 /// Reads a page and its tests.
 fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), CommandFailure> {
-    let page = if path.is_dir() { path.join(PAGE) } else { path.to_owned() };
+    let page = if path.is_dir() {
+        path.join(PAGE)
+    } else {
+        path.to_owned()
+    };
     let shown = page.to_string_lossy().into_owned();
     let unreadable = |path: &Path, error: std::io::Error| {
         let path = path.to_string_lossy();
-        CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(&path).as_str()))
+        CommandFailure::usage(format!(
+            "can't read {}: {error}",
+            PrintableText::text(&path).as_str()
+        ))
     };
     if page.extension().is_none_or(|extension| extension != "mdx") {
         return Err(CommandFailure::usage(format!(
@@ -123,22 +156,53 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
             PrintableText::text(&shown).as_str()
         )));
     }
-    let real = project.cwd.join(&page).canonicalize().map_err(|error| unreadable(&page, error))?;
+    let real = project
+        .cwd
+        .join(&page)
+        .canonicalize()
+        .map_err(|error| unreadable(&page, error))?;
     let of_tests = page.with_file_name(TESTS);
-    let text = std::fs::read_to_string(project.cwd.join(&of_tests)).map_err(|error| unreadable(&of_tests, error))?;
-    let all = |errors: Vec<RegistryError>| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect()));
+    let text = std::fs::read_to_string(project.cwd.join(&of_tests))
+        .map_err(|error| unreadable(&of_tests, error))?;
+    let all = |errors: Vec<RegistryError>| {
+        problems(Problems::new(
+            errors.into_iter().map(FileProblem::from).collect(),
+        ))
+    };
     let name = project.runbook(&real)?;
     let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(all)?;
     let shown_tests = of_tests.to_string_lossy();
-    let tests = RunbookTests::read(&text)
-        .map_err(|flaws| all(flaws.into_iter().map(|flaw| RegistryError::of_flaw(&shown_tests, flaw)).collect()))?;
+    let tests = RunbookTests::read(&text).map_err(|flaws| {
+        all(flaws
+            .into_iter()
+            .map(|flaw| RegistryError::of_flaw(&shown_tests, flaw))
+            .collect())
+    })?;
     let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
-    let tested = TestedRunbook { steps: steps.steps, others: gruntwork::other_blocks(&page_text), tests };
+    let tested = TestedRunbook {
+        steps: steps.steps,
+        others: gruntwork::other_blocks(&page_text),
+        tests,
+    };
     tested.check_names().map_err(|message| {
-        CommandFailure::usage(format!("{shown_tests}: {}", PrintableText::text(&message).as_str()))
+        CommandFailure::usage(format!(
+            "{shown_tests}: {}",
+            PrintableText::text(&message).as_str()
+        ))
     })?;
     let (steps, remarks) = (Vec::new(), Vec::new());
-    Ok((Runbook { shown, real, name, steps, workflow: None, is_walk: true, remarks }, tested))
+    Ok((
+        Runbook {
+            shown,
+            real,
+            name,
+            steps,
+            workflow: None,
+            is_walk: true,
+            remarks,
+        },
+        tested,
+    ))
 }
 
 fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure> {
@@ -154,10 +218,18 @@ fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure>
             terminal.line(&format!("        {}", PrintableText::text(reason).as_str()))?;
         }
     }
-    let count = |wanted: &str| lines.iter().filter(|line| parts(&line.result).0 == wanted).count();
+    let count = |wanted: &str| {
+        lines
+            .iter()
+            .filter(|line| parts(&line.result).0 == wanted)
+            .count()
+    };
     if !terminal.json {
         let (passed, failed, skipped) = (count("passed"), count("failed"), count("skipped"));
-        terminal.line(&format!("tests: {}: {passed} passed, {failed} failed, {skipped} skipped", lines.len()))?;
+        terminal.line(&format!(
+            "tests: {}: {passed} passed, {failed} failed, {skipped} skipped",
+            lines.len()
+        ))?;
     }
     Ok(())
 }
@@ -172,7 +244,12 @@ fn parts(result: &TestResult) -> (&'static str, &[String]) {
 
 /// Returns the report as JUnit XML.
 fn junit(lines: &[TestLine]) -> String {
-    let count = |wanted: &str| lines.iter().filter(|line| parts(&line.result).0 == wanted).count();
+    let count = |wanted: &str| {
+        lines
+            .iter()
+            .filter(|line| parts(&line.result).0 == wanted)
+            .count()
+    };
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"countersign test\" tests=\"{}\" \
          failures=\"{}\" skipped=\"{}\">\n",
@@ -181,12 +258,20 @@ fn junit(lines: &[TestLine]) -> String {
         count("skipped")
     );
     for TestLine { page, name, result } in lines {
-        xml.push_str(&format!("<testcase classname=\"{}\" name=\"{}\">", escaped(page), escaped(name)));
+        xml.push_str(&format!(
+            "<testcase classname=\"{}\" name=\"{}\">",
+            escaped(page),
+            escaped(name)
+        ));
         let message = |reasons: &[String]| escaped(&reasons.join("; "));
         match result {
             TestResult::Passed => {}
-            TestResult::Failed(reasons) => xml.push_str(&format!("<failure message=\"{}\"/>", message(reasons))),
-            TestResult::Skipped(reasons) => xml.push_str(&format!("<skipped message=\"{}\"/>", message(reasons))),
+            TestResult::Failed(reasons) => {
+                xml.push_str(&format!("<failure message=\"{}\"/>", message(reasons)))
+            }
+            TestResult::Skipped(reasons) => {
+                xml.push_str(&format!("<skipped message=\"{}\"/>", message(reasons)))
+            }
         }
         xml.push_str("</testcase>\n");
     }

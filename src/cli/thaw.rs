@@ -32,9 +32,15 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let ask = |request: ControlRequest| {
-        let answer = match control::ask(&config.socket(), &request).map_err(|problem| problems(problem.into()))? {
+        let answer = match control::ask(&config.socket(), &request)
+            .map_err(|problem| problems(problem.into()))?
+        {
             Some(answer) => answer,
-            None => serve::answer_offline(config.clone(), request).map_err(problems)?.0,
+            None => {
+                serve::answer_offline(config.clone(), request)
+                    .map_err(problems)?
+                    .0
+            }
         };
         value_of(answer)
     };
@@ -42,16 +48,30 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if let Ok(freeze) = serde_json::from_value::<FreezeView>(ask(ControlRequest::Frozen)?) {
         eprintln_quietly(freeze_words(&freeze).as_str());
     }
-    if !args.yes && terminal.ask("The boundary runs approved steps again. Type yes to thaw:", "say --yes")? != "yes" {
-        return Err(CommandFailure::new(Exit::Refused, "the boundary stays as it is"));
+    if !args.yes
+        && terminal.ask(
+            "The boundary runs approved steps again. Type yes to thaw:",
+            "say --yes",
+        )? != "yes"
+    {
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            "the boundary stays as it is",
+        ));
     }
     let value = ask(ControlRequest::Thaw)?;
     if terminal.json {
         terminal.object(&value)?;
     } else {
-        terminal.line(&format!("thawed: seal {} with a new epoch is in force", value["seal"]))?;
+        terminal.line(&format!(
+            "thawed: seal {} with a new epoch is in force",
+            value["seal"]
+        ))?;
         for grant in value["void_grants"].as_array().into_iter().flatten() {
-            terminal.line(&format!("the standing grant {} is void", grant.as_str().unwrap_or_default()))?;
+            terminal.line(&format!(
+                "the standing grant {} is void",
+                grant.as_str().unwrap_or_default()
+            ))?;
         }
     }
     Ok(Exit::Done)

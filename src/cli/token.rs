@@ -105,13 +105,17 @@ struct JobArgs {
 
 impl JobArgs {
     fn binding(&self) -> Result<Option<Box<OidcBinding>>, CommandFailure> {
-        let Some(issuer) = self.oidc.clone() else { return Ok(None) };
+        let Some(issuer) = self.oidc.clone() else {
+            return Ok(None);
+        };
         let map = |option: &str, pairs: &[(String, String)]| {
             let map: BTreeMap<String, String> = pairs.iter().cloned().collect();
             if map.len() == pairs.len() {
                 return Ok(map);
             }
-            Err(CommandFailure::usage(format!("{option} names the same thing twice: write each name once")))
+            Err(CommandFailure::usage(format!(
+                "{option} names the same thing twice: write each name once"
+            )))
         };
         let file = |path: &Option<PathBuf>| path.as_deref().map(text_file).transpose();
         Ok(Some(Box::new(OidcBinding {
@@ -130,14 +134,20 @@ const MAX_ISSUER_FILE: usize = 64 << 10;
 fn text_file(path: &Path) -> Result<String, CommandFailure> {
     let text = read_owned(path).map_err(|problem| CommandFailure::usage(problem.to_string()))?;
     if text.len() > MAX_ISSUER_FILE {
-        return Err(CommandFailure::usage(format!("{} has more than {MAX_ISSUER_FILE} bytes", path.display())));
+        return Err(CommandFailure::usage(format!(
+            "{} has more than {MAX_ISSUER_FILE} bytes",
+            path.display()
+        )));
     }
     Ok(text)
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
-    pair.map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| "write NAME=VALUE".to_owned())
+    let pair = text
+        .split_once('=')
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "write NAME=VALUE".to_owned())
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -154,7 +164,15 @@ fn scope(text: &str) -> Result<Scope, String> {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let request = match &args.command {
-        Command::Create { name, owners, scopes, patterns, expires, out: _, jobs } => {
+        Command::Create {
+            name,
+            owners,
+            scopes,
+            patterns,
+            expires,
+            out: _,
+            jobs,
+        } => {
             let seconds = duration(expires).map_err(CommandFailure::usage)?;
             let now = (start::surroundings().now)();
             let token = SealedToken {
@@ -164,14 +182,19 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 patterns: sorted(patterns),
                 expires_at: Some(now.plus(seconds)),
             };
-            ControlRequest::TokenCreate { token, oidc: jobs.binding()? }
+            ControlRequest::TokenCreate {
+                token,
+                oidc: jobs.binding()?,
+            }
         }
         Command::List => ControlRequest::TokenList,
         Command::Revoke { name } => ControlRequest::TokenRevoke { name: name.clone() },
     };
     // Create the file first, because the secret is available only once and the name of a token cannot be used again.
     let mut out = match &args.command {
-        Command::Create { out: Some(path), .. } => Some(SecretFile::create(path)?),
+        Command::Create {
+            out: Some(path), ..
+        } => Some(SecretFile::create(path)?),
         _ => None,
     };
     let one = |problem: crate::node::file_problem::FileProblem| problems(problem.into());
@@ -187,8 +210,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let mut value = seal::value_of(answer)?;
     if matches!(request, ControlRequest::TokenCreate { oidc: Some(_), .. }) {
-        for warning in value["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            terminal.say(&format!("warning: {}", PrintableText::text(warning).as_str()));
+        for warning in value["warnings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
+            terminal.say(&format!(
+                "warning: {}",
+                PrintableText::text(warning).as_str()
+            ));
         }
         value = value["audience"].take();
     }
@@ -208,15 +239,38 @@ struct SecretFile {
 
 impl SecretFile {
     fn create(path: &Path) -> Result<Self, CommandFailure> {
-        let file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-            let advice = if error.kind() == ErrorKind::AlreadyExists { "; choose another name" } else { "" };
-            CommandFailure::usage(format!("can't write {}: {error}{advice}; no token was made", path.display()))
-        })?;
-        Ok(Self { path: path.to_owned(), file, filled: false })
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| {
+                let advice = if error.kind() == ErrorKind::AlreadyExists {
+                    "; choose another name"
+                } else {
+                    ""
+                };
+                CommandFailure::usage(format!(
+                    "can't write {}: {error}{advice}; no token was made",
+                    path.display()
+                ))
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            filled: false,
+        })
     }
 
-    fn fill(&mut self, secret: &Value, request: &ControlRequest, terminal: &Terminal) -> Result<(), CommandFailure> {
-        let ControlRequest::TokenCreate { token, .. } = request else { return Ok(()) };
+    fn fill(
+        &mut self,
+        secret: &Value,
+        request: &ControlRequest,
+        terminal: &Terminal,
+    ) -> Result<(), CommandFailure> {
+        let ControlRequest::TokenCreate { token, .. } = request else {
+            return Ok(());
+        };
         let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
             CommandFailure::usage(format!(
@@ -227,7 +281,8 @@ impl SecretFile {
         })?;
         self.filled = true;
         if terminal.json {
-            return terminal.object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
+            return terminal
+                .object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
         }
         terminal.say(&format!(
             "wrote the token to {} (mode 0600); commands read it with --token-file or COUNTERSIGN_TOKEN_FILE",
@@ -260,16 +315,25 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-fn print(request: &ControlRequest, value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn print(
+    request: &ControlRequest,
+    value: &Value,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
     match request {
-        ControlRequest::TokenCreate { token, oidc: Some(binding) } if terminal.json => {
-            terminal.object(&serde_json::json!({"token": token, "oidc": binding, "audience": value}))
-        }
+        ControlRequest::TokenCreate {
+            token,
+            oidc: Some(binding),
+        } if terminal.json => terminal
+            .object(&serde_json::json!({"token": token, "oidc": binding, "audience": value})),
         ControlRequest::TokenCreate { token, oidc: None } if terminal.json => {
             terminal.object(&serde_json::json!({"token": token, "secret": value}))
         }
         _ if terminal.json => terminal.object(value),
-        ControlRequest::TokenCreate { token, oidc: Some(binding) } => {
+        ControlRequest::TokenCreate {
+            token,
+            oidc: Some(binding),
+        } => {
             terminal.say(&format!(
                 "{} has no secret: {}. Jobs must get their ID tokens for this audience:",
                 token.name,
@@ -293,8 +357,17 @@ fn print(request: &ControlRequest, value: &Value, terminal: &Terminal) -> Result
 
 fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     let joined = |token: &Value, field: &str, none: &str| {
-        let items: Vec<&str> = token[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        if items.is_empty() { none.to_owned() } else { items.join(",") }
+        let items: Vec<&str> = token[field]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if items.is_empty() {
+            none.to_owned()
+        } else {
+            items.join(",")
+        }
     };
     let mut rows = vec![["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned)];
     let now = (start::surroundings().now)().to_string();
@@ -313,13 +386,21 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
             joined(token, "scopes", "-"),
             joined(token, "owners", "-"),
             joined(token, "patterns", "all"),
-            if ends.is_empty() { "never".to_owned() } else { ends.to_owned() },
+            if ends.is_empty() {
+                "never".to_owned()
+            } else {
+                ends.to_owned()
+            },
         ]);
     }
     terminal.put(client::terminal::table::aligned(&rows).as_bytes())?;
     for token in value.as_array().into_iter().flatten() {
         if let Ok(binding) = serde_json::from_value(token["oidc"].clone()) {
-            terminal.line(&format!("{} has no secret: {}", text_of(token, "name"), binding_words(&binding)))?;
+            terminal.line(&format!(
+                "{} has no secret: {}",
+                text_of(token, "name"),
+                binding_words(&binding)
+            ))?;
         }
     }
     Ok(())
@@ -327,7 +408,11 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
 
 /// Returns the jobs of a binding in words.
 fn binding_words(binding: &OidcBinding) -> String {
-    let mut words = format!("jobs of {} with {} open it", binding.issuer, pairs(&binding.claims));
+    let mut words = format!(
+        "jobs of {} with {} open it",
+        binding.issuer,
+        pairs(&binding.claims)
+    );
     for (parameter, claim) in &binding.bind {
         words.push_str(&format!("; the parameter {parameter} is the claim {claim}"));
     }
@@ -339,9 +424,13 @@ fn binding_words(binding: &OidcBinding) -> String {
 
 fn notes_of(socket: &Path) -> Vec<String> {
     match control::ask(socket, &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => {
-            status["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-        }
+        Ok(Some(ControlReply::Ok(status))) => status["notes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -350,7 +439,10 @@ fn notes_of(socket: &Path) -> Vec<String> {
 /// quorum.
 fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
     let ours = [" are refused", " and of "].map(|next| format!(" by {}{next}", token.name));
-    for note in notes.iter().filter(|note| ours.iter().any(|ours| note.contains(ours))) {
+    for note in notes
+        .iter()
+        .filter(|note| ours.iter().any(|ours| note.contains(ours)))
+    {
         terminal.say(&format!("note: {note}"));
     }
 }

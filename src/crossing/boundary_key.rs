@@ -22,15 +22,23 @@ impl BoundaryKey {
     /// Returns an error if the envelope has no canonical form.
     pub fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, payload));
-        let envelope = Envelope::new(payload, vec![EnvelopeSignature::new(self.keyid, &signature)]);
-        envelope.to_canonical().map_err(|error| Malformed::at("", error.to_string()))
+        let envelope = Envelope::new(
+            payload,
+            vec![EnvelopeSignature::new(self.keyid, &signature)],
+        );
+        envelope
+            .to_canonical()
+            .map_err(|error| Malformed::at("", error.to_string()))
     }
 
     /// Signs a statement of this boundary.
     ///
     /// # Errors
     /// Returns an error if the statement can't be encoded.
-    pub fn sign_statement<P: Predicate>(&self, statement: &Statement<P>) -> Result<Vec<u8>, Malformed> {
+    pub fn sign_statement<P: Predicate>(
+        &self,
+        statement: &Statement<P>,
+    ) -> Result<Vec<u8>, Malformed> {
         self.sign(&statement.to_payload()?)
     }
 }

@@ -22,7 +22,10 @@ impl Changes {
         if watched.len() > SWEEP_AT {
             watched.retain(|_, sender| sender.receiver_count() > 0);
         }
-        watched.entry(id.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
+        watched
+            .entry(id.clone())
+            .or_insert_with(|| watch::channel(0).0)
+            .subscribe()
     }
 
     /// Wakes the tasks that wait for a change of the proposal `id`.
@@ -62,11 +65,17 @@ mod tests {
         let mut first = changes.watch(&one);
         let mut second = changes.watch(&two);
         changes.notify(&one);
-        assert_eq!((first.has_changed().ok(), second.has_changed().ok()), (Some(true), Some(false)));
+        assert_eq!(
+            (first.has_changed().ok(), second.has_changed().ok()),
+            (Some(true), Some(false))
+        );
         first.mark_unchanged();
         second.mark_unchanged();
         drop(first);
         changes.notify(&one);
-        assert!(changes.watched.lock().expect("lock").get(&one).is_none(), "forgotten once nobody watches");
+        assert!(
+            changes.watched.lock().expect("lock").get(&one).is_none(),
+            "forgotten once nobody watches"
+        );
     }
 }

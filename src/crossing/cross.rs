@@ -21,10 +21,12 @@ use crate::crossing::crossing_parts::CrossingParts;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
-use crate::crossing::run_end::{LATEST_START, SERVICE_ENDED, TOO_LATE, outcome_of, shown_start, why_unknown};
+use crate::crossing::run_end::{
+    LATEST_START, SERVICE_ENDED, TOO_LATE, outcome_of, shown_start, why_unknown,
+};
 use crate::crossing::stage::{
-    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Loaded, Ran, ReceiptBasis,
-    Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
+    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Loaded,
+    Ran, ReceiptBasis, Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
 use crate::metrics::crossing_stage::CrossingStage;
@@ -41,7 +43,8 @@ use documents::crypto::digest::BlobDigest;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Signed};
 use documents::record::receipt::{
-    ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
+    ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream,
+    Usage,
 };
 use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::stream_name::StreamName;
@@ -126,7 +129,11 @@ impl Crossing {
     /// # Errors
     /// Returns a refusal if the run is not allowed. Returns a fault if a failure occurs after the commit of the nonce
     /// and before the commit of the receipt. The next start of the service then writes the receipt.
-    pub async fn cross(&self, request: CrossingRequest, permit: Option<Permit>) -> Result<Receipted, Stopped> {
+    pub async fn cross(
+        &self,
+        request: CrossingRequest,
+        permit: Option<Permit>,
+    ) -> Result<Receipted, Stopped> {
         let mut clock = StageClock::start(self.ledger.metrics().clone());
         let announced = self.ledger.announce();
         let mut accepted = self.accept(request)?;
@@ -181,7 +188,10 @@ impl Crossing {
         // Read the version before the state, so that the transaction which spends the nonce detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
-        let document = accepted.signed().clone().verify(|keyid| sealed.statement_key(keyid));
+        let document = accepted
+            .signed()
+            .clone()
+            .verify(|keyid| sealed.statement_key(keyid));
         let document = document.map_err(|error| sealed.unverified(error))?;
         Ok(VerifiedRequest::new(accepted, document, sealed, version))
     }
@@ -196,23 +206,33 @@ impl Crossing {
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
         let (signed, submitter) = (verified.document().predicate(), verified.handed_in_by());
-        let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
+        let about =
+            |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
         let own = &sealed.boundary;
-        let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch).map_err(|e| about(e.into()))?;
+        let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch)
+            .map_err(|e| about(e.into()))?;
         let names = [&signed.proposer, submitter];
         let not_revoked = self.check_not_revoked(&sealed, names)?;
-        let may_propose = sealed.tokens.check_may_propose(names, &sealed.roster, &signed.step.reference);
+        let may_propose =
+            sealed
+                .tokens
+                .check_may_propose(names, &sealed.roster, &signed.step.reference);
         let may_propose = may_propose.map_err(|e| about(e.into()))?;
         // Look up the step only once, so that the checked step is the step that runs.
         let (registered, held) = sealed.signed_step(signed).map_err(|e| about(e.into()))?;
         let step = check_step(signed, &held.hashed).map_err(|e| about(e.into()))?;
         let held = held.with(step.step());
-        let parameters = check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
-        let permissions = check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
+        let parameters =
+            check_parameters(signed, &registered.schema).map_err(|e| about(e.into()))?;
+        let permissions =
+            check_permissions(held.asked(), &signed.permissions).map_err(|e| about(e.into()))?;
         let here = profile_on_host(&held).map_err(|refusal| refusal.about(&signed.proposal))?;
-        check_not_moved(&here, &signed.sandbox).map_err(|refusal| refusal.about(&signed.proposal))?;
+        check_not_moved(&here, &signed.sandbox)
+            .map_err(|refusal| refusal.about(&signed.proposal))?;
         let profile = check_profile(&here, &signed.sandbox).map_err(|e| about(e.into()))?;
-        let secrets = self.secrets.check(step.step().definition(), parameters.params().value());
+        let secrets = self
+            .secrets
+            .check(step.step().definition(), parameters.params().value());
         let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
         let sandbox = self.sandbox.check(&signed.sandbox).map_err(|unavailable| {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
@@ -221,7 +241,10 @@ impl Crossing {
         let allowed = self.authority(&verified, &held, &here, now)?;
         // The transaction that spends the nonce repeats this check with the clock of the store, and checks for denials.
         let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
-        let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));
+        let carried = signed
+            .session
+            .is_some()
+            .then(|| sealed.carried_variables(&held));
         let checks = CheckResults {
             clock,
             place,
@@ -248,20 +271,38 @@ impl Crossing {
     /// Returns the refusals of [`Crossing::run_inputs`], and `sandbox-unavailable` for a secret without a value. The
     /// nonce stays unspent.
     pub fn load(&self, admitted: Admitted) -> Result<Loaded, Stopped> {
-        let RunInputs { files: inputs, session, plan_ends } = self.run_inputs(&admitted)?;
+        let RunInputs {
+            files: inputs,
+            session,
+            plan_ends,
+        } = self.run_inputs(&admitted)?;
         let window = RunWindow::of(admitted.limits(plan_ends));
         let signed = admitted.document().predicate();
         let checks = admitted.checks();
-        let secrets = self.secrets.read(&checks.secrets, checks.sandbox.has_own_root());
+        let secrets = self
+            .secrets
+            .read(&checks.secrets, checks.sandbox.has_own_root());
         let secrets = secrets.map_err(|refusal| refusal.about(&signed.proposal))?;
         let definition = checks.step.step().definition();
-        let params = secret_permits::with_paths(&definition.params, checks.parameters.params().value());
+        let params =
+            secret_permits::with_paths(&definition.params, checks.parameters.params().value());
         let given = ResultsBasis {
             session: definition.session,
-            writes_state: session.as_ref().is_some_and(|session| session.wrapper.is_some()),
+            writes_state: session
+                .as_ref()
+                .is_some_and(|session| session.wrapper.is_some()),
             outputs: definition.outputs.clone(),
-            directories: signed.sandbox.read.iter().chain(&signed.sandbox.write).cloned().collect(),
-            secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
+            directories: signed
+                .sandbox
+                .read
+                .iter()
+                .chain(&signed.sandbox.write)
+                .cloned()
+                .collect(),
+            secret_variables: secrets
+                .iter()
+                .filter_map(|secret| secret.variable.clone())
+                .collect(),
             carried: checks.carried.clone(),
         };
         let files = planned_files(&checks.registered).map_err(|error| fault(&error))?;
@@ -306,7 +347,10 @@ impl Crossing {
         let _writable = decision.check_room()?;
         let envelope_bytes = envelope.to_canonical().map_err(|e| fault(&e))?;
         let decision_bytes = canonical::canonical_of(&decision).map_err(|e| fault(&e))?;
-        let room = match self.capacity.reserve(signed.sandbox.limits.output_bytes, loaded.plan().results) {
+        let room = match self
+            .capacity
+            .reserve(signed.sandbox.limits.output_bytes, loaded.plan().results)
+        {
             Ok(room) => room,
             // If the nonce is already spent, return the refusal that names the earlier run. After a `busy` refusal, the
             // caller would send the request again, although it can never succeed.
@@ -318,7 +362,13 @@ impl Crossing {
                 });
             }
         };
-        let WindowBounds { issued_at, not_before, expires_at, valid_after, valid_before } = loaded.window().bounds();
+        let WindowBounds {
+            issued_at,
+            not_before,
+            expires_at,
+            valid_after,
+            valid_before,
+        } = loaded.window().bounds();
         let request = Consume {
             version: admitted.version(),
             seal: sealed.digest,
@@ -335,9 +385,23 @@ impl Crossing {
             session: signed.session.clone(),
             envelope: envelope_bytes.into(),
             decision: decision_bytes.into(),
-            window: Window { issued_at, not_before, expires_at, max_s: None, valid_after, valid_before },
-            exclusive: checks.step.step().definition().exclusive.as_deref().map(Into::into),
-            limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX),
+            window: Window {
+                issued_at,
+                not_before,
+                expires_at,
+                max_s: None,
+                valid_after,
+                valid_before,
+            },
+            exclusive: checks
+                .step
+                .step()
+                .definition()
+                .exclusive
+                .as_deref()
+                .map(Into::into),
+            limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000))
+                .unwrap_or(i64::MAX),
             claim: checks.allowed.claim.clone(),
             emergency: checks.allowed.emergency,
             signers: checks.allowed.signers.clone(),
@@ -353,19 +417,28 @@ impl Crossing {
         };
         // The claim is dropped if the nonce is not spent, and the session is free again.
         let user = session_user(sealed, &signed.proposer);
-        let session = basis.session.as_ref().map(|session| self.sessions.claim(session, &user, &basis.proposal));
-        let session = session.transpose().map_err(|refusal| refusal.about(&basis.proposal))?;
+        let session = basis
+            .session
+            .as_ref()
+            .map(|session| self.sessions.claim(session, &user, &basis.proposal));
+        let session = session
+            .transpose()
+            .map_err(|refusal| refusal.about(&basis.proposal))?;
         let asked = Instant::now();
         match self.ledger.consume(request).await {
             // Another node may have written the receipt of this run, so it is too late to start the run.
             Ok(_) if self.ledger.has_nodes() && asked.elapsed() >= LATEST_START => {
-                Err(Refusal::new(Code::Database, TOO_LATE).about(&basis.proposal).into())
+                Err(Refusal::new(Code::Database, TOO_LATE)
+                    .about(&basis.proposal)
+                    .into())
             }
             // The nonce is committed before the step starts. After a crash here, the step never runs, and recovery writes
             // a receipt with the outcome `unknown`. A lost run is better than a step that runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
-                Ok(Claim::Consumed(Box::new(Consumed::new(loaded, claim, basis, room, session))))
+                Ok(Claim::Consumed(Box::new(Consumed::new(
+                    loaded, claim, basis, room, session,
+                ))))
             }
             Err(stop) => match self.claim_refused(&stop, &basis) {
                 Some(stopped) => Err(stopped),
@@ -381,8 +454,11 @@ impl Crossing {
         let (proposal, most) = (signed.proposal.clone(), signed.sandbox.limits.output_bytes);
         log_about(&proposal, &signed.step.reference);
         let secrets = &consumed.loaded().plan().secrets;
-        let masks = SecretMasks::new(secrets.iter().map(|secret| (&secret.name, &secret.value))).map(Arc::new);
-        let recording = self.live.begin(&proposal, self.outputs.scratch(), most, masks.as_ref());
+        let masks = SecretMasks::new(secrets.iter().map(|secret| (&secret.name, &secret.value)))
+            .map(Arc::new);
+        let recording = self
+            .live
+            .begin(&proposal, self.outputs.scratch(), most, masks.as_ref());
         // A reader of the events may already wait for the recording.
         self.changes.notify(&proposal);
         let (prepared, plan, mut closing) = consumed.into_run();
@@ -401,14 +477,20 @@ impl Crossing {
                     )
                 });
                 run.await.unwrap_or_else(|error| {
-                    Report::lost(format!("the boundary did not see the end of the run: {error}"))
+                    Report::lost(format!(
+                        "the boundary did not see the end of the run: {error}"
+                    ))
                 })
             }
-            Err(error) => Report::not_started(format!("no descriptor is free to watch the run: {error}")),
+            Err(error) => {
+                Report::not_started(format!("no descriptor is free to watch the run: {error}"))
+            }
         };
         if let Some(masks) = &masks {
             // The path of a program may contain a secret by accident.
-            report.programs = report.programs.map(|programs| masks.without_paths(programs));
+            report.programs = report
+                .programs
+                .map(|programs| masks.without_paths(programs));
         }
         tracing::info!(proposal = %proposal, end = ?report.end, ms = report.duration_ms, "ran");
         let kept = self.keep_results(&mut report, &mut closing, masks).await;
@@ -422,9 +504,18 @@ impl Crossing {
             tracing::warn!(proposal = %proposal, "{why}");
         }
         let finished_at = self.now().max(started_at);
-        let end =
-            RunEnd::Seen { report: Box::new(report), recorded: Box::new(recorded), recording, kept: Arc::new(kept) };
-        Ran { closing, end, started_at, finished_at }
+        let end = RunEnd::Seen {
+            report: Box::new(report),
+            recorded: Box::new(recorded),
+            recording,
+            kept: Arc::new(kept),
+        };
+        Ran {
+            closing,
+            end,
+            started_at,
+            finished_at,
+        }
     }
 
     /// Writes and signs the receipt, even if the boundary did not see the end of the run.
@@ -432,16 +523,29 @@ impl Crossing {
     /// # Errors
     /// Returns only faults. After a fault, the next start writes a receipt with outcome `unknown`.
     pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
-        let Ran { closing, end, started_at, finished_at } = ran;
+        let Ran {
+            closing,
+            end,
+            started_at,
+            finished_at,
+        } = ran;
         let sealed = self.state();
         let unknown = match &end {
             RunEnd::Seen { report, .. } => why_unknown(&report.end),
             RunEnd::Unseen => Some(SERVICE_ENDED.to_owned()),
         };
         let (outcome, output, usage, sandbox, programs, duration_ms, recorded) = match end {
-            RunEnd::Seen { report, recorded, recording, kept } => (
+            RunEnd::Seen {
+                report,
+                recorded,
+                recording,
+                kept,
+            } => (
                 outcome_of(&report.end),
-                Output { stdout: recorded.stdout.clone(), stderr: recorded.stderr.clone() },
+                Output {
+                    stdout: recorded.stdout.clone(),
+                    stderr: recorded.stderr.clone(),
+                },
                 Usage {
                     cpu_ms: report.usage.cpu_ms,
                     memory_peak_bytes: report.usage.memory_peak_bytes,
@@ -458,16 +562,33 @@ impl Crossing {
                 Some((recorded, recording, kept)),
             ),
             RunEnd::Unseen => {
-                let output = Output { stdout: Stream::empty(), stderr: Stream::empty() };
-                (Outcome::of(Status::Unknown), output, Usage::default(), nothing_enforced(), None, 0, None)
+                let output = Output {
+                    stdout: Stream::empty(),
+                    stderr: Stream::empty(),
+                };
+                (
+                    Outcome::of(Status::Unknown),
+                    output,
+                    Usage::default(),
+                    nothing_enforced(),
+                    None,
+                    0,
+                    None,
+                )
             }
         };
         let started_at = shown_start(&outcome, started_at, finished_at);
         let manifest = recorded.as_ref().and_then(|(_, _, kept)| kept.manifest());
         let files = manifest.map_or_else(|| Ok(Files::none()), |manifest| Files::of(&manifest))?;
         // If the boundary did not see the end of the run, the session is over, and its state did not change.
-        let unchanged = |session: &SessionReference| SessionChange { before: session.state, after: session.state };
-        let session = closing.change.clone().or_else(|| closing.basis.session.as_ref().map(unchanged));
+        let unchanged = |session: &SessionReference| SessionChange {
+            before: session.state,
+            after: session.state,
+        };
+        let session = closing
+            .change
+            .clone()
+            .or_else(|| closing.basis.session.as_ref().map(unchanged));
         let receipt = Receipt {
             consumption: ConsumptionRef {
                 index: closing.claim.index,
@@ -495,9 +616,19 @@ impl Crossing {
             },
         };
         let statement = receipt.into_statement_of(&closing.basis.authorization);
-        let envelope = self.key.sign_statement(&statement).map_err(|e| fault(&e))?.into();
+        let envelope = self
+            .key
+            .sign_statement(&statement)
+            .map_err(|e| fault(&e))?
+            .into();
         let receipt = statement.predicate;
-        Ok(SignedReceipt { closing, receipt, envelope, recorded, unknown })
+        Ok(SignedReceipt {
+            closing,
+            receipt,
+            envelope,
+            recorded,
+            unknown,
+        })
     }
 
     /// Makes the output durable, then the receipt. Readers see both only after both are durable (rule R5).
@@ -505,17 +636,26 @@ impl Crossing {
     /// # Errors
     /// Returns only faults. After a fault, the next start writes a receipt with outcome `unknown`.
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
-        let SignedReceipt { closing, receipt, envelope, recorded, unknown } = receipt;
+        let SignedReceipt {
+            closing,
+            receipt,
+            envelope,
+            recorded,
+            unknown,
+        } = receipt;
         let proposal = closing.basis.proposal.clone();
         // `keep_output` writes large outputs to durable files. After a crash here, recovery removes those without a receipt.
         let (kept, order) = match &recorded {
-            Some((recorded, recording, kept)) => {
-                (self.keep_output(recorded, recording, kept).await, Some(recorded.order.clone()))
-            }
+            Some((recorded, recording, kept)) => (
+                self.keep_output(recorded, recording, kept).await,
+                Some(recorded.order.clone()),
+            ),
             None => (RecordedRows::default(), None),
         };
         let manifest = recorded.as_ref().and_then(|(_, _, kept)| kept.manifest());
-        let manifest = manifest.map(|manifest| manifest.to_canonical()).transpose()?;
+        let manifest = manifest
+            .map(|manifest| manifest.to_canonical())
+            .transpose()?;
         let finish = Finish {
             proposal: proposal.clone(),
             consumption: (closing.claim.index, closing.claim.item),
@@ -525,7 +665,10 @@ impl Crossing {
             detail: end_detail::write(&receipt.outcome, unknown.as_deref()),
             outputs: kept.rows.clone(),
             order: order.filter(|order| !order.is_empty()),
-            blobs: manifest.map(|bytes| (BlobDigest::of(&bytes), bytes)).into_iter().collect(),
+            blobs: manifest
+                .map(|bytes| (BlobDigest::of(&bytes), bytes))
+                .into_iter()
+                .collect(),
             unknown: receipt.outcome.status == Status::Unknown,
             grant: closing.basis.grant,
         };
@@ -546,7 +689,11 @@ impl Crossing {
             grant: closing.basis.grant,
         };
         let statement = Box::new(receipt);
-        Ok(Receipted { statement, index: leaf.index, parts })
+        Ok(Receipted {
+            statement,
+            index: leaf.index,
+            parts,
+        })
     }
 
     /// Returns the time for every decision of the crossing: the time of the clock, but never a time before the last log
@@ -589,7 +736,9 @@ impl Crossing {
             ConsumeStop::Fault(error) => return Some(error.clone().into()),
             ConsumeStop::Replayed(spent) => return Some(self.replayed(spent)),
             // Only callers who may see the other run may know its id, so the refusal does not name this run.
-            ConsumeStop::ExclusiveBusy { .. } => return Some(busy("this run must wait for another run").into()),
+            ConsumeStop::ExclusiveBusy { .. } => {
+                return Some(busy("this run must wait for another run").into());
+            }
             // A verdict needs a seal, and `admit` checked the same times. So these stops are failures of the boundary.
             ConsumeStop::NoSeal | ConsumeStop::BadWindow | ConsumeStop::WindowTooLong { .. } => {
                 return Some(fault(stop));
@@ -616,10 +765,15 @@ impl Crossing {
 
     pub(super) fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {
         // The links in the refusal name the earlier run. They are removed for callers who may not see that run.
-        let refusal =
-            Refusal::new(Code::NonceReplayed, "the nonce is spent: one nonce, one run").about(&spent.proposal);
+        let refusal = Refusal::new(
+            Code::NonceReplayed,
+            "the nonce is spent: one nonce, one run",
+        )
+        .about(&spent.proposal);
         match self.ledger.proposal(&spent.proposal) {
-            Ok(Some(row)) if row.receipt.is_some() => refusal.with_receipt(spent.proposal.receipt()).into(),
+            Ok(Some(row)) if row.receipt.is_some() => {
+                refusal.with_receipt(spent.proposal.receipt()).into()
+            }
             Ok(_) => refusal.into(),
             Err(error) => error.into(),
         }
@@ -629,9 +783,11 @@ impl Crossing {
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
-        Objection::Parameters(judgement::decision::parameters::ParametersError::Invalid(errors)) => errors
-            .iter()
-            .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone())),
+        Objection::Parameters(judgement::decision::parameters::ParametersError::Invalid(
+            errors,
+        )) => errors.iter().fold(refusal, |refusal, error| {
+            refusal.at(format!("/params{}", error.pointer), error.message.clone())
+        }),
         _ => refusal,
     }
 }

@@ -47,29 +47,58 @@ impl Crossing {
         now: Timestamp,
     ) -> Result<AllowedRun, Stopped> {
         let (document, sealed) = (verified.document(), verified.sealed());
-        let (id, proposer) = (&document.predicate().proposal, &document.predicate().proposer);
-        let about = |objection: Objection| Refusal::new(objection.code(), objection.to_string()).about(id);
+        let (id, proposer) = (
+            &document.predicate().proposal,
+            &document.predicate().proposer,
+        );
+        let about =
+            |objection: Objection| Refusal::new(objection.code(), objection.to_string()).about(id);
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let parties = exclusion::judge(proposer, verified.handed_in_by(), tokens, &sealed.roster);
         let parties = parties.map_err(|error| about(error.into()))?;
         if let Some(digest) = &document.predicate().grant {
-            let (grant, covered) = self.covered(digest, document, sealed, &parties, Some(here), now)?;
+            let (grant, covered) =
+                self.covered(digest, document, sealed, &parties, Some(here), now)?;
             let terms = grant.document().predicate();
             let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
-            let claim = Some(GrantClaim { grant: *digest, max_uses: terms.max_uses, rate });
+            let claim = Some(GrantClaim {
+                grant: *digest,
+                max_uses: terms.max_uses,
+                rate,
+            });
             let excluded = covered.excluded().clone();
             let (authority, signers) = (Authority::Granted(covered), Vec::new());
-            return Ok(AllowedRun { authority, excluded, claim, emergency: None, signers });
+            return Ok(AllowedRun {
+                authority,
+                excluded,
+                claim,
+                emergency: None,
+                signers,
+            });
         }
         let revoked = |keyid: &_| self.revoked().has_key(keyid);
-        let held = held.for_run(document.predicate()).map_err(|error| about(error.into()))?;
+        let held = held
+            .for_run(document.predicate())
+            .map_err(|error| about(error.into()))?;
         let (rules, roster) = (&held.rules, &sealed.roster);
-        let count = signature_count::count_unrevoked(document.signatures(), roster, &parties, rules, now, revoked);
+        let count = signature_count::count_unrevoked(
+            document.signatures(),
+            roster,
+            &parties,
+            rules,
+            now,
+            revoked,
+        );
         let met = quorum::decide(rules, &count).map_err(|error| about(error.into()))?;
-        let rule = held.ruling.emergency.as_ref().filter(|_| document.predicate().emergency.is_some());
+        let rule = held
+            .ruling
+            .emergency
+            .as_ref()
+            .filter(|_| document.predicate().emergency.is_some());
         if let Some(WithOrigin { value: rule, .. }) = rule {
             let counts = |name: &Name| !parties.contains(name) && !met.approvers().contains(name);
-            self.demand_reviewers(rule, roster, counts, 0, now).map_err(|refusal| refusal.about(id))?;
+            self.demand_reviewers(rule, roster, counts, 0, now)
+                .map_err(|refusal| refusal.about(id))?;
         }
         let emergency = rule.map(|rule| rule.value.max_unreviewed);
         let authority = Authority::Signed(met);
@@ -77,12 +106,24 @@ impl Crossing {
         if !verified.is_stored() {
             // A person who signed the stored proposal before gets a second message. To prevent it, each crossing would have to
             // read the stored signatures.
-            let counted = document.signatures().iter().filter(|signature| authority.keeps(&signature.keyid));
+            let counted = document
+                .signatures()
+                .iter()
+                .filter(|signature| authority.keeps(&signature.keyid));
             signers.extend(counted.filter_map(|signature| {
-                Some((roster.statement_approver(&signature.keyid)?.0.name.clone(), signature.keyid))
+                Some((
+                    roster.statement_approver(&signature.keyid)?.0.name.clone(),
+                    signature.keyid,
+                ))
             }));
         }
-        Ok(AllowedRun { authority, excluded: parties, claim: None, emergency, signers })
+        Ok(AllowedRun {
+            authority,
+            excluded: parties,
+            claim: None,
+            emergency,
+            signers,
+        })
     }
 
     /// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever. `counts`
@@ -137,20 +178,29 @@ impl Crossing {
     ) -> Result<(Arc<PreparedGrant>, Covered), Stopped> {
         let about = &document.predicate().proposal;
         let grant = self.logged_grant(digest, sealed)?;
-        let proof =
-            self.stands_here(&grant, sealed, now, here.map(|here| (&document.predicate().step.reference, here)));
+        let proof = self.stands_here(
+            &grant,
+            sealed,
+            now,
+            here.map(|here| (&document.predicate().step.reference, here)),
+        );
         let proof = proof.map_err(|why| why.0)?;
         let [signature] = document.signatures() else {
             let detail = "a run under a grant has exactly one signature, by the key of the grantee";
-            return Err(Refusal::new(Code::Malformed, detail).at("/signatures", "expected exactly one").into());
+            return Err(Refusal::new(Code::Malformed, detail)
+                .at("/signatures", "expected exactly one")
+                .into());
         };
-        let covered = covers(&proof, document.predicate(), &signature.keyid, parties).map_err(|e| refused(&e))?;
+        let covered = covers(&proof, document.predicate(), &signature.keyid, parties)
+            .map_err(|e| refused(&e))?;
         if covered.needs_fresh_session()
             && let Some(session) = &document.predicate().session
             && !self.sessions.reserve_new(&session.id, about)
         {
             let detail = "the grant permits only new sessions, and an earlier run used this session: begin a session";
-            return Err(Refusal::new(Code::NotGranted, detail).at("/session", "not new").into());
+            return Err(Refusal::new(Code::NotGranted, detail)
+                .at("/session", "not new")
+                .into());
         }
         Ok((grant, covered))
     }
@@ -168,22 +218,34 @@ impl Crossing {
         now: Timestamp,
     ) -> Result<(), Stopped> {
         let grant = self.logged_grant(digest, sealed)?;
-        let proof = self.stands_or_why(&grant, sealed, now).map_err(|why| why.0)?;
+        let proof = self
+            .stands_or_why(&grant, sealed, now)
+            .map_err(|why| why.0)?;
         let signer = &grant.document().predicate().grantee.key;
-        covers(&proof, signed, signer, parties).map(drop).map_err(|error| refused(&error).into())
+        covers(&proof, signed, signer, parties)
+            .map(drop)
+            .map_err(|error| refused(&error).into())
     }
 
     /// Returns a grant of the log. Its signatures are verified once for each seal.
     ///
     /// # Errors
     /// Returns `not-granted` without such a grant, and the errors of [`Self::read_grant`].
-    pub fn logged_grant(&self, digest: &ContentDigest, sealed: &Sealed) -> Result<Arc<PreparedGrant>, Stopped> {
+    pub fn logged_grant(
+        &self,
+        digest: &ContentDigest,
+        sealed: &Sealed,
+    ) -> Result<Arc<PreparedGrant>, Stopped> {
         if let Some(known) = sealed.grants.get(digest) {
             return Ok(known);
         }
-        let stored = self.ledger.grant_of(digest)?.filter(|stored| stored.leaf.is_some());
+        let stored = self
+            .ledger
+            .grant_of(digest)?
+            .filter(|stored| stored.leaf.is_some());
         let stored = stored.ok_or_else(|| {
-            let detail = format!("the log has no grant {digest}; ask for a grant, or propose the run");
+            let detail =
+                format!("the log has no grant {digest}; ask for a grant, or propose the run");
             Refusal::new(Code::NotGranted, detail)
         })?;
         let grant = Arc::new(self.read_grant(&stored, sealed)?);
@@ -195,14 +257,19 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns `bad-signature` and other codes of an envelope that this boundary can't accept.
-    pub fn read_grant(&self, stored: &StoredGrant, sealed: &Sealed) -> Result<PreparedGrant, Stopped> {
-        let envelope: Envelope =
-            json::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))?;
+    pub fn read_grant(
+        &self,
+        stored: &StoredGrant,
+        sealed: &Sealed,
+    ) -> Result<PreparedGrant, Stopped> {
+        let envelope: Envelope = json::parse_as(&stored.envelope, stored.envelope.len())
+            .map_err(|error| fault(&error))?;
         if stored.leaf.is_none() {
             return self.verified_draft(&envelope, sealed);
         }
         let signed = Signed::<Grant>::from_envelope(&envelope, Base64::Lenient)?;
-        let verified = verify_grant(signed, &sealed.roster).map_err(|error| sealed.unverified(error))?;
+        let verified =
+            verify_grant(signed, &sealed.roster).map_err(|error| sealed.unverified(error))?;
         PreparedGrant::new(verified).map_err(|error| refused(&error).into())
     }
 
@@ -210,9 +277,15 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns `malformed` or `bad-signature`.
-    pub fn verified_draft(&self, envelope: &Envelope, sealed: &Sealed) -> Result<PreparedGrant, Stopped> {
+    pub fn verified_draft(
+        &self,
+        envelope: &Envelope,
+        sealed: &Sealed,
+    ) -> Result<PreparedGrant, Stopped> {
         let mut known = envelope.clone();
-        known.signatures.retain(|signature| sealed.roster.approver_of(&signature.keyid).is_some());
+        known
+            .signatures
+            .retain(|signature| sealed.roster.approver_of(&signature.keyid).is_some());
         let signed = Signed::<Grant>::from_envelope(&known, Base64::Lenient)?;
         let verified = signed.verify_draft(|keyid| sealed.roster.key(keyid));
         let verified = verified.map_err(|error| sealed.unverified(error))?;
@@ -243,7 +316,8 @@ impl Crossing {
     ) -> Result<Stands<'g>, Box<(Refusal, Option<GrantError>)>> {
         let of_host = RefCell::new(None);
         let profile = |held: &StepInForce, signed: &Profile| {
-            let here = match known.filter(|(step, _)| **step == held.hashed.definition().reference) {
+            let here = match known.filter(|(step, _)| **step == held.hashed.definition().reference)
+            {
                 Some((_, here)) => Ok(here.clone()),
                 None => profile_on_host(held),
             };
@@ -251,7 +325,9 @@ impl Crossing {
                 Ok(here) => check_profile(&here, signed).map(drop),
                 Err(refusal) => {
                     *of_host.borrow_mut() = Some(refusal);
-                    Err(PermissionsError::OtherSandbox { fields: vec!["programs"] })
+                    Err(PermissionsError::OtherSandbox {
+                        fields: vec!["programs"],
+                    })
                 }
             }
         };

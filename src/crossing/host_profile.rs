@@ -22,11 +22,18 @@ use sandbox::programs::program_lookup::{ListError, SMALLER_LIST, WantedPrograms,
 pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let definition = held.hashed.definition();
     if let Some(why) = interpreter::missing(&definition.source, &definition.interpreter) {
-        return Err(Refusal::new(Code::SandboxUnavailable, format!("{}: {why}", definition.reference)));
+        return Err(Refusal::new(
+            Code::SandboxUnavailable,
+            format!("{}: {why}", definition.reference),
+        ));
     }
     let profile = (*held.profile).clone();
-    check_files(definition, &profile)
-        .map_err(|error| Refusal::new(Code::SandboxUnavailable, format!("{}: {error}", definition.reference)))?;
+    check_files(definition, &profile).map_err(|error| {
+        Refusal::new(
+            Code::SandboxUnavailable,
+            format!("{}: {error}", definition.reference),
+        )
+    })?;
     match ListsOnHost::default().list_of_step(held) {
         Ok(Some(list)) => Ok(profile.with_programs(list)),
         Ok(None) => Ok(profile),
@@ -35,7 +42,10 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
                 ListError::TooLarge(_) => Code::TooLarge,
                 ListError::Program(_) => Code::SandboxUnavailable,
             };
-            Err(Refusal::new(code, format!("{}: {error}", held.hashed.definition().reference)))
+            Err(Refusal::new(
+                code,
+                format!("{}: {error}", held.hashed.definition().reference),
+            ))
         }
     }
 }
@@ -50,15 +60,31 @@ impl ListsOnHost {
     /// # Errors
     /// Returns the first program that is missing or that no list may contain.
     pub fn list_of_step(&mut self, held: &StepInForce) -> Result<Option<ProgramList>, ListError> {
-        let Some(names) = held.programs() else { return Ok(None) };
+        let Some(names) = held.programs() else {
+            return Ok(None);
+        };
         let step = held.hashed.definition();
         let is_host_user = step.sandbox.run_as.is_some();
-        let list = self.0.entry((Arc::clone(names), is_host_user)).or_insert_with(|| {
-            let ProgramNames { required, optional, starters } = &**names;
-            let wanted = WantedPrograms { required, optional, starters, is_host_user };
-            list_of(&wanted).map_err(|error| error.advised(SMALLER_LIST))
-        });
-        without_denied(&held.ruling, step, names, list.clone()?).map(Some).map_err(ListError::Program)
+        let list = self
+            .0
+            .entry((Arc::clone(names), is_host_user))
+            .or_insert_with(|| {
+                let ProgramNames {
+                    required,
+                    optional,
+                    starters,
+                } = &**names;
+                let wanted = WantedPrograms {
+                    required,
+                    optional,
+                    starters,
+                    is_host_user,
+                };
+                list_of(&wanted).map_err(|error| error.advised(SMALLER_LIST))
+            });
+        without_denied(&held.ruling, step, names, list.clone()?)
+            .map(Some)
+            .map_err(ListError::Program)
     }
 }
 
@@ -67,7 +93,9 @@ impl ListsOnHost {
 /// # Errors
 /// Returns `sandbox-unavailable` with the programs that have another file now.
 pub fn check_not_moved(here: &Profile, signed: &Profile) -> Result<(), Refusal> {
-    let (Some(now), Some(before)) = (&here.programs, &signed.programs) else { return Ok(()) };
+    let (Some(now), Some(before)) = (&here.programs, &signed.programs) else {
+        return Ok(());
+    };
     match moved(now, before) {
         Some(why) => Err(Refusal::new(Code::SandboxUnavailable, why)),
         None => Ok(()),

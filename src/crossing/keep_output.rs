@@ -27,7 +27,9 @@ impl Crossing {
     ) -> RecordedRows {
         if Outputs::is_inline(recorded)
             && results.files.is_empty()
-            && let Ok(kept) = self.outputs.keep(recorded, recording, results, |name: &_| self.ledger.output_path(name))
+            && let Ok(kept) = self.outputs.keep(recorded, recording, results, |name: &_| {
+                self.ledger.output_path(name)
+            })
         {
             return kept;
         }
@@ -37,7 +39,9 @@ impl Crossing {
             let (outputs, ledger) = (self.outputs.clone(), self.ledger.clone());
             let (copied, shared, results) = (recorded.clone(), recording.shared(), results.clone());
             let kept = tokio::task::spawn_blocking(move || {
-                outputs.keep(&copied, &shared, &results, |name: &_| ledger.output_path(name))
+                outputs.keep(&copied, &shared, &results, |name: &_| {
+                    ledger.output_path(name)
+                })
             });
             let error = match kept.await {
                 Ok(Ok(kept)) => return kept,

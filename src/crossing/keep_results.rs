@@ -33,31 +33,52 @@ impl Crossing {
         let outcome = outcome_of(&report.end);
         // A shell that gets a signal may still write its state, but the step did not come to its end.
         let ended = matches!(report.end, End::Exited(_));
-        let (step, authorization, at) = (closing.basis.step.reference.clone(), closing.basis.authorization, self.now());
+        let (step, authorization, at) = (
+            closing.basis.step.reference.clone(),
+            closing.basis.authorization,
+            self.now(),
+        );
         let given = closing.given.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let holds_secret = |bytes: &[u8]| masks.as_ref().is_some_and(|masks| masks.contains(bytes));
+            let holds_secret =
+                |bytes: &[u8]| masks.as_ref().is_some_and(|masks| masks.contains(bytes));
             let session = claim.map(|claim| {
-                let results = results.as_ref().filter(|_| given.session == SessionUse::Write);
-                let captured = results.and_then(RunResults::session_state).filter(|_| ended && given.writes_state);
-                let (tree, too_large) =
-                    results.map_or((None, None), |results| kept_tree(results, masks.is_some(), &holds_secret));
+                let results = results
+                    .as_ref()
+                    .filter(|_| given.session == SessionUse::Write);
+                let captured = results
+                    .and_then(RunResults::session_state)
+                    .filter(|_| ended && given.writes_state);
+                let (tree, too_large) = results.map_or((None, None), |results| {
+                    kept_tree(results, masks.is_some(), &holds_secret)
+                });
                 let (work, mut notes) = (tree.as_ref().map(|(tree, _)| &**tree), Vec::new());
-                let state = captured.map(|captured| claim.state_after(&captured, work, &given, &mut notes)).transpose();
+                let state = captured
+                    .map(|captured| claim.state_after(&captured, work, &given, &mut notes))
+                    .transpose();
                 notes.extend(
-                    state.as_ref().err().map(|error| format!("the state of the session did not change: {error}")),
+                    state
+                        .as_ref()
+                        .err()
+                        .map(|error| format!("the state of the session did not change: {error}")),
                 );
                 let mut state = state.ok().flatten();
                 if let Some(state) = &mut state {
-                    state.env.retain(|name, value| !holds_secret(name) && !holds_secret(value));
+                    state
+                        .env
+                        .retain(|name, value| !holds_secret(name) && !holds_secret(value));
                     state.cwd = state.cwd.take().filter(|cwd| !holds_secret(cwd));
                 }
                 notes.extend(too_large);
-                (claim.settle(SessionResult { state, tree }, &authorization, &step, at), notes)
+                (
+                    claim.settle(SessionResult { state, tree }, &authorization, &step, at),
+                    notes,
+                )
             });
             let succeeded = matches!(outcome.status, Status::Succeeded | Status::Warned);
-            let kept =
-                results.filter(|_| succeeded).map(|results| kept_results(&results, &given.outputs, &holds_secret));
+            let kept = results
+                .filter(|_| succeeded)
+                .map(|results| kept_results(&results, &given.outputs, &holds_secret));
             (session, kept.unwrap_or_default())
         });
         match read.await {
@@ -83,16 +104,29 @@ fn kept_tree(
     has_secrets: bool,
     holds_secret: &dyn Fn(&[u8]) -> bool,
 ) -> (Option<(Arc<SessionTree>, u64)>, Option<String>) {
-    let stays = |why: String| (None, Some(format!("the files of the session did not change: {why}")));
-    let Some(tree) = results.work() else { return (None, None) };
+    let stays = |why: String| {
+        (
+            None,
+            Some(format!("the files of the session did not change: {why}")),
+        )
+    };
+    let Some(tree) = results.work() else {
+        return (None, None);
+    };
     let bytes = match tree.bytes() {
         Ok(bytes) if bytes <= MAX_SESSION_BYTES => bytes,
         Ok(bytes) => {
-            return stays(format!("they need {bytes} bytes, and a session keeps at most {MAX_SESSION_BYTES} bytes"));
+            return stays(format!(
+                "they need {bytes} bytes, and a session keeps at most {MAX_SESSION_BYTES} bytes"
+            ));
         }
         Err(error) => return stays(error.to_string()),
     };
-    match if has_secrets { tree.contains(holds_secret) } else { Ok(false) } {
+    match if has_secrets {
+        tree.contains(holds_secret)
+    } else {
+        Ok(false)
+    } {
         Ok(false) => (Some((tree.clone(), bytes)), None),
         Ok(true) => stays("one of them contains a secret of the run".to_owned()),
         Err(error) => stays(error.to_string()),

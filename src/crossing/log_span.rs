@@ -13,5 +13,7 @@ pub fn run_span() -> Span {
 
 /// Adds the proposal and its step to the later log lines of the current request or run.
 pub fn log_about(proposal: &ProposalId, step: &StepRef) {
-    Span::current().record("proposal", display(proposal)).record("step", display(step));
+    Span::current()
+        .record("proposal", display(proposal))
+        .record("step", display(step));
 }

@@ -31,7 +31,9 @@ pub(super) fn with_masks_before(
         match profile_of(authorization).and_then(|profile| masked_last(ledger, step, &profile)) {
             Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
             // If the earlier receipt can't be read, the new receipt lacks the warning.
-            Err(error) => tracing::warn!(?error, "the receipt of the step's last run can't be read"),
+            Err(error) => {
+                tracing::warn!(?error, "the receipt of the step's last run can't be read")
+            }
         }
         if let Some(before) = fs.masked_before {
             tracing::warn!(step = %step.reference, before, "deny patterns hid names from the last run, but hide no \
@@ -44,7 +46,11 @@ pub(super) fn with_masks_before(
 /// Returns the number of names that the last run of `step` under `profile` masked. If the receipt of the last run
 /// contains the warning, the function returns the number in the warning, so the warning remains in receipts until a run
 /// masks names again.
-fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Result<Option<u64>, Stopped> {
+fn masked_last(
+    ledger: &Ledger,
+    step: &StepReference,
+    profile: &Profile,
+) -> Result<Option<u64>, Stopped> {
     let filter = ProposalQuery {
         statuses: vec![StoredStatus::Finished],
         ending: None,
@@ -54,8 +60,12 @@ fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Resu
         limit: LOOKED_AT,
     };
     for run in ledger.proposals(&filter)?.proposals {
-        let Some(receipt) = receipt_of(ledger, &run)? else { continue };
-        let Some(fs) = receipt.sandbox.fs.as_ref() else { continue };
+        let Some(receipt) = receipt_of(ledger, &run)? else {
+            continue;
+        };
+        let Some(fs) = receipt.sandbox.fs.as_ref() else {
+            continue;
+        };
         let Some(masked) = fs.masked else { continue };
         if profile_of(&receipt.authorization)? == *profile {
             return Ok(Some(fs.masked_before.unwrap_or(masked)));
@@ -66,5 +76,7 @@ fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Resu
 
 fn profile_of(authorization: &Envelope) -> Result<Profile, Stopped> {
     let payload = Base64::Strict.decode("/payload", &authorization.payload)?;
-    Ok(Statement::<Authorization>::from_payload(&payload)?.predicate.sandbox)
+    Ok(Statement::<Authorization>::from_payload(&payload)?
+        .predicate
+        .sandbox)
 }

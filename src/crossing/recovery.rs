@@ -45,7 +45,8 @@ impl Crossing {
         // The writer also takes over the receipts that a node without its role still wrote.
         self.ledger.ping().await?;
         // A run of this process waits with its own receipt while the database does not answer.
-        self.close_lost(|open| open.over && self.live.find(&open.proposal).is_none()).await
+        self.close_lost(|open| open.over && self.live.find(&open.proposal).is_none())
+            .await
     }
 
     async fn close_lost(&self, lost: impl Fn(&Unfinished) -> bool) -> Result<usize, Stopped> {
@@ -54,7 +55,9 @@ impl Crossing {
         let (mut count, mut changed) = (0, None);
         let mut checked = Vec::new();
         // No time counts of the entries of a start, which come before the receipts of interrupted runs.
-        let earlier = self.ledger.leaf(self.ledger.state().size.saturating_sub(OF_START))?;
+        let earlier = self
+            .ledger
+            .leaf(self.ledger.state().size.saturating_sub(OF_START))?;
         for open in unfinished {
             let proposal = open.proposal.clone();
             match self.closing_of(open, earlier.as_ref().map(|leaf| leaf.at))? {
@@ -71,7 +74,12 @@ impl Crossing {
             }
             let now = self.now().max(closing.claim.at);
             // The receipt passes through the same last two stages as the receipt of a run that the boundary observed.
-            let ran = Ran { closing, end: RunEnd::Unseen, started_at: now, finished_at: now };
+            let ran = Ran {
+                closing,
+                end: RunEnd::Unseen,
+                started_at: now,
+                finished_at: now,
+            };
             let receipt = self.receipt(ran)?;
             let _ = self.log(receipt).await?;
             count += 1;
@@ -81,12 +89,19 @@ impl Crossing {
 
     /// Returns what a receipt of the run needs, or the reason why the row of the run was changed by hand. The boundary
     /// signs nothing that only a row says.
-    fn closing_of(&self, open: Unfinished, earlier: Option<Timestamp>) -> Result<Result<Closing, String>, Stopped> {
+    fn closing_of(
+        &self,
+        open: Unfinished,
+        earlier: Option<Timestamp>,
+    ) -> Result<Result<Closing, String>, Stopped> {
         let Some(leaf) = self.ledger.leaf(open.index)? else {
             return Ok(Err(format!("log entry {} is missing", open.index)));
         };
         if leaf.hash != *open.leaf.as_bytes() || leaf_hash(&leaf.data) != leaf.hash {
-            return Ok(Err(format!("the bytes of log entry {} do not match its hash", open.index)));
+            return Ok(Err(format!(
+                "the bytes of log entry {} do not match its hash",
+                open.index
+            )));
         }
         let closing = closing_of(open, leaf.data.into());
         Ok(closing.map_err(|error| error.to_string()).and_then(|(closing, over_at)| {
@@ -103,10 +118,15 @@ impl Crossing {
     /// which is at most a day older than the time limit of its run.
     fn receipts_of(&self, runs: &[Closing]) -> Result<BTreeMap<(u64, u64), u64>, Stopped> {
         let mut found = BTreeMap::new();
-        let Some(first) = runs.iter().map(|run| run.claim.index + 1).min() else { return Ok(found) };
+        let Some(first) = runs.iter().map(|run| run.claim.index + 1).min() else {
+            return Ok(found);
+        };
         let size = self.ledger.state().size;
         for start in (first..size).step_by(PAGE) {
-            let page = self.ledger.reads().leaves(start..size.min(start + PAGE as u64))?;
+            let page = self
+                .ledger
+                .reads()
+                .leaves(start..size.min(start + PAGE as u64))?;
             for (index, data) in (start..).zip(page) {
                 if let Ok((_, receipt)) = opened::<Receipt>(&data) {
                     let consumption = receipt.predicate.consumption;
@@ -133,16 +153,45 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<(Closing, Timestamp),
     let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
     let authorization = AuthorizationDigest::of(&payload);
     let (_, consumption) = opened::<Consumption>(&data)?;
-    let spent = usize::try_from(open.item).ok().and_then(|item| consumption.predicate.spent.get(item));
+    let spent = usize::try_from(open.item)
+        .ok()
+        .and_then(|item| consumption.predicate.spent.get(item));
     if spent.is_none_or(|spent| spent.authorization != authorization) {
-        return Err(Malformed::at("/spent", "the log entry spent its nonce for another authorization"));
+        return Err(Malformed::at(
+            "/spent",
+            "the log entry spent its nonce for another authorization",
+        ));
     }
-    let Authorization { step, session, grant, sandbox, .. } = Statement::from_payload(&payload)?.predicate;
+    let Authorization {
+        step,
+        session,
+        grant,
+        sandbox,
+        ..
+    } = Statement::from_payload(&payload)?.predicate;
     let limit_s = i64::try_from(sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX);
-    let over_at = consumption.predicate.at.plus(limit_s.saturating_add(CLOSABLE_AFTER_S));
+    let over_at = consumption
+        .predicate
+        .at
+        .plus(limit_s.saturating_add(CLOSABLE_AFTER_S));
     let closing = Closing {
-        claim: SpentNonce { index: open.index, item: open.item, leaf: open.leaf, data, at: open.at, seal: open.seal },
-        basis: ReceiptBasis { proposal: open.proposal, authorization, step, session, grant, envelope, decision },
+        claim: SpentNonce {
+            index: open.index,
+            item: open.item,
+            leaf: open.leaf,
+            data,
+            at: open.at,
+            seal: open.seal,
+        },
+        basis: ReceiptBasis {
+            proposal: open.proposal,
+            authorization,
+            step,
+            session,
+            grant,
+            envelope,
+            decision,
+        },
         room: None,
         session: None,
         given: ResultsBasis::lost(),

@@ -37,7 +37,11 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns `revoked`, with the person who froze the boundary and the reason.
-    pub fn check_not_revoked(&self, sealed: &Sealed, names: [&Name; 2]) -> Result<NotRevoked, Stopped> {
+    pub fn check_not_revoked(
+        &self,
+        sealed: &Sealed,
+        names: [&Name; 2],
+    ) -> Result<NotRevoked, Stopped> {
         let checked = check_not_revoked(&self.revoked(), &sealed.boundary.epoch, names);
         checked.or_else(|error| {
             let detail = match error {
@@ -58,25 +62,45 @@ impl Crossing {
     /// # Errors
     /// Returns a fault if the store cannot be read.
     pub fn frozen(&self) -> Result<Option<Freeze>, Stopped> {
-        self.frozen_since().map(|entry| self.freeze(&self.state(), entry)).transpose()
+        self.frozen_since()
+            .map(|entry| self.freeze(&self.state(), entry))
+            .transpose()
     }
 
     fn freeze(&self, sealed: &Sealed, entry: u64) -> Result<Freeze, Stopped> {
-        let leaf = self.ledger.leaf(entry)?.ok_or_else(|| fault(&format!("log entry {entry} is missing")))?;
-        let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))?;
+        let leaf = self
+            .ledger
+            .leaf(entry)?
+            .ok_or_else(|| fault(&format!("log entry {entry} is missing")))?;
+        let envelope: Envelope =
+            json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))?;
         let keyid = envelope.signatures.first().map(|signature| signature.keyid);
         let holder = keyid.and_then(|keyid| sealed.roster.statement_signer(&keyid));
-        let by = holder.map_or_else(|| "a person who left the roster".to_owned(), |(holder, _)| holder.to_string());
+        let by = holder.map_or_else(
+            || "a person who left the roster".to_owned(),
+            |(holder, _)| holder.to_string(),
+        );
         let (_, statement) = opened::<Revocation>(&leaf.data)?;
-        let reason = statement.predicate.reason.chars().take(MOST_WORDS).collect();
-        Ok(Freeze { entry, at: self.frozen_at(entry)?.unwrap_or(leaf.at), by, reason })
+        let reason = statement
+            .predicate
+            .reason
+            .chars()
+            .take(MOST_WORDS)
+            .collect();
+        Ok(Freeze {
+            entry,
+            at: self.frozen_at(entry)?.unwrap_or(leaf.at),
+            by,
+            reason,
+        })
     }
 
     /// Returns the time of the event of the freeze, which is among the newest events. Old events are deleted.
     fn frozen_at(&self, entry: u64) -> Result<Option<Timestamp>, Stopped> {
         let after = self.ledger.newest_event()?.saturating_sub(MOST_EVENTS);
         let events = self.ledger.events(after, MOST_EVENTS as usize)?;
-        let is_freeze = |event: &&StoredEvent| event.what == EventFact::Entry(EntryEvent::Frozen, entry);
+        let is_freeze =
+            |event: &&StoredEvent| event.what == EventFact::Entry(EntryEvent::Frozen, entry);
         Ok(events.iter().find(is_freeze).map(|event| event.at))
     }
 }
@@ -96,12 +120,16 @@ pub struct Freeze {
 
 impl fmt::Display for Freeze {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { entry, by, reason, .. } = self;
+        let Self {
+            entry, by, reason, ..
+        } = self;
         write!(f, "{by} froze this boundary (log entry {entry})")?;
         if !reason.is_empty() {
             // The quotation marks and the escapes show which words are the person's.
             write!(f, " with the reason {reason:?}")?;
         }
-        f.write_str(": nothing is proposed or run until an operator of the host runs `countersign thaw`")
+        f.write_str(
+            ": nothing is proposed or run until an operator of the host runs `countersign thaw`",
+        )
     }
 }

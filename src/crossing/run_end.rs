@@ -20,7 +20,10 @@ pub fn outcome_of(end: &End) -> Outcome {
         End::Signalled(signal) => Outcome::signalled(*signal),
         End::TimedOut => Outcome::of(Status::TimedOut),
         End::Cancelled => Outcome::of(Status::Cancelled),
-        End::Killed(limit) => Outcome { limit: Some((*limit).to_owned()), ..Outcome::of(Status::Killed) },
+        End::Killed(limit) => Outcome {
+            limit: Some((*limit).to_owned()),
+            ..Outcome::of(Status::Killed)
+        },
         End::NotStarted(_) => Outcome::of(Status::NotStarted),
         End::Lost(_) => Outcome::of(Status::Unknown),
     }
@@ -35,13 +38,20 @@ pub(super) fn why_unknown(end: &End) -> Option<String> {
 }
 
 /// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
-pub(super) const SERVICE_ENDED: &str =
-    "the service ended during the run, because it was killed or crashed, or because the machine lost power";
+pub(super) const SERVICE_ENDED: &str = "the service ended during the run, because it was killed or crashed, or because the machine lost power";
 
 /// Returns the start time that the receipt states. If the outcome is `unknown`, start and end are both the time of
 /// recovery, because readers would understand a difference as the duration of the run.
-pub(super) fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
-    if outcome.status == Status::Unknown { finished_at } else { started_at }
+pub(super) fn shown_start(
+    outcome: &Outcome,
+    started_at: Timestamp,
+    finished_at: Timestamp,
+) -> Timestamp {
+    if outcome.status == Status::Unknown {
+        finished_at
+    } else {
+        started_at
+    }
 }
 
 #[cfg(test)]
@@ -51,8 +61,13 @@ mod tests {
     #[test]
     fn the_receipt_of_a_lost_run_has_the_same_start_and_end_time() {
         let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
-        let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
+        let lost = outcome_of(&End::Lost(
+            "the run's first process ended without a word".to_owned(),
+        ));
         assert_eq!(shown_start(&lost, started, finished), finished);
-        assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
+        assert_eq!(
+            shown_start(&outcome_of(&End::Exited(0)), started, finished),
+            started
+        );
     }
 }

@@ -88,8 +88,16 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name, stored: bool) -> Self {
-        Self { signed, handed_in_by, stored }
+    pub(super) const fn new(
+        signed: Signed<Authorization>,
+        handed_in_by: Name,
+        stored: bool,
+    ) -> Self {
+        Self {
+            signed,
+            handed_in_by,
+            stored,
+        }
     }
 
     pub(super) const fn signed(&self) -> &Signed<Authorization> {
@@ -113,7 +121,12 @@ impl VerifiedRequest {
         sealed: Arc<Sealed>,
         version: u64,
     ) -> Self {
-        Self { accepted, document, sealed, version }
+        Self {
+            accepted,
+            document,
+            sealed,
+            version,
+        }
     }
 
     pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
@@ -151,7 +164,10 @@ pub(super) struct AllowedRun {
     pub(super) signers: Vec<(Name, KeyId)>,
 }
 
-#[expect(dead_code, reason = "some results have no content: their existence is the proof")]
+#[expect(
+    dead_code,
+    reason = "some results have no content: their existence is the proof"
+)]
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
     pub(super) place: AtThisBoundary,
@@ -228,8 +244,18 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    pub(super) const fn new(admitted: Admitted, plan: Plan, given: ResultsBasis, window: RunWindow) -> Self {
-        Self { admitted, plan, given, window }
+    pub(super) const fn new(
+        admitted: Admitted,
+        plan: Plan,
+        given: ResultsBasis,
+        window: RunWindow,
+    ) -> Self {
+        Self {
+            admitted,
+            plan,
+            given,
+            window,
+        }
     }
 
     pub(super) const fn admitted(&self) -> &Admitted {
@@ -280,7 +306,13 @@ impl Consumed {
         room: Room,
         session: Option<SessionClaim>,
     ) -> Self {
-        Self { loaded, claim, basis, room, session }
+        Self {
+            loaded,
+            claim,
+            basis,
+            room,
+            session,
+        }
     }
 
     pub(super) const fn loaded(&self) -> &Loaded {
@@ -293,10 +325,32 @@ impl Consumed {
 
     /// Splits this value into the input of the run and the input of the receipt.
     pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
-        let Self { loaded, claim, basis, room, session } = self;
-        let Loaded { admitted, plan, given, .. } = loaded;
+        let Self {
+            loaded,
+            claim,
+            basis,
+            room,
+            session,
+        } = self;
+        let Loaded {
+            admitted,
+            plan,
+            given,
+            ..
+        } = loaded;
         let room = Some(room);
-        (admitted.checks.sandbox, plan, Closing { claim, basis, room, session, given, change: None })
+        (
+            admitted.checks.sandbox,
+            plan,
+            Closing {
+                claim,
+                basis,
+                room,
+                session,
+                given,
+                change: None,
+            },
+        )
     }
 }
 

@@ -24,7 +24,11 @@ pub enum FilesError {
 /// # Errors
 /// Returns an error if the step has files and starts in a directory of the host.
 pub fn check_files(step: &StepDefinition, profile: &Profile) -> Result<(), FilesError> {
-    if profile.workdir == Workdir::InPlace && !step.files.is_empty() { Err(FilesError::LiveTree) } else { Ok(()) }
+    if profile.workdir == Workdir::InPlace && !step.files.is_empty() {
+        Err(FilesError::LiveTree)
+    } else {
+        Ok(())
+    }
 }
 
 /// Returns the sealed files of a step, for the plan of a run.
@@ -39,5 +43,11 @@ pub fn planned_files(step: &RegisteredStep) -> Result<Vec<PlannedFile>, FilesErr
     // The program for which runnable fences are written puts the files of a page into /tmp.
     let in_tmp = step.definition.format == Format::Runnable;
     let planned = files.iter().zip(&step.contents);
-    Ok(planned.map(|(file, bytes)| PlannedFile { file: file.clone(), bytes: bytes.clone(), in_tmp }).collect())
+    Ok(planned
+        .map(|(file, bytes)| PlannedFile {
+            file: file.clone(),
+            bytes: bytes.clone(),
+            in_tmp,
+        })
+        .collect())
 }

@@ -20,7 +20,9 @@ impl Crossing {
                 Err(stop) => stop,
             };
             match &stop {
-                FinishStop::Fault(fault) if fault.can_pass() && patience.is_left(&self.capacity) => {
+                FinishStop::Fault(fault)
+                    if fault.can_pass() && patience.is_left(&self.capacity) =>
+                {
                     patience.wait(&finish.proposal, fault).await;
                     continue;
                 }
@@ -28,14 +30,20 @@ impl Crossing {
                 FinishStop::Finished { receipt } => {
                     let leaf = self.ledger.leaf(*receipt)?;
                     if let Some(leaf) = leaf.filter(|leaf| leaf.data == *finish.receipt) {
-                        return Ok(LeafRef { index: *receipt, hash: LeafHash::from_bytes(leaf_hash(&leaf.data)) });
+                        return Ok(LeafRef {
+                            index: *receipt,
+                            hash: LeafHash::from_bytes(leaf_hash(&leaf.data)),
+                        });
                     }
                 }
                 _ => {}
             }
             // A receipt that says `unknown` says no more than the stored one.
             if self.ledger.has_nodes() && !finish.unknown {
-                let kept = self.late.keep(&finish.proposal, &finish.receipt).map_err(|error| fault(&error))?;
+                let kept = self
+                    .late
+                    .keep(&finish.proposal, &finish.receipt)
+                    .map_err(|error| fault(&error))?;
                 tracing::error!(proposal = %finish.proposal, "the receipt is kept in {}: {stop}", kept.display());
             }
             return Err(fault(&stop));

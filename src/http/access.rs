@@ -25,14 +25,25 @@ impl Hosts {
     /// Allows loopback names with the port of `bound`, the address `bound` itself, and each name in `names`. A name has
     /// the form `host` (any port) or `host:port`.
     pub(super) fn new(bound: SocketAddr, encrypted: bool, names: &[String]) -> Self {
-        Self { bound, encrypted, names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
+        Self {
+            bound,
+            encrypted,
+            names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        }
     }
 
     /// Refuses a request with an unknown `Host`, or a request that a page of another origin sent.
     pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stopped> {
-        let host = only(headers, &HOST)?.ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
-        if uri.authority().is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
-            return Err(refuse(Code::Forbidden, "the request's target and its Host header differ"));
+        let host = only(headers, &HOST)?
+            .ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
+        if uri
+            .authority()
+            .is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host))
+        {
+            return Err(refuse(
+                Code::Forbidden,
+                "the request's target and its Host header differ",
+            ));
         }
         if !self.is_ours(host) {
             let port = self.bound.port();
@@ -52,17 +63,25 @@ impl Hosts {
                 if from.is_some_and(|from| from.eq_ignore_ascii_case(host)) {
                     Ok(())
                 } else {
-                    Err(refuse(Code::Forbidden, "pages of other origins may not call this service"))
+                    Err(refuse(
+                        Code::Forbidden,
+                        "pages of other origins may not call this service",
+                    ))
                 }
             }
         }
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let Some((name, port)) = split_port(host) else { return false };
+        let Some((name, port)) = split_port(host) else {
+            return false;
+        };
         let here = port.unwrap_or(if self.encrypted { 443 } else { 80 }) == self.bound.port();
         let address = match name.strip_prefix('[') {
-            Some(v6) => v6.strip_suffix(']').and_then(|v6| v6.parse().ok()).map(IpAddr::V6),
+            Some(v6) => v6
+                .strip_suffix(']')
+                .and_then(|v6| v6.parse().ok())
+                .map(IpAddr::V6),
             None => name.parse().ok().map(IpAddr::V4),
         };
         let local = match address {
@@ -70,13 +89,19 @@ impl Hosts {
             None => name.eq_ignore_ascii_case("localhost"),
         };
         (local && here)
-            || self.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name))
+            || self.names.iter().any(|allowed| {
+                allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name)
+            })
     }
 }
 
 /// Splits a text of the form `name`, `name:port`, `[v6]` or `[v6]:port`. Returns `None` for any other text.
 fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
-    let end = if host.starts_with('[') { host.find(']')? + 1 } else { host.find(':').unwrap_or(host.len()) };
+    let end = if host.starts_with('[') {
+        host.find(']')? + 1
+    } else {
+        host.find(':').unwrap_or(host.len())
+    };
     let (name, rest) = host.split_at(end);
     let plain = |c: u8| c.is_ascii_alphanumeric() || b".-_".contains(&c);
     if name.is_empty() || !(name.starts_with('[') || name.bytes().all(plain)) {
@@ -84,39 +109,67 @@ fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
     }
     match rest.strip_prefix(':') {
         None if rest.is_empty() => Some((name, None)),
-        Some(digits) if digits.bytes().all(|c| c.is_ascii_digit()) => Some((name, Some(digits.parse().ok()?))),
+        Some(digits) if digits.bytes().all(|c| c.is_ascii_digit()) => {
+            Some((name, Some(digits.parse().ok()?)))
+        }
         _ => None,
     }
 }
 
 /// Returns the bearer token of the `Authorization` header, or `None` if the request has no such header.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
-    let Some(value) = only(headers, &AUTHORIZATION)? else { return Ok(None) };
+    let Some(value) = only(headers, &AUTHORIZATION)? else {
+        return Ok(None);
+    };
     match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() =>
+        {
             Ok(Some(token.trim()))
         }
-        _ => Err(refuse(Code::Unauthenticated, "expected `Authorization: Bearer cst_...`")),
+        _ => Err(refuse(
+            Code::Unauthenticated,
+            "expected `Authorization: Bearer cst_...`",
+        )),
     }
 }
 
 /// Returns the value of a header as text. The function refuses a header that occurs twice.
-pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Stopped> {
+pub(super) fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h str>, Stopped> {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
-        return Err(refuse(Code::Malformed, format!("the header {name} occurs twice")));
+        return Err(refuse(
+            Code::Malformed,
+            format!("the header {name} occurs twice"),
+        ));
     }
-    value.to_str().map(Some).map_err(|_| refuse(Code::Malformed, format!("the header {name} is not plain text")))
+    value.to_str().map(Some).map_err(|_| {
+        refuse(
+            Code::Malformed,
+            format!("the header {name} is not plain text"),
+        )
+    })
 }
 
 /// Returns true if a query field looks like a secret. Such a field is refused, because queries appear in logs and
 /// browser histories.
 pub(super) fn looks_secret(key: &str, value: &str) -> bool {
     value.starts_with("cst_")
-        || ["token", "access_token", "bearer", "authorization", "api_key"]
-            .iter()
-            .any(|name| key.eq_ignore_ascii_case(name))
+        || [
+            "token",
+            "access_token",
+            "bearer",
+            "authorization",
+            "api_key",
+        ]
+        .iter()
+        .any(|name| key.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -134,7 +187,9 @@ mod tests {
                 headers.insert(name, HeaderValue::from_str(value).expect("a header"));
             }
         }
-        hosts.check(&headers, &Uri::from_static("/health")).map_err(|stopped| problem_status(&stopped))
+        hosts
+            .check(&headers, &Uri::from_static("/health"))
+            .map_err(|stopped| problem_status(&stopped))
     }
 
     fn problem_status(stopped: &Stopped) -> u16 {
@@ -183,17 +238,38 @@ mod tests {
 
     #[test]
     fn a_request_of_another_origin_is_refused() {
-        assert_eq!(checked(Some("localhost:7433"), Some("http://localhost:7433")), Ok(()));
-        assert_eq!(checked(Some("approve.example"), Some("https://approve.example")), Ok(()));
-        for bad in ["http://127.0.0.1:7433", "null", "http://localhost", "http://evil.example", "localhost:7433", ""] {
-            assert_eq!(checked(Some("localhost:7433"), Some(bad)), Err(403), "{bad}");
+        assert_eq!(
+            checked(Some("localhost:7433"), Some("http://localhost:7433")),
+            Ok(())
+        );
+        assert_eq!(
+            checked(Some("approve.example"), Some("https://approve.example")),
+            Ok(())
+        );
+        for bad in [
+            "http://127.0.0.1:7433",
+            "null",
+            "http://localhost",
+            "http://evil.example",
+            "localhost:7433",
+            "",
+        ] {
+            assert_eq!(
+                checked(Some("localhost:7433"), Some(bad)),
+                Err(403),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn with_tls_only_the_https_origin_and_the_default_port_of_https_are_accepted() {
         let checked = |port, host: &'static str, origin: &'static str| {
-            let hosts = Hosts::new(([127, 0, 0, 1], port).into(), true, &["approve.example".into()]);
+            let hosts = Hosts::new(
+                ([127, 0, 0, 1], port).into(),
+                true,
+                &["approve.example".into()],
+            );
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static(host));
             headers.insert(ORIGIN, HeaderValue::from_static(origin));
@@ -212,8 +288,16 @@ mod tests {
         let hosts = Hosts::new(([127, 0, 0, 1], 7433).into(), false, &[]);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost:7433"));
-        assert!(hosts.check(&headers, &Uri::from_static("http://localhost:7433/")).is_ok());
-        assert!(hosts.check(&headers, &Uri::from_static("http://evil.example/")).is_err());
+        assert!(
+            hosts
+                .check(&headers, &Uri::from_static("http://localhost:7433/"))
+                .is_ok()
+        );
+        assert!(
+            hosts
+                .check(&headers, &Uri::from_static("http://evil.example/"))
+                .is_err()
+        );
         headers.append(HOST, HeaderValue::from_static("localhost:7433"));
         assert!(hosts.check(&headers, &Uri::from_static("/")).is_err());
     }
@@ -223,7 +307,9 @@ mod tests {
         let of = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
-            bearer(&headers).map(|bearer| bearer.map(str::to_owned)).map_err(|stopped| problem_status(&stopped))
+            bearer(&headers)
+                .map(|bearer| bearer.map(str::to_owned))
+                .map_err(|stopped| problem_status(&stopped))
         };
         assert_eq!(of("Bearer cst_x"), Ok(Some("cst_x".into())));
         assert_eq!(of("bearer  cst_x "), Ok(Some("cst_x".into())));

@@ -26,8 +26,13 @@ pub(super) static ROUTES: &[Route] = &[Route {
     access: RouteAccess::Open,
     query: &[],
     headers: &[],
-    body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<IdTokenBody>)),
-    replies: &[ok(SchemaGenerator::subschema_for::<AdmissionResponse>, "the bearer")],
+    body: Some(BodyShape::Json(
+        SchemaGenerator::subschema_for::<IdTokenBody>,
+    )),
+    replies: &[ok(
+        SchemaGenerator::subschema_for::<AdmissionResponse>,
+        "the bearer",
+    )],
     codes: &[Code::TooLarge, Code::BadSignature],
     handler: |call| Box::pin(admit(call)),
 }];
@@ -39,10 +44,20 @@ async fn admit(mut call: RouteCall) -> HandlerResult {
     // Before the verification, only the caller is charged: by the call and by the penalty below. So the boundary verifies few
     // signatures per second for an address, of which each costs about 0.05 ms.
     let admitted = call.finish(|boundary, _| async move {
-        boundary.admission.exchange(&id_token, |issuer| RouteCall::charge_issuer(&app, issuer)).await
+        boundary
+            .admission
+            .exchange(&id_token, |issuer| RouteCall::charge_issuer(&app, issuer))
+            .await
     });
     match admitted.await {
-        Ok((bearer, name, expires_at)) => answer(StatusCode::OK, &AdmissionResponse { bearer, name, expires_at }),
+        Ok((bearer, name, expires_at)) => answer(
+            StatusCode::OK,
+            &AdmissionResponse {
+                bearer,
+                name,
+                expires_at,
+            },
+        ),
         Err(stopped) => {
             // An issuer that does not answer, or that has many jobs, is not the fault of the job.
             if !matches!(&stopped, Stopped::Refused(refusal) if refusal.code.is_temporary() || refusal.code == Code::RateLimited)

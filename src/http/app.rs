@@ -101,7 +101,10 @@ impl App {
         phase: watch::Receiver<Phase>,
         description: Bytes,
     ) -> Self {
-        let (most_waits, most_watchers) = (config.max_connections / 4, MOST_WATCHERS.min(config.max_connections / 2));
+        let (most_waits, most_watchers) = (
+            config.max_connections / 4,
+            MOST_WATCHERS.min(config.max_connections / 2),
+        );
         Self {
             boundary,
             hosts: Hosts::new(bound, config.tls.is_some(), &config.allowed_hosts),
@@ -149,7 +152,8 @@ impl App {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<JoinHandle<T>, Stopped> {
         let counted = self.work.clone().try_acquire_owned();
-        let counted = counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
+        let counted =
+            counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
         // The future of a crossing needs several kilobytes. `Box::pin` first, because each later step would copy them.
         let work = Box::pin(work).in_current_span();
         Ok(tokio::spawn(async move {
@@ -166,7 +170,8 @@ impl App {
 
     /// Returns true if a request waits for events or changes.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.waits.available_permits() < self.most_waits || self.watchers.available_permits() < self.most_watchers
+        self.waits.available_permits() < self.most_waits
+            || self.watchers.available_permits() < self.most_watchers
     }
 
     /// Waits until all calls that change something have ended.

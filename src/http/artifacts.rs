@@ -22,7 +22,10 @@ use wire::api::body::StoredArtifact;
 
 /// Number of bytes in one read.
 const PIECE: usize = 256 << 10;
-const DIGEST: Field = Field { name: "digest", about: "`sha256:` and 64 hexadecimal digits: the digest of the file" };
+const DIGEST: Field = Field {
+    name: "digest",
+    about: "`sha256:` and 64 hexadecimal digits: the digest of the file",
+};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -37,7 +40,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: Some(BodyShape::Bytes),
-        replies: &[ok(SchemaGenerator::subschema_for::<StoredArtifact>, "the file is stored")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<StoredArtifact>,
+            "the file is stored",
+        )],
         codes: &[],
         handler: |call| Box::pin(put(call)),
     },
@@ -47,12 +53,23 @@ pub(super) static ROUTES: &[Route] = &[
         name: "input",
         summary: "A file that the run of a proposal gets: an uploaded file, or the output of the plan",
         about: "The output of the plan has the name `plan`. A caller who may see the proposal gets its files.",
-        segments: &[PROPOSAL_ID, Field { name: "name", about: "name of the file in the proposal, or `plan`" }],
+        segments: &[
+            PROPOSAL_ID,
+            Field {
+                name: "name",
+                about: "name of the file in the proposal, or `plan`",
+            },
+        ],
         access: RouteAccess::Known,
         query: &[],
         headers: &[],
         body: None,
-        replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the content" }],
+        replies: &[Reply {
+            status: 200,
+            media: OCTETS,
+            shape: BodyShape::Bytes,
+            about: "the content",
+        }],
         codes: &[],
         handler: |call| Box::pin(input(call)),
     },
@@ -62,13 +79,23 @@ async fn put(mut call: RouteCall) -> HandlerResult {
     let digest: ContentDigest = call.path("digest")?;
     let mut upload = call.app.boundary.artifacts.begin(&call.caller, &digest)?;
     call.upload(|piece| upload.write(piece)).await?;
-    let stored = call.finish(|_, _| async move { upload.finish(&digest) }).await?;
-    answer(StatusCode::OK, &StoredArtifact { digest, bytes: stored })
+    let stored = call
+        .finish(|_, _| async move { upload.finish(&digest) })
+        .await?;
+    answer(
+        StatusCode::OK,
+        &StoredArtifact {
+            digest,
+            bytes: stored,
+        },
+    )
 }
 
 async fn input(call: RouteCall) -> HandlerResult {
     let (id, name): (ProposalId, ArtifactName) = (call.path("id")?, call.path("name")?);
-    let (file, length) = call.blocking(move |boundary, caller| boundary.proposals.input(caller, &id, &name)).await?;
+    let (file, length) = call
+        .blocking(move |boundary, caller| boundary.proposals.input(caller, &id, &name))
+        .await?;
     let (to, from) = mpsc::channel::<io::Result<Bytes>>(1);
     tokio::task::spawn_blocking(move || {
         loop {
@@ -88,11 +115,18 @@ async fn input(call: RouteCall) -> HandlerResult {
             }
         }
     });
-    let mut response = bytes(StatusCode::OK, OCTETS, Body::from_stream(ReceiverStream::new(from)));
+    let mut response = bytes(
+        StatusCode::OK,
+        OCTETS,
+        Body::from_stream(ReceiverStream::new(from)),
+    );
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, length.into());
     // A browser must not render the file as a page of this service.
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
     Ok(response)
 }

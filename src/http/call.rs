@@ -73,7 +73,11 @@ impl RouteCall {
         let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
-        let cost = if request.extensions().get::<AlreadyCharged>().is_some() { 0 } else { 1 };
+        let cost = if request.extensions().get::<AlreadyCharged>().is_some() {
+            0
+        } else {
+            1
+        };
         let mut charge = |payer| match app.limits.charge(payer, cost, now) {
             Err(stopped) if access == RouteAccess::Signed => {
                 limited = Some(stopped);
@@ -81,7 +85,11 @@ impl RouteCall {
             }
             charged => charged,
         };
-        let bearer = if access == RouteAccess::Probe { None } else { bearer(request.headers())? };
+        let bearer = if access == RouteAccess::Probe {
+            None
+        } else {
+            bearer(request.headers())?
+        };
         let caller = match bearer {
             None if access == RouteAccess::Probe => Caller::anonymous(),
             // A missing token is reported before the rate limit is checked. So a client with a key learns that it must
@@ -98,11 +106,16 @@ impl RouteCall {
             // Failed attempts of other clients with the same address must not delay a caller with a valid token.
             Some(bearer) => match app.boundary.admission.authenticate(bearer) {
                 Ok(caller) => {
-                    charge(caller.name().map_or(RateKey::Peer(peer), RateKey::Principal))?;
+                    charge(
+                        caller
+                            .name()
+                            .map_or(RateKey::Peer(peer), RateKey::Principal),
+                    )?;
                     caller
                 }
                 Err(stopped) => {
-                    app.limits.charge(RateKey::Peer(peer), FAILED_AUTHENTICATION, now)?;
+                    app.limits
+                        .charge(RateKey::Peer(peer), FAILED_AUTHENTICATION, now)?;
                     return Err(stopped);
                 }
             },
@@ -113,13 +126,23 @@ impl RouteCall {
             .map_err(|_| refuse(Code::Malformed, "the percent-encoded path is not UTF-8"))?;
         let (parts, body) = request.into_parts();
         let (caller, headers, body) = (Arc::new(caller), parts.headers, Mutex::new(body));
-        Ok(Self { app, caller, headers, peer, limited, params, query, body })
+        Ok(Self {
+            app,
+            caller,
+            headers,
+            peer,
+            limited,
+            params,
+            query,
+            body,
+        })
     }
 
     /// Parses a segment of the request path.
     pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Stopped> {
         let text = self.raw_path(name)?;
-        text.parse().map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
+        text.parse()
+            .map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
     }
 
     /// Returns a segment of the request path as text.
@@ -132,13 +155,18 @@ impl RouteCall {
 
     /// Returns a field of the query as text, or `None` if the query has no such field.
     pub(super) fn raw_query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find_map(|(key, value)| (*key == name).then_some(value.as_str()))
+        self.query
+            .iter()
+            .find_map(|(key, value)| (*key == name).then_some(value.as_str()))
     }
 
     /// Parses a field of the query, or returns `None` if the query has no such field.
     pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Stopped> {
         self.raw_query(name)
-            .map(|text| text.parse().map_err(|error| refuse(Code::Malformed, format!("?{name}=: {error}"))))
+            .map(|text| {
+                text.parse()
+                    .map_err(|error| refuse(Code::Malformed, format!("?{name}=: {error}")))
+            })
             .transpose()
     }
 
@@ -150,8 +178,14 @@ impl RouteCall {
 
     async fn bytes(&mut self, most: usize) -> Result<Bytes, Stopped> {
         not_encoded(&self.headers)?;
-        let too_large = || refuse(Code::TooLarge, format!("the body may have at most {most} bytes"));
-        let announced = only(&self.headers, &CONTENT_LENGTH)?.and_then(|length| length.parse::<u64>().ok());
+        let too_large = || {
+            refuse(
+                Code::TooLarge,
+                format!("the body may have at most {most} bytes"),
+            )
+        };
+        let announced =
+            only(&self.headers, &CONTENT_LENGTH)?.and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| length > most as u64) {
             return Err(too_large());
         }
@@ -161,7 +195,12 @@ impl RouteCall {
             let mut whole = Bytes::new();
             let mut joined = Vec::new();
             while let Some(frame) = frames.next().await {
-                let frame = frame.map_err(|_| refuse(Code::Malformed, "the body ended before its announced length"))?;
+                let frame = frame.map_err(|_| {
+                    refuse(
+                        Code::Malformed,
+                        "the body ended before its announced length",
+                    )
+                })?;
                 if whole.len() + joined.len() + frame.len() > most {
                     return Err(too_large());
                 }
@@ -173,11 +212,17 @@ impl RouteCall {
                     joined.extend_from_slice(&frame);
                 }
             }
-            Ok(if joined.is_empty() { whole } else { joined.into() })
+            Ok(if joined.is_empty() {
+                whole
+            } else {
+                joined.into()
+            })
         });
         arrived.await.unwrap_or_else(|_| {
-            let detail =
-                format!("the body did not arrive within {} s: send the whole body again", BODY_DEADLINE.as_secs());
+            let detail = format!(
+                "the body did not arrive within {} s: send the whole body again",
+                BODY_DEADLINE.as_secs()
+            );
             Err(refuse(Code::Malformed, detail))
         })
     }
@@ -192,12 +237,20 @@ impl RouteCall {
         let mut frames = std::mem::take(body).into_data_stream();
         let arrived = timeout(UPLOAD_DEADLINE, async move {
             while let Some(frame) = frames.next().await {
-                take(&frame.map_err(|_| refuse(Code::Malformed, "the body ended before its announced length"))?)?;
+                take(&frame.map_err(|_| {
+                    refuse(
+                        Code::Malformed,
+                        "the body ended before its announced length",
+                    )
+                })?)?;
             }
             Ok(())
         });
         arrived.await.unwrap_or_else(|_| {
-            let detail = format!("the body did not arrive within {} s: send it again", UPLOAD_DEADLINE.as_secs());
+            let detail = format!(
+                "the body did not arrive within {} s: send it again",
+                UPLOAD_DEADLINE.as_secs()
+            );
             Err(refuse(Code::Malformed, detail))
         })
     }
@@ -215,17 +268,30 @@ impl RouteCall {
     /// Charges the sender of a request for each signature after the first. The keys are not charged here, because an
     /// attacker could use up the rate of another person's key with invalid signatures. [`charge_key`](Self::charge_key)
     /// charges a key after the verification.
-    pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> Result<(), Stopped> {
+    pub(super) fn charge_signatures(
+        &self,
+        signatures: &[EnvelopeSignature],
+    ) -> Result<(), Stopped> {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
             return Err(refusal.at("/signatures", "expected at least one").into());
         }
         if signatures.len() > MAX_SIGNATURES {
-            let refusal = Refusal::new(Code::TooLarge, format!("at most {MAX_SIGNATURES} signatures fit in one call"));
-            return Err(refusal.at("/signatures", format!("{} signatures", signatures.len())).into());
+            let refusal = Refusal::new(
+                Code::TooLarge,
+                format!("at most {MAX_SIGNATURES} signatures fit in one call"),
+            );
+            return Err(refusal
+                .at("/signatures", format!("{} signatures", signatures.len()))
+                .into());
         }
-        let payer = self.caller.name().map_or(RateKey::Peer(self.peer), RateKey::Principal);
-        self.app.limits.charge(payer, signatures.len() as u32 - 1, Instant::now())
+        let payer = self
+            .caller
+            .name()
+            .map_or(RateKey::Peer(self.peer), RateKey::Principal);
+        self.app
+            .limits
+            .charge(payer, signatures.len() as u32 - 1, Instant::now())
     }
 
     /// Returns the result of a signed call. If the caller has exceeded the rate limit, a refusal is replaced by the
@@ -239,14 +305,20 @@ impl RouteCall {
 
     /// Charges the caller for a failed authentication: the bearer token that also came with the call, or else the address.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
-        let payer = self.caller.name().map_or(RateKey::Peer(self.peer), RateKey::Principal);
-        self.app.limits.penalize(payer, FAILED_AUTHENTICATION, Instant::now())
+        let payer = self
+            .caller
+            .name()
+            .map_or(RateKey::Peer(self.peer), RateKey::Principal);
+        self.app
+            .limits
+            .penalize(payer, FAILED_AUTHENTICATION, Instant::now())
     }
 
     /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing, because
     /// otherwise any caller could use up the rate of its jobs.
     pub(super) fn charge_issuer(app: &App, issuer: &str) -> Result<(), Stopped> {
-        app.limits.charge(RateKey::Issuer(issuer), 1, Instant::now())
+        app.limits
+            .charge(RateKey::Issuer(issuer), 1, Instant::now())
     }
 
     /// Charges a key for a message with a verified signature of this key.
@@ -255,7 +327,10 @@ impl RouteCall {
     }
 
     /// Executes a change to its end, even if the client disconnects.
-    pub(super) async fn finish<T, F>(&self, work: impl FnOnce(Boundary, Arc<Caller>) -> F) -> Result<T, Stopped>
+    pub(super) async fn finish<T, F>(
+        &self,
+        work: impl FnOnce(Boundary, Arc<Caller>) -> F,
+    ) -> Result<T, Stopped>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Stopped>> + Send + 'static,
@@ -279,7 +354,9 @@ impl RouteCall {
 struct Empty {}
 
 /// Returns the result of a finished task. A panic in the task becomes a fault.
-pub(super) fn joined<T>(result: Result<Result<T, Stopped>, tokio::task::JoinError>) -> Result<T, Stopped> {
+pub(super) fn joined<T>(
+    result: Result<Result<T, Stopped>, tokio::task::JoinError>,
+) -> Result<T, Stopped> {
     result.unwrap_or_else(|error| Err(fault(&error)))
 }
 
@@ -296,7 +373,9 @@ pub(super) fn answer<T: Serialize>(status: StatusCode, document: &T) -> Result<R
 pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media));
     response
 }
 
@@ -305,17 +384,20 @@ pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Bod
 fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);
-        parts
-            .next()
-            .is_some_and(|media| media.eq_ignore_ascii_case(JSON) || media.eq_ignore_ascii_case(bundle::MEDIA_TYPE))
-            && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
+        parts.next().is_some_and(|media| {
+            media.eq_ignore_ascii_case(JSON) || media.eq_ignore_ascii_case(bundle::MEDIA_TYPE)
+        }) && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
     });
     if is_json {
         return Ok(());
     }
     let detail = "the body's `Content-Type` is missing or is not application/json: send this type (curl: `--json`, \
         or `-H 'Content-Type: application/json'` together with `-d`)";
-    Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
+    Err(Refusal {
+        case: Some(RefusalCase::MediaType),
+        ..Refusal::new(Code::Malformed, detail)
+    }
+    .into())
 }
 
 /// Refuses a compressed body, whose bytes no reader here can decode.
@@ -324,19 +406,30 @@ fn not_encoded(headers: &HeaderMap) -> Result<(), Stopped> {
         None => Ok(()),
         Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
         Some(encoding) => {
-            let detail = format!("the body has `Content-Encoding: {encoding}`: send it without compression");
-            Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
+            let detail =
+                format!("the body has `Content-Encoding: {encoding}`: send it without compression");
+            Err(Refusal {
+                case: Some(RefusalCase::MediaType),
+                ..Refusal::new(Code::Malformed, detail)
+            }
+            .into())
         }
     }
 }
 
 /// Parses the query. Each field must be known and may occur only once.
-fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static str, String)>, Stopped> {
+fn parse_query(
+    query: &str,
+    fields: &'static [Field],
+) -> Result<Vec<(&'static str, String)>, Stopped> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(key), Some(value)) = (percent_decode(key), percent_decode(value)) else {
-            return Err(refuse(Code::Malformed, "the query is not percent-encoded UTF-8"));
+            return Err(refuse(
+                Code::Malformed,
+                "the query is not percent-encoded UTF-8",
+            ));
         };
         if looks_secret(&key, &value) {
             let detail = "a bearer is accepted only in `Authorization`: this bearer is now in a URL, and so in logs \
@@ -344,8 +437,16 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
             return Err(refuse(Code::Malformed, detail));
         }
         let Some(field) = fields.iter().find(|field| field.name == key) else {
-            let known = fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ");
-            let known = if known.is_empty() { "none".to_owned() } else { known };
+            let known = fields
+                .iter()
+                .map(|field| field.name)
+                .collect::<Vec<_>>()
+                .join(", ");
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known
+            };
             return Err(refuse(
                 Code::Malformed,
                 format!(
@@ -355,7 +456,10 @@ fn parse_query(query: &str, fields: &'static [Field]) -> Result<Vec<(&'static st
             ));
         };
         if found.iter().any(|(name, _)| *name == field.name) {
-            return Err(refuse(Code::Malformed, format!("?{}= stands twice", field.name)));
+            return Err(refuse(
+                Code::Malformed,
+                format!("?{}= stands twice", field.name),
+            ));
         }
         found.push((field.name, value));
     }
@@ -385,14 +489,37 @@ mod tests {
     use super::*;
     use crate::http::problem::problem;
 
-    static FIELDS: &[Field] = &[Field { name: "wait", about: "" }, Field { name: "step", about: "" }];
+    static FIELDS: &[Field] = &[
+        Field {
+            name: "wait",
+            about: "",
+        },
+        Field {
+            name: "step",
+            about: "",
+        },
+    ];
 
     #[test]
     fn unknown_or_repeated_query_fields_are_refused() {
-        let parsed = parse_query("step=deploy%2Fweb%3arestart&wait=55s", FIELDS).expect("a good query");
-        assert_eq!(parsed, [("step", "deploy/web:restart".to_owned()), ("wait", "55s".to_owned())]);
+        let parsed =
+            parse_query("step=deploy%2Fweb%3arestart&wait=55s", FIELDS).expect("a good query");
+        assert_eq!(
+            parsed,
+            [
+                ("step", "deploy/web:restart".to_owned()),
+                ("wait", "55s".to_owned())
+            ]
+        );
         assert_eq!(parse_query("", FIELDS).expect("none"), []);
-        for bad in ["wait=1&wait=2", "wiat=1", "wait=%", "wait=%zz", "wait=%ff", "step=%e2%28%a1"] {
+        for bad in [
+            "wait=1&wait=2",
+            "wiat=1",
+            "wait=%",
+            "wait=%zz",
+            "wait=%ff",
+            "step=%e2%28%a1",
+        ] {
             let stopped = parse_query(bad, FIELDS).expect_err(bad);
             assert_eq!(problem(&stopped).status, 400, "{bad}");
         }

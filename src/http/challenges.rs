@@ -24,8 +24,13 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<ChallengeRequest>)),
-        replies: &[ok(SchemaGenerator::subschema_for::<Challenge>, "the text that the key must sign")],
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<ChallengeRequest>,
+        )),
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<Challenge>,
+            "the text that the key must sign",
+        )],
         codes: &[Code::UnknownSigner],
         handler: |call| Box::pin(challenge(call)),
     },
@@ -40,9 +45,19 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<ChallengeAnswer>)),
-        replies: &[ok(SchemaGenerator::subschema_for::<AdmissionResponse>, "the bearer")],
-        codes: &[Code::UnknownSigner, Code::BadSignature, Code::Expired, Code::Unauthenticated],
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<ChallengeAnswer>,
+        )),
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<AdmissionResponse>,
+            "the bearer",
+        )],
+        codes: &[
+            Code::UnknownSigner,
+            Code::BadSignature,
+            Code::Expired,
+            Code::Unauthenticated,
+        ],
         handler: |call| Box::pin(answered(call)),
     },
 ];
@@ -58,11 +73,21 @@ async fn challenge(mut call: RouteCall) -> HandlerResult {
 
 async fn answered(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
-    let ChallengeAnswer { challenge, signature } = read(&body)?;
+    let ChallengeAnswer {
+        challenge,
+        signature,
+    } = read(&body)?;
     match call.app.boundary.admission.answer(&challenge, &signature) {
         Ok((bearer, name, expires_at)) => {
             RouteCall::charge_key(&call.app, &signature.keyid)?;
-            answer(StatusCode::OK, &AdmissionResponse { bearer, name, expires_at })
+            answer(
+                StatusCode::OK,
+                &AdmissionResponse {
+                    bearer,
+                    name,
+                    expires_at,
+                },
+            )
         }
         Err(stopped) => {
             call.charge_failure()?;

@@ -102,7 +102,10 @@ where
         };
         let mut place = room.clone().try_acquire_owned().ok();
         if place.is_none() && idle.end_first() {
-            place = timeout(PLACE_DEADLINE, room.clone().acquire_owned()).await.ok().and_then(Result::ok);
+            place = timeout(PLACE_DEADLINE, room.clone().acquire_owned())
+                .await
+                .ok()
+                .and_then(Result::ok);
         }
         let Some(place) = place else {
             metrics.refused_connection();
@@ -116,7 +119,11 @@ where
                 );
             }
             // With TLS, an answer in HTTP needs a handshake, which costs too much here. An alert costs one write.
-            let answer = if tls.is_some() { ALERT.to_vec() } else { no_room().into_bytes() };
+            let answer = if tls.is_some() {
+                ALERT.to_vec()
+            } else {
+                no_room().into_bytes()
+            };
             match turned_away.clone().try_acquire_owned() {
                 Ok(place) => drop(tokio::spawn(async move {
                     turn_away(stream, &answer).await;
@@ -124,12 +131,21 @@ where
                 })),
                 // Close this connection without waiting for its request. If the request arrives later, the client may
                 // get a reset instead of the answer.
-                Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(&answer))),
+                Err(_) => drop(
+                    stream
+                        .into_std()
+                        .and_then(|mut stream| stream.write(&answer)),
+                ),
             }
             continue;
         };
-        let (tls, reply, builder, watcher, phase) =
-            (tls.clone(), reply.clone(), builder.clone(), connections.watcher(), phase.subscribe());
+        let (tls, reply, builder, watcher, phase) = (
+            tls.clone(),
+            reply.clone(),
+            builder.clone(),
+            connections.watcher(),
+            phase.subscribe(),
+        );
         let connection = idle.add();
         tokio::spawn(async move {
             if let Err(error) = prepare(&stream) {
@@ -143,10 +159,13 @@ where
                 async move {
                     let answer = answered.await;
                     // A longer answer can still be on its way to the client.
-                    if answer
-                        .as_ref()
-                        .is_ok_and(|answer| answer.body().size_hint().upper().is_some_and(|most| most <= SHORT))
-                    {
+                    if answer.as_ref().is_ok_and(|answer| {
+                        answer
+                            .body()
+                            .size_hint()
+                            .upper()
+                            .is_some_and(|most| most <= SHORT)
+                    }) {
                         known.is_idle();
                     }
                     answer
@@ -176,14 +195,21 @@ where
 
 /// Performs the TLS handshake. Returns `None` if the handshake failed or did not end in time. A client that sends plain
 /// HTTP gets an answer in plain HTTP.
-async fn encrypt(stream: TcpStream, tls: &TlsServer, mut phase: watch::Receiver<Phase>) -> Option<EncryptedStream> {
+async fn encrypt(
+    stream: TcpStream,
+    tls: &TlsServer,
+    mut phase: watch::Receiver<Phase>,
+) -> Option<EncryptedStream> {
     let handshake = async {
         let mut first = [0];
         stream.peek(&mut first).await?;
         // A ClientHello starts with 0x16, and a method of HTTP with a letter.
         if first[0].is_ascii_alphabetic() {
             turn_away(stream, needs_tls().as_bytes()).await;
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not use TLS"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the client does not use TLS",
+            ));
         }
         match tls.accept(stream).await {
             Ok(stream) => Ok(stream),
@@ -244,11 +270,19 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn no_room() -> String {
-    last_answer(Code::Busy, "retry-after: 1\r\n", "too many connections: try again")
+    last_answer(
+        Code::Busy,
+        "retry-after: 1\r\n",
+        "too many connections: try again",
+    )
 }
 
 fn needs_tls() -> String {
-    last_answer(Code::Malformed, "", "this port accepts only TLS: write https:// in the URL")
+    last_answer(
+        Code::Malformed,
+        "",
+        "this port accepts only TLS: write https:// in the URL",
+    )
 }
 
 /// Returns a refusal that closes the connection.
@@ -279,7 +313,9 @@ async fn turn_away(mut stream: TcpStream, answer: &[u8]) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
     )
 }
 
@@ -294,28 +330,49 @@ struct Patient<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Patient<S> {
     fn new(stream: S) -> Self {
-        Self { io: TokioIo::new(stream), stalled: None, lingers: None }
+        Self {
+            io: TokioIo::new(stream),
+            stalled: None,
+            lingers: None,
+        }
     }
 
-    fn within<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn within<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(WRITE_STALL)));
         ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its answer")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer does not read its answer",
+        )))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Read for Patient<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        to: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(context, to)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Write for Patient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(context, bytes);
         self.within(context, written)
     }
@@ -345,11 +402,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Patient<S> {
             let written = Pin::new(&mut this.io).poll_shutdown(context);
             ready!(this.within(context, written))?;
         }
-        let (end, room) = this.lingers.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
+        let (end, room) = this
+            .lingers
+            .get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
         let mut scratch = [0; 4096];
         while end.as_mut().poll(context).is_pending() && *room > 0 {
             let mut buffer = ReadBuf::new(&mut scratch);
-            ready!(AsyncRead::poll_read(Pin::new(this.io.inner_mut()), context, &mut buffer))?;
+            ready!(AsyncRead::poll_read(
+                Pin::new(this.io.inner_mut()),
+                context,
+                &mut buffer
+            ))?;
             match buffer.filled().len() {
                 0 => break,
                 length => *room = room.saturating_sub(length),
@@ -402,9 +465,24 @@ mod tests {
             let stopped = async {
                 let _ = stopped.await;
             };
-            accept(listener, None, reply, most, &Metrics::new(), &phase, stopped).await.await;
+            accept(
+                listener,
+                None,
+                reply,
+                most,
+                &Metrics::new(),
+                &phase,
+                stopped,
+            )
+            .await
+            .await;
         });
-        Running { address, held, stop, drained }
+        Running {
+            address,
+            held,
+            stop,
+            drained,
+        }
     }
 
     async fn ask(stream: &mut TcpStream, path: &str) {
@@ -414,26 +492,38 @@ mod tests {
 
     async fn received(stream: &mut TcpStream) -> String {
         let mut bytes = vec![0; 4096];
-        let read = timeout(PATIENCE, stream.read(&mut bytes)).await.expect("in time").expect("read");
+        let read = timeout(PATIENCE, stream.read(&mut bytes))
+            .await
+            .expect("in time")
+            .expect("read");
         String::from_utf8_lossy(&bytes[..read]).into_owned()
     }
 
     #[tokio::test]
     async fn a_connection_over_the_limit_gets_503_until_another_connection_ends() {
         let running = start(1).await;
-        let mut first = TcpStream::connect(running.address).await.expect("connected");
+        let mut first = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
         ask(&mut first, "/held").await;
         running.held.notified().await;
-        let mut second = TcpStream::connect(running.address).await.expect("connected");
+        let mut second = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
         ask(&mut second, "/").await;
         let refused = received(&mut second).await;
-        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");
+        assert!(
+            refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"),
+            "{refused}"
+        );
         let body = r#"{"type":"/problems/busy","title":"the boundary has no room for this request now","status":503,"detail":"too many connections: try again"}"#;
         assert!(refused.ends_with(body), "{refused}");
         drop((first, second));
         let again = async {
             loop {
-                let mut third = TcpStream::connect(running.address).await.expect("connected");
+                let mut third = TcpStream::connect(running.address)
+                    .await
+                    .expect("connected");
                 ask(&mut third, "/").await;
                 if received(&mut third).await.starts_with("HTTP/1.1 200") {
                     break;
@@ -446,31 +536,49 @@ mod tests {
     #[tokio::test]
     async fn a_new_connection_takes_the_place_of_the_one_that_is_idle_for_the_longest_time() {
         let running = start(2).await;
-        let mut silent = TcpStream::connect(running.address).await.expect("connected");
-        let mut answered = TcpStream::connect(running.address).await.expect("connected");
+        let mut silent = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
+        let mut answered = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
         ask(&mut answered, "/").await;
         assert!(received(&mut answered).await.starts_with("HTTP/1.1 200"));
-        let mut new = TcpStream::connect(running.address).await.expect("connected");
+        let mut new = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
         ask(&mut new, "/").await;
         assert!(received(&mut new).await.starts_with("HTTP/1.1 200"));
-        assert_eq!(received(&mut silent).await, "", "the silent connection ended");
+        assert_eq!(
+            received(&mut silent).await,
+            "",
+            "the silent connection ended"
+        );
         ask(&mut answered, "/").await;
-        assert!(received(&mut answered).await.starts_with("HTTP/1.1 200"), "the other one stays");
+        assert!(
+            received(&mut answered).await.starts_with("HTTP/1.1 200"),
+            "the other one stays"
+        );
     }
 
     #[tokio::test]
     async fn a_flood_of_connections_gets_503() {
         let running = start(1).await;
-        let mut busy = TcpStream::connect(running.address).await.expect("connected");
+        let mut busy = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
         ask(&mut busy, "/held").await;
         running.held.notified().await;
         let mut held = Vec::new();
         let mut told = 0;
         for _ in 0..TURNED_AWAY + 20 {
-            let mut stream = TcpStream::connect(running.address).await.expect("connected");
+            let mut stream = TcpStream::connect(running.address)
+                .await
+                .expect("connected");
             let mut bytes = vec![0; 4096];
             // A refused connection gets the answer without a request. The busy connection holds the only permit.
-            if let Ok(Ok(read)) = timeout(Duration::from_millis(100), stream.read(&mut bytes)).await {
+            if let Ok(Ok(read)) = timeout(Duration::from_millis(100), stream.read(&mut bytes)).await
+            {
                 told += usize::from(bytes[..read].starts_with(b"HTTP/1.1 503"));
             }
             held.push(stream);
@@ -481,19 +589,31 @@ mod tests {
     #[tokio::test]
     async fn shutdown_finishes_current_requests_and_closes_idle_connections() {
         let running = start(10).await;
-        let mut idle = TcpStream::connect(running.address).await.expect("connected");
+        let mut idle = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
         ask(&mut idle, "/").await;
         assert!(received(&mut idle).await.starts_with("HTTP/1.1 200"));
-        let mut fresh = TcpStream::connect(running.address).await.expect("connected");
-        let mut busy = TcpStream::connect(running.address).await.expect("connected");
+        let mut fresh = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
+        let mut busy = TcpStream::connect(running.address)
+            .await
+            .expect("connected");
         ask(&mut busy, "/slow").await;
         // The request must arrive before the service is stopped.
         sleep(Duration::from_millis(50)).await;
         running.stop.send(()).expect("it runs");
         assert!(received(&mut busy).await.starts_with("HTTP/1.1 200"));
-        timeout(PATIENCE, running.drained).await.expect("in time").expect("no panic");
+        timeout(PATIENCE, running.drained)
+            .await
+            .expect("in time")
+            .expect("no panic");
         assert_eq!(received(&mut idle).await, "");
         assert_eq!(received(&mut fresh).await, "");
-        assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens any more");
+        assert!(
+            TcpStream::connect(running.address).await.is_err(),
+            "nobody listens any more"
+        );
     }
 }

@@ -58,8 +58,13 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<StatementDenial>)),
-        replies: &[ok(SchemaGenerator::subschema_for::<DenialView>, "the denial is in the log")],
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<StatementDenial>,
+        )),
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<DenialView>,
+            "the denial is in the log",
+        )],
         codes: &[
             Code::WrongBoundary,
             Code::UnknownSigner,
@@ -101,13 +106,20 @@ async fn deny(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let denial: Envelope = read(&body)?;
     call.charge_signatures(&denial.signatures)?;
-    let done = call.finish(|boundary, _| async move { boundary.proposals.deny(&id, &denial).await }).await;
+    let done = call
+        .finish(|boundary, _| async move { boundary.proposals.deny(&id, &denial).await })
+        .await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }
 
 async fn denials(call: RouteCall) -> HandlerResult {
     let digest: AuthorizationDigest = call.path("digest")?;
-    answer(StatusCode::OK, &call.blocking(move |boundary, caller| boundary.proposals.denials(caller, &digest)).await?)
+    answer(
+        StatusCode::OK,
+        &call
+            .blocking(move |boundary, caller| boundary.proposals.denials(caller, &digest))
+            .await?,
+    )
 }
 
 async fn deny_statement(mut call: RouteCall) -> HandlerResult {
@@ -115,7 +127,10 @@ async fn deny_statement(mut call: RouteCall) -> HandlerResult {
     let StatementDenial { denial, payload } = read(&body)?;
     call.charge_signatures(&denial.signatures)?;
     let payload = Base64::Lenient.decode("/payload", &payload)?;
-    let done =
-        call.finish(|boundary, _| async move { boundary.proposals.deny_statement(&denial, &payload).await }).await;
+    let done = call
+        .finish(
+            |boundary, _| async move { boundary.proposals.deny_statement(&denial, &payload).await },
+        )
+        .await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }

@@ -47,13 +47,20 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
     let form = EventFormat::of(&call)?;
     let after = last_event(&call)?.unwrap_or(0);
     let place = reader_place(&call)?;
-    let events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
+    let events = call
+        .app
+        .boundary
+        .proposals
+        .events(&call.caller, &id, after)?;
     Ok(answer_events(&call, form, place, events))
 }
 
 /// Returns the number in the header `Last-Event-ID`.
 pub(super) fn last_event(call: &RouteCall) -> Result<Option<u64>, Stopped> {
-    let number = |text: &str| text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"));
+    let number = |text: &str| {
+        text.parse()
+            .map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))
+    };
     only(&call.headers, &LAST_EVENT_ID)?.map(number).transpose()
 }
 
@@ -88,18 +95,32 @@ pub(super) struct ReaderPlace {
 /// Returns `busy` if the caller or the boundary has too many readers.
 pub(super) fn reader_place(call: &RouteCall) -> Result<ReaderPlace, Stopped> {
     let busy = |who: &str| {
-        let why = format!("{who} has too many readers of events: ask for the proposal with ?wait=, or try again");
+        let why = format!(
+            "{who} has too many readers of events: ask for the proposal with ?wait=, or try again"
+        );
         Stopped::from(Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S))
     };
-    let mut streams = call.app.streams.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut streams = call
+        .app
+        .streams
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     streams.retain(|_, counter| Arc::strong_count(counter) > 1);
     let counter = streams.entry(call.caller.name().cloned()).or_default();
     // One of the copies is the counter in the map.
     if Arc::strong_count(counter) > call.app.most_watchers.div_ceil(5).min(MOST_OF_CALLER) {
         return Err(busy("this caller"));
     }
-    let of_all = call.app.watchers.clone().try_acquire_owned().map_err(|_| busy("the boundary"))?;
-    Ok(ReaderPlace { _of_all: of_all, _of_caller: counter.clone() })
+    let of_all = call
+        .app
+        .watchers
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| busy("the boundary"))?;
+    Ok(ReaderPlace {
+        _of_all: of_all,
+        _of_caller: counter.clone(),
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,9 +149,10 @@ impl EventFormat {
             (Some(true), Some("simple")) => Ok(Self::Simple),
             (Some(true), Some(_)) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
             (Some(false), None) => Ok(Self::Sse),
-            (Some(false), Some(_)) => {
-                Err(refuse(Code::Malformed, format!("?shape= is only for lines: ask with `Accept: {NDJSON}`")))
-            }
+            (Some(false), Some(_)) => Err(refuse(
+                Code::Malformed,
+                format!("?shape= is only for lines: ask with `Accept: {NDJSON}`"),
+            )),
         }
     }
 }
@@ -148,11 +170,18 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
             let group = wanted.split('/').next().unwrap_or("");
             let specific = match name {
                 "*/*" => 0,
-                _ if name.strip_suffix("/*").is_some_and(|given| given.eq_ignore_ascii_case(group)) => 1,
+                _ if name
+                    .strip_suffix("/*")
+                    .is_some_and(|given| given.eq_ignore_ascii_case(group)) =>
+                {
+                    1
+                }
                 _ if name.eq_ignore_ascii_case(wanted) => 2,
                 _ => continue,
             };
-            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1000, thousandths);
+            let weight = parts
+                .find_map(|part| part.strip_prefix("q="))
+                .map_or(1000, thousandths);
             if best.is_none_or(|(before, _)| specific >= before) {
                 best = Some((specific, weight));
             }
@@ -165,11 +194,18 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
 
 /// Joins all `Accept` headers of the request. Without such a header, the result is `*/*`.
 fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
-    let values: Result<Vec<&str>, _> = headers.get_all(ACCEPT).iter().map(|value| value.to_str()).collect();
+    let values: Result<Vec<&str>, _> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .map(|value| value.to_str())
+        .collect();
     match values {
         Ok(values) if values.is_empty() => Ok("*/*".to_owned()),
         Ok(values) => Ok(values.join(",")),
-        Err(_) => Err(refuse(Code::Malformed, "the header accept is not plain text")),
+        Err(_) => Err(refuse(
+            Code::Malformed,
+            "the header accept is not plain text",
+        )),
     }
 }
 
@@ -204,25 +240,53 @@ impl EventReader {
         match self.form {
             EventFormat::Sse => sse(id, event),
             EventFormat::Lines => event.line(id).into(),
-            EventFormat::Simple => event.simple_lines(&mut self.simple).iter().flat_map(line_of).collect(),
+            EventFormat::Simple => event
+                .simple_lines(&mut self.simple)
+                .iter()
+                .flat_map(line_of)
+                .collect(),
         }
     }
 
     async fn keep_alive(&self) -> Result<(), ClientGone> {
         // Proxies close a connection that is silent for a minute. NDJSON has no comments, but readers skip empty lines.
-        let sign: &[u8] = if self.form == EventFormat::Sse { b": keep-alive\n\n" } else { b"\n" };
-        self.to.send(Ok(Bytes::from_static(sign))).await.map_err(|_| ClientGone)
+        let sign: &[u8] = if self.form == EventFormat::Sse {
+            b": keep-alive\n\n"
+        } else {
+            b"\n"
+        };
+        self.to
+            .send(Ok(Bytes::from_static(sign)))
+            .await
+            .map_err(|_| ClientGone)
     }
 }
 
 /// Creates a streaming response and its sending end.
 fn stream(form: EventFormat) -> (EventReader, Response) {
     let (to, from) = mpsc::channel(IN_FLIGHT);
-    let media = if form == EventFormat::Sse { SSE } else { NDJSON };
-    let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
+    let media = if form == EventFormat::Sse {
+        SSE
+    } else {
+        NDJSON
+    };
+    let mut response = bytes(
+        StatusCode::OK,
+        media,
+        Body::from_stream(ReceiverStream::new(from)),
+    );
     // The header `x-accel-buffering` asks a reverse proxy not to buffer the stream.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    (EventReader { form, simple: SimpleEvents::default(), to }, response)
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
+    (
+        EventReader {
+            form,
+            simple: SimpleEvents::default(),
+            to,
+        },
+        response,
+    )
 }
 
 /// Forwards events to the client until the last event, until the client disconnects, or until the service has ended its
@@ -334,7 +398,13 @@ mod tests {
 
     fn output(text: &str) -> Event {
         let (stream, elapsed_ms) = (StreamName::Stdout, Some(12));
-        Event::Output { stream, offset: 3, elapsed_ms, text: Some(text.into()), base64: None }
+        Event::Output {
+            stream,
+            offset: 3,
+            elapsed_ms,
+            text: Some(text.into()),
+            base64: None,
+        }
     }
 
     #[test]
@@ -342,14 +412,24 @@ mod tests {
         let framed = sse(7, &output("a\nb\r\n\ndata: x"));
         let expected = "id: 7\nevent: output\ndata: {\"type\":\"output\",\"stream\":\"stdout\",\"offset\":3,\
                         \"elapsed_ms\":12,\"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
-        assert_eq!(framed, expected.as_bytes(), "no output can end its event or begin another");
+        assert_eq!(
+            framed,
+            expected.as_bytes(),
+            "no output can end its event or begin another"
+        );
     }
 
     #[test]
     fn a_line_contains_the_event_and_its_id() {
-        let event = Event::Status { status: ProposalStatus::Running, code: None };
+        let event = Event::Status {
+            status: ProposalStatus::Running,
+            code: None,
+        };
         let line = stream(EventFormat::Lines).0.write(9, &event);
-        assert_eq!(line, &b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]);
+        assert_eq!(
+            line,
+            &b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]
+        );
         assert!(stream(EventFormat::Simple).0.write(9, &event).is_empty());
     }
 

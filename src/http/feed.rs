@@ -5,7 +5,8 @@ use schemars::SchemaGenerator;
 use crate::boundary::feed::Feed;
 use crate::http::call::RouteCall;
 use crate::http::events::{
-    EventFormat, EventSource, NDJSON, SSE, StreamedEvent, answer_events, last_event, line_of, reader_place,
+    EventFormat, EventSource, NDJSON, SSE, StreamedEvent, answer_events, last_event, line_of,
+    reader_place,
 };
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::refuse;
@@ -36,7 +37,10 @@ pub(super) static ROUTES: &[Route] = &[Route {
                  freeze. For approvers who read with their own key",
         },
     ],
-    headers: &[Field { name: "last-event-id", about: "Instead of `after`, after an interrupted stream" }],
+    headers: &[Field {
+        name: "last-event-id",
+        about: "Instead of `after`, after an interrupted stream",
+    }],
     body: None,
     replies: &[
         Reply {
@@ -52,13 +56,22 @@ pub(super) static ROUTES: &[Route] = &[Route {
             about: "one event on each line, if `Accept` prefers it",
         },
     ],
-    codes: &[Code::Forbidden, Code::NotFound, Code::Busy, Code::Standby, Code::Database],
+    codes: &[
+        Code::Forbidden,
+        Code::NotFound,
+        Code::Busy,
+        Code::Standby,
+        Code::Database,
+    ],
     handler: |call| Box::pin(async move { events(&call) }),
 }];
 
 fn events(call: &RouteCall) -> HandlerResult {
     let form = EventFormat::of(call)?;
-    let number = |text: &str| text.parse().map_err(|_| refuse(Code::Malformed, "?after= accepts only a number"));
+    let number = |text: &str| {
+        text.parse()
+            .map_err(|_| refuse(Code::Malformed, "?after= accepts only a number"))
+    };
     let after = match last_event(call)? {
         Some(last) => Some(last),
         None => call.raw_query("after").map(number).transpose()?,
@@ -69,7 +82,11 @@ fn events(call: &RouteCall) -> HandlerResult {
         Some(_) => return Err(refuse(Code::Malformed, "?for= accepts only `me`")),
     };
     let place = reader_place(call)?;
-    let feed = call.app.boundary.proposals.feed(&call.caller, after, for_me)?;
+    let feed = call
+        .app
+        .boundary
+        .proposals
+        .feed(&call.caller, after, for_me)?;
     Ok(answer_events(call, form, place, feed))
 }
 

@@ -34,8 +34,14 @@ const JUDGED: &[Code] = &[
     Code::WrongState,
 ];
 
-const GRANT: Reply = ok(SchemaGenerator::subschema_for::<GrantView>, "the grant as it is now");
-const GRANT_ID: Field = Field { name: "id", about: "the grant's id, `grt_…`" };
+const GRANT: Reply = ok(
+    SchemaGenerator::subschema_for::<GrantView>,
+    "the grant as it is now",
+);
+const GRANT_ID: Field = Field {
+    name: "id",
+    about: "the grant's id, `grt_…`",
+};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -50,8 +56,14 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Known,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<GrantRequest>)),
-        replies: &[Reply { status: 201, about: "the grant, which waits for signatures or is in force", ..GRANT }],
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<GrantRequest>,
+        )),
+        replies: &[Reply {
+            status: 201,
+            about: "the grant, which waits for signatures or is in force",
+            ..GRANT
+        }],
         codes: JUDGED,
         handler: |call| Box::pin(propose(call)),
     },
@@ -67,7 +79,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<GrantList>, "the grants, in the order of their ends")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<GrantList>,
+            "the grants, in the order of their ends",
+        )],
         codes: &[],
         handler: |call| Box::pin(list(call)),
     },
@@ -97,7 +112,9 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Signatures>)),
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<Signatures>,
+        )),
         replies: &[GRANT],
         codes: JUDGED,
         handler: |call| Box::pin(sign(call)),
@@ -124,32 +141,50 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     let request: GrantRequest = read(&body)?;
     let view = match (request.draft, request.envelope) {
         (Some(terms), None) => {
-            call.finish(|boundary, caller| async move { boundary.proposals.draft_grant(&caller, terms).await }).await?
+            call.finish(|boundary, caller| async move {
+                boundary.proposals.draft_grant(&caller, terms).await
+            })
+            .await?
         }
         (None, Some(envelope)) => {
             call.charge_signatures(&envelope.signatures)?;
-            call.finish(|boundary, caller| async move { boundary.proposals.submit_grant(&caller, &envelope).await })
-                .await?
+            call.finish(|boundary, caller| async move {
+                boundary.proposals.submit_grant(&caller, &envelope).await
+            })
+            .await?
         }
-        _ => return Err(refuse(Code::Malformed, "send exactly one of `draft` and `envelope`")),
+        _ => {
+            return Err(refuse(
+                Code::Malformed,
+                "send exactly one of `draft` and `envelope`",
+            ));
+        }
     };
     answer(StatusCode::CREATED, &view)
 }
 
 async fn list(call: RouteCall) -> HandlerResult {
-    let list = call.blocking(move |boundary, caller| boundary.proposals.grants(caller)).await?;
+    let list = call
+        .blocking(move |boundary, caller| boundary.proposals.grants(caller))
+        .await?;
     answer(StatusCode::OK, &list)
 }
 
 async fn show(call: RouteCall) -> HandlerResult {
     let id: GrantId = call.path("id")?;
-    answer(StatusCode::OK, &call.app.boundary.proposals.grant(&call.caller, &id)?)
+    answer(
+        StatusCode::OK,
+        &call.app.boundary.proposals.grant(&call.caller, &id)?,
+    )
 }
 
 async fn withdraw(call: RouteCall) -> HandlerResult {
     let id: GrantId = call.path("id")?;
-    let view =
-        call.finish(|boundary, caller| async move { boundary.proposals.withdraw_grant(&caller, &id).await }).await?;
+    let view = call
+        .finish(
+            |boundary, caller| async move { boundary.proposals.withdraw_grant(&caller, &id).await },
+        )
+        .await?;
     answer(StatusCode::OK, &view)
 }
 
@@ -163,8 +198,10 @@ async fn sign(mut call: RouteCall) -> HandlerResult {
     let app = call.app.clone();
     let done = call
         .finish(|boundary, _| async move {
-            let view =
-                boundary.proposals.sign_grant(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid)).await;
+            let view = boundary
+                .proposals
+                .sign_grant(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid))
+                .await;
             drop(permit);
             view
         })

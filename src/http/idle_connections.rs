@@ -33,7 +33,11 @@ impl IdleConnections {
 
     /// Adds a connection.
     pub(super) fn add(self: &Arc<Self>) -> Arc<Connection> {
-        let added = Arc::new(Connection { all: self.clone(), number: AtomicU64::new(0), end: Arc::new(Notify::new()) });
+        let added = Arc::new(Connection {
+            all: self.clone(),
+            number: AtomicU64::new(0),
+            end: Arc::new(Notify::new()),
+        });
         added.is_idle();
         added
     }
@@ -55,7 +59,9 @@ impl Connection {
 
     /// Notes that a request arrived.
     pub(super) fn works(&self) {
-        self.all.idle().remove(&self.number.swap(BUSY, Ordering::Relaxed));
+        self.all
+            .idle()
+            .remove(&self.number.swap(BUSY, Ordering::Relaxed));
     }
 
     /// Completes if the connection must give its place to another one.

@@ -43,9 +43,17 @@ impl Rates {
     pub fn of_calls(per_second: u64) -> Self {
         let rate = |part: u64| {
             let per_second = u32::try_from((per_second / part).max(1)).unwrap_or(u32::MAX);
-            RateLimit { per_second, burst: per_second.saturating_mul(4) }
+            RateLimit {
+                per_second,
+                burst: per_second.saturating_mul(4),
+            }
         };
-        Self { principal: rate(1), peer: rate(10), key: rate(5), issuer: rate(5) }
+        Self {
+            principal: rate(1),
+            peer: rate(10),
+            key: rate(5),
+            issuer: rate(5),
+        }
     }
 }
 
@@ -91,38 +99,89 @@ pub(super) struct RateLimiter {
 
 impl RateLimiter {
     pub(super) fn new(rates: Rates, began: Instant) -> Self {
-        Self { rates, began, hasher: RandomState::new(), buckets: Mutex::default() }
+        Self {
+            rates,
+            began,
+            hasher: RandomState::new(),
+            buckets: Mutex::default(),
+        }
     }
 
     /// Takes `cost` from the caller's bucket. The refusal states when the bucket has enough calls again.
-    pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
+    pub(super) fn charge(
+        &self,
+        payer: RateKey<'_>,
+        cost: u32,
+        now: Instant,
+    ) -> Result<(), Stopped> {
         self.withdraw(payer, cost, now, Shortage::Refused)
     }
 
     /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller with a
     /// nearly empty bucket could fail without a penalty.
-    pub(super) fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
+    pub(super) fn penalize(
+        &self,
+        payer: RateKey<'_>,
+        cost: u32,
+        now: Instant,
+    ) -> Result<(), Stopped> {
         self.withdraw(payer, cost, now, Shortage::Owed)
     }
 
-    fn withdraw(&self, payer: RateKey<'_>, cost: u32, now: Instant, shortage: Shortage) -> Result<(), Stopped> {
+    fn withdraw(
+        &self,
+        payer: RateKey<'_>,
+        cost: u32,
+        now: Instant,
+        shortage: Shortage,
+    ) -> Result<(), Stopped> {
         let (rate, place, whom) = match payer {
-            RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
-            RateKey::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
-            RateKey::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
-            RateKey::Issuer(issuer) => (self.rates.issuer, self.hasher.hash_one((3, issuer)), "the jobs of an issuer"),
+            RateKey::Principal(name) => (
+                self.rates.principal,
+                self.hasher.hash_one((0, name.as_str())),
+                "this token",
+            ),
+            RateKey::Peer(address) => (
+                self.rates.peer,
+                self.hasher.hash_one((1, network(address))),
+                "this address",
+            ),
+            RateKey::Key(keyid) => (
+                self.rates.key,
+                self.hasher.hash_one((2, keyid.as_str())),
+                "a signature's key",
+            ),
+            RateKey::Issuer(issuer) => (
+                self.rates.issuer,
+                self.hasher.hash_one((3, issuer)),
+                "the jobs of an issuer",
+            ),
         };
         let now = now.saturating_duration_since(self.began);
-        self.take(rate, place, cost, now, shortage).map_err(|seconds| {
-            let calls = if matches!(payer, RateKey::Issuer(_)) { "call" } else { "calls" };
-            let detail = format!("{whom} {calls} too often: try again in {seconds} s");
-            Refusal::new(Code::RateLimited, detail).retry_after(seconds).into()
-        })
+        self.take(rate, place, cost, now, shortage)
+            .map_err(|seconds| {
+                let calls = if matches!(payer, RateKey::Issuer(_)) {
+                    "call"
+                } else {
+                    "calls"
+                };
+                let detail = format!("{whom} {calls} too often: try again in {seconds} s");
+                Refusal::new(Code::RateLimited, detail)
+                    .retry_after(seconds)
+                    .into()
+            })
     }
 
     /// Takes `cost` from the bucket. A bucket stores the time when it is full again (generic cell rate algorithm of
     /// ATM).
-    fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration, shortage: Shortage) -> Result<(), u64> {
+    fn take(
+        &self,
+        rate: RateLimit,
+        place: u64,
+        cost: u32,
+        now: Duration,
+        shortage: Shortage,
+    ) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());
         }
@@ -132,7 +191,11 @@ impl RateLimiter {
         if buckets.len() >= MOST_BUCKETS && !buckets.contains_key(&place) {
             buckets.retain(|_, full| *full > now);
         }
-        let place = if buckets.len() < MOST_BUCKETS || buckets.contains_key(&place) { place } else { 0 };
+        let place = if buckets.len() < MOST_BUCKETS || buckets.contains_key(&place) {
+            place
+        } else {
+            0
+        };
         let full = buckets.entry(place).or_default();
         let then = (*full).max(now) + each * cost;
         match then.checked_sub(now + most) {
@@ -164,13 +227,30 @@ fn network(address: IpAddr) -> u64 {
 mod tests {
     use super::*;
 
-    const RATE: RateLimit = RateLimit { per_second: 10, burst: 3 };
+    const RATE: RateLimit = RateLimit {
+        per_second: 10,
+        burst: 3,
+    };
 
     fn limits() -> RateLimiter {
-        RateLimiter::new(Rates { principal: RATE, peer: RATE, key: RATE, issuer: RATE }, Instant::now())
+        RateLimiter::new(
+            Rates {
+                principal: RATE,
+                peer: RATE,
+                key: RATE,
+                issuer: RATE,
+            },
+            Instant::now(),
+        )
     }
 
-    fn take(limits: &RateLimiter, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
+    fn take(
+        limits: &RateLimiter,
+        rate: RateLimit,
+        place: u64,
+        cost: u32,
+        now: Duration,
+    ) -> Result<(), u64> {
         limits.take(rate, place, cost, now, Shortage::Refused)
     }
 
@@ -180,14 +260,32 @@ mod tests {
         let fail = |at| limits.take(RATE, 1, 2, Duration::from_millis(at), Shortage::Owed);
         assert_eq!(fail(0), Ok(()));
         assert_eq!(fail(0), Err(1));
-        assert_eq!(take(&limits, RATE, 1, 1, Duration::ZERO), Err(1), "one call was left before");
-        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(199)), Err(1), "the penalty is owed");
-        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(200)), Ok(()));
+        assert_eq!(
+            take(&limits, RATE, 1, 1, Duration::ZERO),
+            Err(1),
+            "one call was left before"
+        );
+        assert_eq!(
+            take(&limits, RATE, 1, 1, Duration::from_millis(199)),
+            Err(1),
+            "the penalty is owed"
+        );
+        assert_eq!(
+            take(&limits, RATE, 1, 1, Duration::from_millis(200)),
+            Ok(())
+        );
         for _ in 0..100 {
             assert_eq!(fail(200), Err(1));
         }
-        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(499)), Err(1));
-        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(500)), Ok(()), "not all penalties are owed");
+        assert_eq!(
+            take(&limits, RATE, 1, 1, Duration::from_millis(499)),
+            Err(1)
+        );
+        assert_eq!(
+            take(&limits, RATE, 1, 1, Duration::from_millis(500)),
+            Ok(()),
+            "not all penalties are owed"
+        );
     }
 
     #[test]
@@ -200,11 +298,18 @@ mod tests {
         assert_eq!(take(&limits, RATE, 7, 1, at(99)), Err(1));
         assert_eq!(take(&limits, RATE, 7, 1, at(100)), Ok(()));
         assert_eq!(take(&limits, RATE, 7, 1, at(100)), Err(1));
-        assert_eq!(take(&limits, RATE, 8, 1, at(100)), Ok(()), "another payer's bucket is full");
+        assert_eq!(
+            take(&limits, RATE, 8, 1, at(100)),
+            Ok(()),
+            "another payer's bucket is full"
+        );
         for _ in 0..3 {
             assert_eq!(take(&limits, RATE, 7, 1, at(10_000)), Ok(()));
         }
-        assert!(take(&limits, RATE, 7, 1, at(10_000)).is_err(), "it never holds more than the burst");
+        assert!(
+            take(&limits, RATE, 7, 1, at(10_000)).is_err(),
+            "it never holds more than the burst"
+        );
     }
 
     #[test]
@@ -217,14 +322,29 @@ mod tests {
     #[test]
     fn a_refused_call_does_not_use_the_rate_limit_and_a_rate_of_zero_means_no_limit() {
         let limits = limits();
-        let rate = RateLimit { per_second: 1, burst: 1 };
+        let rate = RateLimit {
+            per_second: 1,
+            burst: 1,
+        };
         assert_eq!(take(&limits, rate, 1, 1, Duration::ZERO), Ok(()));
         for _ in 0..100 {
             assert!(take(&limits, rate, 1, 1, Duration::ZERO).is_err());
         }
         assert_eq!(take(&limits, rate, 1, 1, Duration::from_secs(1)), Ok(()));
         for _ in 0..1000 {
-            assert_eq!(take(&limits, RateLimit { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
+            assert_eq!(
+                take(
+                    &limits,
+                    RateLimit {
+                        per_second: 0,
+                        burst: 0
+                    },
+                    2,
+                    1,
+                    Duration::ZERO
+                ),
+                Ok(())
+            );
         }
     }
 
@@ -237,10 +357,20 @@ mod tests {
         for _ in 0..10 {
             let _ = take(&limits, RATE, u64::MAX, 1, Duration::ZERO);
         }
-        assert!(take(&limits, RATE, u64::MAX - 1, 1, Duration::ZERO).is_err(), "the shared bucket is empty");
+        assert!(
+            take(&limits, RATE, u64::MAX - 1, 1, Duration::ZERO).is_err(),
+            "the shared bucket is empty"
+        );
         assert!(limits.buckets.lock().expect("a lock").len() <= MOST_BUCKETS + 1);
-        assert_eq!(take(&limits, RATE, u64::MAX, 1, Duration::from_secs(60)), Ok(()));
-        assert_eq!(limits.buckets.lock().expect("a lock").len(), 1, "full buckets are forgotten");
+        assert_eq!(
+            take(&limits, RATE, u64::MAX, 1, Duration::from_secs(60)),
+            Ok(())
+        );
+        assert_eq!(
+            limits.buckets.lock().expect("a lock").len(),
+            1,
+            "full buckets are forgotten"
+        );
     }
 
     #[test]
@@ -249,7 +379,12 @@ mod tests {
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
-        for local in ["127.0.0.1", "127.0.1.1", "127.255.255.254", "::ffff:127.9.9.9"] {
+        for local in [
+            "127.0.0.1",
+            "127.0.1.1",
+            "127.255.255.254",
+            "::ffff:127.9.9.9",
+        ] {
             assert_eq!(key(local), key("::1"), "{local}");
         }
         assert_ne!(key("126.0.0.1"), key("127.0.0.1"));

@@ -21,7 +21,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// Cache header for content that never changes.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Cache header for content that never changes but must not be stored in shared caches.
-const IMMUTABLE_PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+const IMMUTABLE_PRIVATE: HeaderValue =
+    HeaderValue::from_static("private, max-age=31536000, immutable");
 
 const OPEN: Route = Route {
     verb: Verb::Get,
@@ -35,12 +36,22 @@ const OPEN: Route = Route {
     query: &[],
     headers: &[],
     body: None,
-    replies: &[Reply { status: 200, media: TEXT, shape: BodyShape::Text, about: "a signed note" }],
+    replies: &[Reply {
+        status: 200,
+        media: TEXT,
+        shape: BodyShape::Text,
+        about: "a signed note",
+    }],
     codes: &[],
     handler: |call| Box::pin(checkpoint(call)),
 };
 
-const TILE: Reply = Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the tile" };
+const TILE: Reply = Reply {
+    status: 200,
+    media: OCTETS,
+    shape: BodyShape::Bytes,
+    about: "the tile",
+};
 
 const ENTRIES: Field = Field {
     name: "tile",
@@ -90,8 +101,16 @@ pub(super) static ROUTES: &[Route] = &[
         name: "inclusionProof",
         summary: "The proof that an entry is in the log (C2SP tlog-proof)",
         about: "A text that any C2SP reader can check: the hashes from the entry up to the root, then the checkpoint.",
-        segments: &[Field { name: "index", about: "the entry's number, from 0" }],
-        replies: &[Reply { status: 200, media: TEXT, shape: BodyShape::Text, about: "the proof with its checkpoint" }],
+        segments: &[Field {
+            name: "index",
+            about: "the entry's number, from 0",
+        }],
+        replies: &[Reply {
+            status: 200,
+            media: TEXT,
+            shape: BodyShape::Text,
+            about: "the proof with its checkpoint",
+        }],
         handler: |call| Box::pin(inclusion(call)),
         ..OPEN
     },
@@ -102,10 +121,19 @@ pub(super) static ROUTES: &[Route] = &[
         about: "Shows a caller who stored an earlier checkpoint that no entry before this checkpoint was changed \
              (RFC 6962, section 2.1.2).",
         segments: &[
-            Field { name: "old", about: "the smaller size" },
-            Field { name: "new", about: "the larger size, at most the size of the log" },
+            Field {
+                name: "old",
+                about: "the smaller size",
+            },
+            Field {
+                name: "new",
+                about: "the larger size, at most the size of the log",
+            },
         ],
-        replies: &[ok(SchemaGenerator::subschema_for::<ConsistencyProof>, "the proof")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<ConsistencyProof>,
+            "the proof",
+        )],
         handler: |call| Box::pin(consistency(call)),
         ..OPEN
     },
@@ -116,16 +144,28 @@ pub(super) static ROUTES: &[Route] = &[
         about: "Step definitions, files of steps, policies, rosters and recorded configurations. The caller needs the scope \
              `read`. For a file of a step in force, a caller who may see the step needs no scope `read`. The digest \
              proves that the bytes are right.",
-        segments: &[Field { name: "hex", about: "the SHA-256 of the document, 64 lower-case hexadecimal digits" }],
+        segments: &[Field {
+            name: "hex",
+            about: "the SHA-256 of the document, 64 lower-case hexadecimal digits",
+        }],
         access: RouteAccess::Known,
-        replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the bytes of the document" }],
+        replies: &[Reply {
+            status: 200,
+            media: OCTETS,
+            shape: BodyShape::Bytes,
+            about: "the bytes of the document",
+        }],
         handler: |call| Box::pin(blob(call)),
         ..OPEN
     },
 ];
 
 async fn checkpoint(call: RouteCall) -> HandlerResult {
-    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.evidence.checkpoint()?))
+    Ok(bytes(
+        StatusCode::OK,
+        TEXT,
+        call.app.boundary.evidence.checkpoint()?,
+    ))
 }
 
 async fn hashes(call: RouteCall) -> HandlerResult {
@@ -134,12 +174,17 @@ async fn hashes(call: RouteCall) -> HandlerResult {
         // The path `/log/tile/entries/…` has its own route, which checks the caller.
         return Err(no_tile());
     }
-    Ok(unchanging(call.app.boundary.evidence.tile(&tile)?, IMMUTABLE))
+    Ok(unchanging(
+        call.app.boundary.evidence.tile(&tile)?,
+        IMMUTABLE,
+    ))
 }
 
 async fn entries(call: RouteCall) -> HandlerResult {
     let tile = tile(&call, "tile/entries")?;
-    let entries = call.blocking(move |boundary, caller| boundary.evidence.entries(caller, &tile)).await?;
+    let entries = call
+        .blocking(move |boundary, caller| boundary.evidence.entries(caller, &tile))
+        .await?;
     Ok(unchanging(entries, IMMUTABLE_PRIVATE))
 }
 
@@ -155,7 +200,11 @@ fn no_tile() -> Stopped {
 
 async fn inclusion(call: RouteCall) -> HandlerResult {
     let index: u64 = call.path("index")?;
-    Ok(bytes(StatusCode::OK, TEXT, call.app.boundary.evidence.inclusion_proof(index)?))
+    Ok(bytes(
+        StatusCode::OK,
+        TEXT,
+        call.app.boundary.evidence.inclusion_proof(index)?,
+    ))
 }
 
 async fn consistency(call: RouteCall) -> HandlerResult {
@@ -168,8 +217,15 @@ async fn consistency(call: RouteCall) -> HandlerResult {
 async fn blob(call: RouteCall) -> HandlerResult {
     let digest = unhex32(call.raw_path("hex")?)
         .map(BlobDigest::from_bytes)
-        .ok_or_else(|| refuse(Code::Malformed, "{hex} in the path: expected 64 lower-case hex digits"))?;
-    let blob = call.blocking(move |boundary, caller| boundary.evidence.blob(caller, &digest)).await?;
+        .ok_or_else(|| {
+            refuse(
+                Code::Malformed,
+                "{hex} in the path: expected 64 lower-case hex digits",
+            )
+        })?;
+    let blob = call
+        .blocking(move |boundary, caller| boundary.evidence.blob(caller, &digest))
+        .await?;
     Ok(unchanging(blob, IMMUTABLE_PRIVATE))
 }
 

@@ -52,11 +52,26 @@ pub(super) static ROUTES: &[Route] = &[Route {
     access: RouteAccess::Known,
     query: &[],
     headers: &[],
-    body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Map<String, Value>>)),
+    body: Some(BodyShape::Json(
+        SchemaGenerator::subschema_for::<Map<String, Value>>,
+    )),
     replies: &[
-        ok(SchemaGenerator::subschema_for::<Map<String, Value>>, "the JSON-RPC answer"),
-        Reply { status: 200, media: SSE, shape: BodyShape::Text, about: "progress notes, then the JSON-RPC answer" },
-        Reply { status: 202, media: "text/plain", shape: BodyShape::Text, about: "a notification needs no answer" },
+        ok(
+            SchemaGenerator::subschema_for::<Map<String, Value>>,
+            "the JSON-RPC answer",
+        ),
+        Reply {
+            status: 200,
+            media: SSE,
+            shape: BodyShape::Text,
+            about: "progress notes, then the JSON-RPC answer",
+        },
+        Reply {
+            status: 202,
+            media: "text/plain",
+            shape: BodyShape::Text,
+            about: "a notification needs no answer",
+        },
         Reply {
             status: 400,
             media: "application/json",
@@ -67,14 +82,20 @@ pub(super) static ROUTES: &[Route] = &[Route {
     codes: &[],
     handler: |_| {
         Box::pin(async {
-            Err(refuse(Code::NotFound, "MCP is off: the operator can set `mcp = true` in countersign.toml"))
+            Err(refuse(
+                Code::NotFound,
+                "MCP is off: the operator can set `mcp = true` in countersign.toml",
+            ))
         })
     },
 }];
 
 /// Function that handles a request of a peer like a request from the network.
-pub(super) type Inner =
-    Arc<dyn Fn(IpAddr, Request) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> + Send + Sync>;
+pub(super) type Inner = Arc<
+    dyn Fn(IpAddr, Request) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// Adds the protocol to a router that has no route at [`PATH`].
 pub(super) fn with_mcp(router: Router, app: Arc<App>, inner: Inner, new_nonce: NewNonce) -> Router {
@@ -91,16 +112,32 @@ async fn serve(app: Arc<App>, inner: Inner, new_nonce: NewNonce, request: Reques
         principal = call.caller.name().cloned();
         let body = call.body(MAX_BODY_BYTES).await?;
         // HTTP answers each request, so bytes that need no answer on a stream get an error too.
-        let checked = parse_message(&body).and_then(|message| message.ok_or_else(|| no_message(&Value::Null)));
+        let checked = parse_message(&body)
+            .and_then(|message| message.ok_or_else(|| no_message(&Value::Null)));
         if let Err(error) = checked {
             let headers = [(CONTENT_TYPE, "application/json")];
             return Ok((StatusCode::BAD_REQUEST, headers, error).into_response());
         }
-        let PeerAddress(peer) = peer.ok_or_else(|| fault(&"a request without its peer's address"))?;
-        Ok(answer(Inside { inner, peer, headers: Arc::new(headers) }, new_nonce, body).await)
+        let PeerAddress(peer) =
+            peer.ok_or_else(|| fault(&"a request without its peer's address"))?;
+        Ok(answer(
+            Inside {
+                inner,
+                peer,
+                headers: Arc::new(headers),
+            },
+            new_nonce,
+            body,
+        )
+        .await)
     };
-    let mut response = answered.await.unwrap_or_else(|stopped: Stopped| stopped.into_response());
-    response.extensions_mut().insert(RequestSummary { path: PATH, principal });
+    let mut response = answered
+        .await
+        .unwrap_or_else(|stopped: Stopped| stopped.into_response());
+    response.extensions_mut().insert(RequestSummary {
+        path: PATH,
+        principal,
+    });
     response
 }
 
@@ -134,7 +171,9 @@ struct Inside {
 
 impl BoundaryApi for Inside {
     async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
-        let odd = |error: &dyn std::fmt::Display| ApiUnreachable(format!("the request can't be made: {error}"));
+        let odd = |error: &dyn std::fmt::Display| {
+            ApiUnreachable(format!("the request can't be made: {error}"))
+        };
         let body = request.body.map(|body| body.to_string());
         let mut inner = Request::new(body.map_or_else(Body::empty, Body::from));
         *inner.method_mut() = match request.method {
@@ -161,8 +200,12 @@ impl BoundaryApi for Inside {
         };
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), MAX_BUNDLE_BYTES.max(MAX_INNER_BYTES)).await;
-        let body = body.map_err(|error| ApiUnreachable(format!("the answer can't be read: {error}")))?;
-        Ok(ApiAnswer { status, body: body.into() })
+        let body =
+            body.map_err(|error| ApiUnreachable(format!("the answer can't be read: {error}")))?;
+        Ok(ApiAnswer {
+            status,
+            body: body.into(),
+        })
     }
 }
 

@@ -40,14 +40,31 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let hosts = Arc::new(Hosts::new(listener.local_addr()?, false, allowed_hosts));
     let metrics = monitoring.metrics().clone();
-    let router = Router::new().route("/metrics", get(scrape)).fallback(unknown).with_state(monitoring);
+    let router = Router::new()
+        .route("/metrics", get(scrape))
+        .fallback(unknown)
+        .with_state(monitoring);
     let reply = move |_, request| reply(hosts.clone(), router.clone(), request);
     let (phase, _) = watch::channel(Phase::Serving);
-    connection::accept(listener, None, reply, MOST_SCRAPERS, &metrics, &phase, std::future::pending()).await.await;
+    connection::accept(
+        listener,
+        None,
+        reply,
+        MOST_SCRAPERS,
+        &metrics,
+        &phase,
+        std::future::pending(),
+    )
+    .await
+    .await;
     Ok(())
 }
 
-async fn reply(hosts: Arc<Hosts>, mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn reply(
+    hosts: Arc<Hosts>,
+    mut router: Router,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let mut response = match hosts.check(request.headers(), request.uri()) {
         Ok(()) => caught(router.call(request.map(Body::new))).await,
         Err(stopped) => stopped.into_response(),

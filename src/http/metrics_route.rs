@@ -19,12 +19,19 @@ pub(super) static ROUTES: &[Route] = &[Route {
     query: &[],
     headers: &[],
     body: None,
-    replies: &[Reply { status: 200, media: MEDIA_TYPE, shape: BodyShape::Text, about: "the metrics" }],
+    replies: &[Reply {
+        status: 200,
+        media: MEDIA_TYPE,
+        shape: BodyShape::Text,
+        about: "the metrics",
+    }],
     codes: &[],
     handler: |call| Box::pin(metrics(call)),
 }];
 
 async fn metrics(call: RouteCall) -> HandlerResult {
-    let text = call.blocking(|boundary, caller| boundary.monitoring.scrape_for(caller)).await?;
+    let text = call
+        .blocking(|boundary, caller| boundary.monitoring.scrape_for(caller))
+        .await?;
     Ok(bytes(StatusCode::OK, MEDIA_TYPE, text))
 }

@@ -85,7 +85,13 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let bound = listener.local_addr()?;
     let (phase, _) = watch::channel(Phase::Serving);
-    let app = Arc::new(App::new(boundary, bound, &config, phase.subscribe(), openapi().to_string().into()));
+    let app = Arc::new(App::new(
+        boundary,
+        bound,
+        &config,
+        phase.subscribe(),
+        openapi().to_string().into(),
+    ));
     let face = face(&app, config.mcp);
     let reply = move |peer, request: Request<Incoming>| reply(face.clone(), peer, request);
     let drained = async {
@@ -94,7 +100,8 @@ pub async fn serve(
         drain(&app, config.drain).await;
     };
     let (most, metrics) = (config.max_connections, app.boundary.monitoring.metrics());
-    let ended = connection::accept(listener, config.tls, reply, most, metrics, &phase, drained).await;
+    let ended =
+        connection::accept(listener, config.tls, reply, most, metrics, &phase, drained).await;
     tracing::info!(address = %bound, "no longer listening");
     if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
         tracing::warn!(
@@ -112,9 +119,15 @@ async fn drain(app: &App, within: Duration) {
     app.boundary.housekeeping.begin_ending();
     let waited_for = app.is_waited_for();
     if tokio::time::timeout(within, app.finished()).await.is_err() {
-        tracing::warn!(seconds = within.as_secs(), "some calls did not end in time while the service was ending");
+        tracing::warn!(
+            seconds = within.as_secs(),
+            "some calls did not end in time while the service was ending"
+        );
     }
-    app.boundary.housekeeping.end_runs(within.saturating_sub(began.elapsed())).await;
+    app.boundary
+        .housekeeping
+        .end_runs(within.saturating_sub(began.elapsed()))
+        .await;
     if waited_for {
         // Clients that have just received an outcome fetch their receipts next.
         tokio::time::sleep(LAST_READS).await;
@@ -135,15 +148,25 @@ struct Face {
 /// Builds the handler of all requests. The tools of MCP get a handler that has no route to MCP.
 fn face(app: &Arc<App>, mcp: Option<NewNonce>) -> Face {
     let router = router(app.clone());
-    let face = Face { router, app: app.clone() };
+    let face = Face {
+        router,
+        app: app.clone(),
+    };
     let Some(new_nonce) = mcp else { return face };
-    let others = route::router(routes().filter(|route| route.path != mcp::PATH), app.clone()).fallback(unknown);
+    let others = route::router(
+        routes().filter(|route| route.path != mcp::PATH),
+        app.clone(),
+    )
+    .fallback(unknown);
     let inner = move |peer, request| {
         let answer: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> =
             Box::pin(reply(face.clone(), peer, request));
         answer
     };
-    Face { router: mcp::with_mcp(others, app.clone(), Arc::new(inner), new_nonce), app: app.clone() }
+    Face {
+        router: mcp::with_mcp(others, app.clone(), Arc::new(inner), new_nonce),
+        app: app.clone(),
+    }
 }
 
 fn router(app: Arc<App>) -> Router {
@@ -154,7 +177,11 @@ fn router(app: Arc<App>) -> Router {
 const RESTART_S: u64 = 5;
 
 async fn unknown() -> Response {
-    refuse(Code::NotFound, "there is no such path: GET /openapi.json lists all paths").into_response()
+    refuse(
+        Code::NotFound,
+        "there is no such path: GET /openapi.json lists all paths",
+    )
+    .into_response()
 }
 
 async fn reply<B>(mut face: Face, peer: IpAddr, request: Request<B>) -> Result<Response, Infallible>
@@ -172,9 +199,14 @@ where
                 stopped.into_response()
             }
             Ok(()) if !method.is_safe() && !face.app.takes_changes() => {
-                let refusal = Refusal::new(Code::Busy, "the boundary is stopping or restarting: try again soon");
+                let refusal = Refusal::new(
+                    Code::Busy,
+                    "the boundary is stopping or restarting: try again soon",
+                );
                 let mut response = Stopped::from(refusal.retry_after(RESTART_S)).into_response();
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
                 response
             }
             _ => {
@@ -196,7 +228,9 @@ where
 fn with_common_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -213,7 +247,11 @@ fn method_word(method: &Method) -> &str {
         Method::CONNECT,
         Method::TRACE,
     ];
-    if STANDARD.contains(method) { method.as_str() } else { OTHER_METHOD }
+    if STANDARD.contains(method) {
+        method.as_str()
+    } else {
+        OTHER_METHOD
+    }
 }
 
 const OTHER_METHOD: &str = "(other)";
@@ -239,11 +277,17 @@ fn note(
     // A line of a request that was not refused has no fields `code`, `peer` and `host`.
     let peer = code.map(|_| tracing::field::display(peer));
     // A client can write a token in place of a host.
-    let is_shown =
-        |host: &HeaderValue| host.to_str().is_ok_and(|host| host.len() <= MOST_OF_HOST && !host.contains("cst_"));
-    let host = host.filter(|host| code.is_some() && is_shown(host)).map(tracing::field::debug);
+    let is_shown = |host: &HeaderValue| {
+        host.to_str()
+            .is_ok_and(|host| host.len() <= MOST_OF_HOST && !host.contains("cst_"))
+    };
+    let host = host
+        .filter(|host| code.is_some() && is_shown(host))
+        .map(tracing::field::debug);
     let code = code.map(tracing::field::display);
-    let principal = seen.and_then(|seen| seen.principal.as_ref()).map_or("-", Name::as_str);
+    let principal = seen
+        .and_then(|seen| seen.principal.as_ref())
+        .map_or("-", Name::as_str);
     let (status, us) = (response.status().as_u16(), took.as_micros() as u64);
     // No route has an unknown method, so such a request changes nothing. An operator looks for a refused Host.
     let is_wrong_host = seen.is_none() && response.status() == StatusCode::FORBIDDEN;
@@ -273,7 +317,9 @@ async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> R
         Ok(Err(never)) => match never {},
         Err(panic) => {
             let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let said = said
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
             fault(&format_args!("a handler panicked: {said}")).into_response()
         }
     }
@@ -288,9 +334,17 @@ mod tests {
     fn every_route_is_unique_and_describes_its_refusals() {
         let mut seen = Vec::new();
         for route in routes() {
-            assert!(!seen.contains(&(route.path, route.verb)), "{} stands twice", route.path);
+            assert!(
+                !seen.contains(&(route.path, route.verb)),
+                "{} stands twice",
+                route.path
+            );
             seen.push((route.path, route.verb));
-            assert!(!route.replies.is_empty() && !route.summary.is_empty(), "{}", route.path);
+            assert!(
+                !route.replies.is_empty() && !route.summary.is_empty(),
+                "{}",
+                route.path
+            );
             assert!(
                 route.verb != crate::http::operation::Verb::Get || route.body.is_none(),
                 "{} is safe and has a body",
@@ -303,7 +357,9 @@ mod tests {
     async fn a_panic_becomes_a_fault_with_an_id() {
         let response = caught(async { panic!("boom") }).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("a body");
+        let body = axum::body::to_bytes(response.into_body(), 4096)
+            .await
+            .expect("a body");
         let problem: Problem = serde_json::from_slice(&body).expect("a problem");
         assert_eq!(problem.kind, problem::FAULT);
         assert!(problem.fault.is_some_and(|id| id.len() > 4) && !problem.detail.contains("boom"));

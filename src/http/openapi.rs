@@ -32,10 +32,12 @@ const BEARER: &str = "bearer";
 
 /// Returns the OpenAPI document of the HTTP interface.
 pub fn openapi() -> Value {
-    let settings = schema::settings().with_transform(RecursiveTransform(plain_enum)).with(|settings| {
-        settings.definitions_path = "/components/schemas".into();
-        settings.meta_schema = None;
-    });
+    let settings = schema::settings()
+        .with_transform(RecursiveTransform(plain_enum))
+        .with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        });
     let mut schemas = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for route in routes() {
@@ -51,7 +53,8 @@ pub fn openapi() -> Value {
     let _ = schemas.subschema_for::<Problem>();
     let mut schemas = Value::Object(schemas.take_definitions(true));
     let kinds = Code::ALL.iter().map(|code| code.kind());
-    schemas["Problem"]["properties"]["type"]["enum"] = kinds.chain([FAULT, "about:blank"]).collect();
+    schemas["Problem"]["properties"]["type"]["enum"] =
+        kinds.chain([FAULT, "about:blank"]).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -82,9 +85,21 @@ pub fn openapi() -> Value {
 /// (openapi-python-client 0.29) treat a `const` as the only possible value of the type. A generated client would refuse
 /// all other values.
 fn plain_enum(schema: &mut Schema) {
-    let Some(Value::Array(choices)) = schema.get("oneOf") else { return };
-    let Some(words) = choices.iter().map(|choice| choice["const"].as_str()).collect::<Option<Vec<_>>>() else { return };
-    let mut text = schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(Value::Array(choices)) = schema.get("oneOf") else {
+        return;
+    };
+    let Some(words) = choices
+        .iter()
+        .map(|choice| choice["const"].as_str())
+        .collect::<Option<Vec<_>>>()
+    else {
+        return;
+    };
+    let mut text = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     for (word, choice) in words.iter().zip(choices) {
         let meaning = choice["description"].as_str().unwrap_or_default();
         text.push_str(&format!("\n- `{word}`: {meaning}"));
@@ -99,7 +114,9 @@ fn plain_enum(schema: &mut Schema) {
 fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     let mut replies: BTreeMap<u16, Value> = BTreeMap::new();
     for reply in route.replies {
-        let at = replies.entry(reply.status).or_insert_with(|| json!({"description": reply.about, "content": {}}));
+        let at = replies
+            .entry(reply.status)
+            .or_insert_with(|| json!({"description": reply.about, "content": {}}));
         at["content"][reply.media] = content(reply.shape, schemas);
     }
     let problem = schemas.subschema_for::<Problem>();
@@ -112,17 +129,23 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         }
     }
     if matches!(route.body, Some(BodyShape::Json(_))) {
-        let words = refusals.entry(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()).or_default();
+        let words = refusals
+            .entry(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16())
+            .or_default();
         words.push("malformed: the body's `Content-Type` is not application/json");
     }
     for (status, words) in refusals {
         // The map may already contain this status, because the route `/ready` returns its own document with status 503.
-        let at = replies.entry(status).or_insert_with(|| json!({"content": {}}));
+        let at = replies
+            .entry(status)
+            .or_insert_with(|| json!({"content": {}}));
         at["description"] = words.join(", ").into();
         at["content"][MEDIA_TYPE] = json!({"schema": problem});
     }
-    let mut responses: Map<String, Value> =
-        replies.into_iter().map(|(status, reply)| (status.to_string(), reply)).collect();
+    let mut responses: Map<String, Value> = replies
+        .into_iter()
+        .map(|(status, reply)| (status.to_string(), reply))
+        .collect();
     responses.insert(
         "default".to_owned(),
         json!({"description": "an internal failure: give the operator the id in `fault`",
@@ -139,7 +162,10 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     if let Some(body) = route.body {
         let (media, content) = match body {
             // Client generators need a schema for a request of raw bytes, although OpenAPI 3.1 does not.
-            BodyShape::Bytes => (OCTETS, json!({"schema": {"type": "string", "format": "binary"}})),
+            BodyShape::Bytes => (
+                OCTETS,
+                json!({"schema": {"type": "string", "format": "binary"}}),
+            ),
             body => (JSON, content(body, schemas)),
         };
         operation["requestBody"] = json!({"required": true, "content": {media: content}});
@@ -152,9 +178,18 @@ fn parameters(route: &Route) -> Vec<Value> {
         json!({"name": name, "in": place, "required": place == "path", "description": about,
                "schema": {"type": "string"}})
     };
-    let in_path = route.segments.iter().map(|field| parameter(field.name, "path", field.about));
-    let in_query = route.query.iter().map(|field| parameter(field.name, "query", field.about));
-    let in_header = route.headers.iter().map(|field| parameter(field.name, "header", field.about));
+    let in_path = route
+        .segments
+        .iter()
+        .map(|field| parameter(field.name, "path", field.about));
+    let in_query = route
+        .query
+        .iter()
+        .map(|field| parameter(field.name, "query", field.about));
+    let in_header = route
+        .headers
+        .iter()
+        .map(|field| parameter(field.name, "header", field.about));
     in_path.chain(in_query).chain(in_header).collect()
 }
 
@@ -177,7 +212,12 @@ mod tests {
         let mut names = Vec::new();
         for item in description["paths"].as_object().expect("paths").values() {
             for operation in item.as_object().expect("a path").values() {
-                names.push(operation["operationId"].as_str().expect("a name").to_owned());
+                names.push(
+                    operation["operationId"]
+                        .as_str()
+                        .expect("a name")
+                        .to_owned(),
+                );
             }
         }
         let mut expected: Vec<String> = routes().map(|route| route.name.to_owned()).collect();
@@ -197,7 +237,9 @@ mod tests {
                         let pointer = reference.strip_prefix('#').expect("a reference within");
                         assert!(description.pointer(pointer).is_some(), "{reference}");
                     }
-                    members.values().for_each(|member| walk(member, description));
+                    members
+                        .values()
+                        .for_each(|member| walk(member, description));
                 }
                 Value::Array(items) => items.iter().for_each(|item| walk(item, description)),
                 _ => {}
@@ -210,10 +252,15 @@ mod tests {
     #[test]
     fn every_problem_code_is_listed_in_openapi() {
         let description = openapi();
-        let kinds = description["components"]["schemas"]["Problem"]["properties"]["type"]["enum"].clone();
+        let kinds =
+            description["components"]["schemas"]["Problem"]["properties"]["type"]["enum"].clone();
         assert_eq!(kinds.as_array().map(Vec::len), Some(Code::ALL.len() + 2));
         let sign = &description["paths"]["/v1/proposals/{id}/signatures"]["post"];
-        assert!(sign["responses"]["422"]["description"].as_str().is_some_and(|codes| codes.contains("self-approval")));
+        assert!(
+            sign["responses"]["422"]["description"]
+                .as_str()
+                .is_some_and(|codes| codes.contains("self-approval"))
+        );
         assert_eq!(sign["security"], json!([]));
         assert!(sign["responses"]["413"].is_object());
     }

@@ -65,5 +65,10 @@ pub struct Reply {
 pub(super) const JSON: &str = "application/json";
 
 pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
-    Reply { status: 200, media: JSON, shape: BodyShape::Json(schema), about }
+    Reply {
+        status: 200,
+        media: JSON,
+        shape: BodyShape::Json(schema),
+        about,
+    }
 }

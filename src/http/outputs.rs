@@ -4,7 +4,8 @@ use std::io;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, ETAG, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    ETAG, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -33,11 +34,17 @@ pub(super) static ROUTES: &[Route] = &[Route {
     summary: "Recorded output, by the `blake3:` digest that its receipt names",
     about: "A receipt names the output of each stream by two digests; this path takes the digest in `blake3`. The \
          bytes are exactly the bytes that the step wrote, and may contain control characters.",
-    segments: &[Field { name: "digest", about: "`blake3:` and 64 hexadecimal digits, from the receipt" }],
+    segments: &[Field {
+        name: "digest",
+        about: "`blake3:` and 64 hexadecimal digits, from the receipt",
+    }],
     access: RouteAccess::Known,
     query: &[],
     headers: &[
-        Field { name: "Range", about: "one range of bytes" },
+        Field {
+            name: "Range",
+            about: "one range of bytes",
+        },
         Field {
             name: "If-Range",
             about: "the ETag of the earlier answer: if the output has another ETag, the \
@@ -46,15 +53,30 @@ pub(super) static ROUTES: &[Route] = &[Route {
     ],
     body: None,
     replies: &[
-        Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the whole output" },
-        Reply { status: 206, media: OCTETS, shape: BodyShape::Bytes, about: "the range" },
+        Reply {
+            status: 200,
+            media: OCTETS,
+            shape: BodyShape::Bytes,
+            about: "the whole output",
+        },
+        Reply {
+            status: 206,
+            media: OCTETS,
+            shape: BodyShape::Bytes,
+            about: "the range",
+        },
         Reply {
             status: 410,
             media: MEDIA_TYPE,
             shape: BodyShape::Json(SchemaGenerator::subschema_for::<Problem>),
             about: "not-found: the retention of the output has ended; the receipt and its digests stay",
         },
-        Reply { status: 416, media: OCTETS, shape: BodyShape::Bytes, about: "the range begins after the end" },
+        Reply {
+            status: 416,
+            media: OCTETS,
+            shape: BodyShape::Bytes,
+            about: "the range begins after the end",
+        },
     ],
     codes: &[],
     handler: |call| Box::pin(output(call)),
@@ -62,7 +84,9 @@ pub(super) static ROUTES: &[Route] = &[Route {
 
 async fn output(call: RouteCall) -> HandlerResult {
     let digest: Blake3Digest = call.path("digest")?;
-    let length = call.blocking(move |boundary, caller| boundary.evidence.output_size(caller, &digest)).await?;
+    let length = call
+        .blocking(move |boundary, caller| boundary.evidence.output_size(caller, &digest))
+        .await?;
     let tag = format!("\"{digest}\"");
     let range = asked(&call.headers, &tag, length)?;
     let (first, end) = match range {
@@ -72,29 +96,49 @@ async fn output(call: RouteCall) -> HandlerResult {
     };
     let mut response = ranged(pieces(&call, digest, first, end).await?, range, length)?;
     let headers = response.headers_mut();
-    headers.insert(ETAG, tag.parse().map_err(|_| fault(&"a digest contains only characters that a header may have"))?);
+    headers.insert(
+        ETAG,
+        tag.parse()
+            .map_err(|_| fault(&"a digest contains only characters that a header may have"))?,
+    );
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A browser must not render the output of a step as a page of this service.
     headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
     Ok(response)
 }
 
 fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> {
-    let Some(range) = only(headers, &RANGE)? else { return Ok(Range::Whole) };
+    let Some(range) = only(headers, &RANGE)? else {
+        return Ok(Range::Whole);
+    };
     let same = only(headers, &IF_RANGE)?.is_none_or(|given| given == tag);
-    Ok(if same { parse_range(range, length) } else { Range::Whole })
+    Ok(if same {
+        parse_range(range, length)
+    } else {
+        Range::Whole
+    })
 }
 
 /// Returns a body with the bytes from `first` up to `end`. A large output is read piece by piece while the client
 /// receives it.
-async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) -> Result<Body, Stopped> {
+async fn pieces(
+    call: &RouteCall,
+    digest: Blake3Digest,
+    first: u64,
+    end: u64,
+) -> Result<Body, Stopped> {
     let read = move |from: u64| from..end.min(from.saturating_add(PIECE));
     if first >= end {
         return Ok(Body::empty());
     }
     // Read the first piece before the response begins, because an error can then still change the status.
-    let begin = call.blocking(move |boundary, caller| boundary.evidence.output(caller, &digest, read(first))).await?;
+    let begin = call
+        .blocking(move |boundary, caller| boundary.evidence.output(caller, &digest, read(first)))
+        .await?;
     if read(first).end == end {
         return Ok(Body::from(begin));
     }
@@ -105,14 +149,20 @@ async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) ->
         let mut at = first;
         loop {
             let last = next.is_err();
-            let piece = next.map(Bytes::from).map_err(|error: Stopped| io::Error::other(error.to_string()));
+            let piece = next
+                .map(Bytes::from)
+                .map_err(|error: Stopped| io::Error::other(error.to_string()));
             at = read(at).end;
             if to.send(piece).await.is_err() || last || at >= end {
                 return;
             }
             let (boundary, caller) = (boundary.clone(), caller.clone());
-            next =
-                joined(tokio::task::spawn_blocking(move || boundary.evidence.output(&caller, &digest, read(at))).await);
+            next = joined(
+                tokio::task::spawn_blocking(move || {
+                    boundary.evidence.output(&caller, &digest, read(at))
+                })
+                .await,
+            );
         }
     });
     Ok(Body::from_stream(ReceiverStream::new(from)))
@@ -122,15 +172,27 @@ async fn pieces(call: &RouteCall, digest: Blake3Digest, first: u64, end: u64) ->
 fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
     let (status, bytes_of, content_range) = match range {
         Range::Whole => (StatusCode::OK, length, None),
-        Range::Beyond => (StatusCode::RANGE_NOT_SATISFIABLE, 0, Some(format!("bytes */{length}"))),
-        Range::Part { first, last } => {
-            (StatusCode::PARTIAL_CONTENT, last - first + 1, Some(format!("bytes {first}-{last}/{length}")))
-        }
+        Range::Beyond => (
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            0,
+            Some(format!("bytes */{length}")),
+        ),
+        Range::Part { first, last } => (
+            StatusCode::PARTIAL_CONTENT,
+            last - first + 1,
+            Some(format!("bytes {first}-{last}/{length}")),
+        ),
     };
     let mut response = bytes(status, OCTETS, body);
-    response.headers_mut().insert(CONTENT_LENGTH, bytes_of.into());
-    let Some(content_range) = content_range else { return Ok(response) };
-    let value = content_range.parse().map_err(|_| fault(&"a range contains only characters that a header may have"))?;
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, bytes_of.into());
+    let Some(content_range) = content_range else {
+        return Ok(response);
+    };
+    let value = content_range
+        .parse()
+        .map_err(|_| fault(&"a range contains only characters that a header may have"))?;
     response.headers_mut().insert(CONTENT_RANGE, value);
     Ok(response)
 }
@@ -154,8 +216,14 @@ fn parse_range(header: &str, length: u64) -> Range {
         // A number that does not fit into u64 is beyond the end of every output.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
-    let Some((unit, range)) = header.split_once('=') else { return Range::Whole };
-    let Some((first, last)) = range.trim().split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes")) else {
+    let Some((unit, range)) = header.split_once('=') else {
+        return Range::Whole;
+    };
+    let Some((first, last)) = range
+        .trim()
+        .split_once('-')
+        .filter(|_| unit.eq_ignore_ascii_case("bytes"))
+    else {
         return Range::Whole;
     };
     let (first, last) = match (number(first), number(last)) {
@@ -165,7 +233,14 @@ fn parse_range(header: &str, length: u64) -> Range {
         (None, Some(count)) if first.is_empty() => (length.saturating_sub(count), u64::MAX),
         _ => return Range::Whole,
     };
-    if first >= length { Range::Beyond } else { Range::Part { first, last: last.min(length - 1) } }
+    if first >= length {
+        Range::Beyond
+    } else {
+        Range::Part {
+            first,
+            last: last.min(length - 1),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -208,20 +283,35 @@ mod tests {
     fn a_partial_response_contains_its_range_and_a_416_response_contains_the_length() {
         let of = |range| {
             let response = ranged(Body::empty(), range, 10).expect("an answer");
-            (response.status().as_u16(), response.headers().get(CONTENT_RANGE).cloned())
+            (
+                response.status().as_u16(),
+                response.headers().get(CONTENT_RANGE).cloned(),
+            )
         };
         assert_eq!(of(Range::Whole), (200, None));
-        assert_eq!(of(Range::Part { first: 2, last: 9 }), (206, Some(HeaderValue::from_static("bytes 2-9/10"))));
-        assert_eq!(of(Range::Beyond), (416, Some(HeaderValue::from_static("bytes */10"))));
+        assert_eq!(
+            of(Range::Part { first: 2, last: 9 }),
+            (206, Some(HeaderValue::from_static("bytes 2-9/10")))
+        );
+        assert_eq!(
+            of(Range::Beyond),
+            (416, Some(HeaderValue::from_static("bytes */10")))
+        );
     }
 
     #[test]
     fn a_range_request_for_another_version_gets_the_whole_output() {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=1-2"));
-        assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));
+        assert_eq!(
+            asked(&headers, "\"t\"", 10).ok(),
+            Some(Range::Part { first: 1, last: 2 })
+        );
         headers.insert(IF_RANGE, HeaderValue::from_static("\"t\""));
-        assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Part { first: 1, last: 2 }));
+        assert_eq!(
+            asked(&headers, "\"t\"", 10).ok(),
+            Some(Range::Part { first: 1, last: 2 })
+        );
         headers.insert(IF_RANGE, HeaderValue::from_static("\"other\""));
         assert_eq!(asked(&headers, "\"t\"", 10).ok(), Some(Range::Whole));
     }

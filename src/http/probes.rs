@@ -25,12 +25,27 @@ const HEALTH: Route = Route {
     query: &[],
     headers: &[],
     body: None,
-    replies: &[ok(SchemaGenerator::subschema_for::<HealthResponse>, "the process is up")],
+    replies: &[ok(
+        SchemaGenerator::subschema_for::<HealthResponse>,
+        "the process is up",
+    )],
     codes: &[],
-    handler: |_| Box::pin(async { answer(StatusCode::OK, &HealthResponse { status: "up".to_owned() }) }),
+    handler: |_| {
+        Box::pin(async {
+            answer(
+                StatusCode::OK,
+                &HealthResponse {
+                    status: "up".to_owned(),
+                },
+            )
+        })
+    },
 };
 
-const READY: Reply = ok(SchemaGenerator::subschema_for::<Ready>, "the boundary accepts and runs proposals");
+const READY: Reply = ok(
+    SchemaGenerator::subschema_for::<Ready>,
+    "the boundary accepts and runs proposals",
+);
 
 pub(super) static ROUTES: &[Route] = &[
     HEALTH,
@@ -67,7 +82,12 @@ pub(super) static ROUTES: &[Route] = &[
         name: "openapi",
         summary: "This description",
         about: "This document is generated from the table that routes the calls.",
-        replies: &[Reply { status: 200, media: JSON, shape: BodyShape::Text, about: "OpenAPI 3.1" }],
+        replies: &[Reply {
+            status: 200,
+            media: JSON,
+            shape: BodyShape::Text,
+            about: "OpenAPI 3.1",
+        }],
         handler: |call| Box::pin(description(call)),
         access: RouteAccess::Open,
         ..HEALTH
@@ -80,14 +100,25 @@ pub(super) fn is_probe(method: &Method, path: &str, headers: &HeaderMap) -> bool
     let has_several = headers.get_all(HOST).iter().nth(1).is_some();
     !has_several
         && method.is_safe()
-        && ROUTES.iter().any(|route| route.access == RouteAccess::Probe && route.path == path)
+        && ROUTES
+            .iter()
+            .any(|route| route.access == RouteAccess::Probe && route.path == path)
 }
 
 async fn ready(call: RouteCall) -> HandlerResult {
     let ready = call.app.ready();
-    let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     // A page of another origin, and a caller under another name, learn no more than a check needs.
-    if call.app.hosts.check(&call.headers, &Uri::default()).is_err() {
+    if call
+        .app
+        .hosts
+        .check(&call.headers, &Uri::default())
+        .is_err()
+    {
         return answer(status, &json!({ "ready": ready.ready }));
     }
     answer(status, &ready)

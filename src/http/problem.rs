@@ -39,7 +39,10 @@ pub fn problem(stopped: &Stopped) -> Problem {
             errors: refusal
                 .places
                 .iter()
-                .map(|place| ProblemError { pointer: place.pointer.clone(), detail: place.detail.clone() })
+                .map(|place| ProblemError {
+                    pointer: place.pointer.clone(),
+                    detail: place.detail.clone(),
+                })
                 .collect(),
             receipt: refusal.receipt.clone(),
             proposal: refusal.proposal.clone(),
@@ -49,7 +52,10 @@ pub fn problem(stopped: &Stopped) -> Problem {
             kind: FAULT.to_owned(),
             title: "internal failure in the boundary".to_owned(),
             status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
-            detail: format!("give the operator the id {}: the service's log has the details under this id", fault.id),
+            detail: format!(
+                "give the operator the id {}: the service's log has the details under this id",
+                fault.id
+            ),
             errors: Vec::new(),
             receipt: None,
             proposal: None,
@@ -81,7 +87,10 @@ impl IntoResponse for Stopped {
             }
             if refusal.code == Code::Unauthenticated {
                 // A 401 response must contain a challenge (RFC 9110 section 11.6.1).
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"countersign\""));
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"countersign\""),
+                );
             }
         }
         response
@@ -91,7 +100,10 @@ impl IntoResponse for Stopped {
 /// Returns status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457), because the
 /// status contains all information.
 pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
-    let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("");
+    let allowed = allow
+        .as_ref()
+        .and_then(|allow| allow.to_str().ok())
+        .unwrap_or("");
     let mut response = respond(&Problem {
         kind: "about:blank".to_owned(),
         title: "Method Not Allowed".to_owned(),
@@ -112,8 +124,11 @@ fn respond(problem: &Problem) -> Response {
     // The serialization can't fail, because a problem contains only text and numbers.
     let body = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     response
 }
 
@@ -121,9 +136,16 @@ fn respond(problem: &Problem) -> Response {
 pub(super) fn unreadable(error: ReadError) -> Stopped {
     let detail = error.to_string();
     match error {
-        ReadError::Json(JsonError { reason: Reason::TooLarge, .. }) => refuse(Code::TooLarge, detail),
-        ReadError::Json(_) => Refusal::new(Code::Malformed, detail.clone()).at("", detail).into(),
-        ReadError::Type { pointer, message } => Refusal::new(Code::Malformed, detail).at(pointer, message).into(),
+        ReadError::Json(JsonError {
+            reason: Reason::TooLarge,
+            ..
+        }) => refuse(Code::TooLarge, detail),
+        ReadError::Json(_) => Refusal::new(Code::Malformed, detail.clone())
+            .at("", detail)
+            .into(),
+        ReadError::Type { pointer, message } => Refusal::new(Code::Malformed, detail)
+            .at(pointer, message)
+            .into(),
     }
 }
 
@@ -135,22 +157,49 @@ mod tests {
     #[test]
     fn the_refusals_busy_and_rate_limited_have_a_retry_after_header() {
         let busy = refuse(Code::Busy, "full").into_response();
-        assert_eq!((busy.status().as_u16(), &busy.headers()[RETRY_AFTER]), (503, &HeaderValue::from(1)));
-        let limited = Stopped::from(Refusal::new(Code::RateLimited, "slow down").retry_after(7)).into_response();
-        assert_eq!((limited.status().as_u16(), &limited.headers()[RETRY_AFTER]), (429, &HeaderValue::from(7)));
-        assert!(refuse(Code::Malformed, "no").into_response().headers().get(RETRY_AFTER).is_none());
-        assert!(refuse(Code::Unauthenticated, "who").into_response().headers().contains_key(WWW_AUTHENTICATE));
+        assert_eq!(
+            (busy.status().as_u16(), &busy.headers()[RETRY_AFTER]),
+            (503, &HeaderValue::from(1))
+        );
+        let limited = Stopped::from(Refusal::new(Code::RateLimited, "slow down").retry_after(7))
+            .into_response();
+        assert_eq!(
+            (limited.status().as_u16(), &limited.headers()[RETRY_AFTER]),
+            (429, &HeaderValue::from(7))
+        );
+        assert!(
+            refuse(Code::Malformed, "no")
+                .into_response()
+                .headers()
+                .get(RETRY_AFTER)
+                .is_none()
+        );
+        assert!(
+            refuse(Code::Unauthenticated, "who")
+                .into_response()
+                .headers()
+                .contains_key(WWW_AUTHENTICATE)
+        );
     }
 
     #[test]
     fn a_fault_reveals_only_its_id() {
         let document = problem(&Stopped::Fault(Fault { id: "flt_1".into() }));
-        assert_eq!((document.status, document.kind.as_str(), document.fault.as_deref()), (500, FAULT, Some("flt_1")));
+        assert_eq!(
+            (
+                document.status,
+                document.kind.as_str(),
+                document.fault.as_deref()
+            ),
+            (500, FAULT, Some("flt_1"))
+        );
     }
 
     #[test]
     fn a_problem_lists_every_error_with_its_pointer() {
-        let refusal = Refusal::new(Code::InvalidParams, "two wrong").at("/params/a", "x").at("/params/b", "y");
+        let refusal = Refusal::new(Code::InvalidParams, "two wrong")
+            .at("/params/a", "x")
+            .at("/params/b", "y");
         let written = serde_json::to_value(problem(&refusal.into())).expect("JSON");
         let expected = serde_json::json!({
             "type": "/problems/invalid-params", "title": Code::InvalidParams.title(), "status": 422,

@@ -59,9 +59,15 @@ pub(super) const JUDGED: &[Code] = &[
     Code::WrongState,
 ];
 
-pub(super) const PROPOSAL: Reply = ok(SchemaGenerator::subschema_for::<ProposalView>, "the proposal as it is now");
+pub(super) const PROPOSAL: Reply = ok(
+    SchemaGenerator::subschema_for::<ProposalView>,
+    "the proposal as it is now",
+);
 
-pub(super) const PROPOSAL_ID: Field = Field { name: "id", about: "the proposal's id, `prp_…`" };
+pub(super) const PROPOSAL_ID: Field = Field {
+    name: "id",
+    about: "the proposal's id, `prp_…`",
+};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -80,8 +86,15 @@ pub(super) static ROUTES: &[Route] = &[
         headers: &[],
         body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Propose>)),
         replies: &[
-            Reply { status: 201, about: "a new proposal", ..PROPOSAL },
-            Reply { about: "the earlier proposal that this call repeats, with `existing`", ..PROPOSAL },
+            Reply {
+                status: 201,
+                about: "a new proposal",
+                ..PROPOSAL
+            },
+            Reply {
+                about: "the earlier proposal that this call repeats, with `existing`",
+                ..PROPOSAL
+            },
         ],
         codes: &[
             Code::UnknownStep,
@@ -106,24 +119,42 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[],
         access: RouteAccess::Known,
         query: &[
-            Field { name: "status", about: "only proposals in this state; `open` means pending, approved or running" },
+            Field {
+                name: "status",
+                about: "only proposals in this state; `open` means pending, approved or running",
+            },
             Field {
                 name: "id_ends",
                 about: "only proposals whose id ends with this text: 6 to 36 characters, at least 6 of them hex \
                      digits",
             },
-            Field { name: "step", about: "only proposals of this step" },
+            Field {
+                name: "step",
+                about: "only proposals of this step",
+            },
             Field {
                 name: "all",
                 about: "`true`, together with `step`: refuse the call if the caller may not see all proposals of the step",
             },
-            Field { name: "proposer", about: "only proposals of this proposer" },
-            Field { name: "cursor", about: "the next page: the `cursor` of the page before" },
-            Field { name: "limit", about: "the number of proposals in the answer: 1 to 100, by default 50" },
+            Field {
+                name: "proposer",
+                about: "only proposals of this proposer",
+            },
+            Field {
+                name: "cursor",
+                about: "the next page: the `cursor` of the page before",
+            },
+            Field {
+                name: "limit",
+                about: "the number of proposals in the answer: 1 to 100, by default 50",
+            },
         ],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<ProposalList>, "one page")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<ProposalList>,
+            "one page",
+        )],
         codes: &[],
         handler: |call| Box::pin(list(call)),
     },
@@ -155,11 +186,22 @@ pub(super) static ROUTES: &[Route] = &[
              `Last-Event-ID`.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Known,
-        query: &[Field { name: "shape", about: "`simple`: only lines {type: output|exit|error}" }],
-        headers: &[Field { name: "Last-Event-ID", about: "the stream continues after this event" }],
+        query: &[Field {
+            name: "shape",
+            about: "`simple`: only lines {type: output|exit|error}",
+        }],
+        headers: &[Field {
+            name: "Last-Event-ID",
+            about: "the stream continues after this event",
+        }],
         body: None,
         replies: &[
-            Reply { status: 200, media: SSE, shape: BodyShape::Text, about: "`data:` is an Event" },
+            Reply {
+                status: 200,
+                media: SSE,
+                shape: BodyShape::Text,
+                about: "`data:` is an Event",
+            },
             Reply {
                 status: 200,
                 media: NDJSON,
@@ -182,7 +224,9 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Signed,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Signatures>)),
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<Signatures>,
+        )),
         replies: &[PROPOSAL],
         codes: JUDGED,
         handler: |call| Box::pin(sign(call)),
@@ -208,26 +252,45 @@ pub(super) static ROUTES: &[Route] = &[
 async fn propose(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_PROPOSAL_BYTES).await?;
     // A program of an agent may write 5 as `5.0`.
-    let written = json::parse_written(&body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
+    let written =
+        json::parse_written(&body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
     let wish: Propose = json::typed(&written).map_err(unreadable)?;
-    let (view, created) =
-        call.finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await }).await?;
-    answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
+    let (view, created) = call
+        .finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await })
+        .await?;
+    answer(
+        if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        },
+        &view,
+    )
 }
 
 async fn list(call: RouteCall) -> HandlerResult {
     let statuses = match call.raw_query("status") {
         None => Vec::new(),
-        Some("open") => vec![ProposalStatus::Pending, ProposalStatus::Approved, ProposalStatus::Running],
+        Some("open") => vec![
+            ProposalStatus::Pending,
+            ProposalStatus::Approved,
+            ProposalStatus::Running,
+        ],
         Some(word) => {
             let status = json::typed::<ProposalStatus>(&Value::String(word.to_owned()))
                 .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
             vec![status]
         }
     };
-    let limit = call.raw_query("limit").map_or(Ok(PAGE), str::parse).unwrap_or_default();
+    let limit = call
+        .raw_query("limit")
+        .map_or(Ok(PAGE), str::parse)
+        .unwrap_or_default();
     if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(refuse(Code::Malformed, format!("?limit=: expected 1 to {MAX_PAGE}")));
+        return Err(refuse(
+            Code::Malformed,
+            format!("?limit=: expected 1 to {MAX_PAGE}"),
+        ));
     }
     let filter = ProposalFilter {
         statuses,
@@ -238,7 +301,9 @@ async fn list(call: RouteCall) -> HandlerResult {
         cursor: call.raw_query("cursor").map(str::to_owned),
         limit,
     };
-    let list = call.blocking(move |boundary, caller| boundary.proposals.list(caller, &filter)).await?;
+    let list = call
+        .blocking(move |boundary, caller| boundary.proposals.list(caller, &filter))
+        .await?;
     answer(StatusCode::OK, &list)
 }
 
@@ -261,9 +326,15 @@ async fn proposal(call: RouteCall) -> HandlerResult {
 fn parse_wait(text: &str) -> Result<Duration, Stopped> {
     let digits = text.strip_suffix('s').unwrap_or(text);
     if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|c| c.is_ascii_digit()) {
-        return Err(refuse(Code::Malformed, "?wait=: expected whole seconds, such as 55s"));
+        return Err(refuse(
+            Code::Malformed,
+            "?wait=: expected whole seconds, such as 55s",
+        ));
     }
-    Ok(digits.parse().map_or(MAX_WAIT, Duration::from_secs).min(MAX_WAIT))
+    Ok(digits
+        .parse()
+        .map_or(MAX_WAIT, Duration::from_secs)
+        .min(MAX_WAIT))
 }
 
 async fn sign(mut call: RouteCall) -> HandlerResult {
@@ -277,7 +348,10 @@ async fn sign(mut call: RouteCall) -> HandlerResult {
     let app = call.app.clone();
     let done = call
         .finish(|boundary, _| async move {
-            let view = boundary.proposals.sign(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid)).await;
+            let view = boundary
+                .proposals
+                .sign(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid))
+                .await;
             drop(permit);
             view
         })
@@ -288,7 +362,9 @@ async fn sign(mut call: RouteCall) -> HandlerResult {
 async fn cancel(mut call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     call.no_body().await?;
-    let view = call.finish(|boundary, caller| async move { boundary.proposals.cancel(&caller, &id).await }).await?;
+    let view = call
+        .finish(|boundary, caller| async move { boundary.proposals.cancel(&caller, &id).await })
+        .await?;
     answer(StatusCode::OK, &view)
 }
 
@@ -299,12 +375,34 @@ mod tests {
 
     #[test]
     fn the_wait_parameter_is_parsed_as_seconds_and_limited_to_the_maximum() {
-        let of = |text: &str| parse_wait(text).map(|wait| wait.as_secs()).map_err(|stopped| problem(&stopped).status);
-        for (text, seconds) in [("55s", 55), ("55", 55), ("0", 0), ("0s", 0), ("7s", 7), ("56s", 55), ("999999999", 55)]
-        {
+        let of = |text: &str| {
+            parse_wait(text)
+                .map(|wait| wait.as_secs())
+                .map_err(|stopped| problem(&stopped).status)
+        };
+        for (text, seconds) in [
+            ("55s", 55),
+            ("55", 55),
+            ("0", 0),
+            ("0s", 0),
+            ("7s", 7),
+            ("56s", 55),
+            ("999999999", 55),
+        ] {
             assert_eq!(of(text), Ok(seconds), "{text}");
         }
-        for bad in ["", "s", "-1", "1.5s", "1m", "55ss", " 5", "+5", "1e2", "9999999999"] {
+        for bad in [
+            "",
+            "s",
+            "-1",
+            "1.5s",
+            "1m",
+            "55ss",
+            " 5",
+            "+5",
+            "1e2",
+            "9999999999",
+        ] {
             assert_eq!(of(bad), Err(400), "{bad}");
         }
     }

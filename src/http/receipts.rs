@@ -15,8 +15,10 @@ use judgement::audit::bundle_check::{self, RosterTrust, VerifyOptions};
 use judgement::audit::report::BundleReport;
 use wire::api::view::{ReceiptFiles, ReceiptView};
 
-const RECEIPT_ID: Field =
-    Field { name: "id", about: "the receipt's id, `rcp_…`: the proposal's id with another prefix" };
+const RECEIPT_ID: Field = Field {
+    name: "id",
+    about: "the receipt's id, `rcp_…`: the proposal's id with another prefix",
+};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -31,7 +33,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<ReceiptView>, "the receipt")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<ReceiptView>,
+            "the receipt",
+        )],
         codes: &[],
         handler: |call| Box::pin(receipt(call)),
     },
@@ -66,7 +71,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<ReceiptFiles>, "the files and outputs")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<ReceiptFiles>,
+            "the files and outputs",
+        )],
         codes: &[],
         handler: |call| Box::pin(files(call)),
     },
@@ -82,7 +90,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>)),
-        replies: &[ok(SchemaGenerator::subschema_for::<BundleReport>, "the report; `verified` is the result")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<BundleReport>,
+            "the report; `verified` is the result",
+        )],
         codes: &[],
         handler: |call| Box::pin(verify(call)),
     },
@@ -90,23 +101,45 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn receipt(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
-    let LoggedReceipt { id, index, envelope, unknown } =
-        call.app.boundary.evidence.receipt_envelope(&call.caller, &id)?;
-    answer(StatusCode::OK, &ReceiptView { id, index, envelope, end_unknown_because: unknown })
+    let LoggedReceipt {
+        id,
+        index,
+        envelope,
+        unknown,
+    } = call
+        .app
+        .boundary
+        .evidence
+        .receipt_envelope(&call.caller, &id)?;
+    answer(
+        StatusCode::OK,
+        &ReceiptView {
+            id,
+            index,
+            envelope,
+            end_unknown_because: unknown,
+        },
+    )
 }
 
 async fn files(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
-    let files = call.blocking(move |boundary, caller| boundary.evidence.files(caller, &id)).await?;
+    let files = call
+        .blocking(move |boundary, caller| boundary.evidence.files(caller, &id))
+        .await?;
     answer(StatusCode::OK, &files)
 }
 
 async fn bundled(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
     let name = format!("attachment; filename=\"{id}.bundle.json\"");
-    let bundle = call.blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id)).await?;
+    let bundle = call
+        .blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id))
+        .await?;
     let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle);
-    let name = name.parse().map_err(|_| fault(&"a receipt's id contains only characters that a header may have"))?;
+    let name = name
+        .parse()
+        .map_err(|_| fault(&"a receipt's id contains only characters that a header may have"))?;
     response.headers_mut().insert(CONTENT_DISPOSITION, name);
     Ok(response)
 }
@@ -119,7 +152,8 @@ async fn verify(mut call: RouteCall) -> HandlerResult {
     let report = call
         .blocking(move |boundary, _| {
             let trust = RosterTrust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
-            bundle_check::verify(&body, &trust, VerifyOptions::default()).map_err(|error| fault(&error))
+            bundle_check::verify(&body, &trust, VerifyOptions::default())
+                .map_err(|error| fault(&error))
         })
         .await?;
     answer(StatusCode::OK, &report)

@@ -28,12 +28,21 @@ pub(super) static ROUTES: &[Route] = &[
                 about: "a ref, a folder, a runbook, or words: only steps whose ref or title contains one of them, the \
                      best first",
             },
-            Field { name: "under", about: "only steps of this runbook or of the runbooks in this folder" },
-            Field { name: "cursor", about: "the next page: the `cursor` of the page before" },
+            Field {
+                name: "under",
+                about: "only steps of this runbook or of the runbooks in this folder",
+            },
+            Field {
+                name: "cursor",
+                about: "the next page: the `cursor` of the page before",
+            },
         ],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<RegistryView>, "seal and steps")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<RegistryView>,
+            "seal and steps",
+        )],
         codes: &[],
         handler: |call| Box::pin(registry(call)),
     },
@@ -69,10 +78,20 @@ async fn registry(call: RouteCall) -> HandlerResult {
     let field = |name| call.raw_query(name);
     let search = StepSearch::new(field("query"), field("under"), field("cursor"));
     let search = search.map_err(|why| refuse(Code::Malformed, why))?;
-    answer(StatusCode::OK, &call.app.boundary.evidence.registry_view(&call.caller, search.as_ref())?)
+    answer(
+        StatusCode::OK,
+        &call
+            .app
+            .boundary
+            .evidence
+            .registry_view(&call.caller, search.as_ref())?,
+    )
 }
 
 async fn step(call: RouteCall) -> HandlerResult {
     let (evidence, step) = (&call.app.boundary.evidence, call.raw_path("ref")?);
-    answer(StatusCode::OK, &evidence.step_view(&call.caller, step, call.query("params_digest")?)?)
+    answer(
+        StatusCode::OK,
+        &evidence.step_view(&call.caller, step, call.query("params_digest")?)?,
+    )
 }

@@ -23,12 +23,18 @@ pub(super) static ROUTES: &[Route] = &[
         about: "The call needs no bearer: the review is a DSSE envelope with one signature, by a person who could approve the \
              step and who is not excluded from the run. With enough reviews, the emergency is closed or the end is settled, \
              and a grant of the run goes on. A second review of the same person replaces the first.",
-        segments: &[Field { name: "id", about: "the receipt's id, `rcp_…`" }],
+        segments: &[Field {
+            name: "id",
+            about: "the receipt's id, `rcp_…`",
+        }],
         access: RouteAccess::Signed,
         query: &[],
         headers: &[],
         body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Envelope>)),
-        replies: &[ok(SchemaGenerator::subschema_for::<ReviewedView>, "the review is in the log")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<ReviewedView>,
+            "the review is in the log",
+        )],
         codes: &[
             Code::WrongBoundary,
             Code::UnknownSigner,
@@ -52,7 +58,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<UnsettledList>, "the runs, newest first")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<UnsettledList>,
+            "the runs, newest first",
+        )],
         codes: &[],
         handler: |call| Box::pin(unsettled(call)),
     },
@@ -63,11 +72,15 @@ async fn review(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let review: Envelope = read(&body)?;
     call.charge_signatures(&review.signatures)?;
-    let done = call.finish(|boundary, _| async move { boundary.proposals.review(&id, &review).await }).await;
+    let done = call
+        .finish(|boundary, _| async move { boundary.proposals.review(&id, &review).await })
+        .await;
     answer(StatusCode::OK, &call.unless_limited(done)?)
 }
 
 async fn unsettled(call: RouteCall) -> HandlerResult {
-    let list = call.blocking(move |boundary, caller| boundary.proposals.unsettled(caller)).await?;
+    let list = call
+        .blocking(move |boundary, caller| boundary.proposals.unsettled(caller))
+        .await?;
     answer(StatusCode::OK, &list)
 }

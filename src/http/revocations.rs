@@ -27,7 +27,10 @@ pub(super) static ROUTES: &[Route] = &[Route {
     query: &[],
     headers: &[],
     body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Envelope>)),
-    replies: &[ok(SchemaGenerator::subschema_for::<RevocationView>, "the revocation is in the log")],
+    replies: &[ok(
+        SchemaGenerator::subschema_for::<RevocationView>,
+        "the revocation is in the log",
+    )],
     codes: &[
         Code::WrongBoundary,
         Code::UnknownSigner,

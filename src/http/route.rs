@@ -70,12 +70,17 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
         Ok(call) => {
             principal = call.caller.name().cloned();
             let (app, caller) = (call.app.clone(), call.caller.clone());
-            (route.handler)(call).await.map_err(|stopped| for_eyes_of(&app, &caller, stopped))
+            (route.handler)(call)
+                .await
+                .map_err(|stopped| for_eyes_of(&app, &caller, stopped))
         }
         Err(stopped) => Err(stopped),
     };
     let mut response = answer.unwrap_or_else(|stopped| stopped.into_response());
-    response.extensions_mut().insert(RequestSummary { path: route.path, principal });
+    response.extensions_mut().insert(RequestSummary {
+        path: route.path,
+        principal,
+    });
     response
 }
 
@@ -83,7 +88,11 @@ async fn serve(app: Arc<App>, route: &'static Route, request: Request) -> Respon
 /// refusal which hidden run spent a nonce.
 fn for_eyes_of(app: &App, caller: &Caller, mut stopped: Stopped) -> Stopped {
     if let Stopped::Refused(refusal) = &mut stopped {
-        let about = refusal.receipt.as_ref().map(ReceiptId::proposal).or_else(|| refusal.proposal.clone());
+        let about = refusal
+            .receipt
+            .as_ref()
+            .map(ReceiptId::proposal)
+            .or_else(|| refusal.proposal.clone());
         if about.is_some_and(|id| app.boundary.proposals.proposal(caller, &id).is_err()) {
             refusal.receipt = None;
             refusal.proposal = None;

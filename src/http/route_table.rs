@@ -2,8 +2,8 @@
 
 use crate::http::route::Route;
 use crate::http::{
-    admissions, artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp, metrics_route, outputs,
-    probes, proposals, receipts, registry, reviews, revocations, sessions,
+    admissions, artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp,
+    metrics_route, outputs, probes, proposals, receipts, registry, reviews, revocations, sessions,
 };
 
 /// Returns all routes.

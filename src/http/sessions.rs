@@ -15,7 +15,10 @@ use wire::api::view::{SessionList, SessionView};
 const MAX_REQUEST_BYTES: usize = 4 << 10;
 
 const SESSION: Reply = ok(SchemaGenerator::subschema_for::<SessionView>, "the session");
-const SESSION_ID: Field = Field { name: "id", about: "the session's id, `ses_…`" };
+const SESSION_ID: Field = Field {
+    name: "id",
+    about: "the session's id, `ses_…`",
+};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
@@ -30,8 +33,14 @@ pub(super) static ROUTES: &[Route] = &[
         access: RouteAccess::Known,
         query: &[],
         headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<NewSession>)),
-        replies: &[Reply { status: 201, about: "the new session", ..SESSION }],
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<NewSession>,
+        )),
+        replies: &[Reply {
+            status: 201,
+            about: "the new session",
+            ..SESSION
+        }],
         codes: &[Code::UnknownStep],
         handler: |call| Box::pin(create(call)),
     },
@@ -47,10 +56,18 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<SessionList>, "the sessions, oldest first")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<SessionList>,
+            "the sessions, oldest first",
+        )],
         codes: &[],
         handler: |call| {
-            Box::pin(async move { answer(StatusCode::OK, &call.app.boundary.sessions.list(&call.caller)?) })
+            Box::pin(async move {
+                answer(
+                    StatusCode::OK,
+                    &call.app.boundary.sessions.list(&call.caller)?,
+                )
+            })
         },
     },
     Route {
@@ -79,7 +96,11 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[Reply { status: 201, about: "the new session", ..SESSION }],
+        replies: &[Reply {
+            status: 201,
+            about: "the new session",
+            ..SESSION
+        }],
         codes: &[],
         handler: |call| Box::pin(reset(call)),
     },
@@ -94,7 +115,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[Reply { about: "the session as it was", ..SESSION }],
+        replies: &[Reply {
+            about: "the session as it was",
+            ..SESSION
+        }],
         codes: &[],
         handler: |call| Box::pin(end(call)),
     },
@@ -102,22 +126,34 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn create(mut call: RouteCall) -> HandlerResult {
     let NewSession { runbook } = read(&call.body(MAX_REQUEST_BYTES).await?)?;
-    answer(StatusCode::CREATED, &call.app.boundary.sessions.create(&call.caller, &runbook)?)
+    answer(
+        StatusCode::CREATED,
+        &call.app.boundary.sessions.create(&call.caller, &runbook)?,
+    )
 }
 
 async fn show(call: RouteCall) -> HandlerResult {
     let id: SessionId = call.path("id")?;
-    answer(StatusCode::OK, &call.app.boundary.sessions.show(&call.caller, &id)?)
+    answer(
+        StatusCode::OK,
+        &call.app.boundary.sessions.show(&call.caller, &id)?,
+    )
 }
 
 async fn reset(mut call: RouteCall) -> HandlerResult {
     let id: SessionId = call.path("id")?;
     call.no_body().await?;
-    answer(StatusCode::CREATED, &call.app.boundary.sessions.reset(&call.caller, &id)?)
+    answer(
+        StatusCode::CREATED,
+        &call.app.boundary.sessions.reset(&call.caller, &id)?,
+    )
 }
 
 async fn end(mut call: RouteCall) -> HandlerResult {
     let id: SessionId = call.path("id")?;
     call.no_body().await?;
-    answer(StatusCode::OK, &call.app.boundary.sessions.end(&call.caller, &id)?)
+    answer(
+        StatusCode::OK,
+        &call.app.boundary.sessions.end(&call.caller, &id)?,
+    )
 }

@@ -18,7 +18,12 @@ impl SimpleEvents {
     /// Returns the lines for one event. Most events have no line.
     pub(super) fn lines(&mut self, event: &Event) -> Vec<Value> {
         match event {
-            Event::Output { stream, text, base64, .. } => {
+            Event::Output {
+                stream,
+                text,
+                base64,
+                ..
+            } => {
                 let decoder = match stream {
                     StreamName::Stdout => &mut self.stdout,
                     StreamName::Stderr => &mut self.stderr,
@@ -27,13 +32,18 @@ impl SimpleEvents {
                 let bytes = match text {
                     Some(text) => text.as_bytes().to_vec(),
                     // The boundary encoded the piece itself, so the decoding can't fail.
-                    None => base64::engine::general_purpose::STANDARD.decode(coded).unwrap_or_default(),
+                    None => base64::engine::general_purpose::STANDARD
+                        .decode(coded)
+                        .unwrap_or_default(),
                 };
                 output(decoder.feed(bytes)).into_iter().collect()
             }
             Event::Exit { outcome } => {
-                let rest = [self.stdout.end(), self.stderr.end()].into_iter().filter_map(output);
-                rest.chain([json!({"type": "exit", "exitCode": exit_code(outcome)})]).collect()
+                let rest = [self.stdout.end(), self.stderr.end()]
+                    .into_iter()
+                    .filter_map(output);
+                rest.chain([json!({"type": "exit", "exitCode": exit_code(outcome)})])
+                    .collect()
             }
             Event::Status { status, code } => {
                 let word = match status {
@@ -46,12 +56,16 @@ impl SimpleEvents {
                     | ProposalStatus::Running
                     | ProposalStatus::Finished => return Vec::new(),
                 };
-                let message = code.map_or_else(|| word.to_owned(), |code| format!("{word}: {}", code.title()));
+                let message = code.map_or_else(
+                    || word.to_owned(),
+                    |code| format!("{word}: {}", code.title()),
+                );
                 vec![json!({"type": "error", "message": message})]
             }
-            Event::HeldUp { .. } | Event::Signature { .. } | Event::Truncated { .. } | Event::Receipt { .. } => {
-                Vec::new()
-            }
+            Event::HeldUp { .. }
+            | Event::Signature { .. }
+            | Event::Truncated { .. }
+            | Event::Receipt { .. } => Vec::new(),
         }
     }
 }
@@ -71,10 +85,12 @@ impl TextDecoder {
     fn feed(&mut self, piece: Vec<u8>) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
         bytes.extend(piece);
-        let incomplete = bytes.utf8_chunks().last().map_or(0, |last| match std::str::from_utf8(last.invalid()) {
-            // Without an error length, more bytes can complete the character.
-            Err(error) if error.error_len().is_none() => last.invalid().len(),
-            _ => 0,
+        let incomplete = bytes.utf8_chunks().last().map_or(0, |last| {
+            match std::str::from_utf8(last.invalid()) {
+                // Without an error length, more bytes can complete the character.
+                Err(error) if error.error_len().is_none() => last.invalid().len(),
+                _ => 0,
+            }
         });
         self.tail = bytes.split_off(bytes.len() - incomplete);
         String::from_utf8_lossy(&bytes).into_owned()
@@ -112,11 +128,24 @@ mod tests {
 
     fn piece(stream: StreamName, bytes: &[u8]) -> Event {
         let base64 = Some(base64::engine::general_purpose::STANDARD.encode(bytes));
-        Event::Output { stream, offset: 0, elapsed_ms: None, text: None, base64 }
+        Event::Output {
+            stream,
+            offset: 0,
+            elapsed_ms: None,
+            text: None,
+            base64,
+        }
     }
 
     fn exit(status: Status, exit_code: Option<u8>, signal: Option<u8>) -> Event {
-        Event::Exit { outcome: Outcome { status, exit_code, signal, limit: None } }
+        Event::Exit {
+            outcome: Outcome {
+                status,
+                exit_code,
+                signal,
+                limit: None,
+            },
+        }
     }
 
     #[test]
@@ -130,7 +159,10 @@ mod tests {
             base64: None,
         };
         assert_eq!(of(&text), [json!({"type": "output", "data": "hi"})]);
-        assert_eq!(of(&piece(StreamName::Stderr, b"\xff")), [json!({"type": "output", "data": "\u{fffd}"})]);
+        assert_eq!(
+            of(&piece(StreamName::Stderr, b"\xff")),
+            [json!({"type": "output", "data": "\u{fffd}"})]
+        );
         for (event, code) in [
             (exit(Status::Failed, Some(3), None), 3),
             (exit(Status::Failed, None, Some(9)), 137),
@@ -138,9 +170,21 @@ mod tests {
         ] {
             assert_eq!(of(&event), [json!({"type": "exit", "exitCode": code})]);
         }
-        let denied = Event::Status { status: ProposalStatus::Denied, code: Some(Code::Denied) };
-        assert_eq!(of(&denied), [json!({"type": "error", "message": "denied: an approver denied the run"})]);
-        assert!(of(&Event::Status { status: ProposalStatus::Running, code: None }).is_empty());
+        let denied = Event::Status {
+            status: ProposalStatus::Denied,
+            code: Some(Code::Denied),
+        };
+        assert_eq!(
+            of(&denied),
+            [json!({"type": "error", "message": "denied: an approver denied the run"})]
+        );
+        assert!(
+            of(&Event::Status {
+                status: ProposalStatus::Running,
+                code: None
+            })
+            .is_empty()
+        );
     }
 
     #[test]
@@ -149,7 +193,10 @@ mod tests {
         let mut text = String::new();
         let mut see = |event: &Event| {
             let lines = simple.lines(event);
-            let data = lines.iter().filter_map(|line| line["data"].as_str()).collect::<String>();
+            let data = lines
+                .iter()
+                .filter_map(|line| line["data"].as_str())
+                .collect::<String>();
             text.push_str(&data);
             lines
         };

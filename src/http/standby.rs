@@ -33,7 +33,10 @@ pub struct StandbyReason {
 
 impl Default for StandbyReason {
     fn default() -> Self {
-        Self { code: Code::Standby, why: "it is starting".to_owned() }
+        Self {
+            code: Code::Standby,
+            why: "it is starting".to_owned(),
+        }
     }
 }
 
@@ -53,7 +56,17 @@ pub async fn serve(
         async move { Ok(with_common_headers(reply(&request, &reason))) }
     };
     let (phase, _) = watch::channel(Phase::Serving);
-    connection::accept(listener, tls, reply, MOST, &Metrics::default(), &phase, std::future::pending()).await.await;
+    connection::accept(
+        listener,
+        tls,
+        reply,
+        MOST,
+        &Metrics::default(),
+        &phase,
+        std::future::pending(),
+    )
+    .await
+    .await;
     std::future::pending().await
 }
 
@@ -61,6 +74,9 @@ fn reply(request: &Request<Incoming>, reason: &StandbyReason) -> Response {
     if request.uri().path() == "/health" {
         return axum::Json(serde_json::json!({ "status": "ok" })).into_response();
     }
-    let detail = format!("this node is not the active node of the boundary: {}", reason.why);
+    let detail = format!(
+        "this node is not the active node of the boundary: {}",
+        reason.why
+    );
     Stopped::from(Refusal::new(reason.code, detail).retry_after(RETRY_S)).into_response()
 }

@@ -12,7 +12,13 @@ const TRACEPARENT: &str = "traceparent";
 /// Returns the span for the log lines of one request. If the format of the log shows no spans, the span is disabled.
 pub(super) fn request_span(headers: &HeaderMap) -> Span {
     // The level is that of errors, so that a filter for errors keeps the ids.
-    let span = tracing::error_span!("request", request_id = Empty, trace_id = Empty, proposal = Empty, step = Empty);
+    let span = tracing::error_span!(
+        "request",
+        request_id = Empty,
+        trace_id = Empty,
+        proposal = Empty,
+        step = Empty
+    );
     if !span.is_disabled() {
         let mut random = [0_u8; 8];
         // The id only serves to find the log lines of a request. Without randomness, the id consists of zeros.
@@ -29,14 +35,28 @@ pub(super) fn request_span(headers: &HeaderMap) -> Span {
 /// header is ignored, because a log line must not contain arbitrary text of a client.
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(TRACEPARENT).iter();
-    let (Some(value), None) = (all.next(), all.next()) else { return None };
+    let (Some(value), None) = (all.next(), all.next()) else {
+        return None;
+    };
     let mut fields = value.to_str().ok()?.split('-');
     let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+        text.len() == length
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
     };
     let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|c| c != b'0');
-    let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let valid = version == "00" && is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2) && fields.next().is_none();
+    let (version, trace, parent, flags) = (
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+    );
+    let valid = version == "00"
+        && is_id(trace, 32)
+        && is_id(parent, 16)
+        && is_hex(flags, 2)
+        && fields.next().is_none();
     valid.then_some(trace)
 }
 
@@ -58,7 +78,10 @@ mod tests {
         const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(of(&[good]).as_deref(), Some(TRACE));
-        assert_eq!(of(&["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"]).as_deref(), Some(TRACE));
+        assert_eq!(
+            of(&["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"]).as_deref(),
+            Some(TRACE)
+        );
         for bad in [
             &[][..],
             &[good, good],

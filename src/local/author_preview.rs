@@ -61,15 +61,31 @@ const PEOPLE: u8 = 12;
 impl PreviewRules {
     /// Returns the rules of a boundary with the limits of a new configuration and the sandbox level `strict`.
     pub fn of_policy(policy: Policy, from: String) -> Self {
-        let LimitsTable { of_a_run, maximum, .. } = LimitsTable::defaults();
-        let limits = ConfiguredLimits { default: of_a_run, maximum };
-        let sandbox = ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() };
-        Self { policy, from, configuration: Configuration { limits, sandbox } }
+        let LimitsTable {
+            of_a_run, maximum, ..
+        } = LimitsTable::defaults();
+        let limits = ConfiguredLimits {
+            default: of_a_run,
+            maximum,
+        };
+        let sandbox = ConfiguredSandbox {
+            level: Level::Strict,
+            require: STRICT.to_vec(),
+        };
+        Self {
+            policy,
+            from,
+            configuration: Configuration { limits, sandbox },
+        }
     }
 
     /// Returns true if the policy says who must approve. Otherwise no boundary could seal a step that does not say it.
     pub fn names_approvers(&self, step: &RegisteredStep) -> bool {
-        let ruling = resolve(&self.policy, Builtins::current(), &step.definition.reference);
+        let ruling = resolve(
+            &self.policy,
+            Builtins::current(),
+            &step.definition.reference,
+        );
         ruling.approvals.is_some() || !step.definition.approvals.from.is_empty()
     }
 
@@ -84,12 +100,18 @@ impl PreviewRules {
         around: &Surroundings,
     ) -> Result<Screen, String> {
         let chosen = WalkStep::new(step, given, &Map::new()).and_then(|step| step.choose(None));
-        let params = chosen.map_err(|failure| failure.message)?.params.value().clone();
+        let params = chosen
+            .map_err(|failure| failure.message)?
+            .params
+            .value()
+            .clone();
         let now = (around.now)();
-        let registry = Registry::from_stored([StoredStep::Known(step.stored())]).map_err(|errors| lines(&errors))?;
+        let registry = Registry::from_stored([StoredStep::Known(step.stored())])
+            .map_err(|errors| lines(&errors))?;
         let boundary = Invented::new("boundary", around)?;
         let roster = self.roster(step, &boundary, around)?;
-        let rosters = Chain::from_first(&[Envelope::new(&roster, Vec::new())]).map_err(|error| error.to_string())?;
+        let rosters = Chain::from_first(&[Envelope::new(&roster, Vec::new())])
+            .map_err(|error| error.to_string())?;
         let trusted = rosters.last().clone();
         let content = SealContent {
             name: name("example")?,
@@ -101,13 +123,31 @@ impl PreviewRules {
         };
         let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
         let epoch = Epoch::new(around.bytes());
-        let basis = SealPredecessor::First { genesis, epoch: epoch.clone() };
-        let draft = content.draft(basis, now).map_err(|error| error.to_string())?;
-        let held = draft.steps.get(&step.definition.reference).ok_or("the step is not in the registry")?;
-        let seal = draft.seal.into_statement().to_payload().map_err(|error| error.to_string())?;
-        let reference = BoundaryRef { name: content.name.clone(), id: SealDigest::of(&seal), epoch };
+        let basis = SealPredecessor::First {
+            genesis,
+            epoch: epoch.clone(),
+        };
+        let draft = content
+            .draft(basis, now)
+            .map_err(|error| error.to_string())?;
+        let held = draft
+            .steps
+            .get(&step.definition.reference)
+            .ok_or("the step is not in the registry")?;
+        let seal = draft
+            .seal
+            .into_statement()
+            .to_payload()
+            .map_err(|error| error.to_string())?;
+        let reference = BoundaryRef {
+            name: content.name.clone(),
+            id: SealDigest::of(&seal),
+            epoch,
+        };
         let signed = self.authorization(step, held, &params, reference, around)?;
-        let payload = signed.into_statement().and_then(|statement| statement.to_payload());
+        let payload = signed
+            .into_statement()
+            .and_then(|statement| statement.to_payload());
         let sources = ReviewSources {
             payload: payload.map_err(|error| error.to_string())?,
             definition: Some(step.canonical()),
@@ -122,9 +162,13 @@ impl PreviewRules {
             policy: Some(self.policy.canonical().to_vec()),
             builtins: Some(builtins::CANONICAL.to_vec()),
             configuration: Some(
-                documents::crypto::canonical::canonical_of(&self.configuration).map_err(|error| error.to_string())?,
+                documents::crypto::canonical::canonical_of(&self.configuration)
+                    .map_err(|error| error.to_string())?,
             ),
-            roster: RosterSource::Trusted(Box::new(trusted), "invented for this preview".to_owned()),
+            roster: RosterSource::Trusted(
+                Box::new(trusted),
+                "invented for this preview".to_owned(),
+            ),
             asked_last: true,
             ..ReviewSources::default()
         };
@@ -142,14 +186,20 @@ impl PreviewRules {
         around: &Surroundings,
     ) -> Result<Authorization, String> {
         let held = &*held.filled(params).map_err(|error| error.to_string())?;
-        let permissions = held.asked().clone().map_err(|denied| format!("policy refuses the step: {denied}"))?;
+        let permissions = held
+            .asked()
+            .clone()
+            .map_err(|denied| format!("policy refuses the step: {denied}"))?;
         let sandbox = profile_on_host(held).map_err(|refusal| refusal.detail)?;
         let (now, millis): (Timestamp, u64) = ((around.now)(), (around.millis)());
         Ok(Authorization {
             boundary,
             proposal: ProposalId::new(millis, around.bytes()),
             nonce: Nonce::new(millis, around.bytes()),
-            step: StepReference { reference: step.definition.reference.clone(), digest: step.digest },
+            step: StepReference {
+                reference: step.definition.reference.clone(),
+                digest: step.digest,
+            },
             params: params.clone(),
             rendered: held.hashed.rendered(),
             permissions,
@@ -168,10 +218,26 @@ impl PreviewRules {
     }
 
     /// Returns a roster with invented approvers in each group that policy or the step names.
-    fn roster(&self, step: &RegisteredStep, boundary: &Invented, around: &Surroundings) -> Result<Vec<u8>, String> {
-        let ruling = resolve(&self.policy, Builtins::current(), &step.definition.reference);
-        let of_policy = ruling.approvals.as_ref().map(|rule| rule.value.from.clone()).unwrap_or_default();
-        let groups: BTreeSet<GroupName> = of_policy.into_iter().chain(step.definition.approvals.from.clone()).collect();
+    fn roster(
+        &self,
+        step: &RegisteredStep,
+        boundary: &Invented,
+        around: &Surroundings,
+    ) -> Result<Vec<u8>, String> {
+        let ruling = resolve(
+            &self.policy,
+            Builtins::current(),
+            &step.definition.reference,
+        );
+        let of_policy = ruling
+            .approvals
+            .as_ref()
+            .map(|rule| rule.value.from.clone())
+            .unwrap_or_default();
+        let groups: BTreeSet<GroupName> = of_policy
+            .into_iter()
+            .chain(step.definition.approvals.from.clone())
+            .collect();
         let mut people = Vec::new();
         for at in 1..=PEOPLE {
             let person = format!("approver-{at}");
@@ -191,13 +257,24 @@ impl PreviewRules {
             previous: None,
             policy: self.policy.digest(),
             approver: people,
-            group: groups.into_iter().map(|name| Group { name, presence: None }).collect(),
+            group: groups
+                .into_iter()
+                .map(|name| Group {
+                    name,
+                    presence: None,
+                })
+                .collect(),
             proposer: Vec::new(),
             operator: Vec::new(),
-            boundary: vec![RosteredBoundary { name: name("example")?, keys: vec![boundary.key.line().to_owned()] }],
+            boundary: vec![RosteredBoundary {
+                name: name("example")?,
+                keys: vec![boundary.key.line().to_owned()],
+            }],
             witness: Vec::new(),
         };
-        let statement = roster.into_statement().and_then(|statement| statement.to_payload());
+        let statement = roster
+            .into_statement()
+            .and_then(|statement| statement.to_payload());
         statement.map_err(|error| error.to_string())
     }
 }
@@ -211,12 +288,16 @@ struct Invented {
 impl Invented {
     fn new(comment: &str, around: &Surroundings) -> Result<Self, String> {
         let secret = SecretKey::from_seed(around.bytes());
-        let key = SshKey::from_public(secret.public(), comment).map_err(|error| error.to_string())?;
+        let key =
+            SshKey::from_public(secret.public(), comment).map_err(|error| error.to_string())?;
         Ok(Self { secret, key })
     }
 
     fn sign(&self, payload: &[u8]) -> EnvelopeSignature {
-        EnvelopeSignature::new(self.key.keyid(), &self.secret.sign(&pae(PAYLOAD_TYPE, payload)))
+        EnvelopeSignature::new(
+            self.key.keyid(),
+            &self.secret.sign(&pae(PAYLOAD_TYPE, payload)),
+        )
     }
 }
 
@@ -244,7 +325,9 @@ pub struct AuthorPreview {
 
 impl std::fmt::Debug for AuthorPreview {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthorPreview").field("rules", &self.rules().from).finish_non_exhaustive()
+        f.debug_struct("AuthorPreview")
+            .field("rules", &self.rules().from)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,7 +339,12 @@ impl AuthorPreview {
         sealed: Option<SealedSteps>,
         around: Surroundings,
     ) -> Self {
-        Self { chosen, usual, sealed, around }
+        Self {
+            chosen,
+            usual,
+            sealed,
+            around,
+        }
     }
 
     /// Returns the rules under which policy judges the runbooks.
@@ -266,7 +354,10 @@ impl AuthorPreview {
 
     /// Returns the rules for the screen of a step: the chosen rules, if these say who approves.
     pub fn rules_for(&self, step: &RegisteredStep) -> &PreviewRules {
-        self.chosen.as_ref().filter(|rules| rules.names_approvers(step)).unwrap_or(&self.usual)
+        self.chosen
+            .as_ref()
+            .filter(|rules| rules.names_approvers(step))
+            .unwrap_or(&self.usual)
     }
 
     /// Checks a runbook as `countersign registry check FILE --policy` does.
@@ -275,7 +366,12 @@ impl AuthorPreview {
         let rules = self.rules();
         check.judge(&rules.policy, true);
         // A policy for runs at a terminal names no approvers, so no boundary has it.
-        if check.sound_files.iter().flat_map(Registry::steps).all(|step| rules.names_approvers(step)) {
+        if check
+            .sound_files
+            .iter()
+            .flat_map(Registry::steps)
+            .all(|step| rules.names_approvers(step))
+        {
             check.compare(&rules.policy, None, None, (self.around.now)());
         }
         check
@@ -286,12 +382,23 @@ impl AuthorPreview {
     /// # Errors
     /// Returns all errors of the file.
     pub fn steps(&self, file: &Path, shown: &str) -> Result<Vec<Arc<RegisteredStep>>, String> {
-        let plain = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let read =
-            |name: &str| Registry::of_file(file, name, shown).map(|found| found.steps).map_err(|errors| lines(&errors));
+        let plain = file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let read = |name: &str| {
+            Registry::of_file(file, name, shown)
+                .map(|found| found.steps)
+                .map_err(|errors| lines(&errors))
+        };
         let steps = read(&plain)?;
-        let sealed = self.sealed.as_ref().and_then(|sealed| sealed.file_of(&steps, &plain));
-        sealed.filter(|name| *name != plain).map_or(Ok(steps), |name| read(&name))
+        let sealed = self
+            .sealed
+            .as_ref()
+            .and_then(|sealed| sealed.file_of(&steps, &plain));
+        sealed
+            .filter(|name| *name != plain)
+            .map_or(Ok(steps), |name| read(&name))
     }
 
     /// Returns what approvers would see of a proposal of this step with these values.

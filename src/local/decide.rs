@@ -13,7 +13,9 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use documents::crypto::digest::PolicyDigest;
-use documents::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason};
+use documents::record::authorization::{
+    MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason,
+};
 use judgement::policy::applied_rule::AppliedRule;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{
@@ -87,7 +89,11 @@ impl LocalRules {
     ///
     /// # Errors
     /// Returns all errors in the policy file, or an error about an option that is not a valid pattern.
-    pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, CommandFailure> {
+    pub fn find(
+        args: &RuleArgs,
+        project: &Project,
+        runbook: &Runbook,
+    ) -> Result<Self, CommandFailure> {
         Self::of_name(args, project, &runbook.name)
     }
 
@@ -95,13 +101,19 @@ impl LocalRules {
     ///
     /// # Errors
     /// As for [`Self::find`].
-    pub fn of_name(args: &RuleArgs, project: &Project, runbook: &str) -> Result<Self, CommandFailure> {
+    pub fn of_name(
+        args: &RuleArgs,
+        project: &Project,
+        runbook: &str,
+    ) -> Result<Self, CommandFailure> {
         let (policy, from) = if args.grants.allows_all() {
             // With `--allow-all`, no policy file is read.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
         } else {
             let found = project.policy(args.policy.as_deref())?;
-            let from = found.file.map_or("the built-in policy".to_owned(), |file| format!("policy {}", file.display()));
+            let from = found.file.map_or("the built-in policy".to_owned(), |file| {
+                format!("policy {}", file.display())
+            });
             (found.policy, from)
         };
         let (flags, elsewhere) = args.grants.flags(project)?;
@@ -119,7 +131,10 @@ impl LocalRules {
 
     /// Returns the same rules for a person who answers elsewhere than at this terminal.
     pub fn asked_elsewhere(self) -> Self {
-        Self { asked_elsewhere: true, ..self }
+        Self {
+            asked_elsewhere: true,
+            ..self
+        }
     }
 
     /// Returns the policy rules for the runbook.
@@ -146,10 +161,16 @@ impl LocalRules {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
         let refused = |why: String| {
-            CommandFailure::new(Exit::Refused, format!("no part of {} was run: {why}", definition.reference))
+            CommandFailure::new(
+                Exit::Refused,
+                format!("no part of {} was run: {why}", definition.reference),
+            )
         };
         let place = |one: &Decided| {
-            one.place.map_or_else(|| chosen.place(), |place| chosen.place_in_script(place.line, place.column))
+            one.place.map_or_else(
+                || chosen.place(),
+                |place| chosen.place_in_script(place.line, place.column),
+            )
         };
         if decision.verdict == PolicyVerdict::Deny {
             if let Some(not) = &decision.not_understood {
@@ -165,26 +186,61 @@ impl LocalRules {
                 .iter()
                 .filter(|one| one.verdict == PolicyVerdict::Deny)
                 .map(|one| {
-                    let noun = if one.kind == PermissionKind::Env { "variable" } else { "command" };
-                    let via =
-                        if one.via.is_empty() { String::new() } else { format!(", run by {}", one.via.join(", ")) };
-                    format!("{}: {noun} \"{}\"{via} is denied ({})", place(one), one.what, one.rule)
+                    let noun = if one.kind == PermissionKind::Env {
+                        "variable"
+                    } else {
+                        "command"
+                    };
+                    let via = if one.via.is_empty() {
+                        String::new()
+                    } else {
+                        format!(", run by {}", one.via.join(", "))
+                    };
+                    format!(
+                        "{}: {noun} \"{}\"{via} is denied ({})",
+                        place(one),
+                        one.what,
+                        one.rule
+                    )
                 })
                 .collect();
             let more = denied.len().saturating_sub(MAX_SHOWN);
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let more = if more > 0 {
+                format!("; and {more} more")
+            } else {
+                String::new()
+            };
             let shown: Vec<String> = denied.into_iter().take(MAX_SHOWN).collect();
             let advice = built_in_advice(&decision);
-            return Err(refused(format!("{}{more}{advice}", PrintableText::text(&shown.join("; ")).as_str())));
+            return Err(refused(format!(
+                "{}{more}{advice}",
+                PrintableText::text(&shown.join("; ")).as_str()
+            )));
         }
         let mut questions: Vec<Question> = Vec::new();
         for one in &decision.decided {
-            let PolicyVerdict::Ask(why) = one.verdict else { continue };
-            let occurrence = Occurrence { at: place(one), via: one.via.clone() };
-            let asked = Permission { kind: one.kind, what: one.what.clone(), why };
-            match questions.iter_mut().find(|question| question.asked == asked) {
+            let PolicyVerdict::Ask(why) = one.verdict else {
+                continue;
+            };
+            let occurrence = Occurrence {
+                at: place(one),
+                via: one.via.clone(),
+            };
+            let asked = Permission {
+                kind: one.kind,
+                what: one.what.clone(),
+                why,
+            };
+            match questions
+                .iter_mut()
+                .find(|question| question.asked == asked)
+            {
                 Some(question) => question.places.push(occurrence),
-                None => questions.push(Question { asked, places: vec![occurrence], for_secrets: false }),
+                None => questions.push(Question {
+                    asked,
+                    places: vec![occurrence],
+                    for_secrets: false,
+                }),
             }
             if questions.len() > MAX_PERMISSIONS {
                 return Err(refused(format!(
@@ -209,7 +265,9 @@ impl LocalRules {
     /// Returns the commands that the option `--allow-run` allows.
     pub fn allowed_programs(&self) -> impl Iterator<Item = String> {
         let grants = self.args.grants.grants().into_iter();
-        grants.filter(|(kind, _, _)| *kind == PermissionKind::Run).flat_map(|(_, _, patterns)| patterns)
+        grants
+            .filter(|(kind, _, _)| *kind == PermissionKind::Run)
+            .flat_map(|(_, _, patterns)| patterns)
     }
 
     /// Decides whether a step may get the variable.
@@ -219,7 +277,8 @@ impl LocalRules {
 
     /// Returns true if a step may access the path of the host.
     pub fn allows_path(&self, ruling: &Ruling, kind: PermissionKind, real: &str) -> bool {
-        decide_path(ruling, kind, real, DecisionPlace::Terminal, &self.flags).verdict == PolicyVerdict::Allow
+        decide_path(ruling, kind, real, DecisionPlace::Terminal, &self.flags).verdict
+            == PolicyVerdict::Allow
     }
 
     /// Returns the patterns of all paths that no step may read, and of all paths that no step may write. There is one
@@ -230,9 +289,13 @@ impl LocalRules {
         }
         let lists = [&ruling.written, &ruling.built_in];
         let kinds = [PermissionKind::Read, PermissionKind::Write];
-        let denied = lists.into_iter().flat_map(|lists| kinds.map(|kind| &lists.of(kind).deny));
-        let mut patterns: Vec<String> =
-            denied.flat_map(|list| list.entries()).filter_map(|entry| self.whole(entry.listed.text())).collect();
+        let denied = lists
+            .into_iter()
+            .flat_map(|lists| kinds.map(|kind| &lists.of(kind).deny));
+        let mut patterns: Vec<String> = denied
+            .flat_map(|list| list.entries())
+            .filter_map(|entry| self.whole(entry.listed.text()))
+            .collect();
         patterns.sort();
         patterns.dedup();
         patterns
@@ -241,7 +304,10 @@ impl LocalRules {
     /// Replaces `{repo}` or `{tmp}` at the start of a pattern with the escaped path.
     fn whole(&self, pattern: &str) -> Option<String> {
         let places = self.flags.places.as_ref();
-        match (pattern.strip_prefix("{repo}"), pattern.strip_prefix("{tmp}")) {
+        match (
+            pattern.strip_prefix("{repo}"),
+            pattern.strip_prefix("{tmp}"),
+        ) {
             (Some(rest), _) => places.map(|places| format!("{}{rest}", literal(places.repo()))),
             (_, Some(rest)) => places.map(|places| format!("{}{rest}", literal(places.tmp()))),
             _ => Some(pattern.to_owned()),
@@ -269,18 +335,25 @@ impl LocalRules {
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
             Some("with --non-interactive, everything that needs a question is denied")
-        } else if self.asked_elsewhere || (std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        } else if self.asked_elsewhere
+            || (std::io::stdin().is_terminal() && std::io::stderr().is_terminal())
+        {
             None
         } else {
             Some("there is no terminal for questions")
         };
-        DefaultAnswers { yes: self.args.grants.yes, nobody }
+        DefaultAnswers {
+            yes: self.args.grants.yes,
+            nobody,
+        }
     }
 
     /// Prints a warning if `--allow-all` disables the policy.
     pub fn say_what_is_off(&self, terminal: &Terminal) {
         if self.args.grants.allows_all() {
-            terminal.say("WARNING: --allow-all: NO POLICY. The program asks nothing and denies nothing");
+            terminal.say(
+                "WARNING: --allow-all: NO POLICY. The program asks nothing and denies nothing",
+            );
         }
     }
 
@@ -298,13 +371,41 @@ impl LocalRules {
 /// Returns the options that allow the commands that only a built-in list denies, or no text if another rule denies too.
 fn built_in_advice(decision: &PolicyDecision) -> String {
     let mut flags: Vec<String> = Vec::new();
-    for one in decision.decided.iter().filter(|one| one.verdict == PolicyVerdict::Deny) {
-        let asked = Permission { kind: one.kind, what: one.what.clone(), why: PermissionReason::BuiltInDeny };
-        match (&one.rule, Question { asked, places: Vec::new(), for_secrets: false }.flag()) {
-            (AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }, Some(flag)) if !flags.contains(&flag) => {
+    for one in decision
+        .decided
+        .iter()
+        .filter(|one| one.verdict == PolicyVerdict::Deny)
+    {
+        let asked = Permission {
+            kind: one.kind,
+            what: one.what.clone(),
+            why: PermissionReason::BuiltInDeny,
+        };
+        match (
+            &one.rule,
+            Question {
+                asked,
+                places: Vec::new(),
+                for_secrets: false,
+            }
+            .flag(),
+        ) {
+            (
+                AppliedRule::Listed {
+                    origin: RuleOrigin::BuiltIn,
+                    ..
+                },
+                Some(flag),
+            ) if !flags.contains(&flag) => {
                 flags.push(flag);
             }
-            (AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }, Some(_)) => {}
+            (
+                AppliedRule::Listed {
+                    origin: RuleOrigin::BuiltIn,
+                    ..
+                },
+                Some(_),
+            ) => {}
             _ => return String::new(),
         }
     }

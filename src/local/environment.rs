@@ -33,7 +33,9 @@ pub fn inherit(
     let mut inherited = InheritedEnvironment::default();
     for (name, value) in environment {
         // A step cannot use a variable whose name is not a valid identifier, so such a variable is not reported.
-        let Some(name) = name.to_str().filter(|name| is_name(name)) else { continue };
+        let Some(name) = name.to_str().filter(|name| is_name(name)) else {
+            continue;
+        };
         if own.contains(&name) || !allows(name) {
             continue;
         }
@@ -52,14 +54,26 @@ impl InheritedEnvironment {
     ///
     /// # Errors
     /// Returns an error if the environment is too large for a run.
-    pub fn with(mut self, set: Vec<(String, String)>) -> Result<Vec<(String, String)>, CommandFailure> {
-        self.variables.retain(|(name, _)| set.iter().all(|(other, _)| other != name));
+    pub fn with(
+        mut self,
+        set: Vec<(String, String)>,
+    ) -> Result<Vec<(String, String)>, CommandFailure> {
+        self.variables
+            .retain(|(name, _)| set.iter().all(|(other, _)| other != name));
         self.variables.extend(set);
-        let bytes: usize = self.variables.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let bytes: usize = self
+            .variables
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum();
         if bytes <= MOST {
             return Ok(self.variables);
         }
-        let largest = self.variables.iter().max_by_key(|(_, value)| value.len()).map_or("", |(name, _)| name);
+        let largest = self
+            .variables
+            .iter()
+            .max_by_key(|(_, value)| value.len())
+            .map_or("", |(name, _)| name);
         Err(CommandFailure::new(
             Exit::Refused,
             format!(
@@ -88,13 +102,28 @@ mod tests {
     use super::*;
 
     fn of(variables: &[(&str, &str)], allows: impl Fn(&str) -> bool) -> InheritedEnvironment {
-        inherit(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())), &["PATH"], allows)
+        inherit(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into())),
+            &["PATH"],
+            allows,
+        )
     }
 
     #[test]
     fn only_variables_that_the_policy_allows_are_inherited() {
-        let inherited = of(&[("B", "2"), ("A", "1"), ("C", "3"), ("PATH", "/evil")], |name| name != "C");
-        assert_eq!(inherited.variables, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]);
+        let inherited = of(
+            &[("B", "2"), ("A", "1"), ("C", "3"), ("PATH", "/evil")],
+            |name| name != "C",
+        );
+        assert_eq!(
+            inherited.variables,
+            [
+                ("A".to_owned(), "1".to_owned()),
+                ("B".to_owned(), "2".to_owned())
+            ]
+        );
         assert_eq!(inherited.withheld, Vec::<String>::new());
     }
 
@@ -129,7 +158,10 @@ mod tests {
         }
         // The name of an exported shell function is not a valid identifier.
         assert_eq!(
-            of(&[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")], |_| true),
+            of(
+                &[("BASH_FUNC_ls%%", "() { :; }"), ("1A", "x"), ("", "x")],
+                |_| true
+            ),
             InheritedEnvironment::default()
         );
     }
@@ -138,16 +170,31 @@ mod tests {
     fn variables_that_are_not_utf8_are_withheld_and_reported() {
         let odd = OsString::from_vec(vec![0xff]);
         let inherited = inherit([("ODD".into(), odd)].into_iter(), &[], |_| true);
-        assert_eq!((inherited.variables.len(), inherited.withheld), (0, vec!["ODD".to_owned()]));
+        assert_eq!(
+            (inherited.variables.len(), inherited.withheld),
+            (0, vec!["ODD".to_owned()])
+        );
     }
 
     #[test]
-    fn variables_of_the_program_replace_inherited_variables_and_a_too_large_environment_is_refused() {
+    fn variables_of_the_program_replace_inherited_variables_and_a_too_large_environment_is_refused()
+    {
         let set = vec![("PARAM_A".to_owned(), "mine".to_owned())];
-        let inherited =
-            InheritedEnvironment { variables: vec![("PARAM_A".into(), "theirs".into())], withheld: Vec::new() };
+        let inherited = InheritedEnvironment {
+            variables: vec![("PARAM_A".into(), "theirs".into())],
+            withheld: Vec::new(),
+        };
         assert_eq!(inherited.with(set.clone()).expect("fits"), set);
-        let large = InheritedEnvironment { variables: vec![("LARGE".into(), "x".repeat(MOST))], withheld: Vec::new() };
-        assert!(large.with(set).expect_err("too much").message.contains("LARGE"));
+        let large = InheritedEnvironment {
+            variables: vec![("LARGE".into(), "x".repeat(MOST))],
+            withheld: Vec::new(),
+        };
+        assert!(
+            large
+                .with(set)
+                .expect_err("too much")
+                .message
+                .contains("LARGE")
+        );
     }
 }

@@ -51,12 +51,29 @@ impl GrantArgs {
 
     /// Returns the granted permissions of each kind, with the option for this kind.
     pub fn grants(&self) -> [(PermissionKind, &'static str, Vec<String>); 4] {
-        let patterns = |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
+        let patterns =
+            |given: &[String]| given.iter().flat_map(|list| split_patterns(list)).collect();
         [
-            (PermissionKind::Run, "--allow-run", patterns(&self.allow_run)),
-            (PermissionKind::Read, "--allow-read", self.allow_read.clone()),
-            (PermissionKind::Write, "--allow-write", self.allow_write.clone()),
-            (PermissionKind::Env, "--allow-env", patterns(&self.allow_env)),
+            (
+                PermissionKind::Run,
+                "--allow-run",
+                patterns(&self.allow_run),
+            ),
+            (
+                PermissionKind::Read,
+                "--allow-read",
+                self.allow_read.clone(),
+            ),
+            (
+                PermissionKind::Write,
+                "--allow-write",
+                self.allow_write.clone(),
+            ),
+            (
+                PermissionKind::Env,
+                "--allow-env",
+                patterns(&self.allow_env),
+            ),
         ]
     }
 
@@ -73,8 +90,11 @@ impl GrantArgs {
                 let pattern = match kind {
                     PermissionKind::Read | PermissionKind::Write => {
                         let real = real_path(project, flag, pattern)?;
-                        let text =
-                            if real == Path::new("/") { String::new() } else { real.to_string_lossy().into_owned() };
+                        let text = if real == Path::new("/") {
+                            String::new()
+                        } else {
+                            real.to_string_lossy().into_owned()
+                        };
                         if !real.starts_with(&project.cwd) && !project.cwd.starts_with(&real) {
                             elsewhere[usize::from(kind == PermissionKind::Write)].push(real);
                         }
@@ -82,7 +102,9 @@ impl GrantArgs {
                     }
                     PermissionKind::Run | PermissionKind::Env => pattern.clone(),
                 };
-                granted.grant(kind, &pattern).map_err(|error| CommandFailure::usage(format!("{flag}: {error}")))?;
+                granted
+                    .grant(kind, &pattern)
+                    .map_err(|error| CommandFailure::usage(format!("{flag}: {error}")))?;
             }
         }
         let flags = Flags {
@@ -100,19 +122,31 @@ impl GrantArgs {
 fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, CommandFailure> {
     let shown = PrintableText::text(path);
     if path.contains(['*', '?', '{']) {
-        return Err(CommandFailure::usage(format!("{flag} {}: name whole paths, not patterns", shown.as_str())));
+        return Err(CommandFailure::usage(format!(
+            "{flag} {}: name whole paths, not patterns",
+            shown.as_str()
+        )));
     }
     let real = project.cwd.join(path).canonicalize();
-    let real = real.map_err(|error| CommandFailure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
+    let real =
+        real.map_err(|error| CommandFailure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
     match real.to_str() {
         Some(_) => Ok(real),
-        None => Err(CommandFailure::usage(format!("{flag} {}: its real path is not UTF-8", shown.as_str()))),
+        None => Err(CommandFailure::usage(format!(
+            "{flag} {}: its real path is not UTF-8",
+            shown.as_str()
+        ))),
     }
 }
 
 /// Escapes a path, so that the pattern matches only this path.
 pub fn literal(path: &str) -> String {
-    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ',');
+    let special = |c: char| {
+        matches!(
+            c,
+            '*' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '!' | '+' | '@' | '\\' | ','
+        )
+    };
     path.chars().fold(String::new(), |mut text, c| {
         if special(c) {
             text.push('\\');

@@ -53,8 +53,16 @@ pub fn profile(
         SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
     };
     // A step at a terminal gets the default limits of a boundary's configuration.
-    let LimitsTable { of_a_run: limits, maximum, .. } = LimitsTable::defaults();
-    let given = PolicyProfile { level, limits, maximum };
+    let LimitsTable {
+        of_a_run: limits,
+        maximum,
+        ..
+    } = LimitsTable::defaults();
+    let given = PolicyProfile {
+        level,
+        limits,
+        maximum,
+    };
     let mut profile = effective(ruling, declared, &given).map_err(|errors| {
         let message = format!(
             "{}; policy compared its overrides with the path {}: `--root DIR` names the directory of the runbooks",
@@ -86,11 +94,21 @@ impl HostSandbox {
         let ssh = home.home.map(|home| home.join(".ssh"));
         let own = home.config.into_iter().chain(ssh);
         let private: Vec<PathBuf> = own.filter(|path| path.exists()).collect();
-        let private = if matches!(wanted, SandboxChoice::Off(_)) { Vec::new() } else { private };
+        let private = if matches!(wanted, SandboxChoice::Off(_)) {
+            Vec::new()
+        } else {
+            private
+        };
         let hold = Self::new(wanted, private)?;
         if wanted == SandboxChoice::BestEffort {
             // The line about the programs of each step names the reason for the missing layer `programs`.
-            for state in hold.sandbox.probe().layers.iter().filter(|state| state.layer != Layer::Programs) {
+            for state in hold
+                .sandbox
+                .probe()
+                .layers
+                .iter()
+                .filter(|state| state.layer != Layer::Programs)
+            {
                 if let Some(missing) = &state.missing {
                     terminal.say(&format!(
                         "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
@@ -120,7 +138,10 @@ impl HostSandbox {
                 format!("no run can be prepared ({error}): set TMPDIR to a writable directory"),
             )
         };
-        let scratch = tempfile::Builder::new().prefix("countersign-run-").tempdir().map_err(failed)?;
+        let scratch = tempfile::Builder::new()
+            .prefix("countersign-run-")
+            .tempdir()
+            .map_err(failed)?;
         let below = |name: &str, mode: u32| {
             let path = scratch.path().join(name);
             std::fs::create_dir(&path)?;
@@ -128,7 +149,8 @@ impl HostSandbox {
             std::io::Result::Ok(path)
         };
         // A run may have its own user id, so other users must be able to enter the directory.
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711)).map_err(failed)?;
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o711))
+            .map_err(failed)?;
         let setup = Setup {
             helper: None,
             scratch: below("runs", 0o711).map_err(failed)?,
@@ -137,9 +159,17 @@ impl HostSandbox {
             unwritable: Vec::new(),
         };
         let sandbox = LinuxSandbox::new(&setup);
-        let sandbox = sandbox
-            .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no run can be prepared: {error}")))?;
-        Ok(Self { wanted, sandbox, scratch })
+        let sandbox = sandbox.map_err(|error| {
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("no run can be prepared: {error}"),
+            )
+        })?;
+        Ok(Self {
+            wanted,
+            sandbox,
+            scratch,
+        })
     }
 
     /// Returns the scratch directory.
@@ -162,7 +192,13 @@ impl HostSandbox {
     ) -> WorkingDirectory {
         let off = matches!(self.wanted, SandboxChoice::Off(_));
         let has_files = !step.files.is_empty();
-        WorkingDirectory::find(rules, ruling, project, &self.sandbox.probe().held(), (off, has_files))
+        WorkingDirectory::find(
+            rules,
+            ruling,
+            project,
+            &self.sandbox.probe().held(),
+            (off, has_files),
+        )
     }
 
     /// Returns the reason why this host can't enforce a list of programs, or `None` if it can.
@@ -185,17 +221,29 @@ impl HostSandbox {
         programs: &mut StepPrograms,
     ) -> Result<Prepared, CommandFailure> {
         let check = |work: &mut WorkingDirectory, programs: &StepPrograms| {
-            let profile = profile(self.wanted, self.sandbox.probe().held(), ruling, declared, rules, work)?;
+            let profile = profile(
+                self.wanted,
+                self.sandbox.probe().held(),
+                ruling,
+                declared,
+                rules,
+                work,
+            )?;
             Ok::<_, CommandFailure>(self.sandbox.check(&programs.put(profile)?))
         };
         let mut checked = check(work, programs)?;
         if let Err(why @ (Unavailable::Path { .. } | Unavailable::Private { .. })) = &checked
-            && matches!(work, WorkingDirectory::InPlace { .. } | WorkingDirectory::Overlay { .. })
+            && matches!(
+                work,
+                WorkingDirectory::InPlace { .. } | WorkingDirectory::Overlay { .. }
+            )
         {
             *work = WorkingDirectory::Private(why.to_string());
             checked = check(work, programs)?;
         }
-        if let (Err(Unavailable::Programs { why }), SandboxChoice::BestEffort) = (&checked, self.wanted) {
+        if let (Err(Unavailable::Programs { why }), SandboxChoice::BestEffort) =
+            (&checked, self.wanted)
+        {
             *programs = StepPrograms::Any(not_enforced(why));
             checked = check(work, programs)?;
         }
@@ -216,7 +264,13 @@ impl HostSandbox {
     }
 
     /// Runs a step to its end, until no process of the step exists.
-    pub fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
+    pub fn run(
+        &self,
+        prepared: Prepared,
+        plan: Plan,
+        live: &mut dyn FnMut(Chunk<'_>),
+        cancel: &CancelFlag,
+    ) -> Report {
         self.sandbox.run(prepared, plan, live, cancel)
     }
 }

@@ -19,7 +19,9 @@ use client::terminal::printable_text::PrintableText;
 use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
 use documents::record::extension_names::SecretName;
 use documents::record::joined::joined;
-use documents::record::step_definition::{Format, SecretAs, StepDefinition, StepSecret, named_secrets};
+use documents::record::step_definition::{
+    Format, SecretAs, StepDefinition, StepSecret, named_secrets,
+};
 use judgement::policy::applied_rule::AppliedRule;
 use judgement::policy::decide::PolicyVerdict;
 use judgement::policy::origin::RuleOrigin;
@@ -49,11 +51,19 @@ impl LocalSecrets {
     /// # Errors
     /// Returns an error about the first text that is not valid.
     pub fn of_options(given: &[String]) -> Result<Self, CommandFailure> {
-        let mut secrets = Self { given: BTreeMap::new(), of_environment: true };
+        let mut secrets = Self {
+            given: BTreeMap::new(),
+            of_environment: true,
+        };
         for text in given {
             let name = text.split('=').next().unwrap_or_default();
-            let source = match text.split_once('=').and_then(|(_, source)| source.split_once(':')) {
-                Some(("env", variable)) if !variable.is_empty() => SecretSource::Env(variable.to_owned()),
+            let source = match text
+                .split_once('=')
+                .and_then(|(_, source)| source.split_once(':'))
+            {
+                Some(("env", variable)) if !variable.is_empty() => {
+                    SecretSource::Env(variable.to_owned())
+                }
                 Some(("file", path)) if !path.is_empty() => SecretSource::File(PathBuf::from(path)),
                 _ => {
                     // The rest of the text may be a value, so the message does not repeat it.
@@ -65,9 +75,12 @@ impl LocalSecrets {
                 }
             };
             let parsed = name.parse::<SecretName>();
-            let name = parsed.map_err(|error| CommandFailure::usage(format!("--secret: {error}")))?;
+            let name =
+                parsed.map_err(|error| CommandFailure::usage(format!("--secret: {error}")))?;
             if secrets.given.insert(name.clone(), source).is_some() {
-                return Err(CommandFailure::usage(format!("--secret {name} is given twice: keep one of the two")));
+                return Err(CommandFailure::usage(format!(
+                    "--secret {name} is given twice: keep one of the two"
+                )));
             }
         }
         Ok(secrets)
@@ -80,7 +93,8 @@ impl LocalSecrets {
     pub fn notes(&self) -> Result<Vec<String>, CommandFailure> {
         let mut notes = Vec::new();
         for (name, source) in &self.given {
-            let refused = |why| CommandFailure::new(Exit::Refused, format!("--secret {name}: {why}"));
+            let refused =
+                |why| CommandFailure::new(Exit::Refused, format!("--secret {name}: {why}"));
             notes.extend(json_note(name, &read(source).map_err(refused)?));
         }
         Ok(notes)
@@ -97,13 +111,17 @@ impl LocalSecrets {
             return Some(given.clone());
         }
         let variable = secret.variable.as_ref()?.as_str();
-        let takes = self.of_environment && step.format == Format::Gruntwork && sign_in_block(secret).is_some();
+        let takes = self.of_environment
+            && step.format == Format::Gruntwork
+            && sign_in_block(secret).is_some();
         let value = std::env::var_os(variable).filter(|value| takes && !value.is_empty())?;
         match secret.given {
             // Google's variables contain the path of the file with the credentials.
             SecretAs::File => Some(SecretSource::File(PathBuf::from(value))),
             // Output can't be masked for a shorter value, which is the name of a person or a region, and no secret.
-            SecretAs::Env => (value.len() >= MIN_MASKED).then(|| SecretSource::Env(variable.to_owned())),
+            SecretAs::Env => {
+                (value.len() >= MIN_MASKED).then(|| SecretSource::Env(variable.to_owned()))
+            }
         }
     }
 
@@ -112,16 +130,34 @@ impl LocalSecrets {
     /// # Errors
     /// Returns an error that names the missing secrets, with the options that give them.
     pub fn check(&self, step: &StepDefinition, params: &Value) -> Result<(), CommandFailure> {
-        let block = |at: usize| sign_in_block(&step.secrets[at]).filter(|_| step.format == Format::Gruntwork);
-        let has: Vec<bool> = step.secrets.iter().map(|secret| self.source(secret, step).is_some()).collect();
-        let signed_in =
-            |at: usize| block(at).is_some() && (0..has.len()).any(|other| has[other] && block(other) == block(at));
-        let of_step = step.secrets.iter().enumerate().filter(|(at, _)| !has[*at] && !signed_in(*at));
+        let block = |at: usize| {
+            sign_in_block(&step.secrets[at]).filter(|_| step.format == Format::Gruntwork)
+        };
+        let has: Vec<bool> = step
+            .secrets
+            .iter()
+            .map(|secret| self.source(secret, step).is_some())
+            .collect();
+        let signed_in = |at: usize| {
+            block(at).is_some()
+                && (0..has.len()).any(|other| has[other] && block(other) == block(at))
+        };
+        let of_step = step
+            .secrets
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !has[*at] && !signed_in(*at));
         let mut lacking: Vec<SecretName> = of_step.map(|(_, secret)| secret.name.clone()).collect();
         let named = named_secrets(&step.params, params).into_iter();
         lacking.extend(named.filter(|name| !self.given.contains_key(name)));
-        let Some(first) = lacking.first() else { return Ok(()) };
-        let of_block = step.secrets.iter().position(|secret| secret.name == *first).filter(|at| block(*at).is_some());
+        let Some(first) = lacking.first() else {
+            return Ok(());
+        };
+        let of_block = step
+            .secrets
+            .iter()
+            .position(|secret| secret.name == *first)
+            .filter(|at| block(*at).is_some());
         let or = of_block.and_then(|at| step.secrets[at].variable.as_ref());
         let or = or.map(|variable| {
             format!(
@@ -150,12 +186,19 @@ impl LocalSecrets {
     ) -> Result<NeededSecrets, CommandFailure> {
         let (step, params) = (&*chosen.step.definition, chosen.params.value());
         self.check(step, params)?;
-        let mut needed = NeededSecrets { sources: self.given.clone(), ..NeededSecrets::default() };
+        let mut needed = NeededSecrets {
+            sources: self.given.clone(),
+            ..NeededSecrets::default()
+        };
         let mut asked: BTreeMap<&str, (PermissionReason, Vec<&str>)> = BTreeMap::new();
         for secret in &step.secrets {
-            let Some(source) = self.source(secret, step) else { continue };
+            let Some(source) = self.source(secret, step) else {
+                continue;
+            };
             let is_new = needed.sources.insert(secret.name.clone(), source).is_none();
-            let (true, Some(variable), Some(block)) = (is_new, &secret.variable, sign_in_block(secret)) else {
+            let (true, Some(variable), Some(block)) =
+                (is_new, &secret.variable, sign_in_block(secret))
+            else {
                 continue;
             };
             let decided = rules.variable(ruling, variable.as_str());
@@ -163,12 +206,18 @@ impl LocalSecrets {
                 (PolicyVerdict::Allow, _) => continue,
                 (PolicyVerdict::Ask(why), _) => why,
                 // The built-in list denies that each step inherits the variable. Here the page names the block.
-                (PolicyVerdict::Deny, AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }) => {
-                    PermissionReason::BuiltInDeny
-                }
+                (
+                    PolicyVerdict::Deny,
+                    AppliedRule::Listed {
+                        origin: RuleOrigin::BuiltIn,
+                        ..
+                    },
+                ) => PermissionReason::BuiltInDeny,
                 (PolicyVerdict::Deny, rule) => {
-                    let message =
-                        format!("no part of {} was run: variable {variable} is denied ({rule})", step.reference);
+                    let message = format!(
+                        "no part of {} was run: variable {variable} is denied ({rule})",
+                        step.reference
+                    );
                     return Err(CommandFailure::new(Exit::Refused, message));
                 }
             };
@@ -178,11 +227,20 @@ impl LocalSecrets {
                 *all = why;
             }
         }
-        needed.questions.extend(asked.into_values().map(|(why, variables)| {
-            let asked = Permission { kind: PermissionKind::Env, what: variables.join(","), why };
-            Question::of_secrets(asked, chosen.place())
-        }));
-        let has_source = step.secrets.iter().filter(|secret| needed.sources.contains_key(&secret.name));
+        needed
+            .questions
+            .extend(asked.into_values().map(|(why, variables)| {
+                let asked = Permission {
+                    kind: PermissionKind::Env,
+                    what: variables.join(","),
+                    why,
+                };
+                Question::of_secrets(asked, chosen.place())
+            }));
+        let has_source = step
+            .secrets
+            .iter()
+            .filter(|secret| needed.sources.contains_key(&secret.name));
         needed.uses = uses_of(has_source, &step.params, params);
         Ok(needed)
     }
@@ -193,12 +251,23 @@ impl NeededSecrets {
     ///
     /// # Errors
     /// Returns an error if a value can't be read, or if the run can't get it. No error contains a value.
-    pub fn read(self, has_own_root: bool) -> Result<(Vec<PlannedSecret>, Option<Arc<SecretMasks>>), CommandFailure> {
+    pub fn read(
+        self,
+        has_own_root: bool,
+    ) -> Result<(Vec<PlannedSecret>, Option<Arc<SecretMasks>>), CommandFailure> {
         let Self { uses, sources, .. } = self;
-        let value = move |name: &SecretName| sources.get(name).map_or_else(|| Err("no source".to_owned()), read);
-        let planned = SecretPermits::new(BTreeMap::new(), Arc::new(value)).read(&uses, has_own_root);
+        let value = move |name: &SecretName| {
+            sources
+                .get(name)
+                .map_or_else(|| Err("no source".to_owned()), read)
+        };
+        let planned =
+            SecretPermits::new(BTreeMap::new(), Arc::new(value)).read(&uses, has_own_root);
         let planned = planned.map_err(|refusal| {
-            CommandFailure::new(Exit::Refused, PrintableText::text(&refusal.detail).as_str().to_owned())
+            CommandFailure::new(
+                Exit::Refused,
+                PrintableText::text(&refusal.detail).as_str().to_owned(),
+            )
         })?;
         let masks = SecretMasks::new(planned.iter().map(|secret| (&secret.name, &secret.value)));
         Ok((planned, masks.map(Arc::new)))

@@ -48,7 +48,11 @@ impl LoopLists {
     /// # Errors
     /// Returns an error if a list is missing, not needed or given twice, if its file is not inside of the project, or if a
     /// list has more than 10,000 items.
-    pub fn read(given: &[String], workflow: &Workflow, project: &Project) -> Result<Self, CommandFailure> {
+    pub fn read(
+        given: &[String],
+        workflow: &Workflow,
+        project: &Project,
+    ) -> Result<Self, CommandFailure> {
         let needed: Vec<&str> = workflow
             .steps
             .iter()
@@ -59,10 +63,15 @@ impl LoopLists {
             .collect();
         let mut lists = BTreeMap::new();
         for given in given {
-            let wrong =
-                |what: String| CommandFailure::usage(format!("--var {}: {what}", PrintableText::text(given).as_str()));
-            let (name, value) =
-                given.split_once('=').ok_or_else(|| wrong("expected NAME=a,b or NAME=file:PATH".to_owned()))?;
+            let wrong = |what: String| {
+                CommandFailure::usage(format!(
+                    "--var {}: {what}",
+                    PrintableText::text(given).as_str()
+                ))
+            };
+            let (name, value) = given
+                .split_once('=')
+                .ok_or_else(|| wrong("expected NAME=a,b or NAME=file:PATH".to_owned()))?;
             if !needed.contains(&name) {
                 let known = if needed.is_empty() {
                     "it needs none".to_owned()
@@ -72,14 +81,23 @@ impl LoopLists {
                 return Err(wrong(format!("the runbook needs no such list; {known}")));
             }
             let list = match value.strip_prefix("file:") {
-                Some(path) => from_file(Path::new(path), project).map_err(|failure| wrong(failure.message))?,
-                None => LoopList { items: from_text(value).map_err(wrong)?, file: None },
+                Some(path) => {
+                    from_file(Path::new(path), project).map_err(|failure| wrong(failure.message))?
+                }
+                None => LoopList {
+                    items: from_text(value).map_err(wrong)?,
+                    file: None,
+                },
             };
             if list.items.len() > MAX_ITERATIONS as usize {
-                return Err(wrong(format!("the list has more than {MAX_ITERATIONS} items: divide the list")));
+                return Err(wrong(format!(
+                    "the list has more than {MAX_ITERATIONS} items: divide the list"
+                )));
             }
             if lists.insert(name.to_owned(), list).is_some() {
-                return Err(wrong("the list is given twice: keep one of the two".to_owned()));
+                return Err(wrong(
+                    "the list is given twice: keep one of the two".to_owned(),
+                ));
             }
         }
         match needed.iter().find(|name| !lists.contains_key(**name)) {
@@ -95,7 +113,9 @@ impl LoopLists {
         let values = workflow.steps.iter().map(|step| {
             step.repeat.as_ref().map_or_else(Vec::new, |clause| {
                 let items = match &clause.source {
-                    LoopSource::List { name, .. } => self.lists.get(name).map_or(&[][..], |list| &list.items),
+                    LoopSource::List { name, .. } => {
+                        self.lists.get(name).map_or(&[][..], |list| &list.items)
+                    }
                     LoopSource::Range { .. } => &[],
                 };
                 loop_values(clause, items)
@@ -109,10 +129,21 @@ impl LoopLists {
     /// # Errors
     /// Returns an error if the path leads to another file, or if the content differs.
     pub fn check_unchanged(&self, source: &LoopSource) -> Result<(), CommandFailure> {
-        let LoopSource::List { name, .. } = source else { return Ok(()) };
-        let Some(file) = self.lists.get(name).and_then(|list| list.file.as_ref()) else { return Ok(()) };
-        let same_file = file.typed.canonicalize().is_ok_and(|real| real == file.real);
-        let bytes = if same_file { read_bounded(&file.real, MAX_LIST_BYTES).ok() } else { None };
+        let LoopSource::List { name, .. } = source else {
+            return Ok(());
+        };
+        let Some(file) = self.lists.get(name).and_then(|list| list.file.as_ref()) else {
+            return Ok(());
+        };
+        let same_file = file
+            .typed
+            .canonicalize()
+            .is_ok_and(|real| real == file.real);
+        let bytes = if same_file {
+            read_bounded(&file.real, MAX_LIST_BYTES).ok()
+        } else {
+            None
+        };
         if bytes.is_some_and(|bytes| ContentDigest::of(&bytes) == file.digest) {
             return Ok(());
         }
@@ -128,7 +159,11 @@ impl LoopLists {
 }
 
 fn from_text(text: &str) -> Result<Vec<String>, String> {
-    let items: Vec<String> = text.split(',').filter(|_| !text.is_empty()).map(|item| item.trim().to_owned()).collect();
+    let items: Vec<String> = text
+        .split(',')
+        .filter(|_| !text.is_empty())
+        .map(|item| item.trim().to_owned())
+        .collect();
     if items.iter().any(String::is_empty) {
         return Err("an item is empty: remove the extra comma".to_owned());
     }
@@ -137,7 +172,9 @@ fn from_text(text: &str) -> Result<Vec<String>, String> {
 
 fn from_file(path: &Path, project: &Project) -> Result<LoopList, CommandFailure> {
     let typed = project.cwd.join(path);
-    let real = typed.canonicalize().map_err(|error| CommandFailure::usage(format!("can't read the file: {error}")))?;
+    let real = typed
+        .canonicalize()
+        .map_err(|error| CommandFailure::usage(format!("can't read the file: {error}")))?;
     if !real.starts_with(&project.repo) {
         return Err(CommandFailure::usage(format!(
             "the file is outside of the project {}: copy the file into the project",
@@ -145,12 +182,14 @@ fn from_file(path: &Path, project: &Project) -> Result<LoopList, CommandFailure>
         )));
     }
     if !real.is_file() {
-        return Err(CommandFailure::usage("this is not a regular file: name a file"));
+        return Err(CommandFailure::usage(
+            "this is not a regular file: name a file",
+        ));
     }
     let bytes = read_bounded(&real, MAX_LIST_BYTES)?;
     let digest = ContentDigest::of(&bytes);
-    let text =
-        String::from_utf8(bytes).map_err(|_| CommandFailure::usage("the file is not UTF-8: save it as UTF-8"))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CommandFailure::usage("the file is not UTF-8: save it as UTF-8"))?;
     let items = match real.extension().and_then(|ending| ending.to_str()) {
         Some("json") => match json_value(&text, 1)? {
             Value::Array(values) => values.into_iter().map(item).collect::<Result<_, _>>(),
@@ -158,24 +197,47 @@ fn from_file(path: &Path, project: &Project) -> Result<LoopList, CommandFailure>
         }
         .map_err(CommandFailure::usage)?,
         Some("jsonl") => {
-            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-            let items = lines.map(|(index, line)| item(json_value(line, index + 1)?).map_err(CommandFailure::usage));
+            let lines = text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| !line.trim().is_empty());
+            let items = lines.map(|(index, line)| {
+                item(json_value(line, index + 1)?).map_err(CommandFailure::usage)
+            });
             items.collect::<Result<_, _>>()?
         }
-        _ => text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+        _ => text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect(),
     };
-    Ok(LoopList { items, file: Some(ListFile { typed, real, digest }) })
+    Ok(LoopList {
+        items,
+        file: Some(ListFile {
+            typed,
+            real,
+            digest,
+        }),
+    })
 }
 
 fn json_value(text: &str, line: usize) -> Result<Value, CommandFailure> {
-    strict::parse(text.as_bytes(), MAX_LIST_BYTES)
-        .map_err(|error| CommandFailure::usage(format!("line {line} of the file is not valid JSON: {error}")))
+    strict::parse(text.as_bytes(), MAX_LIST_BYTES).map_err(|error| {
+        CommandFailure::usage(format!(
+            "line {line} of the file is not valid JSON: {error}"
+        ))
+    })
 }
 
 fn item(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
-        _ => Err("an item of the list is neither text nor a number: write texts and numbers only".to_owned()),
+        _ => Err(
+            "an item of the list is neither text nor a number: write texts and numbers only"
+                .to_owned(),
+        ),
     }
 }

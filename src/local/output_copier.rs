@@ -49,23 +49,37 @@ impl OutputCopier {
     ) -> Result<Self, CommandFailure> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, u64, Vec<u8>)>(QUEUE);
         let (terminal, cancel) = (terminal.clone(), cancel.clone());
-        let writer = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
-            let mut result = Ok(());
-            for (stream, offset, elapsed_ms, bytes) in pieces {
-                if result.is_ok() {
-                    result = write(&terminal, stream, offset, elapsed_ms, bytes);
-                    if result.is_err() {
-                        cancel.cancel();
+        let writer = std::thread::Builder::new()
+            .name("output".to_owned())
+            .spawn(move || {
+                let mut result = Ok(());
+                for (stream, offset, elapsed_ms, bytes) in pieces {
+                    if result.is_ok() {
+                        result = write(&terminal, stream, offset, elapsed_ms, bytes);
+                        if result.is_err() {
+                            cancel.cancel();
+                        }
                     }
                 }
-            }
-            result
-        });
+                result
+            });
         let writer = writer.map_err(|error| {
-            CommandFailure::new(Exit::Unreachable, format!("the thread for output can't be started: {error}"))
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("the thread for output can't be started: {error}"),
+            )
         })?;
-        let tally = || Tally { masker: masks.map(|masks| StreamMasker::new(masks.clone())), ..Tally::default() };
-        Ok(Self { begun: Instant::now(), queue, writer, stdout: tally(), stderr: tally() })
+        let tally = || Tally {
+            masker: masks.map(|masks| StreamMasker::new(masks.clone())),
+            ..Tally::default()
+        };
+        Ok(Self {
+            begun: Instant::now(),
+            queue,
+            writer,
+            stdout: tally(),
+            stderr: tally(),
+        })
     }
 
     /// Queues a piece of output, with a text in place of each secret.
@@ -83,7 +97,11 @@ impl OutputCopier {
     }
 
     fn send(&mut self, name: StreamName, bytes: Vec<u8>) {
-        let tally = if name == StreamName::Stdout { &mut self.stdout } else { &mut self.stderr };
+        let tally = if name == StreamName::Stdout {
+            &mut self.stdout
+        } else {
+            &mut self.stderr
+        };
         if bytes.is_empty() {
             return;
         }
@@ -99,8 +117,15 @@ impl OutputCopier {
     /// # Errors
     /// Returns an error if the output could not be written.
     pub fn end(mut self, stdout: &Capture, stderr: &Capture) -> Result<(), CommandFailure> {
-        for (name, cut) in [(StreamName::Stdout, stdout.truncated), (StreamName::Stderr, stderr.truncated)] {
-            let tally = if name == StreamName::Stdout { &mut self.stdout } else { &mut self.stderr };
+        for (name, cut) in [
+            (StreamName::Stdout, stdout.truncated),
+            (StreamName::Stderr, stderr.truncated),
+        ] {
+            let tally = if name == StreamName::Stdout {
+                &mut self.stdout
+            } else {
+                &mut self.stderr
+            };
             let mut rest = Vec::new();
             // The end of a cut stream may be the beginning of a secret.
             if let Some(masker) = tally.masker.as_mut().filter(|_| !cut) {
@@ -110,7 +135,12 @@ impl OutputCopier {
         }
         let Self { queue, writer, .. } = self;
         drop(queue);
-        let panicked = |_| Err(CommandFailure::new(Exit::Unreachable, "the output could not be written"));
+        let panicked = |_| {
+            Err(CommandFailure::new(
+                Exit::Unreachable,
+                "the output could not be written",
+            ))
+        };
         writer.join().unwrap_or_else(panicked)
     }
 }

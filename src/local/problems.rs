@@ -13,7 +13,10 @@ pub fn problems(problems: Problems) -> CommandFailure {
         })
         .collect();
     let count = places.len();
-    let message = format!("{count} {} to fix:\n{problems}", if count == 1 { "thing" } else { "things" });
+    let message = format!(
+        "{count} {} to fix:\n{problems}",
+        if count == 1 { "thing" } else { "things" }
+    );
     CommandFailure {
         problem: Some(serde_json::json!({ "errors": places })),
         ..CommandFailure::new(Exit::Usage, message)

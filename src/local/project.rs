@@ -45,21 +45,36 @@ impl Project {
     /// # Errors
     /// Returns an error if the working directory cannot be read.
     pub fn here() -> Result<Self, CommandFailure> {
-        let unreadable =
-            |error: io::Error| CommandFailure::usage(format!("the working directory can't be read: {error}"));
-        let cwd = std::env::current_dir().and_then(|cwd| cwd.canonicalize()).map_err(unreadable)?;
-        let repo = cwd.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&cwd).to_owned();
+        let unreadable = |error: io::Error| {
+            CommandFailure::usage(format!("the working directory can't be read: {error}"))
+        };
+        let cwd = std::env::current_dir()
+            .and_then(|cwd| cwd.canonicalize())
+            .map_err(unreadable)?;
+        let repo = cwd
+            .ancestors()
+            .find(|above| above.join(".git").exists())
+            .unwrap_or(&cwd)
+            .to_owned();
         let tmp = cwd.join(std::env::temp_dir());
         let tmp = tmp.canonicalize().unwrap_or(tmp);
         // A rule about a path that is not UTF-8 would match nothing, so a deny rule would have no effect.
-        if let Some(place) = [&repo, &tmp].into_iter().find(|place| place.to_str().is_none()) {
+        if let Some(place) = [&repo, &tmp]
+            .into_iter()
+            .find(|place| place.to_str().is_none())
+        {
             let place = place.to_string_lossy();
             return Err(CommandFailure::usage(format!(
                 "the path {} is not UTF-8, so no rule could match it: go to another directory",
                 PrintableText::text(&place).as_str()
             )));
         }
-        Ok(Self { cwd, repo, tmp, root: None })
+        Ok(Self {
+            cwd,
+            repo,
+            tmp,
+            root: None,
+        })
     }
 
     /// Returns the directories of this process. `root` is the directory to which the paths of runbooks are relative.
@@ -70,10 +85,16 @@ impl Project {
         let real = |root: &Path| {
             let real = root.canonicalize().ok().filter(|root| root.is_dir());
             real.ok_or_else(|| {
-                CommandFailure::usage(format!("--root {}: name a directory that exists", root.display()))
+                CommandFailure::usage(format!(
+                    "--root {}: name a directory that exists",
+                    root.display()
+                ))
             })
         };
-        Ok(Self { root: root.map(real).transpose()?, ..Self::here()? })
+        Ok(Self {
+            root: root.map(real).transpose()?,
+            ..Self::here()?
+        })
     }
 
     /// Returns the values of the placeholders `{repo}` and `{tmp}`.
@@ -109,19 +130,28 @@ impl Project {
             let text = text(file)?;
             let policy = if file.file_name().is_some_and(|name| name == PACKAGE) {
                 member(&text, file)?.ok_or_else(|| {
-                    CommandFailure::usage(format!("{} has no {MEMBER:?}: name another file", file.display()))
+                    CommandFailure::usage(format!(
+                        "{} has no {MEMBER:?}: name another file",
+                        file.display()
+                    ))
                 })?
             } else {
                 Policy::load(&text).map_err(|errors| wrong(file, errors))?
             };
-            return Ok(FoundPolicy { file: Some(file.to_owned()), policy });
+            return Ok(FoundPolicy {
+                file: Some(file.to_owned()),
+                policy,
+            });
         }
         for directory in self.cwd.ancestors() {
             if let Some(found) = in_directory(directory)? {
                 return Ok(found);
             }
         }
-        Ok(FoundPolicy { file: None, policy: Policy::untouched() })
+        Ok(FoundPolicy {
+            file: None,
+            policy: Policy::untouched(),
+        })
     }
 }
 
@@ -131,7 +161,10 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
         let file = directory.join(name);
         if is_there(&file)? {
             let policy = Policy::load(&text(&file)?).map_err(|errors| wrong(&file, errors))?;
-            return Ok(Some(FoundPolicy { file: Some(file), policy }));
+            return Ok(Some(FoundPolicy {
+                file: Some(file),
+                policy,
+            }));
         }
     }
     for name in CODE {
@@ -151,13 +184,21 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
         return Ok(None);
     }
     is_there(&file)?;
-    Ok(member(&text(&file)?, &file)?.map(|policy| FoundPolicy { file: Some(file), policy }))
+    Ok(member(&text(&file)?, &file)?.map(|policy| FoundPolicy {
+        file: Some(file),
+        policy,
+    }))
 }
 
 /// Returns true if the file exists. Returns an error if another user owns the file or every user can write it.
 fn is_there(file: &Path) -> Result<bool, CommandFailure> {
     match std::fs::symlink_metadata(file) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(false);
         }
         Err(error) => {
@@ -181,7 +222,10 @@ fn is_there(file: &Path) -> Result<bool, CommandFailure> {
         )
     })?;
     if !metadata.is_file() {
-        return Err(refuse(file, "the path is not a regular file: remove the path, or name a policy with --policy"));
+        return Err(refuse(
+            file,
+            "the path is not a regular file: remove the path, or name a policy with --policy",
+        ));
     }
     let own = rustix::process::geteuid().as_raw();
     if ![own, 0].contains(&metadata.uid()) {
@@ -206,7 +250,8 @@ fn is_there(file: &Path) -> Result<bool, CommandFailure> {
 /// Returns true if a `package.json` contains a policy. Invalid JSON counts as a file without a policy.
 fn has_member(file: &Path) -> bool {
     let text = read_bounded(file, MAX_FILE_BYTES * 4).unwrap_or_default();
-    serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|package| package.get(MEMBER).is_some())
+    serde_json::from_slice::<serde_json::Value>(&text)
+        .is_ok_and(|package| package.get(MEMBER).is_some())
 }
 
 fn member(text: &str, file: &Path) -> Result<Option<Policy>, CommandFailure> {
@@ -215,7 +260,8 @@ fn member(text: &str, file: &Path) -> Result<Option<Policy>, CommandFailure> {
 
 fn text(file: &Path) -> Result<String, CommandFailure> {
     let bytes = read_bounded(file, MAX_FILE_BYTES)?;
-    String::from_utf8(bytes).map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))
+    String::from_utf8(bytes)
+        .map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))
 }
 
 fn wrong(file: &Path, errors: Vec<judgement::policy::policy_error::PolicyError>) -> CommandFailure {
@@ -236,23 +282,42 @@ fn refuse(file: &Path, message: &str) -> CommandFailure {
 /// Resolves the symbolic links in the existing part of a path. The rest of the path is normalized as text.
 pub fn real_path(path: &Path) -> PathBuf {
     for above in path.ancestors() {
-        let Ok(real) = above.canonicalize() else { continue };
+        let Ok(real) = above.canonicalize() else {
+            continue;
+        };
         let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
         let whole = real.join(rest);
-        return whole.to_str().map_or_else(|| whole.clone(), |text| judgement::policy::paths::normalised(text).into());
+        return whole.to_str().map_or_else(
+            || whole.clone(),
+            |text| judgement::policy::paths::normalised(text).into(),
+        );
     }
     path.to_owned()
 }
 
 /// Returns the real path of a program, for [`judgement::policy::decide::Flags::real`]. The argument is an absolute path.
 pub fn real_program(name: &str) -> Option<String> {
-    Path::new(name).canonicalize().ok()?.into_os_string().into_string().ok()
+    Path::new(name)
+        .canonicalize()
+        .ok()?
+        .into_os_string()
+        .into_string()
+        .ok()
 }
 
 /// Names of policy files, in the order of their priority.
-const FILES: [&str; 5] =
-    ["countersign.policy.yaml", ".rundownrc", ".rundownrc.json", ".rundownrc.yaml", ".rundownrc.yml"];
+const FILES: [&str; 5] = [
+    "countersign.policy.yaml",
+    ".rundownrc",
+    ".rundownrc.json",
+    ".rundownrc.yaml",
+    ".rundownrc.yml",
+];
 /// Names of configuration files whose policy is JavaScript code, which this program does not run.
-const CODE: [&str; 3] = ["rundown.config.js", "rundown.config.cjs", "rundown.config.mjs"];
+const CODE: [&str; 3] = [
+    "rundown.config.js",
+    "rundown.config.cjs",
+    "rundown.config.mjs",
+];
 const PACKAGE: &str = "package.json";
 const MEMBER: &str = "rundown";

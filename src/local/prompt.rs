@@ -51,28 +51,47 @@ fn choice_words(choice: AnswerChoice, kind: PermissionKind) -> String {
     match choice {
         AnswerChoice::Once => "allow once: in this step".to_owned(),
         AnswerChoice::Session => "allow in this session: until this command ends".to_owned(),
-        AnswerChoice::AllOfType => format!("allow all {} that no list names in this session", plural(kind)),
+        AnswerChoice::AllOfType => format!(
+            "allow all {} that no list names in this session",
+            plural(kind)
+        ),
         AnswerChoice::Deny => "deny".to_owned(),
-        AnswerChoice::DenyAll => format!("deny all {} that no list allows in this session", plural(kind)),
+        AnswerChoice::DenyAll => format!(
+            "deny all {} that no list allows in this session",
+            plural(kind)
+        ),
     }
 }
 
 impl Question {
     /// Returns the question about variables that a sign-in block at this place gets as secrets.
     pub fn of_secrets(asked: Permission, at: String) -> Self {
-        Self { asked, places: vec![Occurrence { at, via: Vec::new() }], for_secrets: true }
+        Self {
+            asked,
+            places: vec![Occurrence {
+                at,
+                via: Vec::new(),
+            }],
+            for_secrets: true,
+        }
     }
 
     /// Parses the typed answer. Returns `None` if the text is not one of the offered choices.
     pub fn choice(&self, typed: &str) -> Option<AnswerChoice> {
         let typed = typed.trim().to_ascii_lowercase();
-        AnswerChoice::offered(self.asked.why).iter().copied().find(|choice| letter(*choice) == typed)
+        AnswerChoice::offered(self.asked.why)
+            .iter()
+            .copied()
+            .find(|choice| letter(*choice) == typed)
     }
 
     /// Returns the question in one line.
     pub fn words(&self) -> String {
         let Permission { kind, what, why } = &self.asked;
-        let place = self.places.first().map_or(String::new(), |place| format!(", {}", place.at));
+        let place = self
+            .places
+            .first()
+            .map_or(String::new(), |place| format!(", {}", place.at));
         format!("{} {what} ({}{place})", word(*kind), reason_word(*why))
     }
 
@@ -92,11 +111,18 @@ impl Question {
             screen.field("at", &PrintableText::text(&format!("{}{via}", place.at)));
         }
         if self.places.len() > SHOWN_PLACES {
-            screen.say(LineTone::Plain, &format!("and at {} more places", self.places.len() - SHOWN_PLACES));
+            screen.say(
+                LineTone::Plain,
+                &format!("and at {} more places", self.places.len() - SHOWN_PLACES),
+            );
         }
         screen.field("because", &PrintableText::text(self.because()));
         for AnswerButton { letter, words } in self.buttons() {
-            screen.push(LineTone::Plain, format!("    {letter}  "), PrintableText::text(&words));
+            screen.push(
+                LineTone::Plain,
+                format!("    {letter}  "),
+                PrintableText::text(&words),
+            );
         }
         screen
     }
@@ -114,7 +140,9 @@ impl Question {
     /// Returns the prompt after which the person types the answer.
     pub fn ask(&self) -> String {
         let choices = AnswerChoice::offered(self.asked.why).iter();
-        let choices: Vec<String> = choices.map(|choice| format!("{} = {}", letter(*choice), short(*choice))).collect();
+        let choices: Vec<String> = choices
+            .map(|choice| format!("{} = {}", letter(*choice), short(*choice)))
+            .collect();
         format!("allow it? [{}]", choices.join(", "))
     }
 
@@ -149,10 +177,13 @@ impl Question {
             PermissionKind::Write => "--allow-write",
             PermissionKind::Env => "--allow-env",
         };
-        let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c) || (c == b',' && self.for_secrets);
+        let is_plain = |c: u8| {
+            c.is_ascii_alphanumeric() || b"._/+-".contains(&c) || (c == b',' && self.for_secrets)
+        };
         let plain = self.asked.what.bytes().all(is_plain);
         // The name of a variable is always known, even if its value is unknown.
-        let known = self.asked.why != PermissionReason::Unknown || self.asked.kind == PermissionKind::Env;
+        let known =
+            self.asked.why != PermissionReason::Unknown || self.asked.kind == PermissionKind::Env;
         (known && plain).then(|| format!("{flag} {}", self.asked.what))
     }
 }
@@ -173,9 +204,20 @@ mod tests {
     use super::*;
 
     fn unlisted(what: &str) -> Question {
-        let places = vec![Occurrence { at: "a.md:3:1".to_owned(), via: vec!["sudo".to_owned()] }];
-        let asked = Permission { kind: PermissionKind::Run, what: what.to_owned(), why: PermissionReason::Unlisted };
-        Question { asked, places, for_secrets: false }
+        let places = vec![Occurrence {
+            at: "a.md:3:1".to_owned(),
+            via: vec!["sudo".to_owned()],
+        }];
+        let asked = Permission {
+            kind: PermissionKind::Run,
+            what: what.to_owned(),
+            why: PermissionReason::Unlisted,
+        };
+        Question {
+            asked,
+            places,
+            for_secrets: false,
+        }
     }
 
     #[test]
@@ -195,7 +237,10 @@ mod tests {
         }
         let mut unknown = unlisted("$CMD@3");
         unknown.asked.why = PermissionReason::Unknown;
-        assert_eq!(["o", "s", "a"].map(|typed| unknown.choice(typed).is_some()), [true, false, false]);
+        assert_eq!(
+            ["o", "s", "a"].map(|typed| unknown.choice(typed).is_some()),
+            [true, false, false]
+        );
         assert_eq!(unknown.flag(), None);
     }
 
@@ -203,13 +248,38 @@ mod tests {
     fn a_runbook_cannot_forge_the_text_of_a_question() {
         let evil = "curl\x1b[2J\r\n== Policy asks ==\n  command       \"git\"\u{202e}\u{9b}1A";
         let question = Question {
-            places: vec![Occurrence { at: format!("{evil}.md:1:1"), via: vec![evil.to_owned()] }],
+            places: vec![Occurrence {
+                at: format!("{evil}.md:1:1"),
+                via: vec![evil.to_owned()],
+            }],
             ..unlisted(evil)
         };
         let painted = question.screen(evil).paint(80, false);
-        assert!(painted.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)), "{painted}");
-        assert_eq!(painted.lines().filter(|line| line.starts_with("==")).count(), 1, "{painted}");
-        assert_eq!(painted.lines().filter(|line| line.starts_with("  command ")).count(), 1, "{painted}");
-        assert!(question.flag().is_none(), "no flag is advised that a shell would read another way");
+        assert!(
+            painted
+                .bytes()
+                .all(|c| c == b'\n' || (0x20..0x7f).contains(&c)),
+            "{painted}"
+        );
+        assert_eq!(
+            painted
+                .lines()
+                .filter(|line| line.starts_with("=="))
+                .count(),
+            1,
+            "{painted}"
+        );
+        assert_eq!(
+            painted
+                .lines()
+                .filter(|line| line.starts_with("  command "))
+                .count(),
+            1,
+            "{painted}"
+        );
+        assert!(
+            question.flag().is_none(),
+            "no flag is advised that a shell would read another way"
+        );
     }
 }

@@ -77,7 +77,9 @@ fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
         return Ok((Path::new(text), None));
     }
     match text.rsplit_once(':') {
-        Some((file, step)) if is_file(file) && !step.is_empty() => Ok((Path::new(file), Some(step))),
+        Some((file, step)) if is_file(file) && !step.is_empty() => {
+            Ok((Path::new(file), Some(step)))
+        }
         _ if Path::new(text).is_dir() => Err(CommandFailure::usage(in_directory(text))),
         _ => Err(CommandFailure::usage(format!(
             "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx, or one of its steps as FILE.md:STEP; a \
@@ -90,9 +92,15 @@ fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
 /// Returns the message about a directory, with the files in it that can be runbooks.
 fn in_directory(text: &str) -> String {
     let shown = PrintableText::text(text);
-    let entries = std::fs::read_dir(text).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<String> =
-        entries.filter(|path| is_runbook_name(path)).map(|path| path.display().to_string()).collect();
+    let entries = std::fs::read_dir(text)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut files: Vec<String> = entries
+        .filter(|path| is_runbook_name(path))
+        .map(|path| path.display().to_string())
+        .collect();
     files.sort();
     if files.is_empty() {
         return format!(
@@ -102,11 +110,18 @@ fn in_directory(text: &str) -> String {
         );
     }
     let files = PrintableText::text(&first_of(&files, MAX_NAMED));
-    format!("{} is a directory: name one of its files: {}", shown.as_str(), files.as_str())
+    format!(
+        "{} is a directory: name one of its files: {}",
+        shown.as_str(),
+        files.as_str()
+    )
 }
 
 fn is_runbook_name(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     !name.starts_with('.') && (name.ends_with(".md") || name.ends_with(".mdx")) && path.is_file()
 }
 
@@ -129,14 +144,27 @@ impl Runbook {
         // All later rules use this real path, so a path with `./`, `..` or a symbolic link cannot avoid a rule about
         // paths.
         let real = project.cwd.join(file).canonicalize().map_err(|error| {
-            CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(&shown).as_str()))
+            CommandFailure::usage(format!(
+                "can't read {}: {error}",
+                PrintableText::text(&shown).as_str()
+            ))
         })?;
         if !real.is_file() {
-            return Err(CommandFailure::usage(format!("{} is no file", PrintableText::text(&shown).as_str())));
+            return Err(CommandFailure::usage(format!(
+                "{} is no file",
+                PrintableText::text(&shown).as_str()
+            )));
         }
         let name = project.runbook(&real)?;
-        let FileSteps { steps, workflow, remarks } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)
-            .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
+        let FileSteps {
+            steps,
+            workflow,
+            remarks,
+        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
+            problems(Problems::new(
+                errors.into_iter().map(FileProblem::from).collect(),
+            ))
+        })?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
                 return Err(CommandFailure::usage(format!(
@@ -145,10 +173,23 @@ impl Runbook {
                     PrintableText::text(name).as_str()
                 )));
             }
-            let steps = steps.into_iter().map(|step| (step.definition.reference.step().to_owned(), step));
-            let workflow = WorkflowSteps { workflow, steps: steps.collect() };
+            let steps = steps
+                .into_iter()
+                .map(|step| (step.definition.reference.step().to_owned(), step));
+            let workflow = WorkflowSteps {
+                workflow,
+                steps: steps.collect(),
+            };
             let steps = Vec::new();
-            return Ok(Self { shown, real, name, steps, workflow: Some(workflow), is_walk: true, remarks });
+            return Ok(Self {
+                shown,
+                real,
+                name,
+                steps,
+                workflow: Some(workflow),
+                is_walk: true,
+                remarks,
+            });
         }
         if steps.is_empty() {
             return Err(CommandFailure::usage(format!(
@@ -157,7 +198,10 @@ impl Runbook {
                 how_to_write_a_step(&shown)
             )));
         }
-        let all: Vec<&str> = steps.iter().map(|step| step.definition.reference.step()).collect();
+        let all: Vec<&str> = steps
+            .iter()
+            .map(|step| step.definition.reference.step())
+            .collect();
         if let Some(wanted) = wanted.filter(|wanted| !all.contains(wanted)) {
             return Err(no_step(&shown, wanted, &all));
         }
@@ -166,27 +210,54 @@ impl Runbook {
             .filter(|step| wanted.is_none_or(|wanted| step.definition.reference.step() == wanted))
             .collect();
         unknown_parameters(&steps, given, &params)?;
-        let steps = steps.into_iter().map(|step| WalkStep::new(step, given, &params)).collect::<Result<Vec<_>, _>>()?;
+        let steps = steps
+            .into_iter()
+            .map(|step| WalkStep::new(step, given, &params))
+            .collect::<Result<Vec<_>, _>>()?;
         let is_walk = steps.len() > 1;
         let of_step = || steps.iter().flat_map(|one| script_remarks(&one.step));
         let remarks = match wanted {
-            Some(_) => short_remark(&shown, &remarks).into_iter().chain(of_step()).collect(),
+            Some(_) => short_remark(&shown, &remarks)
+                .into_iter()
+                .chain(of_step())
+                .collect(),
             None => remarks,
         };
-        Ok(Self { shown, real, name, steps, workflow: None, is_walk, remarks })
+        Ok(Self {
+            shown,
+            real,
+            name,
+            steps,
+            workflow: None,
+            is_walk,
+            remarks,
+        })
     }
 }
 
 /// Returns one remark instead of the remarks about all blocks, for a person who runs one of them.
 fn short_remark(file: &str, remarks: &[RegistryError]) -> Vec<RegistryError> {
-    let message = format!("{} about this file: `countersign registry check FILE` shows them", remarks.len());
-    let short = RegistryError { file: file.to_owned(), line: 0, column: 0, message };
+    let message = format!(
+        "{} about this file: `countersign registry check FILE` shows them",
+        remarks.len()
+    );
+    let short = RegistryError {
+        file: file.to_owned(),
+        line: 0,
+        column: 0,
+        message,
+    };
     remarks.first().map(|_| short).into_iter().collect()
 }
 
 fn no_step(shown: &str, wanted: &str, all: &[&str]) -> CommandFailure {
     let (shown, wanted) = (PrintableText::text(shown), PrintableText::quoted(wanted));
-    let message = format!("{} has no step {}; it has {}", shown.as_str(), wanted.as_str(), all.join(", "));
+    let message = format!(
+        "{} has no step {}; it has {}",
+        shown.as_str(),
+        wanted.as_str(),
+        all.join(", ")
+    );
     CommandFailure::new(Exit::UnknownStep, message)
 }
 
@@ -197,11 +268,19 @@ impl Runbook {
     /// Returns an error about an unknown step, or about a workflow.
     pub fn begin_at(&mut self, id: &str) -> Result<(), CommandFailure> {
         if self.workflow.is_some() {
-            let message = "a workflow begins at its first step: name one step as FILE:STEP instead of --from";
+            let message =
+                "a workflow begins at its first step: name one step as FILE:STEP instead of --from";
             return Err(CommandFailure::usage(message));
         }
-        let all: Vec<&str> = self.steps.iter().map(|one| one.step.definition.reference.step()).collect();
-        let at = all.iter().position(|step| *step == id).ok_or_else(|| no_step(&self.shown, id, &all))?;
+        let all: Vec<&str> = self
+            .steps
+            .iter()
+            .map(|one| one.step.definition.reference.step())
+            .collect();
+        let at = all
+            .iter()
+            .position(|step| *step == id)
+            .ok_or_else(|| no_step(&self.shown, id, &all))?;
         self.steps.drain(..at);
         Ok(())
     }
@@ -211,13 +290,20 @@ impl Runbook {
     /// # Errors
     /// Returns an error about the first missing or wrong parameter.
     pub fn check_beforehand(&self) -> Result<(), CommandFailure> {
-        self.steps.iter().enumerate().try_for_each(|(at, step)| step.check_beforehand(&self.steps[..at]))
+        self.steps
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, step)| step.check_beforehand(&self.steps[..at]))
     }
 
     /// Returns true if a step begins with the variables and in the directory of the step before, as in the program for
     /// which the runbook was written. In Rundown and in runnable fences, only files remain.
     pub fn carries_state(&self) -> bool {
-        self.workflow.is_none() && self.steps.iter().all(|one| one.step.definition.format != Format::Runnable)
+        self.workflow.is_none()
+            && self
+                .steps
+                .iter()
+                .all(|one| one.step.definition.format != Format::Runnable)
     }
 }
 
@@ -239,7 +325,9 @@ fn unknown_parameters(
     given: &[String],
     params: &Map<String, Value>,
 ) -> Result<(), CommandFailure> {
-    let names = given.iter().filter_map(|given| given.split_once('=').map(|(name, _)| name));
+    let names = given
+        .iter()
+        .filter_map(|given| given.split_once('=').map(|(name, _)| name));
     for name in names.chain(params.keys().map(String::as_str)) {
         if !steps.iter().any(|step| knows(step, name)) {
             let known: Vec<String> = steps
@@ -247,8 +335,11 @@ fn unknown_parameters(
                 .flat_map(|step| step.definition.params["properties"].as_object())
                 .flat_map(|properties| properties.keys().cloned())
                 .collect();
-            let known =
-                if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
+            let known = if known.is_empty() {
+                "it takes none".to_owned()
+            } else {
+                format!("it takes {}", known.join(", "))
+            };
             return Err(CommandFailure::usage(format!(
                 "{}: the step has no such parameter; {}",
                 PrintableText::text(name).as_str(),
@@ -276,13 +367,19 @@ impl WalkStep {
         let mut own: Map<String, Value> = params.clone();
         own.retain(|name, _| knows(step, name));
         for given in given {
-            if given.split_once('=').is_some_and(|(name, _)| !knows(step, name)) {
+            if given
+                .split_once('=')
+                .is_some_and(|(name, _)| !knows(step, name))
+            {
                 continue;
             }
             let (name, value) = typed(given, &step.definition.params)?;
             own.insert(name, value);
         }
-        Ok(Self { step: step.clone(), own })
+        Ok(Self {
+            step: step.clone(),
+            own,
+        })
     }
 
     /// Returns the parameters that the person gave for this step.
@@ -293,7 +390,11 @@ impl WalkStep {
     /// Checks the parameters before the first step runs, unless an earlier step may write a missing parameter as an
     /// output.
     fn check_beforehand(&self, earlier: &[Self]) -> Result<(), CommandFailure> {
-        let may_follow = |name: &str| earlier.iter().any(|earlier| may_come_from(&earlier.step, name));
+        let may_follow = |name: &str| {
+            earlier
+                .iter()
+                .any(|earlier| may_come_from(&earlier.step, name))
+        };
         if self.missing(&self.own).any(may_follow) {
             return Ok(());
         }
@@ -312,9 +413,15 @@ impl WalkStep {
 
     /// Returns the required parameters that have no value.
     fn missing<'a>(&'a self, own: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
-        let required = self.step.definition.params["required"].as_array().into_iter().flatten();
+        let required = self.step.definition.params["required"]
+            .as_array()
+            .into_iter()
+            .flatten();
         required.filter_map(Value::as_str).filter(|name| {
-            !own.contains_key(*name) && self.step.definition.params["properties"][name].get("default").is_none()
+            !own.contains_key(*name)
+                && self.step.definition.params["properties"][name]
+                    .get("default")
+                    .is_none()
         })
     }
 
@@ -344,10 +451,15 @@ impl WalkStep {
                 PrintableText::text(&joined(&errors, "; ")).as_str()
             ))
         })?;
-        let filled = step
-            .filled(params.value())
-            .map_err(|error| CommandFailure::usage(format!("{reference}: the template can't be filled in: {error}")))?;
-        Ok(ChosenStep { step: Arc::new(filled), params })
+        let filled = step.filled(params.value()).map_err(|error| {
+            CommandFailure::usage(format!(
+                "{reference}: the template can't be filled in: {error}"
+            ))
+        })?;
+        Ok(ChosenStep {
+            step: Arc::new(filled),
+            params,
+        })
     }
 }
 
@@ -360,9 +472,14 @@ impl ChosenStep {
 
     /// Returns a place in the script as `file:line:column`.
     pub fn place_in_script(&self, line: usize, column: usize) -> String {
-        let Some(place) = &self.step.place else { return format!("{line}:{column}") };
+        let Some(place) = &self.step.place else {
+            return format!("{line}:{column}");
+        };
         let at = place.in_script(line, column);
-        let used_by = at.used_by.map(|used_by| format!(" (used by {used_by})")).unwrap_or_default();
+        let used_by = at
+            .used_by
+            .map(|used_by| format!(" (used by {used_by})"))
+            .unwrap_or_default();
         format!("{}:{}:{}{used_by}", at.file, at.line, at.column)
     }
 }
@@ -373,11 +490,18 @@ mod tests {
 
     #[test]
     fn the_argument_of_run_names_a_runbook_and_optionally_a_step() {
-        let read = |text| target(text).map(|(file, step)| (file.to_string_lossy().into_owned(), step));
+        let read =
+            |text| target(text).map(|(file, step)| (file.to_string_lossy().into_owned(), step));
         assert_eq!(read("a.md").expect("a file"), ("a.md".to_owned(), None));
-        assert_eq!(read("a/b.md:x").expect("a step"), ("a/b.md".to_owned(), Some("x")));
+        assert_eq!(
+            read("a/b.md:x").expect("a step"),
+            ("a/b.md".to_owned(), Some("x"))
+        );
         assert_eq!(read("a:b.md").expect("a file"), ("a:b.md".to_owned(), None));
-        assert_eq!(read("a:b.md:x").expect("a step"), ("a:b.md".to_owned(), Some("x")));
+        assert_eq!(
+            read("a:b.md:x").expect("a step"),
+            ("a:b.md".to_owned(), Some("x"))
+        );
         for bad in ["", "a", "a:b", "a.md:", ":x", "a.txt", "a.md:x:y"] {
             assert_eq!(read(bad).expect_err(bad).exit, Exit::Usage, "{bad}");
         }

@@ -42,21 +42,32 @@ impl RunbookCheck {
     /// `root`, this directory counts as the directory of runbooks.
     pub fn read(paths: &[PathBuf], root: Option<&Path>, locks: Locks) -> Self {
         let within = root.map(Path::to_owned);
-        let strict = RunbookDirectories { locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) };
+        let strict = RunbookDirectories {
+            locks,
+            within,
+            ..RunbookDirectories::strict(paths.to_vec(), None)
+        };
         let (checked, errors) = match strict.load() {
             Ok(registry) => (Some(registry), Vec::new()),
             Err(errors) => (None, errors),
         };
         // If a file has an error, the remarks and the programs of the other files are still reported.
         let sound_files = checked.or_else(|| of_sound_files(paths, root));
-        Self { errors, sound_files, scripts: Vec::new(), advice: Vec::new(), not_checked: Vec::new() }
+        Self {
+            errors,
+            sound_files,
+            scripts: Vec::new(),
+            advice: Vec::new(),
+            not_checked: Vec::new(),
+        }
     }
 
     /// Asks this policy about each step, as a boundary does. `secrets` is true if the advice names the secrets of the steps.
     pub fn judge(&mut self, policy: &Policy, secrets: bool) {
         for step in self.sound_files.iter().flat_map(Registry::steps) {
             let ruling = resolve(policy, Builtins::current(), &step.definition.reference);
-            let answer = ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
+            let answer =
+                ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
             self.advice.extend(advice(step, &answer, secrets));
             self.scripts.push(answer);
         }
@@ -71,40 +82,66 @@ impl RunbookCheck {
         config: Option<&Config>,
         now: Timestamp,
     ) -> Vec<(StepRef, String)> {
-        let Some(files) = &self.sound_files else { return Vec::new() };
+        let Some(files) = &self.sound_files else {
+            return Vec::new();
+        };
         let found = file_refusals::find(files, policy, roster.map(|(_, draft)| draft), config, now);
-        let file = roster.map(|(path, _)| path.display().to_string()).unwrap_or_default();
-        let whole = |message| RegistryError { file: file.clone(), line: 0, column: 0, message };
+        let file = roster
+            .map(|(path, _)| path.display().to_string())
+            .unwrap_or_default();
+        let whole = |message| RegistryError {
+            file: file.clone(),
+            line: 0,
+            column: 0,
+            message,
+        };
         self.errors.extend(found.steps);
-        self.errors.extend(found.roster.into_iter().chain(found.quorums).map(whole));
+        self.errors
+            .extend(found.roster.into_iter().chain(found.quorums).map(whole));
         let open = [
-            (roster.is_none(), "groups and people of a roster (--config, --roster)"),
-            (config.is_none(), "limits and secrets of a boundary (--config)"),
+            (
+                roster.is_none(),
+                "groups and people of a roster (--config, --roster)",
+            ),
+            (
+                config.is_none(),
+                "limits and secrets of a boundary (--config)",
+            ),
             (
                 true,
                 "paths, users, programs (also of programs=) and sandbox of the boundary's host; its keys, tokens and signed \
                  rosters",
             ),
         ];
-        self.not_checked = open.into_iter().filter(|(open, _)| *open).map(|(_, what)| what).collect();
+        self.not_checked = open
+            .into_iter()
+            .filter(|(open, _)| *open)
+            .map(|(_, what)| what)
+            .collect();
         found.secrets
     }
 
     /// Returns the line about what was not compared.
     pub fn not_checked_line(&self) -> Option<String> {
-        (!self.not_checked.is_empty()).then(|| format!("not checked: {}", self.not_checked.join("; ")))
+        (!self.not_checked.is_empty())
+            .then(|| format!("not checked: {}", self.not_checked.join("; ")))
     }
 
     /// Returns true if policy refuses a step.
     pub fn is_refused(&self) -> bool {
-        self.scripts.iter().any(|one| one.decision.verdict == PolicyVerdict::Deny)
+        self.scripts
+            .iter()
+            .any(|one| one.decision.verdict == PolicyVerdict::Deny)
     }
 
     /// Returns a line for each error, each remark and each missing program.
     pub fn lines(&self) -> Vec<String> {
         let named = |what: &str, found: Vec<RegistryError>| {
             let found: Vec<_> = found.into_iter().map(FileProblem::from).collect();
-            lines_of(&found).into_iter().map(|line| format!("{what}: {line}")).collect::<Vec<_>>()
+            lines_of(&found)
+                .into_iter()
+                .map(|line| format!("{what}: {line}"))
+                .collect::<Vec<_>>()
         };
         let mut lines = named("error", self.errors.clone());
         if let Some(files) = &self.sound_files {
@@ -117,11 +154,21 @@ impl RunbookCheck {
     /// Returns a table for each step that policy does not simply allow.
     pub fn policy_tables(&self) -> String {
         let mut text = String::new();
-        for one in self.scripts.iter().filter(|one| one.decision.verdict != PolicyVerdict::Allow) {
+        for one in self
+            .scripts
+            .iter()
+            .filter(|one| one.decision.verdict != PolicyVerdict::Allow)
+        {
             text.push_str(&heading(one));
             text.push('\n');
-            let stopped = one.decision.decided.iter().filter(|one| one.verdict != PolicyVerdict::Allow);
-            let rows: Vec<_> = std::iter::once(heads()).chain(stopped.map(|decided| one.row(decided))).collect();
+            let stopped = one
+                .decision
+                .decided
+                .iter()
+                .filter(|one| one.verdict != PolicyVerdict::Allow);
+            let rows: Vec<_> = std::iter::once(heads())
+                .chain(stopped.map(|decided| one.row(decided)))
+                .collect();
             text.push_str(&aligned(&rows));
         }
         text
@@ -130,8 +177,15 @@ impl RunbookCheck {
     /// Returns the last line: the number of errors, also of `more` others, or of steps.
     pub fn verdict(&self, more: usize) -> String {
         // What only the host knows is never checked.
-        let sound = if self.not_checked.len() > 1 { "sound, as far as checked" } else { "sound" };
-        match (self.errors.len() + more, self.sound_files.iter().flat_map(Registry::steps).count()) {
+        let sound = if self.not_checked.len() > 1 {
+            "sound, as far as checked"
+        } else {
+            "sound"
+        };
+        match (
+            self.errors.len() + more,
+            self.sound_files.iter().flat_map(Registry::steps).count(),
+        ) {
             (0, 1) => format!("{sound}: 1 step"),
             (0, count) => format!("{sound}: {count} steps"),
             (1, _) => "1 error".to_owned(),
@@ -142,8 +196,19 @@ impl RunbookCheck {
 
 /// Reads the files without errors. Returns `None` if a path can't be read at all.
 pub fn of_sound_files(paths: &[PathBuf], root: Option<&Path>) -> Option<Registry> {
-    let (invalid, locks, within) = (InvalidFiles::Skipped, Locks::Ignored, root.map(Path::to_owned));
-    RunbookDirectories { invalid, locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) }.load().ok()
+    let (invalid, locks, within) = (
+        InvalidFiles::Skipped,
+        Locks::Ignored,
+        root.map(Path::to_owned),
+    );
+    RunbookDirectories {
+        invalid,
+        locks,
+        within,
+        ..RunbookDirectories::strict(paths.to_vec(), None)
+    }
+    .load()
+    .ok()
 }
 
 fn missing_lines(registry: &Registry) -> Vec<String> {

@@ -116,10 +116,31 @@ pub enum OutputCheck {
     Matches(Regex),
 }
 
-const STEP_KEYS: [&str; 7] =
-    ["block", "expect", "outputs", "missing_outputs", "error_contains", "env_prefix", "assertions"];
-const TEST_KEYS: [&str; 7] = ["name", "description", "env", "inputs", "steps", "assertions", "cleanup"];
-const SETTINGS: [&str; 5] = ["use_temp_working_dir", "working_dir", "output_path", "timeout", "parallelizable"];
+const STEP_KEYS: [&str; 7] = [
+    "block",
+    "expect",
+    "outputs",
+    "missing_outputs",
+    "error_contains",
+    "env_prefix",
+    "assertions",
+];
+const TEST_KEYS: [&str; 7] = [
+    "name",
+    "description",
+    "env",
+    "inputs",
+    "steps",
+    "assertions",
+    "cleanup",
+];
+const SETTINGS: [&str; 5] = [
+    "use_temp_working_dir",
+    "working_dir",
+    "output_path",
+    "timeout",
+    "parallelizable",
+];
 const STATUSES: [&str; 6] = ["success", "fail", "warn", "blocked", "skip", "config_error"];
 const ASSERTIONS: [&str; 13] = [
     "file_exists",
@@ -144,9 +165,16 @@ impl RunbookTests {
     /// Returns every flaw of the file.
     pub fn read(text: &str) -> Result<Self, Vec<YamlFlaw>> {
         let root = yaml::parse_with_fractions(text, 1).map_err(|flaw| vec![flaw])?;
-        let mut reader = TestReader { flaws: Vec::new(), unsupported: Vec::new() };
+        let mut reader = TestReader {
+            flaws: Vec::new(),
+            unsupported: Vec::new(),
+        };
         let tests = reader.file(&root);
-        if reader.flaws.is_empty() { Ok(tests) } else { Err(reader.flaws) }
+        if reader.flaws.is_empty() {
+            Ok(tests)
+        } else {
+            Err(reader.flaws)
+        }
     }
 }
 
@@ -158,14 +186,32 @@ struct TestReader {
 
 impl TestReader {
     fn file(&mut self, root: &YamlNode) -> RunbookTests {
-        root.closed_map("the file", &["version", "settings", "tests"], &[], &mut self.flaws);
-        if !matches!(root.value("version").map(|version| &version.kind), Some(YamlKind::Integer(1))) {
-            self.flaws.push(YamlFlaw::new(root.place, "the file has no `version: 1`: add this line"));
+        root.closed_map(
+            "the file",
+            &["version", "settings", "tests"],
+            &[],
+            &mut self.flaws,
+        );
+        if !matches!(
+            root.value("version").map(|version| &version.kind),
+            Some(YamlKind::Integer(1))
+        ) {
+            self.flaws.push(YamlFlaw::new(
+                root.place,
+                "the file has no `version: 1`: add this line",
+            ));
         }
         let (output_path, unsupported) = self.settings(root.value("settings"));
-        let tests: Vec<TestCase> = self.items(root, "tests").iter().map(|test| self.test(test, &unsupported)).collect();
+        let tests: Vec<TestCase> = self
+            .items(root, "tests")
+            .iter()
+            .map(|test| self.test(test, &unsupported))
+            .collect();
         if tests.is_empty() {
-            self.flaws.push(YamlFlaw::new(root.place, "the file has no test: add one to `tests`"));
+            self.flaws.push(YamlFlaw::new(
+                root.place,
+                "the file has no test: add one to `tests`",
+            ));
         }
         for (at, test) in tests.iter().enumerate() {
             if tests[..at].iter().any(|other| other.name == test.name) {
@@ -183,11 +229,16 @@ impl TestReader {
         };
         settings.closed_map("`settings`", &SETTINGS, &[], &mut self.flaws);
         if let Some(path) = settings.value("output_path") {
-            output_path = path.text("`output_path`", &mut self.flaws).unwrap_or_default().trim_matches('/').to_owned();
+            output_path = path
+                .text("`output_path`", &mut self.flaws)
+                .unwrap_or_default()
+                .trim_matches('/')
+                .to_owned();
         }
         let own = settings.value("use_temp_working_dir").map(|own| &own.kind);
-        let unsupported = (own == Some(&YamlKind::Boolean(false)))
-            .then(|| "`use_temp_working_dir: false`: a test always runs in a directory of its own".to_owned());
+        let unsupported = (own == Some(&YamlKind::Boolean(false))).then(|| {
+            "`use_temp_working_dir: false`: a test always runs in a directory of its own".to_owned()
+        });
         (output_path, unsupported)
     }
 
@@ -196,35 +247,62 @@ impl TestReader {
         self.unsupported = unsupported.iter().cloned().collect();
         let name = self.text(test, "name", "a test");
         let env = self.map(test, "env").iter().map(|(key, value)| {
-            let text = value.text("a variable", &mut self.flaws).unwrap_or_default();
+            let text = value
+                .text("a variable", &mut self.flaws)
+                .unwrap_or_default();
             (key.name.clone(), text.to_owned())
         });
         let env = env.collect();
         let inputs = self.map(test, "inputs").iter().map(|(key, value)| {
             // Gruntwork puts the inputs of all blocks into one map.
-            let name = key.name.rsplit_once('.').map_or(key.name.as_str(), |(_, name)| name);
+            let name = key
+                .name
+                .rsplit_once('.')
+                .map_or(key.name.as_str(), |(_, name)| name);
             if value.value("fuzz").is_some() && value.entries().len() == 1 {
-                self.unsupported.push(format!("`fuzz` of the input {name}: write a value"));
+                self.unsupported
+                    .push(format!("`fuzz` of the input {name}: write a value"));
             }
             (name.to_owned(), value.to_json())
         });
         let inputs = inputs.collect();
-        let steps = self.items(test, "steps").iter().map(|step| self.step(step)).collect();
+        let steps = self
+            .items(test, "steps")
+            .iter()
+            .map(|step| self.step(step))
+            .collect();
         let assertions = self.assertions(test);
-        let cleanup = self.items(test, "cleanup").iter().filter_map(|action| self.cleanup(action)).collect();
-        TestCase { name, env, inputs, steps, assertions, cleanup, unsupported: std::mem::take(&mut self.unsupported) }
+        let cleanup = self
+            .items(test, "cleanup")
+            .iter()
+            .filter_map(|action| self.cleanup(action))
+            .collect();
+        TestCase {
+            name,
+            env,
+            inputs,
+            steps,
+            assertions,
+            cleanup,
+            unsupported: std::mem::take(&mut self.unsupported),
+        }
     }
 
     fn step(&mut self, step: &YamlNode) -> TestStep {
         step.closed_map("a step", &STEP_KEYS, &[], &mut self.flaws);
         let block = self.text(step, "block", "a step");
-        let is_skipped = step.value("expect").is_some_and(|status| status.kind == YamlKind::Text("skip".to_owned()));
+        let is_skipped = step
+            .value("expect")
+            .is_some_and(|status| status.kind == YamlKind::Text("skip".to_owned()));
         for name in ["error_contains", "env_prefix"] {
             if !is_skipped && step.value(name).is_some() {
-                self.unsupported.push(format!("`{name}` of the step {block}"));
+                self.unsupported
+                    .push(format!("`{name}` of the step {block}"));
             }
         }
-        let status = step.value("expect").map_or(Some("success"), |status| status.text("`expect`", &mut self.flaws));
+        let status = step.value("expect").map_or(Some("success"), |status| {
+            status.text("`expect`", &mut self.flaws)
+        });
         let expect = match status.unwrap_or("success") {
             "success" => ExpectedStatus::Success,
             "fail" => ExpectedStatus::Fail,
@@ -245,17 +323,28 @@ impl TestReader {
         };
         let outputs = self.texts(step, "outputs");
         let missing_outputs = self.texts(step, "missing_outputs");
-        TestStep { block, expect, outputs, missing_outputs, assertions: self.assertions(step) }
+        TestStep {
+            block,
+            expect,
+            outputs,
+            missing_outputs,
+            assertions: self.assertions(step),
+        }
     }
 
     fn assertions(&mut self, above: &YamlNode) -> Vec<TestAssertion> {
-        self.items(above, "assertions").iter().filter_map(|assertion| self.assertion(assertion)).collect()
+        self.items(above, "assertions")
+            .iter()
+            .filter_map(|assertion| self.assertion(assertion))
+            .collect()
     }
 
     fn assertion(&mut self, assertion: &YamlNode) -> Option<TestAssertion> {
         let kind = self.text(assertion, "type", "an assertion");
         let keys: &[&str] = match kind.as_str() {
-            "file_exists" | "file_not_exists" | "dir_exists" | "dir_not_exists" => &["type", "path"],
+            "file_exists" | "file_not_exists" | "dir_exists" | "dir_not_exists" => {
+                &["type", "path"]
+            }
             "file_contains" | "file_not_contains" => &["type", "path", "contains"],
             "file_matches" => &["type", "path", "pattern"],
             "file_equals" => &["type", "path", "value"],
@@ -264,7 +353,8 @@ impl TestReader {
             "output_matches" => &["type", "block", "output", "pattern"],
             "script" => &["type", "command"],
             "files_generated" => {
-                self.unsupported.push("the assertion `files_generated`: no <Template> runs".to_owned());
+                self.unsupported
+                    .push("the assertion `files_generated`: no <Template> runs".to_owned());
                 return None;
             }
             other => {
@@ -275,7 +365,11 @@ impl TestReader {
         };
         assertion.closed_map("the assertion", keys, &[], &mut self.flaws);
         if kind == "script" {
-            return Some(TestAssertion::Script(self.text(assertion, "command", "an assertion")));
+            return Some(TestAssertion::Script(self.text(
+                assertion,
+                "command",
+                "an assertion",
+            )));
         }
         if let Some(check) = kind.strip_prefix("output_") {
             let check = match check {
@@ -283,17 +377,27 @@ impl TestReader {
                 "matches" => OutputCheck::Matches(self.pattern(assertion)?),
                 _ => OutputCheck::Exists,
             };
-            let block = assertion.value("block").and_then(|block| block.text("`block`", &mut self.flaws));
+            let block = assertion
+                .value("block")
+                .and_then(|block| block.text("`block`", &mut self.flaws));
             let output = self.text(assertion, "output", "an assertion");
-            return Some(TestAssertion::Output { block: block.map(str::to_owned), output, check });
+            return Some(TestAssertion::Output {
+                block: block.map(str::to_owned),
+                output,
+                check,
+            });
         }
         let check = match kind.as_str() {
             "file_exists" => FileCheck::Exists,
             "file_not_exists" => FileCheck::Absent,
             "dir_exists" => FileCheck::IsDirectory,
             "dir_not_exists" => FileCheck::NoDirectory,
-            "file_contains" => FileCheck::Contains(self.text(assertion, "contains", "an assertion")),
-            "file_not_contains" => FileCheck::ContainsNot(self.text(assertion, "contains", "an assertion")),
+            "file_contains" => {
+                FileCheck::Contains(self.text(assertion, "contains", "an assertion"))
+            }
+            "file_not_contains" => {
+                FileCheck::ContainsNot(self.text(assertion, "contains", "an assertion"))
+            }
             "file_matches" => FileCheck::Matches(self.pattern(assertion)?),
             _ => FileCheck::Equals(self.text(assertion, "value", "an assertion")),
         };
@@ -302,8 +406,9 @@ impl TestReader {
         match plain.parse::<RelativePath>() {
             Ok(path) => Some(TestAssertion::File(path, check)),
             Err(_) => {
-                self.unsupported
-                    .push(format!("the assertion about {path:?}, which is no path below the work directory"));
+                self.unsupported.push(format!(
+                    "the assertion about {path:?}, which is no path below the work directory"
+                ));
                 None
             }
         }
@@ -313,15 +418,24 @@ impl TestReader {
         let pattern = self.text(assertion, "pattern", "an assertion");
         let read = Regex::new(&pattern);
         read.map_err(|error| {
-            self.flaws.push(YamlFlaw::new(assertion.place, format!("the pattern {pattern:?} is not valid: {error}")));
+            self.flaws.push(YamlFlaw::new(
+                assertion.place,
+                format!("the pattern {pattern:?} is not valid: {error}"),
+            ));
         })
         .ok()
     }
 
     fn cleanup(&mut self, action: &YamlNode) -> Option<String> {
-        action.closed_map("a cleanup action", &["command", "path"], &[], &mut self.flaws);
+        action.closed_map(
+            "a cleanup action",
+            &["command", "path"],
+            &[],
+            &mut self.flaws,
+        );
         if action.value("path").is_some() {
-            self.unsupported.push("`cleanup` with `path`: write the command".to_owned());
+            self.unsupported
+                .push("`cleanup` with `path`: write the command".to_owned());
             return None;
         }
         Some(self.text(action, "command", "a cleanup action"))
@@ -332,14 +446,19 @@ impl TestReader {
         match above.value(name) {
             None => &[],
             Some(list) if list.kind == YamlKind::Null => &[],
-            Some(list) => list.list(&format!("`{name}`"), &mut self.flaws).unwrap_or_default(),
+            Some(list) => list
+                .list(&format!("`{name}`"), &mut self.flaws)
+                .unwrap_or_default(),
         }
     }
 
     fn map<'a>(&mut self, above: &'a YamlNode, name: &str) -> &'a [(yaml::Key, YamlNode)] {
-        let Some(map) = above.value(name).filter(|map| map.kind != YamlKind::Null) else { return &[] };
+        let Some(map) = above.value(name).filter(|map| map.kind != YamlKind::Null) else {
+            return &[];
+        };
         if !matches!(map.kind, YamlKind::Map(_)) {
-            self.flaws.push(YamlFlaw::new(map.place, format!("`{name}` must be a map")));
+            self.flaws
+                .push(YamlFlaw::new(map.place, format!("`{name}` must be a map")));
         }
         map.entries()
     }
@@ -355,9 +474,15 @@ impl TestReader {
     /// Returns a required text.
     fn text(&mut self, above: &YamlNode, name: &str, what: &str) -> String {
         let Some(value) = above.value(name) else {
-            self.flaws.push(YamlFlaw::new(above.place, format!("{what} has no `{name}`: add it")));
+            self.flaws.push(YamlFlaw::new(
+                above.place,
+                format!("{what} has no `{name}`: add it"),
+            ));
             return String::new();
         };
-        value.text(&format!("`{name}`"), &mut self.flaws).unwrap_or_default().to_owned()
+        value
+            .text(&format!("`{name}`"), &mut self.flaws)
+            .unwrap_or_default()
+            .to_owned()
     }
 }

@@ -10,7 +10,9 @@ use documents::record::extension_names::Program;
 use judgement::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
 use judgement::policy::file::Mode;
 use judgement::policy::lists::word;
-use judgement::policy::program_names::{ProgramOrigin, is_listed, named_origins, not_listable, with_started};
+use judgement::policy::program_names::{
+    ProgramOrigin, is_listed, named_origins, not_listable, with_started,
+};
 use judgement::policy::required_permissions::decide_step;
 use judgement::policy::ruling::Ruling;
 use judgement::registry::registered_step::RegisteredStep;
@@ -58,11 +60,27 @@ impl ScriptAnswer {
 
     /// Returns the cells of a table row: place, item, wrappers, answer, rule.
     pub fn row(&self, one: &Decided) -> [String; 5] {
-        let place = one.place.map_or_else(|| "-".to_owned(), |place| self.words_of(place));
-        let through = if one.via.is_empty() { "-".to_owned() } else { one.via.join(" > ") };
+        let place = one
+            .place
+            .map_or_else(|| "-".to_owned(), |place| self.words_of(place));
+        let through = if one.via.is_empty() {
+            "-".to_owned()
+        } else {
+            one.via.join(" > ")
+        };
         // The text for a variable is not `env PATH`, because that would look like a call of the program `env`.
-        let kind = if one.kind == PermissionKind::Env { "set" } else { word(one.kind) };
-        [place, format!("{kind} {}", one.what), through, verdict(one.verdict).to_owned(), one.rule.to_string()]
+        let kind = if one.kind == PermissionKind::Env {
+            "set"
+        } else {
+            word(one.kind)
+        };
+        [
+            place,
+            format!("{kind} {}", one.what),
+            through,
+            verdict(one.verdict).to_owned(),
+            one.rule.to_string(),
+        ]
     }
 }
 
@@ -84,9 +102,17 @@ pub struct JudgedScript<'a> {
 
 impl ScriptAnswer {
     /// Decides about the script of a step.
-    pub fn of_step(ruling: &Ruling, found: &RegisteredStep, at: DecisionPlace, flags: &Flags) -> Self {
+    pub fn of_step(
+        ruling: &Ruling,
+        found: &RegisteredStep,
+        at: DecisionPlace,
+        flags: &Flags,
+    ) -> Self {
         let step = found.sample();
-        let lines = found.template.as_ref().map(|template| template.sample_lines(&found.definition.source));
+        let lines = found
+            .template
+            .as_ref()
+            .map(|template| template.sample_lines(&found.definition.source));
         let script = JudgedScript {
             name: name_of(found),
             interpreter: step.interpreter.clone(),
@@ -110,15 +136,40 @@ impl ScriptAnswer {
         at: DecisionPlace,
         file: String,
     ) -> Self {
-        let JudgedScript { name, interpreter, source, declared, listed, off } = script;
+        let JudgedScript {
+            name,
+            interpreter,
+            source,
+            declared,
+            listed,
+            off,
+        } = script;
         let at_boundary = at != DecisionPlace::Terminal;
         let may_run = decision.verdict != PolicyVerdict::Deny;
         let without_list = (may_run && !listed).then(|| without_list(ruling, at_boundary, off));
-        let has_list = may_run && (listed || (!at_boundary && !off && is_listed_at_terminal(ruling)));
-        let not_listable = not_listable(&decision).into_iter().filter(|_| has_list).map(str::to_owned).collect();
-        let programs =
-            has_list.then(|| with_started(ruling, named_origins(ruling, &interpreter, declared, source, &decision)));
-        Self { name, interpreter, decision, programs, not_listable, without_list, file, step: None }
+        let has_list =
+            may_run && (listed || (!at_boundary && !off && is_listed_at_terminal(ruling)));
+        let not_listable = not_listable(&decision)
+            .into_iter()
+            .filter(|_| has_list)
+            .map(str::to_owned)
+            .collect();
+        let programs = has_list.then(|| {
+            with_started(
+                ruling,
+                named_origins(ruling, &interpreter, declared, source, &decision),
+            )
+        });
+        Self {
+            name,
+            interpreter,
+            decision,
+            programs,
+            not_listable,
+            without_list,
+            file,
+            step: None,
+        }
     }
 }
 
@@ -134,12 +185,18 @@ fn without_list(ruling: &Ruling, boundary: bool, is_off: bool) -> String {
         // The only other value of the mode is `listed`.
         Some(mode) => format!("policy says sandbox.programs.mode: any ({})", mode.origin),
         None if boundary => "policy has no sandbox.programs.mode".to_owned(),
-        None if ruling.mode.value == Mode::Execute => format!("policy says mode: execute ({})", ruling.mode.origin),
+        None if ruling.mode.value == Mode::Execute => {
+            format!("policy says mode: execute ({})", ruling.mode.origin)
+        }
         None => {
             return "`countersign run` uses this list of programs; at a boundary every program can start".to_owned();
         }
     };
-    let unused = if ruling.programs.is_empty() { "" } else { ", so sandbox.programs.allow has no effect" };
+    let unused = if ruling.programs.is_empty() {
+        ""
+    } else {
+        ", so sandbox.programs.allow has no effect"
+    };
     format!("every program can start: {why}{unused}")
 }
 
@@ -157,7 +214,11 @@ fn place_in_source(decision: &mut PolicyDecision, lines: &[usize]) {
     if lines.is_empty() {
         return;
     }
-    for place in decision.decided.iter_mut().filter_map(|one| one.place.as_mut()) {
+    for place in decision
+        .decided
+        .iter_mut()
+        .filter_map(|one| one.place.as_mut())
+    {
         place.line = lines.get(place.line - 1).copied().unwrap_or(place.line);
     }
     let mut seen: Vec<Decided> = Vec::new();
@@ -201,13 +262,19 @@ pub fn heading(one: &ScriptAnswer) -> String {
         PolicyVerdict::Ask(_) => "would ask",
         PolicyVerdict::Deny => "DENIED",
     };
-    PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter)).as_str().to_owned()
+    PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter))
+        .as_str()
+        .to_owned()
 }
 
 /// Returns the parse error if the script could not be parsed.
 pub fn not_understood(one: &ScriptAnswer) -> Option<String> {
     let stop = one.decision.not_understood.as_ref()?;
-    Some(PrintableText::text(&format!("{}: {}", one.words_of(stop.place), stop.message)).as_str().to_owned())
+    Some(
+        PrintableText::text(&format!("{}: {}", one.words_of(stop.place), stop.message))
+            .as_str()
+            .to_owned(),
+    )
 }
 
 /// Returns the answer as JSON.
@@ -235,7 +302,8 @@ pub fn to_json(one: &ScriptAnswer) -> Value {
     }
     if let Some(stop) = &one.decision.not_understood {
         let (file, line, column) = one.in_file(stop.place);
-        value["not_understood"] = json!({"file": file, "line": line, "column": column, "message": stop.message});
+        value["not_understood"] =
+            json!({"file": file, "line": line, "column": column, "message": stop.message});
     }
     value
 }
@@ -255,9 +323,9 @@ fn decided_to_json(one: &Decided) -> Value {
 pub const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",
-        PolicyVerdict::Ask(PermissionReason::Unlisted | PermissionReason::BuiltInDeny | PermissionReason::Unknown) => {
-            "ask"
-        }
+        PolicyVerdict::Ask(
+            PermissionReason::Unlisted | PermissionReason::BuiltInDeny | PermissionReason::Unknown,
+        ) => "ask",
         PolicyVerdict::Deny => "deny",
     }
 }

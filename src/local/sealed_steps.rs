@@ -36,11 +36,16 @@ pub enum ComparedStep {
 impl SealedSteps {
     /// Returns the steps that the boundary of this client has sealed, as far as its token may see them.
     pub fn new(client: Client) -> Self {
-        Self { client: Mutex::new(client) }
+        Self {
+            client: Mutex::new(client),
+        }
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).get(path)
+        self.client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
     }
 
     /// Returns the file name, with its directories, under which the boundary has the runbook of these steps. `name` is the
@@ -49,10 +54,16 @@ impl SealedSteps {
         let view: RegistryView = self.get("/v1/registry").ok()?;
         let own = steps.first()?.definition.reference.path();
         let ending = name.strip_prefix(own).unwrap_or(".md");
-        let mut paths: Vec<&str> = view.steps.iter().map(|step| step.reference.path()).collect();
+        let mut paths: Vec<&str> = view
+            .steps
+            .iter()
+            .map(|step| step.reference.path())
+            .collect();
         paths.dedup();
         let below = format!("/{own}");
-        let mut found = paths.iter().filter(|path| **path == own || path.ends_with(&below));
+        let mut found = paths
+            .iter()
+            .filter(|path| **path == own || path.ends_with(&below));
         let first = found.next()?;
         // With two runbooks of this name, the boundary does not say which of them the file is.
         found.next().is_none().then(|| format!("{first}{ending}"))
@@ -60,7 +71,8 @@ impl SealedSteps {
 
     /// Compares a step with the sealed step of the same name.
     pub(super) fn compare(&self, step: &RegisteredStep) -> ComparedStep {
-        let sealed: Result<StepView, CommandFailure> = self.get(&format!("/v1/steps/{}", step.definition.reference));
+        let sealed: Result<StepView, CommandFailure> =
+            self.get(&format!("/v1/steps/{}", step.definition.reference));
         let sealed = match sealed {
             Ok(sealed) if sealed.digest == step.digest => return ComparedStep::Same(sealed.digest),
             Ok(sealed) => sealed,

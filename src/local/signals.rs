@@ -53,22 +53,35 @@ impl Signals {
                 ),
             )
         };
-        let state = State { scratch: scratch.to_owned(), ..State::default() };
+        let state = State {
+            scratch: scratch.to_owned(),
+            ..State::default()
+        };
         let signals = Self(Arc::new(Mutex::new(state)));
         let heard = signals.clone();
         let (ready, listening) = mpsc::channel();
         let thread = std::thread::Builder::new().name("signals".to_owned());
         let thread = thread.spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let runtime = match tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+            {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(ready.send(Err(error.to_string()))),
             };
             runtime.block_on(async move {
-                let kinds =
-                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+                let kinds = (
+                    signal(SignalKind::interrupt()),
+                    signal(SignalKind::terminate()),
+                    signal(SignalKind::hangup()),
+                );
                 let (mut interrupt, mut terminate, mut hangup) = match kinds {
                     (Ok(a), Ok(b), Ok(c)) => (a, b, c),
-                    _ => return drop(ready.send(Err("the system refused a signal handler".to_owned()))),
+                    _ => {
+                        return drop(
+                            ready.send(Err("the system refused a signal handler".to_owned())),
+                        );
+                    }
                 };
                 let _ = ready.send(Ok(()));
                 loop {
@@ -82,7 +95,10 @@ impl Signals {
             });
         });
         thread.map_err(|error| failed(error.to_string()))?;
-        listening.recv().map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+        listening
+            .recv()
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(failed)?;
         Ok(signals)
     }
 

@@ -19,7 +19,9 @@ pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool)
     let needed = step.needed_secrets();
     if secrets && !needed.is_empty() {
         let names = needed.join(", ");
-        messages.push(format!("the block needs {names}: configure them for the step in [secrets] of countersign.toml"));
+        messages.push(format!(
+            "the block needs {names}: configure them for the step in [secrets] of countersign.toml"
+        ));
     }
     let builds_in_place = |all: &Vec<Program>| all.iter().any(|one| one.as_str().contains('*'));
     if step.interpreter == "go" && !step.programs.as_ref().is_some_and(builds_in_place) {
@@ -29,7 +31,12 @@ pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool)
                 .to_owned(),
         );
     }
-    let is_unknown = |one: &&Decided| matches!(one.rule, AppliedRule::OnlyListed | AppliedRule::Unknown { .. });
+    let is_unknown = |one: &&Decided| {
+        matches!(
+            one.rule,
+            AppliedRule::OnlyListed | AppliedRule::Unknown { .. }
+        )
+    };
     let unknown: BTreeSet<String> = answer
         .decision
         .decided
@@ -53,12 +60,17 @@ pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool)
     }
     let declares = !matches!(step.sandbox.network, None | Some(DeclaredNetwork::None));
     let named = answer.decision.decided.iter().map(|one| one.what.as_str());
-    let reaching: BTreeSet<&str> = named.filter(|name| !declares && uses_network(name)).collect();
+    let reaching: BTreeSet<&str> = named
+        .filter(|name| !declares && uses_network(name))
+        .collect();
     if !reaching.is_empty() {
         messages.push(format!(
             "{} can need the network, which the block does not declare: `--write-policy FILE` writes what to declare",
             reaching.into_iter().collect::<Vec<_>>().join(", ")
         ));
     }
-    messages.into_iter().map(|message| format!("{}: {message}", step.reference)).collect()
+    messages
+        .into_iter()
+        .map(|message| format!("{}: {message}", step.reference))
+        .collect()
 }

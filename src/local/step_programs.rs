@@ -30,7 +30,8 @@ use judgement::policy::ruling::Ruling;
 use judgement::policy::signed_programs::without_denied;
 use sandbox::isolation::probe::Missing;
 use sandbox::programs::program_lookup::{
-    ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of, program_path,
+    ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of,
+    program_path,
 };
 
 /// Maximum number of programs that the line before a run names.
@@ -87,8 +88,9 @@ impl StepPrograms {
                 .filter_map(|name| name.parse().ok())
                 .collect(),
         };
-        let is_command =
-            |one: &&Decided| one.kind == PermissionKind::Run && !matches!(one.rule, AppliedRule::Unknown { .. });
+        let is_command = |one: &&Decided| {
+            one.kind == PermissionKind::Run && !matches!(one.rule, AppliedRule::Unknown { .. })
+        };
         for one in decision.decided.iter().filter(is_command) {
             names.add_path(&one.what, project);
             let of_node = format!("{NODE_PROGRAMS}/{}", one.what);
@@ -99,11 +101,18 @@ impl StepPrograms {
         for pattern in rules.allowed_programs().chain(granted(ruling)) {
             names.add_path(&pattern, project);
             // A pattern such as `git*` names no program. The programs of the script that it allows are on the list.
-            names.named.extend(pattern.parse().ok().filter(|_| check_program(&pattern).is_ok()));
+            names.named.extend(
+                pattern
+                    .parse()
+                    .ok()
+                    .filter(|_| check_program(&pattern).is_ok()),
+            );
         }
         // `go run` builds a program in the step's own directory and starts it.
         if step.interpreter == "go" {
-            names.own.get_or_insert_with(|| "the program that go builds".to_owned());
+            names
+                .own
+                .get_or_insert_with(|| "the program that go builds".to_owned());
         }
         Self::Listed(Box::new(names))
     }
@@ -153,9 +162,16 @@ pub fn not_enforced(why: &str) -> String {
 }
 
 /// Returns the reason why policy, the step or an option lets a step execute every program.
-fn any_reason(rules: &LocalRules, ruling: &Ruling, step: &StepDefinition, wanted: SandboxChoice) -> Option<String> {
+fn any_reason(
+    rules: &LocalRules,
+    ruling: &Ruling,
+    step: &StepDefinition,
+    wanted: SandboxChoice,
+) -> Option<String> {
     if let SandboxChoice::Off(flag) = wanted {
-        return Some(format!("{flag} leaves no sandbox that could enforce a list"));
+        return Some(format!(
+            "{flag} leaves no sandbox that could enforce a list"
+        ));
     }
     if step.sandbox.off_reason.is_some() {
         return Some("the step declares sandbox=off".to_owned());
@@ -165,7 +181,10 @@ fn any_reason(rules: &LocalRules, ruling: &Ruling, step: &StepDefinition, wanted
     }
     // The only other value of the mode is `any`.
     if let Some(mode) = &ruling.program_mode {
-        return Some(format!("policy says sandbox.programs.mode: any ({})", mode.origin));
+        return Some(format!(
+            "policy says sandbox.programs.mode: any ({})",
+            mode.origin
+        ));
     }
     if rules.allows_all() {
         return Some("of --allow-all".to_owned());
@@ -176,7 +195,11 @@ fn any_reason(rules: &LocalRules, ruling: &Ruling, step: &StepDefinition, wanted
 
 /// Returns the refused programs that the policy file denies, each with the rule.
 pub fn denied_programs(ruling: &Ruling, facts: &ProgramFacts) -> BTreeMap<String, String> {
-    let refused = facts.refused.iter().flat_map(|refused| &refused.paths).map(|one| one.path.to_string());
+    let refused = facts
+        .refused
+        .iter()
+        .flat_map(|refused| &refused.paths)
+        .map(|one| one.path.to_string());
     let rule = |path: String| {
         let entry = denial_of(ruling, &path)?;
         let words = format!("run.deny \"{}\", {}", entry.listed.text(), entry.origin);
@@ -187,8 +210,15 @@ pub fn denied_programs(ruling: &Ruling, facts: &ProgramFacts) -> BTreeMap<String
 
 /// Returns the texts of the permanent grants of policy for commands.
 fn granted(ruling: &Ruling) -> impl Iterator<Item = String> {
-    let allowed = ruling.written.of(PermissionKind::Run).allow.entries().iter();
-    allowed.filter(|entry| matches!(entry.origin, RuleOrigin::Grant(_))).map(|entry| entry.listed.text().to_string())
+    let allowed = ruling
+        .written
+        .of(PermissionKind::Run)
+        .allow
+        .entries()
+        .iter();
+    allowed
+        .filter(|entry| matches!(entry.origin, RuleOrigin::Grant(_)))
+        .map(|entry| entry.listed.text().to_string())
 }
 
 /// Returns true for the path of a program outside of the system directories, for example `./deploy.sh` or `~/bin/x`.
@@ -204,7 +234,12 @@ impl NamedPrograms {
             return;
         }
         let relative = command.strip_prefix("./").unwrap_or(command);
-        if self.step.files.iter().any(|file| file.executable && file.path == relative) {
+        if self
+            .step
+            .files
+            .iter()
+            .any(|file| file.executable && file.path == relative)
+        {
             return; // A list allows the executable files of the step.
         }
         if !command.starts_with('/') {
@@ -212,35 +247,56 @@ impl NamedPrograms {
         }
         let mut path = project.cwd.join(command);
         for _ in 0..MAX_INTERPRETERS {
-            let Ok(real) = path.canonicalize() else { return };
+            let Ok(real) = path.canonicalize() else {
+                return;
+            };
             if self.add_system_program(&real) {
                 return;
             }
-            let Some((interpreter, started)) = interpreter_of(&real) else { return };
-            self.named.extend(started.filter(|word| !word.contains('/')).and_then(|word| word.parse().ok()));
+            let Some((interpreter, started)) = interpreter_of(&real) else {
+                return;
+            };
+            self.named.extend(
+                started
+                    .filter(|word| !word.contains('/'))
+                    .and_then(|word| word.parse().ok()),
+            );
             path = interpreter;
         }
     }
 
     /// Adds a program of the system directories. Returns false if the path is no such program.
     fn add_system_program(&mut self, real: &Path) -> bool {
-        let Some(text) = real.to_str() else { return false };
+        let Some(text) = real.to_str() else {
+            return false;
+        };
         let found = program_path(text).is_some();
-        self.named.extend(found.then(|| text.parse().ok()).flatten());
+        self.named
+            .extend(found.then(|| text.parse().ok()).flatten());
         found
     }
 
     fn put(&self, profile: Profile) -> Result<Profile, CommandFailure> {
-        let refused = |why: String| Err(CommandFailure::new(Exit::Refused, format!("nothing was run: {why}")));
+        let refused = |why: String| {
+            Err(CommandFailure::new(
+                Exit::Refused,
+                format!("nothing was run: {why}"),
+            ))
+        };
         let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
-        let read = |path: &str| is_below(path, profile.read.iter().map(String::as_str)) && !given(path);
-        let writable = |path: &str| given(path) || (is_below(path, OWN_DIRECTORIES.into_iter()) && !read(path));
+        let read =
+            |path: &str| is_below(path, profile.read.iter().map(String::as_str)) && !given(path);
+        let writable = |path: &str| {
+            given(path) || (is_below(path, OWN_DIRECTORIES.into_iter()) && !read(path))
+        };
         let mut names = with_closures(&self.ruling, &self.step, &self.named);
         let own = self.own.is_some() || self.named.iter().any(|name| writable(name.as_str()));
         if own && let Ok(own) = OWN_PROGRAMS.parse() {
             names.required.insert(own);
         }
-        let elsewhere = |name: &&Program| read(name.as_str()) && Path::new(name.as_str()).exists() && !is_visible(name);
+        let elsewhere = |name: &&Program| {
+            read(name.as_str()) && Path::new(name.as_str()).exists() && !is_visible(name)
+        };
         if let Some(name) = names.optional.iter().find(elsewhere) {
             return refused(format!(
                 "{} is outside of the system directories, so no list of programs can contain it: to let this step start \
@@ -248,15 +304,18 @@ impl NamedPrograms {
                 PrintableText::text(name.as_str()).as_str()
             ));
         }
-        names.optional.retain(|name| name.as_str().contains('*') || is_visible(name));
+        names
+            .optional
+            .retain(|name| name.as_str().contains('*') || is_visible(name));
         let list = list_of(&WantedPrograms {
             required: &names.required,
             optional: &names.optional,
             starters: &names.starters,
             is_host_user: profile.run_as != ISOLATED,
         });
-        let list =
-            list.and_then(|list| without_denied(&self.ruling, &self.step, &names, list).map_err(ListError::Program));
+        let list = list.and_then(|list| {
+            without_denied(&self.ruling, &self.step, &names, list).map_err(ListError::Program)
+        });
         match list {
             Ok(list) => Ok(profile.with_programs(list)),
             Err(error) => refused(error.advised(SMALLER_LIST).to_string()),
@@ -266,36 +325,70 @@ impl NamedPrograms {
     fn not_added(&self, profile: &Profile) -> Option<String> {
         let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
         let may_be_listed = |name: &str| {
-            name == OWN_PROGRAMS || given(name) || is_below(name, OWN_DIRECTORIES.into_iter()) || is_builtin(name)
+            name == OWN_PROGRAMS
+                || given(name)
+                || is_below(name, OWN_DIRECTORIES.into_iter())
+                || is_builtin(name)
         };
         let none = (BTreeSet::new(), BTreeMap::new());
         let reason = |name: &Program| {
             let required = BTreeSet::from([name.clone()]);
             let is_host_user = profile.run_as != ISOLATED;
-            list_of(&WantedPrograms { required: &required, optional: &none.0, starters: &none.1, is_host_user }).err()
+            list_of(&WantedPrograms {
+                required: &required,
+                optional: &none.0,
+                starters: &none.1,
+                is_host_user,
+            })
+            .err()
         };
-        let names = self.allowed.iter().filter(|name| !may_be_listed(name.as_str()));
-        let reasons: Vec<String> = names.filter_map(reason).map(|error| error.to_string()).collect();
+        let names = self
+            .allowed
+            .iter()
+            .filter(|name| !may_be_listed(name.as_str()));
+        let reasons: Vec<String> = names
+            .filter_map(reason)
+            .map(|error| error.to_string())
+            .collect();
         let reasons = PrintableText::text(&reasons.join("; ")).as_str().to_owned();
-        (!reasons.is_empty()).then(|| format!("note: --allow-run adds no program to the list: {reasons}"))
+        (!reasons.is_empty())
+            .then(|| format!("note: --allow-run adds no program to the list: {reasons}"))
     }
 
     fn words(&self, profile: &Profile) -> String {
-        let list = profile.programs.as_ref().map_or(&[][..], |programs| &programs.list);
-        let files: BTreeSet<&str> = self.named.iter().map(|name| shown_name(name.as_str())).collect();
+        let list = profile
+            .programs
+            .as_ref()
+            .map_or(&[][..], |programs| &programs.list);
+        let files: BTreeSet<&str> = self
+            .named
+            .iter()
+            .map(|name| shown_name(name.as_str()))
+            .collect();
         let is_named = |one: &&ListedProgram| files.contains(shown_name(one.name.as_str()));
-        let mut shown: Vec<&str> = list.iter().filter(is_named).map(|one| shown_name(one.name.as_str())).collect();
+        let mut shown: Vec<&str> = list
+            .iter()
+            .filter(is_named)
+            .map(|one| shown_name(one.name.as_str()))
+            .collect();
         shown.retain(|name| *name != OWN_PROGRAMS);
         shown.sort_unstable();
         shown.dedup();
         let mut words = first_of(&shown, SHOWN);
         let own = list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS);
-        let started = list.iter().filter(|one| !is_named(one) && one.name.as_str() != OWN_PROGRAMS).count();
+        let started = list
+            .iter()
+            .filter(|one| !is_named(one) && one.name.as_str() != OWN_PROGRAMS)
+            .count();
         if started > 0 {
-            words.push_str(&format!(" and {started} that these start (`countersign policy explain` shows them)"));
+            words.push_str(&format!(
+                " and {started} that these start (`countersign policy explain` shows them)"
+            ));
         }
         if own {
-            words.push_str(&format!(", and {OWN_PROGRAMS}: every file in the directories that the step may write"));
+            words.push_str(&format!(
+                ", and {OWN_PROGRAMS}: every file in the directories that the step may write"
+            ));
         }
         if let Some(own) = &self.own {
             words.push_str(&format!(" (the step starts {own})"));
@@ -317,11 +410,15 @@ fn shown_name(name: &str) -> &str {
 }
 
 fn is_below<'a>(path: &str, mut directories: impl Iterator<Item = &'a str>) -> bool {
-    directories.any(|directory| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
+    directories.any(|directory| {
+        path.strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
+    })
 }
 
 /// Returns true if every run can see the program. The target of a link must lie in the system directories too.
 fn is_visible(name: &Program) -> bool {
     let real = || Path::new(&program_path(name.as_str())?).canonicalize().ok();
-    name.as_str() == OWN_PROGRAMS || real().is_some_and(|real| real.to_str().and_then(program_path).is_some())
+    name.as_str() == OWN_PROGRAMS
+        || real().is_some_and(|real| real.to_str().and_then(program_path).is_some())
 }

@@ -37,7 +37,14 @@ use sandbox::runs::{End, Plan, PlannedFile};
 use sandbox::sessions::run_results::{MAX_RESULT_FILES, ResultLimits};
 
 /// Variables that the sandbox sets.
-const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
+const OWN: [&str; 6] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "COUNTERSIGN_PARAMS",
+];
 /// Maximum number of attempts to read a valid answer. After the last attempt the permission is denied.
 const TRIES: usize = 3;
 
@@ -98,7 +105,11 @@ impl<'a> RunbookWalk<'a> {
 impl RunbookWalk<'_> {
     /// Makes this the walk of a test: the steps work in a directory of their own, and begin with these variables.
     pub fn of_test(self, env: &[(String, String)]) -> Self {
-        Self { private: true, carried: Some(WalkSession::of_test(env)), ..self }
+        Self {
+            private: true,
+            carried: Some(WalkSession::of_test(env)),
+            ..self
+        }
     }
 
     /// Lets the steps get these secrets.
@@ -123,8 +134,14 @@ impl RunbookWalk<'_> {
 
     /// Prints the notes about the step before.
     fn say_notes(&mut self) {
-        let notes = self.carried.as_mut().map(WalkSession::take_notes).unwrap_or_default();
-        notes.iter().for_each(|note| self.terminal.say(&format!("note: {note}")));
+        let notes = self
+            .carried
+            .as_mut()
+            .map(WalkSession::take_notes)
+            .unwrap_or_default();
+        notes
+            .iter()
+            .for_each(|note| self.terminal.say(&format!("note: {note}")));
     }
 
     /// Runs one step to its end.
@@ -140,22 +157,45 @@ impl RunbookWalk<'_> {
         let mut secrets = self.secrets.of_step(chosen, self.rules, &ruling)?;
         questions.append(&mut secrets.questions);
         let host = (self.hold.wanted(), self.hold.missing_programs());
-        let mut programs = StepPrograms::of(self.rules, &ruling, definition, &decision, self.project, host);
+        let mut programs = StepPrograms::of(
+            self.rules,
+            &ruling,
+            definition,
+            &decision,
+            self.project,
+            host,
+        );
         let mut work = if self.private {
             WorkingDirectory::Private("each test has a directory of its own".to_owned())
         } else {
-            self.hold.work(self.rules, &ruling, self.project, definition)
+            self.hold
+                .work(self.rules, &ruling, self.project, definition)
         };
-        let prepared = self.hold.check(&ruling, &definition.sandbox, self.rules, &mut work, &mut programs)?;
+        let prepared = self.hold.check(
+            &ruling,
+            &definition.sandbox,
+            self.rules,
+            &mut work,
+            &mut programs,
+        )?;
         let files = files(chosen, &prepared, &work)?;
         let mut inherited = environment::inherit(std::env::vars_os(), &OWN, |name| {
             self.rules.variable(&ruling, name).verdict == PolicyVerdict::Allow
         });
         let withheld = inherited.withheld.clone();
         self.say_notes();
-        let mut session = self.carried.as_ref().map(|carried| carried.plan(&chosen.step)).transpose()?;
-        if let Some(path) = node_path(definition.format, self.project).filter(|_| work.is_of_project()) {
-            session.get_or_insert_default().env.push((b"PATH".to_vec(), path.into_bytes()));
+        let mut session = self
+            .carried
+            .as_ref()
+            .map(|carried| carried.plan(&chosen.step))
+            .transpose()?;
+        if let Some(path) =
+            node_path(definition.format, self.project).filter(|_| work.is_of_project())
+        {
+            session
+                .get_or_insert_default()
+                .env
+                .push((b"PATH".to_vec(), path.into_bytes()));
         }
         self.ask_all(definition.reference.as_str(), &questions)?;
         let (secrets, masks) = secrets.read(prepared.has_own_root())?;
@@ -164,13 +204,18 @@ impl RunbookWalk<'_> {
             profile: prepared.profile().clone(),
             inherited: inherited.variables.clone(),
             scratch: self.hold.scratch().to_owned(),
-            secret_variables: secrets.iter().filter_map(|secret| secret.variable.clone()).collect(),
+            secret_variables: secrets
+                .iter()
+                .filter_map(|secret| secret.variable.clone())
+                .collect(),
             masks,
         };
         if let Some(carried) = &mut self.carried {
             carried.apply(&mut inherited);
         }
-        inherited.variables.retain(|(name, _)| !around.secret_variables.contains(name));
+        inherited
+            .variables
+            .retain(|(name, _)| !around.secret_variables.contains(name));
         let params = secret_permits::with_paths(&definition.params, chosen.params.value());
         let plan = Plan {
             interpreter: definition.interpreter.clone(),
@@ -208,7 +253,10 @@ impl RunbookWalk<'_> {
                 }
                 AnswerGiven::Denied(why) => why.to_owned(),
                 AnswerGiven::DeniedWithAll => {
-                    format!("all {} that no list allows were denied in this session", plural(question.asked.kind))
+                    format!(
+                        "all {} that no list allows were denied in this session",
+                        plural(question.asked.kind)
+                    )
                 }
             };
             let place = question.places.first().map_or("", |place| &place.at);
@@ -265,7 +313,8 @@ impl RunbookWalk<'_> {
         // Print the working directory of the step if it differs from the last printed one.
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
         if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
-            self.terminal.say(&format!("note: the step {}", work.words()));
+            self.terminal
+                .say(&format!("note: the step {}", work.words()));
         }
         self.told = Some(work);
         let words = programs.words(prepared.profile());
@@ -278,9 +327,17 @@ impl RunbookWalk<'_> {
     }
 
     /// Runs the step. From here on, a failure of the step is an outcome and not an error.
-    fn run(&mut self, prepared: Prepared, plan: Plan, around: &StepSurroundings) -> Result<Exit, CommandFailure> {
+    fn run(
+        &mut self,
+        prepared: Prepared,
+        plan: Plan,
+        around: &StepSurroundings,
+    ) -> Result<Exit, CommandFailure> {
         let odd = |error: std::io::Error| {
-            CommandFailure::new(Exit::Unreachable, format!("the run can't be started: {error}"))
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("the run can't be started: {error}"),
+            )
         };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel, around.masks.as_ref())?;
@@ -302,14 +359,26 @@ impl RunbookWalk<'_> {
             report.programs = report.programs.map(|facts| masks.without_paths(facts));
         }
         let outcome = outcome_of(&report.end);
-        let limits = ResultLimits { files: MAX_RESULT_FILES, bytes: profile.limits.disk_bytes };
-        let loses_files = self.carried.as_ref().is_none_or(|carried| !carried.keeps_files());
+        let limits = ResultLimits {
+            files: MAX_RESULT_FILES,
+            bytes: profile.limits.disk_bytes,
+        };
+        let loses_files = self
+            .carried
+            .as_ref()
+            .is_none_or(|carried| !carried.keeps_files());
         let results = report.results.as_ref().filter(|_| loses_files);
         let files_note = results.and_then(|results| files_note(results, &limits));
         let mut hints = complaints.host_lines(&report.enforcement, &profile);
         hints.extend(report.programs.iter().flat_map(|facts| {
             let denied = denied_programs(&self.rules.ruling(), facts);
-            refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
+            refusal_lines(
+                facts,
+                &profile,
+                outcome.exit_code,
+                &complaints,
+                &ListPlace::Run(&denied),
+            )
         }));
         if self.rules.was_changed(self.project) {
             self.terminal.say(
@@ -328,7 +397,11 @@ impl RunbookWalk<'_> {
         if let Some(note) = files_note.filter(|_| outcome.exit_code.is_some()) {
             self.terminal.say(&note);
         }
-        self.end(&outcome, &report.end, report.stdout.truncated || report.stderr.truncated)?;
+        self.end(
+            &outcome,
+            &report.end,
+            report.stdout.truncated || report.stderr.truncated,
+        )?;
         written?;
         // The exit code tells the parent process about the signal. No further step begins.
         Ok(signal.map_or_else(|| Exit::of_outcome(&outcome), Exit::Signal))
@@ -336,13 +409,17 @@ impl RunbookWalk<'_> {
 
     fn end(&self, outcome: &Outcome, end: &End, cut: bool) -> Result<(), CommandFailure> {
         if let End::NotStarted(why) | End::Lost(why) = end {
-            self.terminal.say(&format!("the step did not start, or its end is unknown: {why}"));
+            self.terminal.say(&format!(
+                "the step did not start, or its end is unknown: {why}"
+            ));
         }
         if cut {
-            self.terminal.say("the output is incomplete: the step wrote more than the limit output_bytes");
+            self.terminal
+                .say("the output is incomplete: the step wrote more than the limit output_bytes");
         }
         if self.terminal.json {
-            self.terminal.object(&json!({"type": "exit", "outcome": outcome}))?;
+            self.terminal
+                .object(&json!({"type": "exit", "outcome": outcome}))?;
         } else if self.terminal.err_is_terminal() {
             self.terminal.say(&format!("-- {}", outcome_words(outcome)));
         }
@@ -354,7 +431,12 @@ impl RunbookWalk<'_> {
 fn node_path(format: Format, project: &Project) -> Option<String> {
     let programs = project.cwd.join(NODE_PROGRAMS);
     let found = format == Format::Rundown && programs.is_dir();
-    Some(format!("{}:{PATH}", programs.to_str().filter(|path| found && !path.contains(':'))?))
+    Some(format!(
+        "{}:{PATH}",
+        programs
+            .to_str()
+            .filter(|path| found && !path.contains(':'))?
+    ))
 }
 
 /// Returns the files of a step for its plan.
@@ -368,7 +450,10 @@ fn files(
 ) -> Result<Vec<PlannedFile>, CommandFailure> {
     let refuse = |why: String| {
         let reference = &chosen.step.definition.reference;
-        CommandFailure::new(Exit::Refused, format!("{reference}: {}", PrintableText::text(&why).as_str()))
+        CommandFailure::new(
+            Exit::Refused,
+            format!("{reference}: {}", PrintableText::text(&why).as_str()),
+        )
     };
     match check_files(&chosen.step.definition, prepared.profile()) {
         Err(_) if *work != WorkingDirectory::Declared => {
@@ -386,14 +471,19 @@ fn files(
 fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
     terminal.show_aside(&question.screen(step));
     for _ in 0..TRIES {
-        let Ok(typed) = terminal.choose(&question.ask(), &question.buttons(), "answer beforehand with --allow-run")
-        else {
+        let Ok(typed) = terminal.choose(
+            &question.ask(),
+            &question.buttons(),
+            "answer beforehand with --allow-run",
+        ) else {
             return AnswerChoice::Deny;
         };
         if let Some(choice) = question.choice(&typed) {
             return choice;
         }
-        terminal.say("the typed text is not one of the answers; without an answer the permission is denied");
+        terminal.say(
+            "the typed text is not one of the answers; without an answer the permission is denied",
+        );
     }
     AnswerChoice::Deny
 }
@@ -410,7 +500,10 @@ fn advice(questions: &[Question]) -> String {
     let flags: Vec<String> = questions.iter().filter_map(Question::flag).collect();
     let mut advice = String::new();
     if !flags.is_empty() {
-        advice.push_str(&format!("; to allow what is asked here, add {}", flags.join(" ")));
+        advice.push_str(&format!(
+            "; to allow what is asked here, add {}",
+            flags.join(" ")
+        ));
     }
     if flags.len() < questions.len() {
         advice.push_str(

@@ -74,8 +74,20 @@ impl TestRunner<'_> {
             Err(reasons) => return TestResult::Skipped(reasons),
         };
         let params: Map<String, Value> = test.inputs.iter().cloned().collect();
-        let walk = RunbookWalk::new(None, self.project, self.rules, self.hold, self.signals, self.terminal);
-        let mut run = CaseRun { runbook, walk: walk.of_test(&test.env), failures: Vec::new(), scripts: 0 };
+        let walk = RunbookWalk::new(
+            None,
+            self.project,
+            self.rules,
+            self.hold,
+            self.signals,
+            self.terminal,
+        );
+        let mut run = CaseRun {
+            runbook,
+            walk: walk.of_test(&test.env),
+            failures: Vec::new(),
+            scripts: 0,
+        };
         let mut reached_end = true;
         for planned in &steps {
             if self.signals.caught().is_some() || !run.step(planned, &params) {
@@ -89,16 +101,23 @@ impl TestRunner<'_> {
         for command in &test.cleanup {
             // The directory of the test is discarded anyway. In Gruntwork, a failed cleanup fails no test either.
             if let Err(why) = run.script(command) {
-                self.terminal.say(PrintableText::text(&format!("note: cleanup of {}: {why}", test.name)).as_str());
+                self.terminal.say(
+                    PrintableText::text(&format!("note: cleanup of {}: {why}", test.name)).as_str(),
+                );
             }
         }
         if self.signals.caught().is_some() {
             run.failures.push("interrupted".to_owned());
         }
         if !params.is_empty() && !run.failures.is_empty() {
-            run.failures.push(format!("the inputs were {}", Value::Object(params)));
+            run.failures
+                .push(format!("the inputs were {}", Value::Object(params)));
         }
-        if run.failures.is_empty() { TestResult::Passed } else { TestResult::Failed(run.failures) }
+        if run.failures.is_empty() {
+            TestResult::Passed
+        } else {
+            TestResult::Failed(run.failures)
+        }
     }
 }
 
@@ -115,7 +134,11 @@ impl TestedRunbook {
     /// # Errors
     /// Returns the message.
     pub fn check_names(&self) -> Result<(), String> {
-        let steps = self.tests.tests.iter().flat_map(|test| test.steps.iter().map(move |step| (test, step)));
+        let steps = self
+            .tests
+            .tests
+            .iter()
+            .flat_map(|test| test.steps.iter().map(move |step| (test, step)));
         for (test, step) in steps {
             if self.block(&step.block).is_none() && self.other(&step.block).is_none() {
                 return Err(format!(
@@ -128,11 +151,15 @@ impl TestedRunbook {
     }
 
     fn block(&self, id: &str) -> Option<&Arc<RegisteredStep>> {
-        self.steps.iter().find(|step| step.definition.reference.step() == id)
+        self.steps
+            .iter()
+            .find(|step| step.definition.reference.step() == id)
     }
 
     fn other(&self, id: &str) -> Option<&OtherBlock> {
-        self.others.iter().find(|block| block.id.as_deref() == Some(id))
+        self.others
+            .iter()
+            .find(|block| block.id.as_deref() == Some(id))
     }
 
     /// Returns the steps of a test that run.
@@ -142,34 +169,59 @@ impl TestedRunbook {
     fn planned<'a>(&'a self, test: &'a TestCase) -> Result<Vec<PlannedTestStep<'a>>, Vec<String>> {
         let mut reasons = test.unsupported.clone();
         let not_run = |block: &OtherBlock| {
-            let id = block.id.as_ref().map(|id| format!(" id={id:?}")).unwrap_or_default();
+            let id = block
+                .id
+                .as_ref()
+                .map(|id| format!(" id={id:?}"))
+                .unwrap_or_default();
             format!("this program does not run <{}{id}>", block.component)
         };
-        let names = test.env.iter().filter(|(name, _)| !is_carried(name.as_bytes()) || name == "PATH");
-        reasons.extend(names.map(|(name, _)| format!("no step can get the variable {name} of `env`")));
+        let names = test
+            .env
+            .iter()
+            .filter(|(name, _)| !is_carried(name.as_bytes()) || name == "PATH");
+        reasons
+            .extend(names.map(|(name, _)| format!("no step can get the variable {name} of `env`")));
         if test.steps.is_empty() {
             reasons.extend(self.others.iter().map(not_run));
         }
-        let steps = test.steps.iter().filter(|step| step.expect != ExpectedStatus::Skip);
+        let steps = test
+            .steps
+            .iter()
+            .filter(|step| step.expect != ExpectedStatus::Skip);
         let mut planned: Vec<PlannedTestStep<'_>> = Vec::new();
         for step in steps {
             match (self.block(&step.block), self.other(&step.block)) {
-                (Some(block), _) => planned.push(PlannedTestStep { block, step: Some(step) }),
+                (Some(block), _) => planned.push(PlannedTestStep {
+                    block,
+                    step: Some(step),
+                }),
                 (None, Some(other)) => reasons.push(not_run(other)),
                 (None, None) => reasons.push(format!("the page has no block {:?}", step.block)),
             }
         }
         if test.steps.is_empty() {
-            planned = self.steps.iter().map(|block| PlannedTestStep { block, step: None }).collect();
+            planned = self
+                .steps
+                .iter()
+                .map(|block| PlannedTestStep { block, step: None })
+                .collect();
         }
         for planned in &planned {
             let needed = planned.block.definition.needed_secrets();
             if !needed.is_empty() {
                 let id = planned.block.definition.reference.step();
-                reasons.push(format!("{id} needs {}, and no test gets a secret", needed.join(", ")));
+                reasons.push(format!(
+                    "{id} needs {}, and no test gets a secret",
+                    needed.join(", ")
+                ));
             }
         }
-        if reasons.is_empty() { Ok(planned) } else { Err(reasons) }
+        if reasons.is_empty() {
+            Ok(planned)
+        } else {
+            Err(reasons)
+        }
     }
 }
 
@@ -186,7 +238,9 @@ impl CaseRun<'_> {
     /// Runs a step. Returns true if the test goes on.
     fn step(&mut self, planned: &PlannedTestStep<'_>, params: &Map<String, Value>) -> bool {
         let id = planned.block.definition.reference.step();
-        let expect = planned.step.map_or(ExpectedStatus::Success, |step| step.expect);
+        let expect = planned
+            .step
+            .map_or(ExpectedStatus::Success, |step| step.expect);
         let ended = match self.ended(planned, params, expect) {
             Ok(None) => return true,
             Ok(Some(status)) => status,
@@ -196,7 +250,11 @@ impl CaseRun<'_> {
             }
         };
         if ended.0 != expect {
-            self.failures.push(format!("step {id}: expected {}, but it ended with {}", word(expect), ended.1));
+            self.failures.push(format!(
+                "step {id}: expected {}, but it ended with {}",
+                word(expect),
+                ended.1
+            ));
             return false;
         }
         let before = self.failures.len();
@@ -218,27 +276,43 @@ impl CaseRun<'_> {
     ) -> Result<Option<(ExpectedStatus, String)>, String> {
         let step = WalkStep::new(planned.block, &[], params).map_err(|failure| failure.message)?;
         if expect == ExpectedStatus::Blocked {
-            let Some(carried) = self.walk.carried() else { return Ok(None) };
-            let missing = step.missing_after(carried.outputs()).map_err(|failure| failure.message)?;
-            let missing: Vec<&str> =
-                missing.iter().map(String::as_str).filter(|name| name.starts_with("outputs_")).collect();
+            let Some(carried) = self.walk.carried() else {
+                return Ok(None);
+            };
+            let missing = step
+                .missing_after(carried.outputs())
+                .map_err(|failure| failure.message)?;
+            let missing: Vec<&str> = missing
+                .iter()
+                .map(String::as_str)
+                .filter(|name| name.starts_with("outputs_"))
+                .collect();
             if missing.is_empty() {
                 return Err("expected blocked, but no output is missing".to_owned());
             }
             let named = planned.step.map_or(&[][..], |step| &step.missing_outputs);
-            return match named.iter().find(|name| !missing.contains(&name.replace(['.', '-'], "_").as_str())) {
+            return match named
+                .iter()
+                .find(|name| !missing.contains(&name.replace(['.', '-'], "_").as_str()))
+            {
                 Some(name) => Err(format!("the output {name} is not missing")),
                 None => Ok(None),
             };
         }
-        let exit = self.walk.walk_step(&step).map_err(|failure| failure.message)?;
+        let exit = self
+            .walk
+            .walk_step(&step)
+            .map_err(|failure| failure.message)?;
         let code = exit.code();
         let status = match code {
             0 => ExpectedStatus::Success,
             2 => ExpectedStatus::Warn,
             _ => ExpectedStatus::Fail,
         };
-        Ok(Some((status, format!("exit code {code} ({})", exit.word()))))
+        Ok(Some((
+            status,
+            format!("exit code {code} ({})", exit.word()),
+        )))
     }
 
     fn assertions(&mut self, assertions: &[TestAssertion], step: Option<&str>) {
@@ -249,9 +323,15 @@ impl CaseRun<'_> {
                         self.failures.push(format!("{path}: {why}"));
                     }
                 }
-                TestAssertion::Output { block, output, check } => match block.as_deref().or(step) {
+                TestAssertion::Output {
+                    block,
+                    output,
+                    check,
+                } => match block.as_deref().or(step) {
                     Some(block) => self.output(block, output, check),
-                    None => self.failures.push(format!("the assertion about the output {output} names no `block`")),
+                    None => self.failures.push(format!(
+                        "the assertion about the output {output} names no `block`"
+                    )),
                 },
                 TestAssertion::Script(command) => {
                     if let Err(why) = self.script(command) {
@@ -263,19 +343,22 @@ impl CaseRun<'_> {
     }
 
     fn output(&mut self, block: &str, output: &str, check: &OutputCheck) {
-        let value = self.walk.carried().and_then(|carried| carried.output(block, output));
+        let value = self
+            .walk
+            .carried()
+            .and_then(|carried| carried.output(block, output));
         let problem = match (value, check) {
             (None | Some(""), OutputCheck::Exists) | (None, _) => Some("does not exist".to_owned()),
             (Some(_), OutputCheck::Exists) => None,
             (Some(value), OutputCheck::Equals(expected)) => {
                 (value != expected).then(|| format!("is {value:?}, not {expected:?}"))
             }
-            (Some(value), OutputCheck::Matches(pattern)) => {
-                (!pattern.is_match(value)).then(|| format!("is {value:?}, which does not match {pattern}"))
-            }
+            (Some(value), OutputCheck::Matches(pattern)) => (!pattern.is_match(value))
+                .then(|| format!("is {value:?}, which does not match {pattern}")),
         };
         if let Some(problem) = problem {
-            self.failures.push(format!("the output {output} of {block} {problem}"));
+            self.failures
+                .push(format!("the output {output} of {block} {problem}"));
         }
     }
 
@@ -291,9 +374,13 @@ impl CaseRun<'_> {
         };
         let text = String::from_utf8_lossy(content);
         let problem = match check {
-            FileCheck::Contains(part) if !text.contains(part) => format!("it does not contain {part:?}"),
+            FileCheck::Contains(part) if !text.contains(part) => {
+                format!("it does not contain {part:?}")
+            }
             FileCheck::ContainsNot(part) if text.contains(part) => format!("it contains {part:?}"),
-            FileCheck::Matches(pattern) if !pattern.is_match(&text) => format!("it does not match {pattern}"),
+            FileCheck::Matches(pattern) if !pattern.is_match(&text) => {
+                format!("it does not match {pattern}")
+            }
             FileCheck::Equals(expected) if text != *expected => format!("it is not {expected:?}"),
             FileCheck::Absent => "it exists".to_owned(),
             FileCheck::IsDirectory => "it is a file".to_owned(),
@@ -304,23 +391,39 @@ impl CaseRun<'_> {
 
     /// Returns what has the path: a file of `$GENERATED_FILES`, or an entry of the work directory.
     fn found(&self, path: &RelativePath) -> Result<Found, String> {
-        let Some(carried) = self.walk.carried() else { return Ok(Found::Nothing) };
-        let output = path.as_str().strip_prefix(self.runbook.tests.output_path.as_str());
-        let captured = output.and_then(|rest| rest.strip_prefix('/')).and_then(|rest| carried.file(rest));
+        let Some(carried) = self.walk.carried() else {
+            return Ok(Found::Nothing);
+        };
+        let output = path
+            .as_str()
+            .strip_prefix(self.runbook.tests.output_path.as_str());
+        let captured = output
+            .and_then(|rest| rest.strip_prefix('/'))
+            .and_then(|rest| carried.file(rest));
         let opened = match (captured, carried.tree()) {
             (Some(file), _) => file.open().map_err(|error| error.to_string())?,
             (None, None) => return Ok(Found::Nothing),
             (None, Some(tree)) => match tree.open(path) {
                 Ok(file) => file,
                 Err(error)
-                    if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                    ) =>
                 {
                     return Ok(Found::Nothing);
                 }
-                Err(error) => return Err(format!("it can't be opened without following links: {error}")),
+                Err(error) => {
+                    return Err(format!(
+                        "it can't be opened without following links: {error}"
+                    ));
+                }
             },
         };
-        let kind = opened.metadata().map_err(|error| error.to_string())?.file_type();
+        let kind = opened
+            .metadata()
+            .map_err(|error| error.to_string())?
+            .file_type();
         if kind.is_dir() {
             return Ok(Found::Directory);
         }
@@ -328,7 +431,10 @@ impl CaseRun<'_> {
             return Err("it is no regular file".to_owned());
         }
         let mut content = Vec::new();
-        opened.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
+        opened
+            .take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut content)
+            .map_err(|error| error.to_string())?;
         if content.len() as u64 > MAX_FILE_BYTES {
             Err("it is larger than 16 MiB".to_owned())
         } else {
@@ -341,19 +447,31 @@ impl CaseRun<'_> {
         self.scripts += 1;
         let chosen = self.script_step(command)?;
         let exit = self.walk.step(&chosen).map_err(|failure| failure.message)?;
-        if exit.code() == 0 { Ok(()) } else { Err(format!("{command:?} ended with exit code {}", exit.code())) }
+        if exit.code() == 0 {
+            Ok(())
+        } else {
+            Err(format!("{command:?} ended with exit code {}", exit.code()))
+        }
     }
 
     fn script_step(&self, command: &str) -> Result<ChosenStep, String> {
         let first = self.runbook.steps.first().ok_or("the page has no step")?;
-        let page = first.definition.reference.as_str().rsplit_once(':').map_or("", |(page, _)| page);
+        let page = first
+            .definition
+            .reference
+            .as_str()
+            .rsplit_once(':')
+            .map_or("", |(page, _)| page);
         let reference = format!("{page}:test-script-{}", self.scripts);
         let definition = StepDefinition {
-            reference: reference.parse().map_err(|_| format!("{reference} is no name of a step"))?,
+            reference: reference
+                .parse()
+                .map_err(|_| format!("{reference} is no name of a step"))?,
             title: "Script of a test".to_owned(),
             interpreter: "bash".to_owned(),
             source: format!("{command}\n"),
-            params: json!({"type": "object", "properties": {}, "additionalProperties": false}).into(),
+            params: json!({"type": "object", "properties": {}, "additionalProperties": false})
+                .into(),
             template: Template::None,
             secrets: Vec::new(),
             files: Vec::new(),
@@ -361,8 +479,13 @@ impl CaseRun<'_> {
             programs: Default::default(),
             ..(*first.definition).clone()
         };
-        let registry = Registry::from_definitions([definition]).map_err(|errors| joined(&errors, "; "))?;
-        let step = registry.steps().next().cloned().ok_or("the script is no step")?;
+        let registry =
+            Registry::from_definitions([definition]).map_err(|errors| joined(&errors, "; "))?;
+        let step = registry
+            .steps()
+            .next()
+            .cloned()
+            .ok_or("the script is no step")?;
         WalkStep::new(&step, &[], &Map::new())
             .and_then(|step| step.choose(None))
             .map_err(|failure: CommandFailure| failure.message)

@@ -68,20 +68,37 @@ pub struct StepSurroundings {
 impl WalkSession {
     /// Returns a session that begins with these variables, and that keeps the files of `$COUNTERSIGN_OUTPUT`.
     pub fn of_test(env: &[(String, String)]) -> Self {
-        let variable = |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
-        let state = ShellState { env: env.iter().map(variable).collect(), ..ShellState::default() };
-        Self { state, files: Some(BTreeMap::new()), carries_state: true, ..Self::default() }
+        let variable = |(name, value): &(String, String)| {
+            (name.clone().into_bytes(), value.clone().into_bytes())
+        };
+        let state = ShellState {
+            env: env.iter().map(variable).collect(),
+            ..ShellState::default()
+        };
+        Self {
+            state,
+            files: Some(BTreeMap::new()),
+            carries_state: true,
+            ..Self::default()
+        }
     }
 
     /// Returns the same session, which keeps the files that the last step left in `$COUNTERSIGN_OUTPUT`.
     pub fn keeping_last_files(self) -> Self {
-        Self { files: Some(BTreeMap::new()), only_last_files: true, ..self }
+        Self {
+            files: Some(BTreeMap::new()),
+            only_last_files: true,
+            ..self
+        }
     }
 
     /// Returns the same session for steps that begin, or do not begin, with the variables and in the directory of the
     /// step before.
     pub fn carrying(self, carries_state: bool) -> Self {
-        Self { carries_state, ..self }
+        Self {
+            carries_state,
+            ..self
+        }
     }
 
     /// Returns the variables and the directory that the steps left.
@@ -91,7 +108,9 @@ impl WalkSession {
 
     /// Returns an output of a step.
     pub fn output(&self, step: &str, key: &str) -> Option<&str> {
-        self.outputs.get(&template_parameter(step, key)).map(String::as_str)
+        self.outputs
+            .get(&template_parameter(step, key))
+            .map(String::as_str)
     }
 
     /// Returns the work directory that the steps left.
@@ -132,7 +151,11 @@ impl WalkSession {
     pub fn plan(&self, step: &RegisteredStep) -> Result<PlannedSession, CommandFailure> {
         let definition = &step.definition;
         let own = self.tree.as_ref().map(|tree| tree.path());
-        if let Some(cwd) = self.state.cwd.as_deref().map(|cwd| Path::new(std::ffi::OsStr::from_bytes(cwd)))
+        if let Some(cwd) = self
+            .state
+            .cwd
+            .as_deref()
+            .map(|cwd| Path::new(std::ffi::OsStr::from_bytes(cwd)))
             && !own.is_some_and(|own| cwd.starts_with(own))
             && !cwd.is_dir()
         {
@@ -148,17 +171,25 @@ impl WalkSession {
             ));
         }
         Ok(PlannedSession {
-            env: self.state.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            env: self
+                .state
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             unset: self.state.unset.iter().cloned().collect(),
             cwd: self.state.cwd.clone(),
             tree: self.tree.clone(),
-            wrapper: wrapper_for(definition.source.as_bytes(), &definition.interpreter).filter(|_| self.carries_state),
+            wrapper: wrapper_for(definition.source.as_bytes(), &definition.interpreter)
+                .filter(|_| self.carries_state),
         })
     }
 
     /// Removes the variables that the session sets or has removed.
     pub fn apply(&self, inherited: &mut InheritedEnvironment) {
-        inherited.variables.retain(|(name, _)| !self.state.decides(name.as_bytes()));
+        inherited
+            .variables
+            .retain(|(name, _)| !self.state.decides(name.as_bytes()));
     }
 
     /// Takes what a step left.
@@ -166,12 +197,22 @@ impl WalkSession {
         if let Some(files) = self.files.as_mut().filter(|_| self.only_last_files) {
             files.clear();
         }
-        let Some(results) = &report.results else { return };
+        let Some(results) = &report.results else {
+            return;
+        };
         // A shell that gets a signal may still write its state, but the step did not come to its end.
         let ended = matches!(report.end, End::Exited(_));
-        let captured = results.session_state().filter(|_| ended && self.carries_state).unwrap_or_default();
+        let captured = results
+            .session_state()
+            .filter(|_| ended && self.carries_state)
+            .unwrap_or_default();
         let given = given(around, results.work());
-        let holds_secret = |bytes: &[u8]| around.masks.as_ref().is_some_and(|masks| masks.contains(bytes));
+        let holds_secret = |bytes: &[u8]| {
+            around
+                .masks
+                .as_ref()
+                .is_some_and(|masks| masks.contains(bytes))
+        };
         match self.state.after(&captured, &given) {
             Ok(mut state) => {
                 state.env.retain(|_, value| !holds_secret(value));
@@ -184,7 +225,10 @@ impl WalkSession {
             )),
         }
         let lost = ShellState::lost_directory(&captured, &given);
-        let gone = self.state.cwd.take_if(|cwd| is_of_one_run(cwd, around, results));
+        let gone = self
+            .state
+            .cwd
+            .take_if(|cwd| is_of_one_run(cwd, around, results));
         if let Some(directory) = lost.or(gone) {
             self.notes.push(format!(
                 "{} ended in {}, which no other step sees: the next step starts in its work directory",
@@ -192,11 +236,14 @@ impl WalkSession {
                 PrintableText::text(&String::from_utf8_lossy(&directory)).as_str()
             ));
         }
-        let tree =
-            results.work().filter(|tree| around.masks.is_none() || !tree.contains(&holds_secret).unwrap_or(true));
+        let tree = results
+            .work()
+            .filter(|tree| around.masks.is_none() || !tree.contains(&holds_secret).unwrap_or(true));
         if tree.is_none() && results.work().is_some() {
-            self.notes
-                .push(format!("the files of {} contain a secret, so the next step does not get them", around.step));
+            self.notes.push(format!(
+                "the files of {} contain a secret, so the next step does not get them",
+                around.step
+            ));
         }
         self.tree = tree.cloned().or_else(|| self.tree.take());
         if matches!(&report.end, End::Exited(code) if CAPTURED.contains(code)) {
@@ -207,31 +254,53 @@ impl WalkSession {
 
     fn take_files(&mut self, results: &RunResults, around: &StepSurroundings) {
         let Some(files) = &mut self.files else { return };
-        let limits = ResultLimits { files: MAX_RESULT_FILES, bytes: around.profile.limits.disk_bytes };
+        let limits = ResultLimits {
+            files: MAX_RESULT_FILES,
+            bytes: around.profile.limits.disk_bytes,
+        };
         match results.files(&limits) {
-            Ok(found) => files.extend(found.into_iter().map(|file| (file.path.as_str().to_owned(), file))),
-            Err(error) => self.notes.push(format!("the files of {} are left out: {error}", around.step)),
+            Ok(found) => files.extend(
+                found
+                    .into_iter()
+                    .map(|file| (file.path.as_str().to_owned(), file)),
+            ),
+            Err(error) => self.notes.push(format!(
+                "the files of {} are left out: {error}",
+                around.step
+            )),
         }
     }
 
-    fn take_outputs(&mut self, results: &RunResults, step: &str, holds_secret: &dyn Fn(&[u8]) -> bool) {
+    fn take_outputs(
+        &mut self,
+        results: &RunResults,
+        step: &str,
+        holds_secret: &dyn Fn(&[u8]) -> bool,
+    ) {
         match results.outputs() {
             Ok(outputs) => {
                 for (key, value) in outputs {
                     if holds_secret(&value) {
-                        self.notes.push(format!("the output {key} of {step} contains a secret, and is left out"));
+                        self.notes.push(format!(
+                            "the output {key} of {step} contains a secret, and is left out"
+                        ));
                         continue;
                     }
                     match String::from_utf8(value) {
                         Ok(value) => {
-                            self.outputs.insert(template_parameter(step, &key), value.clone());
+                            self.outputs
+                                .insert(template_parameter(step, &key), value.clone());
                             self.outputs.insert(key, value);
                         }
-                        Err(_) => self.notes.push(format!("the output {key} of {step} is not UTF-8, and is left out")),
+                        Err(_) => self.notes.push(format!(
+                            "the output {key} of {step} is not UTF-8, and is left out"
+                        )),
                     }
                 }
             }
-            Err(error) => self.notes.push(format!("the outputs of {step} are left out: {error}")),
+            Err(error) => self
+                .notes
+                .push(format!("the outputs of {step} are left out: {error}")),
         }
     }
 }
@@ -243,7 +312,11 @@ pub fn files_note(results: &RunResults, limits: &ResultLimits) -> Option<String>
         Ok(files) => files,
         Err(error) => return Some(format!("note: {error}")),
     };
-    let mut names: Vec<&str> = files.iter().take(MAX_NAMED).map(|file| file.path.as_str()).collect();
+    let mut names: Vec<&str> = files
+        .iter()
+        .take(MAX_NAMED)
+        .map(|file| file.path.as_str())
+        .collect();
     if files.len() > MAX_NAMED {
         names.push("...");
     }
@@ -257,7 +330,11 @@ pub fn files_note(results: &RunResults, limits: &ResultLimits) -> Option<String>
 fn given(around: &StepSurroundings, tree: Option<&Arc<SessionTree>>) -> GivenToRun {
     let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let profile = &around.profile;
-    let paths = profile.write.iter().chain(&profile.read).map(|path| path.as_bytes().to_vec());
+    let paths = profile
+        .write
+        .iter()
+        .chain(&profile.read)
+        .map(|path| path.as_bytes().to_vec());
     let everything = profile.off_reason.is_some().then(|| b"/".to_vec());
     let work = match profile.workdir {
         Workdir::Private => tree.map(|tree| bytes(tree.path())),
@@ -265,12 +342,20 @@ fn given(around: &StepSurroundings, tree: Option<&Arc<SessionTree>>) -> GivenToR
             profile.write.first().map(|path| path.as_bytes().to_vec())
         }
     };
-    let variable = |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
+    let variable =
+        |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
     GivenToRun {
         env: around.inherited.iter().map(variable).collect(),
-        fixed: around.secret_variables.iter().map(|name| name.clone().into_bytes()).collect(),
+        fixed: around
+            .secret_variables
+            .iter()
+            .map(|name| name.clone().into_bytes())
+            .collect(),
         work,
-        directories: paths.chain(always_readable().map(bytes)).chain(everything).collect(),
+        directories: paths
+            .chain(always_readable().map(bytes))
+            .chain(everything)
+            .collect(),
     }
 }
 
@@ -278,7 +363,9 @@ fn given(around: &StepSurroundings, tree: Option<&Arc<SessionTree>>) -> GivenToR
 /// work directory continues in the next run.
 fn is_of_one_run(cwd: &[u8], around: &StepSurroundings, results: &RunResults) -> bool {
     let cwd = Path::new(std::ffi::OsStr::from_bytes(cwd));
-    let continues = results.work().is_some_and(|tree| cwd.starts_with(tree.path()));
+    let continues = results
+        .work()
+        .is_some_and(|tree| cwd.starts_with(tree.path()));
     cwd.starts_with(&around.scratch) && !continues
 }
 
@@ -299,7 +386,10 @@ pub fn add_outputs(
 ) -> Result<(), CommandFailure> {
     let schema = &step.definition.params;
     let is_template = step.definition.format == Format::Gruntwork;
-    for (name, value) in outputs.iter().filter(|(name, _)| !is_template || name.starts_with(OF_TEMPLATES)) {
+    for (name, value) in outputs
+        .iter()
+        .filter(|(name, _)| !is_template || name.starts_with(OF_TEMPLATES))
+    {
         if !own.contains_key(name) && schema["properties"].get(name).is_some() {
             let (name, value) = typed(&format!("{name}={value}"), schema)?;
             own.insert(name, value);
@@ -311,6 +401,10 @@ pub fn add_outputs(
 /// Returns true if an earlier step of the walk may give the parameter as an output.
 pub fn may_come_from(earlier: &RegisteredStep, name: &str) -> bool {
     let block = template_parameter(earlier.definition.reference.step(), "");
-    let is_named = if earlier.definition.format == Format::Gruntwork { name.starts_with(&block) } else { true };
+    let is_named = if earlier.definition.format == Format::Gruntwork {
+        name.starts_with(&block)
+    } else {
+        true
+    };
     is_named && earlier.definition.source.contains("RUNBOOK_OUTPUT")
 }

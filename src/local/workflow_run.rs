@@ -41,7 +41,14 @@ impl<'a> WorkflowRun<'a> {
         signals: &'a Signals,
         terminal: &'a Terminal,
     ) -> Result<Self, CommandFailure> {
-        let run = Self { file, lists, rules, signals, terminal, last: Exit::Done };
+        let run = Self {
+            file,
+            lists,
+            rules,
+            signals,
+            terminal,
+            last: Exit::Done,
+        };
         for (step, values) in file.workflow.steps.iter().zip(lists.values(&file.workflow)) {
             for script in step.substeps.iter().filter_map(|unit| unit.script.as_ref()) {
                 for value in &values {
@@ -59,7 +66,8 @@ impl<'a> WorkflowRun<'a> {
     /// Returns an error if a step is denied or refused, if nobody can answer a question, or if the file of a loop has
     /// changed.
     pub fn run(mut self, walk: &mut RunbookWalk<'_>) -> Result<Exit, CommandFailure> {
-        let (mut position, mut next) = WorkflowWalk::begin(&self.file.workflow, self.lists.values(&self.file.workflow));
+        let (mut position, mut next) =
+            WorkflowWalk::begin(&self.file.workflow, self.lists.values(&self.file.workflow));
         loop {
             let passed = match &next {
                 NextUnit::Run(unit) => {
@@ -83,7 +91,11 @@ impl<'a> WorkflowRun<'a> {
                 }
                 NextUnit::Stopped(message) => {
                     self.end("stop", message.as_deref())?;
-                    return Ok(if self.last.code() == 0 { Exit::Step(1) } else { self.last });
+                    return Ok(if self.last.code() == 0 {
+                        Exit::Step(1)
+                    } else {
+                        self.last
+                    });
                 }
             };
             next = position.next(passed);
@@ -107,19 +119,28 @@ impl<'a> WorkflowRun<'a> {
             }));
         }
         if current.begins_step && !current.step.substeps.is_empty() {
-            self.tell(&format!("== {} {}", current.step.unit.label, current.step.unit.title));
+            self.tell(&format!(
+                "== {} {}",
+                current.step.unit.label, current.step.unit.title
+            ));
             self.tell_lines(&current.step.unit.prompt);
         }
-        let value =
-            iteration.map(|one| format!(" ({} of {}: {})", one.number, one.count, one.value)).unwrap_or_default();
-        self.tell(&format!("== {} {}{value}", current.label, shown(current, &current.unit.title)));
+        let value = iteration
+            .map(|one| format!(" ({} of {}: {})", one.number, one.count, one.value))
+            .unwrap_or_default();
+        self.tell(&format!(
+            "== {} {}{value}",
+            current.label,
+            shown(current, &current.unit.title)
+        ));
         self.tell_lines(&shown(current, &current.unit.prompt));
         for text in &current.unit.shown {
             self.terminal.say("   to read, not run by this program:");
             self.tell_lines(&shown(current, text));
         }
         for (_, runbook) in &current.unit.runbooks {
-            self.terminal.say(&format!("   another runbook, to run by itself: {runbook}"));
+            self.terminal
+                .say(&format!("   another runbook, to run by itself: {runbook}"));
         }
         Ok(())
     }
@@ -134,9 +155,18 @@ impl<'a> WorkflowRun<'a> {
         }
     }
 
-    fn script(&self, current: &CurrentUnit<'_>, walk: &mut RunbookWalk<'_>) -> Result<Exit, CommandFailure> {
-        let Some(script) = &current.unit.script else { return Ok(Exit::Done) };
-        let value = current.iteration.as_ref().map(|iteration| iteration.value.as_str());
+    fn script(
+        &self,
+        current: &CurrentUnit<'_>,
+        walk: &mut RunbookWalk<'_>,
+    ) -> Result<Exit, CommandFailure> {
+        let Some(script) = &current.unit.script else {
+            return Ok(Exit::Done);
+        };
+        let value = current
+            .iteration
+            .as_ref()
+            .map(|iteration| iteration.value.as_str());
         walk.step(&self.chosen(current.step, script, value)?)
     }
 
@@ -148,14 +178,23 @@ impl<'a> WorkflowRun<'a> {
         value: Option<&str>,
     ) -> Result<ChosenStep, CommandFailure> {
         let Some(found) = self.file.steps.get(&script.id) else {
-            return Err(CommandFailure::new(Exit::UnknownStep, format!("the runbook has no step {}", script.id)));
+            return Err(CommandFailure::new(
+                Exit::UnknownStep,
+                format!("the runbook has no step {}", script.id),
+            ));
         };
         let mut params = Map::new();
-        let variable = step.repeat.as_ref().and_then(|repeat| repeat.variable.as_ref());
+        let variable = step
+            .repeat
+            .as_ref()
+            .and_then(|repeat| repeat.variable.as_ref());
         if let (Some(variable), Some(value)) = (variable, value) {
             let integer = found.definition.params["properties"][variable]["type"] == "integer";
             let number = value.parse::<u64>().ok().filter(|_| integer);
-            params.insert(variable.clone(), number.map_or_else(|| Value::from(value), Value::from));
+            params.insert(
+                variable.clone(),
+                number.map_or_else(|| Value::from(value), Value::from),
+            );
         }
         let complete = found.schema.complete(Value::Object(params));
         let params: Params = complete.map_err(|errors| {
@@ -166,7 +205,10 @@ impl<'a> WorkflowRun<'a> {
                 PrintableText::text(&joined(&errors, "; ")).as_str()
             ))
         })?;
-        Ok(ChosenStep { step: found.clone(), params })
+        Ok(ChosenStep {
+            step: found.clone(),
+            params,
+        })
     }
 
     fn ask(&self, current: &CurrentUnit<'_>) -> Result<bool, CommandFailure> {
@@ -174,15 +216,22 @@ impl<'a> WorkflowRun<'a> {
         if let Some(why) = self.rules.answers().nobody {
             return Err(CommandFailure::new(
                 Exit::Refused,
-                format!("{label} is a question to a person, but {why}: run the workflow at a terminal"),
+                format!(
+                    "{label} is a question to a person, but {why}: run the workflow at a terminal"
+                ),
             ));
         }
         let mut passed = false;
         for _ in 0..TRIES {
-            let button = |letter, words: &str| AnswerButton { letter, words: words.to_owned() };
+            let button = |letter, words: &str| AnswerButton {
+                letter,
+                words: words.to_owned(),
+            };
             let buttons = [button("y", "yes, it passed"), button("n", "no, it failed")];
             let question = format!("did {label} pass? [y/n]");
-            let typed = self.terminal.choose(&question, &buttons, "run the workflow at a terminal")?;
+            let typed =
+                self.terminal
+                    .choose(&question, &buttons, "run the workflow at a terminal")?;
             match typed.to_ascii_lowercase().as_str() {
                 "y" | "yes" => passed = true,
                 "n" | "no" => {}
@@ -202,10 +251,16 @@ impl<'a> WorkflowRun<'a> {
 
     fn end(&self, word: &str, message: Option<&str>) -> Result<(), CommandFailure> {
         if self.terminal.json {
-            return self.terminal.object(&json!({"type": "workflow", "end": word, "message": message}));
+            return self
+                .terminal
+                .object(&json!({"type": "workflow", "end": word, "message": message}));
         }
         let message = message.map(|text| format!(": {text}")).unwrap_or_default();
-        let words = if word == "complete" { "the workflow is complete" } else { "the workflow has stopped" };
+        let words = if word == "complete" {
+            "the workflow is complete"
+        } else {
+            "the workflow has stopped"
+        };
         self.terminal.say(&format!("== {words}{message}"));
         Ok(())
     }
@@ -213,8 +268,14 @@ impl<'a> WorkflowRun<'a> {
 
 /// Returns a text for the person, with the value of the loop instead of `{{ variable }}`.
 fn shown(current: &CurrentUnit<'_>, text: &str) -> String {
-    let variable = current.step.repeat.as_ref().and_then(|clause| clause.variable.as_ref());
-    let (Some(variable), Some(iteration)) = (variable, &current.iteration) else { return text.to_owned() };
+    let variable = current
+        .step
+        .repeat
+        .as_ref()
+        .and_then(|clause| clause.variable.as_ref());
+    let (Some(variable), Some(iteration)) = (variable, &current.iteration) else {
+        return text.to_owned();
+    };
     text.replace(&format!("{{{{{variable}}}}}"), &iteration.value)
         .replace(&format!("{{{{ {variable} }}}}"), &iteration.value)
 }

@@ -1,7 +1,8 @@
 //! Walks through a workflow: which unit follows after each result. This file runs nothing and asks nobody.
 
 use judgement::registry::rundown::workflow::{
-    Aggregation, FinalAction, LoopClause, LoopSource, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit,
+    Aggregation, FinalAction, LoopClause, LoopSource, UnitLabel, UnitTarget, Workflow,
+    WorkflowStep, WorkflowUnit,
 };
 
 /// Maximum number of units that one walk visits. Only a workflow whose `GOTO` lines repeat without end reaches the limit.
@@ -108,7 +109,11 @@ impl<'a> WorkflowWalk<'a> {
             begins_step: true,
             begins_iteration: true,
         };
-        let first = if workflow.steps.is_empty() { end(true, None) } else { Move::Step(0, None) };
+        let first = if workflow.steps.is_empty() {
+            end(true, None)
+        } else {
+            Move::Step(0, None)
+        };
         let next = walk.settle(first);
         (walk, next)
     }
@@ -118,7 +123,11 @@ impl<'a> WorkflowWalk<'a> {
         let unit = self.unit();
         let default = Default::default();
         let transitions = unit.transitions.as_ref().unwrap_or(&default);
-        let action = if passed { &transitions.pass } else { &transitions.fail };
+        let action = if passed {
+            &transitions.pass
+        } else {
+            &transitions.fail
+        };
         if self.retries < action.retries {
             self.retries += 1;
             return self.settle(Move::Visit);
@@ -136,7 +145,8 @@ impl<'a> WorkflowWalk<'a> {
 
     fn unit(&self) -> &'a WorkflowUnit {
         let step = self.current_step();
-        self.substep.map_or(&step.unit, |index| &step.substeps[index])
+        self.substep
+            .map_or(&step.unit, |index| &step.substeps[index])
     }
 
     fn settle(&mut self, mut next: Move) -> NextUnit<'a> {
@@ -145,15 +155,23 @@ impl<'a> WorkflowWalk<'a> {
             if self.visits > MAX_VISITS {
                 next = end(
                     false,
-                    Some(format!("the workflow has visited {MAX_VISITS} steps: its GOTO lines have no end")),
+                    Some(format!(
+                        "the workflow has visited {MAX_VISITS} steps: its GOTO lines have no end"
+                    )),
                 );
             }
             next = match next {
                 Move::Visit => return self.visit(),
                 Move::Step(step, substep) => self.begin_step(step, substep),
                 Move::EndStep => self.end_step(),
-                Move::End { completed: true, message } => return NextUnit::Completed(message),
-                Move::End { completed: false, message } => return NextUnit::Stopped(message),
+                Move::End {
+                    completed: true,
+                    message,
+                } => return NextUnit::Completed(message),
+                Move::End {
+                    completed: false,
+                    message,
+                } => return NextUnit::Stopped(message),
             };
         }
     }
@@ -171,8 +189,13 @@ impl<'a> WorkflowWalk<'a> {
         self.step = step;
         self.retries = 0;
         let found = self.current_step();
-        self.substep = (!found.substeps.is_empty()).then(|| substep.unwrap_or_else(|| first_substep(found)));
-        if found.repeat.is_some() && self.values[step].is_empty() { Move::EndStep } else { Move::Visit }
+        self.substep =
+            (!found.substeps.is_empty()).then(|| substep.unwrap_or_else(|| first_substep(found)));
+        if found.repeat.is_some() && self.values[step].is_empty() {
+            Move::EndStep
+        } else {
+            Move::Visit
+        }
     }
 
     fn visit(&mut self) -> NextUnit<'a> {
@@ -183,7 +206,10 @@ impl<'a> WorkflowWalk<'a> {
         };
         let mut label = number(&step.unit.label, self.instance);
         if self.substep.is_some() {
-            label = format!("{label}.{}", number(&unit.label, self.substep_instances[self.step]));
+            label = format!(
+                "{label}.{}",
+                number(&unit.label, self.substep_instances[self.step])
+            );
         }
         let iteration = step.repeat.as_ref().map(|_| LoopIteration {
             number: self.iteration + 1,
@@ -191,22 +217,38 @@ impl<'a> WorkflowWalk<'a> {
             value: self.values[self.step][self.iteration].clone(),
             begins: self.begins_iteration,
         });
-        let current = CurrentUnit { step, unit, label, begins_step: self.begins_step, iteration };
+        let current = CurrentUnit {
+            step,
+            unit,
+            label,
+            begins_step: self.begins_step,
+            iteration,
+        };
         self.begins_step = false;
         self.begins_iteration = false;
-        if unit.script.is_some() { NextUnit::Run(current) } else { NextUnit::Ask(current) }
+        if unit.script.is_some() {
+            NextUnit::Run(current)
+        } else {
+            NextUnit::Ask(current)
+        }
     }
 
     /// Goes on after the last substep. Without transitions of its own, a step passes: a substep that fails has stopped
     /// the workflow, unless the substep says otherwise.
     fn end_step(&mut self) -> Move {
-        let Some(transitions) = &self.current_step().unit.transitions else { return self.after_step() };
+        let Some(transitions) = &self.current_step().unit.transitions else {
+            return self.after_step();
+        };
         let passed = self.passed.is_empty()
             || match transitions.aggregation {
                 Aggregation::AllPass => self.passed.iter().all(|passed| *passed),
                 Aggregation::AnyPasses => self.passed.contains(&true),
             };
-        let action = if passed { &transitions.pass } else { &transitions.fail };
+        let action = if passed {
+            &transitions.pass
+        } else {
+            &transitions.fail
+        };
         if self.step_retries < action.retries {
             self.step_retries += 1;
             return Move::Step(self.step, None);
@@ -217,8 +259,10 @@ impl<'a> WorkflowWalk<'a> {
     /// Goes to the next step with a number. A step with a name is reached only by `GOTO`.
     fn after_step(&self) -> Move {
         let rest = self.workflow.steps.iter().enumerate().skip(self.step + 1);
-        let next =
-            rest.filter(|(_, step)| !matches!(step.unit.label, UnitLabel::Name(_))).map(|(index, _)| index).next();
+        let next = rest
+            .filter(|(_, step)| !matches!(step.unit.label, UnitLabel::Name(_)))
+            .map(|(index, _)| index)
+            .next();
         next.map_or_else(|| end(true, None), |step| Move::Step(step, None))
     }
 
@@ -252,9 +296,16 @@ impl<'a> WorkflowWalk<'a> {
 
     fn goto(&self, target: &UnitTarget) -> Move {
         let steps = &self.workflow.steps;
-        let Some(step) = steps.iter().position(|step| step.unit.label == target.step) else { return lost(target) };
-        let Some(label) = &target.substep else { return Move::Step(step, None) };
-        let substep = steps[step].substeps.iter().position(|substep| substep.label == *label);
+        let Some(step) = steps.iter().position(|step| step.unit.label == target.step) else {
+            return lost(target);
+        };
+        let Some(label) = &target.substep else {
+            return Move::Step(step, None);
+        };
+        let substep = steps[step]
+            .substeps
+            .iter()
+            .position(|substep| substep.label == *label);
         substep.map_or_else(|| lost(target), |substep| Move::Step(step, Some(substep)))
     }
 
@@ -262,10 +313,14 @@ impl<'a> WorkflowWalk<'a> {
         let own = substep.map(|index| &self.current_step().substeps[index].label);
         let named = match target {
             Some(target) => target.clone(),
-            None if own == Some(&UnitLabel::Dynamic) => {
-                UnitTarget { step: self.current_step().unit.label.clone(), substep: Some(UnitLabel::Dynamic) }
-            }
-            None => UnitTarget { step: UnitLabel::Dynamic, substep: None },
+            None if own == Some(&UnitLabel::Dynamic) => UnitTarget {
+                step: self.current_step().unit.label.clone(),
+                substep: Some(UnitLabel::Dynamic),
+            },
+            None => UnitTarget {
+                step: UnitLabel::Dynamic,
+                substep: None,
+            },
         };
         let next = self.goto(&named);
         if let Move::Step(step, substep) = &next {
@@ -294,7 +349,9 @@ fn substep_after(step: &WorkflowStep, index: usize) -> Option<usize> {
 
 /// Returns the index of the substep with which a step begins.
 fn first_substep(step: &WorkflowStep) -> usize {
-    (0..step.substeps.len()).find(|at| is_in_sequence(step, *at)).unwrap_or(0)
+    (0..step.substeps.len())
+        .find(|at| is_in_sequence(step, *at))
+        .unwrap_or(0)
 }
 
 fn end(completed: bool, message: Option<String>) -> Move {
@@ -303,20 +360,41 @@ fn end(completed: bool, message: Option<String>) -> Move {
 
 /// The reader of the file checks each target, so this is a fault of the program.
 fn lost(target: &UnitTarget) -> Move {
-    end(false, Some(format!("there is no step {target}: this is a fault of the program")))
+    end(
+        false,
+        Some(format!(
+            "there is no step {target}: this is a fault of the program"
+        )),
+    )
 }
 
 /// Returns the values of a loop. `items` are the items of the list, which a loop over a range does not need.
 pub fn loop_values(clause: &LoopClause, items: &[String]) -> Vec<String> {
     let numbers = |first: u32, last: u32| -> Vec<u32> {
-        if first <= last { (first..=last).collect() } else { (last..=first).rev().collect() }
+        if first <= last {
+            (first..=last).collect()
+        } else {
+            (last..=first).rev().collect()
+        }
     };
     match &clause.source {
-        LoopSource::Range { first, last } => numbers(*first, *last).iter().map(u32::to_string).collect(),
+        LoopSource::Range { first, last } => {
+            numbers(*first, *last).iter().map(u32::to_string).collect()
+        }
         LoopSource::List { window: None, .. } => items.to_vec(),
-        LoopSource::List { window: Some((first, last)), .. } => {
-            let item = |number: u32| items.get(usize::try_from(number).ok()?.checked_sub(1)?).cloned();
-            numbers(*first, *last).into_iter().filter_map(item).collect()
+        LoopSource::List {
+            window: Some((first, last)),
+            ..
+        } => {
+            let item = |number: u32| {
+                items
+                    .get(usize::try_from(number).ok()?.checked_sub(1)?)
+                    .cloned()
+            };
+            numbers(*first, *last)
+                .into_iter()
+                .filter_map(item)
+                .collect()
         }
     }
 }
@@ -331,10 +409,19 @@ mod tests {
         let workflow = read_workflow(text).expect("a valid runbook");
         let mut lists = lists.iter();
         let values = workflow.steps.iter().map(|step| {
-            let Some(clause) = &step.repeat else { return Vec::new() };
-            let list = if matches!(clause.source, LoopSource::List { .. }) { lists.next() } else { None };
-            let items: Vec<String> =
-                list.into_iter().flat_map(|list| list.iter()).map(|item| (*item).to_owned()).collect();
+            let Some(clause) = &step.repeat else {
+                return Vec::new();
+            };
+            let list = if matches!(clause.source, LoopSource::List { .. }) {
+                lists.next()
+            } else {
+                None
+            };
+            let items: Vec<String> = list
+                .into_iter()
+                .flat_map(|list| list.iter())
+                .map(|item| (*item).to_owned())
+                .collect();
             loop_values(clause, &items)
         });
         let (mut walk, mut next) = WorkflowWalk::begin(&workflow, values.collect());
@@ -343,17 +430,26 @@ mod tests {
         loop {
             match next {
                 NextUnit::Run(unit) | NextUnit::Ask(unit) => {
-                    let value = unit.iteration.map(|one| format!("={}", one.value)).unwrap_or_default();
+                    let value = unit
+                        .iteration
+                        .map(|one| format!("={}", one.value))
+                        .unwrap_or_default();
                     found.push(format!("{}{value}", unit.label));
                     let Some(result) = results.next() else { break };
                     next = walk.next(result == 'p');
                 }
                 NextUnit::Completed(message) => {
-                    found.push(format!("COMPLETE{}", message.map(|text| format!(" {text}")).unwrap_or_default()));
+                    found.push(format!(
+                        "COMPLETE{}",
+                        message.map(|text| format!(" {text}")).unwrap_or_default()
+                    ));
                     break;
                 }
                 NextUnit::Stopped(message) => {
-                    found.push(format!("STOP{}", message.map(|text| format!(" {text}")).unwrap_or_default()));
+                    found.push(format!(
+                        "STOP{}",
+                        message.map(|text| format!(" {text}")).unwrap_or_default()
+                    ));
                     break;
                 }
             }
@@ -364,7 +460,11 @@ mod tests {
     #[test]
     fn a_step_continues_after_a_pass_and_stops_after_a_failure() {
         let text = "## 1. A\n## 2. B\n## X\n## 3. C\n";
-        assert_eq!(path(text, &[], "ppp"), "1 2 3 COMPLETE", "a named step is not in the sequence");
+        assert_eq!(
+            path(text, &[], "ppp"),
+            "1 2 3 COMPLETE",
+            "a named step is not in the sequence"
+        );
         assert_eq!(path(text, &[], "pf"), "1 2 STOP");
         assert_eq!(
             path("## X\n- PASS: GOTO 1\n## 1. A\n", &[], "pp"),
@@ -375,13 +475,15 @@ mod tests {
 
     #[test]
     fn only_goto_reaches_a_substep_with_a_name() {
-        let text =
-            "## 1. A\n\n### 1.1 Look\n- FAIL: GOTO 1.Fix\n\n### 1.Fix\n- PASS: GOTO 1.1\n\n### 1.2 End\n\n## 2. B\n";
+        let text = "## 1. A\n\n### 1.1 Look\n- FAIL: GOTO 1.Fix\n\n### 1.Fix\n- PASS: GOTO 1.1\n\n### 1.2 End\n\n## 2. B\n";
         assert_eq!(path(text, &[], "ppp"), "1.1 1.2 2 COMPLETE");
         assert_eq!(path(text, &[], "fpppp"), "1.1 1.Fix 1.1 1.2 2 COMPLETE");
-        let last =
-            "## 1. A\n\n### 1.1 Look\n\n### 1.Fix\n\n## 2. B\n- FAIL: GOTO 1.Fix\n\n## X\n\n### X.a\n\n### X.b\n";
-        assert_eq!(path(last, &[], "pfpp"), "1.1 2 1.Fix 2 COMPLETE", "no substep follows, so the step ends");
+        let last = "## 1. A\n\n### 1.1 Look\n\n### 1.Fix\n\n## 2. B\n- FAIL: GOTO 1.Fix\n\n## X\n\n### X.a\n\n### X.b\n";
+        assert_eq!(
+            path(last, &[], "pfpp"),
+            "1.1 2 1.Fix 2 COMPLETE",
+            "no substep follows, so the step ends"
+        );
         let only = "## 1. A\n- FAIL: GOTO X\n\n## X\n\n### X.a\n- PASS: GOTO X.b\n\n### X.b\n- PASS: STOP\n";
         assert_eq!(
             path(only, &[], "fpp"),
@@ -389,17 +491,28 @@ mod tests {
             "a step in which each substep has a name begins with the first"
         );
         let in_order = "## 1. A\n\n### 1.Look\n\n### 1.Do\n\n## 2. B\n";
-        assert_eq!(path(in_order, &[], "ppp"), "1.Look 1.Do 2 COMPLETE", "each substep of the step has a name");
+        assert_eq!(
+            path(in_order, &[], "ppp"),
+            "1.Look 1.Do 2 COMPLETE",
+            "each substep of the step has a name"
+        );
     }
 
     #[test]
     fn a_unit_is_repeated_as_often_as_its_retry_says() {
-        let text =
-            "## 1. A\n- PASS: RETRY 2 CONTINUE\n- FAIL: RETRY 1 GOTO X\n## 2. B\n- FAIL: RETRY\n## X\n- PASS: GOTO 2\n";
+        let text = "## 1. A\n- PASS: RETRY 2 CONTINUE\n- FAIL: RETRY 1 GOTO X\n## 2. B\n- FAIL: RETRY\n## X\n- PASS: GOTO 2\n";
         assert_eq!(path(text, &[], "ppp"), "1 1 1 2");
         assert_eq!(path(text, &[], "ffp"), "1 1 X 2");
-        assert_eq!(path(text, &[], "pf"), "1 1 X", "passes and failures of one unit count together");
-        assert_eq!(path(text, &[], "pppff"), "1 1 1 2 2 STOP", "a new unit begins with no retry");
+        assert_eq!(
+            path(text, &[], "pf"),
+            "1 1 X",
+            "passes and failures of one unit count together"
+        );
+        assert_eq!(
+            path(text, &[], "pppff"),
+            "1 1 1 2 2 STOP",
+            "a new unit begins with no retry"
+        );
     }
 
     #[test]
@@ -411,9 +524,14 @@ mod tests {
 
     #[test]
     fn a_failed_substep_stops_unless_it_says_otherwise() {
-        let text =
-            |own: &str, first: &str| format!("## 1. A\n{own}\n### 1.1 B\n{first}\n### 1.2 C\n{first}\n## 2. D\n");
-        assert_eq!(path(&text("- FAIL: CONTINUE", ""), &[], "f"), "1.1 STOP", "the step's transitions are its own");
+        let text = |own: &str, first: &str| {
+            format!("## 1. A\n{own}\n### 1.1 B\n{first}\n### 1.2 C\n{first}\n## 2. D\n")
+        };
+        assert_eq!(
+            path(&text("- FAIL: CONTINUE", ""), &[], "f"),
+            "1.1 STOP",
+            "the step's transitions are its own"
+        );
         let goes_on = "- FAIL: CONTINUE\n";
         assert_eq!(path(&text("", goes_on), &[], "ff"), "1.1 1.2 2");
         for (own, results, expected) in [
@@ -421,10 +539,22 @@ mod tests {
             ("- FAIL: COMPLETE", "fp", "1.1 1.2 COMPLETE"),
             ("- FAIL: COMPLETE", "pp", "1.1 1.2 2"),
             ("- PASS: COMPLETE", "pf", "1.1 1.2 STOP"),
-            ("- PASS ANY: COMPLETE\n- FAIL ALL: STOP no", "pf", "1.1 1.2 COMPLETE"),
-            ("- PASS ANY: COMPLETE\n- FAIL ALL: STOP no", "ff", "1.1 1.2 STOP no"),
+            (
+                "- PASS ANY: COMPLETE\n- FAIL ALL: STOP no",
+                "pf",
+                "1.1 1.2 COMPLETE",
+            ),
+            (
+                "- PASS ANY: COMPLETE\n- FAIL ALL: STOP no",
+                "ff",
+                "1.1 1.2 STOP no",
+            ),
             ("- FAIL ANY: RETRY 1 COMPLETE", "fppp", "1.1 1.2 1.1 1.2 2"),
-            ("- FAIL ANY: RETRY 1 COMPLETE", "fppf", "1.1 1.2 1.1 1.2 COMPLETE"),
+            (
+                "- FAIL ANY: RETRY 1 COMPLETE",
+                "fppf",
+                "1.1 1.2 1.1 1.2 COMPLETE",
+            ),
         ] {
             assert_eq!(path(&text(own, goes_on), &[], results), expected, "{own}");
         }
@@ -440,50 +570,99 @@ mod tests {
         assert_eq!(path(text, &[], "ppfpfff"), "1.1 1.2 1.3 X 1.3 X 1.4 X");
         let text = "## {N}. A\n### {N}.{n} B\n- PASS: GOTO NEXT\n- FAIL: GOTO NEXT {N}\n";
         assert_eq!(path(text, &[], "ppfp"), "1.1 1.2 1.3 2.1 2.2");
-        assert_eq!(path("## {N}. A\n- FAIL: GOTO {N}\n", &[], "ffp"), "1 1 1 COMPLETE");
+        assert_eq!(
+            path("## {N}. A\n- FAIL: GOTO {N}\n", &[], "ffp"),
+            "1 1 1 COMPLETE"
+        );
     }
 
     #[test]
     fn a_loop_repeats_the_substeps_for_each_value() {
-        let text = "## 1. A\n- FOR x IN {{ l }}\n\n### 1.1 B\n### 1.2 C\n- FAIL: CONTINUE\n## 2. D\n";
-        assert_eq!(path(text, &[&["a", "b"]], "ppppp"), "1.1=a 1.2=a 1.1=b 1.2=b 2 COMPLETE");
+        let text =
+            "## 1. A\n- FOR x IN {{ l }}\n\n### 1.1 B\n### 1.2 C\n- FAIL: CONTINUE\n## 2. D\n";
+        assert_eq!(
+            path(text, &[&["a", "b"]], "ppppp"),
+            "1.1=a 1.2=a 1.1=b 1.2=b 2 COMPLETE"
+        );
         assert_eq!(path(text, &[&["a", "b"]], "ppf"), "1.1=a 1.2=a 1.1=b STOP");
-        assert_eq!(path(text, &[&["a", "b"]], "pfpp"), "1.1=a 1.2=a 1.1=b 1.2=b 2");
-        assert_eq!(path(text, &[&[]], "p"), "2 COMPLETE", "a loop over an empty list runs nothing");
+        assert_eq!(
+            path(text, &[&["a", "b"]], "pfpp"),
+            "1.1=a 1.2=a 1.1=b 1.2=b 2"
+        );
+        assert_eq!(
+            path(text, &[&[]], "p"),
+            "2 COMPLETE",
+            "a loop over an empty list runs nothing"
+        );
         let text = "## 1. A\n- FOR 3 TO 2\n- FAIL: GOTO 2\n\n### 1.1 B\n- FAIL: CONTINUE\n## 2. D\n- PASS: GOTO 1\n";
-        assert_eq!(path(text, &[], "fppp"), "1.1=3 1.1=2 2 1.1=3 1.1=2", "a GOTO begins the loop at its start");
+        assert_eq!(
+            path(text, &[], "fppp"),
+            "1.1=3 1.1=2 2 1.1=3 1.1=2",
+            "a GOTO begins the loop at its start"
+        );
         let text = "## 1. A\n- FOR x IN 3 TO 2 OF {{ l }}\n### 1.1 B\n";
-        assert_eq!(path(text, &[&["a", "b", "c"]], "pp"), "1.1=c 1.1=b COMPLETE");
-        assert_eq!(path(text, &[&["a", "b"]], "p"), "1.1=b COMPLETE", "the list ends before the range");
+        assert_eq!(
+            path(text, &[&["a", "b", "c"]], "pp"),
+            "1.1=c 1.1=b COMPLETE"
+        );
+        assert_eq!(
+            path(text, &[&["a", "b"]], "p"),
+            "1.1=b COMPLETE",
+            "the list ends before the range"
+        );
     }
 
     #[test]
     fn a_workflow_without_an_end_is_stopped() {
         let results = "p".repeat(MAX_VISITS as usize + 1);
-        for text in ["## X\n- PASS: GOTO X\n", "## 1. A\n- PASS: GOTO 2\n## 2. B\n- PASS: GOTO 1\n"] {
+        for text in [
+            "## X\n- PASS: GOTO X\n",
+            "## 1. A\n- PASS: GOTO 2\n## 2. B\n- PASS: GOTO 1\n",
+        ] {
             let end = path(text, &[], &results);
-            assert!(end.ends_with("its GOTO lines have no end"), "{}", &end[end.len() - 100..]);
+            assert!(
+                end.ends_with("its GOTO lines have no end"),
+                "{}",
+                &end[end.len() - 100..]
+            );
         }
         let empty = "## 1. A\n- FOR x IN {{ l }}\n- PASS: GOTO 2\n### 1.1 B\n## 2. C\n- FOR y IN {{ m }}\n- PASS: GOTO 1\n### 2.1 D\n";
-        assert!(path(empty, &[&[], &[]], "").contains("no end"), "two empty loops");
+        assert!(
+            path(empty, &[&[], &[]], "").contains("no end"),
+            "two empty loops"
+        );
     }
 
     #[test]
     fn only_the_first_unit_begins_its_step_and_its_iteration() {
-        let workflow = read_workflow("## 1. A\n- FOR 2\n### 1.1 B\n- FAIL: RETRY\n### 1.2 C\n").expect("a runbook");
-        let values =
-            workflow.steps.iter().map(|step| loop_values(step.repeat.as_ref().expect("a loop"), &[])).collect();
+        let workflow = read_workflow("## 1. A\n- FOR 2\n### 1.1 B\n- FAIL: RETRY\n### 1.2 C\n")
+            .expect("a runbook");
+        let values = workflow
+            .steps
+            .iter()
+            .map(|step| loop_values(step.repeat.as_ref().expect("a loop"), &[]))
+            .collect();
         let (mut walk, mut next) = WorkflowWalk::begin(&workflow, values);
         let mut found = Vec::new();
         for passed in [false, true, true, true, true] {
             if let NextUnit::Ask(unit) = &next {
                 let iteration = unit.iteration.as_ref().expect("an iteration");
-                found.push((unit.begins_step, iteration.begins, iteration.number, iteration.count));
+                found.push((
+                    unit.begins_step,
+                    iteration.begins,
+                    iteration.number,
+                    iteration.count,
+                ));
             }
             next = walk.next(passed);
         }
-        let expected =
-            [(true, true, 1, 2), (false, false, 1, 2), (false, false, 1, 2), (false, true, 2, 2), (false, false, 2, 2)];
+        let expected = [
+            (true, true, 1, 2),
+            (false, false, 1, 2),
+            (false, false, 1, 2),
+            (false, true, 2, 2),
+            (false, false, 2, 2),
+        ];
         assert_eq!(found, expected);
         assert_eq!(next, NextUnit::Completed(None));
     }

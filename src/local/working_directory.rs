@@ -66,24 +66,35 @@ impl WorkingDirectory {
             ));
         }
         if off && has_files {
-            return Self::Private("the step has files, which would remain in the current directory".to_owned());
+            return Self::Private(
+                "the step has files, which would remain in the current directory".to_owned(),
+            );
         }
         if off {
-            return Self::InPlace { directory, deny: Vec::new() };
+            return Self::InPlace {
+                directory,
+                deny: Vec::new(),
+            };
         }
         if !rules.allows_path(ruling, PermissionKind::Read, &directory) {
             return Self::Private(format!("policy does not let the step read {directory}"));
         }
         // Overlays and masks need the layer `namespaces`.
         if !held.contains(&Layer::Namespaces) {
-            return Self::Private("without namespaces the sandbox can't hide the paths that policy denies".to_owned());
+            return Self::Private(
+                "without namespaces the sandbox can't hide the paths that policy denies".to_owned(),
+            );
         }
         let deny = rules.denied_paths(ruling);
         let writable = rules.allows_path(ruling, PermissionKind::Write, &directory);
         if writable && (!has_files || rules.keeps_writes()) {
             Self::InPlace { directory, deny }
         } else {
-            Self::Overlay { directory, deny, has_files: writable }
+            Self::Overlay {
+                directory,
+                deny,
+                has_files: writable,
+            }
         }
     }
 
@@ -92,7 +103,10 @@ impl WorkingDirectory {
     /// # Errors
     /// Returns an error if the step cannot get a path from the command line together with this working directory.
     pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
-        if profile.workdir != Workdir::Private || !profile.read.is_empty() || !profile.write.is_empty() {
+        if profile.workdir != Workdir::Private
+            || !profile.read.is_empty()
+            || !profile.write.is_empty()
+        {
             *self = Self::Declared;
             return Ok(());
         }
@@ -110,14 +124,19 @@ impl WorkingDirectory {
         profile.read.dedup();
         let (workdir, directory, deny) = match self {
             Self::InPlace { directory, deny } => (Workdir::InPlace, directory, deny),
-            Self::Overlay { directory, deny, .. } => (Workdir::Overlay, directory, deny),
+            Self::Overlay {
+                directory, deny, ..
+            } => (Workdir::Overlay, directory, deny),
             Self::Private(why) => {
                 // The directories of `--allow-write` belong to the host, so the working directory must not be reported
                 // as private.
                 if let Some(first) = write.first() {
                     profile.workdir = Workdir::InPlace;
                     profile.write = write.iter().map(text).collect();
-                    *self = Self::Given { directory: text(first), why: std::mem::take(why) };
+                    *self = Self::Given {
+                        directory: text(first),
+                        why: std::mem::take(why),
+                    };
                 }
                 return Ok(());
             }
@@ -125,7 +144,9 @@ impl WorkingDirectory {
         };
         profile.workdir = workdir;
         // The run starts in the first directory of this list.
-        profile.write = std::iter::once(directory.clone()).chain(write.iter().map(text)).collect();
+        profile.write = std::iter::once(directory.clone())
+            .chain(write.iter().map(text))
+            .collect();
         profile.deny.extend(deny.iter().cloned());
         profile.deny.sort();
         profile.deny.dedup();
@@ -149,7 +170,11 @@ impl WorkingDirectory {
     pub fn words(&self) -> String {
         match self {
             Self::InPlace { directory, .. } => format!("works in {directory}"),
-            Self::Overlay { directory, has_files: true, .. } => {
+            Self::Overlay {
+                directory,
+                has_files: true,
+                ..
+            } => {
                 format!(
                     "works in an overlay of {directory}, because the step has files, which would remain in the directory \
                      itself: the files that the step writes there are discarded"
@@ -185,6 +210,13 @@ fn may_enter(directory: &Path) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;
     }
-    let others = |path: &Path, bits: u32| path.metadata().is_ok_and(|found| found.mode() & bits == bits);
-    others(directory, 0o005) && directory.ancestors().skip(1).all(|above| others(above, 0o001))
+    let others = |path: &Path, bits: u32| {
+        path.metadata()
+            .is_ok_and(|found| found.mode() & bits == bits)
+    };
+    others(directory, 0o005)
+        && directory
+            .ancestors()
+            .skip(1)
+            .all(|above| others(above, 0o001))
 }

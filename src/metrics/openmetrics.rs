@@ -29,7 +29,9 @@ const PREFIX: &str = "countersign";
 
 /// Upper bounds of the buckets for stages and batches, in seconds. The fastest stage takes some tens of microseconds.
 /// The longest run takes an hour by default.
-const STAGE_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0];
+const STAGE_BUCKETS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0,
+];
 const BATCH_BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 /// Upper bounds of the buckets for the number of messages in a batch, which has at most 256 messages.
 const MESSAGE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
@@ -98,10 +100,14 @@ impl Metrics {
             let _ = metrics.refusals.get_or_create(&[("code", code.word())]);
         }
         for status in Status::ALL {
-            let _ = metrics.crossings.get_or_create(&[("outcome", status.word())]);
+            let _ = metrics
+                .crossings
+                .get_or_create(&[("outcome", status.word())]);
         }
         for stage in CrossingStage::ALL {
-            let _ = metrics.crossing_seconds.get_or_create(&[("stage", stage.word())]);
+            let _ = metrics
+                .crossing_seconds
+                .get_or_create(&[("stage", stage.word())]);
         }
         metrics.registered()
     }
@@ -110,24 +116,49 @@ impl Metrics {
         let registry = &mut self.registry;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the program", build);
-        registry.register("proposals", "Proposals that reached the status", self.proposals.clone());
-        registry.register("refusals", "Refused HTTP requests by the code of the answer", self.refusals.clone());
-        registry.register("crossings", "Runs with a durable receipt, by outcome", self.crossings.clone());
-        registry.register("unknown", "Runs whose end the boundary did not see", self.unknown.clone());
+        registry.register(
+            "proposals",
+            "Proposals that reached the status",
+            self.proposals.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Refused HTTP requests by the code of the answer",
+            self.refusals.clone(),
+        );
+        registry.register(
+            "crossings",
+            "Runs with a durable receipt, by outcome",
+            self.crossings.clone(),
+        );
+        registry.register(
+            "unknown",
+            "Runs whose end the boundary did not see",
+            self.unknown.clone(),
+        );
         let help = "Duration of each completed stage of a crossing";
-        registry.register_with_unit("crossing", help, Unit::Seconds, self.crossing_seconds.clone());
+        registry.register_with_unit(
+            "crossing",
+            help,
+            Unit::Seconds,
+            self.crossing_seconds.clone(),
+        );
         let help = "Duration of a batch of writes, with its durable commit";
         registry.register_with_unit("log_batch", help, Unit::Seconds, self.batch_seconds.clone());
         let help = "Number of writes in a batch, which share one durable commit";
         registry.register("log_batch_messages", help, self.batch_messages.clone());
         let help = "Connections above the maximum number, which were refused";
-        registry.register("connections_refused", help, self.refused_connections.clone());
-        let help =
-            "Commits that the database server confirmed later, or not at all, after a lost connection or a warning";
+        registry.register(
+            "connections_refused",
+            help,
+            self.refused_connections.clone(),
+        );
+        let help = "Commits that the database server confirmed later, or not at all, after a lost connection or a warning";
         registry.register("settled_commits", help, self.settled_commits.clone());
         let help = "Answered HTTP requests, by the pattern of the route and the HTTP status code";
         registry.register("http_requests", help, self.requests.clone());
-        let help = "Time until the head of the answer of an HTTP request, by the pattern of the route";
+        let help =
+            "Time until the head of the answer of an HTTP request, by the pattern of the route";
         registry.register_with_unit("http", help, Unit::Seconds, self.request_seconds.clone());
         self
     }
@@ -141,7 +172,9 @@ impl Metrics {
 
     /// Counts proposals that reached a status. The change of the status must be durable.
     pub fn proposals(&self, status: &'static str, number: u64) {
-        self.proposals.get_or_create(&[("status", status)]).inc_by(number);
+        self.proposals
+            .get_or_create(&[("status", status)])
+            .inc_by(number);
     }
 
     /// Counts a refusal that the service sent as an answer.
@@ -151,7 +184,9 @@ impl Metrics {
 
     /// Counts the outcome of a run. The receipt must be durable.
     pub fn crossing(&self, outcome: Status) {
-        self.crossings.get_or_create(&[("outcome", outcome.word())]).inc();
+        self.crossings
+            .get_or_create(&[("outcome", outcome.word())])
+            .inc();
         if outcome == Status::Unknown {
             self.unknown.inc();
         }
@@ -159,7 +194,9 @@ impl Metrics {
 
     /// Records the duration of a completed stage of a crossing.
     pub fn crossing_stage(&self, stage: CrossingStage, took: Duration) {
-        self.crossing_seconds.get_or_create(&[("stage", stage.word())]).observe(took.as_secs_f64());
+        self.crossing_seconds
+            .get_or_create(&[("stage", stage.word())])
+            .observe(took.as_secs_f64());
     }
 
     /// Records a batch of writes after its durable commit.
@@ -180,13 +217,20 @@ impl Metrics {
 
     /// Records an answered HTTP request. `route` must be a pattern of the route table.
     pub fn request(&self, route: &'static str, code: u16, took: Duration) {
-        self.requests.get_or_create(&RequestLabels { route, code }).inc();
-        self.request_seconds.get_or_create(&[("route", route)]).observe(took.as_secs_f64());
+        self.requests
+            .get_or_create(&RequestLabels { route, code })
+            .inc();
+        self.request_seconds
+            .get_or_create(&[("route", route)])
+            .observe(took.as_secs_f64());
     }
 
     /// Records that the checkpoint outside the store contains the whole log now.
     pub fn checkpoint_is_current(&self) {
-        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self
+            .checkpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Returns the text of a scrape.
@@ -197,7 +241,11 @@ impl Metrics {
         // Most scrapes have about 20 KB.
         let mut text = String::with_capacity(32 << 10);
         encode_registry(&mut text, &self.registry)?;
-        let checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let checkpoint = self
+            .checkpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed();
         encode_registry(&mut text, &gauges(readings, checkpoint))?;
         encode_eof(&mut text)?;
         Ok(text)
@@ -218,14 +266,37 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     };
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let seconds = || Some(Unit::Seconds);
-    plain("runs_active", "Runs with a spent nonce and without a durable receipt", None, number(readings.runs_active));
+    plain(
+        "runs_active",
+        "Runs with a spent nonce and without a durable receipt",
+        None,
+        number(readings.runs_active),
+    );
     let help = "Time since the approval of the oldest proposal that waits to run, or 0";
-    plain("oldest_approved", help, seconds(), readings.oldest_approved_s);
-    plain("log_entries", "Entries of the log", None, number(readings.log_entries));
+    plain(
+        "oldest_approved",
+        help,
+        seconds(),
+        readings.oldest_approved_s,
+    );
+    plain(
+        "log_entries",
+        "Entries of the log",
+        None,
+        number(readings.log_entries),
+    );
     for (name, help, bytes) in [
         ("store", "Size of the database files", readings.store_bytes),
-        ("store_free", "Free space on the disk of `data`", readings.store_free_bytes),
-        ("growth_per_day", "Growth of store, outputs and uploads in the last 7 days", readings.growth_bytes_per_day),
+        (
+            "store_free",
+            "Free space on the disk of `data`",
+            readings.store_free_bytes,
+        ),
+        (
+            "growth_per_day",
+            "Growth of store, outputs and uploads in the last 7 days",
+            readings.growth_bytes_per_day,
+        ),
     ] {
         if let Some(bytes) = bytes {
             plain(name, help, Some(Unit::Bytes), number(bytes));
@@ -235,26 +306,56 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         let help = "Days for which the disk of `data` has space at the growth of the last 7 days";
         plain("growth_days_left", help, None, number(days));
     }
-    plain("seal_number", "Number of the seal in force", None, number(readings.seal_number));
-    plain("roster_version", "Version of the roster in force", None, number(readings.roster_version));
-    let help = "Seconds by which the system clock is ahead of the time since the start (negative: behind)";
+    plain(
+        "seal_number",
+        "Number of the seal in force",
+        None,
+        number(readings.seal_number),
+    );
+    plain(
+        "roster_version",
+        "Version of the roster in force",
+        None,
+        number(readings.roster_version),
+    );
+    let help =
+        "Seconds by which the system clock is ahead of the time since the start (negative: behind)";
     plain("clock_ahead", help, seconds(), readings.clock_ahead_s);
     let help = "Receipts that came after the end of their runs in the log, and are kept as files of this node";
     plain("late_receipts", help, None, number(readings.late_receipts));
     if let Some(nodes) = &readings.nodes {
-        plain("node_term", "Number of takeovers since the log began", None, number(nodes.term));
+        plain(
+            "node_term",
+            "Number of takeovers since the log began",
+            None,
+            number(nodes.term),
+        );
     }
     if let Some(certificate) = readings.certificate {
         let help = "Time at which the TLS certificate of the service expires";
-        plain("certificate_expiry_timestamp", help, seconds(), certificate.expiry);
+        plain(
+            "certificate_expiry_timestamp",
+            help,
+            seconds(),
+            certificate.expiry,
+        );
         let help = "1 if the files of the certificate can't be taken, so that the old certificate is in force";
-        plain("certificate_reload_failed", help, None, i64::from(certificate.reload_failed));
+        plain(
+            "certificate_reload_failed",
+            help,
+            None,
+            i64::from(certificate.reload_failed),
+        );
     }
     let age: Gauge<f64, AtomicU64> = Gauge::default();
     age.set(checkpoint.as_secs_f64());
     let help = "Time since the checkpoint outside the store last contained the whole log";
     registry.register_with_unit("checkpoint_age", help, Unit::Seconds, age);
-    let mut labelled = |name: &str, help: &str, unit: Option<Unit>, label: &'static str, values: Vec<(String, i64)>| {
+    let mut labelled = |name: &str,
+                        help: &str,
+                        unit: Option<Unit>,
+                        label: &'static str,
+                        values: Vec<(String, i64)>| {
         let family: Family<[(&'static str, String); 1], Gauge> = Family::default();
         for (value, number) in values {
             family.get_or_create(&[(label, value)]).set(number);
@@ -264,15 +365,43 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
             None => registry.register(name, help, family),
         }
     };
-    let waiting =
-        vec![("pending".to_owned(), number(readings.pending)), ("approved".to_owned(), number(readings.approved))];
-    labelled("proposals_waiting", "Proposals that wait for signatures, or to run", None, "status", waiting);
-    let held_up = readings.runs_held_up.iter().map(|(code, runs)| (code.word().to_owned(), number(*runs))).collect();
-    labelled("runs_held_up", "Approved runs that can't start now, by the code of the reason", None, "code", held_up);
+    let waiting = vec![
+        ("pending".to_owned(), number(readings.pending)),
+        ("approved".to_owned(), number(readings.approved)),
+    ];
+    labelled(
+        "proposals_waiting",
+        "Proposals that wait for signatures, or to run",
+        None,
+        "status",
+        waiting,
+    );
+    let held_up = readings
+        .runs_held_up
+        .iter()
+        .map(|(code, runs)| (code.word().to_owned(), number(*runs)))
+        .collect();
+    labelled(
+        "runs_held_up",
+        "Approved runs that can't start now, by the code of the reason",
+        None,
+        "code",
+        held_up,
+    );
     let help = "Age of the oldest log entry that the witness has not cosigned, or 0";
-    labelled("witness_age", help, seconds(), "witness", readings.witness_age_s.clone());
+    labelled(
+        "witness_age",
+        help,
+        seconds(),
+        "witness",
+        readings.witness_age_s.clone(),
+    );
     let of_targets = |value: fn(&TargetReading) -> i64| {
-        readings.targets.iter().map(|target| (target.name.clone(), value(target))).collect()
+        readings
+            .targets
+            .iter()
+            .map(|target| (target.name.clone(), value(target)))
+            .collect()
     };
     let help = "Events that the target of messages has not got";
     labelled(
@@ -283,7 +412,13 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         of_targets(|target| i64::try_from(target.behind).unwrap_or(i64::MAX)),
     );
     let help = "Age of the event that the target of messages does not accept, or 0";
-    labelled("notify_age", help, seconds(), "target", of_targets(|target| target.age_s));
+    labelled(
+        "notify_age",
+        help,
+        seconds(),
+        "target",
+        of_targets(|target| target.age_s),
+    );
     let help = "Events that were given up, because the target of messages did not accept them";
     labelled(
         "notify_given_up",
@@ -295,19 +430,43 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     let nodes = readings.nodes.iter().flat_map(|nodes| &nodes.nodes);
     if readings.nodes.is_some() {
         let help = "1 if the node is the active node, which runs steps";
-        labelled("node_active", help, None, "node", named(nodes.clone(), |node| i64::from(node.active)));
+        labelled(
+            "node_active",
+            help,
+            None,
+            "node",
+            named(nodes.clone(), |node| i64::from(node.active)),
+        );
         let help = "Seconds since the last sign of the node, by the clock of the database, unless the node is lost";
         let there = nodes.clone().filter(|node| !node.lost);
-        labelled("node_beat_age", help, seconds(), "node", named(there, |node| node.beat_age_s));
+        labelled(
+            "node_beat_age",
+            help,
+            seconds(),
+            "node",
+            named(there, |node| node.beat_age_s),
+        );
         let help = "Runs of the node that have a spent nonce and no receipt";
-        labelled("node_open_runs", help, None, "node", named(nodes, |node| number(node.open_runs)));
+        labelled(
+            "node_open_runs",
+            help,
+            None,
+            "node",
+            named(nodes, |node| number(node.open_runs)),
+        );
     }
-    let layers = readings.sandbox_layers.iter().map(|(layer, held)| (layer.word().to_owned(), i64::from(*held)));
+    let layers = readings
+        .sandbox_layers
+        .iter()
+        .map(|(layer, held)| (layer.word().to_owned(), i64::from(*held)));
     let help = "1 if this host supports the layer of the sandbox level strict";
     labelled("sandbox_layer", help, None, "layer", layers.collect());
     registry
 }
 
-fn named<'n>(nodes: impl Iterator<Item = &'n NodeReading>, value: impl Fn(&NodeReading) -> i64) -> Vec<(String, i64)> {
+fn named<'n>(
+    nodes: impl Iterator<Item = &'n NodeReading>,
+    value: impl Fn(&NodeReading) -> i64,
+) -> Vec<(String, i64)> {
     nodes.map(|node| (node.name.clone(), value(node))).collect()
 }

@@ -16,7 +16,10 @@ pub struct StageClock {
 impl StageClock {
     /// Starts the first stage.
     pub fn start(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, began: Instant::now() }
+        Self {
+            metrics,
+            began: Instant::now(),
+        }
     }
 
     /// Records the duration of `stage`, which has just ended, and starts the next stage.

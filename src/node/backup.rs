@@ -59,10 +59,16 @@ pub type BackupProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 ///
 /// # Errors
 /// Returns an error if `into` exists or cannot be written, or if the store cannot be read.
-pub fn back_up(config: &Config, into: &Path, progress: BackupProgress<'_>) -> Result<MadeBackup, Problems> {
+pub fn back_up(
+    config: &Config,
+    into: &Path,
+    progress: BackupProgress<'_>,
+) -> Result<MadeBackup, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
-    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
+    let at = |error: &dyn std::fmt::Display| {
+        Problems::from(FileProblem::whole(&into, error.to_string()))
+    };
     if into.exists() {
         return Err(at(
             &"the path exists already, and a backup never overwrites a file: name a new directory, or bring an earlier \
@@ -70,21 +76,33 @@ pub fn back_up(config: &Config, into: &Path, progress: BackupProgress<'_>) -> Re
         ));
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
-    let real = parent
-        .canonicalize()
-        .map_err(|error| at(&format!("the parent directory can't be used ({error}): create the parent directory")))?;
-    if config.runbooks.iter().filter_map(|path| path.canonicalize().ok()).any(|path| real.starts_with(path)) {
-        return Err(at(&"a backup is private, but this path is in a runbook directory: name another path"));
+    let real = parent.canonicalize().map_err(|error| {
+        at(&format!(
+            "the parent directory can't be used ({error}): create the parent directory"
+        ))
+    })?;
+    if config
+        .runbooks
+        .iter()
+        .filter_map(|path| path.canonicalize().ok())
+        .any(|path| real.starts_with(path))
+    {
+        return Err(at(
+            &"a backup is private, but this path is in a runbook directory: name another path",
+        ));
     }
     // The backup is written under a temporary name and then renamed, so a directory with the final name is complete.
     let work = temporary(parent).map_err(|error| at(&error))?;
     private_directory(&work.path().join(OUTPUTS)).map_err(|error| at(&error))?;
     let target = work.path().join(DATABASE);
-    let copy = watched(config, &target, progress, || config.database.back_up(&target))
-        .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+    let copy = watched(config, &target, progress, || {
+        config.database.back_up(&target)
+    })
+    .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     let broken = |fault: StoreFault| at(&fault);
     let names = copy.files().map_err(broken)?;
-    let gone = copy_outputs(config, &names, work.path(), work.path()).map_err(|error| at(&error))?;
+    let gone =
+        copy_outputs(config, &names, work.path(), work.path()).map_err(|error| at(&error))?;
     copy.forget(&gone).map_err(broken)?;
     copy_closed(config, work.path(), work.path()).map_err(|error| at(&error))?;
     let (id, entries, checkpoint) = write_checkpoint(config, &copy.database(), work.path(), &into)?;
@@ -92,7 +110,15 @@ pub fn back_up(config: &Config, into: &Path, progress: BackupProgress<'_>) -> Re
     fs::rename(work.path(), &into).map_err(|error| at(&error))?;
     drop(work.keep());
     sync(parent).map_err(|error| at(&error))?;
-    Ok(MadeBackup { backup: into, id, entries, added: entries, bytes, outputs: names.len() - gone.len(), checkpoint })
+    Ok(MadeBackup {
+        backup: into,
+        id,
+        entries,
+        added: entries,
+        bytes,
+        outputs: names.len() - gone.len(),
+        checkpoint,
+    })
 }
 
 /// Brings the backup in `onto` up to date. Afterwards it has the rows and outputs of a whole backup. If this is
@@ -100,12 +126,25 @@ pub fn back_up(config: &Config, into: &Path, progress: BackupProgress<'_>) -> Re
 ///
 /// # Errors
 /// Returns an error if `onto` is no backup of this log, if it cannot be written, or if the store cannot be read.
-pub fn back_up_onto(config: &Config, onto: &Path, progress: BackupProgress<'_>) -> Result<MadeBackup, Problems> {
+pub fn back_up_onto(
+    config: &Config,
+    onto: &Path,
+    progress: BackupProgress<'_>,
+) -> Result<MadeBackup, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(onto, error.to_string()));
-    let into = onto.canonicalize().map_err(|error| at(&format!("there is no backup to bring up to date ({error})")))?;
-    if config.data.canonicalize().is_ok_and(|data| into.starts_with(data)) {
-        return Err(at(&"this is the boundary's own directory: name a directory that `store backup` made"));
+    let at =
+        |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(onto, error.to_string()));
+    let into = onto
+        .canonicalize()
+        .map_err(|error| at(&format!("there is no backup to bring up to date ({error})")))?;
+    if config
+        .data
+        .canonicalize()
+        .is_ok_and(|data| into.starts_with(data))
+    {
+        return Err(at(
+            &"this is the boundary's own directory: name a directory that `store backup` made",
+        ));
     }
     let work = temporary(into.parent().unwrap_or(Path::new("/"))).map_err(|error| at(&error))?;
     let copy = into.join(DATABASE);
@@ -132,7 +171,15 @@ pub fn back_up_onto(config: &Config, onto: &Path, progress: BackupProgress<'_>) 
     delete_others(&into.join(OUTPUTS), &names).map_err(|error| at(&error))?;
     let bytes = sync_tree(&into).map_err(|error| at(&error))?;
     let outputs = names.len() - gone.len();
-    Ok(MadeBackup { backup: into, id, entries, added: entries - earlier, bytes, outputs, checkpoint })
+    Ok(MadeBackup {
+        backup: into,
+        id,
+        entries,
+        added: entries - earlier,
+        bytes,
+        outputs,
+        checkpoint,
+    })
 }
 
 /// Returns the number of the backup's entries, if its log is a beginning of the configured store's log.
@@ -142,9 +189,14 @@ fn begins_alike(config: &Config, copy: &Path) -> Result<u64, StoreFault> {
     let alike = head.boundary == now.boundary
         && head.size <= now.size
         && root_of(&*earlier, head.size)? == root_of(&*reads, head.size)?;
-    let message =
-        "this is a backup of another log, or of a later state of this log: make a whole backup in a new directory";
-    if alike { Ok(head.size) } else { Err(StoreFault::Unusable { message: message.to_owned() }) }
+    let message = "this is a backup of another log, or of a later state of this log: make a whole backup in a new directory";
+    if alike {
+        Ok(head.size)
+    } else {
+        Err(StoreFault::Unusable {
+            message: message.to_owned(),
+        })
+    }
 }
 
 /// Writes the signed checkpoint of the copied log into `dir`. Returns the boundary's id, the number of entries and the
@@ -155,25 +207,46 @@ fn write_checkpoint(
     dir: &Path,
     shown: &Path,
 ) -> Result<(SealDigest, u64, String), Problems> {
-    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(shown, error.to_string()));
+    let at = |error: &dyn std::fmt::Display| {
+        Problems::from(FileProblem::whole(shown, error.to_string()))
+    };
     let broken = |fault: StoreFault| at(&fault);
     let (reads, head) = copy.at_rest().map_err(broken)?;
-    let id = head.boundary.ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
+    let id = head
+        .boundary
+        .ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
     let entries = head.size;
-    let settings = open_store::settings(config, &open_store::open_key(config)?, &start::surroundings())?;
+    let settings = open_store::settings(
+        config,
+        &open_store::open_key(config)?,
+        &start::surroundings(),
+    )?;
     let ledger = Ledger::at_rest(reads, head, settings, None).map_err(broken)?;
-    let note = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
-    small_file::replace(&dir.join(kept_checkpoint::FILE), note.as_bytes()).map_err(|error| at(&error))?;
+    let note = ledger
+        .checkpoint()
+        .map_err(broken)?
+        .map(|row| row.note)
+        .unwrap_or_default();
+    small_file::replace(&dir.join(kept_checkpoint::FILE), note.as_bytes())
+        .map_err(|error| at(&error))?;
     Ok((id, entries, note))
 }
 
 fn temporary(parent: &Path) -> io::Result<tempfile::TempDir> {
     let failed = |error: io::Error| io::Error::other(format!("can't be written ({error})"));
-    tempfile::Builder::new().prefix(".countersign-backup-").tempdir_in(parent).map_err(failed)
+    tempfile::Builder::new()
+        .prefix(".countersign-backup-")
+        .tempdir_in(parent)
+        .map_err(failed)
 }
 
 /// Calls `copy`, and meanwhile reports the size of the file `target` against the size of the store.
-fn watched<T>(config: &Config, target: &Path, progress: BackupProgress<'_>, copy: impl FnOnce() -> T) -> T {
+fn watched<T>(
+    config: &Config,
+    target: &Path,
+    progress: BackupProgress<'_>,
+    copy: impl FnOnce() -> T,
+) -> T {
     let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let all = config.database.file().map_or(0, size);
     // The end of the copy drops `ending`, which ends the reports at once.
@@ -192,7 +265,12 @@ fn watched<T>(config: &Config, target: &Path, progress: BackupProgress<'_>, copy
 /// Copies the outputs that are files into the backup `into`, except those that it has. Each file gets its final name only
 /// when it is complete. Returns the names of outputs without a file: deleted during the copy, or lost. `store check` can
 /// tell which.
-fn copy_outputs(config: &Config, names: &[Blake3Digest], work: &Path, into: &Path) -> io::Result<Vec<Blake3Digest>> {
+fn copy_outputs(
+    config: &Config,
+    names: &[Blake3Digest],
+    work: &Path,
+    into: &Path,
+) -> io::Result<Vec<Blake3Digest>> {
     let mut gone = Vec::new();
     for name in names {
         let hex = name.hex();
@@ -242,8 +320,13 @@ fn delete_others(dir: &Path, names: &[Blake3Digest]) -> io::Result<()> {
     for place in directories(dir) {
         for entry in fs::read_dir(&place)? {
             let name = entry?.file_name();
-            let Some(bytes) = name.to_str().and_then(unhex32) else { continue };
-            if names.binary_search(&Blake3Digest::from_bytes(bytes)).is_err() {
+            let Some(bytes) = name.to_str().and_then(unhex32) else {
+                continue;
+            };
+            if names
+                .binary_search(&Blake3Digest::from_bytes(bytes))
+                .is_err()
+            {
                 fs::remove_file(place.join(&name))?;
             }
         }
@@ -279,7 +362,11 @@ pub(super) fn sync_tree(path: &Path) -> io::Result<u64> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { sync_tree(&entry.path())? } else { metadata.len() };
+        bytes += if metadata.is_dir() {
+            sync_tree(&entry.path())?
+        } else {
+            metadata.len()
+        };
     }
     sync(path)?;
     Ok(bytes)

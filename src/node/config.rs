@@ -351,15 +351,30 @@ impl Config {
 
     /// Returns the runbook directories, which only root and the user of this process may be able to write.
     pub fn runbook_directories(&self) -> RunbookDirectories {
-        let invalid = if self.skip_invalid_runbooks { InvalidFiles::Skipped } else { InvalidFiles::Refused };
+        let invalid = if self.skip_invalid_runbooks {
+            InvalidFiles::Skipped
+        } else {
+            InvalidFiles::Refused
+        };
         let owner = Some(rustix::process::geteuid().as_raw());
-        RunbookDirectories { invalid, ..RunbookDirectories::strict(self.runbooks.clone(), owner) }
+        RunbookDirectories {
+            invalid,
+            ..RunbookDirectories::strict(self.runbooks.clone(), owner)
+        }
     }
 
     /// Returns the retention times.
     pub const fn retention_times(&self) -> Retention {
-        let RetentionTable { outputs, proposals, pack } = self.retention;
-        Retention { outputs_s: outputs, proposals_s: proposals, pack_s: pack }
+        let RetentionTable {
+            outputs,
+            proposals,
+            pack,
+        } = self.retention;
+        Retention {
+            outputs_s: outputs,
+            proposals_s: proposals,
+            pack_s: pack,
+        }
     }
 }
 

@@ -75,15 +75,20 @@ impl TargetKind {
 }
 
 impl NotifyTable {
-    pub(super) const KEYS: &[&str] =
-        &["name", "kind", "url", "secret", "events", "steps", "for", "after", "ca", "desk"];
+    pub(super) const KEYS: &[&str] = &[
+        "name", "kind", "url", "secret", "events", "steps", "for", "after", "ca", "desk",
+    ];
 
     /// Returns the events that the target wants.
     pub fn filter(&self) -> NoticeFilter {
         NoticeFilter {
             events: self.events.clone(),
             // The reader has parsed the patterns already.
-            steps: self.steps.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect(),
+            steps: self
+                .steps
+                .iter()
+                .filter_map(|pattern| Pattern::parse(pattern).ok())
+                .collect(),
             people: self.people.clone(),
             after_s: self.after,
             to_people: self.kind != TargetKind::CloudEvents,
@@ -95,6 +100,9 @@ impl NotifyTable {
 /// Returns the address of the server and the topic.
 pub fn ntfy_topic(url: &str) -> Option<(&str, &str)> {
     let (server, topic) = url.rsplit_once('/')?;
-    let known = !topic.is_empty() && topic.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-".contains(&c));
+    let known = !topic.is_empty()
+        && topic
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"_-".contains(&c));
     (known && server.contains("://")).then_some((server, topic))
 }

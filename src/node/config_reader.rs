@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::{
-    Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, PostgresTable, RetentionTable,
-    RunLimits, SandboxTable, SecretSource, SecretTable, TlsTable, template,
+    Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable,
+    PostgresTable, RetentionTable, RunLimits, SandboxTable, SecretSource, SecretTable, TlsTable,
+    template,
 };
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
@@ -92,14 +93,22 @@ impl Reader {
                 proposals: self.seconds(&retention, "proposals"),
                 pack: self.seconds(&retention, "pack"),
             },
-            sandbox: SandboxTable { level: self.level(&sandbox) },
+            sandbox: SandboxTable {
+                level: self.level(&sandbox),
+            },
             known_checkpoints: self.paths(tree, "known_checkpoints"),
             secrets: self.secrets(tree),
             notify: self.notify(tree),
-            metrics: MetricsTable { listen: self.metrics_listen(tree, listen) },
+            metrics: MetricsTable {
+                listen: self.metrics_listen(tree, listen),
+            },
             log: LogTable {
                 format: self
-                    .word(&log, "format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+                    .word(
+                        &log,
+                        "format",
+                        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                    )
                     .unwrap_or(LogFormat::Text),
             },
             policy: self.path(tree, "policy"),
@@ -124,7 +133,11 @@ impl Reader {
     }
 
     fn limits(&mut self, tree: &YamlNode) -> LimitsTable {
-        let keys: Vec<&str> = RunLimits::KEYS.iter().chain(LimitsTable::KEYS).copied().collect();
+        let keys: Vec<&str> = RunLimits::KEYS
+            .iter()
+            .chain(LimitsTable::KEYS)
+            .copied()
+            .collect();
         let table = self.table(tree, "limits", &keys);
         let (of_a_run, maximum) = self.run_limits(&table);
         let pending = self.number(&table, "pending", 100_000);
@@ -146,20 +159,36 @@ impl Reader {
         let (defaults, _) = toml_tree::read(&template(""));
         add_defaults(&mut tree, &defaults);
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-        (Self { file: path.to_owned(), directory, flaws }, tree)
+        (
+            Self {
+                file: path.to_owned(),
+                directory,
+                flaws,
+            },
+            tree,
+        )
     }
 
     /// Returns the configuration if the reader has found no error.
     pub(super) fn finish(self, config: Option<Config>) -> Result<Config, Problems> {
         match config {
             Some(config) if self.flaws.is_empty() => Ok(config),
-            _ => Err(Problems::new(self.flaws.iter().map(|flaw| FileProblem::at(&self.file, flaw)).collect())),
+            _ => Err(Problems::new(
+                self.flaws
+                    .iter()
+                    .map(|flaw| FileProblem::at(&self.file, flaw))
+                    .collect(),
+            )),
         }
     }
 
     pub(super) fn name(&mut self, tree: &YamlNode) -> Option<BoundaryName> {
         if !tree.value("name").is_some_and(is_written) {
-            return self.flaw(tree, "name", "`name` is missing: name the boundary".to_owned());
+            return self.flaw(
+                tree,
+                "name",
+                "`name` is missing: name the boundary".to_owned(),
+            );
         }
         match self.text(tree, "name")?.parse::<BoundaryName>() {
             Ok(name) => Some(name),
@@ -167,16 +196,31 @@ impl Reader {
         }
     }
 
-    pub(super) fn address(&mut self, node: &YamlNode, key: &str, example: &str) -> Option<SocketAddr> {
+    pub(super) fn address(
+        &mut self,
+        node: &YamlNode,
+        key: &str,
+        example: &str,
+    ) -> Option<SocketAddr> {
         let text = self.text(node, key)?;
         let address = text.parse().ok();
-        address.or_else(|| self.flaw(node, key, format!("{text:?} is not an address with a port: write {example:?}")))
+        address.or_else(|| {
+            self.flaw(
+                node,
+                key,
+                format!("{text:?} is not an address with a port: write {example:?}"),
+            )
+        })
     }
 
     pub(super) fn hosts(&mut self, tree: &YamlNode) -> Vec<String> {
         let hosts = self.list(tree, "hosts");
         for host in &hosts {
-            if host.is_empty() || !host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c)) {
+            if host.is_empty()
+                || !host
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c))
+            {
                 self.flaw::<()>(
                     tree,
                     "hosts",
@@ -191,12 +235,21 @@ impl Reader {
     }
 
     pub(super) fn level(&mut self, sandbox: &YamlNode) -> Level {
-        if sandbox.value("level").is_some_and(|level| matches!(&level.kind, YamlKind::Text(word) if word == "off")) {
+        if sandbox
+            .value("level")
+            .is_some_and(|level| matches!(&level.kind, YamlKind::Text(word) if word == "off"))
+        {
             let message = "`off` is not allowed as a boundary's level: write strict or best-effort";
-            return self.flaw(sandbox, "level", message.to_owned()).unwrap_or(Level::Strict);
+            return self
+                .flaw(sandbox, "level", message.to_owned())
+                .unwrap_or(Level::Strict);
         }
-        let levels = [("strict", Level::Strict), ("best-effort", Level::BestEffort)];
-        self.word(sandbox, "level", &levels).unwrap_or(Level::Strict)
+        let levels = [
+            ("strict", Level::Strict),
+            ("best-effort", Level::BestEffort),
+        ];
+        self.word(sandbox, "level", &levels)
+            .unwrap_or(Level::Strict)
     }
 
     /// Returns the files of TLS, or `None` if the table is missing or empty.
@@ -207,24 +260,36 @@ impl Reader {
         }
         for key in ["certificate", "key"] {
             if section.value(key).is_none() {
-                let message =
-                    format!("[tls] has no `{key}`: name the files of the certificate and of its key, or neither file");
+                let message = format!(
+                    "[tls] has no `{key}`: name the files of the certificate and of its key, or neither file"
+                );
                 self.flaws.push(YamlFlaw::new(section.place, message));
             }
         }
         Some(TlsTable {
             certificate: self.path(&section, "certificate"),
             key: self.path(&section, "key"),
-            client_ca: section.value("client_ca").is_some().then(|| self.path(&section, "client_ca")),
+            client_ca: section
+                .value("client_ca")
+                .is_some()
+                .then(|| self.path(&section, "client_ca")),
         })
     }
 
     /// Returns the address of the listener for metrics, which needs no token and therefore must be a loopback address.
-    pub(super) fn metrics_listen(&mut self, tree: &YamlNode, listen: Option<SocketAddr>) -> Option<SocketAddr> {
+    pub(super) fn metrics_listen(
+        &mut self,
+        tree: &YamlNode,
+        listen: Option<SocketAddr>,
+    ) -> Option<SocketAddr> {
         let section = self.table(tree, "metrics", MetricsTable::KEYS);
-        let (text, address) = (self.text(&section, "listen")?, self.address(&section, "listen", "127.0.0.1:9464")?);
+        let (text, address) = (
+            self.text(&section, "listen")?,
+            self.address(&section, "listen", "127.0.0.1:9464")?,
+        );
         if Some(address) == listen && address.port() != 0 {
-            let message = format!("{text:?} is also the address of the HTTP interface: write another port");
+            let message =
+                format!("{text:?} is also the address of the HTTP interface: write another port");
             return self.flaw(&section, "listen", message);
         }
         if !address.ip().is_loopback() {
@@ -238,7 +303,9 @@ impl Reader {
     }
 
     pub(super) fn secrets(&mut self, tree: &YamlNode) -> Vec<ConfiguredSecret> {
-        let Some(section) = tree.value("secrets") else { return Vec::new() };
+        let Some(section) = tree.value("secrets") else {
+            return Vec::new();
+        };
         if !matches!(section.kind, YamlKind::Map(_)) {
             let message = "`secrets` must be tables: write [secrets.NAME] for each secret";
             self.flaws.push(YamlFlaw::new(section.place, message));
@@ -254,44 +321,71 @@ impl Reader {
         found
     }
 
-    fn secret(&mut self, name: SecretName, place: TextPlace, node: &YamlNode) -> Option<ConfiguredSecret> {
+    fn secret(
+        &mut self,
+        name: SecretName,
+        place: TextPlace,
+        node: &YamlNode,
+    ) -> Option<ConfiguredSecret> {
         let what = format!("[secrets.{}]", name.as_str());
         self.known(node, &what, SecretTable::KEYS);
         let sources: Vec<SecretSource> = ["file", "env", "credential"]
             .into_iter()
             .filter_map(|key| {
                 let text = self.text(node, key)?;
-                let is_name = text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+                let is_name = text
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
                     && !matches!(text.as_str(), "" | "." | "..");
                 let source = match key {
-                    "file" if !text.is_empty() && !text.contains('\0') => SecretSource::File(self.directory.join(text)),
+                    "file" if !text.is_empty() && !text.contains('\0') => {
+                        SecretSource::File(self.directory.join(text))
+                    }
                     "env" if is_name => SecretSource::Env(text),
                     "credential" if is_name => SecretSource::Credential(text),
-                    _ => return self.flaw(node, key, format!("`{key}` of {what} is not a valid name or path")),
+                    _ => {
+                        return self.flaw(
+                            node,
+                            key,
+                            format!("`{key}` of {what} is not a valid name or path"),
+                        );
+                    }
                 };
                 Some(source)
             })
             .collect();
-        let count = ["file", "env", "credential"].iter().filter(|key| node.value(key).is_some()).count();
+        let count = ["file", "env", "credential"]
+            .iter()
+            .filter(|key| node.value(key).is_some())
+            .count();
         if count != 1 {
             let message = format!("{what} needs exactly one of `file`, `env` and `credential`");
             self.flaws.push(YamlFlaw::new(place, message));
         }
         let steps = self.list(node, "steps");
         // A value of another type already has its error.
-        let is_list = node.value("steps").is_none_or(|steps| matches!(steps.kind, YamlKind::List(_)));
+        let is_list = node
+            .value("steps")
+            .is_none_or(|steps| matches!(steps.kind, YamlKind::List(_)));
         if steps.is_empty() && is_list {
             let message = format!(
                 "{what} names no step, so no run could get the secret: add `steps`, for example steps = [\"deploy/**\"]"
             );
-            self.flaws.push(YamlFlaw::new(node.value("steps").map_or(place, |steps| steps.place), message));
+            self.flaws.push(YamlFlaw::new(
+                node.value("steps").map_or(place, |steps| steps.place),
+                message,
+            ));
         }
         for pattern in &steps {
             if let Err(error) = Pattern::parse(pattern) {
                 self.flaw::<()>(node, "steps", error.to_string());
             }
         }
-        sources.into_iter().next().map(|source| ConfiguredSecret { name, source, steps })
+        sources.into_iter().next().map(|source| ConfiguredSecret {
+            name,
+            source,
+            steps,
+        })
     }
 
     pub(super) fn database(
@@ -325,25 +419,35 @@ impl Reader {
             return None;
         }
         let Some(node) = self.text(&section, "node") else {
-            let message =
-                "[postgres] has no `node`: name this node, with another name for each service of the boundary";
-            self.flaws.push(YamlFlaw::new(section.place, message.to_owned()));
+            let message = "[postgres] has no `node`: name this node, with another name for each service of the boundary";
+            self.flaws
+                .push(YamlFlaw::new(section.place, message.to_owned()));
             return None;
         };
         let node = match node.parse::<Name>() {
             Ok(node) => node,
             Err(error) => return self.flaw(&section, "node", error.to_string()),
         };
-        let replicas =
-            [("none", Replicas::None), ("synchronous", Replicas::Synchronous), ("storage", Replicas::Storage)];
-        let mut path = |key: &str| section.value(key).is_some().then(|| self.path(&section, key));
+        let replicas = [
+            ("none", Replicas::None),
+            ("synchronous", Replicas::Synchronous),
+            ("storage", Replicas::Storage),
+        ];
+        let mut path = |key: &str| {
+            section
+                .value(key)
+                .is_some()
+                .then(|| self.path(&section, key))
+        };
         Some(PostgresTable {
             node,
             password_file: path("password_file"),
             ca: path("ca"),
             certificate: path("certificate"),
             key: path("key"),
-            replicas: self.word(&section, "replicas", &replicas).unwrap_or_default(),
+            replicas: self
+                .word(&section, "replicas", &replicas)
+                .unwrap_or_default(),
         })
     }
 
@@ -355,7 +459,11 @@ impl Reader {
         let (limits, maximum) = (self.measure(section), self.measure(&above));
         for (word, limit) in LIMITS {
             if limit.value(&limits) > limit.value(&maximum) {
-                let place = if section.value(word).is_some_and(is_written) { section } else { &above };
+                let place = if section.value(word).is_some_and(is_written) {
+                    section
+                } else {
+                    &above
+                };
                 self.flaw::<()>(
                     place,
                     word,
@@ -369,11 +477,17 @@ impl Reader {
     fn measure(&mut self, section: &YamlNode) -> Limits {
         let mut limits = Limits::default();
         for (word, limit) in LIMITS {
-            let Some(node) = section.value(word) else { continue };
+            let Some(node) = section.value(word) else {
+                continue;
+            };
             // A limit that is a number without a unit may also be a TOML integer.
             let text = match &node.kind {
-                YamlKind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
-                _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
+                YamlKind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => {
+                    Some(number.to_string())
+                }
+                _ => node
+                    .text(&format!("`{word}`"), &mut self.flaws)
+                    .map(str::to_owned),
             };
             match text.map(|text| attributes::limit(limit, &text)) {
                 Some(Ok(value)) => *limit.of(&mut limits) = value,
@@ -396,13 +510,23 @@ impl Reader {
     }
 
     pub(super) fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {
-        node.value(key)?.text(&format!("`{key}`"), &mut self.flaws).map(str::to_owned)
+        node.value(key)?
+            .text(&format!("`{key}`"), &mut self.flaws)
+            .map(str::to_owned)
     }
 
     /// Returns the value of the word that the file has for a key.
-    pub(super) fn word<T: Copy>(&mut self, node: &YamlNode, key: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        node: &YamlNode,
+        key: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let text = self.text(node, key)?;
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        let found = words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value);
         found.or_else(|| {
             let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             self.flaw(node, key, unknown(key, &text, &names))
@@ -410,27 +534,48 @@ impl Reader {
     }
 
     pub(super) fn path(&mut self, node: &YamlNode, key: &str) -> PathBuf {
-        let Some(text) = self.text(node, key) else { return self.directory.clone() };
+        let Some(text) = self.text(node, key) else {
+            return self.directory.clone();
+        };
         if text.is_empty() || text.contains('\0') {
-            self.flaw::<()>(node, key, format!("`{key}` is not a valid path: write a path, relative to this file"));
+            self.flaw::<()>(
+                node,
+                key,
+                format!("`{key}` is not a valid path: write a path, relative to this file"),
+            );
         }
         self.directory.join(text)
     }
 
     pub(super) fn paths(&mut self, node: &YamlNode, key: &str) -> Vec<PathBuf> {
-        self.list(node, key).iter().map(|text| self.directory.join(text)).collect()
+        self.list(node, key)
+            .iter()
+            .map(|text| self.directory.join(text))
+            .collect()
     }
 
     pub(super) fn list(&mut self, node: &YamlNode, key: &str) -> Vec<String> {
         let what = format!("`{key}`");
-        let items = node.value(key).and_then(|value| value.list(&what, &mut self.flaws)).unwrap_or_default();
-        items.iter().filter_map(|item| item.text(&what, &mut self.flaws).map(str::to_owned)).collect()
+        let items = node
+            .value(key)
+            .and_then(|value| value.list(&what, &mut self.flaws))
+            .unwrap_or_default();
+        items
+            .iter()
+            .filter_map(|item| item.text(&what, &mut self.flaws).map(str::to_owned))
+            .collect()
     }
 
     /// Returns the tables of a list of tables.
     pub(super) fn items(&mut self, list: &YamlNode, message: &str) -> Vec<YamlNode> {
         match &list.kind {
-            YamlKind::List(items) if items.iter().all(|item| matches!(item.kind, YamlKind::Map(_))) => items.clone(),
+            YamlKind::List(items)
+                if items
+                    .iter()
+                    .all(|item| matches!(item.kind, YamlKind::Map(_))) =>
+            {
+                items.clone()
+            }
             _ => {
                 self.push(YamlFlaw::new(list.place, message));
                 Vec::new()
@@ -445,18 +590,27 @@ impl Reader {
     pub(super) fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
         match node.value(key).map(|value| &value.kind) {
             Some(YamlKind::Boolean(on)) => *on,
-            _ => self.flaw(node, key, format!("`{key}` must be true or false")).unwrap_or_default(),
+            _ => self
+                .flaw(node, key, format!("`{key}` must be true or false"))
+                .unwrap_or_default(),
         }
     }
 
     /// Returns a number from 1 to `most`. A default above `most` becomes `most`.
     pub(super) fn number(&mut self, node: &YamlNode, key: &str, most: u64) -> u64 {
-        let Some(value) = node.value(key) else { return most };
+        let Some(value) = node.value(key) else {
+            return most;
+        };
         match value.kind {
             YamlKind::Integer(number) if !is_written(value) => number.unsigned_abs().min(most),
-            YamlKind::Integer(number) if number > 0 && number.unsigned_abs() <= most => number.unsigned_abs(),
+            YamlKind::Integer(number) if number > 0 && number.unsigned_abs() <= most => {
+                number.unsigned_abs()
+            }
             _ => {
-                self.flaws.push(YamlFlaw::new(value.place, format!("`{key}` must be a number from 1 to {most}")));
+                self.flaws.push(YamlFlaw::new(
+                    value.place,
+                    format!("`{key}` must be a number from 1 to {most}"),
+                ));
                 most
             }
         }
@@ -464,20 +618,31 @@ impl Reader {
 
     /// Returns a duration in seconds.
     pub(super) fn seconds(&mut self, node: &YamlNode, key: &str) -> i64 {
-        let Some(text) = self.text(node, key) else { return 0 };
-        duration(&text).or_else(|message| self.flaw(node, key, message).ok_or(())).unwrap_or_default()
+        let Some(text) = self.text(node, key) else {
+            return 0;
+        };
+        duration(&text)
+            .or_else(|message| self.flaw(node, key, message).ok_or(()))
+            .unwrap_or_default()
     }
 
     /// Records an error at the value of a key, or at the table if the file has no such key. Always returns `None`.
     pub(super) fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
-        let place = node.value(key).filter(|value| is_written(value)).unwrap_or(node).place;
+        let place = node
+            .value(key)
+            .filter(|value| is_written(value))
+            .unwrap_or(node)
+            .place;
         self.flaws.push(YamlFlaw::new(place, message));
         None
     }
 }
 
 fn empty() -> YamlNode {
-    YamlNode { place: TextPlace::default(), kind: YamlKind::Map(Vec::new()) }
+    YamlNode {
+        place: TextPlace::default(),
+        kind: YamlKind::Map(Vec::new()),
+    }
 }
 
 /// Returns true if the value is in the file, and not a default.
@@ -487,7 +652,9 @@ fn is_written(node: &YamlNode) -> bool {
 
 /// Adds each key of `defaults` that the map does not have.
 fn add_defaults(node: &mut YamlNode, defaults: &YamlNode) {
-    let YamlKind::Map(entries) = &mut node.kind else { return };
+    let YamlKind::Map(entries) = &mut node.kind else {
+        return;
+    };
     for (key, default) in defaults.entries() {
         match entries.iter_mut().find(|(known, _)| known.name == key.name) {
             Some((_, value)) => add_defaults(value, default),

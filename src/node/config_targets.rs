@@ -16,16 +16,30 @@ const EXAMPLE: &str = "write cloudevents, slack, ntfy or mail";
 impl Reader {
     /// Returns the targets of messages.
     pub(super) fn notify(&mut self, tree: &YamlNode) -> Vec<NotifyTable> {
-        let Some(section) = tree.value("notify") else { return Vec::new() };
-        let tables = self.items(section, "`notify` must be tables: write [[notify]] for each target");
+        let Some(section) = tree.value("notify") else {
+            return Vec::new();
+        };
+        let tables = self.items(
+            section,
+            "`notify` must be tables: write [[notify]] for each target",
+        );
         if tables.len() > MOST_TARGETS {
-            self.push(YamlFlaw::new(section.place, format!("at most {MOST_TARGETS} targets are possible")));
+            self.push(YamlFlaw::new(
+                section.place,
+                format!("at most {MOST_TARGETS} targets are possible"),
+            ));
         }
         let mut found: Vec<NotifyTable> = Vec::new();
         for table in &tables {
-            let Some(target) = self.target(table) else { continue };
+            let Some(target) = self.target(table) else {
+                continue;
+            };
             if found.iter().any(|other| other.name == target.name) {
-                self.flaw::<()>(table, "name", format!("two targets have the name {}", target.name));
+                self.flaw::<()>(
+                    table,
+                    "name",
+                    format!("two targets have the name {}", target.name),
+                );
             }
             found.push(target);
         }
@@ -33,11 +47,20 @@ impl Reader {
     }
 
     fn target(&mut self, node: &YamlNode) -> Option<NotifyTable> {
-        const KINDS: [TargetKind; 4] = [TargetKind::CloudEvents, TargetKind::Slack, TargetKind::Ntfy, TargetKind::Mail];
+        const KINDS: [TargetKind; 4] = [
+            TargetKind::CloudEvents,
+            TargetKind::Slack,
+            TargetKind::Ntfy,
+            TargetKind::Mail,
+        ];
         self.known(node, "[[notify]]", NotifyTable::KEYS);
         for key in ["name", "kind"] {
             if node.value(key).is_none() {
-                return self.flaw(node, key, format!("[[notify]] has no `{key}`: {EXAMPLE}, and name the target"));
+                return self.flaw(
+                    node,
+                    key,
+                    format!("[[notify]] has no `{key}`: {EXAMPLE}, and name the target"),
+                );
             }
         }
         let name = match self.text(node, "name")?.parse::<Name>() {
@@ -45,7 +68,10 @@ impl Reader {
             Err(error) => return self.flaw(node, "name", error.to_string()),
         };
         let kind = self.word(node, "kind", &KINDS.map(|kind| (kind.word(), kind)))?;
-        let secret = node.value("secret").is_some().then(|| self.path(node, "secret"));
+        let secret = node
+            .value("secret")
+            .is_some()
+            .then(|| self.path(node, "secret"));
         let url = self.text(node, "url");
         match (&url, kind, &secret) {
             (Some(url), ..) => self.check_url(node, kind, url),
@@ -56,7 +82,11 @@ impl Reader {
             }
         }
         if kind == TargetKind::Mail && secret.is_some() {
-            return self.flaw(node, "secret", "a target of the kind mail has no secret".to_owned());
+            return self.flaw(
+                node,
+                "secret",
+                "a target of the kind mail has no secret".to_owned(),
+            );
         }
         let people = self.list(node, "for");
         let steps = self.list(node, "steps");
@@ -65,11 +95,13 @@ impl Reader {
                 self.flaw::<()>(node, "steps", error.to_string());
             }
         }
-        let after = node.value("after").is_some().then(|| self.seconds(node, "after"));
+        let after = node
+            .value("after")
+            .is_some()
+            .then(|| self.seconds(node, "after"));
         let events = self.event_kinds(node, kind, people.is_empty());
         if after.is_some() && !events.iter().any(|event| event.is_request()) {
-            let message =
-                "`after` is only for the events proposal.pending and grant.pending, which the target does not get";
+            let message = "`after` is only for the events proposal.pending and grant.pending, which the target does not get";
             return self.flaw(node, "after", message.to_owned());
         }
         let ca = node.value("ca").is_some().then(|| self.path(node, "ca"));
@@ -77,12 +109,24 @@ impl Reader {
         if let Some(Err(error)) = desk.as_deref().map(check_origin) {
             return self.flaw(node, "desk", format!("{error} (the address of a desk)"));
         }
-        Some(NotifyTable { name, kind, url, secret, events, steps, people, after, ca, desk })
+        Some(NotifyTable {
+            name,
+            kind,
+            url,
+            secret,
+            events,
+            steps,
+            people,
+            after,
+            ca,
+            desk,
+        })
     }
 
     fn check_url(&mut self, node: &YamlNode, kind: TargetKind, url: &str) {
-        let host =
-            url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
+        let host = url.split_once("://").map_or("", |(_, rest)| {
+            rest.split(['/', '?', '#', '\\']).next().unwrap_or_default()
+        });
         if host.contains('@') {
             let message = "the address has a user name or a password, which everybody who reads the configuration would see: \
                            remove them, and put what is secret into the file of `secret`";
@@ -91,11 +135,16 @@ impl Reader {
         }
         let plain = url.bytes().all(|c| c.is_ascii_graphic());
         let of_host = ["127.0.0.1", "localhost", "[::1]"];
-        let local = |rest: &str| of_host.iter().any(|host| rest.strip_prefix(host).is_some_and(ends_host));
+        let local = |rest: &str| {
+            of_host
+                .iter()
+                .any(|host| rest.strip_prefix(host).is_some_and(ends_host))
+        };
         let valid = match kind {
             TargetKind::Mail => url.strip_prefix("mailto:").is_some_and(is_mail_address),
             TargetKind::CloudEvents | TargetKind::Slack | TargetKind::Ntfy => {
-                url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
+                url.strip_prefix("https://")
+                    .is_some_and(|rest| !rest.is_empty())
                     || url.strip_prefix("http://").is_some_and(local)
             }
         };
@@ -106,7 +155,8 @@ impl Reader {
             };
             self.flaw::<()>(node, "url", format!("the address must be {expected}"));
         } else if kind == TargetKind::Ntfy && ntfy_topic(url).is_none() {
-            let message = "the address must end with the topic, for example https://ntfy.example/TOPIC";
+            let message =
+                "the address must end with the topic, for example https://ntfy.example/TOPIC";
             self.flaw::<()>(node, "url", message.to_owned());
         }
     }
@@ -130,15 +180,24 @@ impl Reader {
         let mut found = Vec::new();
         for word in self.list(node, "events") {
             let chosen: Vec<FeedKind> = match word.strip_suffix('*') {
-                Some(start) => FeedKind::ALL.into_iter().filter(|event| event.word().starts_with(start)).collect(),
-                None => FeedKind::ALL.into_iter().filter(|event| event.word() == word).collect(),
+                Some(start) => FeedKind::ALL
+                    .into_iter()
+                    .filter(|event| event.word().starts_with(start))
+                    .collect(),
+                None => FeedKind::ALL
+                    .into_iter()
+                    .filter(|event| event.word() == word)
+                    .collect(),
             };
             if chosen.is_empty() {
                 let known: Vec<&str> = FeedKind::ALL.iter().map(|event| event.word()).collect();
                 self.flaw::<()>(
                     node,
                     "events",
-                    format!("there is no event {word:?}; the events are {}", known.join(", ")),
+                    format!(
+                        "there is no event {word:?}; the events are {}",
+                        known.join(", ")
+                    ),
                 );
             }
             found.extend(chosen);
@@ -155,8 +214,11 @@ fn ends_host(rest: &str) -> bool {
 fn is_mail_address(text: &str) -> bool {
     let part = |part: &str, more: &[u8]| {
         !part.is_empty()
-            && part.bytes().all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
+            && part
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
             && !part.starts_with('-')
     };
-    text.split_once('@').is_some_and(|(person, host)| part(person, b"._+-") && part(host, b".-"))
+    text.split_once('@')
+        .is_some_and(|(person, host)| part(person, b"._+-") && part(host, b".-"))
 }

@@ -119,36 +119,55 @@ pub async fn answer(
     let done = match request {
         ControlRequest::TokenCreate { token, oidc } => {
             let state = boundary.crossing.state();
-            let warnings = oidc.as_deref().map(|oidc| steps_without_parameter(&token, oidc, &state));
-            boundary.sealing.create_token(token, oidc).await.map(|secret| match warnings {
-                Some(warnings) => json!({"audience": secret, "warnings": warnings}),
-                None => Value::from(secret),
-            })
+            let warnings = oidc
+                .as_deref()
+                .map(|oidc| steps_without_parameter(&token, oidc, &state));
+            boundary
+                .sealing
+                .create_token(token, oidc)
+                .await
+                .map(|secret| match warnings {
+                    Some(warnings) => json!({"audience": secret, "warnings": warnings}),
+                    None => Value::from(secret),
+                })
         }
         ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
-        ControlRequest::TokenRevoke { name } => {
-            boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
+        ControlRequest::TokenRevoke { name } => boundary
+            .sealing
+            .revoke_token(&name)
+            .await
+            .map(|()| json!({ "revoked": name })),
+        ControlRequest::Seal { new_epoch } => {
+            next_seal::seal_files(config.clone(), boundary, new_epoch).await
         }
-        ControlRequest::Seal { new_epoch } => next_seal::seal_files(config.clone(), boundary, new_epoch).await,
         ControlRequest::Frozen => boundary.health.frozen().map(|frozen| json!(frozen)),
         ControlRequest::Thaw => {
             let thawed = boundary.sealing.thaw().await;
-            thawed.map(|void| json!({"seal": boundary.crossing.state().seal.number, "void_grants": void}))
+            thawed.map(
+                |void| json!({"seal": boundary.crossing.state().seal.number, "void_grants": void}),
+            )
         }
-        ControlRequest::NotifyTest { name } => {
-            notifying::test(boundary, config, &name).await.map(|()| json!({ "told": name }))
-        }
+        ControlRequest::NotifyTest { name } => notifying::test(boundary, config, &name)
+            .await
+            .map(|()| json!({ "told": name })),
         ControlRequest::Status => {
             let (ready, must_fix) = (boundary.health.ready(), boundary.health.must_fix());
-            boundary
-                .monitoring
-                .status()
-                .map(|monitoring| json!(NodeStatus { ready, must_fix, monitoring: Some(monitoring), address }))
+            boundary.monitoring.status().map(|monitoring| {
+                json!(NodeStatus {
+                    ready,
+                    must_fix,
+                    monitoring: Some(monitoring),
+                    address
+                })
+            })
         }
     };
     done.map_or_else(
         |stopped| match stopped {
-            Stopped::Refused(refusal) => ControlReply::Refused { code: refusal.code, message: refusal.to_string() },
+            Stopped::Refused(refusal) => ControlReply::Refused {
+                code: refusal.code,
+                message: refusal.to_string(),
+            },
             Stopped::Fault(_) => ControlReply::Error(stopped.to_string()),
         },
         ControlReply::Ok,
@@ -180,7 +199,9 @@ impl ControlSocket {
     pub fn bind(path: &Path) -> Result<Self, FileProblem> {
         let failed = |error| unopened(path, &error);
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
             _ => {}
         }
         let socket = UnixSocket::new_stream().map_err(failed)?;
@@ -195,17 +216,28 @@ impl ControlSocket {
     /// # Errors
     /// Returns an error if the process has no free file descriptor.
     pub fn listen(self) -> Result<(UnixListener, ControlFile), FileProblem> {
-        let listener = self.socket.listen(BACKLOG).map_err(|error| unopened(&self.file.0, &error))?;
+        let listener = self
+            .socket
+            .listen(BACKLOG)
+            .map_err(|error| unopened(&self.file.0, &error))?;
         Ok((listener, self.file))
     }
 }
 
 fn unopened(path: &Path, error: &std::io::Error) -> FileProblem {
-    FileProblem::whole(path, format!("the control socket can't be opened ({error}): check the directory"))
+    FileProblem::whole(
+        path,
+        format!("the control socket can't be opened ({error}): check the directory"),
+    )
 }
 
 /// Answers requests until the task is dropped.
-pub async fn serve(listener: UnixListener, boundary: Boundary, config: Config, address: Option<ServedAddress>) {
+pub async fn serve(
+    listener: UnixListener,
+    boundary: Boundary,
+    config: Config,
+    address: Option<ServedAddress>,
+) {
     let config = Arc::new(config);
     let own = rustix::process::geteuid().as_raw();
     loop {
@@ -216,13 +248,17 @@ pub async fn serve(listener: UnixListener, boundary: Boundary, config: Config, a
         };
         // The kernel reports the user of the peer (SO_PEERCRED). The mode of the socket file alone is not safe, because
         // it can be changed.
-        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
+        if !stream
+            .peer_cred()
+            .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+        {
             tracing::warn!("refused a connection of another user to the control socket");
             continue;
         }
         let (boundary, config) = (boundary.clone(), config.clone());
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(DEADLINE, converse(stream, &boundary, &config, address)).await;
+            let _ =
+                tokio::time::timeout(DEADLINE, converse(stream, &boundary, &config, address)).await;
         });
     }
 }
@@ -235,7 +271,9 @@ async fn converse(
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    tokio::io::BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
+    tokio::io::BufReader::new(read.take(MAX_LINE))
+        .read_line(&mut line)
+        .await?;
     let answer = match serde_json::from_str::<ControlRequest>(&line) {
         Ok(request) => answer(boundary, config, address, request).await,
         Err(error) => ControlReply::Error(format!("the request can't be read: {error}")),
@@ -250,9 +288,14 @@ async fn converse(
 /// # Errors
 /// Returns an error if a service listens but does not answer.
 pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>, FileProblem> {
-    let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else { return Ok(None) };
+    let Ok(stream) = std::os::unix::net::UnixStream::connect(path) else {
+        return Ok(None);
+    };
     let failed = |error: std::io::Error| {
-        FileProblem::whole(path, format!("the boundary did not answer ({error}): read its log"))
+        FileProblem::whole(
+            path,
+            format!("the boundary did not answer ({error}): read its log"),
+        )
     };
     let converse = || {
         stream.set_read_timeout(Some(DEADLINE))?;

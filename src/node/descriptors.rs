@@ -49,12 +49,21 @@ pub(super) fn check() -> Result<(), String> {
 /// Divides the hard limit of open files between runs and connections. The sandbox raises the soft limit to the hard
 /// limit.
 pub(super) fn share(runs: usize) -> DescriptorShares {
-    let mut shares =
-        of(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX), runs, HttpConfig::default().max_connections);
+    let mut shares = of(
+        getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
+        runs,
+        HttpConfig::default().max_connections,
+    );
     // The kernel does not enforce RLIMIT_NPROC (limit of processes) for root.
-    let processes = getrlimit(Resource::Nproc).current.filter(|_| !rustix::process::geteuid().is_root());
+    let processes = getrlimit(Resource::Nproc)
+        .current
+        .filter(|_| !rustix::process::geteuid().is_root());
     if let Some((fit, note)) = processes.and_then(|most| of_processes(most, shares.runs)) {
-        shares = DescriptorShares { runs: fit, note: Some(note), ..shares };
+        shares = DescriptorShares {
+            runs: fit,
+            note: Some(note),
+            ..shares
+        };
     }
     shares
 }
@@ -71,7 +80,11 @@ fn of(descriptors: u64, runs: usize, connections: usize) -> DescriptorShares {
              ulimit -Hn) or lower `runs`"
         )
     });
-    DescriptorShares { runs: fit, connections, note }
+    DescriptorShares {
+        runs: fit,
+        connections,
+        note,
+    }
 }
 
 fn beside(descriptors: u64) -> u64 {
@@ -81,7 +94,10 @@ fn beside(descriptors: u64) -> u64 {
 /// Returns a lower number of concurrent runs if RLIMIT_NPROC is too low for `runs`. Processes that a step starts are
 /// not counted.
 fn of_processes(most: u64, runs: usize) -> Option<(usize, String)> {
-    let fit = at_most((most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1), runs);
+    let fit = at_most(
+        (most.saturating_sub(PROCESSES_BESIDE) / PROCESSES_OF_A_RUN).max(1),
+        runs,
+    );
     let note = format!(
         "the boundary starts at most {fit} runs at one time instead of {runs}: the user of this process may have at \
          most {most} processes and threads, and processes of steps count too; raise the limit (systemd: \
@@ -104,24 +120,40 @@ mod tests {
             let shares = of(descriptors, 64, 2048);
             assert_eq!((shares.runs, shares.note), (64, None), "{descriptors}");
         }
-        assert_eq!((of(4096, 64, 2048).connections, of(8192, 64, 2048).connections), (1024, 2048));
+        assert_eq!(
+            (
+                of(4096, 64, 2048).connections,
+                of(8192, 64, 2048).connections
+            ),
+            (1024, 2048)
+        );
     }
 
     #[test]
     fn runs_and_connections_never_exceed_the_descriptor_limit() {
         for descriptors in [64, 256, 1024, 2048, 4096, 20_000] {
             let shares = of(descriptors, 4096, 2048);
-            let all = shares.runs as u64 * OF_A_RUN + shares.connections as u64 + beside(descriptors);
-            assert!(all <= descriptors && shares.runs > 0, "{descriptors}: {shares:?}");
+            let all =
+                shares.runs as u64 * OF_A_RUN + shares.connections as u64 + beside(descriptors);
+            assert!(
+                all <= descriptors && shares.runs > 0,
+                "{descriptors}: {shares:?}"
+            );
         }
         assert_eq!(of_processes(4096, 64), None);
         let (fit, note) = of_processes(256, 64).expect("told");
         assert!(
-            fit == 32 && note.contains("at most 32 runs at one time instead of 64") && note.contains("LimitNPROC"),
+            fit == 32
+                && note.contains("at most 32 runs at one time instead of 64")
+                && note.contains("LimitNPROC"),
             "{note}"
         );
         assert_eq!(of_processes(1, 64).map(|(fit, _)| fit), Some(1));
         let note = of(1024, 500, 1024).note.expect("told");
-        assert!(note.contains("at most 85 runs at one time instead of 500") && note.contains("LimitNOFILE"), "{note}");
+        assert!(
+            note.contains("at most 85 runs at one time instead of 500")
+                && note.contains("LimitNOFILE"),
+            "{note}"
+        );
     }
 }

@@ -28,23 +28,42 @@ pub struct FileProblem {
 impl FileProblem {
     /// Creates a problem of a whole file.
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
-        Self { file: file.display().to_string(), line: 0, column: 0, message: message.into(), can_pass: false }
+        Self {
+            file: file.display().to_string(),
+            line: 0,
+            column: 0,
+            message: message.into(),
+            can_pass: false,
+        }
     }
 
     /// Creates a problem of a store.
     pub fn of_store(database: &Database, what: impl fmt::Display) -> Self {
-        Self { file: database.to_string(), line: 0, column: 0, message: what.to_string(), can_pass: false }
+        Self {
+            file: database.to_string(),
+            line: 0,
+            column: 0,
+            message: what.to_string(),
+            can_pass: false,
+        }
     }
 
     /// Creates a problem of a store from its fault.
     pub fn of_fault(database: &Database, fault: &StoreFault) -> Self {
-        Self { can_pass: fault.is_unreachable(), ..Self::of_store(database, fault) }
+        Self {
+            can_pass: fault.is_unreachable(),
+            ..Self::of_store(database, fault)
+        }
     }
 
     /// Creates a problem at the line and column that a parser reported.
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message, .. } = flaw;
-        Self { line: place.line, column: place.column, ..Self::whole(file, message.clone()) }
+        Self {
+            line: place.line,
+            column: place.column,
+            ..Self::whole(file, message.clone())
+        }
     }
 
     /// Returns the message without the step at its beginning.
@@ -58,8 +77,19 @@ impl FileProblem {
 
 impl From<RegistryError> for FileProblem {
     fn from(error: RegistryError) -> Self {
-        let RegistryError { file, line, column, message } = error;
-        Self { file, line, column, message, can_pass: false }
+        let RegistryError {
+            file,
+            line,
+            column,
+            message,
+        } = error;
+        Self {
+            file,
+            line,
+            column,
+            message,
+            can_pass: false,
+        }
     }
 }
 
@@ -89,9 +119,15 @@ pub fn lines_of(problems: &[FileProblem]) -> Vec<String> {
         if lines.len() <= 3 {
             return lines;
         }
-        let places: Vec<_> =
-            lines.iter().map(|line| line.trim_end_matches(cause).trim_end_matches([':', ' '])).collect();
-        vec![format!("{} places ({}): {cause}", lines.len(), first_of(&places, 3))]
+        let places: Vec<_> = lines
+            .iter()
+            .map(|line| line.trim_end_matches(cause).trim_end_matches([':', ' ']))
+            .collect();
+        vec![format!(
+            "{} places ({}): {cause}",
+            lines.len(),
+            first_of(&places, 3)
+        )]
     });
     lines.collect()
 }

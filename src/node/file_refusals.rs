@@ -51,29 +51,54 @@ pub fn find(
     now: Timestamp,
 ) -> FileRefusals {
     let mut refusals = FileRefusals::default();
-    let signed = roster.and_then(|draft| match draft.state(draft.tables().previous, policy.digest()) {
-        Ok(signed) => Some(signed),
-        Err(error) => {
-            refusals.roster.push(error.to_string());
-            None
-        }
-    });
-    let runbooks = config.map(|config| config.runbooks.clone()).unwrap_or_default();
-    let (steps, errors) = refused_steps(registry, policy, signed.as_ref(), &configuration(config), &runbooks, None);
-    let denied = steps.iter().filter_map(|(step, held)| Some((step.clone(), held.asked().as_ref().err()?.to_string())));
+    let signed =
+        roster.and_then(
+            |draft| match draft.state(draft.tables().previous, policy.digest()) {
+                Ok(signed) => Some(signed),
+                Err(error) => {
+                    refusals.roster.push(error.to_string());
+                    None
+                }
+            },
+        );
+    let runbooks = config
+        .map(|config| config.runbooks.clone())
+        .unwrap_or_default();
+    let (steps, errors) = refused_steps(
+        registry,
+        policy,
+        signed.as_ref(),
+        &configuration(config),
+        &runbooks,
+        None,
+    );
+    let denied = steps
+        .iter()
+        .filter_map(|(step, held)| Some((step.clone(), held.asked().as_ref().err()?.to_string())));
     refusals.denied = denied.collect();
     refusals.steps = errors;
     if let Some(signed) = &signed {
         refusals.roster.extend(lacks_approvers(signed.tables()));
-        refusals.roster.extend(config.and_then(|config| lacks_boundary(signed, &config.name)));
+        refusals
+            .roster
+            .extend(config.and_then(|config| lacks_boundary(signed, &config.name)));
         // A step that is refused for another reason can lack approvers too.
-        let refused = registry.steps().map(|step| &step.definition).filter(|step| !steps.contains_key(&step.reference));
-        let refused: Vec<_> = refused.filter_map(|step| Some((&step.reference, quorum_rules(policy, step)?))).collect();
-        let rules = steps.iter().map(|(reference, step)| (reference, &*step.rules));
+        let refused = registry
+            .steps()
+            .map(|step| &step.definition)
+            .filter(|step| !steps.contains_key(&step.reference));
+        let refused: Vec<_> = refused
+            .filter_map(|step| Some((&step.reference, quorum_rules(policy, step)?)))
+            .collect();
+        let rules = steps
+            .iter()
+            .map(|(reference, step)| (reference, &*step.rules));
         let rules = rules.chain(refused.iter().map(|(reference, rules)| (*reference, rules)));
         let eligible = EligibleApprovers::of(signed, |_| false);
         refusals.quorums = unapprovable_steps(&eligible, rules, now).1;
-        refusals.quorums.extend(unmet_people_rules(&eligible, &steps, now));
+        refusals
+            .quorums
+            .extend(unmet_people_rules(&eligible, &steps, now));
     }
     if let Some(config) = config {
         refusals.secrets = lacking_secrets(registry, config);
@@ -85,14 +110,20 @@ pub fn find(
 fn quorum_rules(policy: &Policy, step: &StepDefinition) -> Option<QuorumRules> {
     let ruling = resolve(policy, Builtins::current(), &step.reference);
     let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-    Some(QuorumRules::combine(of_policy, &step.approvals).ok()?.with_passkeys(ruling.passkeys))
+    Some(
+        QuorumRules::combine(of_policy, &step.approvals)
+            .ok()?
+            .with_passkeys(ruling.passkeys),
+    )
 }
 
 /// Returns the steps whose secret the configuration does not give, each with the reason.
 pub fn lacking_secrets(registry: &Registry, config: &Config) -> Vec<(StepRef, String)> {
     let permits = secret_sources::permits(&config.secrets);
     let steps = registry.steps().map(|step| &step.definition);
-    steps.filter_map(|step| Some((step.reference.clone(), permits.objection(step)?))).collect()
+    steps
+        .filter_map(|step| Some((step.reference.clone(), permits.objection(step)?)))
+        .collect()
 }
 
 /// Returns an error if no run could be approved, because the roster has no approver.
@@ -105,30 +136,56 @@ pub fn lacks_approvers(roster: &Roster) -> Option<String> {
 }
 
 /// Returns the refused steps of the runbooks without errors, for a start or a seal that other errors stop anyway.
-pub fn of_sound_files(config: &Config, policy: &Policy, roster: Option<&TrustedRoster>) -> Vec<FileProblem> {
+pub fn of_sound_files(
+    config: &Config,
+    policy: &Policy,
+    roster: Option<&TrustedRoster>,
+) -> Vec<FileProblem> {
     if config.skip_invalid_runbooks {
         return Vec::new();
     }
     let (invalid, locks) = (InvalidFiles::Skipped, Locks::Ignored);
-    let Ok(sound) = (RunbookDirectories { invalid, locks, ..config.runbook_directories() }).load() else {
+    let Ok(sound) = (RunbookDirectories {
+        invalid,
+        locks,
+        ..config.runbook_directories()
+    })
+    .load() else {
         return Vec::new();
     };
-    let refused = refused_steps(&sound, policy, roster, &configuration(Some(config)), &config.runbooks, None).1;
+    let refused = refused_steps(
+        &sound,
+        policy,
+        roster,
+        &configuration(Some(config)),
+        &config.runbooks,
+        None,
+    )
+    .1;
     refused.into_iter().map(FileProblem::from).collect()
 }
 
 /// Returns the configuration of every run. A host may lack layers of the sandbox, so none is required.
 fn configuration(config: Option<&Config>) -> Configuration {
     let limits = match config {
-        Some(config) => {
-            ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() }
-        }
+        Some(config) => ConfiguredLimits {
+            default: config.limits.of_a_run.clone(),
+            maximum: config.limits.maximum.clone(),
+        },
         None => {
             let default = LimitsTable::defaults().of_a_run;
             let mut maximum = default.clone();
-            Limit::ALL.into_iter().for_each(|limit| *limit.of(&mut maximum) = u64::MAX);
+            Limit::ALL
+                .into_iter()
+                .for_each(|limit| *limit.of(&mut maximum) = u64::MAX);
             ConfiguredLimits { default, maximum }
         }
     };
-    Configuration { limits, sandbox: ConfiguredSandbox { level: Level::BestEffort, require: Vec::new() } }
+    Configuration {
+        limits,
+        sandbox: ConfiguredSandbox {
+            level: Level::BestEffort,
+            require: Vec::new(),
+        },
+    }
 }

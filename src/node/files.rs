@@ -35,7 +35,11 @@ impl BoundaryFiles {
     /// Returns all errors of the files that a seal needs, and all private files that a run could access (rule R9).
     pub fn read(config: &Config) -> Result<Self, Problems> {
         let files = Self::read_to_serve(config)?;
-        if files.runbook_errors.is_empty() { Ok(files) } else { Err(Problems::new(files.runbook_errors)) }
+        if files.runbook_errors.is_empty() {
+            Ok(files)
+        } else {
+            Err(Problems::new(files.runbook_errors))
+        }
     }
 
     /// Reads all files for a start. Errors of the runbooks do not stop a node of several after the log has begun.
@@ -50,42 +54,63 @@ impl BoundaryFiles {
         };
         let (policy, roster) = (read_policy(config), read_roster(&config.roster));
         let key = note(
-            FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
+            FileSigner::open(&config.key)
+                .map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
         // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
         // must not stop the start. On a database server, the start looks later, because the server can be down now. A start
         // that was refused can leave a store without a log.
-        let begins = config
-            .database
-            .file()
-            .is_some_and(|file| !file.exists() || config.database.at_rest().is_ok_and(|(_, head)| head.size == 0));
+        let begins = config.database.file().is_some_and(|file| {
+            !file.exists()
+                || config
+                    .database
+                    .at_rest()
+                    .is_ok_and(|(_, head)| head.size == 0)
+        });
         if config.database.node().is_none() {
             problems.append(&mut runbook_errors);
         }
         if begins {
-            let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
+            let found = policy
+                .as_ref()
+                .err()
+                .into_iter()
+                .chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
             if let (Ok(roster), Some(key)) = (&roster, &key) {
                 problems.extend(check_first_roster(config, roster, key));
             }
             if let (Ok(policy), false) = (&policy, problems.is_empty()) {
-                let signed =
-                    roster.as_ref().ok().and_then(|draft| draft.state(draft.tables().previous, policy.digest()).ok());
-                problems.extend(file_refusals::of_sound_files(config, policy, signed.as_ref()));
+                let signed = roster
+                    .as_ref()
+                    .ok()
+                    .and_then(|draft| draft.state(draft.tables().previous, policy.digest()).ok());
+                problems.extend(file_refusals::of_sound_files(
+                    config,
+                    policy,
+                    signed.as_ref(),
+                ));
             }
         }
         match (registry, key) {
-            (Some(registry), Some(key)) if problems.is_empty() => {
-                Ok(Self { registry, runbook_errors, policy, roster, key })
-            }
+            (Some(registry), Some(key)) if problems.is_empty() => Ok(Self {
+                registry,
+                runbook_errors,
+                policy,
+                roster,
+                key,
+            }),
             _ => Err(Problems::new(problems)),
         }
     }
 }
 
 fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
-    config.runbook_directories().load().map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
+    config
+        .runbook_directories()
+        .load()
+        .map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
 }
 
 /// Reads the policy.
@@ -119,18 +144,34 @@ pub fn read_roster(path: &Path) -> Result<DraftRoster, Vec<FileProblem>> {
 }
 
 /// Returns the problems of the roster with which a log begins: without an approver, or without this key.
-pub fn check_first_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<FileProblem> {
+pub fn check_first_roster(
+    config: &Config,
+    roster: &DraftRoster,
+    key: &FileSigner,
+) -> Vec<FileProblem> {
     let no_approver = file_refusals::lacks_approvers(roster.tables());
     let no_approver = no_approver.map(|why| FileProblem::whole(&config.roster, why));
-    no_approver.into_iter().chain(check_key(config, roster, key)).collect()
+    no_approver
+        .into_iter()
+        .chain(check_key(config, roster, key))
+        .collect()
 }
 
 /// Returns a problem if the roster does not list this key for the boundary, because no verifier would accept its
 /// signatures.
 pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();
-    let mut own = roster.tables().boundary.iter().filter(|entry| entry.name == config.name);
-    if own.any(|entry| entry.keys.iter().any(|line| SshKey::parse(line).is_ok_and(|known| known.keyid() == keyid))) {
+    let mut own = roster
+        .tables()
+        .boundary
+        .iter()
+        .filter(|entry| entry.name == config.name);
+    if own.any(|entry| {
+        entry
+            .keys
+            .iter()
+            .any(|line| SshKey::parse(line).is_ok_and(|known| known.keyid() == keyid))
+    }) {
         return None;
     }
     Some(FileProblem::whole(

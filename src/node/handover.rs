@@ -32,7 +32,11 @@ use judgement::trust::signer::{FileSigner, Signer as _};
 pub(super) struct KeyHandoverChecked(());
 
 /// Checks that no open work needs an earlier key of the boundary.
-pub(super) fn check(config: &Config, ledger: &Ledger, key: &FileSigner) -> Result<KeyHandoverChecked, FileProblem> {
+pub(super) fn check(
+    config: &Config,
+    ledger: &Ledger,
+    key: &FileSigner,
+) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     let work = open_work(&mut SealKeys::new(ledger.reads()), keyid.as_str());
     match work.map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
@@ -59,7 +63,12 @@ pub(super) struct StandbyKey {
 
 impl StandbyKey {
     pub(super) fn new(config: &Config, key: &FileSigner) -> Self {
-        Self { database: config.database.clone(), keyid: key.key().keyid(), reads: None, settled: None }
+        Self {
+            database: config.database.clone(),
+            keyid: key.key().keyid(),
+            reads: None,
+            settled: None,
+        }
     }
 
     /// Returns the reason why this node can't be active with its key, or `None`.
@@ -85,10 +94,18 @@ impl StandbyKey {
 /// Returns an error if no other node could become active, or if the database can't be read.
 pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
     let at_store = |fault| FileProblem::of_store(&config.database, fault);
-    let Some(reader) = config.database.nodes() else { return Ok(()) };
+    let Some(reader) = config.database.nodes() else {
+        return Ok(());
+    };
     let mut nodes = reader.read().map_err(at_store)?.nodes;
     nodes.retain(|node| !node.lost);
-    let Some(lost) = nodes.iter().position(|node| node.name == *name).map(|at| nodes.remove(at)) else { return Ok(()) };
+    let Some(lost) = nodes
+        .iter()
+        .position(|node| node.name == *name)
+        .map(|at| nodes.remove(at))
+    else {
+        return Ok(());
+    };
     let (reads, _) = config.database.at_rest().map_err(at_store)?;
     if waits(&*reads, &lost.keyid).map_err(at_store)?.is_some() {
         return Ok(());
@@ -100,7 +117,11 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
             Some(wait) => whys.push(format!("{}: {}", node.name, wait.why)),
         }
     }
-    let others = if whys.is_empty() { "there is no other node".to_owned() } else { whys.join("; ") };
+    let others = if whys.is_empty() {
+        "there is no other node".to_owned()
+    } else {
+        whys.join("; ")
+    };
     Err(FileProblem::of_store(
         &config.database,
         format!(
@@ -113,18 +134,31 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
 /// Returns the reason why a node with this key can't be active, or `None`.
 fn waits(reads: &dyn StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault> {
     let mut seals = SealKeys::new(reads);
-    let Some(last) = reads.seals()?.last().copied() else { return Ok(None) };
+    let Some(last) = reads.seals()?.last().copied() else {
+        return Ok(None);
+    };
     let revoked = read_revocations(reads)?;
-    if revoked.iter().any(|one| matches!(one.subject, RevokedSubject::Key(key) if key.as_str() == keyid)) {
-        let why = format!("the key {keyid} of this node is revoked: give the node another key of the roster");
-        return Ok(Some(KeyWait { why, is_in_force: false }));
+    if revoked
+        .iter()
+        .any(|one| matches!(one.subject, RevokedSubject::Key(key) if key.as_str() == keyid))
+    {
+        let why = format!(
+            "the key {keyid} of this node is revoked: give the node another key of the roster"
+        );
+        return Ok(Some(KeyWait {
+            why,
+            is_in_force: false,
+        }));
     }
     if !seals.have(last.digest, keyid)? {
         let why = format!(
             "the key {keyid} of this node is not in the roster in force: add it to `keys` of [[boundary]], let the \
              approvers sign the roster, and run `countersign seal` at the active node"
         );
-        return Ok(Some(KeyWait { why, is_in_force: false }));
+        return Ok(Some(KeyWait {
+            why,
+            is_in_force: false,
+        }));
     }
     let work = open_work(&mut seals, keyid)?;
     Ok(work.map(|what| KeyWait {
@@ -145,8 +179,12 @@ fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> Result<Option<String>, St
     // A service records a checkpoint over the whole log when it ends, so this usually reads nothing.
     let mut index = seals.reads.checkpoint()?.map_or(0, |row| row.size);
     while let Some(leaf) = seals.reads.leaf(index)? {
-        if leaf.kind == LeafKind::Receipt && !seals.have(read::<Receipt>(&leaf.data)?.seal, keyid)? {
-            return Ok(Some(format!("a checkpoint over the receipt in log entry {index}")));
+        if leaf.kind == LeafKind::Receipt
+            && !seals.have(read::<Receipt>(&leaf.data)?.seal, keyid)?
+        {
+            return Ok(Some(format!(
+                "a checkpoint over the receipt in log entry {index}"
+            )));
         }
         index += 1;
     }
@@ -161,16 +199,25 @@ struct SealKeys<'a> {
 
 impl<'a> SealKeys<'a> {
     fn new(reads: &'a dyn StoreReads) -> Self {
-        Self { reads, known: HashMap::new() }
+        Self {
+            reads,
+            known: HashMap::new(),
+        }
     }
 
     fn have(&mut self, digest: SealDigest, keyid: &str) -> Result<bool, StoreFault> {
         if !self.known.contains_key(&digest) {
             let seals = self.reads.seals()?;
             let entry = seals.iter().find(|entry| entry.digest == digest);
-            let leaf = entry.map(|entry| self.reads.leaf(entry.index)).transpose()?.flatten();
-            let leaf =
-                leaf.ok_or_else(|| unusable(&format!("the seal {digest} is not in the log: restore a backup")))?;
+            let leaf = entry
+                .map(|entry| self.reads.leaf(entry.index))
+                .transpose()?
+                .flatten();
+            let leaf = leaf.ok_or_else(|| {
+                unusable(&format!(
+                    "the seal {digest} is not in the log: restore a backup"
+                ))
+            })?;
             self.known.insert(digest, read::<Seal>(&leaf.data)?.keys);
         }
         Ok(self.known[&digest].iter().any(|key| key.as_str() == keyid))
@@ -178,9 +225,13 @@ impl<'a> SealKeys<'a> {
 }
 
 fn read<P: Predicate>(data: &[u8]) -> Result<P, StoreFault> {
-    opened::<P>(data).map(|(_, statement)| statement.predicate).map_err(|error| unusable(&error))
+    opened::<P>(data)
+        .map(|(_, statement)| statement.predicate)
+        .map_err(|error| unusable(&error))
 }
 
 fn unusable(error: &dyn std::fmt::Display) -> StoreFault {
-    StoreFault::Unusable { message: error.to_string() }
+    StoreFault::Unusable {
+        message: error.to_string(),
+    }
 }

@@ -36,12 +36,18 @@ impl HostLock {
     /// Returns an error if another process on this host holds the lock. The error names this process and its directory.
     pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
         // The nodes of a boundary have one database, and only one of them is active.
-        let node = config.database.node().map(|node| format!("/{node}")).unwrap_or_default();
+        let node = config
+            .database
+            .node()
+            .map(|node| format!("/{node}"))
+            .unwrap_or_default();
         let name = format!("countersign/{}{node}", id.hex());
         let failed = |error: &dyn std::fmt::Display| {
             FileProblem::whole(
                 &config.data,
-                format!("the lock of this boundary, the abstract socket @{name}, can't be taken: {error}"),
+                format!(
+                    "the lock of this boundary, the abstract socket @{name}, can't be taken: {error}"
+                ),
             )
         };
         let address = SocketAddr::from_abstract_name(&name).map_err(|error| failed(&error))?;
@@ -50,7 +56,9 @@ impl HostLock {
             match UnixListener::bind_addr(&address) {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
-                    Some(holder) => return Err(FileProblem::whole(&config.data, holder.words(&name))),
+                    Some(holder) => {
+                        return Err(FileProblem::whole(&config.data, holder.words(&name)));
+                    }
                     // The other process has just ended, or does not answer on the socket yet.
                     None if tries < MOST_TRIES => {
                         tries += 1;
@@ -61,8 +69,11 @@ impl HostLock {
                 Err(error) => return Err(failed(&error)),
             }
         };
-        listener.set_nonblocking(true).map_err(|error| failed(&error))?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(|error| failed(&error))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|error| failed(&error))?;
+        let listener =
+            tokio::net::UnixListener::from_std(listener).map_err(|error| failed(&error))?;
         Ok(Self(tokio::spawn(answer(listener, config.data.clone()))))
     }
 }
@@ -76,9 +87,13 @@ async fn answer(listener: tokio::net::UnixListener, directory: PathBuf) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        if stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
+        if stream
+            .peer_cred()
+            .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+        {
             // The socket's buffer is large enough for a path, so this write does not block.
-            let _ = tokio::time::timeout(PAUSE, stream.write_all(directory.as_os_str().as_bytes())).await;
+            let _ = tokio::time::timeout(PAUSE, stream.write_all(directory.as_os_str().as_bytes()))
+                .await;
         }
     }
 }
@@ -99,12 +114,20 @@ fn holder(address: &SocketAddr) -> Option<Holder> {
         && (&stream).take(MAX_PATH).read_to_end(&mut path).is_ok()
         && path.first() == Some(&b'/');
     let directory = told.then(|| PathBuf::from(std::ffi::OsString::from_vec(path)));
-    Some(Holder { pid: peer.pid.as_raw_nonzero().get(), uid: peer.uid.as_raw(), directory })
+    Some(Holder {
+        pid: peer.pid.as_raw_nonzero().get(),
+        uid: peer.uid.as_raw(),
+        directory,
+    })
 }
 
 impl Holder {
     fn words(&self, name: &str) -> String {
-        let Self { pid, uid, directory } = self;
+        let Self {
+            pid,
+            uid,
+            directory,
+        } = self;
         match directory.as_deref().map(Path::display) {
             Some(other) => format!(
                 "this directory is a copy of a boundary that process {pid} already serves from {other}: two services \

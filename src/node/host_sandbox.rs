@@ -25,23 +25,44 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
         unwritable: config.runbooks.clone(),
     };
     LinuxSandbox::new(&setup).map_err(|error| {
-        FileProblem::whole(&config.scratch(), format!("the sandbox can't be prepared: {error}")).into()
+        FileProblem::whole(
+            &config.scratch(),
+            format!("the sandbox can't be prepared: {error}"),
+        )
+        .into()
     })
 }
 
 /// Returns the services of this boundary that no run may reach, beside its own listeners: the database server, and all nodes
 /// under the names by which clients call them.
 pub fn unreachable_services(config: &Config) -> Vec<(String, u16)> {
-    let nodes = config.hosts.iter().map(|name| (name.clone(), config.listen.port()));
-    config.database.addresses().into_iter().chain(nodes).collect()
+    let nodes = config
+        .hosts
+        .iter()
+        .map(|name| (name.clone(), config.listen.port()));
+    config
+        .database
+        .addresses()
+        .into_iter()
+        .chain(nodes)
+        .collect()
 }
 
 /// Returns a message for each layer of `strict` that this host lacks, with the reason and the correction.
 pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
-    probe.layers.iter().filter(|state| STRICT.contains(&state.layer)).filter_map(|state| {
-        let missing = state.missing.as_ref()?;
-        Some(format!("the layer {} is missing: {}; fix it with: {}", state.layer.word(), missing.why, missing.knob))
-    })
+    probe
+        .layers
+        .iter()
+        .filter(|state| STRICT.contains(&state.layer))
+        .filter_map(|state| {
+            let missing = state.missing.as_ref()?;
+            Some(format!(
+                "the layer {} is missing: {}; fix it with: {}",
+                state.layer.word(),
+                missing.why,
+                missing.knob
+            ))
+        })
 }
 
 /// Returns the configuration for the seal, with the layers that the level requires on this host.
@@ -54,7 +75,10 @@ pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Pr
             let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only the layers that this host supports";
             let lacking: Vec<FileProblem> = missing(probe)
                 .map(|line| {
-                    FileProblem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))
+                    FileProblem::whole(
+                        &config.path,
+                        format!("[sandbox] level is strict, and {line}; {advice}"),
+                    )
                 })
                 .collect();
             if !lacking.is_empty() {
@@ -65,7 +89,13 @@ pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Pr
         Level::BestEffort | Level::Off => probe.held(),
     };
     Ok(Configuration {
-        limits: ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() },
-        sandbox: ConfiguredSandbox { level: config.sandbox.level, require },
+        limits: ConfiguredLimits {
+            default: config.limits.of_a_run.clone(),
+            maximum: config.limits.maximum.clone(),
+        },
+        sandbox: ConfiguredSandbox {
+            level: config.sandbox.level,
+            require,
+        },
     })
 }

@@ -12,10 +12,18 @@ use crate::node::outgoing::agent;
 ///
 /// # Errors
 /// Returns a message with the address.
-pub(super) fn fetch(url: &str, authorities: Option<&str>, proxy: Option<&ProxyAddress>) -> Result<Vec<u8>, String> {
+pub(super) fn fetch(
+    url: &str,
+    authorities: Option<&str>,
+    proxy: Option<&ProxyAddress>,
+) -> Result<Vec<u8>, String> {
     let of = |why: String| format!("{url}: {why}");
-    let tls = client_config(authorities.map(str::as_bytes), None).map_err(|error| of(error.to_string()))?;
-    let answer = agent(Some(tls), proxy).get(url).header("accept", "application/json").call();
+    let tls = client_config(authorities.map(str::as_bytes), None)
+        .map_err(|error| of(error.to_string()))?;
+    let answer = agent(Some(tls), proxy)
+        .get(url)
+        .header("accept", "application/json")
+        .call();
     let mut answer = answer.map_err(|error| {
         let problem = TlsProblem::of(&error);
         let why = problem.map_or_else(|| error.to_string(), |problem| problem.to_string());
@@ -27,7 +35,11 @@ pub(super) fn fetch(url: &str, authorities: Option<&str>, proxy: Option<&ProxyAd
         status @ 300..400 => return Err(of(format!("the answer is a redirect ({status})"))),
         status => return Err(of(format!("the answer has the status {status}"))),
     }
-    let body = answer.body_mut().with_config().limit(MAX_DOCUMENT_BYTES as u64).read_to_vec();
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_DOCUMENT_BYTES as u64)
+        .read_to_vec();
     body.map_err(|error| match error {
         ureq::Error::BodyExceedsLimit(most) => of(format!("the answer has more than {most} bytes")),
         error => of(error.to_string()),

@@ -45,12 +45,20 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
             Ok(note) => notes.extend(note),
             Err(problem) => {
                 // The newest state of a database server can come back.
-                let can_pass = config.database.file().is_none() && matches!(problem, CheckpointProblem::Missing(_));
-                problems.push(FileProblem { can_pass, ..FileProblem::whole(&path, problem.to_string()) });
+                let can_pass = config.database.file().is_none()
+                    && matches!(problem, CheckpointProblem::Missing(_));
+                problems.push(FileProblem {
+                    can_pass,
+                    ..FileProblem::whole(&path, problem.to_string())
+                });
             }
         }
     }
-    if problems.is_empty() { Ok(notes) } else { Err(Problems::new(problems)) }
+    if problems.is_empty() {
+        Ok(notes)
+    } else {
+        Err(Problems::new(problems))
+    }
 }
 
 /// A known checkpoint file with its content, or with the reason why it can't be read.
@@ -83,11 +91,19 @@ impl From<String> for CheckpointProblem {
 
 /// Reads all known checkpoint files.
 pub fn read_known(config: &Config) -> Vec<KnownCheckpoint> {
-    known(config).into_iter().map(|path| (path.clone(), read(&path))).collect()
+    known(config)
+        .into_iter()
+        .map(|path| (path.clone(), read(&path)))
+        .collect()
 }
 
 /// Compares the log with all known checkpoints, which the caller must read before the log.
-pub fn compare(config: &Config, known: Vec<KnownCheckpoint>, ledger: &Ledger, key: &SshKey) -> Vec<ComparedCheckpoint> {
+pub fn compare(
+    config: &Config,
+    known: Vec<KnownCheckpoint>,
+    ledger: &Ledger,
+    key: &SshKey,
+) -> Vec<ComparedCheckpoint> {
     let earlier = earlier(config, ledger);
     let compared = |(path, found): KnownCheckpoint| {
         let result = look(&path, found, ledger, key, &earlier);
@@ -107,7 +123,15 @@ pub fn is_from_another_place(config: &Config, path: &Path) -> bool {
 pub fn known(config: &Config) -> Vec<PathBuf> {
     let own = Some(config.kept_checkpoint()).filter(|path| path.exists());
     let named = config.known_checkpoints.iter();
-    own.into_iter().chain(named.map(|path| if path.is_dir() { path.join(FILE) } else { path.clone() })).collect()
+    own.into_iter()
+        .chain(named.map(|path| {
+            if path.is_dir() {
+                path.join(FILE)
+            } else {
+                path.clone()
+            }
+        }))
+        .collect()
 }
 
 /// Compares the log with a checkpoint. Returns a note for the operator if the checkpoint belongs to an earlier log of
@@ -153,12 +177,15 @@ fn look(
         Ok(Some(root)) if root == known.root => Ok(None),
         Ok(found) => {
             let (problem, what): (fn(String) -> _, _) = match found {
-                None => {
-                    (CheckpointProblem::Missing, format!("the store has only {entries}: the store is an older copy"))
-                }
+                None => (
+                    CheckpointProblem::Missing,
+                    format!("the store has only {entries}: the store is an older copy"),
+                ),
                 Some(_) => (
                     CheckpointProblem::Other,
-                    format!("the first entries of the store's log of {entries} differ from the checkpoint"),
+                    format!(
+                        "the first entries of the store's log of {entries} differ from the checkpoint"
+                    ),
                 ),
             };
             Err(problem(format!(
@@ -219,7 +246,9 @@ pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
 pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
     let closed = places::closed(config);
     let names = closed.iter().filter_map(|path| path.file_name()?.to_str());
-    let mut origins: Vec<String> = names.map(|name| format!("{}/{name}", config.name)).collect();
+    let mut origins: Vec<String> = names
+        .map(|name| format!("{}/{name}", config.name))
+        .collect();
     origins.extend(followed(ledger).map(|followed| origin(&config.name, &followed.id)));
     origins
 }
@@ -228,7 +257,11 @@ fn followed(ledger: &Ledger) -> Option<FollowedLog> {
     let leaf = ledger.leaf(0).ok()??;
     let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).ok()?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).ok()?;
-    match Statement::<Seal>::from_payload(&payload).ok()?.predicate.genesis? {
+    match Statement::<Seal>::from_payload(&payload)
+        .ok()?
+        .predicate
+        .genesis?
+    {
         Genesis::Follows { follows } => Some(follows),
         Genesis::New(_) => None,
     }

@@ -27,8 +27,14 @@ pub fn notes(config: &Config) -> Vec<String> {
              traffic can read tokens; only the proxy may reach this address"
         ));
     } else if config.insecure_behind_proxy {
-        let why = if is_local { "the service listens on the loopback" } else { "the service has a certificate" };
-        notes.push(format!("insecure_behind_proxy is set, but has no effect, because {why}: remove the setting"));
+        let why = if is_local {
+            "the service listens on the loopback"
+        } else {
+            "the service has a certificate"
+        };
+        notes.push(format!(
+            "insecure_behind_proxy is set, but has no effect, because {why}: remove the setting"
+        ));
     }
     if !is_local && config.hosts.is_empty() {
         notes.push(
@@ -47,7 +53,11 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Config {
-        Config::read(Path::new("/c/countersign.toml"), &format!("name = \"a\"\n{text}")).expect("a configuration")
+        Config::read(
+            Path::new("/c/countersign.toml"),
+            &format!("name = \"a\"\n{text}"),
+        )
+        .expect("a configuration")
     }
 
     #[test]
@@ -72,10 +82,16 @@ mod tests {
 
     #[test]
     fn each_start_reports_insecure_behind_proxy() {
-        let of = |text: &str| notes(&config(&format!("{text}insecure_behind_proxy = true\n"))).join("\n");
+        let of = |text: &str| {
+            notes(&config(&format!("{text}insecure_behind_proxy = true\n"))).join("\n")
+        };
         assert!(of("listen = \"0.0.0.0:1\"\nhosts = [\"a\"]\n").contains("without TLS"));
         assert!(of("").contains("no effect, because the service listens on the loopback"));
         assert_eq!(notes(&config("")), [""; 0]);
-        assert!(notes(&config("listen = \"0.0.0.0:1\"\n")).join("\n").contains("add the names"));
+        assert!(
+            notes(&config("listen = \"0.0.0.0:1\"\n"))
+                .join("\n")
+                .contains("add the names")
+        );
     }
 }

@@ -15,9 +15,15 @@ use crate::store::stored_log::StoredLog;
 /// # Errors
 /// Returns a message if the log cannot be read.
 pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledger, String> {
-    let (reads, head) = Database::File(directory.join(DATABASE)).at_rest().map_err(|fault| fault.to_string())?;
+    let (reads, head) = Database::File(directory.join(DATABASE))
+        .at_rest()
+        .map_err(|fault| fault.to_string())?;
     let (note, known) = kept_checkpoint::read(&directory.join(kept_checkpoint::FILE))?;
-    let row = CheckpointRow { size: known.size, root: known.root, note: note.to_string() };
+    let row = CheckpointRow {
+        size: known.size,
+        root: known.root,
+        note: note.to_string(),
+    };
     Ledger::at_rest(reads, head, settings, Some(row)).map_err(|fault| fault.to_string())
 }
 
@@ -27,8 +33,14 @@ pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledge
 /// # Errors
 /// Returns a message if the log cannot be read.
 pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
-    let (reads, head) = Database::File(directory.join(DATABASE)).at_rest().map_err(|fault| fault.to_string())?;
+    let (reads, head) = Database::File(directory.join(DATABASE))
+        .at_rest()
+        .map_err(|fault| fault.to_string())?;
     let beside = directory.join(kept_checkpoint::FILE);
-    let beside = if beside.is_file() { Some(kept_checkpoint::read(&beside)?.0.to_string()) } else { None };
+    let beside = if beside.is_file() {
+        Some(kept_checkpoint::read(&beside)?.0.to_string())
+    } else {
+        None
+    };
     StoredLog::new(reads, &head, beside).map_err(|fault| fault.to_string())
 }

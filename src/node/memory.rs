@@ -10,8 +10,16 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 /// # Errors
 /// Returns an error if the kernel refuses.
 pub(super) fn make_private() -> io::Result<()> {
-    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+    rustix::process::setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )?;
+    Ok(rustix::process::set_dumpable_behavior(
+        DumpableBehavior::NotDumpable,
+    )?)
 }
 
 /// Returns freed memory to the kernel, which is about 20 MB after a large registry was read. Without this call, the

@@ -56,10 +56,18 @@ impl NextSeal<'_> {
         sealed: &Sealed,
         files: &BoundaryFiles,
     ) -> Result<(SealContent, FileFindings), StoreFault> {
-        let FoundRosters { signed, mut candidates, mut notes, following } =
-            roster_succession::find(self.config, &sealed.rosters, &sealed.policy, files);
+        let FoundRosters {
+            signed,
+            mut candidates,
+            mut notes,
+            following,
+        } = roster_succession::find(self.config, &sealed.rosters, &sealed.policy, files);
         let since = sealed.roster.version();
-        let lacks = |chain: &Chain| chain.lacks_without(chain.envelopes(), since, |keyid| self.revoked.has_key(keyid));
+        let lacks = |chain: &Chain| {
+            chain.lacks_without(chain.envelopes(), since, |keyid| {
+                self.revoked.has_key(keyid)
+            })
+        };
         if let Some(lacking) = lacks(&signed) {
             candidates.retain(|(version, _)| lacks(&signed.until(*version)).is_none());
             notes.push(format!(
@@ -83,25 +91,47 @@ impl NextSeal<'_> {
         // Use the newest usable version of the roster. An unusable version must not block an earlier version.
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let content = content(signed.until(version), policy);
-            let taken = self.check_roster(content.rosters.last(), &names).and_then(|()| {
-                // A new roster that contradicts other files must not stop the service. For example, a step may need a
-                // group that the new roster lacks.
-                let draft = content.draft(SealPredecessor::After(sealed), self.ledger.now());
-                draft.map(|_| content).map_err(|error| error.to_string())
-            });
-            let refused =
-                |why| notes.push(format!("version {version} of the roster is signed and not in force: {why}"));
+            let taken = self
+                .check_roster(content.rosters.last(), &names)
+                .and_then(|()| {
+                    // A new roster that contradicts other files must not stop the service. For example, a step may need a
+                    // group that the new roster lacks.
+                    let draft = content.draft(SealPredecessor::After(sealed), self.ledger.now());
+                    draft.map(|_| content).map_err(|error| error.to_string())
+                });
+            let refused = |why| {
+                notes.push(format!(
+                    "version {version} of the roster is signed and not in force: {why}"
+                ))
+            };
             taken.map_err(refused).ok()
         });
         let content = next.unwrap_or_else(|| content(sealed.rosters.clone(), &sealed.policy));
         let (newest, skipped) = (signed.last().version(), content.registry.skipped().to_vec());
-        Ok((content, FileFindings { notes, following, newest, skipped }))
+        Ok((
+            content,
+            FileFindings {
+                notes,
+                following,
+                newest,
+                skipped,
+            },
+        ))
     }
 
     /// Removes the runbooks that the host or the policy does not allow, if the configuration says so.
-    pub(super) fn sound(&self, mut content: SealContent, known: Option<&StepsInForce>) -> SealContent {
+    pub(super) fn sound(
+        &self,
+        mut content: SealContent,
+        known: Option<&StepsInForce>,
+    ) -> SealContent {
         if self.config.skip_invalid_runbooks
-            && let Ok(registry) = sound_registry(&content, known, self.sandbox, &self.config.runbook_directories())
+            && let Ok(registry) = sound_registry(
+                &content,
+                known,
+                self.sandbox,
+                &self.config.runbook_directories(),
+            )
         {
             content.registry = registry;
         }
@@ -109,7 +139,9 @@ impl NextSeal<'_> {
     }
 
     pub(super) fn is_key_of(&self, roster: &TrustedRoster) -> bool {
-        roster.boundary_key(&self.config.name, &self.keyid).is_some()
+        roster
+            .boundary_key(&self.config.name, &self.keyid)
+            .is_some()
     }
 
     /// Returns the reason why this node cannot use a signed version of the roster.
@@ -123,7 +155,10 @@ impl NextSeal<'_> {
             ));
         }
         // People and tokens share one namespace, and a token's name is never used twice.
-        match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
+        match tokens
+            .iter()
+            .find_map(|name| roster.check_token_name(name).err())
+        {
             None => Ok(()),
             Some(taken) => Err(format!(
                 "a token has or had the same name as the {} {} of the roster: give the person another name",
@@ -139,17 +174,26 @@ impl NextSeal<'_> {
             Err(error) => return Some(format!("the files of this node can't be sealed: {error}")),
         };
         let before = &sealed.seal;
-        let steps = told_steps(&sealed.registry, &content.registry).map(|steps| format!("the runbooks ({steps})"));
+        let steps = told_steps(&sealed.registry, &content.registry)
+            .map(|steps| format!("the runbooks ({steps})"));
         let others = [
             (draft.policy != before.policy, "the policy".to_owned()),
-            (draft.roster != before.roster, format!("version {} of the roster", content.rosters.last().version())),
-            (draft.configuration != before.configuration, "the limits or the sandbox".to_owned()),
+            (
+                draft.roster != before.roster,
+                format!("version {} of the roster", content.rosters.last().version()),
+            ),
+            (
+                draft.configuration != before.configuration,
+                "the limits or the sandbox".to_owned(),
+            ),
             (
                 (draft.builtins, &draft.engine) != (before.builtins, &before.engine),
                 "the version of the program".to_owned(),
             ),
         ];
-        let others = others.into_iter().filter_map(|(differs, what)| differs.then_some(what));
+        let others = others
+            .into_iter()
+            .filter_map(|(differs, what)| differs.then_some(what));
         let all: Vec<String> = steps.into_iter().chain(others).collect();
         (!all.is_empty()).then(|| {
             format!(
@@ -162,32 +206,72 @@ impl NextSeal<'_> {
 }
 
 /// Puts the files of the operator in force while the boundary is open. Returns the answer for the operator.
-pub(super) async fn seal_files(config: Config, boundary: &Boundary, new_epoch: bool) -> Result<Value, Stopped> {
+pub(super) async fn seal_files(
+    config: Config,
+    boundary: &Boundary,
+    new_epoch: bool,
+) -> Result<Value, Stopped> {
     let refused = |what: &dyn std::fmt::Display| {
-        Refusal::new(Code::Malformed, format!("nothing is sealed, and the old seal stays in force:\n{what}"))
+        Refusal::new(
+            Code::Malformed,
+            format!("nothing is sealed, and the old seal stays in force:\n{what}"),
+        )
     };
     let crossing = boundary.crossing.clone();
     let next = move |sealed: &Sealed, ledger: &Ledger, keyid: KeyId, sandbox: &dyn Sandbox| {
         let revoked = &*crossing.revoked();
         let files = BoundaryFiles::read(&config).map_err(|problems| {
             // The errors of some runbooks must not hide the refused steps of the others.
-            let policy = read_policy(&config).ok().filter(|policy| policy.digest() == sealed.policy.digest());
-            let more = policy.map(|policy| of_sound_files(&config, &policy, Some(&sealed.roster))).unwrap_or_default();
-            refused(&Problems::new(problems.list().iter().cloned().chain(more).collect()))
+            let policy = read_policy(&config)
+                .ok()
+                .filter(|policy| policy.digest() == sealed.policy.digest());
+            let more = policy
+                .map(|policy| of_sound_files(&config, &policy, Some(&sealed.roster)))
+                .unwrap_or_default();
+            refused(&Problems::new(
+                problems.list().iter().cloned().chain(more).collect(),
+            ))
         })?;
-        let configuration = configure(&config, sandbox.probe()).map_err(|problems| refused(&problems))?;
-        let next = NextSeal { config: &config, ledger, keyid, sandbox, revoked, configuration };
+        let configuration =
+            configure(&config, sandbox.probe()).map_err(|problems| refused(&problems))?;
+        let next = NextSeal {
+            config: &config,
+            ledger,
+            keyid,
+            sandbox,
+            revoked,
+            configuration,
+        };
         let (mut content, found) = next.content(sealed, &files)?;
-        let sound = sound_registry(&content, Some(sealed.steps()), sandbox, &config.runbook_directories());
+        let sound = sound_registry(
+            &content,
+            Some(sealed.steps()),
+            sandbox,
+            &config.runbook_directories(),
+        );
         content.registry = sound.map_err(|errors| {
-            let state = content.draft(SealPredecessor::After(sealed), ledger.now()).err().map(|error| error.state);
-            refused(&SealError { steps: errors, state: state.unwrap_or_default(), too_long: None })
+            let state = content
+                .draft(SealPredecessor::After(sealed), ledger.now())
+                .err()
+                .map(|error| error.state);
+            refused(&SealError {
+                steps: errors,
+                state: state.unwrap_or_default(),
+                too_long: None,
+            })
         })?;
         Ok((content, found))
     };
-    let (changed, FileFindings { notes, following, .. }) = boundary.sealing.seal_next(new_epoch, next).await?;
+    let (
+        changed,
+        FileFindings {
+            notes, following, ..
+        },
+    ) = boundary.sealing.seal_next(new_epoch, next).await?;
     let all: Vec<String> = notes.iter().chain(&following).cloned().collect();
     boundary.health.set_file_notes(notes);
-    boundary.health.set_roster_notes(boundary.crossing.state().roster.version(), following);
+    boundary
+        .health
+        .set_roster_notes(boundary.crossing.state().roster.version(), following);
     Ok(json!({ "changed": changed, "seal": boundary.crossing.state().seal.number, "notes": all }))
 }

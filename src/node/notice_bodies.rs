@@ -44,15 +44,30 @@ impl WebhookKeys {
     /// Returns what is wrong, without the text of a key.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "the file is no text".to_owned())?;
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         if !(1..=2).contains(&lines.len()) {
-            return Err(format!("the file has {} lines: write one or two secrets, each on a line", lines.len()));
+            return Err(format!(
+                "the file has {} lines: write one or two secrets, each on a line",
+                lines.len()
+            ));
         }
         let key = |line: &&str| {
-            let encoded = line.strip_prefix(SECRET).ok_or_else(|| format!("a secret begins with {SECRET}"))?;
-            let bytes = STANDARD.decode(encoded).map(Zeroizing::new).map_err(|_| "a secret is base64".to_owned())?;
+            let encoded = line
+                .strip_prefix(SECRET)
+                .ok_or_else(|| format!("a secret begins with {SECRET}"))?;
+            let bytes = STANDARD
+                .decode(encoded)
+                .map(Zeroizing::new)
+                .map_err(|_| "a secret is base64".to_owned())?;
             if !SECRET_BYTES.contains(&bytes.len()) {
-                return Err(format!("a secret has 24 to 64 bytes, this one has {}", bytes.len()));
+                return Err(format!(
+                    "a secret has 24 to 64 bytes, this one has {}",
+                    bytes.len()
+                ));
             }
             Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
         };
@@ -61,7 +76,14 @@ impl WebhookKeys {
 
     /// Returns the value of the header `webhook-signature`.
     pub(super) fn sign(&self, id: &str, at: Timestamp, body: &[u8]) -> String {
-        let signed = [id.as_bytes(), b".", at.unix().to_string().as_bytes(), b".", body].concat();
+        let signed = [
+            id.as_bytes(),
+            b".",
+            at.unix().to_string().as_bytes(),
+            b".",
+            body,
+        ]
+        .concat();
         let one = |key| format!("v1,{}", STANDARD.encode(hmac::sign(key, &signed)));
         self.0.iter().map(one).collect::<Vec<_>>().join(" ")
     }
@@ -69,7 +91,10 @@ impl WebhookKeys {
 
 /// Returns the message of an incoming webhook of Slack, without markup.
 pub(super) fn slack(notice: &Notice) -> Vec<u8> {
-    let text = text_of(notice).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = text_of(notice)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
     serde_json::to_vec(&json!({ "text": text, "mrkdwn": false })).unwrap_or_default()
 }
 
@@ -77,14 +102,19 @@ pub(super) fn slack(notice: &Notice) -> Vec<u8> {
 pub(super) fn ntfy(topic: &str, notice: &Notice) -> Vec<u8> {
     let priority = if notice.urgent { 4 } else { 3 };
     let message = notice.lines.join("\n");
-    let value = json!({ "topic": topic, "title": notice.title, "message": message, "priority": priority });
+    let value =
+        json!({ "topic": topic, "title": notice.title, "message": message, "priority": priority });
     serde_json::to_vec(&value).unwrap_or_default()
 }
 
 /// Returns a mail for `sendmail -t`. All values are ASCII of our own grammar, so no value can add a header.
 pub(super) fn mail(boundary: &BoundaryRef, to: &str, notice: &Notice) -> Vec<u8> {
     let id = boundary.id.hex();
-    let subject: String = notice.title.chars().map(|c| if c.is_ascii_graphic() { c } else { ' ' }).collect();
+    let subject: String = notice
+        .title
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { ' ' })
+        .collect();
     format!(
         "To: {to}\nSubject: [{name}] {subject}\nMessage-ID: <{seq}.{id}@countersign.invalid>\nAuto-Submitted: auto-generated\n\
          MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\n{text}\n",
@@ -96,5 +126,9 @@ pub(super) fn mail(boundary: &BoundaryRef, to: &str, notice: &Notice) -> Vec<u8>
 }
 
 fn text_of(notice: &Notice) -> String {
-    std::iter::once(&notice.title).chain(&notice.lines).map(String::as_str).collect::<Vec<_>>().join("\n")
+    std::iter::once(&notice.title)
+        .chain(&notice.lines)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -90,10 +90,16 @@ impl Target {
     /// Returns which file can't be used, and why.
     fn open(table: &NotifyTable, proxy: Option<&ProxyAddress>) -> Result<Self, String> {
         let of = |what: String| format!("the target {}: {what}", table.name);
-        let secret = table.secret.as_deref().map(|path| read_private(path, false)).transpose();
+        let secret = table
+            .secret
+            .as_deref()
+            .map(|path| read_private(path, false))
+            .transpose();
         let secret = secret.map_err(|problem| of(problem.to_string()))?;
         let line = |bytes: &[u8]| {
-            let text = std::str::from_utf8(bytes).map(str::trim).unwrap_or_default();
+            let text = std::str::from_utf8(bytes)
+                .map(str::trim)
+                .unwrap_or_default();
             let plain = !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic());
             plain
                 .then(|| Zeroizing::new(text.to_owned()))
@@ -103,7 +109,10 @@ impl Target {
         let mut url = table.url.clone().map(Zeroizing::new);
         match (table.kind, &secret) {
             (TargetKind::CloudEvents, Some(bytes)) => {
-                keys = Some(WebhookKeys::parse(bytes).map_err(|why| of(format!("its secret can't be used: {why}")))?);
+                keys = Some(
+                    WebhookKeys::parse(bytes)
+                        .map_err(|why| of(format!("its secret can't be used: {why}")))?,
+                );
             }
             (TargetKind::Ntfy, Some(bytes)) => bearer = Some(line(bytes)?),
             (TargetKind::Slack, Some(bytes)) => url = Some(line(bytes)?),
@@ -113,11 +122,20 @@ impl Target {
         let tls = if url.starts_with("https://") {
             let authorities = table.ca.as_deref().map(read_certificates).transpose();
             let authorities = authorities.map_err(|problem| of(problem.to_string()))?;
-            Some(client_config(authorities.as_deref(), None).map_err(|error| of(error.to_string()))?)
+            Some(
+                client_config(authorities.as_deref(), None)
+                    .map_err(|error| of(error.to_string()))?,
+            )
         } else {
             None
         };
-        Ok(Self { table: table.clone(), agent: agent(tls, proxy), url, keys, bearer })
+        Ok(Self {
+            table: table.clone(),
+            agent: agent(tls, proxy),
+            url,
+            keys,
+            bearer,
+        })
     }
 
     /// Sends a message.
@@ -134,12 +152,21 @@ impl Target {
                 }
                 self.post(&self.url, &headers, &body)
             }
-            TargetKind::Slack => self.post(&self.url, &[json_type()], &notice_bodies::slack(notice)),
+            TargetKind::Slack => {
+                self.post(&self.url, &[json_type()], &notice_bodies::slack(notice))
+            }
             TargetKind::Ntfy => {
                 let (server, topic) = ntfy_topic(&self.url).unwrap_or_default();
-                let bearer = self.bearer.iter().map(|token| ("authorization", format!("Bearer {}", token.as_str())));
+                let bearer = self
+                    .bearer
+                    .iter()
+                    .map(|token| ("authorization", format!("Bearer {}", token.as_str())));
                 let headers: Vec<_> = std::iter::once(json_type()).chain(bearer).collect();
-                self.post(&format!("{server}/"), &headers, &notice_bodies::ntfy(topic, notice))
+                self.post(
+                    &format!("{server}/"),
+                    &headers,
+                    &notice_bodies::ntfy(topic, notice),
+                )
             }
             TargetKind::Mail => {
                 let to = self.url.strip_prefix("mailto:").unwrap_or_default();
@@ -157,12 +184,18 @@ impl Target {
             Ok(mut answer) => {
                 let status = answer.status().as_u16();
                 // The answer is of no use.
-                let _ = answer.body_mut().with_config().limit(MOST_ANSWER).read_to_vec();
+                let _ = answer
+                    .body_mut()
+                    .with_config()
+                    .limit(MOST_ANSWER)
+                    .read_to_vec();
                 of_status(status)
             }
             Err(error) => {
                 let problem = TlsProblem::of(&error).filter(|_| url.starts_with("https://"));
-                Delivery::Later(problem.map_or_else(|| error.to_string(), |problem| problem.to_string()))
+                Delivery::Later(
+                    problem.map_or_else(|| error.to_string(), |problem| problem.to_string()),
+                )
             }
         }
     }
@@ -175,7 +208,9 @@ fn json_type() -> (&'static str, String) {
 fn of_status(status: u16) -> Delivery {
     match status {
         200..300 => Delivery::Done,
-        300..400 => Delivery::Never(format!("the answer is a redirect ({status}): write the new address")),
+        300..400 => Delivery::Never(format!(
+            "the answer is a redirect ({status}): write the new address"
+        )),
         408 | 429 | 500.. => Delivery::Later(format!("the answer has the status {status}")),
         _ => Delivery::Never(format!("the answer has the status {status}")),
     }
@@ -210,12 +245,27 @@ fn hand_to_sendmail(message: &[u8]) -> Delivery {
 /// # Errors
 /// Returns `not-found` if the configuration has no such target, and `wrong-state` if the target does not take the message.
 pub async fn test(boundary: &Boundary, config: &Config, name: &Name) -> Result<(), Stopped> {
-    let Some(table) = config.notify.iter().find(|table| table.name == *name).cloned() else {
-        let known: Vec<&str> = config.notify.iter().map(|table| table.name.as_str()).collect();
-        let detail = format!("there is no target {name}; the targets are: {}", known.join(", "));
+    let Some(table) = config
+        .notify
+        .iter()
+        .find(|table| table.name == *name)
+        .cloned()
+    else {
+        let known: Vec<&str> = config
+            .notify
+            .iter()
+            .map(|table| table.name.as_str())
+            .collect();
+        let detail = format!(
+            "there is no target {name}; the targets are: {}",
+            known.join(", ")
+        );
         return Err(Refusal::new(Code::NotFound, detail).into());
     };
-    let (here, now) = (boundary.crossing.state().boundary.clone(), boundary.crossing.now());
+    let (here, now) = (
+        boundary.crossing.state().boundary.clone(),
+        boundary.crossing.now(),
+    );
     let proxy = config.proxy.clone();
     let sent = tokio::task::spawn_blocking(move || {
         let target = Target::open(&table, proxy.as_ref())?;
@@ -225,7 +275,13 @@ pub async fn test(boundary: &Boundary, config: &Config, name: &Name) -> Result<(
         }
     });
     let sent = sent.await.map_err(|error| fault(&error))?;
-    sent.map_err(|why| Refusal::new(Code::WrongState, format!("the target does not take the message: {why}")).into())
+    sent.map_err(|why| {
+        Refusal::new(
+            Code::WrongState,
+            format!("the target does not take the message: {why}"),
+        )
+        .into()
+    })
 }
 
 /// Returns a message that only tests a target.
@@ -269,8 +325,15 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> Result<()
             runtime: runtime.clone(),
             // After a restore, the stored number can be larger than that of the newest event.
             told: known.map_or_else(
-                || ToldTarget { name: table.name.clone(), seq: newest, given_up: 0 },
-                |known| ToldTarget { seq: known.seq.min(newest), ..known },
+                || ToldTarget {
+                    name: table.name.clone(),
+                    seq: newest,
+                    given_up: 0,
+                },
+                |known| ToldTarget {
+                    seq: known.seq.min(newest),
+                    ..known
+                },
             ),
             stored: 0,
             stored_at: Instant::now(),
@@ -293,7 +356,9 @@ fn warn_of_unknown(boundary: &Boundary, table: &NotifyTable) {
     let state = boundary.crossing.state();
     let roster = state.roster.tables();
     let known = |name: &str| {
-        let approver = |one: &Approver| one.name.as_str() == name || one.groups.iter().any(|of| of.as_str() == name);
+        let approver = |one: &Approver| {
+            one.name.as_str() == name || one.groups.iter().any(|of| of.as_str() == name)
+        };
         roster.approver.iter().any(approver)
             || roster.proposer.iter().any(|one| one.name.as_str() == name)
             || state.tokens.iter().any(|one| one.name.as_str() == name)
@@ -417,7 +482,11 @@ impl Teller {
     }
 
     fn give_up(&mut self, event: &StoredEvent, notice: &Notice, why: String) {
-        let words = format!("{}: event {} is given up: {why}", about(&self.told), event.seq);
+        let words = format!(
+            "{}: event {} is given up: {why}",
+            about(&self.told),
+            event.seq
+        );
         tracing::error!("{words}");
         self.told.seq = event.seq;
         self.told.given_up += 1;
@@ -457,7 +526,10 @@ impl Teller {
         if self.stored == self.told.seq && self.attention.is_empty() {
             return Ok(());
         }
-        let telling = Telling { targets: vec![self.told.clone()], attention: self.attention.clone() };
+        let telling = Telling {
+            targets: vec![self.told.clone()],
+            attention: self.attention.clone(),
+        };
         match self.runtime.block_on(self.ledger.tell(telling)) {
             Ok(()) => {
                 self.stored = self.told.seq;
@@ -493,5 +565,9 @@ fn about(told: &ToldTarget) -> String {
 }
 
 fn event_is_about(notice: &Notice, told: &ToldTarget) -> bool {
-    notice.event.words.as_ref().is_some_and(|words| words.starts_with(&format!("{}:", about(told))))
+    notice
+        .event
+        .words
+        .as_ref()
+        .is_some_and(|words| words.starts_with(&format!("{}:", about(told))))
 }

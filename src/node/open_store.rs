@@ -32,13 +32,18 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
              log";
         return Err(FileProblem::whole(&restoring, message));
     }
-    if config.database.exists().map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
+    if config
+        .database
+        .exists()
+        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?
+    {
         return Ok(true);
     }
     match kept_checkpoint::read(&config.kept_checkpoint()) {
-        Ok((_, known)) => {
-            Err(FileProblem::of_store(&config.database, kept_checkpoint::lost(&known, &config.kept_checkpoint())))
-        }
+        Ok((_, known)) => Err(FileProblem::of_store(
+            &config.database,
+            kept_checkpoint::lost(&known, &config.kept_checkpoint()),
+        )),
         Err(_) => Ok(false),
     }
 }
@@ -51,7 +56,10 @@ pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
     if !has_store(config)? {
         return Ok(false);
     }
-    let (_, head) = config.database.at_rest().map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+    let (_, head) = config
+        .database
+        .at_rest()
+        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
     Ok(head.size > 0)
 }
 
@@ -65,8 +73,12 @@ pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
     // the store that the operator copies back.
     let _there = has_store(config)?;
     make_directories(config)?;
-    let store = config.database.open(role).map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
-    small_file::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
+    let store = config
+        .database
+        .open(role)
+        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+    small_file::sweep(&config.data)
+        .map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
 }
 
@@ -76,24 +88,41 @@ pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
 /// Returns an error if another process uses the directory.
 pub fn lock_node(config: &Config) -> Result<NodeLock, Problems> {
     make_directories(config)?;
-    let lock = config.database.node().map(|_| config.database.lock(&config.data).map(Arc::new));
-    lock.transpose().map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+    let lock = config
+        .database
+        .node()
+        .map(|_| config.database.lock(&config.data).map(Arc::new));
+    lock.transpose()
+        .map_err(|fault| FileProblem::of_store(&config.database, fault).into())
 }
 
 /// Returns this node as a candidate for the role of the active node, without a connection yet.
 ///
 /// # Errors
 /// Returns an error if a file of this node cannot be read.
-pub fn candidate(config: &Config, lock: &NodeLock, key: &FileSigner) -> Result<RoleCandidate, Problems> {
+pub fn candidate(
+    config: &Config,
+    lock: &NodeLock,
+    key: &FileSigner,
+) -> Result<RoleCandidate, Problems> {
     let kept = config.kept_checkpoint();
     let read = move || {
         if !kept.exists() {
             return Ok(None);
         }
         let (note, known) = kept_checkpoint::read(&kept)?;
-        Ok(Some(CheckpointRow { size: known.size, root: known.root, note: note.to_string() }))
+        Ok(Some(CheckpointRow {
+            size: known.size,
+            root: known.root,
+            note: note.to_string(),
+        }))
     };
-    let candidate = config.database.candidate(&config.data, lock.clone(), &key.key().keyid(), Arc::new(read));
+    let candidate = config.database.candidate(
+        &config.data,
+        lock.clone(),
+        &key.key().keyid(),
+        Arc::new(read),
+    );
     candidate.map_err(|fault| FileProblem::of_fault(&config.database, &fault).into())
 }
 
@@ -103,12 +132,20 @@ pub fn candidate(config: &Config, lock: &NodeLock, key: &FileSigner) -> Result<R
 /// Returns an error if another node is active.
 pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Problems> {
     let elsewhere = |why: &dyn std::fmt::Display| {
-        let message = format!("this node can't become active ({why}): run this command on the host of the active node");
+        let message = format!(
+            "this node can't become active ({why}): run this command on the host of the active node"
+        );
         Problems::from(FileProblem::of_store(&config.database, message))
     };
     let mut sealed_key = StandbyKey::new(config, key);
     // If the service of this node stands by, it holds the lock of the node, and has no control socket.
-    let stands_by = |found| if config.database.node().is_some() { elsewhere(&found) } else { found };
+    let stands_by = |found| {
+        if config.database.node().is_some() {
+            elsewhere(&found)
+        } else {
+            found
+        }
+    };
     let lock = lock_node(config).map_err(stands_by)?;
     let turn = candidate(config, &lock, key)?.attempt(&mut || sealed_key.waits());
     match turn.map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
@@ -119,11 +156,15 @@ pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Proble
 
 pub(super) fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
-        let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
-            // The umask may have removed bits from the mode of the new directory. Runs must be able to enter the
-            // scratch directory.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-        });
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .and_then(|()| {
+                // The umask may have removed bits from the mode of the new directory. Runs must be able to enter the
+                // scratch directory.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            });
         made.map_err(|error| {
             FileProblem::whole(
                 path,
@@ -145,7 +186,10 @@ pub(super) fn open_ledger(
     around: &Surroundings,
     store: OpenStore,
 ) -> Result<Ledger, Problems> {
-    let settings = shared::LedgerConfig { objects: store.objects, ..settings(config, key, around)? };
+    let settings = shared::LedgerConfig {
+        objects: store.objects,
+        ..settings(config, key, around)?
+    };
     Ledger::open(store.store, store.reads, settings)
         .map_err(|fault| FileProblem::of_fault(&config.database, &fault).into())
 }
@@ -155,14 +199,19 @@ pub(super) fn open_ledger(
 /// # Errors
 /// Returns an error if the key cannot be used.
 pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
-    FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
+    FileSigner::open(&config.key)
+        .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
 /// Returns the settings of this boundary's ledger.
 ///
 /// # Errors
 /// Returns an error if the key cannot be used.
-pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<shared::LedgerConfig, Problems> {
+pub fn settings(
+    config: &Config,
+    key: &FileSigner,
+    around: &Surroundings,
+) -> Result<shared::LedgerConfig, Problems> {
     let secret = copy_of(config, key)?;
     let signer = shared::LogSigner {
         key: secret.public(),
@@ -173,7 +222,9 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
     // A database on another host can lose committed rows that this host has seen.
     let keep_head: Option<shared::KeepHead> = match config.database.file() {
         Some(_) => None,
-        None => Some(Arc::new(move |row: &CheckpointRow| kept_checkpoint::keep_newer(&kept, row))),
+        None => Some(Arc::new(move |row: &CheckpointRow| {
+            kept_checkpoint::keep_newer(&kept, row)
+        })),
     };
     Ok(shared::LedgerConfig {
         name: config.name.clone(),
@@ -202,13 +253,16 @@ pub(super) fn closed_ledgers(
 ) -> Result<Vec<Ledger>, Problems> {
     let mut closed = Vec::new();
     for directory in places::closed(config) {
-        let settings =
-            shared::LedgerConfig { outputs: directory.join(places::OUTPUTS), ..settings(config, key, around)? };
+        let settings = shared::LedgerConfig {
+            outputs: directory.join(places::OUTPUTS),
+            ..settings(config, key, around)?
+        };
         match log_at_rest::at_rest(&directory, settings) {
             Ok(ledger) => closed.push(ledger),
-            Err(message) => {
-                notes.push(format!("the closed log in {} is not available: {message}", directory.display()))
-            }
+            Err(message) => notes.push(format!(
+                "the closed log in {} is not available: {message}",
+                directory.display()
+            )),
         }
     }
     Ok(closed)
@@ -223,5 +277,8 @@ pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Pr
 
 pub(super) fn boottime() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }

@@ -42,7 +42,10 @@ impl Node {
         // New files must not be accessible to other users.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
         memory::make_private().map_err(|error| {
-            FileProblem::whole(&config.path, format!("the memory of the service can't be made private: {error}"))
+            FileProblem::whole(
+                &config.path,
+                format!("the memory of the service can't be made private: {error}"),
+            )
         })?;
         let mut signals = ServiceSignals::listen(&config)?;
         start::check_clock(&config)?;
@@ -69,15 +72,23 @@ impl Node {
                 _ = signals.interrupt.recv() => return Err(stopped_in_standby(&config).into()),
             };
             let bind = async {
-                let again = passed.as_ref().map(std::net::TcpListener::try_clone).transpose();
-                let again = again.map_err(|error| FileProblem::whole(&config.path, error.to_string()))?;
+                let again = passed
+                    .as_ref()
+                    .map(std::net::TcpListener::try_clone)
+                    .transpose();
+                let again =
+                    again.map_err(|error| FileProblem::whole(&config.path, error.to_string()))?;
                 BoundSockets::bind(&config, again)
             };
             let sandbox = |config: &Config| Ok(around(host_sandbox::sandbox(config)?));
             let opened = Active::open(&config, role, files, sandbox, bind).await;
             drop(opening.take());
             let recovered = match opened {
-                Ok(active) => active.recover(&config, &manager.notifier, &mut signals).await,
+                Ok(active) => {
+                    active
+                        .recover(&config, &manager.notifier, &mut signals)
+                        .await
+                }
                 Err(problems) => Err(problems),
             };
             match recovered {
@@ -90,13 +101,28 @@ impl Node {
             }
         };
         drop(standby);
-        let Active { assembled, bound, role_state, recovered } = active;
-        let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
+        let Active {
+            assembled,
+            bound,
+            role_state,
+            recovered,
+        } = active;
+        let AssembledBoundary {
+            boundary,
+            ledger,
+            level,
+            first,
+            mut notes,
+            newest_roster,
+            lock,
+        } = assembled;
         if let Some(nodes) = nodes {
             boundary.health.set_nodes(nodes, role_state.clone());
         }
         let listener_notes = listener::notes(&config);
-        listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
+        listener_notes
+            .iter()
+            .for_each(|note| tracing::warn!("{note}"));
         boundary.health.add_notes(&listener_notes);
         notes.extend(listener_notes);
         if config.listen != configured && configured.port() != 0 {
@@ -105,13 +131,22 @@ impl Node {
                 config.listen
             ));
         }
-        let Listeners { http: listener, metrics, control, control_file } = bound.listen(&config)?;
+        let Listeners {
+            http: listener,
+            metrics,
+            control,
+            control_file,
+        } = bound.listen(&config)?;
         memory::release_freed_memory();
         let state = boundary.crossing.state();
         let started = Started {
             url: format!(
                 "{}://{}",
-                if certificate.is_some() { "https" } else { "http" },
+                if certificate.is_some() {
+                    "https"
+                } else {
+                    "http"
+                },
                 listener.local_addr().unwrap_or(config.listen)
             ),
             name: config.name.clone(),
@@ -168,9 +203,21 @@ impl Active {
     ) -> Result<Self, Problems> {
         let role_state = Arc::new(role.state());
         let store = open_store::take_store(config, role)?;
-        let (assembled, bound) =
-            start::assemble(config, sandbox(config)?, store, files, TakenChanges::Changes, bind).await?;
-        Ok(Self { assembled, bound, role_state, recovered: 0 })
+        let (assembled, bound) = start::assemble(
+            config,
+            sandbox(config)?,
+            store,
+            files,
+            TakenChanges::Changes,
+            bind,
+        )
+        .await?;
+        Ok(Self {
+            assembled,
+            bound,
+            role_state,
+            recovered: 0,
+        })
     }
 
     /// Writes the receipts of interrupted runs before the first request (rule R6). All processes of earlier runs were killed
@@ -184,7 +231,10 @@ impl Active {
         notifier.status("writing the receipts of interrupted runs");
         let broken = |stopped: Stopped| FileProblem {
             can_pass: matches!(&stopped, Stopped::Refused(refusal) if refusal.code == Code::Database),
-            ..FileProblem::of_store(&config.database, format!("recovery failed, nothing was started: {stopped}"))
+            ..FileProblem::of_store(
+                &config.database,
+                format!("recovery failed, nothing was started: {stopped}"),
+            )
         };
         let boundary: &Boundary = &self.assembled.boundary;
         let recovered = tokio::select! {
@@ -200,21 +250,32 @@ impl Active {
 
 /// Returns true if the database server can't be used now, so that a failed start is tried again.
 fn is_unreachable(config: &Config) -> bool {
-    config.database.file().is_none() && config.database.at_rest().is_err_and(|fault| fault.is_unreachable())
+    config.database.file().is_none()
+        && config
+            .database
+            .at_rest()
+            .is_err_and(|fault| fault.is_unreachable())
 }
 
 /// Begins to read the nodes of the boundary. Returns `None` with a store in a file.
 fn seen_nodes(config: &Config) -> Result<Option<Arc<SeenNodes>>, FileProblem> {
     let database = &config.database;
-    let (Some(me), Some(replicas), Some(reader)) = (database.node(), database.replicas(), database.nodes()) else {
+    let (Some(me), Some(replicas), Some(reader)) =
+        (database.node(), database.replicas(), database.nodes())
+    else {
         return Ok(None);
     };
     let seen = SeenNodes::watch(me, replicas, reader);
-    seen.map(Some).map_err(|error| FileProblem::of_store(database, format!("no thread can be started: {error}")))
+    seen.map(Some).map_err(|error| {
+        FileProblem::of_store(database, format!("no thread can be started: {error}"))
+    })
 }
 
 fn stopped_in_standby(config: &Config) -> FileProblem {
-    FileProblem::of_store(&config.database, "a signal ended this node before it became the active node")
+    FileProblem::of_store(
+        &config.database,
+        "a signal ended this node before it became the active node",
+    )
 }
 
 /// Reads all files of the operator. The errors of all files are reported together.
@@ -224,10 +285,9 @@ fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificat
     problems.extend(certificate.as_ref().err().into_iter().flatten().cloned());
     match (BoundaryFiles::read_to_serve(config), certificate) {
         (Ok(files), Ok(certificate)) if problems.is_empty() => {
-            files
-                .runbook_errors
-                .iter()
-                .for_each(|error| tracing::warn!("the runbooks of this node have an error: {error}"));
+            files.runbook_errors.iter().for_each(|error| {
+                tracing::warn!("the runbooks of this node have an error: {error}")
+            });
             Ok((files, certificate))
         }
         (files, _) => {

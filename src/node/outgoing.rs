@@ -20,7 +20,10 @@ pub(super) fn agent(tls: Option<TlsConfig>, proxy: Option<&ProxyAddress>) -> Age
         .timeout_global(Some(ANSWER))
         .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
     if let Some(tls) = tls {
-        config = config.https_only(true).tls_config(tls).proxy(proxy.and_then(ProxyAddress::proxy));
+        config = config
+            .https_only(true)
+            .tls_config(tls)
+            .proxy(proxy.and_then(ProxyAddress::proxy));
     }
     config.build().new_agent()
 }

@@ -16,7 +16,11 @@ use crate::node::file_problem::FileProblem;
 /// # Errors
 /// Returns an error that names the broken rule and the command that corrects the file.
 pub fn read_owned(path: &Path) -> Result<String, FileProblem> {
-    let bytes = read(path, "create the file with `countersign init`, or name another file", check_file)?;
+    let bytes = read(
+        path,
+        "create the file with `countersign init`, or name another file",
+        check_file,
+    )?;
     String::from_utf8(bytes.to_vec())
         .map_err(|_| FileProblem::whole(path, "the file is not UTF-8: save the file as UTF-8"))
 }
@@ -39,7 +43,11 @@ pub fn read_private(path: &Path, is_credential: bool) -> Result<Zeroizing<Vec<u8
     let mut mode = 0;
     let bytes = read(path, CORRECT_PATH, |path, metadata| {
         mode = metadata.mode() & 0o7777;
-        if is_credential { Ok(()) } else { check_file(path, metadata) }
+        if is_credential {
+            Ok(())
+        } else {
+            check_file(path, metadata)
+        }
     })?;
     let contains = |words: &[u8]| bytes.windows(words.len()).any(|part| part == words);
     if contains(b"BEGIN CERTIFICATE") && !contains(b"PRIVATE KEY") {
@@ -51,7 +59,10 @@ pub fn read_private(path: &Path, is_credential: bool) -> Result<Zeroizing<Vec<u8
         return Ok(bytes);
     }
     let shown = path.display();
-    Err(FileProblem::whole(path, format!("other users can read the key (mode {mode:04o}): run `chmod 600 {shown}`")))
+    Err(FileProblem::whole(
+        path,
+        format!("other users can read the key (mode {mode:04o}): run `chmod 600 {shown}`"),
+    ))
 }
 
 const CORRECT_PATH: &str = "name the file in [tls], and let the user of the service read it";
@@ -60,9 +71,14 @@ fn check_file(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileProbl
     check_owned(path, metadata, 0o100_000)?;
     if let Some(directory) = path.parent() {
         // A name alone is a file of the current directory.
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        let metadata = std::fs::metadata(directory)
-            .map_err(|error| FileProblem::whole(directory, format!("the directory can't be read ({error})")))?;
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
+        let metadata = std::fs::metadata(directory).map_err(|error| {
+            FileProblem::whole(directory, format!("the directory can't be read ({error})"))
+        })?;
         check_owned(directory, &metadata, 0o040_000)?;
     }
     Ok(())
@@ -76,20 +92,30 @@ fn read(
     mut check: impl FnMut(&Path, &std::fs::Metadata) -> Result<(), FileProblem>,
 ) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let unreadable =
-        |error: &dyn std::fmt::Display| FileProblem::whole(path, format!("the file can't be read ({error}): {advice}"));
-    let mut file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|error| unreadable(&error))?;
+    let unreadable = |error: &dyn std::fmt::Display| {
+        FileProblem::whole(path, format!("the file can't be read ({error}): {advice}"))
+    };
+    let mut file = rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(|error| unreadable(&error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
-        return Err(FileProblem::whole(path, "the path is not a regular file: name a file"));
+        return Err(FileProblem::whole(
+            path,
+            "the path is not a regular file: name a file",
+        ));
     }
     check(path, &metadata)?;
     // The buffer never grows, because a growing buffer would leave copies of a key in memory.
     let size = usize::try_from(metadata.len().min(MAX_FILE_BYTES)).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 64));
-    (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    (&mut file)
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        let message = format!("the file is larger than {MAX_FILE_BYTES} bytes: name the right file");
+        let message =
+            format!("the file is larger than {MAX_FILE_BYTES} bytes: name the right file");
         return Err(FileProblem::whole(path, message));
     }
     Ok(bytes)
@@ -150,8 +176,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a");
         std::fs::write(&path, "x").expect("written");
-        let mode =
-            |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set");
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set")
+        };
         mode(&path, 0o644);
         assert_eq!(read_owned(&path).as_deref(), Ok("x"));
         mode(&path, 0o664);
@@ -160,15 +187,25 @@ mod tests {
         mode(dir.path(), 0o777);
         assert!(read_owned(&path).is_err_and(|problem| problem.message.contains("0777")));
         mode(dir.path(), 0o1777);
-        assert_eq!(read_owned(&path).as_deref(), Ok("x"), "in a sticky directory nobody else can replace it");
+        assert_eq!(
+            read_owned(&path).as_deref(),
+            Ok("x"),
+            "in a sticky directory nobody else can replace it"
+        );
     }
 
     #[test]
     fn a_pipe_or_a_directory_is_refused_without_blocking() {
         let dir = tempfile::tempdir().expect("a directory");
         let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::from_bits_truncate(0o600), 0)
-            .expect("a fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            Mode::from_bits_truncate(0o600),
+            0,
+        )
+        .expect("a fifo");
         assert!(read_owned(&fifo).is_err());
         assert!(read_owned(dir.path()).is_err());
         assert!(read_owned(&dir.path().join("none")).is_err());

@@ -35,7 +35,9 @@ impl Config {
 
     /// Returns the directory in which the unit of `init` makes backups, if the store is a file.
     pub fn backups(&self) -> Option<PathBuf> {
-        self.database.file().and(Some(self.path.with_file_name("backups")))
+        self.database
+            .file()
+            .and(Some(self.path.with_file_name("backups")))
     }
 
     /// Returns the directory of closed logs. A restore closes the old log.
@@ -83,7 +85,10 @@ pub fn closed(config: &Config) -> Vec<PathBuf> {
 
 pub(super) fn directories(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
     found.sort();
     found
 }

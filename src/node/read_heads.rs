@@ -34,7 +34,13 @@ pub(super) struct ReadHeads {
 impl ReadHeads {
     pub(super) fn new(config: &Config, key: &FileSigner) -> Result<Self, Problems> {
         let settings = open_store::settings(config, key, &start::surroundings())?;
-        Ok(Self { config: config.clone(), settings, reads: None, keys: None, read_at: None })
+        Ok(Self {
+            config: config.clone(),
+            settings,
+            reads: None,
+            keys: None,
+            read_at: None,
+        })
     }
 
     /// Keeps the newest checkpoint, if a key of the boundary signed it and the log has its root.
@@ -50,7 +56,9 @@ impl ReadHeads {
             Some(reads) => reads.clone(),
             None => self.reads.insert(self.config.database.at_rest()?.0).clone(),
         };
-        let (Some(row), Some(seal)) = (reads.checkpoint()?, reads.seals()?.last().copied()) else { return Ok(()) };
+        let (Some(row), Some(seal)) = (reads.checkpoint()?, reads.seals()?.last().copied()) else {
+            return Ok(());
+        };
         let path = self.config.kept_checkpoint();
         if let Ok((_, kept)) = kept_checkpoint::read(&path) {
             if kept.size >= row.size {
@@ -59,29 +67,54 @@ impl ReadHeads {
             // The newer checkpoint must not hide that the log lost entries of the kept one.
             if root_of(&*reads, kept.size)? != Some(kept.root) {
                 return Err(StoreFault::Unusable {
-                    message: format!("the log does not contain the checkpoint in {}", path.display()),
+                    message: format!(
+                        "the log does not contain the checkpoint in {}",
+                        path.display()
+                    ),
                 });
             }
         }
-        if self.keys.as_ref().is_none_or(|(digest, _)| *digest != seal.digest) {
+        if self
+            .keys
+            .as_ref()
+            .is_none_or(|(digest, _)| *digest != seal.digest)
+        {
             let (reads, head) = self.config.database.at_rest()?;
             let ledger = Ledger::at_rest(reads, head, self.settings.clone(), None)?;
-            let sealed = start::read_seal(&self.config, &ledger, seal.index, None)
-                .map_err(|problems| StoreFault::Unusable { message: problems.to_string() })?;
-            let own = sealed.roster.tables().boundary.iter().filter(|entry| entry.name == self.config.name);
-            let keys = own.flat_map(|entry| entry.keys.iter().filter_map(|line| SshKey::parse(line).ok()));
+            let sealed =
+                start::read_seal(&self.config, &ledger, seal.index, None).map_err(|problems| {
+                    StoreFault::Unusable {
+                        message: problems.to_string(),
+                    }
+                })?;
+            let own = sealed
+                .roster
+                .tables()
+                .boundary
+                .iter()
+                .filter(|entry| entry.name == self.config.name);
+            let keys = own.flat_map(|entry| {
+                entry
+                    .keys
+                    .iter()
+                    .filter_map(|line| SshKey::parse(line).ok())
+            });
             self.keys = Some((seal.digest, keys.collect()));
         }
         let keys = self.keys.iter().flat_map(|(_, keys)| keys);
-        let note =
-            Note::parse(&row.note).ok().and_then(|note| Some((Checkpoint::parse(note.unverified_text()).ok()?, note)));
+        let note = Note::parse(&row.note)
+            .ok()
+            .and_then(|note| Some((Checkpoint::parse(note.unverified_text()).ok()?, note)));
         let is_signed = note.is_some_and(|(seen, note)| {
             (seen.size, seen.root) == (row.size, row.root)
-                && keys.into_iter().any(|key| note::verify_note(&note, &seen.origin, key.public()).is_ok())
+                && keys
+                    .into_iter()
+                    .any(|key| note::verify_note(&note, &seen.origin, key.public()).is_ok())
         });
         if is_signed && root_of(&*reads, row.size)? == Some(row.root) {
-            kept_checkpoint::keep_newer(&path, &row)
-                .map_err(|error| StoreFault::Unusable { message: format!("{}: {error}", path.display()) })?;
+            kept_checkpoint::keep_newer(&path, &row).map_err(|error| StoreFault::Unusable {
+                message: format!("{}: {error}", path.display()),
+            })?;
         }
         Ok(())
     }

@@ -12,7 +12,9 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::node::backup::{copy_file, copy_tree, sync_tree};
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace};
+use crate::node::places::{
+    CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace,
+};
 use crate::node::{kept_checkpoint, open_store, start};
 use crate::seal::sealed::SealPredecessor;
 use crate::store::crash_points;
@@ -67,12 +69,19 @@ const ALL: &str = "all";
 /// # Errors
 /// Returns an error if a store already exists, if the backup is damaged, if the backup is of another boundary, or if it
 /// has no valid token of a name in `keep_tokens`. After an error, nothing is changed.
-pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<RestoredLog, Problems> {
+pub fn restore(
+    config: &Config,
+    from: &Path,
+    keep_tokens: &[Name],
+) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
+    let at = |path: &Path, error: &dyn std::fmt::Display| {
+        Problems::from(FileProblem::whole(path, error.to_string()))
+    };
     let key = open_store::open_key(config)?;
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
-    let at_store = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
+    let at_store =
+        |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
     let _lock = config.database.lock(&config.data).map_err(at_store)?;
     config.database.make_room().map_err(at_store)?;
     let work = workplace(config);
@@ -91,7 +100,9 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
 
 /// Copies the backup to the directory `old`, and returns the copied database. `source` is the database of the backup.
 fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, Problems> {
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
+    let at = |path: &Path, error: &dyn std::fmt::Display| {
+        Problems::from(FileProblem::whole(path, error.to_string()))
+    };
     // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
     let database = old.join(DATABASE);
     copy_file(source, &database).map_err(|error| {
@@ -128,9 +139,15 @@ fn build(
     keep_tokens: &[Name],
 ) -> Result<RestoredLog, Problems> {
     let old = &work.join("old");
-    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
+    let at = |path: &Path, error: &dyn std::fmt::Display| {
+        Problems::from(FileProblem::whole(path, error.to_string()))
+    };
     let failed = |error: io::Error| at(from, &error);
-    let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
+    let source = if from.is_dir() {
+        from.join(DATABASE)
+    } else {
+        from.to_owned()
+    };
     let copy = copy_backup(from, &source, old)?;
     private_directory(&old.join(OUTPUTS)).map_err(failed)?;
     let around = start::surroundings();
@@ -138,8 +155,10 @@ fn build(
     let found = look_through(config, &copy.database(), &old.join(OUTPUTS), &mut |_, _| {})
         .map_err(|fault| at(&source, &fault))?;
     // A missing output does not stop the restore, because all other data is intact.
-    let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
-        found.defects.iter().partition(|defect| defect.fix == crate::store::store_report::LOST);
+    let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) = found
+        .defects
+        .iter()
+        .partition(|defect| defect.fix == crate::store::store_report::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
             "the backup has {} defects, the first: {}: {}; nothing was restored. Use an older backup; `countersign store check BACKUP` lists all defects",
@@ -149,30 +168,52 @@ fn build(
         );
         return Err(at(&source, &message));
     }
-    let mut notes: Vec<String> = lost.iter().map(|defect| format!("{}: {}", defect.place, defect.what)).collect();
+    let mut notes: Vec<String> = lost
+        .iter()
+        .map(|defect| format!("{}: {}", defect.place, defect.what))
+        .collect();
     let broken = |fault: StoreFault| at(&source, &fault);
     let settings = open_store::settings(config, key, &around)?;
     let (reads, head) = copy.database().at_rest().map_err(broken)?;
-    let not_begun = || at(&source, &"the log in the backup has not begun: there is nothing to restore");
+    let not_begun = || {
+        at(
+            &source,
+            &"the log in the backup has not begun: there is nothing to restore",
+        )
+    };
     let follows = head.boundary.ok_or_else(not_begun)?;
     let entries = head.size;
     let before = Ledger::at_rest(reads, head, settings.clone(), None).map_err(broken)?;
     let last = before.seals().map_err(broken)?.last().copied();
     let last = last.ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
-    let signer = BoundaryKey { secret: open_store::copy_of(config, key)?, keyid: key.key().keyid() };
+    let signer = BoundaryKey {
+        secret: open_store::copy_of(config, key)?,
+        keyid: key.key().keyid(),
+    };
     let sealed = start::read_seal(config, &before, last.index, None)?;
-    if sealed.roster.boundary_key(&config.name, &signer.keyid).is_none() {
+    if sealed
+        .roster
+        .boundary_key(&config.name, &signer.keyid)
+        .is_none()
+    {
         let message = format!(
             "this key is not in the [[boundary]] {} of the sealed roster in the backup, so its signatures would not count: use the key that the roster lists",
             config.name
         );
         return Err(at(&config.key, &message));
     }
-    let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
+    let closing = before
+        .checkpoint()
+        .map_err(broken)?
+        .ok_or_else(|| at(&source, &"its log is empty"))?;
     notes.extend(unreviewed_runs(&before).map_err(broken)?);
-    let (all, bindings) = (before.tokens().map_err(broken)?, before.bindings().map_err(broken)?);
+    let (all, bindings) = (
+        before.tokens().map_err(broken)?,
+        before.bindings().map_err(broken)?,
+    );
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
-    small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
+    small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes())
+        .map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
     let fresh = config.database.new_store(work);
     let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&fresh, fault));
@@ -183,15 +224,30 @@ fn build(
     // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back. The
     // ledger would refuse this date as a leap of the clock, because the new log has no entry yet.
     let since = now.max(before.state().last_at);
-    let settings = LedgerConfig { clock: Arc::new(move || since), ..settings };
+    let settings = LedgerConfig {
+        clock: Arc::new(move || since),
+        ..settings
+    };
     let ledger = Ledger::open(store, reads, settings).map_err(broken)?;
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);
     material.tokens = chosen.kept;
-    let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
-    let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
-    let draft = material.draft(basis, since).map_err(|error| at(&source, &error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
+    let genesis = Genesis::Follows {
+        follows: FollowedLog {
+            id: follows,
+            checkpoint: checkpoint.clone(),
+        },
+    };
+    let basis = SealPredecessor::First {
+        genesis,
+        epoch: Epoch::new(around.bytes()),
+    };
+    let draft = material
+        .draft(basis, since)
+        .map_err(|error| at(&source, &error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(failed)?;
     let id = runtime.block_on(async {
         let begun = write_seal(&ledger, &signer, draft, Vec::new(), 0)
             .await
@@ -199,7 +255,11 @@ fn build(
         ledger.close().await.map_err(broken)?;
         Ok::<_, Problems>(begun.digest)
     })?;
-    let head = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
+    let head = ledger
+        .checkpoint()
+        .map_err(broken)?
+        .map(|row| row.note)
+        .unwrap_or_default();
     drop((ledger, before));
     config.database.settle_new(work).map_err(broken)?;
     // Move the old log before the new log, because the new log names the old log. After a crash between the two moves,
@@ -215,7 +275,10 @@ fn build(
     let _ = fs::remove_dir(place.join(CLOSED));
     sync_tree(&closed).map_err(failed)?;
     crash_points::point("restore-old-log-kept");
-    config.database.put_in_place(work).map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+    config
+        .database
+        .put_in_place(work)
+        .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     crash_points::point("restore-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
     // the old log. The next start accepts this checkpoint, because the new log names the old log.
@@ -234,10 +297,29 @@ fn build(
              entries are still valid for everyone who has a copy"
         ));
     }
-    let oidc = |name: &Name| bindings.iter().find(|(bound, _)| bound == name).map(|(_, binding)| binding.clone());
-    let view = |token: SealedToken| TokenView { oidc: oidc(&token.name), token, revoked_at: None };
+    let oidc = |name: &Name| {
+        bindings
+            .iter()
+            .find(|(bound, _)| bound == name)
+            .map(|(_, binding)| binding.clone())
+    };
+    let view = |token: SealedToken| TokenView {
+        oidc: oidc(&token.name),
+        token,
+        revoked_at: None,
+    };
     let void_tokens = chosen.void.into_iter().map(view).collect();
-    Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, void_tokens, closed: place, notes })
+    Ok(RestoredLog {
+        id,
+        follows,
+        entries,
+        checkpoint,
+        lost,
+        tokens: count,
+        void_tokens,
+        closed: place,
+        notes,
+    })
 }
 
 /// Returns a note about each run of the old log that people can no longer review or settle, at most 1000.
@@ -262,18 +344,36 @@ struct ChosenTokens {
 
 fn choose_tokens(all: &[Token], keep: &[Name], now: Timestamp) -> Result<ChosenTokens, String> {
     let keeps = |name: &Name| keep.iter().any(|kept| kept.as_str() == ALL || kept == name);
-    let (kept, void): (Vec<_>, Vec<_>) = tokens_in_force(all, now).into_iter().partition(|token| keeps(&token.name));
-    if let Some(name) = keep.iter().find(|name| name.as_str() != ALL && !kept.iter().any(|token| token.name == **name))
+    let (kept, void): (Vec<_>, Vec<_>) = tokens_in_force(all, now)
+        .into_iter()
+        .partition(|token| keeps(&token.name));
+    if let Some(name) = keep
+        .iter()
+        .find(|name| name.as_str() != ALL && !kept.iter().any(|token| token.name == **name))
     {
-        let names: Vec<&str> = kept.iter().chain(&void).map(|token| token.name.as_str()).collect();
+        let names: Vec<&str> = kept
+            .iter()
+            .chain(&void)
+            .map(|token| token.name.as_str())
+            .collect();
         return Err(format!(
             "the backup has no valid token {name}, so nothing was restored: its valid tokens are {}",
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
         ));
     }
-    let left_out = all.iter().filter(|token| token.revoked_at.is_none() && !keeps(&token.name));
+    let left_out = all
+        .iter()
+        .filter(|token| token.revoked_at.is_none() && !keeps(&token.name));
     let left_out = left_out.map(|token| token.name.clone()).collect();
-    Ok(ChosenTokens { kept, void, left_out })
+    Ok(ChosenTokens {
+        kept,
+        void,
+        left_out,
+    })
 }
 
 /// Returns the newest known checkpoint of the old log as text, with its size. It must not contradict the backup.
@@ -293,7 +393,9 @@ fn last_known(
             continue;
         }
         if known.size <= closing.size {
-            let root = before.root_at(known.size).map_err(|fault| problem(fault.to_string()))?;
+            let root = before
+                .root_at(known.size)
+                .map_err(|fault| problem(fault.to_string()))?;
             if root != Some(known.root) {
                 return Err(problem(format!(
                     "the file is a checkpoint of {} entries of this log, but the backup contains another log: \

@@ -65,8 +65,10 @@ pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
         add_table(&mut document, entry)?;
         return Ok(written(&document, text));
     };
-    if let Some(what) =
-        ["valid_after", "valid_before"].iter().zip(&entry.valid).find_map(|(what, set)| set.as_ref().map(|_| what))
+    if let Some(what) = ["valid_after", "valid_before"]
+        .iter()
+        .zip(&entry.valid)
+        .find_map(|(what, set)| set.as_ref().map(|_| what))
     {
         return Err(EditError(format!(
             "{} {} exists already: change its `{what}` in the file, then run `countersign roster draft`",
@@ -75,23 +77,40 @@ pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
         )));
     }
     let mut changed = false;
-    for (list, items) in [("keys", &entry.keys), ("groups", &entry.groups), ("owners", &entry.owners)] {
+    for (list, items) in [
+        ("keys", &entry.keys),
+        ("groups", &entry.groups),
+        ("owners", &entry.owners),
+    ] {
         let known = texts(found, list);
         let same = |one: &str, other: &str| {
             one == other || (list == "keys" && keyid(one).is_some() && keyid(one) == keyid(other))
         };
-        let fresh: Vec<&String> =
-            items.iter().filter(|item| !known.iter().any(|(_, known)| same(known, item))).collect();
+        let fresh: Vec<&String> = items
+            .iter()
+            .filter(|item| !known.iter().any(|(_, known)| same(known, item)))
+            .collect();
         if fresh.is_empty() {
             continue;
         }
-        let node = found.get_mut(list).ok_or_else(|| by_hand(&format!("add `{list}` to {}", entry.name)))?;
-        let array = node.as_array_mut().ok_or_else(|| by_hand(&format!("add to `{list}` of {}", entry.name)))?;
-        fresh.into_iter().rev().for_each(|item| put_first(array, item));
+        let node = found
+            .get_mut(list)
+            .ok_or_else(|| by_hand(&format!("add `{list}` to {}", entry.name)))?;
+        let array = node
+            .as_array_mut()
+            .ok_or_else(|| by_hand(&format!("add to `{list}` of {}", entry.name)))?;
+        fresh
+            .into_iter()
+            .rev()
+            .for_each(|item| put_first(array, item));
         changed = true;
     }
     if !changed {
-        return Err(EditError(format!("{} {} exists already with these values", entry.table.word(), entry.name)));
+        return Err(EditError(format!(
+            "{} {} exists already with these values",
+            entry.table.word(),
+            entry.name
+        )));
     }
     Ok(written(&document, text))
 }
@@ -100,23 +119,43 @@ pub fn add(text: &str, entry: &RosterEntry) -> Result<String, EditError> {
 ///
 /// # Errors
 /// Returns an error if the entry or the key is missing, or if the file has an unsupported form.
-pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Result<String, EditError> {
+pub fn remove(
+    text: &str,
+    table: Table,
+    name: &str,
+    key: Option<&KeyId>,
+) -> Result<String, EditError> {
     let mut document = read(text)?;
-    let (at, entry) = find(&mut document, table, name)
-        .ok_or_else(|| EditError(format!("there is no {} {name} in the file: nothing was changed", table.word())))?;
+    let (at, entry) = find(&mut document, table, name).ok_or_else(|| {
+        EditError(format!(
+            "there is no {} {name} in the file: nothing was changed",
+            table.word()
+        ))
+    })?;
     let Some(key) = key else {
         remove_table(&mut document, table, at);
         return Ok(written(&document, text));
     };
     let keys = texts(entry, "keys");
-    let at = keys.iter().find(|(_, line)| keyid(line).as_ref() == Some(key)).map(|(at, _)| *at);
-    let at = at.ok_or_else(|| EditError(format!("{} {name} has no key {key}: nothing was changed", table.word())))?;
+    let at = keys
+        .iter()
+        .find(|(_, line)| keyid(line).as_ref() == Some(key))
+        .map(|(at, _)| *at);
+    let at = at.ok_or_else(|| {
+        EditError(format!(
+            "{} {name} has no key {key}: nothing was changed",
+            table.word()
+        ))
+    })?;
     if keys.len() == 1 {
         return Err(EditError(format!(
             "{key} is the only key of {name}: add another key first, or remove {name} completely"
         )));
     }
-    let array = entry.get_mut("keys").and_then(Item::as_array_mut).ok_or_else(|| by_hand("remove the key"))?;
+    let array = entry
+        .get_mut("keys")
+        .and_then(Item::as_array_mut)
+        .ok_or_else(|| by_hand("remove the key"))?;
     let removed = array.remove(at);
     // `toml_edit` stores a comment that follows the removed key in the prefix of the next key.
     if let Some(next) = array.get_mut(at) {
@@ -132,7 +171,10 @@ pub fn remove(text: &str, table: Table, name: &str, key: Option<&KeyId>) -> Resu
 pub fn set_version(text: &str, version: u64) -> Result<String, EditError> {
     let missing = || by_hand(&format!("write `version = {version}`"));
     let mut document = read(text)?;
-    let value = document.get_mut("version").and_then(Item::as_value_mut).filter(|value| value.is_integer());
+    let value = document
+        .get_mut("version")
+        .and_then(Item::as_value_mut)
+        .filter(|value| value.is_integer());
     let value = value.ok_or_else(missing)?;
     let decor = value.decor().clone();
     *value = i64::try_from(version).map_err(|_| missing())?.into();
@@ -153,27 +195,52 @@ fn read(text: &str) -> Result<DocumentMut, EditError> {
 /// Returns the document as text, with the line ends of `before`, because `toml_edit` always writes a line feed.
 fn written(document: &DocumentMut, before: &str) -> String {
     let text = document.to_string();
-    if before.contains("\r\n") { text.replace('\n', "\r\n") } else { text }
+    if before.contains("\r\n") {
+        text.replace('\n', "\r\n")
+    } else {
+        text
+    }
 }
 
-fn find<'d>(document: &'d mut DocumentMut, table: Table, name: &str) -> Option<(usize, &'d mut toml_edit::Table)> {
+fn find<'d>(
+    document: &'d mut DocumentMut,
+    table: Table,
+    name: &str,
+) -> Option<(usize, &'d mut toml_edit::Table)> {
     let entries = document.get_mut(table.word())?.as_array_of_tables_mut()?;
-    entries.iter_mut().enumerate().find(|(_, entry)| entry.get("name").and_then(Item::as_str) == Some(name))
+    entries
+        .iter_mut()
+        .enumerate()
+        .find(|(_, entry)| entry.get("name").and_then(Item::as_str) == Some(name))
 }
 
 /// Returns the texts of a list with their indexes.
 fn texts(entry: &toml_edit::Table, list: &str) -> Vec<(usize, String)> {
-    let items = entry.get(list).and_then(Item::as_array).into_iter().flatten().enumerate();
-    items.filter_map(|(at, item)| Some((at, item.as_str()?.to_owned()))).collect()
+    let items = entry
+        .get(list)
+        .and_then(Item::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate();
+    items
+        .filter_map(|(at, item)| Some((at, item.as_str()?.to_owned())))
+        .collect()
 }
 
 fn keyid(line: &str) -> Option<KeyId> {
-    SshKey::parse(line).map(|key| key.keyid()).or_else(|_| ForeignKey::parse(line).map(|key| key.keyid())).ok()
+    SshKey::parse(line)
+        .map(|key| key.keyid())
+        .or_else(|_| ForeignKey::parse(line).map(|key| key.keyid()))
+        .ok()
 }
 
 /// Returns the blanks and comments before a value or a table.
 fn prefix(decor: &Decor) -> String {
-    decor.prefix().and_then(RawString::as_str).unwrap_or_default().to_owned()
+    decor
+        .prefix()
+        .and_then(RawString::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Inserts a text at the start of an array, because a comment after the last value must stay next to this value. The
@@ -184,7 +251,9 @@ fn put_first(array: &mut Array, text: &str) {
         let blanks = prefix(first.decor());
         match blanks.rfind('\n') {
             Some(line) => value.decor_mut().set_prefix(&blanks[line..]),
-            None => first.decor_mut().set_prefix(format!(" {}", blanks.trim_start())),
+            None => first
+                .decor_mut()
+                .set_prefix(format!(" {}", blanks.trim_start())),
         }
     }
     array.insert_formatted(0, value);
@@ -207,7 +276,10 @@ fn add_table(document: &mut DocumentMut, entry: &RosterEntry) -> Result<(), Edit
         }
     }
     let word = entry.table.word();
-    let last = document.get(word).and_then(Item::as_array_of_tables).and_then(|tables| tables.iter().last());
+    let last = document
+        .get(word)
+        .and_then(Item::as_array_of_tables)
+        .and_then(|tables| tables.iter().last());
     let mut before = "\n".to_owned();
     let position = match last {
         Some(last) => last.position(),
@@ -215,20 +287,32 @@ fn add_table(document: &mut DocumentMut, entry: &RosterEntry) -> Result<(), Edit
             // Comments at the end of the document stay before the new table.
             before.insert_str(0, document.trailing().as_str().unwrap_or_default());
             document.set_trailing("");
-            tables(document).filter_map(|table| table.position()).max().map(|last| last + 1)
+            tables(document)
+                .filter_map(|table| table.position())
+                .max()
+                .map(|last| last + 1)
         }
     };
     table.decor_mut().set_prefix(before);
     table.set_position(position);
-    let entries = document.entry(word).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    let entries = document
+        .entry(word)
+        .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     let entries = entries.as_array_of_tables_mut();
-    entries.ok_or_else(|| by_hand(&format!("add the {word} {}", entry.name)))?.push(table);
+    entries
+        .ok_or_else(|| by_hand(&format!("add the {word} {}", entry.name)))?
+        .push(table);
     Ok(())
 }
 
 /// Removes a table. Comments before the table stay, because they may also describe other tables.
 fn remove_table(document: &mut DocumentMut, table: Table, at: usize) {
-    let Some(entries) = document.get_mut(table.word()).and_then(Item::as_array_of_tables_mut) else { return };
+    let Some(entries) = document
+        .get_mut(table.word())
+        .and_then(Item::as_array_of_tables_mut)
+    else {
+        return;
+    };
     let removed = entries.remove(at);
     if entries.is_empty() {
         document.remove(table.word());
@@ -239,13 +323,19 @@ fn remove_table(document: &mut DocumentMut, table: Table, at: usize) {
         return;
     }
     let position = removed.position();
-    match tables(document).filter(|table| table.position() > position).min_by_key(|table| table.position()) {
+    match tables(document)
+        .filter(|table| table.position() > position)
+        .min_by_key(|table| table.position())
+    {
         Some(next) => {
             let after = format!("{comments}\n{}", prefix(next.decor()));
             next.decor_mut().set_prefix(after);
         }
         None => {
-            let after = format!("{comments}\n{}", document.trailing().as_str().unwrap_or_default());
+            let after = format!(
+                "{comments}\n{}",
+                document.trailing().as_str().unwrap_or_default()
+            );
             document.set_trailing(after);
         }
     }
@@ -265,7 +355,8 @@ mod tests {
     use super::*;
 
     const SAMPLE: &str = include_str!("../../keys/roster.toml");
-    const NEW: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c dave";
+    const NEW: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c dave";
 
     fn dave() -> RosterEntry {
         RosterEntry {
@@ -279,23 +370,43 @@ mod tests {
     }
 
     fn lines_gone(before: &str, after: &str) -> Vec<String> {
-        before.lines().filter(|line| !after.lines().any(|other| other == *line)).map(str::to_owned).collect()
+        before
+            .lines()
+            .filter(|line| !after.lines().any(|other| other == *line))
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]
     fn a_new_roster_entry_is_added_after_its_table_and_all_other_text_is_unchanged() {
         let text = add(SAMPLE, &dave()).expect("added");
         assert_eq!(lines_gone(SAMPLE, &text), Vec::<String>::new());
-        let place = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle}: {text}"));
+        let place = |needle: &str| {
+            text.find(needle)
+                .unwrap_or_else(|| panic!("{needle}: {text}"))
+        };
         assert!(
             place("name = \"carol\"") < place("name = \"dave\"")
                 && place("name = \"dave\"") < place("# A group stands")
         );
         let back = remove(&text, Table::Approver, "dave", None).expect("removed");
         assert_eq!(back, SAMPLE, "and taken out again");
-        assert!(add(&text, &RosterEntry { valid: [None, None], ..dave() }).is_err(), "there already");
+        assert!(
+            add(
+                &text,
+                &RosterEntry {
+                    valid: [None, None],
+                    ..dave()
+                }
+            )
+            .is_err(),
+            "there already"
+        );
         let first = add("name = \"x\"\nversion = 1\nthreshold = 0", &dave()).expect("added");
-        assert!(first.contains("threshold = 0\n\n[[approver]]\nname = \"dave\"\n"), "{first}");
+        assert!(
+            first.contains("threshold = 0\n\n[[approver]]\nname = \"dave\"\n"),
+            "{first}"
+        );
     }
 
     #[test]
@@ -316,12 +427,26 @@ mod tests {
         assert_eq!((keys("alice"), keys("bob")), (2, 1));
         let fresh = SshKey::parse(NEW).expect("a key").keyid();
         let back = remove(&text, Table::Approver, "alice", Some(&fresh)).expect("removed");
-        assert!(back.contains("keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDlS"), "{back}");
-        let old = SAMPLE.lines().find(|line| line.contains(" alice\"")).expect("alice's key");
-        let old = SshKey::parse(old.split('"').nth(1).expect("a line")).expect("a key").keyid();
+        assert!(
+            back.contains("keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDlS"),
+            "{back}"
+        );
+        let old = SAMPLE
+            .lines()
+            .find(|line| line.contains(" alice\""))
+            .expect("alice's key");
+        let old = SshKey::parse(old.split('"').nth(1).expect("a line"))
+            .expect("a key")
+            .keyid();
         let swapped = remove(&text, Table::Approver, "alice", Some(&old)).expect("removed");
-        assert!(swapped.contains(&format!("keys = [\"{NEW}\"]")), "{swapped}");
-        assert!(remove(&swapped, Table::Approver, "alice", Some(&fresh)).is_err(), "the only key stays");
+        assert!(
+            swapped.contains(&format!("keys = [\"{NEW}\"]")),
+            "{swapped}"
+        );
+        assert!(
+            remove(&swapped, Table::Approver, "alice", Some(&fresh)).is_err(),
+            "the only key stays"
+        );
         assert!(remove(SAMPLE, Table::Operator, "alice", None).is_err());
     }
 
@@ -330,7 +455,10 @@ mod tests {
         let text = set_version(SAMPLE, 12).expect("set");
         assert_eq!(text, SAMPLE.replace("version = 1", "version = 12"));
         assert!(set_version("name = \"x\"", 2).is_err());
-        assert_eq!(set_version("version = 0x1 # one\n", 2).as_deref(), Ok("version = 2 # one\n"));
+        assert_eq!(
+            set_version("version = 0x1 # one\n", 2).as_deref(),
+            Ok("version = 2 # one\n")
+        );
     }
 
     #[test]
@@ -354,19 +482,34 @@ mod tests {
         assert_eq!(added, changed);
         let fresh = SshKey::parse(NEW).expect("a key").keyid();
         let back = remove(&added, Table::Approver, "alice", Some(&fresh)).expect("removed");
-        assert!(back.contains("'k1', # laptop\r\n  'k2', # phone\r\n]"), "{back}");
+        assert!(
+            back.contains("'k1', # laptop\r\n  'k2', # phone\r\n]"),
+            "{back}"
+        );
         let gone = remove(text, Table::Approver, "alice", None).expect("removed");
-        assert!(gone.contains("version = 1\r\n\r\n# People\r\n\r\n[[operator]]"), "{gone}");
+        assert!(
+            gone.contains("version = 1\r\n\r\n# People\r\n\r\n[[operator]]"),
+            "{gone}"
+        );
         let last = remove(text, Table::Approver, "bob", None).expect("removed");
-        assert!(last.ends_with("name = 'olga'\r\n\r\n# Bob\r\n# the end\r\n"), "{last}");
+        assert!(
+            last.ends_with("name = 'olga'\r\n\r\n# Bob\r\n# the end\r\n"),
+            "{last}"
+        );
         let new = add(text, &entry("release-bot", Table::Proposer)).expect("added");
         assert!(
-            new.starts_with(text) && new.contains("# the end\r\n\r\n[[proposer]]\r\nname = \"release-bot\"\r\n"),
+            new.starts_with(text)
+                && new.contains("# the end\r\n\r\n[[proposer]]\r\nname = \"release-bot\"\r\n"),
             "{new}"
         );
         let third = add(text, &entry("carol", Table::Approver)).expect("added");
-        assert!(third.contains("name = 'bob'\r\n\r\n[[approver]]\r\nname = \"carol\"\r\n"), "{third}");
-        assert!(set_version(text, 2).is_ok_and(|two| two == text.replace("version = 1", "version = 2")));
+        assert!(
+            third.contains("name = 'bob'\r\n\r\n[[approver]]\r\nname = \"carol\"\r\n"),
+            "{third}"
+        );
+        assert!(
+            set_version(text, 2).is_ok_and(|two| two == text.replace("version = 1", "version = 2"))
+        );
     }
 
     #[test]
@@ -382,10 +525,28 @@ mod tests {
             "\u{feff}[[",
         ] {
             for name in ["alice", "dave"] {
-                let _ = add(text, &RosterEntry { name: name.to_owned(), ..dave() });
-                let _ = add(text, &RosterEntry { name: name.to_owned(), valid: [None, None], ..dave() });
+                let _ = add(
+                    text,
+                    &RosterEntry {
+                        name: name.to_owned(),
+                        ..dave()
+                    },
+                );
+                let _ = add(
+                    text,
+                    &RosterEntry {
+                        name: name.to_owned(),
+                        valid: [None, None],
+                        ..dave()
+                    },
+                );
                 let _ = remove(text, Table::Approver, name, None);
-                let _ = remove(text, Table::Approver, name, SshKey::parse(NEW).ok().map(|key| key.keyid()).as_ref());
+                let _ = remove(
+                    text,
+                    Table::Approver,
+                    name,
+                    SshKey::parse(NEW).ok().map(|key| key.keyid()).as_ref(),
+                );
             }
             let _ = set_version(text, 3);
         }

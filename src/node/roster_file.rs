@@ -34,7 +34,11 @@ impl DraftRoster {
     /// Returns true if this draft and the signed `roster` have the same content, apart from `previous` and `policy`.
     pub fn says_the_same_as(&self, roster: &TrustedRoster) -> bool {
         let stated = roster.tables();
-        let own = Roster { previous: stated.previous, policy: stated.policy, ..self.0.clone() };
+        let own = Roster {
+            previous: stated.previous,
+            policy: stated.policy,
+            ..self.0.clone()
+        };
         own == *stated
     }
 
@@ -42,8 +46,17 @@ impl DraftRoster {
     ///
     /// # Errors
     /// Returns an error if the statement is too large, or if `previous` does not fit the version.
-    pub fn state(&self, previous: Option<RosterDigest>, policy: PolicyDigest) -> Result<TrustedRoster, RosterError> {
-        state(Roster { previous, policy, ..self.0.clone() }).map_err(|error| match error {
+    pub fn state(
+        &self,
+        previous: Option<RosterDigest>,
+        policy: PolicyDigest,
+    ) -> Result<TrustedRoster, RosterError> {
+        state(Roster {
+            previous,
+            policy,
+            ..self.0.clone()
+        })
+        .map_err(|error| match error {
             Stated::Malformed(error) => RosterError::Malformed(error),
             Stated::Roster(error) => error,
         })
@@ -59,7 +72,10 @@ pub fn read(path: &Path, text: &str) -> Result<DraftRoster, Vec<FileProblem>> {
     let found = check_form(&tree, &mut flaws).and_then(|()| roster(&tree, &mut flaws));
     match found {
         Some(roster) if flaws.is_empty() => Ok(DraftRoster(roster)),
-        _ => Err(flaws.iter().map(|flaw| FileProblem::at(path, flaw)).collect()),
+        _ => Err(flaws
+            .iter()
+            .map(|flaw| FileProblem::at(path, flaw))
+            .collect()),
     }
 }
 
@@ -76,15 +92,36 @@ fn state(tables: Roster) -> Result<TrustedRoster, Stated> {
 
 /// Tables in the file, each with its known keys and its required keys.
 const TABLES: [(&str, &[&str], &[&str]); 6] = [
-    ("approver", &["name", "groups", "keys", "valid_after", "valid_before"], &["name", "keys"]),
+    (
+        "approver",
+        &["name", "groups", "keys", "valid_after", "valid_before"],
+        &["name", "keys"],
+    ),
     ("group", &["name", "presence"], &["name"]),
-    ("proposer", &["name", "owners", "keys"], &["name", "owners", "keys"]),
+    (
+        "proposer",
+        &["name", "owners", "keys"],
+        &["name", "owners", "keys"],
+    ),
     ("operator", &["name", "keys"], &["name", "keys"]),
     ("boundary", &["name", "keys"], &["name", "keys"]),
-    ("witness", &["name", "vkey", "url"], &["name", "vkey", "url"]),
+    (
+        "witness",
+        &["name", "vkey", "url"],
+        &["name", "vkey", "url"],
+    ),
 ];
-const KEYS: [&str; 9] =
-    ["name", "version", "threshold", "approver", "group", "proposer", "operator", "boundary", "witness"];
+const KEYS: [&str; 9] = [
+    "name",
+    "version",
+    "threshold",
+    "approver",
+    "group",
+    "proposer",
+    "operator",
+    "boundary",
+    "witness",
+];
 
 /// Reports unknown and missing keys. Returns `None` if there are such keys.
 fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
@@ -93,7 +130,10 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
     if let Some(name) = tree.value("name") {
         name.text("`name`", flaws);
     } else {
-        flaws.push(YamlFlaw::new(tree.place, "`name` is missing: give the roster a name"));
+        flaws.push(YamlFlaw::new(
+            tree.place,
+            "`name` is missing: give the roster a name",
+        ));
     }
     match tree.value("version").map(|node| (node.place, &node.kind)) {
         Some((_, YamlKind::Integer(1..))) => {}
@@ -111,12 +151,19 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
         )),
     }
     for (table, known, required) in TABLES {
-        let Some(node) = tree.value(table) else { continue };
-        let Some(entries) = node.list(&format!("`{table}`"), flaws) else { continue };
+        let Some(node) = tree.value(table) else {
+            continue;
+        };
+        let Some(entries) = node.list(&format!("`{table}`"), flaws) else {
+            continue;
+        };
         for entry in entries {
             entry.closed_map(&format!("[[{table}]]"), known, &[], flaws);
             for key in required.iter().filter(|key| entry.value(key).is_none()) {
-                flaws.push(YamlFlaw::new(entry.place, format!("`{key}` is missing in this [[{table}]]: add it")));
+                flaws.push(YamlFlaw::new(
+                    entry.place,
+                    format!("`{key}` is missing in this [[{table}]]: add it"),
+                ));
             }
         }
     }
@@ -136,9 +183,17 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
         tables[table] = entries;
     }
     for approver in tables["approver"].as_array_mut().into_iter().flatten() {
-        let Some(approver) = approver.as_object_mut() else { continue };
+        let Some(approver) = approver.as_object_mut() else {
+            continue;
+        };
         let own = approver.entry("groups").or_insert_with(|| json!([]));
-        groups.extend(own.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+        groups.extend(
+            own.as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned),
+        );
     }
     // The file lists only the groups with their own requirement, but the statement lists every group.
     let listed = tables["group"].as_array_mut()?;
@@ -152,7 +207,10 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
         }
     }
     let at = |pointer: &str| {
-        let tokens: Vec<&str> = pointer.split('/').filter(|token| !token.is_empty()).collect();
+        let tokens: Vec<&str> = pointer
+            .split('/')
+            .filter(|token| !token.is_empty())
+            .collect();
         tree.place_of(&tokens, false)
     };
     let tables: Roster = match strict::typed(&tables) {
@@ -170,7 +228,11 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
             None
         }
         Err(Stated::Roster(RosterError::Faults(faults))) => {
-            flaws.extend(faults.iter().map(|fault| YamlFlaw::new(at(&fault.pointer), fault.message.clone())));
+            flaws.extend(
+                faults
+                    .iter()
+                    .map(|fault| YamlFlaw::new(at(&fault.pointer), fault.message.clone())),
+            );
             None
         }
     }
@@ -190,14 +252,24 @@ mod tests {
     const SAMPLE: &str = include_str!("../../keys/roster.toml");
 
     fn read_it(text: &str) -> Result<DraftRoster, String> {
-        read(Path::new("roster.toml"), text)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        read(Path::new("roster.toml"), text).map_err(|problems| {
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
     }
 
     #[test]
     fn the_sample_roster_is_parsed_and_lists_all_groups() {
         let roster = read_it(SAMPLE).expect("a roster");
-        let groups: Vec<&str> = roster.tables().group.iter().map(|group| group.name.as_str()).collect();
+        let groups: Vec<&str> = roster
+            .tables()
+            .group
+            .iter()
+            .map(|group| group.name.as_str())
+            .collect();
         assert_eq!(groups, ["ops", "security"]);
         let policy = PolicyDigest::from_bytes([7; 32]);
         let state = |written: DraftRoster| written.state(None, policy).expect("a statement");
@@ -214,18 +286,32 @@ mod tests {
     #[test]
     fn a_later_version_names_the_previous_version() {
         let policy = PolicyDigest::from_bytes([7; 32]);
-        let first = read_it(SAMPLE).expect("a roster").state(None, policy).expect("a statement");
+        let first = read_it(SAMPLE)
+            .expect("a roster")
+            .state(None, policy)
+            .expect("a statement");
         let second = read_it(&SAMPLE.replace("version = 1", "version = 2")).expect("a roster");
         assert!(!second.says_the_same_as(&first));
-        assert!(second.state(None, policy).is_err(), "version 2 without the one before");
-        let stated = second.state(Some(first.digest()), policy).expect("a statement");
-        assert_eq!((stated.version(), stated.tables().previous), (2, Some(first.digest())));
+        assert!(
+            second.state(None, policy).is_err(),
+            "version 2 without the one before"
+        );
+        let stated = second
+            .state(Some(first.digest()), policy)
+            .expect("a statement");
+        assert_eq!(
+            (stated.version(), stated.tables().previous),
+            (2, Some(first.digest()))
+        );
         assert!(second.says_the_same_as(&stated));
     }
 
     #[test]
     fn every_roster_error_has_a_line_and_column() {
-        let key = SAMPLE.lines().find(|line| line.starts_with("keys")).expect("a key");
+        let key = SAMPLE
+            .lines()
+            .find(|line| line.starts_with("keys"))
+            .expect("a key");
         let text = format!(
             "name = \"r\"\nversion = 1\nthreshold = 9\n[[approver]]\nname = \"a\"\n{key}\n[[approver]]\nname = \"a\"\n{key}\n"
         );
@@ -267,7 +353,9 @@ mod tests {
                 "[{name = \"a\", keys = [1], groups = 1, owners = 2, vkey = 3, url = 4}]",
             ] {
                 let _ = read_it(&format!("{key} = {value}\n"));
-                let _ = read_it(&SAMPLE.replace("threshold = 1", &format!("{key} = {value}\nthreshold = 1")));
+                let _ = read_it(
+                    &SAMPLE.replace("threshold = 1", &format!("{key} = {value}\nthreshold = 1")),
+                );
             }
         }
     }

@@ -31,23 +31,41 @@ pub struct FoundRosters<'a> {
 }
 
 /// Looks for roster versions that follow the sealed roster.
-pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a BoundaryFiles) -> FoundRosters<'a> {
+pub fn find<'a>(
+    config: &Config,
+    sealed: &Chain,
+    policy: &'a Policy,
+    files: &'a BoundaryFiles,
+) -> FoundRosters<'a> {
     let mut notes = forks(config, sealed);
     let written = files.policy.as_ref().ok();
-    let Following { signed, waits, notes: following } = follow(config, sealed);
+    let Following {
+        signed,
+        waits,
+        notes: following,
+    } = follow(config, sealed);
     let candidates: Vec<(u64, &Policy)> = signed
         .versions()
         .iter()
         .filter(|roster| roster.version() > sealed.last().version())
         .filter_map(|roster| {
-            let named = written.into_iter().chain([policy]).find(|policy| policy.digest() == roster.policy())?;
+            let named = written
+                .into_iter()
+                .chain([policy])
+                .find(|policy| policy.digest() == roster.policy())?;
             Some((roster.version(), named))
         })
         .collect();
     let newest = signed.last();
-    let (last, in_force) = candidates.last().copied().unwrap_or((sealed.last().version(), policy));
+    let (last, in_force) = candidates
+        .last()
+        .copied()
+        .unwrap_or((sealed.last().version(), policy));
     if newest.version() > last {
-        let file = written.map_or_else(|| "can't be read".to_owned(), |policy| format!("is {}", policy.digest()));
+        let file = written.map_or_else(
+            || "can't be read".to_owned(),
+            |policy| format!("is {}", policy.digest()),
+        );
         notes.push(format!(
             "version {} of the roster is signed and not in force: the version names the policy {}, but the policy \
              file {file}; restore the policy file that was signed",
@@ -57,10 +75,11 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
     }
     // Report files with errors, and files that were edited but not signed.
     let stated = waits.as_ref().unwrap_or(newest);
-    let advice =
-        "until approvers sign a version of the roster with this change: `countersign roster draft` writes that version";
+    let advice = "until approvers sign a version of the roster with this change: `countersign roster draft` writes that version";
     match &files.policy {
-        Ok(written) if written.digest() != in_force.digest() && stated.policy() != written.digest() => {
+        Ok(written)
+            if written.digest() != in_force.digest() && stated.policy() != written.digest() =>
+        {
             notes.push(format!(
                 "the policy file is {}, but the sealed policy is {}: the sealed policy stays in force {advice}",
                 written.digest(),
@@ -78,7 +97,12 @@ pub fn find<'a>(config: &Config, sealed: &Chain, policy: &'a Policy, files: &'a 
         Ok(_) => {}
         Err(problems) => notes.push(half_done(problems)),
     }
-    FoundRosters { signed, candidates, notes, following }
+    FoundRosters {
+        signed,
+        candidates,
+        notes,
+        following,
+    }
 }
 
 /// Roster versions after the sealed version, with the missing signatures and files of each version.
@@ -101,7 +125,10 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
         let envelope = match rosters::read(config, version) {
             Ok(Some(envelope)) => envelope,
             Ok(None) => {
-                if let Some(later) = rosters::listed(config).into_iter().find(|later| *later > version) {
+                if let Some(later) = rosters::listed(config)
+                    .into_iter()
+                    .find(|later| *later > version)
+                {
                     let missing = path.display();
                     notes.push(format!(
                         "version {later} of the roster is not in force: the file {missing} of an \
@@ -130,7 +157,10 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
                 let advice = match error {
                     ChainError::TooFewSignatures { .. } => {
                         let then = config.puts_in_force();
-                        format!(": sign it with `countersign roster sign {}`, then {then}", path.display())
+                        format!(
+                            ": sign it with `countersign roster sign {}`, then {then}",
+                            path.display()
+                        )
                     }
                     ChainError::Signature { .. } => {
                         format!(
@@ -140,18 +170,26 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
                     }
                     _ => String::new(),
                 };
-                notes.push(format!("version {version} of the roster is not in force: {why}{advice}"));
+                notes.push(format!(
+                    "version {version} of the roster is not in force: {why}{advice}"
+                ));
                 break;
             }
         }
     }
-    Following { signed, waits, notes }
+    Following {
+        signed,
+        waits,
+        notes,
+    }
 }
 
 /// Returns notes about roster versions after the sealed version, while the service runs. The start has already reported
 /// the versions up to `known`.
 pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<String> {
-    let Following { signed, mut notes, .. } = follow(config, sealed);
+    let Following {
+        signed, mut notes, ..
+    } = follow(config, sealed);
     let version = signed.last().version();
     if version > known.max(sealed.last().version()) {
         notes.push(format!(
@@ -190,7 +228,9 @@ pub fn waiting(config: &Config) -> Option<String> {
         .check_follows(&envelope)
         .and_then(|next| SuccessionTallies::of(chain.last(), &next, &envelope.signatures))
         .map_or_else(|error| error.to_string(), |standing| standing.to_string());
-    Some(format!("version {version} of the roster is drafted: {standing}"))
+    Some(format!(
+        "version {version} of the roster is drafted: {standing}"
+    ))
 }
 
 /// Returns notes about files that contradict a sealed version. The sealed version stays in force.

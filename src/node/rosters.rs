@@ -33,19 +33,24 @@ pub fn path(config: &Config, version: u64) -> PathBuf {
 /// Returns an error if the file is no envelope, or if other users can write the file.
 pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProblem> {
     let path = path(config, version);
-    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+    if path
+        .symlink_metadata()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    {
         return Ok(None);
     }
     let text = read_owned(&path)?;
-    json::parse_as(text.as_bytes(), MAX_FILE_BYTES).map(Some).map_err(|error| {
-        FileProblem::whole(
-            &path,
-            format!(
-                "the file is no envelope of a roster ({error}): move the file away; \
+    json::parse_as(text.as_bytes(), MAX_FILE_BYTES)
+        .map(Some)
+        .map_err(|error| {
+            FileProblem::whole(
+                &path,
+                format!(
+                    "the file is no envelope of a roster ({error}): move the file away; \
              {DRAFT_AGAIN}"
-            ),
-        )
-    })
+                ),
+            )
+        })
 }
 
 /// Advice with the commands that write a missing version file. The program never overwrites an unreadable file.
@@ -54,9 +59,20 @@ const DRAFT_AGAIN: &str = "`countersign roster draft` writes the next version ag
 
 /// Returns the sorted numbers of the versions that have a file.
 pub fn listed(config: &Config) -> Vec<u64> {
-    let entries = std::fs::read_dir(directory(config)).into_iter().flatten().flatten();
-    let mut versions: Vec<u64> =
-        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok()).collect();
+    let entries = std::fs::read_dir(directory(config))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut versions: Vec<u64> = entries
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()?
+                .strip_suffix(".json")?
+                .parse()
+                .ok()
+        })
+        .collect();
     versions.sort_unstable();
     versions
 }
@@ -95,7 +111,10 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
 /// Returns an error if the payload of the envelope is not a roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
     let odd = |error: &dyn std::fmt::Display| {
-        FileProblem::whole(path, format!("the file is no roster ({error}): move the file away; {DRAFT_AGAIN}"))
+        FileProblem::whole(
+            path,
+            format!("the file is no roster ({error}): move the file away; {DRAFT_AGAIN}"),
+        )
     };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))

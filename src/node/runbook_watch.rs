@@ -36,8 +36,15 @@ pub async fn keep_watching(boundary: Boundary, runbooks: RunbookDirectories, wat
     loop {
         every.tick().await;
         let directories = runbooks.paths.clone();
-        let look = move || directories.iter().flat_map(|directory| states_below(directory)).collect::<Vec<_>>();
-        let Ok(now) = tokio::task::spawn_blocking(look).await else { continue };
+        let look = move || {
+            directories
+                .iter()
+                .flat_map(|directory| states_below(directory))
+                .collect::<Vec<_>>()
+        };
+        let Ok(now) = tokio::task::spawn_blocking(look).await else {
+            continue;
+        };
         let complete = before.as_ref() == Some(&now) && handled.as_ref() != Some(&now);
         before = Some(now);
         if !complete {
@@ -60,11 +67,20 @@ fn states_below(directory: &Path) -> Vec<FileState> {
     let mut found = Vec::new();
     let mut open = vec![(directory.to_owned(), 0)];
     while let Some((path, depth)) = open.pop() {
-        let Ok(at) = fs::metadata(&path) else { continue };
-        found.push((path.clone(), at.ino(), at.size(), at.mtime() * 1_000_000_000 + at.mtime_nsec(), at.ctime_nsec()));
+        let Ok(at) = fs::metadata(&path) else {
+            continue;
+        };
+        found.push((
+            path.clone(),
+            at.ino(),
+            at.size(),
+            at.mtime() * 1_000_000_000 + at.mtime_nsec(),
+            at.ctime_nsec(),
+        ));
         if at.is_dir() && depth < MAX_DEPTH {
             let entries = fs::read_dir(&path).into_iter().flatten().flatten();
-            let visible = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+            let visible =
+                entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
             open.extend(visible.map(|entry| (entry.path(), depth + 1)));
         }
     }

@@ -28,27 +28,35 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// Returns the configured secrets with their steps. Each run reads the current values.
 pub fn permits(secrets: &[ConfiguredSecret]) -> SecretPermits {
     let steps = secrets.iter().map(|secret| {
-        let patterns = secret.steps.iter().filter_map(|pattern| Pattern::parse(pattern).ok());
+        let patterns = secret
+            .steps
+            .iter()
+            .filter_map(|pattern| Pattern::parse(pattern).ok());
         (secret.name.clone(), patterns.collect())
     });
     let secrets = secrets.to_vec();
     SecretPermits::new(
         steps.collect(),
-        Arc::new(move |name| match secrets.iter().find(|secret| secret.name == *name) {
-            Some(secret) => read(&secret.source),
-            None => Err("it is not in countersign.toml".to_owned()),
-        }),
+        Arc::new(
+            move |name| match secrets.iter().find(|secret| secret.name == *name) {
+                Some(secret) => read(&secret.source),
+                None => Err("it is not in countersign.toml".to_owned()),
+            },
+        ),
     )
 }
 
 /// Returns a note for each secret whose value this process can't read, or whose value is a JSON object.
 pub fn notes(secrets: &[ConfiguredSecret]) -> impl Iterator<Item = String> {
-    secrets.iter().filter_map(|secret| match read(&secret.source) {
-        Ok(value) => json_note(&secret.name, &value),
-        Err(why) => {
-            Some(format!("the secret {} can't be read, so runs that need it are refused: {why}", secret.name.as_str()))
-        }
-    })
+    secrets
+        .iter()
+        .filter_map(|secret| match read(&secret.source) {
+            Ok(value) => json_note(&secret.name, &value),
+            Err(why) => Some(format!(
+                "the secret {} can't be read, so runs that need it are refused: {why}",
+                secret.name.as_str()
+            )),
+        })
 }
 
 /// Returns a note if the value is a JSON object, whose members output shows without a mask.
@@ -66,7 +74,9 @@ pub fn path(source: &SecretSource) -> Option<PathBuf> {
     match source {
         SecretSource::File(path) => Some(path.clone()),
         SecretSource::Env(_) => None,
-        SecretSource::Credential(name) => Some(PathBuf::from(std::env::var_os(CREDENTIALS)?).join(name)),
+        SecretSource::Credential(name) => {
+            Some(PathBuf::from(std::env::var_os(CREDENTIALS)?).join(name))
+        }
     }
 }
 
@@ -88,7 +98,11 @@ pub fn read(source: &SecretSource) -> Result<SecretValue, String> {
         },
         SecretSource::Env(variable) => match std::env::var_os(variable) {
             Some(value) => Zeroizing::new(value.into_vec()),
-            None => return Err(format!("the variable {variable} is not set: set it, then start the program again")),
+            None => {
+                return Err(format!(
+                    "the variable {variable} is not set: set it, then start the program again"
+                ));
+            }
         },
     };
     let size = bytes.strip_suffix(b"\n").unwrap_or(&bytes).len();
@@ -98,7 +112,9 @@ pub fn read(source: &SecretSource) -> Result<SecretValue, String> {
         ));
     }
     if size > MAX_VALUE {
-        return Err(format!("the value is larger than {MAX_VALUE} bytes: choose a smaller secret"));
+        return Err(format!(
+            "the value is larger than {MAX_VALUE} bytes: choose a smaller secret"
+        ));
     }
     Ok(SecretValue::new(Zeroizing::new(bytes[..size].to_vec())))
 }
@@ -107,13 +123,20 @@ pub fn read(source: &SecretSource) -> Result<SecretValue, String> {
 /// the check. systemd protects the files of its credentials, so they are not `checked`.
 fn read_file(path: &Path, checked: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
-    let unreadable = |error: &dyn std::fmt::Display| format!("{shown} can't be read ({error}): create the file");
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("{shown} can't be read ({error}): create the file");
     // The private set has the path of the file at the start, so a link, whose target can change, is refused.
-    let no_link = if checked { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let no_link = if checked {
+        OFlags::NOFOLLOW
+    } else {
+        OFlags::empty()
+    };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | no_link;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::LOOP) => return Err(format!("{shown} is a symbolic link: name the file itself")),
+        Err(Errno::LOOP) => {
+            return Err(format!("{shown} is a symbolic link: name the file itself"));
+        }
         Err(error) => return Err(unreadable(&error)),
     };
     let found = file.metadata().map_err(|error| unreadable(&error))?;
@@ -122,15 +145,22 @@ fn read_file(path: &Path, checked: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     }
     let own = rustix::process::geteuid().as_raw();
     if checked && found.uid() != own && found.uid() != 0 {
-        return Err(format!("{shown} belongs to user {}: run `chown {own} {shown}`", found.uid()));
+        return Err(format!(
+            "{shown} belongs to user {}: run `chown {own} {shown}`",
+            found.uid()
+        ));
     }
     if checked && found.mode() & 0o077 != 0 {
         let mode = found.mode() & 0o7777;
-        return Err(format!("other users can read {shown} (mode {mode:04o}): run `chmod 600 {shown}`"));
+        return Err(format!(
+            "other users can read {shown} (mode {mode:04o}): run `chmod 600 {shown}`"
+        ));
     }
     // The buffer never grows, because a growing buffer would leave copies in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_VALUE + 2));
-    file.take(MAX_VALUE as u64 + 2).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    file.take(MAX_VALUE as u64 + 2)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(&error))?;
     Ok(bytes)
 }
 
@@ -149,8 +179,14 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
             read(&SecretSource::File(path.clone())).map(|value| value.expose().to_vec())
         };
-        assert_eq!(value(b"hunter2\n\n", 0o600).as_deref(), Ok(&b"hunter2\n"[..]));
-        assert_eq!(value(b"\xff\x00hunter", 0o400).as_deref(), Ok(&b"\xff\x00hunter"[..]));
+        assert_eq!(
+            value(b"hunter2\n\n", 0o600).as_deref(),
+            Ok(&b"hunter2\n"[..])
+        );
+        assert_eq!(
+            value(b"\xff\x00hunter", 0o400).as_deref(),
+            Ok(&b"\xff\x00hunter"[..])
+        );
         assert!(value(&[b'x'; MAX_VALUE], 0o600).is_ok());
         for (content, mode, words) in [
             (&b"hunte\n"[..], 0o600, "the value has 5 bytes"),
@@ -163,18 +199,31 @@ mod tests {
             assert!(error.contains(words) && !error.contains("hunte"), "{error}");
         }
         std::os::unix::fs::symlink(&path, dir.path().join("link")).expect("a link");
-        assert!(read(&SecretSource::File(dir.path().join("link"))).is_err_and(|error| error.contains("symbolic link")));
         assert!(
-            read(&SecretSource::File(dir.path().join("none"))).is_err_and(|error| error.contains("create the file"))
+            read(&SecretSource::File(dir.path().join("link")))
+                .is_err_and(|error| error.contains("symbolic link"))
         );
-        assert!(read(&SecretSource::File(dir.path().to_owned())).is_err_and(|error| error.contains("not a regular")));
+        assert!(
+            read(&SecretSource::File(dir.path().join("none")))
+                .is_err_and(|error| error.contains("create the file"))
+        );
+        assert!(
+            read(&SecretSource::File(dir.path().to_owned()))
+                .is_err_and(|error| error.contains("not a regular"))
+        );
     }
 
     #[test]
     fn a_missing_variable_or_credential_is_named() {
         for (source, words) in [
-            (SecretSource::Env("COUNTERSIGN_TEST_NO_SUCH".to_owned()), "COUNTERSIGN_TEST_NO_SUCH"),
-            (SecretSource::Credential("db".to_owned()), "LoadCredential=db"),
+            (
+                SecretSource::Env("COUNTERSIGN_TEST_NO_SUCH".to_owned()),
+                "COUNTERSIGN_TEST_NO_SUCH",
+            ),
+            (
+                SecretSource::Credential("db".to_owned()),
+                "LoadCredential=db",
+            ),
         ] {
             let error = read(&source).expect_err(words);
             assert!(error.contains(words), "{error}");

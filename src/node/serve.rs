@@ -25,7 +25,8 @@ use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{
-    descriptors, host_sandbox, kept_checkpoint, notifying, open_store, roster_succession, watchdog, witnessing,
+    descriptors, host_sandbox, kept_checkpoint, notifying, open_store, roster_succession, watchdog,
+    witnessing,
 };
 use crate::store::ledger::Ledger;
 use crate::store::server::{ReadRole, RoleState};
@@ -66,7 +67,10 @@ impl ServiceSignals {
     pub(super) fn listen(config: &Config) -> Result<Self, FileProblem> {
         let watch = |kind| {
             signal(kind).map_err(|error| {
-                FileProblem::whole(&config.path, format!("the signal handlers can't be installed: {error}"))
+                FileProblem::whole(
+                    &config.path,
+                    format!("the signal handlers can't be installed: {error}"),
+                )
             })
         };
         Ok(Self {
@@ -134,9 +138,14 @@ impl Node {
             manager,
             role_state,
         } = self;
-        let ServiceSignals { hangup, mut end, mut interrupt } = signals;
-        let broken =
-            |error: &dyn std::fmt::Display| FileProblem::whole(&config.path, format!("serving ended: {error}"));
+        let ServiceSignals {
+            hangup,
+            mut end,
+            mut interrupt,
+        } = signals;
+        let broken = |error: &dyn std::fmt::Display| {
+            FileProblem::whole(&config.path, format!("serving ended: {error}"))
+        };
         let serving = format!("serving {} on {}", started.name, started.url);
         manager.notifier.ready(&serving);
         // Continue the proposals that had enough signatures but did not run before the last shutdown.
@@ -146,12 +155,20 @@ impl Node {
         };
         resumed.map_err(|stopped| broken(&stopped))?;
         let watching = watch.map(|watch| {
-            tokio::spawn(runbook_watch::keep_watching(boundary.clone(), config.runbook_directories(), watch))
+            tokio::spawn(runbook_watch::keep_watching(
+                boundary.clone(),
+                config.runbook_directories(),
+                watch,
+            ))
         });
         let renewed = Arc::new(Notify::new());
         let tls = certificate.as_ref().map(ServedCertificate::server);
-        let address = listener.local_addr().ok().map(|listen| ServedAddress { listen, tls: tls.is_some() });
-        let renewing = certificate.map(|served| tokio::spawn(served.keep(boundary.clone(), renewed.clone())));
+        let address = listener.local_addr().ok().map(|listen| ServedAddress {
+            listen,
+            tls: tls.is_some(),
+        });
+        let renewing =
+            certificate.map(|served| tokio::spawn(served.keep(boundary.clone(), renewed.clone())));
         let scraped = metrics.map(|listener| {
             let (monitoring, hosts) = (boundary.monitoring.clone(), config.hosts.clone());
             tokio::spawn(async move {
@@ -161,7 +178,12 @@ impl Node {
             })
         });
         let beside = [
-            tokio::spawn(control::serve(control, boundary.clone(), config.clone(), address)),
+            tokio::spawn(control::serve(
+                control,
+                boundary.clone(),
+                config.clone(),
+                address,
+            )),
             tokio::spawn(reseal_on(
                 hangup,
                 boundary.clone(),
@@ -171,10 +193,23 @@ impl Node {
             )),
             tokio::spawn(boundary.housekeeping.clone().keep_house()),
             tokio::spawn(boundary.proposals.clone().follow_sessions()),
-            tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
-            tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
-            tokio::spawn(witnessing::keep_witnessed(boundary.clone(), config.proxy.clone())),
-            tokio::spawn(close_overdue(boundary.clone(), config.database.node().is_some())),
+            tokio::spawn(watch_rosters(
+                boundary.clone(),
+                config.clone(),
+                newest_roster,
+            )),
+            tokio::spawn(kept_checkpoint::keep(
+                ledger.clone(),
+                config.kept_checkpoint(),
+            )),
+            tokio::spawn(witnessing::keep_witnessed(
+                boundary.clone(),
+                config.proxy.clone(),
+            )),
+            tokio::spawn(close_overdue(
+                boundary.clone(),
+                config.database.node().is_some(),
+            )),
         ];
         if let Err(error) = notifying::start(&boundary, &ledger, &config) {
             tracing::error!("no messages are sent: {error}");
@@ -182,8 +217,14 @@ impl Node {
         let rates = Rates::of_calls(config.limits.calls_per_second);
         let max_connections = descriptors::share(config.limits.runs).connections;
         let mcp = config.mcp.then_some(mcp_nonce as NewNonce);
-        let settings =
-            HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN, tls, mcp };
+        let settings = HttpConfig {
+            allowed_hosts: config.hosts.clone(),
+            max_connections,
+            rates,
+            drain: DRAIN,
+            tls,
+            mcp,
+        };
         let ending = Notify::new();
         let shutdown = async {
             tokio::select! {
@@ -198,7 +239,12 @@ impl Node {
         };
         let serve_and_drain = async {
             let served = http::serve(listener, boundary.clone(), settings, shutdown).await;
-            for task in beside.into_iter().chain(watching).chain(renewing).chain(scraped) {
+            for task in beside
+                .into_iter()
+                .chain(watching)
+                .chain(renewing)
+                .chain(scraped)
+            {
                 task.abort();
             }
             drop(control_file);
@@ -221,7 +267,10 @@ impl Node {
         drop(lock);
         served.map_err(|error| broken(&error))?;
         if role_state() == RoleState::Lost {
-            return Err(broken(&"another node has taken over: start this node again, as a standby").into());
+            return Err(broken(
+                &"another node has taken over: start this node again, as a standby",
+            )
+            .into());
         }
         Ok(())
     }
@@ -238,7 +287,10 @@ async fn close_overdue(boundary: Boundary, has_nodes: bool) {
         every.tick().await;
         match boundary.crossing.close_overdue().await {
             Ok(0) => {}
-            Ok(count) => tracing::warn!(count, "runs of other nodes got receipts with the outcome unknown"),
+            Ok(count) => tracing::warn!(
+                count,
+                "runs of other nodes got receipts with the outcome unknown"
+            ),
             Err(stopped) => tracing::error!("runs of other nodes can't be closed: {stopped}"),
         }
     }
@@ -257,7 +309,10 @@ async fn role_ends(role: &ReadRole) {
 ///
 /// # Errors
 /// Returns all reasons why the boundary could not start, also if another process has locked the store.
-pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
+pub fn answer_offline(
+    config: Config,
+    request: ControlRequest,
+) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     if matches!(request, ControlRequest::TokenList) && !open_store::has_log(&config)? {
         // A read request must not begin a log.
@@ -268,13 +323,32 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     let role = open_store::role_of_command(&config, &files.key)?;
     let store = open_store::take_store(&config, role)?;
     let sandbox = Arc::new(host_sandbox::sandbox(&config)?);
-    let broken = |error: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&config.database, error));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
+    let broken = |error: &dyn std::fmt::Display| {
+        Problems::from(FileProblem::of_store(&config.database, error))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| broken(&error))?;
     runtime.block_on(async {
-        let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
-            start::assemble(&config, sandbox, store, files, TakenChanges::Nothing, std::future::ready(Ok(()))).await?.0;
+        let AssembledBoundary {
+            boundary,
+            ledger,
+            lock: _lock,
+            ..
+        } = start::assemble(
+            &config,
+            sandbox,
+            store,
+            files,
+            TakenChanges::Nothing,
+            std::future::ready(Ok(())),
+        )
+        .await?
+        .0;
         let answer = control::answer(&boundary, &config, None, request).await;
-        kept_checkpoint::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
+        kept_checkpoint::write(&ledger, &config.kept_checkpoint())
+            .map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok((answer, boundary.health.notes()))
     })
@@ -292,12 +366,18 @@ async fn reseal_on(
         renewed.notify_one();
         if config.database.node().is_some() {
             // A signal that is meant for the certificate must not seal the files of one node.
-            boundary.sealing.tell_differences(config.runbook_directories()).await;
+            boundary
+                .sealing
+                .tell_differences(config.runbook_directories())
+                .await;
             notifier.ready(&serving);
             continue;
         }
         match boundary.sealing.reseal(config.runbook_directories()).await {
-            Ok(true) => tracing::info!(seal = boundary.crossing.state().seal.number, "runbooks sealed anew"),
+            Ok(true) => tracing::info!(
+                seal = boundary.crossing.state().seal.number,
+                "runbooks sealed anew"
+            ),
             Ok(false) => tracing::info!("runbooks are as sealed"),
             Err(stopped) => tracing::error!("{stopped}"),
         }

@@ -40,12 +40,21 @@ pub fn check(files: &TlsTable, now: Timestamp) -> Result<ServerPair, Vec<FilePro
 fn read(files: &TlsTable) -> Result<PairText, Vec<FileProblem>> {
     let certificate = read_certificates(&files.certificate);
     let key = read_private(&files.key, is_credential(&files.key));
-    let client_ca = files.client_ca.as_deref().map(read_certificates).transpose();
+    let client_ca = files
+        .client_ca
+        .as_deref()
+        .map(read_certificates)
+        .transpose();
     match (certificate, key, client_ca) {
-        (Ok(certificate), Ok(key), Ok(client_ca)) => Ok(PairText { certificate, key, client_ca }),
-        (certificate, key, client_ca) => {
-            Err([certificate.err(), key.err(), client_ca.err()].into_iter().flatten().collect())
-        }
+        (Ok(certificate), Ok(key), Ok(client_ca)) => Ok(PairText {
+            certificate,
+            key,
+            client_ca,
+        }),
+        (certificate, key, client_ca) => Err([certificate.err(), key.err(), client_ca.err()]
+            .into_iter()
+            .flatten()
+            .collect()),
     }
 }
 
@@ -60,14 +69,22 @@ fn is_credential(path: &Path) -> bool {
         || matches!(names[..], [Component::Normal(_), Component::Normal(_)])
 }
 
-fn parse(files: &TlsTable, text: &PairText, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
+fn parse(
+    files: &TlsTable,
+    text: &PairText,
+    now: Timestamp,
+) -> Result<ServerPair, Vec<FileProblem>> {
     let path = |file: PairFile| match file {
         PairFile::Certificate => &files.certificate,
         PairFile::Key => &files.key,
         PairFile::ClientCa => files.client_ca.as_ref().unwrap_or(&files.certificate),
     };
-    ServerPair::check(text, now)
-        .map_err(|flaws| flaws.into_iter().map(|flaw| FileProblem::whole(path(flaw.file), flaw.message)).collect())
+    ServerPair::check(text, now).map_err(|flaws| {
+        flaws
+            .into_iter()
+            .map(|flaw| FileProblem::whole(path(flaw.file), flaw.message))
+            .collect()
+    })
 }
 
 impl ServedCertificate {
@@ -76,10 +93,20 @@ impl ServedCertificate {
     /// # Errors
     /// Returns all errors of the files.
     pub fn open(config: &Config, now: Timestamp) -> Result<Option<Self>, Vec<FileProblem>> {
-        let Some(files) = config.tls.clone() else { return Ok(None) };
+        let Some(files) = config.tls.clone() else {
+            return Ok(None);
+        };
         let renewed = RenewedServer::new(read(&files)?, |text| parse(&files, text, now))?;
-        let private = private::set(config).iter().map(|path| private::real(path)).collect();
-        Ok(Some(Self { files, renewed, private, refused: None }))
+        let private = private::set(config)
+            .iter()
+            .map(|path| private::real(path))
+            .collect();
+        Ok(Some(Self {
+            files,
+            renewed,
+            private,
+            refused: None,
+        }))
     }
 
     /// Returns the server side of TLS with this certificate.
@@ -114,10 +141,16 @@ impl ServedCertificate {
             };
             let valid = self.server().valid();
             let (expiry, reload_failed) = (valid.not_after.unix(), self.refused.is_some());
-            boundary.monitoring.set_certificate(CertificateReading { expiry, reload_failed });
+            boundary.monitoring.set_certificate(CertificateReading {
+                expiry,
+                reload_failed,
+            });
             let expired = valid.objection(now);
-            let expired = expired.map(|why| format!("clients refuse the certificate of the service: {why}"));
-            boundary.health.set_certificate_notes(self.refused.iter().cloned().chain(expired).collect());
+            let expired =
+                expired.map(|why| format!("clients refuse the certificate of the service: {why}"));
+            boundary
+                .health
+                .set_certificate_notes(self.refused.iter().cloned().chain(expired).collect());
         }
     }
 
@@ -134,7 +167,10 @@ impl ServedCertificate {
     fn take(&mut self, text: PairText, now: Timestamp) -> Result<(), Vec<FileProblem>> {
         // A copy of the same key at another place would be visible to runs.
         self.check_place()?;
-        if let Some(valid) = self.renewed.take(text, |text| parse(&self.files, text, now))? {
+        if let Some(valid) = self
+            .renewed
+            .take(text, |text| parse(&self.files, text, now))?
+        {
             tracing::info!(expires = %valid.not_after, "took a new certificate");
         }
         Ok(())
@@ -142,8 +178,16 @@ impl ServedCertificate {
 
     /// Checks that no run can see the key. The sandbox got the private paths at the start of the service.
     fn check_place(&self) -> Result<(), Vec<FileProblem>> {
-        let place = self.files.key.canonicalize().unwrap_or_else(|_| self.files.key.clone());
-        if self.private.iter().any(|private| place.starts_with(private)) {
+        let place = self
+            .files
+            .key
+            .canonicalize()
+            .unwrap_or_else(|_| self.files.key.clone());
+        if self
+            .private
+            .iter()
+            .any(|private| place.starts_with(private))
+        {
             return Ok(());
         }
         let message = format!(

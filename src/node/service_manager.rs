@@ -21,7 +21,14 @@ use sd_notify::NotifyState;
 /// Variable with the address of the service manager's socket.
 const SOCKET: &str = "NOTIFY_SOCKET";
 /// All variables that the service manager may set.
-const VARIABLES: [&str; 6] = [SOCKET, "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+const VARIABLES: [&str; 6] = [
+    SOCKET,
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
 /// Maximum time to send a message. A message is lost if the service manager does not read for longer.
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -42,10 +49,17 @@ impl ServiceManager {
     /// # Errors
     /// Returns an error if the variables name sockets that this process does not have.
     pub fn take() -> Result<Self, String> {
-        if VARIABLES.iter().all(|name| std::env::var_os(name).is_none()) {
+        if VARIABLES
+            .iter()
+            .all(|name| std::env::var_os(name).is_none())
+        {
             return Ok(Self::default());
         }
-        if std::fs::read_dir("/proc/self/task").map(Iterator::count).ok() != Some(1) {
+        if std::fs::read_dir("/proc/self/task")
+            .map(Iterator::count)
+            .ok()
+            != Some(1)
+        {
             return Err(
                 "the variables of systemd can't be removed, because the process has several threads or /proc is not \
                         mounted: mount /proc"
@@ -53,21 +67,36 @@ impl ServiceManager {
             );
         }
         let socket = std::env::var_os(SOCKET);
-        #[expect(unsafe_code, reason = "changes of the environment are unsafe if the process has other threads")]
+        #[expect(
+            unsafe_code,
+            reason = "changes of the environment are unsafe if the process has other threads"
+        )]
         // SAFETY: the check above found one thread, so no other thread uses the environment now.
         let (watchdog, passed) = unsafe {
             std::env::remove_var(SOCKET);
-            (sd_notify::watchdog_enabled_and_unset_env(), sd_notify::listen_fds_with_names_and_unset_env())
+            (
+                sd_notify::watchdog_enabled_and_unset_env(),
+                sd_notify::listen_fds_with_names_and_unset_env(),
+            )
         };
         let passed = passed.map_err(|error| {
             format!("the sockets that systemd announces (LISTEN_FDS) can't be used ({error}): check the socket unit")
         })?;
-        #[expect(unsafe_code, reason = "LISTEN_FDS states the numbers of descriptors, and not their owners")]
+        #[expect(
+            unsafe_code,
+            reason = "LISTEN_FDS states the numbers of descriptors, and not their owners"
+        )]
         // SAFETY: the descriptors are open, because `sd_notify` has just set their close-on-exec flag. The service
         // manager passed them for this process (LISTEN_PID), and no code of this process has used them before.
-        let sockets = passed.map(|(number, _)| unsafe { OwnedFd::from_raw_fd(number) }).collect();
+        let sockets = passed
+            .map(|(number, _)| unsafe { OwnedFd::from_raw_fd(number) })
+            .collect();
         let watchdog = watchdog.filter(|interval| !interval.is_zero());
-        Ok(Self { notifier: Notifier::new(socket), watchdog, sockets })
+        Ok(Self {
+            notifier: Notifier::new(socket),
+            watchdog,
+            sockets,
+        })
     }
 
     /// Returns the listener that the service manager passed, or `None` without such a socket.
@@ -81,7 +110,9 @@ impl ServiceManager {
                 self.sockets.len()
             ));
         }
-        let Some(socket) = self.sockets.pop() else { return Ok(None) };
+        let Some(socket) = self.sockets.pop() else {
+            return Ok(None);
+        };
         if !is_tcp_listener(&socket) {
             return Err(
                 "the socket that systemd passed is not a listening TCP socket: write an address with a port in \
@@ -122,7 +153,11 @@ impl Notifier {
     fn new(name: Option<OsString>) -> Self {
         let name = name.filter(|name| !name.is_empty());
         Self(name.map(|name| {
-            Arc::new(NotifySocket { name, is_logged: AtomicBool::new(false), is_failing: AtomicBool::new(false) })
+            Arc::new(NotifySocket {
+                name,
+                is_logged: AtomicBool::new(false),
+                is_failing: AtomicBool::new(false),
+            })
         }))
     }
 
@@ -147,7 +182,10 @@ impl Notifier {
 
     /// Reports that the service ends.
     pub fn stopping(&self) {
-        self.send(&[NotifyState::Stopping, NotifyState::Status("waiting for the end of the runs")]);
+        self.send(&[
+            NotifyState::Stopping,
+            NotifyState::Status("waiting for the end of the runs"),
+        ]);
     }
 
     /// Shows this line in `systemctl status`.
@@ -162,7 +200,9 @@ impl Notifier {
 
     /// Asks for this time, from now on, for the start or the end of the service.
     pub fn extend(&self, time: Duration) {
-        self.send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))]);
+        self.send(&[NotifyState::ExtendTimeoutUsec(
+            u32::try_from(time.as_micros()).unwrap_or(u32::MAX),
+        )]);
     }
 
     fn send(&self, states: &[NotifyState<'_>]) {
@@ -187,7 +227,12 @@ fn send_to(name: &OsStr, message: &str, wait: Option<Duration>) -> io::Result<()
     let address = match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         [b'/', ..] => SocketAddr::from_pathname(name)?,
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a path nor an abstract name")),
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "neither a path nor an abstract name",
+            ));
+        }
     };
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(wait.is_none())?;

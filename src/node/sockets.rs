@@ -38,11 +38,15 @@ impl BoundSockets {
     ///
     /// # Errors
     /// Returns an error if an address is not free.
-    pub(super) fn bind(config: &Config, passed: Option<std::net::TcpListener>) -> Result<Self, FileProblem> {
+    pub(super) fn bind(
+        config: &Config,
+        passed: Option<std::net::TcpListener>,
+    ) -> Result<Self, FileProblem> {
         let http = match passed {
             Some(listener) => HttpSocket::Passed(listener),
             None => HttpSocket::Bound(
-                bind(config.listen).map_err(|error| not_listening(config, "listen", config.listen, &error))?,
+                bind(config.listen)
+                    .map_err(|error| not_listening(config, "listen", config.listen, &error))?,
             ),
         };
         let metrics = match config.metrics.listen {
@@ -52,7 +56,11 @@ impl BoundSockets {
             }
             None => None,
         };
-        Ok(Self { http, metrics, control: ControlSocket::bind(&config.socket())? })
+        Ok(Self {
+            http,
+            metrics,
+            control: ControlSocket::bind(&config.socket())?,
+        })
     }
 
     /// Lets clients connect.
@@ -69,13 +77,22 @@ impl BoundSockets {
             listen(socket).map_err(|error| not_listening(config, METRICS_LISTEN, address, &error))
         });
         let (control, control_file) = self.control.listen()?;
-        Ok(Listeners { http, metrics: metrics.transpose()?, control, control_file })
+        Ok(Listeners {
+            http,
+            metrics: metrics.transpose()?,
+            control,
+            control_file,
+        })
     }
 }
 
 /// Takes an address. The kernel refuses the address if another process has it.
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     // Without this option, ended connections of an earlier service would occupy the address for a minute. With the option,
     // a second process could bind the address before this process listens.
     socket.set_reuseaddr(true)?;
@@ -89,10 +106,17 @@ fn listen(socket: TcpSocket) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn not_listening(config: &Config, setting: &str, address: SocketAddr, error: &std::io::Error) -> FileProblem {
+fn not_listening(
+    config: &Config,
+    setting: &str,
+    address: SocketAddr,
+    error: &std::io::Error,
+) -> FileProblem {
     FileProblem::whole(
         &config.path,
-        format!("can't listen on {address} ({error}): end what listens there, or change `{setting}`"),
+        format!(
+            "can't listen on {address} ({error}): end what listens there, or change `{setting}`"
+        ),
     )
 }
 
@@ -102,8 +126,12 @@ pub(super) fn passed(
     manager: &mut ServiceManager,
 ) -> Result<Option<std::net::TcpListener>, FileProblem> {
     let refused = |message: String| FileProblem::whole(&config.path, message);
-    let Some(listener) = manager.listener().map_err(refused)? else { return Ok(None) };
-    let address = listener.local_addr().map_err(|error| not_listening(config, "listen", config.listen, &error))?;
+    let Some(listener) = manager.listener().map_err(refused)? else {
+        return Ok(None);
+    };
+    let address = listener
+        .local_addr()
+        .map_err(|error| not_listening(config, "listen", config.listen, &error))?;
     config.listen = address;
     match listener::check(config) {
         None => Ok(Some(listener)),
@@ -133,18 +161,29 @@ mod tests {
         let bound = bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
         let address = bound.local_addr().expect("an address");
         assert!(bind(address).is_err(), "a second service");
-        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "a client");
+        assert!(
+            tokio::net::TcpStream::connect(address).await.is_err(),
+            "a client"
+        );
         let listener = listen(bound).expect("the service listens");
         assert!(bind(address).is_err(), "a second service");
         // An ended connection does not occupy the address.
-        let mut client = tokio::net::TcpStream::connect(address).await.expect("a client");
+        let mut client = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("a client");
         drop(listener.accept().await.expect("a connection"));
         let mut rest = Vec::new();
         let _ = tokio::io::AsyncReadExt::read_to_end(&mut client, &mut rest).await;
         // A burst of clients does not wait until the service accepts the first.
         let most = Duration::from_millis(500);
-        let burst: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect_timeout(&address, most)).collect();
-        assert!(burst.iter().all(Result::is_ok), "{:?}", burst.iter().find(|one| one.is_err()));
+        let burst: Vec<_> = (0..300)
+            .map(|_| std::net::TcpStream::connect_timeout(&address, most))
+            .collect();
+        assert!(
+            burst.iter().all(Result::is_ok),
+            "{:?}",
+            burst.iter().find(|one| one.is_err())
+        );
         drop((burst, client, listener));
         let next = bind(address).expect("the address is free");
         assert!(listen(next).is_ok());

@@ -50,7 +50,9 @@ impl Standby<'_> {
         key: &FileSigner,
         ended: Option<String>,
     ) -> Result<Role, Problems> {
-        let problem = |what: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&self.config.database, what));
+        let problem = |what: &dyn std::fmt::Display| {
+            Problems::from(FileProblem::of_store(&self.config.database, what))
+        };
         let mut candidate = open_store::candidate(self.config, lock, key)?;
         let mut sealed_key = StandbyKey::new(self.config, key);
         let mut heads = ReadHeads::new(self.config, key)?;
@@ -91,7 +93,9 @@ impl Standby<'_> {
                     return Ok(role);
                 }
                 Ok(Turn::Waits(why)) => self.tell(Code::Standby, why),
-                Err(fault) if fault.is_unreachable() => self.tell(Code::Database, fault.to_string()),
+                Err(fault) if fault.is_unreachable() => {
+                    self.tell(Code::Database, fault.to_string())
+                }
                 Err(fault) => return Err(problem(&fault)),
             }
             if answering.is_none() {
@@ -119,9 +123,17 @@ impl Standby<'_> {
             None => TcpListener::bind(config.listen).await,
         };
         let listener = listener.map_err(|error| {
-            FileProblem::whole(&config.path, format!("can't listen on {} ({error})", config.listen))
+            FileProblem::whole(
+                &config.path,
+                format!("can't listen on {} ({error})", config.listen),
+            )
         })?;
         let tls = self.certificate.map(ServedCertificate::server);
-        Ok(tokio::spawn(standby::serve(listener, tls, self.why.clone(), self.nodes.clone())))
+        Ok(tokio::spawn(standby::serve(
+            listener,
+            tls,
+            self.why.clone(),
+            self.nodes.clone(),
+        )))
     }
 }

@@ -20,7 +20,9 @@ use crate::node::host_sandbox::{configure, missing, unreachable_services};
 use crate::node::next_seal::{FileFindings, NextSeal};
 use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
-use crate::node::{descriptors, handover, issuer_documents, kept_checkpoint, rosters, secret_sources};
+use crate::node::{
+    descriptors, handover, issuer_documents, kept_checkpoint, rosters, secret_sources,
+};
 use crate::seal::current_seal::revocations;
 use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
@@ -88,7 +90,10 @@ pub async fn assemble<S>(
 ) -> Result<(AssembledBoundary, S), Problems> {
     let configuration = configure(config, sandbox.probe())?;
     let around = surroundings();
-    let key = BoundaryKey { secret: copy_of(config, &files.key)?, keyid: files.key.key().keyid() };
+    let key = BoundaryKey {
+        secret: copy_of(config, &files.key)?,
+        keyid: files.key.key().keyid(),
+    };
     let ledger = open_ledger(config, &files.key, &around, store)?;
     let mut notes = match kept_checkpoint::check(config, &ledger, files.key.key()) {
         Ok(notes) => notes,
@@ -115,24 +120,44 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(FileProblem::of_fault(&config.database, &fault));
+    let broken =
+        |fault: StoreFault| Problems::from(FileProblem::of_fault(&config.database, &fault));
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
     let of_keys = |one: &StoredRevocation| matches!(one.subject, RevokedSubject::Key(_));
-    let earlier: Vec<_> =
-        logs.flat_map(|log| log.iter().filter(|one| of_keys(one)).cloned().collect::<Vec<_>>()).collect();
+    let earlier: Vec<_> = logs
+        .flat_map(|log| {
+            log.iter()
+                .filter(|one| of_keys(one))
+                .cloned()
+                .collect::<Vec<_>>()
+        })
+        .collect();
     let revoked = revocations(&earlier, &ledger.revocations());
     if revoked.has_key(&key.keyid) {
-        let why = format!("the key {} is revoked: under `key`, name the file of another key of the roster", key.keyid);
+        let why = format!(
+            "the key {} is revoked: under `key`, name the file of another key of the roster",
+            key.keyid
+        );
         let _ = ledger.close().await;
         return Err(FileProblem::whole(&config.key, why).into());
     }
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
-    let next =
-        NextSeal { config, ledger: &ledger, keyid: key.keyid, sandbox: &*sandbox, revoked: &revoked, configuration };
-    let parts = Start { next, key: &key, around: &around };
+    let next = NextSeal {
+        config,
+        ledger: &ledger,
+        keyid: key.keyid,
+        sandbox: &*sandbox,
+        revoked: &revoked,
+        configuration,
+    };
+    let parts = Start {
+        next,
+        key: &key,
+        around: &around,
+    };
     let (sealed, found) = match last {
         None => parts.begin(files, tokens).await?,
         // With several nodes, a start must not seal the files of one node.
@@ -150,13 +175,18 @@ pub async fn assemble<S>(
     let level = sandbox.probe().level();
     let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
-    let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
+    let limits = CapacityLimits {
+        runs: shares.runs,
+        crossings: CROSSINGS,
+    };
     let outputs = Outputs::new(config.outputs(), ledger.objects());
     let late = LateReceipts::new(config.late_receipts());
     let retention = config.retention_times();
     let ledger_too = ledger.clone();
     let proxy = config.proxy.clone();
-    let fetch = move |url: &str, authorities: Option<&str>| issuer_documents::fetch(url, authorities, proxy.as_ref());
+    let fetch = move |url: &str, authorities: Option<&str>| {
+        issuer_documents::fetch(url, authorities, proxy.as_ref())
+    };
     let parts = BoundaryParts {
         ledger: ledger_too,
         sandbox,
@@ -167,7 +197,9 @@ pub async fn assemble<S>(
         outputs,
         artifacts: ArtifactStore::new(config.artifacts(), ledger.objects()),
         late,
-        sessions: Arc::new(Sessions::new(Duration::from_secs(config.limits.session_idle.unsigned_abs()))),
+        sessions: Arc::new(Sessions::new(Duration::from_secs(
+            config.limits.session_idle.unsigned_abs(),
+        ))),
         secrets: secret_sources::permits(&config.secrets),
         services: unreachable_services(config),
         limits,
@@ -177,28 +209,48 @@ pub async fn assemble<S>(
         fetch: Arc::new(fetch),
     };
     if let Err(error) = parts.artifacts.delete_incomplete_uploads() {
-        notes.push(format!("incomplete uploads in {} can't be deleted: {error}", config.artifacts().display()));
+        notes.push(format!(
+            "incomplete uploads in {} can't be deleted: {error}",
+            config.artifacts().display()
+        ));
     }
     let boundary = Boundary::new(parts);
     boundary.health.set_notes(notes.clone());
     boundary.health.set_file_notes(found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();
-    boundary.health.set_roster_notes(in_force, found.following.clone());
+    boundary
+        .health
+        .set_roster_notes(in_force, found.following.clone());
     notes.extend(found.notes.into_iter().chain(found.following));
     notes.extend(boundary.health.set_skipped(&found.skipped));
     notes.extend(boundary.health.note_seal());
-    if config.proxy.is_none() && !(config.notify.is_empty() && boundary.witnesses.witnesses_named().is_empty()) {
+    if config.proxy.is_none()
+        && !(config.notify.is_empty() && boundary.witnesses.witnesses_named().is_empty())
+    {
         notes.extend(unused_proxy("`proxy` in the configuration"));
     }
     let newest_roster = found.newest.max(boundary.crossing.state().roster.version());
-    Ok((AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock }, sockets))
+    Ok((
+        AssembledBoundary {
+            boundary,
+            ledger,
+            level,
+            first: last.is_none(),
+            notes,
+            newest_roster,
+            lock,
+        },
+        sockets,
+    ))
 }
 
 /// Returns notes about a roster, a sandbox, a database and secrets that protect less than they could.
 fn weak_settings(config: &Config, sealed: &Sealed, sandbox: &dyn Sandbox) -> Vec<String> {
     let mut notes = Vec::new();
     if !sealed.roster.is_guarded() {
-        notes.push("the roster is unguarded (threshold 0): its next version needs no signature".to_owned());
+        notes.push(
+            "the roster is unguarded (threshold 0): its next version needs no signature".to_owned(),
+        );
     }
     if sandbox.probe().level() != Level::Strict {
         notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
@@ -221,9 +273,19 @@ struct Start<'a> {
 
 impl Start<'_> {
     /// Begins a log with the operator's files.
-    async fn begin(&self, files: BoundaryFiles, tokens: Vec<SealedToken>) -> Result<(Sealed, FileFindings), Problems> {
+    async fn begin(
+        &self,
+        files: BoundaryFiles,
+        tokens: Vec<SealedToken>,
+    ) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let BoundaryFiles { registry, runbook_errors, policy, roster, key } = files;
+        let BoundaryFiles {
+            registry,
+            runbook_errors,
+            policy,
+            roster,
+            key,
+        } = files;
         if !runbook_errors.is_empty() {
             return Err(Problems::new(runbook_errors));
         }
@@ -240,21 +302,43 @@ impl Start<'_> {
         }
         let rosters = first_rosters(config, &roster, &policy)?;
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
-        let content = SealContent { name, registry, policy, rosters, tokens, configuration };
+        let content = SealContent {
+            name,
+            registry,
+            policy,
+            rosters,
+            tokens,
+            configuration,
+        };
         let material = self.next.sound(content, None);
         let (sealed, _) = self.seal(None, &material).await?;
-        Ok((sealed, FileFindings { skipped: material.registry.skipped().to_vec(), ..FileFindings::default() }))
+        Ok((
+            sealed,
+            FileFindings {
+                skipped: material.registry.skipped().to_vec(),
+                ..FileFindings::default()
+            },
+        ))
     }
 
     /// Continues after the last seal, with the changed files.
-    async fn go_on(&self, last: u64, files: BoundaryFiles) -> Result<(Sealed, FileFindings), Problems> {
+    async fn go_on(
+        &self,
+        last: u64,
+        files: BoundaryFiles,
+    ) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
         let at_store = |fault| FileProblem::of_fault(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
         let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
         if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
-            let why = found.notes.iter().chain(&found.following).map(|note| format!("; {note}")).collect::<String>();
+            let why = found
+                .notes
+                .iter()
+                .chain(&found.following)
+                .map(|note| format!("; {note}"))
+                .collect::<String>();
             return Err(self.other_key(&why));
         }
         let _settled = handover::check(config, self.next.ledger, &files.key)?;
@@ -270,11 +354,17 @@ impl Start<'_> {
     }
 
     /// Returns the state of the last seal, without a new seal. A service with several nodes tells what differs.
-    fn stay(&self, last: u64, files: &BoundaryFiles, takes: TakenChanges) -> Result<(Sealed, FileFindings), Problems> {
+    fn stay(
+        &self,
+        last: u64,
+        files: &BoundaryFiles,
+        takes: TakenChanges,
+    ) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
         if !self.next.is_key_of(&sealed.roster) {
-            let advice = "; if a later version of the roster lists this key, put that version in force: ";
+            let advice =
+                "; if a later version of the roster lists this key, put that version in force: ";
             return Err(self.other_key(&format!("{advice}{}", config.puts_in_force())));
         }
         let _settled = handover::check(config, self.next.ledger, &files.key)?;
@@ -285,10 +375,17 @@ impl Start<'_> {
             let errors = files.runbook_errors.iter().map(|error| {
                 format!("the runbooks of this node have an error, and the sealed runbooks stay in force: {error}")
             });
-            return Ok((sealed, FileFindings { notes: errors.collect(), ..FileFindings::default() }));
+            return Ok((
+                sealed,
+                FileFindings {
+                    notes: errors.collect(),
+                    ..FileFindings::default()
+                },
+            ));
         }
         let content = self.next.content(&sealed, files);
-        let (content, mut found) = content.map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+        let (content, mut found) =
+            content.map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -312,7 +409,17 @@ impl Start<'_> {
         before: Option<Box<Sealed>>,
         material: &SealContent,
     ) -> Result<(Sealed, Option<String>), Problems> {
-        let Self { next: NextSeal { config, ledger, sandbox, .. }, key, around } = self;
+        let Self {
+            next:
+                NextSeal {
+                    config,
+                    ledger,
+                    sandbox,
+                    ..
+                },
+            key,
+            around,
+        } = self;
         let mut at = ledger.now();
         for _ in 0..MOST_TRIES {
             let basis = match &before {
@@ -323,11 +430,19 @@ impl Start<'_> {
                 },
             };
             let drafted = material.draft(basis, at);
-            let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
-            let only_too_long = drafted.as_ref().err().filter(|error| error.steps.is_empty() && error.state.is_empty());
+            let same = |before: &Sealed| {
+                drafted
+                    .as_ref()
+                    .is_ok_and(|draft| draft.same_as(&before.seal))
+            };
+            let only_too_long = drafted
+                .as_ref()
+                .err()
+                .filter(|error| error.steps.is_empty() && error.state.is_empty());
             let too_long = only_too_long.and_then(|error| error.too_long.as_ref());
-            let too_long =
-                too_long.map(|why| format!("the earlier seal stays in force, without the changed files: {why}"));
+            let too_long = too_long.map(|why| {
+                format!("the earlier seal stays in force, without the changed files: {why}")
+            });
             match before {
                 Some(before) if same(&before) => return Ok((*before, None)),
                 Some(before) if too_long.is_some() && self.next.is_key_of(&before.roster) => {
@@ -336,12 +451,20 @@ impl Start<'_> {
                 _ => {}
             }
             let known = drafted.as_ref().ok().map(|draft| &draft.steps);
-            let on_host = check_on_host(material, known, *sandbox, &config.runbooks).err().unwrap_or_default();
-            let mut problems: Vec<FileProblem> = on_host.into_iter().map(FileProblem::from).collect();
+            let on_host = check_on_host(material, known, *sandbox, &config.runbooks)
+                .err()
+                .unwrap_or_default();
+            let mut problems: Vec<FileProblem> =
+                on_host.into_iter().map(FileProblem::from).collect();
             let draft = match drafted {
                 Ok(draft) if problems.is_empty() => draft,
                 drafted => {
-                    problems.extend(drafted.err().into_iter().flat_map(|error| problems_of(config, error)));
+                    problems.extend(
+                        drafted
+                            .err()
+                            .into_iter()
+                            .flat_map(|error| problems_of(config, error)),
+                    );
                     return Err(Problems::new(problems));
                 }
             };
@@ -351,25 +474,48 @@ impl Start<'_> {
                 Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),
             }
         }
-        Err(FileProblem::of_store(&config.database, "the last log entry is newer than the clock: set the clock").into())
+        Err(FileProblem::of_store(
+            &config.database,
+            "the last log entry is newer than the clock: set the clock",
+        )
+        .into())
     }
 }
 
 fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
-    let SealError { steps, state, too_long } = error;
-    let state = state.into_iter().chain(too_long).map(|line| FileProblem::whole(&config.path, line));
-    steps.into_iter().map(FileProblem::from).chain(state).collect()
+    let SealError {
+        steps,
+        state,
+        too_long,
+    } = error;
+    let state = state
+        .into_iter()
+        .chain(too_long)
+        .map(|line| FileProblem::whole(&config.path, line));
+    steps
+        .into_iter()
+        .map(FileProblem::from)
+        .chain(state)
+        .collect()
 }
 
 /// Returns the roster for the first entry of a new log. Version 1 comes from `roster.toml`. If other boundaries already
 /// use a later version, the files of all versions are needed.
-fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Result<Chain, Problems> {
-    let at_source =
-        |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.roster, error.to_string()));
+fn first_rosters(
+    config: &Config,
+    written: &DraftRoster,
+    policy: &Policy,
+) -> Result<Chain, Problems> {
+    let at_source = |error: &dyn std::fmt::Display| {
+        Problems::from(FileProblem::whole(&config.roster, error.to_string()))
+    };
     let version = written.version();
     if version == 1 {
-        let roster = written.state(None, policy.digest()).map_err(|error| at_source(&error))?;
-        return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| at_source(&error));
+        let roster = written
+            .state(None, policy.digest())
+            .map_err(|error| at_source(&error))?;
+        return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())])
+            .map_err(|error| at_source(&error));
     }
     let wanted = format!(
         "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from a \
@@ -392,19 +538,43 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
 ///
 /// # Errors
 /// Returns an error if the log entry is no valid seal of this boundary.
-pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Registry>) -> Result<Sealed, Problems> {
-    let at_store = |message: String| Problems::from(FileProblem::of_store(&config.database, message));
-    let leaf = ledger.leaf(index).map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
-    let leaf =
-        leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
-    let odd =
-        |error: &dyn std::fmt::Display| at_store(format!("log entry {index} is no seal ({error}): restore a backup"));
-    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))?;
-    let statement =
-        documents::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
-    let sealed =
-        restore(ledger, statement.predicate, &payload, &leaf.data, index, known).map_err(|error| odd(&error))?;
+pub fn read_seal(
+    config: &Config,
+    ledger: &Ledger,
+    index: u64,
+    known: Option<&Registry>,
+) -> Result<Sealed, Problems> {
+    let at_store =
+        |message: String| Problems::from(FileProblem::of_store(&config.database, message));
+    let leaf = ledger
+        .leaf(index)
+        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+    let leaf = leaf.ok_or_else(|| {
+        at_store(format!(
+            "log entry {index}, the seal in force, is missing: restore a backup"
+        ))
+    })?;
+    let odd = |error: &dyn std::fmt::Display| {
+        at_store(format!(
+            "log entry {index} is no seal ({error}): restore a backup"
+        ))
+    };
+    let envelope: Envelope =
+        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
+    let payload = Base64::Strict
+        .decode("/payload", &envelope.payload)
+        .map_err(|error| odd(&error))?;
+    let statement = documents::record::document::Statement::<Seal>::from_payload(&payload)
+        .map_err(|error| odd(&error))?;
+    let sealed = restore(
+        ledger,
+        statement.predicate,
+        &payload,
+        &leaf.data,
+        index,
+        known,
+    )
+    .map_err(|error| odd(&error))?;
     let name = &sealed.boundary.name;
     if *name != config.name {
         return Err(FileProblem::whole(
@@ -417,8 +587,11 @@ pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Re
         )
         .into());
     }
-    let signed = Signed::<Seal>::from_envelope(&envelope, Base64::Strict).map_err(|error| odd(&error))?;
-    let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(|error| odd(&error))?;
+    let signed =
+        Signed::<Seal>::from_envelope(&envelope, Base64::Strict).map_err(|error| odd(&error))?;
+    let verified = signed
+        .verify_raw(|keyid| sealed.roster.boundary_key(name, keyid))
+        .map_err(|error| odd(&error))?;
     if verified.signatures().is_empty() {
         return Err(odd(&"nobody signed it"));
     }
@@ -441,9 +614,15 @@ pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
 
 /// Returns the clock and the random source of this machine.
 pub fn surroundings() -> Surroundings {
-    let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+    };
     Surroundings {
-        now: Arc::new(move || Timestamp::from_unix(i64::try_from(since().as_secs()).unwrap_or(i64::MAX))),
+        now: Arc::new(move || {
+            Timestamp::from_unix(i64::try_from(since().as_secs()).unwrap_or(i64::MAX))
+        }),
         millis: Arc::new(move || u64::try_from(since().as_millis()).unwrap_or(u64::MAX)),
         random: Arc::new(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {

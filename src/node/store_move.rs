@@ -16,7 +16,11 @@ use judgement::trust::signer::Signer as _;
 ///
 /// # Errors
 /// Returns an error if a store cannot be used, or if `from` is older than a known checkpoint of this boundary.
-pub fn move_store(config: &Config, from: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<MoveEnd, Problems> {
+pub fn move_store(
+    config: &Config,
+    from: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<MoveEnd, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let from = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
     let old = Database::File(from.clone());
@@ -32,6 +36,8 @@ pub fn move_store(config: &Config, from: &Path, progress: &mut dyn FnMut(u64, u6
             compared.map_err(|problem| FileProblem::whole(&path, problem.to_string()))?;
         }
     }
-    let moved = config.database.move_here(&from, &config.outputs(), progress);
+    let moved = config
+        .database
+        .move_here(&from, &config.outputs(), progress);
     moved.map_err(|fault| FileProblem::of_store(&config.database, fault).into())
 }

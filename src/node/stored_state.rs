@@ -28,11 +28,18 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     let known = kept_checkpoint::read_known(config);
     if !open_store::has_store(config)? {
         let lost = known.into_iter().map(|(path, found)| {
-            let problem = found.map_or_else(|message| message, |(_, known)| kept_checkpoint::lost(&known, &path));
+            let problem = found.map_or_else(
+                |message| message,
+                |(_, known)| kept_checkpoint::lost(&known, &path),
+            );
             (path, Err(problem.into()))
         });
         let checkpoints = lost.collect();
-        return Ok(StoredState { ledger: None, sealed: None, checkpoints });
+        return Ok(StoredState {
+            ledger: None,
+            sealed: None,
+            checkpoints,
+        });
     }
     let key = open_store::open_key(config)?;
     let settings = open_store::settings(config, &key, &start::surroundings())?;
@@ -41,7 +48,13 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     let (reads, head) = config.database.at_rest().map_err(unusable)?;
     let ledger = Ledger::at_rest(reads, head, settings, None).map_err(unusable)?;
     let last = ledger.seals().map_err(unusable)?.last().copied();
-    let sealed = last.map(|last| start::read_seal(config, &ledger, last.index, None)).transpose()?;
+    let sealed = last
+        .map(|last| start::read_seal(config, &ledger, last.index, None))
+        .transpose()?;
     let checkpoints = kept_checkpoint::compare(config, known, &ledger, key.key());
-    Ok(StoredState { ledger: Some(ledger), sealed, checkpoints })
+    Ok(StoredState {
+        ledger: Some(ledger),
+        sealed,
+        checkpoints,
+    })
 }

@@ -16,28 +16,50 @@ pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
         let span = error.span().unwrap_or_default();
         let place = places.of(span.start);
         let name = text.get(span).unwrap_or_default();
-        match first_line(text, &entries, name, place).filter(|_| error.message() == "duplicate key") {
-            Some(line) => YamlFlaw::new(place, format!("{name} is in line {line} already: change that line")),
+        match first_line(text, &entries, name, place).filter(|_| error.message() == "duplicate key")
+        {
+            Some(line) => YamlFlaw::new(
+                place,
+                format!("{name} is in line {line} already: change that line"),
+            ),
             None => YamlFlaw::new(place, format!("{}: write it as TOML", error.message())),
         }
     }));
     flaws.sort_by_key(|flaw| (flaw.place.line, flaw.place.column));
-    (YamlNode { place: TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(entries) }, flaws)
+    (
+        YamlNode {
+            place: TextPlace { line: 1, column: 1 },
+            kind: YamlKind::Map(entries),
+        },
+        flaws,
+    )
 }
 
 /// Returns the line of an earlier key or header with the name of the key at `place`.
-fn first_line(text: &str, entries: &[(Key, YamlNode)], name: &str, place: TextPlace) -> Option<usize> {
+fn first_line(
+    text: &str,
+    entries: &[(Key, YamlNode)],
+    name: &str,
+    place: TextPlace,
+) -> Option<usize> {
     let here = text.lines().nth(place.line - 1)?.trim();
     if here.starts_with('[') {
         // The tree contains only the last of two tables with the same header.
-        return text.lines().position(|line| line.trim() == here).map(|at| at + 1).filter(|line| *line < place.line);
+        return text
+            .lines()
+            .position(|line| line.trim() == here)
+            .map(|at| at + 1)
+            .filter(|line| *line < place.line);
     }
     nearest_before(entries, name, place).map(|first| first.line)
 }
 
 /// Returns the nearest place before `before` at which a key has this name.
 fn nearest_before(entries: &[(Key, YamlNode)], name: &str, before: TextPlace) -> Option<TextPlace> {
-    let own = entries.iter().filter(|(key, _)| key.name == name).map(|(key, _)| key.place);
+    let own = entries
+        .iter()
+        .filter(|(key, _)| key.name == name)
+        .map(|(key, _)| key.place);
     let below = entries.iter().filter_map(|(_, node)| match &node.kind {
         YamlKind::Map(entries) => nearest_before(entries, name, before),
         _ => None,
@@ -45,17 +67,37 @@ fn nearest_before(entries: &[(Key, YamlNode)], name: &str, before: TextPlace) ->
     own.chain(below).filter(|place| *place < before).max()
 }
 
-fn entries(table: &DeTable<'_>, places: &Places<'_>, flaws: &mut Vec<YamlFlaw>) -> Vec<(Key, YamlNode)> {
+fn entries(
+    table: &DeTable<'_>,
+    places: &Places<'_>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Vec<(Key, YamlNode)> {
     table
         .iter()
         .map(|(name, value)| {
-            let key = Key { place: places.of(name.span().start), name: name.get_ref().to_string() };
-            (key, node(value.get_ref(), places.of(value.span().start), places, flaws))
+            let key = Key {
+                place: places.of(name.span().start),
+                name: name.get_ref().to_string(),
+            };
+            (
+                key,
+                node(
+                    value.get_ref(),
+                    places.of(value.span().start),
+                    places,
+                    flaws,
+                ),
+            )
         })
         .collect()
 }
 
-fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut Vec<YamlFlaw>) -> YamlNode {
+fn node(
+    value: &DeValue<'_>,
+    place: TextPlace,
+    places: &Places<'_>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> YamlNode {
     let kind = match value {
         DeValue::String(text) => YamlKind::Text(text.to_string()),
         DeValue::Boolean(flag) => YamlKind::Boolean(*flag),
@@ -64,16 +106,25 @@ fn node(value: &DeValue<'_>, place: TextPlace, places: &Places<'_>, flaws: &mut 
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => YamlKind::Integer(number),
             Err(_) => {
-                flaws.push(YamlFlaw::new(place, "the number is too large: write a smaller number"));
+                flaws.push(YamlFlaw::new(
+                    place,
+                    "the number is too large: write a smaller number",
+                ));
                 YamlKind::Integer(0)
             }
         },
         DeValue::Float(number) => {
-            flaws.push(YamlFlaw::new(place, format!("{} is a fraction: write a whole number", number.as_str())));
+            flaws.push(YamlFlaw::new(
+                place,
+                format!("{} is a fraction: write a whole number", number.as_str()),
+            ));
             YamlKind::Integer(0)
         }
         DeValue::Array(items) => YamlKind::List(
-            items.iter().map(|item| node(item.get_ref(), places.of(item.span().start), places, flaws)).collect(),
+            items
+                .iter()
+                .map(|item| node(item.get_ref(), places.of(item.span().start), places, flaws))
+                .collect(),
         ),
         DeValue::Table(table) => YamlKind::Map(entries(table, places, flaws)),
     };
@@ -88,14 +139,19 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(text: &'a str) -> Self {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let lines = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
         Self { text, lines }
     }
 
     fn of(&self, offset: usize) -> TextPlace {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let before = self.text.get(self.lines[line - 1]..offset).unwrap_or("");
-        TextPlace { line, column: before.chars().count() + 1 }
+        TextPlace {
+            line,
+            column: before.chars().count() + 1,
+        }
     }
 }
 
@@ -108,7 +164,11 @@ mod tests {
         let (tree, flaws) = read("a = 1\n[b]\n\u{fc} = \"x\"\n\"c\" = [true, 2]\n");
         // TOML 1.0 does not allow this bare key. The parser must still read the rest of the text.
         assert!(flaws.len() <= 2, "{flaws:?}");
-        assert_eq!(tree.value("a").map(|node| (node.place.line, node.place.column)), Some((1, 5)));
+        assert_eq!(
+            tree.value("a")
+                .map(|node| (node.place.line, node.place.column)),
+            Some((1, 5))
+        );
         let list = tree.value("b").and_then(|b| b.value("c")).expect("c");
         assert_eq!((list.place.line, list.place.column), (4, 7));
     }
@@ -117,7 +177,10 @@ mod tests {
     fn all_toml_errors_are_reported_together() {
         let (_, flaws) = read("a = \nb = 1.5\nc = 99999999999999999999\n");
         let lines: Vec<usize> = flaws.iter().map(|flaw| flaw.place.line).collect();
-        assert!(lines.contains(&1) && lines.contains(&2) && lines.contains(&3), "{flaws:?}");
+        assert!(
+            lines.contains(&1) && lines.contains(&2) && lines.contains(&3),
+            "{flaws:?}"
+        );
     }
 
     #[test]
@@ -128,18 +191,37 @@ mod tests {
                 (5, 2),
                 "tls is in line 1 already: change that line",
             ),
-            ("[b]\nx = 1\n[a]\nx = 1\nx = 2\n", (5, 1), "x is in line 4 already: change that line"),
+            (
+                "[b]\nx = 1\n[a]\nx = 1\nx = 2\n",
+                (5, 1),
+                "x is in line 4 already: change that line",
+            ),
         ] {
             let (_, flaws) = read(text);
             let [flaw] = &*flaws else { panic!("{flaws:?}") };
-            assert_eq!(((flaw.place.line, flaw.place.column), &*flaw.message), (place, says), "{text}");
+            assert_eq!(
+                ((flaw.place.line, flaw.place.column), &*flaw.message),
+                (place, says),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn no_text_causes_a_panic() {
-        for text in ["", "\u{0}", "[", "a", "[[a]]\n[a]", "a.b=1\na=2", "=\n=", "\"", "a = {", "\u{feff}a=1", "a=[[[[["]
-        {
+        for text in [
+            "",
+            "\u{0}",
+            "[",
+            "a",
+            "[[a]]\n[a]",
+            "a.b=1\na=2",
+            "=\n=",
+            "\"",
+            "a = {",
+            "\u{feff}a=1",
+            "a=[[[[[",
+        ] {
             let _ = read(text);
         }
     }

@@ -38,7 +38,11 @@ pub(super) async fn keep_alive(manager: &ServiceManager, ledger: &Ledger) -> Inf
 }
 
 /// Requests more time from the service manager while the writer of the store works, for at most the time `most`.
-pub(super) async fn extend(notifier: &Notifier, ledger: &Ledger, most: Option<Duration>) -> Infallible {
+pub(super) async fn extend(
+    notifier: &Notifier,
+    ledger: &Ledger,
+    most: Option<Duration>,
+) -> Infallible {
     let began = Instant::now();
     while notifier.is_connected() && most.is_none_or(|most| began.elapsed() < most) {
         if writer_answers(ledger).await {

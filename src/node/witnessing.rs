@@ -46,9 +46,16 @@ pub async fn keep_witnessed(boundary: Boundary, proxy: Option<ProxyAddress>) {
     loop {
         let named = boundary.witnesses.witnesses_named();
         let size = boundary.witnesses.log_size();
-        turns.retain(|vkey, turn| turn.asking || named.iter().any(|witness| witness.key.vkey() == *vkey));
+        turns.retain(|vkey, turn| {
+            turn.asking || named.iter().any(|witness| witness.key.vkey() == *vkey)
+        });
         for witness in &named {
-            let fresh = || Turn { asking: false, not_before: Instant::now(), troubles: 0, size };
+            let fresh = || Turn {
+                asking: false,
+                not_before: Instant::now(),
+                troubles: 0,
+                size,
+            };
             let turn = turns.entry(witness.key.vkey()).or_insert_with(fresh);
             turn.notice(size);
             if turn.asking || Instant::now() < turn.not_before {
@@ -65,7 +72,10 @@ pub async fn keep_witnessed(boundary: Boundary, proxy: Option<ProxyAddress>) {
         }
         // Without a witness in the roster, the loop only checks whether a new roster names one.
         let tick = if named.is_empty() { PAUSE } else { TICK };
-        let Ok(Some((witness, ask, answer))) = tokio::time::timeout(tick, answers.recv()).await else { continue };
+        let Ok(Some((witness, ask, answer))) = tokio::time::timeout(tick, answers.recv()).await
+        else {
+            continue;
+        };
         if answer.is_err() {
             agents.forget_tls();
         }
@@ -98,7 +108,9 @@ impl Turn {
         let pause = match next {
             WitnessNext::Again => Duration::ZERO,
             WitnessNext::Cosigned => PAUSE,
-            WitnessNext::Trouble(_) => MOST_TROUBLE.min(TROUBLE * 2_u32.saturating_pow(self.troubles.min(16) - 1)),
+            WitnessNext::Trouble(_) => {
+                MOST_TROUBLE.min(TROUBLE * 2_u32.saturating_pow(self.troubles.min(16) - 1))
+            }
         };
         self.not_before = Instant::now() + pause;
     }
@@ -111,9 +123,16 @@ struct Answered {
 
 type Answer = Result<(u16, Vec<u8>), String>;
 
-fn take(boundary: &Boundary, witness: NamedWitness, ask: &WitnessRequest, answer: Answer) -> Answered {
+fn take(
+    boundary: &Boundary,
+    witness: NamedWitness,
+    ask: &WitnessRequest,
+    answer: Answer,
+) -> Answered {
     let next = match answer {
-        Ok((status, body)) => boundary.witnesses.witness_answered(&witness, ask, status, &body),
+        Ok((status, body)) => boundary
+            .witnesses
+            .witness_answered(&witness, ask, status, &body),
         Err(why) => {
             boundary.witnesses.witness_failed(&witness, why.clone());
             WitnessNext::Trouble(why)
@@ -143,7 +162,9 @@ fn post(agents: &Agents, url: &str, body: &str) -> Answer {
     let agent = agents.for_url(&url)?;
     let unreachable = |error: ureq::Error| {
         let problem = TlsProblem::of(&error).filter(|_| url.starts_with("https://"));
-        let why = problem.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
+        let why = problem
+            .as_ref()
+            .map_or_else(|| error.to_string(), ToString::to_string);
         let advice = match problem {
             Some(TlsProblem::UnknownAuthority) => {
                 "check the address in the roster; if the witness has a certificate of your own authority, install \
@@ -155,7 +176,11 @@ fn post(agents: &Agents, url: &str, body: &str) -> Answer {
     };
     let mut response = agent.post(&url).send(body).map_err(unreachable)?;
     let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_vec();
     body.map(|body| (status, body)).map_err(unreachable)
 }
 
@@ -170,7 +195,11 @@ struct Agents {
 
 impl Agents {
     fn new(proxy: Option<ProxyAddress>) -> Self {
-        Self { plain: agent(None, None), tls: Arc::default(), proxy }
+        Self {
+            plain: agent(None, None),
+            tls: Arc::default(),
+            proxy,
+        }
     }
 
     fn for_url(&self, url: &str) -> Result<Agent, String> {
@@ -184,7 +213,9 @@ impl Agents {
         let config = client_config(None, None).map_err(|error| {
             format!("the witness can't be reached ({error}): install the package ca-certificates on this host")
         })?;
-        Ok(kept.insert(agent(Some(config), self.proxy.as_ref())).clone())
+        Ok(kept
+            .insert(agent(Some(config), self.proxy.as_ref()))
+            .clone())
     }
 
     /// Reads the authorities of the system again before the next request over TLS. The cause of an error may be an
@@ -200,7 +231,12 @@ mod tests {
 
     #[test]
     fn pauses_grow_after_errors_and_reset_after_success_or_log_growth() {
-        let mut turn = Turn { asking: true, not_before: Instant::now(), troubles: 0, size: 7 };
+        let mut turn = Turn {
+            asking: true,
+            not_before: Instant::now(),
+            troubles: 0,
+            size: 7,
+        };
         let mut last = Duration::ZERO;
         for _ in 0..40 {
             turn.rest(&WitnessNext::Trouble(String::new()));
@@ -210,12 +246,21 @@ mod tests {
         }
         assert!(last > MOST_TROUBLE - Duration::from_secs(1) && !turn.asking);
         turn.notice(7);
-        assert!(turn.not_before > Instant::now() + TROUBLE, "the log has not grown");
+        assert!(
+            turn.not_before > Instant::now() + TROUBLE,
+            "the log has not grown"
+        );
         turn.notice(8);
-        assert!(turn.not_before <= Instant::now() + TROUBLE, "the log has grown");
+        assert!(
+            turn.not_before <= Instant::now() + TROUBLE,
+            "the log has grown"
+        );
         turn.rest(&WitnessNext::Trouble(String::new()));
         turn.notice(8);
-        assert!(turn.not_before > Instant::now() + TROUBLE, "it was noticed already");
+        assert!(
+            turn.not_before > Instant::now() + TROUBLE,
+            "it was noticed already"
+        );
         turn.rest(&WitnessNext::Again);
         assert!(turn.not_before <= Instant::now() && turn.troubles == 41);
         turn.rest(&WitnessNext::Cosigned);

@@ -48,7 +48,11 @@ pub struct Board {
 impl Board {
     /// Returns a board on which no step has run.
     pub fn new() -> Self {
-        Self { state: Mutex::default(), answered: Condvar::new(), last: watch::channel(0).0 }
+        Self {
+            state: Mutex::default(),
+            answered: Condvar::new(),
+            last: watch::channel(0).0,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,7 +74,11 @@ impl Board {
     ///
     /// # Errors
     /// Returns the step that runs.
-    pub fn begin(&self, place: PlaceOnPage, given: BTreeMap<String, String>) -> Result<(), PlaceOnPage> {
+    pub fn begin(
+        &self,
+        place: PlaceOnPage,
+        given: BTreeMap<String, String>,
+    ) -> Result<(), PlaceOnPage> {
         let mut state = self.lock();
         if let Some(running) = state.running {
             return Err(running);
@@ -83,9 +91,16 @@ impl Board {
     }
 
     /// Shows the end of a run.
-    pub fn end(&self, result: Result<Exit, CommandFailure>, facts: Vec<String>, files: Vec<CapturedFile>) {
+    pub fn end(
+        &self,
+        result: Result<Exit, CommandFailure>,
+        facts: Vec<String>,
+        files: Vec<CapturedFile>,
+    ) {
         let mut state = self.lock();
-        let Some(place) = state.running.take() else { return };
+        let Some(place) = state.running.take() else {
+            return;
+        };
         let view = state.steps.entry(place).or_default();
         let rest = view.end_output();
         view.question = None;
@@ -102,21 +117,34 @@ impl Board {
                 (view.state, view.words) = match (view.begun, &*view.words) {
                     (None, _) => (StepState::NotRun, format!("not run: {}", failure.message)),
                     (Some(_), "") => (StepState::Failed, failure.message.clone()),
-                    (Some(_), words) => (StepState::Failed, format!("{words}; {}", failure.message)),
+                    (Some(_), words) => {
+                        (StepState::Failed, format!("{words}; {}", failure.message))
+                    }
                 };
-                if let Some(pass) = view.passes.last_mut().filter(|pass| pass.state == StepState::Running) {
+                if let Some(pass) = view
+                    .passes
+                    .last_mut()
+                    .filter(|pass| pass.state == StepState::Running)
+                {
                     (pass.state, pass.words) = (StepState::Failed, failure.message);
                 }
             }
         }
-        let files: Vec<[String; 2]> =
-            view.files.iter().enumerate().map(|(at, file)| [file_path(place, at), file_words(file)]).collect();
+        let files: Vec<[String; 2]> = view
+            .files
+            .iter()
+            .enumerate()
+            .map(|(at, file)| [file_path(place, at), file_words(file)])
+            .collect();
         let event = json!({
             "type": "end", "at": id(place), "state": view.state.word(), "words": view.words, "facts": view.facts,
             "files": files,
         });
         if !rest.is_empty() {
-            self.event(&mut state, json!({"type": "output", "at": id(place), "parts": pairs(&rest)}));
+            self.event(
+                &mut state,
+                json!({"type": "output", "at": id(place), "parts": pairs(&rest)}),
+            );
         }
         self.event(&mut state, event);
     }
@@ -124,7 +152,10 @@ impl Board {
     /// Shows facts about the session of a page.
     pub fn session(&self, page: usize, facts: Vec<String>) {
         let mut state = self.lock();
-        self.event(&mut state, json!({"type": "session", "page": page, "facts": facts}));
+        self.event(
+            &mut state,
+            json!({"type": "session", "page": page, "facts": facts}),
+        );
         state.sessions.insert(page, facts);
     }
 
@@ -146,19 +177,22 @@ impl Board {
     pub fn load_again(&self, page: usize, changed: &[usize]) {
         let mut state = self.lock();
         let running = state.running;
-        state.steps.retain(|place, _| place.0 != page || !changed.contains(&place.1) || running == Some(*place));
+        state.steps.retain(|place, _| {
+            place.0 != page || !changed.contains(&place.1) || running == Some(*place)
+        });
         self.event(&mut state, json!({"type": "reload", "page": page}));
     }
 
     /// Gives the answer to a question. Returns false if the question no longer waits.
     pub fn answer(&self, number: u64, letter: &str) -> bool {
         let mut state = self.lock();
-        let Some(place) = state.running else { return false };
+        let Some(place) = state.running else {
+            return false;
+        };
         let view = state.steps.entry(place).or_default();
-        let offered = view
-            .question
-            .as_ref()
-            .is_some_and(|open| open.number == number && open.buttons.iter().any(|button| button.letter == letter));
+        let offered = view.question.as_ref().is_some_and(|open| {
+            open.number == number && open.buttons.iter().any(|button| button.letter == letter)
+        });
         if offered {
             view.question = None;
             state.answer = Some((number, letter.to_owned()));
@@ -181,11 +215,21 @@ impl Board {
     /// Returns the events after this number, or `None` if they are no longer kept.
     pub fn events_after(&self, number: u64) -> Option<Vec<(u64, String)>> {
         let state = self.lock();
-        let first = state.events.front().map_or(self.last_event() + 1, |(first, _)| *first);
+        let first = state
+            .events
+            .front()
+            .map_or(self.last_event() + 1, |(first, _)| *first);
         if number + 1 < first {
             return None;
         }
-        Some(state.events.iter().filter(|(at, _)| *at > number).cloned().collect())
+        Some(
+            state
+                .events
+                .iter()
+                .filter(|(at, _)| *at > number)
+                .cloned()
+                .collect(),
+        )
     }
 
     fn event(&self, state: &mut State, event: Value) {
@@ -221,18 +265,29 @@ impl Board {
     fn unit(&self, unit: &Value) {
         let text = |field: &str| unit[field].as_str().unwrap_or_default();
         let list = |field: &str| -> Vec<String> {
-            let items = unit[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let items = unit[field]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
             items.map(str::to_owned).collect()
         };
         let mut heading = format!("{} {}", text("unit"), text("title"));
         if let (Some(number), Some(value)) = (unit["iteration"].as_u64(), unit["value"].as_str()) {
             heading.push_str(&format!(" (iteration {number}: {value})"));
         }
-        let read = list("shown").into_iter().map(|shown| format!("to read, not run by this program:\n{shown}"));
-        let others = list("runbooks").into_iter().map(|path| format!("another runbook, to run by itself: {path}"));
+        let read = list("shown")
+            .into_iter()
+            .map(|shown| format!("to read, not run by this program:\n{shown}"));
+        let others = list("runbooks")
+            .into_iter()
+            .map(|path| format!("another runbook, to run by itself: {path}"));
         let prompt = text("prompt").to_owned();
-        let prompt: Vec<String> =
-            std::iter::once(prompt).chain(read).chain(others).filter(|one| !one.is_empty()).collect();
+        let prompt: Vec<String> = std::iter::once(prompt)
+            .chain(read)
+            .chain(others)
+            .filter(|one| !one.is_empty())
+            .collect();
         self.show(|view| {
             let shown = view.begin_pass(text("unit"), heading, prompt.join("\n"));
             let pass = view.passes.last().filter(|_| shown)?;
@@ -244,7 +299,10 @@ impl Board {
     fn pass_ended(&self, state: StepState, words: String) {
         self.show(|view| {
             view.end_output();
-            let pass = view.passes.last_mut().filter(|pass| pass.state == StepState::Running)?;
+            let pass = view
+                .passes
+                .last_mut()
+                .filter(|pass| pass.state == StepState::Running)?;
             (pass.state, pass.words) = (state, words);
             Some(json!({"type": "passed", "state": state.word(), "words": pass.words}))
         });
@@ -270,7 +328,10 @@ impl Default for Board {
 }
 
 fn pairs(parts: &[ColouredText]) -> Vec<[&str; 2]> {
-    parts.iter().map(|part| [part.class.as_str(), part.text.as_str()]).collect()
+    parts
+        .iter()
+        .map(|part| [part.class.as_str(), part.text.as_str()])
+        .collect()
 }
 
 /// Returns the path of a file of a step on this server.
@@ -280,7 +341,11 @@ pub fn file_path((page, step): PlaceOnPage, file: usize) -> String {
 
 /// Returns the name and the size of a file for a reader.
 pub fn file_words(file: &CapturedFile) -> String {
-    format!("{} ({} bytes)", PrintableText::text(file.path.as_str()).as_str(), file.bytes)
+    format!(
+        "{} ({} bytes)",
+        PrintableText::text(file.path.as_str()).as_str(),
+        file.bytes
+    )
 }
 
 impl Audience for Board {
@@ -292,7 +357,10 @@ impl Audience for Board {
                     Some(text) => text.as_bytes().to_vec(),
                     None => BASE64_STANDARD.decode(text("base64")).unwrap_or_default(),
                 };
-                self.output(usize::from(value["stream"] == json!(StreamName::Stderr)), &bytes);
+                self.output(
+                    usize::from(value["stream"] == json!(StreamName::Stderr)),
+                    &bytes,
+                );
             }
             "step" => {
                 self.show(|view| {
@@ -302,7 +370,11 @@ impl Audience for Board {
                 self.fact(format!("sandbox: {}", text("sandbox")));
                 self.fact(format!("directory: {}", text("workdir")));
                 let listed = value["programs"]["list"].as_array();
-                let names: Vec<&str> = listed.into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
+                let names: Vec<&str> = listed
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|one| one["name"].as_str())
+                    .collect();
                 self.fact(match value["programs"]["why"].as_str() {
                     Some(why) => format!("programs: every program, because {why}"),
                     None => format!("programs that may run: {}", names.join(", ")),
@@ -313,14 +385,21 @@ impl Audience for Board {
                 let asks_about_unit = self.running().is_some_and(|(_, step)| step == WORKFLOW)
                     && ["yes", "no"].contains(&answer.as_str());
                 match answer.as_str() {
-                    "yes" if asks_about_unit => self.pass_ended(StepState::Passed, "you said: it passed".to_owned()),
-                    "no" if asks_about_unit => self.pass_ended(StepState::Failed, "you said: it failed".to_owned()),
+                    "yes" if asks_about_unit => {
+                        self.pass_ended(StepState::Passed, "you said: it passed".to_owned())
+                    }
+                    "no" if asks_about_unit => {
+                        self.pass_ended(StepState::Failed, "you said: it failed".to_owned())
+                    }
                     _ => self.fact(format!("{question}: {answer}")),
                 }
             }
             "hint" => self.fact(text("text")),
             "exit" => {
-                let Ok(outcome) = serde_json::from_value::<Outcome>(value["outcome"].clone()) else { return };
+                let Ok(outcome) = serde_json::from_value::<Outcome>(value["outcome"].clone())
+                else {
+                    return;
+                };
                 let words = client::terminal::outcome_words::outcome_words(&outcome);
                 if self.running().is_some_and(|(_, step)| step == WORKFLOW) {
                     return self.pass_ended(StepState::of_outcome(&outcome), words);
@@ -328,7 +407,9 @@ impl Audience for Board {
                 self.show(|view| {
                     view.ended = Some(StepState::of_outcome(&outcome));
                     view.words = match view.begun {
-                        Some(begun) => format!("{words}, after {:.1} s", begun.elapsed().as_secs_f64()),
+                        Some(begun) => {
+                            format!("{words}, after {:.1} s", begun.elapsed().as_secs_f64())
+                        }
                         None => words,
                     };
                     None
@@ -336,10 +417,17 @@ impl Audience for Board {
             }
             "unit" => self.unit(&value),
             "workflow" => self.show(|view| {
-                let words =
-                    if text("end") == "complete" { "the workflow is complete" } else { "the workflow has stopped" };
+                let words = if text("end") == "complete" {
+                    "the workflow is complete"
+                } else {
+                    "the workflow has stopped"
+                };
                 let message = text("message");
-                view.words = if message.is_empty() { words.to_owned() } else { format!("{words}: {message}") };
+                view.words = if message.is_empty() {
+                    words.to_owned()
+                } else {
+                    format!("{words}: {message}")
+                };
                 None
             }),
             _ => {}
@@ -363,17 +451,37 @@ impl Audience for Board {
         let number = state.asked;
         let before = std::mem::take(&mut state.before_question);
         let question = question.strip_suffix(" [y/n]").unwrap_or(question);
-        let text = if before.is_empty() { question.to_owned() } else { before };
-        let open = OpenQuestion { number, text, buttons: choices.to_vec() };
-        let buttons: Vec<[&str; 2]> = choices.iter().map(|one| [one.letter, one.words.as_str()]).collect();
-        let event =
-            json!({"type": "question", "at": id(place), "number": number, "text": open.text, "buttons": buttons});
+        let text = if before.is_empty() {
+            question.to_owned()
+        } else {
+            before
+        };
+        let open = OpenQuestion {
+            number,
+            text,
+            buttons: choices.to_vec(),
+        };
+        let buttons: Vec<[&str; 2]> = choices
+            .iter()
+            .map(|one| [one.letter, one.words.as_str()])
+            .collect();
+        let event = json!({"type": "question", "at": id(place), "number": number, "text": open.text, "buttons": buttons});
         state.steps.entry(place).or_default().question = Some(open);
         self.event(&mut state, event);
-        let waits = |state: &mut State| state.answer.as_ref().is_none_or(|(answered, _)| *answered != number);
-        let (mut state, _) =
-            self.answered.wait_timeout_while(state, PATIENCE, waits).unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut State| {
+            state
+                .answer
+                .as_ref()
+                .is_none_or(|(answered, _)| *answered != number)
+        };
+        let (mut state, _) = self
+            .answered
+            .wait_timeout_while(state, PATIENCE, waits)
+            .unwrap_or_else(PoisonError::into_inner);
         state.steps.entry(place).or_default().question = None;
-        state.answer.take_if(|(answered, _)| *answered == number).map(|(_, letter)| letter)
+        state
+            .answer
+            .take_if(|(answered, _)| *answered == number)
+            .map(|(_, letter)| letter)
     }
 }

@@ -12,7 +12,11 @@ use crate::notebook::form::{FieldKind, FormField, field_id};
 pub fn errors_of(of: &str, fields: &[FormField], named: &BTreeMap<String, String>) -> FieldErrors {
     let errors = fields.iter().enumerate().filter_map(|(at, field)| {
         let message = visible(named.get(&field.name)?);
-        Some(FieldError { id: field_id(of, at), label: field.name.clone(), message })
+        Some(FieldError {
+            id: field_id(of, at),
+            label: field.name.clone(),
+            message,
+        })
     });
     FieldErrors(errors.collect())
 }

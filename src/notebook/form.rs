@@ -50,7 +50,10 @@ impl FormField {
             FieldKind::Choice(values) => values.first().cloned().unwrap_or_default(),
             FieldKind::Number => "1".to_owned(),
             FieldKind::Line => "example".to_owned(),
-            FieldKind::Secret(names) => names.first().cloned().unwrap_or_else(|| "example".to_owned()),
+            FieldKind::Secret(names) => names
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "example".to_owned()),
             FieldKind::Json => String::new(),
         }
     }
@@ -58,13 +61,20 @@ impl FormField {
 
 /// Returns a value as the command line takes it.
 fn as_typed(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Returns the fields for a schema of parameters, in the order of the schema. `secrets` are the names of the secrets that the
 /// command can give.
 pub fn fields(schema: &Value, secrets: &[String]) -> Vec<FormField> {
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let properties = schema["properties"].as_object();
     properties
         .into_iter()
@@ -99,12 +109,25 @@ fn field(name: &str, schema: &Value, required: bool, secrets: &[String]) -> Form
     if is_secret {
         rules.push("the name of a secret, never its value".to_owned());
         if secrets.is_empty() {
-            rules.push("the command has no secret: start it with --secret NAME=env:VARIABLE".to_owned());
+            rules.push(
+                "the command has no secret: start it with --secret NAME=env:VARIABLE".to_owned(),
+            );
         }
     }
     let default = schema.get("default").map(as_typed);
-    let description = schema["description"].as_str().or(schema["title"].as_str()).unwrap_or_default().to_owned();
-    FormField { name: name.to_owned(), kind, description, rules, required: required && default.is_none(), default }
+    let description = schema["description"]
+        .as_str()
+        .or(schema["title"].as_str())
+        .unwrap_or_default()
+        .to_owned();
+    FormField {
+        name: name.to_owned(),
+        kind,
+        description,
+        rules,
+        required: required && default.is_none(),
+        default,
+    }
 }
 
 /// Prefix of the names of a form's fields, so that no parameter has the name of another field.
@@ -121,7 +144,8 @@ pub const DIGEST: &str = "digest";
 pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<String> {
     let of_field = |field: &FormField| {
         let value = sent.get(&field.name)?;
-        let is_removed = field.kind == FieldKind::Line && field.default.as_ref().is_some_and(|text| !text.is_empty());
+        let is_removed = field.kind == FieldKind::Line
+            && field.default.as_ref().is_some_and(|text| !text.is_empty());
         let value = match field.kind {
             _ if value.is_empty() && !is_removed => return None,
             FieldKind::Secret(_) => json!({ "secret": value }).to_string(),
@@ -181,10 +205,24 @@ pub fn field_errors(
 ) -> FieldErrors {
     let (values, mut found) = typed_values(fields, sent, &step.definition.params);
     for message in found.values_mut() {
-        *message = message.rfind(ASKED).map_or("", |at| &message[at..]).to_owned();
+        *message = message
+            .rfind(ASKED)
+            .map_or("", |at| &message[at..])
+            .to_owned();
     }
-    for error in step.schema.complete(Value::Object(values.clone())).err().unwrap_or_default() {
-        let name = error.pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
+    for error in step
+        .schema
+        .complete(Value::Object(values.clone()))
+        .err()
+        .unwrap_or_default()
+    {
+        let name = error
+            .pointer
+            .split('/')
+            .nth(1)
+            .unwrap_or_default()
+            .replace("~1", "/")
+            .replace("~0", "~");
         if values.contains_key(&name) || !may_be_missing {
             found.entry(name).or_insert(error.message);
         }
@@ -204,7 +242,11 @@ pub fn field_errors(
             FieldKind::Secret(_) => "choose the name of a secret that this command has".to_owned(),
             _ => PrintableText::text(&message).as_str().to_owned(),
         };
-        Some(FieldError { id: field_id(&id(place), at), label: field.name.clone(), message })
+        Some(FieldError {
+            id: field_id(&id(place), at),
+            label: field.name.clone(),
+            message,
+        })
     });
     FieldErrors(shown.collect())
 }
@@ -227,15 +269,35 @@ mod tests {
             "password": {"type": "string", "x-secret": true},
         }});
         let fields = fields(&schema, &["db".to_owned()]);
-        let by = |name: &str| fields.iter().find(|field| field.name == name).expect("a field");
+        let by = |name: &str| {
+            fields
+                .iter()
+                .find(|field| field.name == name)
+                .expect("a field")
+        };
         assert_eq!(by("host").kind, FieldKind::Line);
         assert_eq!(by("host").rules, ["matches ^web-[0-9]+$"]);
         assert!(by("host").required && !by("n").required);
         assert_eq!(by("n").default.as_deref(), Some("2"));
-        assert_eq!(by("how").kind, FieldKind::Choice(vec!["fast".to_owned(), "slow".to_owned()]));
-        assert_eq!(by("password").kind, FieldKind::Secret(vec!["db".to_owned()]));
-        let sent = [("host", "web-1"), ("how", ""), ("other", "x"), ("zone", ""), ("password", "db")];
+        assert_eq!(
+            by("how").kind,
+            FieldKind::Choice(vec!["fast".to_owned(), "slow".to_owned()])
+        );
+        assert_eq!(
+            by("password").kind,
+            FieldKind::Secret(vec!["db".to_owned()])
+        );
+        let sent = [
+            ("host", "web-1"),
+            ("how", ""),
+            ("other", "x"),
+            ("zone", ""),
+            ("password", "db"),
+        ];
         let sent = sent.map(|(a, b)| (a.to_owned(), b.to_owned()));
-        assert_eq!(given(&fields, &sent.into()), ["host=web-1", "password={\"secret\":\"db\"}", "zone="]);
+        assert_eq!(
+            given(&fields, &sent.into()),
+            ["host=web-1", "password={\"secret\":\"db\"}", "zone="]
+        );
     }
 }

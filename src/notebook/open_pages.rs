@@ -75,8 +75,14 @@ pub struct ListedFile {
 
 impl ListedFile {
     fn read(shown: String, project: &Project) -> Self {
-        let page = OpenPage::read(&shown, project, None).map(Arc::new).map_err(|failure| failure.message);
-        Self { shown, page, news: Vec::new() }
+        let page = OpenPage::read(&shown, project, None)
+            .map(Arc::new)
+            .map_err(|failure| failure.message);
+        Self {
+            shown,
+            page,
+            news: Vec::new(),
+        }
     }
 }
 
@@ -84,37 +90,71 @@ impl OpenPage {
     /// Returns the images that can't be shown.
     pub fn unread_images(&self) -> impl Iterator<Item = &String> {
         let directory = self.runbook.real.parent();
-        self.images.iter().filter(move |image| directory.and_then(|directory| read_image(directory, image)).is_none())
+        self.images.iter().filter(move |image| {
+            directory
+                .and_then(|directory| read_image(directory, image))
+                .is_none()
+        })
     }
 
     /// Reads a runbook. The steps keep the numbers that they have on the page `known`.
     ///
     /// # Errors
     /// Returns all errors in the file.
-    pub fn read(file: &str, project: &Project, known: Option<&Self>) -> Result<Self, CommandFailure> {
+    pub fn read(
+        file: &str,
+        project: &Project,
+        known: Option<&Self>,
+    ) -> Result<Self, CommandFailure> {
         let runbook = Runbook::read(file, &[], Map::new(), project)?;
         let unread = |why: &dyn std::fmt::Display| {
-            CommandFailure::usage(format!("can't read {}: {why}", PrintableText::text(file).as_str()))
+            CommandFailure::usage(format!(
+                "can't read {}: {why}",
+                PrintableText::text(file).as_str()
+            ))
         };
         let text = std::fs::read_to_string(&runbook.real).map_err(|error| unread(&error))?;
         let steps: Vec<Arc<RegisteredStep>> = match &runbook.workflow {
             Some(workflow) => workflow.steps.values().cloned().collect(),
             None => runbook.steps.iter().map(|one| one.step.clone()).collect(),
         };
-        let mut steps: Vec<(usize, Arc<RegisteredStep>)> =
-            steps.into_iter().map(|step| (step.place.as_ref().map_or(0, |place| place.place.line), step)).collect();
+        let mut steps: Vec<(usize, Arc<RegisteredStep>)> = steps
+            .into_iter()
+            .map(|step| {
+                (
+                    step.place.as_ref().map_or(0, |place| place.place.line),
+                    step,
+                )
+            })
+            .collect();
         steps.sort_by_key(|(line, _)| *line);
         let lines: Vec<usize> = steps.iter().map(|(line, _)| *line).collect();
         let tree = prose_tree(file, &text).map_err(|why| unread(&why))?;
         let found = prose(&tree, &lines);
-        let mut unused = known.map_or(0, |known| known.steps.iter().map(|one| one.number + 1).max().unwrap_or(0));
-        let numbered = steps.into_iter().zip(found.confirmations).map(|((_, step), confirmations)| {
-            let name = step.definition.reference.step();
-            let before = known.and_then(|known| known.steps.iter().find(|one| one.name() == name));
-            let number = before.map_or(unused, |before| before.number);
-            unused += usize::from(before.is_none());
-            PageStep { number, step, confirmations }
+        let mut unused = known.map_or(0, |known| {
+            known
+                .steps
+                .iter()
+                .map(|one| one.number + 1)
+                .max()
+                .unwrap_or(0)
         });
+        let numbered =
+            steps
+                .into_iter()
+                .zip(found.confirmations)
+                .map(|((_, step), confirmations)| {
+                    let name = step.definition.reference.step();
+                    let before =
+                        known.and_then(|known| known.steps.iter().find(|one| one.name() == name));
+                    let number = before.map_or(unused, |before| before.number);
+                    unused += usize::from(before.is_none());
+                    PageStep {
+                        number,
+                        step,
+                        confirmations,
+                    }
+                });
         Ok(Self {
             runbook,
             steps: numbered.collect(),
@@ -133,9 +173,16 @@ impl OpenPage {
 
     /// Returns the step that contains the place of an error in this file.
     pub fn step_at(&self, error: &RegistryError) -> Option<&PageStep> {
-        let is_own = self.runbook.real.file_name().is_some_and(|name| *name == *error.file);
+        let is_own = self
+            .runbook
+            .real
+            .file_name()
+            .is_some_and(|name| *name == *error.file);
         let line = |step: &PageStep| step.step.place.as_ref().map_or(0, |place| place.place.line);
-        self.steps.iter().filter(|step| is_own && line(step) <= error.line).max_by_key(|step| line(step))
+        self.steps
+            .iter()
+            .filter(|step| is_own && line(step) <= error.line)
+            .max_by_key(|step| line(step))
     }
 
     /// Returns true if the file has other bytes now than the page that is open.
@@ -157,24 +204,36 @@ impl OpenPage {
                         step.step.digest
                     ));
                     let (old, new) = (&before.step.definition, &step.step.definition);
-                    let value = |definition: &StepDefinition| serde_json::to_value(definition).unwrap_or_default();
-                    let found = definitions_diff((&old.source, &value(old)), (&new.source, &value(new)));
+                    let value = |definition: &StepDefinition| {
+                        serde_json::to_value(definition).unwrap_or_default()
+                    };
+                    let found =
+                        definitions_diff((&old.source, &value(old)), (&new.source, &value(new)));
                     let changes = found.script.iter().chain(&found.fields).take(MOST_CHANGES);
-                    lines.extend(
-                        changes
-                            .map(|change| format!("{} {}", if change.was { "-" } else { "+" }, change.text.as_str())),
-                    );
+                    lines.extend(changes.map(|change| {
+                        format!(
+                            "{} {}",
+                            if change.was { "-" } else { "+" },
+                            change.text.as_str()
+                        )
+                    }));
                 }
                 None => lines.push(format!("the step {} is new", step.name())),
             }
             numbers.push(step.number);
         }
-        for step in self.steps.iter().filter(|step| newer.step(step.number).is_none()) {
+        for step in self
+            .steps
+            .iter()
+            .filter(|step| newer.step(step.number).is_none())
+        {
             lines.push(format!("the step {} is no longer in the file", step.name()));
             numbers.push(step.number);
         }
         if lines.is_empty() && self.digest != newer.digest {
-            lines.push("only the text around the steps changed; each step has the same digest".to_owned());
+            lines.push(
+                "only the text around the steps changed; each step has the same digest".to_owned(),
+            );
         }
         (lines, numbers)
     }
@@ -208,7 +267,11 @@ impl OpenFiles {
     pub fn open(path: &str, project: &Project, keeps_broken: bool) -> Result<Self, CommandFailure> {
         let place = project.cwd.join(path);
         let directory = place.is_dir().then(|| place.clone());
-        let own = Self { project: project.clone(), directory, files: RwLock::default() };
+        let own = Self {
+            project: project.clone(),
+            directory,
+            files: RwLock::default(),
+        };
         if own.directory.is_some() {
             if own.find_new().is_empty() {
                 let shown = PrintableText::text(path);
@@ -219,9 +282,16 @@ impl OpenFiles {
             }
         } else {
             let page = OpenPage::read(path, project, None).map(Arc::new);
-            let page =
-                if keeps_broken && place.is_file() { page.map_err(|failure| failure.message) } else { Ok(page?) };
-            own.write().push(ListedFile { shown: path.to_owned(), page, news: Vec::new() });
+            let page = if keeps_broken && place.is_file() {
+                page.map_err(|failure| failure.message)
+            } else {
+                Ok(page?)
+            };
+            own.write().push(ListedFile {
+                shown: path.to_owned(),
+                page,
+                news: Vec::new(),
+            });
         }
         Ok(own)
     }
@@ -237,10 +307,17 @@ impl OpenFiles {
             collect(directory, &mut found);
         }
         found.sort();
-        let names =
-            |file: &PathBuf| file.strip_prefix(&self.project.cwd).unwrap_or(file).to_string_lossy().into_owned();
+        let names = |file: &PathBuf| {
+            file.strip_prefix(&self.project.cwd)
+                .unwrap_or(file)
+                .to_string_lossy()
+                .into_owned()
+        };
         let known: BTreeSet<String> = self.all().into_iter().map(|file| file.shown).collect();
-        let fresh = found.iter().map(names).filter(|shown| !known.contains(shown));
+        let fresh = found
+            .iter()
+            .map(names)
+            .filter(|shown| !known.contains(shown));
         let fresh = fresh.map(|shown| ListedFile::read(shown, &self.project));
         let fresh: Vec<ListedFile> = fresh.take(MOST - known.len()).collect();
         let mut files = self.write();
@@ -251,7 +328,11 @@ impl OpenFiles {
 
     /// Returns a file as it is shown now.
     pub fn get(&self, at: usize) -> Option<ListedFile> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
+        self.files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(at)
+            .cloned()
     }
 
     /// Returns a file as it is saved now. The open page stays as it is.
@@ -277,11 +358,21 @@ impl OpenFiles {
         let link = page.links.get(link).map_or("", String::as_str);
         let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
         let real = |path: PathBuf| path.canonicalize().ok();
-        let wanted = page.runbook.real.parent().and_then(|directory| real(directory.join(path)));
-        let at = self.all().iter().position(|file| wanted.is_some() && real(self.place(file)) == wanted);
+        let wanted = page
+            .runbook
+            .real
+            .parent()
+            .and_then(|directory| real(directory.join(path)));
+        let at = self
+            .all()
+            .iter()
+            .position(|file| wanted.is_some() && real(self.place(file)) == wanted);
         let what = "The link leads to a file that is not open here. Open a directory that contains both files: `countersign open DIR`.";
         let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such runbook", what);
-        Ok(Redirect::to(&format!("/page/{}/#{fragment}", at.ok_or_else(none)?)))
+        Ok(Redirect::to(&format!(
+            "/page/{}/#{fragment}",
+            at.ok_or_else(none)?
+        )))
     }
 
     /// Returns true if the file no longer exists.
@@ -291,36 +382,62 @@ impl OpenFiles {
 
     /// Returns all files as they are shown now.
     pub fn all(&self) -> Vec<ListedFile> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Reads a file again after a save. Returns the numbers of the steps that the page shows in another form now, or `None`
     /// if nothing on the page changes.
     pub fn read_again(&self, at: usize, after: AfterSave) -> Option<Vec<usize>> {
         let listed = self.get(at)?;
-        let found = OpenPage::read(&listed.shown, &self.project, listed.page.as_ref().ok().map(|page| &**page));
+        let found = OpenPage::read(
+            &listed.shown,
+            &self.project,
+            listed.page.as_ref().ok().map(|page| &**page),
+        );
         let mut numbers = Vec::new();
         let next = match (&listed.page, found) {
-            (_, Err(_)) if self.is_removed(&listed) => ListedFile { news: vec![REMOVED.to_owned()], ..listed.clone() },
+            (_, Err(_)) if self.is_removed(&listed) => ListedFile {
+                news: vec![REMOVED.to_owned()],
+                ..listed.clone()
+            },
             (Ok(page), Ok(newer)) => {
                 let (news, changed) = page.differences(&newer);
                 if after == AfterSave::Reload && !news.is_empty() {
                     numbers = changed;
-                    ListedFile { page: Ok(Arc::new(newer)), news, shown: listed.shown.clone() }
+                    ListedFile {
+                        page: Ok(Arc::new(newer)),
+                        news,
+                        shown: listed.shown.clone(),
+                    }
                 } else {
                     // With `Reload`, this is a save without a change, after which the earlier news still apply.
                     let passing = |line: &String| line.starts_with(BROKEN) || line == REMOVED;
                     let keeps = after == AfterSave::Reload && !listed.news.iter().any(passing);
                     let news = if keeps { listed.news.clone() } else { news };
-                    ListedFile { news, ..listed.clone() }
+                    ListedFile {
+                        news,
+                        ..listed.clone()
+                    }
                 }
             }
-            (Ok(_), Err(why)) => ListedFile { news: vec![format!("{BROKEN}{}", why.message)], ..listed.clone() },
-            (Err(_), Ok(newer)) if after == AfterSave::Reload => {
-                ListedFile { page: Ok(Arc::new(newer)), news: Vec::new(), shown: listed.shown.clone() }
-            }
+            (Ok(_), Err(why)) => ListedFile {
+                news: vec![format!("{BROKEN}{}", why.message)],
+                ..listed.clone()
+            },
+            (Err(_), Ok(newer)) if after == AfterSave::Reload => ListedFile {
+                page: Ok(Arc::new(newer)),
+                news: Vec::new(),
+                shown: listed.shown.clone(),
+            },
             (Err(_), Ok(_)) => listed.clone(),
-            (Err(_), Err(why)) => ListedFile { page: Err(why.message), news: Vec::new(), ..listed.clone() },
+            (Err(_), Err(why)) => ListedFile {
+                page: Err(why.message),
+                news: Vec::new(),
+                ..listed.clone()
+            },
         };
         let same_page = match (&listed.page, &next.page) {
             (Ok(before), Ok(now)) => Arc::ptr_eq(before, now),
@@ -353,7 +470,9 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         }
         if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) {
             collect(&path, files);
-        } else if kind.is_ok_and(|kind| kind.is_file()) && (name.ends_with(".md") || name.ends_with(".mdx")) {
+        } else if kind.is_ok_and(|kind| kind.is_file())
+            && (name.ends_with(".md") || name.ends_with(".mdx"))
+        {
             files.push(path);
         }
     }

@@ -21,9 +21,17 @@ impl PageRules {
     ///
     /// # Errors
     /// Returns an error if a policy can't be read.
-    pub fn read(options: &RuleArgs, project: &Project, files: &OpenFiles) -> Result<Self, CommandFailure> {
+    pub fn read(
+        options: &RuleArgs,
+        project: &Project,
+        files: &OpenFiles,
+    ) -> Result<Self, CommandFailure> {
         let rules = std::iter::repeat_with(OnceLock::new).take(MOST).collect();
-        let own = Self { options: options.clone(), project: project.clone(), rules };
+        let own = Self {
+            options: options.clone(),
+            project: project.clone(),
+            rules,
+        };
         for at in 0..files.all().len() {
             own.of(at, files)?;
         }

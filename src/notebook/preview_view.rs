@@ -37,7 +37,13 @@ pub struct ShownPreview {
 
 impl Views<'_> {
     /// Returns the preview of a whole runbook.
-    pub fn preview(&self, at: usize, file: &ListedFile, check: &RunbookCheck, rules: &AuthorPreview) -> Markup {
+    pub fn preview(
+        &self,
+        at: usize,
+        file: &ListedFile,
+        check: &RunbookCheck,
+        rules: &AuthorPreview,
+    ) -> Markup {
         let tables = check.policy_tables();
         let main = html! {
             h1 { "What approvers will see: " (visible(&file.shown)) }
@@ -60,7 +66,12 @@ impl Views<'_> {
             }
             p { a href=(format!("/page/{at}/")) { "Back to the runbook" } }
         };
-        framed(&format!("Preview: {}", file.shown), None, &main, self.watches)
+        framed(
+            &format!("Preview: {}", file.shown),
+            None,
+            &main,
+            self.watches,
+        )
     }
 
     /// Returns the preview of one step.

@@ -31,7 +31,9 @@ use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::notebook::form::CONFIRM;
 use crate::notebook::open_pages::{ListedFile, OpenFiles, OpenPage};
-use crate::notebook::propose_view::{EarlierWish, ProposeViews, RefusedWish, failure_page, run_path};
+use crate::notebook::propose_view::{
+    EarlierWish, ProposeViews, RefusedWish, failure_page, run_path,
+};
 use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
 use crate::notebook::shown_file::read_image;
 use crate::notebook::view::file_list;
@@ -56,11 +58,22 @@ impl ProposingNotebook {
     /// Takes the files, and the boundary with the token of the person.
     pub fn new(files: OpenFiles, place: ReachedBoundary, door: Arc<Door>) -> Self {
         let (forms, watchers, refused) = Default::default();
-        Self { files, place: Arc::new(place), door, forms, watchers, refused }
+        Self {
+            files,
+            place: Arc::new(place),
+            door,
+            forms,
+            watchers,
+            refused,
+        }
     }
 
     fn views(&self) -> ProposeViews<'_> {
-        ProposeViews { door: &self.door, forms: &self.forms, now: now() }
+        ProposeViews {
+            door: &self.door,
+            forms: &self.forms,
+            now: now(),
+        }
     }
 
     fn refused(&self) -> MutexGuard<'_, BTreeMap<usize, RefusedWish>> {
@@ -95,7 +108,10 @@ pub fn routes(own: Arc<ProposingNotebook>) -> Router {
 }
 
 fn failed(title: &str, failure: &CommandFailure, way: &str) -> RefusedRequest {
-    RefusedRequest::with(status_of(failure), failure_page(title, &failure.message, way))
+    RefusedRequest::with(
+        status_of(failure),
+        failure_page(title, &failure.message, way),
+    )
 }
 
 async fn index(State(own): Shared) -> Response {
@@ -109,33 +125,60 @@ async fn index(State(own): Shared) -> Response {
 /// Reads a file as it is saved now: its text is neither hashed nor sealed.
 async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> PageAnswer<(ListedFile, Arc<OpenPage>)> {
     let files = own.clone();
-    let file = tokio::task::spawn_blocking(move || files.files.saved(at)).await.ok().flatten();
-    let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such runbook", "No runbook is open at this address.");
+    let file = tokio::task::spawn_blocking(move || files.files.saved(at))
+        .await
+        .ok()
+        .flatten();
+    let none = || {
+        RefusedRequest::new(
+            StatusCode::NOT_FOUND,
+            "No such runbook",
+            "No runbook is open at this address.",
+        )
+    };
     let file = file.ok_or_else(none)?;
     match file.page.clone() {
         Ok(page) => Ok((file, page)),
-        Err(_) => Err(RefusedRequest::with(StatusCode::CONFLICT, file_list(std::slice::from_ref(&file), &html! {}))),
+        Err(_) => Err(RefusedRequest::with(
+            StatusCode::CONFLICT,
+            file_list(std::slice::from_ref(&file), &html! {}),
+        )),
     }
 }
 
 async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
     let (file, page) = saved(&own, at).await?;
     let asked = page.clone();
-    let read = own
-        .place
-        .read(move |_, client| Ok((SealedRunbook::read(client, &asked)?, newest(client, &[], MOST_READ, None)?)));
+    let read = own.place.read(move |_, client| {
+        Ok((
+            SealedRunbook::read(client, &asked)?,
+            newest(client, &[], MOST_READ, None)?,
+        ))
+    });
     let way = format!("/page/{at}/");
     let read = read.await;
     let refused = own.refused();
     let refused = refused.get(&at);
     let (sealed, proposals) = read.map_err(|failure| {
         let mut message = failure.message;
-        for why in refused.iter().flat_map(|(_, earlier)| &earlier.problems.whole) {
+        for why in refused
+            .iter()
+            .flat_map(|(_, earlier)| &earlier.problems.whole)
+        {
             message = format!("{why}\n{message}");
         }
-        failed("The boundary was not read", &CommandFailure { message, ..failure }, &way)
+        failed(
+            "The boundary was not read",
+            &CommandFailure { message, ..failure },
+            &way,
+        )
     })?;
-    Ok(Html(own.views().runbook(at, (&file, &page), &sealed, &proposals, refused).into_string()).into_response())
+    Ok(Html(
+        own.views()
+            .runbook(at, (&file, &page), &sealed, &proposals, refused)
+            .into_string(),
+    )
+    .into_response())
 }
 
 async fn image(State(own): Shared, Path((at, image)): Path<(usize, usize)>) -> Response {
@@ -154,7 +197,11 @@ async fn link(State(own): Shared, Path((at, link)): Path<(usize, usize)>) -> Pag
     own.files.follow(&page, link)
 }
 
-async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn propose(
+    State(own): Shared,
+    Path(at): Path<usize>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let (_, page) = saved(&own, at).await?;
     let form = own.take(&format!("/page/{at}/propose"), &sent)?;
     let (asked, wanted, wish) = (page.clone(), form.contents.clone(), GivenWish::of(&sent));
@@ -183,7 +230,10 @@ async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) ->
         };
         Ok(Proposed::Not(Box::new((name, EarlierWish { wish, problems }))))
     });
-    match done.await.map_err(|failure| failed("Not proposed", &failure, &format!("/page/{at}/")))? {
+    match done
+        .await
+        .map_err(|failure| failed("Not proposed", &failure, &format!("/page/{at}/")))?
+    {
         Proposed::Made(view) => {
             own.refused().remove(&at);
             Ok(after(&view))
@@ -225,11 +275,24 @@ async fn run(
     let (path, asked) = (run_path(&id), id.clone());
     let read = own.place.read(move |place, client| {
         let view = proposal_of(client, &asked)?;
-        let receipt = view.receipt.clone().map(|receipt| check(&place.trust, client, &view, &receipt));
+        let receipt = view
+            .receipt
+            .clone()
+            .map(|receipt| check(&place.trust, client, &view, &receipt));
         let applies = applying(client, &view)?;
-        Ok(ReadRun { view, receipt, applies })
+        Ok(ReadRun {
+            view,
+            receipt,
+            applies,
+        })
     });
-    let ReadRun { view, receipt, applies } = read.await.map_err(|failure| failed("Not read", &failure, &path))?;
+    let ReadRun {
+        view,
+        receipt,
+        applies,
+    } = read
+        .await
+        .map_err(|failure| failed("Not read", &failure, &path))?;
     let (number, have) = (own.forms.issue(), view.approvals.have);
     let links = RunAddresses {
         bundle: format!("{path}/bundle"),
@@ -247,7 +310,11 @@ async fn run(
         live,
         now: now(),
     };
-    let title = format!("{} at {}", plain(view.step.as_str()), plain(&own.place.read_name().await));
+    let title = format!(
+        "{} at {}",
+        plain(view.step.as_str()),
+        plain(&own.place.read_name().await)
+    );
     let main = html! {
         p.row { a href="/" { "Runbooks" } }
         h1 { (title) }
@@ -267,25 +334,45 @@ async fn run(
 
 /// Returns the steps that apply the plan of this run, from the same runbook. A run that did not succeed leaves no plan.
 fn applying(client: &Client, view: &ProposalView) -> Result<Vec<SealedStep>, CommandFailure> {
-    let succeeded = view.outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Succeeded);
+    let succeeded = view
+        .outcome
+        .as_ref()
+        .is_some_and(|outcome| outcome.status == Status::Succeeded);
     if !succeeded || view.receipt.is_none() {
         return Ok(Vec::new());
     }
     let registry: RegistryView = client.get("/v1/registry")?;
-    let listed = registry.steps.iter().filter(|step| step.reference.path() == view.step.path());
+    let listed = registry
+        .steps
+        .iter()
+        .filter(|step| step.reference.path() == view.step.path());
     // A step that can't be read has no button. The page of the runbook says why.
     let steps = listed.filter_map(|step| SealedStep::read(client, step).ok());
-    Ok(steps.filter(|step| step.definition.plan.as_ref().is_some_and(|plan| plan.step == view.step)).collect())
+    Ok(steps
+        .filter(|step| {
+            step.definition
+                .plan
+                .as_ref()
+                .is_some_and(|plan| plan.step == view.step)
+        })
+        .collect())
 }
 
-async fn apply(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn apply(
+    State(own): Shared,
+    Path(id): Path<ProposalId>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let path = run_path(&id);
     let form = own.take(&format!("{path}/apply"), &sent)?;
     let done = own.place.act(move |_, client| {
         let plan = proposal_of(client, &id)?;
-        let step = applying(client, &plan)?.into_iter().find(|step| step.exact() == form.contents);
+        let step = applying(client, &plan)?
+            .into_iter()
+            .find(|step| step.exact() == form.contents);
         let (Some(step), Some(receipt)) = (step, plan.receipt.clone()) else {
-            let what = "the step is sealed in another form now. Nothing was proposed: load the page again";
+            let what =
+                "the step is sealed in another form now. Nothing was proposed: load the page again";
             return Err(CommandFailure::new(Exit::Refused, what));
         };
         CheckedWish::apply(&step, receipt, &plan.params, &GivenWish::of(&sent)).propose(client)
@@ -294,7 +381,11 @@ async fn apply(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent)
         Ok(view) => Ok(after(&view)),
         Err(failure) if failure.exit == Exit::Unreachable => {
             let message = format!("{}. {UNCONFIRMED}", failure.message);
-            Err(failed("Not confirmed", &CommandFailure { message, ..failure }, &path))
+            Err(failed(
+                "Not confirmed",
+                &CommandFailure { message, ..failure },
+                &path,
+            ))
         }
         Err(failure) => Err(failed("Not proposed", &failure, &path)),
     }
@@ -311,15 +402,22 @@ async fn events(
 
 async fn bundle(State(own): Shared, Path(id): Path<ProposalId>) -> PageAnswer<Response> {
     let path = run_path(&id);
-    sent_bundle(&own.place, id).await.map_err(|failure| failed("Not read", &failure, &path))
+    sent_bundle(&own.place, id)
+        .await
+        .map_err(|failure| failed("Not read", &failure, &path))
 }
 
-async fn stop(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn stop(
+    State(own): Shared,
+    Path(id): Path<ProposalId>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let path = run_path(&id);
     own.take(&format!("{path}/stop"), &sent)?;
-    let done = own
-        .place
-        .act(move |_, client| client.post_nothing::<ProposalView>(&format!("/v1/proposals/{id}/cancellation")));
-    done.await.map_err(|failure| failed("Not cancelled", &failure, &path))?;
+    let done = own.place.act(move |_, client| {
+        client.post_nothing::<ProposalView>(&format!("/v1/proposals/{id}/cancellation"))
+    });
+    done.await
+        .map_err(|failure| failed("Not cancelled", &failure, &path))?;
     Ok(Redirect::to(&path).into_response())
 }

@@ -103,7 +103,9 @@ impl ProposeViews<'_> {
         refused: Option<&RefusedWish>,
     ) -> Markup {
         let (name, none) = (step.name(), EarlierWish::default());
-        let earlier = refused.filter(|(of, _)| of == name).map_or(&none, |(_, earlier)| earlier);
+        let earlier = refused
+            .filter(|(of, _)| of == name)
+            .map_or(&none, |(_, earlier)| earlier);
         let inner = match block {
             Some(SealedBlock::Sealed(sealed, differs)) => html! {
                 @if let Some(found) = differs {
@@ -143,14 +145,26 @@ impl ProposeViews<'_> {
     }
 
     /// Returns the form of a step of a file, or why the step has none.
-    fn form_of_step(&self, at: usize, step: &PageStep, sealed: &SealedStep, earlier: &EarlierWish) -> Markup {
+    fn form_of_step(
+        &self,
+        at: usize,
+        step: &PageStep,
+        sealed: &SealedStep,
+        earlier: &EarlierWish,
+    ) -> Markup {
         if let Some(plan) = &sealed.definition.plan {
             let first = plain(plan.step.as_str());
             return html! {
                 p { "This step applies a plan of " code { (first) } ". Propose " code { (first) } " first. The page of its ended run has the button that proposes this step." }
             };
         }
-        self.form(&format!("/page/{at}/propose"), &id((at, step.number)), (sealed, &step.confirmations), earlier, true)
+        self.form(
+            &format!("/page/{at}/propose"),
+            &id((at, step.number)),
+            (sealed, &step.confirmations),
+            earlier,
+            true,
+        )
     }
 
     /// Returns the form that proposes a step, with the errors beside their fields.
@@ -166,7 +180,11 @@ impl ProposeViews<'_> {
             return html! {};
         }
         let EarlierWish { wish, problems } = earlier;
-        let fields = if takes_params { fields_of(&step.definition) } else { Vec::new() };
+        let fields = if takes_params {
+            fields_of(&step.definition)
+        } else {
+            Vec::new()
+        };
         let (more, others) = (format!("{of}-more"), other_fields(step));
         html! {
             form method="post" action=(path) {
@@ -183,8 +201,11 @@ impl ProposeViews<'_> {
 
     /// Returns the last proposals of a step.
     fn proposals(&self, step: &SealedStep, proposals: &[ProposalView]) -> Markup {
-        let mut own =
-            proposals.iter().filter(|view| view.step == step.definition.reference).take(MOST_SHOWN).peekable();
+        let mut own = proposals
+            .iter()
+            .filter(|view| view.step == step.definition.reference)
+            .take(MOST_SHOWN)
+            .peekable();
         html! {
             @if own.peek().is_some() {
                 h3 { "Last proposals of this step" }
@@ -219,7 +240,10 @@ impl ProposeViews<'_> {
 
 /// Returns what is wrong with the form of a step.
 fn alert(step: &str, problems: &WishProblems) -> Markup {
-    let unconfirmed = problems.failure.as_ref().is_some_and(|failure| failure.exit == Exit::Unreachable);
+    let unconfirmed = problems
+        .failure
+        .as_ref()
+        .is_some_and(|failure| failure.exit == Exit::Unreachable);
     html! {
         div.question role="alert" {
             p { strong { @if unconfirmed { "Not confirmed: " } @else { "Not proposed: " } (step) } }

@@ -81,9 +81,11 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
 fn refuse(status: StatusCode, title: &str, what: &str) -> Response {
     // The script shows only the sentence.
     let mut response = (status, Html(problem(title, what).into_string())).into_response();
-    response
-        .headers_mut()
-        .extend(HeaderValue::from_str(what).ok().map(|what| (HeaderName::from_static("x-said"), what)));
+    response.headers_mut().extend(
+        HeaderValue::from_str(what)
+            .ok()
+            .map(|what| (HeaderName::from_static("x-said"), what)),
+    );
     response
 }
 
@@ -107,7 +109,9 @@ impl Notebook {
     /// Returns true if a page of this program made the form for this path.
     fn is_own(&self, path: &str, sent: &BTreeMap<String, String>) -> bool {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        self.door.form_key.is_sealed(path, field("form"), field("seal"))
+        self.door
+            .form_key
+            .is_sealed(path, field("form"), field("seal"))
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<RefusedStep>> {
@@ -115,39 +119,68 @@ impl Notebook {
     }
 
     /// Returns what is wrong with the form of a step, which was not used yet.
-    fn refused(&self, place: PlaceOnPage, step: &PageStep, sent: &BTreeMap<String, String>) -> Option<RefusedStep> {
+    fn refused(
+        &self,
+        place: PlaceOnPage,
+        step: &PageStep,
+        sent: &BTreeMap<String, String>,
+    ) -> Option<RefusedStep> {
         let typed = parameters(sent.clone());
         let fields = fields(&step.step.definition.params, &self.secrets);
         let may_be_missing = !self.board.session_facts(place.0).is_empty();
         let mut errors = field_errors(place, &step.step, &fields, &typed, may_be_missing);
         for (at, text) in step.confirmations.iter().enumerate() {
             if !sent.contains_key(&format!("{CONFIRM}{at}")) {
-                let message = "the page asks for this confirmation before the step: tick the box".to_owned();
-                errors.0.push(FieldError { id: confirmation_id(place, at), label: visible(text), message });
+                let message =
+                    "the page asks for this confirmation before the step: tick the box".to_owned();
+                errors.0.push(FieldError {
+                    id: confirmation_id(place, at),
+                    label: visible(text),
+                    message,
+                });
             }
         }
-        (!errors.0.is_empty()).then_some(RefusedStep { place, sent: typed, errors })
+        (!errors.0.is_empty()).then_some(RefusedStep {
+            place,
+            sent: typed,
+            errors,
+        })
     }
 
     /// Takes a form that a page of this program made for this path, once. Returns the refusal of any other form.
     fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Option<Response> {
-        if self.is_own(path, sent) && self.forms.take(sent.get("form").map_or("", String::as_str)).is_some() {
+        if self.is_own(path, sent)
+            && self
+                .forms
+                .take(sent.get("form").map_or("", String::as_str))
+                .is_some()
+        {
             return None;
         }
-        let what = "This form was sent before, or the page is old. Nothing was done. Load the page again.";
+        let what =
+            "This form was sent before, or the page is old. Nothing was done. Load the page again.";
         Some(refuse(StatusCode::CONFLICT, "Not done", what))
     }
 
     fn order(&self, place: PlaceOnPage, sent: BTreeMap<String, String>, order: Order) -> Response {
         if let Err(running) = self.board.begin(place, sent) {
             let page = self.page(running.0);
-            let name = page.as_ref().and_then(|page| page.step(running.1)).map_or("the workflow", PageStep::name);
-            let what = format!("Not done: {name} runs now, and only one step runs at a time. Stop it, or wait.");
+            let name = page
+                .as_ref()
+                .and_then(|page| page.step(running.1))
+                .map_or("the workflow", PageStep::name);
+            let what = format!(
+                "Not done: {name} runs now, and only one step runs at a time. Stop it, or wait."
+            );
             return refuse(StatusCode::CONFLICT, "Not done", &what);
         }
         self.kept().take_if(|refused| refused.place == place);
         if self.orders.try_send(order).is_err() {
-            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Not done", "The program ends. Start it again.");
+            return refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Not done",
+                "The program ends. Start it again.",
+            );
         }
         Redirect::to(&format!("/page/{}/#{}", place.0, id(place))).into_response()
     }
@@ -163,16 +196,25 @@ async fn index(State(notebook): State<Arc<Notebook>>) -> Response {
 
 async fn page(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> Response {
     let Some(file) = notebook.files.get(at) else {
-        return refuse(StatusCode::NOT_FOUND, "No such runbook", "No runbook is open at this address.");
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "No such runbook",
+            "No runbook is open at this address.",
+        );
     };
     match &file.page {
         Ok(page) => {
             // Only an author wants to know why no boundary would seal the file.
             let watched = notebook.watches.then(|| notebook.files.place(&file));
-            let errors = watched.map_or_else(Vec::new, |place| notebook.preview.check(&place).errors);
+            let errors =
+                watched.map_or_else(Vec::new, |place| notebook.preview.check(&place).errors);
             let refused = notebook.kept();
             let refused = refused.as_ref().filter(|refused| refused.place.0 == at);
-            let views = Views { refused, errors: &errors, ..notebook.views() };
+            let views = Views {
+                refused,
+                errors: &errors,
+                ..notebook.views()
+            };
             Html(views.notebook(at, &file, page).into_string()).into_response()
         }
         Err(_) => Html(notebook.views().index(&notebook.files.all()).into_string()).into_response(),
@@ -186,11 +228,20 @@ async fn run(
     Form(sent): Sent,
 ) -> Response {
     let page = notebook.page(at);
-    let Some((page, step)) = page.as_ref().and_then(|page| Some((page, page.step(number)?))) else {
-        return refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no step at this address.");
+    let Some((page, step)) = page
+        .as_ref()
+        .and_then(|page| Some((page, page.step(number)?)))
+    else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "No such step",
+            "The runbook has no step at this address.",
+        );
     };
     let path = format!("/page/{at}/run/{number}");
-    let is_shown = sent.get(DIGEST).is_some_and(|shown| *shown == step.step.digest.to_string());
+    let is_shown = sent
+        .get(DIGEST)
+        .is_some_and(|shown| *shown == step.step.digest.to_string());
     // A form with errors was not used: after its correction, the same form runs the step.
     if notebook.is_own(&path, &sent)
         && is_shown
@@ -198,7 +249,10 @@ async fn run(
     {
         *notebook.kept() = Some(refused);
         // A browser that loads the page again sends no form again. The script loads the page itself.
-        if headers.get(ACCEPT).is_some_and(|wanted| wanted == "application/json") {
+        if headers
+            .get(ACCEPT)
+            .is_some_and(|wanted| wanted == "application/json")
+        {
             return StatusCode::UNPROCESSABLE_ENTITY.into_response();
         }
         return Redirect::to(&format!("/page/{at}/#{}", id((at, number)))).into_response();
@@ -211,8 +265,15 @@ async fn run(
         return refuse(StatusCode::CONFLICT, "Not done", what);
     }
     let sent = parameters(sent);
-    let given = given(&fields(&step.step.definition.params, &notebook.secrets), &sent);
-    notebook.order((at, number), sent, Order::Run(at, page.clone(), number, given))
+    let given = given(
+        &fields(&step.step.definition.params, &notebook.secrets),
+        &sent,
+    );
+    notebook.order(
+        (at, number),
+        sent,
+        Order::Run(at, page.clone(), number, given),
+    )
 }
 
 /// Shows what approvers would see of a runbook.
@@ -220,7 +281,11 @@ async fn preview(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -
     let shown = tokio::task::spawn_blocking(move || {
         let file = notebook.files.get(at)?;
         let check = notebook.preview.check(&notebook.files.place(&file));
-        Some(notebook.views().preview(at, &file, &check, &notebook.preview))
+        Some(
+            notebook
+                .views()
+                .preview(at, &file, &check, &notebook.preview),
+        )
     });
     page_of(shown.await.ok().flatten())
 }
@@ -235,8 +300,14 @@ async fn step_preview(
         let file = notebook.files.get(at)?;
         let page = file.page.clone().ok()?;
         let name = page.step(number)?.name().to_owned();
-        let steps = notebook.preview.steps(&notebook.files.place(&file), &file.shown);
-        let found = steps.map(|steps| steps.into_iter().find(|step| step.definition.reference.step() == name));
+        let steps = notebook
+            .preview
+            .steps(&notebook.files.place(&file), &file.shown);
+        let found = steps.map(|steps| {
+            steps
+                .into_iter()
+                .find(|step| step.definition.reference.step() == name)
+        });
         let sent = parameters(query);
         let gone = || "the file no longer has this step".to_owned();
         let mut shown = ShownPreview {
@@ -251,12 +322,19 @@ async fn step_preview(
             Ok(None) => {}
             Ok(Some(step)) => {
                 let fields = fields(&step.definition.params, &notebook.secrets);
-                let values: BTreeMap<String, String> =
-                    fields.iter().map(|field| (field.name.clone(), value_of(field, &sent))).collect();
-                shown.policy.clone_from(&notebook.preview.rules_for(&step).from);
+                let values: BTreeMap<String, String> = fields
+                    .iter()
+                    .map(|field| (field.name.clone(), value_of(field, &sent)))
+                    .collect();
+                shown
+                    .policy
+                    .clone_from(&notebook.preview.rules_for(&step).from);
                 shown.preview = notebook.preview.step(&step, &given(&fields, &values));
                 shown.compared = notebook.preview.compare(&step);
-                shown.fields = fields.into_iter().map(|field| (field.clone(), values[&field.name].clone())).collect();
+                shown.fields = fields
+                    .into_iter()
+                    .map(|field| (field.clone(), values[&field.name].clone()))
+                    .collect();
             }
         }
         Some(notebook.views().step_preview(at, &file, &shown))
@@ -266,40 +344,73 @@ async fn step_preview(
 
 /// Returns the value of a field for a preview: the given value, or the default, or else an example.
 fn value_of(field: &FormField, sent: &BTreeMap<String, String>) -> String {
-    sent.get(&field.name).or(field.default.as_ref()).cloned().unwrap_or_else(|| field.example())
+    sent.get(&field.name)
+        .or(field.default.as_ref())
+        .cloned()
+        .unwrap_or_else(|| field.example())
 }
 
 fn page_of(shown: Option<maud::Markup>) -> Response {
     match shown {
         Some(page) => Html(page.into_string()).into_response(),
-        None => refuse(StatusCode::NOT_FOUND, "No such step", "No step is open at this address."),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            "No such step",
+            "No step is open at this address.",
+        ),
     }
 }
 
 /// Returns the parameters of a form by their names.
 pub fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let named = sent.into_iter();
-    named.filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value))).collect()
+    named
+        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value)))
+        .collect()
 }
 
-async fn walk(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>, Form(sent): Sent) -> Response {
-    let Some(page) = notebook.page(at).filter(|page| page.runbook.workflow.is_some()) else {
-        return refuse(StatusCode::NOT_FOUND, "No such workflow", "No workflow is open at this address.");
+async fn walk(
+    State(notebook): State<Arc<Notebook>>,
+    Path(at): Path<usize>,
+    Form(sent): Sent,
+) -> Response {
+    let Some(page) = notebook
+        .page(at)
+        .filter(|page| page.runbook.workflow.is_some())
+    else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "No such workflow",
+            "No workflow is open at this address.",
+        );
     };
     if let Some(refused) = notebook.take(&format!("/page/{at}/walk"), &sent) {
         return refused;
     }
     let sent = parameters(sent);
-    let lists = sent.get("lists").map_or("", String::as_str).split_whitespace().map(str::to_owned).collect();
+    let lists = sent
+        .get("lists")
+        .map_or("", String::as_str)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     notebook.order((at, WORKFLOW), sent, Order::Walk(at, page, lists))
 }
 
-async fn reset(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>, Form(sent): Sent) -> Response {
+async fn reset(
+    State(notebook): State<Arc<Notebook>>,
+    Path(at): Path<usize>,
+    Form(sent): Sent,
+) -> Response {
     if let Some(refused) = notebook.take(&format!("/page/{at}/reset"), &sent) {
         return refused;
     }
     if notebook.board.running().is_some() || notebook.orders.try_send(Order::Reset(at)).is_err() {
-        return refuse(StatusCode::CONFLICT, "Not done", "A step runs now. Stop it first, then begin a new session.");
+        return refuse(
+            StatusCode::CONFLICT,
+            "Not done",
+            "A step runs now. Stop it first, then begin a new session.",
+        );
     }
     Redirect::to(&format!("/page/{at}/")).into_response()
 }
@@ -321,20 +432,32 @@ async fn answer(
         return refused;
     }
     if !notebook.board.answer(number, &letter) {
-        return refuse(StatusCode::CONFLICT, "Not done", "The question no longer waits for an answer.");
+        return refuse(
+            StatusCode::CONFLICT,
+            "Not done",
+            "The question no longer waits for an answer.",
+        );
     }
     Redirect::to(&back(&notebook)).into_response()
 }
 
 /// Returns the page of the step that runs, or else the first page.
 fn back(notebook: &Notebook) -> String {
-    notebook.board.running().map_or("/".to_owned(), |place| format!("/page/{}/#{}", place.0, id(place)))
+    notebook.board.running().map_or("/".to_owned(), |place| {
+        format!("/page/{}/#{}", place.0, id(place))
+    })
 }
 
 /// Returns the hidden fields of a new form for a path, as JSON. A form works once, and a step can run again and again.
-async fn fresh(State(notebook): State<Arc<Notebook>>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+async fn fresh(
+    State(notebook): State<Arc<Notebook>>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
     let number = notebook.forms.issue();
-    let seal = notebook.door.form_key.seal(query.get("path").map_or("", String::as_str), &number);
+    let seal = notebook
+        .door
+        .form_key
+        .seal(query.get("path").map_or("", String::as_str), &number);
     let fields = serde_json::json!({"form": number, "seal": seal}).to_string();
     ([(CONTENT_TYPE, "application/json")], fields).into_response()
 }
@@ -345,10 +468,16 @@ async fn events(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let after = last.or_else(|| query.get("after").cloned()).and_then(|text| text.parse::<u64>().ok());
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let after = last
+        .or_else(|| query.get("after").cloned())
+        .and_then(|text| text.parse::<u64>().ok());
     let mut after = after.unwrap_or_else(|| notebook.board.last_event());
-    let (send, receive) = tokio::sync::mpsc::channel::<Result<String, std::convert::Infallible>>(16);
+    let (send, receive) =
+        tokio::sync::mpsc::channel::<Result<String, std::convert::Infallible>>(16);
     tokio::spawn(async move {
         let mut changes = notebook.board.listen();
         loop {
@@ -356,7 +485,10 @@ async fn events(
             let text = match notebook.board.events_after(after) {
                 Some(events) => {
                     after = events.last().map_or(after, |(number, _)| *number);
-                    events.iter().map(|(number, event)| format!("id: {number}\ndata: {event}\n\n")).collect()
+                    events
+                        .iter()
+                        .map(|(number, event)| format!("id: {number}\ndata: {event}\n\n"))
+                        .collect()
                 }
                 None => {
                     after = notebook.board.last_event();
@@ -372,18 +504,30 @@ async fn events(
             }
         }
     });
-    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(ReceiverStream::new(receive))).into_response()
+    (
+        [(CONTENT_TYPE, "text/event-stream")],
+        Body::from_stream(ReceiverStream::new(receive)),
+    )
+        .into_response()
 }
 
-async fn image(State(notebook): State<Arc<Notebook>>, Path((at, image)): Path<(usize, usize)>) -> Response {
-    let found = notebook.page(at).and_then(|page| read_image(page.runbook.real.parent()?, page.images.get(image)?));
+async fn image(
+    State(notebook): State<Arc<Notebook>>,
+    Path((at, image)): Path<(usize, usize)>,
+) -> Response {
+    let found = notebook
+        .page(at)
+        .and_then(|page| read_image(page.runbook.real.parent()?, page.images.get(image)?));
     match found {
         Some((kind, bytes)) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-async fn link(State(notebook): State<Arc<Notebook>>, Path((at, link)): Path<(usize, usize)>) -> Response {
+async fn link(
+    State(notebook): State<Arc<Notebook>>,
+    Path((at, link)): Path<(usize, usize)>,
+) -> Response {
     match notebook.page(at) {
         Some(page) => notebook.files.follow(&page, link).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
@@ -397,21 +541,41 @@ async fn file(
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Response {
     let place = (page, step);
-    let Some(found) = notebook.board.with(place, |view| view.files.get(at).cloned()) else {
-        return refuse(StatusCode::NOT_FOUND, "No such file", "The last run of the step left no file at this address.");
+    let Some(found) = notebook
+        .board
+        .with(place, |view| view.files.get(at).cloned())
+    else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "No such file",
+            "The last run of the step left no file at this address.",
+        );
     };
     let (path, words) = (file_path(place, at), file_words(&found));
     let wanted = query.contains_key("download");
     let read = tokio::task::spawn_blocking(move || ShownFile::read(&found, wanted)).await;
     match read {
         Ok(Ok(ShownFile::Image(kind, bytes))) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
-        Ok(Ok(ShownFile::Text(text))) => Html(text_of_file(place, &path, &words, &text).into_string()).into_response(),
+        Ok(Ok(ShownFile::Text(text))) => {
+            Html(text_of_file(place, &path, &words, &text).into_string()).into_response()
+        }
         Ok(Ok(ShownFile::Download(name, stream))) => {
             let named = format!("attachment; filename=\"{name}\"");
-            let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, named)];
+            let headers = [
+                (CONTENT_TYPE, "application/octet-stream".to_owned()),
+                (CONTENT_DISPOSITION, named),
+            ];
             (headers, Body::from_stream(ReceiverStream::new(stream))).into_response()
         }
-        Ok(Err(error)) => refuse(StatusCode::GONE, "The file can't be read", &error.to_string()),
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The file can't be read", &error.to_string()),
+        Ok(Err(error)) => refuse(
+            StatusCode::GONE,
+            "The file can't be read",
+            &error.to_string(),
+        ),
+        Err(error) => refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The file can't be read",
+            &error.to_string(),
+        ),
     }
 }

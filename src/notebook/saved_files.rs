@@ -24,12 +24,22 @@ type SavedState = (PathBuf, u64, u64, i64, i64);
 /// Looks at the directories of the open files until the program ends, and reads the files again after each change. A change
 /// is complete if two looks find the same state, because an editor may write a file in several steps. A new runbook of the
 /// directory becomes a page.
-pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directories: &[PathBuf], after: AfterSave) {
+pub fn keep_looking(
+    files: &Arc<OpenFiles>,
+    board: &Arc<Board>,
+    directories: &[PathBuf],
+    after: AfterSave,
+) {
     let least = match after {
         AfterSave::Reload => Duration::from_millis(80),
         AfterSave::Tell => Duration::from_secs(1),
     };
-    let look = || directories.iter().flat_map(|directory| states_below(directory)).collect::<Vec<_>>();
+    let look = || {
+        directories
+            .iter()
+            .flat_map(|directory| states_below(directory))
+            .collect::<Vec<_>>()
+    };
     // The first look counts as a change, because a file may have changed since it was opened.
     let (mut before, mut handled) = (look(), Vec::new());
     loop {
@@ -37,7 +47,11 @@ pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directories: &[P
         let now = look();
         if now == before && now != handled {
             handled.clone_from(&now);
-            let fresh = if after == AfterSave::Reload { files.find_new() } else { Vec::new() };
+            let fresh = if after == AfterSave::Reload {
+                files.find_new()
+            } else {
+                Vec::new()
+            };
             for at in fresh {
                 board.load_again(at, &[]);
             }
@@ -57,11 +71,19 @@ fn states_below(directory: &Path) -> Vec<SavedState> {
     let mut found = Vec::new();
     let mut open = vec![(directory.to_owned(), 0)];
     while let Some((path, depth)) = open.pop() {
-        let Ok(at) = fs::metadata(&path) else { continue };
+        let Ok(at) = fs::metadata(&path) else {
+            continue;
+        };
         if found.len() >= MOST {
             break;
         }
-        found.push((path.clone(), at.ino(), at.size(), at.mtime(), at.mtime_nsec()));
+        found.push((
+            path.clone(),
+            at.ino(),
+            at.size(),
+            at.mtime(),
+            at.mtime_nsec(),
+        ));
         if at.is_dir() && depth < MAX_DEPTH {
             let entries = fs::read_dir(&path).into_iter().flatten().flatten();
             let wanted = entries.filter(|entry| {
@@ -87,7 +109,11 @@ mod tests {
         fs::write(root.path().join("a.md"), "one").expect("a file");
         let before = states_below(root.path());
         fs::write(root.path().join("node_modules/a/b.js"), "two").expect("a file");
-        assert_eq!(states_below(root.path()), before, "programs of others are not looked at");
+        assert_eq!(
+            states_below(root.path()),
+            before,
+            "programs of others are not looked at"
+        );
         fs::write(root.path().join("a.md"), "longer").expect("a file");
         assert_ne!(states_below(root.path()), before);
     }

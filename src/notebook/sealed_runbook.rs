@@ -61,15 +61,28 @@ impl SealedStep {
             );
             return Err(lie(&what));
         }
-        let definition: StepDefinition = strict::typed(&view.definition)
-            .map_err(|error| lie(&format!("the definition of {reference} can't be read: {error}")))?;
+        let definition: StepDefinition = strict::typed(&view.definition).map_err(|error| {
+            lie(&format!(
+                "the definition of {reference} can't be read: {error}"
+            ))
+        })?;
         if definition.reference != *reference {
-            return Err(lie(&format!("this page asked for {reference}, but the boundary returned another step")));
+            return Err(lie(&format!(
+                "this page asked for {reference}, but the boundary returned another step"
+            )));
         }
-        definition.check_reserved().map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
-        let denied = view.denied.map(|why| format!("policy refuses each run of the step: {why}"));
-        let hopeless =
-            denied.or_else(|| listed.unavailable.as_ref().map(|why| format!("the boundary can't run the step: {why}")));
+        definition
+            .check_reserved()
+            .map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
+        let denied = view
+            .denied
+            .map(|why| format!("policy refuses each run of the step: {why}"));
+        let hopeless = denied.or_else(|| {
+            listed
+                .unavailable
+                .as_ref()
+                .map(|why| format!("the boundary can't run the step: {why}"))
+        });
         Ok(Self {
             definition,
             digest,
@@ -122,14 +135,24 @@ impl SealedRunbook {
     /// Returns an error if the boundary refuses or does not answer.
     pub fn read(client: &Client, page: &OpenPage) -> Result<Self, CommandFailure> {
         let registry: RegistryView = client.get("/v1/registry")?;
-        let paths: BTreeSet<&str> = registry.steps.iter().map(|step| step.reference.path()).collect();
-        let first = page.steps.first().map_or("", |step| step.step.definition.reference.path());
+        let paths: BTreeSet<&str> = registry
+            .steps
+            .iter()
+            .map(|step| step.reference.path())
+            .collect();
+        let first = page
+            .steps
+            .first()
+            .map_or("", |step| step.step.definition.reference.path());
         let own = first.rsplit('/').next().unwrap_or(first);
         let file = &page.runbook.real;
         let path = path_at_boundary(&paths, file, own).map(str::to_owned);
         // A digest covers the reference, so the file is read again under its name at the boundary.
-        let ending =
-            file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(own)).unwrap_or(".md");
+        let ending = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix(own))
+            .unwrap_or(".md");
         let in_file = match &path {
             None => Vec::new(),
             Some(path) => {
@@ -141,15 +164,25 @@ impl SealedRunbook {
         let listed: Vec<&StepSummary> = registry.steps.iter().filter(of_path).collect();
         let mut blocks = BTreeMap::new();
         for step in &page.steps {
-            let block = match listed.iter().find(|listed| listed.reference.step() == step.name()) {
+            let block = match listed
+                .iter()
+                .find(|listed| listed.reference.step() == step.name())
+            {
                 None => SealedBlock::Missing,
                 Some(listed) => block(client, listed, &in_file)?,
             };
             blocks.insert(step.name().to_owned(), block);
         }
-        let lacks = listed.iter().filter(|listed| !blocks.contains_key(listed.reference.step()));
+        let lacks = listed
+            .iter()
+            .filter(|listed| !blocks.contains_key(listed.reference.step()));
         let only_sealed = lacks.map(|listed| listed.reference.clone()).collect();
-        Ok(Self { boundary: registry.boundary.name.to_string(), path, blocks, only_sealed })
+        Ok(Self {
+            boundary: registry.boundary.name.to_string(),
+            path,
+            blocks,
+            only_sealed,
+        })
     }
 }
 
@@ -162,7 +195,10 @@ fn block(
         Ok(mut sealed) => {
             if takes_session(&sealed.definition) {
                 let open: SessionList = client.get("/v1/sessions")?;
-                let own = open.sessions.into_iter().filter(|one| one.runbook == listed.reference.path());
+                let own = open
+                    .sessions
+                    .into_iter()
+                    .filter(|one| one.runbook == listed.reference.path());
                 sealed.sessions = own.map(|one| one.id).collect();
             }
             sealed
@@ -170,7 +206,9 @@ fn block(
         Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
         Err(failure) => return Ok(SealedBlock::Unread(failure.message)),
     };
-    let own = in_file.iter().find(|step| step.definition.reference == listed.reference);
+    let own = in_file
+        .iter()
+        .find(|step| step.definition.reference == listed.reference);
     let differs = match own {
         Some(own) if own.digest == sealed.digest => None,
         Some(own) => Some(differences_from(&sealed.document, own)),
@@ -188,7 +226,9 @@ fn path_at_boundary<'a>(paths: &BTreeSet<&'a str>, file: &Path, own: &str) -> Op
     if let Some(longest) = paths.iter().filter(ends).max_by_key(|path| path.len()) {
         return Some(longest);
     }
-    let mut named = paths.iter().filter(|path| path.rsplit('/').next() == Some(own));
+    let mut named = paths
+        .iter()
+        .filter(|path| path.rsplit('/').next() == Some(own));
     let first = named.next()?;
     named.next().is_none().then_some(first)
 }
@@ -200,13 +240,27 @@ mod tests {
     #[test]
     fn a_file_has_the_longest_sealed_path_or_the_only_one_with_its_name() {
         let of = |paths: &[&'static str], file: &str| {
-            let own = Path::new(file).file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+            let own = Path::new(file)
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .expect("a name")
+                .to_owned();
             path_at_boundary(&paths.iter().copied().collect(), Path::new(file), &own)
         };
-        assert_eq!(of(&["page", "ops/page", "web/page"], "/srv/ops/page.md"), Some("ops/page"));
+        assert_eq!(
+            of(&["page", "ops/page", "web/page"], "/srv/ops/page.md"),
+            Some("ops/page")
+        );
         assert_eq!(of(&["page", "web/page"], "/srv/ops/page.md"), Some("page"));
-        assert_eq!(of(&["ops/page", "ops/other"], "/home/page.md"), Some("ops/page"));
-        assert_eq!(of(&["ops/page", "web/page"], "/home/page.md"), None, "the boundary does not say which of them");
+        assert_eq!(
+            of(&["ops/page", "ops/other"], "/home/page.md"),
+            Some("ops/page")
+        );
+        assert_eq!(
+            of(&["ops/page", "web/page"], "/home/page.md"),
+            None,
+            "the boundary does not say which of them"
+        );
         assert_eq!(of(&["homepage", "page/x"], "/home/page.md"), None);
     }
 }

@@ -34,7 +34,13 @@ impl ShownFile {
     /// Returns an error if the file can't be opened or read.
     pub fn read(found: &CapturedFile, wanted: bool) -> Result<Self, ResultsError> {
         let file = found.open()?;
-        let name = found.path.as_str().rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        let name = found
+            .path
+            .as_str()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if !wanted && found.bytes <= MAX_IMAGE && !NOT_SHOWN.iter().any(|end| name.ends_with(end)) {
             let mut bytes = Vec::new();
             if (&file).take(MAX_IMAGE).read_to_end(&mut bytes).is_ok() {
@@ -49,14 +55,23 @@ impl ShownFile {
                 }
             }
         }
-        Ok(Self::Download(download_name(found.path.as_str()), parts(found.open()?)))
+        Ok(Self::Download(
+            download_name(found.path.as_str()),
+            parts(found.open()?),
+        ))
     }
 }
 
 /// Returns the last name of a path, with `_` in place of each character that a header could not carry.
 fn download_name(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let kept = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let kept = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
     name.chars().map(kept).collect()
 }
 
@@ -82,16 +97,29 @@ fn parts(mut file: File) -> Receiver<std::io::Result<Vec<u8>>> {
 /// Reads an image below the directory of its page. The type comes from the bytes, so no other file is served.
 pub fn read_image(directory: &Path, path: &str) -> Option<(&'static str, Vec<u8>)> {
     let path = Path::new(path);
-    if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+    if path
+        .components()
+        .any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
+    {
         return None;
     }
-    let (directory, real) = (directory.canonicalize().ok()?, directory.join(path).canonicalize().ok()?);
-    let metadata = real.metadata().ok().filter(|found| found.is_file() && found.len() <= MAX_IMAGE)?;
+    let (directory, real) = (
+        directory.canonicalize().ok()?,
+        directory.join(path).canonicalize().ok()?,
+    );
+    let metadata = real
+        .metadata()
+        .ok()
+        .filter(|found| found.is_file() && found.len() <= MAX_IMAGE)?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?);
     if !real.starts_with(directory) {
         return None;
     }
-    File::open(real).ok()?.take(MAX_IMAGE).read_to_end(&mut bytes).ok()?;
+    File::open(real)
+        .ok()?
+        .take(MAX_IMAGE)
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some((image_type(&bytes)?, bytes))
 }
 
@@ -101,7 +129,21 @@ fn image_type(bytes: &[u8]) -> Option<&'static str> {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Some("image/webp"),
         _ => None,
     }
 }
@@ -112,7 +154,11 @@ mod tests {
 
     #[test]
     fn the_name_of_a_download_has_only_plain_characters() {
-        for (path, name) in [("a/b c.txt", "b_c.txt"), ("x\"\r\ny", "x___y"), ("é.png", "_.png")] {
+        for (path, name) in [
+            ("a/b c.txt", "b_c.txt"),
+            ("x\"\r\ny", "x___y"),
+            ("é.png", "_.png"),
+        ] {
             assert_eq!(download_name(path), name);
         }
     }
@@ -127,8 +173,18 @@ mod tests {
         std::fs::write(page.join("text.png"), "no image").expect("a file");
         std::fs::write(root.path().join("secret.png"), png).expect("a file");
         std::os::unix::fs::symlink("../secret.png", page.join("link.png")).expect("a link");
-        assert_eq!(read_image(&page, "a.png"), Some(("image/png", png.to_vec())));
-        for path in ["text.png", "../secret.png", "link.png", "missing.png", "/etc/passwd", "."] {
+        assert_eq!(
+            read_image(&page, "a.png"),
+            Some(("image/png", png.to_vec()))
+        );
+        for path in [
+            "text.png",
+            "../secret.png",
+            "link.png",
+            "missing.png",
+            "/etc/passwd",
+            ".",
+        ] {
             assert_eq!(read_image(&page, path), None, "{path}");
         }
     }

@@ -21,7 +21,11 @@ pub const WORKFLOW: usize = usize::MAX;
 
 /// Returns the fragment of a step.
 pub fn id((page, step): PlaceOnPage) -> String {
-    if step == WORKFLOW { format!("workflow-{page}") } else { format!("step-{page}-{step}") }
+    if step == WORKFLOW {
+        format!("workflow-{page}")
+    } else {
+        format!("step-{page}-{step}")
+    }
 }
 
 /// How the last run of a step ended.
@@ -137,7 +141,11 @@ pub struct ShownStep {
 impl ShownStep {
     /// Returns what a step shows when it begins with these values.
     pub fn running(given: BTreeMap<String, String>) -> Self {
-        Self { state: StepState::Running, given, ..Self::default() }
+        Self {
+            state: StepState::Running,
+            given,
+            ..Self::default()
+        }
     }
 
     /// Adds output, and returns the part that the page shows.
@@ -149,7 +157,10 @@ impl ShownStep {
         let mut parts = self.painters[stream].feed(bytes);
         if self.bytes > MAX_OUTPUT {
             let text = "\n(the page shows no more of this output)\n".to_owned();
-            parts.push(ColouredText { class: "bold".to_owned(), text });
+            parts.push(ColouredText {
+                class: "bold".to_owned(),
+                text,
+            });
         }
         self.append(parts.clone());
         parts
@@ -157,14 +168,21 @@ impl ShownStep {
 
     /// Adds the rest of the output, which could be the beginning of an escape sequence.
     pub fn end_output(&mut self) -> Vec<ColouredText> {
-        let rest: Vec<ColouredText> = self.painters.iter_mut().flat_map(OutputPainter::end).collect();
+        let rest: Vec<ColouredText> = self
+            .painters
+            .iter_mut()
+            .flat_map(OutputPainter::end)
+            .collect();
         self.painters = Default::default();
         self.append(rest.clone());
         rest
     }
 
     fn append(&mut self, parts: Vec<ColouredText>) {
-        let output = self.passes.last_mut().map_or(&mut self.output, |pass| &mut pass.output);
+        let output = self
+            .passes
+            .last_mut()
+            .map_or(&mut self.output, |pass| &mut pass.output);
         for part in parts {
             match output.last_mut().filter(|last| last.class == part.class) {
                 Some(last) => last.text.push_str(&part.text),
@@ -179,8 +197,16 @@ impl ShownStep {
         if self.passes.len() >= MAX_PASSES {
             return false;
         }
-        let visits = self.passes.iter().filter(|pass| pass.label == label).count();
-        let heading = if visits == 0 { heading } else { format!("{heading} (visit {})", visits + 1) };
+        let visits = self
+            .passes
+            .iter()
+            .filter(|pass| pass.label == label)
+            .count();
+        let heading = if visits == 0 {
+            heading
+        } else {
+            format!("{heading} (visit {})", visits + 1)
+        };
         self.passes.push(ShownPass {
             label: label.to_owned(),
             heading,

@@ -13,7 +13,9 @@ use maud::{Markup, html};
 
 use crate::notebook::board::{Board, file_path, file_words};
 use crate::notebook::field_inputs::field_inputs;
-use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, fields};
+use crate::notebook::form::{
+    CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, fields,
+};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW, id};
 
@@ -45,8 +47,11 @@ impl Views<'_> {
 
     /// Returns the page of a runbook.
     pub fn notebook(&self, at: usize, file: &ListedFile, page: &OpenPage) -> Markup {
-        let side =
-            contents(at, page, &html! { p { a href=(format!("/page/{at}/preview/")) { "What approvers will see" } } });
+        let side = contents(
+            at,
+            page,
+            &html! { p { a href=(format!("/page/{at}/preview/")) { "What approvers will see" } } },
+        );
         let main = html! {
             h1 { (visible(&file.shown)) }
             @if let Some(refused) = self.refused { (refused.errors.summary("The step did not run: correct these fields.")) }
@@ -131,13 +136,19 @@ impl Views<'_> {
     fn workflow(&self, at: usize, page: &OpenPage) -> Markup {
         let place = (at, WORKFLOW);
         let path = format!("/page/{at}/walk");
-        let steps = page.runbook.workflow.iter().flat_map(|found| &found.workflow.steps);
+        let steps = page
+            .runbook
+            .workflow
+            .iter()
+            .flat_map(|found| &found.workflow.steps);
         let mut loops = steps.filter_map(|step| step.repeat.as_ref());
         let has_lists = loops.any(|clause| matches!(clause.source, LoopSource::List { .. }));
         let lists = has_lists.then(|| FormField {
             name: "lists".to_owned(),
             kind: FieldKind::Line,
-            description: "Lists for the loops of the workflow, for example items=a,b items=file:PATH".to_owned(),
+            description:
+                "Lists for the loops of the workflow, for example items=a,b items=file:PATH"
+                    .to_owned(),
             rules: Vec::new(),
             default: None,
             required: false,
@@ -219,11 +230,15 @@ impl Views<'_> {
     }
 
     fn errors(&self, place: PlaceOnPage) -> FieldErrors {
-        self.refused(place).map(|refused| refused.errors.clone()).unwrap_or_default()
+        self.refused(place)
+            .map(|refused| refused.errors.clone())
+            .unwrap_or_default()
     }
 
     fn fields(&self, place: PlaceOnPage, fields: &[FormField], view: &ShownStep) -> Markup {
-        let given = self.refused(place).map_or(&view.given, |refused| &refused.sent);
+        let given = self
+            .refused(place)
+            .map_or(&view.given, |refused| &refused.sent);
         field_inputs(&id(place), PREFIX, fields, given, &self.errors(place))
     }
 

@@ -41,7 +41,10 @@ pub struct GivenWish {
 impl GivenWish {
     /// Takes the fields of a form.
     pub fn of(sent: &BTreeMap<String, String>) -> Self {
-        Self { params: parameters(sent.clone()), sent: sent.clone() }
+        Self {
+            params: parameters(sent.clone()),
+            sent: sent.clone(),
+        }
     }
 
     fn text(&self, name: &str) -> &str {
@@ -67,7 +70,9 @@ impl WishProblems {
         let mut names = pointer.trim_start_matches('/').split('/');
         match (names.next(), names.next()) {
             (Some("params"), Some(name)) => self.beside(name, message),
-            (Some(name @ (REASON | SESSION)), _) => drop(self.others.insert(name.to_owned(), message.to_owned())),
+            (Some(name @ (REASON | SESSION)), _) => {
+                drop(self.others.insert(name.to_owned(), message.to_owned()))
+            }
             _ => self.whole.push(message.to_owned()),
         }
     }
@@ -83,7 +88,11 @@ impl WishProblems {
     /// Returns the problems that the boundary named, each beside its field.
     pub fn of_failure(failure: CommandFailure) -> Self {
         let mut found = Self::default();
-        let places = failure.problem.as_ref().and_then(|problem| problem["errors"].as_array()).cloned();
+        let places = failure
+            .problem
+            .as_ref()
+            .and_then(|problem| problem["errors"].as_array())
+            .cloned();
         for place in places.into_iter().flatten() {
             let text = |name: &str| place[name].as_str().unwrap_or_default().to_owned();
             found.add(&text("pointer"), &text("detail"));
@@ -101,7 +110,11 @@ impl WishProblems {
 
 /// Returns the fields of a sealed step. A secret is one of those that the step may use.
 pub fn fields_of(definition: &StepDefinition) -> Vec<FormField> {
-    let secrets: Vec<String> = definition.secrets.iter().map(|secret| secret.name.to_string()).collect();
+    let secrets: Vec<String> = definition
+        .secrets
+        .iter()
+        .map(|secret| secret.name.to_string())
+        .collect();
     fields(&definition.params, &secrets)
 }
 
@@ -115,10 +128,21 @@ pub fn other_fields(step: &SealedStep) -> Vec<FormField> {
         rules: Vec::new(),
         default: None,
     };
-    let sessions = step.sessions.iter().rev().map(SessionId::to_string).chain([NEW_SESSION.to_owned()]).collect();
+    let sessions = step
+        .sessions
+        .iter()
+        .rev()
+        .map(SessionId::to_string)
+        .chain([NEW_SESSION.to_owned()])
+        .collect();
     let about = "A session carries variables, the directory and files from run to run";
-    let session = takes_session(&step.definition).then(|| field(SESSION, FieldKind::Choice(sessions), about));
-    let reason = field(REASON, FieldKind::Line, "The approvers and readers of the log can see it");
+    let session =
+        takes_session(&step.definition).then(|| field(SESSION, FieldKind::Choice(sessions), about));
+    let reason = field(
+        REASON,
+        FieldKind::Line,
+        "The approvers and readers of the log can see it",
+    );
     session.into_iter().chain([reason]).collect()
 }
 
@@ -140,7 +164,8 @@ impl CheckedWish {
     pub fn check(step: &SealedStep, wish: &GivenWish) -> Result<Self, Box<WishProblems>> {
         let definition = &step.definition;
         let mut found = WishProblems::default();
-        let (params, wrong) = typed_values(&fields_of(definition), &wish.params, &definition.params);
+        let (params, wrong) =
+            typed_values(&fields_of(definition), &wish.params, &definition.params);
         for (name, why) in wrong {
             found.beside(&name, &why);
         }
@@ -150,26 +175,45 @@ impl CheckedWish {
             NEW_SESSION => begins = Some(definition.reference.path().to_owned()),
             id => match id.parse::<SessionId>() {
                 Ok(id) => session = Some(id),
-                Err(why) => drop(found.others.insert(SESSION.to_owned(), format!("{why}; choose a session"))),
+                Err(why) => drop(
+                    found
+                        .others
+                        .insert(SESSION.to_owned(), format!("{why}; choose a session")),
+                ),
             },
         }
         let given = Value::Object(params);
         let complete = match ParameterSchema::compile(&definition.params) {
             Ok(schema) => schema.complete(given.clone()),
             Err(flaws) => {
-                found.whole.extend(flaws.iter().map(|flaw| format!("the schema of the step can't be used: {flaw}")));
+                found.whole.extend(
+                    flaws
+                        .iter()
+                        .map(|flaw| format!("the schema of the step can't be used: {flaw}")),
+                );
                 return Err(Box::new(found));
             }
         };
         match complete {
             Ok(complete) if found.params.is_empty() && found.others.is_empty() => {
-                let body = Propose { session, ..Self::body(step, given, wish, None) };
-                Ok(Self { body, begins, complete: complete.value().clone() })
+                let body = Propose {
+                    session,
+                    ..Self::body(step, given, wish, None)
+                };
+                Ok(Self {
+                    body,
+                    begins,
+                    complete: complete.value().clone(),
+                })
             }
             Ok(_) => Err(Box::new(found)),
             Err(errors) => {
                 for ParameterError { pointer, message } in errors {
-                    let of_field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
+                    let of_field = pointer
+                        .trim_start_matches('/')
+                        .split('/')
+                        .next()
+                        .unwrap_or_default();
                     match of_field {
                         "" => found.whole.push(message),
                         // The type of this value is wrong, so its absence is no second error.
@@ -184,10 +228,19 @@ impl CheckedWish {
 
     /// Returns the wish to apply the plan of this receipt, with the parameters of the plan.
     pub fn apply(step: &SealedStep, plan: ReceiptId, params: &Value, wish: &GivenWish) -> Self {
-        Self { body: Self::body(step, params.clone(), wish, Some(plan)), begins: None, complete: params.clone() }
+        Self {
+            body: Self::body(step, params.clone(), wish, Some(plan)),
+            begins: None,
+            complete: params.clone(),
+        }
     }
 
-    fn body(step: &SealedStep, params: Value, wish: &GivenWish, plan: Option<ReceiptId>) -> Propose {
+    fn body(
+        step: &SealedStep,
+        params: Value,
+        wish: &GivenWish,
+        plan: Option<ReceiptId>,
+    ) -> Propose {
         Propose {
             step: step.exact(),
             params,
@@ -215,7 +268,13 @@ impl CheckedWish {
         let mut view: ProposalView = client.post("/v1/proposals", &self.body)?;
         // The page shows the end of the earlier run, so a person who sends another form wants another run.
         if view.existing && view.status.has_ended() {
-            view = client.post("/v1/proposals", &Propose { new: Some(true), ..self.body.clone() })?;
+            view = client.post(
+                "/v1/proposals",
+                &Propose {
+                    new: Some(true),
+                    ..self.body.clone()
+                },
+            )?;
         }
         let made = format!("{}@{}", view.step, view.step_digest);
         // An open proposal that this page did not make keeps the reason of its maker.

@@ -64,8 +64,13 @@ impl Workshop {
         let terminal = Terminal::of_audience(self.board.clone());
         let mut walks: BTreeMap<usize, UsedWalk<'_>> = BTreeMap::new();
         loop {
-            let oldest = walks.values().map(|(_, used)| used.elapsed()).max().unwrap_or_default();
-            let order = match orders.recv_timeout(self.idle.saturating_sub(oldest).max(LEAST_WAIT)) {
+            let oldest = walks
+                .values()
+                .map(|(_, used)| used.elapsed())
+                .max()
+                .unwrap_or_default();
+            let order = match orders.recv_timeout(self.idle.saturating_sub(oldest).max(LEAST_WAIT))
+            {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => {
                     self.end_idle(&mut walks);
@@ -94,7 +99,8 @@ impl Workshop {
                         };
                         let lists = LoopLists::read(&lists, &workflow.workflow, &self.project)?;
                         let rules = self.rules.of(page, &self.files)?;
-                        WorkflowRun::prepare(workflow, &lists, rules, &self.signals, &terminal)?.run(walk)
+                        WorkflowRun::prepare(workflow, &lists, rules, &self.signals, &terminal)?
+                            .run(walk)
                     });
                     self.end(&walks, page, &open, result);
                 }
@@ -106,13 +112,17 @@ impl Workshop {
 
     /// Ends each session that nobody has used for the idle time.
     fn end_idle(&self, walks: &mut BTreeMap<usize, UsedWalk<'_>>) {
-        let pages = walks.iter().filter(|(_, (_, used))| used.elapsed() >= self.idle);
+        let pages = walks
+            .iter()
+            .filter(|(_, (_, used))| used.elapsed() >= self.idle);
         let pages: Vec<usize> = pages.map(|(page, _)| *page).collect();
         for page in pages {
             walks.remove(&page);
             self.board.reset(page);
             let idle = value_words::span(i64::try_from(self.idle.as_secs()).unwrap_or(i64::MAX));
-            let why = format!("the session ended, because no step ran for {idle}; the next run begins a new session");
+            let why = format!(
+                "the session ended, because no step ran for {idle}; the next run begins a new session"
+            );
             self.board.session(page, vec![why]);
         }
     }
@@ -129,10 +139,19 @@ impl Workshop {
         let (walk, used) = match walks.entry(page) {
             Entry::Occupied(place) => place.into_mut(),
             Entry::Vacant(place) => {
-                let carried = WalkSession::default().carrying(open.runbook.carries_state()).keeping_last_files();
+                let carried = WalkSession::default()
+                    .carrying(open.runbook.carries_state())
+                    .keeping_last_files();
                 let secrets = LocalSecrets::of_options(&self.secrets)?;
                 let carried = Some(carried);
-                let walk = RunbookWalk::new(carried, &self.project, rules, &self.hold, &self.signals, terminal);
+                let walk = RunbookWalk::new(
+                    carried,
+                    &self.project,
+                    rules,
+                    &self.hold,
+                    &self.signals,
+                    terminal,
+                );
                 place.insert((walk.with_secrets(secrets), Instant::now()))
             }
         };
@@ -149,10 +168,18 @@ impl Workshop {
         open: &OpenPage,
         result: Result<Exit, CommandFailure>,
     ) {
-        let has_secrets = open.steps.iter().any(|one| !one.step.definition.needed_secrets().is_empty());
+        let has_secrets = open
+            .steps
+            .iter()
+            .any(|one| !one.step.definition.needed_secrets().is_empty());
         let (mut facts, mut files, mut shared) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(session) = walks.get(&page).and_then(|(walk, _)| walk.carried()) {
-            facts.extend(session.outputs().iter().map(|(name, value)| format!("output {name} = {value}")));
+            facts.extend(
+                session
+                    .outputs()
+                    .iter()
+                    .map(|(name, value)| format!("output {name} = {value}")),
+            );
             // A file of a page with secrets may contain one, and the files would go to the browser.
             if result.is_ok() && !has_secrets {
                 files.extend(session.files().cloned());
@@ -163,12 +190,22 @@ impl Workshop {
                 None => "directory: the work directory of the step".to_owned(),
             });
             let names = |found: Vec<&Vec<u8>>| -> String {
-                let names: Vec<_> = found.into_iter().map(|name| String::from_utf8_lossy(name)).collect();
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+                let names: Vec<_> = found
+                    .into_iter()
+                    .map(|name| String::from_utf8_lossy(name))
+                    .collect();
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
             };
             shared.push(format!("variables: {}", names(state.env.keys().collect())));
             if !state.unset.is_empty() {
-                shared.push(format!("removed variables: {}", names(state.unset.iter().collect())));
+                shared.push(format!(
+                    "removed variables: {}",
+                    names(state.unset.iter().collect())
+                ));
             }
         }
         self.board.session(page, shared);

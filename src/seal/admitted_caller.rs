@@ -39,8 +39,9 @@ impl AdmittedCaller {
             // GitHub and GitLab state numbers as texts, but the parameter of a step may be a number.
             let as_text = || claim_text(given).is_some_and(|text| value.as_str() == Some(&text));
             if given != value && !as_text() {
-                let detail =
-                    format!("the parameter must be {value}, which the claim `{claim}` of the job's ID token states");
+                let detail = format!(
+                    "the parameter must be {value}, which the claim `{claim}` of the job's ID token states"
+                );
                 let refusal = Refusal::new(Code::InvalidParams, format!("/{name}: {detail}"));
                 return Err(refusal.at(format!("/params/{name}"), detail));
             }
@@ -68,20 +69,55 @@ mod tests {
     fn a_bound_parameter_has_exactly_the_text_of_the_claim() {
         let stated = |value: Value| AdmittedCaller {
             job: "{}".into(),
-            bound: vec![BoundParameter { name: "n".into(), claim: "sha".into(), value }],
+            bound: vec![BoundParameter {
+                name: "n".into(),
+                claim: "sha".into(),
+                value,
+            }],
         };
         let bound = |text: &str| stated(text.into());
         assert!(stated(json!(7)).check(&json!({"n": 7})).is_ok());
-        assert!(stated(json!(7)).check(&json!({"n": "7"})).is_err(), "a number is no text");
-        assert!(stated(json!(true)).check(&json!({"n": "true"})).is_err(), "a truth value is no text");
-        for (value, good) in [("ab", json!("ab")), ("7", json!(7)), ("7", json!("7")), ("true", json!(true))] {
-            assert!(bound(value).check(&json!({"n": good, "other": 1})).is_ok(), "{value}");
+        assert!(
+            stated(json!(7)).check(&json!({"n": "7"})).is_err(),
+            "a number is no text"
+        );
+        assert!(
+            stated(json!(true)).check(&json!({"n": "true"})).is_err(),
+            "a truth value is no text"
+        );
+        for (value, good) in [
+            ("ab", json!("ab")),
+            ("7", json!(7)),
+            ("7", json!("7")),
+            ("true", json!(true)),
+        ] {
+            assert!(
+                bound(value).check(&json!({"n": good, "other": 1})).is_ok(),
+                "{value}"
+            );
         }
-        for bad in [json!("AB"), json!("ab "), json!(null), json!(["ab"]), json!({"ab": 1}), json!(1)] {
-            let refusal = bound("ab").check(&json!({"n": bad})).expect_err("another value");
-            assert_eq!((refusal.code, &*refusal.places[0].pointer), (Code::InvalidParams, "/params/n"));
+        for bad in [
+            json!("AB"),
+            json!("ab "),
+            json!(null),
+            json!(["ab"]),
+            json!({"ab": 1}),
+            json!(1),
+        ] {
+            let refusal = bound("ab")
+                .check(&json!({"n": bad}))
+                .expect_err("another value");
+            assert_eq!(
+                (refusal.code, &*refusal.places[0].pointer),
+                (Code::InvalidParams, "/params/n")
+            );
         }
-        assert!(bound("ab").check(&json!({})).is_err_and(|refusal| refusal.detail.contains("`sha`")), "no parameter");
+        assert!(
+            bound("ab")
+                .check(&json!({}))
+                .is_err_and(|refusal| refusal.detail.contains("`sha`")),
+            "no parameter"
+        );
         assert!(bound("ab").check(&json!([])).is_err());
     }
 }

@@ -28,7 +28,13 @@ pub struct Caller {
 impl Caller {
     /// Returns a caller who presented neither a token nor an answered challenge.
     pub const fn anonymous() -> Self {
-        Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false, admitted: None }
+        Self {
+            name: None,
+            scopes: Vec::new(),
+            patterns: Vec::new(),
+            by_token: false,
+            admitted: None,
+        }
     }
 
     /// Returns a caller with these scopes. The scopes apply only to the steps that match the patterns. An empty list of
@@ -36,9 +42,22 @@ impl Caller {
     pub fn new(name: Name, scopes: Vec<Scope>, patterns: &[String]) -> Self {
         // The patterns were checked when the token was created. If this version can't parse a pattern that a later
         // version stored, the caller gets no scopes.
-        let compiled: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
-        let scopes = if compiled.len() == patterns.len() { scopes } else { Vec::new() };
-        Self { name: Some(name), scopes, patterns: compiled, by_token: false, admitted: None }
+        let compiled: Vec<Pattern> = patterns
+            .iter()
+            .filter_map(|pattern| Pattern::parse(pattern).ok())
+            .collect();
+        let scopes = if compiled.len() == patterns.len() {
+            scopes
+        } else {
+            Vec::new()
+        };
+        Self {
+            name: Some(name),
+            scopes,
+            patterns: compiled,
+            by_token: false,
+            admitted: None,
+        }
     }
 
     /// Returns the caller's name, or `None` for a caller without a name.
@@ -54,13 +73,19 @@ impl Caller {
     /// Returns true if the caller has this scope for this step.
     pub fn may_step(&self, scope: Scope, step: &StepRef) -> bool {
         self.may(scope)
-            && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(step.as_str())))
+            && (self.patterns.is_empty()
+                || self
+                    .patterns
+                    .iter()
+                    .any(|pattern| pattern.matches(step.as_str())))
     }
 
     /// Returns true if the caller may see a proposal of `proposer` for `step`. All callers may see their own proposals.
     /// Callers with the scope `read` or `operate` may also see the proposals of other callers.
     pub fn may_see(&self, proposer: &Name, step: &StepRef) -> bool {
-        self.may_step(Scope::Read, step) || self.may_step(Scope::Operate, step) || self.name.as_ref() == Some(proposer)
+        self.may_step(Scope::Read, step)
+            || self.may_step(Scope::Operate, step)
+            || self.name.as_ref() == Some(proposer)
     }
 
     /// Returns true if the caller may use only some of the steps.
@@ -70,12 +95,19 @@ impl Caller {
 
     /// Marks the caller as authenticated by a token.
     pub fn with_token(self) -> Self {
-        Self { by_token: true, ..self }
+        Self {
+            by_token: true,
+            ..self
+        }
     }
 
     /// Marks the caller as admitted by an ID token, which opened a token.
     pub fn with_id_token(self, admitted: AdmittedCaller) -> Self {
-        Self { by_token: true, admitted: Some(Arc::new(admitted)), ..self }
+        Self {
+            by_token: true,
+            admitted: Some(Arc::new(admitted)),
+            ..self
+        }
     }
 
     /// Checks the parameters of a proposal against the caller's ID token. Returns what the boundary says about the job, or
@@ -84,18 +116,26 @@ impl Caller {
     /// # Errors
     /// Returns `invalid-params` if a parameter differs from the claim that states it.
     pub fn job_of(&self, params: &Value) -> Result<Option<Arc<str>>, Refusal> {
-        self.admitted.as_ref().map(|admitted| admitted.check(params)).transpose()
+        self.admitted
+            .as_ref()
+            .map(|admitted| admitted.check(params))
+            .transpose()
     }
 
     /// Returns true if the caller's token is still valid. Responses that take a long time repeat this check.
     pub fn still(&self, sealed: &Sealed, now: Timestamp) -> bool {
-        let mut tokens = sealed.tokens.iter().filter(|token| Some(&token.name) == self.name.as_ref());
+        let mut tokens = sealed
+            .tokens
+            .iter()
+            .filter(|token| Some(&token.name) == self.name.as_ref());
         !self.by_token || tokens.any(|token| token.expires_at.is_none_or(|end| now < end))
     }
 
     /// Returns true if the caller may see that a step exists.
     pub fn may_know(&self, step: &StepRef) -> bool {
-        [Scope::Propose, Scope::Read, Scope::Operate].into_iter().any(|scope| self.may_step(scope, step))
+        [Scope::Propose, Scope::Read, Scope::Operate]
+            .into_iter()
+            .any(|scope| self.may_step(scope, step))
     }
 
     /// Returns the caller's name, if the caller has this scope for this step.
@@ -113,7 +153,10 @@ impl Caller {
         match step {
             _ if !self.may(scope) => Err(Refusal::new(
                 Code::Forbidden,
-                format!("{name} does not have the scope {}: ask an operator for another token", scope.word()),
+                format!(
+                    "{name} does not have the scope {}: ask an operator for another token",
+                    scope.word()
+                ),
             )
             .into()),
             Some(step) if !self.may_step(scope, step) => Err(self.outside(name, step).into()),
@@ -141,7 +184,9 @@ impl Caller {
     /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller's token is for other steps.
     pub fn demand_known(&self, step: &StepRef) -> Result<(), Stopped> {
         match &self.name {
-            Some(name) if !self.scopes.is_empty() && !self.may_know(step) => Err(self.outside(name, step).into()),
+            Some(name) if !self.scopes.is_empty() && !self.may_know(step) => {
+                Err(self.outside(name, step).into())
+            }
             _ => Ok(()),
         }
     }

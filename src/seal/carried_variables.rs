@@ -20,14 +20,27 @@ pub struct CarriedVariables {
 impl CarriedVariables {
     pub(crate) fn contains(&self, name: &[u8]) -> bool {
         let env = self.ruling.written.of(PermissionKind::Env);
-        let allowed = |name| env.allow.find_name(name).is_some() && env.deny.find_name(name).is_none();
+        let allowed =
+            |name| env.allow.find_name(name).is_some() && env.deny.find_name(name).is_none();
         std::str::from_utf8(name).is_ok_and(|name| self.names.contains(name) || allowed(name))
     }
 
     /// Returns the names, and the patterns of policy.
     pub fn listed(&self) -> Vec<String> {
-        let patterns = self.ruling.written.of(PermissionKind::Env).allow.entries().iter();
-        let names = self.names.iter().filter(|name| is_carried(name.as_bytes())).cloned();
-        names.chain(patterns.map(|entry| entry.listed.text().to_string())).collect()
+        let patterns = self
+            .ruling
+            .written
+            .of(PermissionKind::Env)
+            .allow
+            .entries()
+            .iter();
+        let names = self
+            .names
+            .iter()
+            .filter(|name| is_carried(name.as_bytes()))
+            .cloned();
+        names
+            .chain(patterns.map(|entry| entry.listed.text().to_string()))
+            .collect()
     }
 }

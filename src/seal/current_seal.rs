@@ -21,12 +21,19 @@ impl CurrentSeal {
     /// Creates the value with `sealed` in force, and with the revocations of keys of the closed logs.
     pub fn new(sealed: Sealed, earlier: Vec<StoredRevocation>) -> Self {
         let known = Mutex::new((Arc::default(), Arc::new(revocations(&earlier, &[]))));
-        Self { sealed: RwLock::new(Arc::new(sealed)), revoked: known, earlier }
+        Self {
+            sealed: RwLock::new(Arc::new(sealed)),
+            revoked: known,
+            earlier,
+        }
     }
 
     /// Returns the sealed state in force.
     pub fn get(&self) -> Arc<Sealed> {
-        self.sealed.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sealed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Puts a new state in force. The seal of the new state must already be in the log.
@@ -46,5 +53,9 @@ impl CurrentSeal {
 
 /// Returns the revocations of the log together with the earlier revocations of keys.
 pub fn revocations(earlier: &[StoredRevocation], stored: &[StoredRevocation]) -> Revocations {
-    earlier.iter().chain(stored).map(|one| (one.subject, one.leaf)).collect()
+    earlier
+        .iter()
+        .chain(stored)
+        .map(|one| (one.subject, one.leaf))
+        .collect()
 }

@@ -17,7 +17,11 @@ pub struct KnownGrants(Mutex<BTreeMap<ContentDigest, Arc<PreparedGrant>>>);
 impl KnownGrants {
     /// Returns a grant that was kept before.
     pub fn get(&self, digest: &ContentDigest) -> Option<Arc<PreparedGrant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .cloned()
     }
 
     /// Keeps a grant of the log.

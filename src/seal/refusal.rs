@@ -81,7 +81,10 @@ impl Refusal {
 
     /// Adds a place in the request, with the error at this place.
     pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.places.push(RequestPlace { pointer: pointer.into(), detail: detail.into() });
+        self.places.push(RequestPlace {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        });
         self
     }
 
@@ -99,7 +102,10 @@ impl Refusal {
 
     /// Creates a `not-found` refusal for a resource that existed and is no longer stored.
     pub fn gone(detail: impl Into<String>) -> Self {
-        Self { case: Some(RefusalCase::Gone), ..Self::new(Code::NotFound, detail) }
+        Self {
+            case: Some(RefusalCase::Gone),
+            ..Self::new(Code::NotFound, detail)
+        }
     }
 
     /// Adds the number of seconds after which the caller can try again.
@@ -121,13 +127,13 @@ impl From<StoreFault> for Stopped {
         match error {
             StoreFault::Full { .. } => {
                 tracing::error!("{error}");
-                let detail = "the boundary's disk is full: ask the operator to free space, then try again";
+                let detail =
+                    "the boundary's disk is full: ask the operator to free space, then try again";
                 Refusal::new(Code::Busy, detail).retry_after(60).into()
             }
             StoreFault::Unreachable { .. } => {
                 tracing::error!("{error}");
-                let detail =
-                    "the boundary's database can't be used now: send the same request again later; nothing runs twice";
+                let detail = "the boundary's database can't be used now: send the same request again later; nothing runs twice";
                 Refusal::new(Code::Database, detail).retry_after(10).into()
             }
             error => fault(&error),

@@ -141,7 +141,9 @@ pub struct SealError {
 impl std::fmt::Display for SealError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let steps = self.steps.iter().map(ToString::to_string);
-        let lines: Vec<String> = steps.chain(self.state.iter().chain(&self.too_long).cloned()).collect();
+        let lines: Vec<String> = steps
+            .chain(self.state.iter().chain(&self.too_long).cloned())
+            .collect();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -159,7 +161,10 @@ fn one(message: impl std::fmt::Display) -> SealError {
 }
 
 fn state(state: Vec<String>) -> SealError {
-    SealError { state, ..SealError::default() }
+    SealError {
+        state,
+        ..SealError::default()
+    }
 }
 
 impl SealContent {
@@ -186,11 +191,19 @@ impl SealContent {
             format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
         }));
         let known = match &basis {
-            SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) => Some(&before.steps),
+            SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) => {
+                Some(&before.steps)
+            }
             SealPredecessor::First { .. } => None,
         };
         let steps;
-        (steps, refused.steps) = steps_to_seal(&self.registry, &self.policy, Some(roster), &self.configuration, known);
+        (steps, refused.steps) = steps_to_seal(
+            &self.registry,
+            &self.policy,
+            Some(roster),
+            &self.configuration,
+            known,
+        );
         if roster.policy() != self.policy.digest() {
             refused.state.push(format!(
                 "the roster names the policy {}, but the policy file has {}: a changed policy needs a signed roster",
@@ -198,7 +211,11 @@ impl SealContent {
                 self.policy.digest()
             ));
         }
-        let mut keys: Vec<_> = roster.boundary_keys(&self.name).iter().map(|key| key.keyid()).collect();
+        let mut keys: Vec<_> = roster
+            .boundary_keys(&self.name)
+            .iter()
+            .map(|key| key.keyid())
+            .collect();
         keys.sort();
         refused.state.extend(lacks_boundary(roster, &self.name));
         let versions = self.rosters.to_canonical()?;
@@ -225,7 +242,10 @@ impl SealContent {
             SealPredecessor::First { genesis, epoch } => (None, Some(genesis), epoch),
         };
         let seal = Seal {
-            boundary: SealedBoundary { name: self.name.clone(), id: before.map(|sealed| sealed.boundary.id) },
+            boundary: SealedBoundary {
+                name: self.name.clone(),
+                id: before.map(|sealed| sealed.boundary.id),
+            },
             epoch,
             at,
             number: before.map_or(0, |sealed| sealed.seal.number + 1),
@@ -244,17 +264,28 @@ impl SealContent {
         };
         // If the content is too large, this check fails now, while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
-        let ended_epoch = before.map(|before| before.boundary.epoch.clone()).filter(|epoch| *epoch != seal.epoch);
-        Ok(SealDraft { seal, ended_epoch, blobs, registry: self.registry.clone(), steps })
+        let ended_epoch = before
+            .map(|before| before.boundary.epoch.clone())
+            .filter(|epoch| *epoch != seal.epoch);
+        Ok(SealDraft {
+            seal,
+            ended_epoch,
+            blobs,
+            registry: self.registry.clone(),
+            steps,
+        })
     }
 
     /// Returns an error if a receipt under this seal may not fit into a bundle. Then a step could run and no bundle could
     /// prove the run.
     fn too_large_for_bundles(&self, versions: usize) -> Option<String> {
-        let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
+        let common =
+            versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
         let largest = self.registry.steps().max_by_key(|step| step.size);
-        let (step, step_bytes) = largest
-            .map_or_else(|| ("no step".to_owned(), 0), |step| (step.definition.reference.to_string(), step.size));
+        let (step, step_bytes) = largest.map_or_else(
+            || ("no step".to_owned(), 0),
+            |step| (step.definition.reference.to_string(), step.size),
+        );
         (common + step_bytes > MAX_BUNDLE_BYTES).then(|| {
             format!(
                 "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} ({step_bytes} bytes) would be \
@@ -279,10 +310,11 @@ fn too_large(bytes: usize, what: impl FnOnce() -> String) -> Option<String> {
 
 /// Returns an error if the roster has no key of the boundary with this name.
 pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<String> {
-    roster
-        .boundary_keys(name)
-        .is_empty()
-        .then(|| format!("the roster has no [[boundary]] named {name}: add it with this boundary's public key"))
+    roster.boundary_keys(name).is_empty().then(|| {
+        format!(
+            "the roster has no [[boundary]] named {name}: add it with this boundary's public key"
+        )
+    })
 }
 
 /// Maximum total size of the other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
@@ -291,7 +323,10 @@ const MOST_OF_A_RUN: usize = 256 << 10;
 
 fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
     // The array is sorted by the canonical JSON bytes of its elements, like every sorted array.
-    let mut items = tokens.iter().map(canonical::canonical_of).collect::<Result<Vec<_>, _>>()?;
+    let mut items = tokens
+        .iter()
+        .map(canonical::canonical_of)
+        .collect::<Result<Vec<_>, _>>()?;
     items.sort();
     let mut bytes = vec![b'['];
     bytes.extend(items.join(&b','));
@@ -304,8 +339,20 @@ impl SealDraft {
     pub fn same_as(&self, sealed: &Seal) -> bool {
         let state = |seal: &Seal| {
             (
-                (seal.registry_root, seal.registry, seal.policy, seal.builtins, seal.roster),
-                (seal.tokens, seal.configuration, seal.keys.clone(), seal.engine.clone(), seal.epoch.clone()),
+                (
+                    seal.registry_root,
+                    seal.registry,
+                    seal.policy,
+                    seal.builtins,
+                    seal.roster,
+                ),
+                (
+                    seal.tokens,
+                    seal.configuration,
+                    seal.keys.clone(),
+                    seal.engine.clone(),
+                    seal.epoch.clone(),
+                ),
             )
         };
         state(&self.seal) == state(sealed)
@@ -334,36 +381,56 @@ impl Sealed {
         let digest = SealDigest::of(payload);
         let find = |what: &str, digest: [u8; 32]| {
             let bytes = blob(&BlobDigest::from_bytes(digest)).ok_or_else(|| {
-                one(format!("seal {}: the blob of the {what} is missing from the store", seal.number))
+                one(format!(
+                    "seal {}: the blob of the {what} is missing from the store",
+                    seal.number
+                ))
             })?;
             if sha256(&bytes) == digest {
                 Ok(bytes)
             } else {
-                Err(one(format!("seal {}: the blob of the {what} does not match the seal", seal.number)))
+                Err(one(format!(
+                    "seal {}: the blob of the {what} does not match the seal",
+                    seal.number
+                )))
             }
         };
         let value = |what: &str, bytes: &[u8]| -> Result<Value, SealError> {
-            json::parse(bytes, bytes.len()).map_err(|error| one(format!("seal {}: the {what}: {error}", seal.number)))
+            json::parse(bytes, bytes.len())
+                .map_err(|error| one(format!("seal {}: the {what}: {error}", seal.number)))
         };
         let policy = value("policy", &find("policy", *seal.policy.as_bytes())?)?;
-        let policy = Policy::from_sealed(&policy)
-            .map_err(|errors| state(errors.iter().map(|error| format!("sealed policy: {error}")).collect()))?;
+        let policy = Policy::from_sealed(&policy).map_err(|errors| {
+            state(
+                errors
+                    .iter()
+                    .map(|error| format!("sealed policy: {error}"))
+                    .collect(),
+            )
+        })?;
         let roster = find("roster", *seal.roster.as_bytes())?;
-        let rosters = rosters_of(&seal, &roster, |digest| find("roster's versions", *digest.as_bytes()))?;
+        let rosters = rosters_of(&seal, &roster, |digest| {
+            find("roster's versions", *digest.as_bytes())
+        })?;
         let roster = rosters.last().clone();
-        let builtins = value("built-in lists", &find("built-in lists", *seal.builtins.as_bytes())?)?;
-        let tokens: Vec<SealedToken> = json::typed(&value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
-            .map_err(|error| one(format!("sealed tokens: {error}")))?;
-        let configuration: Configuration =
-            json::typed(&value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
-                .map_err(|error| one(format!("sealed configuration: {error}")))?;
+        let builtins = value(
+            "built-in lists",
+            &find("built-in lists", *seal.builtins.as_bytes())?,
+        )?;
+        let tokens: Vec<SealedToken> =
+            json::typed(&value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
+                .map_err(|error| one(format!("sealed tokens: {error}")))?;
+        let configuration: Configuration = json::typed(&value(
+            "configuration",
+            &find("configuration", *seal.configuration.as_bytes())?,
+        )?)
+        .map_err(|error| one(format!("sealed configuration: {error}")))?;
         let manifest = find("registry", *seal.registry.as_bytes())?;
         let manifest: Vec<RegistryLeaf> = match known.filter(|known| known.manifest() == manifest) {
             // The JSON values of a large list would take some MB.
             Some(known) => known.leaves().collect(),
-            None => {
-                json::typed(&value("registry", &manifest)?).map_err(|error| one(format!("sealed registry: {error}")))?
-            }
+            None => json::typed(&value("registry", &manifest)?)
+                .map_err(|error| one(format!("sealed registry: {error}")))?,
         };
         let mut shared: BTreeMap<ContentDigest, Arc<[u8]>> = BTreeMap::new();
         let mut contents = |definition: &StepDefinition| -> Result<Vec<Arc<[u8]>>, SealError> {
@@ -391,21 +458,41 @@ impl Sealed {
         };
         // Read the definitions one by one. All definitions together with the registry would need twice the memory.
         let mut unread = None;
-        let steps = manifest.into_iter().map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
+        let steps = manifest
+            .into_iter()
+            .map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
         let registry = Registry::from_stored(steps);
         if let Some(error) = unread {
             return Err(error);
         }
-        let registry = registry
-            .map_err(|errors| state(errors.iter().map(|error| format!("sealed registry: {error}")).collect()))?;
+        let registry = registry.map_err(|errors| {
+            state(
+                errors
+                    .iter()
+                    .map(|error| format!("sealed registry: {error}"))
+                    .collect(),
+            )
+        })?;
         if registry.root() != seal.registry_root {
-            return Err(one(format!("seal {}: the hash of the steps is not the registry root", seal.number)));
+            return Err(one(format!(
+                "seal {}: the hash of the steps is not the registry root",
+                seal.number
+            )));
         }
         let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
-            state(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())
+            state(
+                errors
+                    .iter()
+                    .map(|error| format!("the sealed built-in lists: {error}"))
+                    .collect(),
+            )
         })?;
-        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration)
-            .map_err(|steps| SealError { steps, ..SealError::default() })?;
+        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration).map_err(
+            |steps| SealError {
+                steps,
+                ..SealError::default()
+            },
+        )?;
         let boundary = BoundaryRef {
             name: seal.boundary.name.clone(),
             id: seal.boundary.id.unwrap_or(digest),
@@ -455,7 +542,8 @@ fn rosters_of(
                 .map_err(|error| one(format!("sealed versions of the roster: {error}")))?
         }
     };
-    let chain = Chain::from_first(&versions).map_err(|error| one(format!("sealed roster: {error}")))?;
+    let chain =
+        Chain::from_first(&versions).map_err(|error| one(format!("sealed roster: {error}")))?;
     if chain.last().digest() != seal.roster {
         return Err(one(format!(
             "seal {}: the versions of the roster lead to {}, but the seal names {}",
@@ -496,7 +584,10 @@ mod tests {
         let policy: Value = serde_json::from_slice(POLICY).expect("a policy");
         let long = "a".repeat(240);
         let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go")));
-        let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
+        let limits = ConfiguredLimits {
+            default: Limits::default(),
+            maximum: Limits::default(),
+        };
         SealContent {
             name: "prod-eu".parse().expect("a name"),
             registry: Registry::from_definitions(steps).expect("a registry"),
@@ -505,14 +596,20 @@ mod tests {
             tokens,
             configuration: Configuration {
                 limits,
-                sandbox: ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() },
+                sandbox: ConfiguredSandbox {
+                    level: Level::Strict,
+                    require: STRICT.to_vec(),
+                },
             },
         }
     }
 
     fn draft(material: &SealContent) -> Result<SealDraft, SealError> {
         let genesis = serde_json::from_value(json!("9e".repeat(32))).expect("a genesis");
-        let basis = SealPredecessor::First { genesis, epoch: "e0".repeat(16).parse().expect("an epoch") };
+        let basis = SealPredecessor::First {
+            genesis,
+            epoch: "e0".repeat(16).parse().expect("an epoch"),
+        };
         material.draft(basis, Timestamp::from_unix(1_800_000_000))
     }
 
@@ -524,18 +621,33 @@ mod tests {
             patterns,
             expires_at: None,
         };
-        let empty = canonical_tokens(&[token(vec![String::new()])]).expect("canonical").len();
+        let empty = canonical_tokens(&[token(vec![String::new()])])
+            .expect("canonical")
+            .len();
         vec![token(vec!["p".repeat(bytes - empty)])]
     }
 
     #[test]
     fn a_token_list_that_an_auditor_would_refuse_is_not_sealed() {
         let most = tokens(MAX_BLOB_BYTES);
-        assert_eq!(canonical_tokens(&most).expect("canonical").len(), MAX_BLOB_BYTES);
+        assert_eq!(
+            canonical_tokens(&most).expect("canonical").len(),
+            MAX_BLOB_BYTES
+        );
         let sealed = draft(&material(1, most)).expect("it still fits");
-        assert!(sealed.blobs.iter().all(|(_, blob)| blob.len() <= MAX_BLOB_BYTES));
-        let refused = draft(&material(1, tokens(MAX_BLOB_BYTES + 1))).expect_err("a byte more").to_string();
-        assert!(refused.contains("4194305 bytes is the size of the list of the 1 tokens: revoke"), "{refused}");
+        assert!(
+            sealed
+                .blobs
+                .iter()
+                .all(|(_, blob)| blob.len() <= MAX_BLOB_BYTES)
+        );
+        let refused = draft(&material(1, tokens(MAX_BLOB_BYTES + 1)))
+            .expect_err("a byte more")
+            .to_string();
+        assert!(
+            refused.contains("4194305 bytes is the size of the list of the 1 tokens: revoke"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -543,9 +655,14 @@ mod tests {
         // Each leaf needs 342 bytes and a comma.
         let leaf = material(1, Vec::new()).registry.manifest().len() - 1;
         let fit = (MAX_BLOB_BYTES - 1) / leaf;
-        let refused = draft(&material(fit + 1, Vec::new())).expect_err("one step too many").to_string();
+        let refused = draft(&material(fit + 1, Vec::new()))
+            .expect_err("one step too many")
+            .to_string();
         assert!(
-            refused.contains(&format!("the list of the {} registered steps: register fewer", fit + 1)),
+            refused.contains(&format!(
+                "the list of the {} registered steps: register fewer",
+                fit + 1
+            )),
             "{refused}"
         );
     }

@@ -29,7 +29,9 @@ pub struct StoredReceipt {
 /// # Errors
 /// Returns an error if the store can't be read, or if the entry is not the receipt of this run.
 pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> Result<Option<StoredReceipt>, Stopped> {
-    let Some(index) = row.receipt else { return Ok(None) };
+    let Some(index) = row.receipt else {
+        return Ok(None);
+    };
     let other = |why: &dyn std::fmt::Display| {
         fault(&format!(
             "log entry {index} is not the receipt of {}: {why}. Somebody changed the store by hand, or the disk failed: run \
@@ -37,17 +39,32 @@ pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> Result<Option<StoredRe
             row.core.id
         ))
     };
-    let leaf = ledger.leaf(index)?.ok_or_else(|| other(&"the entry is missing"))?;
+    let leaf = ledger
+        .leaf(index)?
+        .ok_or_else(|| other(&"the entry is missing"))?;
     if leaf.kind != LeafKind::Receipt || leaf.hash != leaf_hash(&leaf.data) {
         return Err(other(&"its bytes do not match its hash or its kind"));
     }
-    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| other(&error))?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| other(&error))?;
-    let receipt = Statement::<Receipt>::from_payload(&payload).map_err(|error| other(&error))?.predicate;
-    if receipt.authorization_digest().map_err(|error| other(&error))? != row.core.digest {
+    let envelope: Envelope =
+        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| other(&error))?;
+    let payload = Base64::Strict
+        .decode("/payload", &envelope.payload)
+        .map_err(|error| other(&error))?;
+    let receipt = Statement::<Receipt>::from_payload(&payload)
+        .map_err(|error| other(&error))?
+        .predicate;
+    if receipt
+        .authorization_digest()
+        .map_err(|error| other(&error))?
+        != row.core.digest
+    {
         return Err(other(&"it is for another authorization"));
     }
-    Ok(Some(StoredReceipt { envelope, payload, receipt }))
+    Ok(Some(StoredReceipt {
+        envelope,
+        payload,
+        receipt,
+    }))
 }
 
 /// Returns the payload of the entry to which the row of a proposal leads, for a caller that compares its digest.
@@ -55,8 +72,16 @@ pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> Result<Option<StoredRe
 /// # Errors
 /// Returns an error if the store can't be read.
 pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> Result<Option<Vec<u8>>, Stopped> {
-    let Some(leaf) = row.receipt.map(|index| ledger.leaf(index)).transpose()?.flatten() else { return Ok(None) };
-    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| fault(&error))?;
+    let Some(leaf) = row
+        .receipt
+        .map(|index| ledger.leaf(index))
+        .transpose()?
+        .flatten()
+    else {
+        return Ok(None);
+    };
+    let envelope: Envelope =
+        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| fault(&error))?;
     Ok(Some(Base64::Strict.decode("/payload", &envelope.payload)?))
 }
 

@@ -2,8 +2,8 @@
 
 use crate::store::fault::StoreFault;
 use crate::store::rows::{
-    Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, ReviewRow, RunRow,
-    StoreHead, TileRow,
+    Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState,
+    ReviewRow, RunRow, StoreHead, TileRow,
 };
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventRow, ToldTarget};

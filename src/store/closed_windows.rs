@@ -24,22 +24,28 @@ pub(crate) struct ClosedWindows {
 impl ClosedWindows {
     /// Returns true if a committed batch has spent the nonce.
     pub(crate) fn is_spent(&self, nonce: &Nonce) -> bool {
-        self.ends.contains_key(&self.hasher.hash_one(nonce.to_bytes()))
+        self.ends
+            .contains_key(&self.hasher.hash_one(nonce.to_bytes()))
     }
 
     /// Returns true if a committed batch has denied the authorization.
     pub(crate) fn is_denied(&self, authorization: &AuthorizationDigest) -> bool {
-        self.ends.contains_key(&self.hasher.hash_one(authorization.as_bytes()))
+        self.ends
+            .contains_key(&self.hasher.hash_one(authorization.as_bytes()))
     }
 
     /// Adds a nonce of the current batch.
     pub(crate) fn spend(&mut self, nonce: &Nonce, end: Timestamp) {
-        self.batch.push((self.hasher.hash_one(nonce.to_bytes()), end.unix()));
+        self.batch
+            .push((self.hasher.hash_one(nonce.to_bytes()), end.unix()));
     }
 
     /// Adds an authorization that the current batch denies. Its window ends at most one day after the denial.
     pub(crate) fn deny(&mut self, authorization: &AuthorizationDigest, at: Timestamp) {
-        self.batch.push((self.hasher.hash_one(authorization.as_bytes()), at.plus(MAX_WINDOW_S + SKEW_S).unix()));
+        self.batch.push((
+            self.hasher.hash_one(authorization.as_bytes()),
+            at.plus(MAX_WINDOW_S + SKEW_S).unix(),
+        ));
     }
 
     /// Removes what the current batch added, because the batch was undone.

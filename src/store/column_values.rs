@@ -24,18 +24,24 @@ pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
 /// Returns the 16 bytes of the UUIDv7. They begin with the time, so the rows are stored in the order of their creation.
 pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
     // A `ProposalId` is always `prp_` and a UUID.
-    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
+    uuid::Uuid::try_parse(&id.as_str()[4..])
+        .map(uuid::Uuid::into_bytes)
+        .unwrap_or_default()
 }
 
 /// Returns the 16 bytes of the UUIDv7 of a grant.
 pub(super) fn grant_bytes(id: &GrantId) -> [u8; 16] {
     // A `GrantId` is always `grt_` and a UUID.
-    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
+    uuid::Uuid::try_parse(&id.as_str()[4..])
+        .map(uuid::Uuid::into_bytes)
+        .unwrap_or_default()
 }
 
 /// Returns the id of a grant with these bytes, or `None` if they are no UUIDv7.
 pub(super) fn grant_id(bytes: [u8; 16]) -> Option<GrantId> {
-    format!("grt_{}", uuid::Uuid::from_bytes(bytes)).parse().ok()
+    format!("grt_{}", uuid::Uuid::from_bytes(bytes))
+        .parse()
+        .ok()
 }
 
 /// Returns the number that a row of `signature` stores for the presence of the signer.
@@ -70,7 +76,11 @@ pub(super) const fn observed_of(number: i16) -> Option<ObservedEnd> {
 
 /// Returns the verdict for a stored truth value.
 pub(super) const fn verdict_of(accepted: bool) -> ReviewVerdict {
-    if accepted { ReviewVerdict::Accepted } else { ReviewVerdict::Rejected }
+    if accepted {
+        ReviewVerdict::Accepted
+    } else {
+        ReviewVerdict::Rejected
+    }
 }
 
 /// Returns the presence for a stored number. An unknown number means that the presence is unknown.

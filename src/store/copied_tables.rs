@@ -53,7 +53,10 @@ impl CopiedTable {
 
 /// Quotes names, because `authorization` is a reserved word of PostgreSQL.
 fn quoted(names: impl Iterator<Item = &'static str>) -> String {
-    names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+    names
+        .map(|name| format!("\"{name}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Maximum size in bytes of the rows that a copy holds in memory.
@@ -67,19 +70,40 @@ pub(super) const PIECE: usize = 1 << 20;
 pub(super) const TABLES: &[CopiedTable] = &[
     CopiedTable {
         name: "leaf",
-        columns: &[("idx", "bigint"), ("kind", "smallint"), ("at", "bigint"), ("hash", "bytea"), ("data", "bytea")],
+        columns: &[
+            ("idx", "bigint"),
+            ("kind", "smallint"),
+            ("at", "bigint"),
+            ("hash", "bytea"),
+            ("data", "bytea"),
+        ],
         key: &["idx"],
         changes: false,
     },
-    CopiedTable { name: "tile", columns: &[("id", "bigint"), ("hashes", "bytea")], key: &["id"], changes: false },
+    CopiedTable {
+        name: "tile",
+        columns: &[("id", "bigint"), ("hashes", "bytea")],
+        key: &["id"],
+        changes: false,
+    },
     CopiedTable {
         name: "checkpoint",
         columns: &[("size", "bigint"), ("root", "bytea"), ("note", "text")],
         key: &["size"],
         changes: false,
     },
-    CopiedTable { name: "seal", columns: &[("idx", "bigint"), ("digest", "bytea")], key: &["idx"], changes: false },
-    CopiedTable { name: "blob", columns: &[("digest", "bytea"), ("data", "bytea")], key: &["digest"], changes: false },
+    CopiedTable {
+        name: "seal",
+        columns: &[("idx", "bigint"), ("digest", "bytea")],
+        key: &["idx"],
+        changes: false,
+    },
+    CopiedTable {
+        name: "blob",
+        columns: &[("digest", "bytea"), ("data", "bytea")],
+        key: &["digest"],
+        changes: false,
+    },
     CopiedTable {
         name: "denial",
         columns: &[
@@ -152,7 +176,12 @@ pub(super) const TABLES: &[CopiedTable] = &[
     },
     CopiedTable {
         name: "nonce",
-        columns: &[("nonce", "bytea"), ("expires_at", "bigint"), ("spent", "bigint"), ("proposal", "bytea")],
+        columns: &[
+            ("nonce", "bytea"),
+            ("expires_at", "bigint"),
+            ("spent", "bigint"),
+            ("proposal", "bytea"),
+        ],
         key: &["nonce"],
         changes: true,
     },
@@ -172,7 +201,12 @@ pub(super) const TABLES: &[CopiedTable] = &[
     },
     CopiedTable {
         name: OUTPUT,
-        columns: &[("name", "bytea"), ("bytes", "bigint"), ("at", "bigint"), ("data", "bytea")],
+        columns: &[
+            ("name", "bytea"),
+            ("bytes", "bigint"),
+            ("at", "bigint"),
+            ("data", "bytea"),
+        ],
         key: &["rowid"],
         changes: true,
     },
@@ -237,7 +271,12 @@ pub(super) const TABLES: &[CopiedTable] = &[
     },
     CopiedTable {
         name: "standing_use",
-        columns: &[("digest", "bytea"), ("number", "bigint"), ("at", "bigint"), ("spent", "bigint")],
+        columns: &[
+            ("digest", "bytea"),
+            ("number", "bigint"),
+            ("at", "bigint"),
+            ("spent", "bigint"),
+        ],
         key: &["digest", "number"],
         changes: true,
     },

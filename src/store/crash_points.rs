@@ -109,7 +109,8 @@ pub fn point(name: &str) {
         && SEEN.fetch_add(1, Ordering::Relaxed) + 1 == *time
     {
         // Like the kernel's out-of-memory killer, SIGKILL runs no destructor and flushes nothing.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
         }

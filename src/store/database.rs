@@ -13,7 +13,9 @@ use crate::store::postgres::objects::PostgresObjects;
 use crate::store::postgres::role::{NodeCandidate, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
-use crate::store::server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn};
+use crate::store::server::{
+    KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn,
+};
 use crate::store::sqlite::backup_update::BackupUpdate;
 use crate::store::sqlite::table_rows::OldFile;
 use crate::store::sqlite::{self, backup, check, new_store};
@@ -65,7 +67,9 @@ impl RoleCandidate {
     /// # Errors
     /// Returns a fault if the database went back, or if it cannot be reached.
     pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn<Role>, StoreFault> {
-        let Some(candidate) = &mut self.0 else { return Ok(Turn::Active(Role(None))) };
+        let Some(candidate) = &mut self.0 else {
+            return Ok(Turn::Active(Role(None)));
+        };
         Ok(match candidate.attempt(key_waits)? {
             Turn::Active(role) => Turn::Active(Role(Some(role))),
             Turn::Waits(why) => Turn::Waits(why),
@@ -88,8 +92,16 @@ impl Database {
     ///
     /// # Errors
     /// Returns a message if no engine has the scheme of the URL, or if the settings of the server are not usable.
-    pub fn parse(text: &str, directory: &Path, table: Option<&ServerTable>) -> Result<Self, String> {
-        match text.split_once("://").or_else(|| text.split_once(':')).map(|(scheme, _)| scheme) {
+    pub fn parse(
+        text: &str,
+        directory: &Path,
+        table: Option<&ServerTable>,
+    ) -> Result<Self, String> {
+        match text
+            .split_once("://")
+            .or_else(|| text.split_once(':'))
+            .map(|(scheme, _)| scheme)
+        {
             None => Ok(Self::File(directory.join(text))),
             Some("sqlite") => {
                 let rest = text.trim_start_matches("sqlite:").trim_start_matches("//");
@@ -98,12 +110,13 @@ impl Database {
             Some("postgres" | "postgresql") => {
                 let table = table
                     .ok_or("a PostgreSQL database needs the table [postgres] with `node`, the name of this node")?;
-                let settings = ServerSettings::new(text, table).map_err(|fault| fault.to_string())?;
+                let settings =
+                    ServerSettings::new(text, table).map_err(|fault| fault.to_string())?;
                 Ok(Self::Server(Box::new(settings)))
             }
-            Some(scheme) => {
-                Err(format!("no engine has the scheme {scheme:?}: name a SQLite file, or a postgres:// URL"))
-            }
+            Some(scheme) => Err(format!(
+                "no engine has the scheme {scheme:?}: name a SQLite file, or a postgres:// URL"
+            )),
         }
     }
 
@@ -126,7 +139,9 @@ impl Database {
     /// Returns the paths of all files of the database. No run may see them.
     pub fn private_files(&self) -> Vec<PathBuf> {
         match self {
-            Self::File(path) => ["", "-wal", "-shm"].map(|suffix| new_store::with_suffix(path, suffix)).into(),
+            Self::File(path) => ["", "-wal", "-shm"]
+                .map(|suffix| new_store::with_suffix(path, suffix))
+                .into(),
             Self::Server(server) => server.private_files.clone(),
         }
     }
@@ -213,7 +228,13 @@ impl Database {
         match (self, lock) {
             (Self::File(_), _) | (_, None) => Ok(RoleCandidate(None)),
             (Self::Server(server), Some(lock)) => {
-                let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, data, lock)?;
+                let node = NodeCandidate::new(
+                    (**server).clone(),
+                    keyid.to_string(),
+                    kept_head,
+                    data,
+                    lock,
+                )?;
                 Ok(RoleCandidate(Some(node)))
             }
         }
@@ -247,7 +268,9 @@ impl Database {
     pub fn nodes(&self) -> Option<Box<dyn ReadNodes>> {
         match self {
             Self::File(_) => None,
-            Self::Server(server) => Some(Box::new(postgres::nodes::NodesReader::new((**server).clone()))),
+            Self::Server(server) => Some(Box::new(postgres::nodes::NodesReader::new(
+                (**server).clone(),
+            ))),
         }
     }
 
@@ -258,7 +281,9 @@ impl Database {
     /// Returns a fault if the node does not exist or still works.
     pub fn lose_node(&self, name: &Name) -> Result<bool, StoreFault> {
         match self {
-            Self::File(_) => Err(StoreFault::Unusable { message: "a SQLite store has only one node".to_owned() }),
+            Self::File(_) => Err(StoreFault::Unusable {
+                message: "a SQLite store has only one node".to_owned(),
+            }),
             Self::Server(server) => postgres::nodes::lose(server, name),
         }
     }
@@ -271,12 +296,20 @@ impl Database {
         match self {
             Self::File(path) => {
                 let (store, reads) = sqlite::open(path)?;
-                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads), objects: None })
+                Ok(OpenStore {
+                    store: Box::new(store),
+                    reads: Arc::new(reads),
+                    objects: None,
+                })
             }
             Self::Server(server) => {
                 let (store, reads) = postgres::open((**server).clone(), role.0)?;
                 let objects = PostgresObjects::new((**server).clone());
-                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads), objects: Some(Arc::new(objects)) })
+                Ok(OpenStore {
+                    store: Box::new(store),
+                    reads: Arc::new(reads),
+                    objects: Some(Arc::new(objects)),
+                })
             }
         }
     }
@@ -303,7 +336,11 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be opened. Problems inside the store are defects.
-    pub fn check(&self, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreReport, StoreFault> {
+    pub fn check(
+        &self,
+        scope: &StoreScope,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<StoreReport, StoreFault> {
         match self {
             Self::File(path) => check::check(path, scope, progress),
             Self::Server(server) => copied_check::check_copy(server, scope, progress),
@@ -380,7 +417,8 @@ impl Database {
             Self::Server(server) if postgres::import::is_empty(server)? => return Ok(()),
             Self::Server(_) => "name another schema with `?schema=` in the URL".to_owned(),
         };
-        let message = format!("a store exists already, and a restore never replaces a store: {remedy}");
+        let message =
+            format!("a store exists already, and a restore never replaces a store: {remedy}");
         Err(StoreFault::Unusable { message })
     }
 
@@ -438,7 +476,9 @@ impl Database {
         match self {
             Self::File(path) => backup::take_over(&old.0, path, void),
             // A restore builds the new store in a file first.
-            Self::Server(_) => Err(StoreFault::Unusable { message: "a backup is taken over into a file".to_owned() }),
+            Self::Server(_) => Err(StoreFault::Unusable {
+                message: "a backup is taken over into a file".to_owned(),
+            }),
         }
     }
 }
@@ -458,7 +498,12 @@ impl fmt::Display for Database {
 ///
 /// # Errors
 /// Returns a fault if the database cannot be used, or if the schema exists already. Nothing is then created.
-pub fn migrate(url: &str, table: &ServerTable, service: &str, say: &mut dyn FnMut(&str)) -> Result<(), StoreFault> {
+pub fn migrate(
+    url: &str,
+    table: &ServerTable,
+    service: &str,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), StoreFault> {
     postgres::schema::migrate(&ServerSettings::new(url, table)?, service, say)
 }
 

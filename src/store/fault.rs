@@ -6,7 +6,9 @@ use std::io;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
     /// The disk is full. The store contains nothing of the failed batch.
-    #[error("{during}: the disk of the store, or of its database server, is full; free some space on it")]
+    #[error(
+        "{during}: the disk of the store, or of its database server, is full; free some space on it"
+    )]
     Full {
         /// The action that failed.
         during: &'static str,
@@ -21,7 +23,9 @@ pub enum StoreFault {
     },
     /// A read, a write or a sync failed, or the stored data contradict each other. The durable state is unknown, so the
     /// process must end.
-    #[error("{during}: {message}; the disk failed, or the store is damaged: run `countersign store check`")]
+    #[error(
+        "{during}: {message}; the disk failed, or the store is damaged: run `countersign store check`"
+    )]
     Broken {
         /// The action that failed.
         during: &'static str,
@@ -66,12 +70,17 @@ impl StoreFault {
 
     /// Returns the fault for a batch that would give the log a second root hash at `size`.
     pub(crate) fn forked(size: u64) -> Self {
-        let message = format!("the log already has another root hash at size {size}, so this batch would fork the log");
+        let message = format!(
+            "the log already has another root hash at size {size}, so this batch would fork the log"
+        );
         Self::broken("keeping checkpoints", message)
     }
 
     pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
-        Self::Broken { during, message: message.into() }
+        Self::Broken {
+            during,
+            message: message.into(),
+        }
     }
 }
 

@@ -20,9 +20,13 @@ use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_event::Telling;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
-use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_proposal::{
+    AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature,
+};
 use crate::store::stored_review::ReviewWrite;
-use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation, read_revocations};
+use crate::store::stored_revocation::{
+    RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
+};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
@@ -75,7 +79,11 @@ impl Ledger {
         let edge = TreeEdge::load(&mut *store, head.size)?;
         let revoked = read_revocations(&*reads)?;
         let published = PublishedState {
-            head: StoreHead { exclusive: Vec::new(), emergencies: Vec::new(), ..head.clone() },
+            head: StoreHead {
+                exclusive: Vec::new(),
+                emergencies: Vec::new(),
+                ..head.clone()
+            },
             edge: Arc::new(edge.clone()),
             revoked,
         };
@@ -96,7 +104,9 @@ impl Ledger {
             no_runs: Mutex::default(),
             announced: AtomicUsize::new(0),
         };
-        config.metrics.has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
+        config
+            .metrics
+            .has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
         let open = OpenProposals::read(&*shared.reads)?;
         open.check(&*shared.reads)?;
         shared.open_proposals = Mutex::new(open);
@@ -106,13 +116,19 @@ impl Ledger {
         shared.opened = (shared.now(), boot);
         let shared = Arc::new(shared);
         let (inbox, outbox) = mpsc::channel(QUEUE);
-        let ledger = Self { inbox, shared: Arc::clone(&shared) };
+        let ledger = Self {
+            inbox,
+            shared: Arc::clone(&shared),
+        };
         let tree = Subtrees::new(&edge, &*shared.reads, &shared.tiles);
         let closed = check_state(&head, &tree, &*shared.reads, &shared.published().revoked)?;
         let writer = Writer::new(store, outbox, shared, config, head, edge, closed);
-        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.work()).map_err(|error| {
-            StoreFault::Unusable { message: format!("can't start the writer thread of the store: {error}") }
-        })?;
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.work())
+            .map_err(|error| StoreFault::Unusable {
+                message: format!("can't start the writer thread of the store: {error}"),
+            })?;
         Ok(ledger)
     }
 
@@ -138,7 +154,11 @@ impl Ledger {
             opened: ((config.clock)(), boot),
             reached: Mutex::new((head.last_at, boot)),
             config,
-            published: RwLock::new(Arc::new(PublishedState { head, edge, revoked })),
+            published: RwLock::new(Arc::new(PublishedState {
+                head,
+                edge,
+                revoked,
+            })),
             unrecorded: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
@@ -149,14 +169,19 @@ impl Ledger {
             note: Mutex::new(note.clone()),
             bindings: Mutex::default(),
         };
-        let ledger = Self { inbox, shared: Arc::new(shared) };
+        let ledger = Self {
+            inbox,
+            shared: Arc::new(shared),
+        };
         match note {
-            Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(StoreFault::Unusable {
-                message: format!(
-                    "the log does not match the checkpoint of {} entries that is stored next to the database",
-                    note.size
-                ),
-            }),
+            Some(note) if ledger.root_at(note.size)? != Some(note.root) => {
+                Err(StoreFault::Unusable {
+                    message: format!(
+                        "the log does not match the checkpoint of {} entries that is stored next to the database",
+                        note.size
+                    ),
+                })
+            }
             _ => Ok(ledger),
         }
     }
@@ -174,7 +199,10 @@ impl Ledger {
         message: M,
     ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(to(Box::new(Asked::new(message, answer)))).await.map_err(|_| StoreFault::Closed)?;
+        self.inbox
+            .send(to(Box::new(Asked::new(message, answer))))
+            .await
+            .map_err(|_| StoreFault::Closed)?;
         answered.await.map_err(|_| StoreFault::Closed)?
     }
 
@@ -202,7 +230,14 @@ impl Ledger {
     /// Returns an error if the proposal is not running or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
-        self.ask(WriterMessage::Finish, Hashed { message: finish, hash }).await
+        self.ask(
+            WriterMessage::Finish,
+            Hashed {
+                message: finish,
+                hash,
+            },
+        )
+        .await
     }
 
     /// Stores a new proposal, unless the same proposal exists or the store has too many proposals.
@@ -215,16 +250,29 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the proposal is unknown or not pending.
-    pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
-        self.ask(WriterMessage::Sign, (proposal.clone(), signatures, true)).await
+    pub async fn sign(
+        &self,
+        proposal: &ProposalId,
+        signatures: Vec<Signature>,
+    ) -> Result<Vec<Signature>, AdvanceStop> {
+        self.ask(WriterMessage::Sign, (proposal.clone(), signatures, true))
+            .await
     }
 
     /// Stores the signature of a grantee, which makes no event, because the use of a grant needs no decision of a person.
     ///
     /// # Errors
     /// Returns the errors of [`Self::sign`].
-    pub async fn sign_use(&self, proposal: &ProposalId, signature: Signature) -> Result<Vec<Signature>, AdvanceStop> {
-        self.ask(WriterMessage::Sign, (proposal.clone(), vec![signature], false)).await
+    pub async fn sign_use(
+        &self,
+        proposal: &ProposalId,
+        signature: Signature,
+    ) -> Result<Vec<Signature>, AdvanceStop> {
+        self.ask(
+            WriterMessage::Sign,
+            (proposal.clone(), vec![signature], false),
+        )
+        .await
     }
 
     /// Appends a denial to the log. The denied authorization can never run, even if the boundary receives it after the
@@ -318,7 +366,12 @@ impl Ledger {
     ///
     /// Like the age of other rows, the age of an entry is calculated from the earlier of the low-water mark and the clock.
     pub async fn pack(&self, age_s: i64) -> Result<bool, StoreFault> {
-        let mark = self.shared.published().head.mark.min((self.shared.config.clock)());
+        let mark = self
+            .shared
+            .published()
+            .head
+            .mark
+            .min((self.shared.config.clock)());
         let reads = Arc::clone(&self.shared.reads);
         // A compression takes longer than a batch, so it runs beside the writer.
         let found = tokio::task::spawn_blocking(move || reads.packable(mark.plus(-age_s))).await;
@@ -373,7 +426,10 @@ impl Ledger {
     /// it checked: the newest seal is in the log a moment before it is in force.
     pub fn checked_state(&self) -> CheckedState {
         let published = self.shared.published();
-        CheckedState { seal: published.head.seal, revocations: published.revoked.len() }
+        CheckedState {
+            seal: published.head.seal,
+            revocations: published.revoked.len(),
+        }
     }
 
     /// Returns true if the boundary has several nodes.
@@ -393,22 +449,38 @@ impl Ledger {
 
     /// Returns the numbers of proposals that have not ended, without a query.
     pub fn open_proposals(&self) -> OpenProposalCounts {
-        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).counts()
+        self.shared
+            .open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .counts()
     }
 
     /// Returns true if the proposal has enough signatures and waits to run, without a query.
     pub fn waits_to_run(&self, id: &ProposalId) -> bool {
-        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waits_to_run(id)
+        self.shared
+            .open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .waits_to_run(id)
     }
 
     /// Returns the proposals that wait for signatures or for their run, without a query.
     pub fn waiting_proposals(&self) -> Vec<ProposalId> {
-        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waiting()
+        self.shared
+            .open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .waiting()
     }
 
     /// Returns the proposals whose nonce is spent and whose receipt is not stored, without a query.
     pub fn running_proposals(&self) -> Vec<ProposalId> {
-        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).running()
+        self.shared
+            .open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .running()
     }
 
     /// Returns the size of the database on the disk, in bytes.

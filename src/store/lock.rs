@@ -2,7 +2,9 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,7 +44,11 @@ impl StoreLock {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut pid = String::new();
                 let _ = (&mut file).take(20).read_to_string(&mut pid);
-                let holder = if pid.trim().is_empty() { "?" } else { pid.trim() };
+                let holder = if pid.trim().is_empty() {
+                    "?"
+                } else {
+                    pid.trim()
+                };
                 return Err(unusable(format!(
                     "the store {} is in use by process {holder} (lock {}); stop that process, or use its control socket",
                     database.display(),
@@ -86,7 +92,10 @@ pub fn lock_path(database: &Path) -> PathBuf {
 
 fn check_directory(directory: &Path) -> Result<(), StoreFault> {
     if !directory.exists() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
         made.map_err(|error| unusable(format!("can't make {}: {error}", directory.display())))?;
     }
     let metadata = std::fs::metadata(directory)
@@ -104,11 +113,15 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
-    let metadata = file.metadata().map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
         // The umask may have removed bits of the mode.
         let set = file.set_permissions(Permissions::from_mode(0o600));
-        set.map_err(|error| unusable(format!("can't set the mode of {}: {error}", path.display())))?;
+        set.map_err(|error| {
+            unusable(format!("can't set the mode of {}: {error}", path.display()))
+        })?;
     }
     check_private(path, &metadata, "600")?;
     Ok(file)

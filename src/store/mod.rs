@@ -13,7 +13,9 @@ use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{StoredEvent, ToldTarget};
 use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
-use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
+use crate::store::stored_proposal::{
+    PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature,
+};
 use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
 use crate::store::stored_seal::SealEntry;
@@ -130,10 +132,20 @@ pub trait Store: Send {
     ///
     /// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay
     /// too.
-    fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
+    fn retire(
+        &mut self,
+        cut: RetentionCut,
+        walk: RetentionWalk,
+        limit: usize,
+    ) -> Result<Retired, StoreFault>;
 
     /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`, inside a batch.
-    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
+    fn prune(
+        &mut self,
+        mark: Timestamp,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<SweepResult, StoreFault>;
 
     /// Replaces the bytes of 256 log entries by their packed tile, inside a batch.
     fn pack(&mut self, _packed: &PackedRow) -> Result<(), StoreFault> {
@@ -206,7 +218,8 @@ pub trait StoreReads: Send + Sync {
     /// Returns the signatures of a proposal in their order of arrival.
     fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault>;
     /// Returns the denials of an authorization.
-    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault>;
+    fn denials(&self, authorization: &AuthorizationDigest)
+    -> Result<Vec<StoredDenial>, StoreFault>;
     /// Returns the log entries that are revocations, each with its index, in the order of the log.
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault>;
     /// Returns the grant with this id.
@@ -218,7 +231,8 @@ pub trait StoreReads: Send + Sync {
     /// Returns the numbers of drafts that end after `now`: those of the proposer, and all.
     fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault>;
     /// Returns at most `limit` uses of a grant, the newest first.
-    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault>;
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize)
+    -> Result<Vec<SpentUse>, StoreFault>;
     /// Returns which reviews a run needs or needed, or `None` if it never needed one.
     fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault>;
     /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.

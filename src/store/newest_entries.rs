@@ -67,7 +67,9 @@ pub(crate) fn check_seal(reads: &dyn StoreReads, head: &StoreHead) -> Result<(),
     if reads.seals()?.last().map(|last| last.digest) == head.seal {
         return Ok(());
     }
-    Err(changed("the state of the boundary names another seal than the last seal of the log"))
+    Err(changed(
+        "the state of the boundary names another seal than the last seal of the log",
+    ))
 }
 
 /// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
@@ -92,8 +94,11 @@ fn closed_windows(
         let entries = reads.leaves(range.clone())?;
         let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
         if !tree.is_tile(tile, &hashes)? {
-            let what =
-                format!("the bytes of the log entries {} to {} do not match the tree", range.start, range.end - 1);
+            let what = format!(
+                "the bytes of the log entries {} to {} do not match the tree",
+                range.start,
+                range.end - 1
+            );
             return Err(changed(&what));
         }
         // The times of consumptions never decrease.
@@ -103,30 +108,58 @@ fn closed_windows(
         }
     }
     found.spent.retain(|(_, end)| *end > mark);
-    let nonces: Vec<_> = found.spent.iter().map(|(nonce, _)| nonce.to_bytes().to_vec()).collect();
+    let nonces: Vec<_> = found
+        .spent
+        .iter()
+        .map(|(nonce, _)| nonce.to_bytes().to_vec())
+        .collect();
     if let Some(lost) = reads.without_row(ClosedKey::Nonce, &nonces)? {
         let nonce = &found.spent[lost].0;
-        return Err(changed(&format!("the nonce {nonce} is spent and has not expired, but it has no row")));
+        return Err(changed(&format!(
+            "the nonce {nonce} is spent and has not expired, but it has no row"
+        )));
     }
-    let denied: Vec<_> = found.denied.iter().map(|authorization| authorization.as_bytes().to_vec()).collect();
+    let denied: Vec<_> = found
+        .denied
+        .iter()
+        .map(|authorization| authorization.as_bytes().to_vec())
+        .collect();
     if let Some(lost) = reads.without_row(ClosedKey::Denial, &denied)? {
         let authorization = found.denied[lost];
-        return Err(changed(&format!("the authorization {authorization} is denied, but the denial has no row")));
+        return Err(changed(&format!(
+            "the authorization {authorization} is denied, but the denial has no row"
+        )));
     }
-    if let Some(lost) = found.revoked.iter().find(|lost| revoked.iter().all(|known| known.subject != **lost)) {
+    if let Some(lost) = found
+        .revoked
+        .iter()
+        .find(|lost| revoked.iter().all(|known| known.subject != **lost))
+    {
         return Err(changed(&format!(
             "the {lost} is revoked, but the store marks the log entry of the revocation as another kind"
         )));
     }
     for (grant, number) in &found.uses {
-        if reads.grant_uses(grant, 1)?.first().is_none_or(|newest| newest.number < *number) {
-            return Err(changed(&format!("use {number} of the grant {grant} is in the log, but it has no row")));
+        if reads
+            .grant_uses(grant, 1)?
+            .first()
+            .is_none_or(|newest| newest.number < *number)
+        {
+            return Err(changed(&format!(
+                "use {number} of the grant {grant} is in the log, but it has no row"
+            )));
         }
     }
     let mut closed = ClosedWindows::default();
-    found.spent.iter().for_each(|(nonce, end)| closed.spend(nonce, *end));
+    found
+        .spent
+        .iter()
+        .for_each(|(nonce, end)| closed.spend(nonce, *end));
     // A denial states no time.
-    found.denied.iter().for_each(|authorization| closed.deny(authorization, mark));
+    found
+        .denied
+        .iter()
+        .for_each(|authorization| closed.deny(authorization, mark));
     closed.keep();
     Ok(closed)
 }
@@ -143,7 +176,11 @@ impl Found {
                         *newest = number.0.max(*newest);
                     }
                 }
-                let spent = statement.predicate.spent.into_iter().map(|spent| (spent.nonce, spent.expires_at));
+                let spent = statement
+                    .predicate
+                    .spent
+                    .into_iter()
+                    .map(|spent| (spent.nonce, spent.expires_at));
                 self.spent.extend(spent);
                 Some(statement.predicate.at)
             }

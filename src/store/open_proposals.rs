@@ -49,11 +49,24 @@ impl OpenProposals {
         let mut open = Self::default();
         let mut before = None;
         loop {
-            let statuses = vec![StoredStatus::Pending, StoredStatus::Approved, StoredStatus::Running];
-            let page = reads.proposals(&ProposalQuery { statuses, before, limit: PAGE, ..ProposalQuery::default() })?;
+            let statuses = vec![
+                StoredStatus::Pending,
+                StoredStatus::Approved,
+                StoredStatus::Running,
+            ];
+            let page = reads.proposals(&ProposalQuery {
+                statuses,
+                before,
+                limit: PAGE,
+                ..ProposalQuery::default()
+            })?;
             for found in page.proposals {
                 let at = found.approved_at.unwrap_or(found.created_at);
-                open.change(StatusChange { proposal: found.core.id, to: found.status, at });
+                open.change(StatusChange {
+                    proposal: found.core.id,
+                    to: found.status,
+                    at,
+                });
             }
             before = page.next;
             if before.is_none() {
@@ -64,11 +77,19 @@ impl OpenProposals {
 
     /// Checks that each proposal that waits has its statement, because the service could not read it later.
     pub(crate) fn check(&self, reads: &dyn StoreReads) -> Result<(), StoreFault> {
-        let waits = self.status.iter().filter(|(_, (status, _))| *status != StoredStatus::Running);
+        let waits = self
+            .status
+            .iter()
+            .filter(|(_, (status, _))| *status != StoredStatus::Running);
         let ids: Vec<&ProposalId> = waits.map(|(id, _)| id).collect();
         let keys: Vec<Vec<u8>> = ids.iter().map(|id| id_bytes(id).to_vec()).collect();
-        let Some(lost) = reads.without_row(ClosedKey::Payload, &keys)? else { return Ok(()) };
-        Err(changed(&format!("the proposal {} waits, but its statement has no row", ids[lost])))
+        let Some(lost) = reads.without_row(ClosedKey::Payload, &keys)? else {
+            return Ok(());
+        };
+        Err(changed(&format!(
+            "the proposal {} waits, but its statement has no row",
+            ids[lost]
+        )))
     }
 
     /// Records the new status of a proposal.
@@ -89,11 +110,16 @@ impl OpenProposals {
     }
 
     pub(crate) fn counts(&self) -> OpenProposalCounts {
-        OpenProposalCounts { oldest_approved: self.approved.first().map(|(at, _)| *at), ..self.counts }
+        OpenProposalCounts {
+            oldest_approved: self.approved.first().map(|(at, _)| *at),
+            ..self.counts
+        }
     }
 
     pub(crate) fn waits_to_run(&self, id: &ProposalId) -> bool {
-        self.status.get(id).is_some_and(|(status, _)| *status == StoredStatus::Approved)
+        self.status
+            .get(id)
+            .is_some_and(|(status, _)| *status == StoredStatus::Approved)
     }
 
     /// Returns the proposals that wait for signatures or for their run.
@@ -107,7 +133,11 @@ impl OpenProposals {
     }
 
     fn with(&self, wanted: impl Fn(StoredStatus) -> bool) -> Vec<ProposalId> {
-        self.status.iter().filter(|(_, (status, _))| wanted(*status)).map(|(id, _)| id.clone()).collect()
+        self.status
+            .iter()
+            .filter(|(_, (status, _))| wanted(*status))
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     /// Returns the counter of a status, or `None` if a proposal with this status has ended.
@@ -130,14 +160,20 @@ mod tests {
     use super::*;
 
     fn id(n: u8) -> ProposalId {
-        format!("prp_0192f0c1-0000-7000-8000-0000000000{n:02x}").parse().expect("an id")
+        format!("prp_0192f0c1-0000-7000-8000-0000000000{n:02x}")
+            .parse()
+            .expect("an id")
     }
 
     #[test]
     fn each_proposal_is_counted_under_its_last_status_only() {
         let mut open = OpenProposals::default();
         let mut change = |n, to, at| {
-            open.change(StatusChange { proposal: id(n), to, at: Timestamp::from_unix(at) });
+            open.change(StatusChange {
+                proposal: id(n),
+                to,
+                at: Timestamp::from_unix(at),
+            });
             open.counts()
         };
         change(1, StoredStatus::Pending, 10);
@@ -147,12 +183,18 @@ mod tests {
         assert_eq!((counts.pending, counts.approved, counts.running), (0, 2, 0));
         assert_eq!(counts.oldest_approved, Some(Timestamp::from_unix(15)));
         let counts = change(2, StoredStatus::Running, 30);
-        assert_eq!((counts.approved, counts.running, counts.oldest_approved), (1, 1, Some(Timestamp::from_unix(20))));
+        assert_eq!(
+            (counts.approved, counts.running, counts.oldest_approved),
+            (1, 1, Some(Timestamp::from_unix(20)))
+        );
         change(1, StoredStatus::Denied, 31);
         // An envelope with all signatures starts a run of a proposal that the store does not contain.
         change(3, StoredStatus::Running, 32);
         change(3, StoredStatus::Finished, 33);
-        assert_eq!(change(2, StoredStatus::Finished, 34), OpenProposalCounts::default());
+        assert_eq!(
+            change(2, StoredStatus::Finished, 34),
+            OpenProposalCounts::default()
+        );
         assert!(open.status.is_empty() && open.approved.is_empty());
     }
 }

@@ -86,7 +86,10 @@ pub struct PostgresStore {
 ///
 /// # Errors
 /// Returns a fault if the database cannot be reached, or if its server, its schema or its rows are not as they must be.
-pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(PostgresStore, PostgresReads), StoreFault> {
+pub fn open(
+    settings: ServerSettings,
+    role: Option<ServerRole>,
+) -> Result<(PostgresStore, PostgresReads), StoreFault> {
     let reads = PostgresReads::new(settings.clone());
     let mut store = PostgresStore {
         settings,
@@ -104,7 +107,10 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
     };
     store.writer = Some(store.connect(true)?);
     store.head()?;
-    store.term = store.role.as_ref().map_or(store.seen.term, |role| role.watch.term);
+    store.term = store
+        .role
+        .as_ref()
+        .map_or(store.seen.term, |role| role.watch.term);
     Ok((store, reads))
 }
 
@@ -126,7 +132,11 @@ impl PostgresStore {
 
     /// Returns the connection of the current batch for a rare change, which needs the role.
     fn active_link(&self) -> Result<&Link, StoreFault> {
-        if self.only_receipts { Err(unreachable("writing a batch", TAKEN_OVER)) } else { self.link() }
+        if self.only_receipts {
+            Err(unreachable("writing a batch", TAKEN_OVER))
+        } else {
+            self.link()
+        }
     }
 
     /// Returns the connection, and opens it again if it was lost. Within a batch a new connection would be outside of the
@@ -134,17 +144,25 @@ impl PostgresStore {
     fn writer(&mut self) -> Result<&WriterLink, StoreFault> {
         if self.in_batch {
             self.link()?;
-        } else if self.writer.as_ref().is_none_or(|writer| writer.link.is_lost()) {
+        } else if self
+            .writer
+            .as_ref()
+            .is_none_or(|writer| writer.link.is_lost())
+        {
             self.writer = None;
             self.writer = Some(self.connect(false)?);
         }
-        self.writer.as_ref().ok_or_else(|| unreachable("writing", "there is no connection"))
+        self.writer
+            .as_ref()
+            .ok_or_else(|| unreachable("writing", "there is no connection"))
     }
 
     /// Returns the connection of the current batch.
     fn link(&self) -> Result<&Link, StoreFault> {
         let writer = self.writer.as_ref().filter(|writer| !writer.link.is_lost());
-        writer.map(|writer| &writer.link).ok_or_else(|| unreachable("writing a batch", "the connection was lost"))
+        writer
+            .map(|writer| &writer.link)
+            .ok_or_else(|| unreachable("writing a batch", "the connection was lost"))
     }
 
     /// Sends the first flight until this writer has the lock. A holder that is frozen for 5 s is ended.
@@ -200,25 +218,42 @@ impl Store for PostgresStore {
     fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
         const DURING: &str = "reading leaf hashes back";
         let sql = "SELECT hash FROM leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx";
-        let rows = self.writer()?.link.query(DURING, sql, values![signed(range.start), signed(range.end)])?;
-        let hashes: Vec<Hash> =
-            rows.iter().map(|row| Fields::new(DURING, row).bytes(0)).collect::<Result<_, StoreFault>>()?;
+        let rows = self.writer()?.link.query(
+            DURING,
+            sql,
+            values![signed(range.start), signed(range.end)],
+        )?;
+        let hashes: Vec<Hash> = rows
+            .iter()
+            .map(|row| Fields::new(DURING, row).bytes(0))
+            .collect::<Result<_, StoreFault>>()?;
         if hashes.len() as u64 == range.end - range.start {
             Ok(hashes)
         } else {
-            Err(StoreFault::broken(DURING, format!("only {} of the log entries {range:?} exist", hashes.len())))
+            Err(StoreFault::broken(
+                DURING,
+                format!("only {} of the log entries {range:?} exist", hashes.len()),
+            ))
         }
     }
 
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
         let found = reads::tile(&self.writer()?.link, tile_id(level, index))?;
-        found.ok_or_else(|| StoreFault::broken("reading a tile", format!("hash tile {level}/{index} is missing")))
+        found.ok_or_else(|| {
+            StoreFault::broken(
+                "reading a tile",
+                format!("hash tile {level}/{index} is missing"),
+            )
+        })
     }
 
     fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
         const DURING: &str = "beginning a batch";
         if self.unknown.is_some() {
-            return Err(unreachable(DURING, "the result of the batch before is not known yet"));
+            return Err(unreachable(
+                DURING,
+                "the result of the batch before is not known yet",
+            ));
         }
         // The caller may have left a batch after an error of its own.
         self.rollback();
@@ -238,9 +273,14 @@ impl Store for PostgresStore {
                 ),
             ));
         }
-        let compared = self.role.as_ref().is_none_or(|role| role.watch.compared.load(Ordering::SeqCst));
+        let compared = self
+            .role
+            .as_ref()
+            .is_none_or(|role| role.watch.compared.load(Ordering::SeqCst));
         self.only_receipts = begun.last.term != self.term;
-        let asks_more = !questions.runs.is_empty() || !questions.new.is_empty() || !questions.denials.is_empty();
+        let asks_more = !questions.runs.is_empty()
+            || !questions.new.is_empty()
+            || !questions.denials.is_empty();
         let stop = if self.only_receipts
             && (asks_more || !questions.signed.is_empty() || questions.proposals.is_empty())
         {
@@ -270,8 +310,11 @@ impl Store for PostgresStore {
         } else {
             Some("the database server restarted or the connection was lost, so the newest checkpoints of all nodes are compared first".to_owned())
         };
-        let others = (begun.last.id != self.seen.id || begun.head.size != size)
-            .then_some(OtherWrites { head: begun.head, hashes: begun.hashes });
+        let others =
+            (begun.last.id != self.seen.id || begun.head.size != size).then_some(OtherWrites {
+                head: begun.head,
+                hashes: begun.hashes,
+            });
         self.last = begun.last;
         Ok(Answers {
             is_new: std::mem::take(&mut self.is_new),
@@ -297,17 +340,30 @@ impl Store for PostgresStore {
             return Commit::NotDone(unreachable("writing a batch", TAKEN_OVER));
         }
         let number = self.last.number + 1;
-        let batch = BatchRow { number, term: self.term, node: self.settings.node.to_string(), id };
+        let batch = BatchRow {
+            number,
+            term: self.term,
+            node: self.settings.node.to_string(),
+            id,
+        };
         let result = writes::commit(&writer.link, writes, &batch);
         match result {
             Commit::Done(_) => {
                 self.in_batch = false;
                 self.own = Some(batch.id.clone());
-                self.seen = LastBatch { number, id: Some(batch.id), ..LastBatch::default() };
+                self.seen = LastBatch {
+                    number,
+                    id: Some(batch.id),
+                    ..LastBatch::default()
+                };
             }
             Commit::Unknown => {
                 self.in_batch = false;
-                self.unknown = Some(UnknownBatch { id: batch.id, term: self.term, session: writer.session.clone() });
+                self.unknown = Some(UnknownBatch {
+                    id: batch.id,
+                    term: self.term,
+                    session: writer.session.clone(),
+                });
                 // The answers of this connection are not clear any more.
                 self.writer = None;
             }
@@ -320,7 +376,9 @@ impl Store for PostgresStore {
         if !std::mem::take(&mut self.in_batch) {
             return;
         }
-        let undone = self.link().and_then(|link| link.script("undoing a batch", "ROLLBACK"));
+        let undone = self
+            .link()
+            .and_then(|link| link.script("undoing a batch", "ROLLBACK"));
         if undone.is_err() {
             self.writer = None;
         }
@@ -328,18 +386,29 @@ impl Store for PostgresStore {
 
     fn settle(&mut self) -> Result<bool, StoreFault> {
         let Some(unknown) = self.unknown.clone() else {
-            return Err(StoreFault::broken("finding out whether a batch is stored", "no batch is unknown"));
+            return Err(StoreFault::broken(
+                "finding out whether a batch is stored",
+                "no batch is unknown",
+            ));
         };
         let node = self.settings.node.to_string();
         // Each attempt has a new connection, because an attempt can itself end without a clear answer.
         self.writer = None;
         let writer = self.connect(false)?;
         let settled = writer.settle(&unknown, &node, batch_id()?)?;
-        let own = if settled.durable { Some(&unknown.id) } else { self.seen.id.as_ref() };
+        let own = if settled.durable {
+            Some(&unknown.id)
+        } else {
+            self.seen.id.as_ref()
+        };
         // If another writer committed in between, `begin` must report its rows.
         let others = settled.before.as_ref() != own;
         let id = if others { None } else { Some(settled.last.1) };
-        self.seen = LastBatch { number: settled.last.0, id, ..LastBatch::default() };
+        self.seen = LastBatch {
+            number: settled.last.0,
+            id,
+            ..LastBatch::default()
+        };
         self.unknown = None;
         self.writer = Some(writer);
         if settled.durable {
@@ -350,8 +419,16 @@ impl Store for PostgresStore {
 
     fn doubt(&mut self) {
         if let Some(id) = self.own.clone() {
-            let session = self.writer.as_ref().map(|writer| writer.session.clone()).unwrap_or_default();
-            self.unknown = Some(UnknownBatch { id, term: self.term, session });
+            let session = self
+                .writer
+                .as_ref()
+                .map(|writer| writer.session.clone())
+                .unwrap_or_default();
+            self.unknown = Some(UnknownBatch {
+                id,
+                term: self.term,
+                session,
+            });
         }
     }
 
@@ -367,18 +444,31 @@ impl Store for PostgresStore {
         rare_changes::expire(self.active_link()?, now, limit)
     }
 
-    fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
+    fn retire(
+        &mut self,
+        cut: RetentionCut,
+        walk: RetentionWalk,
+        limit: usize,
+    ) -> Result<Retired, StoreFault> {
         rare_changes::retire(self.active_link()?, cut, walk, limit)
     }
 
-    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
+    fn prune(
+        &mut self,
+        mark: Timestamp,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<SweepResult, StoreFault> {
         rare_changes::prune(self.active_link()?, mark, after, limit)
     }
 
     fn is_stale(&self) -> bool {
         self.is_new
             || self.server_changes() != self.changes
-            || self.writer.as_ref().is_none_or(|writer| writer.link.is_lost())
+            || self
+                .writer
+                .as_ref()
+                .is_none_or(|writer| writer.link.is_lost())
     }
 
     fn decided_at(&self) -> u64 {
@@ -386,6 +476,8 @@ impl Store for PostgresStore {
     }
 
     fn server_changes(&self) -> u64 {
-        self.role.as_ref().map_or(0, |role| role.watch.changes.load(Ordering::SeqCst))
+        self.role
+            .as_ref()
+            .map_or(0, |role| role.watch.changes.load(Ordering::SeqCst))
     }
 }

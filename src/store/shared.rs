@@ -83,7 +83,11 @@ pub struct LedgerLimits {
 
 impl Default for LedgerLimits {
     fn default() -> Self {
-        Self { of_proposer: 20, of_all: 1000, unsigned_of_proposer: 1000 }
+        Self {
+            of_proposer: 20,
+            of_all: 1000,
+            unsigned_of_proposer: 1000,
+        }
     }
 }
 
@@ -160,7 +164,8 @@ impl SharedState {
     pub(super) fn ahead_s(&self, now: Timestamp) -> i64 {
         let (at, boot) = self.opened;
         let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
-        now.unix().saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix())
+        now.unix()
+            .saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix())
     }
 
     /// Returns the seconds by which the clock was ahead of the database server's clock at the last batch, if the difference is
@@ -172,7 +177,10 @@ impl SharedState {
 
     /// Returns the reason why no run could start at the last batch.
     pub(super) fn no_runs(&self) -> Option<String> {
-        self.no_runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.no_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn set_no_runs(&self, why: Option<String>) {
@@ -186,7 +194,10 @@ impl SharedState {
 
     /// Counts the durable changes of a batch.
     pub(super) fn changed(&self, changes: impl Iterator<Item = StatusChange>) {
-        let mut open = self.open_proposals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             self.config.metrics.proposals(change.to.word(), 1);
             open.change(change);
@@ -199,7 +210,9 @@ impl SharedState {
     /// the store was opened, so that no window and no token ends early.
     pub(crate) fn now(&self) -> Timestamp {
         let clock = (self.config.clock)();
-        clock.plus(-self.clock_ahead(clock).unwrap_or(0)).max(self.earliest())
+        clock
+            .plus(-self.clock_ahead(clock).unwrap_or(0))
+            .max(self.earliest())
     }
 
     /// Returns the lower bound of the current time, without the system clock.
@@ -211,13 +224,20 @@ impl SharedState {
 
     /// Returns true if the low-water mark is not too far in the future.
     pub(super) fn is_credible(&self, head: &StoreHead) -> bool {
-        head.mark.unix().saturating_sub(head.last_at.max(self.now()).unix()) <= MOST_MARK_AHEAD_S
+        head.mark
+            .unix()
+            .saturating_sub(head.last_at.max(self.now()).unix())
+            <= MOST_MARK_AHEAD_S
     }
 
     /// Records the later of the low-water mark and the last leaf's time. A low-water mark that is too far in the future
     /// is ignored.
     pub(super) fn reach(&self, head: &StoreHead) {
-        let reached = if self.is_credible(head) { head.mark.max(head.last_at) } else { head.last_at };
+        let reached = if self.is_credible(head) {
+            head.mark.max(head.last_at)
+        } else {
+            head.last_at
+        };
         if reached > self.earliest() {
             let boot = (self.config.boottime)();
             *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = (reached, boot);
@@ -225,17 +245,28 @@ impl SharedState {
     }
 
     pub(crate) fn published(&self) -> Arc<PublishedState> {
-        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .published
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     pub(crate) fn publish(&self, published: PublishedState) {
         self.reach(&published.head);
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        *self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
     }
 
     /// Returns the origin of the log, or `None` before the first seal.
     pub(super) fn origin(&self) -> Option<String> {
-        self.published().head.boundary.map(|id| origin(&self.config.name, &id))
+        self.published()
+            .head
+            .boundary
+            .map(|id| origin(&self.config.name, &id))
     }
 
     /// Returns the signed checkpoint of the log at `size`, which the next batch stores.
@@ -245,15 +276,35 @@ impl SharedState {
         if let Some(note) = last.as_ref().filter(|note| note.size == size) {
             return Ok(Some(note.clone()));
         }
-        let Some(origin) = self.origin().filter(|_| size > 0) else { return Ok(None) };
-        let Some(root) = self.root_at(size)? else { return Ok(None) };
-        let body = Checkpoint { origin: origin.clone(), size, root }.body();
+        let Some(origin) = self.origin().filter(|_| size > 0) else {
+            return Ok(None);
+        };
+        let Some(root) = self.root_at(size)? else {
+            return Ok(None);
+        };
+        let body = Checkpoint {
+            origin: origin.clone(),
+            size,
+            root,
+        }
+        .body();
         let signer = &self.config.signer;
         let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
-        let note = note::sign_note(&body, &origin, &signer.key, sign)
-            .map_err(|error| StoreFault::Database { during: DURING, message: error.to_string() })?;
-        let row = CheckpointRow { size, root, note: note.to_string() };
-        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(row.clone());
+        let note = note::sign_note(&body, &origin, &signer.key, sign).map_err(|error| {
+            StoreFault::Database {
+                during: DURING,
+                message: error.to_string(),
+            }
+        })?;
+        let row = CheckpointRow {
+            size,
+            root,
+            note: note.to_string(),
+        };
+        self.unrecorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(row.clone());
         *last = Some(row.clone());
         Ok(Some(row))
     }
@@ -276,16 +327,27 @@ impl SharedState {
 
     /// Returns true if a run had no receipt at the end of the last batch.
     pub(crate) fn has_runs(&self) -> bool {
-        self.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).counts().running > 0
+        self.open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .counts()
+            .running
+            > 0
     }
 
     pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {
-        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.unrecorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn recorded(&self, notes: &[CheckpointRow]) {
         if !notes.is_empty() {
-            self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).retain(|note| !notes.contains(note));
+            self.unrecorded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|note| !notes.contains(note));
         }
     }
 }

@@ -75,18 +75,32 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
     schema::harden(&connection).map_err(fault(DURING))?;
-    let pragma = |name: &str, value: &dyn ToSql| connection.pragma_update(None, name, value).map_err(fault(DURING));
+    let pragma = |name: &str, value: &dyn ToSql| {
+        connection
+            .pragma_update(None, name, value)
+            .map_err(fault(DURING))
+    };
     // Some file systems do not support WAL, so the resulting mode is checked below.
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(|error| unusable(path, &error))?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(|error| unusable(path, &error))?;
     pragma("synchronous", &"FULL")?;
     pragma("wal_autocheckpoint", &0)?;
-    pragma("journal_size_limit", &(i64::from(CHECKPOINT_PAGES) * 4096 * 2))?;
+    pragma(
+        "journal_size_limit",
+        &(i64::from(CHECKPOINT_PAGES) * 4096 * 2),
+    )?;
     pragma("foreign_keys", &false)?;
     pragma("temp_store", &"MEMORY")?;
     pragma("cache_size", &-8000)?;
-    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(fault(DURING))?;
+    let mode: String = connection
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(fault(DURING))?;
     if mode != "wal" {
-        let message = format!("{} cannot have a write-ahead log; put the store on a local file system", path.display());
+        let message = format!(
+            "{} cannot have a write-ahead log; put the store on a local file system",
+            path.display()
+        );
         return Err(StoreFault::Unusable { message });
     }
     migrate(&mut connection, path)?;
@@ -99,7 +113,11 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
             Ok(())
         }))
         .map_err(fault(DURING))?;
-    let store = SqliteStore { connection, wal_pages, _lock: lock };
+    let store = SqliteStore {
+        connection,
+        wal_pages,
+        _lock: lock,
+    };
     store.count_nonces()?;
     Ok((store, SqliteReads::of(path)))
 }
@@ -107,13 +125,17 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
 /// Changes rows through a connection of its own.
 #[cfg(test)]
 pub(crate) fn tamper(path: &Path, sql: &str) {
-    Connection::open(path).and_then(|connection| connection.execute_batch(sql)).expect("sql");
+    Connection::open(path)
+        .and_then(|connection| connection.execute_batch(sql))
+        .expect("sql");
 }
 
 /// Returns the number that a statement selects.
 #[cfg(test)]
 pub(crate) fn number(path: &Path, sql: &str) -> u64 {
-    Connection::open(path).and_then(|connection| connection.query_row(sql, [], |row| row.get(0))).expect("a number")
+    Connection::open(path)
+        .and_then(|connection| connection.query_row(sql, [], |row| row.get(0)))
+        .expect("a number")
 }
 
 impl SqliteStore {
@@ -121,18 +143,26 @@ impl SqliteStore {
     /// the store.
     fn count_nonces(&self) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
-        let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
-        let (there, kept) = (count("SELECT count(*) FROM nonce")?, count("SELECT nonces FROM state")?);
+        let count = |sql: &str| {
+            self.one(DURING, sql, [], |row| row.get::<_, i64>(0))
+                .map(Option::unwrap_or_default)
+        };
+        let (there, kept) = (
+            count("SELECT count(*) FROM nonce")?,
+            count("SELECT nonces FROM state")?,
+        );
         if there == kept {
             return Ok(());
         }
-        self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
+        self.run(DURING, "UPDATE state SET nonces = ?1", [there])
+            .map(drop)
     }
 
     fn write(&self, writes: &Writes<'_>) -> Result<(), StoreFault> {
         let connection = &self.connection;
         batch_rows::append(connection, writes).map_err(fault("appending to the log"))?;
-        run_rows::insert_blobs(connection, writes.blobs.iter().copied()).map_err(fault("keeping blobs"))?;
+        run_rows::insert_blobs(connection, writes.blobs.iter().copied())
+            .map_err(fault("keeping blobs"))?;
         batch_rows::proposals(connection, writes).map_err(fault("keeping proposals"))?;
         run_rows::finish(connection, &writes.ends).map_err(fault("closing runs"))?;
         run_rows::start(connection, &writes.starts).map_err(fault("claiming nonces"))?;
@@ -143,7 +173,12 @@ impl SqliteStore {
         batch_rows::state(connection, writes).map_err(fault("writing the state of the boundary"))
     }
 
-    fn run(&self, during: &'static str, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreFault> {
+    fn run(
+        &self,
+        during: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<usize, StoreFault> {
         run(&self.connection, during, sql, params)
     }
 
@@ -162,7 +197,9 @@ impl SqliteStore {
     pub(crate) fn limit_pages(&self, pages: i64) {
         let _: i64 = self
             .connection
-            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0))
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
+                row.get(0)
+            })
             .expect("pragma");
     }
 }
@@ -181,37 +218,60 @@ impl Store for SqliteStore {
         const DURING: &str = "reading leaf hashes back";
         let wanted = range.end - range.start;
         let sql = "SELECT hash FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-        let hashes: Vec<Hash> = all(&self.connection, DURING, sql, [range.start, range.end], |row| row.get(0))?;
+        let hashes: Vec<Hash> = all(
+            &self.connection,
+            DURING,
+            sql,
+            [range.start, range.end],
+            |row| row.get(0),
+        )?;
         if hashes.len() as u64 == wanted {
             Ok(hashes)
         } else {
-            Err(StoreFault::broken(DURING, format!("only {} of the log entries {range:?} exist", hashes.len())))
+            Err(StoreFault::broken(
+                DURING,
+                format!("only {} of the log entries {range:?} exist", hashes.len()),
+            ))
         }
     }
 
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
-        read_tile(&self.connection, level, index)?
-            .ok_or_else(|| StoreFault::broken("reading a tile", format!("hash tile {level}/{index} is missing")))
+        read_tile(&self.connection, level, index)?.ok_or_else(|| {
+            StoreFault::broken(
+                "reading a tile",
+                format!("hash tile {level}/{index} is missing"),
+            )
+        })
     }
 
     fn begin(&mut self, _: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
         self.run("beginning a batch", "BEGIN IMMEDIATE", [])?;
         let connection = &self.connection;
         let sql = "SELECT status, spent, receipt FROM proposal WHERE id = ?1";
-        let state = |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
+        let state =
+            |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
         Ok(Answers {
             is_new: false,
             others: None,
             server_clock: None,
             no_runs: None,
-            candidates: run_rows::candidates(connection, &questions.runs).map_err(fault("judging what may run"))?,
-            states: questions.proposals.iter().map(state).collect::<Result<_, _>>()?,
+            candidates: run_rows::candidates(connection, &questions.runs)
+                .map_err(fault("judging what may run"))?,
+            states: questions
+                .proposals
+                .iter()
+                .map(state)
+                .collect::<Result<_, _>>()?,
             precedents: questions
                 .new
                 .iter()
                 .map(|new| precedents::of_proposal(connection, new))
                 .collect::<Result<_, _>>()?,
-            signatures: questions.signed.iter().map(|id| read_signatures(connection, id)).collect::<Result<_, _>>()?,
+            signatures: questions
+                .signed
+                .iter()
+                .map(|id| read_signatures(connection, id))
+                .collect::<Result<_, _>>()?,
             uses: questions
                 .uses
                 .iter()
@@ -233,7 +293,9 @@ impl Store for SqliteStore {
         match self.run(DURING, "COMMIT", []) {
             Ok(_) => {}
             // After this failure, the write-ahead log may or may not contain the batch.
-            Err(StoreFault::Database { message, .. }) => return Commit::NotDone(StoreFault::broken(DURING, message)),
+            Err(StoreFault::Database { message, .. }) => {
+                return Commit::NotDone(StoreFault::broken(DURING, message));
+            }
             Err(fault) => return Commit::NotDone(fault),
         }
         match self.leaf_hashes(writes.first..writes.first + writes.leaves.len() as u64) {
@@ -265,7 +327,13 @@ impl Store for SqliteStore {
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
         const DURING: &str = "expiring proposals";
         let sql = "SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND expires_at <= ?1 LIMIT ?2";
-        let overdue = all(&self.connection, DURING, sql, params![now.unix(), limit], |row| proposal_id(row, 0))?;
+        let overdue = all(
+            &self.connection,
+            DURING,
+            sql,
+            params![now.unix(), limit],
+            |row| proposal_id(row, 0),
+        )?;
         for id in &overdue {
             self.run(
                 DURING,
@@ -276,11 +344,22 @@ impl Store for SqliteStore {
         Ok(overdue)
     }
 
-    fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
-        retired_rows::retire(&self.connection, cut, walk, limit).map_err(fault("deleting rows after their retention"))
+    fn retire(
+        &mut self,
+        cut: RetentionCut,
+        walk: RetentionWalk,
+        limit: usize,
+    ) -> Result<Retired, StoreFault> {
+        retired_rows::retire(&self.connection, cut, walk, limit)
+            .map_err(fault("deleting rows after their retention"))
     }
 
-    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
+    fn prune(
+        &mut self,
+        mark: Timestamp,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<SweepResult, StoreFault> {
         retired_rows::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
     }
 
@@ -295,7 +374,9 @@ impl Store for SqliteStore {
         }
         // PASSIVE does not wait for readers. Pages that a reader needs are moved at a later call.
         let sql = "PRAGMA wal_checkpoint(PASSIVE)";
-        let moved = self.connection.query_row(sql, [], |row| Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?)));
+        let moved = self.connection.query_row(sql, [], |row| {
+            Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?))
+        });
         let moved = match moved.map_err(fault(DURING)) {
             // On a full disk, the pages stay in the write-ahead log, and a later call moves them.
             Err(StoreFault::Full { .. }) => return Ok(()),
@@ -311,6 +392,8 @@ impl Store for SqliteStore {
         // The readers' connections stay open, so closing this connection would not remove the write-ahead log, and a
         // copy of the database file alone would lack the newest commits.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        self.connection.query_row(sql, [], |_| Ok(())).map_err(fault("moving the write-ahead log into the database"))
+        self.connection
+            .query_row(sql, [], |_| Ok(()))
+            .map_err(fault("moving the write-ahead log into the database"))
     }
 }

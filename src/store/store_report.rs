@@ -43,11 +43,14 @@ impl fmt::Display for StoreDefect {
 }
 
 /// Advice for rows that contradict the log, which a person cannot repair by hand.
-pub const RESTORE: &str = "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
+pub const RESTORE: &str =
+    "stop the service; restore an undamaged backup: `countersign store restore BACKUP`";
 /// Advice for a defect that only hides data from readers.
-pub const LOST: &str = "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";
+pub const LOST: &str =
+    "the digests in the receipt remain valid; copy the output from a backup, or ignore this defect";
 /// Advice for an error of the disk during a read.
-pub const DISK: &str = "check the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
+pub const DISK: &str =
+    "check the disk and its file system; then restore a backup: `countersign store restore BACKUP`";
 
 /// Advice for a low-water mark that is ahead of the clock.
 pub const MARK: &str = "correct the clock; if the clock is correct, somebody changed the low-water mark by hand: \
@@ -77,7 +80,11 @@ impl StoreReport {
             boundary: None,
             size: 0,
             root: merkle::EMPTY_ROOT,
-            defects: vec![StoreDefect { place: "the database".to_owned(), what: message, fix: DISK }],
+            defects: vec![StoreDefect {
+                place: "the database".to_owned(),
+                what: message,
+                fix: DISK,
+            }],
             notes: Vec::new(),
             counts: Vec::new(),
         }

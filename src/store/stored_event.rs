@@ -182,17 +182,28 @@ impl EventFact {
             (11, None) => of_entry(EntryEvent::Seal),
             (15, None) => of_entry(EntryEvent::Review),
             (ATTENTION, None) => words.map(Self::Attention),
-            (GRANT_PENDING | GRANT_ACTIVE, None) => words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry))),
+            (GRANT_PENDING | GRANT_ACTIVE, None) => {
+                words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry)))
+            }
             (EMERGENCY, Some((id, step, proposer))) => Some(Self::Emergency { id, step, proposer }),
             (SIGNED, Some((id, step, proposer))) => {
                 let words = words?;
                 let (person, keyid) = words.split_once(' ')?;
                 let (person, keyid) = (person.parse().ok()?, keyid.parse().ok()?);
-                Some(Self::Signed { id, step, proposer, person, keyid })
+                Some(Self::Signed {
+                    id,
+                    step,
+                    proposer,
+                    person,
+                    keyid,
+                })
             }
-            (kind, Some((id, step, proposer))) => {
-                Some(Self::Proposal { status: StoredStatus::of_number(kind)?, id, step, proposer })
-            }
+            (kind, Some((id, step, proposer))) => Some(Self::Proposal {
+                status: StoredStatus::of_number(kind)?,
+                id,
+                step,
+                proposer,
+            }),
             _ => None,
         }
     }

@@ -23,13 +23,22 @@ impl StoredLog {
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read.
-    pub fn new(reads: Arc<dyn StoreReads>, head: &StoreHead, beside: Option<String>) -> Result<Self, StoreFault> {
+    pub fn new(
+        reads: Arc<dyn StoreReads>,
+        head: &StoreHead,
+        beside: Option<String>,
+    ) -> Result<Self, StoreFault> {
         let edge = TreeEdge::read(&*reads, head.size)?;
         let checkpoint = match beside {
             Some(note) => Some(note),
             None => reads.checkpoint()?.map(|row| row.note),
         };
-        Ok(Self { reads, edge, tiles: TileCache::default(), checkpoint })
+        Ok(Self {
+            reads,
+            edge,
+            tiles: TileCache::default(),
+            checkpoint,
+        })
     }
 
     /// Returns the bytes of `checkpoint`, `tile/…` or `blob/sha256/<hex>`, or `None` if the path does not exist.
@@ -52,7 +61,9 @@ impl StoredLog {
 
 impl fmt::Debug for StoredLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredLog").field("size", &self.edge.size()).finish_non_exhaustive()
+        f.debug_struct("StoredLog")
+            .field("size", &self.edge.size())
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,17 +75,22 @@ pub(crate) fn tile(
     path: &TilePath,
 ) -> Result<Option<Vec<u8>>, StoreFault> {
     const DURING: &str = "reading a tile";
-    let Some((_, subtrees)) = path.subtrees().filter(|_| path.is_within(edge.size())) else { return Ok(None) };
+    let Some((_, subtrees)) = path.subtrees().filter(|_| path.is_within(edge.size())) else {
+        return Ok(None);
+    };
     let width = usize::try_from(subtrees.end - subtrees.start).unwrap_or(usize::from(TILE_WIDTH));
     match path.kind() {
         TileKind::Hashes(level) => {
             let tree = Subtrees::new(edge, reads, tiles);
-            Ok(tree.entries(level, path.index(), width)?.map(|hashes| hashes.as_flattened().to_vec()))
+            Ok(tree
+                .entries(level, path.index(), width)?
+                .map(|hashes| hashes.as_flattened().to_vec()))
         }
         TileKind::Entries => {
             let mut bytes = Vec::new();
             for entry in reads.leaves(subtrees)? {
-                push_entry(&mut bytes, &entry).map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+                push_entry(&mut bytes, &entry)
+                    .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
             }
             Ok(Some(bytes))
         }

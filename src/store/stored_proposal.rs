@@ -63,17 +63,23 @@ impl NewProposal {
     pub(crate) fn repeated(&self, newest: impl IntoIterator<Item = Proposal>) -> Option<Proposal> {
         let is_same_step = |earlier: &Proposal| {
             let core = &earlier.core;
-            core.step_digest == self.core.step_digest && core.params_digest == self.core.params_digest
+            core.step_digest == self.core.step_digest
+                && core.params_digest == self.core.params_digest
         };
         // After another step or other parameters, the call is a new wish.
-        let mut since = newest.into_iter().take_while(is_same_step).filter(|_| self.may_repeat);
+        let mut since = newest
+            .into_iter()
+            .take_while(is_same_step)
+            .filter(|_| self.may_repeat);
         let earlier = since.find(|earlier| earlier.request == Some(self.request))?;
         let is_repeated = match earlier.status {
-            StoredStatus::Pending | StoredStatus::Approved => self.created_at < earlier.core.expires_at,
-            StoredStatus::Running => true,
-            StoredStatus::Finished | StoredStatus::Denied | StoredStatus::Cancelled => {
-                earlier.ended_at.is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S))
+            StoredStatus::Pending | StoredStatus::Approved => {
+                self.created_at < earlier.core.expires_at
             }
+            StoredStatus::Running => true,
+            StoredStatus::Finished | StoredStatus::Denied | StoredStatus::Cancelled => earlier
+                .ended_at
+                .is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S)),
             // Nothing ran, and nobody said no.
             StoredStatus::Expired | StoredStatus::Refused => false,
         };
@@ -83,7 +89,13 @@ impl NewProposal {
     /// Returns an id after those of all earlier proposals. A program that makes its own statements can choose a later id,
     /// which must not count as the newest proposal for years.
     pub(crate) fn last_id(&self) -> ProposalId {
-        ProposalId::new(self.core.id.millis().saturating_add(MAX_CLOCK_DIFFERENCE_MS), [0; 10])
+        ProposalId::new(
+            self.core
+                .id
+                .millis()
+                .saturating_add(MAX_CLOCK_DIFFERENCE_MS),
+            [0; 10],
+        )
     }
 
     /// Returns the proposal as the store will return it.
@@ -256,8 +268,14 @@ impl ProposalQuery {
     /// Returns true if the proposal meets all conditions except those on its id.
     pub(crate) fn wants(&self, found: &Proposal) -> bool {
         (self.statuses.is_empty() || self.statuses.contains(&found.status))
-            && self.step.as_ref().is_none_or(|step| *step == found.core.step)
-            && self.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
+            && self
+                .step
+                .as_ref()
+                .is_none_or(|step| *step == found.core.step)
+            && self
+                .proposer
+                .as_ref()
+                .is_none_or(|proposer| *proposer == found.core.proposer)
     }
 }
 
@@ -311,7 +329,14 @@ pub enum PayloadSource {
 
 impl PayloadSource {
     /// Returns the first of these documents that the store has.
-    pub(crate) fn of(payload: Option<Vec<u8>>, envelope: Option<Vec<u8>>, receipt: Option<Vec<u8>>) -> Option<Self> {
-        payload.map(Self::Payload).or(envelope.map(Self::Envelope)).or(receipt.map(Self::Receipt))
+    pub(crate) fn of(
+        payload: Option<Vec<u8>>,
+        envelope: Option<Vec<u8>>,
+        receipt: Option<Vec<u8>>,
+    ) -> Option<Self> {
+        payload
+            .map(Self::Payload)
+            .or(envelope.map(Self::Envelope))
+            .or(receipt.map(Self::Receipt))
     }
 }

@@ -46,14 +46,23 @@ pub struct RevocationResult {
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read, or if the bytes of an entry are no revocation.
-pub(crate) fn read_revocations(reads: &dyn StoreReads) -> Result<Arc<Vec<StoredRevocation>>, StoreFault> {
+pub(crate) fn read_revocations(
+    reads: &dyn StoreReads,
+) -> Result<Arc<Vec<StoredRevocation>>, StoreFault> {
     let read = |(leaf, data): (u64, Vec<u8>)| {
         let statement = opened(&data).and_then(|(_, statement)| revoked(&statement));
         let subject = statement.map_err(|error| {
-            let what = format!("log entry {leaf} is no revocation ({error}); run `countersign store check`");
+            let what = format!(
+                "log entry {leaf} is no revocation ({error}); run `countersign store check`"
+            );
             StoreFault::Unusable { message: what }
         })?;
         Ok(StoredRevocation { subject, leaf })
     };
-    reads.revocations()?.into_iter().map(read).collect::<Result<_, _>>().map(Arc::new)
+    reads
+        .revocations()?
+        .into_iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map(Arc::new)
 }

@@ -99,7 +99,9 @@ pub struct NonceUse {
 pub enum ConsumeStop {
     /// The seal or the state version changed after the verification of the authorization. The caller must verify the
     /// authorization again.
-    #[error("the seal or the state of the boundary changed after the verification; send the request again")]
+    #[error(
+        "the seal or the state of the boundary changed after the verification; send the request again"
+    )]
     Moved,
     /// The log has no seal yet.
     #[error("the log has no seal; seal a registry first")]
@@ -122,7 +124,9 @@ pub enum ConsumeStop {
         from: Timestamp,
     },
     /// The window has ended.
-    #[error("the authorization expired at {expires_at}, and the time now is {at}; propose the run again")]
+    #[error(
+        "the authorization expired at {expires_at}, and the time now is {at}; propose the run again"
+    )]
     Expired {
         /// Time at which the writer checked the window.
         at: Timestamp,
@@ -192,7 +196,9 @@ pub enum ConsumeStop {
         open: Vec<ProposalId>,
     },
     /// The grant allows no further use now.
-    #[error("the grant allows {most} runs in {seconds} s; send the request again after {wait_s} s, or propose the run")]
+    #[error(
+        "the grant allows {most} runs in {seconds} s; send the request again after {wait_s} s, or propose the run"
+    )]
     GrantRate {
         /// Maximum number of uses in the period.
         most: u64,

@@ -76,7 +76,9 @@ impl StoredStatus {
             Self::Pending => !matches!(to, Self::Pending | Self::Finished),
             Self::Approved => !matches!(to, Self::Pending | Self::Approved | Self::Finished),
             Self::Running => matches!(to, Self::Finished),
-            Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused => false,
+            Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused => {
+                false
+            }
         }
     }
 }

@@ -84,7 +84,11 @@ impl TreeEdge {
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
     pub fn load(store: &mut dyn Store, size: u64) -> Result<Self, StoreFault> {
         let store = RefCell::new(store);
-        Self::build(size, |range| store.borrow_mut().leaf_hashes(range), |level, at| store.borrow_mut().tile(level, at))
+        Self::build(
+            size,
+            |range| store.borrow_mut().leaf_hashes(range),
+            |level, at| store.borrow_mut().tile(level, at),
+        )
     }
 
     /// Builds the edge from a reader, computing the hashes of the leaves again.
@@ -98,9 +102,14 @@ impl TreeEdge {
             if leaves.len() as u64 == wanted {
                 return Ok(leaves.iter().map(|leaf| leaf_hash(leaf)).collect());
             }
-            Err(StoreFault::broken("reading the log's tree", "an entry is missing"))
+            Err(StoreFault::broken(
+                "reading the log's tree",
+                "an entry is missing",
+            ))
         };
-        Self::build(size, hashes, |level, at| reads.tile(level, at)?.ok_or_else(|| missing(level, at)))
+        Self::build(size, hashes, |level, at| {
+            reads.tile(level, at)?.ok_or_else(|| missing(level, at))
+        })
     }
 
     fn build(
@@ -146,11 +155,17 @@ impl TreeEdge {
                 self.levels.push(TreeTile::default());
             }
             self.levels[at].push(hash);
-            let Some(root) = self.levels[at].root() else { break };
+            let Some(root) = self.levels[at].root() else {
+                break;
+            };
             index >>= TILE_HEIGHT;
             let [hashes, ..] = std::mem::take(&mut self.levels[at]).heights;
             hash = root;
-            complete.push(TileRow { level, index, hashes });
+            complete.push(TileRow {
+                level,
+                index,
+                hashes,
+            });
         }
     }
 }
@@ -167,12 +182,27 @@ struct Kept {
 
 impl TileCache {
     /// Returns a complete tile from the cache or from the database.
-    fn tile(&self, level: u8, index: u64, reads: &dyn StoreReads) -> Result<Arc<TreeTile>, StoreFault> {
+    fn tile(
+        &self,
+        level: u8,
+        index: u64,
+        reads: &dyn StoreReads,
+    ) -> Result<Arc<TreeTile>, StoreFault> {
         let key = (level, index);
-        if let Some(tile) = self.0.lock().unwrap_or_else(PoisonError::into_inner).tiles.get(&key) {
+        if let Some(tile) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tiles
+            .get(&key)
+        {
             return Ok(tile.clone());
         }
-        let tile = Arc::new(TreeTile::of(&reads.tile(level, index)?.ok_or_else(|| missing(level, index))?));
+        let tile = Arc::new(TreeTile::of(
+            &reads
+                .tile(level, index)?
+                .ok_or_else(|| missing(level, index))?,
+        ));
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.tiles.insert(key, tile.clone()).is_none() {
             kept.order.push_back(key);
@@ -193,7 +223,11 @@ pub(crate) struct Subtrees<'a> {
 }
 
 impl<'a> Subtrees<'a> {
-    pub(crate) const fn new(edge: &'a TreeEdge, reads: &'a dyn StoreReads, cache: &'a TileCache) -> Self {
+    pub(crate) const fn new(
+        edge: &'a TreeEdge,
+        reads: &'a dyn StoreReads,
+        cache: &'a TileCache,
+    ) -> Self {
         Self { edge, reads, cache }
     }
 
@@ -205,7 +239,8 @@ impl<'a> Subtrees<'a> {
         let first = index << within;
         let at = usize::try_from((first % u64::from(TILE_WIDTH)) >> within).unwrap_or(usize::MAX);
         let found = |tile: &TreeTile| tile.heights[usize::from(within)].get(at).copied();
-        self.with_tile(tile_level, first >> TILE_HEIGHT, found)?.ok_or_else(|| missing(level, index))
+        self.with_tile(tile_level, first >> TILE_HEIGHT, found)?
+            .ok_or_else(|| missing(level, index))
     }
 
     /// Returns the root hash at `size`, which is at most the size of the tree.
@@ -214,8 +249,15 @@ impl<'a> Subtrees<'a> {
     }
 
     /// Returns the first `width` entries of a tile, or `None` if the tile has fewer entries.
-    pub(crate) fn entries(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<Hash>>, StoreFault> {
-        self.with_tile(level, index, |tile| tile.entries().get(..width).map(<[Hash]>::to_vec))
+    pub(crate) fn entries(
+        &self,
+        level: u8,
+        index: u64,
+        width: usize,
+    ) -> Result<Option<Vec<Hash>>, StoreFault> {
+        self.with_tile(level, index, |tile| {
+            tile.entries().get(..width).map(<[Hash]>::to_vec)
+        })
     }
 
     /// Returns true if these hashes are all entries of the tile at `index` of level 0, as far as the stored tiles above it
@@ -228,7 +270,9 @@ impl<'a> Subtrees<'a> {
         for level in 1_u8.. {
             let at = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
             index >>= TILE_HEIGHT;
-            let (entry, root) = self.with_tile(level, index, |tile| (tile.entries().get(at).copied(), tile.root()))?;
+            let (entry, root) = self.with_tile(level, index, |tile| {
+                (tile.entries().get(at).copied(), tile.root())
+            })?;
             if below.is_none() || entry != below {
                 return Ok(false);
             }
@@ -241,8 +285,17 @@ impl<'a> Subtrees<'a> {
         Ok(true)
     }
 
-    fn with_tile<T>(&self, level: u8, index: u64, read: impl FnOnce(&TreeTile) -> T) -> Result<T, StoreFault> {
-        let complete = self.edge.size.checked_shr(u32::from(level + 1) * u32::from(TILE_HEIGHT)).unwrap_or(0);
+    fn with_tile<T>(
+        &self,
+        level: u8,
+        index: u64,
+        read: impl FnOnce(&TreeTile) -> T,
+    ) -> Result<T, StoreFault> {
+        let complete = self
+            .edge
+            .size
+            .checked_shr(u32::from(level + 1) * u32::from(TILE_HEIGHT))
+            .unwrap_or(0);
         if index > complete {
             return Err(missing(level, index));
         }
@@ -257,5 +310,8 @@ impl<'a> Subtrees<'a> {
 }
 
 fn missing(level: u8, index: u64) -> StoreFault {
-    StoreFault::broken("reading the log's tree", format!("hash tile {level}/{index} is missing"))
+    StoreFault::broken(
+        "reading the log's tree",
+        format!("hash tile {level}/{index} is missing"),
+    )
 }

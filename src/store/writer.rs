@@ -91,11 +91,19 @@ impl Batch<'_> {
         match self.states.get_mut(proposal) {
             Some(state) => state.status = to,
             None => {
-                let state = ProposalState { status: to, consumption: None, receipt: None };
+                let state = ProposalState {
+                    status: to,
+                    consumption: None,
+                    receipt: None,
+                };
                 self.states.insert(proposal.clone(), state);
             }
         }
-        self.changes.push(StatusChange { proposal: proposal.clone(), to, at });
+        self.changes.push(StatusChange {
+            proposal: proposal.clone(),
+            to,
+            at,
+        });
     }
 
     fn event(&mut self, at: Timestamp, what: EventWrite) {
@@ -148,18 +156,27 @@ impl Writer {
             if batch.is_empty() && self.inbox.blocking_recv_many(&mut batch, MAX_BATCH) == 0 {
                 return;
             }
-            gather(&mut self.inbox, &mut batch, self.shared.announced.load(Ordering::Relaxed));
-            let (idle, writing): (Vec<_>, Vec<_>) = batch
-                .drain(..)
-                .partition(|message| matches!(message, WriterMessage::Ping(_) | WriterMessage::Close(_)));
-            let closing = idle.iter().any(|message| matches!(message, WriterMessage::Close(_)));
+            gather(
+                &mut self.inbox,
+                &mut batch,
+                self.shared.announced.load(Ordering::Relaxed),
+            );
+            let (idle, writing): (Vec<_>, Vec<_>) = batch.drain(..).partition(|message| {
+                matches!(message, WriterMessage::Ping(_) | WriterMessage::Close(_))
+            });
+            let closing = idle
+                .iter()
+                .any(|message| matches!(message, WriterMessage::Close(_)));
             // An idle log records its newest checkpoint too, and shows the receipts of runs that another node still ends.
             let of_others = self.config.keep_head.is_some() && self.shared.has_runs();
-            let is_stale = self.is_stale || self.store.is_stale() || self.shared.no_runs().is_some();
-            let has_more = !idle.is_empty() && (of_others || is_stale || !self.shared.unrecorded().is_empty());
+            let is_stale =
+                self.is_stale || self.store.is_stale() || self.shared.no_runs().is_some();
+            let has_more =
+                !idle.is_empty() && (of_others || is_stale || !self.shared.unrecorded().is_empty());
             // A packed tile is a batch of its own, so that a full disk stops no run with it.
-            let (packing, writing): (Vec<_>, Vec<_>) =
-                writing.into_iter().partition(|message| matches!(message, WriterMessage::Pack(_)));
+            let (packing, writing): (Vec<_>, Vec<_>) = writing
+                .into_iter()
+                .partition(|message| matches!(message, WriterMessage::Pack(_)));
             for (group, is_needed) in [(&writing, has_more), (&packing, false)] {
                 if (!group.is_empty() || is_needed)
                     && let Err(fault) = self.batch(group)
@@ -167,7 +184,10 @@ impl Writer {
                     // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
                     (self.config.on_fatal)(&fault);
                     close(&mut self.inbox);
-                    writing.iter().chain(&packing).for_each(|message| message.send(Some(&fault)));
+                    writing
+                        .iter()
+                        .chain(&packing)
+                        .for_each(|message| message.send(Some(&fault)));
                     return;
                 }
             }
@@ -176,7 +196,8 @@ impl Writer {
                 let closed = self.store.close();
                 // Drop the connection and the lock before answering, so that the caller can open the store again.
                 drop(self);
-                idle.iter().for_each(|message| answer_idle(message, closed.clone()));
+                idle.iter()
+                    .for_each(|message| answer_idle(message, closed.clone()));
                 return;
             }
             idle.iter().for_each(|message| answer_idle(message, Ok(())));
@@ -200,16 +221,18 @@ impl Writer {
             }
             Err(fault) if fault.is_fatal() => Err(fault),
             // One message can be the cause of the failure, so handle each message alone.
-            Err(StoreFault::Database { .. }) if messages.len() > 1 => {
-                messages.iter().try_for_each(|message| self.batch(std::slice::from_ref(message)))
-            }
+            Err(StoreFault::Database { .. }) if messages.len() > 1 => messages
+                .iter()
+                .try_for_each(|message| self.batch(std::slice::from_ref(message))),
             Err(fault) => {
                 // The health report tells why nothing is written. An idle writer tries again.
                 // The boundary measures its own disk itself, and not the disk of a database server.
                 if fault.is_unreachable() || (fault.can_pass() && self.config.keep_head.is_some()) {
                     self.shared.set_no_runs(Some(fault.to_string()));
                 }
-                messages.iter().for_each(|message| message.send(Some(&fault)));
+                messages
+                    .iter()
+                    .for_each(|message| message.send(Some(&fault)));
                 Ok(())
             }
         }
@@ -226,20 +249,33 @@ impl Writer {
         self.shared.set_no_runs(answers.no_runs.take());
         if let Some(server) = answers.server_clock {
             let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
-            self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);
+            self.shared
+                .ahead_of_server_s
+                .store(seconds, Ordering::Relaxed);
         }
         let is_renewed = renewed.is_some();
         let (before, revoked) = (self.head.clone(), self.revoked.clone());
         let (exclusive, emergencies) = (self.exclusive.clone(), self.emergencies.clone());
-        let followed = answers.others.take().map(|others| self.follow(others)).transpose()?.or(renewed);
-        let mut batch = Batch { followed, ..Batch::default() };
+        let followed = answers
+            .others
+            .take()
+            .map(|others| self.follow(others))
+            .transpose()?
+            .or(renewed);
+        let mut batch = Batch {
+            followed,
+            ..Batch::default()
+        };
         let known = self.head.clone();
         batch.writes.first = known.size;
         batch.writes.checkpoints = notes;
         let states = asked.proposals.into_iter().zip(answers.states.drain(..));
-        batch.states = states.filter_map(|(id, state)| Some((id.clone(), state?))).collect();
-        let done =
-            self.judge(&mut batch, messages, answers, &known).and_then(|()| self.commit(messages, batch, &known));
+        batch.states = states
+            .filter_map(|(id, state)| Some((id.clone(), state?)))
+            .collect();
+        let done = self
+            .judge(&mut batch, messages, answers, &known)
+            .and_then(|()| self.commit(messages, batch, &known));
         match &done {
             Err(fault) if !fault.is_fatal() => {
                 self.store.rollback();
@@ -263,7 +299,14 @@ impl Writer {
         batch: Batch<'_>,
         before: &StoreHead,
     ) -> Result<Vec<StatusChange>, StoreFault> {
-        let Batch { writes, changes, kinds, stepped, followed, .. } = batch;
+        let Batch {
+            writes,
+            changes,
+            kinds,
+            stepped,
+            followed,
+            ..
+        } = batch;
         // After a crash before the commit, the database has nothing of the batch, and after the commit, the whole batch. A
         // caller without an answer repeats the request and gets the stored result. Recovery closes runs without a receipt.
         kinds.pass(false);
@@ -282,7 +325,8 @@ impl Writer {
             {
                 Some(hashes) => hashes,
                 None => {
-                    let message = "the connection to the database was lost before the commit".to_owned();
+                    let message =
+                        "the connection to the database was lost before the commit".to_owned();
                     return Err(StoreFault::Unreachable { message });
                 }
             },
@@ -291,7 +335,10 @@ impl Writer {
         if !writes.events.is_empty() {
             self.shared.events.send_modify(|count| *count += 1);
         }
-        if !stored.iter().eq(writes.leaves.iter().map(|leaf| &leaf.hash)) {
+        if !stored
+            .iter()
+            .eq(writes.leaves.iter().map(|leaf| &leaf.hash))
+        {
             return Err(StoreFault::broken(
                 "reading leaf hashes back",
                 "the hashes that were read differ from the hashes that were written",
@@ -301,11 +348,23 @@ impl Writer {
         if *before != self.head || followed.is_some() {
             let published = self.shared.published();
             let grown = self.head.size > published.head.size;
-            let edge = if grown { Arc::new(self.edge.clone()) } else { published.edge.clone() };
-            self.shared.publish(PublishedState { head: self.head.clone(), edge, revoked: self.revoked.clone() });
+            let edge = if grown {
+                Arc::new(self.edge.clone())
+            } else {
+                published.edge.clone()
+            };
+            self.shared.publish(PublishedState {
+                head: self.head.clone(),
+                edge,
+                revoked: self.revoked.clone(),
+            });
         }
         if let Some(open) = followed {
-            *self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner) = open;
+            *self
+                .shared
+                .open_proposals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = open;
         }
         if !writes.starts.is_empty() {
             self.keep_head(messages, before.size, changes_before)?;
@@ -318,15 +377,26 @@ impl Writer {
     ///
     /// # Errors
     /// Returns a fatal fault only, because the batch is durable.
-    fn keep_head(&mut self, messages: &[WriterMessage], before: u64, changes_before: u64) -> Result<(), StoreFault> {
+    fn keep_head(
+        &mut self,
+        messages: &[WriterMessage],
+        before: u64,
+        changes_before: u64,
+    ) -> Result<(), StoreFault> {
         const DURING: &str = "keeping the signed checkpoint of new runs";
-        let Some(keep) = self.config.keep_head.clone() else { return Ok(()) };
+        let Some(keep) = self.config.keep_head.clone() else {
+            return Ok(());
+        };
         let since = Instant::now();
         loop {
-            let kept = self.shared.checkpoint_at(self.head.size).and_then(|row| match row {
-                Some(row) => keep(&row).map_err(|error| StoreFault::broken(DURING, error.to_string())),
-                None => Ok(()),
-            });
+            let kept =
+                self.shared
+                    .checkpoint_at(self.head.size)
+                    .and_then(|row| match row {
+                        Some(row) => keep(&row)
+                            .map_err(|error| StoreFault::broken(DURING, error.to_string())),
+                        None => Ok(()),
+                    });
             match kept {
                 Err(fault) if !fault.is_fatal() => self.wait_for_server(messages, since, &fault),
                 Err(fault) => return Err(fault),
@@ -339,7 +409,10 @@ impl Writer {
         while self.store.server_changes() != decided_at {
             self.store.doubt();
             if self.settle(messages, before..self.head.size)?.is_none() {
-                return Err(StoreFault::broken(DURING, "the database server lost a batch that it had confirmed"));
+                return Err(StoreFault::broken(
+                    DURING,
+                    "the database server lost a batch that it had confirmed",
+                ));
             }
             // The connection that decided counts as a change too, but as no reason to decide again.
             decided_at = self.store.decided_at();
@@ -352,11 +425,19 @@ impl Writer {
     ///
     /// # Errors
     /// Returns a fatal fault only.
-    fn settle(&mut self, messages: &[WriterMessage], leaves: Range<u64>) -> Result<Option<Vec<Hash>>, StoreFault> {
+    fn settle(
+        &mut self,
+        messages: &[WriterMessage],
+        leaves: Range<u64>,
+    ) -> Result<Option<Vec<Hash>>, StoreFault> {
         let since = Instant::now();
         let mut durable = false;
         loop {
-            let asked = if durable { Ok(true) } else { self.store.settle() };
+            let asked = if durable {
+                Ok(true)
+            } else {
+                self.store.settle()
+            };
             let read = match asked {
                 Ok(false) => return Ok(None),
                 Ok(true) => {
@@ -394,18 +475,24 @@ impl Writer {
                     b.set(asked, WriteKind::Seal, done);
                 }
                 WriterMessage::Propose(asked) => {
-                    let Some(precedent) = precedents.next() else { return Err(unanswered()) };
+                    let Some(precedent) = precedents.next() else {
+                        return Err(unanswered());
+                    };
                     let done = self.propose(b, &asked.message, precedent);
                     b.set(asked, WriteKind::Proposal, Ok(done));
                 }
                 WriterMessage::Sign(asked) => {
-                    let Some(stored) = signatures.next() else { return Err(unanswered()) };
+                    let Some(stored) = signatures.next() else {
+                        return Err(unanswered());
+                    };
                     let (id, new, by_people) = &asked.message;
                     let done = b.sign(id, new, *by_people, stored);
                     b.set(asked, WriteKind::Proposal, done);
                 }
                 WriterMessage::Deny(asked) => {
-                    let Some(precedent) = denials.next() else { return Err(unanswered()) };
+                    let Some(precedent) = denials.next() else {
+                        return Err(unanswered());
+                    };
                     let done = self.deny(b, &asked.message, precedent);
                     b.set(asked, WriteKind::Denial, done);
                 }
@@ -483,5 +570,8 @@ impl Batch<'_> {
 }
 
 fn unanswered() -> StoreFault {
-    StoreFault::broken("checking requests", "the backend did not answer each question")
+    StoreFault::broken(
+        "checking requests",
+        "the backend did not answer each question",
+    )
 }

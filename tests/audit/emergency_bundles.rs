@@ -13,11 +13,21 @@ type Verdict = (Option<&'static str>, &'static [&'static str]);
 
 const VALID: Verdict = (None, &[]);
 /// The rules of the run can't be applied: `quorum` (a). The signatures can't be counted then.
-const RULES: Verdict =
-    (Some("quorum"), &["authorization-signatures", "excluded", "keys-still-rostered", "permissions"]);
+const RULES: Verdict = (
+    Some("quorum"),
+    &[
+        "authorization-signatures",
+        "excluded",
+        "keys-still-rostered",
+        "permissions",
+    ],
+);
 /// The signatures do not meet the rules, or the receipt names others: `quorum` (b).
 const COUNT: Verdict = (Some("quorum"), &["keys-still-rostered"]);
-const SIGNER: Verdict = (Some("authorization-signatures"), &["excluded", "keys-still-rostered", "quorum"]);
+const SIGNER: Verdict = (
+    Some("authorization-signatures"),
+    &["excluded", "keys-still-rostered", "quorum"],
+);
 const EXCLUDED: Verdict = (Some("excluded"), &["keys-still-rostered", "quorum"]);
 #[rustfmt::skip]
 const DOCUMENT: Verdict = (Some("authorization-document"), &[
@@ -63,43 +73,109 @@ fn both_verifiers_judge_the_bundles_of_emergencies_alike() {
     };
     let all = vec![
         sealed("an emergency", VALID, &[ALICE], |_| {}),
-        sealed("a longer window than the longest", RULES, &[ALICE], |of| rule(of)["max_window_s"] = json!(3599)),
+        sealed("a longer window than the longest", RULES, &[ALICE], |of| {
+            rule(of)["max_window_s"] = json!(3599)
+        }),
         sealed("no rule in policy", RULES, &[ALICE], |of| {
-            of.policy["default"].as_object_mut().unwrap().remove("emergency");
+            of.policy["default"]
+                .as_object_mut()
+                .unwrap()
+                .remove("emergency");
         }),
         sealed("an override has the rule", VALID, &[ALICE], |of| {
-            let rule = of.policy["default"].as_object_mut().unwrap().remove("emergency");
-            of.policy["overrides"].as_array_mut().unwrap().push(json!({"runbook": "nginx*", "emergency": rule}));
+            let rule = of.policy["default"]
+                .as_object_mut()
+                .unwrap()
+                .remove("emergency");
+            of.policy["overrides"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"runbook": "nginx*", "emergency": rule}));
         }),
-        sealed("too few signatures", COUNT, &[ALICE], |of| rule(of)["required"] = json!(2)),
+        sealed("too few signatures", COUNT, &[ALICE], |of| {
+            rule(of)["required"] = json!(2)
+        }),
         sealed("the rule of the step is not met", COUNT, &[ALICE], |of| {
             of.steps[0]["approvals"] = json!({"from": ["security"], "required": 1});
         }),
-        sealed("the rule of the step names no group and is not met", COUNT, &[BOB], of_two),
-        sealed("the rule of the step names no group and is met", VALID, &[BOB, DAVE], of_two),
-        sealed("a signature of no group for emergencies", SIGNER, &[BOB], |_| {}),
-        sealed("one more signature of no group for emergencies", SIGNER, &[ALICE, BOB], |_| {}),
+        sealed(
+            "the rule of the step names no group and is not met",
+            COUNT,
+            &[BOB],
+            of_two,
+        ),
+        sealed(
+            "the rule of the step names no group and is met",
+            VALID,
+            &[BOB, DAVE],
+            of_two,
+        ),
+        sealed(
+            "a signature of no group for emergencies",
+            SIGNER,
+            &[BOB],
+            |_| {},
+        ),
+        sealed(
+            "one more signature of no group for emergencies",
+            SIGNER,
+            &[ALICE, BOB],
+            |_| {},
+        ),
         sealed("an excluded person", EXCLUDED, &[CAROL], |_| {}),
-        edited("the receipt names groups of the usual rule", COUNT, SAME, |of| {
-            of["decision"]["groups"] = json!(["ops", "security"]);
-        }),
+        edited(
+            "the receipt names groups of the usual rule",
+            COUNT,
+            SAME,
+            |of| {
+                of["decision"]["groups"] = json!(["ops", "security"]);
+            },
+        ),
         edited("the receipt names another approver", COUNT, SAME, |of| {
             of["decision"]["approvers"] = json!(["alice", "bob"]);
         }),
-        edited("an unknown end", (None, &["sandbox"]), SAME, |of| of["outcome"] = json!({"status": "unknown"})),
-        edited("an emergency that is false", DOCUMENT, |of| of["emergency"] = json!(false), SAME),
-        edited("an emergency that is a text", DOCUMENT, |of| of["emergency"] = json!("true"), SAME),
-        edited("an emergency that is null", DOCUMENT, |of| of["emergency"] = Value::Null, SAME),
+        edited("an unknown end", (None, &["sandbox"]), SAME, |of| {
+            of["outcome"] = json!({"status": "unknown"})
+        }),
+        edited(
+            "an emergency that is false",
+            DOCUMENT,
+            |of| of["emergency"] = json!(false),
+            SAME,
+        ),
+        edited(
+            "an emergency that is a text",
+            DOCUMENT,
+            |of| of["emergency"] = json!("true"),
+            SAME,
+        ),
+        edited(
+            "an emergency that is null",
+            DOCUMENT,
+            |of| of["emergency"] = Value::Null,
+            SAME,
+        ),
         {
             let mut log = log_with(|_| {});
             let begun = begin(&mut log, 10, &[ALICE], false);
             end(&mut log, &begun, "succeeded", |_| {});
-            of("a usual run with the signatures of an emergency", COUNT, &log)
+            of(
+                "a usual run with the signatures of an emergency",
+                COUNT,
+                &log,
+            )
         },
         {
             let mut log = log_with(|_| {});
             let granted = grant(&mut log, &[ALICE, BOB], |_| {});
-            run(&mut log, &granted, &Use { authorization: |of| of["emergency"] = json!(true), ..PLAIN });
+            run(
+                &mut log,
+                &granted,
+                &Use {
+                    authorization: |of| of["emergency"] = json!(true),
+                    ..PLAIN
+                },
+            );
             of("together with a grant", DOCUMENT, &log)
         },
     ];
@@ -107,11 +183,17 @@ fn both_verifiers_judge_the_bundles_of_emergencies_alike() {
     let mut wrong = Vec::new();
     for ((case, (expected, open)), failed) in cases.iter().zip(verdicts).zip(compare(&cases)) {
         let findings = ours(case).expect("trust").findings;
-        let mut not_made: Vec<_> =
-            findings.iter().filter(|(_, word)| *word == "not-checked").map(|(name, _)| name.as_str()).collect();
+        let mut not_made: Vec<_> = findings
+            .iter()
+            .filter(|(_, word)| *word == "not-checked")
+            .map(|(name, _)| name.as_str())
+            .collect();
         not_made.retain(|name| !["revocations", "seal-in-force"].contains(name));
         if failed != Vec::from_iter(expected) || not_made != open {
-            wrong.push(format!("{}: failed {failed:?}, not made {not_made:?}", case.id));
+            wrong.push(format!(
+                "{}: failed {failed:?}, not made {not_made:?}",
+                case.id
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -9,7 +9,8 @@ use documents::crypto::note::TlogProof;
 use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use judgement::audit::gate::{decide, may_be_unchecked};
 use judgement::audit::gate_requirements::{
-    AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement, SandboxRequirement,
+    AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
+    SandboxRequirement,
 };
 use judgement::audit::report::BundleReport;
 use judgement::registry::Registry;
@@ -24,15 +25,21 @@ use crate::second::{Case, ours, theirs};
 
 fn payload(entry: &[u8]) -> (String, Value) {
     let envelope: Value = serde_json::from_slice(entry).expect("JSON");
-    let bytes = STANDARD.decode(envelope["payload"].as_str().expect("a payload")).expect("base64");
-    (reference(&bytes), serde_json::from_slice(&bytes).expect("JSON"))
+    let bytes = STANDARD
+        .decode(envelope["payload"].as_str().expect("a payload"))
+        .expect("base64");
+    (
+        reference(&bytes),
+        serde_json::from_slice(&bytes).expect("JSON"),
+    )
 }
 
 /// The place of the last entry of this kind for which `is_it` returns true.
 fn place(log: &Log, kind: &str, is_it: impl Fn(&str, &Value) -> bool) -> Option<usize> {
     log.entries.iter().rposition(|entry| {
         let (digest, statement) = payload(entry);
-        statement["predicateType"] == format!("https://countersign.dev/{kind}/v1") && is_it(&digest, &statement)
+        statement["predicateType"] == format!("https://countersign.dev/{kind}/v1")
+            && is_it(&digest, &statement)
     })
 }
 
@@ -40,22 +47,46 @@ fn place(log: &Log, kind: &str, is_it: impl Fn(&str, &Value) -> bool) -> Option<
 pub(super) fn bundle(log: &Log) -> Value {
     let receipt = place(log, "receipt", |_, _| true).expect("a receipt");
     let stated = payload(&log.entries[receipt]).1["predicate"].clone();
-    let consumption = usize::try_from(stated["consumption"]["index"].as_u64().expect("an index")).expect("small");
+    let consumption =
+        usize::try_from(stated["consumption"]["index"].as_u64().expect("an index")).expect("small");
     let seal = place(log, "seal", |digest, _| stated["seal"] == digest).expect("a seal");
-    let signed = STANDARD.decode(stated["authorization"]["payload"].as_str().expect("a payload")).expect("base64");
+    let signed = STANDARD
+        .decode(
+            stated["authorization"]["payload"]
+                .as_str()
+                .expect("a payload"),
+        )
+        .expect("base64");
     let signed: Value = serde_json::from_slice(&signed).expect("JSON");
     let wanted = &signed["predicate"]["grant"];
-    let grant = place(log, "grant", |digest, _| wanted == digest).or_else(|| place(log, "grant", |_, _| true));
-    let leaves: Vec<_> = log.entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+    let grant = place(log, "grant", |digest, _| wanted == digest)
+        .or_else(|| place(log, "grant", |_, _| true));
+    let leaves: Vec<_> = log
+        .entries
+        .iter()
+        .map(|entry| merkle::leaf_hash(entry))
+        .collect();
     let proof = |at: usize| {
         let index = at as u64;
-        TlogProof { index, hashes: golden::path(&leaves, index), checkpoint: log.head() }.to_string()
+        TlogProof {
+            index,
+            hashes: golden::path(&leaves, index),
+            checkpoint: log.head(),
+        }
+        .to_string()
     };
     let entry = |at: usize| serde_json::from_slice::<Value>(&log.entries[at]).expect("JSON");
-    let definitions = log.sealed.steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step"));
+    let definitions = log
+        .sealed
+        .steps
+        .iter()
+        .map(|step| serde_json::from_value(step.clone()).expect("a step"));
     let registry = Registry::from_definitions(definitions).expect("a registry");
     let ran = &signed["predicate"]["step"]["ref"];
-    let index = registry.steps().position(|step| *ran == step.definition.reference.as_str()).expect("the step");
+    let index = registry
+        .steps()
+        .position(|step| *ran == step.definition.reference.as_str())
+        .expect("the step");
     let of_step = registry.proof_at(index).expect("a proof");
     let mut bundle = json!({
         "mediaType": "application/vnd.countersign.bundle.v1+json",
@@ -76,7 +107,11 @@ pub(super) fn bundle(log: &Log) -> Value {
 }
 
 pub(super) fn case(id: &str, log: &Log, bundle: &Value) -> Case {
-    Case { id: id.to_owned(), bundle: to_canonical(bundle), roster: log.roster_digest(1).to_string().into_bytes() }
+    Case {
+        id: id.to_owned(),
+        bundle: to_canonical(bundle),
+        roster: log.roster_digest(1).to_string().into_bytes(),
+    }
 }
 
 /// A bundle of the usual use, which a test edits.
@@ -95,10 +130,20 @@ pub(super) fn compare(cases: &[Case]) -> Vec<Vec<String>> {
         let (first, second) = (ours(case).expect("trust"), second.expect("trust"));
         let differences = first.differences(&second);
         if !differences.is_empty() {
-            faults.push(format!("{}: {} (ours failed {:?})", case.id, differences.join("; "), first.failed()));
+            faults.push(format!(
+                "{}: {} (ours failed {:?})",
+                case.id,
+                differences.join("; "),
+                first.failed()
+            ));
         }
         failed.push(first.failed().into_iter().map(str::to_owned).collect());
-        assert_eq!(first.verified, first.failed().is_empty(), "{}: {first:?}", case.id);
+        assert_eq!(
+            first.verified,
+            first.failed().is_empty(),
+            "{}: {first:?}",
+            case.id
+        );
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     failed
@@ -107,12 +152,19 @@ pub(super) fn compare(cases: &[Case]) -> Vec<Vec<String>> {
 #[test]
 fn both_verifiers_judge_the_runs_of_granted_logs_alike() {
     let logs: Vec<LogCase> = [uses(), people(), series(), steps()].concat();
-    let with_run = logs.iter().filter(|(_, _, log)| place(log, "receipt", |_, _| true).is_some());
-    let cases: Vec<Case> = with_run.map(|(id, _, log)| case(id, log, &bundle(log))).collect();
+    let with_run = logs
+        .iter()
+        .filter(|(_, _, log)| place(log, "receipt", |_, _| true).is_some());
+    let cases: Vec<Case> = with_run
+        .map(|(id, _, log)| case(id, log, &bundle(log)))
+        .collect();
     assert!(cases.len() >= 70, "{}", cases.len());
     let failed = compare(&cases);
     let of = |id: &str| {
-        let at = cases.iter().position(|case| case.id == id).unwrap_or_else(|| panic!("{id}"));
+        let at = cases
+            .iter()
+            .position(|case| case.id == id)
+            .unwrap_or_else(|| panic!("{id}"));
         failed[at].iter().map(String::as_str).collect::<Vec<_>>()
     };
     let covers: &[&str] = &["grant-covers"];
@@ -133,27 +185,45 @@ fn both_verifiers_judge_the_runs_of_granted_logs_alike() {
         ("an authorization that ends later", covers),
         ("a use before the grant begins", covers),
         ("another value", covers),
-        ("a value that the step does not permit", &["parameters", "grant-covers"]),
+        (
+            "a value that the step does not permit",
+            &["parameters", "grant-covers"],
+        ),
         ("a default that the grant excludes", covers),
         ("another key of the grantee", covers),
         ("another proposer", &["excluded", "grant-covers"]),
         ("a permission that nobody granted", covers),
         ("another sandbox", covers),
-        ("another grant in the authorization", &["consumption", "grant-covers"]),
-        ("no grant in the consumption", &["consumption", "grant-covers"]),
+        (
+            "another grant in the authorization",
+            &["consumption", "grant-covers"],
+        ),
+        (
+            "no grant in the consumption",
+            &["consumption", "grant-covers"],
+        ),
         ("the key of another proposer", &["authorization-signatures"]),
         ("the key of an approver", &["authorization-signatures"]),
         ("a receipt with other approvers", &["quorum"]),
-        ("a receipt that leaves out the proposer of the grant", &["excluded"]),
+        (
+            "a receipt that leaves out the proposer of the grant",
+            &["excluded"],
+        ),
         ("a use that an approver hands in", &["excluded"]),
         ("the grant comes after the consumption", &["grant-included"]),
-        ("the grant comes between consumption and receipt", &["grant-included"]),
+        (
+            "the grant comes between consumption and receipt",
+            &["grant-included"],
+        ),
         ("one signature where two are required", &["quorum"]),
         ("an owner of the proposer signed too", &["excluded"]),
         ("policy without standing", covers),
         ("policy with fewer uses", covers),
         ("policy with more signatures for grants", &["quorum"]),
-        ("a grant without a parameter of the step", &["parameters", "grant-covers"]),
+        (
+            "a grant without a parameter of the step",
+            &["parameters", "grant-covers"],
+        ),
         ("the policy is stricter now", covers),
         ("an approver is gone, and one suffices", &[]),
         ("an approver is gone, and two are needed", &["quorum"]),
@@ -173,7 +243,8 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
     let other = |edit: fn(&mut Value)| {
         let mut log = log();
         grant(&mut log, &[ALICE, BOB], edit);
-        let entry: Value = serde_json::from_slice(log.entries.last().expect("a grant")).expect("JSON");
+        let entry: Value =
+            serde_json::from_slice(log.entries.last().expect("a grant")).expect("JSON");
         entry
     };
     let cases = [
@@ -183,14 +254,20 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
             "grant-document",
             edited("no grant", |bundle, _| {
                 bundle.as_object_mut().expect("a bundle").remove("grant");
-                bundle["proofs"].as_object_mut().expect("proofs").remove("grant");
+                bundle["proofs"]
+                    .as_object_mut()
+                    .expect("proofs")
+                    .remove("grant");
             }),
         ),
         (
             "no proof of the grant",
             "bundle",
             edited("no proof of the grant", |bundle, _| {
-                bundle["proofs"].as_object_mut().expect("proofs").remove("grant");
+                bundle["proofs"]
+                    .as_object_mut()
+                    .expect("proofs")
+                    .remove("grant");
             }),
         ),
         (
@@ -200,20 +277,30 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
                 bundle.as_object_mut().expect("a bundle").remove("grant");
             }),
         ),
-        ("a grant that is null", "bundle", edited("a grant that is null", |bundle, _| bundle["grant"] = Value::Null)),
+        (
+            "a grant that is null",
+            "bundle",
+            edited("a grant that is null", |bundle, _| {
+                bundle["grant"] = Value::Null
+            }),
+        ),
         (
             "a proof of another checkpoint",
             "bundle",
             edited("a proof of another checkpoint", |bundle, log| {
-                let text =
-                    bundle["proofs"]["grant"].as_str().expect("a proof").replace(&log.head(), &log.head_by(ALICE));
+                let text = bundle["proofs"]["grant"]
+                    .as_str()
+                    .expect("a proof")
+                    .replace(&log.head(), &log.head_by(ALICE));
                 bundle["proofs"]["grant"] = json!(text);
             }),
         ),
         (
             "no proof at all",
             "bundle",
-            edited("no proof at all", |bundle, _| bundle["proofs"]["grant"] = json!("proof")),
+            edited("no proof at all", |bundle, _| {
+                bundle["proofs"]["grant"] = json!("proof")
+            }),
         ),
         (
             "the proof of the seal",
@@ -222,12 +309,21 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
                 bundle["proofs"]["grant"] = bundle["proofs"]["seal"].clone();
             }),
         ),
-        ("no signatures", "bundle", edited("no signatures", |bundle, _| bundle["grant"]["signatures"] = json!([]))),
+        (
+            "no signatures",
+            "bundle",
+            edited("no signatures", |bundle, _| {
+                bundle["grant"]["signatures"] = json!([])
+            }),
+        ),
         (
             "signatures out of order",
             "bundle",
             edited("signatures out of order", |bundle, _| {
-                bundle["grant"]["signatures"].as_array_mut().expect("signatures").reverse();
+                bundle["grant"]["signatures"]
+                    .as_array_mut()
+                    .expect("signatures")
+                    .reverse();
             }),
         ),
         (
@@ -235,7 +331,10 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
             "bundle",
             edited("a signature twice", |bundle, _| {
                 let first = bundle["grant"]["signatures"][0].clone();
-                bundle["grant"]["signatures"].as_array_mut().expect("signatures").insert(0, first);
+                bundle["grant"]["signatures"]
+                    .as_array_mut()
+                    .expect("signatures")
+                    .insert(0, first);
             }),
         ),
         (
@@ -250,7 +349,10 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
             "a signature less than in the log",
             "grant-included",
             edited("a signature less than in the log", |bundle, _| {
-                bundle["grant"]["signatures"].as_array_mut().expect("signatures").pop();
+                bundle["grant"]["signatures"]
+                    .as_array_mut()
+                    .expect("signatures")
+                    .pop();
             }),
         ),
         (
@@ -264,8 +366,9 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
             "a default in a schema",
             "grant-document",
             edited("a default in a schema", |bundle, _| {
-                bundle["grant"] =
-                    other(|of| of["steps"][0]["params"]["properties"]["host"]["default"] = json!("web-1"));
+                bundle["grant"] = other(|of| {
+                    of["steps"][0]["params"]["properties"]["host"]["default"] = json!("web-1")
+                });
             }),
         ),
         (
@@ -273,7 +376,8 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
             "grant-document",
             edited("a secret in a schema", |bundle, _| {
                 bundle["grant"] = other(|of| {
-                    of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "x-secret": true});
+                    of["steps"][0]["params"]["properties"]["host"] =
+                        json!({"type": "string", "x-secret": true});
                 });
             }),
         ),
@@ -281,21 +385,27 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
             "a keyword that is unknown",
             "grant-document",
             edited("a keyword that is unknown", |bundle, _| {
-                bundle["grant"] = other(|of| of["steps"][0]["params"]["properties"]["host"]["format"] = json!("host"));
+                bundle["grant"] = other(|of| {
+                    of["steps"][0]["params"]["properties"]["host"]["format"] = json!("host")
+                });
             }),
         ),
         (
             "a schema of a list without items",
             "grant-document",
             edited("a schema of a list without items", |bundle, _| {
-                bundle["grant"] = other(|of| of["steps"][0]["params"]["properties"]["host"] = json!({"type": "array"}));
+                bundle["grant"] = other(|of| {
+                    of["steps"][0]["params"]["properties"]["host"] = json!({"type": "array"})
+                });
             }),
         ),
         (
             "a name of a parameter with a space",
             "grant-document",
             edited("a name of a parameter with a space", |bundle, _| {
-                bundle["grant"] = other(|of| of["steps"][0]["params"]["properties"]["a b"] = json!({"type": "string"}));
+                bundle["grant"] = other(|of| {
+                    of["steps"][0]["params"]["properties"]["a b"] = json!({"type": "string"})
+                });
             }),
         ),
         (
@@ -315,25 +425,44 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
             });
             log.run("two:go", 10, &[ALICE, BOB]);
             let mut bundle = granted;
-            let leaves: Vec<_> = log.entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
-            let proof = TlogProof { index: 1, hashes: golden::path(&leaves, 1), checkpoint: log.head() };
+            let leaves: Vec<_> = log
+                .entries
+                .iter()
+                .map(|entry| merkle::leaf_hash(entry))
+                .collect();
+            let proof = TlogProof {
+                index: 1,
+                hashes: golden::path(&leaves, 1),
+                checkpoint: log.head(),
+            };
             bundle["grant"] = serde_json::from_slice(&log.entries[1]).expect("JSON");
             bundle["proofs"]["grant"] = json!(proof.to_string());
             case("a grant beside an ordinary run", &log, &bundle)
         }),
     ];
-    let (names, cases): (Vec<_>, Vec<Case>) = cases.into_iter().map(|(id, name, case)| ((id, name), case)).unzip();
+    let (names, cases): (Vec<_>, Vec<Case>) = cases
+        .into_iter()
+        .map(|(id, name, case)| ((id, name), case))
+        .unzip();
     for ((id, name), failed) in names.into_iter().zip(compare(&cases)) {
         match name {
             "" => assert!(failed.is_empty(), "{id}: {failed:?}"),
-            name => assert!(failed.iter().any(|one| one == name), "{id}: expected {name}, got {failed:?}"),
+            name => assert!(
+                failed.iter().any(|one| one == name),
+                "{id}: expected {name}, got {failed:?}"
+            ),
         }
     }
 }
 
 fn report(log: &Log) -> BundleReport {
     let bundle = to_canonical(&bundle(log));
-    verify(&bundle, &RosterTrust::Digest(log.roster_digest(1)), VerifyOptions::default()).expect("trust")
+    verify(
+        &bundle,
+        &RosterTrust::Digest(log.roster_digest(1)),
+        VerifyOptions::default(),
+    )
+    .expect("trust")
 }
 
 #[test]
@@ -341,14 +470,38 @@ fn the_report_names_the_grant_and_what_only_the_log_shows() {
     let mut log = log();
     let granted = grant(&mut log, &[ALICE, BOB], |_| {});
     run(&mut log, &granted, &PLAIN);
-    run(&mut log, &granted, &Use { number: 2, at: 11, ..PLAIN });
+    run(
+        &mut log,
+        &granted,
+        &Use {
+            number: 2,
+            at: 11,
+            ..PLAIN
+        },
+    );
     let report = report(&log);
     assert!(report.verified, "{report:?}");
-    let approved = report.facts.as_ref().and_then(|facts| facts.approved.as_ref()).expect("facts");
+    let approved = report
+        .facts
+        .as_ref()
+        .and_then(|facts| facts.approved.as_ref())
+        .expect("facts");
     let used = approved.grant.as_ref().expect("a grant");
-    assert_eq!((used.use_number, used.max_uses, used.signatures), (Some(2), 3, 2));
-    assert!(report.boundary_says.iter().any(|line| line.starts_with("the number of the use")));
-    let covers = report.checks.iter().find(|check| check.name.word() == "grant-covers").expect("a check");
+    assert_eq!(
+        (used.use_number, used.max_uses, used.signatures),
+        (Some(2), 3, 2)
+    );
+    assert!(
+        report
+            .boundary_says
+            .iter()
+            .any(|line| line.starts_with("the number of the use"))
+    );
+    let covers = report
+        .checks
+        .iter()
+        .find(|check| check.name.word() == "grant-covers")
+        .expect("a check");
     assert!(covers.detail.contains("use 2 of 3"), "{}", covers.detail);
 }
 
@@ -357,7 +510,11 @@ fn the_windows_of_grants_are_half_open_in_a_bundle_too() {
     let at = |seconds: i64| {
         used(
             |_| {},
-            Use { at: seconds, authorization: |of| of["expires_at"] = json!(crate::history::t(86_400)), ..PLAIN },
+            Use {
+                at: seconds,
+                authorization: |of| of["expires_at"] = json!(crate::history::t(86_400)),
+                ..PLAIN
+            },
         )
     };
     assert!(report(&at(86_399)).verified);
@@ -386,12 +543,16 @@ fn the_gate_refuses_a_run_under_a_grant_unless_the_user_allows_it() {
     let unmet = |granted: bool| -> Vec<String> {
         let gate = decide(&report, &demands(granted), facts.finished_at);
         assert_eq!(gate.passed, gate.unmet().next().is_none());
-        gate.unmet().map(|one| format!("{}: {}", one.name, one.detail)).collect()
+        gate.unmet()
+            .map(|one| format!("{}: {}", one.name, one.detail))
+            .collect()
     };
     assert_eq!(unmet(true), [""; 0]);
     let refused = unmet(false);
     assert!(
-        refused.len() == 1 && refused[0].starts_with("grant: ") && refused[0].contains("--allow-grant"),
+        refused.len() == 1
+            && refused[0].starts_with("grant: ")
+            && refused[0].contains("--allow-grant"),
         "{refused:?}"
     );
 }

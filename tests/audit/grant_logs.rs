@@ -47,7 +47,11 @@ fn after(change: impl FnOnce(&mut Log, &Granted)) -> Log {
 }
 
 /// A log in which a roster, policy or step changes after the grant and before its use.
-fn resealed(change: fn(&mut Log), people: &'static [&'static str], groups: &'static [&'static str]) -> Log {
+fn resealed(
+    change: fn(&mut Log),
+    people: &'static [&'static str],
+    groups: &'static [&'static str],
+) -> Log {
     let mut log = log();
     let granted = grant(&mut log, &[ALICE, BOB], |_| {});
     change(&mut log);
@@ -87,12 +91,28 @@ fn entries() -> Vec<Case> {
     };
     vec![
         ("a grant that is not used", &[], lone(&[ALICE, BOB], |_| {})),
-        ("a grant that one person signed", &[], lone(&[ALICE], |_| {})),
+        (
+            "a grant that one person signed",
+            &[],
+            lone(&[ALICE], |_| {}),
+        ),
         ("a grant that nobody signed", NO, lone(&[], |_| {})),
-        ("a grant that a stranger signed too", NO, lone(&[ALICE, BOB, MALLORY], |_| {})),
-        ("a grant that an operator signed too", NO, lone(&[ALICE, BOB, OSCAR], |_| {})),
+        (
+            "a grant that a stranger signed too",
+            NO,
+            lone(&[ALICE, BOB, MALLORY], |_| {}),
+        ),
+        (
+            "a grant that an operator signed too",
+            NO,
+            lone(&[ALICE, BOB, OSCAR], |_| {}),
+        ),
         ("signatures out of order", NO, swapped(|all| all.reverse())),
-        ("a signature twice", NO, swapped(|all| all.push(all[1].clone()))),
+        (
+            "a signature twice",
+            NO,
+            swapped(|all| all.push(all[1].clone())),
+        ),
         (
             "a signature of another payload",
             NO,
@@ -101,39 +121,67 @@ fn entries() -> Vec<Case> {
                 all[0]["sig"] = other;
             }),
         ),
-        ("another epoch", NO, lone(&[ALICE, BOB], |of| of["boundary"]["epoch"] = json!("ab".repeat(16)))),
-        ("another boundary", NO, lone(&[ALICE, BOB], |of| of["boundary"]["name"] = json!("other"))),
-        ("a grantee without that key", NO, lone(&[ALICE, BOB], |of| of["grantee"]["key"] = json!(key(OTHER).keyid()))),
-        ("a token as the grantee", NO, lone(&[ALICE, BOB], |of| of["grantee"]["name"] = json!("agent"))),
+        (
+            "another epoch",
+            NO,
+            lone(&[ALICE, BOB], |of| {
+                of["boundary"]["epoch"] = json!("ab".repeat(16))
+            }),
+        ),
+        (
+            "another boundary",
+            NO,
+            lone(&[ALICE, BOB], |of| of["boundary"]["name"] = json!("other")),
+        ),
+        (
+            "a grantee without that key",
+            NO,
+            lone(&[ALICE, BOB], |of| {
+                of["grantee"]["key"] = json!(key(OTHER).keyid())
+            }),
+        ),
+        (
+            "a token as the grantee",
+            NO,
+            lone(&[ALICE, BOB], |of| of["grantee"]["name"] = json!("agent")),
+        ),
         (
             "a default in a schema",
             NO,
             lone(&[ALICE, BOB], |of| {
-                of["steps"][0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+                of["steps"][0]["params"]["properties"]["force"] =
+                    json!({"type": "boolean", "default": false});
             }),
         ),
         (
             "a secret in a schema",
             NO,
             lone(&[ALICE, BOB], |of| {
-                of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "x-secret": true});
+                of["steps"][0]["params"]["properties"]["host"] =
+                    json!({"type": "string", "x-secret": true});
             }),
         ),
         (
             "an unknown keyword",
             NO,
             lone(&[ALICE, BOB], |of| {
-                of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "format": "hostname"});
+                of["steps"][0]["params"]["properties"]["host"] =
+                    json!({"type": "string", "format": "hostname"});
             }),
         ),
         (
             "a pattern that is not anchored",
             NO,
             lone(&[ALICE, BOB], |of| {
-                of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "pattern": "^web"});
+                of["steps"][0]["params"]["properties"]["host"] =
+                    json!({"type": "string", "pattern": "^web"});
             }),
         ),
-        ("the same grant twice", NO, after(|log, _| log.entries.push(log.entries[1].clone()))),
+        (
+            "the same grant twice",
+            NO,
+            after(|log, _| log.entries.push(log.entries[1].clone())),
+        ),
         (
             "two grants with one id",
             NO,
@@ -148,13 +196,26 @@ fn entries() -> Vec<Case> {
 /// Single uses.
 pub(super) fn uses() -> Vec<Case> {
     const NO: &[&str] = &["grant"];
-    let params = |edit: Edit| once(Use { authorization: edit, ..PLAIN });
-    let dashed = log_with(|_, step| step["params"]["properties"]["host"] = json!({"type": "string"}));
+    let params = |edit: Edit| {
+        once(Use {
+            authorization: edit,
+            ..PLAIN
+        })
+    };
+    let dashed =
+        log_with(|_, step| step["params"]["properties"]["host"] = json!({"type": "string"}));
     let any = |mut log: Log| {
         let granted = grant(&mut log, &[ALICE, BOB], |of| {
             of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string"});
         });
-        run(&mut log, &granted, &Use { authorization: |of| of["params"]["host"] = json!("any value: ;"), ..PLAIN });
+        run(
+            &mut log,
+            &granted,
+            &Use {
+                authorization: |of| of["params"]["host"] = json!("any value: ;"),
+                ..PLAIN
+            },
+        );
         log
     };
     vec![
@@ -163,29 +224,93 @@ pub(super) fn uses() -> Vec<Case> {
         (
             "the last second",
             &[],
-            once(Use { at: 86_399, authorization: |of| of["expires_at"] = json!(t(86_400)), ..PLAIN }),
+            once(Use {
+                at: 86_399,
+                authorization: |of| of["expires_at"] = json!(t(86_400)),
+                ..PLAIN
+            }),
         ),
         (
             "a use at the end of the grant",
             &["grant", "window"],
-            once(Use { at: 86_400, authorization: |of| of["expires_at"] = json!(t(86_400)), ..PLAIN }),
+            once(Use {
+                at: 86_400,
+                authorization: |of| of["expires_at"] = json!(t(86_400)),
+                ..PLAIN
+            }),
         ),
-        ("an authorization that ends later", NO, once(Use { at: 86_399, ..PLAIN })),
-        ("a use before the grant begins", NO, used(|of| of["not_before"] = json!(t(11)), PLAIN)),
-        ("another value", NO, params(|of| of["params"]["host"] = json!("web-4"))),
+        (
+            "an authorization that ends later",
+            NO,
+            once(Use {
+                at: 86_399,
+                ..PLAIN
+            }),
+        ),
+        (
+            "a use before the grant begins",
+            NO,
+            used(|of| of["not_before"] = json!(t(11)), PLAIN),
+        ),
+        (
+            "another value",
+            NO,
+            params(|of| of["params"]["host"] = json!("web-4")),
+        ),
         (
             "a value that the step does not permit",
             &["grant", "parameters"],
             params(|of| of["params"]["host"] = json!("WEB")),
         ),
-        ("a text instead of a boolean", &["grant", "parameters"], params(|of| of["params"]["force"] = json!("false"))),
-        ("a default that the grant excludes", NO, params(|of| of["params"]["force"] = json!(true))),
-        ("a missing parameter", &["grant", "parameters"], params(|of| of["params"] = json!({"host": "web-1"}))),
-        ("a look-alike", &["grant", "parameters"], params(|of| of["params"]["host"] = json!("w\u{0435}b-1"))),
-        ("a longer value", &["grant", "parameters"], params(|of| of["params"]["host"] = json!("web-1\n"))),
-        ("another key of the grantee", NO, once(Use { signer: ROBOT_2, ..PLAIN })),
-        ("the key of another proposer", &["approval-signatures"], once(Use { signer: OTHER, ..PLAIN })),
-        ("the key of an approver", &["approval-signatures"], once(Use { signer: ALICE, ..PLAIN })),
+        (
+            "a text instead of a boolean",
+            &["grant", "parameters"],
+            params(|of| of["params"]["force"] = json!("false")),
+        ),
+        (
+            "a default that the grant excludes",
+            NO,
+            params(|of| of["params"]["force"] = json!(true)),
+        ),
+        (
+            "a missing parameter",
+            &["grant", "parameters"],
+            params(|of| of["params"] = json!({"host": "web-1"})),
+        ),
+        (
+            "a look-alike",
+            &["grant", "parameters"],
+            params(|of| of["params"]["host"] = json!("w\u{0435}b-1")),
+        ),
+        (
+            "a longer value",
+            &["grant", "parameters"],
+            params(|of| of["params"]["host"] = json!("web-1\n")),
+        ),
+        (
+            "another key of the grantee",
+            NO,
+            once(Use {
+                signer: ROBOT_2,
+                ..PLAIN
+            }),
+        ),
+        (
+            "the key of another proposer",
+            &["approval-signatures"],
+            once(Use {
+                signer: OTHER,
+                ..PLAIN
+            }),
+        ),
+        (
+            "the key of an approver",
+            &["approval-signatures"],
+            once(Use {
+                signer: ALICE,
+                ..PLAIN
+            }),
+        ),
         (
             "another proposer",
             NO,
@@ -199,7 +324,10 @@ pub(super) fn uses() -> Vec<Case> {
         (
             "another grant in the authorization",
             &["consumption", "grant"],
-            once(Use { authorization: |of| of["grant"] = json!(reference(b"x")), ..PLAIN }),
+            once(Use {
+                authorization: |of| of["grant"] = json!(reference(b"x")),
+                ..PLAIN
+            }),
         ),
         (
             "no grant in the consumption",
@@ -219,16 +347,26 @@ pub(super) fn uses() -> Vec<Case> {
                 of["permissions"] = json!([{"type": "run", "what": "rm", "why": "unlisted"}]);
             }),
         ),
-        ("another sandbox", &["grant", "sandbox"], params(|of| of["sandbox"]["limits"]["wall_ms"] = json!(1))),
+        (
+            "another sandbox",
+            &["grant", "sandbox"],
+            params(|of| of["sandbox"]["limits"]["wall_ms"] = json!(1)),
+        ),
         (
             "a receipt with other approvers",
             &["decision"],
-            once(Use { receipt: |of| of["decision"]["approvers"] = json!(["alice"]), ..PLAIN }),
+            once(Use {
+                receipt: |of| of["decision"]["approvers"] = json!(["alice"]),
+                ..PLAIN
+            }),
         ),
         (
             "a receipt that leaves out the proposer of the grant",
             &["decision"],
-            once(Use { receipt: |of| of["decision"]["excluded"] = json!(["rita", "robot"]), ..PLAIN }),
+            once(Use {
+                receipt: |of| of["decision"]["excluded"] = json!(["rita", "robot"]),
+                ..PLAIN
+            }),
         ),
         ("a use that an approver hands in", &["excluded"], {
             let mut log = Log::with(|sealed| {
@@ -239,7 +377,8 @@ pub(super) fn uses() -> Vec<Case> {
                     {"name": "courier", "owners": ["alice"], "keys": [line(OTHER)]},
                     {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT)]},
                 ]);
-                sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+                sealed.steps[0]["params"]["properties"]["force"] =
+                    json!({"type": "boolean", "default": false});
             });
             let granted = grant(&mut log, &[ALICE, BOB], |_| {});
             run(
@@ -248,7 +387,8 @@ pub(super) fn uses() -> Vec<Case> {
                 &Use {
                     receipt: |of| {
                         of["decision"]["handed_in_by"] = json!("courier");
-                        of["decision"]["excluded"] = json!(["agent", "alice", "carol", "courier", "rita", "robot"]);
+                        of["decision"]["excluded"] =
+                            json!(["agent", "alice", "carol", "courier", "rita", "robot"]);
                     },
                     ..PLAIN
                 },
@@ -269,7 +409,8 @@ pub(super) fn uses() -> Vec<Case> {
             let granted = grant(&mut other, &[ALICE, BOB], |_| {});
             let approved = authorize(&mut log, &granted, &PLAIN);
             let place = log.consume_but(10, &[&approved], |of| {
-                (of["spent"][0]["grant"], of["spent"][0]["use"]) = (json!(granted.digest), json!(1));
+                (of["spent"][0]["grant"], of["spent"][0]["use"]) =
+                    (json!(granted.digest), json!(1));
             });
             log.entries.push(other.entries[1].clone());
             log.receipt_but(place, &approved, |of| {
@@ -285,8 +426,9 @@ pub(super) fn uses() -> Vec<Case> {
 /// The people who signed a grant, and policies of grants.
 pub(super) fn people() -> Vec<Case> {
     let signed = |signers: &[u8]| {
-        let mut log =
-            log_with(|policy, _| policy["default"]["approvals"] = json!({"required": 2, "from": ["ops", "security"]}));
+        let mut log = log_with(|policy, _| {
+            policy["default"]["approvals"] = json!({"required": 2, "from": ["ops", "security"]})
+        });
         let granted = grant(&mut log, signers, |_| {});
         run(&mut log, &granted, &PLAIN);
         log
@@ -300,32 +442,57 @@ pub(super) fn people() -> Vec<Case> {
     const BOTH: &[&str] = &["alice", "bob"];
     const ALL: &[&str] = &["ops", "security"];
     vec![
-        ("two signatures where two are required", &[], signed(&[ALICE, BOB])),
-        ("one signature where two are required", &["quorum"], signed(&[ALICE])),
-        ("an owner of the proposer signed too", &["excluded"], signed(&[ALICE, BOB, CAROL])),
+        (
+            "two signatures where two are required",
+            &[],
+            signed(&[ALICE, BOB]),
+        ),
+        (
+            "one signature where two are required",
+            &["quorum"],
+            signed(&[ALICE]),
+        ),
+        (
+            "an owner of the proposer signed too",
+            &["excluded"],
+            signed(&[ALICE, BOB, CAROL]),
+        ),
         (
             "policy without standing",
             &["grant"],
-            policy(|policy, _| drop(policy["default"].as_object_mut().unwrap().remove("standing"))),
+            policy(|policy, _| {
+                drop(
+                    policy["default"]
+                        .as_object_mut()
+                        .unwrap()
+                        .remove("standing"),
+                )
+            }),
         ),
         (
             "policy with fewer uses",
             &["grant"],
             policy(|policy, _| policy["default"]["standing"]["max_uses"] = json!(2)),
         ),
-        ("policy with exactly the time", &[], policy(|policy, _| policy["default"]["standing"]["max_days"] = json!(1))),
+        (
+            "policy with exactly the time",
+            &[],
+            policy(|policy, _| policy["default"]["standing"]["max_days"] = json!(1)),
+        ),
         (
             "policy with more signatures for grants",
             &["quorum"],
             policy(|policy, _| {
-                policy["default"]["standing"]["approvals"] = json!({"required": 2, "from": ["ops"]});
+                policy["default"]["standing"]["approvals"] =
+                    json!({"required": 2, "from": ["ops"]});
             }),
         ),
         (
             "policy with enough signatures for grants",
             &[],
             policy(|policy, _| {
-                policy["default"]["standing"]["approvals"] = json!({"required": 1, "from": ["ops"]});
+                policy["default"]["standing"]["approvals"] =
+                    json!({"required": 1, "from": ["ops"]});
             }),
         ),
         (
@@ -343,22 +510,45 @@ pub(super) fn people() -> Vec<Case> {
         (
             "the policy is stricter now",
             &["grant"],
-            resealed(|log| log.sealed.policy["default"]["standing"]["max_uses"] = json!(1), BOTH, ALL),
+            resealed(
+                |log| log.sealed.policy["default"]["standing"]["max_uses"] = json!(1),
+                BOTH,
+                ALL,
+            ),
         ),
         (
             "the policy is wider now",
             &[],
-            resealed(|log| log.sealed.policy["default"]["standing"]["max_uses"] = json!(100), BOTH, ALL),
+            resealed(
+                |log| log.sealed.policy["default"]["standing"]["max_uses"] = json!(100),
+                BOTH,
+                ALL,
+            ),
         ),
         (
             "the step has changed",
             &["grant"],
-            resealed(|log| log.sealed.steps[0]["title"] = json!("Another"), BOTH, ALL),
+            resealed(
+                |log| log.sealed.steps[0]["title"] = json!("Another"),
+                BOTH,
+                ALL,
+            ),
         ),
         (
             "an approver is gone, and one suffices",
             &[],
-            resealed(|log| drop(log.sealed.roster["approver"].as_array_mut().unwrap().remove(1)), &["alice"], &["ops"]),
+            resealed(
+                |log| {
+                    drop(
+                        log.sealed.roster["approver"]
+                            .as_array_mut()
+                            .unwrap()
+                            .remove(1),
+                    )
+                },
+                &["alice"],
+                &["ops"],
+            ),
         ),
         (
             "an approver is gone, and two are needed",
@@ -366,7 +556,10 @@ pub(super) fn people() -> Vec<Case> {
             resealed(
                 |log| {
                     log.sealed.policy["default"]["approvals"]["required"] = json!(2);
-                    log.sealed.roster["approver"].as_array_mut().unwrap().remove(1);
+                    log.sealed.roster["approver"]
+                        .as_array_mut()
+                        .unwrap()
+                        .remove(1);
                 },
                 &["alice"],
                 &["ops"],
@@ -375,12 +568,27 @@ pub(super) fn people() -> Vec<Case> {
         (
             "an approver owns the grantee now",
             &["excluded"],
-            resealed(|log| log.sealed.roster["proposer"][1]["owners"] = json!(["alice", "rita"]), BOTH, ALL),
+            resealed(
+                |log| log.sealed.roster["proposer"][1]["owners"] = json!(["alice", "rita"]),
+                BOTH,
+                ALL,
+            ),
         ),
         (
             "the grantee is gone",
             &["approval-signatures"],
-            resealed(|log| drop(log.sealed.roster["proposer"].as_array_mut().unwrap().remove(1)), BOTH, ALL),
+            resealed(
+                |log| {
+                    drop(
+                        log.sealed.roster["proposer"]
+                            .as_array_mut()
+                            .unwrap()
+                            .remove(1),
+                    )
+                },
+                BOTH,
+                ALL,
+            ),
         ),
         ("a seal with a new epoch", &["boundary", "grant"], {
             let mut log = log();
@@ -389,7 +597,10 @@ pub(super) fn people() -> Vec<Case> {
             run(
                 &mut log,
                 &granted,
-                &Use { authorization: |of| of["boundary"]["epoch"] = json!("e0".repeat(16)), ..PLAIN },
+                &Use {
+                    authorization: |of| of["boundary"]["epoch"] = json!("e0".repeat(16)),
+                    ..PLAIN
+                },
             );
             log
         }),
@@ -402,15 +613,33 @@ pub(super) fn series() -> Vec<Case> {
     let numbers = |numbers: &'static [u64]| {
         after(|log, granted| {
             for (at, number) in (0..).zip(numbers) {
-                run(log, granted, &Use { number: *number, at: 10 + at, ..PLAIN });
+                run(
+                    log,
+                    granted,
+                    &Use {
+                        number: *number,
+                        at: 10 + at,
+                        ..PLAIN
+                    },
+                );
             }
         })
     };
     let rate = |times: &'static [i64]| {
         let mut log = log();
-        let granted = grant(&mut log, &[ALICE, BOB], |of| of["rate"] = json!({"uses": 2, "seconds": 60}));
+        let granted = grant(&mut log, &[ALICE, BOB], |of| {
+            of["rate"] = json!({"uses": 2, "seconds": 60})
+        });
         for (number, at) in (1..).zip(times) {
-            run(&mut log, &granted, &Use { number, at: *at, ..PLAIN });
+            run(
+                &mut log,
+                &granted,
+                &Use {
+                    number,
+                    at: *at,
+                    ..PLAIN
+                },
+            );
         }
         log
     };
@@ -423,15 +652,26 @@ pub(super) fn series() -> Vec<Case> {
         for (number, id) in (1..).zip(ids) {
             let at = 10 + i64::try_from(number).unwrap();
             let authorization: Edit = match id {
-                1 => |of| {
-                    of["session"] = json!({"id": "ses_01a00000-0000-7000-8000-000000000001", "state": reference(b"1")})
-                },
-                _ => |of| {
-                    of["session"] = json!({"id": "ses_01a00000-0000-7000-8000-000000000002", "state": reference(b"1")})
-                },
+                1 => {
+                    |of| of["session"] = json!({"id": "ses_01a00000-0000-7000-8000-000000000001", "state": reference(b"1")})
+                }
+                _ => {
+                    |of| of["session"] = json!({"id": "ses_01a00000-0000-7000-8000-000000000002", "state": reference(b"1")})
+                }
             };
-            let receipt: Edit = |of| of["session"] = json!({"before": reference(b"1"), "after": reference(b"1")});
-            run(&mut log, &granted, &Use { number, at, authorization, receipt, ..PLAIN });
+            let receipt: Edit =
+                |of| of["session"] = json!({"before": reference(b"1"), "after": reference(b"1")});
+            run(
+                &mut log,
+                &granted,
+                &Use {
+                    number,
+                    at,
+                    authorization,
+                    receipt,
+                    ..PLAIN
+                },
+            );
         }
         log
     };
@@ -440,7 +680,15 @@ pub(super) fn series() -> Vec<Case> {
             run(log, granted, &PLAIN);
             log.revoke(("grant", digest_of(granted)), by);
             if use_after {
-                run(log, granted, &Use { number: 2, at: 11, ..PLAIN });
+                run(
+                    log,
+                    granted,
+                    &Use {
+                        number: 2,
+                        at: 11,
+                        ..PLAIN
+                    },
+                );
             }
         })
     };
@@ -485,23 +733,78 @@ pub(super) fn series() -> Vec<Case> {
                     of["outcome"] = json!({"status": "unknown"});
                     of["finished_at"] = of["started_at"].clone();
                 };
-                run(log, granted, &Use { receipt: unknown, ..PLAIN });
-                run(log, granted, &Use { number: 2, at: 11, ..PLAIN });
+                run(
+                    log,
+                    granted,
+                    &Use {
+                        receipt: unknown,
+                        ..PLAIN
+                    },
+                );
+                run(
+                    log,
+                    granted,
+                    &Use {
+                        number: 2,
+                        at: 11,
+                        ..PLAIN
+                    },
+                );
             }),
         ),
         ("new sessions", &[], sessions("fresh", &[1, 2])),
-        ("a session for the second time", NO, sessions("fresh", &[1, 1])),
-        ("a session that may be used again", &[], sessions("any", &[1, 1])),
-        ("a session without permission", &["grant"], sessions("none", &[1])),
+        (
+            "a session for the second time",
+            NO,
+            sessions("fresh", &[1, 1]),
+        ),
+        (
+            "a session that may be used again",
+            &[],
+            sessions("any", &[1, 1]),
+        ),
+        (
+            "a session without permission",
+            &["grant"],
+            sessions("none", &[1]),
+        ),
         ("an operator ends the grant", &[], revoked(OSCAR, false)),
-        ("an approver of the step ends the grant", &[], revoked(ALICE, false)),
-        ("an approver who is excluded ends the grant", &[], revoked(CAROL, false)),
+        (
+            "an approver of the step ends the grant",
+            &[],
+            revoked(ALICE, false),
+        ),
+        (
+            "an approver who is excluded ends the grant",
+            &[],
+            revoked(CAROL, false),
+        ),
         ("the grantee ends the grant", &[], revoked(ROBOT, false)),
-        ("the grantee ends the grant with another key", &[], revoked(ROBOT_2, false)),
-        ("another proposer ends the grant", &["revocation"], revoked(OTHER, false)),
-        ("the boundary ends the grant", &["revocation"], revoked(crate::history::BOUNDARY, false)),
-        ("a use after the end of the grant", &["revoked"], revoked(OSCAR, true)),
-        ("a use after a revocation without effect", &["revocation"], revoked(OTHER, true)),
+        (
+            "the grantee ends the grant with another key",
+            &[],
+            revoked(ROBOT_2, false),
+        ),
+        (
+            "another proposer ends the grant",
+            &["revocation"],
+            revoked(OTHER, false),
+        ),
+        (
+            "the boundary ends the grant",
+            &["revocation"],
+            revoked(crate::history::BOUNDARY, false),
+        ),
+        (
+            "a use after the end of the grant",
+            &["revoked"],
+            revoked(OSCAR, true),
+        ),
+        (
+            "a use after a revocation without effect",
+            &["revocation"],
+            revoked(OTHER, true),
+        ),
         (
             "the grant is revoked twice",
             &["revocation"],
@@ -515,9 +818,21 @@ pub(super) fn series() -> Vec<Case> {
             &["revocation"],
             after(|log, _| log.revoke(("grant", sha256(b"x")), OSCAR)),
         ),
-        ("the key of the grantee is revoked", &["revoked"], key_revoked(ROBOT)),
-        ("another key of the grantee is revoked", &[], key_revoked(ROBOT_2)),
-        ("the key of an approver is revoked, and one suffices", &["decision"], key_revoked(BOB)),
+        (
+            "the key of the grantee is revoked",
+            &["revoked"],
+            key_revoked(ROBOT),
+        ),
+        (
+            "another key of the grantee is revoked",
+            &[],
+            key_revoked(ROBOT_2),
+        ),
+        (
+            "the key of an approver is revoked, and one suffices",
+            &["decision"],
+            key_revoked(BOB),
+        ),
         (
             "the token of the proposer is revoked",
             &[],
@@ -540,8 +855,10 @@ pub(super) fn series() -> Vec<Case> {
                 sealed.policy["version"] = json!(3);
                 sealed.policy["default"]["approvals"] = json!({"required": 1, "from": ["ops"]});
                 sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
-                sealed.roster["proposer"] = json!([{"name": "robot", "owners": [], "keys": [key(ROBOT).line()]}]);
-                sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+                sealed.roster["proposer"] =
+                    json!([{"name": "robot", "owners": [], "keys": [key(ROBOT).line()]}]);
+                sealed.steps[0]["params"]["properties"]["force"] =
+                    json!({"type": "boolean", "default": false});
             });
             let granted = grant(&mut log, &[ALICE], |_| {});
             log.revoke(("grant", digest_of(&granted)), BOB);
@@ -573,7 +890,10 @@ pub(super) fn steps() -> Vec<Case> {
         (
             "another step of the grant has another definition",
             &["grant"],
-            two(|of| of["steps"][0]["digest"] = json!(reference(b"x")), |_| {}),
+            two(
+                |of| of["steps"][0]["digest"] = json!(reference(b"x")),
+                |_| {},
+            ),
         ),
         (
             "another step of the grant is not sealed",
@@ -583,12 +903,18 @@ pub(super) fn steps() -> Vec<Case> {
         (
             "another step of the grant has another sandbox",
             &["grant"],
-            two(|of| of["steps"][0]["sandbox"]["limits"]["wall_ms"] = json!(1), |_| {}),
+            two(
+                |of| of["steps"][0]["sandbox"]["limits"]["wall_ms"] = json!(1),
+                |_| {},
+            ),
         ),
         (
             "another step of the grant has an unnamed parameter",
             &["grant"],
-            two(|of| of["steps"][0]["params"]["properties"] = json!({}), |_| {}),
+            two(
+                |of| of["steps"][0]["params"]["properties"] = json!({}),
+                |_| {},
+            ),
         ),
     ]
 }
@@ -605,30 +931,68 @@ fn policies() -> Vec<Case> {
             }
         })
     };
-    let standing = |from: &str| json!({"max_uses": 1, "max_days": 1, "approvals": {"from": [from]}});
+    let standing =
+        |from: &str| json!({"max_uses": 1, "max_days": 1, "approvals": {"from": [from]}});
     let emergency = |from: &str, review: &str| json!({"from": [from], "max_unreviewed": 1, "max_window_s": 60, "review": {"from": [review]}});
     const NO: &[&str] = &["sealed-state"];
     vec![
-        ("standing with a group of the roster", &[], with("standing", standing("security"))),
-        ("standing with an unknown group", NO, with("standing", standing("nobody"))),
-        ("an emergency with groups of the rules", &[], with("emergency", emergency("ops", "security"))),
-        ("an emergency with an unknown group", NO, with("emergency", emergency("nobody", "security"))),
-        ("a review by a group that no rule names", NO, with("emergency", emergency("ops", "nobody"))),
-        ("settle by a group of the rules", &[], with("settle", json!({"from": ["ops"]}))),
-        ("settle by a group that no rule names", NO, with("settle", json!({"from": ["nobody"]}))),
+        (
+            "standing with a group of the roster",
+            &[],
+            with("standing", standing("security")),
+        ),
+        (
+            "standing with an unknown group",
+            NO,
+            with("standing", standing("nobody")),
+        ),
+        (
+            "an emergency with groups of the rules",
+            &[],
+            with("emergency", emergency("ops", "security")),
+        ),
+        (
+            "an emergency with an unknown group",
+            NO,
+            with("emergency", emergency("nobody", "security")),
+        ),
+        (
+            "a review by a group that no rule names",
+            NO,
+            with("emergency", emergency("ops", "nobody")),
+        ),
+        (
+            "settle by a group of the rules",
+            &[],
+            with("settle", json!({"from": ["ops"]})),
+        ),
+        (
+            "settle by a group that no rule names",
+            NO,
+            with("settle", json!({"from": ["nobody"]})),
+        ),
     ]
 }
 
 /// The entries with any finding.
 fn ours(log: &Log) -> (bool, BTreeSet<u64>) {
     let (said, summary) = log.audit();
-    let entry = |one: &AuditEvent| if let AuditEvent::Finding(finding) = one { finding.entry } else { None };
+    let entry = |one: &AuditEvent| {
+        if let AuditEvent::Finding(finding) = one {
+            finding.entry
+        } else {
+            None
+        }
+    };
     (summary.clean, said.iter().filter_map(entry).collect())
 }
 
 fn theirs(answer: &Value) -> (bool, BTreeSet<u64>) {
     let findings = answer["findings"].as_array().expect("findings").iter();
-    (answer["sound"] == json!(true), findings.filter_map(|one| one["entry"].as_u64()).collect())
+    (
+        answer["sound"] == json!(true),
+        findings.filter_map(|one| one["entry"].as_u64()).collect(),
+    )
 }
 
 #[test]
@@ -648,7 +1012,10 @@ fn random_log(random: &mut Random) -> Log {
         |of| of["rate"] = json!({"uses": 1, "seconds": 5}),
         |of| of["not_before"] = json!(t(8)),
         |of| of["expires_at"] = json!(t(40)),
-        |of| of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "pattern": "^web-[0-9]$"}),
+        |of| {
+            of["steps"][0]["params"]["properties"]["host"] =
+                json!({"type": "string", "pattern": "^web-[0-9]$"})
+        },
         |of| of["grantee"] = json!({"name": "other", "key": key(OTHER).keyid()}),
     ];
     let signers: [&[u8]; 4] = [&[ALICE, BOB], &[ALICE], &[BOB, CAROL], &[ALICE, MALLORY]];
@@ -669,7 +1036,13 @@ fn random_log(random: &mut Random) -> Log {
         },
     ];
     // Mostly the first choice, which has no defect.
-    let mostly = |random: &mut Random, most: usize| if random.below(6) > 0 { 0 } else { random.below(most) };
+    let mostly = |random: &mut Random, most: usize| {
+        if random.below(6) > 0 {
+            0
+        } else {
+            random.below(most)
+        }
+    };
     for round in 0..6_i64 {
         let at = 10 + 3 * round;
         match random.below(9) {
@@ -678,10 +1051,21 @@ fn random_log(random: &mut Random) -> Log {
                 let granted = grant(&mut log, signers[mostly(random, signers.len())], edit);
                 grants.push((granted, 0));
             }
-            2 => log.revoke(("key", key([ROBOT_2, ALICE, BOB, ROBOT][mostly(random, 4)]).keyid().to_bytes()), OSCAR),
+            2 => log.revoke(
+                (
+                    "key",
+                    key([ROBOT_2, ALICE, BOB, ROBOT][mostly(random, 4)])
+                        .keyid()
+                        .to_bytes(),
+                ),
+                OSCAR,
+            ),
             3 => {
                 if let Some((granted, _)) = grants.last() {
-                    log.revoke(("grant", digest_of(granted)), [ALICE, ROBOT, OTHER, OSCAR][mostly(random, 4)]);
+                    log.revoke(
+                        ("grant", digest_of(granted)),
+                        [ALICE, ROBOT, OTHER, OSCAR][mostly(random, 4)],
+                    );
                 }
             }
             4 => {
@@ -715,12 +1099,29 @@ fn random_log(random: &mut Random) -> Log {
 #[test]
 fn both_auditors_judge_random_logs_with_grants_alike() {
     let told: Vec<Told> = (0..300)
-        .map(|round| Told { id: format!("round {round}"), log: random_log(&mut Random::new("grants", round)) })
+        .map(|round| Told {
+            id: format!("round {round}"),
+            log: random_log(&mut Random::new("grants", round)),
+        })
         .collect();
-    let clean = alike(&told, ours, theirs).iter().filter(|(clean, _)| *clean).count();
+    let clean = alike(&told, ours, theirs)
+        .iter()
+        .filter(|(clean, _)| *clean)
+        .count();
     let kinds: BTreeSet<&str> = told.iter().flat_map(|one| found(&one.log)).collect();
-    for kind in ["grant", "grant-use", "quorum", "excluded", "revoked", "revocation", "decision"] {
-        assert!(kinds.contains(kind), "no log has the finding {kind}: {kinds:?}");
+    for kind in [
+        "grant",
+        "grant-use",
+        "quorum",
+        "excluded",
+        "revoked",
+        "revocation",
+        "decision",
+    ] {
+        assert!(
+            kinds.contains(kind),
+            "no log has the finding {kind}: {kinds:?}"
+        );
     }
     assert!((10..200).contains(&clean), "{clean} of 300 have no defect");
 }
@@ -728,21 +1129,54 @@ fn both_auditors_judge_random_logs_with_grants_alike() {
 #[test]
 fn a_resumed_audit_knows_the_grants_and_their_uses() {
     let mut log = log();
-    let granted = grant(&mut log, &[ALICE, BOB], |of| of["rate"] = json!({"uses": 2, "seconds": 60}));
+    let granted = grant(&mut log, &[ALICE, BOB], |of| {
+        of["rate"] = json!({"uses": 2, "seconds": 60})
+    });
     run(&mut log, &granted, &PLAIN);
-    run(&mut log, &granted, &Use { number: 2, at: 11, ..PLAIN });
+    run(
+        &mut log,
+        &granted,
+        &Use {
+            number: 2,
+            at: 11,
+            ..PLAIN
+        },
+    );
     let kept = kept_of(&log);
-    assert_eq!((kept.counts.grants, kept.runs.grants.len(), kept.runs.grants[0].used), (1, 1, 2));
+    assert_eq!(
+        (
+            kept.counts.grants,
+            kept.runs.grants.len(),
+            kept.runs.grants[0].used
+        ),
+        (1, 1, 2)
+    );
     let go_on = |change: &dyn Fn(&mut Log)| {
         let mut log = log.clone();
         change(&mut log);
         resumed(&log, &kept)
     };
-    let at = |number: u64, at: i64| go_on(&|log| run(log, &granted, &Use { number, at, ..PLAIN }));
+    let at = |number: u64, at: i64| {
+        go_on(&|log| {
+            run(
+                log,
+                &granted,
+                &Use {
+                    number,
+                    at,
+                    ..PLAIN
+                },
+            )
+        })
+    };
     assert!(at(3, 71).is_empty());
     assert_eq!(at(3, 69), ["grant-use"], "faster than the rate");
     assert_eq!(at(2, 71), ["grant-use"], "a number twice");
-    assert_eq!(go_on(&|log| log.entries.push(log.entries[1].clone())), ["grant"], "the grant again");
+    assert_eq!(
+        go_on(&|log| log.entries.push(log.entries[1].clone())),
+        ["grant"],
+        "the grant again"
+    );
     assert!(go_on(&|log| log.revoke(("grant", digest_of(&granted)), ROBOT)).is_empty());
 }
 
@@ -753,13 +1187,34 @@ fn the_summary_lists_each_grant_with_its_uses() {
         log.revoke(("grant", digest_of(granted)), OSCAR);
     });
     let summary = log.audit().1;
-    let [line] = &summary.grants[..] else { panic!("{:?}", summary.grants) };
-    assert_eq!((line.uses, line.max_uses, line.entry, line.revoked, line.paused), (1, 3, 1, Some(4), None));
-    assert_eq!((line.grantee.as_str(), line.proposer.as_str()), ("robot", "agent"));
+    let [line] = &summary.grants[..] else {
+        panic!("{:?}", summary.grants)
+    };
+    assert_eq!(
+        (
+            line.uses,
+            line.max_uses,
+            line.entry,
+            line.revoked,
+            line.paused
+        ),
+        (1, 3, 1, Some(4), None)
+    );
+    assert_eq!(
+        (line.grantee.as_str(), line.proposer.as_str()),
+        ("robot", "agent")
+    );
     assert_eq!(line.last.map(|last| last.to_string()), Some(t(10)));
     // A grant that the last seal makes useless says why.
-    let unusable = |change: fn(&mut Log)| after(|log, _| change(log)).audit().1.grants[0].unusable.clone();
+    let unusable = |change: fn(&mut Log)| {
+        after(|log, _| change(log)).audit().1.grants[0]
+            .unusable
+            .clone()
+    };
     assert_eq!(unusable(|_| {}), None);
     let thawed = unusable(|log| log.reseal(5, |seal| seal["epoch"] = json!("e1".repeat(16))));
-    assert!(thawed.as_ref().is_some_and(|why| why.contains("epoch")), "{thawed:?}");
+    assert!(
+        thawed.as_ref().is_some_and(|why| why.contains("epoch")),
+        "{thawed:?}"
+    );
 }

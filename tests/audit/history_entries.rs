@@ -42,16 +42,38 @@ pub(super) fn as_expected(cases: Vec<Case>) -> Vec<(Told, bool)> {
     for (id, expected, log) in &cases {
         let findings = found(log);
         if findings != *expected {
-            wrong.push(format!("{id}: expected {expected:?}, got {findings:?}: {:?}", log.audit().0));
+            wrong.push(format!(
+                "{id}: expected {expected:?}, got {findings:?}: {:?}",
+                log.audit().0
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    cases.into_iter().map(|(id, expected, log)| (Told { id: id.to_owned(), log }, expected.is_empty())).collect()
+    cases
+        .into_iter()
+        .map(|(id, expected, log)| {
+            (
+                Told {
+                    id: id.to_owned(),
+                    log,
+                },
+                expected.is_empty(),
+            )
+        })
+        .collect()
 }
 
 fn verdicts(log: &Log) -> Vec<EntryVerdict> {
     let (said, _) = log.audit();
-    said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line.verdict) } else { None }).collect()
+    said.iter()
+        .filter_map(|one| {
+            if let AuditEvent::Decision(line) = one {
+                Some(line.verdict)
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 /// A log with a run by one approver, a run by two approvers, a denial and a refusal.
@@ -68,7 +90,10 @@ fn usual() -> Log {
 #[test]
 fn an_audit_of_a_correct_log_finds_no_failure_and_confirms_every_decision() {
     let mut log = usual();
-    let (one, two) = (log.approved("nginx:restart", 40, &[BOB]), log.approved("nginx:restart", 40, &[ALICE]));
+    let (one, two) = (
+        log.approved("nginx:restart", 40, &[BOB]),
+        log.approved("nginx:restart", 40, &[ALICE]),
+    );
     let place = log.consume(40, &[&one, &two]);
     let mut other = place;
     other.item = 1;
@@ -80,13 +105,37 @@ fn an_audit_of_a_correct_log_finds_no_failure_and_confirms_every_decision() {
     });
     let (said, summary) = log.audit();
     assert!(summary.clean, "{said:#?}");
-    assert_eq!((summary.counts.stand, summary.counts.spent, summary.entries), (4, 4, log.size()));
-    let lines: Vec<_> =
-        said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line) } else { None }).collect();
-    assert_eq!(lines[1].approvers.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["alice", "bob"]);
-    assert_eq!((lines[1].consumption, lines[1].entry, lines[1].seal), (3, 4, 0));
+    assert_eq!(
+        (summary.counts.stand, summary.counts.spent, summary.entries),
+        (4, 4, log.size())
+    );
+    let lines: Vec<_> = said
+        .iter()
+        .filter_map(|one| {
+            if let AuditEvent::Decision(line) = one {
+                Some(line)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(
+        lines[1]
+            .approvers
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>(),
+        ["alice", "bob"]
+    );
+    assert_eq!(
+        (lines[1].consumption, lines[1].entry, lines[1].seal),
+        (3, 4, 0)
+    );
     assert_eq!(lines[0].params.to_string(), r#"{"host":"web-3"}"#);
-    assert_eq!(lines[0].params_digest.to_string(), reference(br#"{"host":"web-3"}"#));
+    assert_eq!(
+        lines[0].params_digest.to_string(),
+        reference(br#"{"host":"web-3"}"#)
+    );
 }
 
 #[test]
@@ -109,13 +158,23 @@ fn a_run_that_must_have_ended_by_the_clock_of_the_auditor_causes_a_warning() {
     log.consume(40, &[&running]);
     let warned = |after: i64| {
         let now = Some(Timestamp::from_unix(T0 + after));
-        let (_, summary) = log.audit_with(Expected { now, ..Expected::default() });
+        let (_, summary) = log.audit_with(Expected {
+            now,
+            ..Expected::default()
+        });
         assert!(summary.clean, "the copy may be old");
-        summary.warnings.iter().find(|warning| warning.contains("withheld")).cloned()
+        summary
+            .warnings
+            .iter()
+            .find(|warning| warning.contains("withheld"))
+            .cloned()
     };
     assert_eq!(warned(60), None);
     let warning = warned(3 * 86_400).expect("a warning");
-    assert!(warning.starts_with("1 run(s)") && warning.contains("2 day(s) ago"), "{warning}");
+    assert!(
+        warning.starts_with("1 run(s)") && warning.contains("2 day(s) ago"),
+        "{warning}"
+    );
 }
 
 /// A checkpoint of the first `size` entries. The witnesses in `by`, as `(name, seed)`, cosign the checkpoint at `at`.
@@ -125,8 +184,9 @@ fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
     let cosigned = by.iter().fold(note.clone(), |all, (name, seed)| {
         let secret = SecretKey::from_seed([*seed; 32]);
         let witness = WitnessKey::new(name, secret.public());
-        let line = witness
-            .cosign(&note, (T0 + at).unsigned_abs(), |text| Ok::<_, std::convert::Infallible>(secret.sign(text)));
+        let line = witness.cosign(&note, (T0 + at).unsigned_abs(), |text| {
+            Ok::<_, std::convert::Infallible>(secret.sign(text))
+        });
         all.with(line.unwrap()).unwrap()
     });
     let mut seen = SeenHead::parse(&cosigned.to_string(), "the state of your last audit").unwrap();
@@ -152,37 +212,85 @@ fn entries_are_reported_if_they_are_dated_before_a_checkpoint_that_does_not_cont
     log.run("nginx:restart", 3000, &[ALICE]);
     let told = |at: i64, by: &[(&str, u8)], demanded: u64| {
         let heads = vec![seen(&log, before, at, by)];
-        let (said, summary) = log.audit_with(Expected { heads, witnesses: demanded, ..Expected::default() });
+        let (said, summary) = log.audit_with(Expected {
+            heads,
+            witnesses: demanded,
+            ..Expected::default()
+        });
         let whats: BTreeSet<_> = said
             .iter()
-            .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .filter_map(|one| {
+                if let AuditEvent::Finding(finding) = one {
+                    Some(finding.what.word())
+                } else {
+                    None
+                }
+            })
             .collect();
-        let told = summary.warnings.iter().any(|one| one.contains("entry 3 is dated 2027-01-15T08:50:00Z"));
-        (told, whats.into_iter().filter(|what| *what != "witnesses").collect::<Vec<_>>())
+        let told = summary
+            .warnings
+            .iter()
+            .any(|one| one.contains("entry 3 is dated 2027-01-15T08:50:00Z"));
+        (
+            told,
+            whats
+                .into_iter()
+                .filter(|what| *what != "witnesses")
+                .collect::<Vec<_>>(),
+        )
     };
     assert_eq!(told(3000 + 600, &[], 0), (false, vec![]), "clocks differ");
-    assert_eq!(told(3000 + 601, &[], 0), (true, vec![]), "the copy may have been old then");
-    assert_eq!(told(9000, &witnesses[..1], 0), (true, vec![]), "one witness whom nobody asked for");
-    assert_eq!(told(9000, &witnesses[..1], 1), (false, vec!["time"]), "who asks for one believes one");
-    assert_eq!(told(9000, &witnesses[..1], 2), (true, vec![]), "and one of two is not enough");
+    assert_eq!(
+        told(3000 + 601, &[], 0),
+        (true, vec![]),
+        "the copy may have been old then"
+    );
+    assert_eq!(
+        told(9000, &witnesses[..1], 0),
+        (true, vec![]),
+        "one witness whom nobody asked for"
+    );
+    assert_eq!(
+        told(9000, &witnesses[..1], 1),
+        (false, vec!["time"]),
+        "who asks for one believes one"
+    );
+    assert_eq!(
+        told(9000, &witnesses[..1], 2),
+        (true, vec![]),
+        "and one of two is not enough"
+    );
     assert_eq!(told(9000, &witnesses, 2), (false, vec!["time"]));
     assert_eq!(told(3500, &witnesses, 2), (false, vec![]));
-    assert_eq!(told(9000, &[("w.example/1", 66)], 1), (false, vec![]), "a stranger's word is nobody's");
+    assert_eq!(
+        told(9000, &[("w.example/1", 66)], 1),
+        (false, vec![]),
+        "a stranger's word is nobody's"
+    );
 }
 
 #[test]
 fn an_audit_state_stores_its_time_and_a_log_from_the_future_causes_a_warning() {
     let log = usual();
     let now = |after: i64| Some(Timestamp::from_unix(T0 + after));
-    let mut auditor = log.auditor(Expected { now: now(700), ..Expected::default() });
+    let mut auditor = log.auditor(Expected {
+        now: now(700),
+        ..Expected::default()
+    });
     for entry in &log.entries {
         auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
     }
     auditor.finish(&log.head(), &log).unwrap();
     assert_eq!(auditor.keep(&log.head()).expect("it holds").seen, now(700));
     let warned = |after: i64| {
-        let (_, summary) = log.audit_with(Expected { now: now(after), ..Expected::default() });
-        summary.warnings.iter().any(|one| one.contains("one of the two times is wrong"))
+        let (_, summary) = log.audit_with(Expected {
+            now: now(after),
+            ..Expected::default()
+        });
+        summary
+            .warnings
+            .iter()
+            .any(|one| one.contains("one of the two times is wrong"))
     };
     assert!(!warned(30 - 600) && warned(30 - 601));
 }
@@ -194,7 +302,11 @@ fn a_run_without_a_receipt_is_reported_with_its_latest_end_time() {
     log.consume(40, &[&running]);
     let (_, summary) = log.audit();
     let until = format!("may continue until {}", t(40 + 300));
-    assert!(summary.warnings.iter().any(|one| one.contains(&until)), "{:#?}", summary.warnings);
+    assert!(
+        summary.warnings.iter().any(|one| one.contains(&until)),
+        "{:#?}",
+        summary.warnings
+    );
 }
 
 #[test]
@@ -205,10 +317,13 @@ fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
         let mut auditor = log.auditor(Expected::default());
         let mut whats = BTreeSet::new();
         let mut take = |said: Vec<AuditEvent>| {
-            whats.extend(
-                said.iter()
-                    .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what) } else { None }),
-            );
+            whats.extend(said.iter().filter_map(|one| {
+                if let AuditEvent::Finding(finding) = one {
+                    Some(finding.what)
+                } else {
+                    None
+                }
+            }));
         };
         for entry in &log.entries {
             take(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
@@ -219,17 +334,29 @@ fn a_deleted_or_inserted_or_moved_entry_changes_the_root_hash() {
     for at in 1..log.entries.len() {
         let mut without = log.clone();
         without.entries.remove(at);
-        assert!(audit(&without).contains(&FindingKind::Root), "entry {at} deleted");
+        assert!(
+            audit(&without).contains(&FindingKind::Root),
+            "entry {at} deleted"
+        );
         let mut twice = log.clone();
         twice.entries.insert(at, log.entries[at].clone());
-        assert!(audit(&twice).contains(&FindingKind::Root), "entry {at} twice");
+        assert!(
+            audit(&twice).contains(&FindingKind::Root),
+            "entry {at} twice"
+        );
         let mut moved = log.clone();
         moved.entries.swap(at, (at % (log.entries.len() - 1)) + 1);
-        assert!(audit(&moved).contains(&FindingKind::Root), "entry {at} moved");
+        assert!(
+            audit(&moved).contains(&FindingKind::Root),
+            "entry {at} moved"
+        );
         let mut changed = log.clone();
         let middle = changed.entries[at].len() / 2;
         changed.entries[at][middle] ^= 1;
-        assert!(audit(&changed).contains(&FindingKind::Root), "entry {at} changed");
+        assert!(
+            audit(&changed).contains(&FindingKind::Root),
+            "entry {at} changed"
+        );
     }
 }
 
@@ -238,15 +365,27 @@ fn a_nonce_or_authorization_that_is_spent_twice_is_found() {
     let mut log = usual();
     let first = log.run("nginx:restart", 40, &[ALICE]);
     let nonce = first.predicate["nonce"].clone();
-    let second = log.approved_but("nginx:restart", 45, &[BOB], |predicate| predicate["nonce"] = nonce);
+    let second = log.approved_but("nginx:restart", 45, &[BOB], |predicate| {
+        predicate["nonce"] = nonce
+    });
     let place = log.consume(50, &[&second]);
     log.receipt(place, &second);
-    assert_eq!(found(&log), ["double-use"], "another authorization with the same nonce");
+    assert_eq!(
+        found(&log),
+        ["double-use"],
+        "another authorization with the same nonce"
+    );
     let mut log = usual();
     let first = log.run("nginx:restart", 40, &[ALICE]);
-    let place = log.consume_but(50, &[&first], |predicate| predicate["spent"][0]["nonce"] = json!("A".repeat(22)));
+    let place = log.consume_but(50, &[&first], |predicate| {
+        predicate["spent"][0]["nonce"] = json!("A".repeat(22))
+    });
     log.receipt(place, &first);
-    assert_eq!(found(&log), ["consumption", "double-use"], "under another nonce");
+    assert_eq!(
+        found(&log),
+        ["consumption", "double-use"],
+        "under another nonce"
+    );
 }
 
 #[test]
@@ -259,9 +398,15 @@ fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
     assert_eq!(found(&log), ["double-use", "window"]);
     let mut log = usual();
     let late = log.approved("nginx:restart", 40, &[ALICE]);
-    let place = log.consume_but(3640, &[&late], |predicate| predicate["spent"][0]["expires_at"] = json!(t(9000)));
+    let place = log.consume_but(3640, &[&late], |predicate| {
+        predicate["spent"][0]["expires_at"] = json!(t(9000))
+    });
     log.receipt(place, &late);
-    assert_eq!(found(&log), ["consumption", "window"], "expired at t, under another end");
+    assert_eq!(
+        found(&log),
+        ["consumption", "window"],
+        "expired at t, under another end"
+    );
     let mut log = usual();
     let late = log.approved("nginx:restart", 40, &[ALICE]);
     let place = log.consume(3639, &[&late]);
@@ -271,9 +416,14 @@ fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
 
 #[test]
 fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
-    assert_eq!(size_of::<documents::crypto::digest::AuthorizationDigest>(), 32);
+    assert_eq!(
+        size_of::<documents::crypto::digest::AuthorizationDigest>(),
+        32
+    );
     let mut log = usual();
-    let denied: Vec<_> = (0..20).map(|_| log.approved("nginx:restart", 40, &[ALICE])).collect();
+    let denied: Vec<_> = (0..20)
+        .map(|_| log.approved("nginx:restart", 40, &[ALICE]))
+        .collect();
     denied.iter().for_each(|one| log.deny(one, BOB));
     let remembered = |log: &Log| {
         let mut auditor = log.auditor(Expected::default());
@@ -308,18 +458,39 @@ fn malformed_denials_and_refusals_in_a_log_are_reported() {
         found(&log)
     };
     assert_eq!(denial(MALLORY, &|_| {}), ["denial"]);
-    assert_eq!(denial(BOUNDARY, &|_| {}), ["denial"], "the boundary is no approver");
-    assert_eq!(denial(BOB, &|denial| denial["boundary"]["id"] = json!(reference(b"other"))), ["denial"]);
-    assert_eq!(denial(BOB, &|denial| denial["boundary"]["epoch"] = json!("0".repeat(32))), ["denial"]);
-    assert_eq!(denial(BOB, &|denial| denial["surprise"] = json!(1)), ["entry"]);
+    assert_eq!(
+        denial(BOUNDARY, &|_| {}),
+        ["denial"],
+        "the boundary is no approver"
+    );
+    assert_eq!(
+        denial(BOB, &|denial| denial["boundary"]["id"] =
+            json!(reference(b"other"))),
+        ["denial"]
+    );
+    assert_eq!(
+        denial(BOB, &|denial| denial["boundary"]["epoch"] =
+            json!("0".repeat(32))),
+        ["denial"]
+    );
+    assert_eq!(
+        denial(BOB, &|denial| denial["surprise"] = json!(1)),
+        ["entry"]
+    );
     let refusal = |edit: &dyn Fn(&mut serde_json::Value)| {
         let mut log = usual();
         log.refuse(40, edit);
         found(&log)
     };
-    assert_eq!(refusal(&|refusal| refusal["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
+    assert_eq!(
+        refusal(&|refusal| refusal["boundary"]["id"] = json!(reference(b"other"))),
+        ["boundary"]
+    );
     assert_eq!(refusal(&|refusal| refusal["at"] = json!(t(1))), ["time"]);
-    assert_eq!(refusal(&|refusal| refusal["code"] = json!("whatever")), ["entry"]);
+    assert_eq!(
+        refusal(&|refusal| refusal["code"] = json!("whatever")),
+        ["entry"]
+    );
 }
 
 #[test]
@@ -333,21 +504,44 @@ fn an_audit_repeats_each_decision_with_the_state_before_the_decision() {
         found(&log)
     };
     assert!(decided(&|_| {}).is_empty());
-    assert_eq!(decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice"])), ["decision"]);
-    assert_eq!(decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice", "bob", "carol"])), ["decision"]);
-    assert_eq!(decided(&|receipt| receipt["decision"]["groups"] = json!(["ops"])), ["decision"]);
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice"])),
+        ["decision"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["approvers"] = json!(["alice", "bob", "carol"])),
+        ["decision"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["groups"] = json!(["ops"])),
+        ["decision"]
+    );
     assert_eq!(
         decided(&|receipt| receipt["decision"]["excluded"] = json!(["agent"])),
         ["decision"],
         "an owner left out"
     );
-    assert_eq!(decided(&|receipt| receipt["decision"]["excluded"] = json!(["agent", "carol", "dora"])), ["decision"]);
-    assert_eq!(decided(&|receipt| receipt["decision"]["policy"] = json!(reference(b"other"))), ["decision"]);
-    assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("ghost")), ["proposer"]);
-    assert_eq!(decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("reader")), ["decision", "proposer"]);
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["excluded"] = json!(["agent", "carol", "dora"])),
+        ["decision"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["policy"] = json!(reference(b"other"))),
+        ["decision"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("ghost")),
+        ["proposer"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["decision"]["handed_in_by"] = json!("reader")),
+        ["decision", "proposer"]
+    );
     let proposed_by = |proposer: &str| {
         let mut log = usual();
-        let approved = log.approved_but("nginx:restart", 40, &[ALICE], |of| of["proposer"] = json!(proposer));
+        let approved = log.approved_but("nginx:restart", 40, &[ALICE], |of| {
+            of["proposer"] = json!(proposer)
+        });
         let place = log.consume(41, &[&approved]);
         log.receipt_but(place, &approved, |receipt| {
             receipt["decision"]["handed_in_by"] = json!("agent");
@@ -355,30 +549,71 @@ fn an_audit_repeats_each_decision_with_the_state_before_the_decision() {
         });
         found(&log)
     };
-    assert_eq!(proposed_by("narrow"), ["proposer"], "a token for other steps");
-    assert_eq!(proposed_by("reader"), ["proposer"], "a token that only reads");
-    assert_eq!(decided(&|receipt| receipt["seal"] = json!(reference(b"other"))), ["seal-in-force"]);
-    assert_eq!(decided(&|receipt| receipt["consumption"]["leaf"] = json!(reference(b"other"))), ["consumption"]);
-    assert_eq!(decided(&|receipt| receipt["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
-    assert_eq!(decided(&|receipt| receipt["boundary"]["keyid"] = json!(key(MALLORY).keyid())), ["signature"]);
-    assert_eq!(decided(&|receipt| receipt["started_at"] = json!(t(5))), ["outcome"]);
-    assert_eq!(decided(&|receipt| receipt["outcome"] = json!({"status": "succeeded", "exit_code": 1})), ["outcome"]);
+    assert_eq!(
+        proposed_by("narrow"),
+        ["proposer"],
+        "a token for other steps"
+    );
+    assert_eq!(
+        proposed_by("reader"),
+        ["proposer"],
+        "a token that only reads"
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["seal"] = json!(reference(b"other"))),
+        ["seal-in-force"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["consumption"]["leaf"] = json!(reference(b"other"))),
+        ["consumption"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["boundary"]["id"] = json!(reference(b"other"))),
+        ["boundary"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["boundary"]["keyid"] = json!(key(MALLORY).keyid())),
+        ["signature"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["started_at"] = json!(t(5))),
+        ["outcome"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["outcome"] = json!({"status": "succeeded", "exit_code": 1})),
+        ["outcome"]
+    );
     assert_eq!(
         decided(&|receipt| {
             receipt["sandbox"]["layers"] = json!(["capabilities"]);
-            receipt["sandbox"]["missing"] = json!(["filesystem", "landlock", "namespaces", "network", "seccomp"]);
+            receipt["sandbox"]["missing"] =
+                json!(["filesystem", "landlock", "namespaces", "network", "seccomp"]);
             receipt["sandbox"]["level"] = json!("best-effort");
         }),
         ["sandbox"],
         "required but not enforced"
     );
-    assert_eq!(decided(&|receipt| receipt["output"]["stdout"]["bytes"] = json!(4)), ["entry"], "contradicts itself");
-    assert_eq!(decided(&|receipt| receipt["files"]["count"] = json!(4)), ["receipt-subjects"]);
-    assert_eq!(decided(&|receipt| receipt["authorization"]["signatures"] = json!([])), ["quorum"]);
+    assert_eq!(
+        decided(&|receipt| receipt["output"]["stdout"]["bytes"] = json!(4)),
+        ["entry"],
+        "contradicts itself"
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["files"]["count"] = json!(4)),
+        ["receipt-subjects"]
+    );
+    assert_eq!(
+        decided(&|receipt| receipt["authorization"]["signatures"] = json!([])),
+        ["quorum"]
+    );
 }
 
 /// The findings for a run with these signers and an edited authorization.
-fn approved_by(step: &str, signers: &[u8], edit: impl Fn(&mut serde_json::Value)) -> Vec<&'static str> {
+fn approved_by(
+    step: &str,
+    signers: &[u8],
+    edit: impl Fn(&mut serde_json::Value),
+) -> Vec<&'static str> {
     let mut log = usual();
     let approved = log.approved_but(step, 40, signers, edit);
     let place = log.consume(41, &[&approved]);
@@ -388,20 +623,53 @@ fn approved_by(step: &str, signers: &[u8], edit: impl Fn(&mut serde_json::Value)
 
 #[test]
 fn a_signed_authorization_must_equal_the_authorization_from_the_state() {
-    let signed = |edit: &dyn Fn(&mut serde_json::Value)| approved_by("nginx:restart", &[ALICE], edit);
-    assert_eq!(signed(&|of| of["step"]["digest"] = json!(reference(b"other"))), ["step"]);
-    assert_eq!(signed(&|of| of["rendered"] = json!(reference(b"other"))), ["step"]);
-    assert_eq!(signed(&|of| of["step"]["ref"] = json!("nginx:stop")), ["step"]);
-    assert_eq!(signed(&|of| of["params"] = json!({"host": "-x; rm"})), ["parameters"]);
+    let signed =
+        |edit: &dyn Fn(&mut serde_json::Value)| approved_by("nginx:restart", &[ALICE], edit);
+    assert_eq!(
+        signed(&|of| of["step"]["digest"] = json!(reference(b"other"))),
+        ["step"]
+    );
+    assert_eq!(
+        signed(&|of| of["rendered"] = json!(reference(b"other"))),
+        ["step"]
+    );
+    assert_eq!(
+        signed(&|of| of["step"]["ref"] = json!("nginx:stop")),
+        ["step"]
+    );
+    assert_eq!(
+        signed(&|of| of["params"] = json!({"host": "-x; rm"})),
+        ["parameters"]
+    );
     assert_eq!(signed(&|of| of["params"] = json!({})), ["parameters"]);
-    assert_eq!(signed(&|of| of["sandbox"]["limits"]["wall_ms"] = json!(1)), ["sandbox"]);
-    assert_eq!(signed(&|of| of["sandbox"]["require"] = json!([])), ["sandbox"]);
-    assert_eq!(signed(&|of| of["boundary"]["id"] = json!(reference(b"other"))), ["boundary"]);
-    assert_eq!(signed(&|of| of["boundary"]["epoch"] = json!("0".repeat(32))), ["boundary"]);
+    assert_eq!(
+        signed(&|of| of["sandbox"]["limits"]["wall_ms"] = json!(1)),
+        ["sandbox"]
+    );
+    assert_eq!(
+        signed(&|of| of["sandbox"]["require"] = json!([])),
+        ["sandbox"]
+    );
+    assert_eq!(
+        signed(&|of| of["boundary"]["id"] = json!(reference(b"other"))),
+        ["boundary"]
+    );
+    assert_eq!(
+        signed(&|of| of["boundary"]["epoch"] = json!("0".repeat(32))),
+        ["boundary"]
+    );
     assert_eq!(signed(&|of| of["proposer"] = json!("ghost")), ["proposer"]);
-    assert_eq!(signed(&|of| of["proposer"] = json!("narrow")), ["proposer"], "a token for other steps");
+    assert_eq!(
+        signed(&|of| of["proposer"] = json!("narrow")),
+        ["proposer"],
+        "a token for other steps"
+    );
     assert_eq!(signed(&|of| of["not_before"] = json!(t(50))), ["window"]);
-    assert_eq!(signed(&|of| of["issued_at"] = json!(t(-90_000))), ["window"], "valid for more than a day");
+    assert_eq!(
+        signed(&|of| of["issued_at"] = json!(t(-90_000))),
+        ["window"],
+        "valid for more than a day"
+    );
     let denied = Log::with(|sealed| sealed.policy["default"]["mode"] = json!("deny"));
     let mut log = denied;
     log.run("nginx:restart", 10, &[ALICE]);
@@ -433,9 +701,15 @@ fn a_run_is_checked_only_with_the_seal_in_force() {
     log.reseal(35, |_| {});
     let mut stale = log.clone();
     let approved = stale.approved("nginx:restart", 40, &[ALICE]);
-    let place = stale.consume_but(41, &[&approved], |consumption| consumption["seal"] = json!(before));
+    let place = stale.consume_but(41, &[&approved], |consumption| {
+        consumption["seal"] = json!(before)
+    });
     stale.receipt_but(place, &approved, |receipt| receipt["seal"] = json!(before));
-    assert_eq!(found(&stale), ["quorum", "seal-in-force"], "under the rules of an earlier seal");
+    assert_eq!(
+        found(&stale),
+        ["quorum", "seal-in-force"],
+        "under the rules of an earlier seal"
+    );
     log.run("nginx:restart", 50, &[ALICE, BOB]);
     assert!(found(&log).is_empty());
 }
@@ -449,18 +723,40 @@ fn a_chain_of_seals_with_a_gap_or_a_fork_or_a_repeated_seal_is_reported() {
     };
     assert!(sealed(&|_| {}).is_empty());
     assert_eq!(sealed(&|seal| seal["number"] = json!(5)), ["seal-chain"]);
-    assert_eq!(sealed(&|seal| seal["previous"] = json!(reference(b"other"))), ["seal-chain"]);
-    assert_eq!(sealed(&|seal| seal["boundary"]["id"] = json!(reference(b"other"))), ["seal-chain"]);
-    assert_eq!(sealed(&|seal| seal["boundary"]["name"] = json!("other")), ["signature"], "a name without keys");
-    assert_eq!(sealed(&|seal| seal["keys"] = json!([key(MALLORY).keyid()])), ["sealed-state"]);
+    assert_eq!(
+        sealed(&|seal| seal["previous"] = json!(reference(b"other"))),
+        ["seal-chain"]
+    );
+    assert_eq!(
+        sealed(&|seal| seal["boundary"]["id"] = json!(reference(b"other"))),
+        ["seal-chain"]
+    );
+    assert_eq!(
+        sealed(&|seal| seal["boundary"]["name"] = json!("other")),
+        ["signature"],
+        "a name without keys"
+    );
+    assert_eq!(
+        sealed(&|seal| seal["keys"] = json!([key(MALLORY).keyid()])),
+        ["sealed-state"]
+    );
     assert_eq!(
         sealed(&|seal| seal["tokens"] = json!(reference(b"other"))),
         ["sealed-state"],
         "not stored with the log"
     );
-    assert_eq!(sealed(&|seal| seal["registry_root"] = json!(reference(b"other"))), ["sealed-state"]);
-    assert_eq!(sealed(&|seal| seal["roster"] = json!(reference(b"other"))), ["roster-chain"]);
-    assert_eq!(sealed(&|seal| seal["policy"] = seal["builtins"].clone()), ["roster-chain", "sealed-state"]);
+    assert_eq!(
+        sealed(&|seal| seal["registry_root"] = json!(reference(b"other"))),
+        ["sealed-state"]
+    );
+    assert_eq!(
+        sealed(&|seal| seal["roster"] = json!(reference(b"other"))),
+        ["roster-chain"]
+    );
+    assert_eq!(
+        sealed(&|seal| seal["policy"] = seal["builtins"].clone()),
+        ["roster-chain", "sealed-state"]
+    );
 }
 
 #[test]
@@ -471,9 +767,14 @@ fn a_newer_roster_can_be_the_trusted_roster() {
         log.reseal(at, |_| {});
     }
     log.run("nginx:restart", 60, &[ALICE]);
-    let first = rosters_in(&LogEntry::of(log.entries[0].clone()), &log).unwrap().unwrap();
+    let first = rosters_in(&LogEntry::of(log.entries[0].clone()), &log)
+        .unwrap()
+        .unwrap();
     let pinned = Pinned::Digest(log.roster_digest(3));
-    assert!(Auditor::new(pinned.clone(), &first, Expected::default()).is_err(), "nothing leads there yet");
+    assert!(
+        Auditor::new(pinned.clone(), &first, Expected::default()).is_err(),
+        "nothing leads there yet"
+    );
     let last = log
         .entries
         .iter()
@@ -495,18 +796,30 @@ fn a_newer_roster_can_be_the_trusted_roster() {
 
 #[test]
 fn unreadable_built_in_lists_never_remove_a_required_permission() {
-    for lists in [json!(["x"]), json!({}), json!({"version": 2}), json!({"version": 1, "more": []})] {
+    for lists in [
+        json!(["x"]),
+        json!({}),
+        json!({"version": 2}),
+        json!({"version": 1, "more": []}),
+    ] {
         let mut log = usual();
         log.sealed.builtins = lists.clone();
         log.reseal(40, |_| {});
         log.run("nginx:restart", 41, &[ALICE]);
         assert_eq!(found(&log), ["sealed-state"], "{lists}");
-        assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Undecided), "what ran under it: {lists}");
+        assert_eq!(
+            verdicts(&log).last(),
+            Some(&EntryVerdict::Undecided),
+            "what ran under it: {lists}"
+        );
         // The writer of the seal chooses the engine's name, so a run under such a seal must cause a finding.
         let mut log = usual();
         log.sealed.builtins = lists.clone();
         log.reseal(40, |seal| seal["engine"] = json!(OTHER));
-        assert!(found(&log).is_empty(), "another version may read them: {lists}");
+        assert!(
+            found(&log).is_empty(),
+            "another version may read them: {lists}"
+        );
         log.run("nginx:restart", 41, &[ALICE]);
         assert_eq!(found(&log), ["sealed-state"], "{lists}");
     }
@@ -527,15 +840,27 @@ fn run_under(engine: &str, edit: &dyn Fn(&mut serde_json::Value)) -> Log {
 #[test]
 fn a_decision_that_another_program_version_made_differently_is_no_failure() {
     let limits = |of: &mut serde_json::Value| of["sandbox"]["limits"]["wall_ms"] = json!(1);
-    assert_eq!(found(&run_under(concat!("countersign ", env!("CARGO_PKG_VERSION")), &limits)), ["sandbox"]);
+    assert_eq!(
+        found(&run_under(
+            concat!("countersign ", env!("CARGO_PKG_VERSION")),
+            &limits
+        )),
+        ["sandbox"]
+    );
     let log = run_under(OTHER, &limits);
     assert!(found(&log).is_empty());
     assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Differs));
     let (_, summary) = log.audit();
     assert_eq!((summary.differences, summary.counts.differ), (1, 1));
     assert_eq!(summary.engines, [OTHER]);
-    let (said, summary) = log.audit_with(Expected { no_differences: true, ..Expected::default() });
-    assert!(!summary.clean && summary.engines.is_empty(), "nothing is excused: {said:#?}");
+    let (said, summary) = log.audit_with(Expected {
+        no_differences: true,
+        ..Expected::default()
+    });
+    assert!(
+        !summary.clean && summary.engines.is_empty(),
+        "nothing is excused: {said:#?}"
+    );
     assert_eq!(summary.counts.fail, 1);
     // The rules for signatures, quorum, windows and nonces are the same in every version.
     let mut log = usual();
@@ -549,11 +874,17 @@ fn a_missing_required_layer_is_a_failure_under_every_program_version() {
     let none = run_under(OTHER, &|of| of["sandbox"]["require"] = json!([]));
     assert_eq!(found(&none), ["sandbox"]);
     assert_eq!(verdicts(&none).last(), Some(&EntryVerdict::Fails));
-    let fewer = run_under(OTHER, &|of| of["sandbox"]["require"] = json!(["capabilities"]));
+    let fewer = run_under(OTHER, &|of| {
+        of["sandbox"]["require"] = json!(["capabilities"])
+    });
     assert_eq!(found(&fewer), ["sandbox"]);
-    let params = run_under(OTHER, &|of| of["params"] = json!({"host": "a name with blanks"}));
+    let params = run_under(OTHER, &|of| {
+        of["params"] = json!({"host": "a name with blanks"})
+    });
     assert_eq!(found(&params), ["parameters"]);
-    let surplus = run_under(OTHER, &|of| of["params"] = json!({"host": "web-3", "more": "x"}));
+    let surplus = run_under(OTHER, &|of| {
+        of["params"] = json!({"host": "web-3", "more": "x"})
+    });
     assert_eq!(found(&surplus), ["parameters"]);
 }
 
@@ -561,16 +892,29 @@ fn a_missing_required_layer_is_a_failure_under_every_program_version() {
 fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
     let strange = |engine: &str| {
         let mut log = usual();
-        let known = std::mem::replace(&mut log.sealed.configuration, json!({"of": "a later version"}));
+        let known = std::mem::replace(
+            &mut log.sealed.configuration,
+            json!({"of": "a later version"}),
+        );
         log.reseal(40, |seal| seal["engine"] = json!(engine));
         log.sealed.configuration = known;
         log
     };
-    assert_eq!(found(&strange(concat!("countersign ", env!("CARGO_PKG_VERSION")))), ["sealed-state"]);
+    assert_eq!(
+        found(&strange(concat!("countersign ", env!("CARGO_PKG_VERSION")))),
+        ["sealed-state"]
+    );
     let mut log = strange(OTHER);
     assert!(found(&log).is_empty());
     assert_eq!(log.audit().1.differences, 1);
-    assert!(!log.audit_with(Expected { no_differences: true, ..Expected::default() }).1.clean);
+    assert!(
+        !log.audit_with(Expected {
+            no_differences: true,
+            ..Expected::default()
+        })
+        .1
+        .clean
+    );
     // The writer of the seal chose the engine's name, so a run under this seal must cause a finding.
     let mut ran = log.clone();
     ran.run("two:go", 50, &[]);
@@ -580,8 +924,15 @@ fn runs_under_an_unreadable_seal_of_another_version_are_undecided() {
     let mut hidden = log.clone();
     let approved = hidden.approved("two:go", 50, &[]);
     hidden.consume(50, &[&approved]);
-    assert_eq!(found(&hidden), ["sealed-state"], "not by withholding the receipt either");
-    assert_eq!(verdicts(&ran)[2..], [EntryVerdict::Undecided, EntryVerdict::Undecided]);
+    assert_eq!(
+        found(&hidden),
+        ["sealed-state"],
+        "not by withholding the receipt either"
+    );
+    assert_eq!(
+        verdicts(&ran)[2..],
+        [EntryVerdict::Undecided, EntryVerdict::Undecided]
+    );
     // A later seal must not hide changed tokens either.
     let mut changed = log.clone();
     changed.sealed.tokens[0]["owners"] = json!([]);
@@ -626,7 +977,9 @@ fn a_log_that_follows_another_log_names_that_log() {
     let mut log = Log::new();
     log.entries.clear();
     log.epoch = "ab".repeat(16);
-    log.reseal(0, |seal| seal["genesis"] = json!({"follows": {"id": old.id, "checkpoint": old.head()}}));
+    log.reseal(0, |seal| {
+        seal["genesis"] = json!({"follows": {"id": old.id, "checkpoint": old.head()}})
+    });
     log.run("nginx:restart", 10, &[ALICE]);
     let (said, summary) = log.audit();
     assert!(summary.clean, "{said:#?}");
@@ -634,8 +987,15 @@ fn a_log_that_follows_another_log_names_that_log() {
         matches!(&summary.warnings[..], [one] if one.contains(&old.id) && one.contains("has 7 entries")),
         "{summary:#?}"
     );
-    assert_eq!(summary.follows.as_ref().map(|follows| &follows.checkpoint), Some(&old.head()));
-    assert_eq!(kept_of(&log).follows, summary.follows, "and says so when the audit goes on");
+    assert_eq!(
+        summary.follows.as_ref().map(|follows| &follows.checkpoint),
+        Some(&old.head())
+    );
+    assert_eq!(
+        kept_of(&log).follows,
+        summary.follows,
+        "and says so when the audit goes on"
+    );
 }
 
 #[test]
@@ -644,7 +1004,9 @@ fn two_runs_with_one_receipt_id_are_found_even_if_their_receipts_are_late() {
         let mut log = usual();
         let one = log.approved("nginx:restart", 40, &[ALICE]);
         let id = one.predicate["proposal"].clone();
-        let two = log.approved_but("nginx:restart", 41, &[BOB], |predicate| predicate["proposal"] = id);
+        let two = log.approved_but("nginx:restart", 41, &[BOB], |predicate| {
+            predicate["proposal"] = id
+        });
         let (first, second) = (log.consume(42, &[&one]), log.consume(43, &[&two]));
         if first_at_once {
             log.receipt(first, &one);
@@ -687,15 +1049,24 @@ pub(super) fn kept_of(log: &Log) -> Kept {
     let head = log.head();
     assert!(auditor.finish(&head, log).unwrap().1.clean);
     let text = serde_json::to_vec(&auditor.keep(&head).expect("everything held")).unwrap();
-    Kept { state: serde_json::from_slice(&text).expect("read back"), used: auditor.used_values().concat() }
+    Kept {
+        state: serde_json::from_slice(&text).expect("read back"),
+        used: auditor.used_values().concat(),
+    }
 }
 
 /// An audit that continues from a saved state and has read all entries, and its findings so far.
 pub(super) fn resumed_auditor(log: &Log, kept: &Kept) -> (Auditor, Vec<AuditEvent>) {
-    let versions =
-        rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
+    let versions = rosters_in(
+        &LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()),
+        log,
+    )
+    .unwrap()
+    .unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));
-    let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), kept, log).unwrap().expect("usable");
+    let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), kept, log)
+        .unwrap()
+        .expect("usable");
     let mut said = Vec::new();
     for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
         said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
@@ -717,7 +1088,13 @@ pub(super) fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
     let (said, _) = resumed_audit(log, kept);
     let whats: BTreeSet<_> = said
         .iter()
-        .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
+        .filter_map(|one| {
+            if let AuditEvent::Finding(finding) = one {
+                Some(finding.what.word())
+            } else {
+                None
+            }
+        })
         .collect();
     whats.into_iter().collect()
 }
@@ -730,9 +1107,13 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     // The roster of this log has no such approvers.
     for name in ["grant", "review"] {
         let mut log = usual();
-        let path = format!("{}/tests/conformance/golden/reserved/valid/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/tests/conformance/golden/reserved/valid/{name}.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let payload = std::fs::read(path).unwrap();
-        let signature = json!({"keyid": "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8", "sig": "AAAA"});
+        let signature =
+            json!({"keyid": "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8", "sig": "AAAA"});
         let envelope = json!({
             "payload": base64::engine::general_purpose::STANDARD.encode(payload),
             "payloadType": "application/vnd.in-toto+json", "signatures": [signature],
@@ -743,9 +1124,12 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     let mut log = usual();
     log.push("unheard-of", &json!({}));
     assert_eq!(found(&log), ["unknown-kind"]);
-    for garbage in
-        [&b""[..], b"{}", b"null", br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#]
-    {
+    for garbage in [
+        &b""[..],
+        b"{}",
+        b"null",
+        br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#,
+    ] {
         let mut log = usual();
         log.entries.push(garbage.to_vec());
         let found = found(&log);
@@ -760,27 +1144,46 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     log.entries.insert(0, log.entries[1].clone());
     let mut auditor = Auditor::new(
         Pinned::Digest(log.roster_digest(1)),
-        &rosters_in(&LogEntry::of(log.entries[1].clone()), &log).unwrap().unwrap(),
+        &rosters_in(&LogEntry::of(log.entries[1].clone()), &log)
+            .unwrap()
+            .unwrap(),
         Expected::default(),
     )
     .unwrap();
-    let said: Vec<AuditEvent> =
-        log.entries[..1].iter().flat_map(|entry| auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap()).collect();
-    assert!(matches!(&said[..], [AuditEvent::Finding(finding)] if finding.what == FindingKind::SealChain), "{said:?}");
+    let said: Vec<AuditEvent> = log.entries[..1]
+        .iter()
+        .flat_map(|entry| auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap())
+        .collect();
+    assert!(
+        matches!(&said[..], [AuditEvent::Finding(finding)] if finding.what == FindingKind::SealChain),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn a_stored_checkpoint_reveals_a_fork_and_a_shortened_log() {
     let log = usual();
-    let seen = |note: &str| Expected { heads: vec![SeenHead::parse(note, "a friend").unwrap()], ..Expected::default() };
+    let seen = |note: &str| Expected {
+        heads: vec![SeenHead::parse(note, "a friend").unwrap()],
+        ..Expected::default()
+    };
     let whats = |log: &Log, expected: Expected| {
         let (said, _) = log.audit_with(expected);
         said.iter()
-            .filter_map(|one| if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None })
+            .filter_map(|one| {
+                if let AuditEvent::Finding(finding) = one {
+                    Some(finding.what.word())
+                } else {
+                    None
+                }
+            })
             .collect::<Vec<_>>()
     };
     for size in 1..=log.entries.len() {
-        assert!(whats(&log, seen(&log.head_of(BOUNDARY, size))).is_empty(), "{size}");
+        assert!(
+            whats(&log, seen(&log.head_of(BOUNDARY, size))).is_empty(),
+            "{size}"
+        );
     }
     let mut fork = usual();
     fork.entries.truncate(5);
@@ -789,7 +1192,11 @@ fn a_stored_checkpoint_reveals_a_fork_and_a_shortened_log() {
     let mut cut = log.clone();
     cut.entries.truncate(5);
     assert_eq!(whats(&cut, seen(&log.head())), ["cut"]);
-    assert_eq!(whats(&log, seen(&fork.head_by(MALLORY))), ["checkpoint"], "a head of nobody is no evidence");
+    assert_eq!(
+        whats(&log, seen(&fork.head_by(MALLORY))),
+        ["checkpoint"],
+        "a head of nobody is no evidence"
+    );
 }
 
 #[test]
@@ -799,24 +1206,54 @@ fn stored_heads_in_any_order_are_each_compared_with_their_entry() {
     fork.entries.truncate(5);
     fork.run("nginx:restart", 50, &[BOB]);
     let all = log.entries.len();
-    let right = (1..=all).rev().chain(1..=all).map(|size| seen(&log, size, 0, &[]));
+    let right = (1..=all)
+        .rev()
+        .chain(1..=all)
+        .map(|size| seen(&log, size, 0, &[]));
     let wrong = [fork.entries.len(), fork.entries.len() - 1].map(|size| seen(&fork, size, 0, &[]));
     let mut heads: Vec<SeenHead> = right.chain(wrong).collect();
     heads.rotate_left(all / 2);
-    let (said, summary) = log.audit_with(Expected { heads, ..Expected::default() });
-    let forks =
-        said.iter().filter(|one| matches!(one, AuditEvent::Finding(finding) if finding.what == FindingKind::Fork));
+    let (said, summary) = log.audit_with(Expected {
+        heads,
+        ..Expected::default()
+    });
+    let forks = said.iter().filter(
+        |one| matches!(one, AuditEvent::Finding(finding) if finding.what == FindingKind::Fork),
+    );
     assert_eq!(
-        (forks.count(), said.iter().filter(|one| matches!(one, AuditEvent::Finding(_))).count()),
+        (
+            forks.count(),
+            said.iter()
+                .filter(|one| matches!(one, AuditEvent::Finding(_)))
+                .count()
+        ),
         (2, 2),
         "{said:#?}"
     );
-    assert!(!summary.warnings.iter().any(|one| one.contains("is dated")), "{:#?}", summary.warnings);
+    assert!(
+        !summary.warnings.iter().any(|one| one.contains("is dated")),
+        "{:#?}",
+        summary.warnings
+    );
     // A head of the future is paired with the next entry that states its time, which a receipt does not do.
-    let heads = vec![seen(&log, 4, 0, &[]), seen(&log, 2, 9000, &[]), seen(&log, 3, 0, &[])];
-    let (_, summary) = log.audit_with(Expected { heads, ..Expected::default() });
-    let dated: Vec<_> = summary.warnings.iter().filter(|one| one.contains("is dated")).collect();
-    assert!(dated.len() == 1 && dated[0].contains("entry 3 is dated"), "{dated:#?}");
+    let heads = vec![
+        seen(&log, 4, 0, &[]),
+        seen(&log, 2, 9000, &[]),
+        seen(&log, 3, 0, &[]),
+    ];
+    let (_, summary) = log.audit_with(Expected {
+        heads,
+        ..Expected::default()
+    });
+    let dated: Vec<_> = summary
+        .warnings
+        .iter()
+        .filter(|one| one.contains("is dated"))
+        .collect();
+    assert!(
+        dated.len() == 1 && dated[0].contains("entry 3 is dated"),
+        "{dated:#?}"
+    );
 }
 
 #[test]
@@ -834,8 +1271,15 @@ fn an_interrupted_audit_can_be_continued() {
     more.run("two:go", 60, &[ALICE, BOB]);
     let (found, summary) = go_on(&more);
     assert!(found.is_empty(), "{found:?}");
-    assert_eq!((summary.from, summary.counts.stand, summary.open.len()), (kept.size, 5, 0));
-    assert_eq!(summary.counts, more.audit().1.counts, "as if it had been read at once");
+    assert_eq!(
+        (summary.from, summary.counts.stand, summary.open.len()),
+        (kept.size, 5, 0)
+    );
+    assert_eq!(
+        summary.counts,
+        more.audit().1.counts,
+        "as if it had been read at once"
+    );
     // The continued audit still knows spent nonces, denials and the last time.
     let mut again = more.clone();
     let twice = again.consume(61, &[&spent]);

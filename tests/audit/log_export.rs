@@ -54,8 +54,17 @@ fn exported(world: &World, directory: &Path, more: &[&str]) -> Value {
 fn refused(world: &World, directory: &Path, more: &[&str]) -> String {
     let before = files(directory);
     let done = export(world, directory, more);
-    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
-    assert_eq!(files(directory).get("checkpoint"), before.get("checkpoint"), "the copy's head was changed");
+    assert_eq!(
+        done.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert_eq!(
+        files(directory).get("checkpoint"),
+        before.get("checkpoint"),
+        "the copy's head was changed"
+    );
     String::from_utf8(done.stderr).unwrap()
 }
 
@@ -67,7 +76,11 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 walk(root, &path, found);
             } else {
-                let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+                let name = path
+                    .strip_prefix(root)
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned();
                 found.insert(name, fs::read(&path).unwrap());
             }
         }
@@ -84,7 +97,11 @@ fn check(directory: &Path, contents: bool) -> u64 {
     let note = String::from_utf8(files["checkpoint"].clone()).unwrap();
     let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
     let name = |level: &str, index: u64, width: u64| {
-        let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
+        let partial = if width < 256 {
+            format!(".p/{width}")
+        } else {
+            String::new()
+        };
         format!("tile/{level}/{index:03}{partial}")
     };
     let (mut level, mut hashes): (u32, Vec<merkle::Hash>) = (0, Vec::new());
@@ -100,7 +117,10 @@ fn check(directory: &Path, contents: bool) -> u64 {
             hashes = of_level;
         } else {
             for (at, hash) in of_level.iter().enumerate() {
-                assert_eq!(merkle::root(&hashes[at << (8 * level)..(at + 1) << (8 * level)]), *hash);
+                assert_eq!(
+                    merkle::root(&hashes[at << (8 * level)..(at + 1) << (8 * level)]),
+                    *hash
+                );
             }
         }
         level += 1;
@@ -108,16 +128,30 @@ fn check(directory: &Path, contents: bool) -> u64 {
             break;
         }
     }
-    assert_eq!(note.lines().nth(2).unwrap(), STANDARD.encode(merkle::root(&hashes)));
+    assert_eq!(
+        note.lines().nth(2).unwrap(),
+        STANDARD.encode(merkle::root(&hashes))
+    );
     if contents {
         let mut entries = Vec::new();
         for index in 0..size.div_ceil(256) {
             let tile = &files[&name("entries", index, (size - index * 256).min(256))];
-            entries.extend(split_entries(tile).unwrap().iter().map(|entry| merkle::leaf_hash(entry)));
+            entries.extend(
+                split_entries(tile)
+                    .unwrap()
+                    .iter()
+                    .map(|entry| merkle::leaf_hash(entry)),
+            );
         }
         assert_eq!(entries, hashes);
     } else {
-        assert!(files.keys().all(|name| !name.contains("entries") && !name.contains("blob")), "{:?}", files.keys());
+        assert!(
+            files
+                .keys()
+                .all(|name| !name.contains("entries") && !name.contains("blob")),
+            "{:?}",
+            files.keys()
+        );
     }
     size
 }
@@ -140,19 +174,39 @@ fn an_export_is_a_complete_tlog_tiles_directory_and_later_exports_add_new_entrie
     let copy = directory(&world, "copy");
     world.run("plain:true", json!({}), &[&alice()]);
     let first = exported(&world, &copy, &[]);
-    assert_eq!((check(&copy, true), &first["before"]), (world.log_size(), &json!(0)));
+    assert_eq!(
+        (check(&copy, true), &first["before"]),
+        (world.log_size(), &json!(0))
+    );
     let before = files(&copy);
-    assert_eq!(exported(&world, &copy, &[])["tiles"], json!(0), "nothing new");
+    assert_eq!(
+        exported(&world, &copy, &[])["tiles"],
+        json!(0),
+        "nothing new"
+    );
     assert_eq!(files(&copy), before);
     world.run("two:go", json!({}), &[&alice(), &bob()]);
-    world.write("b/runbooks/plain.md", &support::runbook(support::SMALL, &[("true", "true")]));
+    world.write(
+        "b/runbooks/plain.md",
+        &support::runbook(support::SMALL, &[("true", "true")]),
+    );
     let seal = world.seal();
     world.reseal(seal + 1);
     let second = exported(&world, &copy, &[]);
-    assert_eq!((check(&copy, true), &second["before"]), (world.log_size(), &first["size"]));
-    assert_eq!(second["blobs"], json!(2), "the new step and the new registry");
+    assert_eq!(
+        (check(&copy, true), &second["before"]),
+        (world.log_size(), &first["size"])
+    );
+    assert_eq!(
+        second["blobs"],
+        json!(2),
+        "the new step and the new registry"
+    );
     for (name, bytes) in before {
-        assert!(name == "checkpoint" || files(&copy).get(&name) == Some(&bytes), "{name} was changed");
+        assert!(
+            name == "checkpoint" || files(&copy).get(&name) == Some(&bytes),
+            "{name} was changed"
+        );
     }
     // An export of the contents needs a token or a key in the roster. Anyone can export the hashes.
     let by_key = directory(&world, "by-key");
@@ -163,20 +217,44 @@ fn an_export_is_a_complete_tlog_tiles_directory_and_later_exports_add_new_entrie
         .arg(&by_key)
         .output()
         .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     assert_eq!(files(&by_key)["checkpoint"], files(&copy)["checkpoint"]);
-    let stranger = world.program(&["log", "export", "--url", &world.wire.url]).arg(world.path("no")).output().unwrap();
+    let stranger = world
+        .program(&["log", "export", "--url", &world.wire.url])
+        .arg(world.path("no"))
+        .output()
+        .unwrap();
     assert_eq!(stranger.status.code(), Some(126));
     let hashes = directory(&world, "hashes");
     exported(&world, &hashes, &["--hashes"]);
     check(&hashes, false);
-    let audit =
-        world.program(&["audit", "--roster", world.started["roster"].as_str().unwrap()]).arg(&hashes).output().unwrap();
+    let audit = world
+        .program(&[
+            "audit",
+            "--roster",
+            world.started["roster"].as_str().unwrap(),
+        ])
+        .arg(&hashes)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&audit.stderr).into_owned();
-    assert!(audit.status.code() == Some(1) && said.contains("a mirror of hashes"), "{said}");
-    assert!(refused(&world, &hashes, &[]).contains("hashes"), "a mirror of hashes does not become a copy half way");
+    assert!(
+        audit.status.code() == Some(1) && said.contains("a mirror of hashes"),
+        "{said}"
+    );
+    assert!(
+        refused(&world, &hashes, &[]).contains("hashes"),
+        "a mirror of hashes does not become a copy half way"
+    );
     assert!(refused(&world, &copy, &["--hashes"]).contains("contents"));
-    let head = world.program(&["log", "checkpoint", "--url", &world.wire.url]).output().unwrap();
+    let head = world
+        .program(&["log", "checkpoint", "--url", &world.wire.url])
+        .output()
+        .unwrap();
     assert_eq!(head.stdout, files(&copy)["checkpoint"]);
 }
 
@@ -192,7 +270,11 @@ fn a_later_export_completes_tiles_and_continues_an_interrupted_export() {
     // An export that is killed at any time leaves either the old copy or the complete new copy.
     let old = files(&copy);
     for delay in [0, 5, 10, 20, 40, 80, 160] {
-        let mut child = exporting(&world, &copy, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = exporting(&world, &copy, &[])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(delay));
         let _ = child.kill();
         child.wait().unwrap();
@@ -278,7 +360,9 @@ fn a_damaged_copy_is_reported_and_stays_unchanged() {
     // A directory that is not writable.
     let done = export(&world, Path::new("/proc/nowhere"), &[]);
     assert_eq!(done.status.code(), Some(2));
-    wait_for("the service goes on", || world.wire.peek("/health").status == 200);
+    wait_for("the service goes on", || {
+        world.wire.peek("/health").status == 200
+    });
 }
 
 // Malicious servers
@@ -306,7 +390,12 @@ fn grown() -> &'static Grown {
         exported(&world, &copy, &[]);
         exported(&world, &hashes, &["--hashes"]);
         assert_eq!(check(&copy, true), 290);
-        Grown { old, new: files(&copy), old_hashes, new_hashes: files(&hashes) }
+        Grown {
+            old,
+            new: files(&copy),
+            old_hashes,
+            new_hashes: files(&hashes),
+        }
     })
 }
 
@@ -320,11 +409,23 @@ fn serve(files: &Files) -> String {
             let mut line = String::new();
             let mut reader = BufReader::new(&stream);
             let _ = reader.read_line(&mut line);
-            let name = line.split(' ').nth(1).unwrap_or_default().trim_start_matches("/log/").to_owned();
+            let name = line
+                .split(' ')
+                .nth(1)
+                .unwrap_or_default()
+                .trim_start_matches("/log/")
+                .to_owned();
             while reader.read_line(&mut line).is_ok_and(|read| read > 2) {}
-            let (status, body) = files.get(&name).map_or((404, &b""[..]), |body| (200, &body[..]));
-            let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            let _ = (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body));
+            let (status, body) = files
+                .get(&name)
+                .map_or((404, &b""[..]), |body| (200, &body[..]));
+            let head = format!(
+                "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = (&stream)
+                .write_all(head.as_bytes())
+                .and_then(|()| (&stream).write_all(body));
         }
     });
     url
@@ -348,8 +449,14 @@ fn plant(copy: &Path, name: &str, bytes: &[u8]) {
 
 fn export_from(url: &str, copy: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(support::PROGRAM);
-    command.env_clear().env("HOME", copy.parent().unwrap()).stdin(Stdio::null());
-    command.args(["log", "export", "--url", url]).args(more).arg(copy);
+    command
+        .env_clear()
+        .env("HOME", copy.parent().unwrap())
+        .stdin(Stdio::null());
+    command
+        .args(["log", "export", "--url", url])
+        .args(more)
+        .arg(copy);
     command
 }
 
@@ -357,10 +464,20 @@ fn export_from(url: &str, copy: &Path, more: &[&str]) -> Command {
 #[track_caller]
 fn taken(files: &Files, copy: &Path, more: &[&str]) {
     let done = export_from(&serve(files), copy, more).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     check(copy, !more.contains(&"--hashes"));
-    for (name, bytes) in files.iter().filter(|(name, _)| !name.starts_with("checkpoints/")) {
-        assert!(fs::read(copy.join(name)).as_ref().ok() == Some(bytes), "{name}");
+    for (name, bytes) in files
+        .iter()
+        .filter(|(name, _)| !name.starts_with("checkpoints/"))
+    {
+        assert!(
+            fs::read(copy.join(name)).as_ref().ok() == Some(bytes),
+            "{name}"
+        );
     }
 }
 
@@ -369,12 +486,17 @@ fn taken(files: &Files, copy: &Path, more: &[&str]) {
 #[track_caller]
 fn not_taken(files_there: &Files, copy: &Path, more: &[&str], why: &str) {
     let before = files(copy);
-    let done = export_from(&serve(files_there), copy, more).output().unwrap();
+    let done = export_from(&serve(files_there), copy, more)
+        .output()
+        .unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(1), "{said}");
     assert!(said.contains(why), "{said}");
     let after = files(copy);
-    assert_eq!(after.contains_key("checkpoint"), before.contains_key("checkpoint"));
+    assert_eq!(
+        after.contains_key("checkpoint"),
+        before.contains_key("checkpoint")
+    );
     for (name, bytes) in &before {
         assert!(after.get(name) == Some(bytes), "{name} was changed");
     }
@@ -398,13 +520,20 @@ fn signed_by(key: &Key, note: &[u8]) -> Vec<u8> {
     let note = Note::parse(std::str::from_utf8(note).unwrap()).unwrap();
     let (text, public) = (note.unverified_text(), key.secret.public());
     let origin = text.lines().next().unwrap();
-    let signed = sign_note(text, origin, &public, |bytes| Ok::<_, Infallible>(key.secret.sign(bytes)));
+    let signed = sign_note(text, origin, &public, |bytes| {
+        Ok::<_, Infallible>(key.secret.sign(bytes))
+    });
     signed.unwrap().to_string().into_bytes()
 }
 
 #[test]
 fn no_server_can_change_an_entry_of_the_copy() {
-    let Grown { old, new, old_hashes, new_hashes } = grown();
+    let Grown {
+        old,
+        new,
+        old_hashes,
+        new_hashes,
+    } = grown();
     let bad = other_entry(&new["tile/entries/000"], 5);
     let mut lying = new.clone();
     lying.insert("tile/entries/000".into(), bad.clone());
@@ -429,16 +558,27 @@ fn no_server_can_change_an_entry_of_the_copy() {
 
 #[test]
 fn an_invalid_file_of_an_interrupted_export_is_fetched_again() {
-    let Grown { old, new, old_hashes, new_hashes } = grown();
-    for (more, name, begun, there) in
-        [(&[][..], "tile/entries/000", old, new), (&["--hashes"][..], "tile/0/000", old_hashes, new_hashes)]
-    {
+    let Grown {
+        old,
+        new,
+        old_hashes,
+        new_hashes,
+    } = grown();
+    for (more, name, begun, there) in [
+        (&[][..], "tile/entries/000", old, new),
+        (&["--hashes"][..], "tile/0/000", old_hashes, new_hashes),
+    ] {
         let good = &there[name];
         let short = match more {
             [] => good.len() - 2 - split_entries(good).unwrap()[255].len(),
             _ => 255 * 32,
         };
-        for bad in [vec![], good[..good.len() - 7].to_vec(), good[..short].to_vec(), vec![7; good.len()]] {
+        for bad in [
+            vec![],
+            good[..good.len() - 7].to_vec(),
+            good[..short].to_vec(),
+            vec![7; good.len()],
+        ] {
             for base in [&Files::new(), begun] {
                 let (_temp, copy) = lay(base);
                 plant(&copy, name, &bad);
@@ -448,7 +588,12 @@ fn an_invalid_file_of_an_interrupted_export_is_fetched_again() {
         // A file that is larger than any tile, and a FIFO without a writer.
         let (_temp, copy) = lay(begun);
         plant(&copy, name, b"");
-        fs::File::options().write(true).open(copy.join(name)).unwrap().set_len(18 << 20).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(copy.join(name))
+            .unwrap()
+            .set_len(18 << 20)
+            .unwrap();
         taken(there, &copy, more);
         let (_temp, copy) = lay(begun);
         fifo(&copy.join(name));
@@ -468,10 +613,17 @@ fn a_copy_directory_that_contains_a_pipe_does_not_block_the_export() {
     let url = serve(&grown().new);
     for mut command in [export_from(&url, &copy, &[]), {
         let mut audit = Command::new(support::PROGRAM);
-        audit.env("HOME", copy.parent().unwrap()).arg("audit").arg(&copy);
+        audit
+            .env("HOME", copy.parent().unwrap())
+            .arg("audit")
+            .arg(&copy);
         audit
     }] {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut ended = None;
         let deadline = Instant::now() + Duration::from_secs(10);
         while ended.is_none() && Instant::now() < deadline {
@@ -486,13 +638,21 @@ fn a_copy_directory_that_contains_a_pipe_does_not_block_the_export() {
 
 #[test]
 fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
-    let Grown { old, new, old_hashes, new_hashes } = grown();
+    let Grown {
+        old,
+        new,
+        old_hashes,
+        new_hashes,
+    } = grown();
     let mallory = mallory();
     let mut lying = new.clone();
     lying.insert("checkpoint".into(), signed_by(&mallory, &new["checkpoint"]));
     // Also copies without earlier checkpoints.
     let without = |copy: &Files| -> Files {
-        copy.iter().filter(|(name, _)| !name.starts_with("checkpoints/")).map(|(a, b)| (a.clone(), b.clone())).collect()
+        copy.iter()
+            .filter(|(name, _)| !name.starts_with("checkpoints/"))
+            .map(|(a, b)| (a.clone(), b.clone()))
+            .collect()
     };
     for base in [&Files::new(), old, &without(old)] {
         let (_temp, copy) = lay(base);
@@ -504,8 +664,14 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
         }
     }
     // With a trusted roster, only the boundary of this roster is accepted.
-    let genesis: Value = serde_json::from_slice(split_entries(&new["tile/entries/000"]).unwrap()[0]).unwrap();
-    let seal: Value = serde_json::from_slice(&STANDARD.decode(genesis["payload"].as_str().unwrap()).unwrap()).unwrap();
+    let genesis: Value =
+        serde_json::from_slice(split_entries(&new["tile/entries/000"]).unwrap()[0]).unwrap();
+    let seal: Value = serde_json::from_slice(
+        &STANDARD
+            .decode(genesis["payload"].as_str().unwrap())
+            .unwrap(),
+    )
+    .unwrap();
     let roster = seal["predicate"]["roster"].as_str().unwrap();
     let (_temp, copy) = lay(&Files::new());
     let other = format!("sha256:{}", "a".repeat(64));
@@ -519,14 +685,29 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
     let envelope = json!({"payload": payload, "payloadType": people::IN_TOTO, "signatures": []});
     let file = temp.path().join("roster.json");
     fs::write(&file, envelope.to_string()).unwrap();
-    not_taken(&lying, &copy, &["--hashes", "--roster", file.to_str().unwrap()], "has no valid signature");
-    taken(new_hashes, &copy, &["--hashes", "--roster", file.to_str().unwrap()]);
+    not_taken(
+        &lying,
+        &copy,
+        &["--hashes", "--roster", file.to_str().unwrap()],
+        "has no valid signature",
+    );
+    taken(
+        new_hashes,
+        &copy,
+        &["--hashes", "--roster", file.to_str().unwrap()],
+    );
     let (_temp, copy) = lay(&without(old_hashes));
     taken(&lying, &copy, &["--hashes"]);
-    assert_eq!(files(&copy)["checkpoints/250"], old["checkpoint"], "what shows the fork is not lost");
+    assert_eq!(
+        files(&copy)["checkpoints/250"],
+        old["checkpoint"],
+        "what shows the fork is not lost"
+    );
     // A killed export saw a different checkpoint of this size.
     let (_temp, copy) = lay(old);
-    let other = String::from_utf8(old["checkpoint"].clone()).unwrap().replacen("\n250\n", "\n290\n", 1);
+    let other = String::from_utf8(old["checkpoint"].clone())
+        .unwrap()
+        .replacen("\n250\n", "\n290\n", 1);
     plant(&copy, "checkpoints/290", other.as_bytes());
     not_taken(new, &copy, &[], "FORK");
     // If no trusted roster leads to the roster of this boundary, the message asks for `--roster`. A digest in
@@ -541,13 +722,32 @@ fn a_head_without_a_boundary_signature_is_refused_and_every_head_is_stored() {
 
 /// The files of a generated log of at most 256 entries, with a checkpoint that this key signed.
 fn made(log: &Log, signer: u8) -> Files {
-    let hashes: Vec<_> = log.entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+    let hashes: Vec<_> = log
+        .entries
+        .iter()
+        .map(|entry| merkle::leaf_hash(entry))
+        .collect();
     let mut tile = Vec::new();
-    log.entries.iter().for_each(|entry| push_entry(&mut tile, entry).unwrap());
-    let path = |kind| TilePath::new(kind, 0, u16::try_from(hashes.len()).unwrap()).unwrap().to_string();
-    let blobs = log.blobs.iter().map(|(name, bytes)| (format!("blob/sha256/{}", hex(name)), bytes.clone()));
-    let tiles = [(path(TileKind::Entries), tile), (path(TileKind::Hashes(0)), hashes.as_flattened().to_vec())];
-    blobs.chain(tiles).chain([("checkpoint".to_owned(), log.head_by(signer).into_bytes())]).collect()
+    log.entries
+        .iter()
+        .for_each(|entry| push_entry(&mut tile, entry).unwrap());
+    let path = |kind| {
+        TilePath::new(kind, 0, u16::try_from(hashes.len()).unwrap())
+            .unwrap()
+            .to_string()
+    };
+    let blobs = log
+        .blobs
+        .iter()
+        .map(|(name, bytes)| (format!("blob/sha256/{}", hex(name)), bytes.clone()));
+    let tiles = [
+        (path(TileKind::Entries), tile),
+        (path(TileKind::Hashes(0)), hashes.as_flattened().to_vec()),
+    ];
+    blobs
+        .chain(tiles)
+        .chain([("checkpoint".to_owned(), log.head_by(signer).into_bytes())])
+        .collect()
 }
 
 #[test]
@@ -601,10 +801,16 @@ fn cosigned_by(seeds: &[u8], files: &Files) -> Files {
     let cosigned = seeds.iter().fold(plain.clone(), |note, seed| {
         let secret = SecretKey::from_seed([*seed; 32]);
         let key = WitnessKey::new(&format!("w.example/{seed}"), secret.public());
-        let line = key.cosign(&plain, 1_763_632_800, |message| Ok::<_, Infallible>(secret.sign(message)));
+        let line = key.cosign(&plain, 1_763_632_800, |message| {
+            Ok::<_, Infallible>(secret.sign(message))
+        });
         note.with(line.unwrap()).unwrap()
     });
-    files.clone().into_iter().chain([("checkpoint".to_owned(), cosigned.to_string().into_bytes())]).collect()
+    files
+        .clone()
+        .into_iter()
+        .chain([("checkpoint".to_owned(), cosigned.to_string().into_bytes())])
+        .collect()
 }
 
 #[test]
@@ -612,7 +818,11 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let witness = |seed: u8| {
-        let vkey = WitnessKey::new(&format!("w.example/{seed}"), SecretKey::from_seed([seed; 32]).public()).vkey();
+        let vkey = WitnessKey::new(
+            &format!("w.example/{seed}"),
+            SecretKey::from_seed([seed; 32]).public(),
+        )
+        .vkey();
         json!({"name": format!("w.example/{seed}"), "vkey": vkey, "url": "http://127.0.0.1:1"})
     };
     log.sealed.roster["witness"] = json!([witness(21), witness(22)]);
@@ -626,26 +836,57 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     taken(&plain, &copy, &trusting);
     let audited = |witnesses: &str| {
         let mut audit = Command::new(support::PROGRAM);
-        audit.env_clear().args(["audit", "--roster", &roster, "--witness", witnesses]).arg(&copy);
+        audit
+            .env_clear()
+            .args(["audit", "--roster", &roster, "--witness", witnesses])
+            .arg(&copy);
         audit.output().unwrap().status.code()
     };
     assert_eq!(audited("1"), Some(1), "no witness yet");
     let both = cosigned_by(&[21, 22], &plain);
     taken(&cosigned_by(&[21], &plain), &copy, &trusting);
     assert_eq!((audited("1"), audited("2")), (Some(0), Some(1)));
-    let done = export_from(&serve(&both), &copy, &["--json"]).output().unwrap();
+    let done = export_from(&serve(&both), &copy, &["--json"])
+        .output()
+        .unwrap();
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!((&done["cosignatures"], &done["tiles"]), (&json!(1), &json!(0)), "{done}");
-    assert_eq!((audited("2"), &files(&copy)[&kept]), (Some(0), &both["checkpoint"]));
+    assert_eq!(
+        (&done["cosignatures"], &done["tiles"]),
+        (&json!(1), &json!(0)),
+        "{done}"
+    );
+    assert_eq!(
+        (audited("2"), &files(&copy)[&kept]),
+        (Some(0), &both["checkpoint"])
+    );
     // Fewer, missing or invalid cosignatures do not remove the stored cosignatures.
     let mut bad = both.clone();
     let text = String::from_utf8(both["checkpoint"].clone()).unwrap();
-    let other = String::from_utf8(cosigned_by(&[21], &made(&Log::new(), BOUNDARY))["checkpoint"].clone()).unwrap();
-    let line = |text: &str| text.lines().find(|line| line.contains("w.example/21")).unwrap().to_owned();
-    bad.insert("checkpoint".into(), text.replace(&line(&text), &line(&other)).into_bytes());
-    for fewer in [&plain, &cosigned_by(&[22], &plain), &bad, &cosigned_by(&[21, 22, 23, 24], &plain)] {
+    let other =
+        String::from_utf8(cosigned_by(&[21], &made(&Log::new(), BOUNDARY))["checkpoint"].clone())
+            .unwrap();
+    let line = |text: &str| {
+        text.lines()
+            .find(|line| line.contains("w.example/21"))
+            .unwrap()
+            .to_owned()
+    };
+    bad.insert(
+        "checkpoint".into(),
+        text.replace(&line(&text), &line(&other)).into_bytes(),
+    );
+    for fewer in [
+        &plain,
+        &cosigned_by(&[22], &plain),
+        &bad,
+        &cosigned_by(&[21, 22, 23, 24], &plain),
+    ] {
         let done = export_from(&serve(fewer), &copy, &[]).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         assert!(files(&copy)["checkpoint"] == both["checkpoint"]);
     }
     // The signer and the trusted roster are checked even if the log has no new entries.
@@ -657,7 +898,11 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     // A mirror of hashes that came from a stranger is checked against the roster later.
     let only_hashes = |files: &Files| -> Files {
         let contents = |name: &str| name.contains("entries") || name.starts_with("blob");
-        files.iter().filter(|(name, _)| !contents(name)).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+        files
+            .iter()
+            .filter(|(name, _)| !contents(name))
+            .map(|(name, bytes)| (name.clone(), bytes.clone()))
+            .collect()
     };
     let (temp, copy) = lay(&Files::new());
     taken(&only_hashes(&lying), &copy, &["--hashes"]);
@@ -666,7 +911,12 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
     let file = temp.path().join("roster.json");
     fs::write(&file, envelope.to_string()).unwrap();
     let trusting = ["--hashes", "--roster", file.to_str().unwrap()];
-    not_taken(&only_hashes(&lying), &copy, &trusting, "has no valid signature");
+    not_taken(
+        &only_hashes(&lying),
+        &copy,
+        &trusting,
+        "has no valid signature",
+    );
     taken(&only_hashes(&both), &copy, &trusting);
     assert_eq!(files(&copy)[&kept], both["checkpoint"]);
 }
@@ -679,15 +929,32 @@ fn a_second_export_to_the_same_directory_is_refused() {
     held.lock().unwrap();
     let url = serve(new);
     let done = export_from(&url, &copy, &[]).output().unwrap();
-    assert_eq!(done.status.code(), Some(125), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(
+        done.status.code(),
+        Some(125),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     assert!(String::from_utf8_lossy(&done.stderr).contains("another export"));
     assert_eq!(&files(&copy), old);
     drop(held);
     let mut running: Vec<_> = (0..4)
-        .map(|_| export_from(&url, &copy, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        .map(|_| {
+            export_from(&url, &copy, &[])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
         .collect();
-    let ended: Vec<_> = running.iter_mut().map(|child| child.wait().unwrap().code()).collect();
-    assert!(ended.contains(&Some(0)) && ended.iter().all(|code| [Some(0), Some(125)].contains(code)), "{ended:?}");
+    let ended: Vec<_> = running
+        .iter_mut()
+        .map(|child| child.wait().unwrap().code())
+        .collect();
+    assert!(
+        ended.contains(&Some(0)) && ended.iter().all(|code| [Some(0), Some(125)].contains(code)),
+        "{ended:?}"
+    );
     assert_eq!(check(&copy, true), 290);
 }
 
@@ -704,8 +971,13 @@ fn a_tile_that_contains_only_zeros_is_refused() {
 
 #[test]
 fn an_interrupted_copy_with_contents_does_not_become_a_copy_of_hashes() {
-    let Grown { new, new_hashes, .. } = grown();
-    for left in ["tile/entries/000", new.keys().find(|name| name.starts_with("blob/")).unwrap()] {
+    let Grown {
+        new, new_hashes, ..
+    } = grown();
+    for left in [
+        "tile/entries/000",
+        new.keys().find(|name| name.starts_with("blob/")).unwrap(),
+    ] {
         let (_temp, copy) = lay(&Files::new());
         plant(&copy, left, &new[left]);
         not_taken(new_hashes, &copy, &["--hashes"], "contents");

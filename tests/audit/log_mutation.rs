@@ -13,7 +13,9 @@ use judgement::audit::entry::LogEntry;
 use judgement::audit::finding::AuditEvent;
 use serde_json::{Value, json};
 
-use crate::history::{self, ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign};
+use crate::history::{
+    self, ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign,
+};
 
 use crate::mutants;
 
@@ -21,39 +23,132 @@ use crate::second;
 
 /// Changes that no log can reveal, by the prefix `<kind>/<pointer> <change>`, with the reason.
 const FREE: &[(&str, &str)] = &[
-    ("receipt/predicate/boundary/version", "the program's version: the boundary's word"),
-    ("receipt/predicate/duration_ms", "how long it took: the boundary's word"),
-    ("receipt/predicate/finished_at flipped", "when it ended: the boundary's word, after the start"),
-    ("receipt/predicate/output/stdout/redactions flipped", "how often a secret was masked: the boundary's word"),
-    ("receipt/predicate/output/stderr/redactions flipped", "how often a secret was masked: the boundary's word"),
-    ("receipt/predicate/sandbox/caps", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/contacted", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/fs", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/kill", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/landlock", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/left", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/limits", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/net", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/ns", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/seccomp", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/refused_hosts", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/usage/", "what it used up: the boundary's word"),
+    (
+        "receipt/predicate/boundary/version",
+        "the program's version: the boundary's word",
+    ),
+    (
+        "receipt/predicate/duration_ms",
+        "how long it took: the boundary's word",
+    ),
+    (
+        "receipt/predicate/finished_at flipped",
+        "when it ended: the boundary's word, after the start",
+    ),
+    (
+        "receipt/predicate/output/stdout/redactions flipped",
+        "how often a secret was masked: the boundary's word",
+    ),
+    (
+        "receipt/predicate/output/stderr/redactions flipped",
+        "how often a secret was masked: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/caps",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/contacted",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/fs",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/kill",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/landlock",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/left",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/limits",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/net",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/ns",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/seccomp",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/sandbox/refused_hosts",
+        "a fact beyond the layers: the boundary's word",
+    ),
+    (
+        "receipt/predicate/usage/",
+        "what it used up: the boundary's word",
+    ),
     ("denial/predicate/reason", "the approver's words"),
-    ("denial/subject/0/digest/sha256 flipped", "a denial of something else, which an approver signed"),
-    ("refusal/predicate/boundary dropped", "the first published example of the format has none"),
-    ("refusal/predicate/principal", "who sent it: the boundary's word"),
-    ("refusal/subject/0/digest/sha256 flipped", "what was handed in: the boundary's word"),
-    ("authorization and all after it/predicate/expires_at flipped", "a window that the spending still lies in"),
-    ("authorization and all after it/predicate/nonce flipped", "another nonce, spent once all the same"),
-    ("authorization and all after it/predicate/params/host flipped", "parameters of the schema: the approvers' to say"),
-    ("authorization and all after it/predicate/proposal flipped", "an id that is made by whoever makes the statement"),
-    ("authorization and all after it/predicate/reason", "the proposer's words"),
-    ("seal and all after it/predicate/engine", "the program's name: the boundary's word"),
-    ("seal and all after it/predicate/epoch flipped", "a new epoch: every seal may begin one"),
-    ("entry 2 after the next", "a denial of something else before the receipt"),
+    (
+        "denial/subject/0/digest/sha256 flipped",
+        "a denial of something else, which an approver signed",
+    ),
+    (
+        "refusal/predicate/boundary dropped",
+        "the first published example of the format has none",
+    ),
+    (
+        "refusal/predicate/principal",
+        "who sent it: the boundary's word",
+    ),
+    (
+        "refusal/subject/0/digest/sha256 flipped",
+        "what was handed in: the boundary's word",
+    ),
+    (
+        "authorization and all after it/predicate/expires_at flipped",
+        "a window that the spending still lies in",
+    ),
+    (
+        "authorization and all after it/predicate/nonce flipped",
+        "another nonce, spent once all the same",
+    ),
+    (
+        "authorization and all after it/predicate/params/host flipped",
+        "parameters of the schema: the approvers' to say",
+    ),
+    (
+        "authorization and all after it/predicate/proposal flipped",
+        "an id that is made by whoever makes the statement",
+    ),
+    (
+        "authorization and all after it/predicate/reason",
+        "the proposer's words",
+    ),
+    (
+        "seal and all after it/predicate/engine",
+        "the program's name: the boundary's word",
+    ),
+    (
+        "seal and all after it/predicate/epoch flipped",
+        "a new epoch: every seal may begin one",
+    ),
+    (
+        "entry 2 after the next",
+        "a denial of something else before the receipt",
+    ),
     ("entry 3 after the next", "a refusal before the denial"),
-    ("entry 3 twice, at the end", "the same denial again says nothing new"),
-    ("entry 7 left out", "a run whose end has not been seen yet; a cut end shows to whoever kept a head"),
+    (
+        "entry 3 twice, at the end",
+        "the same denial again says nothing new",
+    ),
+    (
+        "entry 7 left out",
+        "a run whose end has not been seen yet; a cut end shows to whoever kept a head",
+    ),
 ];
 
 /// A log with one lie, and the name of the lie.
@@ -82,10 +177,15 @@ fn tell(kind: &str, edit: Edit<'_>) -> Log {
     };
     let mut log = Log::new();
     let run = |log: &mut Log, at: i64, kind: &str| {
-        let approved: Approved =
-            log.approved_but("two:go", at, &[ALICE, BOB], |value| but(&format!("{kind}authorization"), value));
-        let place = log.consume_but(at, &[&approved], |value| but(&format!("{kind}consumption"), value));
-        log.receipt_but(place, &approved, |value| but(&format!("{kind}receipt"), value));
+        let approved: Approved = log.approved_but("two:go", at, &[ALICE, BOB], |value| {
+            but(&format!("{kind}authorization"), value)
+        });
+        let place = log.consume_but(at, &[&approved], |value| {
+            but(&format!("{kind}consumption"), value)
+        });
+        log.receipt_but(place, &approved, |value| {
+            but(&format!("{kind}receipt"), value)
+        });
     };
     run(&mut log, 10, "");
     let denied = log.approved("nginx:restart", 25, &[ALICE]);
@@ -114,13 +214,19 @@ fn told() -> Vec<Told> {
             let mut log = honest.clone();
             let payload = to_canonical(&mutant.value);
             log.entries[at] = sign(&payload, &[signer]).to_canonical().unwrap_or_default();
-            found.push(Told { id: format!("{kind}{} {}", mutant.pointer, mutant.what), log });
+            found.push(Told {
+                id: format!("{kind}{} {}", mutant.pointer, mutant.what),
+                log,
+            });
         }
         let envelope: Value = serde_json::from_slice(&honest.entries[at]).expect("JSON");
         for mutant in mutants::changes(&envelope) {
             let mut log = honest.clone();
             log.entries[at] = to_canonical(&mutant.value);
-            found.push(Told { id: format!("{kind} envelope{} {}", mutant.pointer, mutant.what), log });
+            found.push(Told {
+                id: format!("{kind} envelope{} {}", mutant.pointer, mutant.what),
+                log,
+            });
         }
     }
     // Here all later entries follow from the change. Only changes that keep the type are possible, because the builder
@@ -130,14 +236,19 @@ fn told() -> Vec<Told> {
         let _ = tell(kind, &|value| *caught.borrow_mut() = value.clone());
         let original = json!({"predicate": caught.into_inner()});
         for mutant in mutants::changes(&original) {
-            if !mutant.pointer.starts_with("/predicate/") || ![mutants::FLIPPED, "emptied"].contains(&mutant.what) {
+            if !mutant.pointer.starts_with("/predicate/")
+                || ![mutants::FLIPPED, "emptied"].contains(&mutant.what)
+            {
                 continue;
             }
             let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 tell(kind, &|value| *value = mutant.value["predicate"].clone())
             }));
             if let Ok(log) = made {
-                found.push(Told { id: format!("{kind} and all after it{} {}", mutant.pointer, mutant.what), log });
+                found.push(Told {
+                    id: format!("{kind} and all after it{} {}", mutant.pointer, mutant.what),
+                    log,
+                });
             }
         }
     }
@@ -151,11 +262,16 @@ fn structure(honest: &Log, found: &mut Vec<Told>) {
         let mut push = |what: &str, change: &dyn Fn(&mut Vec<Vec<u8>>)| {
             let mut log = honest.clone();
             change(&mut log.entries);
-            found.push(Told { id: format!("entry {at} {what}"), log });
+            found.push(Told {
+                id: format!("entry {at} {what}"),
+                log,
+            });
         };
         push("left out", &|entries| drop(entries.remove(at)));
         push("twice", &|entries| entries.insert(at, entries[at].clone()));
-        push("twice, at the end", &|entries| entries.push(entries[at].clone()));
+        push("twice, at the end", &|entries| {
+            entries.push(entries[at].clone())
+        });
         if at + 1 < honest.entries.len() {
             push("after the next", &|entries| entries.swap(at, at + 1));
         }
@@ -163,10 +279,16 @@ fn structure(honest: &Log, found: &mut Vec<Told>) {
     for digest in honest.blobs.keys() {
         let mut log = honest.clone();
         log.blobs.remove(digest);
-        found.push(Told { id: format!("blob {} left out", hex(digest)), log });
+        found.push(Told {
+            id: format!("blob {} left out", hex(digest)),
+            log,
+        });
         let mut log = honest.clone();
         log.blobs.get_mut(digest).expect("it is there").push(b' ');
-        found.push(Told { id: format!("blob {} longer", hex(digest)), log });
+        found.push(Told {
+            id: format!("blob {} longer", hex(digest)),
+            log,
+        });
     }
 }
 
@@ -179,27 +301,46 @@ struct Found {
 
 fn ours(log: &Log) -> Found {
     let Some(versions) =
-        judgement::audit::history::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
+        judgement::audit::history::rosters_in(&LogEntry::of(log.entries[0].clone()), log)
+            .expect("readable")
     else {
-        return Found { clean: false, words: ["no genesis seal".to_owned()].into() };
+        return Found {
+            clean: false,
+            words: ["no genesis seal".to_owned()].into(),
+        };
     };
     let trusted = judgement::trust::chain::Pinned::Digest(log.roster_digest(1));
-    let Ok(mut auditor) = judgement::audit::history::Auditor::new(trusted, &versions, Default::default()) else {
-        return Found { clean: false, words: ["no trust".to_owned()].into() };
+    let Ok(mut auditor) =
+        judgement::audit::history::Auditor::new(trusted, &versions, Default::default())
+    else {
+        return Found {
+            clean: false,
+            words: ["no trust".to_owned()].into(),
+        };
     };
     let mut said = Vec::new();
     for entry in &log.entries {
-        said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).expect("readable"));
+        said.extend(
+            auditor
+                .entry(&LogEntry::of(entry.clone()), log)
+                .expect("readable"),
+        );
     }
     let (last, summary) = auditor.finish(&log.head(), log).expect("readable");
     said.extend(last);
     let words = said.iter().filter_map(|one| match one {
-        AuditEvent::Finding(finding) if !finding.differs => {
-            Some(format!("{}@{:?}: {}", finding.what.word(), finding.entry, finding.detail))
-        }
+        AuditEvent::Finding(finding) if !finding.differs => Some(format!(
+            "{}@{:?}: {}",
+            finding.what.word(),
+            finding.entry,
+            finding.detail
+        )),
         _ => None,
     });
-    Found { clean: summary.clean, words: words.collect() }
+    Found {
+        clean: summary.clean,
+        words: words.collect(),
+    }
 }
 
 /// The second auditor's answer for each log.
@@ -231,7 +372,10 @@ pub(super) fn alike<T: PartialEq + std::fmt::Debug>(
     for (one, answer) in told.iter().zip(answers(told)) {
         let (first, second) = (ours(&one.log), theirs(&answer));
         if first != second {
-            faults.push(format!("{}: ours {first:?}, theirs {second:?}: {}", one.id, answer["findings"]));
+            faults.push(format!(
+                "{}: ours {first:?}, theirs {second:?}: {}",
+                one.id, answer["findings"]
+            ));
         }
         same.push(first);
     }
@@ -243,7 +387,14 @@ fn theirs(told: &[Told]) -> Vec<Found> {
     let read = |answer: &Value| Found {
         clean: answer["sound"].as_bool().unwrap_or_default(),
         words: (answer["findings"].as_array().into_iter().flatten())
-            .map(|one| format!("{}@{}: {}", one["what"].as_str().unwrap_or_default(), one["entry"], one["detail"]))
+            .map(|one| {
+                format!(
+                    "{}@{}: {}",
+                    one["what"].as_str().unwrap_or_default(),
+                    one["entry"],
+                    one["detail"]
+                )
+            })
             .collect(),
     };
     answers(told).iter().map(read).collect()
@@ -278,7 +429,15 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
         log
     };
     let mut found = Vec::new();
-    let mut push = |id: &str, clean: bool, log: Log| found.push((Told { id: id.to_owned(), log }, clean));
+    let mut push = |id: &str, clean: bool, log: Log| {
+        found.push((
+            Told {
+                id: id.to_owned(),
+                log,
+            },
+            clean,
+        ))
+    };
     push("both thresholds", true, second(&[ALICE, BOB]));
     push("one signature", false, second(&[ALICE]));
     push("no signature", false, second(&[]));
@@ -296,7 +455,11 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
     for digest in both.blobs.keys() {
         let mut log = both.clone();
         log.blobs.remove(digest);
-        push(&format!("under two rosters, blob {} left out", hex(digest)), false, log);
+        push(
+            &format!("under two rosters, blob {} left out", hex(digest)),
+            false,
+            log,
+        );
     }
     let with_versions = |mut log: Log, versions: Vec<u8>| {
         let name = reference(&versions);
@@ -307,13 +470,28 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
     let versions = |rosters: &[Envelope]| canonical_of(&rosters).expect("canonical");
     let by_others = |signers: &[u8]| {
         let mut rosters = both.rosters.clone();
-        rosters[1] = sign(&STANDARD.decode(&rosters[1].payload).expect("base64"), signers);
+        rosters[1] = sign(
+            &STANDARD.decode(&rosters[1].payload).expect("base64"),
+            signers,
+        );
         with_versions(both.clone(), versions(&rosters))
     };
-    push("a later seal names versions that others of its people signed", true, by_others(&[ALICE, CAROL]));
-    push("a later seal names versions that a stranger signed", false, by_others(&[MALLORY]));
+    push(
+        "a later seal names versions that others of its people signed",
+        true,
+        by_others(&[ALICE, CAROL]),
+    );
+    push(
+        "a later seal names versions that a stranger signed",
+        false,
+        by_others(&[MALLORY]),
+    );
     let longer = [versions(&both.rosters), b" ".to_vec()].concat();
-    push("a later seal names versions that are not canonical", false, with_versions(both.clone(), longer));
+    push(
+        "a later seal names versions that are not canonical",
+        false,
+        with_versions(both.clone(), longer),
+    );
     let mut fork = honest();
     fork.sealed.roster["threshold"] = json!(1);
     fork.roster(&[ALICE, BOB]);
@@ -324,19 +502,45 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
     push("another version 2 with the same signatures", false, log);
     let mut unsigned = both.rosters.clone();
     unsigned[1].signatures.clear();
-    push("a later seal names the versions again", true, with_versions(both.clone(), versions(&both.rosters)));
-    push("a later seal names unsigned versions", false, with_versions(both.clone(), versions(&unsigned)));
-    push("a later seal names version 1 alone", false, with_versions(both.clone(), versions(&both.rosters[..1])));
-    push("a later seal names no versions", false, with_versions(both.clone(), b"[]".to_vec()));
-    push("a seal names versions of version 1", false, with_versions(honest(), versions(&both.rosters[..1])));
+    push(
+        "a later seal names the versions again",
+        true,
+        with_versions(both.clone(), versions(&both.rosters)),
+    );
+    push(
+        "a later seal names unsigned versions",
+        false,
+        with_versions(both.clone(), versions(&unsigned)),
+    );
+    push(
+        "a later seal names version 1 alone",
+        false,
+        with_versions(both.clone(), versions(&both.rosters[..1])),
+    );
+    push(
+        "a later seal names no versions",
+        false,
+        with_versions(both.clone(), b"[]".to_vec()),
+    );
+    push(
+        "a seal names versions of version 1",
+        false,
+        with_versions(honest(), versions(&both.rosters[..1])),
+    );
     for (id, of) in [("version 1", honest()), ("version 2", both.clone())] {
         let mut log = of;
         log.reseal(90, |seal| seal["rosters"] = json!(reference(b"nothing")));
         push(&format!("versions that are nowhere, {id}"), false, log);
     }
     let mut log = both;
-    log.reseal(90, |seal| drop(seal.as_object_mut().expect("an object").remove("rosters")));
-    push("a later seal leaves out the versions that are known", true, log);
+    log.reseal(90, |seal| {
+        drop(seal.as_object_mut().expect("an object").remove("rosters"))
+    });
+    push(
+        "a later seal leaves out the versions that are known",
+        true,
+        log,
+    );
     push("the boundary's key changes", true, rotated(false));
     push("the old key seals the new roster", false, rotated(true));
     let mut log = rotated(false);
@@ -345,7 +549,10 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
     log.key = BOUNDARY_2;
     push("the old key signs on", false, log);
     let mut log = honest();
-    let (one, two) = (log.approved("nginx:restart", 60, &[BOB]), log.approved("nginx:restart", 60, &[ALICE]));
+    let (one, two) = (
+        log.approved("nginx:restart", 60, &[BOB]),
+        log.approved("nginx:restart", 60, &[ALICE]),
+    );
     let place = log.consume(60, &[&one, &two]);
     log.receipt(history::Place { item: 1, ..place }, &two);
     push("one leaf for two runs, one still open", true, log.clone());
@@ -394,7 +601,8 @@ fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) ->
     let mut log = Log::with(|sealed| {
         sealed.policy["version"] = json!(2);
         sealed.policy["default"]["run"] = json!({"deny": ["nc"]});
-        sealed.policy["default"]["sandbox"] = json!({"programs": {"allow": ["cat"], "mode": "listed"}});
+        sealed.policy["default"]["sandbox"] =
+            json!({"programs": {"allow": ["cat"], "mode": "listed"}});
         let closure = json!({"source": "restart(8)", "starts": ["nc", "ssh"]});
         sealed.builtins = json!({"closures": {"restart": closure}, "version": 2});
         sealed.steps[0]["programs"] = json!(["jq"]);
@@ -409,7 +617,10 @@ fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) ->
     });
     let place = log.consume(10, &[&approved]);
     log.receipt_but(place, &approved, |predicate| {
-        predicate["sandbox"]["layers"].as_array_mut().expect("layers").insert(5, json!("programs"));
+        predicate["sandbox"]["layers"]
+            .as_array_mut()
+            .expect("layers")
+            .insert(5, json!("programs"));
         predicate["programs"] = json!({"listed": 5, "mode": "listed"});
         receipt(predicate);
     });
@@ -427,34 +638,88 @@ fn without(value: &mut Value, field: &str) {
 #[test]
 fn both_auditors_find_a_wrong_list_of_programs() {
     let mut cases = Vec::new();
-    let mut push = |id: &str, clean: bool, log: Log| cases.push((Told { id: id.to_owned(), log }, clean));
+    let mut push = |id: &str, clean: bool, log: Log| {
+        cases.push((
+            Told {
+                id: id.to_owned(),
+                log,
+            },
+            clean,
+        ))
+    };
     let kept = |_: &mut Value| {};
-    let states = |count: usize| move |receipt: &mut Value| receipt["programs"]["listed"] = json!(count);
+    let states =
+        |count: usize| move |receipt: &mut Value| receipt["programs"]["listed"] = json!(count);
     push("the list of the policy", true, listed(kept, kept));
     let another_path = |sandbox: &mut Value| list_of(sandbox)[1]["path"] = json!("/bin/cat");
     push("another path", true, listed(another_path, kept));
-    push("without an optional program", true, listed(|sandbox| drop(list_of(sandbox).pop()), states(4)));
-    push("without the interpreter", false, listed(|sandbox| drop(list_of(sandbox).remove(0)), states(4)));
-    push("without a declared program", false, listed(|sandbox| drop(list_of(sandbox).remove(2)), states(4)));
+    push(
+        "without an optional program",
+        true,
+        listed(|sandbox| drop(list_of(sandbox).pop()), states(4)),
+    );
+    push(
+        "without the interpreter",
+        false,
+        listed(|sandbox| drop(list_of(sandbox).remove(0)), states(4)),
+    );
+    push(
+        "without a declared program",
+        false,
+        listed(|sandbox| drop(list_of(sandbox).remove(2)), states(4)),
+    );
     let denied = json!({"name": "nc", "path": "/usr/bin/nc"});
-    push("with a denied program", false, listed(move |sandbox| list_of(sandbox).insert(3, denied), states(6)));
-    push("the receipt states another count", false, listed(kept, states(4)));
-    push("the receipt states no list", false, listed(kept, |receipt| without(receipt, "programs")));
-    let no_layer = |value: &mut Value| value.as_array_mut().expect("layers").retain(|layer| layer != "programs");
-    push("the layer was not enforced", false, listed(kept, move |receipt| no_layer(&mut receipt["sandbox"]["layers"])));
-    push("the layer is not required", false, listed(move |sandbox| no_layer(&mut sandbox["require"]), kept));
+    push(
+        "with a denied program",
+        false,
+        listed(move |sandbox| list_of(sandbox).insert(3, denied), states(6)),
+    );
+    push(
+        "the receipt states another count",
+        false,
+        listed(kept, states(4)),
+    );
+    push(
+        "the receipt states no list",
+        false,
+        listed(kept, |receipt| without(receipt, "programs")),
+    );
+    let no_layer = |value: &mut Value| {
+        value
+            .as_array_mut()
+            .expect("layers")
+            .retain(|layer| layer != "programs")
+    };
+    push(
+        "the layer was not enforced",
+        false,
+        listed(kept, move |receipt| {
+            no_layer(&mut receipt["sandbox"]["layers"])
+        }),
+    );
+    push(
+        "the layer is not required",
+        false,
+        listed(move |sandbox| no_layer(&mut sandbox["require"]), kept),
+    );
     let no_list = move |sandbox: &mut Value| {
         without(sandbox, "programs");
         no_layer(&mut sandbox["require"]);
     };
-    push("no list", false, listed(no_list, |receipt| without(receipt, "programs")));
+    push(
+        "no list",
+        false,
+        listed(no_list, |receipt| without(receipt, "programs")),
+    );
     let mut log = Log::new();
     let approved = log.approved_but("nginx:restart", 10, &[ALICE], |predicate| {
         predicate["sandbox"]["programs"] =
             json!({"list": [{"name": "bash", "path": "/usr/bin/bash"}], "mode": "listed"});
     });
     let place = log.consume(10, &[&approved]);
-    log.receipt_but(place, &approved, |receipt| receipt["programs"] = json!({"listed": 1, "mode": "listed"}));
+    log.receipt_but(place, &approved, |receipt| {
+        receipt["programs"] = json!({"listed": 1, "mode": "listed"})
+    });
     push("a list that nothing asks for", false, log);
     agree(cases);
 
@@ -462,7 +727,14 @@ fn both_auditors_find_a_wrong_list_of_programs() {
     let date = json!({"name": "date", "path": "/usr/bin/date"});
     let surplus = listed(move |sandbox| list_of(sandbox).insert(2, date), states(6));
     let found = ours(&surplus);
-    assert!(!found.clean && found.words.iter().any(|word| word.contains("has date, but neither")), "{found:?}");
+    assert!(
+        !found.clean
+            && found
+                .words
+                .iter()
+                .any(|word| word.contains("has date, but neither")),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -472,7 +744,8 @@ fn both_auditors_compare_the_signed_script_with_the_script_that_a_template_gives
             sealed.steps[0]["template"] = json!("gruntwork");
             sealed.steps[0]["source"] = json!(source);
         });
-        let signed = |predicate: &mut Value| predicate["rendered"] = json!(reference(script.as_bytes()));
+        let signed =
+            |predicate: &mut Value| predicate["rendered"] = json!(reference(script.as_bytes()));
         let approved = log.approved_but("nginx:restart", 10, &[ALICE], signed);
         let place = log.consume(10, &[&approved]);
         log.receipt(place, &approved);
@@ -480,12 +753,36 @@ fn both_auditors_compare_the_signed_script_with_the_script_that_a_template_gives
     };
     let source = "printf '%s' {{ .host }}\n";
     let cases = [
-        ("the script of the template", true, ran(source, "printf '%s' 'web-3'\n")),
+        (
+            "the script of the template",
+            true,
+            ran(source, "printf '%s' 'web-3'\n"),
+        ),
         ("the template itself", false, ran(source, source)),
-        ("another script", false, ran(source, "printf '%s' 'web-4'\n")),
-        ("a place without a value", false, ran("printf \\{{ .host }}\n", "printf \\web-3\n")),
+        (
+            "another script",
+            false,
+            ran(source, "printf '%s' 'web-4'\n"),
+        ),
+        (
+            "a place without a value",
+            false,
+            ran("printf \\{{ .host }}\n", "printf \\web-3\n"),
+        ),
     ];
-    agree(cases.map(|(id, clean, log)| (Told { id: id.to_owned(), log }, clean)).into());
+    agree(
+        cases
+            .map(|(id, clean, log)| {
+                (
+                    Told {
+                        id: id.to_owned(),
+                        log,
+                    },
+                    clean,
+                )
+            })
+            .into(),
+    );
 }
 
 /// Compares the results of both auditors with the expected results: true if a log has no defect.
@@ -496,7 +793,10 @@ pub(super) fn agree(cases: Vec<(Told, bool)>) {
     for ((one, expected), second) in told.iter().zip(expected).zip(&second) {
         let first = ours(&one.log);
         if (first.clean, second.clean) != (expected, expected) {
-            faults.push(format!("{}: ours {:?}, theirs {:?}", one.id, first.words, second.words));
+            faults.push(format!(
+                "{}: ours {:?}, theirs {:?}",
+                one.id, first.words, second.words
+            ));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -506,7 +806,15 @@ pub(super) fn agree(cases: Vec<(Told, bool)>) {
 /// no defect.
 fn liars() -> Vec<(Told, bool)> {
     let mut found = Vec::new();
-    let mut push = |id: &str, clean: bool, log: Log| found.push((Told { id: id.to_owned(), log }, clean));
+    let mut push = |id: &str, clean: bool, log: Log| {
+        found.push((
+            Told {
+                id: id.to_owned(),
+                log,
+            },
+            clean,
+        ))
+    };
     // Runs with the same exclusive name.
     let exclusive = |second: i64, receipt_first: bool| {
         let mut log = Log::new();
@@ -523,10 +831,21 @@ fn liars() -> Vec<(Told, bool)> {
         log.receipt(place, &two);
         log
     };
-    push("two of one exclusive name, one after the other", true, exclusive(11, true));
-    push("two of one exclusive name at once", false, exclusive(11, false));
+    push(
+        "two of one exclusive name, one after the other",
+        true,
+        exclusive(11, true),
+    );
+    push(
+        "two of one exclusive name at once",
+        false,
+        exclusive(11, false),
+    );
     let mut log = Log::new();
-    let both = [log.approved("db:migrate", 10, &[ALICE]), log.approved("db:migrate", 10, &[BOB])];
+    let both = [
+        log.approved("db:migrate", 10, &[ALICE]),
+        log.approved("db:migrate", 10, &[BOB]),
+    ];
     let place = log.consume(10, &[&both[0], &both[1]]);
     log.receipt(place, &both[0]);
     log.receipt(history::Place { item: 1, ..place }, &both[1]);
@@ -539,8 +858,16 @@ fn liars() -> Vec<(Told, bool)> {
         log.refuse(later, |_| {});
         log
     };
-    push("a run that may still go on", true, withheld(10 + 86_400 + 300));
-    push("a run that can't go on any more", false, withheld(10 + 86_400 + 301));
+    push(
+        "a run that may still go on",
+        true,
+        withheld(10 + 86_400 + 300),
+    );
+    push(
+        "a run that can't go on any more",
+        false,
+        withheld(10 + 86_400 + 301),
+    );
     // Old epochs and old tokens that are used again.
     let mut log = honest();
     let first = std::mem::replace(&mut log.epoch, "e1".repeat(16));
@@ -567,7 +894,11 @@ fn liars() -> Vec<(Told, bool)> {
     push("a token changes its owners", false, log);
     let mut log = honest();
     log.sealed.tokens = json!([tokens[0], {"name": "alice", "owners": [], "patterns": [], "scopes": ["propose"]}, tokens[1], tokens[2]]);
-    log.sealed.tokens.as_array_mut().expect("tokens").sort_by_key(to_canonical);
+    log.sealed
+        .tokens
+        .as_array_mut()
+        .expect("tokens")
+        .sort_by_key(to_canonical);
     log.reseal(70, |_| {});
     push("a token with an approver's name", false, log);
     let mut log = honest();
@@ -582,7 +913,9 @@ fn liars() -> Vec<(Told, bool)> {
     let handed_in = |proposer: &'static str, by: &'static str, step: &str, excluded: &[&str]| {
         let mut log = honest();
         let signers = &[ALICE, BOB][..if step == "two:go" { 2 } else { 1 }];
-        let run = log.approved_but(step, 60, signers, |value| value["proposer"] = json!(proposer));
+        let run = log.approved_but(step, 60, signers, |value| {
+            value["proposer"] = json!(proposer)
+        });
         let place = log.consume(60, &[&run]);
         log.receipt_but(place, &run, |receipt| {
             receipt["decision"]["handed_in_by"] = json!(by);
@@ -591,18 +924,51 @@ fn liars() -> Vec<(Told, bool)> {
         log
     };
     let both = ["agent", "carol", "narrow"];
-    push("handed in by another token", true, handed_in("agent", "narrow", "two:go", &both));
-    push("proposed by another token", true, handed_in("narrow", "agent", "two:go", &both));
-    push("by a token for other steps", false, handed_in("agent", "narrow", "nginx:restart", &both));
-    push("proposed by a token for other steps", false, handed_in("narrow", "agent", "nginx:restart", &both));
+    push(
+        "handed in by another token",
+        true,
+        handed_in("agent", "narrow", "two:go", &both),
+    );
+    push(
+        "proposed by another token",
+        true,
+        handed_in("narrow", "agent", "two:go", &both),
+    );
+    push(
+        "by a token for other steps",
+        false,
+        handed_in("agent", "narrow", "nginx:restart", &both),
+    );
+    push(
+        "proposed by a token for other steps",
+        false,
+        handed_in("narrow", "agent", "nginx:restart", &both),
+    );
     let both = ["agent", "carol", "reader"];
-    push("by a token that only reads", false, handed_in("agent", "reader", "two:go", &both));
-    push("proposed by a token that only reads", false, handed_in("reader", "agent", "two:go", &both));
-    push("by an approver", false, handed_in("agent", "bob", "two:go", &["agent", "bob", "carol"]));
+    push(
+        "by a token that only reads",
+        false,
+        handed_in("agent", "reader", "two:go", &both),
+    );
+    push(
+        "proposed by a token that only reads",
+        false,
+        handed_in("reader", "agent", "two:go", &both),
+    );
+    push(
+        "by an approver",
+        false,
+        handed_in("agent", "bob", "two:go", &["agent", "bob", "carol"]),
+    );
     push(
         "one more excluded than follows",
         false,
-        handed_in("agent", "agent", "nginx:restart", &["agent", "carol", "dora"]),
+        handed_in(
+            "agent",
+            "agent",
+            "nginx:restart",
+            &["agent", "carol", "dora"],
+        ),
     );
     // One proposal with two runs.
     let mut log = honest();
@@ -617,17 +983,29 @@ fn liars() -> Vec<(Told, bool)> {
     let told = |sealed: &dyn Fn(&mut history::Sealed), signed: &dyn Fn(&mut Value)| {
         let mut log = Log::with(|all| sealed(all));
         // If the configuration gives no sandbox for the step, use the usual sandbox.
-        log.sandbox.entry("nginx:restart".to_owned()).or_insert_with(|| usual["nginx:restart"].clone());
-        let run = log.approved_but("nginx:restart", 10, &[ALICE], |value| signed(&mut value["sandbox"]));
+        log.sandbox
+            .entry("nginx:restart".to_owned())
+            .or_insert_with(|| usual["nginx:restart"].clone());
+        let run = log.approved_but("nginx:restart", 10, &[ALICE], |value| {
+            signed(&mut value["sandbox"])
+        });
         let place = log.consume(10, &[&run]);
         log.receipt(place, &run);
         log
     };
     let wall = |ms: u64| move |sandbox: &mut Value| sandbox["limits"]["wall_ms"] = json!(ms);
-    let policy =
-        |sandbox: Value| move |sealed: &mut history::Sealed| sealed.policy["default"]["sandbox"] = sandbox.clone();
+    let policy = |sandbox: Value| {
+        move |sealed: &mut history::Sealed| sealed.policy["default"]["sandbox"] = sandbox.clone()
+    };
     let as_it_is = |_: &mut Value| {};
-    push("a limit by policy", true, told(&policy(json!({"limits": {"wall_ms": 7}, "proc": "full"})), &as_it_is));
+    push(
+        "a limit by policy",
+        true,
+        told(
+            &policy(json!({"limits": {"wall_ms": 7}, "proc": "full"})),
+            &as_it_is,
+        ),
+    );
     push(
         "a limit by policy, signed otherwise",
         false,
@@ -640,14 +1018,39 @@ fn liars() -> Vec<(Told, bool)> {
             sandbox["proc"] = json!("minimal");
         }),
     );
-    let declared = |sandbox: Value| move |sealed: &mut history::Sealed| sealed.steps[0]["sandbox"] = sandbox.clone();
-    push("a limit of the step", true, told(&declared(json!({"limits": {"wall_ms": 9}})), &as_it_is));
-    push("a limit of the step, signed otherwise", false, told(&declared(json!({"limits": {"wall_ms": 9}})), &wall(8)));
-    push("a path that nothing allows", false, told(&|_| {}, &|sandbox| sandbox["read"] = json!(["/etc/shadow"])));
-    push("a network that nothing allows", false, told(&|_| {}, &|sandbox| sandbox["network"]["mode"] = json!("host")));
-    push("no layers", false, told(&|_| {}, &|sandbox| sandbox["require"] = json!([])));
-    let configured =
-        |configuration: Value| move |sealed: &mut history::Sealed| sealed.configuration = configuration.clone();
+    let declared = |sandbox: Value| {
+        move |sealed: &mut history::Sealed| sealed.steps[0]["sandbox"] = sandbox.clone()
+    };
+    push(
+        "a limit of the step",
+        true,
+        told(&declared(json!({"limits": {"wall_ms": 9}})), &as_it_is),
+    );
+    push(
+        "a limit of the step, signed otherwise",
+        false,
+        told(&declared(json!({"limits": {"wall_ms": 9}})), &wall(8)),
+    );
+    push(
+        "a path that nothing allows",
+        false,
+        told(&|_| {}, &|sandbox| sandbox["read"] = json!(["/etc/shadow"])),
+    );
+    push(
+        "a network that nothing allows",
+        false,
+        told(&|_| {}, &|sandbox| {
+            sandbox["network"]["mode"] = json!("host")
+        }),
+    );
+    push(
+        "no layers",
+        false,
+        told(&|_| {}, &|sandbox| sandbox["require"] = json!([])),
+    );
+    let configured = |configuration: Value| {
+        move |sealed: &mut history::Sealed| sealed.configuration = configuration.clone()
+    };
     let held = usual["nginx:restart"].clone();
     let held = |more: &'static dyn Fn(&mut Value)| {
         let held = held.clone();
@@ -657,66 +1060,135 @@ fn liars() -> Vec<(Told, bool)> {
         }
     };
     for (id, of) in [
-        ("no limits", json!({"limits": {}, "sandbox": {"level": "strict"}})),
-        ("no default", json!({"limits": {"maximum": {}}, "sandbox": {"level": "strict", "require": ["network"]}})),
+        (
+            "no limits",
+            json!({"limits": {}, "sandbox": {"level": "strict"}}),
+        ),
+        (
+            "no default",
+            json!({"limits": {"maximum": {}}, "sandbox": {"level": "strict", "require": ["network"]}}),
+        ),
     ] {
-        push(&format!("a configuration with {id}"), true, told(&configured(of.clone()), &held(&|_| {})));
+        push(
+            &format!("a configuration with {id}"),
+            true,
+            told(&configured(of.clone()), &held(&|_| {})),
+        );
         push(
             &format!("a configuration with {id}, any limit"),
             true,
-            told(&configured(of.clone()), &held(&|sandbox| sandbox["limits"]["wall_ms"] = json!(1))),
+            told(
+                &configured(of.clone()),
+                &held(&|sandbox| sandbox["limits"]["wall_ms"] = json!(1)),
+            ),
         );
         push(
             &format!("a configuration with {id}, the host's network"),
             false,
-            told(&configured(of.clone()), &held(&|sandbox| sandbox["network"]["mode"] = json!("host"))),
+            told(
+                &configured(of.clone()),
+                &held(&|sandbox| sandbox["network"]["mode"] = json!("host")),
+            ),
         );
         push(
             &format!("a configuration with {id}, a layer of its level too few"),
             false,
-            told(&configured(of), &held(&|sandbox| sandbox["require"] = json!(["capabilities"]))),
+            told(
+                &configured(of),
+                &held(&|sandbox| sandbox["require"] = json!(["capabilities"])),
+            ),
         );
     }
     push(
         "a configuration of another shape",
         false,
-        told(&configured(json!({"of": "a later version"})), &held(&|_| {})),
+        told(
+            &configured(json!({"of": "a later version"})),
+            &held(&|_| {}),
+        ),
     );
     // The sealed layers of the level `strict`, which can be fewer than today.
     let four = json!(["capabilities", "landlock", "namespaces", "network"]);
     let require = |layers: Value| move |sandbox: &mut Value| sandbox["require"] = layers.clone();
-    let strict =
-        |layers: Value| move |sealed: &mut history::Sealed| sealed.configuration["sandbox"]["require"] = layers.clone();
-    push("strict of four layers", true, told(&strict(four.clone()), &require(four.clone())));
-    push("strict of four layers, none signed", false, told(&strict(four.clone()), &require(json!([]))));
-    push("strict of no layers, none signed", false, told(&strict(json!([])), &require(json!([]))));
-    push("strict of now, four signed", false, told(&|_| {}, &require(four)));
+    let strict = |layers: Value| {
+        move |sealed: &mut history::Sealed| {
+            sealed.configuration["sandbox"]["require"] = layers.clone()
+        }
+    };
+    push(
+        "strict of four layers",
+        true,
+        told(&strict(four.clone()), &require(four.clone())),
+    );
+    push(
+        "strict of four layers, none signed",
+        false,
+        told(&strict(four.clone()), &require(json!([]))),
+    );
+    push(
+        "strict of no layers, none signed",
+        false,
+        told(&strict(json!([])), &require(json!([]))),
+    );
+    push(
+        "strict of now, four signed",
+        false,
+        told(&|_| {}, &require(four)),
+    );
     // A step declares sandbox permissions, and the policy allows them.
     let of_host = |step: Value, rule: Value| {
         move |sealed: &mut history::Sealed| {
             sealed.steps[0]["sandbox"] = step.clone();
-            let rules = sealed.policy["overrides"].as_array_mut().expect("overrides");
+            let rules = sealed.policy["overrides"]
+                .as_array_mut()
+                .expect("overrides");
             rules.push(json!({"runbook": "nginx*", "sandbox": rule.clone()}));
         }
     };
-    let reads =
-        of_host(json!({"read": ["/srv/app"], "deny": ["**/.env"]}), json!({"read": ["/srv"], "deny": ["**/*.pem"]}));
+    let reads = of_host(
+        json!({"read": ["/srv/app"], "deny": ["**/.env"]}),
+        json!({"read": ["/srv"], "deny": ["**/*.pem"]}),
+    );
     push("a path that policy allows", true, told(&reads, &as_it_is));
-    push("without what is denied below it", false, told(&reads, &|sandbox| sandbox["deny"] = json!([])));
+    push(
+        "without what is denied below it",
+        false,
+        told(&reads, &|sandbox| sandbox["deny"] = json!([])),
+    );
     for (step, rule) in [
-        (json!({"write": ["/srv/app"], "workdir": "in-place"}), json!({"write": ["/srv"], "workdir": "in-place"})),
-        (json!({"write": ["/srv/app"], "workdir": "copy"}), json!({"read": ["/srv/app"]})),
+        (
+            json!({"write": ["/srv/app"], "workdir": "in-place"}),
+            json!({"write": ["/srv"], "workdir": "in-place"}),
+        ),
+        (
+            json!({"write": ["/srv/app"], "workdir": "copy"}),
+            json!({"read": ["/srv/app"]}),
+        ),
         (
             json!({"network": {"allow": ["a.example:443"]}}),
             json!({"network": {"allow": ["a.example:443", "b.example:80"]}}),
         ),
         (json!({"network": "host"}), json!({"network": "host"})),
-        (json!({"sockets": ["/run/x.sock"]}), json!({"sockets": ["/run/x.sock"]})),
+        (
+            json!({"sockets": ["/run/x.sock"]}),
+            json!({"sockets": ["/run/x.sock"]}),
+        ),
         (json!({"run_as": "web"}), json!({"run_as": "web"})),
-        (json!({"off_reason": "it needs the host's packages"}), json!({"may_be_off": true})),
+        (
+            json!({"off_reason": "it needs the host's packages"}),
+            json!({"may_be_off": true}),
+        ),
     ] {
-        push(&format!("{step} by {rule}"), true, told(&of_host(step.clone(), rule), &as_it_is));
-        push(&format!("{step} by nothing"), false, told(&of_host(step, json!({"proc": "minimal"})), &as_it_is));
+        push(
+            &format!("{step} by {rule}"),
+            true,
+            told(&of_host(step.clone(), rule), &as_it_is),
+        );
+        push(
+            &format!("{step} by nothing"),
+            false,
+            told(&of_host(step, json!({"proc": "minimal"})), &as_it_is),
+        );
     }
     // A step asks for more than the maximum.
     let mut log = honest();
@@ -726,15 +1198,22 @@ fn liars() -> Vec<(Told, bool)> {
     // A pattern that needs exponential time in a backtracking matcher.
     let slow = |value: String| {
         let mut log = Log::with(|sealed| {
-            sealed.steps[0]["params"]["properties"]["host"] = json!({"pattern": "^(?:a|a)*b$", "type": "string"});
+            sealed.steps[0]["params"]["properties"]["host"] =
+                json!({"pattern": "^(?:a|a)*b$", "type": "string"});
         });
-        let run = log.approved_but("nginx:restart", 10, &[ALICE], |all| all["params"]["host"] = json!(value));
+        let run = log.approved_but("nginx:restart", 10, &[ALICE], |all| {
+            all["params"]["host"] = json!(value)
+        });
         let place = log.consume(10, &[&run]);
         log.receipt(place, &run);
         log
     };
     push("a slow pattern that fits", true, slow("aab".to_owned()));
-    push("a slow pattern that does not fit", false, slow(format!("{}c", "a".repeat(64))));
+    push(
+        "a slow pattern that does not fit",
+        false,
+        slow(format!("{}c", "a".repeat(64))),
+    );
     found
 }
 
@@ -749,12 +1228,31 @@ fn both_auditors_name_every_roster_version_without_required_signatures() {
     let (said, summary) = log.audit();
     assert!(summary.clean, "{said:#?}");
     let warned = |version: u64| {
-        summary.warnings.iter().any(|one| one.contains(&format!("version {version} of the roster is unguarded")))
+        summary
+            .warnings
+            .iter()
+            .any(|one| one.contains(&format!("version {version} of the roster is unguarded")))
     };
-    assert_eq!([1, 2, 3].map(warned), [true, true, false], "{:#?}", summary.warnings);
-    let second = answers(&[Told { id: "unguarded".to_owned(), log }]);
-    assert_eq!((&second[0]["sound"], &second[0]["unguarded"]), (&json!(true), &json!([1, 2])), "{}", second[0]);
-    let guarded = answers(&[Told { id: "guarded".to_owned(), log: honest() }]);
+    assert_eq!(
+        [1, 2, 3].map(warned),
+        [true, true, false],
+        "{:#?}",
+        summary.warnings
+    );
+    let second = answers(&[Told {
+        id: "unguarded".to_owned(),
+        log,
+    }]);
+    assert_eq!(
+        (&second[0]["sound"], &second[0]["unguarded"]),
+        (&json!(true), &json!([1, 2])),
+        "{}",
+        second[0]
+    );
+    let guarded = answers(&[Told {
+        id: "guarded".to_owned(),
+        log: honest(),
+    }]);
     assert_eq!(guarded[0]["unguarded"], json!([]));
 }
 
@@ -769,22 +1267,53 @@ fn both_auditors_report_decisions_that_the_sealed_state_leaves_open() {
     log.run("two:go", 11, &[ALICE, BOB]);
     let (said, summary) = log.audit();
     assert!(summary.clean, "{said:#?}");
-    let open: Vec<_> = summary.not_checked.iter().map(|one| (one.what.word(), one.decisions)).collect();
+    let open: Vec<_> = summary
+        .not_checked
+        .iter()
+        .map(|one| (one.what.word(), one.decisions))
+        .collect();
     assert_eq!(open, [("sandbox", 2)]);
-    let lines = said.iter().filter_map(|one| if let AuditEvent::Decision(line) = one { Some(line) } else { None });
-    assert_eq!(lines.map(|line| line.unchecked.len()).collect::<Vec<_>>(), [1, 1]);
+    let lines = said.iter().filter_map(|one| {
+        if let AuditEvent::Decision(line) = one {
+            Some(line)
+        } else {
+            None
+        }
+    });
+    assert_eq!(
+        lines.map(|line| line.unchecked.len()).collect::<Vec<_>>(),
+        [1, 1]
+    );
     // The second auditor does not parse scripts.
-    let second = &answers(&[Told { id: "open".to_owned(), log }])[0];
+    let second = &answers(&[Told {
+        id: "open".to_owned(),
+        log,
+    }])[0];
     assert_eq!(second["sound"], json!(true), "{second}");
     let open = second["not_checked"].as_array().expect("a list").iter();
-    let open: Vec<_> = open.map(|one| (one["what"].clone(), one["decisions"].clone())).collect();
-    assert_eq!(open, [(json!("permissions"), json!(2)), (json!("sandbox"), json!(2))]);
+    let open: Vec<_> = open
+        .map(|one| (one["what"].clone(), one["decisions"].clone()))
+        .collect();
+    assert_eq!(
+        open,
+        [
+            (json!("permissions"), json!(2)),
+            (json!("sandbox"), json!(2))
+        ]
+    );
 }
 
 #[test]
 fn both_auditors_find_every_change_of_every_entry() {
-    let honest = [Told { id: "honest".to_owned(), log: honest() }];
-    assert_eq!(ours(&honest[0].log), theirs(&honest)[0], "nothing is found in an honest log");
+    let honest = [Told {
+        id: "honest".to_owned(),
+        log: honest(),
+    }];
+    assert_eq!(
+        ours(&honest[0].log),
+        theirs(&honest)[0],
+        "nothing is found in an honest log"
+    );
     assert!(ours(&honest[0].log).clean);
     // The builder panics if a change leaves it no usable value. Hide the messages of these panics.
     let hook = std::panic::take_hook();
@@ -797,7 +1326,10 @@ fn both_auditors_find_every_change_of_every_entry() {
     for (one, second) in told.iter().zip(&second) {
         let first = ours(&one.log);
         if first.clean != second.clean {
-            faults.push(format!("{}: ours {:?}, theirs {:?}", one.id, first.words, second.words));
+            faults.push(format!(
+                "{}: ours {:?}, theirs {:?}",
+                one.id, first.words, second.words
+            ));
         } else if first.clean {
             match FREE.iter().find(|(free, _)| one.id.starts_with(free)) {
                 Some((free, _)) => drop(used.insert(*free)),
@@ -810,5 +1342,11 @@ fn both_auditors_find_every_change_of_every_entry() {
             faults.push(format!("{free}: found now, take it off the list"));
         }
     }
-    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), told.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {}:\n{}",
+        faults.len(),
+        told.len(),
+        faults.join("\n")
+    );
 }

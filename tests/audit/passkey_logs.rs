@@ -29,7 +29,11 @@ fn passkey(seed: u8) -> PasskeyPair {
 }
 
 fn sign(seed: u8, message: &[u8]) -> EnvelopeSignature {
-    let flags = if seed == CAROL_PASSKEY { VERIFIED | SYNCED } else { VERIFIED };
+    let flags = if seed == CAROL_PASSKEY {
+        VERIFIED | SYNCED
+    } else {
+        VERIFIED
+    };
     let blob = passkey(seed).sign_but(message, |parts| parts.flags = flags);
     EnvelopeSignature::new(passkey(seed).keyid().parse().expect("a key id"), &blob)
 }
@@ -51,7 +55,8 @@ fn log(passkeys: Option<Value>) -> Log {
             sealed.policy["passkeys"] = passkeys;
         }
         for (at, seed) in [ALICE, BOB, CAROL].into_iter().enumerate() {
-            sealed.roster["approver"][at]["keys"] = json!([key(seed).line(), passkey(OTHER + seed).line()]);
+            sealed.roster["approver"][at]["keys"] =
+                json!([key(seed).line(), passkey(OTHER + seed).line()]);
         }
         sealed.roster["operator"] =
             json!([{"name": "oscar", "keys": [key(OSCAR).line(), passkey(OSCAR_PASSKEY).line()]}]);
@@ -62,7 +67,9 @@ fn log(passkeys: Option<Value>) -> Log {
 fn run(log: &mut Log, step: &str, at: i64, signers: &[u8]) -> Approved {
     let approved = log.approved(step, at, signers);
     let place = log.consume(at, &[&approved]);
-    log.receipt_but(place, &approved, |receipt| receipt["decision"]["excluded"] = json!(["agent"]));
+    log.receipt_but(place, &approved, |receipt| {
+        receipt["decision"]["excluded"] = json!(["agent"])
+    });
     approved
 }
 
@@ -78,25 +85,65 @@ fn runs() -> Vec<Case> {
     };
     let usual = || rule(1, false, true);
     vec![
-        ("an own key and a passkey", &[], one(usual(), "two:go", &[ALICE, BOB_PASSKEY])),
-        ("an own key and a synced passkey", &[], one(usual(), "two:go", &[ALICE, CAROL_PASSKEY])),
+        (
+            "an own key and a passkey",
+            &[],
+            one(usual(), "two:go", &[ALICE, BOB_PASSKEY]),
+        ),
+        (
+            "an own key and a synced passkey",
+            &[],
+            one(usual(), "two:go", &[ALICE, CAROL_PASSKEY]),
+        ),
         (
             "a synced passkey against policy",
             &["approval-signatures"],
             one(rule(1, false, false), "two:go", &[ALICE, CAROL_PASSKEY]),
         ),
-        ("no passkeys in policy", &["approval-signatures"], one(None, "two:go", &[ALICE, BOB_PASSKEY])),
-        ("a passkey alone for one signature", &["quorum"], one(usual(), "nginx:restart", &[ALICE_PASSKEY])),
-        ("a passkey alone, and policy permits it", &[], one(rule(1, true, true), "nginx:restart", &[ALICE_PASSKEY])),
-        ("two passkeys", &["approval-signatures"], one(usual(), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY])),
-        ("two passkeys alone", &["quorum"], one(rule(2, false, true), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY])),
+        (
+            "no passkeys in policy",
+            &["approval-signatures"],
+            one(None, "two:go", &[ALICE, BOB_PASSKEY]),
+        ),
+        (
+            "a passkey alone for one signature",
+            &["quorum"],
+            one(usual(), "nginx:restart", &[ALICE_PASSKEY]),
+        ),
+        (
+            "a passkey alone, and policy permits it",
+            &[],
+            one(rule(1, true, true), "nginx:restart", &[ALICE_PASSKEY]),
+        ),
+        (
+            "two passkeys",
+            &["approval-signatures"],
+            one(usual(), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY]),
+        ),
+        (
+            "two passkeys alone",
+            &["quorum"],
+            one(
+                rule(2, false, true),
+                "two:go",
+                &[ALICE_PASSKEY, BOB_PASSKEY],
+            ),
+        ),
         (
             "two passkeys alone, and policy permits it",
             &[],
             one(rule(2, true, true), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY]),
         ),
-        ("both keys of one person", &["approval-signatures"], one(usual(), "nginx:restart", &[ALICE, ALICE_PASSKEY])),
-        ("the passkey of an operator", &["approval-signatures"], one(usual(), "two:go", &[ALICE, OSCAR_PASSKEY])),
+        (
+            "both keys of one person",
+            &["approval-signatures"],
+            one(usual(), "nginx:restart", &[ALICE, ALICE_PASSKEY]),
+        ),
+        (
+            "the passkey of an operator",
+            &["approval-signatures"],
+            one(usual(), "two:go", &[ALICE, OSCAR_PASSKEY]),
+        ),
         (
             "a rule without an own key, beside a rule with one",
             &["quorum"],
@@ -130,7 +177,11 @@ fn runs() -> Vec<Case> {
             &["approval-signatures"],
             with(usual(), |log| {
                 run(log, "two:go", 10, &[ALICE, BOB_PASSKEY]);
-                log.sealed.policy.as_object_mut().expect("a policy").remove("passkeys");
+                log.sealed
+                    .policy
+                    .as_object_mut()
+                    .expect("a policy")
+                    .remove("passkeys");
                 log.roster(&[ALICE, BOB]);
                 log.reseal(20, |_| {});
                 run(log, "two:go", 30, &[ALICE, BOB_PASSKEY]);
@@ -156,7 +207,9 @@ fn other_documents() -> Vec<Case> {
             log.deny(&approved, by);
             if then_run {
                 let place = log.consume(11, &[&approved]);
-                log.receipt_but(place, &approved, |receipt| receipt["decision"]["excluded"] = json!(["agent"]));
+                log.receipt_but(place, &approved, |receipt| {
+                    receipt["decision"]["excluded"] = json!(["agent"])
+                });
             }
         })
     };
@@ -175,31 +228,87 @@ fn other_documents() -> Vec<Case> {
     const NO: &[&str] = &["revocation"];
     vec![
         ("a denial", &[], denied(usual(), BOB_PASSKEY, false)),
-        ("a run after the denial", &["denied"], denied(usual(), BOB_PASSKEY, true)),
-        ("a denial under a policy without passkeys", &["denial"], denied(None, BOB_PASSKEY, false)),
-        ("such a denial has no effect", &["denial"], denied(None, BOB_PASSKEY, true)),
+        (
+            "a run after the denial",
+            &["denied"],
+            denied(usual(), BOB_PASSKEY, true),
+        ),
+        (
+            "a denial under a policy without passkeys",
+            &["denial"],
+            denied(None, BOB_PASSKEY, false),
+        ),
+        (
+            "such a denial has no effect",
+            &["denial"],
+            denied(None, BOB_PASSKEY, true),
+        ),
         (
             "a denial by a synced passkey against policy",
             &["denial"],
             denied(rule(1, false, false), CAROL_PASSKEY, false),
         ),
-        ("a denial by the passkey of an operator", &["denial"], denied(usual(), OSCAR_PASSKEY, false)),
+        (
+            "a denial by the passkey of an operator",
+            &["denial"],
+            denied(usual(), OSCAR_PASSKEY, false),
+        ),
         ("a freeze", &[], frozen(usual(), ALICE_PASSKEY, false)),
-        ("a freeze by an operator", &[], frozen(usual(), OSCAR_PASSKEY, false)),
-        ("a run after the freeze", &["revoked"], frozen(usual(), ALICE_PASSKEY, true)),
-        ("a freeze under a policy without passkeys", NO, frozen(None, ALICE_PASSKEY, false)),
-        ("such a freeze has no effect", NO, frozen(None, ALICE_PASSKEY, true)),
-        ("a passkey revokes itself", &[], revoked(usual(), of_key(BOB_PASSKEY), BOB_PASSKEY)),
-        ("a passkey of an operator revokes itself", &[], revoked(usual(), of_key(OSCAR_PASSKEY), OSCAR_PASSKEY)),
-        ("an operator revokes a passkey", &[], revoked(None, of_key(BOB_PASSKEY), OSCAR)),
-        ("a passkey revokes itself without passkeys in policy", NO, revoked(None, of_key(BOB_PASSKEY), BOB_PASSKEY)),
+        (
+            "a freeze by an operator",
+            &[],
+            frozen(usual(), OSCAR_PASSKEY, false),
+        ),
+        (
+            "a run after the freeze",
+            &["revoked"],
+            frozen(usual(), ALICE_PASSKEY, true),
+        ),
+        (
+            "a freeze under a policy without passkeys",
+            NO,
+            frozen(None, ALICE_PASSKEY, false),
+        ),
+        (
+            "such a freeze has no effect",
+            NO,
+            frozen(None, ALICE_PASSKEY, true),
+        ),
+        (
+            "a passkey revokes itself",
+            &[],
+            revoked(usual(), of_key(BOB_PASSKEY), BOB_PASSKEY),
+        ),
+        (
+            "a passkey of an operator revokes itself",
+            &[],
+            revoked(usual(), of_key(OSCAR_PASSKEY), OSCAR_PASSKEY),
+        ),
+        (
+            "an operator revokes a passkey",
+            &[],
+            revoked(None, of_key(BOB_PASSKEY), OSCAR),
+        ),
+        (
+            "a passkey revokes itself without passkeys in policy",
+            NO,
+            revoked(None, of_key(BOB_PASSKEY), BOB_PASSKEY),
+        ),
         (
             "a passkey revokes the own key of the person",
             NO,
             revoked(usual(), ("key", key(BOB).keyid().to_bytes()), BOB_PASSKEY),
         ),
-        ("an own key revokes the passkey of the person", NO, revoked(usual(), of_key(BOB_PASSKEY), BOB)),
-        ("the passkey of an operator revokes another key", NO, revoked(usual(), of_key(BOB_PASSKEY), OSCAR_PASSKEY)),
+        (
+            "an own key revokes the passkey of the person",
+            NO,
+            revoked(usual(), of_key(BOB_PASSKEY), BOB),
+        ),
+        (
+            "the passkey of an operator revokes another key",
+            NO,
+            revoked(usual(), of_key(BOB_PASSKEY), OSCAR_PASSKEY),
+        ),
         (
             "the passkey of an operator revokes a token",
             NO,
@@ -228,7 +337,9 @@ fn other_documents() -> Vec<Case> {
             with(usual(), |log| {
                 let approved = log.approved("nginx:restart", 10, &[ALICE]);
                 let run = (log.consume(10, &[&approved]), approved);
-                let receipt = end(log, &run, "unknown", |receipt| receipt["decision"]["excluded"] = json!(["agent"]));
+                let receipt = end(log, &run, "unknown", |receipt| {
+                    receipt["decision"]["excluded"] = json!(["agent"])
+                });
                 log.review_but(&receipt, &[BOB_PASSKEY], |_| {});
             }),
         ),

@@ -30,8 +30,7 @@ fn log() -> Log {
         sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
         sealed.roster["proposer"] = json!([{"name": "robot", "owners": [], "keys": [line(ROBOT)]}]);
         sealed.roster["boundary"][0]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
-        let token =
-            |name: &str, owners: Value| json!({"name": name, "owners": owners, "patterns": [], "scopes": ["propose"]});
+        let token = |name: &str, owners: Value| json!({"name": name, "owners": owners, "patterns": [], "scopes": ["propose"]});
         sealed.tokens = json!([
             token("agent", json!(["carol"])),
             token("free", json!([])),
@@ -86,7 +85,10 @@ fn consume_and_end(log: &mut Log, at: i64, approved: &Approved) {
 /// Who can revoke what.
 fn rights() -> Vec<Case> {
     const NO: &[&str] = &["revocation"];
-    let foreign = documents::crypto::ssh_key::ForeignKey::parse(FOREIGN).expect("a foreign key").keyid().to_bytes();
+    let foreign = documents::crypto::ssh_key::ForeignKey::parse(FOREIGN)
+        .expect("a foreign key")
+        .keyid()
+        .to_bytes();
     let twice = |first: u8, second: u8| {
         with(|log| {
             log.revoke(of_key(CAROL), first);
@@ -100,47 +102,175 @@ fn rights() -> Vec<Case> {
         })
     };
     let mut cases: Vec<Case> = vec![
-        ("an approver revokes the key that signs", &[], one(of_key(CAROL), CAROL)),
-        ("a proposer revokes the key that signs", &[], one(of_key(ROBOT), ROBOT)),
-        ("an operator revokes the key that signs", &[], one(of_key(OSCAR), OSCAR)),
-        ("a boundary revokes the key that signs", &[], one(of_key(BOUNDARY_2), BOUNDARY_2)),
-        ("an operator revokes a key of an approver", &[], one(of_key(ALICE), OSCAR)),
-        ("an operator revokes a key of a proposer", &[], one(of_key(ROBOT), OSCAR)),
-        ("an operator revokes a key of the boundary", &[], one(of_key(BOUNDARY_2), OSCAR)),
-        ("an operator revokes a foreign key", &[], one(("key", foreign), OSCAR)),
-        ("an approver revokes the key of another person", NO, one(of_key(BOB), ALICE)),
-        ("an approver revokes a key with another key", NO, one(of_key(ALICE_2), ALICE)),
-        ("an approver revokes a foreign key", NO, one(("key", foreign), ALICE)),
-        ("a boundary revokes the key of an approver", NO, one(of_key(ALICE), BOUNDARY)),
-        ("a boundary revokes a key with another key", NO, one(of_key(BOUNDARY_2), BOUNDARY)),
-        ("a stranger revokes a key", NO, one(of_key(MALLORY), MALLORY)),
-        ("an operator revokes the key of a stranger", NO, one(of_key(MALLORY), OSCAR)),
-        ("a key is revoked twice by its holder", NO, twice(CAROL, CAROL)),
-        ("a key is revoked by an operator and by its holder", NO, twice(OSCAR, CAROL)),
-        ("a key is revoked twice by an operator", NO, twice(OSCAR, OSCAR)),
-        ("a revoked key revokes a token", NO, after_alice(of_token("agent"), CAROL, of_key(CAROL))),
-        ("a revoked key of an operator revokes a key", NO, after_alice(of_key(ALICE), OSCAR, of_key(OSCAR))),
-        ("another key of the person still signs", &[], after_alice(of_key(ALICE_2), ALICE_2, of_key(ALICE))),
-        ("an operator revokes a token", &[], one(of_token("agent"), OSCAR)),
-        ("an approver who owns the token revokes it", &[], one(of_token("agent"), CAROL)),
-        ("a proposer who owns the token revokes it", &[], one(of_token("shared"), ROBOT)),
-        ("an approver who does not own the token revokes it", NO, one(of_token("agent"), ALICE)),
-        ("an approver revokes a token without owners", NO, one(of_token("free"), ALICE)),
-        ("a boundary revokes a token", NO, one(of_token("agent"), BOUNDARY)),
-        ("an operator revokes a token that does not exist", NO, one(of_token("ghost"), OSCAR)),
-        ("a token is revoked twice", NO, after_alice(of_token("agent"), CAROL, of_token("agent"))),
+        (
+            "an approver revokes the key that signs",
+            &[],
+            one(of_key(CAROL), CAROL),
+        ),
+        (
+            "a proposer revokes the key that signs",
+            &[],
+            one(of_key(ROBOT), ROBOT),
+        ),
+        (
+            "an operator revokes the key that signs",
+            &[],
+            one(of_key(OSCAR), OSCAR),
+        ),
+        (
+            "a boundary revokes the key that signs",
+            &[],
+            one(of_key(BOUNDARY_2), BOUNDARY_2),
+        ),
+        (
+            "an operator revokes a key of an approver",
+            &[],
+            one(of_key(ALICE), OSCAR),
+        ),
+        (
+            "an operator revokes a key of a proposer",
+            &[],
+            one(of_key(ROBOT), OSCAR),
+        ),
+        (
+            "an operator revokes a key of the boundary",
+            &[],
+            one(of_key(BOUNDARY_2), OSCAR),
+        ),
+        (
+            "an operator revokes a foreign key",
+            &[],
+            one(("key", foreign), OSCAR),
+        ),
+        (
+            "an approver revokes the key of another person",
+            NO,
+            one(of_key(BOB), ALICE),
+        ),
+        (
+            "an approver revokes a key with another key",
+            NO,
+            one(of_key(ALICE_2), ALICE),
+        ),
+        (
+            "an approver revokes a foreign key",
+            NO,
+            one(("key", foreign), ALICE),
+        ),
+        (
+            "a boundary revokes the key of an approver",
+            NO,
+            one(of_key(ALICE), BOUNDARY),
+        ),
+        (
+            "a boundary revokes a key with another key",
+            NO,
+            one(of_key(BOUNDARY_2), BOUNDARY),
+        ),
+        (
+            "a stranger revokes a key",
+            NO,
+            one(of_key(MALLORY), MALLORY),
+        ),
+        (
+            "an operator revokes the key of a stranger",
+            NO,
+            one(of_key(MALLORY), OSCAR),
+        ),
+        (
+            "a key is revoked twice by its holder",
+            NO,
+            twice(CAROL, CAROL),
+        ),
+        (
+            "a key is revoked by an operator and by its holder",
+            NO,
+            twice(OSCAR, CAROL),
+        ),
+        (
+            "a key is revoked twice by an operator",
+            NO,
+            twice(OSCAR, OSCAR),
+        ),
+        (
+            "a revoked key revokes a token",
+            NO,
+            after_alice(of_token("agent"), CAROL, of_key(CAROL)),
+        ),
+        (
+            "a revoked key of an operator revokes a key",
+            NO,
+            after_alice(of_key(ALICE), OSCAR, of_key(OSCAR)),
+        ),
+        (
+            "another key of the person still signs",
+            &[],
+            after_alice(of_key(ALICE_2), ALICE_2, of_key(ALICE)),
+        ),
+        (
+            "an operator revokes a token",
+            &[],
+            one(of_token("agent"), OSCAR),
+        ),
+        (
+            "an approver who owns the token revokes it",
+            &[],
+            one(of_token("agent"), CAROL),
+        ),
+        (
+            "a proposer who owns the token revokes it",
+            &[],
+            one(of_token("shared"), ROBOT),
+        ),
+        (
+            "an approver who does not own the token revokes it",
+            NO,
+            one(of_token("agent"), ALICE),
+        ),
+        (
+            "an approver revokes a token without owners",
+            NO,
+            one(of_token("free"), ALICE),
+        ),
+        (
+            "a boundary revokes a token",
+            NO,
+            one(of_token("agent"), BOUNDARY),
+        ),
+        (
+            "an operator revokes a token that does not exist",
+            NO,
+            one(of_token("ghost"), OSCAR),
+        ),
+        (
+            "a token is revoked twice",
+            NO,
+            after_alice(of_token("agent"), CAROL, of_token("agent")),
+        ),
         ("an approver freezes", &[], with(|log| freeze(log, ALICE))),
         ("an operator freezes", &[], with(|log| freeze(log, OSCAR))),
         ("a proposer freezes", NO, with(|log| freeze(log, ROBOT))),
         ("a boundary freezes", NO, with(|log| freeze(log, BOUNDARY))),
         ("a stranger freezes", NO, with(|log| freeze(log, MALLORY))),
-        ("an operator revokes a grant", NO, one(("grant", [7; 32]), OSCAR)),
-        ("an approver revokes a grant", NO, one(("grant", [7; 32]), ALICE)),
+        (
+            "an operator revokes a grant",
+            NO,
+            one(("grant", [7; 32]), OSCAR),
+        ),
+        (
+            "an approver revokes a grant",
+            NO,
+            one(("grant", [7; 32]), ALICE),
+        ),
     ];
     let mut ended = Log::with(|sealed| sealed.roster["approver"][0]["valid_before"] = json!(t(5)));
     ended.refuse(30, |_| {});
     freeze(&mut ended, ALICE);
-    cases.push(("an approver freezes after the end of the validity", &[], ended));
+    cases.push((
+        "an approver freezes after the end of the validity",
+        &[],
+        ended,
+    ));
     let frozen = |again: fn(&mut Log)| {
         with(|log| {
             freeze(log, ALICE);
@@ -148,7 +278,11 @@ fn rights() -> Vec<Case> {
         })
     };
     cases.extend::<[Case; 4]>([
-        ("an epoch is revoked twice", NO, frozen(|log| freeze(log, OSCAR))),
+        (
+            "an epoch is revoked twice",
+            NO,
+            frozen(|log| freeze(log, OSCAR)),
+        ),
         (
             "two epochs are revoked, one after the other",
             &[],
@@ -157,7 +291,11 @@ fn rights() -> Vec<Case> {
                 freeze(log, ALICE);
             }),
         ),
-        ("a revocation during a freeze", &[], frozen(|log| log.revoke(of_key(BOB), BOB))),
+        (
+            "a revocation during a freeze",
+            &[],
+            frozen(|log| log.revoke(of_key(BOB), BOB)),
+        ),
         (
             "a freeze is replayed in the next epoch",
             NO,
@@ -174,7 +312,9 @@ fn rights() -> Vec<Case> {
 fn forms() -> Vec<Case> {
     const NO: &[&str] = &["revocation"];
     let subject = |value: Value| edited(&[OSCAR], |statement| statement["subject"] = value);
-    let place = |field: &str, value: Value| edited(&[OSCAR], |of| of["predicate"]["boundary"][field] = value);
+    let place = |field: &str, value: Value| {
+        edited(&[OSCAR], |of| of["predicate"]["boundary"][field] = value)
+    };
     let digest = |byte: &str| json!({"sha256": byte.repeat(32)});
     let resealed = |change: fn(&mut Log), subject: Subject| {
         with(|log| {
@@ -193,35 +333,66 @@ fn forms() -> Vec<Case> {
                 let mut other = log.clone();
                 log.revoke(of_token("agent"), OSCAR);
                 other.revoke(of_token("free"), OSCAR);
-                let read = |log: &Log| serde_json::from_slice::<Value>(log.entries.last().unwrap()).unwrap();
+                let read = |log: &Log| {
+                    serde_json::from_slice::<Value>(log.entries.last().unwrap()).unwrap()
+                };
                 let (mut envelope, from) = (read(log), read(&other));
                 envelope["signatures"] = from["signatures"].clone();
-                *log.entries.last_mut().unwrap() = documents::crypto::canonical::to_canonical(&envelope);
+                *log.entries.last_mut().unwrap() =
+                    documents::crypto::canonical::to_canonical(&envelope);
             }),
         ),
-        ("of a boundary with another name", NO, place("name", json!("other"))),
-        ("of a boundary with another id", NO, place("id", json!(format!("sha256:{}", "ab".repeat(32))))),
-        ("of another epoch", NO, place("epoch", json!("ab".repeat(16)))),
+        (
+            "of a boundary with another name",
+            NO,
+            place("name", json!("other")),
+        ),
+        (
+            "of a boundary with another id",
+            NO,
+            place("id", json!(format!("sha256:{}", "ab".repeat(32)))),
+        ),
+        (
+            "of another epoch",
+            NO,
+            place("epoch", json!("ab".repeat(16))),
+        ),
         ("no subject", NO, subject(json!([]))),
         (
             "two subjects",
             NO,
-            subject(json!([{"name": "key", "digest": digest("ab")}, {"name": "token", "digest": digest("ab")}])),
+            subject(
+                json!([{"name": "key", "digest": digest("ab")}, {"name": "token", "digest": digest("ab")}]),
+            ),
         ),
-        ("an unknown subject", NO, subject(json!([{"name": "roster", "digest": digest("ab")}]))),
-        ("the digest of another epoch", NO, subject(json!([{"name": "epoch", "digest": digest("ab")}]))),
-        ("a digest that is too short", NO, subject(json!([{"name": "key", "digest": {"sha256": "ab"}}]))),
-        ("an unknown field", NO, edited(&[OSCAR], |of| of["predicate"]["until"] = json!(t(5)))),
+        (
+            "an unknown subject",
+            NO,
+            subject(json!([{"name": "roster", "digest": digest("ab")}])),
+        ),
+        (
+            "the digest of another epoch",
+            NO,
+            subject(json!([{"name": "epoch", "digest": digest("ab")}])),
+        ),
+        (
+            "a digest that is too short",
+            NO,
+            subject(json!([{"name": "key", "digest": {"sha256": "ab"}}])),
+        ),
+        (
+            "an unknown field",
+            NO,
+            edited(&[OSCAR], |of| of["predicate"]["until"] = json!(t(5))),
+        ),
         (
             "a token that a seal added",
             &[],
             resealed(
                 |log| {
-                    log.sealed
-                        .tokens
-                        .as_array_mut()
-                        .unwrap()
-                        .push(json!({"name": "zeta", "owners": [], "patterns": [], "scopes": ["read"]}))
+                    log.sealed.tokens.as_array_mut().unwrap().push(
+                        json!({"name": "zeta", "owners": [], "patterns": [], "scopes": ["read"]}),
+                    )
                 },
                 of_token("zeta"),
             ),
@@ -229,14 +400,18 @@ fn forms() -> Vec<Case> {
         (
             "a token that a seal removed",
             NO,
-            resealed(|log| drop(log.sealed.tokens.as_array_mut().unwrap().remove(0)), of_token("agent")),
+            resealed(
+                |log| drop(log.sealed.tokens.as_array_mut().unwrap().remove(0)),
+                of_token("agent"),
+            ),
         ),
         (
             "a key that a roster added",
             &[],
             resealed(
                 |log| {
-                    log.sealed.roster["approver"][1]["keys"] = json!([key(BOB).line(), key(12).line()]);
+                    log.sealed.roster["approver"][1]["keys"] =
+                        json!([key(BOB).line(), key(12).line()]);
                     log.roster(&[ALICE, BOB]);
                 },
                 of_key(12),
@@ -267,7 +442,11 @@ fn keys() -> Vec<Case> {
     let around = |consume_first: bool| {
         with(|log| {
             let approved = log.approved("nginx:restart", 10, &[ALICE]);
-            let place = if consume_first { Some(log.consume(10, &[&approved])) } else { None };
+            let place = if consume_first {
+                Some(log.consume(10, &[&approved]))
+            } else {
+                None
+            };
             log.revoke(of_key(ALICE), ALICE);
             let place = place.unwrap_or_else(|| log.consume(11, &[&approved]));
             log.receipt(place, &approved);
@@ -291,7 +470,8 @@ fn keys() -> Vec<Case> {
     let by_free = |signers: &'static [u8]| {
         with(|log| {
             log.revoke(of_key(CAROL), CAROL);
-            let approved = log.approved_but("two:go", 10, signers, |of| of["proposer"] = json!("free"));
+            let approved =
+                log.approved_but("two:go", 10, signers, |of| of["proposer"] = json!("free"));
             consume_and_end(log, 10, &approved);
         })
     };
@@ -304,21 +484,41 @@ fn keys() -> Vec<Case> {
                 log.revoke(of_key(ALICE), ALICE);
             }),
         ),
-        ("a run that is consumed before the revocation, and ends after it", &[], around(true)),
-        ("a run that is signed before the revocation, and consumed after it", &["quorum", "revoked"], around(false)),
+        (
+            "a run that is consumed before the revocation, and ends after it",
+            &[],
+            around(true),
+        ),
+        (
+            "a run that is signed before the revocation, and consumed after it",
+            &["quorum", "revoked"],
+            around(false),
+        ),
         (
             "a run that another key of the person signed",
             &[],
             revoked(ALICE_2, |log| drop(log.run("nginx:restart", 10, &[ALICE]))),
         ),
-        ("a run that another person signed", &[], revoked(ALICE, |log| drop(log.run("nginx:restart", 10, &[BOB])))),
+        (
+            "a run that another person signed",
+            &[],
+            revoked(ALICE, |log| drop(log.run("nginx:restart", 10, &[BOB]))),
+        ),
         (
             "one of two required signatures",
             &["quorum", "revoked"],
             revoked(ALICE, |log| drop(log.run("two:go", 10, &[ALICE, BOB]))),
         ),
-        ("one signature more than required", &["decision", "revoked"], by_free(&[ALICE, BOB, CAROL])),
-        ("both required signatures by keys that are not revoked", &[], by_free(&[ALICE, BOB])),
+        (
+            "one signature more than required",
+            &["decision", "revoked"],
+            by_free(&[ALICE, BOB, CAROL]),
+        ),
+        (
+            "both required signatures by keys that are not revoked",
+            &[],
+            by_free(&[ALICE, BOB]),
+        ),
         (
             "a run in a later epoch",
             &["quorum", "revoked"],
@@ -328,15 +528,31 @@ fn keys() -> Vec<Case> {
             }),
         ),
         ("a denial before the revocation", &[], denied(true, false)),
-        ("a denial before the revocation, and the run after it", &["denied"], denied(true, true)),
-        ("a denial after the revocation", &["revoked"], denied(false, false)),
-        ("a denial after the revocation has no effect", &["revoked"], denied(false, true)),
+        (
+            "a denial before the revocation, and the run after it",
+            &["denied"],
+            denied(true, true),
+        ),
+        (
+            "a denial after the revocation",
+            &["revoked"],
+            denied(false, false),
+        ),
+        (
+            "a denial after the revocation has no effect",
+            &["revoked"],
+            denied(false, true),
+        ),
         (
             "a run after the key of another proposer was revoked",
             &[],
             revoked(ROBOT, |log| drop(log.run("nginx:restart", 10, &[ALICE]))),
         ),
-        ("a seal by a revoked key", &["revoked"], revoked(BOUNDARY, |log| log.reseal(10, |_| {}))),
+        (
+            "a seal by a revoked key",
+            &["revoked"],
+            revoked(BOUNDARY, |log| log.reseal(10, |_| {})),
+        ),
         (
             "a consumption and a receipt by a revoked key",
             &["revoked"],
@@ -352,8 +568,16 @@ fn keys() -> Vec<Case> {
                 log.receipt(place, &approved);
             }),
         ),
-        ("a refusal by a revoked key", &["revoked"], revoked(BOUNDARY, |log| log.refuse(10, |_| {}))),
-        ("a checkpoint by a revoked key", &[], revoked(BOUNDARY, |_| {})),
+        (
+            "a refusal by a revoked key",
+            &["revoked"],
+            revoked(BOUNDARY, |log| log.refuse(10, |_| {})),
+        ),
+        (
+            "a checkpoint by a revoked key",
+            &[],
+            revoked(BOUNDARY, |_| {}),
+        ),
         (
             "everything later by the other key of the boundary",
             &[],
@@ -373,7 +597,11 @@ fn tokens_and_epochs() -> Vec<Case> {
     let around = |subject: fn(&Log) -> Subject, consume_first: bool| {
         with(|log| {
             let approved = log.approved("nginx:restart", 10, &[ALICE]);
-            let place = if consume_first { Some(log.consume(10, &[&approved])) } else { None };
+            let place = if consume_first {
+                Some(log.consume(10, &[&approved]))
+            } else {
+                None
+            };
             log.revoke(subject(log), OSCAR);
             let place = place.unwrap_or_else(|| log.consume(11, &[&approved]));
             log.receipt(place, &approved);
@@ -383,7 +611,9 @@ fn tokens_and_epochs() -> Vec<Case> {
     let parties = |proposer: &'static str, submitter: &'static str| {
         with(|log| {
             log.revoke(of_token("agent"), OSCAR);
-            let approved = log.approved_but("nginx:restart", 10, &[ALICE], |of| of["proposer"] = json!(proposer));
+            let approved = log.approved_but("nginx:restart", 10, &[ALICE], |of| {
+                of["proposer"] = json!(proposer)
+            });
             let place = log.consume(10, &[&approved]);
             log.receipt_but(place, &approved, |receipt| {
                 receipt["decision"]["handed_in_by"] = json!(submitter);
@@ -398,10 +628,26 @@ fn tokens_and_epochs() -> Vec<Case> {
         })
     };
     vec![
-        ("a token's run that is consumed before the revocation", &[], around(agent, true)),
-        ("a token's run that is consumed after the revocation", &["revoked"], around(agent, false)),
-        ("a revoked token hands in the run of another token", &[], parties("free", "agent")),
-        ("another token hands in the run of a revoked token", &["revoked"], parties("agent", "free")),
+        (
+            "a token's run that is consumed before the revocation",
+            &[],
+            around(agent, true),
+        ),
+        (
+            "a token's run that is consumed after the revocation",
+            &["revoked"],
+            around(agent, false),
+        ),
+        (
+            "a revoked token hands in the run of another token",
+            &[],
+            parties("free", "agent"),
+        ),
+        (
+            "another token hands in the run of a revoked token",
+            &["revoked"],
+            parties("agent", "free"),
+        ),
         (
             "the run of another token",
             &[],
@@ -419,8 +665,16 @@ fn tokens_and_epochs() -> Vec<Case> {
                 log.run("nginx:restart", 30, &[ALICE]);
             }),
         ),
-        ("a nonce that is consumed before the freeze", &[], around(of_epoch, true)),
-        ("a nonce that is consumed during the freeze", &["revoked"], around(of_epoch, false)),
+        (
+            "a nonce that is consumed before the freeze",
+            &[],
+            around(of_epoch, true),
+        ),
+        (
+            "a nonce that is consumed during the freeze",
+            &["revoked"],
+            around(of_epoch, false),
+        ),
         (
             "denials and refusals during the freeze",
             &[],
@@ -466,11 +720,31 @@ fn rosters() -> Vec<Case> {
     };
     const BOTH: &[u8] = &[ALICE, BOB];
     vec![
-        ("a version that needs the signature of a revoked key", &["revoked"], versions(0, &[BOTH], false)),
-        ("a version with enough other signatures", &[], versions(0, &[&[ALICE, BOB, CAROL]], false)),
-        ("a version that the other people signed", &[], versions(0, &[&[BOB, CAROL]], false)),
-        ("a version that was sealed before the revocation", &[], versions(1, &[BOTH, &[BOB, CAROL]], false)),
-        ("one of two versions that one seal puts into force", &["revoked"], versions(0, &[BOTH, &[BOB, CAROL]], true)),
+        (
+            "a version that needs the signature of a revoked key",
+            &["revoked"],
+            versions(0, &[BOTH], false),
+        ),
+        (
+            "a version with enough other signatures",
+            &[],
+            versions(0, &[&[ALICE, BOB, CAROL]], false),
+        ),
+        (
+            "a version that the other people signed",
+            &[],
+            versions(0, &[&[BOB, CAROL]], false),
+        ),
+        (
+            "a version that was sealed before the revocation",
+            &[],
+            versions(1, &[BOTH, &[BOB, CAROL]], false),
+        ),
+        (
+            "one of two versions that one seal puts into force",
+            &["revoked"],
+            versions(0, &[BOTH, &[BOB, CAROL]], true),
+        ),
         (
             "a second seal with the same version",
             &[],
@@ -503,13 +777,25 @@ fn ours(log: &Log) -> (bool, Uses) {
         AuditEvent::Finding(finding) => Some((finding.what.word().to_owned(), finding.entry?)),
         _ => None,
     };
-    (summary.clean, said.iter().filter_map(of).filter(|(what, _)| is_use(what)).collect())
+    (
+        summary.clean,
+        said.iter()
+            .filter_map(of)
+            .filter(|(what, _)| is_use(what))
+            .collect(),
+    )
 }
 
 fn theirs(answer: &Value) -> (bool, Uses) {
     let findings = answer["findings"].as_array().expect("findings").iter();
     let of = |one: &Value| Some((one["what"].as_str()?.to_owned(), one["entry"].as_u64()?));
-    (answer["sound"] == json!(true), findings.filter_map(of).filter(|(what, _)| is_use(what)).collect())
+    (
+        answer["sound"] == json!(true),
+        findings
+            .filter_map(of)
+            .filter(|(what, _)| is_use(what))
+            .collect(),
+    )
 }
 
 fn is_use(what: &str) -> bool {
@@ -518,7 +804,10 @@ fn is_use(what: &str) -> bool {
 
 /// Compares both auditors, and returns how many logs have no defect.
 fn compare(told: &[Told]) -> usize {
-    alike(told, ours, theirs).iter().filter(|(clean, _)| *clean).count()
+    alike(told, ours, theirs)
+        .iter()
+        .filter(|(clean, _)| *clean)
+        .count()
 }
 
 #[test]
@@ -532,13 +821,21 @@ fn both_auditors_judge_revocations_and_uses_of_revoked_subjects_alike() {
 /// A log of random entries. Most revocations have a signer with the right to revoke.
 fn random_log(random: &mut Random) -> Log {
     let mut log = log();
-    let keys = [ALICE, BOB, CAROL, OSCAR, ROBOT, BOUNDARY, BOUNDARY_2, ALICE_2];
+    let keys = [
+        ALICE, BOB, CAROL, OSCAR, ROBOT, BOUNDARY, BOUNDARY_2, ALICE_2,
+    ];
     let mut waiting: Vec<Approved> = Vec::new();
     for at in (10..).step_by(10).take(4 + random.below(6)) {
-        let signer = if random.below(4) > 0 { OSCAR } else { keys[random.below(keys.len())] };
+        let signer = if random.below(4) > 0 {
+            OSCAR
+        } else {
+            keys[random.below(keys.len())]
+        };
         let approvers: &[u8] = [&[ALICE][..], &[BOB], &[ALICE, BOB]][random.below(3)];
         let token = ["agent", "free"][random.below(2)];
-        let approved = log.approved_but("nginx:restart", at, approvers, |of| of["proposer"] = json!(token));
+        let approved = log.approved_but("nginx:restart", at, approvers, |of| {
+            of["proposer"] = json!(token)
+        });
         match random.below(11) {
             0..3 => consume_and_end(&mut log, at, &approved),
             3 => waiting.push(approved),
@@ -548,12 +845,26 @@ fn random_log(random: &mut Random) -> Log {
             },
             5 => {
                 let subject = keys[random.below(keys.len())];
-                log.revoke(of_key(subject), if random.below(2) == 0 { subject } else { signer });
+                log.revoke(
+                    of_key(subject),
+                    if random.below(2) == 0 {
+                        subject
+                    } else {
+                        signer
+                    },
+                );
             }
-            6 => log.revoke(of_token(["agent", "free", "shared"][random.below(3)]), signer),
+            6 => log.revoke(
+                of_token(["agent", "free", "shared"][random.below(3)]),
+                signer,
+            ),
             7 => freeze(&mut log, signer),
             8 => {
-                let epoch = if random.below(3) == 0 { log.epoch.clone() } else { format!("{at:032x}") };
+                let epoch = if random.below(3) == 0 {
+                    log.epoch.clone()
+                } else {
+                    format!("{at:032x}")
+                };
                 waiting.clear();
                 log.reseal(at, |seal| seal["epoch"] = json!(epoch));
             }
@@ -562,7 +873,13 @@ fn random_log(random: &mut Random) -> Log {
                 log.reseal(at, |_| {});
                 waiting.clear();
             }
-            _ => log.key = if log.key == BOUNDARY { BOUNDARY_2 } else { BOUNDARY },
+            _ => {
+                log.key = if log.key == BOUNDARY {
+                    BOUNDARY_2
+                } else {
+                    BOUNDARY
+                }
+            }
         }
     }
     log
@@ -572,11 +889,17 @@ fn random_log(random: &mut Random) -> Log {
 fn both_auditors_judge_random_logs_with_revocations_alike() {
     let logs = (0..300).map(|round| {
         let log = random_log(&mut Random::new("revocations", round));
-        Told { id: format!("round {round}"), log }
+        Told {
+            id: format!("round {round}"),
+            log,
+        }
     });
     let told: Vec<Told> = logs.collect();
     let uses: Uses = told.iter().flat_map(|one| ours(&one.log).1).collect();
-    assert!(uses.iter().any(|(what, _)| what == "revocation") && uses.iter().any(|(what, _)| what == "revoked"));
+    assert!(
+        uses.iter().any(|(what, _)| what == "revocation")
+            && uses.iter().any(|(what, _)| what == "revoked")
+    );
     let clean = compare(&told);
     assert!((50..250).contains(&clean), "{clean} of 300 have no defect");
 }
@@ -590,12 +913,26 @@ fn the_signatures_of_a_trusted_roster_version_are_not_judged() {
     assert_eq!(found(&log), ["revoked"], "version 1 is trusted");
     let last = LogEntry::of(log.entries.last().unwrap().clone());
     let versions = rosters_in(&last, &log).unwrap().unwrap();
-    let mut auditor = Auditor::new(Pinned::Digest(log.roster_digest(2)), &versions, Expected::default()).unwrap();
-    let mut said: Vec<AuditEvent> =
-        log.entries.iter().flat_map(|entry| auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap()).collect();
+    let mut auditor = Auditor::new(
+        Pinned::Digest(log.roster_digest(2)),
+        &versions,
+        Expected::default(),
+    )
+    .unwrap();
+    let mut said: Vec<AuditEvent> = log
+        .entries
+        .iter()
+        .flat_map(|entry| auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap())
+        .collect();
     said.retain(|event| matches!(event, AuditEvent::Finding(_)));
     assert!(said.is_empty(), "{said:#?}");
-    let second = answers_trusting(&[Told { id: "version 2".to_owned(), log }], 2);
+    let second = answers_trusting(
+        &[Told {
+            id: "version 2".to_owned(),
+            log,
+        }],
+        2,
+    );
     assert_eq!(theirs(&second[0]), (true, Uses::new()), "{}", second[0]);
 }
 
@@ -612,10 +949,18 @@ fn a_resumed_audit_knows_the_revoked_subjects() {
         resumed(&log, &kept)
     };
     assert!(go_on(|log| drop(log.run("nginx:restart", 10, &[BOB]))).is_empty());
-    assert_eq!(go_on(|log| drop(log.run("nginx:restart", 10, &[ALICE]))), ["quorum", "revoked"]);
-    assert_eq!(go_on(|log| log.revoke(of_key(ALICE), OSCAR)), ["revocation"]);
+    assert_eq!(
+        go_on(|log| drop(log.run("nginx:restart", 10, &[ALICE]))),
+        ["quorum", "revoked"]
+    );
+    assert_eq!(
+        go_on(|log| log.revoke(of_key(ALICE), OSCAR)),
+        ["revocation"]
+    );
     let by_free = |log: &mut Log| {
-        let approved = log.approved_but("nginx:restart", 10, &[BOB], |of| of["proposer"] = json!("free"));
+        let approved = log.approved_but("nginx:restart", 10, &[BOB], |of| {
+            of["proposer"] = json!("free")
+        });
         consume_and_end(log, 10, &approved);
     };
     assert_eq!(go_on(by_free), ["revoked"]);
@@ -628,11 +973,26 @@ fn the_summary_warns_about_revoked_keys_in_the_roster_and_about_a_freeze() {
     log.revoke(of_key(CAROL), OSCAR);
     freeze(&mut log, OSCAR);
     let said = warnings(&log);
-    assert!(said.contains(&format!("entry 1 revoked the key {} of approver carol", key(CAROL).keyid())), "{said}");
-    assert!(said.contains("entry 2 revoked the epoch in force"), "{said}");
-    log.sealed.roster["approver"].as_array_mut().unwrap().remove(2);
+    assert!(
+        said.contains(&format!(
+            "entry 1 revoked the key {} of approver carol",
+            key(CAROL).keyid()
+        )),
+        "{said}"
+    );
+    assert!(
+        said.contains("entry 2 revoked the epoch in force"),
+        "{said}"
+    );
+    log.sealed.roster["approver"]
+        .as_array_mut()
+        .unwrap()
+        .remove(2);
     log.roster(&[ALICE, BOB]);
     thaw(&mut log, 10);
     let said = warnings(&log);
-    assert!(log.audit().1.clean && !said.contains(" revoked the "), "{said}");
+    assert!(
+        log.audit().1.clean && !said.contains(" revoked the "),
+        "{said}"
+    );
 }

@@ -36,7 +36,11 @@ impl Versions {
         }
         // One more version, which only the auditor has.
         log.roster(&[ALICE, BOB]);
-        Self { log, folder: tempfile::tempdir().expect("a directory"), bundles }
+        Self {
+            log,
+            folder: tempfile::tempdir().expect("a directory"),
+            bundles,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -52,23 +56,31 @@ impl Versions {
 
     /// Writes the bundle of the run under this version into the directory `bundles`.
     fn bundle(&self, version: usize) -> String {
-        self.write(&format!("bundles/run-{version}.json"), &self.bundles[version - 1])
+        self.write(
+            &format!("bundles/run-{version}.json"),
+            &self.bundles[version - 1],
+        )
     }
 
     /// Writes the file of a roster version.
     fn roster(&self, version: usize) -> String {
-        self.write(&format!("rosters/{version}.json"), &json!(self.log.rosters[version - 1]))
+        self.write(
+            &format!("rosters/{version}.json"),
+            &json!(self.log.rosters[version - 1]),
+        )
     }
 
     /// Returns the envelope of another roster with the number of this version. Its signers approve nothing.
     fn other_roster(&self, version: usize, signers: &[u8], edit: impl FnOnce(&mut Value)) -> Value {
         use base64::Engine as _;
-        let payload = base64::engine::general_purpose::STANDARD.decode(&self.log.rosters[version - 1].payload);
+        let payload = base64::engine::general_purpose::STANDARD
+            .decode(&self.log.rosters[version - 1].payload);
         let mut statement: Value = serde_json::from_slice(&payload.expect("base64")).expect("JSON");
         statement["predicate"]["name"] = json!("prod, changed");
         edit(&mut statement["predicate"]);
         let subject = documents::crypto::digest::sha256(&to_canonical(&statement["predicate"]));
-        statement["subject"][0]["digest"]["sha256"] = json!(documents::crypto::digest::hex(&subject).to_string());
+        statement["subject"][0]["digest"]["sha256"] =
+            json!(documents::crypto::digest::hex(&subject).to_string());
         json!(sign(&to_canonical(&statement), signers))
     }
 
@@ -94,7 +106,8 @@ fn a_newer_roster_verifies_older_bundles_with_the_versions_of_another_bundle() {
     said_at_exit(alone, 2, "not decided  ");
     let words = said(&verify(&old, &[&newest]));
     assert!(
-        words.contains("versions 2 to 3 of the roster are missing") && words.contains("0 of 1 verified, 1 not decided")
+        words.contains("versions 2 to 3 of the roster are missing")
+            && words.contains("0 of 1 verified, 1 not decided")
     );
     // Both verifiers leave the check open, and nothing failed.
     let case = Case {
@@ -102,7 +115,9 @@ fn a_newer_roster_verifies_older_bundles_with_the_versions_of_another_bundle() {
         bundle: to_canonical(&world.bundles[0]),
         roster: to_canonical(&json!(world.log.rosters[3])),
     };
-    let second = theirs(std::slice::from_ref(&case)).remove(0).expect("a roster");
+    let second = theirs(std::slice::from_ref(&case))
+        .remove(0)
+        .expect("a roster");
     let first = ours(&case).expect("a roster");
     assert!(
         first.differences(&second).is_empty() && first.failed().is_empty() && !first.verified,
@@ -113,11 +128,19 @@ fn a_newer_roster_verifies_older_bundles_with_the_versions_of_another_bundle() {
     world.bundle(2);
     said_at_exit(verify(&world.bundles(), &[&newest]), 0, "3 of 3 verified");
     // The digest of a version that a bundle contains is enough.
-    said_at_exit(verify(&world.bundles(), &[&world.log.roster_digest(3).to_string()]), 0, "3 of 3 verified");
+    said_at_exit(
+        verify(&world.bundles(), &[&world.log.roster_digest(3).to_string()]),
+        0,
+        "3 of 3 verified",
+    );
     // The files in the other order, and the standard input as the bundle with the versions.
     let input = fs::File::open(world.path("bundles/run-3.json")).expect("a file");
     let mut command = program(&["verify", "--quiet", &old, "-", "--roster", &newest]);
-    said_at_exit(command.stdin(input).output().expect("verify"), 0, "2 of 2 verified");
+    said_at_exit(
+        command.stdin(input).output().expect("verify"),
+        0,
+        "2 of 2 verified",
+    );
 }
 
 #[test]
@@ -126,11 +149,19 @@ fn several_rosters_and_a_directory_of_versions_are_trusted_together() {
     let rosters: Vec<String> = (1..=4).map(|version| world.roster(version)).collect();
     world.bundle(1);
     let directory = world.path("rosters").to_str().expect("text").to_owned();
-    for given in [vec![&*directory], vec![&*rosters[3], &*rosters[2], &*rosters[1]], vec![&*rosters[1]]] {
+    for given in [
+        vec![&*directory],
+        vec![&*rosters[3], &*rosters[2], &*rosters[1]],
+        vec![&*rosters[1]],
+    ] {
         said_at_exit(verify(&world.bundles(), &given), 0, "1 of 1 verified");
     }
     // Without version 2, versions 3 and 4 decide nothing about the bundle of version 1.
-    said_at_exit(verify(&world.bundles(), &[&rosters[3], &rosters[2]]), 2, "version 2 of the roster is missing");
+    said_at_exit(
+        verify(&world.bundles(), &[&rosters[3], &rosters[2]]),
+        2,
+        "version 2 of the roster is missing",
+    );
     let log = written(&world.log);
     let audit = |rosters: &[&str]| {
         let mut command = program(&["audit", log.path().to_str().expect("text")]);
@@ -139,7 +170,11 @@ fn several_rosters_and_a_directory_of_versions_are_trusted_together() {
         });
         command.output().expect("audit")
     };
-    for given in [vec![&*directory], vec![&*rosters[3]], vec![&*rosters[0], &*rosters[3]]] {
+    for given in [
+        vec![&*directory],
+        vec![&*rosters[3]],
+        vec![&*rosters[0], &*rosters[3]],
+    ] {
         said_at_exit(audit(&given), 0, "every entry is correct");
     }
     let mut command = program(&["console", "--audit", log.path().to_str().expect("text")]);
@@ -153,23 +188,39 @@ fn two_different_rosters_of_one_version_are_an_error_that_names_both() {
     let world = Versions::new();
     world.bundle(1);
     let (second, third) = (world.roster(2), world.roster(3));
-    let other = world.write("other/2.json", &world.other_roster(2, &[ALICE, BOB], |_| {}));
+    let other = world.write(
+        "other/2.json",
+        &world.other_roster(2, &[ALICE, BOB], |_| {}),
+    );
     for rosters in [[&*second, &*other], [&*other, &*second], [&*third, &*other]] {
         let words = said(&exited(verify(&world.bundles(), &rosters), 2));
         let flat = words.replace("\n              + ", "");
-        assert!(rosters.iter().all(|roster| flat.contains(roster)), "{words}");
+        assert!(
+            rosters.iter().all(|roster| flat.contains(roster)),
+            "{words}"
+        );
     }
     fs::copy(&other, world.path("rosters/2-other.json")).expect("copied");
     let directory = world.path("rosters").to_str().expect("text").to_owned();
-    said_at_exit(verify(&world.bundles(), &[&directory]), 2, "two different rosters of version 2");
+    said_at_exit(
+        verify(&world.bundles(), &[&directory]),
+        2,
+        "two different rosters of version 2",
+    );
     let log = written(&world.log);
-    for command in [["audit", log.path().to_str().expect("text")], ["console", "--audit"]] {
+    for command in [
+        ["audit", log.path().to_str().expect("text")],
+        ["console", "--audit"],
+    ] {
         let mut command = program(&command);
         if command.get_args().any(|word| word == "--audit") {
             command.arg(world.bundles());
         }
         said_at_exit(
-            command.args(["--roster", &directory]).output().expect("run"),
+            command
+                .args(["--roster", &directory])
+                .output()
+                .expect("run"),
             2,
             "two different rosters of version 2",
         );
@@ -187,31 +238,56 @@ fn a_bundle_with_a_roster_that_the_boundary_made_alone_fails_and_gives_no_other_
     let again = world.other_roster(1, &[], |_| {});
     let reference = |version: &Value| {
         let envelope = serde_json::from_value(version.clone()).expect("an envelope");
-        let payload = judgement::trust::chain::payload_of(&envelope, documents::record::envelope::Base64::Strict);
+        let payload = judgement::trust::chain::payload_of(
+            &envelope,
+            documents::record::envelope::Base64::Strict,
+        );
         documents::crypto::digest::RosterDigest::of(&payload.expect("a payload")).to_string()
     };
-    let after = world.other_roster(2, &[], |tables| tables["previous"] = json!(reference(&again)));
+    let after = world.other_roster(2, &[], |tables| {
+        tables["previous"] = json!(reference(&again))
+    });
     let own = json!(world.log.rosters[0]);
-    for (name, rosters, why) in
-        [("follows", json!([own, second]), "roster-chain"), ("whole", json!([again, after]), "roster-chain")]
-    {
+    for (name, rosters, why) in [
+        ("follows", json!([own, second]), "roster-chain"),
+        ("whole", json!([again, after]), "roster-chain"),
+    ] {
         let mut forged = world.bundles[1].clone();
         forged["roster"] = rosters;
         let path = world.write("bundles/forged.json", &forged);
         for given in [vec![&*third], vec![&*first], vec![&*first, &*third]] {
             let all = said(&verify(&world.bundles(), &given));
             let flat = all.replace("\n              + ", "");
-            let line =
-                flat.lines().find(|line| line.contains("forged.json")).unwrap_or_else(|| panic!("{name}: {all}"));
-            assert!(line.contains("NOT VERIFIED") && line.contains(why), "{name}: {all}");
-            let good = flat.lines().find(|line| line.contains("run-1.json")).expect("a line");
+            let line = flat
+                .lines()
+                .find(|line| line.contains("forged.json"))
+                .unwrap_or_else(|| panic!("{name}: {all}"));
+            assert!(
+                line.contains("NOT VERIFIED") && line.contains(why),
+                "{name}: {all}"
+            );
+            let good = flat
+                .lines()
+                .find(|line| line.contains("run-1.json"))
+                .expect("a line");
             // The forged version 2 is no version 2, so only version 1 itself decides the good bundle.
-            let word = if given.contains(&&*first) { "verified" } else { "not decided" };
+            let word = if given.contains(&&*first) {
+                "verified"
+            } else {
+                "not decided"
+            };
             assert!(good.trim_start().starts_with(word), "{name}: {all}");
         }
-        let words = said(&program(&["verify", &path, "--roster", &third]).output().expect("verify"));
+        let words = said(
+            &program(&["verify", &path, "--roster", &third])
+                .output()
+                .expect("verify"),
+        );
         let flat = words.replace("\n              + ", "");
-        assert!(flat.contains("the bundle has another version 2 of the roster"), "{name}: {words}");
+        assert!(
+            flat.contains("the bundle has another version 2 of the roster"),
+            "{name}: {words}"
+        );
         assert!(!words.contains("neither is a later version"), "{words}");
     }
 }
@@ -221,29 +297,66 @@ fn the_auditors_page_shows_bundles_without_a_roster_version_as_not_decided_with_
     let world = Versions::new();
     let newest = world.roster(4);
     world.bundle(1);
-    fs::copy(world.path("bundles/run-1.json"), world.path("bundles/again.json")).expect("copied");
+    fs::copy(
+        world.path("bundles/run-1.json"),
+        world.path("bundles/again.json"),
+    )
+    .expect("copied");
     let pages = Pages::open(Path::new(&world.bundles()), Some(&newest));
     let page = pages.get("/").body;
-    assert_eq!(page.matches("data-verdict=\"undecided\"").count(), 2, "{page}");
-    assert_eq!(page.matches("2 rows are not decided: versions 2 to 3 of the roster are missing").count(), 1, "{page}");
+    assert_eq!(
+        page.matches("data-verdict=\"undecided\"").count(),
+        2,
+        "{page}"
+    );
+    assert_eq!(
+        page.matches("2 rows are not decided: versions 2 to 3 of the roster are missing")
+            .count(),
+        1,
+        "{page}"
+    );
     assert!(page.contains("0 of 2 verified, 2 not decided"), "{page}");
-    for wrong in ["NOT VERIFIED", "data-verdict=\"fails\"", "neither is a later"] {
+    for wrong in [
+        "NOT VERIFIED",
+        "data-verdict=\"fails\"",
+        "neither is a later",
+    ] {
         assert!(!page.contains(wrong), "{wrong}: {page}");
     }
-    assert!(pages.get("/row/0").body.contains("verdict       not decided"));
+    assert!(
+        pages
+            .get("/row/0")
+            .body
+            .contains("verdict       not decided")
+    );
     // A bundle that has the missing versions is added and decides itself, and the other bundles of the same upload.
-    let files = [("first.json", to_canonical(&world.bundles[0])), ("third.json", to_canonical(&world.bundles[2]))];
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+    let files = [
+        ("first.json", to_canonical(&world.bundles[0])),
+        ("third.json", to_canonical(&world.bundles[2])),
+    ];
+    let files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(name, bytes)| (*name, &bytes[..]))
+        .collect();
     assert_eq!(pages.upload(&pages.form(), &files).status, 303);
-    assert_eq!(pages.get("/").body.matches("data-verdict=\"holds\"").count(), 2);
+    assert_eq!(
+        pages
+            .get("/")
+            .body
+            .matches("data-verdict=\"holds\"")
+            .count(),
+        2
+    );
 }
 
 #[test]
 fn a_log_with_another_roster_of_a_known_version_fails_by_name() {
     let world = Versions::new();
     let first = world.roster(1);
-    let other =
-        world.write("other/3.json", &world.other_roster(3, &[ALICE, BOB], |tables| tables["name"] = json!("x")));
+    let other = world.write(
+        "other/3.json",
+        &world.other_roster(3, &[ALICE, BOB], |tables| tables["name"] = json!("x")),
+    );
     let log = written(&world.log);
     let audit = |rosters: &[&str]| {
         let mut command = program(&["audit", log.path().to_str().expect("text")]);
@@ -252,8 +365,16 @@ fn a_log_with_another_roster_of_a_known_version_fails_by_name() {
         });
         command.output().expect("audit")
     };
-    said_at_exit(audit(&[&first, &other]), 1, "the log has another version 3 of the roster");
-    said_at_exit(audit(&[&other]), 1, "the log has another version 3 of the roster");
+    said_at_exit(
+        audit(&[&first, &other]),
+        1,
+        "the log has another version 3 of the roster",
+    );
+    said_at_exit(
+        audit(&[&other]),
+        1,
+        "the log has another version 3 of the roster",
+    );
 }
 
 #[test]
@@ -263,12 +384,19 @@ fn another_file_in_place_of_a_bundle_is_named_with_the_command_to_use() {
     let receipt = &whole["receipt"];
     use base64::Engine as _;
     let payload = receipt["payload"].as_str().expect("a payload");
-    let payload = base64::engine::general_purpose::STANDARD.decode(payload).expect("base64");
+    let payload = base64::engine::general_purpose::STANDARD
+        .decode(payload)
+        .expect("base64");
     let answer = json!({"id": "rcp_1", "index": 3, "envelope": receipt});
     let statement: Value = serde_json::from_slice(&payload).expect("JSON");
     let packed = world.path("bundle.json");
     fs::write(&packed, to_canonical(whole)).expect("written");
-    let gzip = Command::new("gzip").arg("-k").arg(&packed).stdin(Stdio::null()).status().expect("gzip");
+    let gzip = Command::new("gzip")
+        .arg("-k")
+        .arg(&packed)
+        .stdin(Stdio::null())
+        .status()
+        .expect("gzip");
     assert!(gzip.success());
     let packed = format!("{}.gz", packed.to_str().expect("text"));
     let text = |name: &str, text: &str| {
@@ -284,19 +412,48 @@ fn another_file_in_place_of_a_bundle_is_named_with_the_command_to_use() {
             world.write("envelope.json", receipt),
             "a receipt without its bundle: get the bundle with `countersign wait prp_",
         ),
-        (world.write("payload.json", &statement), "a receipt without its bundle"),
-        (world.roster(1), "a roster and no bundle: give a roster with --roster"),
-        (world.write("all.json", &json!(world.log.rosters)), "a roster and no bundle"),
-        (world.write("seal.json", &whole["seal"]), "a document of the kind seal and no bundle"),
-        (world.write("other.json", &json!({"jobs": []})), "other.json is no bundle: get the bundle of a run with"),
+        (
+            world.write("payload.json", &statement),
+            "a receipt without its bundle",
+        ),
+        (
+            world.roster(1),
+            "a roster and no bundle: give a roster with --roster",
+        ),
+        (
+            world.write("all.json", &json!(world.log.rosters)),
+            "a roster and no bundle",
+        ),
+        (
+            world.write("seal.json", &whole["seal"]),
+            "a document of the kind seal and no bundle",
+        ),
+        (
+            world.write("other.json", &json!({"jobs": []})),
+            "other.json is no bundle: get the bundle of a run with",
+        ),
         (text("empty", ""), "empty is no bundle: get the bundle"),
-        (text("page.html", "<html>\n"), "page.html is no bundle: get the bundle"),
-        (packed, "compressed (gzip) and no bundle: unpack the file with `gunzip`"),
+        (
+            text("page.html", "<html>\n"),
+            "page.html is no bundle: get the bundle",
+        ),
+        (
+            packed,
+            "compressed (gzip) and no bundle: unpack the file with `gunzip`",
+        ),
     ] {
-        let output = exited(program(&["verify", &file, "--roster", &world.roster(1)]).output().expect("verify"), 1);
+        let output = exited(
+            program(&["verify", &file, "--roster", &world.roster(1)])
+                .output()
+                .expect("verify"),
+            1,
+        );
         let said = said(&output).replace("\n              + ", "");
         assert!(said.contains(words), "{file}: {said}");
-        assert!(said.lines().count() < 5 && !said.contains("expected one of"), "{said}");
+        assert!(
+            said.lines().count() < 5 && !said.contains("expected one of"),
+            "{said}"
+        );
     }
 }
 
@@ -309,16 +466,34 @@ fn verify_takes_a_directory_and_quiet_prints_one_line_for_each_bundle() {
     fs::write(world.path("bundles/cut.bundle.json"), "{").expect("written");
     let quiet = exited(verify(&world.bundles(), &[&roster]), 1);
     let text = said(&quiet);
-    assert!(text.contains("3 of 4 verified") && !text.contains("== Checks =="), "{text}");
-    assert!(text.contains("other file   deep/roster.json: ") && text.contains("a roster and no bundle"), "{text}");
+    assert!(
+        text.contains("3 of 4 verified") && !text.contains("== Checks =="),
+        "{text}"
+    );
+    assert!(
+        text.contains("other file   deep/roster.json: ") && text.contains("a roster and no bundle"),
+        "{text}"
+    );
     assert!(text.lines().count() < 16, "{text}");
-    let loud = said(&program(&["verify", &world.bundles(), "--roster", &roster]).output().expect("verify"));
+    let loud = said(
+        &program(&["verify", &world.bundles(), "--roster", &roster])
+            .output()
+            .expect("verify"),
+    );
     assert_eq!(loud.matches("== Checks ==").count(), 4, "{loud}");
     let single = said(&exited(verify(&world.bundle(3), &[&roster]), 0));
     assert!(single.contains("1 of 1 verified"), "{single}");
     // A directory without a bundle, and a copy of a log.
     fs::create_dir(world.path("empty")).expect("made");
-    said_at_exit(verify(world.path("empty").to_str().expect("text"), &[&roster]), 2, "has no bundle");
+    said_at_exit(
+        verify(world.path("empty").to_str().expect("text"), &[&roster]),
+        2,
+        "has no bundle",
+    );
     let log = written(&world.log);
-    said_at_exit(verify(log.path().to_str().expect("text"), &[&roster]), 2, "run `countersign audit ");
+    said_at_exit(
+        verify(log.path().to_str().expect("text"), &[&roster]),
+        2,
+        "run `countersign audit ",
+    );
 }

@@ -24,7 +24,11 @@ fn log() -> Log {
             with("shell:look", "session", json!("read")),
             with("shell:run", "session", json!("write")),
             step("tf:plan", "plan\n"),
-            with("tf:apply", "plan", json!({"step": "tf:plan", "max_age_s": 600})),
+            with(
+                "tf:apply",
+                "plan",
+                json!({"step": "tf:plan", "max_age_s": 600}),
+            ),
         ]);
     })
 }
@@ -37,7 +41,11 @@ struct Turn {
 }
 
 const fn turn(state: &'static str, after: &'static str) -> Turn {
-    Turn { session: SESSION, state, after }
+    Turn {
+        session: SESSION,
+        state,
+        after,
+    }
 }
 
 impl Turn {
@@ -47,12 +55,16 @@ impl Turn {
 
     fn approved(&self, log: &mut Log, at: i64) -> crate::history::Approved {
         let session = self.reference();
-        log.approved_but("shell:run", at, &[ALICE], |predicate| predicate["session"] = session)
+        log.approved_but("shell:run", at, &[ALICE], |predicate| {
+            predicate["session"] = session
+        })
     }
 
     fn consume(&self, log: &mut Log, at: i64, of: &crate::history::Approved) -> Place {
         let session = self.reference();
-        log.consume_but(at, &[of], |predicate| predicate["spent"][0]["session"] = session)
+        log.consume_but(at, &[of], |predicate| {
+            predicate["spent"][0]["session"] = session
+        })
     }
 
     fn receipt(&self, log: &mut Log, place: Place, of: &crate::history::Approved) {
@@ -77,19 +89,45 @@ fn after(turns: &[Turn]) -> Log {
 
 fn sessions() -> Vec<Case> {
     let mut logs: Vec<Case> = vec![
-        ("each run begins with the state that the run before left", &[], after(&[turn("a", "b"), turn("b", "c")])),
-        ("the state did not change", &[], after(&[turn("a", "a"), turn("a", "b")])),
-        ("a run begins with an older state", &["session"], after(&[turn("a", "b"), turn("b", "c"), turn("b", "d")])),
-        ("a run begins with a state that nobody left", &["session"], after(&[turn("a", "b"), turn("x", "c")])),
+        (
+            "each run begins with the state that the run before left",
+            &[],
+            after(&[turn("a", "b"), turn("b", "c")]),
+        ),
+        (
+            "the state did not change",
+            &[],
+            after(&[turn("a", "a"), turn("a", "b")]),
+        ),
+        (
+            "a run begins with an older state",
+            &["session"],
+            after(&[turn("a", "b"), turn("b", "c"), turn("b", "d")]),
+        ),
+        (
+            "a run begins with a state that nobody left",
+            &["session"],
+            after(&[turn("a", "b"), turn("x", "c")]),
+        ),
         (
             "another session is independent",
             &[],
-            after(&[turn("a", "b"), Turn { session: OTHER_SESSION, ..turn("x", "y") }, turn("b", "c")]),
+            after(&[
+                turn("a", "b"),
+                Turn {
+                    session: OTHER_SESSION,
+                    ..turn("x", "y")
+                },
+                turn("b", "c"),
+            ]),
         ),
     ];
     let at_once = |receipt_first: bool| {
         let mut log = log();
-        let (first, second) = (turn("a", "b"), turn(if receipt_first { "b" } else { "a" }, "c"));
+        let (first, second) = (
+            turn("a", "b"),
+            turn(if receipt_first { "b" } else { "a" }, "c"),
+        );
         let one = first.approved(&mut log, 10);
         let place = first.consume(&mut log, 10, &one);
         if receipt_first {
@@ -103,8 +141,16 @@ fn sessions() -> Vec<Case> {
         second.receipt(&mut log, later, &two);
         log
     };
-    logs.push(("two runs of one session, one after the other", &[], at_once(true)));
-    logs.push(("two runs of one session at once", &["session"], at_once(false)));
+    logs.push((
+        "two runs of one session, one after the other",
+        &[],
+        at_once(true),
+    ));
+    logs.push((
+        "two runs of one session at once",
+        &["session"],
+        at_once(false),
+    ));
     let edited = |edit: fn(&mut Value), receipt: fn(&mut Value)| {
         let mut log = log();
         let one = turn("a", "b");
@@ -122,12 +168,28 @@ fn sessions() -> Vec<Case> {
     };
     let kept = |_: &mut Value| {};
     let without = |value: &mut Value| drop(value.as_object_mut().unwrap().remove("session"));
-    logs.push(("the consumption names no session", &["consumption"], edited(without, kept)));
-    logs.push(("the receipt names no session", &["consumption"], edited(kept, without)));
+    logs.push((
+        "the consumption names no session",
+        &["consumption"],
+        edited(without, kept),
+    ));
+    logs.push((
+        "the receipt names no session",
+        &["consumption"],
+        edited(kept, without),
+    ));
     let another = |item: &mut Value| item["session"]["state"] = digest("z");
-    logs.push(("the consumption names another state", &["consumption"], edited(another, kept)));
+    logs.push((
+        "the consumption names another state",
+        &["consumption"],
+        edited(another, kept),
+    ));
     let before = |receipt: &mut Value| receipt["session"]["before"] = digest("z");
-    logs.push(("the receipt names another state", &["consumption"], edited(kept, before)));
+    logs.push((
+        "the receipt names another state",
+        &["consumption"],
+        edited(kept, before),
+    ));
     let mut log = log();
     log.run("shell:look", 10, &[ALICE]);
     logs.push(("a step with a session runs without one", &["step"], log));
@@ -145,7 +207,9 @@ fn planned(log: &mut Log, at: i64, edit: impl FnOnce(&mut Value)) -> Value {
 
 fn payload(entry: &Value) -> Vec<u8> {
     use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(entry["payload"].as_str().unwrap()).unwrap()
+    base64::engine::general_purpose::STANDARD
+        .decode(entry["payload"].as_str().unwrap())
+        .unwrap()
 }
 
 fn apply(log: &mut Log, at: i64, plan: &Value, edit: impl FnOnce(&mut Value)) {
@@ -165,7 +229,8 @@ fn plans() -> Vec<Case> {
         apply(&mut log, at, &signed, edit);
         log
     };
-    let failed = |receipt: &mut Value| receipt["outcome"] = json!({"status": "failed", "exit_code": 1});
+    let failed =
+        |receipt: &mut Value| receipt["outcome"] = json!({"status": "failed", "exit_code": 1});
     let late = |receipt: &mut Value| receipt["finished_at"] = json!(t(40));
     let params = |predicate: &mut Value| predicate["params"]["host"] = json!("web-4");
     let output = |predicate: &mut Value| predicate["plan"]["output"] = digest("another");
@@ -174,13 +239,37 @@ fn plans() -> Vec<Case> {
     let mut logs: Vec<Case> = vec![
         ("a plan is carried out", &[], carried(30, kept, kept)),
         ("a plan at its greatest age", &[], carried(611, kept, kept)),
-        ("a plan that is too old", &["plan"], carried(612, kept, kept)),
+        (
+            "a plan that is too old",
+            &["plan"],
+            carried(612, kept, kept),
+        ),
         ("a plan that failed", &["plan"], carried(30, failed, kept)),
-        ("a plan that ended later", &["plan"], carried(30, late, kept)),
-        ("a plan for other parameters", &["plan"], carried(30, kept, params)),
-        ("a plan with another output", &["plan"], carried(30, kept, output)),
-        ("a plan that is not in the log", &["plan"], carried(30, kept, receipt)),
-        ("a plan that nobody signed", &["step"], carried(30, kept, unsigned)),
+        (
+            "a plan that ended later",
+            &["plan"],
+            carried(30, late, kept),
+        ),
+        (
+            "a plan for other parameters",
+            &["plan"],
+            carried(30, kept, params),
+        ),
+        (
+            "a plan with another output",
+            &["plan"],
+            carried(30, kept, output),
+        ),
+        (
+            "a plan that is not in the log",
+            &["plan"],
+            carried(30, kept, receipt),
+        ),
+        (
+            "a plan that nobody signed",
+            &["step"],
+            carried(30, kept, unsigned),
+        ),
     ];
     let mut log = log();
     let approved = log.approved("nginx:restart", 10, &[ALICE]);
@@ -197,11 +286,17 @@ fn plans() -> Vec<Case> {
     other.receipt(begun, &plan);
     let entry: Value = serde_json::from_slice(other.entries.last().unwrap()).unwrap();
     let signed = json!({"receipt": reference(&payload(&entry)), "output": reference(b"")});
-    let run = log.approved_but("tf:apply", 20, &[BOB], |predicate| predicate["plan"] = signed);
+    let run = log.approved_but("tf:apply", 20, &[BOB], |predicate| {
+        predicate["plan"] = signed
+    });
     let place = log.consume(20, &[&run]);
     log.receipt(begun, &plan);
     log.receipt(place, &run);
-    logs.push(("a plan whose receipt comes after the consumption", &["plan"], log));
+    logs.push((
+        "a plan whose receipt comes after the consumption",
+        &["plan"],
+        log,
+    ));
     logs
 }
 
@@ -215,13 +310,22 @@ fn with_files(files: Value) -> Log {
 
 #[test]
 fn both_auditors_judge_sessions_plans_and_files_alike() {
-    let files =
-        |count: u64, manifest: &str| with_files(json!({"count": count, "bytes": 8, "manifest": digest(manifest)}));
+    let files = |count: u64, manifest: &str| {
+        with_files(json!({"count": count, "bytes": 8, "manifest": digest(manifest)}))
+    };
     let mut logs = sessions();
     logs.extend(plans());
     logs.push(("files", &[], files(2, "a manifest")));
-    logs.push(("more than 1,000 files", &["receipt-subjects"], files(1001, "a manifest")));
-    logs.push(("files with the manifest of none", &["receipt-subjects"], files(2, "[]")));
+    logs.push((
+        "more than 1,000 files",
+        &["receipt-subjects"],
+        files(1001, "a manifest"),
+    ));
+    logs.push((
+        "files with the manifest of none",
+        &["receipt-subjects"],
+        files(2, "[]"),
+    ));
     agree(as_expected(logs));
 }
 

@@ -20,7 +20,10 @@ impl Audits {
         let mut log = Log::new();
         log.run("nginx:restart", 10, &[ALICE]);
         log.run("nginx:restart", 20, &[BOB]);
-        let audits = Self { log, home: tempfile::tempdir().unwrap() };
+        let audits = Self {
+            log,
+            home: tempfile::tempdir().unwrap(),
+        };
         assert_eq!(audits.audit(&[]).code, 0);
         audits
     }
@@ -44,18 +47,27 @@ impl Audits {
     #[track_caller]
     fn begins_again(&self, why: &str) {
         let audited = self.audit(&[]);
-        let expected = format!("The audit reads the log from the first entry, because {}", self.home.path().display());
+        let expected = format!(
+            "The audit reads the log from the first entry, because {}",
+            self.home.path().display()
+        );
         let expected = [
             expected.clone(),
             expected.replace("because ", "because can't read "),
             expected.replace("because ", "because the content of "),
         ];
         assert!(
-            expected.iter().any(|words| audited.stderr.contains(words)) && audited.stderr.contains(why),
+            expected.iter().any(|words| audited.stderr.contains(words))
+                && audited.stderr.contains(why),
             "{}",
             audited.stderr
         );
-        assert_eq!((audited.code, audited.summary()["from"].as_u64()), (0, Some(0)), "{}", audited.stderr);
+        assert_eq!(
+            (audited.code, audited.summary()["from"].as_u64()),
+            (0, Some(0)),
+            "{}",
+            audited.stderr
+        );
         // The audit has repaired the two files.
         self.goes_on(self.log.size());
     }
@@ -64,8 +76,17 @@ impl Audits {
     #[track_caller]
     fn goes_on(&self, from: u64) {
         let audited = self.audit(&[]);
-        assert_eq!((audited.code, audited.summary()["from"].as_u64()), (0, Some(from)), "{}", audited.stderr);
-        assert!(!audited.stderr.contains("first entry"), "{}", audited.stderr);
+        assert_eq!(
+            (audited.code, audited.summary()["from"].as_u64()),
+            (0, Some(from)),
+            "{}",
+            audited.stderr
+        );
+        assert!(
+            !audited.stderr.contains("first entry"),
+            "{}",
+            audited.stderr
+        );
     }
 }
 
@@ -103,7 +124,10 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
         log.epoch = "ab".repeat(16);
         log.reseal(0, |_| {});
         log.run("nginx:restart", 10, &[ALICE]);
-        let other = Audits { log, home: tempfile::tempdir().unwrap() };
+        let other = Audits {
+            log,
+            home: tempfile::tempdir().unwrap(),
+        };
         assert_eq!(other.audit(&[]).code, 0);
         fs::read(other.used()).unwrap()
     };
@@ -113,13 +137,19 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     later[16] = 2;
     let foreign = [&other[..], &[0; 64]].concat();
     for (bytes, why) in [
-        (&good[1][..good[1].len() - 1], "is shorter than the state says"),
+        (
+            &good[1][..good[1].len() - 1],
+            "is shorter than the state says",
+        ),
         (&[][..], "is shorter than the state says"),
         (&old[1], "is shorter than the state says"),
         (&flipped, "is not the content that the state names"),
         (&later, "has a format of another version of the program"),
         (&foreign, "belongs to another boundary"),
-        (&[b'x'; 200], "does not contain the nonces and proposals of a log"),
+        (
+            &[b'x'; 200],
+            "does not contain the nonces and proposals of a log",
+        ),
     ] {
         put(&audits, &[good[0].clone(), bytes.to_vec()]);
         audits.begins_again(why);
@@ -128,7 +158,13 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     fs::remove_file(audits.used()).unwrap();
     audits.begins_again("No such file");
     fs::remove_file(audits.used()).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(audits.used()).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(audits.used())
+            .status()
+            .unwrap()
+            .success()
+    );
     audits.begins_again("is no file");
     put(&audits, &good);
     huge(&audits.used(), &good[1][..56]);
@@ -137,13 +173,22 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
     // Another version of the program saved the state.
     state["program"] = "countersign 0.3.0".into();
-    put(&audits, &[serde_json::to_vec(&state).unwrap(), good[1].clone()]);
+    put(
+        &audits,
+        &[serde_json::to_vec(&state).unwrap(), good[1].clone()],
+    );
     let said = audits.audit(&[]).stderr;
-    assert!(said.contains("because another version of the program saved the state (countersign 0.3.0)"), "{said}");
+    assert!(
+        said.contains("because another version of the program saved the state (countersign 0.3.0)"),
+        "{said}"
+    );
     // A state that names more values than the file can have.
     let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
     state["used_values"] = (1_u64 << 50).into();
-    put(&audits, &[serde_json::to_vec(&state).unwrap(), good[1].clone()]);
+    put(
+        &audits,
+        &[serde_json::to_vec(&state).unwrap(), good[1].clone()],
+    );
     audits.begins_again("is shorter than the state says");
 }
 
@@ -154,7 +199,10 @@ fn a_state_of_10_gb_or_of_a_later_format_is_refused_and_left_unchanged() {
     huge(&audits.state(), b"{");
     let audited = audits.audit(&[]);
     let said = format!("{:?}", audited.lines);
-    assert!(audited.code == 2 && said.contains("is too large: name another file with --state"), "{said}");
+    assert!(
+        audited.code == 2 && said.contains("is too large: name another file with --state"),
+        "{said}"
+    );
     assert_eq!(fs::metadata(audits.state()).unwrap().len(), 10 << 30);
     let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
     state["new_field"] = 1.into();
@@ -162,7 +210,10 @@ fn a_state_of_10_gb_or_of_a_later_format_is_refused_and_left_unchanged() {
     put(&audits, &[later.clone(), good[1].clone()]);
     let audited = audits.audit(&[]);
     let said = format!("{:?}", audited.lines);
-    assert!(audited.code == 2 && said.contains("is no state of an audit"), "{said}");
+    assert!(
+        audited.code == 2 && said.contains("is no state of an audit"),
+        "{said}"
+    );
     assert_eq!(fs::read(audits.state()).unwrap(), later);
 }
 
@@ -178,7 +229,13 @@ fn a_crash_between_the_two_writes_of_a_state_leaves_a_state_that_is_recognized()
     audits.goes_on(5);
     assert_eq!(files_of(&audits)[1], extended[1]);
     // Only a part of the hashes was appended.
-    put(&audits, &[old[0].clone(), extended[1][..extended[1].len() - 3].to_vec()]);
+    put(
+        &audits,
+        &[
+            old[0].clone(),
+            extended[1][..extended[1].len() - 3].to_vec(),
+        ],
+    );
     audits.goes_on(5);
     assert_eq!(files_of(&audits)[1], extended[1]);
     // A whole audit has replaced the file, and the state was not replaced.
@@ -204,9 +261,20 @@ fn a_nonce_of_an_earlier_audit_is_found_again_through_the_two_files() {
     let place = audits.log.consume(30 * 86_400, &[&first]);
     audits.log.receipt(place, &first);
     let audited = audits.audit(&[]);
-    assert_eq!((audited.code, audited.summary()["from"].as_u64()), (1, Some(9)));
-    assert!(audited.whats().contains(&"double-use"), "{:?}", audited.whats());
-    assert_eq!(files_of(&audits), kept, "a state is never moved by what does not hold");
+    assert_eq!(
+        (audited.code, audited.summary()["from"].as_u64()),
+        (1, Some(9))
+    );
+    assert!(
+        audited.whats().contains(&"double-use"),
+        "{:?}",
+        audited.whats()
+    );
+    assert_eq!(
+        files_of(&audits),
+        kept,
+        "a state is never moved by what does not hold"
+    );
     // The state belongs to another history of the same boundary.
     audits.log = clean;
     audits.log.run("nginx:restart", 31, &[BOB]);
@@ -214,5 +282,9 @@ fn a_nonce_of_an_earlier_audit_is_found_again_through_the_two_files() {
         audits.log.run("nginx:restart", at, &[BOB]);
     }
     let audited = audits.audit(&[]);
-    assert!(audited.code == 1 && audited.whats().contains(&"fork"), "{:?}", audited.whats());
+    assert!(
+        audited.code == 1 && audited.whats().contains(&"fork"),
+        "{:?}",
+        audited.whats()
+    );
 }

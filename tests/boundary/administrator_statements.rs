@@ -16,39 +16,119 @@ const UNNAMED: &[(&str, &str, &str)] = &[
         "*",
         "an upload that nobody finds is uploaded again; the pieces of outputs are compared with the receipts",
     ),
-    ("checkpoint", "DELETE", "a checkpoint is signed again when it is needed, and each node keeps its newest one"),
-    ("cosignature", "*", "verified again when it is read; without it, the witness is asked again"),
-    ("node", "*", "a sign of life: it decides only who waits for whom"),
-    ("kept_head", "*", "each node compares the log with its own file, and writes this row from the file at each start"),
-    ("batch", "*", "the number keeps two writers apart; another number or term only stops the service"),
+    (
+        "checkpoint",
+        "DELETE",
+        "a checkpoint is signed again when it is needed, and each node keeps its newest one",
+    ),
+    (
+        "cosignature",
+        "*",
+        "verified again when it is read; without it, the witness is asked again",
+    ),
+    (
+        "node",
+        "*",
+        "a sign of life: it decides only who waits for whom",
+    ),
+    (
+        "kept_head",
+        "*",
+        "each node compares the log with its own file, and writes this row from the file at each start",
+    ),
+    (
+        "batch",
+        "*",
+        "the number keeps two writers apart; another number or term only stops the service",
+    ),
     ("state", "term", "another term only stops the service"),
-    ("state", "server", "a difference only makes the nodes compare their checkpoints once more"),
-    ("state", "lost", "the word of the operator about a lost node, which no document has"),
-    ("crossing", "node|deadline", "decides only when another node may close a run, whose nonce stays spent"),
-    ("proposal WHERE ended", "INSERT|DELETE", "a proposal that did not run stands in no document"),
-    ("signature", "*", "verified again before anything runs by it"),
-    ("event", "*", "an event decides nothing: at worst, somebody is told too late, or something wrong"),
-    ("standing", "*", "a grant is verified again at each use, and its row leads only to the bytes that people signed"),
-    ("standing_use", "*", "a start compares the uses of the last day with the log, and audits count all"),
+    (
+        "state",
+        "server",
+        "a difference only makes the nodes compare their checkpoints once more",
+    ),
+    (
+        "state",
+        "lost",
+        "the word of the operator about a lost node, which no document has",
+    ),
+    (
+        "crossing",
+        "node|deadline",
+        "decides only when another node may close a run, whose nonce stays spent",
+    ),
+    (
+        "proposal WHERE ended",
+        "INSERT|DELETE",
+        "a proposal that did not run stands in no document",
+    ),
+    (
+        "signature",
+        "*",
+        "verified again before anything runs by it",
+    ),
+    (
+        "event",
+        "*",
+        "an event decides nothing: at worst, somebody is told too late, or something wrong",
+    ),
+    (
+        "standing",
+        "*",
+        "a grant is verified again at each use, and its row leads only to the bytes that people signed",
+    ),
+    (
+        "standing_use",
+        "*",
+        "a start compares the uses of the last day with the log, and audits count all",
+    ),
     (
         "owed",
         "*",
         "an audit counts the open emergencies and the unsettled runs in the log, and a check compares the rows",
     ),
-    ("review", "*", "the log has the signed reviews, by which an audit decides, and a check compares the rows"),
-    ("told", "*", "decides only which messages are sent again or lost"),
+    (
+        "review",
+        "*",
+        "the log has the signed reviews, by which an audit decides, and a check compares the rows",
+    ),
+    (
+        "told",
+        "*",
+        "decides only which messages are sent again or lost",
+    ),
     ("payload", "DELETE", "only of proposals that did not run"),
-    ("output_order", "*", "only how the two streams are shown together"),
-    ("token_binding", "*", "no document has it, as the secret of a token: the administrator has every token's rights"),
-    ("id_token", "*", "no document has it, as the secret of a token: the administrator has every token's rights"),
+    (
+        "output_order",
+        "*",
+        "only how the two streams are shown together",
+    ),
+    (
+        "token_binding",
+        "*",
+        "no document has it, as the secret of a token: the administrator has every token's rights",
+    ),
+    (
+        "id_token",
+        "*",
+        "no document has it, as the secret of a token: the administrator has every token's rights",
+    ),
     ("admitted", "*", "only shown, as the boundary's word"),
-    ("token WHERE ended", "*", "a revoked token has no rights, and stands in no seal"),
+    (
+        "token WHERE ended",
+        "*",
+        "a revoked token has no rights, and stands in no seal",
+    ),
     (
         SEVERAL,
         "the second signature is forged|the service runs and gets a forged signature",
         "a stored signature is verified again before anything runs by it",
     ),
-    (SEVERAL, "the service runs and loses its term", "another term only stops the service"),
+    (
+        SEVERAL,
+        "the service runs and loses its term",
+        "another term only stops the service",
+    ),
 ];
 
 /// The name of changes in several tables.
@@ -71,11 +151,17 @@ impl Attack {
     /// Returns the reason why nothing has to name this change.
     pub(crate) fn reason(&self) -> Option<&'static str> {
         let listed = |(rows, what, _): &&(&str, &str, &str)| {
-            let (table, only_ended) = rows.split_once(' ').map_or((*rows, false), |(table, _)| (table, true));
+            let (table, only_ended) = rows
+                .split_once(' ')
+                .map_or((*rows, false), |(table, _)| (table, true));
             let same = *what == "*" || what.split('|').any(|what| what == self.what);
             table == self.table && same && (self.ended || !only_ended)
         };
-        UNNAMED.iter().chain(UNSEEN).find(listed).map(|(.., reason)| *reason)
+        UNNAMED
+            .iter()
+            .chain(UNSEEN)
+            .find(listed)
+            .map(|(.., reason)| *reason)
     }
 }
 
@@ -92,12 +178,18 @@ impl Column {
         let name = &self.name;
         let bytes = format!("coalesce(nullif({name}, '\\x'), '\\x00')");
         let (zero, shifted) = match self.kind.as_str() {
-            "bytea" => {
-                ("'\\x'", format!("set_byte({bytes}, length({bytes}) - 1, get_byte({bytes}, length({bytes}) - 1) # 1)"))
-            }
+            "bytea" => (
+                "'\\x'",
+                format!(
+                    "set_byte({bytes}, length({bytes}) - 1, get_byte({bytes}, length({bytes}) - 1) # 1)"
+                ),
+            ),
             "text" => ("''", format!("coalesce({name}, '') || 'x'")),
             "boolean" => ("false", format!("NOT {name}")),
-            "timestamp with time zone" => ("'epoch'", format!("coalesce({name}, now()) + interval '1 day'")),
+            "timestamp with time zone" => (
+                "'epoch'",
+                format!("coalesce({name}, now()) + interval '1 day'"),
+            ),
             _ => ("0", format!("coalesce({name}, 0) + 1")),
         };
         let of_victim = format!("(SELECT c.{name} FROM {table} c WHERE c.ctid = {victim})");
@@ -123,7 +215,11 @@ fn tables(server: &Cluster) -> Vec<(String, Vec<Column>)> {
         if tables.last().is_none_or(|(last, _)| last != table) {
             tables.push((table.to_owned(), Vec::new()));
         }
-        let column = Column { name: format!("\"{column}\""), kind: kind.to_owned(), is_key: key == "t" };
+        let column = Column {
+            name: format!("\"{column}\""),
+            kind: kind.to_owned(),
+            is_key: key == "t",
+        };
         tables.last_mut().unwrap().1.push(column);
     }
     tables
@@ -132,13 +228,28 @@ fn tables(server: &Cluster) -> Vec<(String, Vec<Column>)> {
 /// Returns conditions for the rows of a table that differ in kind. The second value is true for proposals that did not
 /// run, and for revoked tokens.
 fn rows_of(table: &str) -> Vec<(String, bool)> {
-    let plain = |conditions: &[&str]| conditions.iter().map(|condition| ((*condition).to_owned(), false)).collect();
+    let plain = |conditions: &[&str]| {
+        conditions
+            .iter()
+            .map(|condition| ((*condition).to_owned(), false))
+            .collect()
+    };
     match table {
-        "proposal" => (0..7).map(|status| (format!("status = {status}"), status > 1)).collect(),
-        "leaf" => (1..6).map(|kind| (format!("kind = {kind}"), false)).collect(),
+        "proposal" => (0..7)
+            .map(|status| (format!("status = {status}"), status > 1))
+            .collect(),
+        "leaf" => (1..6)
+            .map(|kind| (format!("kind = {kind}"), false))
+            .collect(),
         "output" => plain(&["data IS NULL", "data IS NOT NULL"]),
-        "token" => vec![("revoked_at IS NULL".to_owned(), false), ("revoked_at IS NOT NULL".to_owned(), true)],
-        "piece" => plain(&["name IN (SELECT name FROM output)", "name NOT IN (SELECT name FROM output)"]),
+        "token" => vec![
+            ("revoked_at IS NULL".to_owned(), false),
+            ("revoked_at IS NOT NULL".to_owned(), true),
+        ],
+        "piece" => plain(&[
+            "name IN (SELECT name FROM output)",
+            "name NOT IN (SELECT name FROM output)",
+        ]),
         _ => plain(&["true"]),
     }
 }
@@ -148,27 +259,47 @@ pub(crate) fn of_all_tables(server: &Cluster) -> Vec<Attack> {
     let mut attacks = Vec::new();
     for (table, columns) in &tables(server) {
         let names = |keys: bool| {
-            let names = columns.iter().filter(|column| column.is_key == keys).map(|column| column.name.clone());
+            let names = columns
+                .iter()
+                .filter(|column| column.is_key == keys)
+                .map(|column| column.name.clone());
             names.collect::<Vec<_>>().join(", ")
         };
         let (keys, others) = (names(true), names(false));
         let row = |condition: &str, order: &str| {
-            format!("(SELECT ctid FROM {table} WHERE {condition} ORDER BY ROW({keys}) {order} LIMIT 1)")
+            format!(
+                "(SELECT ctid FROM {table} WHERE {condition} ORDER BY ROW({keys}) {order} LIMIT 1)"
+            )
         };
         let mut add = |what: &str, ended: bool, sql: String| {
             let (table, what) = (table.clone(), what.trim_matches('"').to_owned());
-            attacks.push(Attack { table, what, ended, sql: format!("{sql} RETURNING 1"), live: String::new() });
+            attacks.push(Attack {
+                table,
+                what,
+                ended,
+                sql: format!("{sql} RETURNING 1"),
+                live: String::new(),
+            });
         };
         for (condition, ended) in rows_of(table) {
             let victim = row(&condition, "DESC");
             for column in columns {
                 let name = &column.name;
                 for value in column.values(table, &keys, &victim) {
-                    let update = format!("UPDATE {table} SET {name} = {value} WHERE ctid = {victim}");
-                    add(name, ended, format!("{update} AND {name} IS DISTINCT FROM {value}"));
+                    let update =
+                        format!("UPDATE {table} SET {name} = {value} WHERE ctid = {victim}");
+                    add(
+                        name,
+                        ended,
+                        format!("{update} AND {name} IS DISTINCT FROM {value}"),
+                    );
                 }
             }
-            add("DELETE", ended, format!("DELETE FROM {table} WHERE ctid = {victim}"));
+            add(
+                "DELETE",
+                ended,
+                format!("DELETE FROM {table} WHERE ctid = {victim}"),
+            );
             let first = columns.iter().find(|column| column.is_key).unwrap();
             let name = &first.name;
             let new = match first.kind.as_str() {
@@ -176,18 +307,40 @@ pub(crate) fn of_all_tables(server: &Cluster) -> Vec<Attack> {
                 "text" => format!("{name} || '-copy'"),
                 _ => format!("{name} + (SELECT max({name}) + 1 FROM {table})"),
             };
-            let all = if others.is_empty() { keys.clone() } else { format!("{keys}, {others}") };
+            let all = if others.is_empty() {
+                keys.clone()
+            } else {
+                format!("{keys}, {others}")
+            };
             let copied = all.replacen(name.as_str(), &new, 1);
             let copy = format!("SELECT {copied} FROM {table} WHERE ctid = {victim}");
-            add("INSERT", ended, format!("INSERT INTO {table} ({all}) {copy}"));
+            add(
+                "INSERT",
+                ended,
+                format!("INSERT INTO {table} ({all}) {copy}"),
+            );
         }
-        add("DELETE", false, format!("DELETE FROM {table} WHERE ctid = {}", row("true", "ASC")));
+        add(
+            "DELETE",
+            false,
+            format!("DELETE FROM {table} WHERE ctid = {}", row("true", "ASC")),
+        );
         add("DELETE", false, format!("DELETE FROM {table}"));
         if !others.is_empty() {
             let two = format!("({}, {})", row("true", "ASC"), row("true", "DESC"));
-            let of_other = format!("SELECT {others} FROM {table} b WHERE b.ctid IN {two} AND b.ctid <> a.ctid");
-            let list = if others.contains(", ") { format!("({others})") } else { others.clone() };
-            add("SWAP", false, format!("UPDATE {table} a SET {list} = ({of_other}) WHERE a.ctid IN {two}"));
+            let of_other = format!(
+                "SELECT {others} FROM {table} b WHERE b.ctid IN {two} AND b.ctid <> a.ctid"
+            );
+            let list = if others.contains(", ") {
+                format!("({others})")
+            } else {
+                others.clone()
+            };
+            add(
+                "SWAP",
+                false,
+                format!("UPDATE {table} a SET {list} = ({of_other}) WHERE a.ctid IN {two}"),
+            );
         }
     }
     attacks
@@ -207,8 +360,7 @@ const FORGET_RUNS: &str = "DELETE FROM proposal WHERE status = 1";
 /// Forgets the spent nonces.
 const FORGET: &str = "DELETE FROM nonce; DELETE FROM proposal WHERE status = 1";
 /// Forgets the spent nonces of the first tile.
-const FORGET_OLD: &str =
-    "DELETE FROM nonce WHERE spent < 256 * 64; DELETE FROM proposal WHERE status = 1 AND spent < 256 * 64";
+const FORGET_OLD: &str = "DELETE FROM nonce WHERE spent < 256 * 64; DELETE FROM proposal WHERE status = 1 AND spent < 256 * 64";
 /// Forgets the denials.
 const FORGET_DENIALS: &str = "DELETE FROM denial; DELETE FROM proposal WHERE status = 4";
 /// Deletes denials while the service runs.
@@ -217,7 +369,9 @@ pub(crate) const HIDDEN_DENIALS: &str = "the service runs and the denials disapp
 /// Returns statements that put an earlier copy of these tables back.
 fn dump(tables: &[&str]) -> String {
     let back = |table: &&str| {
-        format!("DELETE FROM {table}; INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM earlier.{table}")
+        format!(
+            "DELETE FROM {table}; INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM earlier.{table}"
+        )
     };
     tables.iter().map(back).collect::<Vec<_>>().join("; ")
 }
@@ -253,7 +407,11 @@ fn replaced(table: &str, from: &str, to: &str, condition: &str) -> String {
 /// Returns changes with an aim, each of several statements.
 pub(crate) fn with_an_aim(known: &Known<'_>) -> Vec<Attack> {
     let (all, half) = (&known.tables[..], &known.half);
-    let rows: Vec<&str> = all.iter().copied().filter(|table| !["node", "kept_head", "batch"].contains(table)).collect();
+    let rows: Vec<&str> = all
+        .iter()
+        .copied()
+        .filter(|table| !["node", "kept_head", "batch"].contains(table))
+        .collect();
     let old = "kind = 2 AND idx < 256";
     let second = format!(
         "INSERT INTO signature SELECT proposal, '{}', 1, 'bob', presence, at, sig FROM signature WHERE proposal = {half}; \
@@ -334,22 +492,53 @@ pub(crate) fn with_an_aim(known: &Known<'_>) -> Vec<Attack> {
     ];
     let live = [
         ("the service runs and forgets", FORGET.to_owned()),
-        ("the service runs and its log changes", format!("{FORGET_OLD}; UPDATE leaf SET data = 'x' WHERE {old}")),
-        ("the service runs and its mark goes back", format!("{FORGET}; UPDATE state SET mark = 0")),
+        (
+            "the service runs and its log changes",
+            format!("{FORGET_OLD}; UPDATE leaf SET data = 'x' WHERE {old}"),
+        ),
+        (
+            "the service runs and its mark goes back",
+            format!("{FORGET}; UPDATE state SET mark = 0"),
+        ),
         ("the service runs on an old dump", dump(all)),
-        ("the service runs on old nonces", dump(&["nonce", "proposal"])),
+        (
+            "the service runs on old nonces",
+            dump(&["nonce", "proposal"]),
+        ),
         (HIDDEN_DENIALS, FORGET_DENIALS.to_owned()),
         ("the service runs and gets a forged signature", second),
-        ("the service runs and loses its term", "UPDATE state SET term = term + 1".to_owned()),
-        ("the service runs and loses entries", "DELETE FROM leaf WHERE idx > 260".to_owned()),
+        (
+            "the service runs and loses its term",
+            "UPDATE state SET term = term + 1".to_owned(),
+        ),
+        (
+            "the service runs and loses entries",
+            "DELETE FROM leaf WHERE idx > 260".to_owned(),
+        ),
     ];
     let attack = |what: &str, sql: String, live: String| {
         let (table, what) = (SEVERAL.to_owned(), what.to_owned());
-        Attack { table, what, ended: false, sql: format!("{sql}; SELECT 1"), live }
+        Attack {
+            table,
+            what,
+            ended: false,
+            sql: format!("{sql}; SELECT 1"),
+            live,
+        }
     };
-    let mut attacks: Vec<_> = before.into_iter().map(|(what, sql)| attack(what, sql, String::new())).collect();
-    attacks.extend(live.into_iter().map(|(what, sql)| attack(what, "SELECT 1".to_owned(), sql)));
+    let mut attacks: Vec<_> = before
+        .into_iter()
+        .map(|(what, sql)| attack(what, sql, String::new()))
+        .collect();
+    attacks.extend(
+        live.into_iter()
+            .map(|(what, sql)| attack(what, "SELECT 1".to_owned(), sql)),
+    );
     let back = "UPDATE state SET mark = mark - 90000".to_owned();
-    attacks.push(attack("the low-water mark goes ahead and back", ahead, back));
+    attacks.push(attack(
+        "the low-water mark goes ahead and back",
+        ahead,
+        back,
+    ));
     attacks
 }

@@ -12,9 +12,21 @@ use serde_json::{Value, json};
 /// The names of the tokens in the current seal.
 fn sealed_tokens(world: &World) -> Vec<String> {
     let seal = world.wire.get("/v1/registry", &world.reader).ok(200)["seal"].clone();
-    let digest = seal["tokens"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
-    let tokens = world.wire.get(&format!("/log/blob/sha256/{digest}"), &world.reader).ok(200);
-    tokens.as_array().unwrap().iter().map(|token| token["name"].as_str().unwrap().to_owned()).collect()
+    let digest = seal["tokens"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("sha256:")
+        .to_owned();
+    let tokens = world
+        .wire
+        .get(&format!("/log/blob/sha256/{digest}"), &world.reader)
+        .ok(200);
+    tokens
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -29,7 +41,9 @@ fn parallel_creation_and_revocation_of_tokens_restores_no_token_and_loses_no_tok
             let world = &world;
             scope.spawn(move || world.token(&format!("new{n}"), &[], &["read"]));
             scope.spawn(move || {
-                world.control(&json!({"do": "token-revoke", "name": format!("old{n}")})).expect("revoked")
+                world
+                    .control(&json!({"do": "token-revoke", "name": format!("old{n}")}))
+                    .expect("revoked")
             });
         }
     });
@@ -47,7 +61,12 @@ fn short_token(world: &World, name: &str, seconds: i64) -> String {
         "name": name, "owners": ["carol"], "scopes": ["propose"], "patterns": [],
         "expires_at": stamp(now() + seconds),
     });
-    world.control(&json!({"do": "token-create", "token": token})).expect("a token").as_str().unwrap().to_owned()
+    world
+        .control(&json!({"do": "token-create", "token": token}))
+        .expect("a token")
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
@@ -58,14 +77,27 @@ fn a_proposal_of_a_revoked_token_does_not_run() {
     let online = world.wire.post("/v1/proposals", &short, &wish).ok(201);
     world.sign(&online, &[&alice()]).ok(200);
     let ends = online["expires_at"].as_str().expect("a time").to_owned();
-    assert!(ends <= stamp(now() + 4), "the window ends with the token: {ends}");
+    assert!(
+        ends <= stamp(now() + 4),
+        "the window ends with the token: {ends}"
+    );
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["proposer"] = json!("short");
     let whole = envelope(&people::authorization(&predicate), &[&alice()]);
-    wait_for("the token has ended", || world.wire.get("/v1/registry", &short).status == 401);
-    world.unchanged(|| world.sign(&online, &[&bob()])).problem("expired");
-    assert_eq!(world.show(id_of(&online))["status"], "expired", "nobody is asked to sign for an ended token");
-    world.unchanged(|| world.submit(&whole)).problem("forbidden");
+    wait_for("the token has ended", || {
+        world.wire.get("/v1/registry", &short).status == 401
+    });
+    world
+        .unchanged(|| world.sign(&online, &[&bob()]))
+        .problem("expired");
+    assert_eq!(
+        world.show(id_of(&online))["status"],
+        "expired",
+        "nobody is asked to sign for an ended token"
+    );
+    world
+        .unchanged(|| world.submit(&whole))
+        .problem("forbidden");
     assert_eq!(world.count("consumption"), 0);
 }
 
@@ -83,13 +115,24 @@ fn a_reader_whose_token_is_revoked_receives_no_more_events() {
         .lines(id_of(&proposal), &spy, 0)
         .inspect(|event| {
             if event["type"] == "output" && event["offset"] == 0 {
-                world.control(&json!({"do": "token-revoke", "name": "spy"})).expect("revoked");
+                world
+                    .control(&json!({"do": "token-revoke", "name": "spy"}))
+                    .expect("revoked");
             }
         })
         .collect();
-    assert!(events.iter().any(|event| event["type"] == "output"), "{events:?}");
-    assert!(events.iter().all(|event| event["type"] != "exit"), "the stream went on: {events:?}");
-    let all: Vec<Value> = world.wire.lines(id_of(&proposal), &world.reader, 0).collect();
+    assert!(
+        events.iter().any(|event| event["type"] == "output"),
+        "{events:?}"
+    );
+    assert!(
+        events.iter().all(|event| event["type"] != "exit"),
+        "the stream went on: {events:?}"
+    );
+    let all: Vec<Value> = world
+        .wire
+        .lines(id_of(&proposal), &world.reader, 0)
+        .collect();
     assert!(all.iter().any(|event| event["type"] == "exit"));
 }
 
@@ -100,7 +143,10 @@ fn a_denial_kills_a_run_even_after_its_step_was_resealed() {
     world.sign(&proposal, &[&alice()]).ok(200);
     world.until(id_of(&proposal), "running");
     let seal = world.seal();
-    world.write("b/runbooks/plain.md", &runbook(SMALL, &[("true", ":"), ("wait", "echo another")]));
+    world.write(
+        "b/runbooks/plain.md",
+        &runbook(SMALL, &[("true", ":"), ("wait", "echo another")]),
+    );
     world.reseal(seal + 1);
     world.deny(&proposal, &dora()).ok(200);
     let finished = world.until(id_of(&proposal), "finished");
@@ -113,7 +159,10 @@ fn a_denial_or_cancellation_during_a_start_is_never_lost() {
     for round in 0..24_u64 {
         let mut wish = World::wish("plain:wait", json!({}));
         wish["nonce"] = json!(people::nonce());
-        let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+        let proposal = world
+            .wire
+            .post("/v1/proposals", &world.agent, &wish)
+            .ok(201);
         let id = id_of(&proposal).to_owned();
         std::thread::scope(|scope| {
             scope.spawn(|| world.try_sign(&proposal, &[&alice()]).expect("an answer"));
@@ -127,11 +176,18 @@ fn a_denial_or_cancellation_during_a_start_is_never_lost() {
                 }
             });
         });
-        let over = |view: &Value| ["denied", "cancelled", "finished"].iter().any(|over| view["status"] == *over);
+        let over = |view: &Value| {
+            ["denied", "cancelled", "finished"]
+                .iter()
+                .any(|over| view["status"] == *over)
+        };
         wait_for("it is over", || over(&world.show(&id)));
         let view = world.show(&id);
         if view["status"] == "finished" {
-            assert_eq!(view["outcome"]["status"], "cancelled", "round {round}: {view:#}");
+            assert_eq!(
+                view["outcome"]["status"], "cancelled",
+                "round {round}: {view:#}"
+            );
         }
     }
     world.check_history();
@@ -142,10 +198,20 @@ fn a_refusal_never_names_a_run_of_another_caller() {
     let world = World::new();
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let whole = envelope(&bytes_of(&finished), &[&alice()]);
-    let problem = world.unchanged(|| world.submit_as(&world.courier, &whole)).problem("nonce-replayed");
-    assert!(!problem.to_string().contains("prp_") && !problem.to_string().contains("rcp_"), "{problem:#}");
-    let problem = world.unchanged(|| world.submit(&whole)).problem("nonce-replayed");
-    assert_eq!(problem["receipt"], finished["receipt"], "its own proposer is shown");
+    let problem = world
+        .unchanged(|| world.submit_as(&world.courier, &whole))
+        .problem("nonce-replayed");
+    assert!(
+        !problem.to_string().contains("prp_") && !problem.to_string().contains("rcp_"),
+        "{problem:#}"
+    );
+    let problem = world
+        .unchanged(|| world.submit(&whole))
+        .problem("nonce-replayed");
+    assert_eq!(
+        problem["receipt"], finished["receipt"],
+        "its own proposer is shown"
+    );
 }
 
 #[test]
@@ -157,25 +223,40 @@ fn challenges_of_unknown_callers_do_not_prevent_approvers_from_reading() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..2750 {
-                    world.wire.post("/v1/challenges", "", &json!({"keyid": carol().keyid()})).ok(200);
+                    world
+                        .wire
+                        .post("/v1/challenges", "", &json!({"keyid": carol().keyid()}))
+                        .ok(200);
                 }
                 stop.store(true, Ordering::Relaxed);
             });
         }
     });
-    let asked = world.wire.post("/v1/challenges", "", &json!({"keyid": alice().keyid()})).ok(200);
+    let asked = world
+        .wire
+        .post("/v1/challenges", "", &json!({"keyid": alice().keyid()}))
+        .ok(200);
     let challenge = asked["challenge"].as_str().unwrap();
     let kind = "application/vnd.countersign.challenge.v1";
     // Bob's key cannot answer a challenge for alice's key.
-    let relayed = json!({"challenge": challenge, "signature": bob().sign_as(kind, challenge.as_bytes())});
-    world.wire.post("/v1/challenges/answer", "", &relayed).problem("unauthenticated");
-    let answer = json!({"challenge": challenge, "signature": alice().sign_as(kind, challenge.as_bytes())});
+    let relayed =
+        json!({"challenge": challenge, "signature": bob().sign_as(kind, challenge.as_bytes())});
+    world
+        .wire
+        .post("/v1/challenges/answer", "", &relayed)
+        .problem("unauthenticated");
+    let answer =
+        json!({"challenge": challenge, "signature": alice().sign_as(kind, challenge.as_bytes())});
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let ask = || world.wire.post("/v1/challenges/answer", "", &answer).status;
         let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
         asked.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "answered once: {statuses:?}");
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 200).count(),
+        1,
+        "answered once: {statuses:?}"
+    );
 }
 
 #[test]
@@ -186,20 +267,32 @@ fn the_receipt_claims_no_process_limit_that_the_kernel_does_not_enforce() {
     for before in [vec!["unshare", "--user", "--map-root-user"], vec![]] {
         let mut world = World::prepared(|setup| {
             setup.runbook("many.md", runbook(limits, &[("go", script)]));
-            setup.config.push_str("[sandbox]\nlevel = \"best-effort\"\n");
+            setup
+                .config
+                .push_str("[sandbox]\nlevel = \"best-effort\"\n");
             setup.before = before.iter().map(|word| (*word).to_owned()).collect();
         });
         if let Err(why) = world.try_start() {
-            not_run("the_receipt_claims_no_process_limit_that_the_kernel_does_not_enforce", &why);
+            not_run(
+                "the_receipt_claims_no_process_limit_that_the_kernel_does_not_enforce",
+                &why,
+            );
             continue;
         }
         world.make_tokens();
         let finished = world.run("many:go", json!({}), &[&alice()]);
         let started: Option<u32> = world.output(&finished, "stdout").trim().parse().ok();
         let claimed = &world.receipt(&finished)["sandbox"]["limits"]["processes"];
-        let held = finished["outcome"]["status"] != "succeeded" || started.is_none_or(|started| started < 12);
-        assert!(claimed.is_null() || held, "{before:?}: {claimed} is claimed, {started:?} started");
-        eprintln!("{before:?}: claimed {claimed}, started {started:?} {}", finished["outcome"]);
+        let held = finished["outcome"]["status"] != "succeeded"
+            || started.is_none_or(|started| started < 12);
+        assert!(
+            claimed.is_null() || held,
+            "{before:?}: {claimed} is claimed, {started:?} started"
+        );
+        eprintln!(
+            "{before:?}: claimed {claimed}, started {started:?} {}",
+            finished["outcome"]
+        );
     }
 }
 
@@ -209,8 +302,16 @@ fn on_a_small_disk(test: &str, config: &str) -> Option<World> {
                  mount -t tmpfs -o size=30m,mode=700 tmpfs $d && exec \"$@\"";
     let front = "defaults: {timeout: 60s, memory: 64MiB, processes: 20, output: 400KiB}";
     let mut world = World::prepared(|setup| {
-        setup.runbook("big.md", runbook(front, &[("go", "head -c 300000 /dev/zero | tr '\\0' x; sleep 2")]));
-        setup.before = ["unshare", "--mount", "sh", "-c", mount, "sh"].map(str::to_owned).to_vec();
+        setup.runbook(
+            "big.md",
+            runbook(
+                front,
+                &[("go", "head -c 300000 /dev/zero | tr '\\0' x; sleep 2")],
+            ),
+        );
+        setup.before = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+            .map(str::to_owned)
+            .to_vec();
         setup.config.push_str(config);
     });
     if let Err(why) = world.try_start() {
@@ -224,7 +325,9 @@ fn on_a_small_disk(test: &str, config: &str) -> Option<World> {
 /// The path of the directory `outputs` in the mount namespace of the service.
 fn outputs_of_the_service(world: &World) -> std::path::PathBuf {
     let outputs = world.path("b/boundary/outputs");
-    let root = std::path::Path::new("/proc").join(world.pid().to_string()).join("root");
+    let root = std::path::Path::new("/proc")
+        .join(world.pid().to_string())
+        .join("root");
     root.join(outputs.strip_prefix("/").unwrap())
 }
 
@@ -232,29 +335,67 @@ fn outputs_of_the_service(world: &World) -> std::path::PathBuf {
 fn an_almost_full_disk_is_reported_by_ready_and_log_and_doctor() {
     let test = "an_almost_full_disk_is_reported_by_ready_and_log_and_doctor";
     // Housekeeping checks the free space of the disk. A short retention makes housekeeping frequent.
-    let Some(world) = on_a_small_disk(test, "[retention]\noutputs = \"2s\"\n") else { return };
+    let Some(world) = on_a_small_disk(test, "[retention]\noutputs = \"2s\"\n") else {
+        return;
+    };
     let filled = outputs_of_the_service(&world).join("fill");
     assert_eq!(world.wire.peek("/ready").status, 200);
     std::fs::write(&filled, vec![0; 20 << 20]).unwrap();
-    world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).problem("busy");
+    world
+        .wire
+        .post(
+            "/v1/proposals",
+            &world.agent,
+            &World::wish("plain:true", json!({})),
+        )
+        .problem("busy");
     let ready = world.wire.peek("/ready");
     let notes = ready.json()["notes"].to_string();
-    assert!(ready.status == 503 && notes.contains("16 MiB are needed") && notes.contains("free space"), "{notes}");
-    let told = || world.service_log().matches("the disk of the store is almost full").count();
+    assert!(
+        ready.status == 503 && notes.contains("16 MiB are needed") && notes.contains("free space"),
+        "{notes}"
+    );
+    let told = || {
+        world
+            .service_log()
+            .matches("the disk of the store is almost full")
+            .count()
+    };
     wait_for("the log tells it", || told() == 1);
-    let doctor = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    let doctor = world
+        .program(&["doctor"])
+        .arg(world.path("b"))
+        .output()
+        .expect("doctor");
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(said.lines().any(|line| line.starts_with("FIX ") && line.contains("16 MiB are needed")), "{said}");
+    assert!(
+        said.lines()
+            .any(|line| line.starts_with("FIX ") && line.contains("16 MiB are needed")),
+        "{said}"
+    );
     std::fs::remove_file(&filled).unwrap();
     assert_eq!(world.wire.peek("/ready").status, 200);
-    wait_for("its end is told", || world.service_log().contains("the disk of the store has free space again"));
-    world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).ok(201);
+    wait_for("its end is told", || {
+        world
+            .service_log()
+            .contains("the disk of the store has free space again")
+    });
+    world
+        .wire
+        .post(
+            "/v1/proposals",
+            &world.agent,
+            &World::wish("plain:true", json!({})),
+        )
+        .ok(201);
     assert_eq!(told(), 1, "one line when it begins");
 }
 
 #[test]
 fn a_full_disk_loses_no_receipt_and_no_approval() {
-    let Some(world) = on_a_small_disk("a_full_disk_loses_no_receipt_and_no_approval", "") else { return };
+    let Some(world) = on_a_small_disk("a_full_disk_loses_no_receipt_and_no_approval", "") else {
+        return;
+    };
     let outputs = outputs_of_the_service(&world);
     let nonce = || {
         let mut wish = World::wish("big:go", json!({}));
@@ -263,7 +404,9 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
     };
     let (first, second) = (nonce().ok(201), nonce().ok(201));
     world.sign(&first, &[&alice()]).ok(200);
-    wait_for("it runs", || world.show(id_of(&first))["status"] == "running");
+    wait_for("it runs", || {
+        world.show(id_of(&first))["status"] == "running"
+    });
     // After one second, the service has read the output of the step. Storing the output needs disk space again.
     std::thread::sleep(Duration::from_secs(1));
     let filled = outputs.join("fill");
@@ -272,9 +415,19 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
     drop(fill);
     nonce().problem("busy");
     // The log has the line before the next round of housekeeping.
-    assert_eq!(world.service_log().matches("the disk of the store is almost full").count(), 1);
+    assert_eq!(
+        world
+            .service_log()
+            .matches("the disk of the store is almost full")
+            .count(),
+        1
+    );
     world.sign(&second, &[&alice()]).ok(200);
-    wait_for("the receipt waits", || world.service_log().contains("a receipt waits until it can be stored"));
+    wait_for("the receipt waits", || {
+        world
+            .service_log()
+            .contains("a receipt waits until it can be stored")
+    });
     assert_eq!(world.show(id_of(&first))["status"], "running");
     assert_eq!(world.show(id_of(&second))["status"], "approved");
     std::fs::remove_file(&filled).unwrap();
@@ -293,14 +446,21 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
         .map(|_| {
             let mut wish = World::wish("plain:true", json!({}));
             wish["nonce"] = json!(people::nonce());
-            world.wire.post("/v1/proposals", &world.agent, &wish).ok(201)
+            world
+                .wire
+                .post("/v1/proposals", &world.agent, &wish)
+                .ok(201)
         })
         .collect();
-    let [denied, signed, cancelled, handed_in, ..] = waiting.as_slice() else { panic!("six") };
+    let [denied, signed, cancelled, handed_in, ..] = waiting.as_slice() else {
+        panic!("six")
+    };
     world.stop();
     let mount = "for last; do :; done; d=$last/boundary; s=$last/small; mkdir $s && mount -t tmpfs -o size=40m,mode=700 tmpfs $s && \\
                  cp -a $d/. $s/ && mount --bind $s $d && exec \"$@\"";
-    world.setup.before = ["unshare", "--mount", "sh", "-c", mount, "sh"].map(str::to_owned).to_vec();
+    world.setup.before = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+        .map(str::to_owned)
+        .to_vec();
     if let Err(why) = world.try_start() {
         return not_run("on_a_full_disk_every_write_is_refused_as_busy", &why);
     }
@@ -309,9 +469,21 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
     while fill.write_all(&[0; 4096]).is_ok() {}
     drop(fill);
     let (agent, courier) = (world.agent.clone(), world.courier.clone());
-    let cancel = || world.wire.post(&format!("/v1/proposals/{}/cancellation", id_of(cancelled)), &agent, &json!({}));
+    let cancel = || {
+        world.wire.post(
+            &format!("/v1/proposals/{}/cancellation", id_of(cancelled)),
+            &agent,
+            &json!({}),
+        )
+    };
     let submit = || world.submit_as(&courier, &envelope(&bytes_of(handed_in), &[&alice()]));
-    let propose = || world.wire.post("/v1/proposals", &world.agent, &World::wish("say:echo", json!({})));
+    let propose = || {
+        world.wire.post(
+            "/v1/proposals",
+            &world.agent,
+            &World::wish("say:echo", json!({})),
+        )
+    };
     let mut answers = [
         ("propose", propose()),
         ("deny", world.deny(denied, &alice())),
@@ -323,11 +495,21 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
         assert_eq!(answer.status, 503, "{what}: {}", answer.text());
         let problem = answer.problem("busy");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("free space") && detail.contains("try again"), "{what}: {detail}");
-        assert!(!detail.contains("disk") || detail.matches("disk").count() == 1, "said once: {what}: {detail}");
+        assert!(
+            detail.contains("free space") && detail.contains("try again"),
+            "{what}: {detail}"
+        );
+        assert!(
+            !detail.contains("disk") || detail.matches("disk").count() == 1,
+            "said once: {what}: {detail}"
+        );
     }
     for proposal in &waiting {
-        assert_eq!(world.show(id_of(proposal))["status"], "pending", "nothing was changed");
+        assert_eq!(
+            world.show(id_of(proposal))["status"],
+            "pending",
+            "nothing was changed"
+        );
     }
     std::fs::remove_file(&filled).unwrap();
     assert_eq!(world.deny(denied, &alice()).ok(200)["status"], "denied");
@@ -342,7 +524,8 @@ fn on_a_full_disk_every_write_is_refused_as_busy() {
 /// If the start ignored SIGTERM, only SIGKILL could stop the service.
 #[test]
 fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_the_receipt() {
-    let test = "a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_the_receipt";
+    let test =
+        "a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_the_receipt";
     let mut world = World::new();
     let proposal = world.propose("plain:wait", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);
@@ -365,11 +548,15 @@ fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_t
         "--listen",
         "127.0.0.1:0",
     ]);
-    command.arg(world.path("b")).stdout(log.try_clone().unwrap()).stderr(log);
+    command
+        .arg(world.path("b"))
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
     let mut service = command.spawn().unwrap();
     let told = || std::fs::read_to_string(world.path("small.log")).unwrap();
     wait_for("the receipt waits", || {
-        told().contains("a receipt waits until it can be stored") || service.try_wait().unwrap().is_some()
+        told().contains("a receipt waits until it can be stored")
+            || service.try_wait().unwrap().is_some()
     });
     if told().contains("unshare: ") || told().contains("mount: ") {
         return not_run(test, &told());
@@ -382,10 +569,18 @@ fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_t
     }
     let ended = service.try_wait().unwrap();
     let _ = service.kill();
-    assert_eq!(ended.and_then(|status| status.code()), Some(2), "{}", told());
+    assert_eq!(
+        ended.and_then(|status| status.code()),
+        Some(2),
+        "{}",
+        told()
+    );
     assert!(told().contains("the next start writes them"), "{}", told());
     world.start();
-    assert_eq!(world.until(id_of(&proposal), "finished")["outcome"]["status"], "unknown");
+    assert_eq!(
+        world.until(id_of(&proposal), "finished")["outcome"]["status"],
+        "unknown"
+    );
     world.check_history();
 }
 
@@ -398,7 +593,14 @@ fn a_large_output_is_read_whole_and_in_parts() {
     let name = receipt["output"]["stdout"]["blake3"].as_str().unwrap();
     let path = format!("/v1/outputs/{name}");
     let whole = world.wire.get(&path, &world.reader);
-    assert_eq!((whole.status, whole.body.len(), whole.header("content-length")), (200, 3_000_003, Some("3000003")));
+    assert_eq!(
+        (
+            whole.status,
+            whole.body.len(),
+            whole.header("content-length")
+        ),
+        (200, 3_000_003, Some("3000003"))
+    );
     assert!(whole.body.ends_with(b"xend"));
     let bearer = format!("Bearer {}", world.reader);
     for (range, status, length) in [
@@ -407,7 +609,12 @@ fn a_large_output_is_read_whole_and_in_parts() {
         ("bytes=3000003-", 416, 0),
         ("bytes=0-", 206, 3_000_003),
     ] {
-        let part = world.wire.call("GET", &path, &[("authorization", &bearer), ("range", range)], None);
+        let part = world.wire.call(
+            "GET",
+            &path,
+            &[("authorization", &bearer), ("range", range)],
+            None,
+        );
         assert_eq!((part.status, part.body.len()), (status, length), "{range}");
     }
     world.wire.get(&path, &world.courier).problem("not-found");

@@ -18,7 +18,10 @@ fn served(test: &str) -> Option<(Cluster, World)> {
 
 /// Returns the id of a proposal as the database stores it.
 fn row(proposal: &Value) -> String {
-    format!("'\\x{}'", id_of(proposal).trim_start_matches("prp_").replace('-', ""))
+    format!(
+        "'\\x{}'",
+        id_of(proposal).trim_start_matches("prp_").replace('-', "")
+    )
 }
 
 fn receipts(world: &World) -> usize {
@@ -38,40 +41,69 @@ fn runs_again(server: &Cluster, id: &str, receipt: &Value, deadline: &str) {
 
 #[test]
 fn promise_3_no_second_receipt_is_signed_for_a_finished_run_whose_rows_say_that_it_runs() {
-    let Some((server, mut one)) = served("a run that ends twice") else { return };
+    let Some((server, mut one)) = served("a run that ends twice") else {
+        return;
+    };
     let finished = one.run("say:echo", json!({"text": "once"}), &[&alice()]);
     one.run("say:echo", json!({"text": "later"}), &[&alice()]);
     let receipt = one.receipt(&finished);
     let past = "extract(epoch FROM now())::bigint - 5";
     // While the node serves.
     runs_again(&server, &row(&finished), &receipt, past);
-    until("the log of the service names the row", || one.service_log().contains("is the receipt of this run"));
+    until("the log of the service names the row", || {
+        one.service_log().contains("is the receipt of this run")
+    });
     assert_eq!(receipts(&one), 2);
     // At a start, whoever has started the run.
     one.kill9();
     let refused = one.try_start().expect_err("refused");
     assert!(refused.contains("recovery failed"), "{refused}");
-    assert!(one.service_log().contains("countersign store check"), "{}", one.service_log());
-    server.psql(&format!("UPDATE countersign.crossing SET node = 'one' WHERE proposal = {}", row(&finished)));
-    assert!(one.try_start().expect_err("refused").contains("recovery failed"));
+    assert!(
+        one.service_log().contains("countersign store check"),
+        "{}",
+        one.service_log()
+    );
+    server.psql(&format!(
+        "UPDATE countersign.crossing SET node = 'one' WHERE proposal = {}",
+        row(&finished)
+    ));
+    assert!(
+        one.try_start()
+            .expect_err("refused")
+            .contains("recovery failed")
+    );
     let leaves = server.psql("SELECT count(*) FROM countersign.leaf WHERE kind = 3");
     assert_eq!(leaves, "2");
 }
 
 #[test]
 fn the_envelope_of_another_run_closes_no_run() {
-    let Some((server, mut one)) = served("another envelope") else { return };
-    let [finished, other] = ["once", "other"].map(|text| one.run("say:echo", json!({"text": text}), &[&alice()]));
+    let Some((server, mut one)) = served("another envelope") else {
+        return;
+    };
+    let [finished, other] =
+        ["once", "other"].map(|text| one.run("say:echo", json!({"text": text}), &[&alice()]));
     runs_again(&server, &row(&finished), &one.receipt(&other), "0");
-    until("the log of the service names the row", || one.service_log().contains("for another authorization"));
+    until("the log of the service names the row", || {
+        one.service_log().contains("for another authorization")
+    });
     one.kill9();
-    assert!(one.try_start().expect_err("refused").contains("recovery failed"));
-    assert_eq!(server.psql("SELECT count(*) FROM countersign.leaf WHERE kind = 3"), "2");
+    assert!(
+        one.try_start()
+            .expect_err("refused")
+            .contains("recovery failed")
+    );
+    assert_eq!(
+        server.psql("SELECT count(*) FROM countersign.leaf WHERE kind = 3"),
+        "2"
+    );
 }
 
 #[test]
 fn the_end_of_a_run_is_that_of_its_receipt_whatever_the_row_says() {
-    let Some((server, one)) = served("the end in a row") else { return };
+    let Some((server, one)) = served("the end in a row") else {
+        return;
+    };
     let finished = one.run("say:echo", json!({"text": "good"}), &[&alice()]);
     let id = id_of(&finished);
     let before = one.show(id);
@@ -82,22 +114,42 @@ fn the_end_of_a_run_is_that_of_its_receipt_whatever_the_row_says() {
         "status = 4, detail = convert_to('{\"code\":\"denied\",\"detail\":\"no\"}', 'UTF8')",
         "status = 6",
     ] {
-        server.psql(&format!("UPDATE countersign.proposal SET {change} WHERE id = {}", row(&finished)));
+        server.psql(&format!(
+            "UPDATE countersign.proposal SET {change} WHERE id = {}",
+            row(&finished)
+        ));
         let shown = one.show(id);
         for field in ["status", "outcome", "receipt", "ended_at", "refusal"] {
             assert_eq!(shown[field], before[field], "{change}: {field}");
         }
         let listed = one.wire.get("/v1/proposals", &one.reader).ok(200);
-        let listed = listed["proposals"].as_array().expect("a list").iter().find(|one| one["id"] == *id).cloned();
-        assert_eq!(listed.expect("the run")["outcome"], before["outcome"], "{change}");
+        let listed = listed["proposals"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|one| one["id"] == *id)
+            .cloned();
+        assert_eq!(
+            listed.expect("the run")["outcome"],
+            before["outcome"],
+            "{change}"
+        );
     }
 }
 
 #[test]
 fn no_receipt_and_no_bundle_of_another_run_or_with_changed_bytes_is_served() {
-    let Some((server, one)) = served("the receipt of another run") else { return };
-    let [mine, other] = ["mine", "other"].map(|text| one.run("say:echo", json!({"text": text}), &[&alice()]));
-    let leaf = |of: &Value| format!("(SELECT receipt FROM countersign.proposal WHERE id = {})", row(of));
+    let Some((server, one)) = served("the receipt of another run") else {
+        return;
+    };
+    let [mine, other] =
+        ["mine", "other"].map(|text| one.run("say:echo", json!({"text": text}), &[&alice()]));
+    let leaf = |of: &Value| {
+        format!(
+            "(SELECT receipt FROM countersign.proposal WHERE id = {})",
+            row(of)
+        )
+    };
     let receipt = mine["receipt"].as_str().expect("a receipt");
     let paths = [
         format!("/v1/receipts/{receipt}"),
@@ -106,7 +158,11 @@ fn no_receipt_and_no_bundle_of_another_run_or_with_changed_bytes_is_served() {
     ];
     for (change, undo) in [
         (
-            format!("UPDATE countersign.proposal SET receipt = {} WHERE id = {}", leaf(&other), row(&mine)),
+            format!(
+                "UPDATE countersign.proposal SET receipt = {} WHERE id = {}",
+                leaf(&other),
+                row(&mine)
+            ),
             format!(
                 "UPDATE countersign.proposal SET receipt = {} WHERE id = {}",
                 server.psql(&format!("SELECT {}", leaf(&mine))),
@@ -142,10 +198,17 @@ fn no_receipt_and_no_bundle_of_another_run_or_with_changed_bytes_is_served() {
             let reply = one.wire.get(path, &one.reader);
             assert_eq!(reply.status, 500, "{change}: {path}: {}", reply.text());
         }
-        assert!(one.service_log().contains("countersign store check"), "{change}");
+        assert!(
+            one.service_log().contains("countersign store check"),
+            "{change}"
+        );
         server.psql(&undo);
         for path in &paths {
-            assert_eq!(one.wire.get(path, &one.reader).status, 200, "{undo}: {path}");
+            assert_eq!(
+                one.wire.get(path, &one.reader).status,
+                200,
+                "{undo}: {path}"
+            );
         }
     }
     one.assert_verified(&mine);
@@ -153,21 +216,36 @@ fn no_receipt_and_no_bundle_of_another_run_or_with_changed_bytes_is_served() {
 
 #[test]
 fn a_waiting_proposal_without_its_statement_ends_a_start_before_the_service_serves() {
-    let Some((server, mut one)) = served("a proposal without a statement") else { return };
+    let Some((server, mut one)) = served("a proposal without a statement") else {
+        return;
+    };
     let waiting = one.propose("plain:true", json!({}));
     one.stop();
-    server.psql(&format!("DELETE FROM countersign.payload WHERE proposal = {}", row(&waiting)));
+    server.psql(&format!(
+        "DELETE FROM countersign.payload WHERE proposal = {}",
+        row(&waiting)
+    ));
     let refused = one.try_start().expect_err("refused");
-    assert!(refused.contains(id_of(&waiting)) && refused.contains("countersign store check"), "{refused}");
-    assert!(!refused.contains("\"started\"") && !refused.contains("serving ended"), "{refused}");
+    assert!(
+        refused.contains(id_of(&waiting)) && refused.contains("countersign store check"),
+        "{refused}"
+    );
+    assert!(
+        !refused.contains("\"started\"") && !refused.contains("serving ended"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn a_node_whose_term_somebody_changed_says_so_in_ready() {
-    let Some((server, mut one)) = served("a changed term") else { return };
+    let Some((server, mut one)) = served("a changed term") else {
+        return;
+    };
     server.psql("UPDATE countersign.state SET term = term + 1099511627776");
     until("/ready is 503, or the node has ended", || {
-        one.wire.try_call("GET", "/ready", &[], None).map_or(true, |reply| reply.status == 503)
+        one.wire
+            .try_call("GET", "/ready", &[], None)
+            .map_or(true, |reply| reply.status == 503)
     });
     // The node no longer has the role, so it ends, and systemd starts it as a standby.
     assert_ne!(one.ended(), Some(0));
@@ -177,13 +255,18 @@ fn a_node_whose_term_somebody_changed_says_so_in_ready() {
 
 #[test]
 fn a_standby_keeps_the_newest_signed_checkpoint_that_it_reads() {
-    let Some((_server, mut one, two)) = crate::nodes::nodes("the checkpoint of a standby") else { return };
+    let Some((_server, mut one, two)) = crate::nodes::nodes("the checkpoint of a standby") else {
+        return;
+    };
     start(&mut one);
     one.run("say:echo", json!({}), &[&alice()]);
     let [newest, kept] = [&one, &two].map(|world| world.path("b/boundary/checkpoint"));
     let size = |path: &std::path::Path| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().nth(1).and_then(|line| line.parse::<u64>().ok()).unwrap_or(0)
+        text.lines()
+            .nth(1)
+            .and_then(|line| line.parse::<u64>().ok())
+            .unwrap_or(0)
     };
     let starting = crate::nodes::standby(two);
     one.run("say:echo", json!({"text": "newer"}), &[&alice()]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::people::{
-    CHALLENGE, Key, alice, bob, carol, dora, envelope, frank, mallory, nonce, oscar, revocation, robot, sha256,
-    statement,
+    CHALLENGE, Key, alice, bob, carol, dora, envelope, frank, mallory, nonce, oscar, revocation,
+    robot, sha256, statement,
 };
 use crate::support::wire::Reply;
 use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
@@ -22,10 +22,16 @@ fn world() -> World {
 
 /// Returns the bearer of a person or a proposer who answered a challenge.
 pub(crate) fn bearer(world: &World, key: &Key) -> String {
-    let challenge = world.wire.post("/v1/challenges", "", &json!({"keyid": key.keyid()})).ok(200);
+    let challenge = world
+        .wire
+        .post("/v1/challenges", "", &json!({"keyid": key.keyid()}))
+        .ok(200);
     let text = challenge["challenge"].as_str().expect("a challenge");
     let answer = json!({"challenge": text, "signature": key.sign_as(CHALLENGE, text.as_bytes())});
-    let admitted = world.wire.post("/v1/challenges/answer", "", &answer).ok(200);
+    let admitted = world
+        .wire
+        .post("/v1/challenges/answer", "", &answer)
+        .ok(200);
     admitted["bearer"].as_str().expect("a bearer").to_owned()
 }
 
@@ -39,18 +45,26 @@ pub(crate) fn terms() -> Value {
 }
 
 pub(crate) fn draft(world: &World, terms: &Value) -> Reply {
-    world.wire.post("/v1/grants", &world.agent, &json!({"draft": terms}))
+    world
+        .wire
+        .post("/v1/grants", &world.agent, &json!({"draft": terms}))
 }
 
 fn payload(view: &Value) -> Vec<u8> {
     use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(view["payload"].as_str().expect("a payload")).expect("base64")
+    base64::engine::general_purpose::STANDARD
+        .decode(view["payload"].as_str().expect("a payload"))
+        .expect("base64")
 }
 
 fn sign(world: &World, view: &Value, keys: &[&Key]) -> Reply {
     let payload = payload(view);
     let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&payload)).collect();
-    world.wire.post(&format!("/v1/grants/{}/signatures", id_of(view)), "", &json!({"signatures": signatures}))
+    world.wire.post(
+        &format!("/v1/grants/{}/signatures", id_of(view)),
+        "",
+        &json!({"signatures": signatures}),
+    )
 }
 
 /// Returns a grant in force.
@@ -76,14 +90,25 @@ fn try_use(world: &World, bearer: &str, wish: &Value) -> Reply {
 }
 
 pub(crate) fn used(world: &World, bearer: &str, grant: &Value, text: &str) -> Value {
-    let view = try_use(world, bearer, &wish(grant, "say:echo", json!({"text": text}))).ok(200);
+    let view = try_use(
+        world,
+        bearer,
+        &wish(grant, "say:echo", json!({"text": text})),
+    )
+    .ok(200);
     world.until(id_of(&view), "finished")
 }
 
 pub(crate) fn end(world: &World, grant: &Value, key: &Key) -> Reply {
-    let digest = grant["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
+    let digest = grant["digest"]
+        .as_str()
+        .expect("a digest")
+        .trim_start_matches("sha256:")
+        .to_owned();
     let payload = revocation(&world.boundary(), "grant", &digest);
-    world.wire.post("/v1/revocations", "", &envelope(&payload, &[key]))
+    world
+        .wire
+        .post("/v1/revocations", "", &envelope(&payload, &[key]))
 }
 
 #[test]
@@ -97,11 +122,18 @@ fn a_grant_runs_its_steps_without_new_signatures_of_approvers_until_its_uses_are
         let finished = used(&world, &robot_bearer, &grant, text);
         assert_eq!(world.output(&finished, "stdout"), format!("{text}\n"));
         let receipt = world.receipt(&finished);
-        assert_eq!(receipt["decision"]["approvers"], json!(["alice"]), "{receipt:#}");
+        assert_eq!(
+            receipt["decision"]["approvers"],
+            json!(["alice"]),
+            "{receipt:#}"
+        );
         let bundle: Value = serde_json::from_slice(&world.bundle(&finished)).expect("JSON");
         assert!(bundle["grant"].is_object() && bundle["proofs"]["grant"].is_string());
         world.assert_verified(&finished);
-        let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
+        let shown = world
+            .wire
+            .get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader)
+            .ok(200);
         assert_eq!(shown["uses"], number);
         if number == 2 {
             world.restart();
@@ -109,11 +141,25 @@ fn a_grant_runs_its_steps_without_new_signatures_of_approvers_until_its_uses_are
         }
     }
     let wish = wish(&grant, "say:echo", json!({"text": "four"}));
-    let proposed = world.wire.post("/v1/proposals", &robot_bearer, &wish).ok(201);
-    world.sign(&proposed, &[&robot()]).refuses("grant-exhausted", "uses");
-    assert_eq!(world.until(id_of(&proposed), "refused")["refusal"]["code"], "grant-exhausted");
-    let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
-    assert_eq!((&shown["status"], &shown["why"]["code"]), (&json!("ended"), &json!("grant-exhausted")));
+    let proposed = world
+        .wire
+        .post("/v1/proposals", &robot_bearer, &wish)
+        .ok(201);
+    world
+        .sign(&proposed, &[&robot()])
+        .refuses("grant-exhausted", "uses");
+    assert_eq!(
+        world.until(id_of(&proposed), "refused")["refusal"]["code"],
+        "grant-exhausted"
+    );
+    let shown = world
+        .wire
+        .get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader)
+        .ok(200);
+    assert_eq!(
+        (&shown["status"], &shown["why"]["code"]),
+        (&json!("ended"), &json!("grant-exhausted"))
+    );
     assert_eq!(world.count("grant"), 1);
     world.assert_audited();
 }
@@ -124,12 +170,26 @@ fn a_run_without_a_grant_is_never_the_waiting_use_of_a_grant() {
     let grant = granted(&world, &terms());
     let robot_bearer = bearer(&world, &robot());
     let waiting = wish(&grant, "say:echo", json!({"text": "same"}));
-    let waiting = world.wire.post("/v1/proposals", &robot_bearer, &waiting).ok(201);
+    let waiting = world
+        .wire
+        .post("/v1/proposals", &robot_bearer, &waiting)
+        .ok(201);
     let plain = json!({"step": "say:echo", "params": {"text": "same"}, "reason": "because"});
-    let normal = world.wire.post("/v1/proposals", &robot_bearer, &plain).ok(201);
+    let normal = world
+        .wire
+        .post("/v1/proposals", &robot_bearer, &plain)
+        .ok(201);
     assert_ne!(id_of(&normal), id_of(&waiting));
     assert_eq!(normal["approvals"]["required"], 1, "{normal:#}");
-    assert_eq!(id_of(&world.wire.post("/v1/proposals", &robot_bearer, &plain).ok(200)), id_of(&normal));
+    assert_eq!(
+        id_of(
+            &world
+                .wire
+                .post("/v1/proposals", &robot_bearer, &plain)
+                .ok(200)
+        ),
+        id_of(&normal)
+    );
 }
 
 #[test]
@@ -167,12 +227,23 @@ fn clients_at_the_same_time_get_each_use_once() {
             });
         }
     });
-    assert_eq!((ran.load(Ordering::Relaxed), exhausted.load(Ordering::Relaxed)), (10, 54));
+    assert_eq!(
+        (
+            ran.load(Ordering::Relaxed),
+            exhausted.load(Ordering::Relaxed)
+        ),
+        (10, 54)
+    );
     let uses: Vec<u64> = world
         .log()
         .iter()
         .filter(|(kind, _)| kind == "consumption")
-        .flat_map(|(_, statement)| statement["predicate"]["spent"].as_array().expect("items").clone())
+        .flat_map(|(_, statement)| {
+            statement["predicate"]["spent"]
+                .as_array()
+                .expect("items")
+                .clone()
+        })
         .map(|item| item["use"].as_u64().expect("a use"))
         .collect();
     assert_eq!(uses, (1..=10).collect::<Vec<u64>>());
@@ -188,21 +259,38 @@ pub(crate) fn arm(world: &mut World, point: &str) {
 
 pub(crate) fn start_after_the_kill(world: &mut World, point: &str) {
     assert_eq!(world.ended(), None, "{point}");
-    world.setup.env.retain(|(name, _)| name != "COUNTERSIGN_FAULT");
+    world
+        .setup
+        .env
+        .retain(|(name, _)| name != "COUNTERSIGN_FAULT");
     world.start();
 }
 
 #[test]
 fn a_grant_is_logged_once_after_a_kill_at_each_point() {
-    for point in ["before-grant-commit:1", "after-grant-commit:1", "before-grant-commit:2", "after-grant-commit:2"] {
+    for point in [
+        "before-grant-commit:1",
+        "after-grant-commit:1",
+        "before-grant-commit:2",
+        "after-grant-commit:2",
+    ] {
         let mut world = world();
         arm(&mut world, point);
-        let try_draft = world.wire.try_post("/v1/grants", &world.agent, &json!({"draft": terms()}));
+        let try_draft = world
+            .wire
+            .try_post("/v1/grants", &world.agent, &json!({"draft": terms()}));
         let view = if let Ok(drafted) = try_draft {
             let view = drafted.ok(201);
             let signatures = json!({"signatures": [alice().sign(&payload(&view))]});
             assert!(
-                world.wire.try_post(&format!("/v1/grants/{}/signatures", id_of(&view)), "", &signatures).is_err(),
+                world
+                    .wire
+                    .try_post(
+                        &format!("/v1/grants/{}/signatures", id_of(&view)),
+                        "",
+                        &signatures
+                    )
+                    .is_err(),
                 "{point}"
             );
             start_after_the_kill(&mut world, point);
@@ -211,9 +299,16 @@ fn a_grant_is_logged_once_after_a_kill_at_each_point() {
             start_after_the_kill(&mut world, point);
             draft(&world, &terms()).ok(201)
         };
-        let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&view)), &world.reader).ok(200);
+        let shown = world
+            .wire
+            .get(&format!("/v1/grants/{}", id_of(&view)), &world.reader)
+            .ok(200);
         let logged = point == "after-grant-commit:2";
-        assert_eq!((&shown["status"] == "active", world.count("grant")), (logged, usize::from(logged)), "{point}");
+        assert_eq!(
+            (&shown["status"] == "active", world.count("grant")),
+            (logged, usize::from(logged)),
+            "{point}"
+        );
         if !logged {
             assert_eq!(sign(&world, &view, &[&alice()]).ok(200)["status"], "active");
         }
@@ -225,31 +320,69 @@ fn a_grant_is_logged_once_after_a_kill_at_each_point() {
 
 #[test]
 fn each_use_is_spent_once_after_a_kill_at_each_point() {
-    for point in ["before-consume-commit", "after-consume-commit", "before-receipt-commit", "after-receipt-commit"] {
+    for point in [
+        "before-consume-commit",
+        "after-consume-commit",
+        "before-receipt-commit",
+        "after-receipt-commit",
+    ] {
         let mut world = world();
         let mut terms = terms();
         terms["max_uses"] = json!(2);
         let grant = granted(&world, &terms);
         arm(&mut world, point);
         let wish = wish(&grant, "say:echo", json!({"text": "once"}));
-        let proposed = world.wire.post("/v1/proposals", &bearer(&world, &robot()), &wish).ok(201);
+        let proposed = world
+            .wire
+            .post("/v1/proposals", &bearer(&world, &robot()), &wish)
+            .ok(201);
         let _ = world.try_sign(&proposed, &[&robot()]);
         start_after_the_kill(&mut world, point);
         let _ = world.sign(&proposed, &[&robot()]);
-        wait_for("the end", || world.show(id_of(&proposed))["status"] == "finished");
+        wait_for("the end", || {
+            world.show(id_of(&proposed))["status"] == "finished"
+        });
         let robot_bearer = bearer(&world, &robot());
         let unseen = world.show(id_of(&proposed))["outcome"]["status"] == "unknown";
-        assert_eq!(unseen, ["after-consume-commit", "before-receipt-commit"].contains(&point), "{point}");
+        assert_eq!(
+            unseen,
+            ["after-consume-commit", "before-receipt-commit"].contains(&point),
+            "{point}"
+        );
         if !unseen {
             let _ = used(&world, &robot_bearer, &grant, "twice");
         }
         // Nobody saw the end of a run, so the grant pauses. Otherwise all uses are spent.
-        let code = if unseen { "grant-paused" } else { "grant-exhausted" };
-        try_use(&world, &robot_bearer, &self::wish(&grant, "say:echo", json!({"text": "more"}))).problem(code);
-        let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
-        let status = if code == "grant-paused" { "suspended" } else { "ended" };
-        assert_eq!((&shown["status"], &shown["why"]["code"]), (&json!(status), &json!(code)), "{point}");
-        assert_eq!(world.count("consumption"), if unseen { 1 } else { 2 }, "{point}");
+        let code = if unseen {
+            "grant-paused"
+        } else {
+            "grant-exhausted"
+        };
+        try_use(
+            &world,
+            &robot_bearer,
+            &self::wish(&grant, "say:echo", json!({"text": "more"})),
+        )
+        .problem(code);
+        let shown = world
+            .wire
+            .get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader)
+            .ok(200);
+        let status = if code == "grant-paused" {
+            "suspended"
+        } else {
+            "ended"
+        };
+        assert_eq!(
+            (&shown["status"], &shown["why"]["code"]),
+            (&json!(status), &json!(code)),
+            "{point}"
+        );
+        assert_eq!(
+            world.count("consumption"),
+            if unseen { 1 } else { 2 },
+            "{point}"
+        );
         world.check_history();
         world.assert_audited();
     }
@@ -269,31 +402,58 @@ fn a_use_that_the_grant_does_not_cover_is_refused_and_spends_no_nonce() {
         ("say:echo", json!({"text": "two words"}), "not-granted"),
         ("plain:true", json!({}), "not-granted"),
     ] {
-        let problem = try_use(&world, &robot_bearer, &wish(&grant, step, params.clone())).problem(code);
-        assert!(problem.to_string().contains("/predicate/"), "{step} {params}: {problem}");
+        let problem =
+            try_use(&world, &robot_bearer, &wish(&grant, step, params.clone())).problem(code);
+        assert!(
+            problem.to_string().contains("/predicate/"),
+            "{step} {params}: {problem}"
+        );
     }
     // They wait for nobody, so they never use up the proposals that may wait.
     for _ in 0..20 {
-        let wide = world.wire.post("/v1/proposals", &robot_bearer, &wish(&grant, "say:echo", json!({"text": "Wide"})));
+        let wide = world.wire.post(
+            "/v1/proposals",
+            &robot_bearer,
+            &wish(&grant, "say:echo", json!({"text": "Wide"})),
+        );
         assert_eq!(wide.ok(201)["status"], "refused");
     }
     // Another key, and another proposer.
     let whole = wish(&grant, "say:echo", json!({"text": "go"}));
-    let proposed = world.wire.post("/v1/proposals", &robot_bearer, &whole).ok(201);
+    let proposed = world
+        .wire
+        .post("/v1/proposals", &robot_bearer, &whole)
+        .ok(201);
     for key in [alice(), carol(), oscar()] {
         world.sign(&proposed, &[&key]).problem("not-granted");
     }
-    world.sign(&proposed, &[&mallory()]).problem("unknown-signer");
-    world.sign(&proposed, &[&robot(), &alice()]).problem("malformed");
-    let foreign =
-        world.wire.post("/v1/proposals", &world.agent, &wish(&grant, "say:echo", json!({"text": "go"}))).ok(201);
+    world
+        .sign(&proposed, &[&mallory()])
+        .problem("unknown-signer");
+    world
+        .sign(&proposed, &[&robot(), &alice()])
+        .problem("malformed");
+    let foreign = world
+        .wire
+        .post(
+            "/v1/proposals",
+            &world.agent,
+            &wish(&grant, "say:echo", json!({"text": "go"})),
+        )
+        .ok(201);
     world.sign(&foreign, &[&robot()]).problem("not-granted");
     let mut without = wish(&grant, "say:echo", json!({"text": "go"}));
     without.as_object_mut().expect("a map").remove("nonce");
-    world.wire.post("/v1/proposals", &robot_bearer, &without).problem("malformed");
+    world
+        .wire
+        .post("/v1/proposals", &robot_bearer, &without)
+        .problem("malformed");
     let mut unknown = whole.clone();
     unknown["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000001");
-    world.wire.post("/v1/proposals", &robot_bearer, &unknown).problem("not-granted");
+    world
+        .wire
+        .post("/v1/proposals", &robot_bearer, &unknown)
+        .problem("not-granted");
     assert_eq!(world.count("consumption"), 0, "nothing was spent");
     let noted = |key: &Key| {
         let of_key = |(kind, entry): &(String, Value)| {
@@ -303,14 +463,31 @@ fn a_use_that_the_grant_does_not_cover_is_refused_and_spends_no_nonce() {
         };
         world.log().iter().filter(|entry| of_key(entry)).count()
     };
-    wait_for("a log entry for each refused signature of a known key", || noted(&alice()) == 1 && noted(&robot()) >= 4);
+    wait_for(
+        "a log entry for each refused signature of a known key",
+        || noted(&alice()) == 1 && noted(&robot()) >= 4,
+    );
     // The same request again is the same run.
-    assert_eq!(world.wire.post("/v1/proposals", &robot_bearer, &whole).ok(200)["id"], proposed["id"]);
+    assert_eq!(
+        world
+            .wire
+            .post("/v1/proposals", &robot_bearer, &whole)
+            .ok(200)["id"],
+        proposed["id"]
+    );
     let _ = world.sign(&proposed, &[&robot()]).ok(200);
     world.until(id_of(&proposed), "finished");
     let _ = used(&world, &robot_bearer, &slow, "first");
-    let second = try_use(&world, &robot_bearer, &wish(&slow, "say:echo", json!({"text": "second"}))).ok(200);
-    assert_eq!(world.until(id_of(&second), "refused")["refusal"]["code"], "rate-limited");
+    let second = try_use(
+        &world,
+        &robot_bearer,
+        &wish(&slow, "say:echo", json!({"text": "second"})),
+    )
+    .ok(200);
+    assert_eq!(
+        world.until(id_of(&second), "refused")["refusal"]["code"],
+        "rate-limited"
+    );
     world.assert_audited();
 }
 
@@ -329,8 +506,16 @@ fn only_approvers_who_count_can_sign_a_grant_and_never_its_owners() {
     ] {
         sign(&world, &view, &[&key]).problem(code);
     }
-    let forged = json!({"signatures": [{"keyid": alice().keyid(), "sig": alice().sign(b"another")["sig"]}]});
-    world.wire.post(&format!("/v1/grants/{}/signatures", id_of(&view)), "", &forged).problem("bad-signature");
+    let forged =
+        json!({"signatures": [{"keyid": alice().keyid(), "sig": alice().sign(b"another")["sig"]}]});
+    world
+        .wire
+        .post(
+            &format!("/v1/grants/{}/signatures", id_of(&view)),
+            "",
+            &forged,
+        )
+        .problem("bad-signature");
     assert_eq!(world.count("grant"), 0);
     assert_eq!(sign(&world, &view, &[&dora()]).ok(200)["status"], "active");
     sign(&world, &view, &[&alice()]).problem("wrong-state");
@@ -339,9 +524,16 @@ fn only_approvers_who_count_can_sign_a_grant_and_never_its_owners() {
     two["max_uses"] = json!(2);
     two["steps"][0]["step"] = json!("two:go");
     let view = draft(&world, &two).ok(201);
-    assert_eq!(sign(&world, &view, &[&alice()]).ok(200)["status"], "pending");
+    assert_eq!(
+        sign(&world, &view, &[&alice()]).ok(200)["status"],
+        "pending"
+    );
     let signed = sign(&world, &view, &[&dora()]).ok(200);
-    assert_eq!((&signed["status"], &signed["approvals"]["have"]), (&json!("active"), &json!(2)), "{signed:#}");
+    assert_eq!(
+        (&signed["status"], &signed["approvals"]["have"]),
+        (&json!("active"), &json!(2)),
+        "{signed:#}"
+    );
     world.assert_audited();
 }
 
@@ -351,12 +543,17 @@ fn a_draft_that_is_wider_than_policy_or_names_not_each_parameter_is_refused() {
         setup.policy = POLICY.to_owned();
         setup.runbook(
             "key.md",
-            runbook(&format!("params:\n  key: {{type: string, x-secret: true}}\n{SMALL}"), &[("go", ":")]),
+            runbook(
+                &format!("params:\n  key: {{type: string, x-secret: true}}\n{SMALL}"),
+                &[("go", ":")],
+            ),
         );
     });
     let with = |pointer: &str, value: Value| {
         let mut terms = terms();
-        *terms.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+        *terms
+            .pointer_mut(pointer)
+            .unwrap_or_else(|| panic!("{pointer}")) = value;
         terms
     };
     let mut two = terms();
@@ -367,11 +564,29 @@ fn a_draft_that_is_wider_than_policy_or_names_not_each_parameter_is_refused() {
         (with("/expires_in_s", json!(8 * 86_400)), "policy-denied"),
         (with("/expires_in_s", json!(0)), "malformed"),
         (two, "policy-denied"),
-        (with("/steps/0/params", json!({"type": "object", "properties": {}})), "not-granted"),
-        (with("/steps/0/params/properties/text", json!({"type": "string", "pattern": "[a-z]"})), "malformed"),
-        (with("/steps/0/params/properties/text", json!({"type": "number"})), "malformed"),
+        (
+            with(
+                "/steps/0/params",
+                json!({"type": "object", "properties": {}}),
+            ),
+            "not-granted",
+        ),
+        (
+            with(
+                "/steps/0/params/properties/text",
+                json!({"type": "string", "pattern": "[a-z]"}),
+            ),
+            "malformed",
+        ),
+        (
+            with("/steps/0/params/properties/text", json!({"type": "number"})),
+            "malformed",
+        ),
         (with("/steps/0/step", json!("none:go")), "unknown-step"),
-        (with("/grantee/key", json!(alice().keyid())), "unknown-signer"),
+        (
+            with("/grantee/key", json!(alice().keyid())),
+            "unknown-signer",
+        ),
         (with("/grantee/name", json!("alice")), "unknown-signer"),
         (with("/steps", json!([])), "malformed"),
     ] {
@@ -382,10 +597,22 @@ fn a_draft_that_is_wider_than_policy_or_names_not_each_parameter_is_refused() {
     secret["steps"][0] = json!({"step": "key:go", "params": {"type": "object", "properties": {"key": {"type": "string", "x-secret": true}}, "required": ["key"]}});
     let refused = draft(&world, &secret);
     assert!([400, 422].contains(&refused.status), "{}", refused.text());
-    world.wire.post("/v1/grants", "", &json!({"draft": terms()})).problem("unauthenticated");
-    world.wire.post("/v1/grants", &world.reader, &json!({"draft": terms()})).problem("forbidden");
-    world.wire.post("/v1/grants", &world.agent, &json!({})).problem("malformed");
-    assert_eq!(world.wire.get("/v1/grants", &world.reader).ok(200)["grants"], json!([]));
+    world
+        .wire
+        .post("/v1/grants", "", &json!({"draft": terms()}))
+        .problem("unauthenticated");
+    world
+        .wire
+        .post("/v1/grants", &world.reader, &json!({"draft": terms()}))
+        .problem("forbidden");
+    world
+        .wire
+        .post("/v1/grants", &world.agent, &json!({}))
+        .problem("malformed");
+    assert_eq!(
+        world.wire.get("/v1/grants", &world.reader).ok(200)["grants"],
+        json!([])
+    );
     // Policy of version 3 without `standing` permits none.
     let none = World::with(|setup| {
         setup.policy =
@@ -405,32 +632,65 @@ fn a_draft_that_its_proposer_takes_back_is_never_signed() {
     cancel(&draft, "").problem("unauthenticated");
     cancel(&active, &world.agent).problem("wrong-state");
     let ended = cancel(&draft, &world.agent).ok(200);
-    assert_eq!((&ended["status"], &ended["why"]["code"]), (&json!("ended"), &json!("expired")), "{ended:#}");
-    assert_eq!(cancel(&draft, &world.agent).ok(200)["status"], "ended", "the same again");
+    assert_eq!(
+        (&ended["status"], &ended["why"]["code"]),
+        (&json!("ended"), &json!("expired")),
+        "{ended:#}"
+    );
+    assert_eq!(
+        cancel(&draft, &world.agent).ok(200)["status"],
+        "ended",
+        "the same again"
+    );
     sign(&world, &draft, &[&alice()]).problem("wrong-state");
     let listed = world.wire.get("/v1/grants", &world.reader).ok(200);
-    assert_eq!(listed["grants"].as_array().expect("grants").len(), 1, "{listed:#}");
+    assert_eq!(
+        listed["grants"].as_array().expect("grants").len(),
+        1,
+        "{listed:#}"
+    );
     assert_eq!(world.count("grant"), 1);
 }
 
 #[test]
 fn a_revoked_grant_runs_nothing_any_more() {
     let mut world = world();
-    let (one, two, three) = (granted(&world, &terms()), granted(&world, &terms()), granted(&world, &terms()));
+    let (one, two, three) = (
+        granted(&world, &terms()),
+        granted(&world, &terms()),
+        granted(&world, &terms()),
+    );
     let robot_bearer = bearer(&world, &robot());
     let _ = used(&world, &robot_bearer, &one, "before");
-    let waiting =
-        world.wire.post("/v1/proposals", &robot_bearer, &wish(&one, "say:echo", json!({"text": "go"}))).ok(201);
+    let waiting = world
+        .wire
+        .post(
+            "/v1/proposals",
+            &robot_bearer,
+            &wish(&one, "say:echo", json!({"text": "go"})),
+        )
+        .ok(201);
     end(&world, &one, &frank()).problem("not-permitted-signer");
     end(&world, &one, &bob()).ok(200);
     end(&world, &two, &robot()).ok(200);
     end(&world, &three, &oscar()).ok(200);
-    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "revoked");
+    assert_eq!(
+        world.until(id_of(&waiting), "refused")["refusal"]["code"],
+        "revoked"
+    );
     for round in 0..2 {
         let robot_bearer = bearer(&world, &robot());
         for grant in [&one, &two, &three] {
-            try_use(&world, &robot_bearer, &wish(grant, "say:echo", json!({"text": "after"}))).problem("revoked");
-            let shown = world.wire.get(&format!("/v1/grants/{}", id_of(grant)), &world.reader).ok(200);
+            try_use(
+                &world,
+                &robot_bearer,
+                &wish(grant, "say:echo", json!({"text": "after"})),
+            )
+            .problem("revoked");
+            let shown = world
+                .wire
+                .get(&format!("/v1/grants/{}", id_of(grant)), &world.reader)
+                .ok(200);
             assert_eq!(
                 (&shown["status"], &shown["why"]["code"]),
                 (&json!("ended"), &json!("revoked")),
@@ -458,7 +718,13 @@ fn a_grant_for_new_sessions_never_runs_in_a_session_that_another_run_used() {
     terms["session"] = json!("none");
     let none = granted(&world, &terms);
     let robot_bearer = bearer(&world, &robot());
-    let begin = || world.wire.post("/v1/sessions", &robot_bearer, &json!({"runbook": "s"})).ok(201)["id"].clone();
+    let begin = || {
+        world
+            .wire
+            .post("/v1/sessions", &robot_bearer, &json!({"runbook": "s"}))
+            .ok(201)["id"]
+            .clone()
+    };
     let inside = |grant: &Value, session: &Value| {
         let mut wish = wish(grant, "s:go", json!({}));
         wish["session"] = session.clone();
@@ -472,7 +738,10 @@ fn a_grant_for_new_sessions_never_runs_in_a_session_that_another_run_used() {
     // A run that people approved used the session too.
     let mut approved = World::wish("s:go", json!({}));
     approved["session"] = two.clone();
-    let approved = world.wire.post("/v1/proposals", &robot_bearer, &approved).ok(201);
+    let approved = world
+        .wire
+        .post("/v1/proposals", &robot_bearer, &approved)
+        .ok(201);
     world.sign(&approved, &[&alice()]).ok(200);
     world.until(id_of(&approved), "finished");
     try_use(&world, &robot_bearer, &inside(&fresh, &two)).problem("not-granted");
@@ -486,12 +755,18 @@ fn an_approver_whom_only_standing_names_may_revoke_the_grant() {
                   standing: {max_uses: 20, max_days: 7, approvals: {required: 1, from: [finance]}}\n";
     let world = World::with(|setup| setup.policy = policy.to_owned());
     let view = draft(&world, &terms()).ok(201);
-    assert_eq!(sign(&world, &view, &[&alice()]).ok(200)["status"], "pending");
+    assert_eq!(
+        sign(&world, &view, &[&alice()]).ok(200)["status"],
+        "pending"
+    );
     let grant = sign(&world, &view, &[&frank()]).ok(200);
     assert_eq!(grant["status"], "active", "{grant:#}");
     end(&world, &grant, &bob()).problem("not-permitted-signer");
     end(&world, &grant, &frank()).ok(200);
-    let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
+    let shown = world
+        .wire
+        .get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader)
+        .ok(200);
     assert_eq!(shown["why"]["code"], "revoked");
     world.assert_audited();
 }
@@ -506,23 +781,48 @@ fn a_grant_is_decided_again_at_each_use() {
     let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
     world.write(
         "b/runbooks/say.md",
-        &runbook(&format!("{text}{SMALL}"), &[("echo", "printf 'other %s\\n' \"$PARAM_TEXT\"")]),
+        &runbook(
+            &format!("{text}{SMALL}"),
+            &[("echo", "printf 'other %s\\n' \"$PARAM_TEXT\"")],
+        ),
     );
     world.reseal(world.seal() + 1);
-    let after = try_use(&world, &robot_bearer, &wish(&grant, "say:echo", json!({"text": "after"})));
+    let after = try_use(
+        &world,
+        &robot_bearer,
+        &wish(&grant, "say:echo", json!({"text": "after"})),
+    );
     after.problem("step-changed");
     // The former definition is granted again.
-    world
-        .write("b/runbooks/say.md", &runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
+    world.write(
+        "b/runbooks/say.md",
+        &runbook(
+            &format!("{text}{SMALL}"),
+            &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")],
+        ),
+    );
     world.reseal(world.seal() + 1);
     let _ = used(&world, &robot_bearer, &grant, "again");
     // The key of the only signer.
     let payload = crate::support::people::key_revocation(&world.boundary(), &alice());
-    world.wire.post("/v1/revocations", "", &envelope(&payload, &[&oscar()])).ok(200);
-    try_use(&world, &robot_bearer, &wish(&grant, "say:echo", json!({"text": "after"}))).problem("quorum-missing");
+    world
+        .wire
+        .post("/v1/revocations", "", &envelope(&payload, &[&oscar()]))
+        .ok(200);
+    try_use(
+        &world,
+        &robot_bearer,
+        &wish(&grant, "say:echo", json!({"text": "after"})),
+    )
+    .problem("quorum-missing");
     world.restart();
     let robot_bearer = bearer(&world, &robot());
-    try_use(&world, &robot_bearer, &wish(&grant, "say:echo", json!({"text": "after"}))).problem("quorum-missing");
+    try_use(
+        &world,
+        &robot_bearer,
+        &wish(&grant, "say:echo", json!({"text": "after"})),
+    )
+    .problem("quorum-missing");
     world.assert_audited();
 }
 
@@ -537,12 +837,23 @@ fn a_grant_that_was_signed_elsewhere_is_taken_as_a_whole() {
     let send = |payload: &[u8], keys: &[&Key]| {
         let mut keys = keys.to_vec();
         keys.sort_by_key(|key| key.keyid());
-        world.wire.post("/v1/grants", &world.agent, &json!({"envelope": envelope(payload, &keys)}))
+        world.wire.post(
+            "/v1/grants",
+            &world.agent,
+            &json!({"envelope": envelope(payload, &keys)}),
+        )
     };
     let taken = send(&of(&elsewhere), &[&alice()]).ok(201);
-    assert_eq!((&taken["status"], &taken["id"]), (&json!("active"), &elsewhere["grant"]), "{taken:#}");
+    assert_eq!(
+        (&taken["status"], &taken["id"]),
+        (&json!("active"), &elsewhere["grant"]),
+        "{taken:#}"
+    );
     // The same grant again is the same.
-    assert_eq!(send(&of(&elsewhere), &[&alice()]).ok(201)["index"], taken["index"]);
+    assert_eq!(
+        send(&of(&elsewhere), &[&alice()]).ok(201)["index"],
+        taken["index"]
+    );
     let mut changed = elsewhere.clone();
     changed["max_uses"] = json!(11);
     send(&of(&changed), &[&alice()]).problem("wrong-state");
@@ -565,10 +876,16 @@ fn a_grant_that_was_signed_elsewhere_is_taken_as_a_whole() {
 pub(crate) fn as_holder(world: &World, key: &Key, words: &[&str]) -> std::process::Output {
     let file = format!("{}.pem", key.name);
     world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
-    let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+    let roster = world.started["roster"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
     let mut command = world.program(&["--url", &world.wire.url]);
     command.args(words).arg("--key").arg(world.path(&file));
-    if !["freeze", "list", "propose", "review-run", "revoke"].iter().any(|word| words.contains(word)) {
+    if !["freeze", "list", "propose", "review-run", "revoke"]
+        .iter()
+        .any(|word| words.contains(word))
+    {
         command.args(["--roster", &roster]);
     }
     command.output().expect("it starts")
@@ -578,17 +895,38 @@ pub(crate) fn as_holder(world: &World, key: &Key, words: &[&str]) -> std::proces
 fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let world = world();
     let agent = |words: &[&str]| {
-        let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+        let roster = world.started["roster"]
+            .as_str()
+            .expect("a digest")
+            .to_owned();
         let mut command = world.program(&["--url", &world.wire.url]);
-        command.args(words).args(["--roster", &roster]).env("COUNTERSIGN_TOKEN", &world.agent);
+        command
+            .args(words)
+            .args(["--roster", &roster])
+            .env("COUNTERSIGN_TOKEN", &world.agent);
         command.output().expect("it starts")
     };
     let key = robot().keyid();
-    let limits = ["--grantee", "robot", "--grantee-key", &key, "--uses", "5", "--rate", "3/1h", "--for", "7d"];
-    let draft = |more: &[&str]| agent(&[&["grant", "draft", "say:echo"], &limits[..], more].concat());
+    let limits = [
+        "--grantee",
+        "robot",
+        "--grantee-key",
+        &key,
+        "--uses",
+        "5",
+        "--rate",
+        "3/1h",
+        "--for",
+        "7d",
+    ];
+    let draft =
+        |more: &[&str]| agent(&[&["grant", "draft", "say:echo"], &limits[..], more].concat());
     // Each parameter must be named.
     said_at_exit(draft(&[]), 2, "these parameters are not named: text");
-    for twice in [["--any", "text", "--match", "text=^a$"], ["-p", "text=a", "-p", "text=b"]] {
+    for twice in [
+        ["--any", "text", "--match", "text=^a$"],
+        ["-p", "text=a", "-p", "text=b"],
+    ] {
         said_at_exit(draft(&twice), 2, "named twice");
     }
     let made = exited(draft(&["--match", "text=^[a-z]{1,8}$"]), 0);
@@ -596,7 +934,10 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let shown = as_holder(&world, &alice(), &["review", &id]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
-    assert!(text.starts_with("== STANDING GRANT: nobody is asked again =="), "{text}");
+    assert!(
+        text.starts_with("== STANDING GRANT: nobody is asked again =="),
+        "{text}"
+    );
     for words in [
         "may run WITHOUT ASKING",
         "up to 5 times, at most 3 in 1 h 0 min",
@@ -612,48 +953,183 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     // The screen says how much time is left, which can change between two commands.
     let again = as_holder(&world, &alice(), &["review", &id]).stdout;
     let ends = [text, String::from_utf8_lossy(&again).into_owned()];
-    assert!(full.contains("predicate.max_uses") && ends.iter().any(|text| full.ends_with(text)), "{full}");
+    assert!(
+        full.contains("predicate.max_uses") && ends.iter().any(|text| full.ends_with(text)),
+        "{full}"
+    );
     let inbox = |key: &Key| said(&as_holder(&world, key, &["inbox"]));
-    assert!(inbox(&alice()).contains("STANDING GRANT for robot: 5 runs of say:echo"), "{}", inbox(&alice()));
-    assert!(inbox(&bob()).contains("nothing waits for your signature"), "bob owns robot: {}", inbox(&bob()));
-    let view = world.wire.get(&format!("/v1/grants/{id}"), &world.reader).ok(200);
+    assert!(
+        inbox(&alice()).contains("STANDING GRANT for robot: 5 runs of say:echo"),
+        "{}",
+        inbox(&alice())
+    );
+    assert!(
+        inbox(&bob()).contains("nothing waits for your signature"),
+        "bob owns robot: {}",
+        inbox(&bob())
+    );
+    let view = world
+        .wire
+        .get(&format!("/v1/grants/{id}"), &world.reader)
+        .ok(200);
     let digest = view["digest"].as_str().expect("a digest");
     let other = format!("sha256:{}", "0".repeat(64));
-    exited(as_holder(&world, &alice(), &["approve", &id, "--yes", "--expect", &other]), 126);
-    let owner = as_holder(&world, &bob(), &["approve", &id, "--yes", "--expect", digest]);
+    exited(
+        as_holder(
+            &world,
+            &alice(),
+            &["approve", &id, "--yes", "--expect", &other],
+        ),
+        126,
+    );
+    let owner = as_holder(
+        &world,
+        &bob(),
+        &["approve", &id, "--yes", "--expect", digest],
+    );
     assert!(said(&owner).contains("self-approval"), "{}", said(&owner));
-    let signed =
-        as_holder(&world, &alice(), &["approve", &format!("grt_{}", &id[id.len() - 8..]), "--yes", "--expect", digest]);
-    assert!(signed.status.success() && said(&signed).contains("is active"), "{}", said(&signed));
-    assert!(inbox(&alice()).contains("nothing waits for your signature"), "{}", inbox(&alice()));
-    exited(as_holder(&world, &dora(), &["approve", &id, "--yes", "--expect", digest]), 126);
-    let used = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=night", "--grant", &id, "--wait"]);
-    assert!(used.status.success() && said(&used).contains("night"), "{}", said(&used));
+    let signed = as_holder(
+        &world,
+        &alice(),
+        &[
+            "approve",
+            &format!("grt_{}", &id[id.len() - 8..]),
+            "--yes",
+            "--expect",
+            digest,
+        ],
+    );
+    assert!(
+        signed.status.success() && said(&signed).contains("is active"),
+        "{}",
+        said(&signed)
+    );
+    assert!(
+        inbox(&alice()).contains("nothing waits for your signature"),
+        "{}",
+        inbox(&alice())
+    );
+    exited(
+        as_holder(
+            &world,
+            &dora(),
+            &["approve", &id, "--yes", "--expect", digest],
+        ),
+        126,
+    );
+    let used = as_holder(
+        &world,
+        &robot(),
+        &[
+            "propose",
+            "say:echo",
+            "-p",
+            "text=night",
+            "--grant",
+            &id,
+            "--wait",
+        ],
+    );
+    assert!(
+        used.status.success() && said(&used).contains("night"),
+        "{}",
+        said(&used)
+    );
     let newest = world.wire.get("/v1/proposals", &world.reader).ok(200)["proposals"][0].take();
-    world.write("use.json", &String::from_utf8(world.bundle(&newest)).expect("JSON"));
+    world.write(
+        "use.json",
+        &String::from_utf8(world.bundle(&newest)).expect("JSON"),
+    );
     let file = world.path("use.json").display().to_string();
     let verified = said(&agent(&["verify", &file]));
-    assert!(verified.contains("nobody approved this run itself"), "{verified}");
-    assert!(verified.contains("grant signed  alice") && !verified.contains("approved by"), "{verified}");
-    let wide = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=two words", "--grant", &id, "--wait"]);
+    assert!(
+        verified.contains("nobody approved this run itself"),
+        "{verified}"
+    );
+    assert!(
+        verified.contains("grant signed  alice") && !verified.contains("approved by"),
+        "{verified}"
+    );
+    let wide = as_holder(
+        &world,
+        &robot(),
+        &[
+            "propose",
+            "say:echo",
+            "-p",
+            "text=two words",
+            "--grant",
+            &id,
+            "--wait",
+        ],
+    );
     assert!(said(&wide).contains("not-granted"), "{}", said(&wide));
     let listed = as_holder(&world, &alice(), &["grant", "list"]);
     assert!(said(&listed).contains("1 of 5"), "{}", said(&listed));
-    assert!(said(&used).contains(", under a standing grant"), "{}", said(&used));
+    assert!(
+        said(&used).contains(", under a standing grant"),
+        "{}",
+        said(&used)
+    );
     // The grantee may neither read the roster of the boundary nor the steps of others, but can draft, use and revoke.
-    let shown = world.boundary_command(&["roster", "show", "--json", "--config"]).arg(world.path("b")).output();
-    world.write("pinned.json", &String::from_utf8_lossy(&shown.expect("it starts").stdout));
+    let shown = world
+        .boundary_command(&["roster", "show", "--json", "--config"])
+        .arg(world.path("b"))
+        .output();
+    world.write(
+        "pinned.json",
+        &String::from_utf8_lossy(&shown.expect("it starts").stdout),
+    );
     let pinned = world.path("pinned.json").display().to_string();
-    let mut by_grantee = world.program(&["--url", &world.wire.url, "grant", "draft", "say:echo", "--grantee", "robot"]);
-    by_grantee.args(["-p", "text=a,b", "--uses", "1", "--for", "1d", "--roster", &pinned, "--key"]);
-    exited(by_grantee.arg(world.path("robot.pem")).output().expect("it starts"), 0);
+    let mut by_grantee = world.program(&[
+        "--url",
+        &world.wire.url,
+        "grant",
+        "draft",
+        "say:echo",
+        "--grantee",
+        "robot",
+    ]);
+    by_grantee.args([
+        "-p", "text=a,b", "--uses", "1", "--for", "1d", "--roster", &pinned, "--key",
+    ]);
+    exited(
+        by_grantee
+            .arg(world.path("robot.pem"))
+            .output()
+            .expect("it starts"),
+        0,
+    );
     let ended = as_holder(&world, &robot(), &["revoke", &id, "--yes"]);
-    assert!(said(&ended).contains(&format!("the grant {id} is revoked")), "{}", said(&ended));
-    let after = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=late", "--grant", &id, "--wait"]);
+    assert!(
+        said(&ended).contains(&format!("the grant {id} is revoked")),
+        "{}",
+        said(&ended)
+    );
+    let after = as_holder(
+        &world,
+        &robot(),
+        &[
+            "propose",
+            "say:echo",
+            "-p",
+            "text=late",
+            "--grant",
+            &id,
+            "--wait",
+        ],
+    );
     assert!(said(&after).contains("revoked"), "{}", said(&after));
     world.assert_audited();
     // The roster is not for proposers, but each may end its own key.
-    exited(as_holder(&world, &robot(), &["revoke", &robot().keyid(), "--yes", "--reason", "lost"]), 0);
+    exited(
+        as_holder(
+            &world,
+            &robot(),
+            &["revoke", &robot().keyid(), "--yes", "--reason", "lost"],
+        ),
+        0,
+    );
 }
 
 #[test]
@@ -661,8 +1137,12 @@ fn a_draft_from_the_history_permits_exactly_what_people_approved() {
     let world = world();
     let both = world.token("both", &["carol"], &["propose", "read"]);
     let draft = |step: &str| {
-        let roster = world.started["roster"].as_str().expect("a digest").to_owned();
-        let mut command = world.program(&["--url", &world.wire.url, "--json", "grant", "draft", step]);
+        let roster = world.started["roster"]
+            .as_str()
+            .expect("a digest")
+            .to_owned();
+        let mut command =
+            world.program(&["--url", &world.wire.url, "--json", "grant", "draft", step]);
         command.args([
             "--grantee",
             "robot",
@@ -675,21 +1155,53 @@ fn a_draft_from_the_history_permits_exactly_what_people_approved() {
             "--roster",
             &roster,
         ]);
-        command.env("COUNTERSIGN_TOKEN", &both).output().expect("it starts")
+        command
+            .env("COUNTERSIGN_TOKEN", &both)
+            .output()
+            .expect("it starts")
     };
     let none = draft("say:echo");
-    assert!(said(&none).contains("no run of say:echo has ended"), "{}", said(&none));
+    assert!(
+        said(&none).contains("no run of say:echo has ended"),
+        "{}",
+        said(&none)
+    );
     // A credential that sees only some of the runs gives no draft.
-    let history =
-        ["grant", "draft", "say:echo", "--grantee", "robot", "--from-history", "30d", "--uses", "5", "--for", "7d"];
-    let by_grantee = as_holder(&world, &robot(), &[&history[..], &["--grantee-key", &robot().keyid()]].concat());
-    assert!(!by_grantee.status.success() && said(&by_grantee).contains("scope read"), "{}", said(&by_grantee));
+    let history = [
+        "grant",
+        "draft",
+        "say:echo",
+        "--grantee",
+        "robot",
+        "--from-history",
+        "30d",
+        "--uses",
+        "5",
+        "--for",
+        "7d",
+    ];
+    let by_grantee = as_holder(
+        &world,
+        &robot(),
+        &[&history[..], &["--grantee-key", &robot().keyid()]].concat(),
+    );
+    assert!(
+        !by_grantee.status.success() && said(&by_grantee).contains("scope read"),
+        "{}",
+        said(&by_grantee)
+    );
     let query = "/v1/proposals?all=true&step=say:echo";
-    world.wire.get(query, &world.agent).refuses("forbidden", "scope read");
+    world
+        .wire
+        .get(query, &world.agent)
+        .refuses("forbidden", "scope read");
     let limited = world.token_for("limited", &["carol"], &["read"], &["plain:*"]);
     world.wire.get(query, &limited).problem("forbidden");
     world.wire.get(query, &world.reader).ok(200);
-    world.wire.get("/v1/proposals?all=true", &world.reader).problem("malformed");
+    world
+        .wire
+        .get("/v1/proposals?all=true", &world.reader)
+        .problem("malformed");
     for text in ["shop", "cart", "shop"] {
         let _ = world.run("say:echo", json!({"text": text}), &[&alice()]);
     }
@@ -701,7 +1213,11 @@ fn a_draft_from_the_history_permits_exactly_what_people_approved() {
     );
     let _ = world.run("plain:fail", json!({}), &[&alice()]);
     let failed = draft("plain:fail");
-    assert!(said(&failed).contains("ended with failed"), "{}", said(&failed));
+    assert!(
+        said(&failed).contains("ended with failed"),
+        "{}",
+        said(&failed)
+    );
     let denied = world.propose("say:echo", json!({"text": "no"}));
     world.deny(&denied, &alice()).ok(200);
     assert!(said(&draft("say:echo")).contains("was denied"));
@@ -713,48 +1229,90 @@ fn an_approver_can_draft_a_grant_and_then_does_not_count() {
     for text in ["shop", "cart"] {
         let _ = world.run("say:echo", json!({"text": text}), &[&alice()]);
     }
-    let history =
-        ["grant", "draft", "say:echo", "--grantee", "robot", "--from-history", "30d", "--uses", "5", "--for", "7d"];
+    let history = [
+        "grant",
+        "draft",
+        "say:echo",
+        "--grantee",
+        "robot",
+        "--from-history",
+        "30d",
+        "--uses",
+        "5",
+        "--for",
+        "7d",
+    ];
     let made = exited(as_holder(&world, &alice(), &history), 0);
-    assert!(said(&made).contains("your signature does not count"), "{}", said(&made));
+    assert!(
+        said(&made).contains("your signature does not count"),
+        "{}",
+        said(&made)
+    );
     let id = String::from_utf8_lossy(&made.stdout).trim().to_owned();
-    let view = world.wire.get(&format!("/v1/grants/{id}"), &world.reader).ok(200);
+    let view = world
+        .wire
+        .get(&format!("/v1/grants/{id}"), &world.reader)
+        .ok(200);
     assert_eq!(view["grant"]["proposer"], "alice");
-    assert!(view["approvals"]["excluded"].as_array().expect("names").contains(&json!("alice")), "{view:#}");
+    assert!(
+        view["approvals"]["excluded"]
+            .as_array()
+            .expect("names")
+            .contains(&json!("alice")),
+        "{view:#}"
+    );
     sign(&world, &view, &[&alice()]).problem("self-approval");
     let active = sign(&world, &view, &[&dora()]).ok(200);
     assert_eq!(active["status"], "active");
     let finished = used(&world, &bearer(&world, &robot()), &active, "shop");
-    assert!(world.receipt(&finished)["decision"]["excluded"].as_array().expect("names").contains(&json!("alice")));
+    assert!(
+        world.receipt(&finished)["decision"]["excluded"]
+            .as_array()
+            .expect("names")
+            .contains(&json!("alice"))
+    );
     world.assert_verified(&finished);
     world.check_history();
     world.assert_audited();
     // Operators and tokens without `propose` still can't.
     for bearer in [bearer(&world, &oscar()), world.reader.clone()] {
-        world.wire.post("/v1/grants", &bearer, &json!({"draft": terms()})).problem("forbidden");
+        world
+            .wire
+            .post("/v1/grants", &bearer, &json!({"draft": terms()}))
+            .problem("forbidden");
     }
 }
 
 #[test]
 fn the_screen_of_a_grant_has_the_lines_and_remarks_of_a_run_of_its_step() {
     let world = World::with(|setup| {
-        setup.policy = format!("{POLICY}  - {{runbook: deploy, sandbox: {{network: host, read: [/usr/share]}}}}\n");
-        setup.config = "[secrets.api-token]\nenv = \"TOKEN_OF_THE_TEST\"\nsteps = [\"deploy:*\"]\n".to_owned();
+        setup.policy = format!(
+            "{POLICY}  - {{runbook: deploy, sandbox: {{network: host, read: [/usr/share]}}}}\n"
+        );
+        setup.config =
+            "[secrets.api-token]\nenv = \"TOKEN_OF_THE_TEST\"\nsteps = [\"deploy:*\"]\n".to_owned();
         setup.env("TOKEN_OF_THE_TEST", "t");
         let release = "release network=host read=/usr/share secrets=\"api-token=env:API_TOKEN\" title=\"Release\"";
         let params = format!("params:\n  service: {{type: string, maxLength: 40}}\n{SMALL}");
-        setup.runbook("deploy.md", runbook(&params, &[(release, "echo \"$PARAM_SERVICE\"")]));
+        setup.runbook(
+            "deploy.md",
+            runbook(&params, &[(release, "echo \"$PARAM_SERVICE\"")]),
+        );
     });
     let grant_of = |schema: Value| {
         let mut terms = terms();
-        let params = json!({"type": "object", "properties": {"service": schema}, "required": ["service"]});
+        let params =
+            json!({"type": "object", "properties": {"service": schema}, "required": ["service"]});
         terms["steps"] = json!([{"step": "deploy:release", "params": params}]);
         draft(&world, &terms).ok(201)
     };
     let shown = |words: &[&str]| {
         // Without the marks of wrapped lines.
         let text = said(&as_holder(&world, &alice(), words));
-        text.split_whitespace().filter(|word| *word != "+").collect::<Vec<_>>().join(" ")
+        text.split_whitespace()
+            .filter(|word| *word != "+")
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let denied = world.propose("deploy:release", json!({"service": "web"}));
     world.deny(&denied, &alice()).ok(200);
@@ -772,16 +1330,36 @@ fn the_screen_of_a_grant_has_the_lines_and_remarks_of_a_run_of_its_step() {
         "may run",
         "20 s, 64 MiB",
     ] {
-        assert_eq!((of_run.contains(line), of_grant.contains(line)), (true, true), "{line}: {of_run}\n{of_grant}");
+        assert_eq!(
+            (of_run.contains(line), of_grant.contains(line)),
+            (true, true),
+            "{line}: {of_run}\n{of_grant}"
+        );
     }
     assert!(!of_grant.contains("no bounds"), "{of_grant}");
-    assert!(of_grant.contains("0 with an unknown end; 1 proposals were denied (all proposers;"), "{of_grant}");
+    assert!(
+        of_grant.contains("0 with an unknown end; 1 proposals were denied (all proposers;"),
+        "{of_grant}"
+    );
     // The decision is last.
-    let place = |words: &str| of_grant.rfind(words).unwrap_or_else(|| panic!("{words}: {of_grant}"));
-    assert!(place("echo \"$PARAM_SERVICE\"") < place("== STANDING GRANT"), "{of_grant}");
-    let free = shown(&["review", id_of(&grant_of(json!({"type": "string", "pattern": "^.*$"})))]);
+    let place = |words: &str| {
+        of_grant
+            .rfind(words)
+            .unwrap_or_else(|| panic!("{words}: {of_grant}"))
+    };
+    assert!(
+        place("echo \"$PARAM_SERVICE\"") < place("== STANDING GRANT"),
+        "{of_grant}"
+    );
+    let free = shown(&[
+        "review",
+        id_of(&grant_of(json!({"type": "string", "pattern": "^.*$"}))),
+    ]);
     let words = "some values of deploy:release have no bounds, and the runs reach a network, files of the host";
-    assert!(free.contains(words) && free.contains("in a moment; some values have no bounds"), "{free}");
+    assert!(
+        free.contains(words) && free.contains("in a moment; some values have no bounds"),
+        "{free}"
+    );
 }
 
 #[test]
@@ -797,17 +1375,29 @@ fn a_grant_that_no_run_can_use_is_refused_with_its_place() {
         terms["steps"][0]["params"]["properties"]["text"] = schema.clone();
         let problem = draft(&world, &terms).problem("not-granted");
         let pointer = &problem["errors"][0]["pointer"];
-        assert_eq!(pointer, "/predicate/steps/0/params/properties/text", "{schema}: {problem:#}");
+        assert_eq!(
+            pointer, "/predicate/steps/0/params/properties/text",
+            "{schema}: {problem:#}"
+        );
     }
 }
 
 #[test]
 fn a_draft_that_needs_more_approvals_than_people_can_give_is_refused_and_the_operator_is_told() {
     let world = World::with(|setup| {
-        setup.policy = POLICY.replace("max_days: 7}", "max_days: 7, approvals: {required: 9, from: [ops]}}");
+        setup.policy = POLICY.replace(
+            "max_days: 7}",
+            "max_days: 7, approvals: {required: 9, from: [ops]}}",
+        );
     });
-    draft(&world, &terms()).refuses("quorum-missing", "9 approvals of ops are needed, but at most ");
-    assert_eq!(world.wire.get("/v1/grants", &world.reader).ok(200)["grants"], json!([]));
+    draft(&world, &terms()).refuses(
+        "quorum-missing",
+        "9 approvals of ops are needed, but at most ",
+    );
+    assert_eq!(
+        world.wire.get("/v1/grants", &world.reader).ok(200)["grants"],
+        json!([])
+    );
     let notes = world.started["notes"].to_string();
     assert!(
         notes.contains("nobody can meet `standing.approvals` of the policy")

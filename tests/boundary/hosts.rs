@@ -18,10 +18,19 @@ impl Greeter {
     fn start() -> Self {
         let script = "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\n\
                       while True:\n    c = s.accept()[0]\n    c.sendall(b'hello\\n')\n    c.close()\n";
-        let mut process = Command::new("python3").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("python3");
+        let mut process = Command::new("python3")
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
         let mut port = String::new();
-        BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut port).expect("a line");
-        Self { process, port: port.trim().to_owned() }
+        BufReader::new(process.stdout.take().expect("a pipe"))
+            .read_line(&mut port)
+            .expect("a line");
+        Self {
+            process,
+            port: port.trim().to_owned(),
+        }
     }
 }
 
@@ -34,7 +43,11 @@ impl Drop for Greeter {
 
 fn as_agent(world: &World, words: &[&str]) -> Output {
     let mut command = world.program(&["--url", &world.wire.url]);
-    command.args(words).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program")
+    command
+        .args(words)
+        .env("COUNTERSIGN_TOKEN", &world.agent)
+        .output()
+        .expect("the program")
 }
 
 #[test]
@@ -63,17 +76,33 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
             "private": ["10.255.255.254:1", "db.invalid:5432"], "localhost": [local],
         })
     );
-    let review = said(&exited(world.as_alice(&["review", id_of(&proposal)]).output().expect("it starts"), 0));
+    let review = said(&exited(
+        world
+            .as_alice(&["review", id_of(&proposal)])
+            .output()
+            .expect("it starts"),
+        0,
+    ));
     // The screen breaks long lines.
-    let review = review.split_whitespace().filter(|word| *word != "+").collect::<Vec<_>>().join(" ");
+    let review = review
+        .split_whitespace()
+        .filter(|word| *word != "+")
+        .collect::<Vec<_>>()
+        .join(" ");
     assert_says(&review, "\"db.invalid:5432\" (may be inside your network)");
-    assert_says(&review, &format!("\"{local}\" (may be the host of the boundary itself)"));
+    assert_says(
+        &review,
+        &format!("\"{local}\" (may be the host of the boundary itself)"),
+    );
     assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
     let finished = world.until(id_of(&proposal), "finished");
     assert_eq!(world.output(&finished, "stdout"), "hello\n");
     let receipt = world.receipt(&finished);
     assert_eq!(receipt["sandbox"]["contacted"], json!([local]));
-    assert_eq!(receipt["sandbox"]["refused_hosts"], json!([{"at": 1, "why": "unresolved"}]));
+    assert_eq!(
+        receipt["sandbox"]["refused_hosts"],
+        json!([{"at": 1, "why": "unresolved"}])
+    );
     assert!(receipt["sandbox"].get("turned_away").is_none(), "{receipt}");
     let line = "refused  db.invalid:5432: the host of the boundary finds no address for the name";
     for words in ["wait", "output"] {
@@ -81,9 +110,13 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
         assert_says(&text, line);
         // The kernel refuses a host that is not in the list, and the receipt does not have it.
         assert_says(&text, "Network is unreachable");
-        assert_says(&text, "the run reaches only the hosts and ports that `network=` or --net names");
+        assert_says(
+            &text,
+            "the run reaches only the hosts and ports that `network=` or --net names",
+        );
     }
-    let answer = opened(&world, &world.wire.url, None).call("wait", json!({"id": id_of(&proposal), "wait_s": 0}));
+    let answer = opened(&world, &world.wire.url, None)
+        .call("wait", json!({"id": id_of(&proposal), "wait_s": 0}));
     assert_says(answer["refused_hosts"][0].as_str().expect("a line"), line);
     world.assert_verified(&finished);
     let bundle = world.path("run.bundle.json");
@@ -91,20 +124,58 @@ fn words_of_policy_about_a_host_are_signed_and_a_refused_host_is_named_to_each_r
     let gate = |more: &[&str]| {
         let roster = world.started["roster"].as_str().expect("a digest");
         let boundary = world.started["id"].as_str().expect("an id");
-        let mut command = world.program(&["gate", "--roster", roster, "--boundary", boundary, "--step", "host:go"]);
-        let done = command.args(["--any-digest", "--no-params"]).args(more).arg(&bundle).output().expect("gate");
-        (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
+        let mut command = world.program(&[
+            "gate",
+            "--roster",
+            roster,
+            "--boundary",
+            boundary,
+            "--step",
+            "host:go",
+        ]);
+        let done = command
+            .args(["--any-digest", "--no-params"])
+            .args(more)
+            .arg(&bundle)
+            .output()
+            .expect("gate");
+        (
+            done.status.code(),
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+        )
     };
     assert_eq!(gate(&[]).0, Some(0));
     let (code, shown) = gate(&["--no-refused"]);
-    assert!(code == Some(1) && shown.contains("SHUT, not met: refused"), "{shown}");
+    assert!(
+        code == Some(1) && shown.contains("SHUT, not met: refused"),
+        "{shown}"
+    );
     world.assert_audited();
     let roster = world.started["roster"].as_str().expect("a digest");
-    let mut audit = world.program(&["--json", "audit", &world.wire.url, "--url", &world.wire.url, "--roster", roster]);
-    let audit = exited(audit.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("audit"), 0);
+    let mut audit = world.program(&[
+        "--json",
+        "audit",
+        &world.wire.url,
+        "--url",
+        &world.wire.url,
+        "--roster",
+        roster,
+    ]);
+    let audit = exited(
+        audit
+            .env("COUNTERSIGN_TOKEN", &world.reader)
+            .output()
+            .expect("audit"),
+        0,
+    );
     let lines = String::from_utf8_lossy(&audit.stdout).into_owned();
-    let all = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let decision = all.into_iter().find(|one| one["type"] == "decision").expect("a decision");
+    let all = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let decision = all
+        .into_iter()
+        .find(|one| one["type"] == "decision")
+        .expect("a decision");
     assert_says(decision["refused_hosts"][0].as_str().expect("a line"), line);
 }
 
@@ -116,16 +187,32 @@ fn a_number_needs_the_word_of_its_kind_and_all_missing_entries_are_printed_at_on
     );
     let mut world = World::prepared(|setup| {
         let declares = "go network=10.1.2.3:5432,api.example.com:443,localhost:80,8.8.8.8:53";
-        setup.runbook("host.md", runbook(SMALL, &[(declares, "true"), ("other network=other.internal:22", "true")]));
+        setup.runbook(
+            "host.md",
+            runbook(
+                SMALL,
+                &[
+                    (declares, "true"),
+                    ("other network=other.internal:22", "true"),
+                ],
+            ),
+        );
         setup.policy.clone_from(&policy);
     });
-    let why = world.try_start().expect_err("it does not serve").replace("\\\"", "\"");
+    let why = world
+        .try_start()
+        .expect_err("it does not serve")
+        .replace("\\\"", "\"");
     assert_says(
         &why,
         "the step declares network=10.1.2.3:5432,api.example.com:443,localhost:80, and no policy override",
     );
     // The entry replaces the list of the earlier override, so it also has the hosts that are not missing.
-    let entry = why.split_once("`- ").and_then(|(_, rest)| rest.split_once('`')).expect("an entry").0;
+    let entry = why
+        .split_once("`- ")
+        .and_then(|(_, rest)| rest.split_once('`'))
+        .expect("an entry")
+        .0;
     assert_eq!(
         entry,
         "{runbook: \"host\", sandbox: {network: {allow: [{host: \"other.internal:22\", private: true}, \
@@ -133,5 +220,7 @@ fn a_number_needs_the_word_of_its_kind_and_all_missing_entries_are_printed_at_on
          {host: \"localhost:80\", localhost: true}]}}}"
     );
     world.write("b/boundary/policy.yaml", &format!("{policy}  - {entry}\n"));
-    world.try_start().expect("the policy with the printed entry is enough");
+    world
+        .try_start()
+        .expect("the policy with the printed entry is enough");
 }

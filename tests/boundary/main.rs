@@ -1,5 +1,10 @@
 //! A running boundary over HTTP: proposals, approvals, refusals, runs and receipts.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../certified/mod.rs"]
 mod certified;

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 /// Creates a directory on the host that every run may enter.
 fn tree() -> (tempfile::TempDir, String) {
-    let dir = tempfile::Builder::new().prefix("countersign-tree-").tempdir().unwrap();
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-tree-")
+        .tempdir()
+        .unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let path = dir.path().canonicalize().unwrap().display().to_string();
     (dir, path)
@@ -21,7 +24,10 @@ fn tree() -> (tempfile::TempDir, String) {
 pub(crate) type Processes = BTreeSet<(u32, String)>;
 
 fn processes() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Returns the parent and the start time of a process, or None for a zombie; see proc_pid_stat(5).
@@ -33,8 +39,9 @@ fn stat(pid: u32) -> Option<(u32, String)> {
 
 /// Returns all descendants of a process.
 pub(crate) fn below(ancestor: u32) -> Processes {
-    let all: Vec<(u32, u32, String)> =
-        processes().filter_map(|pid| stat(pid).map(|(parent, start)| (pid, parent, start))).collect();
+    let all: Vec<(u32, u32, String)> = processes()
+        .filter_map(|pid| stat(pid).map(|(parent, start)| (pid, parent, start)))
+        .collect();
     let mut found = BTreeSet::new();
     let mut parents = vec![ancestor];
     while let Some(parent) = parents.pop() {
@@ -47,36 +54,59 @@ pub(crate) fn below(ancestor: u32) -> Processes {
 }
 
 pub(crate) fn alive(these: &Processes) -> Processes {
-    these.iter().filter(|(pid, start)| stat(*pid).is_some_and(|(_, now)| now == *start)).cloned().collect()
+    these
+        .iter()
+        .filter(|(pid, start)| stat(*pid).is_some_and(|(_, now)| now == *start))
+        .cloned()
+        .collect()
 }
 
 /// Returns the processes with this text in their command line or their environment.
 fn marked(mark: &str) -> Vec<u32> {
     let carries = |pid: u32, file: &str| {
         let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        bytes.windows(mark.len()).any(|window| window == mark.as_bytes())
+        bytes
+            .windows(mark.len())
+            .any(|window| window == mark.as_bytes())
     };
-    processes().filter(|pid| carries(*pid, "cmdline") || carries(*pid, "environ")).collect()
+    processes()
+        .filter(|pid| carries(*pid, "cmdline") || carries(*pid, "environ"))
+        .collect()
 }
 
 /// Returns how many processes have exactly this command line.
 fn lines(words: &[&str]) -> usize {
     let line = words.join("\0") + "\0";
     processes()
-        .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line.as_bytes()))
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line.as_bytes())
+        })
         .count()
 }
 
 /// Returns the control groups of this world's runs.
 pub(crate) fn groups(world: &World) -> Vec<PathBuf> {
     let scratch = world.path("b/runs").canonicalize().unwrap();
-    let name = format!("countersign-{}", &people::sha256(scratch.as_os_str().as_encoded_bytes())[..32]);
+    let name = format!(
+        "countersign-{}",
+        &people::sha256(scratch.as_os_str().as_encoded_bytes())[..32]
+    );
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let places = mounts.lines().filter(|line| line.contains(" - cgroup2 "));
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").trim_start_matches('/');
-    let parents = places.map(|line| PathBuf::from(line.split(' ').nth(4).unwrap()).join(own).join(&name));
-    parents.flat_map(|parent| entries(&parent, "run-")).collect()
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or("/")
+        .trim_start_matches('/');
+    let parents = places.map(|line| {
+        PathBuf::from(line.split(' ').nth(4).unwrap())
+            .join(own)
+            .join(&name)
+    });
+    parents
+        .flat_map(|parent| entries(&parent, "run-"))
+        .collect()
 }
 
 /// Returns the directories of this world's runs on the host.
@@ -85,8 +115,19 @@ pub(crate) fn trees(world: &World) -> Vec<PathBuf> {
 }
 
 fn entries(directory: &std::path::Path, prefix: &str) -> Vec<PathBuf> {
-    let all = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect()
+    let all = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    all.filter(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(prefix)
+    })
+    .collect()
 }
 
 /// Proposes this many runs of a step, each with its number, and signs each proposal.
@@ -110,7 +151,8 @@ const SLEEP: &str = "trap '' TERM HUP INT\n\
     (setsid sh -c 'trap \"\" TERM HUP; sleep \"$PARAM_MARK\" & exec sleep \"$PARAM_MARK\"' > /dev/null 2>&1 &)\n\
     sleep \"$PARAM_MARK\"";
 
-const SLEEP_PARAMS: &str = "params:\n  mark: {type: string}\n  number: {type: integer}\n  noted: {type: string}";
+const SLEEP_PARAMS: &str =
+    "params:\n  mark: {type: string}\n  number: {type: integer}\n  noted: {type: string}";
 
 /// A path where runs can write nothing on the host.
 const NOWHERE: &str = "/nowhere";
@@ -131,52 +173,105 @@ fn killed_with_fifty(name: &str, mut world: World, mark: &str, noted: &str) {
     let found = marked(mark);
     assert!(found.len() >= 4 * FIFTY, "{} are marked", found.len());
     let known: BTreeSet<u32> = of_the_service.iter().map(|(pid, _)| *pid).collect();
-    assert!(found.iter().all(|pid| known.contains(pid)), "one left the service's processes");
+    assert!(
+        found.iter().all(|pid| known.contains(pid)),
+        "one left the service's processes"
+    );
     if groups(&world).is_empty() {
-        let reason = "cgroup v2 gives the service of a test no group here, so there is none of a run";
+        let reason =
+            "cgroup v2 gives the service of a test no group here, so there is none of a run";
         not_run(&format!("{name}: control groups are swept"), reason);
     }
-    assert_eq!(trees(&world).len(), if noted == NOWHERE { FIFTY } else { 0 }, "directories of runs on the host");
+    assert_eq!(
+        trees(&world).len(),
+        if noted == NOWHERE { FIFTY } else { 0 },
+        "directories of runs on the host"
+    );
     world.kill9();
     wait_for("no process of any run is left", || marked(mark).is_empty());
-    wait_for("the helper and the first processes of runs are gone", || alive(&of_the_service).is_empty());
+    wait_for(
+        "the helper and the first processes of runs are gone",
+        || alive(&of_the_service).is_empty(),
+    );
     world.start();
     assert_eq!(world.started["recovered"], json!(FIFTY));
-    assert_eq!((groups(&world), trees(&world)), (vec![], vec![]), "what the runs left is swept");
+    assert_eq!(
+        (groups(&world), trees(&world)),
+        (vec![], vec![]),
+        "what the runs left is swept"
+    );
     for proposal in &proposals {
         let finished = world.show(id_of(proposal));
-        assert_eq!((&finished["status"], &finished["outcome"]), (&json!("finished"), &json!({"status": "unknown"})));
-        assert_eq!(world.receipt(&finished)["outcome"], json!({"status": "unknown"}));
+        assert_eq!(
+            (&finished["status"], &finished["outcome"]),
+            (&json!("finished"), &json!({"status": "unknown"}))
+        );
+        assert_eq!(
+            world.receipt(&finished)["outcome"],
+            json!({"status": "unknown"})
+        );
     }
     world.assert_verified(&world.show(id_of(&proposals[FIFTY - 1])));
-    assert_eq!((world.count("consumption"), world.count("receipt")), (FIFTY, FIFTY));
+    assert_eq!(
+        (world.count("consumption"), world.count("receipt")),
+        (FIFTY, FIFTY)
+    );
     world.check_history();
     for proposal in &proposals {
-        world.submit(&envelope(&bytes_of(proposal), &[&alice()])).problem("nonce-replayed");
+        world
+            .submit(&envelope(&bytes_of(proposal), &[&alice()]))
+            .problem("nonce-replayed");
     }
     // The service works again. By the end of this run, a run that had started again would be visible.
-    assert_eq!(world.run("plain:true", json!({}), &[&alice()])["outcome"]["status"], "succeeded");
+    assert_eq!(
+        world.run("plain:true", json!({}), &[&alice()])["outcome"]["status"],
+        "succeeded"
+    );
     assert_eq!(marked(mark), [0; 0], "one runs again");
     world.assert_audited();
     world.restart();
-    assert_eq!((&world.started["recovered"], world.count("receipt")), (&json!(0), FIFTY + 1));
+    assert_eq!(
+        (&world.started["recovered"], world.count("receipt")),
+        (&json!(0), FIFTY + 1)
+    );
 }
 
 #[test]
 fn fifty_runs_end_if_the_service_is_killed_and_do_not_run_again() {
     let (dir, noted) = tree();
     let world = World::with(|setup| {
-        let front = format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
-        setup.runbook("s.md", runbook(&front, &[(&format!("sleep write={noted} workdir=in-place"), SLEEP)]));
-        setup.policy =
-            format!("{POLICY}overrides:\n  - {{runbook: s, sandbox: {{write: [\"{noted}\"], workdir: in-place}}}}\n");
+        let front =
+            format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
+        setup.runbook(
+            "s.md",
+            runbook(
+                &front,
+                &[(&format!("sleep write={noted} workdir=in-place"), SLEEP)],
+            ),
+        );
+        setup.policy = format!(
+            "{POLICY}overrides:\n  - {{runbook: s, sandbox: {{write: [\"{noted}\"], workdir: in-place}}}}\n"
+        );
     });
     let ready = world.wire.peek("/ready").json();
-    assert_eq!(ready["sandbox"], "strict", "this host can't hold strict: {ready:#}");
-    killed_with_fifty("fifty_runs_end_if_the_service_is_killed_and_do_not_run_again", world, &mark(1), &noted);
+    assert_eq!(
+        ready["sandbox"], "strict",
+        "this host can't hold strict: {ready:#}"
+    );
+    killed_with_fifty(
+        "fifty_runs_end_if_the_service_is_killed_and_do_not_run_again",
+        world,
+        &mark(1),
+        &noted,
+    );
     // Each run wrote one line on the host, so each run started once.
-    let begun: Vec<String> = (0..FIFTY).map(|n| fs::read_to_string(dir.path().join(n.to_string())).unwrap()).collect();
-    assert!(begun.iter().all(|text| text.lines().count() == 1), "{begun:?}");
+    let begun: Vec<String> = (0..FIFTY)
+        .map(|n| fs::read_to_string(dir.path().join(n.to_string())).unwrap())
+        .collect();
+    assert!(
+        begun.iter().all(|text| text.lines().count() == 1),
+        "{begun:?}"
+    );
 }
 
 /// Without namespaces, the death of the first process does not end a run, and runs leave directories on the host.
@@ -185,7 +280,8 @@ fn fifty_runs_without_namespaces_end_if_the_service_is_killed() {
     const NAME: &str = "fifty_runs_without_namespaces_end_if_the_service_is_killed";
     let mut world = World::prepared(|setup| {
         setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
-        let front = format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
+        let front =
+            format!("{SLEEP_PARAMS}\ndefaults: {{timeout: 300s, memory: 64MiB, processes: 20}}");
         setup.runbook("s.md", runbook(&front, &[("sleep", SLEEP)]));
     });
     if !poor_container(&mut world, NAME) {
@@ -219,8 +315,14 @@ impl Gate {
             setup.limits = format!("runs = {runs}");
             let front = "params:\n  number: {type: integer}\ndefaults: {timeout: 300s, memory: 64MiB, processes: 20}";
             let script = format!("flock -s {}/gate true && echo \"$PARAM_NUMBER\"", self.path);
-            setup.runbook("s.md", runbook(front, &[(&format!("wait read={}", self.path), &script)]));
-            setup.policy = format!("{POLICY}overrides:\n  - {{runbook: s, sandbox: {{read: [\"{}\"]}}}}\n", self.path);
+            setup.runbook(
+                "s.md",
+                runbook(front, &[(&format!("wait read={}", self.path), &script)]),
+            );
+            setup.policy = format!(
+                "{POLICY}overrides:\n  - {{runbook: s, sandbox: {{read: [\"{}\"]}}}}\n",
+                self.path
+            );
             setup.before = before.iter().map(|word| (*word).to_owned()).collect();
         })
     }
@@ -234,7 +336,11 @@ impl Gate {
         drop(self.held);
         for (number, proposal) in proposals.iter().enumerate() {
             let finished = world.until(id_of(proposal), "finished");
-            assert_eq!(finished["outcome"], json!({"status": "succeeded", "exit_code": 0}), "run {number}");
+            assert_eq!(
+                finished["outcome"],
+                json!({"status": "succeeded", "exit_code": 0}),
+                "run {number}"
+            );
             assert_eq!(world.output(&finished, "stdout"), format!("{number}\n"));
         }
         assert_eq!(world.count("receipt"), proposals.len());
@@ -248,15 +354,24 @@ const FIVE_HUNDRED: usize = 500;
 
 #[test]
 fn five_hundred_parallel_runs_continue_to_their_ends() {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .maximum
+        .unwrap_or(u64::MAX);
     if files < 5000 {
         let reason = "this process may open fewer than 5000 files";
         return not_run("five_hundred_parallel_runs_continue_to_their_ends", reason);
     }
     let gate = Gate::new();
     let world = gate.world(FIVE_HUNDRED, &[]);
-    let proposals = signed(&world, FIVE_HUNDRED, "s:wait", |number| json!({"number": number}));
-    wait_for("five hundred run at one time", || gate.waiting() == FIVE_HUNDRED);
+    let proposals = signed(
+        &world,
+        FIVE_HUNDRED,
+        "s:wait",
+        |number| json!({"number": number}),
+    );
+    wait_for("five hundred run at one time", || {
+        gate.waiting() == FIVE_HUNDRED
+    });
     gate.open(&world, &proposals);
 }
 
@@ -267,7 +382,11 @@ fn runs_beyond_the_descriptor_limit_wait_and_no_run_is_lost() {
     let gate = Gate::new();
     let world = gate.world(FIVE_HUNDRED, &["prlimit", "--nofile=256:256"]);
     let notes = world.started["notes"].to_string();
-    assert!(notes.contains("at most 21 runs at one time instead of 500") && notes.contains("LimitNOFILE"), "{notes}");
+    assert!(
+        notes.contains("at most 21 runs at one time instead of 500")
+            && notes.contains("LimitNOFILE"),
+        "{notes}"
+    );
     let proposals = signed(&world, 60, "s:wait", |number| json!({"number": number}));
     wait_for("as many run as may", || gate.waiting() == 21);
     assert_eq!(world.list("approved").len(), 60 - 21);

@@ -13,21 +13,45 @@ use crate::support::{SMALL, World, runbook};
 pub(crate) const AREAS: [(&str, [&str; 5]); 12] = [
     ("apps", ["shop", "checkout", "billing", "search", "mail"]),
     ("ci", ["jenkins", "gitlab", "runner", "nexus", "sonar"]),
-    ("data", ["spark", "airflow", "flink", "superset", "clickhouse"]),
+    (
+        "data",
+        ["spark", "airflow", "flink", "superset", "clickhouse"],
+    ),
     ("db", ["postgres", "mysql", "redis", "mongodb", "cassandra"]),
     ("edge", ["gateway", "cdn", "firewall", "proxy", "resolver"]),
     ("iam", ["keycloak", "ldap", "vault", "radius", "kerberos"]),
-    ("monitoring", ["prometheus", "grafana", "loki", "alertmanager", "jaeger"]),
-    ("network", ["haproxy", "nginx", "bind", "wireguard", "varnish"]),
-    ("office", ["exchange", "jira", "confluence", "mattermost", "nextcloud"]),
-    ("platform", ["kubernetes", "etcd", "consul", "nomad", "harbor"]),
+    (
+        "monitoring",
+        ["prometheus", "grafana", "loki", "alertmanager", "jaeger"],
+    ),
+    (
+        "network",
+        ["haproxy", "nginx", "bind", "wireguard", "varnish"],
+    ),
+    (
+        "office",
+        ["exchange", "jira", "confluence", "mattermost", "nextcloud"],
+    ),
+    (
+        "platform",
+        ["kubernetes", "etcd", "consul", "nomad", "harbor"],
+    ),
     ("queue", ["kafka", "rabbitmq", "nats", "activemq", "pulsar"]),
     ("storage", ["ceph", "minio", "nfs", "gluster", "zfs"]),
 ];
-pub(crate) const RUNBOOKS: [&str; 8] =
-    ["backup", "capacity", "certificates", "failover", "incident", "restore", "upgrade", "users"];
-const STEPS: [&str; 10] =
-    ["apply", "check", "drain", "plan", "restart", "rollback", "rotate", "start", "status", "stop"];
+pub(crate) const RUNBOOKS: [&str; 8] = [
+    "backup",
+    "capacity",
+    "certificates",
+    "failover",
+    "incident",
+    "restore",
+    "upgrade",
+    "users",
+];
+const STEPS: [&str; 10] = [
+    "apply", "check", "drain", "plan", "restart", "rollback", "rotate", "start", "status", "stop",
+];
 /// Services that no step has.
 const INVENTED: [&str; 20] = [
     "fluxion",
@@ -101,7 +125,11 @@ fn without_folder(reference: &str, shorten: bool, random: &mut Random) -> String
     let short: String = if random.below(2) == 0 {
         folder.chars().take(3.max(folder.len() / 2)).collect()
     } else {
-        folder.char_indices().filter(|(at, letter)| *at == 0 || !"aeiou".contains(*letter)).map(|(_, c)| c).collect()
+        folder
+            .char_indices()
+            .filter(|(at, letter)| *at == 0 || !"aeiou".contains(*letter))
+            .map(|(_, c)| c)
+            .collect()
     };
     *folder = short;
     parts.join("/")
@@ -112,7 +140,9 @@ pub(crate) fn with_error(text: &str, random: &mut Random) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     loop {
         let at = random.below(letters.len() - 1);
-        if !(letters[at].is_alphanumeric() && letters[at + 1].is_alphanumeric()) || letters[at] == letters[at + 1] {
+        if !(letters[at].is_alphanumeric() && letters[at + 1].is_alphanumeric())
+            || letters[at] == letters[at + 1]
+        {
             continue;
         }
         match random.below(4) {
@@ -127,11 +157,19 @@ pub(crate) fn with_error(text: &str, random: &mut Random) -> String {
 
 /// Returns the steps that the refusal of a wrong reference suggests.
 fn hints(world: &World, wrong: &str) -> BTreeSet<String> {
-    let problem = world.wire.get(&format!("/v1/steps/{wrong}"), &world.agent).problem("unknown-step");
+    let problem = world
+        .wire
+        .get(&format!("/v1/steps/{wrong}"), &world.agent)
+        .problem("unknown-step");
     let detail = problem["detail"].as_str().expect("a text").to_owned();
-    let named = detail.split_once("did you mean ").map_or("", |(_, named)| named.trim_end_matches('?'));
-    let hints: BTreeSet<String> =
-        named.split([',', ' ']).filter(|word| word.contains(':')).map(str::to_owned).collect();
+    let named = detail
+        .split_once("did you mean ")
+        .map_or("", |(_, named)| named.trim_end_matches('?'));
+    let hints: BTreeSet<String> = named
+        .split([',', ' '])
+        .filter(|word| word.contains(':'))
+        .map(str::to_owned)
+        .collect();
     assert!(hints.len() <= 5, "{wrong}: {detail}");
     hints
 }
@@ -160,7 +198,12 @@ fn among_1500_steps_270_of_300_wrong_names_get_the_right_hint_and_an_invented_se
             missed.push(format!("{right} as {wrong}: {hints:?}"));
         }
     }
-    assert!(missed.len() <= 30, "{} of 300 wrong names got no right hint:\n{}", missed.len(), missed.join("\n"));
+    assert!(
+        missed.len() <= 30,
+        "{} of 300 wrong names got no right hint:\n{}",
+        missed.len(),
+        missed.join("\n")
+    );
     for invented in INVENTED {
         let right = &steps[random.below(steps.len())];
         let parts: Vec<&str> = right.split('/').collect();
@@ -178,47 +221,99 @@ fn among_1500_steps_270_of_300_wrong_names_get_the_right_hint_and_an_invented_se
 fn the_registry_of_1500_steps_is_searched_and_read_in_pages() {
     let (world, steps) = estate();
     let whole = world.wire.get("/v1/registry", &world.reader);
-    assert!(whole.ok(200)["page"].is_null() && whole.text().len() > 300_000, "{} bytes", whole.text().len());
+    assert!(
+        whole.ok(200)["page"].is_null() && whole.text().len() > 300_000,
+        "{} bytes",
+        whole.text().len()
+    );
     let pages = |query: &str| {
         let (mut found, mut path) = (Vec::new(), format!("/v1/registry?{query}"));
         loop {
             let view = world.wire.get(&path, &world.reader).ok(200);
             let page = view["steps"].as_array().expect("a list");
             assert!(page.len() <= 50, "{} steps", page.len());
-            found.extend(page.iter().map(|step| step["ref"].as_str().expect("a ref").to_owned()));
-            let Some(cursor) = view["page"]["cursor"].as_str() else { return (found, view["page"].clone()) };
+            found.extend(
+                page.iter()
+                    .map(|step| step["ref"].as_str().expect("a ref").to_owned()),
+            );
+            let Some(cursor) = view["page"]["cursor"].as_str() else {
+                return (found, view["page"].clone());
+            };
             path = format!("/v1/registry?{query}&cursor={cursor}");
         }
     };
     let (all, page) = pages("query=");
-    let refs: Vec<String> =
-        whole.json()["steps"].as_array().unwrap().iter().map(|step| step["ref"].as_str().unwrap().to_owned()).collect();
+    let refs: Vec<String> = whole.json()["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["ref"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(all, refs, "an empty query has all steps in their order");
-    assert_eq!((&page["found_steps"], &page["visible_steps"]), (&json!(refs.len()), &json!(refs.len())));
-    let inside: Vec<&String> = refs.iter().filter(|step| step.starts_with("queue/kafka/")).collect();
+    assert_eq!(
+        (&page["found_steps"], &page["visible_steps"]),
+        (&json!(refs.len()), &json!(refs.len()))
+    );
+    let inside: Vec<&String> = refs
+        .iter()
+        .filter(|step| step.starts_with("queue/kafka/"))
+        .collect();
     let (under, page) = pages("under=queue/kafka");
-    assert_eq!((under.iter().collect::<Vec<_>>(), &page["found_steps"]), (inside, &json!(25)));
+    assert_eq!(
+        (under.iter().collect::<Vec<_>>(), &page["found_steps"]),
+        (inside, &json!(25))
+    );
     assert_eq!(pages("under=queue/kafk").0, [""; 0]);
     let (restarts, page) = pages("under=db&query=restart");
-    assert!(restarts.iter().all(|step| step.starts_with("db/") && step.ends_with(":restart")), "{restarts:?}");
-    assert!(page["found_steps"] == restarts.len() && !restarts.is_empty(), "{page}");
+    assert!(
+        restarts
+            .iter()
+            .all(|step| step.starts_with("db/") && step.ends_with(":restart")),
+        "{restarts:?}"
+    );
+    assert!(
+        page["found_steps"] == restarts.len() && !restarts.is_empty(),
+        "{page}"
+    );
     for query in ["cursor=x", "cursor=1", "folder=db"] {
-        world.wire.get(&format!("/v1/registry?{query}"), &world.reader).problem("malformed");
+        world
+            .wire
+            .get(&format!("/v1/registry?{query}"), &world.reader)
+            .problem("malformed");
     }
     // A token sees and counts only its own steps.
     let narrow = world.token_for("narrow", &[], &["propose"], &["queue/kafka/**"]);
     let view = world.wire.get("/v1/registry?query=", &narrow).ok(200);
-    assert_eq!((&view["page"]["found_steps"], &view["page"]["visible_steps"]), (&json!(25), &json!(25)), "{view}");
+    assert_eq!(
+        (&view["page"]["found_steps"], &view["page"]["visible_steps"]),
+        (&json!(25), &json!(25)),
+        "{view}"
+    );
 
     let mut server = Server::opened(&world, &world.wire.url);
     let answer = server.ask("resources/read", json!({"uri": "countersign://registry"}));
-    let text = answer["result"]["contents"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    let text = answer["result"]["contents"][0]["text"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer}"));
     let registry: Value = serde_json::from_str(text).expect("JSON");
     let folders = registry["folders"].as_array().expect("folders");
-    assert!(text.len() <= 64_000 && registry["cut"].is_null(), "{} bytes", text.len());
-    assert!(folders.contains(&json!({"folder": "queue/kafka", "steps": 25})), "{registry}");
-    let sum: u64 = folders.iter().map(|folder| folder["steps"].as_u64().expect("a number")).sum();
-    assert_eq!((json!(sum), &registry["visible_steps"]), (json!(refs.len()), &json!(refs.len())));
+    assert!(
+        text.len() <= 64_000 && registry["cut"].is_null(),
+        "{} bytes",
+        text.len()
+    );
+    assert!(
+        folders.contains(&json!({"folder": "queue/kafka", "steps": 25})),
+        "{registry}"
+    );
+    let sum: u64 = folders
+        .iter()
+        .map(|folder| folder["steps"].as_u64().expect("a number"))
+        .sum();
+    assert_eq!(
+        (json!(sum), &registry["visible_steps"]),
+        (json!(refs.len()), &json!(refs.len()))
+    );
     let mut random = Random(61);
     let mut slowest = Vec::new();
     for _ in 0..100 {
@@ -233,5 +328,8 @@ fn the_registry_of_1500_steps_is_searched_and_read_in_pages() {
         }
     }
     slowest.sort();
-    println!("list_steps on stdio, among 1,500 steps: median {:?}, 99 % below {:?}", slowest[100], slowest[198]);
+    println!(
+        "list_steps on stdio, among 1,500 steps: median {:?}, 99 % below {:?}",
+        slowest[100], slowest[198]
+    );
 }

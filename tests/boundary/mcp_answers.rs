@@ -20,8 +20,7 @@ fn altering(world: &World, alter: fn(&str, Vec<u8>) -> Vec<u8>) -> String {
 pub(crate) fn opened(world: &World, url: &str, roster: Option<&str>) -> Server {
     let more: Vec<&str> = roster.map_or_else(Vec::new, |roster| vec!["--roster", roster]);
     let mut server = Server::start(command(world, url, &more));
-    let client =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let client = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     server.ask("initialize", client);
     server
 }
@@ -45,13 +44,31 @@ fn altered_output_is_not_shown_and_the_outcome_comes_from_the_verified_receipt()
     });
     let mut server = opened(&world, &lying, Some(&roster));
     let output = server.call("get_output", wanted.clone());
-    assert_eq!((&output["output_verified"], &output["untrusted_output"]), (&json!(false), &json!("")), "{output}");
-    assert!(output["output_verification"].as_str().unwrap().contains("other bytes than its receipt"), "{output}");
+    assert_eq!(
+        (&output["output_verified"], &output["untrusted_output"]),
+        (&json!(false), &json!("")),
+        "{output}"
+    );
+    assert!(
+        output["output_verification"]
+            .as_str()
+            .unwrap()
+            .contains("other bytes than its receipt"),
+        "{output}"
+    );
     let state = server.call("wait", wanted.clone());
-    assert_eq!((&state["verified"], &state["outcome"]["exit_code"]), (&json!(true), &json!(0)), "{state}");
+    assert_eq!(
+        (&state["verified"], &state["outcome"]["exit_code"]),
+        (&json!(true), &json!(0)),
+        "{state}"
+    );
     assert_eq!(state["step"], "say:echo", "{state}");
     let tail = &state["untrusted_output"];
-    assert_eq!((&tail["output_verified"], &tail["stdout"]), (&json!(false), &json!("")), "{state}");
+    assert_eq!(
+        (&tail["output_verified"], &tail["stdout"]),
+        (&json!(false), &json!("")),
+        "{state}"
+    );
 
     // Another proposal in place of the own one is no answer.
     let other = world.propose("plain:true", json!({}));
@@ -63,19 +80,38 @@ fn altered_output_is_not_shown_and_the_outcome_comes_from_the_verified_receipt()
         view["id"] = json!("prp_00000000000000000000000000");
         view.to_string().into_bytes()
     });
-    let refused = opened(&world, &swapped, Some(&roster)).call("wait", json!({"id": id_of(&other), "wait_s": 0}));
+    let refused = opened(&world, &swapped, Some(&roster))
+        .call("wait", json!({"id": id_of(&other), "wait_s": 0}));
     assert!(refused["problem"]["code"].is_string(), "{refused}");
 
     // The words of a boundary that is honest: verified with a roster, and shown as not verified without one.
     for (roster, is_verified) in [(Some(roster.as_str()), true), (None, false)] {
         let mut server = opened(&world, &world.wire.url, roster);
         let output = server.call("get_output", wanted.clone());
-        assert_eq!((&output["output_verified"], &output["untrusted_output"]), (&json!(is_verified), &json!("abc\n")));
+        assert_eq!(
+            (&output["output_verified"], &output["untrusted_output"]),
+            (&json!(is_verified), &json!("abc\n"))
+        );
         let state = server.call("wait", wanted.clone());
-        assert_eq!((&state["verified"], &state["outcome"]["exit_code"]), (&json!(is_verified), &json!(0)), "{state}");
-        assert_eq!(state["verification"].as_str().unwrap().starts_with("verified"), is_verified, "{state}");
+        assert_eq!(
+            (&state["verified"], &state["outcome"]["exit_code"]),
+            (&json!(is_verified), &json!(0)),
+            "{state}"
+        );
+        assert_eq!(
+            state["verification"]
+                .as_str()
+                .unwrap()
+                .starts_with("verified"),
+            is_verified,
+            "{state}"
+        );
         let tail = &state["untrusted_output"];
-        assert_eq!((&tail["output_verified"], &tail["stdout"]), (&json!(is_verified), &json!("abc\n")), "{state}");
+        assert_eq!(
+            (&tail["output_verified"], &tail["stdout"]),
+            (&json!(is_verified), &json!("abc\n")),
+            "{state}"
+        );
     }
 }
 
@@ -83,21 +119,34 @@ fn altered_output_is_not_shown_and_the_outcome_comes_from_the_verified_receipt()
 fn answers_have_the_documented_sizes_with_their_escapes() {
     let enumerated: Vec<String> = (0..50).map(|number| format!("{number:0>600}")).collect();
     let world = World::with(|setup| {
-        let front = format!("params:\n  one: {{type: string, enum: {}}}\n{SMALL}", json!(enumerated));
+        let front = format!(
+            "params:\n  one: {{type: string, enum: {}}}\n{SMALL}",
+            json!(enumerated)
+        );
         let ten = "\\001".repeat(10);
         let script = format!("for i in {{1..2000}}; do printf '{ten}'; done");
         setup.runbook("large.md", runbook(&front, &[("control", script.as_str())]));
     });
     let mut server = opened(&world, &world.wire.url, None);
     let step = server.call("get_step", json!({"step": "large:control"}));
-    assert_eq!((&step["parameters"], &step["parameters_is_cut"]), (&json!({}), &json!(true)), "{step}");
+    assert_eq!(
+        (&step["parameters"], &step["parameters_is_cut"]),
+        (&json!({}), &json!(true)),
+        "{step}"
+    );
     let proposal = world.run("large:control", json!({"one": enumerated[0]}), &[&alice()]);
     let state = server.call("wait", json!({"id": id_of(&proposal)}));
     let tail = &state["untrusted_output"];
-    assert!(tail["stdout"].as_str().unwrap().len() <= 2 << 10 && tail["is_cut"] == true, "{state}");
+    assert!(
+        tail["stdout"].as_str().unwrap().len() <= 2 << 10 && tail["is_cut"] == true,
+        "{state}"
+    );
     let (mut offset, mut shown) = (json!(0), String::new());
     while !offset.is_null() {
-        let window = server.call("get_output", json!({"id": id_of(&proposal), "offset": offset}));
+        let window = server.call(
+            "get_output",
+            json!({"id": id_of(&proposal), "offset": offset}),
+        );
         let text = window["untrusted_output"].as_str().unwrap();
         assert!(text.len() <= 16 << 10, "{}", text.len());
         shown.push_str(text);
@@ -114,14 +163,22 @@ fn answers_have_the_documented_sizes_with_their_escapes() {
         view["refusal"] = json!({"code": "denied", "detail": "\u{1b}".repeat(1_000_000)});
         view.to_string().into_bytes()
     });
-    let told = opened(&world, &talking, None).call("wait", json!({"id": id_of(&pending), "wait_s": 0}));
-    assert!(told["reason"]["detail"].as_str().unwrap().len() < 3 << 10, "{}", told.to_string().len());
+    let told =
+        opened(&world, &talking, None).call("wait", json!({"id": id_of(&pending), "wait_s": 0}));
+    assert!(
+        told["reason"]["detail"].as_str().unwrap().len() < 3 << 10,
+        "{}",
+        told.to_string().len()
+    );
 }
 
 #[test]
 fn what_is_over_64_kb_is_cut_out_and_the_answer_says_how_to_get_it() {
     let world = World::with(|setup| {
-        let script = format!(":\n{}", "# a long comment of a script, in many lines\n".repeat(1400));
+        let script = format!(
+            ":\n{}",
+            "# a long comment of a script, in many lines\n".repeat(1400)
+        );
         setup.runbook("large.md", runbook(SMALL, &[("script", script.as_str())]));
     });
     let run = world.run("large:script", json!({}), &[&alice()]);
@@ -130,28 +187,63 @@ fn what_is_over_64_kb_is_cut_out_and_the_answer_says_how_to_get_it() {
             return body;
         }
         let mut view: Value = serde_json::from_slice(&body).expect("JSON");
-        view["approvals"] = json!(vec![json!({"required": 1, "from": ["ops", "security"]}); 3000]);
+        view["approvals"] = json!(vec![
+            json!({"required": 1, "from": ["ops", "security"]});
+            3000
+        ]);
         view.to_string().into_bytes()
     });
     let mut server = opened(&world, &talking, None);
     let text = |answer: Value| {
-        let text = answer["result"]["contents"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let text = answer["result"]["contents"][0]["text"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .to_owned();
         assert!(text.len() <= 64_000, "{} bytes", text.len());
         serde_json::from_str::<Value>(&text).expect("JSON")
     };
     let how = |answer: &Value, word: &str| {
-        assert!(answer["cut"]["whole"].as_str().is_some_and(|how| how.contains(word)), "{answer}");
+        assert!(
+            answer["cut"]["whole"]
+                .as_str()
+                .is_some_and(|how| how.contains(word)),
+            "{answer}"
+        );
     };
     let receipt = run["receipt"].as_str().unwrap();
-    let bundle = text(server.ask("resources/read", json!({"uri": format!("countersign://receipts/{receipt}")})));
-    assert_eq!((&bundle["receipt"], &bundle["cut"]["members"]), (&json!(receipt), &json!(["bundle"])), "{bundle}");
+    let bundle = text(server.ask(
+        "resources/read",
+        json!({"uri": format!("countersign://receipts/{receipt}")}),
+    ));
+    assert_eq!(
+        (&bundle["receipt"], &bundle["cut"]["members"]),
+        (&json!(receipt), &json!(["bundle"])),
+        "{bundle}"
+    );
     how(&bundle, "/v1/receipts/RECEIPT/bundle");
-    assert!(world.wire.get(&format!("/v1/receipts/{receipt}/bundle"), &world.reader).text().len() > 64_000);
-    let resource = text(server.ask("resources/read", json!({"uri": "countersign://steps/large:script"})));
+    assert!(
+        world
+            .wire
+            .get(&format!("/v1/receipts/{receipt}/bundle"), &world.reader)
+            .text()
+            .len()
+            > 64_000
+    );
+    let resource = text(server.ask(
+        "resources/read",
+        json!({"uri": "countersign://steps/large:script"}),
+    ));
     let answer = server.call("get_step", json!({"step": "large:script"}));
     for step in [&resource, &answer] {
-        assert_eq!((&step["cut"]["members"], &step["approvals"]), (&json!(["approvals"]), &json!([])), "{step}");
-        assert!(step["script"].as_str().unwrap().len() > 10_000 && step.to_string().len() <= 64_000, "{step}");
+        assert_eq!(
+            (&step["cut"]["members"], &step["approvals"]),
+            (&json!(["approvals"]), &json!([])),
+            "{step}"
+        );
+        assert!(
+            step["script"].as_str().unwrap().len() > 10_000 && step.to_string().len() <= 64_000,
+            "{step}"
+        );
         how(step, "countersign registry show STEP --json");
     }
 }
@@ -168,12 +260,18 @@ fn cancelled_calls_do_not_add_threads_without_limit() {
         let ids = (0..32).map(|call| 1000 + round * 100 + call);
         for id in ids.clone() {
             let params = json!({"name": "list_steps", "arguments": {}});
-            server.send(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string());
+            server.send(
+                &json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+                    .to_string(),
+            );
         }
         server.until_pong(9000 + round);
         for id in ids {
             let params = json!({"requestId": id});
-            server.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}).to_string());
+            server.send(
+                &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+                    .to_string(),
+            );
         }
         server.until_pong(9500 + round);
     }

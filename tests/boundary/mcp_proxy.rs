@@ -22,7 +22,10 @@ type ChangeBody = Arc<dyn Fn(&Asked) -> Vec<u8> + Send + Sync>;
 type ChangeAnswer = Arc<dyn Fn(&Asked, u16, Vec<u8>) -> Passed + Send + Sync>;
 
 /// Starts a proxy that changes the answers to requests, and returns its address.
-pub(crate) fn proxy(world: &World, answers: impl Fn(&Asked, u16, Vec<u8>) -> Passed + Send + Sync + 'static) -> String {
+pub(crate) fn proxy(
+    world: &World,
+    answers: impl Fn(&Asked, u16, Vec<u8>) -> Passed + Send + Sync + 'static,
+) -> String {
     proxy_of_both(world, |asked| asked.body.to_vec(), answers)
 }
 
@@ -46,18 +49,33 @@ pub(crate) fn proxy_of_both(
 }
 
 /// Relays requests until the client ends.
-fn relay(mut client: &TcpStream, target: &str, bodies: &ChangeBody, answers: &ChangeAnswer) -> Option<()> {
+fn relay(
+    mut client: &TcpStream,
+    target: &str,
+    bodies: &ChangeBody,
+    answers: &ChangeAnswer,
+) -> Option<()> {
     let mut reader = BufReader::new(client.try_clone().ok()?);
     loop {
         let request = head(&mut reader, target)?;
         let mut body = vec![0; request.length];
         reader.read_exact(&mut body).ok()?;
         let line = request.words[..2].join(" ");
-        let body = bodies(&Asked { line: &line, range: &request.range, body: &body });
+        let body = bodies(&Asked {
+            line: &line,
+            range: &request.range,
+            body: &body,
+        });
         let mut service = TcpStream::connect(target).ok()?;
         let length = body.len();
         service
-            .write_all(format!("{}content-length: {length}\r\nconnection: close\r\n\r\n", request.head).as_bytes())
+            .write_all(
+                format!(
+                    "{}content-length: {length}\r\nconnection: close\r\n\r\n",
+                    request.head
+                )
+                .as_bytes(),
+            )
             .ok()?;
         service.write_all(&body).ok()?;
         let mut from_service = BufReader::new(service);
@@ -65,12 +83,18 @@ fn relay(mut client: &TcpStream, target: &str, bodies: &ChangeBody, answers: &Ch
         let mut bytes = Vec::new();
         from_service.read_to_end(&mut bytes).ok()?;
         let status = answer.words[1].parse().ok()?;
-        let asked = Asked { line: &line, range: &request.range, body: &body };
+        let asked = Asked {
+            line: &line,
+            range: &request.range,
+            body: &body,
+        };
         let Some((new, bytes)) = answers(&asked, status, bytes) else {
             return client.shutdown(std::net::Shutdown::Both).ok();
         };
         let head = answer.head.replacen(&answer.words[1], &new.to_string(), 1);
-        client.write_all(format!("{head}content-length: {}\r\n\r\n", bytes.len()).as_bytes()).ok()?;
+        client
+            .write_all(format!("{head}content-length: {}\r\n\r\n", bytes.len()).as_bytes())
+            .ok()?;
         client.write_all(&bytes).ok()?;
     }
 }
@@ -106,5 +130,10 @@ fn head(from: &mut impl BufRead, target: &str) -> Option<Head> {
         }
     }
     let words = head.lines().next()?.split(' ').map(str::to_owned).collect();
-    Some(Head { words, head, range, length })
+    Some(Head {
+        words,
+        head,
+        range,
+        length,
+    })
 }

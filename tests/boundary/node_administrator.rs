@@ -16,7 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::administrator_statements::{Attack, HIDDEN_DENIALS, Known, SEVERAL, of_all_tables, with_an_aim};
+use crate::administrator_statements::{
+    Attack, HIDDEN_DENIALS, Known, SEVERAL, of_all_tables, with_an_aim,
+};
 use crate::durability::random::Random;
 use crate::nodes::{node, standby, start};
 use crate::run_results::upload;
@@ -62,7 +64,10 @@ struct Scene {
 
 impl Scene {
     fn new(server: Cluster) -> Self {
-        let markers = tempfile::Builder::new().prefix("countersign-marks-").tempdir().unwrap();
+        let markers = tempfile::Builder::new()
+            .prefix("countersign-marks-")
+            .tempdir()
+            .unwrap();
         fs::set_permissions(markers.path(), Permissions::from_mode(0o777)).unwrap();
         let path = markers.path().display();
         let prepared = |name| {
@@ -75,16 +80,27 @@ impl Scene {
                 setup.runbook("both.md", runbook(&two, &step));
                 setup.runbook("big.md", runbook(SMALL, &[("big", "seq 1 200000")]));
                 let sandbox = format!("sandbox: {{write: [\"{path}\"], workdir: in-place}}");
-                setup.policy =
-                    format!("{POLICY}overrides:\n  - {{runbook: mark, {sandbox}}}\n  - {{runbook: both, {sandbox}}}\n");
+                setup.policy = format!(
+                    "{POLICY}overrides:\n  - {{runbook: mark, {sandbox}}}\n  - {{runbook: both, {sandbox}}}\n"
+                );
             })
         };
         let (mut world, two) = (prepared("one"), prepared("two"));
         server.migrate(&world);
         start(&mut world);
         let (approvals, half) = (Vec::new(), Value::Null);
-        let mut scene = Self { server, world, markers, approvals, half, tables: Vec::new(), reset: String::new() };
-        let tables = scene.server.psql("SELECT tablename FROM pg_tables WHERE schemaname = 'countersign' ORDER BY 1");
+        let mut scene = Self {
+            server,
+            world,
+            markers,
+            approvals,
+            half,
+            tables: Vec::new(),
+            reset: String::new(),
+        };
+        let tables = scene
+            .server
+            .psql("SELECT tablename FROM pg_tables WHERE schemaname = 'countersign' ORDER BY 1");
         scene.tables = tables.lines().map(str::to_owned).collect();
         scene.plays();
         let standing = standby(two);
@@ -105,24 +121,45 @@ impl Scene {
         predicate["nonce"] = json!(people::nonce());
         predicate["params"] = json!({"file": file});
         let envelope = envelope(&people::authorization(&predicate), signers);
-        self.approvals.push(Approval { file, envelope: envelope.clone(), standing });
+        self.approvals.push(Approval {
+            file,
+            envelope: envelope.clone(),
+            standing,
+        });
         envelope
     }
 
     /// Proposes a step, and adds an envelope with these signatures.
-    fn proposed(&mut self, step: &str, seconds: u32, signers: &[&Key], standing: Standing) -> Value {
+    fn proposed(
+        &mut self,
+        step: &str,
+        seconds: u32,
+        signers: &[&Key],
+        standing: Standing,
+    ) -> Value {
         let file = self.file();
         let mut wish = World::wish(step, json!({"file": file}));
         wish["expires_in_s"] = json!(seconds);
-        let proposal = self.world.wire.post("/v1/proposals", &self.world.agent, &wish).ok(201);
+        let proposal = self
+            .world
+            .wire
+            .post("/v1/proposals", &self.world.agent, &wish)
+            .ok(201);
         let envelope = envelope(&bytes_of(&proposal), signers);
-        self.approvals.push(Approval { file, envelope, standing });
+        self.approvals.push(Approval {
+            file,
+            envelope,
+            standing,
+        });
         proposal
     }
 
     fn deny_ahead(&self, authorization: &Value) {
         let payload = people::payload_of(authorization);
-        let denial = envelope(&people::denial(&self.world.boundary(), &payload, "no"), &[&bob()]);
+        let denial = envelope(
+            &people::denial(&self.world.boundary(), &payload, "no"),
+            &[&bob()],
+        );
         let body = json!({"denial": denial, "payload": STANDARD.encode(payload)});
         self.world.wire.post("/v1/denials", "", &body).ok(200);
     }
@@ -132,7 +169,10 @@ impl Scene {
     fn plays(&mut self) {
         let cancelled = self.proposed("mark:it", 3600, &[&alice()], Standing::Cancelled);
         let cancel = format!("/v1/proposals/{}/cancellation", id_of(&cancelled));
-        self.world.wire.post(&cancel, &self.world.agent, &json!({})).ok(200);
+        self.world
+            .wire
+            .post(&cancel, &self.world.agent, &json!({}))
+            .ok(200);
         let shown: Value = serde_json::from_slice(&bytes_of(&cancelled)).unwrap();
         let template = &shown["predicate"];
         let spent = self.approve(template, &[&alice()], Standing::Ran);
@@ -146,14 +186,20 @@ impl Scene {
         self.world.submit(&unknown).problem("unknown-signer");
         self.world.run("big:big", json!({}), &[&alice()]);
         self.world.run("plain:fail", json!({}), &[&bob()]);
-        upload(&self.world, &self.world.agent, &vec![7; 3 << 19]).1.ok(200);
+        upload(&self.world, &self.world.agent, &vec![7; 3 << 19])
+            .1
+            .ok(200);
         self.world.token("old", &[], &["read"]);
-        self.world.control(&json!({"do": "token-revoke", "name": "old"})).unwrap();
+        self.world
+            .control(&json!({"do": "token-revoke", "name": "old"}))
+            .unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..64 {
-                        let proposal = self.world.propose("say:echo", json!({"text": people::nonce()}));
+                        let proposal = self
+                            .world
+                            .propose("say:echo", json!({"text": people::nonce()}));
                         self.world.deny(&proposal, &bob()).ok(200);
                     }
                 });
@@ -169,14 +215,23 @@ impl Scene {
         let running = self.world.propose("plain:wait", json!({}));
         self.world.sign(&running, &[&alice()]).ok(200);
         self.world.until(id_of(&running), "running");
-        wait_for("a proposal has expired", || self.world.show(id_of(&expired))["status"] == "expired");
-        assert!(self.world.log_size() > 271, "the statements cut the log at this size");
+        wait_for("a proposal has expired", || {
+            self.world.show(id_of(&expired))["status"] == "expired"
+        });
+        assert!(
+            self.world.log_size() > 271,
+            "the statements cut the log at this size"
+        );
     }
 
     /// Copies all tables into another schema.
     fn copy_tables(&self, to: &str) {
-        let copy = |table: &String| format!("CREATE TABLE {to}.{table} AS TABLE countersign.{table};");
-        self.server.psql(&format!("CREATE SCHEMA {to}; {}", self.tables.iter().map(copy).collect::<String>()));
+        let copy =
+            |table: &String| format!("CREATE TABLE {to}.{table} AS TABLE countersign.{table};");
+        self.server.psql(&format!(
+            "CREATE SCHEMA {to}; {}",
+            self.tables.iter().map(copy).collect::<String>()
+        ));
     }
 
     /// Copies the tables and the files of the node.
@@ -184,7 +239,9 @@ impl Scene {
         self.copy_tables("kept");
         let reset = |table: &String| {
             let missing = |from: &str, than: &str| {
-                format!("{from}.{table} a WHERE md5(a::text) NOT IN (SELECT md5(b::text) FROM {than}.{table} b);\n")
+                format!(
+                    "{from}.{table} a WHERE md5(a::text) NOT IN (SELECT md5(b::text) FROM {than}.{table} b);\n"
+                )
             };
             format!(
                 "DELETE FROM {} INSERT INTO countersign.{table} OVERRIDING SYSTEM VALUE SELECT * FROM {}",
@@ -192,27 +249,47 @@ impl Scene {
                 missing("kept", "countersign")
             )
         };
-        self.reset = format!("BEGIN; {} COMMIT", self.tables.iter().map(reset).collect::<String>());
+        self.reset = format!(
+            "BEGIN; {} COMMIT",
+            self.tables.iter().map(reset).collect::<String>()
+        );
         self.copy_files("b/boundary", "kept");
     }
 
     fn copy_files(&self, from: &str, to: &str) {
         let _ = fs::remove_dir_all(self.world.path(to));
         let mut copy = self.world.command("cp");
-        assert!(copy.arg("-a").args([self.world.path(from), self.world.path(to)]).status().unwrap().success());
+        assert!(
+            copy.arg("-a")
+                .args([self.world.path(from), self.world.path(to)])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Executes a statement. Returns false if PostgreSQL refuses it or if it changes no row.
     fn applies(&self, attack: &Attack) -> bool {
         self.server.psql(&self.reset);
-        let sql = format!("SET search_path = countersign; BEGIN; {}; COMMIT", attack.sql);
-        self.server.try_psql("super", &sql).is_ok_and(|rows| !rows.is_empty())
+        let sql = format!(
+            "SET search_path = countersign; BEGIN; {}; COMMIT",
+            attack.sql
+        );
+        self.server
+            .try_psql("super", &sql)
+            .is_ok_and(|rows| !rows.is_empty())
     }
 
     fn known(&self) -> Known<'_> {
-        let half = id_of(&self.half).trim_start_matches("prp_").replace('-', "");
+        let half = id_of(&self.half)
+            .trim_start_matches("prp_")
+            .replace('-', "");
         let tables = self.tables.iter().map(String::as_str).collect();
-        Known { tables, half: format!("'\\x{half}'"), bob: bob().keyid() }
+        Known {
+            tables,
+            half: format!("'\\x{half}'"),
+            bob: bob().keyid(),
+        }
     }
 
     /// Returns what `store check` names, or its message if it is no help for an operator.
@@ -257,7 +334,9 @@ impl Scene {
                 Standing::Never => 0,
             };
             if lines > most {
-                return Err(format!("authorization {number} ran {lines} times; {named:?}"));
+                return Err(format!(
+                    "authorization {number} ran {lines} times; {named:?}"
+                ));
             }
         }
         Ok(named)
@@ -266,22 +345,39 @@ impl Scene {
     /// Asks a running service for all that must not run. Returns what `audit` names.
     fn asked(&self, attack: &Attack) -> Result<Option<String>, String> {
         if !attack.live.is_empty() {
-            self.server.psql(&format!("SET search_path = countersign; BEGIN; {}; COMMIT", attack.live));
+            self.server.psql(&format!(
+                "SET search_path = countersign; BEGIN; {}; COMMIT",
+                attack.live
+            ));
         }
         // The service may refuse the connection or answer with any problem.
         let _ = self.world.try_sign(&self.half, &[&alice()]);
         for approval in &self.approvals {
-            let _ = self.world.wire.try_post("/v1/authorizations", &self.world.agent, &approval.envelope);
+            let _ = self.world.wire.try_post(
+                "/v1/authorizations",
+                &self.world.agent,
+                &approval.envelope,
+            );
         }
         let roster = self.world.started["roster"].as_str().unwrap();
-        let mut audit = self.world.program(&["audit", &self.world.wire.url, "--url", &self.world.wire.url]);
-        let audit = audit.args(["--roster", roster]).env("COUNTERSIGN_TOKEN", &self.world.reader).output().unwrap();
+        let mut audit =
+            self.world
+                .program(&["audit", &self.world.wire.url, "--url", &self.world.wire.url]);
+        let audit = audit
+            .args(["--roster", roster])
+            .env("COUNTERSIGN_TOKEN", &self.world.reader)
+            .output()
+            .unwrap();
         let log = self.world.service_log();
         if log.contains("panicked") || said(&audit).contains("panicked") {
             return Err(format!("{log}\n{}", said(&audit)));
         }
         let named = (!audit.status.success()).then(|| said(&audit));
-        if named.is_none() && !attack.live.is_empty() { self.checked() } else { Ok(named) }
+        if named.is_none() && !attack.live.is_empty() {
+            self.checked()
+        } else {
+            Ok(named)
+        }
     }
 }
 
@@ -292,15 +388,24 @@ fn is_message(text: &str) -> bool {
 
 #[test]
 fn no_statement_of_the_administrator_of_the_database_runs_a_step_and_each_is_named() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<usize>().expect(name));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<usize>().expect(name))
+    };
     let seed = number("COUNTERSIGN_ADMINISTRATOR_SEED").unwrap_or(1);
     let counts = number("COUNTERSIGN_ADMINISTRATOR_COUNT").map_or(COUNT, |count| [count, count]);
-    let Some(server) = Cluster::start("a hostile administrator", "") else { return };
+    let Some(server) = Cluster::start("a hostile administrator", "") else {
+        return;
+    };
     let mut scene = Scene::new(server);
     assert_eq!(scene.checked(), Ok(None), "the history is sound");
     let mut random = Random(seed as u64);
     let (mut done, mut failures) = (0, Vec::new());
-    for (mut attacks, count) in [of_all_tables(&scene.server), with_an_aim(&scene.known())].into_iter().zip(counts) {
+    for (mut attacks, count) in [of_all_tables(&scene.server), with_an_aim(&scene.known())]
+        .into_iter()
+        .zip(counts)
+    {
         random.shuffle(&mut attacks);
         let mut left = count;
         for attack in &attacks {
@@ -316,7 +421,11 @@ fn no_statement_of_the_administrator_of_the_database_runs_a_step_and_each_is_nam
             (left, done) = (left - 1, done + 1);
             let long = has_aim || random.below(6) == 0;
             let named = scene.checked().and_then(|checked| {
-                let served = if long || checked.is_none() { scene.served(attack)? } else { None };
+                let served = if long || checked.is_none() {
+                    scene.served(attack)?
+                } else {
+                    None
+                };
                 Ok(checked.or(served).is_some())
             });
             let failure = match named {
@@ -324,11 +433,19 @@ fn no_statement_of_the_administrator_of_the_database_runs_a_step_and_each_is_nam
                 Ok(_) => "nothing names this".to_owned(),
                 Err(message) => message,
             };
-            let failure = format!("{} {}: {}; {}: {failure}", attack.table, attack.what, attack.sql, attack.live);
+            let failure = format!(
+                "{} {}: {}; {}: {failure}",
+                attack.table, attack.what, attack.sql, attack.live
+            );
             println!("{failure}");
             failures.push(failure);
         }
     }
     println!("{done} statements");
-    assert!(failures.is_empty(), "{} of {done}, seed {seed}:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {done}, seed {seed}:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }

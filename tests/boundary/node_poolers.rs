@@ -14,9 +14,14 @@ const PROGRAM: &str = "/usr/sbin/pgbouncer";
 fn pgbouncer_is_refused_by_name_in_each_mode() {
     const TEST: &str = "PgBouncer is refused";
     if !std::path::Path::new(PROGRAM).is_file() {
-        return not_run(TEST, "there is no /usr/sbin/pgbouncer here (package pgbouncer)");
+        return not_run(
+            TEST,
+            "there is no /usr/sbin/pgbouncer here (package pgbouncer)",
+        );
     }
-    let Some(server) = Cluster::start(TEST, "") else { return };
+    let Some(server) = Cluster::start(TEST, "") else {
+        return;
+    };
     let mut one = node(&server, "one", |_| {});
     server.migrate(&one);
     let directory = server.socket_directory();
@@ -38,17 +43,28 @@ fn pgbouncer_is_refused_by_name_in_each_mode() {
         );
         std::fs::write(&file, settings).expect("written");
         let mut pooler = server.client(PROGRAM, "service");
-        let mut pooler = pooler.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pgbouncer");
-        until("the pooler listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let mut pooler = pooler
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("pgbouncer");
+        until("the pooler listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         let url = format!("postgres://service@127.0.0.1:{port}/countersign");
-        one.write("b/countersign.toml", &format!("name = \"prod\"\n{}", server.config(&url, "one")));
+        one.write(
+            "b/countersign.toml",
+            &format!("name = \"prod\"\n{}", server.config(&url, "one")),
+        );
         let started = one.try_start();
         pooler.kill().expect("killed");
         pooler.wait().expect("ended");
         let refused = started.expect_err("refused");
         // Waiting would not help: the URL must change.
         assert!(!refused.contains("not active"), "{mode} {more}: {refused}");
-        let names = refused.contains("connection pooler") && refused.contains("name the server itself in the URL");
+        let names = refused.contains("connection pooler")
+            && refused.contains("name the server itself in the URL");
         assert!(names, "{mode} {more}: {refused}");
     }
     assert_eq!(server.psql("SELECT count(*) FROM countersign.leaf"), "0");

@@ -27,52 +27,92 @@ fn only_node(test: &str, settings: &str) -> Option<(Cluster, World)> {
 }
 
 fn submit(world: &World, envelope: &Value) -> Reply {
-    world.wire.try_post("/v1/authorizations", &world.agent, envelope).expect("an answer")
+    world
+        .wire
+        .try_post("/v1/authorizations", &world.agent, envelope)
+        .expect("an answer")
 }
 
 /// Asserts that this answer is a refusal that the caller can repeat, and returns its sentence.
 #[track_caller]
 fn busy(what: &str, reply: &Reply) -> String {
     assert_eq!(reply.status, 503, "{what}: {}", reply.text());
-    assert!(reply.header("retry-after").is_some(), "{what}: {:?}", reply.headers);
-    let code = if reply.text().contains("disk is full") { "busy" } else { "database" };
-    reply.problem(code)["detail"].as_str().expect("a sentence").to_owned()
+    assert!(
+        reply.header("retry-after").is_some(),
+        "{what}: {:?}",
+        reply.headers
+    );
+    let code = if reply.text().contains("disk is full") {
+        "busy"
+    } else {
+        "database"
+    };
+    reply.problem(code)["detail"]
+        .as_str()
+        .expect("a sentence")
+        .to_owned()
 }
 
 /// Ends all connections of the service, so that it connects again.
 fn end_connections(server: &Cluster) {
-    server.backends("countersign:one").into_iter().for_each(|pid| server.terminate(pid));
-    until("the connections have ended", || server.backends("countersign:one").is_empty());
+    server
+        .backends("countersign:one")
+        .into_iter()
+        .for_each(|pid| server.terminate(pid));
+    until("the connections have ended", || {
+        server.backends("countersign:one").is_empty()
+    });
 }
 
 /// Asserts that the service refuses this authorization for a reason that its log names.
 fn assert_refused(world: &World, envelope: &Value, reason: &str) {
     let said = busy(reason, &submit(world, envelope));
-    assert!(said.contains("the boundary's database can't be used now") && said.contains("again later"), "{said}");
-    assert!(world.service_log().contains(reason), "{}", world.service_log());
+    assert!(
+        said.contains("the boundary's database can't be used now") && said.contains("again later"),
+        "{said}"
+    );
+    assert!(
+        world.service_log().contains(reason),
+        "{}",
+        world.service_log()
+    );
 }
 
 /// Asserts that the service accepts this authorization at some time, and then never again.
 fn assert_goes_on(world: &World, envelope: &Value) {
-    until("the boundary goes on", || submit(world, envelope).status == 200);
+    until("the boundary goes on", || {
+        submit(world, envelope).status == 200
+    });
     // The connection of the role can be a moment later than the connection of the writer.
-    until("the nonce is spent", || submit(world, envelope).text().contains("nonce-replayed"));
+    until("the nonce is spent", || {
+        submit(world, envelope).text().contains("nonce-replayed")
+    });
 }
 
 #[test]
 fn every_get_route_answers_database_while_the_database_is_down() {
     let big = |setup: &mut Setup| setup.runbook("s.md", runbook(SMALL, &[("big", "seq 1 50000")]));
-    let Some((server, mut one, _two)) = nodes_with("reading without a database", big) else { return };
+    let Some((server, mut one, _two)) = nodes_with("reading without a database", big) else {
+        return;
+    };
     start(&mut one);
     let finished = one.run("s:big", json!({}), &[&alice()]);
     let waiting = one.propose("plain:true", json!({}));
     one.deny(&waiting, &alice()).ok(200);
     let (file, authorization) = (b"a file", sha256(&bytes_of(&waiting)));
     upload(&one, &one.agent, file).1.ok(200);
-    let output = one.receipt(&finished)["output"]["stdout"]["blake3"].as_str().expect("a digest").to_owned();
-    let (id, receipt) = (id_of(&finished), finished["receipt"].as_str().expect("a receipt"));
-    let roster =
-        one.wire.get("/ready", &one.reader).json()["roster"]["digest"].as_str().unwrap_or("sha256:0").to_owned();
+    let output = one.receipt(&finished)["output"]["stdout"]["blake3"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
+    let (id, receipt) = (
+        id_of(&finished),
+        finished["receipt"].as_str().expect("a receipt"),
+    );
+    let roster = one.wire.get("/ready", &one.reader).json()["roster"]["digest"]
+        .as_str()
+        .unwrap_or("sha256:0")
+        .to_owned();
     let paths = [
         "/v1/registry".to_owned(),
         "/v1/steps/s:big".to_owned(),
@@ -100,7 +140,10 @@ fn every_get_route_answers_database_while_the_database_is_down() {
         "/version".to_owned(),
         "/openapi.json".to_owned(),
     ];
-    let before: Vec<u16> = paths.iter().map(|path| one.wire.get(path, &one.reader).status).collect();
+    let before: Vec<u16> = paths
+        .iter()
+        .map(|path| one.wire.get(path, &one.reader).status)
+        .collect();
     server.stop_immediate();
     let mut refused = 0;
     for path in &paths {
@@ -108,13 +151,18 @@ fn every_get_route_answers_database_while_the_database_is_down() {
         if reply.status >= 500 && path != "/ready" {
             refused += 1;
             let said = busy(path, &reply);
-            assert!(said.contains("database") && said.contains("again"), "{path}: {said}");
+            assert!(
+                said.contains("database") && said.contains("again"),
+                "{path}: {said}"
+            );
         }
     }
     assert!(refused > 9, "{refused}");
     server.start_again();
     for (path, before) in paths.iter().zip(before) {
-        until(&format!("{path} answers as before"), || one.wire.get(path, &one.reader).status == before);
+        until(&format!("{path} answers as before"), || {
+            one.wire.get(path, &one.reader).status == before
+        });
     }
     // The rows can be read, but no connection for the pieces of a large output can be made.
     one.restart();
@@ -137,8 +185,13 @@ impl SmallDisk {
     fn mount(directory: PathBuf) -> Option<Self> {
         let options = format!("size=24m,mode=700,uid={SERVER_USER},gid={SERVER_USER}");
         std::fs::create_dir(&directory).ok()?;
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&directory).status();
-        mount.is_ok_and(|status| status.success()).then(|| Self(directory))
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&directory)
+            .status();
+        mount
+            .is_ok_and(|status| status.success())
+            .then(|| Self(directory))
     }
 
     /// Fills the disk until the returned file is removed.
@@ -162,11 +215,16 @@ fn nothing_is_consumed_while_the_tablespace_is_full() {
     if !rustix::process::geteuid().is_root() {
         return not_run(TEST, "only root can make a disk for the server");
     }
-    let Some((server, mut one)) = only_node(TEST, "") else { return };
+    let Some((server, mut one)) = only_node(TEST, "") else {
+        return;
+    };
     let Some(disk) = SmallDisk::mount(server.socket_directory().join("small")) else {
         return not_run(TEST, "root of this host may not mount a disk");
     };
-    server.psql(&format!("CREATE TABLESPACE small LOCATION '{}'", disk.0.display()));
+    server.psql(&format!(
+        "CREATE TABLESPACE small LOCATION '{}'",
+        disk.0.display()
+    ));
     let moves = server.psql(
         "SELECT format('ALTER %s %s SET TABLESPACE small;', CASE relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, \
          oid::regclass) FROM pg_class WHERE relnamespace = 'countersign'::regnamespace AND relkind IN ('r', 'i')",
@@ -175,20 +233,34 @@ fn nothing_is_consumed_while_the_tablespace_is_full() {
     start(&mut one);
     let before = one.run("say:echo", json!({}), &[&alice()]);
     let filled = disk.fill();
-    let envelopes: Vec<Value> = (0..8).map(|number| signed(&one, &format!("{number} {}", "x".repeat(900)))).collect();
+    let envelopes: Vec<Value> = (0..8)
+        .map(|number| signed(&one, &format!("{number} {}", "x".repeat(900))))
+        .collect();
     let statuses = std::thread::scope(|scope| {
         let submit_one = |envelope| {
             let reply = submit(&one, envelope);
             if reply.status != 200 {
-                assert!(busy("submit", &reply).contains("disk is full"), "{}", reply.text());
+                assert!(
+                    busy("submit", &reply).contains("disk is full"),
+                    "{}",
+                    reply.text()
+                );
             }
             reply.status
         };
         // The last pages of the tables can have room for some consumptions. The receipts of these runs wait for space.
-        let submitted: Vec<_> = envelopes.iter().map(|envelope| scope.spawn(move || submit_one(envelope))).collect();
-        until("some requests are refused", || submitted.iter().filter(|one| one.is_finished()).count() > 2);
+        let submitted: Vec<_> = envelopes
+            .iter()
+            .map(|envelope| scope.spawn(move || submit_one(envelope)))
+            .collect();
+        until("some requests are refused", || {
+            submitted.iter().filter(|one| one.is_finished()).count() > 2
+        });
         std::fs::remove_file(&filled).expect("removed");
-        submitted.into_iter().map(|one| one.join().expect("no panic")).collect::<Vec<u16>>()
+        submitted
+            .into_iter()
+            .map(|one| one.join().expect("no panic"))
+            .collect::<Vec<u16>>()
     });
     for (envelope, status) in envelopes.iter().zip(statuses) {
         if status == 200 {
@@ -207,7 +279,9 @@ fn nothing_is_consumed_while_the_tablespace_is_full() {
 /// Triggers return the code of a full disk to chosen rows, so that a receipt finds no space after its consumption.
 #[test]
 fn nothing_is_consumed_and_receipts_wait_while_the_disk_of_the_server_is_full() {
-    let Some((server, mut one)) = only_node("a full disk", "") else { return };
+    let Some((server, mut one)) = only_node("a full disk", "") else {
+        return;
+    };
     start(&mut one);
     let before = one.run("say:echo", json!({}), &[&alice()]);
     let full_for = |kinds: &str| {
@@ -222,7 +296,11 @@ fn nothing_is_consumed_and_receipts_wait_while_the_disk_of_the_server_is_full() 
     let [refused, waiting] = ["refused", "waiting"].map(|text| signed(&one, text));
     full_for("2, 3");
     let reply = submit(&one, &refused);
-    assert!(busy("submit", &reply).contains("disk is full"), "{}", reply.text());
+    assert!(
+        busy("submit", &reply).contains("disk is full"),
+        "{}",
+        reply.text()
+    );
     make_space();
     assert_goes_on(&one, &refused);
     full_for("3");
@@ -243,18 +321,28 @@ fn nothing_is_consumed_and_receipts_wait_while_the_disk_of_the_server_is_full() 
 
 #[test]
 fn a_server_without_free_connections_is_waited_for_at_the_start_and_later() {
-    let Some((server, mut one)) = only_node("no free connections", "max_connections = 18") else { return };
+    let Some((server, mut one)) = only_node("no free connections", "max_connections = 18") else {
+        return;
+    };
     // Three connections are for superusers.
     let hold = |count: usize| -> Vec<Child> {
-        let sleeper =
-            || server.client("psql", "owner").args(["-qc", "SELECT pg_sleep(600)"]).stderr(Stdio::null()).spawn();
+        let sleeper = || {
+            server
+                .client("psql", "owner")
+                .args(["-qc", "SELECT pg_sleep(600)"])
+                .stderr(Stdio::null())
+                .spawn()
+        };
         let held: Vec<Child> = (0..count).map(|_| sleeper().expect("psql")).collect();
         let all = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'owner' AND query LIKE 'SELECT pg_sleep%'";
-        until("all are connected", || server.psql(all) == count.to_string());
+        until("all are connected", || {
+            server.psql(all) == count.to_string()
+        });
         held
     };
     let release = |held: Vec<Child>| {
-        server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'owner'");
+        server
+            .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'owner'");
         for mut one in held {
             one.wait().expect("ended");
         }
@@ -282,9 +370,13 @@ fn a_server_without_free_connections_is_waited_for_at_the_start_and_later() {
 
 #[test]
 fn one_second_of_latency_only_makes_the_boundary_slower() {
-    let Some(server) = Cluster::start("one second of latency", "") else { return };
+    let Some(server) = Cluster::start("one second of latency", "") else {
+        return;
+    };
     let proxy = Proxy::start(server.address());
-    let mut one = World::prepared(|setup| setup.config = server.config(&proxy.url("service"), "one") + &setup.config);
+    let mut one = World::prepared(|setup| {
+        setup.config = server.config(&proxy.url("service"), "one") + &setup.config
+    });
     server.migrate(&one);
     start(&mut one);
     one.run("say:echo", json!({}), &[&alice()]);
@@ -298,7 +390,9 @@ fn one_second_of_latency_only_makes_the_boundary_slower() {
 
 #[test]
 fn a_default_of_the_server_changes_nothing_or_is_named() {
-    let Some((server, mut one)) = only_node("defaults of the server", "") else { return };
+    let Some((server, mut one)) = only_node("defaults of the server", "") else {
+        return;
+    };
     for default in [
         "default_transaction_isolation = 'serializable'",
         "search_path = 'pg_catalog'",
@@ -325,10 +419,16 @@ fn a_default_of_the_server_changes_nothing_or_is_named() {
 
 #[test]
 fn nothing_is_consumed_without_synchronous_replicas_on_the_first_server_or_on_a_promoted_one() {
-    let Some(primary) = Cluster::start("removed replicas", "") else { return };
+    let Some(primary) = Cluster::start("removed replicas", "") else {
+        return;
+    };
     let replica = primary.replica("r1", true);
     // The first server of the URL is down, and the second one is a standby.
-    let url = format!("postgres://service@127.0.0.1:9,{},{}/countersign", replica.address(), primary.address());
+    let url = format!(
+        "postgres://service@127.0.0.1:9,{},{}/countersign",
+        replica.address(),
+        primary.address()
+    );
     let mut one = World::prepared(|setup| {
         setup.config = primary.config(&url, "one") + "replicas = \"synchronous\"\n" + &setup.config;
     });
@@ -337,18 +437,27 @@ fn nothing_is_consumed_without_synchronous_replicas_on_the_first_server_or_on_a_
     one.run("say:echo", json!({}), &[&alice()]);
     let [later, last] = ["later", "last"].map(|text| signed(&one, text));
     primary.psql("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()");
-    until("the server has no replicas", || primary.psql("SHOW synchronous_standby_names").is_empty());
+    until("the server has no replicas", || {
+        primary.psql("SHOW synchronous_standby_names").is_empty()
+    });
     let reason = "`synchronous_standby_names` of the server is empty, but `replicas` in [postgres] is \"synchronous\"";
-    until("the service refuses", || submit(&one, &signed(&one, "before")).status != 200);
+    until("the service refuses", || {
+        submit(&one, &signed(&one, "before")).status != 200
+    });
     assert_refused(&one, &later, reason);
     primary.psql("ALTER SYSTEM SET synchronous_standby_names = 'r1'; SELECT pg_reload_conf()");
     assert_goes_on(&one, &later);
-    let finished = one.run("say:echo", json!({"text": "before the promotion"}), &[&alice()]);
+    let finished = one.run(
+        "say:echo",
+        json!({"text": "before the promotion"}),
+        &[&alice()],
+    );
     primary.stop_immediate();
     replica.promote();
     until("the promoted server is named", || {
         assert_eq!(submit(&one, &last).status, 503);
-        one.service_log().contains("has no synchronous replica, but `replicas` in [postgres] is \"synchronous\"")
+        one.service_log()
+            .contains("has no synchronous replica, but `replicas` in [postgres] is \"synchronous\"")
     });
     let _second = replica.replica("r2", true);
     assert_goes_on(&one, &last);

@@ -15,7 +15,10 @@ pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
 }
 
 /// Returns a server with the schema of a boundary, and the two nodes of the boundary. No node runs yet.
-pub(super) fn nodes_with(test: &str, change: impl Fn(&mut Setup)) -> Option<(Cluster, World, World)> {
+pub(super) fn nodes_with(
+    test: &str,
+    change: impl Fn(&mut Setup),
+) -> Option<(Cluster, World, World)> {
     let server = Cluster::start(test, "")?;
     let (one, two) = (node(&server, "one", &change), node(&server, "two", &change));
     server.migrate(&one);
@@ -48,8 +51,16 @@ pub(super) fn standby(mut world: World) -> JoinHandle<World> {
 
 fn listed(world: &World) -> Vec<Value> {
     let config = world.path("b");
-    let output = world.boundary_command(&["node", "list", "--json", "--config"]).arg(config).output().expect("nodes");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = world
+        .boundary_command(&["node", "list", "--json", "--config"])
+        .arg(config)
+        .output()
+        .expect("nodes");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
@@ -82,7 +93,9 @@ pub(super) fn take_over(one: &mut World, two: World) -> World {
 
 #[test]
 fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
-    let Some((_server, mut one, two)) = nodes("a standby that takes over") else { return };
+    let Some((_server, mut one, two)) = nodes("a standby that takes over") else {
+        return;
+    };
     start(&mut one);
     let before = one.run("say:echo", json!({"text": "one"}), &[&alice()]);
     let spent = signed(&one, "again");
@@ -91,12 +104,21 @@ fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
     one.sign(&waiting, &[&alice()]);
     one.until(id_of(&waiting), "running");
     let starting = standby(two);
-    let states: Vec<(Value, Value)> =
-        listed(&one).iter().map(|node| (node["name"].clone(), node["active"].clone())).collect();
-    assert_eq!(states, [(json!("one"), json!(true)), (json!("two"), json!(false))]);
+    let states: Vec<(Value, Value)> = listed(&one)
+        .iter()
+        .map(|node| (node["name"].clone(), node["active"].clone()))
+        .collect();
+    assert_eq!(
+        states,
+        [(json!("one"), json!(true)), (json!("two"), json!(false))]
+    );
     let began = Instant::now();
     let two = killed(&mut one, starting);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(two.started["id"], one.started["id"], "the log is the same");
     two.assert_verified(&two.show(id_of(&before)));
     two.submit(&spent).problem("nonce-replayed");
@@ -104,7 +126,10 @@ fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
     // The run of the killed node can still be in progress for all that node two knows.
     assert_eq!(two.show(id_of(&waiting))["status"], "running");
     let lost = || lose_node_one(&two).status.success();
-    assert!(!lost() || began.elapsed() > Duration::from_secs(10), "the node gave a sign just now");
+    assert!(
+        !lost() || began.elapsed() > Duration::from_secs(10),
+        "the node gave a sign just now"
+    );
     until("the operator can say that the node is lost", lost);
     let closed = two.until(id_of(&waiting), "finished");
     assert_eq!(closed["outcome"]["status"], "unknown");
@@ -118,8 +143,11 @@ pub(super) fn lose_node_one(world: &World) -> std::process::Output {
 }
 
 #[test]
-fn promise_2_nothing_is_consumed_after_a_restart_of_the_database_before_all_checkpoints_are_compared() {
-    let Some((server, mut one, mut two)) = nodes("a restarted database and an absent node") else { return };
+fn promise_2_nothing_is_consumed_after_a_restart_of_the_database_before_all_checkpoints_are_compared()
+ {
+    let Some((server, mut one, mut two)) = nodes("a restarted database and an absent node") else {
+        return;
+    };
     start(&mut two);
     two.run("say:echo", json!({}), &[&alice()]);
     two.kill9();
@@ -130,64 +158,116 @@ fn promise_2_nothing_is_consumed_after_a_restart_of_the_database_before_all_chec
     // The service reaches the server again in this time, but node two has not shown its checkpoint.
     let restarted = Instant::now();
     while restarted.elapsed() < Duration::from_secs(12) {
-        let reply = one.wire.try_post("/v1/authorizations", &one.agent, &approved).expect("an answer");
+        let reply = one
+            .wire
+            .try_post("/v1/authorizations", &one.agent, &approved)
+            .expect("an answer");
         assert_eq!(reply.status, 503, "{}", reply.text());
         std::thread::sleep(Duration::from_millis(100));
     }
-    let ready = one.wire.try_post("/v1/proposals", &one.agent, &World::wish("say:echo", json!({}))).expect("an answer");
+    let ready = one
+        .wire
+        .try_post(
+            "/v1/proposals",
+            &one.agent,
+            &World::wish("say:echo", json!({})),
+        )
+        .expect("an answer");
     assert_eq!(ready.status, 201, "other writes go on: {}", ready.text());
     let starting = standby(two);
-    until("the checkpoints are compared", || one.submit(&approved).status == 200);
+    until("the checkpoints are compared", || {
+        one.submit(&approved).status == 200
+    });
     one.kill9();
     drop(starting.join().expect("node two"));
 }
 
 #[test]
 fn a_run_that_the_database_confirms_too_late_does_not_start() {
-    let Some((server, mut one, _two)) = nodes("a late confirmation") else { return };
+    let Some((server, mut one, _two)) = nodes("a late confirmation") else {
+        return;
+    };
     start(&mut one);
     one.run("say:echo", json!({}), &[&alice()]);
     let approved = signed(&one, "late");
     let backends = server.backends("countersign:one");
     backends.iter().for_each(|pid| server.sigstop(*pid));
     let reply = std::thread::scope(|scope| {
-        let submitted = scope.spawn(|| one.wire.try_post("/v1/authorizations", &one.agent, &approved));
+        let submitted = scope.spawn(|| {
+            one.wire
+                .try_post("/v1/authorizations", &one.agent, &approved)
+        });
         std::thread::sleep(Duration::from_secs(22));
         backends.iter().for_each(|pid| server.sigcont(*pid));
         submitted.join().expect("no panic")
     });
-    assert!(reply.is_ok_and(|reply| reply.status >= 500), "the run was confirmed after 22 s");
-    assert!(one.list("finished").len() == 1, "no second run has a receipt");
+    assert!(
+        reply.is_ok_and(|reply| reply.status >= 500),
+        "the run was confirmed after 22 s"
+    );
+    assert!(
+        one.list("finished").len() == 1,
+        "no second run has a receipt"
+    );
 }
 
 #[test]
 fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
-    let Some((server, mut one, mut two)) = nodes("a database that went back") else { return };
+    let Some((server, mut one, mut two)) = nodes("a database that went back") else {
+        return;
+    };
     start(&mut one);
     one.run("say:echo", json!({}), &[&alice()]);
     let earlier = server.snapshot();
-    until("the service reads the copied server", || one.wire.get("/v1/steps/say:echo", &one.reader).status == 200);
+    until("the service reads the copied server", || {
+        one.wire.get("/v1/steps/say:echo", &one.reader).status == 200
+    });
     let spent = signed(&one, "again");
-    until("the service uses the copied server", || one.submit(&spent).status == 200);
+    until("the service uses the copied server", || {
+        one.submit(&spent).status == 200
+    });
     one.kill9();
     server.restore(&earlier);
     let refused = one.try_start().expect_err("refused");
-    assert!(refused.contains("the database went back to an earlier time"), "{refused}");
+    assert!(
+        refused.contains("the database went back to an earlier time"),
+        "{refused}"
+    );
     // The other node was not there, and asks for the checkpoint of the first one.
     server.restart_immediate();
     let starting = std::thread::spawn(move || two.try_start().map(|()| two));
     std::thread::sleep(Duration::from_secs(4));
-    assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
+    assert!(
+        !starting.is_finished(),
+        "node two waits for the checkpoint of node one"
+    );
     let said = || String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned();
-    until("node one is noted as lost, and the next step is said", || said().contains("seal --new-epoch"));
-    let mut two = starting.join().expect("no panic").expect("node two is active");
+    until(
+        "node one is noted as lost, and the next step is said",
+        || said().contains("seal --new-epoch"),
+    );
+    let mut two = starting
+        .join()
+        .expect("no panic")
+        .expect("node two is active");
     same_tokens(&one, &mut two);
     let fresh = signed(&two, "fresh");
     for envelope in [&spent, &fresh] {
         let reply = two.submit(envelope);
-        assert_eq!(reply.status, 503, "no run starts before a new epoch: {}", reply.text());
+        assert_eq!(
+            reply.status,
+            503,
+            "no run starts before a new epoch: {}",
+            reply.text()
+        );
     }
-    assert!(two.wire.get("/ready", &two.reader).text().contains("the loss of the database server"), "no replica");
+    assert!(
+        two.wire
+            .get("/ready", &two.reader)
+            .text()
+            .contains("the loss of the database server"),
+        "no replica"
+    );
     until("the health report says why", || {
         let ready = two.wire.get("/ready", &two.reader);
         ready.status == 503 && ready.text().contains("countersign seal --new-epoch")
@@ -195,26 +275,40 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
     let mut seal = two.boundary_command(&["seal", "--new-epoch", "--yes", "--config"]);
     let output = seal.arg(two.path("b")).output().expect("seal");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && said.contains("token revoke agent"), "{said}");
+    assert!(
+        output.status.success() && said.contains("token revoke agent"),
+        "{said}"
+    );
     for envelope in [&spent, &fresh] {
-        assert!(two.submit(envelope).status >= 400, "the approvals of the earlier epoch have ended");
+        assert!(
+            two.submit(envelope).status >= 400,
+            "the approvals of the earlier epoch have ended"
+        );
     }
     two.assert_verified(&two.run("say:echo", json!({"text": "new epoch"}), &[&alice()]));
-    assert_says(one.try_start().expect_err("refused"), "went on without this node");
+    assert_says(
+        one.try_start().expect_err("refused"),
+        "went on without this node",
+    );
     std::fs::rename(one.path("b/boundary/checkpoint"), one.path("evidence")).expect("moved");
     take_over(&mut two, one).assert_audited();
 }
 
 #[test]
 fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() {
-    let Some((server, one, mut two)) = nodes("a database from before the first start of a node") else { return };
+    let Some((server, one, mut two)) = nodes("a database from before the first start of a node")
+    else {
+        return;
+    };
     start(&mut two);
     two.stop();
     let earlier = server.snapshot();
     two.start();
     let starting = standby(one);
     let known = two.path("b/boundary/nodes");
-    until("node two knows node one", || std::fs::read_to_string(&known).is_ok_and(|text| text.contains("one SHA256:")));
+    until("node two knows node one", || {
+        std::fs::read_to_string(&known).is_ok_and(|text| text.contains("one SHA256:"))
+    });
     let mut one = killed(&mut two, starting);
     let spent = signed(&one, "once");
     assert_eq!(one.submit(&spent).status, 200);
@@ -222,13 +316,27 @@ fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() 
     server.restore(&earlier);
     let starting = standby(two);
     std::thread::sleep(Duration::from_secs(4));
-    assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
+    assert!(
+        !starting.is_finished(),
+        "node two waits for the checkpoint of node one"
+    );
     let nodes = listed(&one);
-    assert_eq!((&nodes[0]["name"], &nodes[0]["lost"]), (&json!("one"), &json!(false)), "{nodes:?}");
-    assert_says(&*String::from_utf8_lossy(&lose_node_one(&one).stderr), "seal --new-epoch");
+    assert_eq!(
+        (&nodes[0]["name"], &nodes[0]["lost"]),
+        (&json!("one"), &json!(false)),
+        "{nodes:?}"
+    );
+    assert_says(
+        &*String::from_utf8_lossy(&lose_node_one(&one).stderr),
+        "seal --new-epoch",
+    );
     let mut two = starting.join().expect("node two is active");
     same_tokens(&one, &mut two);
-    assert_eq!(two.submit(&spent).status, 503, "no run starts before a new epoch");
+    assert_eq!(
+        two.submit(&spent).status,
+        503,
+        "no run starts before a new epoch"
+    );
 }
 
 /// Freezes the active node during a run. Returns the proposal of the run, and the second node, which is active.
@@ -247,14 +355,24 @@ fn take_over_during_a_run(one: &mut World, two: World) -> (Value, World) {
 
 #[test]
 fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
-    let Some((_server, mut one, two)) = nodes("a late receipt") else { return };
+    let Some((_server, mut one, two)) = nodes("a late receipt") else {
+        return;
+    };
     let (waiting, two) = take_over_during_a_run(&mut one, two);
-    until("the operator says that node one is lost", || lose_node_one(&two).status.success());
-    assert_eq!(two.until(id_of(&waiting), "finished")["outcome"]["status"], "unknown");
+    until("the operator says that node one is lost", || {
+        lose_node_one(&two).status.success()
+    });
+    assert_eq!(
+        two.until(id_of(&waiting), "finished")["outcome"]["status"],
+        "unknown"
+    );
     one.signal(rustix::process::Signal::CONT);
-    let file = one.path("b/boundary/late-receipts").join(format!("{}.json", id_of(&waiting).replace("prp_", "rcp_")));
+    let file = one
+        .path("b/boundary/late-receipts")
+        .join(format!("{}.json", id_of(&waiting).replace("prp_", "rcp_")));
     until("the late receipt is a file", || file.exists());
-    let envelope: Value = serde_json::from_slice(&std::fs::read(file).expect("a file")).expect("JSON");
+    let envelope: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("a file")).expect("JSON");
     let outcome = people::predicate_of(&envelope)["outcome"]["status"].clone();
     assert!(outcome != "unknown", "{outcome}");
     two.assert_audited();
@@ -262,18 +380,28 @@ fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
 
 #[test]
 fn the_idle_active_node_shows_the_receipt_that_a_node_without_its_role_writes() {
-    let Some((_server, mut one, two)) = nodes("a receipt of the earlier active node") else { return };
+    let Some((_server, mut one, two)) = nodes("a receipt of the earlier active node") else {
+        return;
+    };
     let (waiting, two) = take_over_during_a_run(&mut one, two);
     assert_eq!(two.show(id_of(&waiting))["status"], "running");
     // Node two records its first checkpoint after a second.
     std::thread::sleep(Duration::from_secs(3));
     one.signal(rustix::process::Signal::CONT);
     let closed = two.until(id_of(&waiting), "finished");
-    assert!(closed["outcome"]["status"] != "unknown", "node one has seen the end: {closed}");
+    assert!(
+        closed["outcome"]["status"] != "unknown",
+        "node one has seen the end: {closed}"
+    );
     // Node two writes nothing meanwhile.
     let began = Instant::now();
-    until("the log of node two has the receipt", || two.count("receipt") == 1);
-    assert!(began.elapsed() < Duration::from_secs(15), "housekeeping, every 20 s, is not the first to show it");
+    until("the log of node two has the receipt", || {
+        two.count("receipt") == 1
+    });
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "housekeeping, every 20 s, is not the first to show it"
+    );
     two.assert_verified(&closed);
     two.assert_audited();
 }

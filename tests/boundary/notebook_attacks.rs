@@ -17,7 +17,10 @@ fn strange_tags(page: &str) -> Vec<&str> {
         code form input select option textarea label button section table tr th td blockquote em del br hr img main";
     let known: Vec<&str> = known.split(' ').collect();
     let tags = page.split('<').skip(1).map(|rest| {
-        rest.trim_start_matches('/').split(|c: char| !c.is_ascii_alphanumeric() && c != '!').next().unwrap_or_default()
+        rest.trim_start_matches('/')
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '!')
+            .next()
+            .unwrap_or_default()
     });
     tags.filter(|tag| !known.contains(tag)).collect()
 }
@@ -26,10 +29,14 @@ fn assert_harmless(what: &str, page: &str) {
     assert_eq!(strange_tags(page), [""; 0], "{what}: {page}");
     assert_eq!(
         page.matches("<script").count(),
-        page.matches("<script src=\"/page.js\" defer></script>").count(),
+        page.matches("<script src=\"/page.js\" defer></script>")
+            .count(),
         "{what}"
     );
-    assert!(!page.contains("<img src=x") && !page.contains(" onerror=alert(1)>"), "{what}: {page}");
+    assert!(
+        !page.contains("<img src=x") && !page.contains(" onerror=alert(1)>"),
+        "{what}: {page}"
+    );
     assert!(!page.contains("href=\"javascript:"), "{what}: {page}");
 }
 
@@ -46,7 +53,11 @@ fn hostile_text_in_every_field_and_in_names_is_never_markup() {
         EVIL.replace('"', "")
     );
     std::fs::write(home.path().join("page.md"), &page).expect("a file");
-    std::fs::write(home.path().join("<i onclick=x>.md"), "---\ncountersign: [<b>\n---\n").expect("a file");
+    std::fs::write(
+        home.path().join("<i onclick=x>.md"),
+        "---\ncountersign: [<b>\n---\n",
+    )
+    .expect("a file");
     let notebook = OpenedNotebook::start(home, ".", &["--allow-run", "printf,echo,export"]);
     let list = notebook.get("/").body;
     assert_harmless("the list", &list);
@@ -55,14 +66,26 @@ fn hostile_text_in_every_field_and_in_names_is_never_markup() {
     let at = 1;
     let (path, run) = (format!("/page/{at}/"), format!("/page/{at}/run/0"));
     assert_harmless("the page", &notebook.get(&path).body);
-    assert_eq!(notebook.send(&run, "&p.a=%3Cscript%3Ealert(1)%3C%2Fscript%3E&p.b=two"), 303);
+    assert_eq!(
+        notebook.send(&run, "&p.a=%3Cscript%3Ealert(1)%3C%2Fscript%3E&p.b=two"),
+        303
+    );
     let page = notebook.until_page(&path, "exit code 0");
     assert_harmless("the page after a run", &page);
-    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
+    assert!(
+        page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"),
+        "{page}"
+    );
     let file = page.split(&format!("/page/{at}/file/0/0")).count();
     assert!(file > 1, "{page}");
-    assert_harmless("the file", &notebook.get(&format!("/page/{at}/file/0/0")).body);
-    let body = format!("{}&p.b=%3Cscript%3Ealert(2)%3C%2Fscript%3E", notebook.form(&run));
+    assert_harmless(
+        "the file",
+        &notebook.get(&format!("/page/{at}/file/0/0")).body,
+    );
+    let body = format!(
+        "{}&p.b=%3Cscript%3Ealert(2)%3C%2Fscript%3E",
+        notebook.form(&run)
+    );
     let refused = ask(&notebook.host, "POST", &run, &notebook.headers(), &body);
     assert_eq!(refused.status, 303);
     assert_harmless("a refused value", &notebook.get(&path).body);
@@ -106,14 +129,36 @@ fn every_page_and_every_form_needs_the_cookie_the_host_and_the_origin() {
             "evil.example".to_owned(),
             format!("evil.{host}"),
         ] {
-            assert_eq!(with(&format!("host: {foreign}\r\ncookie: {}\r\n", notebook.cookie)), 421, "{path}: {foreign}");
+            assert_eq!(
+                with(&format!(
+                    "host: {foreign}\r\ncookie: {}\r\n",
+                    notebook.cookie
+                )),
+                421,
+                "{path}: {foreign}"
+            );
         }
-        let two = format!("host: {host}\r\nhost: evil.example\r\ncookie: {}\r\n", notebook.cookie);
+        let two = format!(
+            "host: {host}\r\nhost: evil.example\r\ncookie: {}\r\n",
+            notebook.cookie
+        );
         assert!([400, 421].contains(&with(&two)), "{path}: two hosts");
     }
-    let long = ask(&host, "POST", "/stop", &notebook.headers(), &format!("x={}", "y".repeat(70_000)));
+    let long = ask(
+        &host,
+        "POST",
+        "/stop",
+        &notebook.headers(),
+        &format!("x={}", "y".repeat(70_000)),
+    );
     long.says(413, "more than 64 KiB");
-    for path in ["/page/0/run/0", "/page/0/walk", "/page/0/reset", "/stop", "/answer/1/o"] {
+    for path in [
+        "/page/0/run/0",
+        "/page/0/walk",
+        "/page/0/reset",
+        "/stop",
+        "/answer/1/o",
+    ] {
         let form = notebook.form(path);
         let origins = [
             String::new(),
@@ -123,34 +168,60 @@ fn every_page_and_every_form_needs_the_cookie_the_host_and_the_origin() {
         ];
         for origin in origins {
             let headers = format!("host: {host}\r\ncookie: {}\r\n{origin}", notebook.cookie);
-            assert_eq!(ask(&host, "POST", path, &headers, &form).status, 403, "{path}: {origin}");
+            assert_eq!(
+                ask(&host, "POST", path, &headers, &form).status,
+                403,
+                "{path}: {origin}"
+            );
         }
         // A form of another program, or a path of another form.
         assert!(
-            [404, 409].contains(&ask(&host, "POST", path, &notebook.headers(), &other.form(path)).status),
+            [404, 409]
+                .contains(&ask(&host, "POST", path, &notebook.headers(), &other.form(path)).status),
             "{path}"
         );
     }
-    assert!(notebook.step(0).contains("data-state=\"ready\""), "nothing ran");
+    assert!(
+        notebook.step(0).contains("data-state=\"ready\""),
+        "nothing ran"
+    );
 }
 
 #[test]
 fn ten_clicks_on_one_button_run_a_step_once() {
-    let page = "---\ncountersign: 1\n---\n```bash {#one}\nn=$((n + 1)); export n; echo \"run $n\"\n```\n";
+    let page =
+        "---\ncountersign: 1\n---\n```bash {#one}\nn=$((n + 1)); export n; echo \"run $n\"\n```\n";
     let notebook = OpenedNotebook::open(page);
-    let (form, headers, host) = (notebook.form("/page/0/run/0"), notebook.headers(), notebook.host.clone());
+    let (form, headers, host) = (
+        notebook.form("/page/0/run/0"),
+        notebook.headers(),
+        notebook.host.clone(),
+    );
     let clicks: Vec<_> = (0..10)
         .map(|_| {
             let (form, headers, host) = (form.clone(), headers.clone(), host.clone());
             std::thread::spawn(move || ask(&host, "POST", "/page/0/run/0", &headers, &form).status)
         })
         .collect();
-    let answers: Vec<u16> = clicks.into_iter().map(|click| click.join().expect("an answer")).collect();
-    assert_eq!(answers.iter().filter(|status| **status == 303).count(), 1, "{answers:?}");
-    assert_eq!(answers.iter().filter(|status| **status == 409).count(), 9, "{answers:?}");
+    let answers: Vec<u16> = clicks
+        .into_iter()
+        .map(|click| click.join().expect("an answer"))
+        .collect();
+    assert_eq!(
+        answers.iter().filter(|status| **status == 303).count(),
+        1,
+        "{answers:?}"
+    );
+    assert_eq!(
+        answers.iter().filter(|status| **status == 409).count(),
+        9,
+        "{answers:?}"
+    );
     notebook.until(0, "run 1\n");
     // The output is shown a moment before the step has ended.
-    wait_for("the step has ended", || notebook.send("/page/0/run/0", "") == 303);
+    wait_for("the step has ended", || {
+        notebook.send("/page/0/run/0", "") == 303
+    });
     notebook.until(0, "run 2\n");
 }
 
@@ -167,32 +238,51 @@ fn ten_megabytes_of_output_in_one_line_end_and_the_page_says_what_it_leaves_out(
         }
         assert!(begun.elapsed() < Duration::from_secs(60));
     };
-    assert!(step.contains("(the page shows no more of this output)"), "{}", step.len());
+    assert!(
+        step.contains("(the page shows no more of this output)"),
+        "{}",
+        step.len()
+    );
     assert!(step.len() < 3 << 20, "{}", step.len());
 }
 
 #[test]
 fn a_page_of_many_blocks_opens_and_its_last_step_runs_and_a_larger_page_says_what_to_do() {
     let page = |blocks: usize| {
-        let blocks: String = (0..blocks).map(|at| format!("```bash {{#s{at}}}\necho \"block {at}\"\n```\n")).collect();
+        let blocks: String = (0..blocks)
+            .map(|at| format!("```bash {{#s{at}}}\necho \"block {at}\"\n```\n"))
+            .collect();
         format!("---\ncountersign: 1\n---\n{blocks}")
     };
     let notebook = OpenedNotebook::open(&page(3000));
-    assert_eq!(notebook.get("/page/0/").body.matches("<section class=\"step\"").count(), 3000);
+    assert_eq!(
+        notebook
+            .get("/page/0/")
+            .body
+            .matches("<section class=\"step\"")
+            .count(),
+        3000
+    );
     assert_eq!(notebook.send("/page/0/run/2999", ""), 303);
     notebook.until(2999, "block 2999\n");
     notebook.save("large.md", &page(5000));
     let mut command = OpenedNotebook::command(notebook.home.path(), "large.md", &[]);
     let output = command.stderr(Stdio::piped()).output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && said.contains("more than 10000 lines: split the page"), "{said}");
+    assert!(
+        output.status.code() == Some(2) && said.contains("more than 10000 lines: split the page"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_file_that_is_no_runbook_and_a_taken_port_end_the_command_with_words() {
     let home = tempfile::tempdir().expect("a directory");
-    std::fs::write(home.path().join("page.md"), "---\ncountersign: 1\n---\n```bash {#one}\necho one\n```\n")
-        .expect("a file");
+    std::fs::write(
+        home.path().join("page.md"),
+        "---\ncountersign: 1\n---\n```bash {#one}\necho one\n```\n",
+    )
+    .expect("a file");
     std::fs::write(home.path().join("bad.md"), "---\ncountersign: [\n---\n").expect("a file");
     std::fs::write(home.path().join("bytes.md"), [0xff, 0xfe, 0x00]).expect("a file");
     std::fs::create_dir(home.path().join("empty")).expect("a directory");
@@ -210,7 +300,10 @@ fn a_file_that_is_no_runbook_and_a_taken_port_end_the_command_with_words() {
         let mut command = OpenedNotebook::command(home.path(), file, options);
         let output = command.stderr(Stdio::piped()).output().expect("runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && said.contains(words), "{file} {options:?}: {said}");
+        assert!(
+            output.status.code() == Some(2) && said.contains(words),
+            "{file} {options:?}: {said}"
+        );
         assert!(output.stdout.is_empty(), "no address: {said}");
     }
 }
@@ -218,14 +311,19 @@ fn a_file_that_is_no_runbook_and_a_taken_port_end_the_command_with_words() {
 #[test]
 fn a_directory_shows_its_broken_files_beside_the_others() {
     let home = tempfile::tempdir().expect("a directory");
-    std::fs::write(home.path().join("good.md"), "---\ncountersign: 1\n---\n```bash {#one}\necho one\n```\n")
-        .expect("a file");
+    std::fs::write(
+        home.path().join("good.md"),
+        "---\ncountersign: 1\n---\n```bash {#one}\necho one\n```\n",
+    )
+    .expect("a file");
     std::fs::write(home.path().join("bytes.md"), [0xff, 0xfe, 0x00]).expect("a file");
     std::fs::write(home.path().join("bad.md"), "---\ncountersign: [\n---\n").expect("a file");
     let notebook = OpenedNotebook::start(home, ".", &[]);
     let list = notebook.get("/").body;
     assert!(
-        list.matches("can't be opened").count() == 2 && list.contains("good.md") && list.contains("bad.md:"),
+        list.matches("can't be opened").count() == 2
+            && list.contains("good.md")
+            && list.contains("bad.md:"),
         "{list}"
     );
 }

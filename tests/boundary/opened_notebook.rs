@@ -19,7 +19,10 @@ pub(crate) struct OpenedNotebook {
 
 /// Ends the program. While a step runs, the first signal only cancels the step.
 pub(crate) fn end(child: &mut Child) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a process");
     for _ in 0..20 {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
@@ -59,15 +62,39 @@ impl OpenedNotebook {
 
     /// Opens a file or directory of `home`.
     pub(crate) fn start(home: tempfile::TempDir, file: &str, options: &[&str]) -> Self {
-        let mut child = Self::command(home.path(), file, options).stdout(Stdio::piped()).spawn().expect("the program");
+        let mut child = Self::command(home.path(), file, options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
+        BufReader::new(child.stdout.take().expect("output"))
+            .read_line(&mut line)
+            .expect("a line");
         let address = line.split("http://").nth(1).expect("an address").trim();
         let (host, link) = address.split_once('/').expect("a path");
-        let mut notebook = Self { child, host: host.to_owned(), link: format!("/{link}"), cookie: String::new(), home };
-        let entered = ask(host, "GET", &notebook.link, &format!("host: {host}\r\n"), "");
-        let cookie = entered.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
-        assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+        let mut notebook = Self {
+            child,
+            host: host.to_owned(),
+            link: format!("/{link}"),
+            cookie: String::new(),
+            home,
+        };
+        let entered = ask(
+            host,
+            "GET",
+            &notebook.link,
+            &format!("host: {host}\r\n"),
+            "",
+        );
+        let cookie = entered
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("set-cookie: "))
+            .expect("a cookie");
+        assert!(
+            cookie.contains("httponly") && cookie.contains("samesite=strict"),
+            "{cookie}"
+        );
         notebook.cookie = cookie.split(';').next().expect("a pair").to_owned();
         notebook
     }
@@ -75,9 +102,18 @@ impl OpenedNotebook {
     /// Returns the command that opens a file of `home`.
     pub(crate) fn command(home: &Path, file: &str, options: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(["open", file, "--sandbox"]).args(options).current_dir(home).env("HOME", home);
-        command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
-        command.env("API_TOKEN", "a secret value").stdin(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["open", file, "--sandbox"])
+            .args(options)
+            .current_dir(home)
+            .env("HOME", home);
+        command
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME");
+        command
+            .env("API_TOKEN", "a secret value")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
@@ -89,7 +125,10 @@ impl OpenedNotebook {
     }
 
     pub(crate) fn headers(&self) -> String {
-        format!("host: {0}\r\ncookie: {1}\r\norigin: http://{0}\r\n", self.host, self.cookie)
+        format!(
+            "host: {0}\r\ncookie: {1}\r\norigin: http://{0}\r\n",
+            self.host, self.cookie
+        )
     }
 
     pub(crate) fn get(&self, path: &str) -> PageReply {
@@ -100,15 +139,27 @@ impl OpenedNotebook {
     pub(crate) fn form(&self, path: &str) -> String {
         let fields: serde_json::Value =
             serde_json::from_str(&self.get(&format!("/fresh?path={path}")).body).expect("JSON");
-        let form =
-            format!("form={}&seal={}", fields["form"].as_str().expect("text"), fields["seal"].as_str().expect("text"));
+        let form = format!(
+            "form={}&seal={}",
+            fields["form"].as_str().expect("text"),
+            fields["seal"].as_str().expect("text")
+        );
         // The form of a step also has the digest of the step that the page shows.
-        let Some((page, step)) = path.strip_prefix("/page/").and_then(|rest| rest.split_once("/run/")) else {
+        let Some((page, step)) = path
+            .strip_prefix("/page/")
+            .and_then(|rest| rest.split_once("/run/"))
+        else {
             return form;
         };
         let shown = self.get(&format!("/page/{page}/")).body;
-        let block = shown.split(&format!("id=\"step-{page}-{step}\"")).nth(1).unwrap_or_default();
-        let digest = block.split("name=\"digest\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let block = shown
+            .split(&format!("id=\"step-{page}-{step}\""))
+            .nth(1)
+            .unwrap_or_default();
+        let digest = block
+            .split("name=\"digest\" value=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
         format!("{form}&digest={}", digest.unwrap_or_default())
     }
 
@@ -120,13 +171,16 @@ impl OpenedNotebook {
     /// Returns the page of a form after it was sent with errors: a browser is led to this page.
     pub(crate) fn refused(&self, path: &str, more: &str) -> String {
         assert_eq!(self.send(path, more), 303, "{path}{more}");
-        self.get(&format!("{}/", path.split("/run/").next().expect("a page"))).body
+        self.get(&format!("{}/", path.split("/run/").next().expect("a page")))
+            .body
     }
 
     /// Returns the block with this fragment.
     pub(crate) fn block(&self, id: &str) -> String {
         let page = self.get("/page/0/").body;
-        let from = page.find(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("no {id} in {page}"));
+        let from = page
+            .find(&format!("id=\"{id}\""))
+            .unwrap_or_else(|| panic!("no {id} in {page}"));
         let rest = &page[from..];
         rest[..rest.find("</section>").expect("the end of the block")].to_owned()
     }
@@ -150,7 +204,10 @@ impl OpenedNotebook {
     pub(crate) fn answer(&self, id: &str, letter: &str) -> u16 {
         let block = self.until_block(id, "class=\"question\"");
         let at = block.find("/answer/").expect("an answer") + 8;
-        let number: String = block[at..].chars().take_while(char::is_ascii_digit).collect();
+        let number: String = block[at..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
         self.send(&format!("/answer/{number}/{letter}"), "")
     }
 
@@ -168,7 +225,10 @@ fn until(look: impl Fn() -> String, wanted: &str) -> String {
         if found.contains(wanted) {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "no {wanted:?} in {found}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "no {wanted:?} in {found}"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -15,13 +15,18 @@ fn run(server: &Cluster, proxy: &Proxy, script: &str) -> bool {
     let file = server.socket_directory().join("script");
     std::fs::write(&file, script).expect("written");
     let mut pgbench = server.client("pgbench", "super");
-    let program = pgbench.args(["-n", "-M", "prepared", "-t", "1", "-f"]).arg(&file).arg(proxy.url("super"));
+    let program = pgbench
+        .args(["-n", "-M", "prepared", "-t", "1", "-f"])
+        .arg(&file)
+        .arg(proxy.url("super"));
     program.output().expect("pgbench").status.success()
 }
 
 #[test]
 fn the_proxy_cuts_before_and_after_a_commit() {
-    let Some(server) = Cluster::start("the proxy cuts", "") else { return };
+    let Some(server) = Cluster::start("the proxy cuts", "") else {
+        return;
+    };
     server.psql(TABLE);
     let proxy = Proxy::start(server.address());
     let (single, flight) = (
@@ -29,29 +34,43 @@ fn the_proxy_cuts_before_and_after_a_commit() {
         "\\startpipeline\nBEGIN;\nINSERT INTO t VALUES ($N);\nCOMMIT;\n\\endpipeline",
     );
     let mut expected = Vec::new();
-    for (n, (side, script)) in
-        [Side::Before, Side::After].iter().flat_map(|side| [(*side, single), (*side, flight)]).enumerate()
+    for (n, (side, script)) in [Side::Before, Side::After]
+        .iter()
+        .flat_map(|side| [(*side, single), (*side, flight)])
+        .enumerate()
     {
         proxy.cut_at_commit(side, 1);
-        assert!(!run(&server, &proxy, &script.replace("$N", &n.to_string())), "the client lost its connection");
+        assert!(
+            !run(&server, &proxy, &script.replace("$N", &n.to_string())),
+            "the client lost its connection"
+        );
         if side == Side::After {
             expected.push(n.to_string());
         }
-        until(&format!("{side:?} {script}"), || rows(&server) == expected.join(" "));
+        until(&format!("{side:?} {script}"), || {
+            rows(&server) == expected.join(" ")
+        });
     }
     proxy.cut_at_random(7, 3);
-    until("a random flight is cut", || !run(&server, &proxy, "SELECT 1;"));
+    until("a random flight is cut", || {
+        !run(&server, &proxy, "SELECT 1;")
+    });
     proxy.no_cut();
     assert!(run(&server, &proxy, "SELECT 1;"));
 }
 
 #[test]
 fn the_proxy_swallows_bytes() {
-    let Some(server) = Cluster::start("the proxy swallows", "") else { return };
+    let Some(server) = Cluster::start("the proxy swallows", "") else {
+        return;
+    };
     let proxy = Proxy::start(server.address());
     let connect = |limit: &str| {
         let mut psql = server.client("psql", "super");
-        let output = psql.env("PGCONNECT_TIMEOUT", limit).args(["-X", "-c", "SELECT 1", &proxy.url("super")]).output();
+        let output = psql
+            .env("PGCONNECT_TIMEOUT", limit)
+            .args(["-X", "-c", "SELECT 1", &proxy.url("super")])
+            .output();
         String::from_utf8_lossy(&output.expect("psql").stderr).into_owned()
     };
     assert_eq!(connect("10"), "");

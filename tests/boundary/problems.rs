@@ -21,21 +21,40 @@ fn vectors(file: &Value) -> &[Value] {
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
-    value[field].as_str().unwrap_or_else(|| panic!("no text {field} in {value}"))
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text {field} in {value}"))
 }
 
 /// Each code of the closed list has a vector, or a reason why the vectors do not contain the code.
 #[test]
 fn every_problem_code_has_a_vector() {
     let file = file();
-    let covered: BTreeSet<&str> = vectors(&file).iter().map(|vector| text(vector, "code")).collect();
-    let elsewhere: BTreeSet<&str> =
-        file["elsewhere"].as_object().expect("reasons").keys().map(String::as_str).collect();
+    let covered: BTreeSet<&str> = vectors(&file)
+        .iter()
+        .map(|vector| text(vector, "code"))
+        .collect();
+    let elsewhere: BTreeSet<&str> = file["elsewhere"]
+        .as_object()
+        .expect("reasons")
+        .keys()
+        .map(String::as_str)
+        .collect();
     for code in Code::ALL.iter().map(|code| code.word()) {
-        assert!(covered.contains(code) != elsewhere.contains(code), "{code}: a vector, or a reason why there is none");
+        assert!(
+            covered.contains(code) != elsewhere.contains(code),
+            "{code}: a vector, or a reason why there is none"
+        );
     }
-    assert_eq!(covered.len() + elsewhere.len(), Code::ALL.len(), "a code that there is not");
-    let ids: BTreeSet<&str> = vectors(&file).iter().map(|vector| text(vector, "id")).collect();
+    assert_eq!(
+        covered.len() + elsewhere.len(),
+        Code::ALL.len(),
+        "a code that there is not"
+    );
+    let ids: BTreeSet<&str> = vectors(&file)
+        .iter()
+        .map(|vector| text(vector, "id"))
+        .collect();
     assert_eq!(ids.len(), vectors(&file).len(), "each vector has one name");
     // The tests that the reasons name exist.
     let sources = [
@@ -47,10 +66,20 @@ fn every_problem_code_has_a_vector() {
         include_str!("node_trouble.rs"),
     ];
     let sources = sources.concat();
-    let named = ["sandbox-unavailable", "session-stale", "grant-exhausted", "grant-paused", "standby", "database"];
+    let named = [
+        "sandbox-unavailable",
+        "session-stale",
+        "grant-exhausted",
+        "grant-paused",
+        "standby",
+        "database",
+    ];
     for code in named {
         let reason = text(&file["elsewhere"], code);
-        let test = reason.split_whitespace().find(|word| word.contains('_')).expect("a test's name");
+        let test = reason
+            .split_whitespace()
+            .find(|word| word.contains('_'))
+            .expect("a test's name");
         assert!(sources.contains(&format!("fn {test}()")), "{test}");
     }
 }
@@ -62,7 +91,9 @@ fn each_problem_vector_is_refused_with_its_code() {
     let mut faults = Vec::new();
     for vector in vectors(&file) {
         let limits = vector["limits"].as_str().unwrap_or_default().to_owned();
-        let world = worlds.entry(limits.clone()).or_insert_with(|| world(&limits));
+        let world = worlds
+            .entry(limits.clone())
+            .or_insert_with(|| world(&limits));
         if let Err(fault) = play(world, vector) {
             faults.push(format!("{}: {fault}", text(vector, "id")));
         }
@@ -79,11 +110,17 @@ fn each_problem_vector_is_refused_with_its_code() {
 /// The boundary that the vectors expect.
 fn world(limits: &str) -> World {
     World::with(|setup| {
-        setup.policy.push_str("overrides:\n  - {runbook: \"closed/**\", mode: deny}\n");
+        setup
+            .policy
+            .push_str("overrides:\n  - {runbook: \"closed/**\", mode: deny}\n");
         setup.runbook("closed/door.md", runbook(SMALL, &[("open", ":")]));
         // The vectors leave many pending proposals.
         let roomy = "pending_per_proposer = 1000\npending = 1000";
-        setup.limits = if limits.is_empty() { roomy.to_owned() } else { limits.to_owned() };
+        setup.limits = if limits.is_empty() {
+            roomy.to_owned()
+        } else {
+            limits.to_owned()
+        };
     })
 }
 
@@ -108,11 +145,20 @@ fn play(world: &World, vector: &Value) -> Result<(), String> {
             return Err(format!("{step} is refused already: {}", reply.text()));
         }
     }
-    let reply = world.unchanged(|| act(world, &tokens, last, &mut made))?.ok_or("the last step asks nothing")?;
-    let (code, status) = (text(vector, "code"), vector["status"].as_u64().expect("a status"));
+    let reply = world
+        .unchanged(|| act(world, &tokens, last, &mut made))?
+        .ok_or("the last step asks nothing")?;
+    let (code, status) = (
+        text(vector, "code"),
+        vector["status"].as_u64().expect("a status"),
+    );
     let got = reply.json()["type"].as_str().unwrap_or_default().to_owned();
     if got != format!("/problems/{code}") || u64::from(reply.status) != status {
-        return Err(format!("expected {code} ({status}), got {} {}", reply.status, reply.text()));
+        return Err(format!(
+            "expected {code} ({status}), got {} {}",
+            reply.status,
+            reply.text()
+        ));
     }
     reply.problem(code);
     Ok(())
@@ -132,24 +178,47 @@ impl Tokens {
             .entry(world.wire.address().to_owned())
             .or_insert_with(|| world.token_for("narrow", &[], &["propose"], &["say:*"]))
             .clone();
-        let named =
-            [("agent", &world.agent), ("reader", &world.reader), ("courier", &world.courier), ("narrow", &narrow)];
-        Self(named.into_iter().map(|(name, secret)| (name, secret.clone())).collect())
+        let named = [
+            ("agent", &world.agent),
+            ("reader", &world.reader),
+            ("courier", &world.courier),
+            ("narrow", &narrow),
+        ];
+        Self(
+            named
+                .into_iter()
+                .map(|(name, secret)| (name, secret.clone()))
+                .collect(),
+        )
     }
 
     fn secret(&self, step: &Value) -> String {
         match (step["secret"].as_str(), step["by"].as_str()) {
             (Some(secret), _) => secret.to_owned(),
-            (None, Some(name)) => self.0.get(name).unwrap_or_else(|| panic!("no token {name}")).clone(),
+            (None, Some(name)) => self
+                .0
+                .get(name)
+                .unwrap_or_else(|| panic!("no token {name}"))
+                .clone(),
             (None, None) => String::new(),
         }
     }
 }
 
 /// Plays one step of a vector. Returns the answer, or `None` if the step only waits.
-fn act(world: &World, tokens: &Tokens, step: &Value, made: &mut Made) -> Result<Option<Reply>, String> {
+fn act(
+    world: &World,
+    tokens: &Tokens,
+    step: &Value,
+    made: &mut Made,
+) -> Result<Option<Reply>, String> {
     let token = || tokens.secret(step);
-    let path = || text(step, "path").replace("{proposal}", made.proposal["id"].as_str().unwrap_or_default());
+    let path = || {
+        text(step, "path").replace(
+            "{proposal}",
+            made.proposal["id"].as_str().unwrap_or_default(),
+        )
+    };
     let reply = match text(step, "do") {
         "propose" => {
             let reply = world.wire.post("/v1/proposals", &token(), &step["body"]);
@@ -158,13 +227,24 @@ fn act(world: &World, tokens: &Tokens, step: &Value, made: &mut Made) -> Result<
         }
         "get" => world.wire.get(&path(), &token()),
         "post" => {
-            let body = text(step, "text").repeat(step["times"].as_u64().unwrap_or(1).try_into().expect("a number"));
+            let body = text(step, "text").repeat(
+                step["times"]
+                    .as_u64()
+                    .unwrap_or(1)
+                    .try_into()
+                    .expect("a number"),
+            );
             world.wire.post_bytes(&path(), &token(), body.as_bytes())
         }
         "sign" => {
             let payload = bytes_of(&made.proposal);
-            let over = step["over"].as_str().map_or(payload, |other| other.as_bytes().to_vec());
-            let mut signatures: Vec<Value> = names(&step["by"]).iter().map(|key| key.sign(&over)).collect();
+            let over = step["over"]
+                .as_str()
+                .map_or(payload, |other| other.as_bytes().to_vec());
+            let mut signatures: Vec<Value> = names(&step["by"])
+                .iter()
+                .map(|key| key.sign(&over))
+                .collect();
             for (key, signature) in names(&step["by"]).iter().zip(&mut signatures) {
                 if step["without_pae"] == true {
                     signature["sig"] = json!(STANDARD.encode(key.secret.sign(&over)));
@@ -174,7 +254,9 @@ fn act(world: &World, tokens: &Tokens, step: &Value, made: &mut Made) -> Result<
                 }
             }
             let path = format!("/v1/proposals/{}/signatures", id_of(&made.proposal));
-            world.wire.post(&path, "", &json!({"signatures": signatures}))
+            world
+                .wire
+                .post(&path, "", &json!({"signatures": signatures}))
         }
         "deny" => world.deny(&made.proposal, &person(text(step, "by"))),
         "until" => {
@@ -183,7 +265,8 @@ fn act(world: &World, tokens: &Tokens, step: &Value, made: &mut Made) -> Result<
         }
         "authorize" => {
             let predicate = world.authorization(text(step, "step"), step["params"].clone());
-            made.statement = serde_json::from_slice(&people::authorization(&predicate)).expect("JSON");
+            made.statement =
+                serde_json::from_slice(&people::authorization(&predicate)).expect("JSON");
             hand_in(world, &token(), step, made)
         }
         "hand_in" => {
@@ -201,7 +284,10 @@ fn act(world: &World, tokens: &Tokens, step: &Value, made: &mut Made) -> Result<
 fn hand_in(world: &World, token: &str, step: &Value, made: &mut Made) -> Reply {
     patch(&mut made.statement, &step["change"]);
     let payload = people::canonical(&made.statement);
-    let signatures = names(&step["signed_by"]).iter().map(|key| key.sign(&payload)).collect();
+    let signatures = names(&step["signed_by"])
+        .iter()
+        .map(|key| key.sign(&payload))
+        .collect();
     patch(&mut made.statement, &step["after_signing"]);
     if step["after_signing"].is_array() {
         let params = people::canonical(&made.statement["predicate"]["params"]);
@@ -222,17 +308,25 @@ fn patch(document: &mut Value, operations: &Value) {
         };
         let place = document.pointer_mut(parent).expect("a parent");
         match (text(operation, "op"), place) {
-            ("remove", Value::Array(items)) => drop(items.remove(member.parse().expect("an index"))),
+            ("remove", Value::Array(items)) => {
+                drop(items.remove(member.parse().expect("an index")))
+            }
             ("remove", Value::Object(map)) => drop(map.remove(member).expect("a member")),
             ("replace" | "add", Value::Object(map)) => drop(map.insert(member.to_owned(), value)),
-            ("replace", Value::Array(items)) => items[member.parse::<usize>().expect("an index")] = value,
+            ("replace", Value::Array(items)) => {
+                items[member.parse::<usize>().expect("an index")] = value
+            }
             (other, _) => panic!("{other} in {operation}"),
         }
     }
 }
 
 fn names(list: &Value) -> Vec<Key> {
-    list.as_array().into_iter().flatten().map(|name| person(name.as_str().expect("a name"))).collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|name| person(name.as_str().expect("a name")))
+        .collect()
 }
 
 fn person(name: &str) -> Key {

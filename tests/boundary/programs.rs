@@ -20,16 +20,34 @@ fn listing() -> World {
         let steps = [
             ("hidden", HIDDEN),
             ("declared programs=date", HIDDEN),
-            ("ignored", "word=$(printf 'da%s' te)\n\"$word\" +ran || printf 'went on\\n'"),
-            ("own programs=\"{work}/**\"", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
-            ("foreign", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
+            (
+                "ignored",
+                "word=$(printf 'da%s' te)\n\"$word\" +ran || printf 'went on\\n'",
+            ),
+            (
+                "own programs=\"{work}/**\"",
+                "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool",
+            ),
+            (
+                "foreign",
+                "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool",
+            ),
             ("plain", "printf 'a\\n' | cat"),
             ("path programs=/usr/bin/date", "/usr/bin/date +ran%%"),
             ("database", "psql --version"),
-            ("script programs=ldd", "ldd --version > /dev/null && printf 'ran\\n'"),
+            (
+                "script programs=ldd",
+                "ldd --version > /dev/null && printf 'ran\\n'",
+            ),
         ];
         setup.runbook("list.md", runbook(SMALL, &steps));
-        setup.runbook("free.md", runbook(SMALL, &[("hidden", HIDDEN), ("declared programs=cat", HIDDEN)]));
+        setup.runbook(
+            "free.md",
+            runbook(
+                SMALL,
+                &[("hidden", HIDDEN), ("declared programs=cat", HIDDEN)],
+            ),
+        );
     })
 }
 
@@ -59,12 +77,29 @@ fn a_program_that_the_list_does_not_name_is_not_executed() {
     let world = listing();
     let (signed, finished) = run(&world, "list:hidden");
     assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "printf"]);
-    assert!(signed["sandbox"]["require"].as_array().expect("layers").contains(&json!("programs")));
+    assert!(
+        signed["sandbox"]["require"]
+            .as_array()
+            .expect("layers")
+            .contains(&json!("programs"))
+    );
     let receipt = world.receipt(&finished);
-    assert_eq!(receipt["outcome"], json!({"status": "failed", "exit_code": 126}), "{receipt:#}");
+    assert_eq!(
+        receipt["outcome"],
+        json!({"status": "failed", "exit_code": 126}),
+        "{receipt:#}"
+    );
     assert_eq!(world.output(&finished, "stdout"), "");
-    assert!(receipt["sandbox"]["layers"].as_array().expect("layers").contains(&json!("programs")));
-    assert_eq!((&receipt["programs"]["mode"], &receipt["programs"]["listed"]), (&json!("listed"), &json!(3)));
+    assert!(
+        receipt["sandbox"]["layers"]
+            .as_array()
+            .expect("layers")
+            .contains(&json!("programs"))
+    );
+    assert_eq!(
+        (&receipt["programs"]["mode"], &receipt["programs"]["listed"]),
+        (&json!("listed"), &json!(3))
+    );
     world.assert_verified(&finished);
     // With the mode `any`, the same script starts the program.
     let (signed, finished) = run(&world, "free:hidden");
@@ -81,29 +116,63 @@ fn verify_and_audit_show_the_programs_of_a_receipt() {
     let (_, finished) = run(&world, "list:hidden");
     let programs = &world.receipt(&finished)["programs"];
     let (_, report) = world.verify(&world.bundle(&finished));
-    assert_eq!(&report["report"]["facts"]["programs"], programs, "{report:#}");
-    assert_says(report["report"]["boundary_says"].to_string(), "which programs the run started and the list refused");
+    assert_eq!(
+        &report["report"]["facts"]["programs"], programs,
+        "{report:#}"
+    );
+    assert_says(
+        report["report"]["boundary_says"].to_string(),
+        "which programs the run started and the list refused",
+    );
 
     let roster = world.started["roster"].as_str().expect("a digest");
     let bundle = world.path("run.bundle.json");
     std::fs::write(&bundle, world.bundle(&finished)).expect("written");
-    let done = world.program(&["verify", "--roster", roster]).arg(&bundle).output().expect("verify");
-    let screen = String::from_utf8_lossy(&done.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let done = world
+        .program(&["verify", "--roster", roster])
+        .arg(&bundle)
+        .output()
+        .expect("verify");
+    let screen = String::from_utf8_lossy(&done.stdout)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     let named = |key: &str| match &programs[key]["paths"] {
         Value::Array(paths) if paths.is_empty() => "none".to_owned(),
         Value::Array(paths) => {
-            let words = |one: &Value| format!("{} ({})", one["path"].as_str().expect("a path"), one["count"]);
+            let words = |one: &Value| {
+                format!(
+                    "{} ({})",
+                    one["path"].as_str().expect("a path"),
+                    one["count"]
+                )
+            };
             paths.iter().map(words).collect::<Vec<_>>().join(", ")
         }
         _ => "not recorded".to_owned(),
     };
-    let line = format!("programs 3 listed; started {}; refused {}", named("started"), named("refused"));
+    let line = format!(
+        "programs 3 listed; started {}; refused {}",
+        named("started"),
+        named("refused")
+    );
     assert!(screen.contains(&line), "{line}: {screen}");
 
     // A run without a list states no programs.
     run(&world, "free:hidden");
-    let mut audit = world.program(&["audit", &world.wire.url, "--url", &world.wire.url, "--roster", roster, "--json"]);
-    let done = audit.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("audit");
+    let mut audit = world.program(&[
+        "audit",
+        &world.wire.url,
+        "--url",
+        &world.wire.url,
+        "--roster",
+        roster,
+        "--json",
+    ]);
+    let done = audit
+        .env("COUNTERSIGN_TOKEN", &world.reader)
+        .output()
+        .expect("audit");
     let lines = String::from_utf8_lossy(&done.stdout);
     let decisions: Vec<Value> = lines
         .lines()
@@ -122,7 +191,12 @@ fn psql_of_debian_is_a_wrapper_whose_list_has_the_program_that_it_starts() {
     }
     let world = listing();
     let (_, finished) = run(&world, "list:database");
-    assert!(world.output(&finished, "stdout").starts_with("psql (PostgreSQL)"), "{finished:#}");
+    assert!(
+        world
+            .output(&finished, "stdout")
+            .starts_with("psql (PostgreSQL)"),
+        "{finished:#}"
+    );
     assert_eq!(finished.get("refused"), None);
     world.assert_verified(&finished);
 }
@@ -134,10 +208,16 @@ fn a_success_with_a_refused_program_names_the_program_and_what_to_add() {
     let world = listing();
     let (_, finished) = run(&world, "list:ignored");
     assert_eq!(world.output(&finished, "stdout"), "went on\n");
-    assert_eq!(world.receipt(&finished)["outcome"], json!({"status": "succeeded", "exit_code": 0}));
+    assert_eq!(
+        world.receipt(&finished)["outcome"],
+        json!({"status": "succeeded", "exit_code": 0})
+    );
     let path = world.receipt(&finished)["programs"]["refused"]["paths"][0]["path"].clone();
     let Some(path) = path.as_str() else {
-        not_run("a success with a refused program", "this host records no refused program");
+        not_run(
+            "a success with a refused program",
+            "this host records no refused program",
+        );
         return;
     };
     let refused = json!([{"name": path, "add": "programs=date"}]);
@@ -146,35 +226,75 @@ fn a_success_with_a_refused_program_names_the_program_and_what_to_add() {
     let words = format!("succeeded, exit code 0; refused: {path} (add programs=date to the block)");
     for command in [&["wait", id][..], &["proposals"]] {
         let mut command_line = world.program(command);
-        command_line.args(["--url", &world.wire.url]).env("COUNTERSIGN_TOKEN", &world.agent);
+        command_line
+            .args(["--url", &world.wire.url])
+            .env("COUNTERSIGN_TOKEN", &world.agent);
         let done = command_line.output().expect("runs");
         let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(done.status.success() && said.contains("refused: /"), "{command:?}: {said}");
+        assert!(
+            done.status.success() && said.contains("refused: /"),
+            "{command:?}: {said}"
+        );
         assert!(command[0] != "wait" || said.contains(&words), "{said}");
     }
     let mut server = Server::opened(&world, &world.wire.url);
-    for answer in [server.call("wait", json!({"id": id})), server.call("get_receipt", json!({"id": id}))] {
+    for answer in [
+        server.call("wait", json!({"id": id})),
+        server.call("get_receipt", json!({"id": id})),
+    ] {
         assert_eq!(answer["outcome"]["refused"], refused, "{answer:#}");
     }
     let roster = world.started["roster"].as_str().expect("a digest");
-    let boundary = world.started["boundary"].as_str().or(world.started["id"].as_str()).expect("an id");
+    let boundary = world.started["boundary"]
+        .as_str()
+        .or(world.started["id"].as_str())
+        .expect("an id");
     let bundle = world.path("run.bundle.json");
     std::fs::write(&bundle, world.bundle(&finished)).expect("written");
-    let verified = world.program(&["verify", "--roster", roster]).arg(&bundle).output().expect("verify");
-    let screen = String::from_utf8_lossy(&verified.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let verified = world
+        .program(&["verify", "--roster", roster])
+        .arg(&bundle)
+        .output()
+        .expect("verify");
+    let screen = String::from_utf8_lossy(&verified.stdout)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     assert!(screen.contains(&words), "{screen}");
     let gate = |more: &[&str], bundle: &std::path::Path, step: &str| {
-        let mut command = world.program(&["gate", "--roster", roster, "--boundary", boundary, "--step", step]);
-        let done = command.args(["--any-digest", "--no-params"]).args(more).arg(bundle).output().expect("gate");
-        (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
+        let mut command = world.program(&[
+            "gate",
+            "--roster",
+            roster,
+            "--boundary",
+            boundary,
+            "--step",
+            step,
+        ]);
+        let done = command
+            .args(["--any-digest", "--no-params"])
+            .args(more)
+            .arg(bundle)
+            .output()
+            .expect("gate");
+        (
+            done.status.code(),
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+        )
     };
     assert_eq!(gate(&[], &bundle, "list:ignored").0, Some(0));
     let (code, said) = gate(&["--no-refused"], &bundle, "list:ignored");
-    assert!(code == Some(1) && said.contains("SHUT, not met: refused"), "{said}");
+    assert!(
+        code == Some(1) && said.contains("SHUT, not met: refused"),
+        "{said}"
+    );
     // A run whose list refused nothing passes.
     let (_, finished) = run(&world, "list:plain");
-    assert_eq!(world.until(id_of(&finished), "finished").get("refused"), None);
+    assert_eq!(
+        world.until(id_of(&finished), "finished").get("refused"),
+        None
+    );
     std::fs::write(&bundle, world.bundle(&finished)).expect("written");
     assert_eq!(gate(&["--no-refused"], &bundle, "list:plain").0, Some(0));
 }
@@ -230,9 +350,18 @@ fn a_signed_list_that_differs_from_the_derived_list_spends_no_nonce() {
     let attempt = |code: &str, change: &dyn Fn(&mut Value)| {
         let mut predicate = world.authorization("list:plain", json!({}));
         change(&mut predicate["sandbox"]);
-        world.unchanged(|| world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).problem(code))
+        world.unchanged(|| {
+            world
+                .submit(&envelope(&people::authorization(&predicate), &[&alice()]))
+                .problem(code)
+        })
     };
-    let list = |sandbox: &mut Value| sandbox["programs"]["list"].as_array_mut().expect("a list").clone();
+    let list = |sandbox: &mut Value| {
+        sandbox["programs"]["list"]
+            .as_array_mut()
+            .expect("a list")
+            .clone()
+    };
     attempt("context-changed", &|sandbox| {
         let mut more = list(sandbox);
         more.insert(2, json!({"name": "date", "path": "/usr/bin/date"}));
@@ -246,27 +375,50 @@ fn a_signed_list_that_differs_from_the_derived_list_spends_no_nonce() {
     attempt("context-changed", &|sandbox| {
         let map = sandbox.as_object_mut().expect("a map");
         map.remove("programs");
-        map["require"].as_array_mut().expect("layers").retain(|layer| layer != "programs");
+        map["require"]
+            .as_array_mut()
+            .expect("layers")
+            .retain(|layer| layer != "programs");
     });
-    attempt("malformed", &|sandbox| drop(sandbox.as_object_mut().expect("a map").remove("programs")));
-    attempt("malformed", &|sandbox| sandbox["programs"]["mode"] = json!("any"));
-    attempt("malformed", &|sandbox| sandbox["programs"]["list"].as_array_mut().expect("a list").reverse());
+    attempt("malformed", &|sandbox| {
+        drop(sandbox.as_object_mut().expect("a map").remove("programs"))
+    });
+    attempt("malformed", &|sandbox| {
+        sandbox["programs"]["mode"] = json!("any")
+    });
+    attempt("malformed", &|sandbox| {
+        sandbox["programs"]["list"]
+            .as_array_mut()
+            .expect("a list")
+            .reverse()
+    });
     // The name has another file on this host than in the signed list.
     let problem = attempt("sandbox-unavailable", &|sandbox| {
         sandbox["programs"]["list"][1]["path"] = json!("/usr/bin/date");
     });
     let detail = problem["detail"].as_str().expect("words");
-    assert!(detail.contains("cat is now /") && detail.contains("the approvers signed /usr/bin/date"), "{detail}");
+    assert!(
+        detail.contains("cat is now /") && detail.contains("the approvers signed /usr/bin/date"),
+        "{detail}"
+    );
 }
 
 #[test]
 fn a_missing_declared_program_is_refused_with_its_place_before_anybody_signs() {
     let mut world = World::prepared(|setup| {
         setup.policy = POLICY.to_owned();
-        setup.runbook("list.md", runbook(SMALL, &[("a programs=no-such-tool", "true")]));
+        setup.runbook(
+            "list.md",
+            runbook(SMALL, &[("a programs=no-such-tool", "true")]),
+        );
     });
-    let refused = world.try_start().expect_err("a program that this host does not have");
-    assert!(refused.contains("no-such-tool") && refused.contains("list.md:7"), "{refused}");
+    let refused = world
+        .try_start()
+        .expect_err("a program that this host does not have");
+    assert!(
+        refused.contains("no-such-tool") && refused.contains("list.md:7"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -274,15 +426,28 @@ fn a_host_without_namespaces_refuses_the_proposal_before_anybody_signs() {
     let mut world = World::prepared(|setup| {
         setup.policy = POLICY.to_owned();
         setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
-        setup.runbook("list.md", runbook(SMALL, &[("plain", "printf 'a\\n' | cat")]));
-        setup.runbook("free.md", runbook(SMALL, &[("plain", "printf 'a\\n' | cat")]));
+        setup.runbook(
+            "list.md",
+            runbook(SMALL, &[("plain", "printf 'a\\n' | cat")]),
+        );
+        setup.runbook(
+            "free.md",
+            runbook(SMALL, &[("plain", "printf 'a\\n' | cat")]),
+        );
     });
-    if !poor_host(&mut world, "a_host_without_namespaces_refuses_the_proposal_before_anybody_signs") {
+    if !poor_host(
+        &mut world,
+        "a_host_without_namespaces_refuses_the_proposal_before_anybody_signs",
+    ) {
         return;
     }
     world.start();
     world.make_tokens();
-    let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("list:plain", json!({})));
+    let reply = world.wire.post(
+        "/v1/proposals",
+        &world.agent,
+        &World::wish("list:plain", json!({})),
+    );
     reply.refuses("sandbox-unavailable", "required layer programs");
     let (_, finished) = run(&world, "free:plain");
     assert_eq!(world.output(&finished, "stdout"), "a\n");
@@ -292,29 +457,50 @@ fn a_host_without_namespaces_refuses_the_proposal_before_anybody_signs() {
 fn a_denied_program_is_in_no_list() {
     let world = World::with(|setup| {
         setup.policy = POLICY.replace("mode: execute", "mode: execute\n  run: {deny: [cat, ssh]}");
-        setup.runbook("list.md", runbook(SMALL, &[("plain", "printf a"), ("git", "git --version")]));
+        setup.runbook(
+            "list.md",
+            runbook(SMALL, &[("plain", "printf a"), ("git", "git --version")]),
+        );
     });
     let (signed, _) = run(&world, "list:plain");
     assert_eq!(names(&signed["sandbox"]), ["bash", "printf"]);
     let (signed, _) = run(&world, "list:git");
-    assert!(names(&signed["sandbox"]).contains(&"git") && !names(&signed["sandbox"]).contains(&"ssh"), "{signed:#}");
+    assert!(
+        names(&signed["sandbox"]).contains(&"git") && !names(&signed["sandbox"]).contains(&"ssh"),
+        "{signed:#}"
+    );
 }
 
 #[test]
 fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out() {
     let shell = std::fs::canonicalize("/usr/bin/sh").expect("every host has sh");
-    let shell = shell.file_name().expect("a name").to_str().expect("text").to_owned();
+    let shell = shell
+        .file_name()
+        .expect("a name")
+        .to_str()
+        .expect("text")
+        .to_owned();
     let world = World::with(|setup| {
-        setup.policy = POLICY.replace("mode: execute", &format!("mode: execute\n  run: {{deny: [date, \"{shell}\"]}}"));
+        setup.policy = POLICY.replace(
+            "mode: execute",
+            &format!("mode: execute\n  run: {{deny: [date, \"{shell}\"]}}"),
+        );
         let steps = [
-            ("star", "'/usr/bin/dat*' || true\nword=date\n\"$word\" +ran%%\n"),
+            (
+                "star",
+                "'/usr/bin/dat*' || true\nword=date\n\"$word\" +ran%%\n",
+            ),
             ("link", "awk 'BEGIN { print 1 }' || sh -c 'printf x'"),
             ("script", "zgrep x /dev/null || true"),
         ];
         setup.runbook("list.md", runbook(SMALL, &steps));
     });
     let (signed, finished) = run(&world, "list:star");
-    assert_eq!(names(&signed["sandbox"]), ["bash", "cat", "true"], "{signed:#}");
+    assert_eq!(
+        names(&signed["sandbox"]),
+        ["bash", "cat", "true"],
+        "{signed:#}"
+    );
     assert_eq!(world.output(&finished, "stdout"), "");
     world.assert_verified(&finished);
     let (signed, _) = run(&world, "list:link");
@@ -324,10 +510,19 @@ fn a_star_in_a_script_adds_no_program_and_a_link_to_a_denied_program_is_left_out
         .iter()
         .map(|one| one["path"].as_str().expect("text"))
         .collect();
-    assert!(!files.iter().any(|path| path.ends_with(&format!("/{shell}"))) || shell == "bash", "{files:?}");
+    assert!(
+        !files
+            .iter()
+            .any(|path| path.ends_with(&format!("/{shell}")))
+            || shell == "bash",
+        "{files:?}"
+    );
     // The first line of zgrep names sh, so zgrep can't start.
     let (signed, _) = run(&world, "list:script");
-    assert!(!names(&signed["sandbox"]).contains(&"zgrep") || shell == "bash", "{signed:#}");
+    assert!(
+        !names(&signed["sandbox"]).contains(&"zgrep") || shell == "bash",
+        "{signed:#}"
+    );
     world.assert_audited();
 }
 
@@ -343,10 +538,20 @@ fn a_list_that_is_too_large_is_refused_with_the_names_that_add_most() {
         .collect();
     let mut world = World::prepared(|setup| {
         setup.policy = POLICY.to_owned();
-        setup.runbook("list.md", runbook(SMALL, &[(&format!("a programs={}", programs.join(",")), "true")]));
+        setup.runbook(
+            "list.md",
+            runbook(
+                SMALL,
+                &[(&format!("a programs={}", programs.join(",")), "true")],
+            ),
+        );
     });
     let refused = world.try_start().expect_err("a list that is too large");
-    for words in ["these add most entries: ", "split the step", "sandbox: {programs: {mode: any}}"] {
+    for words in [
+        "these add most entries: ",
+        "split the step",
+        "sandbox: {programs: {mode: any}}",
+    ] {
         assert!(refused.contains(words), "{words}: {refused}");
     }
 }

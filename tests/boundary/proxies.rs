@@ -18,11 +18,18 @@ use crate::support::{KilledAtEnd, World, bytes_of, id_of, not_run, said, wait_fo
 
 /// A number from the environment.
 pub(crate) fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+    TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound")
+        .port()
 }
 
 /// A proxy with the block of the page in front of a boundary.
@@ -49,15 +56,28 @@ impl Proxy {
     /// Starts the proxy with the block of this name, before these two nodes. `timeout` takes the place of the 60 s of the page.
     pub(crate) fn start(name: &'static str, program: &str, nodes: [&str; 2], timeout: u64) -> Self {
         let made = Certificates::shared().expect("openssl");
-        let directory = tempfile::Builder::new().prefix("countersign-proxy-").tempdir().expect("a directory");
-        let (at, port) = (directory.path().to_str().expect("UTF-8").to_owned(), free_port());
-        for (from, to) in [("server.pem", "fullchain.pem"), ("server.key", "privkey.pem")] {
+        let directory = tempfile::Builder::new()
+            .prefix("countersign-proxy-")
+            .tempdir()
+            .expect("a directory");
+        let (at, port) = (
+            directory.path().to_str().expect("UTF-8").to_owned(),
+            free_port(),
+        );
+        for (from, to) in [
+            ("server.pem", "fullchain.pem"),
+            ("server.key", "privkey.pem"),
+        ] {
             fs::write(directory.path().join(to), made.read(from)).expect("written");
         }
         let both = made.read("server.pem") + &made.read("server.key");
         fs::write(directory.path().join("both.pem"), both).expect("written");
-        let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md")).expect("the page");
-        let block = page.split(&format!("```{name}\n")).nth(1).and_then(|rest| rest.split("```").next());
+        let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md"))
+            .expect("the page");
+        let block = page
+            .split(&format!("```{name}\n"))
+            .nth(1)
+            .and_then(|rest| rest.split("```").next());
         let block = block.unwrap_or_else(|| panic!("the page has no block {name}"));
         let mut text = block.replace("/etc/boundary", &at);
         for (page, here) in [
@@ -80,7 +100,11 @@ impl Proxy {
                 let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
                     .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
                     .concat();
-                let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
+                let user = if rustix::process::geteuid().is_root() {
+                    "user root;\n"
+                } else {
+                    ""
+                };
                 text = format!(
                     "{user}daemon off;\npid {at}/pid;\nerror_log {at}/log;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{text}}}\n"
                 );
@@ -91,7 +115,11 @@ impl Proxy {
             }
             _ => {
                 let modules: String = MODULES
-                    .map(|module| format!("LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so\n"))
+                    .map(|module| {
+                        format!(
+                            "LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so\n"
+                        )
+                    })
                     .concat();
                 text = format!(
                     "{modules}ServerRoot {at}\nServerName localhost\nPidFile {at}/pid\nErrorLog {at}/log\nDefaultRuntimeDir {at}\n\
@@ -102,7 +130,10 @@ impl Proxy {
         }
         fs::write(&file, &text).expect("written");
         let log = fs::File::create(directory.path().join("out")).expect("a log");
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a copy"))
+            .stderr(log);
         let mut process = KilledAtEnd(command.spawn().expect("the proxy"));
         let deadline = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -113,14 +144,25 @@ impl Proxy {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { name, port, _process: process, directory }
+        Self {
+            name,
+            port,
+            _process: process,
+            directory,
+        }
     }
 
     /// A command of the client through the proxy.
     fn client(&self, world: &World, token: &str, words: &[&str]) -> Command {
         let mut command = world.program(words);
-        command.args(["--url", &format!("https://localhost:{}", self.port), "--cacert"]);
-        command.arg(Certificates::shared().expect("openssl").path("ca.pem")).env("COUNTERSIGN_TOKEN", token);
+        command.args([
+            "--url",
+            &format!("https://localhost:{}", self.port),
+            "--cacert",
+        ]);
+        command
+            .arg(Certificates::shared().expect("openssl").path("ca.pem"))
+            .env("COUNTERSIGN_TOKEN", token);
         command
     }
 
@@ -134,9 +176,18 @@ impl Proxy {
     /// Sends bytes over a new connection. Returns what comes back before the end of the connection, or within this time.
     fn raw(&self, bytes: &[u8], most: Duration) -> String {
         let mut openssl = Command::new("openssl");
-        openssl.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", self.port)]);
-        let mut child =
-            openssl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl");
+        openssl.args([
+            "s_client",
+            "-quiet",
+            "-connect",
+            &format!("127.0.0.1:{}", self.port),
+        ]);
+        let mut child = openssl
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl");
         let mut input = child.stdin.take().expect("a pipe");
         let _ = input.write_all(bytes).and_then(|()| input.flush());
         let mut output = child.stdout.take().expect("a pipe");
@@ -158,7 +209,9 @@ impl Proxy {
     }
 
     pub(crate) fn words(&self) -> String {
-        ["out", "log"].map(|name| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()).concat()
+        ["out", "log"]
+            .map(|name| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default())
+            .concat()
     }
 }
 
@@ -169,8 +222,10 @@ fn end(child: &mut Child) {
 
 /// Returns the path of a proxy, or `None` after a report if this host has none.
 pub(crate) fn installed(test: &str, program: &str) -> Option<String> {
-    let found =
-        ["/usr/sbin", "/usr/bin"].map(|at| format!("{at}/{program}")).into_iter().find(|p| Path::new(p).exists());
+    let found = ["/usr/sbin", "/usr/bin"]
+        .map(|at| format!("{at}/{program}"))
+        .into_iter()
+        .find(|p| Path::new(p).exists());
     if found.is_none() {
         not_run(test, &format!("{program} is not installed"));
     }
@@ -182,7 +237,11 @@ fn with_each(test: &str, play: impl Fn(&'static str, &str)) {
     if Certificates::shared().is_none() {
         return;
     }
-    for (name, program) in [("nginx", "nginx"), ("haproxy", "haproxy"), ("apache", "apache2")] {
+    for (name, program) in [
+        ("nginx", "nginx"),
+        ("haproxy", "haproxy"),
+        ("apache", "apache2"),
+    ] {
         if let Some(path) = installed(test, program) {
             play(name, &path);
         }
@@ -209,23 +268,50 @@ fn behind_each(test: &str, timeout: u64, play: impl Fn(&mut World, &Proxy)) {
 
 fn done(output: Output, proxy: &Proxy) -> String {
     let text = said(&output);
-    assert_eq!(output.status.code(), Some(0), "{}: {text}\n{}", proxy.name, proxy.words());
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}: {text}\n{}",
+        proxy.name,
+        proxy.words()
+    );
     text
 }
 
 #[test]
 fn a_run_is_proposed_waited_for_and_read_through_each_proxy_also_over_a_restart() {
-    let (timeout, waited) = (number("COUNTERSIGN_PROXY_TIMEOUT", 2), number("COUNTERSIGN_PROXY_WAIT", 6));
+    let (timeout, waited) = (
+        number("COUNTERSIGN_PROXY_TIMEOUT", 2),
+        number("COUNTERSIGN_PROXY_WAIT", 6),
+    );
     behind_each("behind proxies", timeout, |world, proxy| {
         let big = vec![b'x'; 40 << 20];
         fs::write(world.path("big"), &big).expect("written");
         let artifact = format!("big={}", world.path("big").display());
-        let words = ["propose", "plain:true", "--reason", "r", "--artifact", &artifact, "--json"];
-        done(proxy.client(world, &world.agent, &words).output().expect("it starts"), proxy);
+        let words = [
+            "propose",
+            "plain:true",
+            "--reason",
+            "r",
+            "--artifact",
+            &artifact,
+            "--json",
+        ];
+        done(
+            proxy
+                .client(world, &world.agent, &words)
+                .output()
+                .expect("it starts"),
+            proxy,
+        );
         let proposal = world.propose("plain:true", json!({}));
         let id = id_of(&proposal);
         let mut wait = proxy.client(world, &world.reader, &["wait", id]);
-        let mut wait = wait.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wait");
+        let mut wait = wait
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("wait");
         let restart_at = Instant::now() + Duration::from_secs(waited / 2);
         let until = Instant::now() + Duration::from_secs(waited);
         let mut restarted = false;
@@ -234,25 +320,42 @@ fn a_run_is_proposed_waited_for_and_read_through_each_proxy_also_over_a_restart(
                 world.restart();
                 restarted = true;
             }
-            assert!(wait.try_wait().expect("a process").is_none(), "{}: {:?}", proxy.name, wait.wait_with_output());
+            assert!(
+                wait.try_wait().expect("a process").is_none(),
+                "{}: {:?}",
+                proxy.name,
+                wait.wait_with_output()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
         done(wait.wait_with_output().expect("it ends"), proxy);
-        done(proxy.client(world, &world.reader, &["output", id]).output().expect("it starts"), proxy);
+        done(
+            proxy
+                .client(world, &world.reader, &["output", id])
+                .output()
+                .expect("it starts"),
+            proxy,
+        );
         let events = ["/v1/proposals/", id, "/events"].concat();
         let answer = proxy.ask(&format!(
             "GET {events} HTTP/1.1\r\nAuthorization: Bearer {}\r\nAccept: text/event-stream\r\n",
             world.reader
         ));
-        assert!(answer.contains("event: ") && answer.contains("finished"), "{}: {answer}", proxy.name);
+        assert!(
+            answer.contains("event: ") && answer.contains("finished"),
+            "{}: {answer}",
+            proxy.name
+        );
     });
 }
 
 #[test]
 fn a_client_goes_on_behind_each_proxy_when_the_active_node_is_stopped_while_it_waits() {
     with_each("two nodes behind proxies", |name, path| {
-        let Some(server) = Cluster::start("two nodes behind proxies", "") else { return };
+        let Some(server) = Cluster::start("two nodes behind proxies", "") else {
+            return;
+        };
         let node = |node: &str| {
             World::prepared(|setup| {
                 setup.listen = format!("127.0.0.1:{}", server.free_port());
@@ -267,17 +370,31 @@ fn a_client_goes_on_behind_each_proxy_when_the_active_node_is_stopped_while_it_w
         let proxy = Proxy::start(name, path, [&addresses[0], &addresses[1]], 2);
         let standby = nodes::standby(two);
         wait_for(&format!("{name} finds the active node"), || proxy.is_up());
-        let mut propose = proxy.client(&one, &one.agent, &["propose", "plain:true", "--reason", "r", "--json"]);
-        let proposed: Value = serde_json::from_str(&done(propose.output().expect("it starts"), &proxy)).expect("JSON");
+        let mut propose = proxy.client(
+            &one,
+            &one.agent,
+            &["propose", "plain:true", "--reason", "r", "--json"],
+        );
+        let proposed: Value =
+            serde_json::from_str(&done(propose.output().expect("it starts"), &proxy))
+                .expect("JSON");
         let id = id_of(&proposed);
         let mut wait = proxy.client(&one, &one.reader, &["wait", id]);
-        let mut wait = wait.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wait");
+        let mut wait = wait
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("wait");
         std::thread::sleep(Duration::from_secs(1));
         one.stop();
         let mut two = standby.join().expect("the standby");
         nodes::same_tokens(&one, &mut two);
         wait_for(&format!("{name} finds the other node"), || proxy.is_up());
-        assert!(wait.try_wait().expect("a process").is_none(), "{name}: {:?}", wait.wait_with_output());
+        assert!(
+            wait.try_wait().expect("a process").is_none(),
+            "{name}: {:?}",
+            wait.wait_with_output()
+        );
         let proposal = two.show(id);
         let body = json!({"signatures": [alice().sign(&bytes_of(&proposal))]}).to_string();
         let answer = proxy.raw(
@@ -291,7 +408,13 @@ fn a_client_goes_on_behind_each_proxy_when_the_active_node_is_stopped_while_it_w
         );
         assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
         done(wait.wait_with_output().expect("it ends"), &proxy);
-        done(proxy.client(&two, &two.reader, &["output", id]).output().expect("it starts"), &proxy);
+        done(
+            proxy
+                .client(&two, &two.reader, &["output", id])
+                .output()
+                .expect("it starts"),
+            &proxy,
+        );
         two.assert_verified(&two.until(id, "finished"));
         two.assert_audited();
     });
@@ -313,11 +436,16 @@ fn a_flood_of_strangers_stops_neither_people_nor_health_checks_behind_each_proxy
             }
             let mut limited = false;
             while Instant::now() < until {
-                let list = proxy.client(world, &world.reader, &["registry", "list"]).output().expect("it starts");
+                let list = proxy
+                    .client(world, &world.reader, &["registry", "list"])
+                    .output()
+                    .expect("it starts");
                 done(list, proxy);
                 let ready = proxy.ask("GET /ready HTTP/1.1");
                 assert!(ready.starts_with("HTTP/1.1 200"), "{}: {ready}", proxy.name);
-                limited |= proxy.ask("GET /version HTTP/1.1").starts_with("HTTP/1.1 429");
+                limited |= proxy
+                    .ask("GET /version HTTP/1.1")
+                    .starts_with("HTTP/1.1 429");
             }
             assert!(limited, "{}: the strangers were never limited", proxy.name);
         });
@@ -354,7 +482,10 @@ fn smuggling_cases(seed: u64, count: usize) -> Vec<Vec<u8>> {
     let mut cases = Vec::new();
     for encoding in &encodings {
         let body = format!("0\r\n\r\n{HIDDEN}");
-        cases.push(of(&format!("Content-Length: {}\r\n{encoding}", body.len()), &body));
+        cases.push(of(
+            &format!("Content-Length: {}\r\n{encoding}", body.len()),
+            &body,
+        ));
         let body = format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len());
         cases.push(of(&format!("{encoding}\r\nContent-Length: 4"), &body));
     }
@@ -370,7 +501,13 @@ fn smuggling_cases(seed: u64, count: usize) -> Vec<Vec<u8>> {
         "00",
         "0;",
     ] {
-        cases.push(of(&format!("Content-Length: {}", length.replace("{n}", &HIDDEN.len().to_string())), HIDDEN));
+        cases.push(of(
+            &format!(
+                "Content-Length: {}",
+                length.replace("{n}", &HIDDEN.len().to_string())
+            ),
+            HIDDEN,
+        ));
     }
     for chunk in [
         "0;a=b\n\r\n",
@@ -381,7 +518,10 @@ fn smuggling_cases(seed: u64, count: usize) -> Vec<Vec<u8>> {
         "10000000000000000\r\n",
         "0\n\n",
     ] {
-        cases.push(of(&format!("{chunked}: chunked"), &format!("{chunk}{HIDDEN}")));
+        cases.push(of(
+            &format!("{chunked}: chunked"),
+            &format!("{chunk}{HIDDEN}"),
+        ));
     }
     for line in [
         "GET http://other.example/hidden HTTP/1.1",
@@ -389,7 +529,9 @@ fn smuggling_cases(seed: u64, count: usize) -> Vec<Vec<u8>> {
         "GET /version /hidden HTTP/1.1",
         "GET /version HTTP/1.0",
     ] {
-        cases.push(format!("{line}\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n{HIDDEN}").into_bytes());
+        cases.push(
+            format!("{line}\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n{HIDDEN}").into_bytes(),
+        );
     }
     assert!(cases.len() >= 40, "{}", cases.len());
     // Further cases are changed copies of these: a byte is removed, doubled or replaced.
@@ -416,14 +558,21 @@ fn smuggling_cases(seed: u64, count: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn no_request_hides_in_another_one_behind_each_proxy() {
-    let cases = smuggling_cases(number("COUNTERSIGN_SEED", 1), number("COUNTERSIGN_COUNT", 0) as usize);
+    let cases = smuggling_cases(
+        number("COUNTERSIGN_SEED", 1),
+        number("COUNTERSIGN_COUNT", 0) as usize,
+    );
     behind_each("request smuggling", 60, |_, proxy| {
         for case in &cases {
             let shown = String::from_utf8_lossy(case).into_owned();
             proxy.raw(case, Duration::from_millis(300));
             // A hidden request would be answered to the next caller whose request takes the same connection.
             let next = proxy.ask("GET /version HTTP/1.1");
-            assert!(next.contains("\"version\""), "{}: {shown:?} was followed by {next}", proxy.name);
+            assert!(
+                next.contains("\"version\""),
+                "{}: {shown:?} was followed by {next}",
+                proxy.name
+            );
         }
     });
 }

@@ -30,15 +30,31 @@ pub(crate) struct Rules {
 }
 
 pub(crate) const RULES: [Rules; 3] = [
-    Rules { uses: 4, emergencies: 2, review: 1, settle: 2 },
-    Rules { uses: 2, emergencies: 1, review: 2, settle: 1 },
-    Rules { uses: 0, emergencies: 0, review: 1, settle: 1 },
+    Rules {
+        uses: 4,
+        emergencies: 2,
+        review: 1,
+        settle: 2,
+    },
+    Rules {
+        uses: 2,
+        emergencies: 1,
+        review: 2,
+        settle: 1,
+    },
+    Rules {
+        uses: 0,
+        emergencies: 0,
+        review: 1,
+        settle: 1,
+    },
 ];
 
 impl Rules {
     /// Returns the policy. Steps may write below `path`.
     pub(crate) fn policy(self, path: &str) -> Value {
-        let mut default = json!({"mode": "execute", "approvals": {"required": QUORUM, "from": GROUPS}});
+        let mut default =
+            json!({"mode": "execute", "approvals": {"required": QUORUM, "from": GROUPS}});
         if self.uses > 0 {
             default["standing"] = json!({"max_uses": self.uses, "max_days": 7});
             default["emergency"] = json!({"required": 1, "from": ["ops"], "max_unreviewed": self.emergencies,
@@ -78,11 +94,32 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(payload: Vec<u8>, grant: Option<usize>, keys: BTreeSet<String>, whole: bool) -> Self {
+    pub(crate) fn new(
+        payload: Vec<u8>,
+        grant: Option<usize>,
+        keys: BTreeSet<String>,
+        whole: bool,
+    ) -> Self {
         let of = serde_json::from_slice::<Value>(&payload).unwrap()["predicate"].take();
-        let (codes, place, receipt, said, rules) = (Codes::new(), None, None, BTreeMap::new(), RULES[0]);
+        let (codes, place, receipt, said, rules) =
+            (Codes::new(), None, None, BTreeMap::new(), RULES[0]);
         let (open, unsettled, disputed, settled) = (false, false, false, None);
-        Self { of, payload, grant, keys, whole, codes, place, receipt, open, unsettled, said, settled, disputed, rules }
+        Self {
+            of,
+            payload,
+            grant,
+            keys,
+            whole,
+            codes,
+            place,
+            receipt,
+            open,
+            unsettled,
+            said,
+            settled,
+            disputed,
+            rules,
+        }
     }
 
     pub(crate) fn is_emergency(&self) -> bool {
@@ -90,20 +127,38 @@ impl Run {
     }
 
     /// Counts a review of a person. `revoked` returns true for the key of an earlier review that counts no more.
-    fn reviewed(&mut self, name: String, (observed, key): (Value, String), revoked: impl Fn(&str) -> bool) {
-        let changes_end =
-            self.unsettled || self.settled.as_ref().is_some_and(|end| !observed.is_null() && *end != observed);
+    fn reviewed(
+        &mut self,
+        name: String,
+        (observed, key): (Value, String),
+        revoked: impl Fn(&str) -> bool,
+    ) {
+        let changes_end = self.unsettled
+            || self
+                .settled
+                .as_ref()
+                .is_some_and(|end| !observed.is_null() && *end != observed);
         self.said.insert(name, (observed, key));
         let approvers = &self.receipt.as_ref().unwrap().0["decision"]["approvers"];
-        let others = self.said.keys().filter(|name| !approvers.as_array().unwrap().contains(&json!(name)));
+        let others = self
+            .said
+            .keys()
+            .filter(|name| !approvers.as_array().unwrap().contains(&json!(name)));
         self.open &= others.count() < self.rules.review;
         if !changes_end {
             return;
         }
-        let words: Vec<_> = self.said.values().filter(|(word, key)| !word.is_null() && !revoked(key)).collect();
+        let words: Vec<_> = self
+            .said
+            .values()
+            .filter(|(word, key)| !word.is_null() && !revoked(key))
+            .collect();
         let same = words.iter().all(|(word, _)| *word == words[0].0);
         self.disputed = !same;
-        self.settled = words.first().filter(|_| same && words.len() >= self.rules.settle).map(|(word, _)| word.clone());
+        self.settled = words
+            .first()
+            .filter(|_| same && words.len() >= self.rules.settle)
+            .map(|(word, _)| word.clone());
         self.unsettled = self.settled.is_none();
     }
 
@@ -114,7 +169,10 @@ impl Run {
 
     /// Returns true if a review with this observation can change nothing.
     fn needs_no_review(&self, observed: &Value) -> bool {
-        let disputes = self.settled.as_ref().is_some_and(|end| !observed.is_null() && end != observed);
+        let disputes = self
+            .settled
+            .as_ref()
+            .is_some_and(|end| !observed.is_null() && end != observed);
         !self.open && !self.unsettled && !disputes
     }
 }
@@ -134,13 +192,29 @@ pub(crate) struct Grant {
 /// A request. Runs and grants are numbers, people are key ids.
 #[derive(Debug, Clone)]
 pub(crate) enum Asked {
-    Propose { by: String, grant: Option<usize>, emergency: bool },
+    Propose {
+        by: String,
+        grant: Option<usize>,
+        emergency: bool,
+    },
     Sign(usize, Vec<String>),
-    Submit { run: usize, by: String },
-    Draft { by: String, uses: u64, grantee: String },
+    Submit {
+        run: usize,
+        by: String,
+    },
+    Draft {
+        by: String,
+        uses: u64,
+        grantee: String,
+    },
     Endorse(usize, Vec<String>),
     Review(usize, String, Value),
-    Revoke { kind: &'static str, digest: String, key: String, epoch: String },
+    Revoke {
+        kind: &'static str,
+        digest: String,
+        key: String,
+        epoch: String,
+    },
     Seal,
     Thaw,
 }
@@ -178,7 +252,10 @@ fn unix(value: &Value) -> i64 {
 
 /// Returns the codes of the conditions that are true.
 fn when<const N: usize>(codes: [(bool, &'static str); N]) -> Codes {
-    codes.into_iter().filter_map(|(is, code)| is.then_some(code)).collect()
+    codes
+        .into_iter()
+        .filter_map(|(is, code)| is.then_some(code))
+        .collect()
 }
 
 /// Returns the codes of too few signatures that count.
@@ -188,26 +265,40 @@ fn unmet(is: bool) -> Codes {
 
 /// Returns the id of the key of a roster.
 pub(crate) fn keyid_of(line: &Value) -> String {
-    let digest = sha256(&STANDARD.decode(text(line).split(' ').nth(1).unwrap()).unwrap());
-    let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&digest[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let digest = sha256(
+        &STANDARD
+            .decode(text(line).split(' ').nth(1).unwrap())
+            .unwrap(),
+    );
+    let bytes: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(&digest[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
     format!("SHA256:{}", STANDARD_NO_PAD.encode(bytes))
 }
 
 /// Returns the digest of a key in a revocation.
 pub(crate) fn key_digest(keyid: &str) -> String {
-    let bytes = STANDARD_NO_PAD.decode(keyid.trim_start_matches("SHA256:")).unwrap();
+    let bytes = STANDARD_NO_PAD
+        .decode(keyid.trim_start_matches("SHA256:"))
+        .unwrap();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns these proposers and their owners, who approve nothing.
 fn excluded(names: &[&str]) -> Vec<String> {
     let owner = |name: &&str| if *name == "robot" { "bob" } else { "carol" };
-    names.iter().flat_map(|name| [(*name).to_owned(), owner(name).to_owned()]).collect()
+    names
+        .iter()
+        .flat_map(|name| [(*name).to_owned(), owner(name).to_owned()])
+        .collect()
 }
 
 /// Returns why the window of a statement is not open. A boundary can be up to a minute later than its log.
 fn closed(of: &Value, at: i64) -> Codes {
-    when([(at >= unix(&of["expires_at"]), "expired"), (at + 60 < unix(&of["not_before"]), "not-yet-valid")])
+    when([
+        (at >= unix(&of["expires_at"]), "expired"),
+        (at + 60 < unix(&of["not_before"]), "not-yet-valid"),
+    ])
 }
 
 impl Reference {
@@ -237,8 +328,14 @@ impl Reference {
 
     /// Returns the list and the entry of the roster with a key.
     pub(crate) fn holder(&self, keyid: &str) -> Option<(&'static str, &Value)> {
-        let has = |entry: &&Value| list(&entry["keys"]).iter().any(|line| keyid_of(line) == keyid);
-        LISTS.into_iter().find_map(|name| Some((name, list(&self.roster()[name]).iter().find(has)?)))
+        let has = |entry: &&Value| {
+            list(&entry["keys"])
+                .iter()
+                .any(|line| keyid_of(line) == keyid)
+        };
+        LISTS
+            .into_iter()
+            .find_map(|name| Some((name, list(&self.roster()[name]).iter().find(has)?)))
     }
 
     /// Returns why the signature of a key does not count.
@@ -247,11 +344,19 @@ impl Reference {
             None => ["unknown-signer"].into(),
             Some(("approver", person)) => {
                 let revoked = self.is_revoked("key", &key_digest(keyid));
-                let is_member = list(&person["groups"]).iter().any(|group| groups.contains(&text(group)));
-                let ended = person.get("valid_before").is_some_and(|end| at >= unix(end));
+                let is_member = list(&person["groups"])
+                    .iter()
+                    .any(|group| groups.contains(&text(group)));
+                let ended = person
+                    .get("valid_before")
+                    .is_some_and(|end| at >= unix(end));
                 let is_out = out.iter().any(|name| person["name"] == **name);
                 let not_permitted = revoked || ended || !is_member;
-                when([(revoked, "revoked"), (is_out, "self-approval"), (not_permitted, "not-permitted-signer")])
+                when([
+                    (revoked, "revoked"),
+                    (is_out, "self-approval"),
+                    (not_permitted, "not-permitted-signer"),
+                ])
             }
             Some(_) => ["unknown-signer", "not-permitted-signer"].into(),
         }
@@ -265,15 +370,20 @@ impl Reference {
         groups: &[&str],
         at: i64,
     ) -> Vec<String> {
-        let keys = keys.into_iter().filter(|key| self.why_not(key, out, groups, at).is_empty());
+        let keys = keys
+            .into_iter()
+            .filter(|key| self.why_not(key, out, groups, at).is_empty());
         let names = keys.map(|key| text(&self.holder(key).unwrap().1["name"]).to_owned());
         names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Returns true if fewer than `least` other people could sign.
     fn too_few(&self, least: usize, out: &[String], groups: &[&str], at: i64) -> bool {
-        let keys: Vec<_> =
-            list(&self.roster()["approver"]).iter().flat_map(|one| list(&one["keys"])).map(keyid_of).collect();
+        let keys: Vec<_> = list(&self.roster()["approver"])
+            .iter()
+            .flat_map(|one| list(&one["keys"]))
+            .map(keyid_of)
+            .collect();
         self.people(&keys, out, groups, at).len() < least
     }
 
@@ -282,26 +392,43 @@ impl Reference {
         let ended = self.has_ended(proposer);
         let unknown = proposer != "robot" && !self.sealed_tokens.contains(proposer);
         let is_other = *epoch != self.seal["epoch"] || self.is_frozen();
-        when([(is_other || ended, "revoked"), (ended || unknown, "unauthenticated"), (unknown, "forbidden")])
+        when([
+            (is_other || ended, "revoked"),
+            (ended || unknown, "unauthenticated"),
+            (unknown, "forbidden"),
+        ])
     }
 
     fn is_changed(&self, step: &Value, digest: &Value) -> bool {
-        self.steps().get(text(step)).is_none_or(|sealed| sealed["digest"] != *digest)
+        self.steps()
+            .get(text(step))
+            .is_none_or(|sealed| sealed["digest"] != *digest)
     }
 
     /// Returns why no run can use a grant, whatever people signed and the uses.
     fn fallen(&self, Grant { of, payload, .. }: &Grant, at: i64) -> Codes {
         let grantee = text(&of["grantee"]["key"]);
-        let revoked = self.is_revoked("grant", &sha256(payload)) || self.is_revoked("key", &key_digest(grantee));
+        let revoked = self.is_revoked("grant", &sha256(payload))
+            || self.is_revoked("key", &key_digest(grantee));
         let is_other = of["boundary"]["epoch"] != self.seal["epoch"] || self.is_frozen();
-        let changed = list(&of["steps"]).iter().any(|step| self.is_changed(&step["ref"], &step["digest"]));
-        let holds = self.holder(grantee).is_some_and(|(_, entry)| entry["name"] == "robot");
+        let changed = list(&of["steps"])
+            .iter()
+            .any(|step| self.is_changed(&step["ref"], &step["digest"]));
+        let holds = self
+            .holder(grantee)
+            .is_some_and(|(_, entry)| entry["name"] == "robot");
         let codes = when([
             (revoked || is_other, "revoked"),
             (changed, "step-changed"),
             (!holds, "unknown-signer"),
-            (!self.sealed_tokens.contains(text(&of["proposer"])), "forbidden"),
-            (of["max_uses"].as_u64().unwrap() > self.rules().uses, "policy-denied"),
+            (
+                !self.sealed_tokens.contains(text(&of["proposer"])),
+                "forbidden",
+            ),
+            (
+                of["max_uses"].as_u64().unwrap() > self.rules().uses,
+                "policy-denied",
+            ),
         ]);
         &codes | &closed(of, at)
     }
@@ -312,8 +439,16 @@ impl Reference {
         let out = excluded(&["robot", text(&grant.of["proposer"])]);
         let codes = when([
             (grant.leaf.is_none(), "not-granted"),
-            (self.runs.iter().any(|run| run.grant == Some(number) && run.unsettled), "grant-paused"),
-            (grant.uses.len() as u64 >= grant.of["max_uses"].as_u64().unwrap(), "grant-exhausted"),
+            (
+                self.runs
+                    .iter()
+                    .any(|run| run.grant == Some(number) && run.unsettled),
+                "grant-paused",
+            ),
+            (
+                grant.uses.len() as u64 >= grant.of["max_uses"].as_u64().unwrap(),
+                "grant-exhausted",
+            ),
         ]);
         let people = self.people(&grant.keys, &out, &GROUPS, at).len();
         &(&self.fallen(grant, at) | &codes) | &unmet(people < QUORUM)
@@ -322,14 +457,22 @@ impl Reference {
     /// Returns why a run is no use of its grant now.
     fn unused(&self, run: &Run, number: usize, at: i64) -> Codes {
         let (of, grant) = (&run.of, &self.grants[number]);
-        let is_small =
-            text(&of["params"]["text"]).bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        let covered = list(&grant.of["steps"]).iter().any(|one| one["ref"] == of["step"]["ref"]) && is_small;
-        let signed = run.keys.iter().all(|key| grant.of["grantee"]["key"] == **key);
+        let is_small = text(&of["params"]["text"])
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let covered = list(&grant.of["steps"])
+            .iter()
+            .any(|one| one["ref"] == of["step"]["ref"])
+            && is_small;
+        let signed = run
+            .keys
+            .iter()
+            .all(|key| grant.of["grantee"]["key"] == **key);
         let covered = covered && signed && unix(&of["expires_at"]) <= unix(&grant.of["expires_at"]);
         let too_often = grant.of["rate"].as_object().is_some_and(|rate| {
             let begin = at - rate["seconds"].as_i64().unwrap();
-            grant.uses.iter().filter(|time| **time > begin).count() as u64 >= rate["uses"].as_u64().unwrap()
+            grant.uses.iter().filter(|time| **time > begin).count() as u64
+                >= rate["uses"].as_u64().unwrap()
         });
         &self.ended(number, at) | &when([(!covered, "not-granted"), (too_often, "rate-limited")])
     }
@@ -341,8 +484,16 @@ impl Reference {
         let no_rule = rules.emergencies == 0;
         let full = self.runs.iter().filter(|run| run.open).count() >= rules.emergencies;
         // Somebody must sign first, and cannot review.
-        let unreviewable = self.too_few(rules.review + usize::from(signed.is_empty()), &out, &GROUPS, at);
-        when([(full, "policy-denied"), (no_rule || unreviewable, "quorum-missing")])
+        let unreviewable = self.too_few(
+            rules.review + usize::from(signed.is_empty()),
+            &out,
+            &GROUPS,
+            at,
+        );
+        when([
+            (full, "policy-denied"),
+            (no_rule || unreviewable, "quorum-missing"),
+        ])
     }
 
     /// Returns why a run can't be consumed now.
@@ -353,7 +504,10 @@ impl Reference {
         let mut codes = when([
             (run.place.is_some(), "nonce-replayed"),
             (run.place.is_some(), "wrong-state"),
-            (self.is_changed(&of["step"]["ref"], &of["step"]["digest"]), "step-changed"),
+            (
+                self.is_changed(&of["step"]["ref"], &of["step"]["digest"]),
+                "step-changed",
+            ),
             (unknown, "unknown-signer"),
         ]);
         codes.extend(self.stopped(&of["boundary"]["epoch"], text(&of["proposer"])));
@@ -372,19 +526,35 @@ impl Reference {
     /// Returns the codes with which the boundary may refuse a request now. Without a code, it must accept the request.
     pub(crate) fn may_refuse(&self, asked: &Asked, at: i64) -> Codes {
         match asked {
-            Asked::Propose { by, grant, emergency } => {
+            Asked::Propose {
+                by,
+                grant,
+                emergency,
+            } => {
                 let (out, epoch) = (excluded(&[by]), &self.seal["epoch"]);
-                let (least, groups) = if *emergency { (1, &GROUPS[..1]) } else { (QUORUM, &GROUPS[..]) };
+                let (least, groups) = if *emergency {
+                    (1, &GROUPS[..1])
+                } else {
+                    (QUORUM, &GROUPS[..])
+                };
                 let not_granted = grant.is_some_and(|grant| self.grants[grant].leaf.is_none());
                 let nobody = grant.is_none() && self.too_few(least, &out, groups, at);
                 let codes = when([(not_granted, "not-granted"), (nobody, "quorum-missing")]);
-                let more = if *emergency { self.no_emergency(&[], out, at) } else { Codes::new() };
+                let more = if *emergency {
+                    self.no_emergency(&[], out, at)
+                } else {
+                    Codes::new()
+                };
                 &(&codes | &more) | &self.stopped(epoch, by)
             }
             Asked::Sign(run, keys) => {
                 let run = &self.runs[*run];
                 let out = excluded(&[text(&run.of["proposer"])]);
-                let groups = if run.is_emergency() { &GROUPS[..1] } else { &GROUPS[..] };
+                let groups = if run.is_emergency() {
+                    &GROUPS[..1]
+                } else {
+                    &GROUPS[..]
+                };
                 let of_key = |key: &String| match run.grant {
                     None => self.why_not(key, &out, groups, at),
                     Some(_) => when([(self.holder(key).is_none(), "unknown-signer")]),
@@ -407,42 +577,72 @@ impl Reference {
             Asked::Endorse(number, keys) => {
                 let grant = &self.grants[*number];
                 let out = excluded(&["robot", text(&grant.of["proposer"])]);
-                let of_keys: Codes = keys.iter().flat_map(|key| self.why_not(key, &out, &GROUPS, at)).collect();
+                let of_keys: Codes = keys
+                    .iter()
+                    .flat_map(|key| self.why_not(key, &out, &GROUPS, at))
+                    .collect();
                 let fallen = self.fallen(grant, at.max(unix(&grant.of["not_before"])));
                 &(&of_keys | &fallen) | &when([(grant.leaf.is_some(), "wrong-state")])
             }
             Asked::Review(run, key, observed) => {
                 let run = &self.runs[*run];
                 let receipt = &run.receipt.as_ref().expect("a receipt").0;
-                let out: Vec<_> =
-                    list(&receipt["decision"]["excluded"]).iter().map(|name| text(name).to_owned()).collect();
-                &self.why_not(key, &out, &GROUPS, at) | &when([(run.needs_no_review(observed), "wrong-state")])
+                let out: Vec<_> = list(&receipt["decision"]["excluded"])
+                    .iter()
+                    .map(|name| text(name).to_owned())
+                    .collect();
+                &self.why_not(key, &out, &GROUPS, at)
+                    | &when([(run.needs_no_review(observed), "wrong-state")])
             }
-            Asked::Revoke { kind, digest, key, epoch } => self.no_revocation(kind, digest, key, epoch),
+            Asked::Revoke {
+                kind,
+                digest,
+                key,
+                epoch,
+            } => self.no_revocation(kind, digest, key, epoch),
             Asked::Seal => Codes::new(),
             Asked::Thaw => when([(!self.is_frozen(), "wrong-state")]),
         }
     }
 
     fn no_revocation(&self, kind: &str, digest: &str, key: &str, epoch: &str) -> Codes {
-        let Some((role, entry)) = self.holder(key) else { return ["unknown-signer"].into() };
+        let Some((role, entry)) = self.holder(key) else {
+            return ["unknown-signer"].into();
+        };
         let name = text(&entry["name"]);
         let own = kind == "key" && digest == key_digest(key);
-        let is_member = list(&entry["groups"]).iter().any(|group| GROUPS.contains(&text(group)));
+        let is_member = list(&entry["groups"])
+            .iter()
+            .any(|group| GROUPS.contains(&text(group)));
         let (known, may) = match kind {
             "grant" => (
-                self.grants.iter().any(|grant| grant.leaf.is_some() && sha256(&grant.payload) == digest),
+                self.grants
+                    .iter()
+                    .any(|grant| grant.leaf.is_some() && sha256(&grant.payload) == digest),
                 is_member || name == "robot",
             ),
             "key" => {
-                let entries = LISTS.into_iter().flat_map(|role| list(&self.roster()[role]));
-                (entries.flat_map(|one| list(&one["keys"])).any(|line| key_digest(&keyid_of(line)) == digest), own)
+                let entries = LISTS
+                    .into_iter()
+                    .flat_map(|role| list(&self.roster()[role]));
+                (
+                    entries
+                        .flat_map(|one| list(&one["keys"]))
+                        .any(|line| key_digest(&keyid_of(line)) == digest),
+                    own,
+                )
             }
             "token" => {
                 let is = |token: &&String| sha256(token.as_bytes()) == digest;
-                (self.sealed_tokens.iter().any(|token| is(&token)), name == "carol")
+                (
+                    self.sealed_tokens.iter().any(|token| is(&token)),
+                    name == "carol",
+                )
             }
-            _ => (digest == sha256(text(&self.seal["epoch"]).as_bytes()), role == "approver"),
+            _ => (
+                digest == sha256(text(&self.seal["epoch"]).as_bytes()),
+                role == "approver",
+            ),
         };
         let first = !self.is_revoked(kind, digest);
         let revoked = first && !own && self.is_revoked("key", &key_digest(key));
@@ -458,48 +658,92 @@ impl Reference {
         let (statement, payload, place) = (statement_of(envelope), payload_of(envelope), self.size);
         let (of, subject) = (&statement["predicate"], &statement["subject"][0]);
         let (name, digest) = (text(&subject["name"]), text(&subject["digest"]["sha256"]));
-        let keys: BTreeSet<String> =
-            list(&envelope["signatures"]).iter().map(|one| text(&one["keyid"]).to_owned()).collect();
+        let keys: BTreeSet<String> = list(&envelope["signatures"])
+            .iter()
+            .map(|one| text(&one["keyid"]).to_owned())
+            .collect();
         let signer = keys.first().unwrap().clone();
-        let permit = |codes: Codes| assert!(codes.is_empty(), "entry {place} in spite of {codes:?}: {statement:#}");
+        let permit = |codes: Codes| {
+            assert!(
+                codes.is_empty(),
+                "entry {place} in spite of {codes:?}: {statement:#}"
+            )
+        };
         match text(&statement["predicateType"]).trim_start_matches("https://countersign.dev/") {
             "seal/v1" => {
                 let thaws = place > 0 && of["epoch"] != self.seal["epoch"];
-                assert!(!thaws || self.is_frozen(), "entry {place}: a new epoch without a freeze");
-                self.sealed_tokens = self.tokens.iter().filter(|name| !self.has_ended(name)).cloned().collect();
+                assert!(
+                    !thaws || self.is_frozen(),
+                    "entry {place}: a new epoch without a freeze"
+                );
+                self.sealed_tokens = self
+                    .tokens
+                    .iter()
+                    .filter(|name| !self.has_ended(name))
+                    .cloned()
+                    .collect();
                 self.seal = of.clone();
             }
             "revocation/v1" => {
                 permit(self.no_revocation(name, digest, &signer, text(&of["boundary"]["epoch"])));
-                assert!(self.revoked.insert((name.to_owned(), digest.to_owned())), "entry {place}: revoked again");
+                assert!(
+                    self.revoked.insert((name.to_owned(), digest.to_owned())),
+                    "entry {place}: revoked again"
+                );
             }
             "grant/v1" => {
-                let number = self.grants.iter().position(|grant| grant.payload == payload).expect("a draft");
+                let number = self
+                    .grants
+                    .iter()
+                    .position(|grant| grant.payload == payload)
+                    .expect("a draft");
                 (self.grants[number].leaf, self.grants[number].keys) = (Some(place), keys);
                 permit(self.ended(number, now.max(unix(&of["not_before"]))));
             }
             "consumption/v1" => self.consumption(of),
             "receipt/v1" => {
-                let spent = (of["consumption"]["index"].as_u64().unwrap(), of["consumption"]["item"].as_u64().unwrap());
-                let run = self.runs.iter_mut().find(|run| run.place == Some(spent)).expect("a consumption");
-                assert_eq!(payload_of(&of["authorization"]), run.payload, "entry {place}: a receipt of another run");
+                let spent = (
+                    of["consumption"]["index"].as_u64().unwrap(),
+                    of["consumption"]["item"].as_u64().unwrap(),
+                );
+                let run = self
+                    .runs
+                    .iter_mut()
+                    .find(|run| run.place == Some(spent))
+                    .expect("a consumption");
+                assert_eq!(
+                    payload_of(&of["authorization"]),
+                    run.payload,
+                    "entry {place}: a receipt of another run"
+                );
                 run.unsettled = of["outcome"]["status"] == "unknown";
                 let earlier = run.receipt.replace((of.clone(), sha256(&payload), place));
                 assert!(earlier.is_none(), "entry {place}: a second receipt");
             }
             "review/v1" => {
-                let is_of = |run: &Run| run.receipt.as_ref().is_some_and(|receipt| receipt.1 == digest);
+                let is_of = |run: &Run| {
+                    run.receipt
+                        .as_ref()
+                        .is_some_and(|receipt| receipt.1 == digest)
+                };
                 let number = self.runs.iter().position(is_of).expect("a receipt");
                 let observed = of["observed"].clone();
-                permit(self.may_refuse(&Asked::Review(number, signer.clone(), observed.clone()), self.last_at));
+                permit(self.may_refuse(
+                    &Asked::Review(number, signer.clone(), observed.clone()),
+                    self.last_at,
+                ));
                 let reviewer = text(&self.holder(&signer).unwrap().1["name"]).to_owned();
-                let is_revoked = |key: &str| self.revoked.contains(&("key".to_owned(), key_digest(key)));
+                let is_revoked =
+                    |key: &str| self.revoked.contains(&("key".to_owned(), key_digest(key)));
                 self.runs[number].reviewed(reviewer, (observed, signer), is_revoked);
             }
             kind => assert_eq!(kind, "refusal/v1", "entry {place}"),
         }
         if let Some(at) = of.get("at") {
-            assert!(unix(at) >= self.last_at, "entry {place} is dated before an earlier entry");
+            assert!(
+                unix(at) >= self.last_at,
+                "entry {place} is dated before an earlier entry"
+            );
             self.last_at = unix(at);
         }
         self.size += 1;
@@ -508,18 +752,35 @@ impl Reference {
     fn consumption(&mut self, of: &Value) {
         let (at, entry) = (unix(&of["at"]), self.size);
         for (item, spent) in (0..).zip(list(&of["spent"])) {
-            let number = self.runs.iter().position(|run| run.of["nonce"] == spent["nonce"]).expect("a known nonce");
+            let number = self
+                .runs
+                .iter()
+                .position(|run| run.of["nonce"] == spent["nonce"])
+                .expect("a known nonce");
             let (codes, rules) = (self.refusals(&self.runs[number], at), self.rules());
             let run = &mut self.runs[number];
-            assert!(codes.is_empty(), "entry {entry} consumes in spite of {codes:?}: {:#}", run.of);
+            assert!(
+                codes.is_empty(),
+                "entry {entry} consumes in spite of {codes:?}: {:#}",
+                run.of
+            );
             (run.place, run.open, run.rules) = (Some((entry, item)), run.is_emergency(), rules);
             let mut said = (None, None);
             if let Some(grant) = run.grant.map(|grant| &mut self.grants[grant]) {
                 grant.uses.push(at);
-                said = (Some(format!("sha256:{}", sha256(&grant.payload))), Some(grant.uses.len() as u64));
+                said = (
+                    Some(format!("sha256:{}", sha256(&grant.payload))),
+                    Some(grant.uses.len() as u64),
+                );
             }
-            let logged = (spent["grant"].as_str().map(str::to_owned), spent["use"].as_u64());
-            assert_eq!(logged, said, "entry {entry}, item {item}: the grant and the number of the use");
+            let logged = (
+                spent["grant"].as_str().map(str::to_owned),
+                spent["use"].as_u64(),
+            );
+            assert_eq!(
+                logged, said,
+                "entry {entry}, item {item}: the grant and the number of the use"
+            );
         }
     }
 }

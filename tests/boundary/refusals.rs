@@ -1,6 +1,8 @@
 //! Refusals through the real binary: what the answer says, and what happens next. `problems.rs` plays the vectors of each code.
 
-use crate::support::people::{alice, bob, carol, carol_too, dora, envelope, mallory, now, stamp, wrap};
+use crate::support::people::{
+    alice, bob, carol, carol_too, dora, envelope, mallory, now, stamp, wrap,
+};
 use crate::support::wire::pointers;
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, wait_for};
 use serde_json::{Value, json};
@@ -17,13 +19,26 @@ fn malformed_bodies_are_refused_with_their_place() {
         (r#"{"step":"plain:true@sha256:00"}"#, "/step"),
         (r#"{"step":"plain:true","nonce":"short"}"#, "/nonce"),
         (r#"{"step":"plain:true","expires_in_s":0}"#, "/expires_in_s"),
-        (r#"{"step":"plain:true","expires_in_s":86401}"#, "/expires_in_s"),
-        (r#"{"step":"plain:true","expires_in_s":-1}"#, "/expires_in_s"),
+        (
+            r#"{"step":"plain:true","expires_in_s":86401}"#,
+            "/expires_in_s",
+        ),
+        (
+            r#"{"step":"plain:true","expires_in_s":-1}"#,
+            "/expires_in_s",
+        ),
         (r#"{"step":"plain:true","session":"ses_x"}"#, "/session"),
     ] {
-        let reply = world.unchanged(|| world.wire.post_bytes("/v1/proposals", &world.agent, body.as_bytes()));
+        let reply = world.unchanged(|| {
+            world
+                .wire
+                .post_bytes("/v1/proposals", &world.agent, body.as_bytes())
+        });
         let problem = reply.problem("malformed");
-        assert!(pointers(&problem).iter().any(|given| given == pointer), "{body}: {problem:#}");
+        assert!(
+            pointers(&problem).iter().any(|given| given == pointer),
+            "{body}: {problem:#}"
+        );
     }
 }
 
@@ -31,7 +46,10 @@ fn malformed_bodies_are_refused_with_their_place() {
 fn an_envelope_in_base64url_without_padding_is_accepted() {
     use base64::Engine as _;
     let world = World::new();
-    let mut signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    let mut signed = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
     let payload = people::payload_of(&signed);
     signed["payload"] = json!(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(payload));
     world.submit(&signed).ok(200);
@@ -43,22 +61,39 @@ fn a_signature_with_line_breaks_gets_a_remedy_and_a_signature_over_the_payload_i
     let world = World::new();
     let proposal = world.propose("plain:true", json!({}));
     let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
-    let over_payload = base64::engine::general_purpose::STANDARD.encode(alice().secret.sign(&bytes_of(&proposal)));
+    let over_payload =
+        base64::engine::general_purpose::STANDARD.encode(alice().secret.sign(&bytes_of(&proposal)));
     let wrong = json!({"signatures": [{"keyid": alice().keyid(), "sig": over_payload}]});
-    let problem = world.unchanged(|| world.wire.post(&path, "", &wrong)).problem("bad-signature");
+    let problem = world
+        .unchanged(|| world.wire.post(&path, "", &wrong))
+        .problem("bad-signature");
     assert!(
-        problem["detail"].as_str().unwrap().contains("over the payload alone: sign the DSSE message"),
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("over the payload alone: sign the DSSE message"),
         "{problem:#}"
     );
     let mut signature = alice().sign(&bytes_of(&proposal));
     let whole = signature["sig"].as_str().unwrap().to_owned();
     signature["sig"] = json!(format!("{}\r\n{}\n", &whole[..76], &whole[76..]));
     let wrapped = json!({"signatures": [&signature]});
-    let problem = world.unchanged(|| world.wire.post(&path, "", &wrapped)).problem("malformed");
+    let problem = world
+        .unchanged(|| world.wire.post(&path, "", &wrapped))
+        .problem("malformed");
     assert_eq!(pointers(&problem), ["/signatures/0/sig"]);
-    assert!(problem["detail"].as_str().unwrap().contains("write it in one line"), "{problem:#}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("write it in one line"),
+        "{problem:#}"
+    );
     signature["sig"] = json!(whole);
-    let view = world.wire.post(&path, "", &json!({"signatures": [signature]})).ok(200);
+    let view = world
+        .wire
+        .post(&path, "", &json!({"signatures": [signature]}))
+        .ok(200);
     assert_eq!(view["approvals"]["have"], 1, "{view:#}");
     world.assert_verified(&world.until(id_of(&proposal), "finished"));
 }
@@ -92,7 +127,10 @@ fn a_proposal_of_an_unknown_step_is_refused() {
         let wish = World::wish(step, json!({}));
         let reply = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish));
         assert_eq!(pointers(&reply.problem("unknown-step")), ["/step"]);
-        world.wire.get(&format!("/v1/steps/{step}"), &world.reader).problem("unknown-step");
+        world
+            .wire
+            .get(&format!("/v1/steps/{step}"), &world.reader)
+            .problem("unknown-step");
     }
     // Rule R10: the log gets one refusal entry of the principal for each request.
     let noted = || {
@@ -110,7 +148,9 @@ fn a_proposal_of_an_unknown_step_is_refused() {
     let mut predicate = world.authorization("plain:true", json!({}));
     predicate["step"]["ref"] = json!("plain:nothing");
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
-    world.unchanged(|| world.submit(&signed)).problem("unknown-step");
+    world
+        .unchanged(|| world.submit(&signed))
+        .problem("unknown-step");
 }
 
 #[test]
@@ -121,8 +161,15 @@ fn a_script_that_differs_from_the_sealed_script_is_refused() {
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
     let reply = world.unchanged(|| world.submit(&signed));
     let problem = reply.json();
-    let code = problem["type"].as_str().unwrap().trim_start_matches("/problems/").to_owned();
-    assert!(["step-changed", "context-changed"].contains(&&*code), "{problem:#}");
+    let code = problem["type"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("/problems/")
+        .to_owned();
+    assert!(
+        ["step-changed", "context-changed"].contains(&&*code),
+        "{problem:#}"
+    );
     reply.problem(&code);
 }
 
@@ -136,15 +183,19 @@ fn the_refusal_invalid_params_lists_every_place() {
     });
     for (params, places) in [
         (json!({}), vec!["/params/host"]),
-        (json!({"host": "UPPER", "count": 0}), vec!["/params/count", "/params/host"]),
+        (
+            json!({"host": "UPPER", "count": 0}),
+            vec!["/params/count", "/params/host"],
+        ),
         (json!({"host": "a", "more": 1}), vec!["/params/more"]),
         (json!({"host": 1}), vec!["/params/host"]),
         (json!({"host": "web\n"}), vec!["/params/host"]),
         (json!({"host": "a", "count": "1"}), vec!["/params/count"]),
     ] {
         let wish = World::wish("p:go", params);
-        let problem =
-            world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("invalid-params");
+        let problem = world
+            .unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish))
+            .problem("invalid-params");
         let mut found = pointers(&problem);
         found.sort();
         assert_eq!(found, places, "{problem:#}");
@@ -152,7 +203,9 @@ fn the_refusal_invalid_params_lists_every_place() {
     // A signed statement must contain all parameters: the boundary never adds a default to a signed statement.
     let predicate = world.authorization("p:go", json!({"host": "a"}));
     let signed = envelope(&people::authorization(&predicate), &[&alice()]);
-    let problem = world.unchanged(|| world.submit(&signed)).problem("invalid-params");
+    let problem = world
+        .unchanged(|| world.submit(&signed))
+        .problem("invalid-params");
     assert_eq!(pointers(&problem), ["/params/count"], "{problem:#}");
 }
 
@@ -162,10 +215,15 @@ fn a_parameter_with_a_leading_dash_is_refused_as_invalid_params() {
         let front = format!(
             "params:\n  plain: {{type: string, default: a}}\n  flags: {{type: string, default: a, x-leading-dash: true}}\n{SMALL}"
         );
-        setup.runbook("p.md", runbook(&front, &[("go", "printf '%s' \"$PARAM_FLAGS\"")]));
+        setup.runbook(
+            "p.md",
+            runbook(&front, &[("go", "printf '%s' \"$PARAM_FLAGS\"")]),
+        );
     });
     let wish = World::wish("p:go", json!({"plain": "--upload-pack=sh"}));
-    let problem = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("invalid-params");
+    let problem = world
+        .unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish))
+        .problem("invalid-params");
     assert_eq!(pointers(&problem), ["/params/plain"]);
     let finished = world.run("p:go", json!({"flags": "-n"}), &[&alice()]);
     assert_eq!(world.output(&finished, "stdout"), "-n");
@@ -179,15 +237,21 @@ fn approval_for_other_parameters_is_refused() {
     let mut other = predicate.clone();
     other["params"] = json!({"text": "harmful"});
     let forged = wrap(&people::authorization(&other), vec![signature.clone()]);
-    world.unchanged(|| world.submit(&forged)).problem("bad-signature");
+    world
+        .unchanged(|| world.submit(&forged))
+        .problem("bad-signature");
     // The signature is also invalid for another proposal.
     let one = world.propose("say:echo", json!({"text": "harmful"}));
     let path = format!("/v1/proposals/{}/signatures", id_of(&one));
     let body = json!({"signatures": [signature]});
-    world.unchanged(|| world.wire.post(&path, "", &body)).problem("bad-signature");
+    world
+        .unchanged(|| world.wire.post(&path, "", &body))
+        .problem("bad-signature");
     // The signed parameters still run.
-    let bundle =
-        world.submit(&wrap(&people::authorization(&predicate), vec![alice().sign(&people::authorization(&predicate))]));
+    let bundle = world.submit(&wrap(
+        &people::authorization(&predicate),
+        vec![alice().sign(&people::authorization(&predicate))],
+    ));
     let receipt = people::predicate_of(&bundle.ok(200)["receipt"]);
     let run = people::predicate_of(&receipt["authorization"]);
     assert_eq!(run["params"], json!({"text": "harmless"}));
@@ -201,8 +265,13 @@ fn approval_for_another_boundary_of_the_same_name_is_refused() {
     assert_eq!(one.boundary()["name"], other.boundary()["name"]);
     let proposal = one.propose("plain:true", json!({}));
     let signed = envelope(&bytes_of(&proposal), &[&alice()]);
-    let problem = other.unchanged(|| other.submit(&signed)).problem("wrong-boundary");
-    assert!(problem.get("proposal").is_none(), "another boundary's proposal is nothing here: {problem:#}");
+    let problem = other
+        .unchanged(|| other.submit(&signed))
+        .problem("wrong-boundary");
+    assert!(
+        problem.get("proposal").is_none(),
+        "another boundary's proposal is nothing here: {problem:#}"
+    );
     one.submit(&signed).ok(200);
 }
 
@@ -214,16 +283,29 @@ fn a_signature_of_a_key_outside_the_roster_is_refused() {
     let proposal = world.propose("plain:true", json!({}));
     let reply = world.unchanged(|| world.sign(&proposal, &[&mallory()]));
     reply.problem("unknown-signer");
-    world.unchanged(|| world.sign(&proposal, &[&alice(), &mallory()])).problem("unknown-signer");
-    let signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&mallory()]);
-    world.unchanged(|| world.submit(&signed)).problem("unknown-signer");
-    world.unchanged(|| world.deny(&proposal, &mallory())).problem("unknown-signer");
+    world
+        .unchanged(|| world.sign(&proposal, &[&alice(), &mallory()]))
+        .problem("unknown-signer");
+    let signed = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&mallory()],
+    );
+    world
+        .unchanged(|| world.submit(&signed))
+        .problem("unknown-signer");
+    world
+        .unchanged(|| world.deny(&proposal, &mallory()))
+        .problem("unknown-signer");
     // The signature of an unknown key creates no log entry.
     assert_eq!(world.list("pending").len(), 1);
     let refusals = world.log().into_iter().filter(|(kind, statement)| {
         kind == "refusal" && statement["predicate"]["principal"] == mallory().keyid().as_str()
     });
-    assert_eq!(refusals.count(), 0, "a stranger's signature is worth no entry");
+    assert_eq!(
+        refusals.count(),
+        0,
+        "a stranger's signature is worth no entry"
+    );
 }
 
 #[test]
@@ -234,7 +316,9 @@ fn one_invalid_signature_refuses_all_signatures_of_a_request() {
     let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
     // If one signature is invalid, the boundary refuses the whole request and stores none of its signatures.
     let body = json!({"signatures": [dora().sign(&payload), alice().sign(b"x")]});
-    world.unchanged(|| world.wire.post(&path, "", &body)).problem("bad-signature");
+    world
+        .unchanged(|| world.wire.post(&path, "", &body))
+        .problem("bad-signature");
     assert_eq!(world.show(id_of(&proposal))["approvals"]["have"], 0);
 }
 
@@ -245,19 +329,38 @@ fn two_signatures_of_one_person_count_once() {
     let token = world.token("free", &[], &["propose"]);
     let wish = World::wish("two:go", json!({}));
     let proposal = world.wire.post("/v1/proposals", &token, &wish).ok(201);
-    world.unchanged(|| world.sign(&proposal, &[&carol(), &carol_too()])).problem("not-permitted-signer");
+    world
+        .unchanged(|| world.sign(&proposal, &[&carol(), &carol_too()]))
+        .problem("not-permitted-signer");
     let view = world.sign(&proposal, &[&carol()]).ok(200);
-    assert_eq!((&view["status"], &view["approvals"]["have"]), (&json!("pending"), &json!(1)), "{view:#}");
+    assert_eq!(
+        (&view["status"], &view["approvals"]["have"]),
+        (&json!("pending"), &json!(1)),
+        "{view:#}"
+    );
     let _ = world.sign(&proposal, &[&carol_too()]);
     assert_eq!(world.show(id_of(&proposal))["approvals"]["have"], 1);
     let signed = envelope(&bytes_of(&proposal), &[&carol(), &carol_too()]);
-    world.wire.post("/v1/authorizations", &token, &signed).problem("quorum-missing");
-    assert_eq!(world.sign(&proposal, &[&carol()]).ok(200)["approvals"]["have"], 1);
+    world
+        .wire
+        .post("/v1/authorizations", &token, &signed)
+        .problem("quorum-missing");
+    assert_eq!(
+        world.sign(&proposal, &[&carol()]).ok(200)["approvals"]["have"],
+        1
+    );
     world.sign(&proposal, &[&alice()]).ok(200);
     let finished = world.until(id_of(&proposal), "finished");
     let receipt = world.receipt(&finished);
     assert_eq!(receipt["decision"]["approvers"], json!(["alice", "carol"]));
-    assert_eq!(receipt["authorization"]["signatures"].as_array().unwrap().len(), 2, "one signature a person");
+    assert_eq!(
+        receipt["authorization"]["signatures"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2,
+        "one signature a person"
+    );
     world.assert_verified(&finished);
 }
 
@@ -268,11 +371,25 @@ fn a_proposal_without_enough_approvals_expires_at_the_end_of_its_window() {
     let world = World::new();
     let mut wish = World::wish("plain:true", json!({}));
     wish["expires_in_s"] = json!(1);
-    let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
-    wait_for("it has expired", || world.show(id_of(&proposal))["status"] == "expired");
-    let problem = world.unchanged(|| world.sign(&proposal, &[&alice()])).problem("expired");
-    assert!(problem["detail"].as_str().unwrap().contains("propose the step again"));
-    world.unchanged(|| world.submit(&envelope(&bytes_of(&proposal), &[&alice()]))).problem("expired");
+    let proposal = world
+        .wire
+        .post("/v1/proposals", &world.agent, &wish)
+        .ok(201);
+    wait_for("it has expired", || {
+        world.show(id_of(&proposal))["status"] == "expired"
+    });
+    let problem = world
+        .unchanged(|| world.sign(&proposal, &[&alice()]))
+        .problem("expired");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("propose the step again")
+    );
+    world
+        .unchanged(|| world.submit(&envelope(&bytes_of(&proposal), &[&alice()])))
+        .problem("expired");
     world.check_history();
 }
 
@@ -286,12 +403,23 @@ fn a_spent_nonce_is_refused_as_nonce_replayed_and_the_answer_links_the_run() {
     let bundle = world.submit(&signed).ok(200);
     let receipt = format!("rcp_{}", id_of(&proposal).trim_start_matches("prp_"));
     for _ in 0..3 {
-        let problem = world.unchanged(|| world.submit(&signed)).problem("nonce-replayed");
-        assert_eq!((&problem["receipt"], &problem["proposal"]), (&json!(receipt), &proposal["id"]), "{problem:#}");
+        let problem = world
+            .unchanged(|| world.submit(&signed))
+            .problem("nonce-replayed");
+        assert_eq!(
+            (&problem["receipt"], &problem["proposal"]),
+            (&json!(receipt), &proposal["id"]),
+            "{problem:#}"
+        );
     }
     // A caller who cannot read the run gets no link to the run.
-    let problem = world.submit_as(&world.courier, &signed).problem("nonce-replayed");
-    assert!(problem.get("receipt").is_none() && problem.get("proposal").is_none(), "{problem:#}");
+    let problem = world
+        .submit_as(&world.courier, &signed)
+        .problem("nonce-replayed");
+    assert!(
+        problem.get("receipt").is_none() && problem.get("proposal").is_none(),
+        "{problem:#}"
+    );
     assert!(bundle["receipt"].is_object());
     assert_eq!((world.count("consumption"), world.count("receipt")), (1, 1));
 }
@@ -300,7 +428,9 @@ fn a_spent_nonce_is_refused_as_nonce_replayed_and_the_answer_links_the_run() {
 fn the_same_nonce_with_another_expiry_is_refused() {
     let world = World::new();
     let mut predicate = world.authorization("plain:true", json!({}));
-    world.submit(&envelope(&people::authorization(&predicate), &[&alice()])).ok(200);
+    world
+        .submit(&envelope(&people::authorization(&predicate), &[&alice()]))
+        .ok(200);
     for (field, value) in [
         ("expires_at", json!(stamp(now() + 7200))),
         ("proposal", json!(people::proposal_id())),
@@ -309,7 +439,9 @@ fn the_same_nonce_with_another_expiry_is_refused() {
     ] {
         predicate[field] = value;
         let signed = envelope(&people::authorization(&predicate), &[&alice()]);
-        world.unchanged(|| world.submit(&signed)).problem("nonce-replayed");
+        world
+            .unchanged(|| world.submit(&signed))
+            .problem("nonce-replayed");
     }
     assert_eq!(world.count("receipt"), 1);
 }
@@ -319,14 +451,23 @@ fn the_same_nonce_with_another_expiry_is_refused() {
 #[test]
 fn a_step_that_policy_denies_is_refused_although_all_approvers_signed() {
     let world = World::with(|setup| {
-        setup.policy.push_str("overrides:\n  - {runbook: \"closed/**\", mode: deny}\n");
+        setup
+            .policy
+            .push_str("overrides:\n  - {runbook: \"closed/**\", mode: deny}\n");
         setup.runbook("closed/door.md", runbook(SMALL, &[("open", ":")]));
     });
     let wish = World::wish("closed/door:open", json!({}));
-    world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("policy-denied");
+    world
+        .unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish))
+        .problem("policy-denied");
     let predicate = world.authorization("closed/door:open", json!({}));
-    let signed = envelope(&people::authorization(&predicate), &[&alice(), &bob(), &dora()]);
-    world.unchanged(|| world.submit(&signed)).problem("policy-denied");
+    let signed = envelope(
+        &people::authorization(&predicate),
+        &[&alice(), &bob(), &dora()],
+    );
+    world
+        .unchanged(|| world.submit(&signed))
+        .problem("policy-denied");
     assert_eq!(world.count("consumption"), 0);
 }
 
@@ -338,8 +479,13 @@ fn a_refusal_as_busy_leaves_the_nonce_unspent() {
     let running = world.propose("plain:wait", json!({}));
     world.sign(&running, &[&alice()]).ok(200);
     world.until(id_of(&running), "running");
-    let signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
-    world.unchanged(|| world.submit(&signed)).refuses("busy", "spent no nonce");
+    let signed = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
+    world
+        .unchanged(|| world.submit(&signed))
+        .refuses("busy", "spent no nonce");
     // An online proposal with enough approvals waits until the other run ends.
     let waiting = world.propose("plain:true", json!({}));
     world.sign(&waiting, &[&alice()]).ok(200);
@@ -347,8 +493,14 @@ fn a_refusal_as_busy_leaves_the_nonce_unspent() {
     assert_eq!(view["next"], json!(["wait", "deny", "cancel"]));
     let cancel = format!("/v1/proposals/{}/cancellation", id_of(&running));
     world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
-    assert_eq!(world.until(id_of(&running), "finished")["outcome"]["status"], "cancelled");
-    assert_eq!(world.until(id_of(&waiting), "finished")["outcome"]["status"], "succeeded");
+    assert_eq!(
+        world.until(id_of(&running), "finished")["outcome"]["status"],
+        "cancelled"
+    );
+    assert_eq!(
+        world.until(id_of(&waiting), "finished")["outcome"]["status"],
+        "succeeded"
+    );
     world.submit(&signed).ok(200);
     world.check_history();
 }
@@ -356,8 +508,11 @@ fn a_refusal_as_busy_leaves_the_nonce_unspent() {
 #[test]
 fn an_exclusive_step_makes_other_runs_of_its_name_wait() {
     let world = World::with(|setup| {
-        let steps =
-            [("hold exclusive=one", "exec sleep 600"), ("next exclusive=one", ":"), ("free exclusive=two", ":")];
+        let steps = [
+            ("hold exclusive=one", "exec sleep 600"),
+            ("next exclusive=one", ":"),
+            ("free exclusive=two", ":"),
+        ];
         setup.runbook("x.md", runbook(SMALL, &steps));
     });
     let holder = world.propose("x:hold", json!({}));
@@ -365,19 +520,28 @@ fn an_exclusive_step_makes_other_runs_of_its_name_wait() {
     world.until(id_of(&holder), "running");
     let next = world.propose("x:next", json!({}));
     world.sign(&next, &[&alice()]).ok(200);
-    let whole = envelope(&people::authorization(&world.authorization("x:next", json!({}))), &[&alice()]);
+    let whole = envelope(
+        &people::authorization(&world.authorization("x:next", json!({}))),
+        &[&alice()],
+    );
     world.submit(&whole).problem("busy");
     world.run("x:free", json!({}), &[&alice()]);
     assert_eq!(world.show(id_of(&next))["status"], "approved");
     world.deny(&holder, &dora()).ok(200);
-    assert_eq!(world.until(id_of(&holder), "finished")["outcome"]["status"], "cancelled");
+    assert_eq!(
+        world.until(id_of(&holder), "finished")["outcome"]["status"],
+        "cancelled"
+    );
     world.until(id_of(&next), "finished");
 }
 
 #[test]
 fn a_wait_for_an_exclusive_name_that_outlasts_the_authorization_ends_as_expired() {
     let world = World::with(|setup| {
-        let steps = [("hold exclusive=one", "exec sleep 600"), ("next exclusive=one", ":")];
+        let steps = [
+            ("hold exclusive=one", "exec sleep 600"),
+            ("next exclusive=one", ":"),
+        ];
         setup.runbook("x.md", runbook(SMALL, &steps));
     });
     let holder = world.propose("x:hold", json!({}));
@@ -385,13 +549,20 @@ fn a_wait_for_an_exclusive_name_that_outlasts_the_authorization_ends_as_expired(
     world.until(id_of(&holder), "running");
     let mut wish = World::wish("x:next", json!({}));
     wish["expires_in_s"] = json!(2);
-    let next = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    let next = world
+        .wire
+        .post("/v1/proposals", &world.agent, &wish)
+        .ok(201);
     world.sign(&next, &[&alice()]).ok(200);
     let expired = world.until(id_of(&next), "expired");
     assert_eq!(expired["receipt"], Value::Null, "{expired:#}");
     world.deny(&holder, &dora()).ok(200);
     world.until(id_of(&holder), "finished");
-    assert_eq!(world.count("consumption"), 1, "the nonce of the expired run is not spent");
+    assert_eq!(
+        world.count("consumption"),
+        1,
+        "the nonce of the expired run is not spent"
+    );
     world.check_history();
 }
 
@@ -403,19 +574,31 @@ fn a_proposal_of_another_caller_gets_the_same_answer_as_a_proposal_that_does_not
     let mine = world.propose("plain:true", json!({}));
     let id = id_of(&mine);
     let other = people::proposal_id();
-    let hidden = world.wire.get(&format!("/v1/proposals/{id}"), &world.courier).problem("not-found");
-    let nothing = world.wire.get(&format!("/v1/proposals/{other}"), &world.courier).problem("not-found");
+    let hidden = world
+        .wire
+        .get(&format!("/v1/proposals/{id}"), &world.courier)
+        .problem("not-found");
+    let nothing = world
+        .wire
+        .get(&format!("/v1/proposals/{other}"), &world.courier)
+        .problem("not-found");
     assert_eq!(
         hidden["detail"].as_str().unwrap().replace(id, "ID"),
         nothing["detail"].as_str().unwrap().replace(&other, "ID")
     );
-    assert_eq!(world.wire.get("/v1/proposals", &world.courier).ok(200)["proposals"], json!([]));
+    assert_eq!(
+        world.wire.get("/v1/proposals", &world.courier).ok(200)["proposals"],
+        json!([])
+    );
 }
 
 #[test]
 fn promise_11_bad_input_leaves_no_trace_in_the_store() {
     let world = World::new();
-    let good = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    let good = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
     let text = good.to_string().into_bytes();
     // A truncated or changed envelope never causes a fault, a run or a row.
     let mut step = 0;
@@ -429,9 +612,21 @@ fn promise_11_bad_input_leaves_no_trace_in_the_store() {
             } else {
                 bad[at] ^= 0x15
             }
-            let reply = world.wire.post_bytes("/v1/authorizations", &world.agent, &bad);
-            assert!((400..500).contains(&reply.status), "{}: {}", reply.status, reply.text());
-            assert!(reply.json()["type"].as_str().unwrap().starts_with("/problems/"));
+            let reply = world
+                .wire
+                .post_bytes("/v1/authorizations", &world.agent, &bad);
+            assert!(
+                (400..500).contains(&reply.status),
+                "{}: {}",
+                reply.status,
+                reply.text()
+            );
+            assert!(
+                reply.json()["type"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("/problems/")
+            );
             tried += 1;
         }
         tried
@@ -450,14 +645,23 @@ fn an_authorization_with_a_session_artifacts_or_a_plan_is_refused_and_spends_no_
     let artifacts = json!([{"name": "app.tar", "digest": digest, "bytes": 3}]);
     for (part, value, code) in [
         ("session", session, "context-changed"),
-        ("plan", json!({"receipt": digest, "output": digest}), "context-changed"),
+        (
+            "plan",
+            json!({"receipt": digest, "output": digest}),
+            "context-changed",
+        ),
         ("artifacts", artifacts, "sandbox-unavailable"),
     ] {
         let mut predicate = world.authorization("plain:true", json!({}));
         predicate[part] = value;
         let payload = people::authorization(&predicate);
-        let problem = world.unchanged(|| world.submit(&envelope(&payload, &[&alice()]))).problem(code);
-        assert!(problem.to_string().contains(part.trim_end_matches('s')), "{problem:#}");
+        let problem = world
+            .unchanged(|| world.submit(&envelope(&payload, &[&alice()])))
+            .problem(code);
+        assert!(
+            problem.to_string().contains(part.trim_end_matches('s')),
+            "{problem:#}"
+        );
     }
     assert_eq!(world.count("consumption"), 0);
 }

@@ -14,10 +14,17 @@ use crate::support::{SMALL, World, bytes_of, exited, id_of, runbook, said};
 fn world() -> World {
     World::with(|setup| {
         setup.config.push_str("mcp = true\n");
-        let properties =
-            "name: {type: string}, count: {type: integer, default: 5}, hard: {type: boolean, default: false}";
-        let front = format!("params: {{type: object, properties: {{{properties}}}, required: [name]}}\n{SMALL}");
-        setup.runbook("service.md", runbook(&front, &[("restart", "echo \"$PARAM_NAME\""), ("status", "true")]));
+        let properties = "name: {type: string}, count: {type: integer, default: 5}, hard: {type: boolean, default: false}";
+        let front = format!(
+            "params: {{type: object, properties: {{{properties}}}, required: [name]}}\n{SMALL}"
+        );
+        setup.runbook(
+            "service.md",
+            runbook(
+                &front,
+                &[("restart", "echo \"$PARAM_NAME\""), ("status", "true")],
+            ),
+        );
     })
 }
 
@@ -33,7 +40,11 @@ fn propose(world: &World, wish: &Value) -> Reply {
 #[track_caller]
 fn repeats(world: &World, wish: &Value, earlier: &Value) -> Value {
     let view = propose(world, wish).ok(200);
-    assert_eq!((&view["id"], &view["existing"]), (&earlier["id"], &json!(true)), "{view:#}");
+    assert_eq!(
+        (&view["id"], &view["existing"]),
+        (&earlier["id"], &json!(true)),
+        "{view:#}"
+    );
     view
 }
 
@@ -58,7 +69,10 @@ fn a_repeated_call_is_answered_with_the_earlier_proposal_and_its_status() {
     world.sign(&first, &[&alice()]).ok(200);
     world.until(id_of(&first), "finished");
     let finished = repeats(&world, &wish("service:restart"), &first);
-    assert_eq!((&finished["status"], &finished["outcome"]["status"]), (&json!("finished"), &json!("succeeded")));
+    assert_eq!(
+        (&finished["status"], &finished["outcome"]["status"]),
+        (&json!("finished"), &json!("succeeded"))
+    );
     let wait = json!({"step": "plain:wait", "reason": "p99 is up"});
     let running = is_new(&world, &wait);
     world.sign(&running, &[&alice()]).ok(200);
@@ -66,14 +80,24 @@ fn a_repeated_call_is_answered_with_the_earlier_proposal_and_its_status() {
     assert_eq!(repeats(&world, &wait, &running)["status"], "running");
     cancel(&world, &running);
     world.until(id_of(&running), "finished");
-    assert_eq!(repeats(&world, &wait, &running)["outcome"]["status"], "cancelled");
+    assert_eq!(
+        repeats(&world, &wait, &running)["outcome"]["status"],
+        "cancelled"
+    );
     let denied = is_new(&world, &wish("service:status"));
     world.deny(&denied, &alice()).ok(200);
     let view = repeats(&world, &wish("service:status"), &denied);
-    assert_eq!((&view["status"], &view["next"]), (&json!("denied"), &json!(["read-denials"])), "{view:#}");
+    assert_eq!(
+        (&view["status"], &view["next"]),
+        (&json!("denied"), &json!(["read-denials"])),
+        "{view:#}"
+    );
     let cancelled = is_new(&world, &wish("service:restart"));
     cancel(&world, &cancelled);
-    assert_eq!(repeats(&world, &wish("service:restart"), &cancelled)["next"], json!(["propose-new"]));
+    assert_eq!(
+        repeats(&world, &wish("service:restart"), &cancelled)["next"],
+        json!(["propose-new"])
+    );
     assert_eq!(world.count("consumption"), 2, "no call made a second run");
     // Nothing came of a proposal that expired, so the call is a new proposal.
     let mut short = wish("service:status");
@@ -99,7 +123,10 @@ fn after_another_step_or_other_parameters_the_same_call_is_a_new_run() {
     }
     // What another proposer asks for changes nothing.
     let mine = is_new(&world, &wish("service:status"));
-    let other = world.wire.post("/v1/proposals", &world.courier, &wish("service:status")).ok(201);
+    let other = world
+        .wire
+        .post("/v1/proposals", &world.courier, &wish("service:status"))
+        .ok(201);
     assert_ne!(mine["id"], other["id"]);
     repeats(&world, &wish("service:status"), &mine);
 }
@@ -112,11 +139,19 @@ fn calls_that_mean_the_same_are_one_proposal() {
     for same in [
         r#"{"reason":"p99 is up","params":{"name":"shop"},"step":"service:restart"}"#.to_owned(),
         r#"{"step":"service:restart","params":{"hard":false,"name":"shop","count":5}}"#.to_owned(),
-        r#"{"step":"service:restart","params":{"name":"sh\u006fp"},"expires_in_s":60,"new":false}"#.to_owned(),
+        r#"{"step":"service:restart","params":{"name":"sh\u006fp"},"expires_in_s":60,"new":false}"#
+            .to_owned(),
         format!(r#"{{"step":"service:restart@{digest}","params":{{"name":"shop"}}}}"#),
     ] {
-        let view = world.wire.post_bytes("/v1/proposals", &world.agent, same.as_bytes()).ok(200);
-        assert_eq!((&view["id"], &view["existing"]), (&first["id"], &json!(true)), "{same}");
+        let view = world
+            .wire
+            .post_bytes("/v1/proposals", &world.agent, same.as_bytes())
+            .ok(200);
+        assert_eq!(
+            (&view["id"], &view["existing"]),
+            (&first["id"], &json!(true)),
+            "{same}"
+        );
     }
     let other = json!({"step": "service:restart", "params": {"name": "shop", "count": 6}});
     is_new(&world, &other);
@@ -124,13 +159,28 @@ fn calls_that_mean_the_same_are_one_proposal() {
     let answers: Vec<Value> = std::thread::scope(|scope| {
         let calls: Vec<_> = (0..8)
             .map(|_| {
-                scope.spawn(|| world.wire.clone().post("/v1/proposals", &world.agent, &wish("service:restart")).json())
+                scope.spawn(|| {
+                    world
+                        .wire
+                        .clone()
+                        .post("/v1/proposals", &world.agent, &wish("service:restart"))
+                        .json()
+                })
             })
             .collect();
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     });
-    assert!(answers.iter().all(|view| view["id"] == answers[0]["id"]), "{answers:#?}");
-    assert_eq!(answers.iter().filter(|view| view["existing"] == true).count(), 7);
+    assert!(
+        answers.iter().all(|view| view["id"] == answers[0]["id"]),
+        "{answers:#?}"
+    );
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|view| view["existing"] == true)
+            .count(),
+        7
+    );
     assert_ne!(answers[0]["id"], first["id"]);
 }
 
@@ -138,11 +188,19 @@ fn calls_that_mean_the_same_are_one_proposal() {
 fn another_reason_is_not_taken_and_the_answer_says_so() {
     let world = world();
     let first = is_new(&world, &wish("service:restart"));
-    assert!(repeats(&world, &wish("service:restart"), &first).get("reason_not_taken").is_none());
+    assert!(
+        repeats(&world, &wish("service:restart"), &first)
+            .get("reason_not_taken")
+            .is_none()
+    );
     let mut other = wish("service:restart");
     other["reason"] = json!("the shop is slow");
     let view = repeats(&world, &other, &first);
-    assert_eq!((&view["reason"], &view["reason_not_taken"]), (&json!("p99 is up"), &json!(true)), "{view:#}");
+    assert_eq!(
+        (&view["reason"], &view["reason_not_taken"]),
+        (&json!("p99 is up"), &json!(true)),
+        "{view:#}"
+    );
     other["new"] = json!(true);
     let second = is_new(&world, &other);
     assert_ne!(second["id"], first["id"]);
@@ -169,7 +227,12 @@ fn a_repetition_is_recognized_after_a_restart_and_after_a_crash() {
 
 #[test]
 fn a_call_with_its_own_nonce_repeats_only_a_call_with_this_nonce() {
-    let world = World::with(|setup| setup.runbook("s.md", runbook(SMALL, &[("set session=write", "export A=1")])));
+    let world = World::with(|setup| {
+        setup.runbook(
+            "s.md",
+            runbook(SMALL, &[("set session=write", "export A=1")]),
+        )
+    });
     let mut own = wish("plain:true");
     own["params"] = json!({});
     let plain = is_new(&world, &own);
@@ -178,17 +241,26 @@ fn a_call_with_its_own_nonce_repeats_only_a_call_with_this_nonce() {
     repeats(&world, &own, &with_nonce);
     let mut other_reason = own.clone();
     other_reason["reason"] = json!("another");
-    assert_eq!(repeats(&world, &other_reason, &with_nonce)["reason_not_taken"], true);
+    assert_eq!(
+        repeats(&world, &other_reason, &with_nonce)["reason_not_taken"],
+        true
+    );
     let mut other_step = own.clone();
     other_step["step"] = json!("plain:fail");
-    world.unchanged(|| propose(&world, &other_step)).problem("nonce-replayed");
+    world
+        .unchanged(|| propose(&world, &other_step))
+        .problem("nonce-replayed");
     // With `new: false`, an earlier proposal with another nonce also counts.
     own["nonce"] = json!(people::nonce());
     own["new"] = json!(false);
     repeats(&world, &own, &with_nonce);
     assert_ne!(plain["id"], with_nonce["id"]);
     // The same call stays the same run after the run has changed its session.
-    let session = world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "s"})).ok(201)["id"].clone();
+    let session = world
+        .wire
+        .post("/v1/sessions", &world.agent, &json!({"runbook": "s"}))
+        .ok(201)["id"]
+        .clone();
     let in_session = json!({"step": "s:set", "session": session, "nonce": people::nonce()});
     let first = is_new(&world, &in_session);
     world.sign(&first, &[&alice()]).ok(200);
@@ -215,7 +287,9 @@ fn what_is_handed_in_signed_repeats_nothing_and_is_repeated_by_nothing() {
     assert_eq!(world.count("consumption"), 2);
     repeats(&world, &own, &pending);
     // An id with a time in the far future hides no proposal.
-    world.submit(&whole("prp_ffffffff-ffff-7000-8000-000000000001")).ok(200);
+    world
+        .submit(&whole("prp_ffffffff-ffff-7000-8000-000000000001"))
+        .ok(200);
     repeats(&world, &own, &pending);
 }
 
@@ -234,7 +308,11 @@ fn an_emergency_and_a_normal_proposal_never_repeat_each_other() {
     world.until(id_of(&first), "finished");
     // A new emergency would be refused, because this one has no review yet.
     let again = urgent().ok(200);
-    assert_eq!((&again["id"], &again["status"]), (&first["id"], &json!("finished")), "{again:#}");
+    assert_eq!(
+        (&again["id"], &again["status"]),
+        (&first["id"], &json!("finished")),
+        "{again:#}"
+    );
     emergency(&world, "say:echo", json!({"text": "y"})).refuses("policy-denied", "review");
 }
 
@@ -243,12 +321,23 @@ fn a_repeated_propose_over_mcp_is_one_proposal_on_both_transports() {
     let world = world();
     let mut server = Server::opened(&world, &world.wire.url);
     let made = server.call("propose", wish("service:restart"));
-    assert!(made["status"] == "pending" && made.get("existing").is_none(), "{made}");
+    assert!(
+        made["status"] == "pending" && made.get("existing").is_none(),
+        "{made}"
+    );
     let again = server.call("propose", wish("service:restart"));
-    assert_eq!((&again["id"], &again["existing"]), (&made["id"], &json!(true)), "{again}");
-    assert!(again["advice"].as_str().unwrap().contains("`new: true`"), "{again}");
+    assert_eq!(
+        (&again["id"], &again["existing"]),
+        (&made["id"], &json!(true)),
+        "{again}"
+    );
+    assert!(
+        again["advice"].as_str().unwrap().contains("`new: true`"),
+        "{again}"
+    );
     let over_http = |arguments: Value| {
-        post(&world, &world.agent, &tool_call("propose", arguments))["result"]["structuredContent"].clone()
+        post(&world, &world.agent, &tool_call("propose", arguments))["result"]["structuredContent"]
+            .clone()
     };
     assert_eq!(over_http(wish("service:restart"))["id"], made["id"]);
     repeats(&world, &wish("service:restart"), &world.show(id_of(&made)));
@@ -256,24 +345,51 @@ fn a_repeated_propose_over_mcp_is_one_proposal_on_both_transports() {
     let mut other = wish("service:restart");
     other["reason"] = json!("another");
     let again = restarted.call("propose", other.clone());
-    assert_eq!((&again["id"], &again["existing"]), (&made["id"], &json!(true)), "{again}");
-    assert!(again["advice"].as_str().unwrap().contains("reason was not taken"), "{again}");
+    assert_eq!(
+        (&again["id"], &again["existing"]),
+        (&made["id"], &json!(true)),
+        "{again}"
+    );
+    assert!(
+        again["advice"]
+            .as_str()
+            .unwrap()
+            .contains("reason was not taken"),
+        "{again}"
+    );
     // A request that the client cancels may have made its proposal.
-    restarted.send(&tool_call("propose", wish("service:status")).to_string().replace("\"id\":1,", "\"id\":77,"));
-    let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 77}});
+    restarted.send(
+        &tool_call("propose", wish("service:status"))
+            .to_string()
+            .replace("\"id\":1,", "\"id\":77,"),
+    );
+    let cancelled =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 77}});
     restarted.send(&cancelled.to_string());
     restarted.until_pong(78);
     let after = server.call("propose", wish("service:status"));
     assert_eq!(over_http(wish("service:status"))["id"], after["id"]);
-    let of_status = world.wire.get("/v1/proposals?step=service:status", &world.reader).ok(200);
+    let of_status = world
+        .wire
+        .get("/v1/proposals?step=service:status", &world.reader)
+        .ok(200);
     let of_status = of_status["proposals"].as_array().unwrap().len();
-    assert_eq!(of_status, 1, "the cancelled request and its repetition are one proposal");
+    assert_eq!(
+        of_status, 1,
+        "the cancelled request and its repetition are one proposal"
+    );
     let mut new = wish("service:status");
     new["new"] = json!(true);
     let second = server.call("propose", new.clone());
-    assert!(second["id"] != after["id"] && second.get("existing").is_none(), "{second}");
+    assert!(
+        second["id"] != after["id"] && second.get("existing").is_none(),
+        "{second}"
+    );
     let third = over_http(new);
-    assert!(third["id"] != second["id"] && third["id"] != after["id"], "{third}");
+    assert!(
+        third["id"] != second["id"] && third["id"] != after["id"],
+        "{third}"
+    );
 }
 
 #[test]
@@ -282,10 +398,19 @@ fn no_answer_about_a_denied_run_advises_to_propose() {
     let mut server = Server::opened(&world, &world.wire.url);
     let made = server.call("propose", wish("service:restart"));
     world.deny(&world.show(id_of(&made)), &alice()).ok(200);
-    for answer in [server.call("wait", json!({"id": made["id"]})), server.call("propose", wish("service:restart"))] {
+    for answer in [
+        server.call("wait", json!({"id": made["id"]})),
+        server.call("propose", wish("service:restart")),
+    ] {
         let advice = answer["advice"].as_str().unwrap();
-        assert!(advice.contains("`people_said`") && advice.contains("do not propose"), "{advice}");
-        assert!(!advice.contains("new: true") && answer["status"] == "denied", "{answer}");
+        assert!(
+            advice.contains("`people_said`") && advice.contains("do not propose"),
+            "{advice}"
+        );
+        assert!(
+            !advice.contains("new: true") && answer["status"] == "denied",
+            "{answer}"
+        );
     }
     assert_eq!(world.show(id_of(&made))["next"], json!(["read-denials"]));
     // A person who stops a run also says no.
@@ -293,29 +418,64 @@ fn no_answer_about_a_denied_run_advises_to_propose() {
     world.sign(&running, &[&alice()]).ok(200);
     world.until(id_of(&running), "running");
     world.deny(&running, &alice()).ok(200);
-    assert_eq!(world.until(id_of(&running), "finished")["next"][0], "read-denials");
+    assert_eq!(
+        world.until(id_of(&running), "finished")["next"][0],
+        "read-denials"
+    );
 }
 
 fn as_agent(world: &World, words: &[&str]) -> Output {
     let mut program = world.program(&["--url", &world.wire.url]);
-    exited(program.args(words).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program"), 0)
+    exited(
+        program
+            .args(words)
+            .env("COUNTERSIGN_TOKEN", &world.agent)
+            .output()
+            .expect("the program"),
+        0,
+    )
 }
 
 #[test]
 fn a_repeated_command_is_one_proposal_unless_it_says_new() {
     let world = world();
-    let words = ["propose", "service:restart", "-p", "name=shop", "--reason", "p99 is up"];
+    let words = [
+        "propose",
+        "service:restart",
+        "-p",
+        "name=shop",
+        "--reason",
+        "p99 is up",
+    ];
     let id_in = |output: &Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let first = id_in(&as_agent(&world, &words));
     let again = as_agent(&world, &[&words[..], &["-p", "count=5"]].concat());
     assert_eq!(id_in(&again), first);
-    let other = as_agent(&world, &["propose", "service:restart", "-p", "name=shop", "--reason", "slow"]);
-    assert!(said(&other).contains("your reason was not taken") && said(&other).contains("--new"), "{}", said(&other));
+    let other = as_agent(
+        &world,
+        &[
+            "propose",
+            "service:restart",
+            "-p",
+            "name=shop",
+            "--reason",
+            "slow",
+        ],
+    );
+    assert!(
+        said(&other).contains("your reason was not taken") && said(&other).contains("--new"),
+        "{}",
+        said(&other)
+    );
     assert_eq!(id_in(&other), first);
     world.sign(&world.show(&first), &[&alice()]).ok(200);
     world.until(&first, "finished");
     let after = as_agent(&world, &[&words[..], &["--wait"]].concat());
-    assert!(said(&after).contains(&first) && said(&after).contains("shop"), "{}", said(&after));
+    assert!(
+        said(&after).contains(&first) && said(&after).contains("shop"),
+        "{}",
+        said(&after)
+    );
     let new = id_in(&as_agent(&world, &[&words[..], &["--new"]].concat()));
     assert_ne!(new, first);
     assert_eq!(world.count("consumption"), 1);
@@ -327,29 +487,76 @@ fn the_review_and_the_inbox_remark_that_the_same_run_is_also_pending_or_succeede
     let done = is_new(&world, &wish("service:restart"));
     world.sign(&done, &[&alice()]).ok(200);
     world.until(id_of(&done), "finished");
-    let one = is_new(&world, &World::wish("service:restart", json!({"name": "shop"})));
-    let other = world.wire.post("/v1/proposals", &world.courier, &wish("service:restart")).ok(201);
-    let unlike = is_new(&world, &World::wish("service:restart", json!({"name": "blog"})));
+    let one = is_new(
+        &world,
+        &World::wish("service:restart", json!({"name": "shop"})),
+    );
+    let other = world
+        .wire
+        .post("/v1/proposals", &world.courier, &wish("service:restart"))
+        .ok(201);
+    let unlike = is_new(
+        &world,
+        &World::wish("service:restart", json!({"name": "blog"})),
+    );
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
     let as_alice = |words: &[&str]| {
         let mut program = world.program(&["--url", &world.wire.url]);
-        program.args(words).args(["--roster", world.started["roster"].as_str().unwrap(), "--key"]);
-        said(&exited(program.arg(world.path("alice.pem")).output().expect("the program"), 0))
+        program.args(words).args([
+            "--roster",
+            world.started["roster"].as_str().unwrap(),
+            "--key",
+        ]);
+        said(&exited(
+            program
+                .arg(world.path("alice.pem"))
+                .output()
+                .expect("the program"),
+            0,
+        ))
     };
     let end = |view: &Value| id_of(view)[id_of(view).len() - 6..].to_owned();
     let review = as_alice(&["review", id_of(&one)]);
-    assert!(review.contains(&format!("the same run is also pending (prp_...{})", end(&other))), "{review}");
-    assert!(review.contains("the same run succeeded ") && review.contains(" ago (prp_..."), "{review}");
+    assert!(
+        review.contains(&format!(
+            "the same run is also pending (prp_...{})",
+            end(&other)
+        )),
+        "{review}"
+    );
+    assert!(
+        review.contains("the same run succeeded ") && review.contains(" ago (prp_..."),
+        "{review}"
+    );
     assert!(!as_alice(&["review", id_of(&unlike)]).contains("the same run"));
     let inbox = as_alice(&["inbox"]);
-    let row = |view: &Value| inbox.lines().find(|line| line.contains(&end(view))).unwrap_or_default().to_owned();
-    assert!(row(&one).contains("! same-run") && row(&other).contains("! same-run"), "{inbox}");
+    let row = |view: &Value| {
+        inbox
+            .lines()
+            .find(|line| line.contains(&end(view)))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(
+        row(&one).contains("! same-run") && row(&other).contains("! same-run"),
+        "{inbox}"
+    );
     assert!(!row(&unlike).contains("same-run"), "{inbox}");
     as_alice(&["deny", id_of(&other), "--yes", "--reason", "not now"]);
     let review = as_alice(&["review", id_of(&one)]);
     assert!(!review.contains("is also pending"), "{review}");
-    assert!(review.contains("the same run was denied ") && review.contains(&end(&other)), "{review}");
+    assert!(
+        review.contains("the same run was denied ") && review.contains(&end(&other)),
+        "{review}"
+    );
     // The proposer gets no remark about other runs, and the bytes to sign are those of the proposal.
-    assert!(world.wire.get(&format!("/v1/proposals/{}", id_of(&one)), &world.agent).ok(200).get("same_runs").is_none());
+    assert!(
+        world
+            .wire
+            .get(&format!("/v1/proposals/{}", id_of(&one)), &world.agent)
+            .ok(200)
+            .get("same_runs")
+            .is_none()
+    );
     assert_eq!(bytes_of(&world.show(id_of(&one))), bytes_of(&one));
 }

@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 const DB: &str = "c4n+ry/of?the \"db\" 7Qz";
 const API: &str = "canary-of-the-api-Xy9";
 const CRED: &str = "canary-of-the-credential-K2w";
-const KEY: &str =
-    "-----BEGIN CANARY KEY-----\nMIIEcanaryvQIBADANBgkqhkiG\n9w0BAQEFAAcanarySCBKcwggSj\n-----END CANARY KEY-----";
+const KEY: &str = "-----BEGIN CANARY KEY-----\nMIIEcanaryvQIBADANBgkqhkiG\n9w0BAQEFAAcanarySCBKcwggSj\n-----END CANARY KEY-----";
 
 /// Prints the variable `$v` in each form.
 const FORMS: &str = r#"
@@ -49,7 +48,10 @@ fn prepared(change: impl FnOnce(&mut crate::support::Setup)) -> World {
         setup.env("API_OF_THE_SERVICE", format!("{API}\n"));
         let page = format!("params:\n  password: {{type: string, x-secret: true}}\n{SMALL}");
         setup.runbook("deploy.md", runbook(&page, STEPS));
-        setup.runbook("other.md", runbook(SMALL, &[("db secrets=\"db=env:DB\" params=\"\"", "true")]));
+        setup.runbook(
+            "other.md",
+            runbook(SMALL, &[("db secrets=\"db=env:DB\" params=\"\"", "true")]),
+        );
         setup.runbook("cloud.mdx", "<AwsAuth id=\"aws\" />\n\n<Command id=\"who\" awsAuthId=\"aws\" command={`[ \"${#AWS_ACCESS_KEY_ID}\" = 21 ] && echo \"key $AWS_SECRET_ACCESS_KEY ${AWS_SESSION_TOKEN-unset}\"`} />\n".replace("${", "\\${"));
         change(setup);
     });
@@ -67,11 +69,18 @@ fn started(mut world: World) -> World {
     world
 }
 
-const ALL: &str = "secrets=\"db=file:DB_FILE,tls=file:TLS_KEY,api=env:API_TOKEN,cred=env:CRED\" params=\"\"";
+const ALL: &str =
+    "secrets=\"db=file:DB_FILE,tls=file:TLS_KEY,api=env:API_TOKEN,cred=env:CRED\" params=\"\"";
 
 const STEPS: &[(&str, &str)] = &[
-    ("seen secrets=\"db=file:DB_FILE,api=env:API_TOKEN,cred\" params=\"\"", SEEN),
-    ("param", "printf '%s\\n' \"$PARAM_PASSWORD\"; wc -c < \"$PARAM_PASSWORD\"; cat \"$COUNTERSIGN_PARAMS\""),
+    (
+        "seen secrets=\"db=file:DB_FILE,api=env:API_TOKEN,cred\" params=\"\"",
+        SEEN,
+    ),
+    (
+        "param",
+        "printf '%s\\n' \"$PARAM_PASSWORD\"; wc -c < \"$PARAM_PASSWORD\"; cat \"$COUNTERSIGN_PARAMS\"",
+    ),
     ("plain params=\"\"", "ls /run/step; env | grep -c API_TOKEN"),
 ];
 
@@ -115,34 +124,58 @@ fn leaks(bytes: &[u8]) -> impl Iterator<Item = String> + use<> {
     let mut forms = Vec::new();
     for canary in [DB, API, CRED].into_iter().chain(KEY.lines()) {
         let url: String = canary.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let unicode: String = canary.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
-        for form in [canary.to_owned(), canary.replace(' ', "+"), url, unicode, canary.replace('"', "\\\"")] {
+        let unicode: String = canary
+            .bytes()
+            .map(|byte| format!("\\u{byte:04x}"))
+            .collect();
+        for form in [
+            canary.to_owned(),
+            canary.replace(' ', "+"),
+            url,
+            unicode,
+            canary.replace('"', "\\\""),
+        ] {
             forms.push((text.contains(&form), form));
         }
-        for form in [hex(canary.as_bytes()), hex(canary.as_bytes()).to_uppercase()] {
+        for form in [
+            hex(canary.as_bytes()),
+            hex(canary.as_bytes()).to_uppercase(),
+        ] {
             forms.push((squeezed.contains(&form), form));
         }
         for before in 0..3 {
             // The digits that depend only on the canary.
             let all = STANDARD.encode([&vec![b'x'; before], canary.as_bytes()].concat());
             let first = [0, 2, 3][before];
-            let form: String = all.chars().skip(first).take((canary.len() * 8 - 6) / 6 - 1).collect();
+            let form: String = all
+                .chars()
+                .skip(first)
+                .take((canary.len() * 8 - 6) / 6 - 1)
+                .collect();
             forms.push((squeezed.contains(&form), form));
         }
     }
-    forms.into_iter().filter_map(|(found, form)| found.then_some(form))
+    forms
+        .into_iter()
+        .filter_map(|(found, form)| found.then_some(form))
 }
 
 #[track_caller]
 fn assert_no_leak(what: &str, bytes: &[u8]) {
     let found: Vec<String> = leaks(bytes).collect();
-    assert!(found.is_empty(), "{what} contains {found:?}:\n{}", String::from_utf8_lossy(bytes));
+    assert!(
+        found.is_empty(),
+        "{what} contains {found:?}:\n{}",
+        String::from_utf8_lossy(bytes)
+    );
 }
 
 /// Returns the command lines of all processes.
 fn command_lines() -> Vec<u8> {
     let processes = fs::read_dir("/proc").expect("processes").flatten();
-    processes.flat_map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default()).collect()
+    processes
+        .flat_map(|process| fs::read(process.path().join("cmdline")).unwrap_or_default())
+        .collect()
 }
 
 #[test]
@@ -167,26 +200,52 @@ fn a_run_gets_its_secrets_as_private_files_and_variables() {
     assert_eq!(output, expected, "{}", world.output(&finished, "stderr"));
     world.assert_verified(&finished);
     let proposal = world.propose("deploy:seen", json!({}));
-    let review = world.as_alice(&["review", id_of(&proposal)]).output().expect("review");
+    let review = world
+        .as_alice(&["review", id_of(&proposal)])
+        .output()
+        .expect("review");
     let text = said(&review);
     assert!(review.status.success(), "{text}");
-    let line = text.lines().find(|line| line.trim_start().starts_with("secrets")).unwrap_or_else(|| panic!("{text}"));
-    assert!(line.contains("api in the variable API_TOKEN; cred as a file; db as a file"), "{text}");
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("secrets"))
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(
+        line.contains("api in the variable API_TOKEN; cred as a file; db as a file"),
+        "{text}"
+    );
     let digest = format!("sha256:{}", sha256(&bytes_of(&proposal)));
-    let approved =
-        world.as_alice(&["approve", id_of(&proposal), "--yes", "--expect", &digest]).output().expect("approve");
+    let approved = world
+        .as_alice(&["approve", id_of(&proposal), "--yes", "--expect", &digest])
+        .output()
+        .expect("approve");
     assert!(approved.status.success(), "{}", said(&approved));
     world.until(id_of(&proposal), "finished");
-    let finished = world.run("deploy:param", json!({"password": {"secret": "db"}}), &[&alice()]);
-    let expected = format!("/run/step/secrets/db\n{}\n{{\"password\":\"/run/step/secrets/db\"}}", DB.len());
+    let finished = world.run(
+        "deploy:param",
+        json!({"password": {"secret": "db"}}),
+        &[&alice()],
+    );
+    let expected = format!(
+        "/run/step/secrets/db\n{}\n{{\"password\":\"/run/step/secrets/db\"}}",
+        DB.len()
+    );
     assert_eq!(world.output(&finished, "stdout"), expected);
     world.assert_verified(&finished);
     // Another step gets nothing.
     let finished = world.run("deploy:plain", json!({}), &[&alice()]);
-    assert!(!world.output(&finished, "stdout").contains("secrets"), "{}", world.output(&finished, "stdout"));
+    assert!(
+        !world.output(&finished, "stdout").contains("secrets"),
+        "{}",
+        world.output(&finished, "stdout")
+    );
     // The sign-in block of a Gruntwork page. AWS_SESSION_TOKEN is not configured, so the run goes without it.
     let finished = world.run("cloud:who", json!({}), &[&alice()]);
-    assert_eq!(world.output(&finished, "stdout"), "key [secret aws.AWS_ACCESS_KEY_ID] unset\n", "{finished:#}");
+    assert_eq!(
+        world.output(&finished, "stdout"),
+        "key [secret aws.AWS_ACCESS_KEY_ID] unset\n",
+        "{finished:#}"
+    );
     world.assert_audited();
 }
 
@@ -209,7 +268,10 @@ fn promise_10_no_secret_of_a_run_is_in_the_log_the_store_an_answer_or_a_command_
         (format!("argv {ALL}"), attempts.to_owned()),
     ];
     let world = started(prepared(|setup| {
-        let steps: Vec<(&str, &str)> = steps.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let steps: Vec<(&str, &str)> = steps
+            .iter()
+            .map(|(a, b)| (a.as_str(), b.as_str()))
+            .collect();
         let page = format!("params:\n  password: {{type: string, x-secret: true}}\n{SMALL}");
         setup.runbook("deploy.md", runbook(&page, &steps));
     }));
@@ -224,28 +286,54 @@ fn promise_10_no_secret_of_a_run_is_in_the_log_the_store_an_answer_or_a_command_
             if step == "argv" {
                 assert_no_leak("a command line", &command_lines());
             }
-            let coded = event["base64"].as_str().map(|coded| STANDARD.decode(coded).expect("base64"));
-            streamed.extend(coded.unwrap_or_else(|| event["text"].as_str().unwrap_or_default().into()));
+            let coded = event["base64"]
+                .as_str()
+                .map(|coded| STANDARD.decode(coded).expect("base64"));
+            streamed
+                .extend(coded.unwrap_or_else(|| event["text"].as_str().unwrap_or_default().into()));
             answers.extend(event.to_string().into_bytes());
         }
         assert_no_leak(&format!("the stream of {step}"), &streamed);
-        assert!(step == "argv" || step == "core" || streamed.windows(8).any(|part| part == b"[secret "), "{step}");
+        assert!(
+            step == "argv" || step == "core" || streamed.windows(8).any(|part| part == b"[secret "),
+            "{step}"
+        );
         let finished = world.until(&id, "finished");
         let receipt = world.receipt(&finished);
         for stream in ["stdout", "stderr"] {
             let output = world.output(&finished, stream);
             assert_no_leak(&format!("{stream} of {step}"), output.as_bytes());
-            let redactions = receipt["output"][stream]["redactions"].as_u64().expect("a count");
-            assert_eq!(output.matches("[secret ").count() as u64, redactions, "{step}: {output}");
+            let redactions = receipt["output"][stream]["redactions"]
+                .as_u64()
+                .expect("a count");
+            assert_eq!(
+                output.matches("[secret ").count() as u64,
+                redactions,
+                "{step}: {output}"
+            );
             answers.extend(output.into_bytes());
         }
-        let redacted = |stream: &str| receipt["output"][stream]["redactions"].as_u64().expect("a count");
+        let redacted = |stream: &str| {
+            receipt["output"][stream]["redactions"]
+                .as_u64()
+                .expect("a count")
+        };
         match step {
-            "print" => assert!(redacted("stdout") > 30 && redacted("stderr") >= 10, "{receipt:#}"),
-            "split" => assert_eq!(world.output(&finished, "stdout"), "[secret api]\n[secret cred]\nend\n"),
+            "print" => assert!(
+                redacted("stdout") > 30 && redacted("stderr") >= 10,
+                "{receipt:#}"
+            ),
+            "split" => assert_eq!(
+                world.output(&finished, "stdout"),
+                "[secret api]\n[secret cred]\nend\n"
+            ),
             "failing" => {
                 assert_eq!(receipt["outcome"]["status"], "failed", "{receipt:#}");
-                assert!(world.output(&finished, "stderr").contains("nothing: [secret api]"));
+                assert!(
+                    world
+                        .output(&finished, "stderr")
+                        .contains("nothing: [secret api]")
+                );
             }
             "killed" => {
                 assert_eq!(receipt["outcome"]["status"], "timed_out", "{receipt:#}");
@@ -259,7 +347,13 @@ fn promise_10_no_secret_of_a_run_is_in_the_log_the_store_an_answer_or_a_command_
         answers.extend(world.show(&id).to_string().into_bytes());
         answers.extend(receipt.to_string().into_bytes());
     }
-    for path in ["/v1/registry", "/v1/proposals", "/ready", "/metrics", "/health"] {
+    for path in [
+        "/v1/registry",
+        "/v1/proposals",
+        "/ready",
+        "/metrics",
+        "/health",
+    ] {
         answers.extend(world.wire.get(path, &world.reader).text().into_bytes());
     }
     assert_no_leak("an answer", &answers);
@@ -273,13 +367,21 @@ fn promise_10_no_secret_of_a_run_is_in_the_log_the_store_an_answer_or_a_command_
     let status = fs::metadata(format!("/proc/{}/environ", world.pid())).expect("a process");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&status), 0);
     let limits = fs::read_to_string(format!("/proc/{}/limits", world.pid())).expect("limits");
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
-    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .expect("a limit");
+    assert_eq!(
+        core.split_whitespace().collect::<Vec<_>>()[4..6],
+        ["0", "0"],
+        "{core}"
+    );
 }
 
 #[test]
 fn output_that_is_cut_inside_of_a_secret_ends_before_the_secret() {
-    let script = "printf 'x%.0s' {1..90}; printf '%s and more\\n' \"$API_TOKEN\"; printf 'y%.0s' {1..90}";
+    let script =
+        "printf 'x%.0s' {1..90}; printf '%s and more\\n' \"$API_TOKEN\"; printf 'y%.0s' {1..90}";
     let world = started(prepared(|setup| {
         let page = format!("params:\n  password: {{type: string, x-secret: true}}\n{SMALL}");
         let cut = format!("cut output=100B {ALL}");
@@ -288,7 +390,10 @@ fn output_that_is_cut_inside_of_a_secret_ends_before_the_secret() {
     let finished = world.run("deploy:cut", json!({}), &[&alice()]);
     assert_eq!(world.output(&finished, "stdout"), "x".repeat(90));
     let receipt = world.receipt(&finished);
-    assert_eq!(receipt["output"]["stdout"]["truncated"], true, "{receipt:#}");
+    assert_eq!(
+        receipt["output"]["stdout"]["truncated"], true,
+        "{receipt:#}"
+    );
     world.assert_verified(&finished);
     world.assert_audited();
 }
@@ -297,25 +402,62 @@ fn output_that_is_cut_inside_of_a_secret_ends_before_the_secret() {
 fn a_secret_that_is_not_configured_for_a_step_is_refused_by_name() {
     let world = started(prepared(|_| {}));
     let notes = world.started["notes"].to_string();
-    assert!(notes.contains("other:db") && notes.contains("does not give the step the secret db"), "{notes}");
+    assert!(
+        notes.contains("other:db") && notes.contains("does not give the step the secret db"),
+        "{notes}"
+    );
     let config = world.path("b/countersign.toml").display().to_string();
     let runbooks = world.path("b/runbooks").display().to_string();
-    let check = world.program(&["registry", "check", &runbooks, "--config", &config]).output().expect("check");
+    let check = world
+        .program(&["registry", "check", &runbooks, "--config", &config])
+        .output()
+        .expect("check");
     assert_eq!(check.status.code(), Some(1), "{}", said(&check));
-    assert_eq!(said(&check).matches("error: ").count(), 1, "{}", said(&check));
-    for lines in [said(&check), said(&world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor"))] {
-        assert!(lines.contains("other:db: countersign.toml does not give the step the secret db: add"), "{lines}");
+    assert_eq!(
+        said(&check).matches("error: ").count(),
+        1,
+        "{}",
+        said(&check)
+    );
+    for lines in [
+        said(&check),
+        said(
+            &world
+                .program(&["doctor"])
+                .arg(world.path("b"))
+                .output()
+                .expect("doctor"),
+        ),
+    ] {
+        assert!(
+            lines.contains("other:db: countersign.toml does not give the step the secret db: add"),
+            "{lines}"
+        );
     }
     for (step, params, name, at) in [
         ("other:db", json!({}), "db", "/step"),
-        ("deploy:param", json!({"password": {"secret": "aws.AWS_REGION"}}), "aws.AWS_REGION", "/params"),
-        ("deploy:param", json!({"password": {"secret": "none"}}), "none", "/params"),
+        (
+            "deploy:param",
+            json!({"password": {"secret": "aws.AWS_REGION"}}),
+            "aws.AWS_REGION",
+            "/params",
+        ),
+        (
+            "deploy:param",
+            json!({"password": {"secret": "none"}}),
+            "none",
+            "/params",
+        ),
     ] {
         let wish = World::wish(step, params);
-        let problem =
-            world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("sandbox-unavailable");
+        let problem = world
+            .unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish))
+            .problem("sandbox-unavailable");
         let detail = problem["detail"].as_str().expect("text");
-        assert!(detail.starts_with(&format!("{step} needs the secret {name}, which")), "{detail}");
+        assert!(
+            detail.starts_with(&format!("{step} needs the secret {name}, which")),
+            "{detail}"
+        );
         assert_eq!(pointers(&problem), [at]);
     }
 }
@@ -330,14 +472,23 @@ fn a_secret_that_disappears_after_the_proposal_is_refused_before_the_nonce() {
         "open" => fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("mode"),
         _ => fs::write(&file, "c4n+r\n").expect("written"),
     };
-    for (how, words) in [("open", "chmod 600"), ("short", "the value has 5 bytes"), ("gone", "create the file")] {
+    for (how, words) in [
+        ("open", "chmod 600"),
+        ("short", "the value has 5 bytes"),
+        ("gone", "create the file"),
+    ] {
         break_file(how);
         let envelope = world.authorization("deploy:seen", json!({}));
         let payload = crate::support::people::authorization(&envelope);
         let envelope = crate::support::people::envelope(&payload, &[&alice()]);
-        let problem = world.unchanged(|| world.submit(&envelope)).problem("sandbox-unavailable");
+        let problem = world
+            .unchanged(|| world.submit(&envelope))
+            .problem("sandbox-unavailable");
         let detail = problem["detail"].as_str().expect("text");
-        assert!(detail.starts_with("the secret db can't be read") && detail.contains(words), "{how}: {detail}");
+        assert!(
+            detail.starts_with("the secret db can't be read") && detail.contains(words),
+            "{how}: {detail}"
+        );
         assert!(!detail.contains("c4n"), "{detail}");
         if how == "open" {
             fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("mode");
@@ -347,12 +498,25 @@ fn a_secret_that_disappears_after_the_proposal_is_refused_before_the_nonce() {
     // The configuration no longer allows the secret: the signed proposal does not run.
     world.write("b/boundary/secrets/db", DB);
     let config = fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
-    world.write("b/countersign.toml", &config.replacen("steps = [\"deploy:*\"]", "steps = [\"deploy:param\"]", 1));
+    world.write(
+        "b/countersign.toml",
+        &config.replacen("steps = [\"deploy:*\"]", "steps = [\"deploy:param\"]", 1),
+    );
     world.restart();
     assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
     let id = id_of(&proposal).to_owned();
-    wait_for("the run is held up", || world.show(&id)["held_up"].to_string().contains("needs the secret db"));
-    assert_eq!((world.show(&id)["status"].as_str(), world.count("consumption")), (Some("approved"), 0));
+    wait_for("the run is held up", || {
+        world.show(&id)["held_up"]
+            .to_string()
+            .contains("needs the secret db")
+    });
+    assert_eq!(
+        (
+            world.show(&id)["status"].as_str(),
+            world.count("consumption")
+        ),
+        (Some("approved"), 0)
+    );
     // With the old configuration, the same proposal runs.
     world.write("b/countersign.toml", &config);
     world.restart();
@@ -362,26 +526,47 @@ fn a_secret_that_disappears_after_the_proposal_is_refused_before_the_nonce() {
 
 #[test]
 fn r9_a_secret_in_a_runbook_directory_prevents_the_start() {
-    let mut world = prepared(|setup| setup.config = setup.config.replace("boundary/secrets/tls", "runbooks/tls"));
+    let mut world = prepared(|setup| {
+        setup.config = setup.config.replace("boundary/secrets/tls", "runbooks/tls")
+    });
     let text = world.try_start().expect_err("refused");
-    assert!(text.contains("runbooks/tls") && text.contains("this path is private"), "{text}");
+    assert!(
+        text.contains("runbooks/tls") && text.contains("this path is private"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_secret_that_cannot_be_read_is_named_at_the_start() {
     let world = prepared(|_| {});
-    fs::set_permissions(world.path("b/boundary/secrets/tls"), Permissions::from_mode(0o640)).expect("mode");
+    fs::set_permissions(
+        world.path("b/boundary/secrets/tls"),
+        Permissions::from_mode(0o640),
+    )
+    .expect("mode");
     let doctor = |world: &World| {
-        let output = world.program(&["doctor", "--json"]).arg(world.path("b")).output().expect("doctor");
+        let output = world
+            .program(&["doctor", "--json"])
+            .arg(world.path("b"))
+            .output()
+            .expect("doctor");
         serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["lines"].to_string()
     };
     let lines = doctor(&world);
-    assert!(lines.contains("tls can't be read") && lines.contains("chmod 600"), "{lines}");
+    assert!(
+        lines.contains("tls can't be read") && lines.contains("chmod 600"),
+        "{lines}"
+    );
     let world = started(world);
     let notes = world.started["notes"].to_string();
-    assert!(notes.contains("the secret tls can't be read") && notes.contains("chmod 600"), "{notes}");
+    assert!(
+        notes.contains("the secret tls can't be read") && notes.contains("chmod 600"),
+        "{notes}"
+    );
     assert!(!notes.contains("the secret db can't"), "{notes}");
-    wait_for("the service answers", || world.wire.peek("/health").status == 200);
+    wait_for("the service answers", || {
+        world.wire.peek("/health").status == 200
+    });
 }
 
 #[test]
@@ -389,12 +574,22 @@ fn a_secret_file_needs_a_run_with_its_own_root_file_system() {
     let mut world = prepared(|setup| {
         setup.config = format!("[sandbox]\nlevel = \"best-effort\"\n{}", setup.config);
     });
-    if !poor_host(&mut world, "a_secret_file_needs_a_run_with_its_own_root_file_system") {
+    if !poor_host(
+        &mut world,
+        "a_secret_file_needs_a_run_with_its_own_root_file_system",
+    ) {
         return;
     }
     let world = started(world);
     let wish = World::wish("deploy:seen", json!({}));
-    let problem =
-        world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("sandbox-unavailable");
-    assert!(problem["detail"].as_str().expect("text").contains("own root file system"), "{problem:#}");
+    let problem = world
+        .unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish))
+        .problem("sandbox-unavailable");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .expect("text")
+            .contains("own root file system"),
+        "{problem:#}"
+    );
 }

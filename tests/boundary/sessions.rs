@@ -15,11 +15,18 @@ fn world_with(steps: &[(&str, &str)], change: impl FnOnce(&mut Setup)) -> World 
     let named: Vec<(String, &str)> = steps
         .iter()
         .map(|(name, script)| {
-            let session = if name.contains("session=") { String::new() } else { " session=write".to_owned() };
+            let session = if name.contains("session=") {
+                String::new()
+            } else {
+                " session=write".to_owned()
+            };
             (format!("{name}{session}"), *script)
         })
         .collect();
-    let named: Vec<(&str, &str)> = named.iter().map(|(name, script)| (name.as_str(), *script)).collect();
+    let named: Vec<(&str, &str)> = named
+        .iter()
+        .map(|(name, script)| (name.as_str(), *script))
+        .collect();
     World::with(|setup| {
         setup.policy = POLICY.to_owned();
         setup.runbook("s.md", runbook(SMALL, &named));
@@ -28,18 +35,27 @@ fn world_with(steps: &[(&str, &str)], change: impl FnOnce(&mut Setup)) -> World 
 }
 
 fn created(world: &World) -> String {
-    let session = world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "s"})).ok(201);
+    let session = world
+        .wire
+        .post("/v1/sessions", &world.agent, &json!({"runbook": "s"}))
+        .ok(201);
     session["id"].as_str().expect("an id").to_owned()
 }
 
 fn shown(world: &World, id: &str) -> Value {
-    world.wire.get(&format!("/v1/sessions/{id}"), &world.agent).ok(200)
+    world
+        .wire
+        .get(&format!("/v1/sessions/{id}"), &world.agent)
+        .ok(200)
 }
 
 fn proposed(world: &World, session: &str, step: &str) -> Value {
     let mut wish = World::wish(step, json!({}));
     wish["session"] = json!(session);
-    world.wire.post("/v1/proposals", &world.agent, &wish).ok(201)
+    world
+        .wire
+        .post("/v1/proposals", &world.agent, &wish)
+        .ok(201)
 }
 
 /// Runs a step in a session, and returns the finished proposal.
@@ -57,7 +73,10 @@ fn ran(world: &World, session: &str, step: &str) -> Value {
 fn prints(world: &World, session: &str, step: &str) -> String {
     let finished = ran(world, session, step);
     let complaints = world.output(&finished, "stderr");
-    assert_eq!(finished["outcome"]["status"], "succeeded", "{complaints}{finished:#}");
+    assert_eq!(
+        finished["outcome"]["status"], "succeeded",
+        "{complaints}{finished:#}"
+    );
     world.output(&finished, "stdout")
 }
 
@@ -68,17 +87,35 @@ fn variables_the_directory_and_files_are_carried_to_the_next_run() {
             "set",
             "export A=$'two\\nlines' B='it'\"'\"'s'\nexport -n C=local\nmkdir -p sub\ncd sub\nprintf hi > note\nunset LC_ALL",
         ),
-        ("get", "printf '%s|%s|%s|%s|' \"$A\" \"$B\" \"${C-none}\" \"${LC_ALL-unset}\"\npwd\ncat note\nls \"$HOME\""),
+        (
+            "get",
+            "printf '%s|%s|%s|%s|' \"$A\" \"$B\" \"${C-none}\" \"${LC_ALL-unset}\"\npwd\ncat note\nls \"$HOME\"",
+        ),
         ("tmp", "cd /tmp; printf x > gone"),
         ("where", "pwd; test ! -e gone"),
     ]);
     let session = created(&world);
     assert_eq!(prints(&world, &session, "s:set"), "");
-    assert_eq!(prints(&world, &session, "s:get"), "two\nlines|it's|none|unset|/tmp/work/sub\nhi");
+    assert_eq!(
+        prints(&world, &session, "s:get"),
+        "two\nlines|it's|none|unset|/tmp/work/sub\nhi"
+    );
     let facts = shown(&world, &session);
-    assert_eq!((&facts["run_count"], &facts["directory"]), (&json!(2), &json!("/tmp/work/sub")));
-    assert!(facts["variables"].as_array().expect("names").contains(&json!("A")), "{facts:#}");
-    assert!(!facts.to_string().contains("two"), "values are not shown: {facts:#}");
+    assert_eq!(
+        (&facts["run_count"], &facts["directory"]),
+        (&json!(2), &json!("/tmp/work/sub"))
+    );
+    assert!(
+        facts["variables"]
+            .as_array()
+            .expect("names")
+            .contains(&json!("A")),
+        "{facts:#}"
+    );
+    assert!(
+        !facts.to_string().contains("two"),
+        "values are not shown: {facts:#}"
+    );
     // Each run has the directory /tmp, new and empty.
     prints(&world, &session, "s:tmp");
     assert_eq!(prints(&world, &session, "s:where"), "/tmp\n");
@@ -92,9 +129,17 @@ fn a_session_carries_only_variables_that_a_script_or_policy_names() {
     let plant = "printf 'export KUBECONFIG=/tmp/work/k DOCKER_HOST=tcp://evil NAMED=1 READ=2 ALLOWED_X=3 DENIED_X=4\\n' > vars\n\
                  . ./vars\nread -r READ <<< 5\nexport NAMED\nprintf 'countersign: the files were not kept\\nlast' >&2";
     let world = world_with(
-        &[("plant", plant), ("get", "env"), ("other", "python3 -c 1"), ("plain", "export PLAIN=1")],
+        &[
+            ("plant", plant),
+            ("get", "env"),
+            ("other", "python3 -c 1"),
+            ("plain", "export PLAIN=1"),
+        ],
         |setup| {
-            setup.policy = POLICY.replace("  mode", "  env: {allow: [\"*_X\"], deny: [\"DENIED_*\"]}\n  mode");
+            setup.policy = POLICY.replace(
+                "  mode",
+                "  env: {allow: [\"*_X\"], deny: [\"DENIED_*\"]}\n  mode",
+            );
         },
     );
     let session = created(&world);
@@ -115,12 +160,28 @@ fn a_session_carries_only_variables_that_a_script_or_policy_names() {
     for name in ["KUBECONFIG", "DOCKER_HOST", "DENIED_X"] {
         assert!(!output.contains(name), "{name}: {output}");
     }
-    assert_eq!(shown(&world, &session)["variables"], json!(["ALLOWED_X", "NAMED", "READ"]));
+    assert_eq!(
+        shown(&world, &session)["variables"],
+        json!(["ALLOWED_X", "NAMED", "READ"])
+    );
     world.assert_audited();
-    let mut show = world.program(&["--json", "registry", "show", "s:get", "--url", &world.wire.url]);
-    let show = show.env("COUNTERSIGN_TOKEN", &world.agent).output().expect("show");
+    let mut show = world.program(&[
+        "--json",
+        "registry",
+        "show",
+        "s:get",
+        "--url",
+        &world.wire.url,
+    ]);
+    let show = show
+        .env("COUNTERSIGN_TOKEN", &world.agent)
+        .output()
+        .expect("show");
     let show: Value = serde_json::from_slice(&show.stdout).expect("JSON");
-    assert_eq!(show["in_force"]["session_variables"], json!(["NAMED", "PLAIN", "READ", "*_X"]));
+    assert_eq!(
+        show["in_force"]["session_variables"],
+        json!(["NAMED", "PLAIN", "READ", "*_X"])
+    );
 }
 
 #[test]
@@ -132,7 +193,13 @@ fn a_directory_that_each_run_has_is_kept_and_a_forged_directory_is_not() {
         ("forge", forge),
         ("get", "pwd; echo $A"),
         ("enter", "mkdir gone; cd gone"),
-        ("remove", &format!("rmdir /tmp/work/gone; {}", forge.replace("link", "gone").replace("ln -s / ", "true "))),
+        (
+            "remove",
+            &format!(
+                "rmdir /tmp/work/gone; {}",
+                forge.replace("link", "gone").replace("ln -s / ", "true ")
+            ),
+        ),
         ("close", "mkdir closed; cd closed; chmod 0 ."),
     ]);
     let session = created(&world);
@@ -140,7 +207,11 @@ fn a_directory_that_each_run_has_is_kept_and_a_forged_directory_is_not() {
     assert_eq!(prints(&world, &session, "s:where"), "/\n");
     let forged = ran(&world, &session, "s:forge");
     let note = "the step ended in \"/tmp/work/link\", which the next run does not see: the next run starts in its work directory";
-    assert!(world.output(&forged, "stderr").contains(note), "{}", world.output(&forged, "stderr"));
+    assert!(
+        world.output(&forged, "stderr").contains(note),
+        "{}",
+        world.output(&forged, "stderr")
+    );
     assert_eq!(prints(&world, &session, "s:get"), "/tmp/work\n1\n");
     for (before, last) in [("s:enter", "s:remove"), ("s:where", "s:close")] {
         ran(&world, &session, before);
@@ -152,7 +223,11 @@ fn a_directory_that_each_run_has_is_kept_and_a_forged_directory_is_not() {
             "{last}: {stderr} {}",
             shown(&world, &session)
         );
-        assert_eq!(prints(&world, &session, "s:get"), "/tmp/work\n1\n", "{last}");
+        assert_eq!(
+            prints(&world, &session, "s:get"),
+            "/tmp/work\n1\n",
+            "{last}"
+        );
     }
 }
 
@@ -160,32 +235,63 @@ fn a_directory_that_each_run_has_is_kept_and_a_forged_directory_is_not() {
 #[test]
 fn a_recorded_runbook_of_gruntwork_ends_in_one_session_as_recorded() {
     const NAME: &str = "a_recorded_runbook_of_gruntwork_ends_in_one_session_as_recorded";
-    let (cases, peers) = (std::env::var("COUNTERSIGN_CASES").unwrap_or_default(), std::env::var("COUNTERSIGN_PEERS"));
-    let cases = cases.split(':').find_map(|folder| std::fs::read(format!("{folder}/gruntwork-runbooks.json")).ok());
+    let (cases, peers) = (
+        std::env::var("COUNTERSIGN_CASES").unwrap_or_default(),
+        std::env::var("COUNTERSIGN_PEERS"),
+    );
+    let cases = cases
+        .split(':')
+        .find_map(|folder| std::fs::read(format!("{folder}/gruntwork-runbooks.json")).ok());
     let (Some(cases), Ok(peers)) = (cases, peers) else {
-        return not_run(NAME, "COUNTERSIGN_CASES or COUNTERSIGN_PEERS is not set: scripts/peers runs this test");
+        return not_run(
+            NAME,
+            "COUNTERSIGN_CASES or COUNTERSIGN_PEERS is not set: scripts/peers runs this test",
+        );
     };
     let cases: Value = serde_json::from_slice(&cases).expect("JSON");
-    let of_model = |one: &&Value| one["path"].as_str().is_some_and(|path| path.contains("runbook-execution-model"));
-    let fixture = cases["fixtures"].as_array().expect("fixtures").iter().find(of_model).expect("the runbook");
-    let folder = std::path::Path::new(&peers).join("runbooks").join(fixture["dir"].as_str().expect("a directory"));
+    let of_model = |one: &&Value| {
+        one["path"]
+            .as_str()
+            .is_some_and(|path| path.contains("runbook-execution-model"))
+    };
+    let fixture = cases["fixtures"]
+        .as_array()
+        .expect("fixtures")
+        .iter()
+        .find(of_model)
+        .expect("the runbook");
+    let folder = std::path::Path::new(&peers)
+        .join("runbooks")
+        .join(fixture["dir"].as_str().expect("a directory"));
     let blocks = fixture["blocks"].as_array().expect("blocks");
     let world = World::with(|setup| {
         setup.policy = POLICY.to_owned();
-        let scripts = blocks.iter().map(|block| block["path"].as_str().expect("a script"));
+        let scripts = blocks
+            .iter()
+            .map(|block| block["path"].as_str().expect("a script"));
         for name in scripts.chain(["runbook.mdx"]) {
             let text = std::fs::read_to_string(folder.join(name)).expect(name);
-            let text = ["<Command", "<Check"]
-                .iter()
-                .fold(text, |text, tag| text.replace(&format!("{tag} "), &format!("{tag} session=\"write\" ")));
+            let text = ["<Command", "<Check"].iter().fold(text, |text, tag| {
+                text.replace(&format!("{tag} "), &format!("{tag} session=\"write\" "))
+            });
             setup.runbook(&format!("demo/{name}"), text);
         }
     });
-    let session = world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "demo/runbook"})).ok(201);
+    let session = world
+        .wire
+        .post(
+            "/v1/sessions",
+            &world.agent,
+            &json!({"runbook": "demo/runbook"}),
+        )
+        .ok(201);
     for block in blocks {
         let step = format!("demo/runbook:{}", block["id"].as_str().expect("an id"));
         let finished = ran(&world, session["id"].as_str().expect("an id"), &step);
-        assert_eq!(finished["outcome"]["exit_code"], block["exit_code"], "{step}: {finished:#}");
+        assert_eq!(
+            finished["outcome"]["exit_code"], block["exit_code"],
+            "{step}: {finished:#}"
+        );
     }
     assert_eq!(blocks.len(), 11);
 }
@@ -203,7 +309,10 @@ fn dash_carries_its_state_too_and_other_interpreters_read_it() {
     let session = created(&world);
     prints(&world, &session, "s:set");
     assert_eq!(prints(&world, &session, "s:get"), "a 'b' c /tmp/work/d\n");
-    assert_eq!(prints(&world, &session, "s:python"), "a 'b' c /tmp/work/d\n");
+    assert_eq!(
+        prints(&world, &session, "s:python"),
+        "a 'b' c /tmp/work/d\n"
+    );
     assert_eq!(prints(&world, &session, "s:list"), "made\na 'b' c");
     world.assert_audited();
 }
@@ -212,7 +321,10 @@ fn dash_carries_its_state_too_and_other_interpreters_read_it() {
 fn the_second_of_two_proposals_for_one_state_is_stale() {
     let world = world_of(&[("set", "export A=1"), ("get", "printf '%s' \"$A\"")]);
     let session = created(&world);
-    let (first, second) = (proposed(&world, &session, "s:set"), proposed(&world, &session, "s:get"));
+    let (first, second) = (
+        proposed(&world, &session, "s:set"),
+        proposed(&world, &session, "s:get"),
+    );
     assert_ne!(id_of(&first), id_of(&second));
     world.sign(&first, &[&alice()]).ok(200);
     world.until(id_of(&first), "finished");
@@ -220,7 +332,9 @@ fn the_second_of_two_proposals_for_one_state_is_stale() {
     assert_eq!(refused["refusal"]["code"], "session-stale", "{refused:#}");
     let payload = bytes_of(&proposed(&world, &session, "s:get"));
     ran(&world, &session, "s:set");
-    world.submit(&envelope(&payload, &[&alice()])).problem("session-stale");
+    world
+        .submit(&envelope(&payload, &[&alice()]))
+        .problem("session-stale");
     // The nonce is not spent, and a new proposal runs.
     assert_eq!(prints(&world, &session, "s:get"), "1");
     assert_eq!(world.count("consumption"), 3);
@@ -235,19 +349,30 @@ fn a_replayed_authorization_with_a_session_names_the_first_run() {
     world.sign(&proposal, &[&alice()]).ok(200);
     world.until(id_of(&proposal), "finished");
     let payload = bytes_of(&proposal);
-    let problem = world.submit(&envelope(&payload, &[&alice()])).problem("nonce-replayed");
+    let problem = world
+        .submit(&envelope(&payload, &[&alice()]))
+        .problem("nonce-replayed");
     assert_eq!(problem["proposal"], proposal["id"]);
 }
 
 #[test]
 fn a_step_with_a_session_needs_one_and_no_other_step_takes_one() {
     let world = world_with(&[("set", "export A=1")], |setup| {
-        setup.runbook("other.md", runbook(SMALL, &[("plain", "true"), ("mine session=read", "true")]));
+        setup.runbook(
+            "other.md",
+            runbook(SMALL, &[("plain", "true"), ("mine session=read", "true")]),
+        );
     });
     let session = created(&world);
     let post = |wish: Value| world.wire.post("/v1/proposals", &world.agent, &wish);
     let problem = post(World::wish("s:set", json!({}))).problem("malformed");
-    assert!(problem["detail"].as_str().expect("words").contains("`POST /v1/sessions`"), "{problem:#}");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .expect("words")
+            .contains("`POST /v1/sessions`"),
+        "{problem:#}"
+    );
     for (step, code) in [("other:plain", "malformed"), ("other:mine", "wrong-state")] {
         let mut wish = World::wish(step, json!({}));
         wish["session"] = json!(session);
@@ -256,7 +381,10 @@ fn a_step_with_a_session_needs_one_and_no_other_step_takes_one() {
     let mut wish = World::wish("s:set", json!({}));
     wish["session"] = json!("ses_019aa0b0-5c00-7000-8000-000000000003");
     post(wish).problem("not-found");
-    world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "nothing"})).problem("unknown-step");
+    world
+        .wire
+        .post("/v1/sessions", &world.agent, &json!({"runbook": "nothing"}))
+        .problem("unknown-step");
     assert_eq!(world.count("consumption"), 0);
 }
 
@@ -266,26 +394,48 @@ fn a_session_belongs_to_its_creator_and_to_the_clients_of_one_owner() {
     let mine = world.token("mine", &["carol"], &["propose"]);
     let also = world.token("also", &["carol"], &["propose"]);
     let other = world.token("other", &["dora"], &["propose"]);
-    let session = world.wire.post("/v1/sessions", &mine, &json!({"runbook": "s"})).ok(201);
+    let session = world
+        .wire
+        .post("/v1/sessions", &mine, &json!({"runbook": "s"}))
+        .ok(201);
     let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
     world.wire.get(&path, &also).ok(200);
     world.wire.get(&path, &other).problem("not-found");
-    assert_eq!(world.wire.get("/v1/sessions", &other).ok(200), json!({"sessions": []}));
+    assert_eq!(
+        world.wire.get("/v1/sessions", &other).ok(200),
+        json!({"sessions": []})
+    );
     let mut wish = World::wish("s:set", json!({}));
     wish["session"] = session["id"].clone();
-    world.wire.post("/v1/proposals", &other, &wish).problem("not-found");
+    world
+        .wire
+        .post("/v1/proposals", &other, &wish)
+        .problem("not-found");
     world.wire.post("/v1/proposals", &also, &wish).ok(201);
-    world.wire.post(&format!("{path}/end"), &other, &json!({})).problem("not-found");
-    world.wire.post(&format!("{path}/end"), &also, &json!({})).ok(200);
+    world
+        .wire
+        .post(&format!("{path}/end"), &other, &json!({}))
+        .problem("not-found");
+    world
+        .wire
+        .post(&format!("{path}/end"), &also, &json!({}))
+        .ok(200);
     let over = world.wire.get(&path, &mine);
     assert_eq!(over.status, 410, "{}", over.text());
-    assert!(over.text().contains("its owner ended it"), "{}", over.text());
+    assert!(
+        over.text().contains("its owner ended it"),
+        "{}",
+        over.text()
+    );
 }
 
 #[test]
 fn a_statement_with_a_session_is_used_only_by_its_proposer_and_tokens_of_the_same_owner() {
     let world = world_of(&[("set", "export A=1; printf '%s' \"${B-none}\"")]);
-    let (free, also) = (world.token("free", &[], &["propose", "read"]), world.token("also", &["carol"], &["propose"]));
+    let (free, also) = (
+        world.token("free", &[], &["propose", "read"]),
+        world.token("also", &["carol"], &["propose"]),
+    );
     let alone = world.token("alone", &[], &["propose"]);
     let statement = |proposer: &str| {
         let session = created(&world);
@@ -296,7 +446,9 @@ fn a_statement_with_a_session_is_used_only_by_its_proposer_and_tokens_of_the_sam
     };
     for token in [&free, &alone, &world.courier] {
         let signed = statement("agent");
-        world.unchanged(|| world.submit_as(token, &signed)).refuses("forbidden", "of agent, which ");
+        world
+            .unchanged(|| world.submit_as(token, &signed))
+            .refuses("forbidden", "of agent, which ");
         // The nonce is not spent.
         world.submit(&signed).ok(200);
         world.submit_as(token, &signed).problem("nonce-replayed");
@@ -305,9 +457,13 @@ fn a_statement_with_a_session_is_used_only_by_its_proposer_and_tokens_of_the_sam
     let both = world.token("both", &["carol", "dora"], &["propose"]);
     let dora_s = world.token("dora-s", &["dora"], &["propose"]);
     let signed = statement("both");
-    world.unchanged(|| world.submit_as(&dora_s, &signed)).problem("forbidden");
+    world
+        .unchanged(|| world.submit_as(&dora_s, &signed))
+        .problem("forbidden");
     world.submit_as(&both, &signed).ok(200);
-    world.unchanged(|| world.submit_as(&free, &statement("free"))).problem("session-stale");
+    world
+        .unchanged(|| world.submit_as(&free, &statement("free")))
+        .problem("session-stale");
     world.submit_as(&also, &statement("agent")).ok(200);
     world.submit_as(&world.agent, &statement("also")).ok(200);
     world.assert_audited();
@@ -315,25 +471,49 @@ fn a_statement_with_a_session_is_used_only_by_its_proposer_and_tokens_of_the_sam
 
 #[test]
 fn a_reset_session_has_a_new_id_and_an_empty_state() {
-    let world = world_of(&[("set", "export A=1; touch file"), ("get", "printf '%s' \"${A-none}\"; ls")]);
+    let world = world_of(&[
+        ("set", "export A=1; touch file"),
+        ("get", "printf '%s' \"${A-none}\"; ls"),
+    ]);
     let session = created(&world);
     prints(&world, &session, "s:set");
     let waiting = proposed(&world, &session, "s:get");
-    let new = world.wire.post(&format!("/v1/sessions/{session}/reset"), &world.agent, &json!({})).ok(201);
+    let new = world
+        .wire
+        .post(
+            &format!("/v1/sessions/{session}/reset"),
+            &world.agent,
+            &json!({}),
+        )
+        .ok(201);
     let new = new["id"].as_str().expect("an id").to_owned();
     assert_ne!(new, session);
-    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "session-stale");
+    assert_eq!(
+        world.until(id_of(&waiting), "refused")["refusal"]["code"],
+        "session-stale"
+    );
     assert_eq!(prints(&world, &new, "s:get"), "none");
 }
 
 #[test]
 fn an_idle_session_ends_and_its_proposals_are_stale() {
-    let world = world_with(&[("set", "export A=1")], |setup| setup.limits.push_str("session_idle = \"1s\"\n"));
+    let world = world_with(&[("set", "export A=1")], |setup| {
+        setup.limits.push_str("session_idle = \"1s\"\n")
+    });
     let session = created(&world);
     let waiting = proposed(&world, &session, "s:set");
-    let over = || world.wire.get(&format!("/v1/sessions/{session}"), &world.agent).status == 410;
+    let over = || {
+        world
+            .wire
+            .get(&format!("/v1/sessions/{session}"), &world.agent)
+            .status
+            == 410
+    };
     wait_for("the session is over", over);
-    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "session-stale");
+    assert_eq!(
+        world.until(id_of(&waiting), "refused")["refusal"]["code"],
+        "session-stale"
+    );
 }
 
 #[test]
@@ -342,8 +522,14 @@ fn a_session_ends_with_the_service() {
     let session = created(&world);
     let waiting = proposed(&world, &session, "s:set");
     world.restart();
-    world.wire.get(&format!("/v1/sessions/{session}"), &world.agent).refuses("not-found", "when the boundary restarts");
-    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "session-stale");
+    world
+        .wire
+        .get(&format!("/v1/sessions/{session}"), &world.agent)
+        .refuses("not-found", "when the boundary restarts");
+    assert_eq!(
+        world.until(id_of(&waiting), "refused")["refusal"]["code"],
+        "session-stale"
+    );
 }
 
 #[test]
@@ -358,14 +544,25 @@ fn after_exec_a_timeout_or_a_signal_the_variables_before_hold() {
     ]);
     let session = created(&world);
     prints(&world, &session, "s:set");
-    for (step, status) in [("s:exec", "succeeded"), ("s:kill", "failed"), ("s:late", "timed_out")] {
+    for (step, status) in [
+        ("s:exec", "succeeded"),
+        ("s:kill", "failed"),
+        ("s:late", "timed_out"),
+    ] {
         let finished = ran(&world, &session, step);
-        assert_eq!(finished["outcome"]["status"], status, "{step}: {finished:#}");
+        assert_eq!(
+            finished["outcome"]["status"], status,
+            "{step}: {finished:#}"
+        );
         assert_eq!(prints(&world, &session, "s:get"), "before", "{step}");
     }
     let failed = ran(&world, &session, "s:fail");
     assert_eq!(failed["outcome"]["exit_code"], 7, "{failed:#}");
-    assert_eq!(prints(&world, &session, "s:get"), "kept", "the changes of a failed step stay");
+    assert_eq!(
+        prints(&world, &session, "s:get"),
+        "kept",
+        "the changes of a failed step stay"
+    );
     world.assert_audited();
 }
 
@@ -373,7 +570,10 @@ fn after_exec_a_timeout_or_a_signal_the_variables_before_hold() {
 fn a_step_that_only_reads_its_session_changes_nothing_in_it() {
     let world = world_of(&[
         ("set", "export A=1; printf 1 > file"),
-        ("look session=read", "export A=2; printf 2 > file; cd /usr; printf looked"),
+        (
+            "look session=read",
+            "export A=2; printf 2 > file; cd /usr; printf looked",
+        ),
         ("get", "printf '%s' \"$A\"; cat file; pwd"),
     ]);
     let session = created(&world);
@@ -396,17 +596,25 @@ fn a_secret_is_in_no_variable_directory_or_file_of_a_session() {
         ],
         |setup| {
             setup.env("DB_OF_THE_SERVICE", "hunter2-secret");
-            setup.config = "[secrets.db]\nenv = \"DB_OF_THE_SERVICE\"\nsteps = [\"s:plant\"]\n".to_owned();
+            setup.config =
+                "[secrets.db]\nenv = \"DB_OF_THE_SERVICE\"\nsteps = [\"s:plant\"]\n".to_owned();
         },
     );
     let session = created(&world);
     let planted = ran(&world, &session, "s:plant");
     assert_eq!(planted["outcome"]["status"], "succeeded", "{planted:#}");
-    assert!(world.output(&planted, "stderr").contains("one of them contains a secret of the run"));
+    assert!(
+        world
+            .output(&planted, "stderr")
+            .contains("one of them contains a secret of the run")
+    );
     let facts = shown(&world, &session).to_string();
     let printed = prints(&world, &session, "s:get");
     for text in [&facts, &printed] {
-        assert!(!text.contains("hunter2") && !text.contains("68756e746572322d"), "{text}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("68756e746572322d"),
+            "{text}"
+        );
     }
     assert!(printed.starts_with("|fine|"), "{printed}");
 }
@@ -418,31 +626,53 @@ fn a_token_for_other_steps_can_not_use_or_end_a_session() {
     });
     let mine = world.token("mine", &["carol"], &["propose"]);
     let limited = world.token_for("limited", &["carol"], &["propose"], &["o:*"]);
-    let session = world.wire.post("/v1/sessions", &mine, &json!({"runbook": "s"})).ok(201);
+    let session = world
+        .wire
+        .post("/v1/sessions", &mine, &json!({"runbook": "s"}))
+        .ok(201);
     let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
-    world.wire.post("/v1/sessions", &limited, &json!({"runbook": "s"})).problem("unknown-step");
+    world
+        .wire
+        .post("/v1/sessions", &limited, &json!({"runbook": "s"}))
+        .problem("unknown-step");
     for action in ["reset", "end"] {
-        world.wire.post(&format!("{path}/{action}"), &limited, &json!({})).problem("unknown-step");
+        world
+            .wire
+            .post(&format!("{path}/{action}"), &limited, &json!({}))
+            .problem("unknown-step");
     }
     world.wire.get(&path, &mine).ok(200);
 }
 
 #[test]
 fn files_that_do_not_fit_into_the_next_run_are_refused_before_its_nonce() {
-    let world = world_of(&[("fill", "truncate -s 40M sparse"), ("small disk=16MiB", "ls")]);
+    let world = world_of(&[
+        ("fill", "truncate -s 40M sparse"),
+        ("small disk=16MiB", "ls"),
+    ]);
     let session = created(&world);
     prints(&world, &session, "s:fill");
     let before = world.count("consumption");
     let proposal = proposed(&world, &session, "s:small");
     world.sign(&proposal, &[&alice()]).ok(200);
     let refused = world.until(id_of(&proposal), "refused");
-    assert!(refused["refusal"]["detail"].as_str().expect("words").contains("bytes of disk"), "{refused:#}");
+    assert!(
+        refused["refusal"]["detail"]
+            .as_str()
+            .expect("words")
+            .contains("bytes of disk"),
+        "{refused:#}"
+    );
     assert_eq!(world.count("consumption"), before);
 }
 
 #[test]
 fn a_directory_that_is_gone_is_refused_before_the_nonce_is_spent() {
-    let world = world_of(&[("go", "mkdir d; cd d"), ("drop", "cd /tmp/work\nexec rmdir d"), ("get", "pwd")]);
+    let world = world_of(&[
+        ("go", "mkdir d; cd d"),
+        ("drop", "cd /tmp/work\nexec rmdir d"),
+        ("get", "pwd"),
+    ]);
     let session = created(&world);
     ran(&world, &session, "s:go");
     ran(&world, &session, "s:drop");
@@ -451,7 +681,12 @@ fn a_directory_that_is_gone_is_refused_before_the_nonce_is_spent() {
     world.sign(&proposal, &[&alice()]).ok(200);
     let refused = world.until(id_of(&proposal), "refused");
     assert_eq!(refused["refusal"]["code"], "session-stale", "{refused:#}");
-    assert!(refused["refusal"]["detail"].as_str().expect("words").contains("is gone: reset the session"));
+    assert!(
+        refused["refusal"]["detail"]
+            .as_str()
+            .expect("words")
+            .contains("is gone: reset the session")
+    );
     assert_eq!(world.count("consumption"), before);
 }
 
@@ -486,13 +721,19 @@ fn code_for_the_next_run_is_not_carried_in_variables() {
     ] {
         assert!(!output.contains(name), "{name}: {output}");
     }
-    let path = output.lines().find(|line| line.starts_with("PATH=")).expect("PATH");
+    let path = output
+        .lines()
+        .find(|line| line.starts_with("PATH="))
+        .expect("PATH");
     assert!(!path.contains("/tmp/work"), "{path}");
 }
 
 #[test]
 fn a_run_that_is_killed_with_the_service_has_a_receipt_and_its_session_is_over() {
-    let mut world = world_of(&[("set", "export A=1"), ("slow", "export A=2; : > begun; sleep 60")]);
+    let mut world = world_of(&[
+        ("set", "export A=1"),
+        ("slow", "export A=2; : > begun; sleep 60"),
+    ]);
     let session = created(&world);
     prints(&world, &session, "s:set");
     let proposal = proposed(&world, &session, "s:slow");
@@ -511,8 +752,14 @@ fn a_run_that_is_killed_with_the_service_has_a_receipt_and_its_session_is_over()
 #[test]
 fn the_files_of_a_session_have_the_limit_of_the_disk() {
     let world = world_of(&[
-        ("fill disk=1MiB", "head -c 700000 /dev/zero > a && printf first"),
-        ("more disk=1MiB", "head -c 700000 /dev/zero > b && printf second"),
+        (
+            "fill disk=1MiB",
+            "head -c 700000 /dev/zero > a && printf first",
+        ),
+        (
+            "more disk=1MiB",
+            "head -c 700000 /dev/zero > b && printf second",
+        ),
         ("list disk=1MiB", "ls"),
     ]);
     let session = created(&world);
@@ -527,14 +774,20 @@ fn a_session_is_used_from_the_command_line() {
     let world = world_of(&[("set", "export A=1"), ("get", "printf 'A is %s' \"$A\"")]);
     let command = |words: &[&str]| {
         let mut command = world.program(words);
-        let done = command.args(["--url", &world.wire.url]).env("COUNTERSIGN_TOKEN", &world.agent).output();
+        let done = command
+            .args(["--url", &world.wire.url])
+            .env("COUNTERSIGN_TOKEN", &world.agent)
+            .output();
         let done = done.expect("the program");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (done.status.code(), text(&done.stdout), text(&done.stderr))
     };
     let (code, id, hint) = command(&["session", "create", "s"]);
     assert_eq!(code, Some(0), "{hint}");
-    assert!(hint.contains("countersign propose s:STEP --session ses_"), "{hint}");
+    assert!(
+        hint.contains("countersign propose s:STEP --session ses_"),
+        "{hint}"
+    );
     let id = id.trim();
     let (code, proposal, _) = command(&["propose", "s:set", "--session", id]);
     assert_eq!(code, Some(0));
@@ -542,7 +795,10 @@ fn a_session_is_used_from_the_command_line() {
     world.sign(&proposal, &[&alice()]).ok(200);
     world.until(id_of(&proposal), "finished");
     let (_, shown, _) = command(&["session", "show"]);
-    assert!(shown.contains("s:set") && shown.contains("variables"), "{shown}");
+    assert!(
+        shown.contains("s:set") && shown.contains("variables"),
+        "{shown}"
+    );
     assert!(command(&["session", "list"]).1.contains(id));
     let (code, new, _) = command(&["session", "reset", id]);
     assert_eq!((code, new.trim() == id), (Some(0), false));

@@ -46,7 +46,10 @@ fn succeeds(world: &World, step: &str) -> String {
     let finished = world.run(step, json!({}), &[&alice()]);
     let receipt = world.receipt(&finished);
     let complaints = world.output(&finished, "stderr");
-    assert_eq!(receipt["outcome"]["status"], "succeeded", "{complaints}{receipt:#}");
+    assert_eq!(
+        receipt["outcome"]["status"], "succeeded",
+        "{complaints}{receipt:#}"
+    );
     world.assert_verified(&finished);
     world.output(&finished, "stdout")
 }
@@ -61,18 +64,28 @@ fn file_blocks_of_a_runnable_page_are_beside_each_of_its_scripts() {
 
 #[test]
 fn a_step_gets_the_files_of_its_runbooks_directory_that_it_names() {
-    let script =
-        ". lib.sh\n. \"$(dirname \"$0\")/lib.sh\"\ngreet world\nbin/tool\nstat -c '%A %n' lib.sh bin/tool | sort\nls";
-    let world = world_of(POLICY, &[("named files=\"lib.sh, bin/tool\"", script), ("none", "ls -A")]);
+    let script = ". lib.sh\n. \"$(dirname \"$0\")/lib.sh\"\ngreet world\nbin/tool\nstat -c '%A %n' lib.sh bin/tool | sort\nls";
+    let world = world_of(
+        POLICY,
+        &[
+            ("named files=\"lib.sh, bin/tool\"", script),
+            ("none", "ls -A"),
+        ],
+    );
     let output = succeeds(&world, "sub/steps:named");
-    let expected =
-        "hello world\nthe tool ran\n-r--r--r-- lib.sh\n-r-xr-xr-x bin/tool\nbin\ncountersign-script\nlib.sh\n";
+    let expected = "hello world\nthe tool ran\n-r--r--r-- lib.sh\n-r-xr-xr-x bin/tool\nbin\ncountersign-script\nlib.sh\n";
     assert_eq!(
-        output.replace("-r-xr-xr-x bin/tool\n-r--r--r-- lib.sh", "-r--r--r-- lib.sh\n-r-xr-xr-x bin/tool"),
+        output.replace(
+            "-r-xr-xr-x bin/tool\n-r--r--r-- lib.sh",
+            "-r--r--r-- lib.sh\n-r-xr-xr-x bin/tool"
+        ),
         expected
     );
     assert_eq!(succeeds(&world, "sub/steps:none"), "");
-    let step: Value = world.wire.get("/v1/steps/sub/steps:named", &world.reader).ok(200);
+    let step: Value = world
+        .wire
+        .get("/v1/steps/sub/steps:named", &world.reader)
+        .ok(200);
     let files = json!([
         {"path": "bin/tool", "bytes": TOOL.len(), "digest": format!("sha256:{}", sha256(TOOL.as_bytes())), "executable": true},
         {"path": "lib.sh", "bytes": LIB.len(), "digest": format!("sha256:{}", sha256(LIB.as_bytes())), "executable": false},
@@ -94,7 +107,10 @@ fn a_step_can_not_change_its_files() {
 #[test]
 fn a_file_that_changes_after_the_seal_does_not_reach_a_run() {
     let mut world = world_of(POLICY, &[("a files=lib.sh", ". ./lib.sh; greet you")]);
-    world.write("b/runbooks/sub/lib.sh", "greet() { printf 'CHANGED\\n'; }\n");
+    world.write(
+        "b/runbooks/sub/lib.sh",
+        "greet() { printf 'CHANGED\\n'; }\n",
+    );
     assert_eq!(succeeds(&world, "sub/steps:a"), "hello you\n");
     fs::remove_file(world.path("b/runbooks/sub/lib.sh")).expect("removed");
     assert_eq!(succeeds(&world, "sub/steps:a"), "hello you\n");
@@ -103,23 +119,45 @@ fn a_file_that_changes_after_the_seal_does_not_reach_a_run() {
     let seal = world.seal();
     world.restart();
     fs::remove_file(world.path("b/runbooks/sub/lib.sh")).expect("removed");
-    assert_eq!((succeeds(&world, "sub/steps:a"), world.seal()), ("hello you\n".to_owned(), seal));
-    world.write("b/runbooks/sub/lib.sh", "greet() { printf 'CHANGED\\n'; }\n");
+    assert_eq!(
+        (succeeds(&world, "sub/steps:a"), world.seal()),
+        ("hello you\n".to_owned(), seal)
+    );
+    world.write(
+        "b/runbooks/sub/lib.sh",
+        "greet() { printf 'CHANGED\\n'; }\n",
+    );
     let mut diff = world.program(&["registry", "diff", "--url", &world.wire.url, "--dir"]);
     let diff = diff.arg(world.path("b/runbooks"));
-    let done = diff.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("diff");
-    assert!(said(&done).contains("changed sub/steps:a: files.lib.sh"), "{}", said(&done));
+    let done = diff
+        .env("COUNTERSIGN_TOKEN", &world.reader)
+        .output()
+        .expect("diff");
+    assert!(
+        said(&done).contains("changed sub/steps:a: files.lib.sh"),
+        "{}",
+        said(&done)
+    );
     world.reseal(seal + 1);
     assert_eq!(succeeds(&world, "sub/steps:a"), "CHANGED\n");
     world.assert_audited();
     world.stop();
     let check = || {
-        world.program(&["store", "check", "--config"]).arg(world.path("b/countersign.toml")).output().expect("check")
+        world
+            .program(&["store", "check", "--config"])
+            .arg(world.path("b/countersign.toml"))
+            .output()
+            .expect("check")
     };
     assert!(check().status.success(), "{}", said(&check()));
     let store = rusqlite::Connection::open(world.database()).expect("a store");
     let digest = sha256(LIB.as_bytes());
-    assert_eq!(store.execute(&format!("DELETE FROM blob WHERE digest = x'{digest}'"), []).expect("deleted"), 1);
+    assert_eq!(
+        store
+            .execute(&format!("DELETE FROM blob WHERE digest = x'{digest}'"), [])
+            .expect("deleted"),
+        1
+    );
     drop(store);
     assert!(
         said(&check()).contains(&format!(
@@ -138,10 +176,14 @@ const LISTED: &str = "version: 2\nextends: none\ndefault:\n  mode: execute\n  ap
 fn a_list_of_programs_allows_the_executable_files_of_the_step_and_no_file_in_their_place() {
     let replaced = "bin/tool\nmv bin old && mkdir bin && cp old/tool bin/tool && chmod 755 bin/tool\nold/tool\nbin/tool\n\
                     printf 'the copy: %s\\n' $?\n";
-    let written =
-        "cp bin/tool mine && chmod 755 mine\n./mine\nprintf 'mine: %s\\n' $?\n./lib.sh\nprintf 'data: %s\\n' $?\n";
-    let world =
-        world_of(LISTED, &[("replaced files=\"bin/tool\"", replaced), ("written files=\"bin/tool,lib.sh\"", written)]);
+    let written = "cp bin/tool mine && chmod 755 mine\n./mine\nprintf 'mine: %s\\n' $?\n./lib.sh\nprintf 'data: %s\\n' $?\n";
+    let world = world_of(
+        LISTED,
+        &[
+            ("replaced files=\"bin/tool\"", replaced),
+            ("written files=\"bin/tool,lib.sh\"", written),
+        ],
+    );
     let finished = world.run("sub/steps:replaced", json!({}), &[&alice()]);
     let complaints = world.output(&finished, "stderr");
     let expected = "the tool ran\nthe tool ran\nthe copy: 126\n";
@@ -149,10 +191,19 @@ fn a_list_of_programs_allows_the_executable_files_of_the_step_and_no_file_in_the
     // The file of the step ran twice, the second time below another directory. Only its copy was refused.
     let programs = &world.receipt(&finished)["programs"];
     let tool = |count: u64| json!({"path": "/tmp/work/bin/tool", "count": count});
-    assert!(programs["started"]["paths"].as_array().expect("paths").contains(&tool(2)), "{programs:#}");
+    assert!(
+        programs["started"]["paths"]
+            .as_array()
+            .expect("paths")
+            .contains(&tool(2)),
+        "{programs:#}"
+    );
     assert_eq!(programs["refused"], json!({"paths": [tool(1)], "more": 0}));
     world.assert_verified(&finished);
-    assert_eq!(succeeds(&world, "sub/steps:written"), "mine: 126\ndata: 126\n");
+    assert_eq!(
+        succeeds(&world, "sub/steps:written"),
+        "mine: 126\ndata: 126\n"
+    );
     world.assert_audited();
 }
 
@@ -163,7 +214,10 @@ fn a_dynamic_loader_can_not_start_a_file_that_is_no_executable_file_of_the_step(
                   \"$loader\" \"$file\" +LOADED%%\nprintf '%s: %s\\n' \"$file\" $?\ndone\n";
     let world = World::prepared(|setup| {
         setup.policy = LISTED.to_owned();
-        setup.runbook("steps.md", runbook(SMALL, &[("a files=\"bin/elf,data\"", script)]));
+        setup.runbook(
+            "steps.md",
+            runbook(SMALL, &[("a files=\"bin/elf,data\"", script)]),
+        );
         setup.runbook("bin/elf", "");
     });
     for (name, mode) in [("bin/elf", 0o755), ("data", 0o644)] {
@@ -174,7 +228,11 @@ fn a_dynamic_loader_can_not_start_a_file_that_is_no_executable_file_of_the_step(
     let world = started(world);
     let finished = world.run("steps:a", json!({}), &[&alice()]);
     let complaints = world.output(&finished, "stderr");
-    assert_eq!(world.output(&finished, "stdout"), "ran%\n./mine: 127\n./data: 127\n", "{complaints}");
+    assert_eq!(
+        world.output(&finished, "stdout"),
+        "ran%\n./mine: 127\n./data: 127\n",
+        "{complaints}"
+    );
     assert!(complaints.contains("failed to map segment"), "{complaints}");
 }
 
@@ -193,11 +251,17 @@ fn policy_still_asks_about_a_sourced_file_and_about_an_executed_file() {
         ("sourced", unknown("./lib.sh@1")),
         ("source", unknown("lib.sh@1")),
         ("shell", unknown("lib.sh@1")),
-        ("executed", json!({"type": "run", "what": "bin/tool", "why": "unlisted"})),
+        (
+            "executed",
+            json!({"type": "run", "what": "bin/tool", "why": "unlisted"}),
+        ),
     ] {
         let proposal = world.propose(&format!("sub/steps:{step}"), json!({}));
-        let statement: Value = serde_json::from_slice(&crate::support::bytes_of(&proposal)).expect("a statement");
-        let permissions = statement["predicate"]["permissions"].as_array().expect("permissions");
+        let statement: Value =
+            serde_json::from_slice(&crate::support::bytes_of(&proposal)).expect("a statement");
+        let permissions = statement["predicate"]["permissions"]
+            .as_array()
+            .expect("permissions");
         assert!(permissions.contains(&asked), "{step}: {permissions:?}");
     }
 }
@@ -209,15 +273,22 @@ fn files_reach_a_run_without_namespaces_and_a_run_without_a_sandbox() {
                   if test \"$(id -u)\" != \"$(stat -c %u lib.sh)\" && printf x >> lib.sh; then printf 'CHANGED\\n'; fi 2> /dev/null";
     let output = "hello you\nthe tool ran\n-r--r--r-- lib.sh\n-r-xr-xr-x bin/tool\n";
     let off = "off sandbox=off reason=\"a test\" files=\"lib.sh,bin/tool\"";
-    let policy = format!("{POLICY}overrides:\n  - {{runbook: sub/steps, sandbox: {{may_be_off: true}}}}\n");
+    let policy =
+        format!("{POLICY}overrides:\n  - {{runbook: sub/steps, sandbox: {{may_be_off: true}}}}\n");
     if rustix::process::geteuid().is_root() {
         let world = world_of(&policy, &[(off, script)]);
         assert_eq!(succeeds(&world, "sub/steps:off"), output);
     } else {
-        not_run(NAME, "without a sandbox, only a service of root has another user id for a run");
+        not_run(
+            NAME,
+            "without a sandbox, only a service of root has another user id for a run",
+        );
     }
     let mut world = prepared(POLICY, &[("poor files=\"lib.sh,bin/tool\"", script)]);
-    world.write("b/countersign.toml", "name = \"prod\"\n[sandbox]\nlevel = \"best-effort\"\n");
+    world.write(
+        "b/countersign.toml",
+        "name = \"prod\"\n[sandbox]\nlevel = \"best-effort\"\n",
+    );
     if poor_host(&mut world, NAME) {
         let world = started(world);
         assert_eq!(succeeds(&world, "sub/steps:poor"), output);
@@ -227,9 +298,20 @@ fn files_reach_a_run_without_namespaces_and_a_run_without_a_sandbox() {
 
 #[test]
 fn a_review_shows_the_files_and_another_step_s_caller_does_not_get_them() {
-    let world = world_of(POLICY, &[("a files=\"lib.sh,bin/tool\"", ". ./lib.sh; greet you"), ("b", "true")]);
+    let world = world_of(
+        POLICY,
+        &[
+            ("a files=\"lib.sh,bin/tool\"", ". ./lib.sh; greet you"),
+            ("b", "true"),
+        ],
+    );
     let proposal = world.propose("sub/steps:a", json!({}));
-    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("review"));
+    let review = said(
+        &world
+            .as_alice(&["review", id_of(&proposal)])
+            .output()
+            .expect("review"),
+    );
     let digest = sha256(LIB.as_bytes());
     for words in [
         format!("file \"lib.sh\", {} bytes, sha256:{digest}", LIB.len()),
@@ -243,19 +325,55 @@ fn a_review_shows_the_files_and_another_step_s_caller_does_not_get_them() {
     }
     assert!(!review.contains("NOT TO BE SIGNED"), "{review}");
     let expect = proposal["digest"].as_str().expect("a digest");
-    let approve =
-        world.as_alice(&["approve", "--yes", "--expect", expect, id_of(&proposal)]).output().expect("approve");
+    let approve = world
+        .as_alice(&["approve", "--yes", "--expect", expect, id_of(&proposal)])
+        .output()
+        .expect("approve");
     assert!(approve.status.success(), "{}", said(&approve));
     world.until(id_of(&proposal), "finished");
     // A statement in a file is reviewed with the same contents.
     let file = world.path("offline.json");
-    let words = ["propose", "sub/steps:a", "--offline", "--url", &world.wire.url, "--proposer", "agent", "-o"];
-    exited(world.program(&words).arg(&file).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("propose"), 0);
-    let review = said(&world.as_alice(&["review"]).arg(&file).output().expect("review"));
-    assert!(review.contains("1 | greet() {") && !review.contains("NOT TO BE SIGNED"), "{review}");
+    let words = [
+        "propose",
+        "sub/steps:a",
+        "--offline",
+        "--url",
+        &world.wire.url,
+        "--proposer",
+        "agent",
+        "-o",
+    ];
+    exited(
+        world
+            .program(&words)
+            .arg(&file)
+            .env("COUNTERSIGN_TOKEN", &world.agent)
+            .output()
+            .expect("propose"),
+        0,
+    );
+    let review = said(
+        &world
+            .as_alice(&["review"])
+            .arg(&file)
+            .output()
+            .expect("review"),
+    );
+    assert!(
+        review.contains("1 | greet() {") && !review.contains("NOT TO BE SIGNED"),
+        "{review}"
+    );
     let mut show = world.program(&["registry", "show", "sub/steps:a", "--url", &world.wire.url]);
-    let show = said(&show.env("COUNTERSIGN_TOKEN", &world.agent).output().expect("show"));
-    assert!(show.contains("lib.sh") && show.replace("\n        + ", "").contains(&digest), "{show}");
+    let show = said(
+        &show
+            .env("COUNTERSIGN_TOKEN", &world.agent)
+            .output()
+            .expect("show"),
+    );
+    assert!(
+        show.contains("lib.sh") && show.replace("\n        + ", "").contains(&digest),
+        "{show}"
+    );
     let path = format!("/log/blob/sha256/{digest}");
     let owner = world.token_for("a-only", &["carol"], &["propose"], &["sub/steps:a"]);
     assert_eq!(world.wire.get(&path, &owner).text(), LIB);
@@ -279,11 +397,19 @@ fn a_step_with_the_maximum_of_files_runs_and_is_reviewed() {
     }
     let script = "set -- dir/*/*/*\nprintf '%s\\n' $#\ncat \"$@\" | wc -c";
     let step = format!("most files=\"{}\"", names.join(","));
-    world.write("b/runbooks/sub/steps.md", &runbook(SMALL, &[(&step, script)]));
+    world.write(
+        "b/runbooks/sub/steps.md",
+        &runbook(SMALL, &[(&step, script)]),
+    );
     let world = started(world);
     assert_eq!(succeeds(&world, "sub/steps:most"), "256\n4194304\n");
     let proposal = world.propose("sub/steps:most", json!({}));
-    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("review"));
+    let review = said(
+        &world
+            .as_alice(&["review", id_of(&proposal)])
+            .output()
+            .expect("review"),
+    );
     assert!(
         review.contains("256 files, 4 MiB") && !review.contains("NOT TO BE SIGNED"),
         "{}",
@@ -293,14 +419,27 @@ fn a_step_with_the_maximum_of_files_runs_and_is_reviewed() {
 }
 
 /// Returns a world whose runbook `tree.md` may use a tree of the host, and the path of the tree.
-fn world_with_tree(workdir: &str, steps: impl Fn(&str) -> Vec<(String, &'static str)>) -> (World, String) {
+fn world_with_tree(
+    workdir: &str,
+    steps: impl Fn(&str) -> Vec<(String, &'static str)>,
+) -> (World, String) {
     let world = World::prepared(|setup| setup.runbook("lib.sh", LIB));
     fs::create_dir(world.path("tree")).expect("a directory");
-    let tree = world.path("tree").canonicalize().expect("real").display().to_string();
+    let tree = world
+        .path("tree")
+        .canonicalize()
+        .expect("real")
+        .display()
+        .to_string();
     let steps = steps(&tree);
-    let steps: Vec<(&str, &str)> = steps.iter().map(|(step, script)| (step.as_str(), *script)).collect();
+    let steps: Vec<(&str, &str)> = steps
+        .iter()
+        .map(|(step, script)| (step.as_str(), *script))
+        .collect();
     world.write("b/runbooks/tree.md", &runbook(SMALL, &steps));
-    let rule = format!("overrides:\n  - {{runbook: tree, sandbox: {{write: [\"{tree}\"], workdir: {workdir}}}}}\n");
+    let rule = format!(
+        "overrides:\n  - {{runbook: tree, sandbox: {{write: [\"{tree}\"], workdir: {workdir}}}}}\n"
+    );
     world.write("b/boundary/policy.yaml", &format!("{POLICY}{rule}"));
     (world, tree)
 }
@@ -308,10 +447,18 @@ fn world_with_tree(workdir: &str, steps: impl Fn(&str) -> Vec<(String, &'static 
 #[test]
 fn a_step_with_files_in_a_directory_of_the_host_is_not_sealed() {
     let (mut world, _) = world_with_tree("in-place", |tree| {
-        vec![(format!("a write={tree} workdir=in-place files=lib.sh"), ". ./lib.sh")]
+        vec![(
+            format!("a write={tree} workdir=in-place files=lib.sh"),
+            ". ./lib.sh",
+        )]
     });
-    let text = world.try_start().expect_err("files would remain on the host");
-    assert!(text.contains("tree.md:7:11: tree:a: the step has files, and a run would write them"), "{text}");
+    let text = world
+        .try_start()
+        .expect_err("files would remain on the host");
+    assert!(
+        text.contains("tree.md:7:11: tree:a: the step has files, and a run would write them"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -319,27 +466,52 @@ fn the_files_of_a_step_replace_files_in_a_private_tree_and_never_files_of_the_ho
     for workdir in ["copy", "overlay"] {
         let (world, tree) = world_with_tree(workdir, |tree| {
             let of = |id: &str| format!("{id} write={tree} workdir={workdir} files=lib.sh");
-            vec![(of("file"), "pwd\n. ./lib.sh\ngreet you\nls\nrm -f lib.sh"), (of("again"), ". ./lib.sh\ngreet you")]
+            vec![
+                (of("file"), "pwd\n. ./lib.sh\ngreet you\nls\nrm -f lib.sh"),
+                (of("again"), ". ./lib.sh\ngreet you"),
+            ]
         });
         let at = |name: &str| std::path::Path::new(&tree).join(name);
         fs::write(at("lib.sh"), "greet() { printf 'HOST\\n'; }\n").expect("a file");
         let world = started(world);
         let finished = world.run("tree:file", json!({}), &[&alice()]);
         let expected = format!("{tree}\nhello you\ncountersign-script\nlib.sh\n");
-        assert_eq!(world.output(&finished, "stdout"), expected, "{workdir}: {}", world.output(&finished, "stderr"));
-        assert!(world.output(&finished, "stderr").contains("lib.sh"), "the step can't remove the file");
+        assert_eq!(
+            world.output(&finished, "stdout"),
+            expected,
+            "{workdir}: {}",
+            world.output(&finished, "stderr")
+        );
+        assert!(
+            world.output(&finished, "stderr").contains("lib.sh"),
+            "the step can't remove the file"
+        );
         // A link is replaced, and nothing behind it changes.
         fs::rename(at("lib.sh"), at("host.sh")).expect("renamed");
         std::os::unix::fs::symlink("host.sh", at("lib.sh")).expect("a link");
         assert_eq!(succeeds(&world, "tree:again"), "hello you\n", "{workdir}");
-        assert!(fs::read_to_string(at("host.sh")).expect("a file").contains("HOST"), "{workdir}");
-        assert!(fs::symlink_metadata(at("lib.sh")).expect("a link").is_symlink(), "{workdir}");
+        assert!(
+            fs::read_to_string(at("host.sh"))
+                .expect("a file")
+                .contains("HOST"),
+            "{workdir}"
+        );
+        assert!(
+            fs::symlink_metadata(at("lib.sh"))
+                .expect("a link")
+                .is_symlink(),
+            "{workdir}"
+        );
         assert!(!at("countersign-script").exists(), "{workdir}");
         // A directory at the path of a file stays, and the run does not start.
         fs::remove_file(at("lib.sh")).expect("removed");
         fs::create_dir(at("lib.sh")).expect("a directory");
         let finished = world.run("tree:again", json!({}), &[&alice()]);
-        assert_eq!(world.receipt(&finished)["outcome"]["status"], "not_started", "{workdir}");
+        assert_eq!(
+            world.receipt(&finished)["outcome"]["status"],
+            "not_started",
+            "{workdir}"
+        );
         world.assert_verified(&finished);
         world.assert_audited();
     }
@@ -358,20 +530,37 @@ fn an_error_of_an_attribute_files_has_its_place() {
         let mut world = World::prepared(|setup| {
             setup.runbook("sub/lib.sh", LIB);
             setup.runbook("lib.sh", LIB);
-            setup.runbook("sub/steps.md", runbook(SMALL, &[(&format!("a files=\"{files}\""), "true")]));
+            setup.runbook(
+                "sub/steps.md",
+                runbook(SMALL, &[(&format!("a files=\"{files}\""), "true")]),
+            );
         });
-        fs::write(world.path("b/runbooks/sub/large"), vec![b'x'; (1 << 20) + 1]).expect("a file");
+        fs::write(
+            world.path("b/runbooks/sub/large"),
+            vec![b'x'; (1 << 20) + 1],
+        )
+        .expect("a file");
         std::os::unix::fs::symlink("../lib.sh", world.path("b/runbooks/sub/link")).expect("a link");
         let text = world.try_start().expect_err("no seal");
-        assert!(text.contains("sub/steps.md:7:19: ") && text.contains(words), "{files}: {text}");
+        assert!(
+            text.contains("sub/steps.md:7:19: ") && text.contains(words),
+            "{files}: {text}"
+        );
     }
 }
 
 #[test]
 fn a_cancelled_run_with_files_leaves_nothing_behind() {
-    let world = world_of(POLICY, &[("a files=lib.sh timeout=1s", "sleep 600 & sleep 600")]);
+    let world = world_of(
+        POLICY,
+        &[("a files=lib.sh timeout=1s", "sleep 600 & sleep 600")],
+    );
     let finished = world.run("sub/steps:a", json!({}), &[&alice()]);
-    assert_eq!(world.receipt(&finished)["outcome"]["status"], "timed_out", "{finished:#}");
+    assert_eq!(
+        world.receipt(&finished)["outcome"]["status"],
+        "timed_out",
+        "{finished:#}"
+    );
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains("countersign-script"), "{mounts}");
     let home = world.path("");
@@ -379,7 +568,11 @@ fn a_cancelled_run_with_files_leaves_nothing_behind() {
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            assert!(name != "countersign-script" && !name.starts_with("run-"), "{}", entry.path().display());
+            assert!(
+                name != "countersign-script" && !name.starts_with("run-"),
+                "{}",
+                entry.path().display()
+            );
             if entry.path().is_dir() && !entry.path().is_symlink() {
                 directories.push(entry.path());
             }
@@ -395,14 +588,25 @@ fn a_copy_of_the_log_has_the_files_and_an_audit_misses_a_file_that_it_lacks() {
     let blob = copy.join("blob/sha256").join(sha256(LIB.as_bytes()));
     assert_eq!(fs::read_to_string(&blob).expect("a blob"), LIB);
     let roster = world.started["roster"].as_str().expect("a digest");
-    let audit = || world.program(&["audit", "--roster", roster]).arg(&copy).output().expect("audit");
+    let audit = || {
+        world
+            .program(&["audit", "--roster", roster])
+            .arg(&copy)
+            .output()
+            .expect("audit")
+    };
     assert!(audit().status.success(), "{}", said(&audit()));
     // The verifier in Python finds the same.
     let second = || {
         let python = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/independent");
         let mut command = std::process::Command::new(python);
-        command.args([folder, "audit"]).arg(&copy).args(["--roster", roster]).output().expect("python3")
+        command
+            .args([folder, "audit"])
+            .arg(&copy)
+            .args(["--roster", roster])
+            .output()
+            .expect("python3")
     };
     assert!(second().status.success(), "{}", said(&second()));
     for spoiled in [None, Some("other")] {
@@ -411,7 +615,11 @@ fn a_copy_of_the_log_has_the_files_and_an_audit_misses_a_file_that_it_lacks() {
             Some(text) => fs::write(&blob, text).expect("written"),
         }
         assert_eq!(audit().status.code(), Some(1));
-        assert!(said(&audit()).contains("file \"lib.sh\" of sub/steps:a"), "{}", said(&audit()));
+        assert!(
+            said(&audit()).contains("file \"lib.sh\" of sub/steps:a"),
+            "{}",
+            said(&audit())
+        );
         assert_eq!(second().status.code(), Some(1), "{}", said(&second()));
     }
 }

@@ -16,7 +16,10 @@ fn said(world: &World, step: &str, status: &str) -> String {
     let finished = world.run(step, json!({}), &[&alice()]);
     let output = world.output(&finished, "stdout");
     let errors = world.output(&finished, "stderr");
-    assert_eq!(finished["outcome"]["status"], status, "{step}: {output}{errors}");
+    assert_eq!(
+        finished["outcome"]["status"], status,
+        "{step}: {output}{errors}"
+    );
     output
 }
 
@@ -29,8 +32,16 @@ fn mark(number: u32) -> String {
 
 #[test]
 fn promise_6_parameters_are_never_evaluated() {
-    let front = format!("params:\n  text: {{type: string, maxLength: 4000, x-leading-dash: true}}\n{SMALL}");
-    let world = steps(&front, &[("show", "printf '%s\\0' \"$PARAM_TEXT\"; cat -- \"$COUNTERSIGN_PARAMS\"")]);
+    let front = format!(
+        "params:\n  text: {{type: string, maxLength: 4000, x-leading-dash: true}}\n{SMALL}"
+    );
+    let world = steps(
+        &front,
+        &[(
+            "show",
+            "printf '%s\\0' \"$PARAM_TEXT\"; cat -- \"$COUNTERSIGN_PARAMS\"",
+        )],
+    );
     let long = "$(id)`id`'\"\\\n".repeat(200);
     for hostile in [
         "$(touch /tmp/work/pwned)",
@@ -52,13 +63,18 @@ fn promise_6_parameters_are_never_evaluated() {
         let output = world.output(&finished, "stdout");
         let (value, file) = output.split_once('\0').expect("two parts");
         assert_eq!(value, hostile);
-        assert_eq!(serde_json::from_str::<Value>(file).unwrap(), json!({"text": hostile}));
+        assert_eq!(
+            serde_json::from_str::<Value>(file).unwrap(),
+            json!({"text": hostile})
+        );
         assert_eq!(world.output(&finished, "stderr"), "");
     }
     // An environment variable cannot contain a NUL byte, so the boundary refuses the value instead of truncating the
     // value.
     let wish = World::wish("s:show", json!({"text": "a\u{0}b"}));
-    let problem = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish)).problem("invalid-params");
+    let problem = world
+        .unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish))
+        .problem("invalid-params");
     assert_eq!(support::wire::pointers(&problem), ["/params/text"]);
 }
 
@@ -67,12 +83,24 @@ fn parameters_of_every_type_are_in_variables_and_in_the_parameter_file() {
     let front = format!(
         "params:\n  host-name: {{type: string}}\n  count: {{type: integer}}\n  dry: {{type: boolean}}\n  tags: {{type: array, items: {{type: string}}, maxItems: 4}}\n{SMALL}"
     );
-    let world = steps(&front, &[("show", "env | grep ^PARAM_ | sort; cat -- \"$COUNTERSIGN_PARAMS\"")]);
+    let world = steps(
+        &front,
+        &[(
+            "show",
+            "env | grep ^PARAM_ | sort; cat -- \"$COUNTERSIGN_PARAMS\"",
+        )],
+    );
     let params = json!({"host-name": "web-3", "count": -4, "dry": false, "tags": ["a", "b c"]});
     let finished = world.run("s:show", params.clone(), &[&alice()]);
     let output = world.output(&finished, "stdout");
-    assert!(output.contains("PARAM_COUNT=-4\nPARAM_DRY=false\nPARAM_HOST_NAME=web-3\n"), "{output}");
-    let file = output.lines().find(|line| line.starts_with('{')).expect("the file");
+    assert!(
+        output.contains("PARAM_COUNT=-4\nPARAM_DRY=false\nPARAM_HOST_NAME=web-3\n"),
+        "{output}"
+    );
+    let file = output
+        .lines()
+        .find(|line| line.starts_with('{'))
+        .expect("the file");
     assert_eq!(serde_json::from_str::<Value>(file).unwrap(), params);
 }
 
@@ -86,7 +114,14 @@ fn promise_7_the_receipt_states_the_enforced_layers() {
     assert_eq!(sandbox["level"], "strict", "{sandbox:#}");
     assert_eq!(
         sandbox["layers"],
-        json!(["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"])
+        json!([
+            "capabilities",
+            "filesystem",
+            "landlock",
+            "namespaces",
+            "network",
+            "seccomp"
+        ])
     );
     assert_eq!(sandbox["missing"], json!([]));
     world.assert_verified(&finished);
@@ -97,19 +132,38 @@ fn promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent() {
     // A boundary with the level `strict` does not start, and the error names the missing layers and the kernel setting.
     let mut world = World::new();
     let offered = world.propose("plain:true", json!({}));
-    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    let whole = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
     world.stop();
-    if !poor_host(&mut world, "promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent") {
+    if !poor_host(
+        &mut world,
+        "promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent",
+    ) {
         return;
     }
     let said = world.try_start().expect_err("strict can't be held");
-    assert!(said.contains("namespaces") && said.contains("network") && said.contains("max_user_namespaces"), "{said}");
+    assert!(
+        said.contains("namespaces")
+            && said.contains("network")
+            && said.contains("max_user_namespaces"),
+        "{said}"
+    );
     // With the level `best-effort` the boundary starts, but refuses the authorization for `strict` and spends no nonce.
-    world.write("b/countersign.toml", "name = \"prod\"\n[sandbox]\nlevel = \"best-effort\"\n");
+    world.write(
+        "b/countersign.toml",
+        "name = \"prod\"\n[sandbox]\nlevel = \"best-effort\"\n",
+    );
     world.start();
     let ready = world.wire.peek("/ready").json();
-    assert!(ready["notes"].to_string().contains("namespaces"), "{ready:#}");
-    world.unchanged(|| world.submit(&whole)).problem("context-changed");
+    assert!(
+        ready["notes"].to_string().contains("namespaces"),
+        "{ready:#}"
+    );
+    world
+        .unchanged(|| world.submit(&whole))
+        .problem("context-changed");
     world.until(id_of(&offered), "refused");
     assert_eq!(world.count("consumption"), 0);
     world.setup.before.clear();
@@ -122,8 +176,12 @@ fn promise_7_a_missing_layer_is_refused_before_the_nonce_is_spent() {
 #[test]
 fn a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent() {
     use std::os::unix::fs::PermissionsExt as _;
-    let mut world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
-    if !poor_container(&mut world, "a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent") {
+    let mut world =
+        World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
+    if !poor_container(
+        &mut world,
+        "a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent",
+    ) {
         return;
     }
     world.start();
@@ -131,14 +189,27 @@ fn a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent() {
     let fine = world.run("say:echo", json!({"text": "in a container"}), &[&alice()]);
     assert_eq!(world.receipt(&fine)["sandbox"]["level"], "best-effort");
     // With mode 0700, a run with a separate user id cannot enter the directory.
-    let mode = |mode| std::fs::set_permissions(world.path("b"), std::fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(world.path("b"), std::fs::Permissions::from_mode(mode)).unwrap()
+    };
     mode(0o700);
-    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
-    let problem = world.unchanged(|| world.submit(&whole)).problem("sandbox-unavailable");
-    assert!(problem["detail"].as_str().unwrap().contains("0711"), "it says what to do: {problem:#}");
+    let whole = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
+    let problem = world
+        .unchanged(|| world.submit(&whole))
+        .problem("sandbox-unavailable");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("0711"),
+        "it says what to do: {problem:#}"
+    );
     let offered = world.propose("plain:true", json!({}));
     world.sign(&offered, &[&alice()]).ok(200);
-    assert_eq!(world.until(id_of(&offered), "approved")["next"], json!(["wait", "deny", "cancel"]));
+    assert_eq!(
+        world.until(id_of(&offered), "approved")["next"],
+        json!(["wait", "deny", "cancel"])
+    );
     assert_eq!((world.count("consumption"), world.count("receipt")), (1, 1));
     // With the correct mode, the approved run starts automatically, and the refused envelope can be submitted again.
     mode(0o755);
@@ -149,8 +220,12 @@ fn a_refusal_as_sandbox_unavailable_leaves_the_nonce_unspent() {
 
 #[test]
 fn a_weaker_sandbox_is_signed_and_named_in_the_receipt() {
-    let mut world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
-    if !poor_host(&mut world, "a_weaker_sandbox_is_signed_and_named_in_the_receipt") {
+    let mut world =
+        World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
+    if !poor_host(
+        &mut world,
+        "a_weaker_sandbox_is_signed_and_named_in_the_receipt",
+    ) {
         return;
     }
     world.start();
@@ -158,12 +233,18 @@ fn a_weaker_sandbox_is_signed_and_named_in_the_receipt() {
     let proposal = world.propose("plain:true", json!({}));
     let statement: Value = serde_json::from_slice(&support::bytes_of(&proposal)).unwrap();
     let require = &statement["predicate"]["sandbox"]["require"];
-    assert!(!require.to_string().contains("namespaces"), "approvers see what is not held: {require}");
+    assert!(
+        !require.to_string().contains("namespaces"),
+        "approvers see what is not held: {require}"
+    );
     world.sign(&proposal, &[&alice()]).ok(200);
     let finished = world.until(id_of(&proposal), "finished");
     let sandbox = &world.receipt(&finished)["sandbox"];
     assert_eq!(sandbox["level"], "best-effort", "{sandbox:#}");
-    assert!(sandbox["missing"].to_string().contains("namespaces"), "{sandbox:#}");
+    assert!(
+        sandbox["missing"].to_string().contains("namespaces"),
+        "{sandbox:#}"
+    );
     world.assert_verified(&finished);
 }
 
@@ -172,10 +253,15 @@ fn a_weaker_sandbox_is_signed_and_named_in_the_receipt() {
 fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() {
     const NAME: &str = "a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces";
     let mark = format!("86395.{}", std::process::id());
-    let deaf = format!("trap '' TERM HUP\n(setsid sh -c 'trap \"\" TERM; sleep {mark}' &)\nsleep {mark}\n:");
+    let deaf = format!(
+        "trap '' TERM HUP\n(setsid sh -c 'trap \"\" TERM; sleep {mark}' &)\nsleep {mark}\n:"
+    );
     let mut world = World::prepared(|setup| {
         setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned();
-        setup.runbook("s.md", runbook(SMALL, &[("short timeout=1s", &deaf), ("long", &deaf)]));
+        setup.runbook(
+            "s.md",
+            runbook(SMALL, &[("short timeout=1s", &deaf), ("long", &deaf)]),
+        );
     });
     if !poor_host(&mut world, NAME) {
         return;
@@ -187,7 +273,10 @@ fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() 
     world.make_tokens();
     let finished = world.run("s:short", json!({}), &[&alice()]);
     assert_eq!(finished["outcome"]["status"], "timed_out");
-    assert_eq!((on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]), (false, &Value::Null));
+    assert_eq!(
+        (on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]),
+        (false, &Value::Null)
+    );
     let proposal = world.propose("s:long", json!({}));
     world.sign(&proposal, &[&alice()]).ok(200);
     wait_for("it runs", || on_host(&mark));
@@ -195,7 +284,10 @@ fn a_step_that_ignores_sigterm_is_dead_at_its_receipt_even_without_namespaces() 
     world.wire.post(&cancel, &world.agent, &json!({})).ok(200);
     let finished = world.until(id_of(&proposal), "finished");
     assert_eq!(finished["outcome"]["status"], "cancelled");
-    assert_eq!((on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]), (false, &Value::Null));
+    assert_eq!(
+        (on_host(&mark), &world.receipt(&finished)["sandbox"]["left"]),
+        (false, &Value::Null)
+    );
 }
 
 // Rule R9 (private set) and other limits of a step
@@ -209,22 +301,35 @@ fn r9_a_step_cannot_read_the_private_set() {
                   while read -r _ _ _ _ point _; do find \"$point\" -xdev \\( -name 'countersign.db*' -o -name control.sock \\) 2> /dev/null; done \\\n\
                   < /proc/self/mountinfo | sort -u | sed \"s|^$HOME/|own |; s|^/|SEEN /|\"\necho looked";
     // The search reads all directories of the host that a step can see.
-    let front = format!("params:\n  paths: {{type: array, items: {{type: string}}}}\n{}", SMALL.replace("20s", "120s"));
+    let front = format!(
+        "params:\n  paths: {{type: array, items: {{type: string}}}}\n{}",
+        SMALL.replace("20s", "120s")
+    );
     let world = steps(&front, &[("look", script)]);
     let mut paths: Vec<String> = Vec::new();
     let mut below = vec![world.path("b")];
     while let Some(path) = below.pop() {
         if path.is_dir() {
-            below.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            below.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         }
         paths.push(path.to_str().unwrap().to_owned());
     }
     paths.push(format!("/proc/{}/environ", world.pid()));
     paths.push(format!("/proc/{}/root", world.pid()));
-    assert!(paths.iter().any(|path| path.ends_with("key.pem")) && paths.len() > 10, "{paths:?}");
+    assert!(
+        paths.iter().any(|path| path.ends_with("key.pem")) && paths.len() > 10,
+        "{paths:?}"
+    );
     let finished = world.run("s:look", json!({"paths": paths}), &[&alice()]);
     // The step finds its own file, which shows that the search works.
-    assert_eq!(world.output(&finished, "stdout"), "own control.sock\nlooked\n");
+    assert_eq!(
+        world.output(&finished, "stdout"),
+        "own control.sock\nlooked\n"
+    );
 }
 
 #[test]
@@ -238,8 +343,14 @@ fn a_step_has_no_network() {
     );
     let world = steps(SMALL, &[("try", &script)]);
     let output = said(&world, "s:try", "succeeded");
-    assert!(!output.contains("REACHED") && output.ends_with("tried\n"), "{output}");
-    assert!(output.lines().all(|line| ["lo", "tried"].contains(&line)), "{output}");
+    assert!(
+        !output.contains("REACHED") && output.ends_with("tried\n"),
+        "{output}"
+    );
+    assert!(
+        output.lines().all(|line| ["lo", "tried"].contains(&line)),
+        "{output}"
+    );
     assert!(listener.accept().is_err(), "somebody connected");
 }
 
@@ -250,7 +361,9 @@ fn a_step_has_no_capabilities() {
                   unshare -U true 2> /dev/null && echo USERNS\nexit 0";
     let world = steps(SMALL, &[("show", script)]);
     let none = "0000000000000000";
-    let wanted = format!("CapInh:{none}\nCapPrm:{none}\nCapEff:{none}\nCapBnd:{none}\nCapAmb:{none}\nNoNewPrivs:1\n");
+    let wanted = format!(
+        "CapInh:{none}\nCapPrm:{none}\nCapEff:{none}\nCapBnd:{none}\nCapAmb:{none}\nNoNewPrivs:1\n"
+    );
     assert_eq!(said(&world, "s:show", "succeeded"), wanted);
 }
 
@@ -292,17 +405,32 @@ fn a_double_forked_child_is_dead_before_the_receipt_is_signed() {
 
 #[test]
 fn the_boundary_waits_for_a_step_that_closes_its_descriptors() {
-    let world = steps(SMALL, &[("close", "exec 0<&- 1>&- 2>&-\nsleep 0.5\nexit 4")]);
+    let world = steps(
+        SMALL,
+        &[("close", "exec 0<&- 1>&- 2>&-\nsleep 0.5\nexit 4")],
+    );
     let finished = world.run("s:close", json!({}), &[&alice()]);
-    assert_eq!(finished["outcome"], json!({"status": "failed", "exit_code": 4}));
+    assert_eq!(
+        finished["outcome"],
+        json!({"status": "failed", "exit_code": 4})
+    );
     let receipt = world.receipt(&finished);
-    assert!(receipt["duration_ms"].as_u64().unwrap() >= 500, "{receipt:#}");
+    assert!(
+        receipt["duration_ms"].as_u64().unwrap() >= 500,
+        "{receipt:#}"
+    );
 }
 
 #[test]
 fn a_fork_bomb_affects_only_its_own_run() {
     let front = "defaults: {timeout: 3s, memory: 64MiB, processes: 16}";
-    let world = steps(front, &[("bomb", "bomb() { bomb | bomb & }\nbomb 2> /dev/null\nwhile :; do :; done")]);
+    let world = steps(
+        front,
+        &[(
+            "bomb",
+            "bomb() { bomb | bomb & }\nbomb 2> /dev/null\nwhile :; do :; done",
+        )],
+    );
     let finished = world.run("s:bomb", json!({}), &[&alice()]);
     // The script starts no program after the bomb, so only the time limit ends the run.
     assert_eq!(finished["outcome"]["status"], "timed_out", "{finished:#}");
@@ -313,13 +441,22 @@ fn a_fork_bomb_affects_only_its_own_run() {
 
 #[test]
 fn a_gigabyte_of_output_costs_the_service_no_memory() {
-    let world =
-        steps("defaults: {timeout: 100s, memory: 64MiB, processes: 20}", &[("flood", "head -c 1000000000 /dev/zero")]);
+    let world = steps(
+        "defaults: {timeout: 100s, memory: 64MiB, processes: 20}",
+        &[("flood", "head -c 1000000000 /dev/zero")],
+    );
     world.run("plain:true", json!({}), &[&alice()]);
     let peak = |pid: u32| -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        line.split_ascii_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
     };
     let before = peak(world.pid());
     let proposal = world.propose("s:flood", json!({}));
@@ -337,9 +474,14 @@ fn a_gigabyte_of_output_costs_the_service_no_memory() {
         (&json!(1_000_000_000), &json!(10 << 20), &json!(true))
     );
     let name = stdout["blake3"].as_str().unwrap();
-    let whole = world.wire.get(&format!("/v1/outputs/{name}"), &world.reader);
+    let whole = world
+        .wire
+        .get(&format!("/v1/outputs/{name}"), &world.reader);
     assert_eq!(whole.body.len(), 10 << 20);
-    assert_eq!(format!("sha256:{}", people::sha256(&whole.body)), stdout["sha256"].as_str().unwrap());
+    assert_eq!(
+        format!("sha256:{}", people::sha256(&whole.body)),
+        stdout["sha256"].as_str().unwrap()
+    );
     let bearer = format!("Bearer {}", world.reader);
     let part = world.wire.call(
         "GET",
@@ -359,7 +501,10 @@ fn each_kind_of_ending_gets_its_own_outcome() {
             ("warn", "exit 2"),
             ("kill", "kill -9 $$"),
             ("none", "exec /nothing/there"),
-            ("hog memory=32MiB", "set -o pipefail; head -c 300M /dev/zero | tail -c 300M | wc -c"),
+            (
+                "hog memory=32MiB",
+                "set -o pipefail; head -c 300M /dev/zero | tail -c 300M | wc -c",
+            ),
         ],
     );
     for (step, outcome) in [
@@ -382,10 +527,15 @@ fn a_whole_tree_that_ignores_sigterm_dies_within_a_second_of_its_deadline() {
         "trap '' TERM HUP INT\nfor i in 1 2 3; do setsid -f bash -c \"trap '' TERM HUP; sleep {mark}\"; done\n\
          (trap '' TERM; sleep {mark}) &\nsleep {mark}"
     );
-    let world = steps("defaults: {timeout: 1s, memory: 64MiB, processes: 30}", &[("tree", &tree)]);
+    let world = steps(
+        "defaults: {timeout: 1s, memory: 64MiB, processes: 30}",
+        &[("tree", &tree)],
+    );
     let finished = world.run("s:tree", json!({}), &[&alice()]);
     assert_eq!(finished["outcome"], json!({"status": "timed_out"}));
-    let took = world.receipt(&finished)["duration_ms"].as_u64().expect("milliseconds");
+    let took = world.receipt(&finished)["duration_ms"]
+        .as_u64()
+        .expect("milliseconds");
     assert!((1000..2000).contains(&took), "the run took {took} ms");
     assert!(!on_host(&mark));
     world.assert_verified(&finished);
@@ -400,18 +550,29 @@ fn cancelling_kills_the_run_and_leaves_a_receipt() {
     world.sign(&proposal, &[&alice()]).ok(200);
     let id = id_of(&proposal);
     let mut lines = world.wire.lines(id, &world.reader, 0);
-    let begun = lines.find(|event| event["type"] == "output").expect("output");
+    let begun = lines
+        .find(|event| event["type"] == "output")
+        .expect("output");
     assert_eq!(begun["text"], "begun\n");
     let path = format!("/v1/proposals/{id}/cancellation");
     // Only the proposer or an operator can cancel a run.
-    world.wire.post(&path, &world.reader, &json!({})).problem("forbidden");
+    world
+        .wire
+        .post(&path, &world.reader, &json!({}))
+        .problem("forbidden");
     world.wire.post(&path, &world.agent, &json!({})).ok(200);
     let finished = world.until(id, "finished");
     assert_eq!(finished["outcome"], json!({"status": "cancelled"}));
     assert!(!on_host(&mark));
-    assert_eq!(world.output(&finished, "stdout"), "begun\n", "what it wrote before is kept");
+    assert_eq!(
+        world.output(&finished, "stdout"),
+        "begun\n",
+        "what it wrote before is kept"
+    );
     let rest: Vec<Value> = lines.collect();
     assert_eq!(rest.last().unwrap()["type"], "receipt");
-    world.unchanged(|| world.deny(&finished, &dora())).problem("wrong-state");
+    world
+        .unchanged(|| world.deny(&finished, &dora()))
+        .problem("wrong-state");
     world.assert_verified(&finished);
 }

@@ -32,12 +32,17 @@ const FOREIGN: [&str; 20] = [
 
 #[track_caller]
 fn assert_plain(text: &str, about: &str) {
-    let words: Vec<String> =
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_lowercase).collect();
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .map(str::to_lowercase)
+        .collect();
     let joined = words.join(" ");
     for foreign in FOREIGN {
-        let found =
-            if foreign.contains(' ') { joined.contains(foreign) } else { words.iter().any(|word| word == foreign) };
+        let found = if foreign.contains(' ') {
+            joined.contains(foreign)
+        } else {
+            words.iter().any(|word| word == foreign)
+        };
         assert!(!found, "{foreign:?} in the answer to {about}: {text}");
     }
 }
@@ -53,7 +58,11 @@ fn sample_below<'s>(schema: &'s Value, all: &'s Value, above: &[&'s str]) -> Val
     if let Some(name) = schema["$ref"].as_str() {
         let inside = above.contains(&name);
         let target = &all[name.rsplit('/').next().unwrap()];
-        return if inside { json!("x") } else { sample_below(target, all, &[above, &[name]].concat()) };
+        return if inside {
+            json!("x")
+        } else {
+            sample_below(target, all, &[above, &[name]].concat())
+        };
     }
     for choice in ["anyOf", "oneOf", "allOf"] {
         if let Some(first) = schema[choice].get(0) {
@@ -66,7 +75,13 @@ fn sample_below<'s>(schema: &'s Value, all: &'s Value, above: &[&'s str]) -> Val
     match schema["type"].as_str().or(schema["type"][0].as_str()) {
         Some("object") => {
             let fields = schema["properties"].as_object();
-            Value::Object(fields.into_iter().flatten().map(|(name, field)| (name.clone(), sample(field))).collect())
+            Value::Object(
+                fields
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, field)| (name.clone(), sample(field)))
+                    .collect(),
+            )
         }
         Some("array") => json!([sample(&schema["items"])]),
         Some("integer") => json!(1),
@@ -107,7 +122,13 @@ fn wrong(value: &Value) -> Vec<Value> {
             ));
         }
         Value::Array(items) => {
-            found.extend(items.first().into_iter().flat_map(wrong).map(|item| json!([item])));
+            found.extend(
+                items
+                    .first()
+                    .into_iter()
+                    .flat_map(wrong)
+                    .map(|item| json!([item])),
+            );
         }
         _ => {}
     }
@@ -118,17 +139,30 @@ fn wrong(value: &Value) -> Vec<Value> {
 fn no_answer_to_a_wrong_body_has_a_word_of_rust() {
     let world = World::with(|setup| setup.limits.push_str("calls_per_second = 1000000\n"));
     let api = world.wire.get("/openapi.json", &world.agent).ok(200);
-    let ids = [("grants", "grt"), ("receipts", "rcp"), ("proposals", "prp"), ("sessions", "ses")];
+    let ids = [
+        ("grants", "grt"),
+        ("receipts", "rcp"),
+        ("proposals", "prp"),
+        ("sessions", "ses"),
+    ];
     let mut refused = 0;
     for (path, operations) in api["paths"].as_object().unwrap() {
-        let Some(body) = operations["post"]["requestBody"]["content"]["application/json"].get("schema") else {
+        let Some(body) =
+            operations["post"]["requestBody"]["content"]["application/json"].get("schema")
+        else {
             continue;
         };
         if path == "/mcp" {
             continue;
         }
-        let prefix = ids.iter().find(|(name, _)| path.contains(name)).map_or("", |(_, prefix)| prefix);
-        let path = path.replace("{id}", &format!("{prefix}_019aa0b0-5c00-7000-8000-000000000001"));
+        let prefix = ids
+            .iter()
+            .find(|(name, _)| path.contains(name))
+            .map_or("", |(_, prefix)| prefix);
+        let path = path.replace(
+            "{id}",
+            &format!("{prefix}_019aa0b0-5c00-7000-8000-000000000001"),
+        );
         for wrong in wrong(&sample(body, &api["components"]["schemas"])) {
             let reply = world.wire.post(&path, &world.agent, &wrong);
             if reply.status < 400 {
@@ -142,10 +176,19 @@ fn no_answer_to_a_wrong_body_has_a_word_of_rust() {
         }
     }
     assert!(refused > 300, "{refused}");
-    for query in
-        ["limit=x", "limit=-1", "limit=99999999999999999999", "status=x", "id_ends=x", "step=x", "proposer=%20"]
-    {
-        let problem = world.wire.get(&format!("/v1/proposals?{query}"), &world.agent).problem("malformed");
+    for query in [
+        "limit=x",
+        "limit=-1",
+        "limit=99999999999999999999",
+        "status=x",
+        "id_ends=x",
+        "step=x",
+        "proposer=%20",
+    ] {
+        let problem = world
+            .wire
+            .get(&format!("/v1/proposals?{query}"), &world.agent)
+            .problem("malformed");
         assert_plain(&problem["detail"].to_string(), query);
     }
 }
@@ -163,10 +206,17 @@ fn no_answer_of_a_tool_to_wrong_arguments_has_a_word_of_rust() {
         let name = tool["name"].as_str().unwrap();
         for wrong in wrong(&sample(&tool["inputSchema"], &Value::Null)) {
             let message = tool_call(name, wrong.clone());
-            for answer in [server.ask("tools/call", message["params"].clone()), post(&world, &world.agent, &message)] {
-                let told = [&answer["error"]["message"], &answer["result"]["structuredContent"]["problem"]];
+            for answer in [
+                server.ask("tools/call", message["params"].clone()),
+                post(&world, &world.agent, &message),
+            ] {
+                let told = [
+                    &answer["error"]["message"],
+                    &answer["result"]["structuredContent"]["problem"],
+                ];
                 refused += told.iter().filter(|told| !told.is_null()).count();
-                told.iter().for_each(|told| assert_plain(&told.to_string(), &format!("{name} {wrong}")));
+                told.iter()
+                    .for_each(|told| assert_plain(&told.to_string(), &format!("{name} {wrong}")));
             }
         }
     }
@@ -186,8 +236,13 @@ fn counted() -> World {
 #[test]
 fn a_whole_number_written_as_5_0_is_stored_hashed_signed_and_run_as_5() {
     let world = counted();
-    let post_text = |text: &str| world.wire.post_bytes("/v1/proposals", &world.agent, text.as_bytes());
-    let plain = post_text(r#"{"step":"count:to","params":{"n":5,"list":[2]},"expires_in_s":60}"#).ok(201);
+    let post_text = |text: &str| {
+        world
+            .wire
+            .post_bytes("/v1/proposals", &world.agent, text.as_bytes())
+    };
+    let plain =
+        post_text(r#"{"step":"count:to","params":{"n":5,"list":[2]},"expires_in_s":60}"#).ok(201);
     for same in [
         r#"{"step":"count:to","params":{"n":5.0,"list":[2.0]},"expires_in_s":60.0}"#,
         r#"{"step":"count:to","params":{"n":5e0,"list":[2]}}"#,
@@ -195,19 +250,36 @@ fn a_whole_number_written_as_5_0_is_stored_hashed_signed_and_run_as_5() {
         r#"{"step":"count:to","params":"{\"list\": [2.0], \"n\": 5.0}"}"#,
     ] {
         let view = post_text(same).ok(200);
-        assert_eq!((&view["id"], &view["existing"]), (&plain["id"], &json!(true)), "{same}");
+        assert_eq!(
+            (&view["id"], &view["existing"]),
+            (&plain["id"], &json!(true)),
+            "{same}"
+        );
     }
     let new = post_text(r#"{"step":"count:to","params":{"n":5.0,"list":[2]},"new":true}"#).ok(201);
-    assert_eq!((&new["params"], &new["params_digest"]), (&plain["params"], &plain["params_digest"]));
+    assert_eq!(
+        (&new["params"], &new["params_digest"]),
+        (&plain["params"], &plain["params_digest"])
+    );
     world.sign(&new, &[&alice()]).ok(200);
     let finished = world.until(id_of(&new), "finished");
     assert_eq!(world.output(&finished, "stdout"), "5\n");
     world.assert_verified(&finished);
     let mut server = Server::opened(&world, &world.wire.url);
-    let made = server.call("propose", json!({"step": "count:to", "params": "{\"n\": 7.0}", "reason": "x"}));
+    let made = server.call(
+        "propose",
+        json!({"step": "count:to", "params": "{\"n\": 7.0}", "reason": "x"}),
+    );
     assert_eq!(world.show(id_of(&made))["params"]["n"], 7, "{made}");
-    let again = server.call("propose", json!({"step": "count:to", "params": {"n": 7}, "reason": "x"}));
-    assert_eq!((&again["id"], &again["existing"]), (&made["id"], &json!(true)), "{again}");
+    let again = server.call(
+        "propose",
+        json!({"step": "count:to", "params": {"n": 7}, "reason": "x"}),
+    );
+    assert_eq!(
+        (&again["id"], &again["existing"]),
+        (&made["id"], &json!(true)),
+        "{again}"
+    );
 }
 
 #[test]
@@ -219,40 +291,115 @@ fn a_value_of_another_type_is_refused_with_the_right_form() {
             "/expires_in_s",
             "expected a whole number, like 5, not the text \"3\": write 3 without quotes",
         ),
-        (r#"{"step":"count:to","expires_in_s":true}"#, "/expires_in_s", "expected a whole number, like 5, not true"),
-        (r#"{"step":"count:to","expires_in_s":60.5}"#, "", "an integer, like 5"),
-        (r#"{"step":"count:to","params":{"n":5.5}}"#, "", "an integer, like 5"),
-        (r#"{"step":"count:to","params":{"n":-0.0}}"#, "", "an integer, like 5"),
-        (r#"{"step":"count:to","params":"[5]"}"#, "/params", "expected an object, like {\"n\": 5}, not text"),
-        (r#"{"step":"count:to","params":"n=5"}"#, "/params", "expected an object, like {\"n\": 5}, not text"),
-        (r#"{"step":"count:to","params":"{\"n\":5,\"n\":6}"}"#, "/params", "twice in one object"),
-        (r#"{"step":"count:to","artifacts":{}}"#, "/artifacts", "expected an array, not an object"),
-        (r#"{"step":7}"#, "/step", "expected a text, not the number 7"),
-        (r#"{"step":"count:to","emergency":"yes"}"#, "/emergency", "expected true or false, not the text \"yes\""),
+        (
+            r#"{"step":"count:to","expires_in_s":true}"#,
+            "/expires_in_s",
+            "expected a whole number, like 5, not true",
+        ),
+        (
+            r#"{"step":"count:to","expires_in_s":60.5}"#,
+            "",
+            "an integer, like 5",
+        ),
+        (
+            r#"{"step":"count:to","params":{"n":5.5}}"#,
+            "",
+            "an integer, like 5",
+        ),
+        (
+            r#"{"step":"count:to","params":{"n":-0.0}}"#,
+            "",
+            "an integer, like 5",
+        ),
+        (
+            r#"{"step":"count:to","params":"[5]"}"#,
+            "/params",
+            "expected an object, like {\"n\": 5}, not text",
+        ),
+        (
+            r#"{"step":"count:to","params":"n=5"}"#,
+            "/params",
+            "expected an object, like {\"n\": 5}, not text",
+        ),
+        (
+            r#"{"step":"count:to","params":"{\"n\":5,\"n\":6}"}"#,
+            "/params",
+            "twice in one object",
+        ),
+        (
+            r#"{"step":"count:to","artifacts":{}}"#,
+            "/artifacts",
+            "expected an array, not an object",
+        ),
+        (
+            r#"{"step":7}"#,
+            "/step",
+            "expected a text, not the number 7",
+        ),
+        (
+            r#"{"step":"count:to","emergency":"yes"}"#,
+            "/emergency",
+            "expected true or false, not the text \"yes\"",
+        ),
         (r#"[]"#, "", "expected an object, not an array"),
     ] {
-        let problem = world.wire.post_bytes("/v1/proposals", &world.agent, body.as_bytes()).problem("malformed");
+        let problem = world
+            .wire
+            .post_bytes("/v1/proposals", &world.agent, body.as_bytes())
+            .problem("malformed");
         let error = &problem["errors"][0];
         assert_eq!(error["pointer"], pointer, "{body}: {problem:#}");
-        assert!(error["detail"].as_str().unwrap().contains(words), "{body}: {problem:#}");
+        assert!(
+            error["detail"].as_str().unwrap().contains(words),
+            "{body}: {problem:#}"
+        );
     }
     let mut server = Server::opened(&world, &world.wire.url);
     for (arguments, words) in [
-        (json!({"step": "count:to", "reason": "x", "params": "n=5"}), "/params: expected an object, like {\"n\": 5}"),
-        (json!({"step": "count:to", "reason": "x", "params": [5]}), "/params: expected an object, like {\"n\": 5}"),
+        (
+            json!({"step": "count:to", "reason": "x", "params": "n=5"}),
+            "/params: expected an object, like {\"n\": 5}",
+        ),
+        (
+            json!({"step": "count:to", "reason": "x", "params": [5]}),
+            "/params: expected an object, like {\"n\": 5}",
+        ),
         (
             json!({"step": "count:to", "reason": "x", "params": {"n": 9_007_199_254_740_993_i64}}),
             "/params/n: expected an integer within",
         ),
-        (json!({"step": "count:to", "reason": "x", "wait_s": "3"}), "write 3 without quotes"),
+        (
+            json!({"step": "count:to", "reason": "x", "wait_s": "3"}),
+            "write 3 without quotes",
+        ),
     ] {
         let answer = server.call("propose", arguments.clone());
-        assert!(answer["problem"]["detail"].as_str().unwrap().contains(words), "{arguments}: {answer}");
+        assert!(
+            answer["problem"]["detail"]
+                .as_str()
+                .unwrap()
+                .contains(words),
+            "{arguments}: {answer}"
+        );
     }
-    let mut program = world.program(&["--url", &world.wire.url, "propose", "count:to", "-p", "n=9007199254740993"]);
-    let output = exited(program.env("COUNTERSIGN_TOKEN", &world.agent).output().unwrap(), 2);
+    let mut program = world.program(&[
+        "--url",
+        &world.wire.url,
+        "propose",
+        "count:to",
+        "-p",
+        "n=9007199254740993",
+    ]);
+    let output = exited(
+        program
+            .env("COUNTERSIGN_TOKEN", &world.agent)
+            .output()
+            .unwrap(),
+        2,
+    );
     assert!(
-        said(&output).contains("-p n=9007199254740993") && said(&output).contains("9007199254740991"),
+        said(&output).contains("-p n=9007199254740993")
+            && said(&output).contains("9007199254740991"),
         "{}",
         said(&output)
     );
@@ -263,7 +410,10 @@ fn a_value_of_another_type_is_refused_with_the_right_form() {
 fn a_compressed_body_is_refused_as_compressed() {
     let world = mcp_world();
     let bearer = format!("Bearer {}", world.agent);
-    for (path, body) in [("/v1/proposals", &b"\x1f\x8b\x08"[..]), ("/mcp", b"\x1f\x8b\x08")] {
+    for (path, body) in [
+        ("/v1/proposals", &b"\x1f\x8b\x08"[..]),
+        ("/mcp", b"\x1f\x8b\x08"),
+    ] {
         let headers = [
             ("authorization", bearer.as_str()),
             ("content-type", "application/json"),
@@ -271,6 +421,10 @@ fn a_compressed_body_is_refused_as_compressed() {
             ("content-encoding", "gzip"),
         ];
         let reply = world.wire.call("POST", path, &headers, Some(body));
-        assert!(reply.status == 415 && reply.text().contains("without compression"), "{path}: {}", reply.text());
+        assert!(
+            reply.status == 415 && reply.text().contains("without compression"),
+            "{path}: {}",
+            reply.text()
+        );
     }
 }

@@ -23,7 +23,8 @@ use crate::support::{KilledAtEnd, has_all};
 pub const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
 
 /// Extensions of an authority.
-const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,digitalSignature\n";
+const AUTHORITY: &str =
+    "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,digitalSignature\n";
 
 /// Returns `None` after a report if this host lacks the programs for tests with TLS.
 pub fn able(test: &str) -> Option<()> {
@@ -49,7 +50,11 @@ impl Certificates {
             let made = Self::new();
             made.authority("other-ca", "Another authority");
             made.issue("server", "ca", HERE);
-            made.issue("client", "ca", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n");
+            made.issue(
+                "client",
+                "ca",
+                "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n",
+            );
             Some(made)
         });
         shared.as_ref()
@@ -57,7 +62,12 @@ impl Certificates {
 
     /// A new authority `ca`.
     pub fn new() -> Self {
-        let made = Self(tempfile::Builder::new().prefix("countersign-tls-").tempdir().expect("a directory"));
+        let made = Self(
+            tempfile::Builder::new()
+                .prefix("countersign-tls-")
+                .tempdir()
+                .expect("a directory"),
+        );
         made.authority("ca", "Authority of a test");
         made
     }
@@ -80,8 +90,17 @@ impl Certificates {
 
     pub fn openssl(&self, words: &[&str]) {
         let mut command = Command::new("openssl");
-        let done = command.args(words).current_dir(self.0.path()).stdin(Stdio::null()).output().expect("openssl");
-        assert!(done.status.success(), "openssl {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        let done = command
+            .args(words)
+            .current_dir(self.0.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl");
+        assert!(
+            done.status.success(),
+            "openssl {words:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     /// Makes a key, and a request or (with `-x509`) a certificate that signed itself. Each name has a configuration and a
@@ -94,25 +113,59 @@ impl Certificates {
         );
         fs::write(self.dir().join(format!("{name}.cnf")), config).expect("written");
         fs::write(self.dir().join(format!("{name}.index")), "").expect("written");
-        let (config, key, subject) = (format!("{name}.cnf"), format!("{name}.key"), format!("/CN={subject}"));
-        let words = ["req", "-new", "-config", &config, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-        self.openssl(&[&words[..], &["-nodes", "-keyout", &key, "-subj", &subject], more].concat());
+        let (config, key, subject) = (
+            format!("{name}.cnf"),
+            format!("{name}.key"),
+            format!("/CN={subject}"),
+        );
+        let words = [
+            "req",
+            "-new",
+            "-config",
+            &config,
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ];
+        self.openssl(
+            &[
+                &words[..],
+                &["-nodes", "-keyout", &key, "-subj", &subject],
+                more,
+            ]
+            .concat(),
+        );
         fs::set_permissions(self.path(&key), Permissions::from_mode(0o600)).expect("mode");
     }
 
     /// Makes a certificate with these extensions that signed itself.
     pub fn self_signed(&self, name: &str, subject: &str, extensions: &str) {
-        self.request(name, subject, extensions, &["-x509", "-days", "2", "-out", &format!("{name}.pem")]);
+        self.request(
+            name,
+            subject,
+            extensions,
+            &["-x509", "-days", "2", "-out", &format!("{name}.pem")],
+        );
     }
 
     /// Returns a certificate in an older version of X.509. Its signature is wrong, but nobody comes so far.
     pub fn older_version(certificate: &str) -> String {
         const VERSION: [u8; 5] = [0xa0, 3, 2, 1, 2];
-        let lines: String = certificate.lines().filter(|line| !line.starts_with('-')).collect();
+        let lines: String = certificate
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
         let mut der = STANDARD.decode(lines).expect("base64");
-        let at = der.windows(VERSION.len()).position(|bytes| bytes == VERSION).expect("the version");
+        let at = der
+            .windows(VERSION.len())
+            .position(|bytes| bytes == VERSION)
+            .expect("the version");
         der[at + 4] = 1;
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+        format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            STANDARD.encode(der)
+        )
     }
 
     /// Makes an authority, which is a certificate that signed itself.
@@ -122,19 +175,45 @@ impl Certificates {
 
     /// Makes a certificate with these extensions, signed by an authority.
     pub fn issue(&self, name: &str, authority: &str, extensions: &str) -> Pair {
-        self.issue_for(name, authority, extensions, ("20200101000000Z", "20990101000000Z"))
+        self.issue_for(
+            name,
+            authority,
+            extensions,
+            ("20200101000000Z", "20990101000000Z"),
+        )
     }
 
     /// Makes a certificate that is valid from the first time to the second time.
-    pub fn issue_for(&self, name: &str, authority: &str, extensions: &str, (from, to): (&str, &str)) -> Pair {
-        let [key, request, pem, config] = ["key", "csr", "pem", "cnf"].map(|end| format!("{name}.{end}"));
+    pub fn issue_for(
+        &self,
+        name: &str,
+        authority: &str,
+        extensions: &str,
+        (from, to): (&str, &str),
+    ) -> Pair {
+        let [key, request, pem, config] =
+            ["key", "csr", "pem", "cnf"].map(|end| format!("{name}.{end}"));
         let [ca, ca_key] = ["pem", "key"].map(|end| format!("{authority}.{end}"));
         let extensions = format!("authorityKeyIdentifier=keyid\n{extensions}");
         self.request(name, name, &extensions, &["-out", &request]);
-        let words = ["ca", "-batch", "-notext", "-config", &config, "-in", &request, "-out", &pem];
-        let issuer = ["-cert", &ca, "-keyfile", &ca_key, "-startdate", from, "-enddate", to];
+        let words = [
+            "ca", "-batch", "-notext", "-config", &config, "-in", &request, "-out", &pem,
+        ];
+        let issuer = [
+            "-cert",
+            &ca,
+            "-keyfile",
+            &ca_key,
+            "-startdate",
+            from,
+            "-enddate",
+            to,
+        ];
         self.openssl(&[&words[..], &issuer].concat());
-        Pair { certificate: self.read(&pem), key: self.read(&key) }
+        Pair {
+            certificate: self.read(&pem),
+            key: self.read(&key),
+        }
     }
 }
 
@@ -153,15 +232,37 @@ impl TlsProxy {
 
     pub fn with(certificates: &Certificates, name: &str, plain: &str, more: &[&str]) -> Self {
         let mut command = Command::new("python3");
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/tls_proxy.py"));
-        command.arg("--cert").arg(certificates.path(&format!("{name}.pem")));
-        command.arg("--key").arg(certificates.path(&format!("{name}.key")));
-        command.args(["--to", plain.trim_start_matches("http://")]).args(more).current_dir(certificates.dir());
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("python3");
+        command.arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/tools/tls_proxy.py"
+        ));
+        command
+            .arg("--cert")
+            .arg(certificates.path(&format!("{name}.pem")));
+        command
+            .arg("--key")
+            .arg(certificates.path(&format!("{name}.key")));
+        command
+            .args(["--to", plain.trim_start_matches("http://")])
+            .args(more)
+            .current_dir(certificates.dir());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its port");
-        let port = line.trim().parse().unwrap_or_else(|_| panic!("no port: {line:?}"));
-        Self { child: KilledAtEnd(child), port }
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("its port");
+        let port = line
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("no port: {line:?}"));
+        Self {
+            child: KilledAtEnd(child),
+            port,
+        }
     }
 
     /// The address of the server, with the IP address of the loopback.

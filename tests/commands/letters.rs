@@ -12,22 +12,40 @@ const SCRIPT: &str = "# Größe prüfen\ncat <<E >/dev/null # für später\n# ke
 
 fn world() -> World {
     World::with(|setup| {
-        let front = format!("params:\n  note: {{type: string, default: x, maxLength: 4000}}\n{SMALL}");
-        setup.runbook("lager.md", runbook(&front, &[("go title=\"Lager prüfen\"", SCRIPT)]));
+        let front =
+            format!("params:\n  note: {{type: string, default: x, maxLength: 4000}}\n{SMALL}");
+        setup.runbook(
+            "lager.md",
+            runbook(&front, &[("go title=\"Lager prüfen\"", SCRIPT)]),
+        );
     })
 }
 
 /// Proposes the step with the program of an agent.
 fn propose(world: &World, note: &str, reason: &str) -> Value {
-    let mut command =
-        world.program(&["propose", "lager:go", "--json", "--reason", reason, "-p", &format!("note={note}")]);
-    command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent);
+    let mut command = world.program(&[
+        "propose",
+        "lager:go",
+        "--json",
+        "--reason",
+        reason,
+        "-p",
+        &format!("note={note}"),
+    ]);
+    command
+        .env("COUNTERSIGN_URL", &world.wire.url)
+        .env("COUNTERSIGN_TOKEN", &world.agent);
     let output = exited(command.output().expect("started"), 0);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
 }
 
 fn as_alice(world: &World, locale: &str, words: &[&str]) -> Output {
-    world.as_alice(words).env_remove("LANG").env("LC_ALL", locale).output().expect("started")
+    world
+        .as_alice(words)
+        .env_remove("LANG")
+        .env("LC_ALL", locale)
+        .output()
+        .expect("started")
 }
 
 /// Returns the review that alice sees, with each wrapped line in one piece.
@@ -43,11 +61,16 @@ fn review_of(world: &World, locale: &str, id: &str) -> String {
 }
 
 #[test]
-fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_and_as_escapes_to_others() {
+fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_and_as_escapes_to_others()
+ {
     let world = world();
     let hebrew = "\u{5e9}\u{5dc}\u{5d5}\u{5dd}";
     for (locale, reason, note) in [
-        ("de_DE.UTF-8", "Störung im Lager: Übergabe hängt", "Größe prüfen"),
+        (
+            "de_DE.UTF-8",
+            "Störung im Lager: Übergabe hängt",
+            "Größe prüfen",
+        ),
         ("ja_JP.UTF-8", "倉庫の障害、「再送」する。", "サイズを確認"),
         ("el_GR.UTF-8", "βλάβη στην αποθήκη", "έλεγχος μεγέθους"),
         ("ko_KR.UTF-8", "창고 장애, 재시작", "크기 확인"),
@@ -57,10 +80,21 @@ fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_an
         let id = id_of(&proposal);
         let is_shown = !locale.starts_with("ar");
         let review = review_of(&world, locale, id);
-        let (shown_note, shown_reason) = (format!("note = \"{note}\""), format!("reason      \"{reason}\""));
-        assert_eq!(review.contains(&shown_note) && review.contains(&shown_reason), is_shown, "{review}");
+        let (shown_note, shown_reason) = (
+            format!("note = \"{note}\""),
+            format!("reason      \"{reason}\""),
+        );
+        assert_eq!(
+            review.contains(&shown_note) && review.contains(&shown_reason),
+            is_shown,
+            "{review}"
+        );
         let inbox = said(&exited(as_alice(&world, locale, &["inbox"]), 0));
-        assert_eq!(inbox.contains(&format!("note=\"{note}\"")), is_shown, "{inbox}");
+        assert_eq!(
+            inbox.contains(&format!("note=\"{note}\"")),
+            is_shown,
+            "{inbox}"
+        );
         assert_eq!(inbox.contains("hidden-text"), !is_shown, "{inbox}");
         // The field is named in one remark.
         let remark = "hidden text: the parameter note has ";
@@ -69,18 +103,37 @@ fn a_reason_and_a_text_parameter_are_shown_to_a_person_who_reads_their_script_an
             let review = review_of(&world, other, id);
             let text = review.replace(['ö', 'ü', 'ß', 'Ü', 'ä', '、', '「', '」', '。'], "");
             let is_german = other == "ar_EG.UTF-8" && locale.starts_with("de");
-            assert!(if other == "ar_EG.UTF-8" { text.is_ascii() } else { review.is_ascii() }, "{other}: {review}");
+            assert!(
+                if other == "ar_EG.UTF-8" {
+                    text.is_ascii()
+                } else {
+                    review.is_ascii()
+                },
+                "{other}: {review}"
+            );
             assert_eq!(review.contains(remark), !is_german, "{other}: {review}");
         }
         // The list of the agent has each escape once.
         let mut command = world.program(&["proposals"]);
-        command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent).env("LC_ALL", "C");
+        command
+            .env("COUNTERSIGN_URL", &world.wire.url)
+            .env("COUNTERSIGN_TOKEN", &world.agent)
+            .env("LC_ALL", "C");
         let listed = said(&command.output().expect("started"));
-        assert!(listed.contains(r"\u{") && !listed.contains(r"\\u") && listed.is_ascii(), "{listed}");
-        exited(as_alice(&world, "C", &["deny", id, "--yes", "--reason", reason]), 0);
+        assert!(
+            listed.contains(r"\u{") && !listed.contains(r"\\u") && listed.is_ascii(),
+            "{listed}"
+        );
+        exited(
+            as_alice(&world, "C", &["deny", id, "--yes", "--reason", reason]),
+            0,
+        );
     }
     let denied = said(&exited(as_alice(&world, "ko_KR.UTF-8", &["inbox"]), 0));
-    assert!(denied.contains("(alice's words: \"창고 장애, 재시작\")") && denied.contains(r"\u{639}"), "{denied}");
+    assert!(
+        denied.contains("(alice's words: \"창고 장애, 재시작\")") && denied.contains(r"\u{639}"),
+        "{denied}"
+    );
 }
 
 #[test]
@@ -99,7 +152,11 @@ fn only_titles_and_comments_of_a_script_show_letters() {
         assert!(review.contains(line), "{line}: {review}");
     }
     let mut list = world.program(&["registry", "list", "--url", &world.wire.url]);
-    let list = list.env("COUNTERSIGN_TOKEN", &world.reader).env("LC_ALL", "de_DE.UTF-8").output().expect("started");
+    let list = list
+        .env("COUNTERSIGN_TOKEN", &world.reader)
+        .env("LC_ALL", "de_DE.UTF-8")
+        .output()
+        .expect("started");
     let list = said(&exited(list, 0));
     assert!(list.contains("Lager prüfen"), "{list}");
 }
@@ -112,20 +169,35 @@ fn the_configuration_of_a_person_says_which_scripts_are_shown() {
     let configure = |text: &str| world.write("home/.config/countersign/config.toml", text);
     configure("[display]\nscripts = [\"Japanese\", \"Greek\"]\n");
     let review = show("de_DE.UTF-8");
-    assert!(review.contains(r#""St\u{f6}rung, 再送""#) && review.contains("\"λόγος\""), "{review}");
-    assert!(review.contains("or config.toml does not list Latin)"), "{review}");
+    assert!(
+        review.contains(r#""St\u{f6}rung, 再送""#) && review.contains("\"λόγος\""),
+        "{review}"
+    );
+    assert!(
+        review.contains("or config.toml does not list Latin)"),
+        "{review}"
+    );
     // A terminal without UTF-8 could take a byte for a control character.
     let plain = show("C");
     assert!(
-        plain.is_ascii() && plain.contains("(your locale, which must be UTF-8, or config.toml does not list Latin)"),
+        plain.is_ascii()
+            && plain
+                .contains("(your locale, which must be UTF-8, or config.toml does not list Latin)"),
         "{plain}"
     );
-    for (text, why) in
-        [("[display]\nscripts = [\"Klingon\"]\n", "\"Klingon\" is no script"), ("[", "is no configuration")]
-    {
+    for (text, why) in [
+        (
+            "[display]\nscripts = [\"Klingon\"]\n",
+            "\"Klingon\" is no script",
+        ),
+        ("[", "is no configuration"),
+    ] {
         configure(text);
         let review = show("de_DE.UTF-8");
-        assert!(review.is_ascii() && review.contains("note: ") && review.contains(why), "{review}");
+        assert!(
+            review.is_ascii() && review.contains("note: ") && review.contains(why),
+            "{review}"
+        );
     }
 }
 
@@ -134,13 +206,21 @@ fn the_refusal_of_a_long_reason_says_how_many_characters_fit() {
     let world = world();
     let refused = |reason: &str| {
         let mut command = world.program(&["propose", "lager:go", "--reason", reason]);
-        command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent);
+        command
+            .env("COUNTERSIGN_URL", &world.wire.url)
+            .env("COUNTERSIGN_TOKEN", &world.agent);
         said(&command.output().expect("started"))
     };
-    for (reason, fits) in [("ö".repeat(200), 170), (format!("ab{}", "語".repeat(300)), 172), ("x".repeat(2000), 1024)]
-    {
+    for (reason, fits) in [
+        ("ö".repeat(200), 170),
+        (format!("ab{}", "語".repeat(300)), 172),
+        ("x".repeat(2000), 1024),
+    ] {
         let text = refused(&reason);
-        assert!(text.contains(&format!("shorten the text to its first {fits} characters")), "{text}");
+        assert!(
+            text.contains(&format!("shorten the text to its first {fits} characters")),
+            "{text}"
+        );
         let short: String = reason.chars().take(fits).collect();
         assert!(!refused(&short).contains("shorten"), "{fits}");
     }
@@ -148,19 +228,36 @@ fn the_refusal_of_a_long_reason_says_how_many_characters_fit() {
 
 #[test]
 fn output_at_a_terminal_begins_a_line_at_each_carriage_return_and_the_recorded_bytes_stay() {
-    let script = "printf 'progress 10%%\\rprogress 20%%\\r\\033[K\\033[32mdone\\033[0m\\n\\033[2J\\n'";
+    let script =
+        "printf 'progress 10%%\\rprogress 20%%\\r\\033[K\\033[32mdone\\033[0m\\n\\033[2J\\n'";
     let world = World::with(|setup| setup.runbook("bar.md", runbook(SMALL, &[("go", script)])));
     let finished = world.run("bar:go", json!({}), &[&alice()]);
     let id = id_of(&finished);
     let print = |line: &str| {
         let mut command = world.command("script");
         let program = crate::support::PROGRAM;
-        command.args(["-qefc", &format!("exec {program} output {id} {line}"), "/dev/null"]);
-        command.env("SHELL", "/bin/sh").env("TERM", "xterm").env("COUNTERSIGN_URL", &world.wire.url);
-        let output = command.env("COUNTERSIGN_TOKEN", &world.agent).output().expect("started");
+        command.args([
+            "-qefc",
+            &format!("exec {program} output {id} {line}"),
+            "/dev/null",
+        ]);
+        command
+            .env("SHELL", "/bin/sh")
+            .env("TERM", "xterm")
+            .env("COUNTERSIGN_URL", &world.wire.url);
+        let output = command
+            .env("COUNTERSIGN_TOKEN", &world.agent)
+            .output()
+            .expect("started");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let shown = print("").replace("\r\n", "\n");
-    assert!(shown.contains("progress 10%\nprogress 20%\ndone\n\\x1b[2J\n"), "{shown:?}");
-    assert!(print("--raw").contains("progress 10%\rprogress 20%\r\x1b[K\x1b[32mdone"), "the recorded bytes");
+    assert!(
+        shown.contains("progress 10%\nprogress 20%\ndone\n\\x1b[2J\n"),
+        "{shown:?}"
+    );
+    assert!(
+        print("--raw").contains("progress 10%\rprogress 20%\r\x1b[K\x1b[32mdone"),
+        "the recorded bytes"
+    );
 }

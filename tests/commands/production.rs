@@ -11,17 +11,23 @@ use countersign::cli::WholeProgram;
 use serde_json::{Value, json};
 
 use crate::support::host::not_run;
-use crate::support::people::{alice, envelope, key_revocation, now, oscar, stamp, unreachable_witness};
+use crate::support::people::{
+    alice, envelope, key_revocation, now, oscar, stamp, unreachable_witness,
+};
 use crate::support::{SMALL, World, exited, runbook, said};
 
 /// Returns the findings of a point, each as `result: text`.
 fn point(world: &World, name: &str) -> Vec<String> {
-    let doctor = world.program(&["doctor", "--production", "--json"]).arg(world.path("b")).output();
+    let doctor = world
+        .program(&["doctor", "--production", "--json"])
+        .arg(world.path("b"))
+        .output();
     findings(&doctor.expect("doctor"), name)
 }
 
 fn findings(output: &Output, name: &str) -> Vec<String> {
-    let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)));
+    let list: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(output)));
     let points = list["points"].as_array().expect("points");
     let failed = points.iter().any(|point| point["result"] == "fail");
     assert_eq!(output.status.code(), Some(i32::from(failed)), "{list}");
@@ -36,22 +42,47 @@ fn findings(output: &Output, name: &str) -> Vec<String> {
             check_commands(finding["fix"].as_str().unwrap_or_default());
         }
     }
-    let point = points.iter().find(|point| point["point"] == name).unwrap_or_else(|| panic!("no point {name}"));
+    let point = points
+        .iter()
+        .find(|point| point["point"] == name)
+        .unwrap_or_else(|| panic!("no point {name}"));
     let text = |finding: &Value| {
-        format!("{}: {}", finding["result"].as_str().expect("a result"), finding["says"].as_str().expect("a text"))
+        format!(
+            "{}: {}",
+            finding["result"].as_str().expect("a result"),
+            finding["says"].as_str().expect("a text")
+        )
     };
-    point["findings"].as_array().expect("findings").iter().map(text).collect()
+    point["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(text)
+        .collect()
 }
 
 /// Asserts that the program accepts each command of a fix, after the capital letters that stand for values.
 #[track_caller]
 fn check_commands(fix: &str) {
-    let bare =
-        fix.split('`').step_by(2).any(|text| text.contains("countersign ") && !text.contains("countersign.toml"));
+    let bare = fix
+        .split('`')
+        .step_by(2)
+        .any(|text| text.contains("countersign ") && !text.contains("countersign.toml"));
     assert!(!bare, "a command without backticks: {fix}");
-    for command in fix.split('`').skip(1).step_by(2).filter(|command| command.starts_with("countersign ")) {
+    for command in fix
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|command| command.starts_with("countersign "))
+    {
         let words = command.split(' ').map(|word| word.trim_matches('\''));
-        let words = words.map(|word| if word == "NAME" || word == "NEW_NAME" { "dave" } else { word });
+        let words = words.map(|word| {
+            if word == "NAME" || word == "NEW_NAME" {
+                "dave"
+            } else {
+                word
+            }
+        });
         if let Err(error) = Cli::<WholeProgram>::try_parse_from(words) {
             panic!("{command}: {error}");
         }
@@ -74,20 +105,29 @@ fn lose_store(world: &World) {
 #[track_caller]
 fn assert_finding(found: &[String], begins: &str, contains: &str) {
     assert!(
-        found.iter().any(|one| one.starts_with(begins) && one.contains(contains)),
+        found
+            .iter()
+            .any(|one| one.starts_with(begins) && one.contains(contains)),
         "{begins} {contains}: {found:?}"
     );
 }
 
 #[track_caller]
 fn assert_no_failure(found: &[String]) {
-    assert!(!found.iter().any(|one| one.starts_with("fail")), "{found:?}");
+    assert!(
+        !found.iter().any(|one| one.starts_with("fail")),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn the_list_has_twelve_points_and_the_text_names_each_fix() {
     let world = World::prepared(|_| {});
-    let output = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
+    let output = world
+        .program(&["doctor", "--production"])
+        .arg(world.path("b"))
+        .output()
+        .expect("doctor");
     let text = said(&output);
     for (index, point) in [
         "network",
@@ -107,21 +147,37 @@ fn the_list_has_twelve_points_and_the_text_names_each_fix() {
     .enumerate()
     {
         let head = format!("{:>2}  {point} ", index + 1);
-        assert!(text.lines().any(|line| line.starts_with(&head)), "{head}\n{text}");
+        assert!(
+            text.lines().any(|line| line.starts_with(&head)),
+            "{head}\n{text}"
+        );
     }
-    assert!(text.contains("of 12 points fail") && output.status.code() == Some(1), "{text}");
     assert!(
-        text.contains("then `countersign roster draft --config ") && text.contains("the first start seals the roster"),
+        text.contains("of 12 points fail") && output.status.code() == Some(1),
         "{text}"
     );
-    let nowhere = world.program(&["doctor", "--production"]).current_dir(world.path("")).output().expect("doctor");
+    assert!(
+        text.contains("then `countersign roster draft --config ")
+            && text.contains("the first start seals the roster"),
+        "{text}"
+    );
+    let nowhere = world
+        .program(&["doctor", "--production"])
+        .current_dir(world.path(""))
+        .output()
+        .expect("doctor");
     assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("doctor --production DIR"));
 }
 
 #[test]
 fn a_configured_level_below_strict_fails_the_point_isolation() {
-    let world = World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
-    assert_finding(&point(&world, "isolation"), "fail", "the configured sandbox level is best-effort");
+    let world =
+        World::prepared(|setup| setup.config = "[sandbox]\nlevel = \"best-effort\"\n".to_owned());
+    assert_finding(
+        &point(&world, "isolation"),
+        "fail",
+        "the configured sandbox level is best-effort",
+    );
 }
 
 #[test]
@@ -132,22 +188,47 @@ fn a_store_of_root_fails_the_point_user() {
         assert_finding(&found, "pass", "belongs to the ordinary user");
         return;
     }
-    assert_finding(&found, "fail", "belongs to root, so the service runs as root");
+    assert_finding(
+        &found,
+        "fail",
+        "belongs to root, so the service runs as root",
+    );
     // The user of the service gets other findings than root.
     std::fs::set_permissions(world.path("."), Permissions::from_mode(0o711)).expect("mode");
-    let given = Command::new("chown").args(["-R", "12345:12345"]).arg(world.path("b")).status().expect("chown");
+    let given = Command::new("chown")
+        .args(["-R", "12345:12345"])
+        .arg(world.path("b"))
+        .status()
+        .expect("chown");
     assert!(given.success());
     let doctor = |options: &[&str]| {
         let mut command = world.command("setpriv");
-        command.args(["--reuid=12345", "--regid=12345", "--clear-groups", env!("CARGO_BIN_EXE_countersign")]);
-        command.args(options).arg(world.path("b")).output().expect("setpriv")
+        command.args([
+            "--reuid=12345",
+            "--regid=12345",
+            "--clear-groups",
+            env!("CARGO_BIN_EXE_countersign"),
+        ]);
+        command
+            .args(options)
+            .arg(world.path("b"))
+            .output()
+            .expect("setpriv")
     };
     let output = doctor(&["doctor", "--production", "--json"]);
-    assert_finding(&findings(&output, "user"), "pass", "belongs to the ordinary user 12345");
+    assert_finding(
+        &findings(&output, "user"),
+        "pass",
+        "belongs to the ordinary user 12345",
+    );
     assert_no_failure(&findings(&output, "keys and files"));
     std::os::unix::fs::chown(world.path("b/boundary/key.pem"), Some(54_321), None).expect("chown");
     let output = doctor(&["doctor", "--production", "--json"]);
-    assert_finding(&findings(&output, "keys and files"), "fail", "belongs to the user 54321");
+    assert_finding(
+        &findings(&output, "keys and files"),
+        "fail",
+        "belongs to the user 54321",
+    );
 }
 
 #[test]
@@ -155,21 +236,33 @@ fn a_token_for_all_steps_or_without_owner_or_without_end_fails_the_point_tokens(
     let mut world = World::prepared(|_| {});
     assert_finding(&point(&world, "tokens"), "pass", "the log has not begun");
     world.start();
-    assert_finding(&point(&world, "tokens"), "pass", "there are no valid tokens");
+    assert_finding(
+        &point(&world, "tokens"),
+        "pass",
+        "there are no valid tokens",
+    );
     let make = |world: &World, name: &str, owners: &[&str], patterns: &[&str], ends: bool| {
         let mut token = json!({"name": name, "owners": owners, "scopes": ["operate", "propose"], "patterns": patterns});
         if ends {
             token["expires_at"] = json!(stamp(now() + 90 * 86_400));
         }
-        world.control(&json!({"do": "token-create", "token": token})).expect("a token");
+        world
+            .control(&json!({"do": "token-create", "token": token}))
+            .expect("a token");
     };
     make(&world, "good", &["carol"], &["say:*"], true);
-    assert_finding(&point(&world, "tokens"), "pass", "valid tokens: 1; each is valid for at most 365 days");
+    assert_finding(
+        &point(&world, "tokens"),
+        "pass",
+        "valid tokens: 1; each is valid for at most 365 days",
+    );
     make(&world, "wide", &["carol"], &[], true);
     make(&world, "stars", &["carol"], &["**"], true);
     let long = json!({"name": "long", "owners": [], "scopes": ["read"], "patterns": [],
                       "expires_at": stamp(now() + 400 * 86_400)});
-    world.control(&json!({"do": "token-create", "token": long})).expect("a token");
+    world
+        .control(&json!({"do": "token-create", "token": long}))
+        .expect("a token");
     make(&world, "nobodys", &[], &["say:*"], true);
     make(&world, "endless", &["carol"], &["say:*"], false);
     // The result is the same with and without the service.
@@ -177,7 +270,11 @@ fn a_token_for_all_steps_or_without_owner_or_without_end_fails_the_point_tokens(
         let found = point(&world, "tokens");
         assert_finding(&found, "fail", "the token wide may propose every step");
         assert_finding(&found, "fail", "the token stars may propose every step");
-        assert_finding(&found, "fail", "the token long is valid for more than 365 days");
+        assert_finding(
+            &found,
+            "fail",
+            "the token long is valid for more than 365 days",
+        );
         assert_finding(&found, "fail", "the token nobodys has no owner");
         assert_finding(&found, "fail", "the token endless never expires");
         assert_eq!(found.len(), 5, "{found:?}");
@@ -187,7 +284,9 @@ fn a_token_for_all_steps_or_without_owner_or_without_end_fails_the_point_tokens(
     }
     world.start();
     for name in ["wide", "stars", "long", "nobodys", "endless"] {
-        world.control(&json!({"do": "token-revoke", "name": name})).expect("revoked");
+        world
+            .control(&json!({"do": "token-revoke", "name": name}))
+            .expect("revoked");
     }
     assert_no_failure(&point(&world, "tokens"));
 }
@@ -204,18 +303,40 @@ fn a_roster_that_one_person_can_change_fails_the_point_roster() {
         world.write("b/boundary/roster.toml", &source.replace(from, to));
         point(&world, "roster")
     };
-    assert_finding(&roster("threshold = 2", "threshold = 0"), "fail", "the roster is not guarded");
-    assert_finding(&roster("threshold = 2", "threshold = 1"), "fail", "one approver alone can change the roster");
-    assert_finding(&roster("threshold = 2", "threshold = 6"), "fail", "if one of them loses the key");
+    assert_finding(
+        &roster("threshold = 2", "threshold = 0"),
+        "fail",
+        "the roster is not guarded",
+    );
+    assert_finding(
+        &roster("threshold = 2", "threshold = 1"),
+        "fail",
+        "one approver alone can change the roster",
+    );
+    assert_finding(
+        &roster("threshold = 2", "threshold = 6"),
+        "fail",
+        "if one of them loses the key",
+    );
     // A group with presence counts only if one of its members has a security key.
     let group = "[[group]]\nname = \"finance\"\npresence = \"required\"\n[[proposer]]";
-    assert_finding(&roster("[[proposer]]", group), "fail", "no group requires a security key");
+    assert_finding(
+        &roster("[[proposer]]", group),
+        "fail",
+        "no group requires a security key",
+    );
     let key = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIOJ8Hc9wG0H6l0QGmcdFDdm8w1PpRbtyGqDLkJ\
                bYHzTRAAAABHNzaDo=";
-    let with_key = format!("[[approver]]\nname = \"greta\"\ngroups = [\"finance\"]\nkeys = [\"{key}\"]\n{group}");
+    let with_key = format!(
+        "[[approver]]\nname = \"greta\"\ngroups = [\"finance\"]\nkeys = [\"{key}\"]\n{group}"
+    );
     let found = roster("[[proposer]]", &with_key);
     assert_no_failure(&found);
-    assert_finding(&found, "yours", "the group finance requires the touch of a security key");
+    assert_finding(
+        &found,
+        "yours",
+        "the group finance requires the touch of a security key",
+    );
     assert_finding(&roster("version = 1", "version ="), "fail", "not checked: ");
 }
 
@@ -232,19 +353,37 @@ fn a_file_that_others_can_read_or_write_fails_the_point_keys_and_files() {
         ("b/countersign.toml", 0o664, 0o600),
         ("b/boundary", 0o755, 0o700),
     ] {
-        let set = |mode| std::fs::set_permissions(world.path(name), Permissions::from_mode(mode)).expect("mode");
+        let set = |mode| {
+            std::fs::set_permissions(world.path(name), Permissions::from_mode(mode)).expect("mode")
+        };
         set(open);
         if name == "b/countersign.toml" {
             // The configuration can't be trusted, so there is no list.
-            let output = world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor");
-            assert!(output.status.code() == Some(2) && said(&output).contains("countersign.toml"), "{}", said(&output));
+            let output = world
+                .program(&["doctor", "--production"])
+                .arg(world.path("b"))
+                .output()
+                .expect("doctor");
+            assert!(
+                output.status.code() == Some(2) && said(&output).contains("countersign.toml"),
+                "{}",
+                said(&output)
+            );
         } else {
-            assert_finding(&point(&world, "keys and files"), "fail", &format!("mode {open:04o}"));
+            assert_finding(
+                &point(&world, "keys and files"),
+                "fail",
+                &format!("mode {open:04o}"),
+            );
         }
         set(right);
     }
     std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
-    assert_finding(&point(&world, "keys and files"), "fail", "policy.yaml can't be checked");
+    assert_finding(
+        &point(&world, "keys and files"),
+        "fail",
+        "policy.yaml can't be checked",
+    );
 }
 
 #[test]
@@ -252,14 +391,30 @@ fn the_point_steps_lists_each_step_that_reaches_beyond_the_sandbox() {
     let world = World::prepared(|setup| {
         setup.runbook(
             "open.md",
-            runbook("", &[("net network=host", "true"), ("bare sandbox=off reason=\"a test\"", "true")]),
+            runbook(
+                "",
+                &[
+                    ("net network=host", "true"),
+                    ("bare sandbox=off reason=\"a test\"", "true"),
+                ],
+            ),
         );
-        setup.runbook("snake.md", runbook("", &[("hiss", "pass")]).replace("```bash", "```python"));
+        setup.runbook(
+            "snake.md",
+            runbook("", &[("hiss", "pass")]).replace("```bash", "```python"),
+        );
     });
     let found = point(&world, "steps");
-    assert_finding(&found, "yours", "open:bare (may_be_off); open:net (network)");
+    assert_finding(
+        &found,
+        "yours",
+        "open:bare (may_be_off); open:net (network)",
+    );
     assert_finding(&found, "yours", "steps use python");
-    world.write("b/runbooks/bad.md", &runbook("", &[("go", "true"), ("go", "true")]));
+    world.write(
+        "b/runbooks/bad.md",
+        &runbook("", &[("go", "true"), ("go", "true")]),
+    );
     assert_finding(&point(&world, "steps"), "fail", "not checked: ");
 }
 
@@ -273,65 +428,144 @@ fn a_store_in_memory_or_a_damaged_store_fails_the_point_database() {
     assert_finding(&point(&world, "database"), "fail", "countersign.db");
     let memory = Path::new("/dev/shm");
     if rustix::fs::statfs(memory).is_ok_and(|found| found.f_type == 0x0102_1994) {
-        let there = tempfile::Builder::new().prefix("countersign-test-").tempdir_in(memory).expect("a directory");
+        let there = tempfile::Builder::new()
+            .prefix("countersign-test-")
+            .tempdir_in(memory)
+            .expect("a directory");
         let data = there.path().join("data");
         let world = World::prepared(|setup| {
-            setup.config = format!("data = \"{}\"\nkey = \"boundary/key.pem\"\n", data.display());
+            setup.config = format!(
+                "data = \"{}\"\nkey = \"boundary/key.pem\"\n",
+                data.display()
+            );
         });
-        assert_finding(&point(&world, "database"), "fail", "is on a tmpfs, which loses the log at a reboot");
+        assert_finding(
+            &point(&world, "database"),
+            "fail",
+            "is on a tmpfs, which loses the log at a reboot",
+        );
     } else {
-        not_run("doctor --production of a store in memory", "/dev/shm is no tmpfs here");
+        not_run(
+            "doctor --production of a store in memory",
+            "/dev/shm is no tmpfs here",
+        );
     }
 }
 
 #[test]
 fn a_missing_or_old_backup_fails_the_point_operation() {
     let mut world = World::prepared(|_| {});
-    assert_finding(&point(&world, "operation"), "pass", "there is nothing to back up");
+    assert_finding(
+        &point(&world, "operation"),
+        "pass",
+        "there is nothing to back up",
+    );
     world.start();
-    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
+    assert_finding(
+        &point(&world, "operation"),
+        "fail",
+        "no backup of this log was made",
+    );
     let mut backup = world.program(&["store", "--config"]);
-    backup.arg(world.path("b/countersign.toml")).arg("backup").arg(world.path("copy"));
+    backup
+        .arg(world.path("b/countersign.toml"))
+        .arg("backup")
+        .arg(world.path("copy"));
     let made = backup.output().expect("backup");
-    assert!(made.status.success() && !said(&made).contains("\\n"), "{}", said(&made));
-    assert_finding(&point(&world, "operation"), "pass", "the last backup is of ");
+    assert!(
+        made.status.success() && !said(&made).contains("\\n"),
+        "{}",
+        said(&made)
+    );
+    assert_finding(
+        &point(&world, "operation"),
+        "pass",
+        "the last backup is of ",
+    );
     let written = std::fs::read_to_string(world.path("b/boundary/last-backup")).expect("a time");
     let (_, log) = written.split_once(' ').expect("a time and a log");
-    world.write("b/boundary/last-backup", &format!("2026-01-01T00:00:00Z {log}"));
-    assert_finding(&point(&world, "operation"), "fail", "2026-01-01T00:00:00Z, so it is older than a day");
-    world.write("b/boundary/last-backup", &format!("2099-01-01T00:00:00Z {log}"));
-    assert_finding(&point(&world, "operation"), "fail", "2099-01-01T00:00:00Z, which is in the future");
+    world.write(
+        "b/boundary/last-backup",
+        &format!("2026-01-01T00:00:00Z {log}"),
+    );
+    assert_finding(
+        &point(&world, "operation"),
+        "fail",
+        "2026-01-01T00:00:00Z, so it is older than a day",
+    );
+    world.write(
+        "b/boundary/last-backup",
+        &format!("2099-01-01T00:00:00Z {log}"),
+    );
+    assert_finding(
+        &point(&world, "operation"),
+        "fail",
+        "2099-01-01T00:00:00Z, which is in the future",
+    );
     world.write("b/boundary/last-backup", "nonsense");
-    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
+    assert_finding(
+        &point(&world, "operation"),
+        "fail",
+        "no backup of this log was made",
+    );
     // A restore begins a new log, of which there is no backup yet.
     world.write("b/boundary/last-backup", &written);
     world.stop();
     std::fs::rename(world.database(), world.path("lost.db")).expect("moved");
     let mut restore = world.program(&["store", "restore", "--config"]);
-    exited(restore.arg(world.path("b")).arg(world.path("copy")).output().expect("restore"), 0);
-    assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
+    exited(
+        restore
+            .arg(world.path("b"))
+            .arg(world.path("copy"))
+            .output()
+            .expect("restore"),
+        0,
+    );
+    assert_finding(
+        &point(&world, "operation"),
+        "fail",
+        "no backup of this log was made",
+    );
 }
 
 #[test]
 fn root_is_told_to_run_doctor_as_the_owner_of_the_files() {
     if !rustix::process::geteuid().is_root() {
-        return not_run("root_is_told_to_run_doctor_as_the_owner_of_the_files", "only root can give files away");
+        return not_run(
+            "root_is_told_to_run_doctor_as_the_owner_of_the_files",
+            "only root can give files away",
+        );
     }
     let world = World::prepared(|_| {});
-    let give = |name: &str, user| std::os::unix::fs::chown(world.path(name), Some(user), None).expect("chown");
+    let give = |name: &str, user| {
+        std::os::unix::fs::chown(world.path(name), Some(user), None).expect("chown")
+    };
     give("b/countersign.toml", 12_345);
-    let doctor = |options: &[&str]| world.program(options).arg(world.path("b")).output().expect("doctor");
+    let doctor = |options: &[&str]| {
+        world
+            .program(options)
+            .arg(world.path("b"))
+            .output()
+            .expect("doctor")
+    };
     let text = said(&doctor(&["doctor"]));
     assert!(
-        text.contains("sudo -u '#12345' countersign ...") && text.contains("if the service runs as root"),
+        text.contains("sudo -u '#12345' countersign ...")
+            && text.contains("if the service runs as root"),
         "{text}"
     );
     give("b/countersign.toml", 0);
     give("b/boundary", 12_345);
     for options in [&["doctor"][..], &["doctor", "--production"]] {
-        let (output, found) = (doctor(options), "belongs to user 12345, so the service runs as this user");
+        let (output, found) = (
+            doctor(options),
+            "belongs to user 12345, so the service runs as this user",
+        );
         let text = said(&output);
-        assert!(!output.status.success() && text.contains(found) && !text.contains("chown"), "{text}");
+        assert!(
+            !output.status.success() && text.contains(found) && !text.contains("chown"),
+            "{text}"
+        );
     }
 }
 
@@ -339,31 +573,63 @@ fn root_is_told_to_run_doctor_as_the_owner_of_the_files() {
 fn a_boundary_without_witness_or_kept_checkpoint_fails_the_point_operation() {
     let world = World::prepared(|_| {});
     let found = point(&world, "operation");
-    assert_finding(&found, "fail", "no checkpoint from another place is configured");
+    assert_finding(
+        &found,
+        "fail",
+        "no checkpoint from another place is configured",
+    );
     assert_finding(&found, "fail", "the roster names no witness");
 }
 
 #[test]
 fn the_fix_for_a_missing_checkpoint_names_the_address_of_the_service() {
     let world = World::prepared(|_| {});
-    let text = || said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
-    assert!(text().contains("log export DIR --url http://localhost:7433` through a tunnel on another machine"));
+    let text = || {
+        said(
+            &world
+                .program(&["doctor", "--production"])
+                .arg(world.path("b"))
+                .output()
+                .expect("doctor"),
+        )
+    };
+    assert!(text().contains(
+        "log export DIR --url http://localhost:7433` through a tunnel on another machine"
+    ));
     configure(&world, "hosts = [\"boundary.example\"]");
-    assert!(text().contains("log export DIR --url http://boundary.example:7433` on another machine"));
+    assert!(
+        text().contains("log export DIR --url http://boundary.example:7433` on another machine")
+    );
 }
 
 #[test]
 fn a_silent_witness_or_an_unread_monitoring_fails_the_point_operation() {
     let mut world = World::prepared(|setup| setup.roster = unreachable_witness("silent.example/w"));
-    assert_finding(&point(&world, "operation"), "yours", "the service does not answer here");
+    assert_finding(
+        &point(&world, "operation"),
+        "yours",
+        "the service does not answer here",
+    );
     world.start();
     world.make_tokens();
     let found = point(&world, "operation");
-    assert_finding(&found, "fail", "the witness silent.example/w has cosigned nothing");
-    assert_finding(&found, "fail", "nobody has read the metrics since the start");
+    assert_finding(
+        &found,
+        "fail",
+        "the witness silent.example/w has cosigned nothing",
+    );
+    assert_finding(
+        &found,
+        "fail",
+        "nobody has read the metrics since the start",
+    );
     let scrape = world.wire.get("/metrics", &world.reader);
     assert_eq!(scrape.status, 200);
-    assert_finding(&point(&world, "operation"), "pass", "a monitoring system read the metrics");
+    assert_finding(
+        &point(&world, "operation"),
+        "pass",
+        "a monitoring system read the metrics",
+    );
 }
 
 #[test]
@@ -371,10 +637,17 @@ fn the_point_operation_agrees_with_the_kernel_about_the_clock() {
     // Another reader of adjtimex(2). The test can't change the state of the host's clock.
     let script = "import ctypes\nb = ctypes.create_string_buffer(512)\nr = ctypes.CDLL(None).adjtimex(b)\n\
                   status = int.from_bytes(b.raw[40:44], 'little')\nprint(r != 5 and r >= 0 and status & 0x40 == 0)";
-    let output = Command::new("python3").args(["-c", script]).output().expect("python");
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .output()
+        .expect("python");
     let synchronized = String::from_utf8_lossy(&output.stdout).trim() == "True";
     let world = World::prepared(|_| {});
-    let (result, text) = if synchronized { ("pass", "is synchronized") } else { ("fail", "is not synchronized") };
+    let (result, text) = if synchronized {
+        ("pass", "is synchronized")
+    } else {
+        ("fail", "is not synchronized")
+    };
     assert_finding(&point(&world, "operation"), result, text);
 }
 
@@ -386,32 +659,85 @@ fn only_a_checkpoint_from_another_place_that_the_start_accepts_passes_the_point_
     let text = std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
     let with = |world: &World, name: &str| {
         world.write("b/countersign.toml", &text);
-        configure(world, &format!("known_checkpoints = [\"{}\"]", world.path(name).display()));
+        configure(
+            world,
+            &format!("known_checkpoints = [\"{}\"]", world.path(name).display()),
+        );
         point(world, "operation")
     };
-    assert_finding(&with(&world, "copy"), "pass", "each start compares the store with 1 checkpoints");
-    assert_finding(&with(&world, "b/boundary/checkpoint"), "fail", "no checkpoint from another place is configured");
-    for (name, words) in [("nowhere", "the checkpoint can't be read"), ("garbage", "the file is no checkpoint")] {
+    assert_finding(
+        &with(&world, "copy"),
+        "pass",
+        "each start compares the store with 1 checkpoints",
+    );
+    assert_finding(
+        &with(&world, "b/boundary/checkpoint"),
+        "fail",
+        "no checkpoint from another place is configured",
+    );
+    for (name, words) in [
+        ("nowhere", "the checkpoint can't be read"),
+        ("garbage", "the file is no checkpoint"),
+    ] {
         assert_finding(&with(&world, name), "fail", words);
-        let plain = said(&world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor"));
-        assert!(plain.lines().any(|line| line.starts_with("FIX   checkpoint") && line.contains(words)), "{plain}");
+        let plain = said(
+            &world
+                .program(&["doctor"])
+                .arg(world.path("b"))
+                .output()
+                .expect("doctor"),
+        );
+        assert!(
+            plain
+                .lines()
+                .any(|line| line.starts_with("FIX   checkpoint") && line.contains(words)),
+            "{plain}"
+        );
     }
     world.stop();
-    assert!(world.try_start().expect_err("a start").contains("the file is no checkpoint"));
+    assert!(
+        world
+            .try_start()
+            .expect_err("a start")
+            .contains("the file is no checkpoint")
+    );
 }
 
 #[test]
 fn the_sealed_roster_decides_and_not_an_edited_file() {
     let mut world = World::prepared(|setup| setup.roster = unreachable_witness("silent.example/w"));
     let roster = world.roster();
-    world.write("b/boundary/roster.toml", &roster.replace("threshold = 2", "threshold = 1"));
+    world.write(
+        "b/boundary/roster.toml",
+        &roster.replace("threshold = 2", "threshold = 1"),
+    );
     world.start();
-    world.write("b/boundary/roster.toml", &roster.replace(&unreachable_witness("silent.example/w"), ""));
+    world.write(
+        "b/boundary/roster.toml",
+        &roster.replace(&unreachable_witness("silent.example/w"), ""),
+    );
     for serves in [true, false] {
-        assert_finding(&point(&world, "roster"), "fail", "one approver alone can change the roster");
-        assert_finding(&point(&world, "operation"), "pass", "1 witnesses in the roster");
-        let list = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
-        assert!(list.contains("let the approvers sign the version, then run `countersign seal`"), "{list}");
+        assert_finding(
+            &point(&world, "roster"),
+            "fail",
+            "one approver alone can change the roster",
+        );
+        assert_finding(
+            &point(&world, "operation"),
+            "pass",
+            "1 witnesses in the roster",
+        );
+        let list = said(
+            &world
+                .program(&["doctor", "--production"])
+                .arg(world.path("b"))
+                .output()
+                .expect("doctor"),
+        );
+        assert!(
+            list.contains("let the approvers sign the version, then run `countersign seal`"),
+            "{list}"
+        );
         if serves {
             world.stop();
         }
@@ -424,12 +750,24 @@ fn the_points_network_and_firewall_judge_the_address_of_the_running_service() {
         setup.listen = "0.0.0.0:0".to_owned();
         setup.options = vec!["--insecure-behind-proxy".to_owned()];
     });
-    assert_finding(&point(&world, "network"), "pass", "127.0.0.1:7433 is a loopback address");
+    assert_finding(
+        &point(&world, "network"),
+        "pass",
+        "127.0.0.1:7433 is a loopback address",
+    );
     world.start();
-    assert_finding(&point(&world, "network"), "fail", "other machines can reach 0.0.0.0:");
+    assert_finding(
+        &point(&world, "network"),
+        "fail",
+        "other machines can reach 0.0.0.0:",
+    );
     assert_finding(&point(&world, "firewall"), "yours", "open port ");
     world.stop();
-    assert_finding(&point(&world, "network"), "pass", "127.0.0.1:7433 is a loopback address");
+    assert_finding(
+        &point(&world, "network"),
+        "pass",
+        "127.0.0.1:7433 is a loopback address",
+    );
     configure(&world, "listen = \"0.0.0.0:7433\"");
     let found = point(&world, "network");
     assert_finding(&found, "fail", "other machines can reach 0.0.0.0:7433");
@@ -444,8 +782,15 @@ fn too_little_space_for_a_proposal_fails_the_point_operation() {
     let mount = "cp -a \"$0/boundary\" \"$0/../kept\" && mount -t tmpfs -o size=3m,mode=700 tmpfs \"$0/boundary\" && \
                  cp -a \"$0/../kept/.\" \"$0/boundary\" && exec \"$@\"";
     let mut doctor = world.command("unshare");
-    doctor.args(["--mount", "sh", "-c", mount]).arg(world.path("b")).arg(env!("CARGO_BIN_EXE_countersign"));
-    let output = doctor.args(["doctor", "--production", "--json"]).arg(world.path("b")).output().expect("unshare");
+    doctor
+        .args(["--mount", "sh", "-c", mount])
+        .arg(world.path("b"))
+        .arg(env!("CARGO_BIN_EXE_countersign"));
+    let output = doctor
+        .args(["doctor", "--production", "--json"])
+        .arg(world.path("b"))
+        .output()
+        .expect("unshare");
     if output.stdout.is_empty() {
         return not_run(test, &said(&output));
     }
@@ -469,11 +814,19 @@ fn each_problem_of_doctor_fails_the_list() {
     world.stop();
     assert_finding(&point(&world, "roster"), "fail", nobody);
     world.write("b/secret", "a long secret");
-    let limits = std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
-    world.write("b/countersign.toml", &format!("{limits}[secrets.db]\nfile = \"secret\"\nsteps = [\"say:*\"]\n"));
+    let limits =
+        std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
+    world.write(
+        "b/countersign.toml",
+        &format!("{limits}[secrets.db]\nfile = \"secret\"\nsteps = [\"say:*\"]\n"),
+    );
     assert_no_failure(&point(&world, "keys and files"));
     std::fs::set_permissions(world.path("b/secret"), Permissions::from_mode(0o644)).expect("mode");
-    assert_finding(&point(&world, "keys and files"), "fail", "the secret db can't be read");
+    assert_finding(
+        &point(&world, "keys and files"),
+        "fail",
+        "the secret db can't be read",
+    );
     world.write("b/boundary/policy.yaml", "version: nonsense");
     assert_finding(&point(&world, "keys and files"), "fail", "policy.yaml");
 }
@@ -483,13 +836,25 @@ fn doctor_reports_what_the_next_start_refuses() {
     let mut world = World::with(|setup| setup.runbook("pay.md", runbook(SMALL, &[("go", ":")])));
     world.stop();
     let refused = |world: &mut World, words: &str| {
-        let output = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
-        assert!(said(&output).contains(words) && output.status.code() == Some(1), "{words}: {}", said(&output));
+        let output = world
+            .program(&["doctor"])
+            .arg(world.path("b"))
+            .output()
+            .expect("doctor");
+        assert!(
+            said(&output).contains(words) && output.status.code() == Some(1),
+            "{words}: {}",
+            said(&output)
+        );
         let start = world.try_start().expect_err("a start");
         assert!(start.contains(words), "{words}: {start}");
     };
     let accepted = |world: &mut World| {
-        let output = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+        let output = world
+            .program(&["doctor"])
+            .arg(world.path("b"))
+            .output()
+            .expect("doctor");
         world.start();
         world.stop();
         let text = said(&output);
@@ -501,12 +866,22 @@ fn doctor_reports_what_the_next_start_refuses() {
     world.write("b/runbooks/pay.md", &runbook(&front, &[("go", ":")]));
     refused(&mut world, "the roster has no group nosuch");
     // What the service leaves out at its start is no problem, and limits count as the next start reads them.
-    let settings = std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
+    let settings =
+        std::fs::read_to_string(world.path("b/countersign.toml")).expect("a configuration");
     configure(&world, "skip_invalid_runbooks = true");
     let said = accepted(&mut world);
-    assert!(said.contains("skipped: ") && said.contains("the roster has no group nosuch"), "{said}");
-    world.write("b/countersign.toml", &settings.replace("[limits]\n", "[limits]\nmaximum.timeout = \"3h\"\n"));
-    world.write("b/runbooks/pay.md", &good.replace("{#go", "{#go timeout=2h"));
+    assert!(
+        said.contains("skipped: ") && said.contains("the roster has no group nosuch"),
+        "{said}"
+    );
+    world.write(
+        "b/countersign.toml",
+        &settings.replace("[limits]\n", "[limits]\nmaximum.timeout = \"3h\"\n"),
+    );
+    world.write(
+        "b/runbooks/pay.md",
+        &good.replace("{#go", "{#go timeout=2h"),
+    );
     accepted(&mut world);
     world.write("b/countersign.toml", &settings);
     world.write("b/runbooks/pay.md", &good);
@@ -526,13 +901,34 @@ fn a_lost_store_fails_and_does_not_look_like_a_new_boundary() {
     world.stop();
     lose_store(&world);
     let lost = "there is no store, but this boundary signed a checkpoint of";
-    let plain = world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
-    assert!(said(&plain).contains(lost) && plain.status.code() == Some(1), "{}", said(&plain));
+    let plain = world
+        .program(&["doctor"])
+        .arg(world.path("b"))
+        .output()
+        .expect("doctor");
+    assert!(
+        said(&plain).contains(lost) && plain.status.code() == Some(1),
+        "{}",
+        said(&plain)
+    );
     assert_finding(&point(&world, "database"), "fail", lost);
     assert_finding(&point(&world, "tokens"), "fail", "not checked: ");
-    assert_finding(&point(&world, "operation"), "yours", "the store can't be read, so its backup is not checked");
-    let text = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
-    assert!(text.contains("`countersign store restore BACKUP`") && !text.contains("store backup DIR"), "{text}");
+    assert_finding(
+        &point(&world, "operation"),
+        "yours",
+        "the store can't be read, so its backup is not checked",
+    );
+    let text = said(
+        &world
+            .program(&["doctor", "--production"])
+            .arg(world.path("b"))
+            .output()
+            .expect("doctor"),
+    );
+    assert!(
+        text.contains("`countersign store restore BACKUP`") && !text.contains("store backup DIR"),
+        "{text}"
+    );
     assert!(world.try_start().expect_err("a start").contains(lost));
 }
 
@@ -540,13 +936,25 @@ fn a_lost_store_fails_and_does_not_look_like_a_new_boundary() {
 fn the_fix_for_a_revoked_key_of_the_roster_is_the_command_that_removes_it() {
     let world = World::new();
     let payload = key_revocation(&world.boundary(), &alice());
-    world.wire.post("/v1/revocations", "", &envelope(&payload, &[&oscar()])).ok(200);
-    let list = said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
+    world
+        .wire
+        .post("/v1/revocations", "", &envelope(&payload, &[&oscar()]))
+        .ok(200);
+    let list = said(
+        &world
+            .program(&["doctor", "--production"])
+            .arg(world.path("b"))
+            .output()
+            .expect("doctor"),
+    );
     let told = format!("the key {} of approver alice is revoked", alice().keyid());
     // The running service says it at once, and not only after the next seal.
     let ready = world.wire.peek("/ready").text().to_owned();
     assert!(ready.contains(&told), "{ready}");
-    assert!(list.contains(&told) && list.contains("remove this key in roster.toml, then"), "{list}");
+    assert!(
+        list.contains(&told) && list.contains("remove this key in roster.toml, then"),
+        "{list}"
+    );
     assert!(!list.contains("do what the message says"), "{list}");
 }
 
@@ -556,9 +964,15 @@ fn a_changed_byte_far_inside_a_bundle_is_named_with_what_to_do() {
     let bundle = world.bundle(&world.run("plain:true", json!({}), &[&alice()]));
     let mut changed: Value = serde_json::from_slice(&bundle).expect("JSON");
     changed["builtins"]["more"] = json!(1);
-    let pinned = world.started["roster"].as_str().expect("a digest").to_owned();
+    let pinned = world.started["roster"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
     let (code, report) = world.verify_pinned(changed.to_string().as_bytes(), &pinned);
     let words = "the field `builtins` of the bundle (lists of programs) is not what the seal names: the bundle was changed, so \
                  get it again";
-    assert!(code == 1 && report.to_string().contains(words), "{report:#}");
+    assert!(
+        code == 1 && report.to_string().contains(words),
+        "{report:#}"
+    );
 }

@@ -34,8 +34,16 @@ fn refused() -> Vec<(&'static str, String, Vec<&'static str>)> {
                 "`- {runbook: \"access\", sandbox: {run_as: web}}`",
             ],
         ),
-        ("net.md", page("", "network=host timeout=20h", "true"), vec!["network=host", "wall_ms"]),
-        ("live.md", page("", "write=/srv/data workdir=in-place", "true"), vec!["write=/srv/data", "workdir=in-place"]),
+        (
+            "net.md",
+            page("", "network=host timeout=20h", "true"),
+            vec!["network=host", "wall_ms"],
+        ),
+        (
+            "live.md",
+            page("", "write=/srv/data workdir=in-place", "true"),
+            vec!["write=/srv/data", "workdir=in-place"],
+        ),
         (
             "group.md",
             page("approvals: {from: [nogroup, nobody]}\n", "", "true"),
@@ -54,7 +62,11 @@ fn write(home: &Path, files: &[(&'static str, String, Vec<&'static str>)]) {
 fn assert_names(text: &str, files: &[(&'static str, String, Vec<&'static str>)]) {
     for (name, _, words) in files {
         for words in words {
-            assert!(text.lines().any(|line| line.contains(name) && line.contains(words)), "{name}: {words}\n{text}");
+            assert!(
+                text.lines()
+                    .any(|line| line.contains(name) && line.contains(words)),
+                "{name}: {words}\n{text}"
+            );
         }
     }
 }
@@ -65,7 +77,12 @@ fn check_doctor_serve_and_seal_name_every_reason_of_the_files_at_once() {
     let files = refused();
     write(&home, &files);
     let policy = ["--policy", "b/boundary/policy.yaml", "--config", "b"];
-    let check = |more: &[&str]| run(dir.path(), &[&["registry", "check", "b/runbooks"], more].concat());
+    let check = |more: &[&str]| {
+        run(
+            dir.path(),
+            &[&["registry", "check", "b/runbooks"], more].concat(),
+        )
+    };
     let told = said(&exited(check(&policy), 1));
     assert_names(&told, &files);
     let doctor = run(dir.path(), &["doctor", "b"]);
@@ -84,10 +101,17 @@ fn check_doctor_serve_and_seal_name_every_reason_of_the_files_at_once() {
         assert!(text.contains("broken.md:4:"), "{text}");
         assert_names(&text, &files);
     }
-    for (name, ..) in files.iter().map(|(name, ..)| (*name, ())).chain([("broken.md", ())]) {
+    for (name, ..) in files
+        .iter()
+        .map(|(name, ..)| (*name, ()))
+        .chain([("broken.md", ())])
+    {
         std::fs::remove_file(home.join("runbooks").join(name)).expect("removed");
     }
-    assert!(!said(&exited(check(&policy), 0)).contains("error"), "sound again");
+    assert!(
+        !said(&exited(check(&policy), 0)).contains("error"),
+        "sound again"
+    );
     // `seal` of a running boundary refuses the same files.
     let service = Service::start(dir.path());
     write(&home, &files);
@@ -105,16 +129,40 @@ fn check_doctor_serve_and_seal_name_every_reason_of_the_files_at_once() {
 fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check() {
     let (dir, home) = boundary();
     let check = |more: &[&str]| {
-        run(dir.path(), &[&["registry", "check", "b/runbooks", "--policy", "b/boundary/policy.yaml"], more].concat())
+        run(
+            dir.path(),
+            &[
+                &[
+                    "registry",
+                    "check",
+                    "b/runbooks",
+                    "--policy",
+                    "b/boundary/policy.yaml",
+                ],
+                more,
+            ]
+            .concat(),
+        )
     };
     let page = "---\ncountersign: 1\napprovals: {required: 5, from: [ops]}\n---\n```bash {#a secrets=\"db=env:DB\" timeout=20h}\ntrue\n```\n";
     std::fs::write(home.join("runbooks/page.md"), page).expect("written");
     let told = said(&exited(check(&[]), 0));
-    for words in ["not checked: groups and people of a roster", "limits and secrets of a boundary", "boundary's host"] {
+    for words in [
+        "not checked: groups and people of a roster",
+        "limits and secrets of a boundary",
+        "boundary's host",
+    ] {
         assert!(told.contains(words), "{words}\n{told}");
     }
-    assert!(told.contains("advice: page:a: the block needs the secret db"), "{told}");
-    assert!(told.contains("\nsound, as far as checked: ") && told.contains("programs (also of programs=)"), "{told}");
+    assert!(
+        told.contains("advice: page:a: the block needs the secret db"),
+        "{told}"
+    );
+    assert!(
+        told.contains("\nsound, as far as checked: ")
+            && told.contains("programs (also of programs=)"),
+        "{told}"
+    );
     let told = said(&exited(check(&["--config", "b"]), 1));
     for words in [
         "page.md:5:",
@@ -125,10 +173,12 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
         assert!(told.contains(words), "{words}\n{told}");
     }
     assert!(
-        !told.contains("groups and people") && !told.contains("advice: page:a: the block needs the secret db"),
+        !told.contains("groups and people")
+            && !told.contains("advice: page:a: the block needs the secret db"),
         "{told}"
     );
-    let json: Value = serde_json::from_slice(&check(&["--config", "b", "--json"]).stdout).expect("JSON");
+    let json: Value =
+        serde_json::from_slice(&check(&["--config", "b", "--json"]).stdout).expect("JSON");
     assert_eq!(
         (&json["sound"], json["not_checked"].as_array().map(Vec::len)),
         (&Value::from(false), Some(1)),
@@ -136,14 +186,32 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
     );
     // `doctor` says the same.
     let doctor = said(&run(dir.path(), &["doctor", "b"]));
-    for words in ["wall_ms", "nobody can get them approved", "page:a: countersign.toml does not give"] {
+    for words in [
+        "wall_ms",
+        "nobody can get them approved",
+        "page:a: countersign.toml does not give",
+    ] {
         assert!(doctor.contains(words), "{words}\n{doctor}");
     }
-    edit(&home.join("boundary/roster.toml"), "[[boundary]]\nname = \"test\"", "[[boundary]]\nname = \"other\"");
-    assert!(said(&exited(check(&["--config", "b"]), 1)).contains("the roster has no [[boundary]] named test"));
-    std::fs::write(dir.path().join("empty.toml"), "name = \"r\"\nversion = 1\nthreshold = 0\n").expect("written");
+    edit(
+        &home.join("boundary/roster.toml"),
+        "[[boundary]]\nname = \"test\"",
+        "[[boundary]]\nname = \"other\"",
+    );
+    assert!(
+        said(&exited(check(&["--config", "b"]), 1))
+            .contains("the roster has no [[boundary]] named test")
+    );
+    std::fs::write(
+        dir.path().join("empty.toml"),
+        "name = \"r\"\nversion = 1\nthreshold = 0\n",
+    )
+    .expect("written");
     let told = said(&exited(check(&["--roster", "empty.toml"]), 1));
-    assert!(told.contains("the roster has no approver") && told.contains("no group ops"), "{told}");
+    assert!(
+        told.contains("the roster has no approver") && told.contains("no group ops"),
+        "{told}"
+    );
     std::fs::write(dir.path().join("empty.toml"), "name = \"r\"\nversion = 0\n").expect("written");
     exited(check(&["--roster", "empty.toml"]), 2);
     must(dir.path(), &["registry", "check", "b/runbooks/service.md"]);
@@ -153,17 +221,30 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
 fn doctor_shows_what_is_right_beside_the_errors_of_other_files() {
     let (dir, home) = boundary();
     let roster = home.join("boundary/roster.toml");
-    for text in ["name = \"test\"\nversion = 1\nthreshold = 0\n".to_owned(), "name = ".to_owned()] {
+    for text in [
+        "name = \"test\"\nversion = 1\nthreshold = 0\n".to_owned(),
+        "name = ".to_owned(),
+    ] {
         std::fs::write(&roster, text).expect("written");
         let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
-        for line in ["FIX   files ", "ok    runbooks ", "ok    policy ", "ok    disk "] {
-            assert!(doctor.lines().any(|one| one.starts_with(line)), "{line}: {doctor}");
+        for line in [
+            "FIX   files ",
+            "ok    runbooks ",
+            "ok    policy ",
+            "ok    disk ",
+        ] {
+            assert!(
+                doctor.lines().any(|one| one.starts_with(line)),
+                "{line}: {doctor}"
+            );
         }
     }
     std::fs::write(home.join("boundary/policy.yaml"), "version: x\n").expect("written");
     let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
     assert!(
-        doctor.contains("roster.toml:") && doctor.contains("policy.yaml:") && !doctor.contains("ok    policy"),
+        doctor.contains("roster.toml:")
+            && doctor.contains("policy.yaml:")
+            && !doctor.contains("ok    policy"),
         "{doctor}"
     );
 }
@@ -184,14 +265,30 @@ fn a_pattern_that_can_match_nothing_stops_doctor_serve_and_explain_with_its_plac
         (line + 2, "matches no variable"),
         (line + 4, "to allow every call of the program, write curl"),
     ];
-    let explain = ["policy", "explain", "b/runbooks/service.md", "--policy", "b/boundary/policy.yaml"];
-    for words in [&["doctor", "b"][..], &["serve", "b", "--listen", "127.0.0.1:0"], &explain] {
+    let explain = [
+        "policy",
+        "explain",
+        "b/runbooks/service.md",
+        "--policy",
+        "b/boundary/policy.yaml",
+    ];
+    for words in [
+        &["doctor", "b"][..],
+        &["serve", "b", "--listen", "127.0.0.1:0"],
+        &explain,
+    ] {
         let told = run(dir.path(), words);
-        assert!([Some(1), Some(2)].contains(&told.status.code()), "{}", said(&told));
+        assert!(
+            [Some(1), Some(2)].contains(&told.status.code()),
+            "{}",
+            said(&told)
+        );
         for (line, advice) in places {
             let place = format!("policy.yaml:{line}:");
             assert!(
-                said(&told).lines().any(|one| one.contains(&place) && one.contains(advice)),
+                said(&told)
+                    .lines()
+                    .any(|one| one.contains(&place) && one.contains(advice)),
                 "{advice}: {}",
                 said(&told)
             );
@@ -204,7 +301,13 @@ fn with_root_run_explain_and_check_compare_the_path_of_the_boundary() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir_all(dir.path().join("books/db")).expect("made");
     std::fs::create_dir(dir.path().join(".git")).expect("made");
-    let data = dir.path().canonicalize().expect("a path").join("data").display().to_string();
+    let data = dir
+        .path()
+        .canonicalize()
+        .expect("a path")
+        .join("data")
+        .display()
+        .to_string();
     std::fs::create_dir(&data).expect("made");
     let page = format!("---\ncountersign: 1\n---\n```bash {{#x read={data}}}\nprintf ran\n```\n");
     std::fs::write(dir.path().join("books/db/main.md"), page).expect("written");
@@ -216,10 +319,17 @@ fn with_root_run_explain_and_check_compare_the_path_of_the_boundary() {
     let start = ["run", "books/db/main.md:x", "-y", "--sandbox"];
     let refused = said(&exited(call(&start), 126));
     assert!(
-        refused.contains("compared its overrides with the path books/db/main") && refused.contains("--root DIR"),
+        refused.contains("compared its overrides with the path books/db/main")
+            && refused.contains("--root DIR"),
         "{refused}"
     );
-    assert!(said(&exited(call(&[&start[..], &["--root", "books"]].concat()), 0)).contains("ran"));
+    assert!(
+        said(&exited(
+            call(&[&start[..], &["--root", "books"]].concat()),
+            0
+        ))
+        .contains("ran")
+    );
     let explain = ["policy", "explain", "books/db/main.md"];
     assert!(
         said(&call(&explain)).contains("path: books/db/main, matched by 0 of 1 overrides"),
@@ -227,27 +337,48 @@ fn with_root_run_explain_and_check_compare_the_path_of_the_boundary() {
         said(&call(&explain))
     );
     let rooted = call(&[&explain[..], &["--root", "books"]].concat());
-    assert!(said(&rooted).contains("path: db/main, matched by 1 of 1 overrides"), "{}", said(&rooted));
+    assert!(
+        said(&rooted).contains("path: db/main, matched by 1 of 1 overrides"),
+        "{}",
+        said(&rooted)
+    );
     let json = call(&[&explain[..], &["--root", "books", "--json"]].concat());
-    assert_eq!(serde_json::from_slice::<Value>(&json.stdout).expect("JSON")["path"], "db/main");
+    assert_eq!(
+        serde_json::from_slice::<Value>(&json.stdout).expect("JSON")["path"],
+        "db/main"
+    );
     for path in ["books/db", "books/db/main.md"] {
         let check = ["registry", "check", path];
-        assert!(said(&exited(call(&check), 1)).contains("no policy override for the path main allows that"));
+        assert!(
+            said(&exited(call(&check), 1))
+                .contains("no policy override for the path main allows that")
+        );
         let rooted = call(&[&check[..], &["--root", "books"]].concat());
         assert!(said(&exited(rooted, 0)).contains(": 1 step"));
     }
     for words in [&start[..], &explain, &["registry", "check", "books/db"]] {
         let outside = call(&[words, &["--root", ".git"]].concat());
-        assert!(said(&outside).contains("not below") && outside.status.code() != Some(0), "{}", said(&outside));
-        assert!(!call(&[words, &["--root", "nowhere"]].concat()).status.success());
+        assert!(
+            said(&outside).contains("not below") && outside.status.code() != Some(0),
+            "{}",
+            said(&outside)
+        );
+        assert!(
+            !call(&[words, &["--root", "nowhere"]].concat())
+                .status
+                .success()
+        );
     }
 }
 
 #[test]
 fn check_and_doctor_name_denied_steps_and_rules_of_policy_that_too_few_people_can_meet() {
     let (dir, home) = boundary();
-    std::fs::write(home.join("runbooks/page.md"), "---\ncountersign: 1\n---\n```bash {#a}\nmake all\n```\n")
-        .expect("written");
+    std::fs::write(
+        home.join("runbooks/page.md"),
+        "---\ncountersign: 1\n---\n```bash {#a}\nmake all\n```\n",
+    )
+    .expect("written");
     let policy = |people: u64| {
         let text = format!(
             "version: 3\nextends: none\ndefault:\n  mode: execute\n  run: {{deny: [make]}}\n  approvals: {{required: 1, from: [ops]}}\n  \
@@ -259,23 +390,46 @@ fn check_and_doctor_name_denied_steps_and_rules_of_policy_that_too_few_people_ca
     };
     policy(9);
     // The configuration names the policy.
-    let check = said(&exited(run(dir.path(), &["registry", "check", "b/runbooks", "--config", "b"]), 1));
+    let check = said(&exited(
+        run(
+            dir.path(),
+            &["registry", "check", "b/runbooks", "--config", "b"],
+        ),
+        1,
+    ));
     let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
     for words in ["`standing.approvals`", "`emergency.review`", "`settle`"] {
         let words = format!("nobody can meet {words} of the policy for escape:try");
         let is_named = |text: &str| {
-            text.lines()
-                .any(|line| line.contains(&words) && line.contains(": 9 approvals of ops are needed, but at most "))
+            text.lines().any(|line| {
+                line.contains(&words)
+                    && line.contains(": 9 approvals of ops are needed, but at most ")
+            })
         };
-        assert!(is_named(&check) && is_named(&doctor), "{words}\n{check}\n{doctor}");
+        assert!(
+            is_named(&check) && is_named(&doctor),
+            "{words}\n{check}\n{doctor}"
+        );
     }
     assert!(check.contains("page:a (bash): DENIED"), "{check}");
     let denied = "proposals of page:a are refused: policy denies what this step does";
-    assert!(doctor.contains(denied) && !doctor.contains("Nothing to fix"), "{doctor}");
+    assert!(
+        doctor.contains(denied) && !doctor.contains("Nothing to fix"),
+        "{doctor}"
+    );
     policy(1);
     let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
-    assert!(doctor.contains(denied) && !doctor.contains("approvals of ops"), "{doctor}");
+    assert!(
+        doctor.contains(denied) && !doctor.contains("approvals of ops"),
+        "{doctor}"
+    );
     std::fs::remove_file(home.join("runbooks/page.md")).expect("removed");
-    exited(run(dir.path(), &["registry", "check", "b/runbooks", "--config", "b"]), 0);
+    exited(
+        run(
+            dir.path(),
+            &["registry", "check", "b/runbooks", "--config", "b"],
+        ),
+        0,
+    );
     assert!(said(&exited(run(dir.path(), &["doctor", "b"]), 0)).contains("Nothing to fix."));
 }

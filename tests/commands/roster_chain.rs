@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use crate::passkey::PasskeyPair;
 use crate::support::people::{
-    self, Key, alice, bob, boundary_key, canonical, carol, dora, foreign_line, mallory, oscar, sha256, statement,
+    self, Key, alice, bob, boundary_key, canonical, carol, dora, foreign_line, mallory, oscar,
+    sha256, statement,
 };
-use crate::support::{self, SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, said_at_exit};
+use crate::support::{
+    self, SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, said_at_exit,
+};
 use serde_json::{Value, json};
 
 use crate::second;
@@ -53,17 +56,24 @@ impl Rosters for World {
     }
 
     fn envelope_of(&self, version: u64) -> Value {
-        serde_json::from_slice(&fs::read(self.version(version)).expect("a version")).expect("an envelope")
+        serde_json::from_slice(&fs::read(self.version(version)).expect("a version"))
+            .expect("an envelope")
     }
 
     fn put_version(&self, version: u64, envelope: &Value) {
-        self.write(&format!("b/boundary/roster.d/{version}.json"), &envelope.to_string());
+        self.write(
+            &format!("b/boundary/roster.d/{version}.json"),
+            &envelope.to_string(),
+        );
     }
 
     /// Runs `countersign roster …` on the boundary's host.
     fn tool(&self, arguments: &[&str]) -> Output {
         let config = self.path("b").to_string_lossy().into_owned();
-        self.program(&["roster", "--config", &config]).args(arguments).output().expect("started")
+        self.program(&["roster", "--config", &config])
+            .args(arguments)
+            .output()
+            .expect("started")
     }
 
     fn must(&self, arguments: &[&str]) -> String {
@@ -82,8 +92,14 @@ impl Rosters for World {
     fn sign_version(&self, version: u64, key: &Key, pinned: &str) -> Output {
         let payload = people::payload_of(&self.envelope_of(version));
         let digest = format!("sha256:{}", sha256(&payload));
-        let mut command = self.program(&["roster", "sign", "--roster", pinned, "--yes", "--expect", &digest, "--key"]);
-        command.arg(self.pem(key)).arg(self.version(version)).output().expect("started")
+        let mut command = self.program(&[
+            "roster", "sign", "--roster", pinned, "--yes", "--expect", &digest, "--key",
+        ]);
+        command
+            .arg(self.pem(key))
+            .arg(self.version(version))
+            .output()
+            .expect("started")
     }
 
     fn ready(&self) -> Value {
@@ -96,12 +112,17 @@ impl Rosters for World {
 
     /// Returns the version of the roster in force.
     fn in_force(&self) -> u64 {
-        self.ready()["roster"]["version"].as_u64().expect("a number")
+        self.ready()["roster"]["version"]
+            .as_u64()
+            .expect("a number")
     }
 
     /// Returns the digest that pins a version.
     fn pinned(&self, version: u64) -> String {
-        format!("sha256:{}", sha256(&people::payload_of(&self.envelope_of(version))))
+        format!(
+            "sha256:{}",
+            sha256(&people::payload_of(&self.envelope_of(version)))
+        )
     }
 }
 
@@ -112,9 +133,16 @@ fn assert_both_verifiers_agree(world: &World, runs: &[&Value], versions: u64) {
     for (at, finished) in runs.iter().enumerate() {
         for version in 1..=versions {
             let file = fs::read(world.version(version)).expect("a version");
-            for (form, roster) in [("digest", world.pinned(version).into_bytes()), ("file", file)] {
+            for (form, roster) in [
+                ("digest", world.pinned(version).into_bytes()),
+                ("file", file),
+            ] {
                 let id = format!("run {at}, version {version} as a {form}");
-                cases.push(second::Case { id, bundle: world.bundle(finished), roster });
+                cases.push(second::Case {
+                    id,
+                    bundle: world.bundle(finished),
+                    roster,
+                });
             }
         }
     }
@@ -132,11 +160,22 @@ fn assert_audited(world: &World, pinned: &[String]) {
     let url = world.started["url"].as_str().expect("a URL").to_owned();
     for pinned in pinned {
         let mut command = world.program(&["audit", &url, "--url", &url, "--roster", pinned]);
-        let output = command.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("started");
+        let output = command
+            .env("COUNTERSIGN_TOKEN", &world.reader)
+            .output()
+            .expect("started");
         assert_eq!(output.status.code(), Some(0), "{pinned}: {}", said(&output));
-        let finding: Vec<_> =
-            said(&output).lines().filter(|line| line.contains("verdict")).map(str::to_owned).collect();
-        assert!(finding.iter().any(|line| line.contains("every entry is correct")), "{finding:?}");
+        let finding: Vec<_> = said(&output)
+            .lines()
+            .filter(|line| line.contains("verdict"))
+            .map(str::to_owned)
+            .collect();
+        assert!(
+            finding
+                .iter()
+                .any(|line| line.contains("every entry is correct")),
+            "{finding:?}"
+        );
     }
     // The independent auditor also accepts an export. With a later version, that auditor needs the file instead of the
     // digest.
@@ -149,7 +188,11 @@ fn assert_audited(world: &World, pinned: &[String]) {
         .expect("started");
     assert!(copied.status.success(), "{}", said(&copied));
     for pinned in pinned.iter().take(1) {
-        let audited = second::python().arg("audit").arg(mirror.path()).args(["--roster", pinned]).output();
+        let audited = second::python()
+            .arg("audit")
+            .arg(mirror.path())
+            .args(["--roster", pinned])
+            .output();
         let audited = audited.expect("python3, or COUNTERSIGN_PYTHON, runs");
         assert!(audited.status.success(), "{pinned}: {}", said(&audited));
     }
@@ -171,7 +214,10 @@ fn approver(name: &str, key: &Key) -> Value {
 }
 
 fn without(tables: &mut Value, table: &str, name: &str) {
-    tables[table].as_array_mut().expect("a list").retain(|entry| entry["name"] != name);
+    tables[table]
+        .as_array_mut()
+        .expect("a list")
+        .retain(|entry| entry["name"] != name);
 }
 
 #[test]
@@ -181,11 +227,21 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     let key = world.path("grace.pub").to_string_lossy().into_owned();
     let before = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
     let drafted = world.must(&["add", "approver", "grace", "--key", &key, "--group", "ops"]);
-    assert!(drafted.contains("added approver grace") && drafted.contains("0 of 2 approvers of version 1"), "{drafted}");
-    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
-    assert!(text.contains("version = 2") && text.contains("name = \"grace\""), "{text}");
     assert!(
-        before.lines().filter(|line| !line.starts_with("version")).all(|line| text.contains(line)),
+        drafted.contains("added approver grace")
+            && drafted.contains("0 of 2 approvers of version 1"),
+        "{drafted}"
+    );
+    let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
+    assert!(
+        text.contains("version = 2") && text.contains("name = \"grace\""),
+        "{text}"
+    );
+    assert!(
+        before
+            .lines()
+            .filter(|line| !line.starts_with("version"))
+            .all(|line| text.contains(line)),
         "nothing is lost"
     );
     let pinned = world.pinned(1);
@@ -194,59 +250,126 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     // With no signature or with one of two signatures, the sealed roster stays in force, and the notes name the missing
     // approvers.
     world.restart();
-    assert_eq!((world.in_force(), world.seal()), (1, seal), "{}", world.notes());
-    assert!(world.notes().contains("0 of 2 approvers of version 1 signed, 2 more of alice, bob,"), "{}", world.notes());
-    said_at_exit(world.sign_version(2, &alice(), &pinned), 0, "1 of 2 approvers of version 1 signed (alice), 1 more");
+    assert_eq!(
+        (world.in_force(), world.seal()),
+        (1, seal),
+        "{}",
+        world.notes()
+    );
+    assert!(
+        world
+            .notes()
+            .contains("0 of 2 approvers of version 1 signed, 2 more of alice, bob,"),
+        "{}",
+        world.notes()
+    );
+    said_at_exit(
+        world.sign_version(2, &alice(), &pinned),
+        0,
+        "1 of 2 approvers of version 1 signed (alice), 1 more",
+    );
     let shown = world.must(&["show"]);
     assert!(
-        shown.contains("version 2 of the roster is drafted: 1 of 2 approvers of version 1 signed (alice)"),
+        shown.contains(
+            "version 2 of the roster is drafted: 1 of 2 approvers of version 1 signed (alice)"
+        ),
         "{shown}"
     );
-    assert!(shown.contains("roster people, version 1;"), "what is in force: {shown}");
+    assert!(
+        shown.contains("roster people, version 1;"),
+        "what is in force: {shown}"
+    );
     let home = world.path("b").to_string_lossy().into_owned();
     let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
-    assert!(doctor.contains("next roster") && doctor.contains("1 more of bob, carol"), "{doctor}");
+    assert!(
+        doctor.contains("next roster") && doctor.contains("1 more of bob, carol"),
+        "{doctor}"
+    );
     world.restart();
     assert_eq!((world.in_force(), world.seal()), (1, seal));
     let notes = world.notes();
-    assert!(notes.contains("1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol,"), "{notes}");
-    assert!(notes.contains("1 of 2 approvers of version 2") && notes.contains("roster sign"), "{notes}");
-    assert!(world.started["notes"].to_string().contains("1 more of bob"), "serve says it too");
+    assert!(
+        notes.contains("1 of 2 approvers of version 1 signed (alice), 1 more of bob, carol,"),
+        "{notes}"
+    );
+    assert!(
+        notes.contains("1 of 2 approvers of version 2") && notes.contains("roster sign"),
+        "{notes}"
+    );
+    assert!(
+        world.started["notes"].to_string().contains("1 more of bob"),
+        "serve says it too"
+    );
     let offered = world.propose("plain:true", json!({}));
-    world.unchanged(|| world.sign(&offered, &[&grace()])).problem("unknown-signer");
+    world
+        .unchanged(|| world.sign(&offered, &[&grace()]))
+        .problem("unknown-signer");
     // A new seal of runbooks and tokens keeps the roster in force.
-    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", ":")]));
+    world.write(
+        "b/runbooks/more.md",
+        &support::runbook(support::SMALL, &[("go", ":")]),
+    );
     world.reseal(seal + 1);
     assert_eq!(world.in_force(), 1);
 
     let signed = world.sign_version(2, &bob(), &pinned);
-    assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
-    assert!(world.must(&["show"]).contains("version 2 is signed: run `countersign seal` to put it in force"));
+    assert!(
+        said(&signed).contains("signatures are complete"),
+        "{}",
+        said(&signed)
+    );
+    assert!(
+        world
+            .must(&["show"])
+            .contains("version 2 is signed: run `countersign seal` to put it in force")
+    );
     let waits = "version 2 of the roster has enough signatures: run `countersign seal`";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
-    assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
+    assert!(
+        !world.notes().contains("1 more of"),
+        "nobody's signature is missing any more: {}",
+        world.notes()
+    );
     let doctor = said(&world.program(&["doctor", &home]).output().expect("started"));
     assert!(doctor.contains(waits), "{doctor}");
     // The boundary accepts a version only at a start. A reseal while the service runs seals only the runbooks.
-    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", "true")]));
+    world.write(
+        "b/runbooks/more.md",
+        &support::runbook(support::SMALL, &[("go", "true")]),
+    );
     world.reseal(seal + 2);
     assert_eq!(world.in_force(), 1);
     world.restart();
-    assert_eq!((world.in_force(), world.seal()), (2, seal + 3), "{}", world.notes());
+    assert_eq!(
+        (world.in_force(), world.seal()),
+        (2, seal + 3),
+        "{}",
+        world.notes()
+    );
     assert_eq!(world.ready()["notes"], json!([]), "nothing is left to say");
     let signed = world.sign(&offered, &[&grace()]);
     assert_eq!(signed.status, 200, "{}", signed.text());
     let finished = world.until(id_of(&offered), "finished");
-    assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["grace"]));
+    assert_eq!(
+        world.receipt(&finished)["decision"]["approvers"],
+        json!(["grace"])
+    );
 
     // With version 1 pinned, the signatures lead to version 2. With version 2 pinned, no earlier signature is
     // necessary.
     let bundle = world.bundle(&finished);
     let brought: Value = serde_json::from_slice(&bundle).expect("JSON");
-    assert_eq!(brought["roster"], json!([world.envelope_of(1), world.envelope_of(2)]));
+    assert_eq!(
+        brought["roster"],
+        json!([world.envelope_of(1), world.envelope_of(2)])
+    );
     for pinned in [pinned, world.pinned(2)] {
         let (code, report) = world.verify_pinned(&bundle, &pinned);
-        assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{report:#}");
+        assert_eq!(
+            (code, &report["report"]["verified"]),
+            (0, &json!(true)),
+            "{report:#}"
+        );
         assert_eq!(report["report"]["facts"]["roster"]["version"], 2);
     }
     // The seal names the signers of the version. Other valid signatures over the same version do not match the seal.
@@ -256,11 +379,17 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     let (code, report) = world.verify_pinned(others.to_string().as_bytes(), &world.pinned(1));
     assert_eq!(code, 1);
     let checks = report["report"]["checks"].as_array().expect("checks");
-    let failed: Vec<_> =
-        checks.iter().filter(|check| check["finding"] == "failed").map(|check| &check["name"]).collect();
+    let failed: Vec<_> = checks
+        .iter()
+        .filter(|check| check["finding"] == "failed")
+        .map(|check| &check["name"])
+        .collect();
     assert_eq!(failed, ["roster-in-seal"], "{report:#}");
     let shown = world.must(&["show"]);
-    assert!(shown.starts_with("roster people, version 2; the next version needs 2 of 7"), "{shown}");
+    assert!(
+        shown.starts_with("roster people, version 2; the next version needs 2 of 7"),
+        "{shown}"
+    );
     world.check_history();
 }
 
@@ -275,12 +404,24 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
     let digest = world.pinned(2);
     for key in [alice(), bob()] {
         let place = format!("from-{}", key.name);
-        world.write(&format!("{place}/1.json"), &world.envelope_of(1).to_string());
+        world.write(
+            &format!("{place}/1.json"),
+            &world.envelope_of(1).to_string(),
+        );
         world.write(&format!("{place}/2.json"), &draft);
         let path = world.path(&place);
-        let mut command =
-            world.program(&["roster", "sign", "2.json", "--roster", &pinned, "--yes", "--expect", &digest]);
-        exited(command.arg("--key").arg(world.pem(&key)).current_dir(path).output().expect("started"), 0);
+        let mut command = world.program(&[
+            "roster", "sign", "2.json", "--roster", &pinned, "--yes", "--expect", &digest,
+        ]);
+        exited(
+            command
+                .arg("--key")
+                .arg(world.pem(&key))
+                .current_dir(path)
+                .output()
+                .expect("started"),
+            0,
+        );
     }
     let mut strange: Value = serde_json::from_str(&draft).expect("JSON");
     let payload = people::payload_of(&strange);
@@ -289,29 +430,54 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
     let paths = ["from-alice/2.json", "from-bob/2.json", "strange.json"]
         .map(|name| world.path(name).to_string_lossy().into_owned());
     let merged = world.must(&["merge", &file, &paths[0], &paths[2]]);
-    assert!(merged.contains("left out") && merged.contains("1 more of bob, carol"), "{merged}");
-    let signatures = |version| world.envelope_of(version)["signatures"].as_array().expect("a list").len();
+    assert!(
+        merged.contains("left out") && merged.contains("1 more of bob, carol"),
+        "{merged}"
+    );
+    let signatures = |version| {
+        world.envelope_of(version)["signatures"]
+            .as_array()
+            .expect("a list")
+            .len()
+    };
     assert_eq!(signatures(2), 1);
-    let other = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(1));
+    let other = after(&world.envelope_of(1), |tables| {
+        tables["threshold"] = json!(1)
+    });
     world.write("other.json", &envelope(&other, &[&alice()]).to_string());
     let other = world.path("other.json").to_string_lossy().into_owned();
     let refused = world.tool(&["merge", &file, &other]);
-    assert!(!refused.status.success() && said(&refused).contains("only for its own version"), "{}", said(&refused));
+    assert!(
+        !refused.status.success() && said(&refused).contains("only for its own version"),
+        "{}",
+        said(&refused)
+    );
 
     // A change makes the signatures void, so the program refuses the change without an explicit option.
     let refused = world.tool(&["remove", "approver", "dora"]);
-    assert!(said(&refused).contains("signed already by alice"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("signed already by alice"),
+        "{}",
+        said(&refused)
+    );
     let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
     assert!(text.contains("dora"), "nothing was changed");
     world.must(&["draft"]);
     assert_eq!(signatures(2), 1, "the same statement keeps them");
-    assert!(world.must(&["merge", &file, &paths[1]]).contains("signatures are complete"));
+    assert!(
+        world
+            .must(&["merge", &file, &paths[1]])
+            .contains("signatures are complete")
+    );
     assert_eq!(signatures(2), 2);
 
     // The next draft follows a completely signed version, even before the boundary accepts that version.
     world.must(&["remove", "approver", "dora"]);
     assert_eq!((signatures(2), signatures(3)), (2, 0));
-    assert!(world.sign_version(3, &alice(), &pinned).status.success(), "trust in version 1 leads to version 2");
+    assert!(
+        world.sign_version(3, &alice(), &pinned).status.success(),
+        "trust in version 1 leads to version 2"
+    );
     world.must(&["remove", "approver", "erin", "--drop-signatures"]);
     assert_eq!(signatures(3), 0);
 }
@@ -319,13 +485,27 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
 #[test]
 fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_predecessor() {
     let world = World::new();
-    world.write("b/boundary/policy.yaml", &support::POLICY.replace("required: 1", "required: 2"));
+    world.write(
+        "b/boundary/policy.yaml",
+        &support::POLICY.replace("required: 1", "required: 2"),
+    );
     let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
-    world.write("b/boundary/roster.toml", &text.replace("threshold = 2", "threshold = 0"));
+    world.write(
+        "b/boundary/roster.toml",
+        &text.replace("threshold = 2", "threshold = 0"),
+    );
     world.must(&["remove", "approver", "bob"]);
-    let (file, pinned) = (world.version(2).to_string_lossy().into_owned(), world.pinned(1));
-    let policy = world.path("b/boundary/policy.yaml").to_string_lossy().into_owned();
-    let shown = world.must(&["sign", &file, "--review", "--full", "--roster", &pinned, "--policy", &policy]);
+    let (file, pinned) = (
+        world.version(2).to_string_lossy().into_owned(),
+        world.pinned(1),
+    );
+    let policy = world
+        .path("b/boundary/policy.yaml")
+        .to_string_lossy()
+        .into_owned();
+    let shown = world.must(&[
+        "sign", &file, "--review", "--full", "--roster", &pinned, "--policy", &policy,
+    ]);
     for words in [
         "removed       approver bob; groups: security; keys:",
         "changed       the number of approvers who must sign the next version: 2 to 0",
@@ -338,59 +518,124 @@ fn signing_a_roster_shows_every_change_and_refuses_a_version_without_a_trusted_p
     ] {
         assert!(shown.contains(words), "{words}\n{shown}");
     }
-    assert!(world.must(&["sign", &file, "--review", "--roster", &pinned]).contains("The policy itself is not shown"));
+    assert!(
+        world
+            .must(&["sign", &file, "--review", "--roster", &pinned])
+            .contains("The policy itself is not shown")
+    );
     // The program refuses to sign without trust in the previous version, with another digest, with the key of a
     // stranger, and with `--yes` without a digest.
     let digest = world.pinned(2);
     let attempt = |arguments: &[&str], key: &Key| {
         let mut command = world.program(&["roster", "sign", &file, "--yes"]);
-        let output = command.args(arguments).arg("--key").arg(world.pem(key)).output().expect("started");
-        assert_eq!(world.envelope_of(2)["signatures"], json!([]), "{}", said(&output));
+        let output = command
+            .args(arguments)
+            .arg("--key")
+            .arg(world.pem(key))
+            .output()
+            .expect("started");
+        assert_eq!(
+            world.envelope_of(2)["signatures"],
+            json!([]),
+            "{}",
+            said(&output)
+        );
         (output.status.code().expect("a code"), said(&output))
     };
     let (code, text) = attempt(&["--expect", &digest], &alice());
     assert!(
-        code == 2 && text.contains("you trust no roster that this version follows") && text.contains(&pinned),
+        code == 2
+            && text.contains("you trust no roster that this version follows")
+            && text.contains(&pinned),
         "{text}"
     );
     let other = format!("sha256:{}", "a".repeat(64));
-    assert_eq!(attempt(&["--expect", &digest, "--roster", &other], &alice()).0, 2);
-    assert_eq!(attempt(&["--expect", &digest, "--roster", &digest], &alice()).0, 2, "itself is not what it follows");
-    assert_eq!(attempt(&["--expect", &other, "--roster", &pinned], &alice()).0, 126);
+    assert_eq!(
+        attempt(&["--expect", &digest, "--roster", &other], &alice()).0,
+        2
+    );
+    assert_eq!(
+        attempt(&["--expect", &digest, "--roster", &digest], &alice()).0,
+        2,
+        "itself is not what it follows"
+    );
+    assert_eq!(
+        attempt(&["--expect", &other, "--roster", &pinned], &alice()).0,
+        126
+    );
     let (code, text) = attempt(&["--expect", &digest, "--roster", &pinned], &mallory());
     assert!(code == 126 && text.contains("no approver's key"), "{text}");
-    assert_eq!(attempt(&["--roster", &pinned], &alice()).0, 2, "--yes needs --expect");
-    let (code, _) = attempt(&["--expect", &digest, "--roster", &pinned, "--policy", &file], &alice());
+    assert_eq!(
+        attempt(&["--roster", &pinned], &alice()).0,
+        2,
+        "--yes needs --expect"
+    );
+    let (code, _) = attempt(
+        &["--expect", &digest, "--roster", &pinned, "--policy", &file],
+        &alice(),
+    );
     assert_ne!(code, 0, "another policy than the one that is named");
-    let first = world.tool(&["sign", &world.version(1).to_string_lossy(), "--roster", &pinned]);
-    assert!(said(&first).contains("version 1 of a roster, which has no signatures"), "{}", said(&first));
+    let first = world.tool(&[
+        "sign",
+        &world.version(1).to_string_lossy(),
+        "--roster",
+        &pinned,
+    ]);
+    assert!(
+        said(&first).contains("version 1 of a roster, which has no signatures"),
+        "{}",
+        said(&first)
+    );
 }
 
 #[test]
 fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed() {
     let world = World::new();
     let first = world.envelope_of(1);
-    let taken = envelope(&after(&first, |tables| without(tables, "approver", "dora")), &[&alice(), &bob()]);
-    let third = envelope(&after(&taken, |tables| without(tables, "approver", "frank")), &[&alice(), &bob()]);
-    let beside = envelope(&after(&first, |tables| without(tables, "approver", "frank")), &[]);
+    let taken = envelope(
+        &after(&first, |tables| without(tables, "approver", "dora")),
+        &[&alice(), &bob()],
+    );
+    let third = envelope(
+        &after(&taken, |tables| without(tables, "approver", "frank")),
+        &[&alice(), &bob()],
+    );
+    let beside = envelope(
+        &after(&first, |tables| without(tables, "approver", "frank")),
+        &[],
+    );
     let digest = format!("sha256:{}", sha256(&people::payload_of(&beside)));
-    let trust =
-        |name: &str, roster: &Value| world.write(&format!("home/.config/countersign/{name}"), &roster.to_string());
+    let trust = |name: &str, roster: &Value| {
+        world.write(
+            &format!("home/.config/countersign/{name}"),
+            &roster.to_string(),
+        )
+    };
     let sign = || {
         world.write("other/1.json", &first.to_string());
         world.write("other/2.json", &beside.to_string());
         let mut command = world.program(&["roster", "sign", "--yes", "--expect", &digest, "--key"]);
-        let output = command.arg(world.pem(&alice())).arg(world.path("other/2.json")).output().expect("started");
+        let output = command
+            .arg(world.pem(&alice()))
+            .arg(world.path("other/2.json"))
+            .output()
+            .expect("started");
         (output.status.code().expect("a code"), said(&output))
     };
     // The result does not depend on the order of the trusted rosters, and is the same if a version between them is
     // missing.
     for (newer, version) in [(&taken, 2), (&third, 3)] {
-        for (name, other) in [("roster.json", "rosters/a.json"), ("rosters/a.json", "roster.json")] {
+        for (name, other) in [
+            ("roster.json", "rosters/a.json"),
+            ("rosters/a.json", "roster.json"),
+        ] {
             trust(name, &first);
             trust(other, newer);
             let (code, text) = sign();
-            assert!(code == 2 && text.contains(&format!("is version {version} already")), "{text}");
+            assert!(
+                code == 2 && text.contains(&format!("is version {version} already")),
+                "{text}"
+            );
         }
     }
     fs::remove_file(world.path("home/.config/countersign/rosters/a.json")).expect("removed");
@@ -408,7 +653,10 @@ fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() 
     let pending = world.propose("x:go", json!({}));
     let pinned = world.pinned(1);
     let rule = "overrides: [{runbook: x, run: {allow: [curl]}}]\n";
-    world.write("b/boundary/policy.yaml", &format!("{}{rule}", world.setup.policy));
+    world.write(
+        "b/boundary/policy.yaml",
+        &format!("{}{rule}", world.setup.policy),
+    );
     world.must(&["draft"]);
     for key in [&alice(), &bob()] {
         exited(world.sign_version(2, key, &pinned), 0);
@@ -417,55 +665,110 @@ fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() 
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let refusal = world.until(id_of(&pending), "refused")["refusal"].clone();
     assert_eq!(refusal["code"], "context-changed", "{refusal:#}");
-    assert!(refusal["detail"].as_str().expect("words").contains("no longer asks for \"curl\""), "{refusal:#}");
+    assert!(
+        refusal["detail"]
+            .as_str()
+            .expect("words")
+            .contains("no longer asks for \"curl\""),
+        "{refusal:#}"
+    );
 }
 
 #[test]
 fn the_earlier_signature_of_a_removed_approver_no_longer_counts() {
     let mut world = World::new();
     let pending = world.propose("two:go", json!({}));
-    assert_eq!(world.sign(&pending, &[&dora()]).ok(200)["approvals"]["have"], 1);
+    assert_eq!(
+        world.sign(&pending, &[&dora()]).ok(200)["approvals"]["have"],
+        1
+    );
     let held = world.propose("two:go", json!({"text": "other"}));
-    assert_eq!(world.sign(&held, &[&dora(), &alice()]).status, 200, "met by who is rostered now: it runs");
+    assert_eq!(
+        world.sign(&held, &[&dora(), &alice()]).status,
+        200,
+        "met by who is rostered now: it runs"
+    );
     world.until(id_of(&held), "finished");
-    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    let v2 = after(&world.envelope_of(1), |tables| {
+        without(tables, "approver", "dora")
+    });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let view = world.show(id_of(&pending));
-    assert_eq!((&view["status"], &view["approvals"]["have"]), (&json!("pending"), &json!(0)), "{view:#}");
-    world.unchanged(|| world.sign(&pending, &[&dora()])).problem("unknown-signer");
-    assert_eq!(world.sign(&pending, &[&alice()]).ok(200)["approvals"]["have"], 1);
+    assert_eq!(
+        (&view["status"], &view["approvals"]["have"]),
+        (&json!("pending"), &json!(0)),
+        "{view:#}"
+    );
+    world
+        .unchanged(|| world.sign(&pending, &[&dora()]))
+        .problem("unknown-signer");
+    assert_eq!(
+        world.sign(&pending, &[&alice()]).ok(200)["approvals"]["have"],
+        1
+    );
     assert_eq!(world.sign(&pending, &[&bob()]).status, 200);
     let finished = world.until(id_of(&pending), "finished");
     let receipt = world.receipt(&finished);
     assert_eq!(receipt["decision"]["approvers"], json!(["alice", "bob"]));
-    assert_eq!(receipt["authorization"]["signatures"].as_array().expect("a list").len(), 2, "dora's is not embedded");
+    assert_eq!(
+        receipt["authorization"]["signatures"]
+            .as_array()
+            .expect("a list")
+            .len(),
+        2,
+        "dora's is not embedded"
+    );
     world.assert_verified(&finished);
     // The boundary refuses a complete envelope that contains a signature of dora.
     let whole = people::authorization(&world.authorization("two:go", json!({"text": "third"})));
-    world.unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()]))).problem("unknown-signer");
+    world
+        .unchanged(|| world.submit(&envelope(&whole, &[&dora(), &bob()])))
+        .problem("unknown-signer");
     assert_audited(&world, &[world.pinned(1)]);
 }
 
 /// Sets the key file in `countersign.toml`.
 fn set_key(world: &World, name: &str) {
     let text = fs::read_to_string(world.path("b/countersign.toml")).expect("read");
-    let text: String =
-        text.lines().filter(|line| !line.starts_with("key = ")).map(|line| format!("{line}\n")).collect();
-    world.write("b/countersign.toml", &format!("key = \"boundary/{name}\"\n{text}"));
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("key = "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    world.write(
+        "b/countersign.toml",
+        &format!("key = \"boundary/{name}\"\n{text}"),
+    );
 }
 
 #[test]
 fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     let mut world = World::new();
     let old = world.run("plain:true", json!({}), &[&alice()]);
-    let origin = world.wire.peek("/log/checkpoint").text().lines().next().expect("an origin").to_owned();
-    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    let origin = world
+        .wire
+        .peek("/log/checkpoint")
+        .text()
+        .lines()
+        .next()
+        .expect("an origin")
+        .to_owned();
+    world.write(
+        "b/boundary/key-2.pem",
+        second_key().secret.to_pkcs8_v1_pem().as_str(),
+    );
     world.write("key-2.pub", &format!("{}\n", second_key().ssh.line()));
     let public = world.path("key-2.pub").to_string_lossy().into_owned();
     world.must(&["add", "boundary", "prod", "--key", &public]);
-    world.must(&["remove", "boundary", "prod", "--key", &boundary_key().keyid()]);
+    world.must(&[
+        "remove",
+        "boundary",
+        "prod",
+        "--key",
+        &boundary_key().keyid(),
+    ]);
     let pinned = world.pinned(1);
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
 
@@ -473,36 +776,72 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     // approver.
     world.stop();
     set_key(&world, "key-2.pem");
-    let why = world.try_start().expect_err("the key is in no sealed roster");
-    assert!(why.contains("not in the sealed roster") && why.contains("1 more of bob"), "{why}");
+    let why = world
+        .try_start()
+        .expect_err("the key is in no sealed roster");
+    assert!(
+        why.contains("not in the sealed roster") && why.contains("1 more of bob"),
+        "{why}"
+    );
     // Version 2 is signed, but the configuration still names the old key, so the old seal stays in force.
     assert!(world.sign_version(2, &bob(), &pinned).status.success());
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("under `key`, name the file of a key of the roster"), "{}", world.notes());
+    assert!(
+        world
+            .notes()
+            .contains("under `key`, name the file of a key of the roster"),
+        "{}",
+        world.notes()
+    );
     let between = world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
 
     set_key(&world, "key-2.pem");
     world.start();
-    assert_eq!((world.in_force(), world.ready()["notes"].clone()), (2, json!([])));
+    assert_eq!(
+        (world.in_force(), world.ready()["notes"].clone()),
+        (2, json!([]))
+    );
     let note = world.wire.peek("/log/checkpoint").text();
-    assert_eq!(note.lines().next(), Some(origin.as_str()), "the log goes on under its name");
+    assert_eq!(
+        note.lines().next(),
+        Some(origin.as_str()),
+        "the log goes on under its name"
+    );
     let new = world.run("plain:true", json!({}), &[&alice()]);
-    let (_, seal) = world.log().into_iter().rfind(|(kind, _)| kind == "seal").expect("a seal");
+    let (_, seal) = world
+        .log()
+        .into_iter()
+        .rfind(|(kind, _)| kind == "seal")
+        .expect("a seal");
     assert_eq!(seal["predicate"]["keys"], json!([second_key().keyid()]));
     let versions = [pinned, world.pinned(2)];
-    let files =
-        ["1", "2"].map(|version| world.version(version.parse().expect("a number")).to_string_lossy().into_owned());
+    let files = ["1", "2"].map(|version| {
+        world
+            .version(version.parse().expect("a number"))
+            .to_string_lossy()
+            .into_owned()
+    });
     let seen = |world: &World, finished: &Value, key: &Key| {
         let bundle = world.bundle(finished);
-        assert_eq!(world.receipt(finished)["boundary"]["keyid"], json!(key.keyid()));
+        assert_eq!(
+            world.receipt(finished)["boundary"]["keyid"],
+            json!(key.keyid())
+        );
         for pinned in files.iter().chain([&versions[0]]) {
             let (code, report) = world.verify_pinned(&bundle, pinned);
-            assert_eq!((code, &report["report"]["verified"]), (0, &json!(true)), "{pinned}: {report:#}");
+            assert_eq!(
+                (code, &report["report"]["verified"]),
+                (0, &json!(true)),
+                "{pinned}: {report:#}"
+            );
         }
-        let asked = world.wire.post_bytes("/v1/receipts/verify", &world.reader, &bundle).ok(200);
+        let asked = world
+            .wire
+            .post_bytes("/v1/receipts/verify", &world.reader, &bundle)
+            .ok(200);
         assert_eq!(asked["verified"], json!(true), "{asked:#}");
     };
     seen(&world, &old, &boundary_key());
@@ -512,7 +851,10 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     // `not-checked`.
     let (_, report) = world.verify_pinned(&world.bundle(&old), &files[1]);
     let checks = report["report"]["checks"].as_array().expect("checks");
-    let still = checks.iter().find(|check| check["name"] == "keys-still-rostered").expect("the check");
+    let still = checks
+        .iter()
+        .find(|check| check["name"] == "keys-still-rostered")
+        .expect("the check");
     assert_eq!(still["finding"], "not-checked", "{still:#}");
     // The results are the same after a crash and with more entries in the log.
     world.kill9();
@@ -526,29 +868,56 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     // The service does not start with the old key.
     world.stop();
     set_key(&world, "key.pem");
-    assert_says(world.try_start().expect_err("dropped"), "not in the sealed roster");
+    assert_says(
+        world.try_start().expect_err("dropped"),
+        "not in the sealed roster",
+    );
 }
 
 #[test]
 fn a_signed_roster_is_in_force_after_a_seal_without_a_restart() {
     let world = World::new();
-    let v2 = after(&world.envelope_of(1), |tables| tables["approver"][0]["groups"] = json!(["ops", "security"]));
+    let v2 = after(&world.envelope_of(1), |tables| {
+        tables["approver"][0]["groups"] = json!(["ops", "security"])
+    });
     world.put_version(2, &envelope(&v2, &[&alice()]));
-    let seal = || world.program(&["seal", "--config"]).arg(world.path("b")).output().expect("seal");
+    let seal = || {
+        world
+            .program(&["seal", "--config"])
+            .arg(world.path("b"))
+            .output()
+            .expect("seal")
+    };
     let incomplete = said(&seal());
-    assert!(incomplete.contains("not sealed: version 2") && incomplete.contains("1 more of"), "{incomplete}");
-    assert!(incomplete.contains(" is in force as before"), "{incomplete}");
+    assert!(
+        incomplete.contains("not sealed: version 2") && incomplete.contains("1 more of"),
+        "{incomplete}"
+    );
+    assert!(
+        incomplete.contains(" is in force as before"),
+        "{incomplete}"
+    );
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
-    support::wait_for("ready tells what waits", || world.notes().contains("enough signatures"));
+    support::wait_for("ready tells what waits", || {
+        world.notes().contains("enough signatures")
+    });
     assert!(said(&seal()).contains("is now in force"));
     // The service looks for new versions only once a second, but tells nothing about a version that is in force.
     let ready = world.ready();
-    assert!(ready["roster"]["version"] == 2 && !ready["notes"].to_string().contains("enough signatures"), "{ready:#}");
+    assert!(
+        ready["roster"]["version"] == 2
+            && !ready["notes"].to_string().contains("enough signatures"),
+        "{ready:#}"
+    );
     world.run("two:go", json!({}), &[&alice(), &bob()]);
     assert_audited(&world, &[world.pinned(1)]);
     // The service has looked for new versions again.
     std::thread::sleep(Duration::from_secs(2));
-    assert!(!world.notes().contains("enough signatures"), "{}", world.notes());
+    assert!(
+        !world.notes().contains("enough signatures"),
+        "{}",
+        world.notes()
+    );
 }
 
 #[test]
@@ -557,7 +926,11 @@ fn a_key_that_can_not_be_verified_is_reported_when_it_is_added_and_when_the_rost
     world.write("phone.pub", &foreign_line("phone.example"));
     let key = world.path("phone.pub").to_string_lossy().into_owned();
     let drafted = world.must(&["add", "approver", "alice", "--key", &key]);
-    let review = world.tool(&["sign", &world.path("b/boundary/roster.d/2.json").to_string_lossy(), "--review"]);
+    let review = world.tool(&[
+        "sign",
+        &world.path("b/boundary/roster.d/2.json").to_string_lossy(),
+        "--review",
+    ]);
     let shown = said(&review).replace("\n                + ", "");
     for text in [&drafted, &shown] {
         for part in [
@@ -571,7 +944,18 @@ fn a_key_that_can_not_be_verified_is_reported_when_it_is_added_and_when_the_rost
         }
     }
     let own = alice_too().line_in(&world);
-    assert!(!world.must(&["add", "approver", "alice", "--key", &own, "--drop-signatures"]).contains("warning"));
+    assert!(
+        !world
+            .must(&[
+                "add",
+                "approver",
+                "alice",
+                "--key",
+                &own,
+                "--drop-signatures"
+            ])
+            .contains("warning")
+    );
 }
 
 #[test]
@@ -580,11 +964,25 @@ fn a_passkey_is_named_with_its_host_when_it_is_added_shown_and_signed() {
     world.write("phone.pub", &PasskeyPair::of(1).line());
     let key = world.path("phone.pub").to_string_lossy().into_owned();
     let drafted = world.must(&["add", "approver", "alice", "--key", &key]);
-    assert!(drafted.contains("never for a roster, a grant or a review"), "{drafted}");
-    let file = world.path("b/boundary/roster.d/2.json").to_string_lossy().into_owned();
-    let shown = [&["sign", &file, "--review"][..], &["show", &file]].map(|words| said(&world.tool(words)));
-    for text in [drafted, shown[0].replace("\n                + ", ""), shown[1].clone()] {
-        assert!(text.contains("passkey of desk.example") && text.contains(&PasskeyPair::of(1).keyid()), "{text}");
+    assert!(
+        drafted.contains("never for a roster, a grant or a review"),
+        "{drafted}"
+    );
+    let file = world
+        .path("b/boundary/roster.d/2.json")
+        .to_string_lossy()
+        .into_owned();
+    let shown =
+        [&["sign", &file, "--review"][..], &["show", &file]].map(|words| said(&world.tool(words)));
+    for text in [
+        drafted,
+        shown[0].replace("\n                + ", ""),
+        shown[1].clone(),
+    ] {
+        assert!(
+            text.contains("passkey of desk.example") && text.contains(&PasskeyPair::of(1).keyid()),
+            "{text}"
+        );
     }
 }
 
@@ -593,7 +991,10 @@ fn both_auditors_report_a_key_that_they_cannot_verify() {
     let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
     let mut world = World::new();
     let v2 = after(&world.envelope_of(1), |tables| {
-        tables["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(foreign));
+        tables["approver"][0]["keys"]
+            .as_array_mut()
+            .expect("keys")
+            .push(json!(foreign));
     });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     world.stop();
@@ -601,19 +1002,42 @@ fn both_auditors_report_a_key_that_they_cannot_verify() {
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let copy = world.export("copy");
     let pinned = world.pinned(1);
-    let output = world.program(&["audit", "--json", "--roster", &pinned]).arg(&copy).output().expect("audit");
+    let output = world
+        .program(&["audit", "--json", "--roster", &pinned])
+        .arg(&copy)
+        .output()
+        .expect("audit");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert_eq!(said(&output).matches("ecdsa-sha2-nistp256").count(), 1, "{}", said(&output));
-    let audited = second::python().arg("audit").arg(&copy).args(["--roster", &pinned]).output().expect("python runs");
+    assert_eq!(
+        said(&output).matches("ecdsa-sha2-nistp256").count(),
+        1,
+        "{}",
+        said(&output)
+    );
+    let audited = second::python()
+        .arg("audit")
+        .arg(&copy)
+        .args(["--roster", &pinned])
+        .output()
+        .expect("python runs");
     let report: Value = serde_json::from_slice(&audited.stdout).expect("JSON");
-    assert_eq!((&report["sound"], &report["foreign"][0]["key"]), (&json!(true), &json!(foreign)), "{report:#}");
+    assert_eq!(
+        (&report["sound"], &report["foreign"][0]["key"]),
+        (&json!(true), &json!(foreign)),
+        "{report:#}"
+    );
 }
 
 #[test]
 fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     let mut world = World::new();
-    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
-    let v2 = after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = json!([second_key().ssh.line()]));
+    world.write(
+        "b/boundary/key-2.pem",
+        second_key().secret.to_pkcs8_v1_pem().as_str(),
+    );
+    let v2 = after(&world.envelope_of(1), |tables| {
+        tables["boundary"][0]["keys"] = json!([second_key().ssh.line()])
+    });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let running = world.propose("plain:wait", json!({}));
@@ -622,16 +1046,27 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     world.kill9();
     set_key(&world, "key-2.pem");
     let why = world.try_start().expect_err("a run without a receipt");
-    assert!(why.contains("the receipts of 1 open runs") && why.contains("with the previous key"), "{why}");
+    assert!(
+        why.contains("the receipts of 1 open runs") && why.contains("with the previous key"),
+        "{why}"
+    );
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");
     // The store has no checkpoint over these receipts, as after a crash directly after their commit. Only the previous
     // key can still sign such a checkpoint.
     world.kill9();
-    rusqlite::Connection::open(world.database()).unwrap().execute("DELETE FROM checkpoint", []).unwrap();
+    rusqlite::Connection::open(world.database())
+        .unwrap()
+        .execute("DELETE FROM checkpoint", [])
+        .unwrap();
     set_key(&world, "key-2.pem");
-    assert_says(world.try_start().expect_err("receipts without a checkpoint"), "a checkpoint over the receipt");
+    assert_says(
+        world
+            .try_start()
+            .expect_err("receipts without a checkpoint"),
+        "a checkpoint over the receipt",
+    );
     set_key(&world, "key.pem");
     world.start();
     world.stop();
@@ -660,7 +1095,10 @@ fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
         "{}",
         world.notes()
     );
-    assert_eq!(world.propose("plain:true", json!({}))["approvals"]["required"], 1);
+    assert_eq!(
+        world.propose("plain:true", json!({}))["approvals"]["required"],
+        1
+    );
     assert_says(world.must(&["draft"]), "changed the policy");
     let pinned = world.pinned(1);
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
@@ -668,15 +1106,27 @@ fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
     // The policy changes after the signatures: the signed policy is no longer on disk, and the policy on disk is not
     // signed.
     world.stop();
-    world.write("b/boundary/policy.yaml", &policy.replace("execute", "prompted"));
+    world.write(
+        "b/boundary/policy.yaml",
+        &policy.replace("execute", "prompted"),
+    );
     world.start();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("is signed and not in force: the version names the policy"), "{}", world.notes());
+    assert!(
+        world
+            .notes()
+            .contains("is signed and not in force: the version names the policy"),
+        "{}",
+        world.notes()
+    );
     world.stop();
     world.write("b/boundary/policy.yaml", &policy);
     world.start();
     assert_eq!(world.in_force(), 2);
-    assert_eq!(world.propose("plain:fail", json!({}))["approvals"]["required"], 2);
+    assert_eq!(
+        world.propose("plain:fail", json!({}))["approvals"]["required"],
+        2
+    );
     assert_eq!(world.ready()["notes"], json!([]));
 }
 
@@ -685,27 +1135,45 @@ fn several_roster_versions_are_accepted_together_if_the_chain_is_complete() {
     let mut world = World::new();
     let v2 = envelope(
         &after(&world.envelope_of(1), |tables| {
-            tables["approver"].as_array_mut().expect("a list").push(approver("grace", &grace()));
+            tables["approver"]
+                .as_array_mut()
+                .expect("a list")
+                .push(approver("grace", &grace()));
         }),
         &[&alice(), &bob()],
     );
     // Only the approvers of version 2, including grace, may sign version 3.
-    let v3 = envelope(&after(&v2, |tables| without(tables, "approver", "dora")), &[&grace(), &carol()]);
-    let v4 = envelope(&after(&v3, |tables| tables["threshold"] = json!(3)), &[&grace(), &alice(), &bob()]);
+    let v3 = envelope(
+        &after(&v2, |tables| without(tables, "approver", "dora")),
+        &[&grace(), &carol()],
+    );
+    let v4 = envelope(
+        &after(&v3, |tables| tables["threshold"] = json!(3)),
+        &[&grace(), &alice(), &bob()],
+    );
     world.put_version(2, &v2);
     world.put_version(4, &v4);
     world.restart();
     assert_eq!(world.in_force(), 2);
     assert!(
-        world.notes().contains("version 4 of the roster is not in force")
-            && world.notes().contains("3.json of an earlier version is missing"),
+        world
+            .notes()
+            .contains("version 4 of the roster is not in force")
+            && world
+                .notes()
+                .contains("3.json of an earlier version is missing"),
         "{}",
         world.notes()
     );
     let seal = world.seal();
     world.put_version(3, &v3);
     world.restart();
-    assert_eq!((world.in_force(), world.seal()), (4, seal + 1), "{}", world.notes());
+    assert_eq!(
+        (world.in_force(), world.seal()),
+        (4, seal + 1),
+        "{}",
+        world.notes()
+    );
     let finished = world.run("plain:true", json!({}), &[&grace()]);
     for version in 1..=4 {
         let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
@@ -732,14 +1200,18 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     let mut flipped = envelope(&v2, &[&alice(), &bob()]);
     flipped["signatures"][0]["sig"] = flipped["signatures"][1]["sig"].clone();
     let mut other_bytes = envelope(&v2, &[&alice(), &bob()]);
-    other_bytes["payload"] = envelope(&after(&v1, |tables| tables["threshold"] = json!(1)), &[])["payload"].clone();
-    let wrong_previous = after(&v1, |tables| tables["previous"] = json!(format!("sha256:{}", "0".repeat(64))));
+    other_bytes["payload"] =
+        envelope(&after(&v1, |tables| tables["threshold"] = json!(1)), &[])["payload"].clone();
+    let wrong_previous = after(&v1, |tables| {
+        tables["previous"] = json!(format!("sha256:{}", "0".repeat(64)))
+    });
     let version_5 = after(&v1, |tables| tables["version"] = json!(5));
     let first_again = {
         let mut tables = people::predicate_of(&v1);
         tables["approver"] = json!([approver("mallory", &mallory())]);
         tables["threshold"] = json!(1);
-        let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
+        let subject =
+            json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
         statement("roster", &subject, &tables)
     };
     let unguarded = after(&v1, |tables| tables["threshold"] = json!(0));
@@ -765,9 +1237,21 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
             envelope(&v2, &[&carol(), &support::people::carol_too()]).to_string(),
             "already signed with another key",
         ),
-        ("one signature twice", twice.to_string(), "out of order, or a key signed twice"),
-        ("a signature of something else", flipped.to_string(), "does not count"),
-        ("another payload below the signatures", other_bytes.to_string(), "does not count"),
+        (
+            "one signature twice",
+            twice.to_string(),
+            "out of order, or a key signed twice",
+        ),
+        (
+            "a signature of something else",
+            flipped.to_string(),
+            "does not count",
+        ),
+        (
+            "another payload below the signatures",
+            other_bytes.to_string(),
+            "does not count",
+        ),
         (
             "of another roster before",
             envelope(&wrong_previous, &[&alice(), &bob()]).to_string(),
@@ -783,12 +1267,24 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
             envelope(&first_again, &[]).to_string(),
             "expected version 2 of the roster, found version 1",
         ),
-        ("unguarded, and not signed", envelope(&unguarded, &[]).to_string(), "0 of 2 approvers of version 1"),
-        ("cut", envelope(&v2, &[&alice(), &bob()]).to_string()[..400].to_owned(), "no envelope"),
+        (
+            "unguarded, and not signed",
+            envelope(&unguarded, &[]).to_string(),
+            "0 of 2 approvers of version 1",
+        ),
+        (
+            "cut",
+            envelope(&v2, &[&alice(), &bob()]).to_string()[..400].to_owned(),
+            "no envelope",
+        ),
         ("empty", String::new(), "no envelope"),
         (
             "no roster",
-            envelope(&people::denial(&world.boundary(), b"x", "no"), &[&alice(), &bob()]).to_string(),
+            envelope(
+                &people::denial(&world.boundary(), b"x", "no"),
+                &[&alice(), &bob()],
+            )
+            .to_string(),
             "roster",
         ),
     ];
@@ -806,10 +1302,18 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     fs::set_permissions(world.version(2), mode).expect("set");
     world.restart();
     assert_eq!(world.in_force(), 1);
-    assert!(world.notes().contains("other users can write this path"), "{}", world.notes());
+    assert!(
+        world.notes().contains("other users can write this path"),
+        "{}",
+        world.notes()
+    );
     // Two documents of version 2 have enough signatures. The sealed document stays in force.
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
-    fs::set_permissions(world.version(2), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    fs::set_permissions(
+        world.version(2),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .expect("set");
     world.restart();
     assert_eq!(world.in_force(), 2);
     let sealed = world.started["roster"].clone();
@@ -819,7 +1323,8 @@ fn forged_or_replaced_roster_versions_leave_the_sealed_roster_in_force() {
     world.restart();
     assert_eq!((world.in_force(), &world.started["roster"]), (2, &sealed));
     assert!(
-        world.notes().contains("but the sealed version 2 is") && world.notes().contains("but the sealed version 1 is"),
+        world.notes().contains("but the sealed version 2 is")
+            && world.notes().contains("but the sealed version 1 is"),
         "{}",
         world.notes()
     );
@@ -843,16 +1348,25 @@ fn a_key_that_was_removed_from_the_roster_cannot_be_added_again() {
         ("approver", approver("another", &dora())),
         ("operator", json!({"name": "another", "keys": [line]})),
     ] {
-        let v3 = after(&v2, |tables| tables[table].as_array_mut().expect("a list").push(back));
+        let v3 = after(&v2, |tables| {
+            tables[table].as_array_mut().expect("a list").push(back)
+        });
         world.put_version(3, &envelope(&v3, &[&alice(), &bob(), &carol()]));
         world.restart();
         assert_eq!(world.in_force(), 2);
-        assert_says(world.notes(), "a key that was removed after version 1; a removed key can't return");
+        assert_says(
+            world.notes(),
+            "a key that was removed after version 1; a removed key can't return",
+        );
     }
     // The command also refuses to write such a draft.
     fs::remove_file(world.version(3)).expect("removed");
     let back = world.tool(&["add", "approver", "dora", "--key", &line, "--group", "ops"]);
-    assert!(!back.status.success() && said(&back).contains("can't return"), "{}", said(&back));
+    assert!(
+        !back.status.success() && said(&back).contains("can't return"),
+        "{}",
+        said(&back)
+    );
 }
 
 #[test]
@@ -861,35 +1375,57 @@ fn a_version_that_contradicts_the_runbooks_is_not_accepted() {
     let v2 = after(&world.envelope_of(1), |tables| {
         without(tables, "group", "security");
         for person in tables["approver"].as_array_mut().expect("a list") {
-            person["groups"].as_array_mut().expect("a list").retain(|group| group != "security");
+            person["groups"]
+                .as_array_mut()
+                .expect("a list")
+                .retain(|group| group != "security");
         }
     });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     world.restart();
     assert_eq!(world.in_force(), 1);
     let notes = world.notes();
-    assert!(notes.contains("signed and not in force") && notes.contains("the roster has no group security"), "{notes}");
+    assert!(
+        notes.contains("signed and not in force")
+            && notes.contains("the roster has no group security"),
+        "{notes}"
+    );
     world.assert_verified(&world.run("plain:true", json!({}), &[&alice()]));
 }
 
 #[test]
 fn every_command_reports_an_unguarded_roster() {
     let mut world = World::new();
-    let v2 = after(&world.envelope_of(1), |tables| tables["threshold"] = json!(0));
+    let v2 = after(&world.envelope_of(1), |tables| {
+        tables["threshold"] = json!(0)
+    });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     world.restart();
     assert_eq!(world.ready()["roster"]["guarded"], json!(false));
-    assert!(world.notes().contains("the roster is unguarded (threshold 0)"), "{}", world.notes());
+    assert!(
+        world
+            .notes()
+            .contains("the roster is unguarded (threshold 0)"),
+        "{}",
+        world.notes()
+    );
     assert!(world.must(&["show"]).contains("UNGUARDED"));
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let first = world.pinned(1);
     let (code, report) = world.verify_pinned(&world.bundle(&finished), &first);
-    assert_eq!((code, &report["report"]["facts"]["roster"]["guarded"]), (0, &json!(false)));
-    assert!(report["report"]["warnings"].to_string().contains("version 2 of the roster is unguarded"), "{report:#}");
+    assert_eq!(
+        (code, &report["report"]["facts"]["roster"]["guarded"]),
+        (0, &json!(false))
+    );
+    assert!(
+        report["report"]["warnings"]
+            .to_string()
+            .contains("version 2 of the roster is unguarded"),
+        "{report:#}"
+    );
     // From version 3 on, mallory alone controls the roster. A verifier that pinned version 1 gets a warning.
     let v3 = after(&world.envelope_of(2), |tables| {
-        tables["approver"] =
-            json!([{"name": "mallory", "groups": ["ops", "security"], "keys": [mallory().ssh.line()]}]);
+        tables["approver"] = json!([{"name": "mallory", "groups": ["ops", "security"], "keys": [mallory().ssh.line()]}]);
         tables["threshold"] = json!(1);
     });
     world.put_version(3, &envelope(&v3, &[&mallory()]));
@@ -898,8 +1434,15 @@ fn every_command_reports_an_unguarded_roster() {
     let finished = world.run("plain:true", json!({}), &[&mallory()]);
     fs::write(world.path("run.json"), world.bundle(&finished)).expect("written");
     let run = world.path("run.json").to_string_lossy().into_owned();
-    let shown = world.program(&["verify", &run, "--roster", &first]).output().expect("started");
-    assert!(said(&shown).contains("version 2 of the roster is unguarded"), "{}", said(&shown));
+    let shown = world
+        .program(&["verify", &run, "--roster", &first])
+        .output()
+        .expect("started");
+    assert!(
+        said(&shown).contains("version 2 of the roster is unguarded"),
+        "{}",
+        said(&shown)
+    );
 }
 
 #[test]
@@ -907,8 +1450,14 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     let mut world = World::new();
     let approve = |world: &World, id: &str, digest: &str, pinned: &str, key: &Key| {
         let url = world.started["url"].as_str().expect("a URL").to_owned();
-        let arguments = ["approve", id, "--url", &url, "--roster", pinned, "--yes", "--expect", digest, "--key"];
-        let output = world.program(&arguments).arg(world.pem(key)).output().expect("started");
+        let arguments = [
+            "approve", id, "--url", &url, "--roster", pinned, "--yes", "--expect", digest, "--key",
+        ];
+        let output = world
+            .program(&arguments)
+            .arg(world.pem(key))
+            .output()
+            .expect("started");
         (output.status.code().expect("a code"), said(&output))
     };
     let v1 = world.pinned(1);
@@ -920,16 +1469,30 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     world.write("v2.json", &v2.to_string());
     let newer = world.path("v2.json").to_string_lossy().into_owned();
     let offered = world.propose("two:go", json!({}));
-    let (code, text) =
-        approve(&world, id_of(&offered), offered["digest"].as_str().expect("a digest"), &newer, &alice());
+    let (code, text) = approve(
+        &world,
+        id_of(&offered),
+        offered["digest"].as_str().expect("a digest"),
+        &newer,
+        &alice(),
+    );
     assert!(code == 126 && text.contains("(version 2)"), "{text}");
     world.put_version(2, &v2);
     world.restart();
     assert_eq!(world.in_force(), 2);
-    let removed = world.program(&["inbox", "--url", &world.wire.url, "--key"]).arg(world.pem(&dora())).output();
+    let removed = world
+        .program(&["inbox", "--url", &world.wire.url, "--key"])
+        .arg(world.pem(&dora()))
+        .output();
     let removed = said(&removed.expect("started"));
-    let words = format!("the key {} is in no role of roster version 2; version 2 removed it", dora().keyid());
-    assert!(removed.contains(&words) && removed.contains("dora.pem"), "{removed}");
+    let words = format!(
+        "the key {} is in no role of roster version 2; version 2 removed it",
+        dora().keyid()
+    );
+    assert!(
+        removed.contains(&words) && removed.contains("dora.pem"),
+        "{removed}"
+    );
     let digest = offered["digest"].as_str().expect("a digest");
     let fork = other(&|tables| without(tables, "approver", "frank"));
     world.write("fork.json", &fork.to_string());
@@ -938,11 +1501,17 @@ fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     assert!(code == 126, "{text}");
     let (code, text) = approve(&world, id_of(&offered), digest, &v1, &alice());
     let joined = text.replace("\n            + ", "");
-    assert!(code == 0 && joined.contains("version 2, followed from 1"), "{text}");
+    assert!(
+        code == 0 && joined.contains("version 2, followed from 1"),
+        "{text}"
+    );
     let (code, text) = approve(&world, id_of(&offered), digest, &newer, &bob());
     assert!(code == 0, "{text}");
     let finished = world.until(id_of(&offered), "finished");
-    assert_eq!(people::sha256(&bytes_of(&finished)), digest["sha256:".len()..]);
+    assert_eq!(
+        people::sha256(&bytes_of(&finished)),
+        digest["sha256:".len()..]
+    );
 }
 
 #[test]
@@ -951,7 +1520,9 @@ fn a_crash_during_a_roster_change_leaves_the_old_or_the_new_roster_version() {
     let mut before = world.envelope_of(1);
     for version in 2..8_u64 {
         let next = envelope(
-            &after(&before, |tables| tables["name"] = json!(format!("people {version}"))),
+            &after(&before, |tables| {
+                tables["name"] = json!(format!("people {version}"))
+            }),
             &[&alice(), &bob()],
         );
         world.put_version(version, &next);
@@ -959,7 +1530,10 @@ fn a_crash_during_a_roster_change_leaves_the_old_or_the_new_roster_version() {
         world.stop();
         // SIGKILL arrives at different times of the start: before, during and after the commit of the seal.
         let mut child = world.program(&["serve", "--listen", "127.0.0.1:0", "--json"]);
-        let child = child.arg(world.path("b")).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let child = child
+            .arg(world.path("b"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
         let mut child = child.spawn().expect("serve");
         std::thread::sleep(Duration::from_millis(version * 25 - 40));
         child.kill().expect("killed");
@@ -967,12 +1541,19 @@ fn a_crash_during_a_roster_change_leaves_the_old_or_the_new_roster_version() {
         world.start();
         assert_eq!(world.in_force(), version, "{}", world.notes());
     }
-    let seals: Vec<Value> =
-        world.log().into_iter().filter(|(kind, _)| kind == "seal").map(|(_, seal)| seal["predicate"].clone()).collect();
+    let seals: Vec<Value> = world
+        .log()
+        .into_iter()
+        .filter(|(kind, _)| kind == "seal")
+        .map(|(_, seal)| seal["predicate"].clone())
+        .collect();
     for (at, seal) in seals.iter().enumerate() {
         assert_eq!(seal["number"], json!(at), "no seal twice, none left out");
     }
-    let mut rosters: Vec<&str> = seals.iter().map(|seal| seal["roster"].as_str().expect("a digest")).collect();
+    let mut rosters: Vec<&str> = seals
+        .iter()
+        .map(|seal| seal["roster"].as_str().expect("a digest"))
+        .collect();
     rosters.dedup();
     assert_eq!(rosters.len(), 7, "each version was sealed once, in order");
     let finished = world.run("plain:true", json!({}), &[&alice()]);
@@ -1001,7 +1582,10 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
         let first = versions.is_empty();
         let payload = after(&before, |tables| {
             if first {
-                tables["approver"].as_array_mut().expect("a list").extend(crowd.iter().cloned());
+                tables["approver"]
+                    .as_array_mut()
+                    .expect("a list")
+                    .extend(crowd.iter().cloned());
             }
         });
         assert!(payload.len() <= 256 << 10, "{}", payload.len());
@@ -1015,12 +1599,17 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
     let last = versions.len() as u64 + 1;
     assert_eq!(world.in_force(), last - 1, "{}", world.notes());
     let notes = world.notes();
-    let refused =
-        format!("version {last} of the roster is signed and not in force: a bundle has at most 4194304 bytes");
+    let refused = format!(
+        "version {last} of the roster is signed and not in force: a bundle has at most 4194304 bytes"
+    );
     assert!(notes.contains(&refused), "{notes}");
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     let bundle = world.bundle(&finished);
-    assert!(bundle.len() > 3 << 20 && bundle.len() <= 4 << 20, "{}", bundle.len());
+    assert!(
+        bundle.len() > 3 << 20 && bundle.len() <= 4 << 20,
+        "{}",
+        bundle.len()
+    );
     let (code, report) = world.verify_pinned(&bundle, &world.pinned(1));
     assert_eq!(code, 0, "{report:#}");
 }
@@ -1030,19 +1619,26 @@ fn a_person_cannot_have_the_name_of_a_token() {
     let mut world = World::new();
     for name in ["agent", "reader"] {
         let v2 = after(&world.envelope_of(1), |tables| {
-            tables["approver"].as_array_mut().expect("a list").push(approver(name, &grace()));
+            tables["approver"]
+                .as_array_mut()
+                .expect("a list")
+                .push(approver(name, &grace()));
         });
         world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
         world.restart();
         assert_eq!(world.in_force(), 1);
         assert!(
-            world.notes().contains(&format!("the same name as the approver {name} of the roster")),
+            world.notes().contains(&format!(
+                "the same name as the approver {name} of the roster"
+            )),
             "{}",
             world.notes()
         );
         // In the second round, the token is revoked. Its name is still not available, because the log contains
         // proposals under the name.
-        world.control(&json!({"do": "token-revoke", "name": "reader"})).ok();
+        world
+            .control(&json!({"do": "token-revoke", "name": "reader"}))
+            .ok();
     }
 }
 
@@ -1052,17 +1648,31 @@ fn a_new_boundary_may_begin_with_a_later_version() {
     let shown = world.tool(&["--json", "show"]);
     let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
-    world.write("b/boundary/roster.toml", &text.replace("version = 1", "version = 2"));
-    assert_says(world.try_start().expect_err("version 1 and the signatures are missing"), "needs all versions, signed");
+    world.write(
+        "b/boundary/roster.toml",
+        &text.replace("version = 1", "version = 2"),
+    );
+    assert_says(
+        world
+            .try_start()
+            .expect_err("version 1 and the signatures are missing"),
+        "needs all versions, signed",
+    );
     world.put_version(1, &v1);
     let v2 = after(&v1, |_| {});
     world.put_version(2, &envelope(&v2, &[&alice()]));
-    assert_says(world.try_start().expect_err("one signature is missing"), "needs all versions, signed");
+    assert_says(
+        world.try_start().expect_err("one signature is missing"),
+        "needs all versions, signed",
+    );
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     world.start();
     world.make_tokens();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
-    assert_eq!(world.log()[0].1["predicate"]["roster"], json!(world.pinned(2)));
+    assert_eq!(
+        world.log()[0].1["predicate"]["roster"],
+        json!(world.pinned(2))
+    );
     let finished = world.run("plain:true", json!({}), &[&alice()]);
     for version in [1, 2] {
         let (code, report) = world.verify_pinned(&world.bundle(&finished), &world.pinned(version));
@@ -1073,11 +1683,15 @@ fn a_new_boundary_may_begin_with_a_later_version() {
 #[test]
 fn a_boundary_key_can_be_replaced_with_three_starts() {
     let mut world = World::new();
-    world.write("b/boundary/key-2.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    world.write(
+        "b/boundary/key-2.pem",
+        second_key().secret.to_pkcs8_v1_pem().as_str(),
+    );
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
     let mut runs = vec![world.run("plain:true", json!({}), &[&alice()])];
-    let v2 =
-        after(&world.envelope_of(1), |tables| tables["boundary"][0]["keys"] = lines(&[&boundary_key(), &second_key()]));
+    let v2 = after(&world.envelope_of(1), |tables| {
+        tables["boundary"][0]["keys"] = lines(&[&boundary_key(), &second_key()])
+    });
     let v2 = envelope(&v2, &[&alice(), &bob()]);
     world.put_version(2, &v2);
     // Each restart follows SIGKILL, so the service must continue from the state on disk.
@@ -1094,9 +1708,14 @@ fn a_boundary_key_can_be_replaced_with_three_starts() {
     world.start();
     let unknown = world.show(id_of(&running));
     assert_eq!(unknown["outcome"]["status"], "unknown");
-    assert_eq!(world.receipt(&unknown)["boundary"]["keyid"], json!(second_key().keyid()));
+    assert_eq!(
+        world.receipt(&unknown)["boundary"]["keyid"],
+        json!(second_key().keyid())
+    );
     runs.push(unknown);
-    let v3 = after(&v2, |tables| tables["boundary"][0]["keys"] = lines(&[&second_key()]));
+    let v3 = after(&v2, |tables| {
+        tables["boundary"][0]["keys"] = lines(&[&second_key()])
+    });
     world.put_version(3, &envelope(&v3, &[&alice(), &bob()]));
     world.kill9();
     world.start();
@@ -1119,7 +1738,10 @@ fn a_boundary_key_can_be_replaced_with_three_starts() {
 #[test]
 fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     if !support::has("ssh-keygen") {
-        support::not_run("an_ssh_key_signs_a_roster_through_ssh_keygen", "there is no ssh-keygen");
+        support::not_run(
+            "an_ssh_key_signs_a_roster_through_ssh_keygen",
+            "there is no ssh-keygen",
+        );
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -1131,14 +1753,27 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     assert!(made.expect("ssh-keygen").success());
     let line = fs::read_to_string(key.with_extension("pub")).expect("a public key");
     let mut world = World::with(|setup| {
-        setup.roster = format!("[[approver]]\nname = \"sam\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n", line.trim());
+        setup.roster = format!(
+            "[[approver]]\nname = \"sam\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n",
+            line.trim()
+        );
     });
     world.must(&["remove", "approver", "frank"]);
     let pinned = world.pinned(1);
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
     let digest = world.pinned(2);
-    let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
-    said_at_exit(command.arg(&key).arg(world.version(2)).output().expect("started"), 0, "signatures are complete");
+    let mut command = world.program(&[
+        "roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key",
+    ]);
+    said_at_exit(
+        command
+            .arg(&key)
+            .arg(world.version(2))
+            .output()
+            .expect("started"),
+        0,
+        "signatures are complete",
+    );
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice()]);
@@ -1155,12 +1790,19 @@ fn an_unreadable_roster_version_does_not_prevent_a_start() {
     let start = |world: &mut World, what: &str| {
         world.restart();
         assert_eq!((world.in_force(), world.seal()), (1, seal), "{what}");
-        assert!(world.notes().contains("2.json"), "{what}: {}", world.notes());
+        assert!(
+            world.notes().contains("2.json"),
+            "{what}: {}",
+            world.notes()
+        );
     };
     fs::create_dir(&place).expect("a directory");
     start(&mut world, "a directory");
     fs::remove_dir(&place).expect("removed");
-    let made = std::process::Command::new("mkfifo").arg(&place).status().expect("mkfifo");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&place)
+        .status()
+        .expect("mkfifo");
     assert!(made.success());
     start(&mut world, "a fifo");
     fs::remove_file(&place).expect("removed");
@@ -1194,7 +1836,9 @@ fn a_waiting_run_that_a_removed_approver_approved_is_refused() {
     let approved = world.propose("two:go", json!({}));
     assert_eq!(world.sign(&approved, &[&dora(), &bob()]).status, 200);
     world.until(id_of(&approved), "approved");
-    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    let v2 = after(&world.envelope_of(1), |tables| {
+        without(tables, "approver", "dora")
+    });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     world.kill9();
     world.start();
@@ -1233,13 +1877,28 @@ impl Key {
 fn one_approver_replaces_the_key_and_signs_with_both_keys() {
     let mut world = world_of_one();
     let pinned = world.pinned(1);
-    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    world.must(&[
+        "add",
+        "approver",
+        "alice",
+        "--key",
+        &alice_too().line_in(&world),
+    ]);
     world.must(&["remove", "approver", "alice", "--key", &alice().keyid()]);
     let signed = said(&world.sign_version(2, &alice(), &pinned));
-    assert!(signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"), "{signed}");
+    assert!(
+        signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"),
+        "{signed}"
+    );
     let again = said(&world.sign_version(2, &alice(), &pinned));
-    assert!(again.contains("signed this version already") && !again.contains("signatures are complete"), "{again}");
-    assert_says(said(&world.sign_version(2, &alice_too(), &pinned)), "signatures are complete");
+    assert!(
+        again.contains("signed this version already") && !again.contains("signatures are complete"),
+        "{again}"
+    );
+    assert_says(
+        said(&world.sign_version(2, &alice_too(), &pinned)),
+        "signatures are complete",
+    );
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice_too()]);
@@ -1251,34 +1910,57 @@ fn one_approver_replaces_the_key_and_signs_with_both_keys() {
 fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
     let mut world = world_of_one();
     let pinned = world.pinned(1);
-    world.must(&["add", "approver", "alice", "--key", &alice_too().line_in(&world)]);
+    world.must(&[
+        "add",
+        "approver",
+        "alice",
+        "--key",
+        &alice_too().line_in(&world),
+    ]);
     let draft = world.envelope_of(2);
     let signers = |envelope: &Value| -> Vec<Value> {
         let signatures = envelope["signatures"].as_array().expect("a list");
-        signatures.iter().map(|signature| signature["keyid"].clone()).collect()
+        signatures
+            .iter()
+            .map(|signature| signature["keyid"].clone())
+            .collect()
     };
     // The old key counts for version 1 and version 2, the new key only for version 2.
     let both = envelope(&people::payload_of(&draft), &[&alice(), &alice_too()]);
     world.put_version(2, &both);
     world.restart();
     let notes = world.notes();
-    assert!(notes.contains("does not count") && notes.contains("roster merge"), "refused, and the way out: {notes}");
-    assert!(world.must(&["merge", &world.version(2).to_string_lossy()]).contains("signatures are complete"));
+    assert!(
+        notes.contains("does not count") && notes.contains("roster merge"),
+        "refused, and the way out: {notes}"
+    );
+    assert!(
+        world
+            .must(&["merge", &world.version(2).to_string_lossy()])
+            .contains("signatures are complete")
+    );
     for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
         world.put_version(2, &draft);
         for key in &keys {
             exited(world.sign_version(2, key, &pinned), 0);
         }
-        assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()], "what does not count is left out");
+        assert_eq!(
+            signers(&world.envelope_of(2)),
+            [alice().keyid()],
+            "what does not count is left out"
+        );
         assert!(world.must(&["show"]).contains("version 2 is signed"));
         // The two signatures are in two copies, and `merge` combines the copies.
         let payload = people::payload_of(&draft);
         world.write("other.json", &envelope(&payload, &[&keys[1]]).to_string());
         world.put_version(2, &envelope(&payload, &[&keys[0]]));
-        let [file, other] =
-            [world.version(2), world.path("other.json")].map(|path| path.to_string_lossy().into_owned());
+        let [file, other] = [world.version(2), world.path("other.json")]
+            .map(|path| path.to_string_lossy().into_owned());
         let merged = world.must(&["merge", &file, &other]);
-        assert!(merged.contains("signatures are complete") && merged.contains("left out"), "{merged}");
+        assert!(
+            merged.contains("signatures are complete") && merged.contains("left out"),
+            "{merged}"
+        );
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()]);
     }
     // A draft of the same statement keeps its signatures unless `--drop-signatures` is given.
@@ -1294,8 +1976,12 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     let mut world = World::new();
     let lines = |keys: &[&Key]| json!(keys.iter().map(|key| key.ssh.line()).collect::<Vec<_>>());
     let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
-    let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
-    let v3 = signed(&after(&v2, |tables| tables["boundary"][0]["keys"] = lines(&[&second_key()])));
+    let v2 = signed(&after(&world.envelope_of(1), |tables| {
+        without(tables, "approver", "dora")
+    }));
+    let v3 = signed(&after(&v2, |tables| {
+        tables["boundary"][0]["keys"] = lines(&[&second_key()])
+    }));
     world.put_version(2, &v2);
     world.put_version(3, &v3);
     world.restart();
@@ -1306,14 +1992,21 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
     );
     assert!(!notes.contains("version 2 of the roster"), "{notes}");
     let offered = world.propose("two:go", json!({}));
-    world.unchanged(|| world.sign(&offered, &[&dora()])).problem("unknown-signer");
+    world
+        .unchanged(|| world.sign(&offered, &[&dora()]))
+        .problem("unknown-signer");
 
     // Versions 3 and 4 each need another boundary key. A start with the key of version 3 accepts no later version.
     let third = Key::of("boundary", 43);
-    let v4 = signed(&after(&v3, |tables| tables["boundary"][0]["keys"] = lines(&[&third])));
+    let v4 = signed(&after(&v3, |tables| {
+        tables["boundary"][0]["keys"] = lines(&[&third])
+    }));
     world.put_version(4, &v4);
     for (name, key, version) in [("key-2.pem", second_key(), 3), ("key-3.pem", third, 4)] {
-        world.write(&format!("b/boundary/{name}"), key.secret.to_pkcs8_v1_pem().as_str());
+        world.write(
+            &format!("b/boundary/{name}"),
+            key.secret.to_pkcs8_v1_pem().as_str(),
+        );
         world.stop();
         set_key(&world, name);
         world.start();
@@ -1326,29 +2019,50 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
 fn offline_token_commands_do_not_accept_waiting_roster_versions() {
     let mut world = World::new();
     let seal = world.seal();
-    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    let v2 = after(&world.envelope_of(1), |tables| {
+        without(tables, "approver", "dora")
+    });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
-    world.write("b/runbooks/more.md", &support::runbook(support::SMALL, &[("go", ":")]));
+    world.write(
+        "b/runbooks/more.md",
+        &support::runbook(support::SMALL, &[("go", ":")]),
+    );
     world.stop();
     let config = world.path("b").to_string_lossy().into_owned();
     let token = |arguments: &[&str]| {
-        let output = world.program(&["token", "--config", &config]).args(arguments).output().expect("started");
+        let output = world
+            .program(&["token", "--config", &config])
+            .args(arguments)
+            .output()
+            .expect("started");
         assert!(output.status.success(), "{}", said(&output));
         said(&output)
     };
     let listed = token(&["list"]);
-    assert!(listed.contains("agent") && listed.contains("courier"), "{listed}");
+    assert!(
+        listed.contains("agent") && listed.contains("courier"),
+        "{listed}"
+    );
     fs::rename(world.version(2), world.path("2.json")).expect("moved");
     let more = world.path("b/runbooks/more.md");
     fs::rename(&more, world.path("more.md")).expect("moved");
     world.start();
-    assert_eq!((world.in_force(), world.seal()), (1, seal), "to list puts nothing in force: {}", world.notes());
+    assert_eq!(
+        (world.in_force(), world.seal()),
+        (1, seal),
+        "to list puts nothing in force: {}",
+        world.notes()
+    );
     // A token command seals only tokens.
     world.stop();
     fs::rename(world.path("2.json"), world.version(2)).expect("moved");
     fs::rename(world.path("more.md"), &more).expect("moved");
     let token = |arguments: &[&str]| {
-        let output = world.program(&["token", "--config", &config]).args(arguments).output().expect("started");
+        let output = world
+            .program(&["token", "--config", &config])
+            .args(arguments)
+            .output()
+            .expect("started");
         assert!(output.status.success(), "{}", said(&output));
         said(&output)
     };
@@ -1356,8 +2070,12 @@ fn offline_token_commands_do_not_accept_waiting_roster_versions() {
     token(&["create", "other", "--owner", "bob"]);
     world.start();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
-    let seals: Vec<Value> =
-        world.log().into_iter().filter(|(kind, _)| kind == "seal").map(|(_, seal)| seal["predicate"].clone()).collect();
+    let seals: Vec<Value> = world
+        .log()
+        .into_iter()
+        .filter(|(kind, _)| kind == "seal")
+        .map(|(_, seal)| seal["predicate"].clone())
+        .collect();
     let of_tokens = &seals[seal as usize..];
     for (at, after) in of_tokens[1..3].iter().enumerate() {
         for same in ["roster", "policy", "registry"] {
@@ -1374,8 +2092,17 @@ fn offline_token_commands_do_not_accept_waiting_roster_versions() {
 fn the_token_list_command_creates_no_log() {
     let world = World::prepared(|_| {});
     let config = world.path("b").to_string_lossy().into_owned();
-    exited(world.program(&["token", "list", "--config", &config]).output().expect("started"), 0);
-    assert!(!world.version(1).exists() && !world.database().exists(), "version 1 is sealed by a start");
+    exited(
+        world
+            .program(&["token", "list", "--config", &config])
+            .output()
+            .expect("started"),
+        0,
+    );
+    assert!(
+        !world.version(1).exists() && !world.database().exists(),
+        "version 1 is sealed by a start"
+    );
 }
 
 #[test]
@@ -1384,8 +2111,15 @@ fn the_token_list_command_reports_a_lost_store() {
     world.stop();
     fs::remove_file(world.database()).expect("removed");
     let config = world.path("b").to_string_lossy().into_owned();
-    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
-    assert!(!listed.status.success() && said(&listed).contains("countersign.db"), "{}", said(&listed));
+    let listed = world
+        .program(&["token", "list", "--config", &config])
+        .output()
+        .expect("started");
+    assert!(
+        !listed.status.success() && said(&listed).contains("countersign.db"),
+        "{}",
+        said(&listed)
+    );
     assert!(!world.database().exists());
 }
 
@@ -1405,7 +2139,10 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
         assert_eq!((world.in_force(), world.seal()), (1, seal));
         let name = file.rsplit('/').next().expect("a name");
         let notes = world.notes();
-        assert!(notes.contains(name) && notes.contains("the sealed state stays in force"), "{notes}");
+        assert!(
+            notes.contains(name) && notes.contains("the sealed state stays in force"),
+            "{notes}"
+        );
         world.write(file, text);
         mode(&world, file, 0o664);
         world.restart();
@@ -1414,14 +2151,23 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
         fs::remove_file(world.path(file)).expect("removed");
         world.restart();
         assert!(world.notes().contains(name), "{}", world.notes());
-        assert!(world.started["notes"].to_string().contains(name), "serve says it too");
+        assert!(
+            world.started["notes"].to_string().contains(name),
+            "serve says it too"
+        );
     }
     // The boundary needs neither file to accept version 2, because the version names the sealed policy.
-    let v2 = after(&world.envelope_of(1), |tables| without(tables, "approver", "dora"));
+    let v2 = after(&world.envelope_of(1), |tables| {
+        without(tables, "approver", "dora")
+    });
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     let home = world.path("b").to_string_lossy().into_owned();
     let doctor = world.program(&["doctor", &home]).output().expect("started");
-    assert!(!doctor.status.success() && said(&doctor).contains("policy.yaml"), "{}", said(&doctor));
+    assert!(
+        !doctor.status.success() && said(&doctor).contains("policy.yaml"),
+        "{}",
+        said(&doctor)
+    );
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     // The first start of a log needs both files.
@@ -1429,12 +2175,18 @@ fn an_unfinished_roster_edit_does_not_prevent_a_restart() {
     fresh.write("b/boundary/policy.yaml", "[[[");
     fresh.write("b/boundary/roster.toml", "[[[");
     let why = fresh.try_start().expect_err("nothing to seal");
-    assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
+    assert!(
+        why.contains("policy.yaml") && why.contains("roster.toml"),
+        "{why}"
+    );
     // After a crash with an empty store, a start also needs both files.
     fs::write(fresh.database(), "").expect("written");
     mode(&fresh, "b/boundary/countersign.db", 0o600);
     let why = fresh.try_start().expect_err("nothing to seal");
-    assert!(why.contains("policy.yaml") && why.contains("roster.toml"), "{why}");
+    assert!(
+        why.contains("policy.yaml") && why.contains("roster.toml"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -1442,8 +2194,16 @@ fn a_file_that_is_no_roster_version_is_moved_away_and_drafted_again() {
     let world = World::new();
     world.write("b/boundary/roster.d/2.json", "{\"payload\":");
     let refused = world.tool(&["remove", "approver", "dora"]);
-    assert!(!refused.status.success() && said(&refused).contains("move the file away"), "{}", said(&refused));
-    assert!(fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read").contains("dora"));
+    assert!(
+        !refused.status.success() && said(&refused).contains("move the file away"),
+        "{}",
+        said(&refused)
+    );
+    assert!(
+        fs::read_to_string(world.path("b/boundary/roster.toml"))
+            .expect("read")
+            .contains("dora")
+    );
     fs::rename(world.version(2), world.path("2.json")).expect("moved");
     world.must(&["remove", "approver", "dora"]);
     assert!(world.version(2).exists());
@@ -1455,7 +2215,13 @@ fn a_service_can_read_roster_versions_that_root_has_written() {
     // The service's umask denies access by other users, but these files contain only public keys and signatures.
     let world = World::new();
     let mode = |path: PathBuf| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
-    assert_eq!((mode(world.path("b/boundary/roster.d")), mode(world.version(1))), (0o755, 0o644));
+    assert_eq!(
+        (
+            mode(world.path("b/boundary/roster.d")),
+            mode(world.version(1))
+        ),
+        (0o755, 0o644)
+    );
 }
 
 /// Puts version 2 of the roster beside the boundary: version 1 with a change, and with these signatures.
@@ -1466,12 +2232,18 @@ fn put_second(world: &World, change: impl Fn(&mut Value), signers: &[&Key]) {
     tables["previous"] = json!(world.pinned(1));
     change(&mut tables);
     let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
-    world.put_version(2, &envelope(&statement("roster", &subject, &tables), signers));
+    world.put_version(
+        2,
+        &envelope(&statement("roster", &subject, &tables), signers),
+    );
 }
 
 fn revoke_key(world: &World, key: &Key, signer: &Key) {
     let payload = people::key_revocation(&world.boundary(), key);
-    world.wire.post("/v1/revocations", "", &envelope(&payload, &[signer])).ok(200);
+    world
+        .wire
+        .post("/v1/revocations", "", &envelope(&payload, &[signer]))
+        .ok(200);
 }
 
 #[test]
@@ -1481,7 +2253,11 @@ fn a_version_that_reaches_its_threshold_only_with_a_revoked_key_is_not_put_in_fo
     put_second(&world, unchanged, &[&alice(), &bob()]);
     revoke_key(&world, &alice(), &oscar());
     world.restart();
-    assert!(world.in_force() == 1 && world.notes().contains("a key that signed it is revoked"), "{}", world.notes());
+    assert!(
+        world.in_force() == 1 && world.notes().contains("a key that signed it is revoked"),
+        "{}",
+        world.notes()
+    );
     // The signature of another person completes the version.
     put_second(&world, unchanged, &[&alice(), &bob(), &dora()]);
     world.restart();
@@ -1493,18 +2269,33 @@ fn a_version_that_reaches_its_threshold_only_with_a_revoked_key_is_not_put_in_fo
 fn a_service_with_a_revoked_key_does_not_start_and_its_next_key_goes_on_with_the_log() {
     let mut world = World::new();
     let keys = json!([boundary_key().ssh.line(), second_key().ssh.line()]);
-    put_second(&world, |tables| tables["boundary"][0]["keys"] = keys.clone(), &[&alice(), &bob()]);
+    put_second(
+        &world,
+        |tables| tables["boundary"][0]["keys"] = keys.clone(),
+        &[&alice(), &bob()],
+    );
     world.restart();
     let payload = people::key_revocation(&world.boundary(), &boundary_key());
-    let own = world.wire.post("/v1/revocations", "", &envelope(&payload, &[&oscar()]));
+    let own = world
+        .wire
+        .post("/v1/revocations", "", &envelope(&payload, &[&oscar()]));
     own.problem("wrong-state");
     world.stop();
-    world.write("b/boundary/key.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    world.write(
+        "b/boundary/key.pem",
+        second_key().secret.to_pkcs8_v1_pem().as_str(),
+    );
     world.start();
     revoke_key(&world, &boundary_key(), &oscar());
     world.run("plain:true", json!({}), &[&alice()]);
     world.assert_audited();
     world.stop();
-    world.write("b/boundary/key.pem", boundary_key().secret.to_pkcs8_v1_pem().as_str());
-    assert_says(world.try_start().expect_err("the key is revoked"), "is revoked: under `key`");
+    world.write(
+        "b/boundary/key.pem",
+        boundary_key().secret.to_pkcs8_v1_pem().as_str(),
+    );
+    assert_says(
+        world.try_start().expect_err("the key is revoked"),
+        "is revoked: under `key`",
+    );
 }

@@ -51,7 +51,9 @@ fn change_policy(random: &mut Random, policy: &mut Value) {
             }
         }
         1 | 2 => {
-            let list = overrides[at].pointer_mut("/run/allow").and_then(Value::as_array_mut);
+            let list = overrides[at]
+                .pointer_mut("/run/allow")
+                .and_then(Value::as_array_mut);
             match list {
                 Some(list) if number.is_multiple_of(2) && list.len() > 1 => drop(list.remove(0)),
                 Some(list) => list.insert(0, json!(format!("new{number}"))),
@@ -59,12 +61,16 @@ fn change_policy(random: &mut Random, policy: &mut Value) {
             }
         }
         3 => drop(overrides.remove(at)),
-        4 => overrides.insert(at, json!({"runbook": format!("new{number}/**"), "mode": "execute"})),
+        4 => overrides.insert(
+            at,
+            json!({"runbook": format!("new{number}/**"), "mode": "execute"}),
+        ),
         5 => overrides.swap(at, other),
         6 => overrides[at]["runbook"] = json!(format!("other{number}")),
         7 => policy["default"]["mode"] = json!(["execute", "deny"][number % 2]),
         _ => {
-            let grant = json!({"type": "run", "pattern": format!("granted{number}"), "scope": "permanent"});
+            let grant =
+                json!({"type": "run", "pattern": format!("granted{number}"), "scope": "permanent"});
             policy["grants"].as_array_mut().expect("a list").push(grant);
         }
     }
@@ -74,13 +80,20 @@ fn change_policy(random: &mut Random, policy: &mut Value) {
 fn values(value: &Value, path: &str, runbook: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            let of = fields.get("runbook").map_or(runbook.to_owned(), |of| format!(" (runbook {of})"));
+            let of = fields
+                .get("runbook")
+                .map_or(runbook.to_owned(), |of| format!(" (runbook {of})"));
             for (name, value) in fields {
                 values(value, &format!("{path}.{name}"), &of, found);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| values(item, &format!("{path}[]"), runbook, found)),
-        leaf => found.push(format!("{} = {leaf}{runbook}", path.trim_start_matches('.'))),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| values(item, &format!("{path}[]"), runbook, found)),
+        leaf => found.push(format!(
+            "{} = {leaf}{runbook}",
+            path.trim_start_matches('.')
+        )),
     }
 }
 
@@ -100,8 +113,9 @@ fn unwrapped(screen: &str) -> Vec<String> {
 fn shown_differences(lines: &[String]) -> BTreeMap<String, i64> {
     let mut found: BTreeMap<String, i64> = BTreeMap::new();
     for line in lines {
-        let Some((sign, text)) =
-            line.split_once(" | ").filter(|(sign, _)| sign.trim() == "was" || sign.trim() == "now")
+        let Some((sign, text)) = line
+            .split_once(" | ")
+            .filter(|(sign, _)| sign.trim() == "was" || sign.trim() == "now")
         else {
             continue;
         };
@@ -111,7 +125,8 @@ fn shown_differences(lines: &[String]) -> BTreeMap<String, i64> {
             .map(|part| part.split_once(']').map_or(part, |(_, rest)| rest))
             .collect::<Vec<_>>()
             .join("[]");
-        *found.entry(format!("{path} = {value}")).or_default() += if sign.trim() == "was" { -1 } else { 1 };
+        *found.entry(format!("{path} = {value}")).or_default() +=
+            if sign.trim() == "was" { -1 } else { 1 };
     }
     found.retain(|_, count| *count != 0);
     found
@@ -122,7 +137,8 @@ fn differences_of(old: &Value, new: &Value) -> BTreeMap<String, i64> {
     for (document, step) in [(old, -1), (new, 1)] {
         let mut all = Vec::new();
         values(document, "", "", &mut all);
-        all.into_iter().for_each(|value| *found.entry(value).or_default() += step);
+        all.into_iter()
+            .for_each(|value| *found.entry(value).or_default() += step);
     }
     found.retain(|_, count| *count != 0);
     found
@@ -138,28 +154,55 @@ fn change_people(random: &mut Random, tables: &mut Value) -> (Vec<String>, Vec<S
     match random.below(6) {
         0 => {
             approvers.push(json!({"name": "grace", "groups": ["ops"], "keys": [key.ssh.line()]}));
-            (vec!["approver grace; groups: ops; keys:".to_owned(), key.keyid()], vec!["grace".to_owned()])
+            (
+                vec!["approver grace; groups: ops; keys:".to_owned(), key.keyid()],
+                vec!["grace".to_owned()],
+            )
         }
         1 => {
             let gone = approvers.remove(at);
             let line = gone["keys"][0].as_str().expect("a key").to_owned();
-            (vec![format!("removed       approver {name};"), line], vec![name])
+            (
+                vec![format!("removed       approver {name};"), line],
+                vec![name],
+            )
         }
         2 => {
             approvers[at]["groups"] = json!(["finance", "ops"]);
-            (vec![format!("added         approver {name}: groups: finance")], vec![name])
+            (
+                vec![format!("added         approver {name}: groups: finance")],
+                vec![name],
+            )
         }
         3 => {
             approvers[at]["valid_before"] = json!("2031-01-01T00:00:00Z");
-            (vec![format!("approver {name}: valid_before:"), "2031-01-01T00:00:00Z".to_owned()], vec![name])
+            (
+                vec![
+                    format!("approver {name}: valid_before:"),
+                    "2031-01-01T00:00:00Z".to_owned(),
+                ],
+                vec![name],
+            )
         }
         4 => {
-            approvers[at]["keys"].as_array_mut().expect("a list").push(json!(key.ssh.line()));
-            (vec![format!("added         approver {name}: keys: {}", key.keyid())], vec![name])
+            approvers[at]["keys"]
+                .as_array_mut()
+                .expect("a list")
+                .push(json!(key.ssh.line()));
+            (
+                vec![format!(
+                    "added         approver {name}: keys: {}",
+                    key.keyid()
+                )],
+                vec![name],
+            )
         }
         _ => {
             tables["threshold"] = json!(3);
-            (vec!["must sign the next version: 2 to 3".to_owned()], Vec::new())
+            (
+                vec!["must sign the next version: 2 to 3".to_owned()],
+                Vec::new(),
+            )
         }
     }
 }
@@ -167,8 +210,20 @@ fn change_people(random: &mut Random, tables: &mut Value) -> (Vec<String>, Vec<S
 /// Reviews version 2 of the roster with these options.
 fn review(world: &World, options: &[&str]) -> String {
     let pinned = world.started["roster"].as_str().expect("a digest");
-    let mut command = world.program(&["--url", "http://127.0.0.1:1", "roster", "sign", "--review", "--roster", pinned]);
-    let output = command.args(options).arg(world.path("b/boundary/roster.d/2.json")).output().expect("started");
+    let mut command = world.program(&[
+        "--url",
+        "http://127.0.0.1:1",
+        "roster",
+        "sign",
+        "--review",
+        "--roster",
+        pinned,
+    ]);
+    let output = command
+        .args(options)
+        .arg(world.path("b/boundary/roster.d/2.json"))
+        .output()
+        .expect("started");
     assert!(output.status.success(), "{options:?}: {}", said(&output));
     said(&output)
 }
@@ -177,8 +232,10 @@ fn review(world: &World, options: &[&str]) -> String {
 fn every_value_of_200_random_changes_is_on_the_screen_and_no_unchanged_person_is() {
     let old = rich_policy();
     let world = World::with(|setup| setup.policy = old.to_string());
-    let first: Value =
-        serde_json::from_slice(&fs::read(world.path("b/boundary/roster.d/1.json")).expect("a file")).expect("JSON");
+    let first: Value = serde_json::from_slice(
+        &fs::read(world.path("b/boundary/roster.d/1.json")).expect("a file"),
+    )
+    .expect("JSON");
     let path = |name: &str| world.path(name).to_string_lossy().into_owned();
     world.write("old.json", &old.to_string());
     for seed in 1..=200_u64 {
@@ -194,23 +251,46 @@ fn every_value_of_200_random_changes_is_on_the_screen_and_no_unchanged_person_is
             people = tables["approver"].as_array().expect("a list").clone();
             tables["policy"] = json!(format!("sha256:{}", sha256(&canonical(&new))));
         });
-        world.write("b/boundary/roster.d/2.json", &envelope(&payload, &[]).to_string());
+        world.write(
+            "b/boundary/roster.d/2.json",
+            &envelope(&payload, &[]).to_string(),
+        );
         world.write("new.json", &new.to_string());
-        let screen = review(&world, &["--policy", &path("new.json"), "--policy-before", &path("old.json")]);
+        let screen = review(
+            &world,
+            &[
+                "--policy",
+                &path("new.json"),
+                "--policy-before",
+                &path("old.json"),
+            ],
+        );
         let lines = unwrapped(&screen);
         let expected = differences_of(&old, &new);
         assert_eq!(shown_differences(&lines), expected, "seed {seed}: {screen}");
-        let is_shown = lines.iter().any(|line| line.starts_with("  was ") || line.starts_with("  now "));
-        assert_eq!(is_shown, old != new, "seed {seed}: an order is a difference too\n{screen}");
+        let is_shown = lines
+            .iter()
+            .any(|line| line.starts_with("  was ") || line.starts_with("  now "));
+        assert_eq!(
+            is_shown,
+            old != new,
+            "seed {seed}: an order is a difference too\n{screen}"
+        );
         let whole = lines.join("\n");
         for text in texts {
             assert!(whole.contains(&text), "seed {seed}: {text}\n{screen}");
         }
         let above = whole.split("== Signatures ==").next().expect("text");
-        for person in people.iter().filter(|person| !changed.iter().any(|name| person["name"] == **name)) {
+        for person in people
+            .iter()
+            .filter(|person| !changed.iter().any(|name| person["name"] == **name))
+        {
             let name = person["name"].as_str().expect("a name");
             let key = person["keys"][0].as_str().expect("a key");
-            assert!(!above.contains(name) && !whole.contains(key), "seed {seed}: {name} did not change\n{screen}");
+            assert!(
+                !above.contains(name) && !whole.contains(key),
+                "seed {seed}: {name} did not change\n{screen}"
+            );
         }
     }
 }
@@ -218,8 +298,9 @@ fn every_value_of_200_random_changes_is_on_the_screen_and_no_unchanged_person_is
 /// Makes a boundary with 200 approvers, 25 steps below `deploy`, and a second policy in which one word changed.
 fn estate() -> World {
     let policy = |required: u64| {
-        let others: String =
-            (0..80).map(|at| format!("  - {{runbook: 'team{at}/**', run: {{allow: [tool{at}]}}}}\n")).collect();
+        let others: String = (0..80)
+            .map(|at| format!("  - {{runbook: 'team{at}/**', run: {{allow: [tool{at}]}}}}\n"))
+            .collect();
         format!(
             "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {{required: 1, from: [ops]}}\noverrides:\n\
              {others}  - runbook: 'deploy/**'\n    approvals: {{required: {required}, from: [ops]}}\n"
@@ -233,32 +314,61 @@ fn estate() -> World {
         for seed in 50..244_u8 {
             let mut bytes = [77; 32];
             bytes[0] = seed;
-            let key = SshKey::from_public(SecretKey::from_seed(bytes).public(), "other").expect("a key");
+            let key =
+                SshKey::from_public(SecretKey::from_seed(bytes).public(), "other").expect("a key");
             let line = key.line();
-            setup
-                .roster
-                .push_str(&format!("[[approver]]\nname = \"person{seed}\"\ngroups = [\"ops\"]\nkeys = [\"{line}\"]\n"));
+            setup.roster.push_str(&format!(
+                "[[approver]]\nname = \"person{seed}\"\ngroups = [\"ops\"]\nkeys = [\"{line}\"]\n"
+            ));
         }
     });
     world.write("b/boundary/policy.yaml", &policy(1));
     let config = world.path("b").to_string_lossy().into_owned();
-    exited(world.program(&["roster", "--config", &config, "draft"]).output().expect("started"), 0);
+    exited(
+        world
+            .program(&["roster", "--config", &config, "draft"])
+            .output()
+            .expect("started"),
+        0,
+    );
     world
 }
 
 #[test]
 fn one_changed_word_of_policy_is_a_screen_of_40_lines_with_the_steps_whose_verdict_changes() {
     let world = estate();
-    let policy = world.path("b/boundary/policy.yaml").to_string_lossy().into_owned();
-    let pinned = world.started["roster"].as_str().expect("a digest").to_owned();
+    let policy = world
+        .path("b/boundary/policy.yaml")
+        .to_string_lossy()
+        .into_owned();
+    let pinned = world.started["roster"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
     let draft = world.path("b/boundary/roster.d/2.json");
     let review = |token: &str, options: &[&str]| {
-        let mut command = world.program(&["--url", &world.wire.url, "roster", "sign", "--review", "--roster", &pinned]);
-        command.args(options).args(["--policy", &policy]).arg(&draft).env("COUNTERSIGN_TOKEN", token);
+        let mut command = world.program(&[
+            "--url",
+            &world.wire.url,
+            "roster",
+            "sign",
+            "--review",
+            "--roster",
+            &pinned,
+        ]);
+        command
+            .args(options)
+            .args(["--policy", &policy])
+            .arg(&draft)
+            .env("COUNTERSIGN_TOKEN", token);
         said(&exited(command.output().expect("started"), 0))
     };
     let screen = review(&world.reader, &[]);
-    assert!(screen.lines().count() <= 40, "{} lines\n{screen}", screen.lines().count());
+    assert!(
+        screen.lines().count() <= 40,
+        "{} lines\n{screen}",
+        screen.lines().count()
+    );
     let lines = unwrapped(&screen);
     for line in [
         "  was       | overrides[80].approvals.required = 2 (runbook \"deploy/**\")",
@@ -266,22 +376,37 @@ fn one_changed_word_of_policy_is_a_screen_of_40_lines_with_the_steps_whose_verdi
     ] {
         assert!(lines.iter().any(|shown| shown == line), "{line}\n{screen}");
     }
-    let sentence = lines.iter().find(|line| line.contains("The verdict changes for")).expect("a sentence");
+    let sentence = lines
+        .iter()
+        .find(|line| line.contains("The verdict changes for"))
+        .expect("a sentence");
     assert!(
-        sentence.contains("The verdict changes for 25 of 31 steps: deploy/web:s00, deploy/web:s01, "),
+        sentence
+            .contains("The verdict changes for 25 of 31 steps: deploy/web:s00, deploy/web:s01, "),
         "{sentence}"
     );
-    assert!(sentence.contains("deploy/web:s19 and 5 more") && !sentence.contains("s20"), "{sentence}");
+    assert!(
+        sentence.contains("deploy/web:s19 and 5 more") && !sentence.contains("s20"),
+        "{sentence}"
+    );
     // A token that may see only some of the steps can't prove the number.
     let few = world.token_for("few", &[], &["read"], &["deploy/web:s0*", "say:*"]);
     let before = format!("{policy}.before");
     world.write("b/boundary/policy.yaml.before", &world.setup.policy);
     let told = review(&few, &["--policy-before", &before]);
-    assert!(told.contains("the boundary's word") || told.contains("were not counted"), "{told}");
+    assert!(
+        told.contains("the boundary's word") || told.contains("were not counted"),
+        "{told}"
+    );
     assert!(!told.contains("of 31 steps"), "{told}");
     // `--full` shows the whole policy and the whole version.
     let full = review(&world.reader, &["--full"]);
-    for words in ["== The version in full ==", "person200", "| version: 1", "overrides[80].approvals.required = 1"] {
+    for words in [
+        "== The version in full ==",
+        "person200",
+        "| version: 1",
+        "overrides[80].approvals.required = 1",
+    ] {
         assert!(full.contains(words), "{words}");
     }
     // A rule that no step uses changes no verdict.
@@ -291,10 +416,17 @@ fn one_changed_word_of_policy_is_a_screen_of_40_lines_with_the_steps_whose_verdi
     );
     world.write("b/boundary/policy.yaml", &more);
     let config = world.path("b").to_string_lossy().into_owned();
-    exited(world.program(&["roster", "--config", &config, "draft"]).output().expect("started"), 0);
+    exited(
+        world
+            .program(&["roster", "--config", &config, "draft"])
+            .output()
+            .expect("started"),
+        0,
+    );
     let told = unwrapped(&review(&world.reader, &[])).join("\n");
     assert!(
-        told.contains("overrides[80].run.allow[0] = \"jq\"") && told.contains("changes for 0 of 31 steps"),
+        told.contains("overrides[80].run.allow[0] = \"jq\"")
+            && told.contains("changes for 0 of 31 steps"),
         "{told}"
     );
 }
@@ -302,35 +434,72 @@ fn one_changed_word_of_policy_is_a_screen_of_40_lines_with_the_steps_whose_verdi
 #[test]
 fn a_policy_or_version_that_cannot_be_compared_is_shown_whole_with_the_reason() {
     let world = estate();
-    let policy = world.path("b/boundary/policy.yaml").to_string_lossy().into_owned();
+    let policy = world
+        .path("b/boundary/policy.yaml")
+        .to_string_lossy()
+        .into_owned();
     let told = unwrapped(&review(&world, &["--policy", &policy])).join("\n");
-    for words in ["The whole policy is shown, because", "--policy-before FILE", "team79", "required: 1, from: [ops]"] {
+    for words in [
+        "The whole policy is shown, because",
+        "--policy-before FILE",
+        "team79",
+        "required: 1, from: [ops]",
+    ] {
         assert!(told.contains(words), "{words}\n{told}");
     }
     assert!(!told.contains("person200"), "{told}");
     // Another policy than that of the version before is refused.
     world.write("other.yaml", "version: 1\n");
     let other = world.path("other.yaml").to_string_lossy().into_owned();
-    let pinned = world.started["roster"].as_str().expect("a digest").to_owned();
-    let draft = world.path("b/boundary/roster.d/2.json").to_string_lossy().into_owned();
-    let sign = ["--url", "http://127.0.0.1:1", "roster", "sign", "--review", &draft, "--policy", &policy];
+    let pinned = world.started["roster"]
+        .as_str()
+        .expect("a digest")
+        .to_owned();
+    let draft = world
+        .path("b/boundary/roster.d/2.json")
+        .to_string_lossy()
+        .into_owned();
+    let sign = [
+        "--url",
+        "http://127.0.0.1:1",
+        "roster",
+        "sign",
+        "--review",
+        &draft,
+        "--policy",
+        &policy,
+    ];
     let mut refused = world.program(&sign);
-    let refused = refused.args(["--policy-before", &other, "--roster", &pinned]).output().expect("started");
+    let refused = refused
+        .args(["--policy-before", &other, "--roster", &pinned])
+        .output()
+        .expect("started");
     assert!(
-        refused.status.code() == Some(126) && said(&refused).contains("version 1 of the roster names"),
+        refused.status.code() == Some(126)
+            && said(&refused).contains("version 1 of the roster names"),
         "{refused:?}"
     );
     // Without trust in the version before, a difference from that version proves nothing.
     let strange = format!("sha256:{}", "a".repeat(64));
-    let untrusted = world.program(&sign).args(["--roster", &strange]).output().expect("started");
-    assert!(untrusted.status.code() == Some(2) && said(&untrusted).contains("person200"), "{}", said(&untrusted));
+    let untrusted = world
+        .program(&sign)
+        .args(["--roster", &strange])
+        .output()
+        .expect("started");
+    assert!(
+        untrusted.status.code() == Some(2) && said(&untrusted).contains("person200"),
+        "{}",
+        said(&untrusted)
+    );
 }
 
 #[test]
 fn roster_sign_and_an_audit_of_a_mirror_use_the_pins_of_the_list_of_boundaries() {
     let world = World::new();
-    let first: Value =
-        serde_json::from_slice(&fs::read(world.path("b/boundary/roster.d/1.json")).expect("a file")).expect("JSON");
+    let first: Value = serde_json::from_slice(
+        &fs::read(world.path("b/boundary/roster.d/1.json")).expect("a file"),
+    )
+    .expect("JSON");
     let payload = after(&first, |tables| tables["threshold"] = json!(1));
     world.write("2.json", &envelope(&payload, &[]).to_string());
     world.write("1.json", &first.to_string());
@@ -339,15 +508,25 @@ fn roster_sign_and_an_audit_of_a_mirror_use_the_pins_of_the_list_of_boundaries()
     world.write("bob.pem", bob().secret.to_pkcs8_v1_pem().as_str());
     let key = world.path("bob.pem").to_string_lossy().into_owned();
     let sign = || {
-        let mut command = world.program(&["roster", "sign", "--yes", "--expect", &digest, "--key", &key]);
+        let mut command = world.program(&[
+            "roster", "sign", "--yes", "--expect", &digest, "--key", &key,
+        ]);
         command.arg(&draft).output().expect("started")
     };
-    let audit = || world.program(&["audit"]).arg(&mirror).output().expect("started");
+    let audit = || {
+        world
+            .program(&["audit"])
+            .arg(&mirror)
+            .output()
+            .expect("started")
+    };
     exited(sign(), 2);
     exited(audit(), 2);
     let list = |pins: &[&str]| {
         let one = |(at, pin): (usize, &&str)| {
-            format!("[[boundary]]\nname = \"b{at}\"\nurl = \"http://127.0.0.1:1\"\nroster = \"{pin}\"\n")
+            format!(
+                "[[boundary]]\nname = \"b{at}\"\nurl = \"http://127.0.0.1:1\"\nroster = \"{pin}\"\n"
+            )
         };
         let text: String = pins.iter().enumerate().map(one).collect();
         world.write("home/.config/countersign/boundaries.toml", &text);
@@ -361,10 +540,20 @@ fn roster_sign_and_an_audit_of_a_mirror_use_the_pins_of_the_list_of_boundaries()
     exited(audit(), 2);
     list(&[&other, world.started["roster"].as_str().expect("a digest")]);
     let signed = said(&exited(sign(), 0));
-    assert!(signed.contains("from boundaries.toml:") && signed.contains("signed by bob"), "{signed}");
+    assert!(
+        signed.contains("from boundaries.toml:") && signed.contains("signed by bob"),
+        "{signed}"
+    );
     exited(audit(), 0);
     // An option has priority, and a chosen boundary has only its own pin.
-    exited(world.program(&["audit", "--roster", &other]).arg(&mirror).output().expect("started"), 2);
+    exited(
+        world
+            .program(&["audit", "--roster", &other])
+            .arg(&mirror)
+            .output()
+            .expect("started"),
+        2,
+    );
     for (boundary, code) in [("b0", 2), ("b1", 0)] {
         let mut review = world.program(&["roster", "sign", "--review", "--boundary", boundary]);
         exited(review.arg(&draft).output().expect("started"), code);

@@ -16,18 +16,30 @@ fn person() -> Person {
     person.write("notes.md", PAGE);
     person.write("data.txt", "sealed\n");
     person.write("tool", "#!/bin/bash\nprintf 'the tool ran\\n'\n");
-    fs::set_permissions(person.path("work/tool"), fs::Permissions::from_mode(0o755)).expect("executable");
+    fs::set_permissions(person.path("work/tool"), fs::Permissions::from_mode(0o755))
+        .expect("executable");
     person.runbook(
         "a.md",
         "",
-        &[("one files=\"data.txt,tool\"", "cat data.txt\n./tool\nstat -c '%A %n' data.txt tool")],
+        &[(
+            "one files=\"data.txt,tool\"",
+            "cat data.txt\n./tool\nstat -c '%A %n' data.txt tool",
+        )],
     );
     person
 }
 
 fn names(person: &Person) -> BTreeSet<String> {
     let entries = fs::read_dir(person.path("work")).expect("a directory");
-    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
 }
 
 #[test]
@@ -52,15 +64,33 @@ fn a_run_in_a_directory_of_the_person_is_refused_because_the_files_would_remain(
     let person = person();
     let before = names(&person);
     // If only policy lets the step write, the step works in an overlay.
-    person.write("policy.yaml", &POLICY.replace("  run:", "  write: {allow: [\"{repo}/**\"]}\n  run:"));
-    let ran = person.run(&["a.md", "-y", "--policy", "policy.yaml"]).ended(0);
+    person.write(
+        "policy.yaml",
+        &POLICY.replace("  run:", "  write: {allow: [\"{repo}/**\"]}\n  run:"),
+    );
+    let ran = person
+        .run(&["a.md", "-y", "--policy", "policy.yaml"])
+        .ended(0);
     assert!(
-        ran.err.contains("works in an overlay of") && ran.err.contains("because the step has files"),
+        ran.err.contains("works in an overlay of")
+            && ran.err.contains("because the step has files"),
         "{}",
         ran.err
     );
-    let ran = person.run(&["a.md", "-y", "--policy", "policy.yaml", "--allow-write", "."]);
+    let ran = person.run(&[
+        "a.md",
+        "-y",
+        "--policy",
+        "policy.yaml",
+        "--allow-write",
+        ".",
+    ]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(126), ""), "{}", ran.err);
-    assert!(ran.err.contains("the step has files, and this run works in"), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("the step has files, and this run works in"),
+        "{}",
+        ran.err
+    );
     assert_eq!(names(&person), before);
 }

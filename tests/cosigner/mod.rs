@@ -36,23 +36,53 @@ impl Witness {
         let dir = tempfile::tempdir().expect("a directory");
         let secret = SecretKey::from_seed([seed; 32]);
         let name = format!("w{seed}.example/witness");
-        fs::write(dir.path().join("key.pem"), secret.to_pkcs8_v1_pem().as_bytes()).expect("written");
+        fs::write(
+            dir.path().join("key.pem"),
+            secret.to_pkcs8_v1_pem().as_bytes(),
+        )
+        .expect("written");
         let vkey = WitnessKey::new(&name, secret.public()).vkey();
-        let mut witness = Self { name, vkey, dir, child: None, url: String::new() };
+        let mut witness = Self {
+            name,
+            vkey,
+            dir,
+            child: None,
+            url: String::new(),
+        };
         witness.start(fault, 0);
         witness
     }
 
     pub fn start(&mut self, fault: &str, port: u16) {
         let mut command = Command::new("python3");
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/witness.py"));
-        command.args(["--name", &self.name, "--fault", fault, "--port", &port.to_string()]);
-        for (option, file) in [("--key", "key.pem"), ("--logs", "logs"), ("--state", "state.json")] {
+        command.arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/tools/witness.py"
+        ));
+        command.args([
+            "--name",
+            &self.name,
+            "--fault",
+            fault,
+            "--port",
+            &port.to_string(),
+        ]);
+        for (option, file) in [
+            ("--key", "key.pem"),
+            ("--logs", "logs"),
+            ("--state", "state.json"),
+        ] {
             command.arg(option).arg(self.dir.path().join(file));
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the witness");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the witness");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its address");
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("its address");
         self.url = line.trim().to_owned();
         assert!(self.url.starts_with("http://"), "{line}");
         self.child = Some(child);
@@ -66,12 +96,20 @@ impl Witness {
     }
 
     pub fn port(&self) -> u16 {
-        self.url.rsplit(':').next().expect("a port").parse().expect("a number")
+        self.url
+            .rsplit(':')
+            .next()
+            .expect("a port")
+            .parse()
+            .expect("a number")
     }
 
     /// Returns the roster entry of the witness.
     pub fn entry(&self) -> String {
-        format!("[[witness]]\nname = \"{}\"\nvkey = \"{}\"\nurl = \"{}\"\n", self.name, self.vkey, self.url)
+        format!(
+            "[[witness]]\nname = \"{}\"\nvkey = \"{}\"\nurl = \"{}\"\n",
+            self.name, self.vkey, self.url
+        )
     }
 
     /// Returns the roster entry of the witness with the address of a proxy in front of it.
@@ -97,7 +135,9 @@ impl Witness {
     pub fn size(&self) -> u64 {
         let state = self.state();
         let logs = state.as_object().into_iter().flatten();
-        logs.map(|(_, log)| log["size"].as_u64().expect("a size")).max().unwrap_or(0)
+        logs.map(|(_, log)| log["size"].as_u64().expect("a size"))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Sends a checkpoint to the witness. Anyone may send one.
@@ -118,7 +158,10 @@ impl Drop for Witness {
 pub fn notes(world: &World) -> Vec<String> {
     let ready = world.wire.peek("/ready").json();
     let notes = ready["notes"].as_array().expect("notes").iter();
-    notes.map(|note| note.as_str().expect("words").to_owned()).filter(|note| note.contains("witness")).collect()
+    notes
+        .map(|note| note.as_str().expect("words").to_owned())
+        .filter(|note| note.contains("witness"))
+        .collect()
 }
 
 /// Returns the log's verifier key from the note of `/ready` for the operator.
@@ -126,7 +169,9 @@ pub fn vkey_of_log(world: &World) -> String {
     let mut key = None;
     wait_for("a witness that does not know the log is told", || {
         let notes = notes(world);
-        key = notes.iter().find_map(|note| note.split("verifier key ").nth(1).map(str::to_owned));
+        key = notes
+            .iter()
+            .find_map(|note| note.split("verifier key ").nth(1).map(str::to_owned));
         key.is_some()
     });
     key.expect("a key")

@@ -20,12 +20,17 @@ use serde_json::{Value, json};
 
 const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
 /// Shell code that an attacker could put into a branch name or a commit message.
-const HOSTILE: &str = "x\"; touch pwned; echo \"$(touch pwned)`touch pwned`' ${IFS}touch pwned\n--help\n";
+const HOSTILE: &str =
+    "x\"; touch pwned; echo \"$(touch pwned)`touch pwned`' ${IFS}touch pwned\n--help\n";
 
 fn example(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/ci")
+        .join(file);
     let text = fs::read_to_string(&path).expect(file);
-    documents::yaml::parse(&text, 1).unwrap_or_else(|flaw| panic!("{file}:{flaw}")).to_json()
+    documents::yaml::parse(&text, 1)
+        .unwrap_or_else(|flaw| panic!("{file}:{flaw}"))
+        .to_json()
 }
 
 /// A boundary with the step of the examples, and the directories of a CI runner.
@@ -55,14 +60,24 @@ impl Runner {
         let world = World::with(|setup| {
             change(setup);
             let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n  drain: {type: boolean, default: true}\n";
-            setup.runbook("deploy.md", runbook(&format!("{params}{SMALL}"), &[("web", script)]));
+            setup.runbook(
+                "deploy.md",
+                runbook(&format!("{params}{SMALL}"), &[("web", script)]),
+            );
         });
         for below in ["work", "temp", "bin"] {
             fs::create_dir_all(world.path(below)).expect("made");
         }
         symlink(PROGRAM, world.path("bin/countersign")).expect("a link");
-        let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").expect("a path"));
-        let view = world.wire.get("/v1/steps/deploy:web", &world.reader).ok(200);
+        let path = format!(
+            "{}:{}",
+            world.path("bin").display(),
+            std::env::var("PATH").expect("a path")
+        );
+        let view = world
+            .wire
+            .get("/v1/steps/deploy:web", &world.reader)
+            .ok(200);
         let boundary = world.boundary()["id"].as_str().expect("an id").to_owned();
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let context = [
@@ -73,11 +88,23 @@ impl Runner {
             ("vars.COUNTERSIGN_STEP_DIGEST", text(&view["digest"])),
             ("github.sha", COMMIT.to_owned()),
             ("github.event.head_commit.message", HOSTILE.to_owned()),
-            ("runner.temp", world.path("temp").to_string_lossy().into_owned()),
+            (
+                "runner.temp",
+                world.path("temp").to_string_lossy().into_owned(),
+            ),
         ];
-        let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let context = context
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let temp = world.path("temp");
-        Self { world, context, path, variables: Vec::new(), temp }
+        Self {
+            world,
+            context,
+            path,
+            variables: Vec::new(),
+            temp,
+        }
     }
 
     /// Simulates the runner of another job, which has no installed programs and no files of the job before.
@@ -87,8 +114,14 @@ impl Runner {
         let _ = fs::remove_file(self.world.path("paths"));
         self.path = std::env::var("PATH").expect("a path");
         self.context.retain(|name, _| !name.starts_with("steps."));
-        self.context.insert("runner.temp".to_owned(), self.temp.to_string_lossy().into_owned());
-        assert!(!self.bash("command -v countersign", &[]).status.success(), "it is installed on this machine");
+        self.context.insert(
+            "runner.temp".to_owned(),
+            self.temp.to_string_lossy().into_owned(),
+        );
+        assert!(
+            !self.bash("command -v countersign", &[]).status.success(),
+            "it is installed on this machine"
+        );
     }
 
     /// Replaces each `${{ NAME }}` of a text by the value of NAME in the context.
@@ -107,16 +140,27 @@ impl Runner {
 
     fn texts(&self, map: &Value) -> Vec<(String, String)> {
         let entries = map.as_object().into_iter().flatten();
-        entries.map(|(name, value)| (name.clone(), self.text(value.as_str().expect("text")))).collect()
+        entries
+            .map(|(name, value)| (name.clone(), self.text(value.as_str().expect("text"))))
+            .collect()
     }
 
     /// Runs a script in the checkout with the shell options of a CI runner.
     fn bash(&self, script: &str, env: &[(String, String)]) -> Output {
         let mut command = self.world.command("bash");
-        command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(self.world.path("work"));
-        command.env("PATH", &self.path).envs(self.variables.iter().cloned()).envs(env.iter().cloned());
-        command.env("RUNNER_TEMP", &self.temp).env("GITHUB_WORKSPACE", self.world.path("work"));
-        command.env("GITHUB_OUTPUT", self.world.path("output")).env("GITHUB_PATH", self.world.path("paths"));
+        command
+            .args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script])
+            .current_dir(self.world.path("work"));
+        command
+            .env("PATH", &self.path)
+            .envs(self.variables.iter().cloned())
+            .envs(env.iter().cloned());
+        command
+            .env("RUNNER_TEMP", &self.temp)
+            .env("GITHUB_WORKSPACE", self.world.path("work"));
+        command
+            .env("GITHUB_OUTPUT", self.world.path("output"))
+            .env("GITHUB_PATH", self.world.path("paths"));
         command.stdin(Stdio::null()).output().expect("bash")
     }
 
@@ -124,7 +168,10 @@ impl Runner {
     /// `steps.ID.outputs.NAME`.
     fn step(&mut self, step: &Value) -> Output {
         let script = step["run"].as_str().expect("a run");
-        assert!(!script.contains("${{"), "an expression in a run line is text that others choose: {script}");
+        assert!(
+            !script.contains("${{"),
+            "an expression in a run line is text that others choose: {script}"
+        );
         assert_eq!(step["shell"], "bash");
         let env = self.texts(&step["env"]);
         let _ = fs::remove_file(self.world.path("output"));
@@ -133,11 +180,14 @@ impl Runner {
         if let Some(id) = step["id"].as_str() {
             for line in written.lines() {
                 let (name, value) = line.split_once('=').expect("name=value");
-                self.context.insert(format!("steps.{id}.outputs.{name}"), value.to_owned());
+                self.context
+                    .insert(format!("steps.{id}.outputs.{name}"), value.to_owned());
             }
         }
         let paths = fs::read_to_string(self.world.path("paths")).unwrap_or_default();
-        paths.lines().for_each(|line| self.path = format!("{line}:{}", self.path));
+        paths
+            .lines()
+            .for_each(|line| self.path = format!("{line}:{}", self.path));
         output
     }
 
@@ -145,14 +195,25 @@ impl Runner {
     fn action(&mut self, with: &[(String, String)]) -> Output {
         let action = example("github/action.yml");
         let inputs = action["inputs"].as_object().expect("inputs");
-        self.context.retain(|name, _| !name.starts_with("inputs.") && !name.starts_with("steps."));
+        self.context
+            .retain(|name, _| !name.starts_with("inputs.") && !name.starts_with("steps."));
         for (name, input) in inputs {
-            let given = with.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone());
+            let given = with
+                .iter()
+                .find(|(given, _)| given == name)
+                .map(|(_, value)| value.clone());
             let value = given.or_else(|| input["default"].as_str().map(str::to_owned));
-            assert!(value.is_some() || input["required"] != true, "{name} is required");
-            self.context.insert(format!("inputs.{name}"), value.unwrap_or_default());
+            assert!(
+                value.is_some() || input["required"] != true,
+                "{name} is required"
+            );
+            self.context
+                .insert(format!("inputs.{name}"), value.unwrap_or_default());
         }
-        assert!(with.iter().all(|(name, _)| inputs.contains_key(name)), "an input that the action does not have");
+        assert!(
+            with.iter().all(|(name, _)| inputs.contains_key(name)),
+            "an input that the action does not have"
+        );
         let steps = action["runs"]["steps"].as_array().expect("steps").clone();
         let mut last = None;
         for step in steps {
@@ -165,7 +226,11 @@ impl Runner {
         }
         let output = last.expect("a step");
         if output.status.success() {
-            let bundle = self.text(action["outputs"]["bundle"]["value"].as_str().expect("a value"));
+            let bundle = self.text(
+                action["outputs"]["bundle"]["value"]
+                    .as_str()
+                    .expect("a value"),
+            );
             self.context.insert("action.bundle".to_owned(), bundle);
         }
         output
@@ -175,13 +240,21 @@ impl Runner {
     fn approving<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let sign = |wire: &Wire, path: &str, shown: &Value| {
             let signature = alice().sign(&support::bytes_of(shown));
-            let _ = wire.try_post(&format!("{path}/signatures"), "", &json!({"signatures": [signature]}));
+            let _ = wire.try_post(
+                &format!("{path}/signatures"),
+                "",
+                &json!({"signatures": [signature]}),
+            );
         };
         self.meanwhile(sign, act)
     }
 
     /// Calls `with` for every pending proposal while `act` runs.
-    fn meanwhile<T>(&mut self, with: impl Fn(&Wire, &str, &Value) + Sync, act: impl FnOnce(&mut Self) -> T) -> T {
+    fn meanwhile<T>(
+        &mut self,
+        with: impl Fn(&Wire, &str, &Value) + Sync,
+        act: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let over = AtomicBool::new(false);
         let (wire, reader) = (self.world.wire.clone(), self.world.reader.clone());
         std::thread::scope(|scope| {
@@ -203,7 +276,11 @@ impl Runner {
 
     /// Asserts that neither the runner nor the boundary has executed `HOSTILE`.
     fn assert_nothing_was_injected(&self) {
-        for place in ["work", "temp", "b", "."].map(|place| self.world.path(place)).iter().chain([&self.temp]) {
+        for place in ["work", "temp", "b", "."]
+            .map(|place| self.world.path(place))
+            .iter()
+            .chain([&self.temp])
+        {
             assert!(!place.join("pwned").exists(), "{}", place.display());
         }
     }
@@ -219,17 +296,32 @@ impl Drop for Over<'_> {
 
 #[track_caller]
 fn succeeded(output: &Output) {
-    assert!(output.status.success(), "{:?}: {}", output.status, said(output));
+    assert!(
+        output.status.success(),
+        "{:?}: {}",
+        output.status,
+        said(output)
+    );
 }
 
 /// Returns the inputs that the workflow passes to the action.
 fn inputs(runner: &Runner) -> Vec<(String, String)> {
     let workflow = example("github/workflow.yml");
-    let steps = workflow["jobs"]["deploy"]["steps"].as_array().expect("steps").clone();
-    let step = steps.iter().find(|step| step["id"] == "countersign").expect("the action").clone();
+    let steps = workflow["jobs"]["deploy"]["steps"]
+        .as_array()
+        .expect("steps")
+        .clone();
+    let step = steps
+        .iter()
+        .find(|step| step["id"] == "countersign")
+        .expect("the action")
+        .clone();
     let uses = step["uses"].as_str().expect("an action");
     let commit = uses.split_once('@').expect("a version").1;
-    assert!(commit.len() == 40 && !uses.starts_with('.'), "not from the checkout, and by its commit: {uses}");
+    assert!(
+        commit.len() == 40 && !uses.starts_with('.'),
+        "not from the checkout, and by its commit: {uses}"
+    );
     runner.texts(&step["with"])
 }
 
@@ -239,9 +331,17 @@ fn client_package(world: &World) -> (String, String) {
         world.path("client.tar.gz"),
         "mkdir -p client/bin && ln -sf \"$0\" client/bin/countersign && tar -czf client.tar.gz client && sha256sum client.tar.gz",
     );
-    let made = world.command("sh").args(["-c", script, PROGRAM]).current_dir(world.path("")).output().expect("sh");
+    let made = world
+        .command("sh")
+        .args(["-c", script, PROGRAM])
+        .current_dir(world.path(""))
+        .output()
+        .expect("sh");
     succeeded(&made);
-    (format!("file://{}", package.display()), String::from_utf8_lossy(&made.stdout)[..64].to_owned())
+    (
+        format!("file://{}", package.display()),
+        String::from_utf8_lossy(&made.stdout)[..64].to_owned(),
+    )
 }
 
 fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
@@ -253,27 +353,61 @@ fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, Str
 
 #[test]
 fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
-    let Some(()) = has_all("the examples of CI", &["bash", "curl", "sha256sum", "mktemp", "tar"]) else { return };
+    let Some(()) = has_all(
+        "the examples of CI",
+        &["bash", "curl", "sha256sum", "mktemp", "tar"],
+    ) else {
+        return;
+    };
     let mut runner = Runner::new();
     let workflow = example("github/workflow.yml");
-    let steps = |job: &str| workflow["jobs"][job]["steps"].as_array().expect("steps").clone();
+    let steps = |job: &str| {
+        workflow["jobs"][job]["steps"]
+            .as_array()
+            .expect("steps")
+            .clone()
+    };
     // The job installs the program only if the checksum is the pinned checksum.
     let (package, sum) = client_package(&runner.world);
-    runner.context.insert("vars.COUNTERSIGN_DOWNLOAD".to_owned(), package);
-    runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), "0".repeat(64));
-    let install = |job: &str| steps(job).into_iter().find(|step| step["run"].is_string()).expect("install");
+    runner
+        .context
+        .insert("vars.COUNTERSIGN_DOWNLOAD".to_owned(), package);
+    runner
+        .context
+        .insert("vars.COUNTERSIGN_SHA256".to_owned(), "0".repeat(64));
+    let install = |job: &str| {
+        steps(job)
+            .into_iter()
+            .find(|step| step["run"].is_string())
+            .expect("install")
+    };
     let install_again = install("release");
     let install = install("deploy");
-    assert_eq!(install, install_again, "both jobs install the same, by the same sum");
+    assert_eq!(
+        install, install_again,
+        "both jobs install the same, by the same sum"
+    );
     runner.next_job("deploy");
     assert!(!runner.step(&install).status.success(), "another sum");
-    runner.context.insert("vars.COUNTERSIGN_SHA256".to_owned(), sum);
+    runner
+        .context
+        .insert("vars.COUNTERSIGN_SHA256".to_owned(), sum);
     succeeded(&runner.step(&install));
-    assert!(runner.path.starts_with(&*runner.temp.join("countersign/bin").to_string_lossy()), "{}", runner.path);
+    assert!(
+        runner
+            .path
+            .starts_with(&*runner.temp.join("countersign/bin").to_string_lossy()),
+        "{}",
+        runner.path
+    );
     let with = inputs(&runner);
     let output = runner.approving(|runner| runner.action(&with));
     succeeded(&output);
-    assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    assert!(
+        said(&output).contains("gate          open"),
+        "{}",
+        said(&output)
+    );
     runner.assert_nothing_was_injected();
     let bundle = PathBuf::from(&runner.context["action.bundle"]);
     let (code, report) = runner.world.verify(&fs::read(&bundle).expect("the bundle"));
@@ -288,23 +422,45 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
     runner.next_job("release");
     fs::create_dir_all(runner.temp.join("receipt")).expect("made");
     fs::copy(&bundle, runner.temp.join("receipt/run.bundle.json")).expect("downloaded");
-    let mut release = steps("release").into_iter().filter(|step| step["run"].is_string());
+    let mut release = steps("release")
+        .into_iter()
+        .filter(|step| step["run"].is_string());
     succeeded(&runner.step(&release.next().expect("install")));
     let release = release.next().expect("the gate");
     succeeded(&runner.step(&release));
     // The gate refuses the receipt for another commit, boundary, step definition or roster.
     for (name, other, code) in [
         ("github.sha", "f".repeat(40), 1),
-        ("vars.COUNTERSIGN_BOUNDARY", format!("sha256:{}", "a".repeat(64)), 1),
-        ("vars.COUNTERSIGN_STEP_DIGEST", format!("sha256:{}", "b".repeat(64)), 1),
-        ("vars.COUNTERSIGN_ROSTER", format!("sha256:{}", "c".repeat(64)), 1),
+        (
+            "vars.COUNTERSIGN_BOUNDARY",
+            format!("sha256:{}", "a".repeat(64)),
+            1,
+        ),
+        (
+            "vars.COUNTERSIGN_STEP_DIGEST",
+            format!("sha256:{}", "b".repeat(64)),
+            1,
+        ),
+        (
+            "vars.COUNTERSIGN_ROSTER",
+            format!("sha256:{}", "c".repeat(64)),
+            1,
+        ),
         ("github.sha", HOSTILE.to_owned(), 1),
         ("vars.COUNTERSIGN_ROSTER", "roster.json".to_owned(), 2),
         ("vars.COUNTERSIGN_ROSTER", String::new(), 2),
     ] {
-        let right = runner.context.insert(name.to_owned(), other.clone()).expect("there");
+        let right = runner
+            .context
+            .insert(name.to_owned(), other.clone())
+            .expect("there");
         let output = runner.step(&release);
-        assert_eq!(output.status.code(), Some(code), "{name}={other:?}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{name}={other:?}: {}",
+            said(&output)
+        );
         runner.context.insert(name.to_owned(), right);
     }
     runner.assert_nothing_was_injected();
@@ -312,12 +468,19 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
 
 #[test]
 fn the_github_action_fails_closed_and_never_runs_its_inputs() {
-    let Some(()) = has_all("the examples of CI", &["bash", "mktemp"]) else { return };
+    let Some(()) = has_all("the examples of CI", &["bash", "mktemp"]) else {
+        return;
+    };
     let mut runner = Runner::new();
     let with = inputs(&runner);
     // The action must refuse each hostile input, or use the input as data: never as code, never as an option.
     let action = example("github/action.yml");
-    let inputs: Vec<String> = action["inputs"].as_object().expect("inputs").keys().cloned().collect();
+    let inputs: Vec<String> = action["inputs"]
+        .as_object()
+        .expect("inputs")
+        .keys()
+        .cloned()
+        .collect();
     // Only the gate reads these inputs, so they are checked after the step has run. A `reason` may be any text.
     let of_gate = ["boundary", "roster", "max-age", "min-sandbox"];
     // Without TLS, nothing reads these files.
@@ -328,7 +491,8 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
             let output = runner.action(&with);
             assert!(
                 output.status.code() == Some(2)
-                    && (said(&output).contains("CACERT.pem") || said(&output).contains("COUNTERSIGN_CERT")),
+                    && (said(&output).contains("CACERT.pem")
+                        || said(&output).contains("COUNTERSIGN_CERT")),
                 "{name}={hostile:?}: {}",
                 said(&output)
             );
@@ -336,30 +500,52 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
             runner.assert_nothing_was_injected();
         }
     }
-    let of_others = |name: &str| name == "reason" || of_gate.contains(&name) || of_tls.contains(&name);
+    let of_others =
+        |name: &str| name == "reason" || of_gate.contains(&name) || of_tls.contains(&name);
     for name in inputs.iter().filter(|name| !of_others(name)) {
         for hostile in [HOSTILE, "--help", "$(touch pwned)", "-x", "../../pwned"] {
             let output = runner.action(&but(&with, name, hostile));
-            assert!(!output.status.success(), "{name}={hostile:?}: {}", said(&output));
+            assert!(
+                !output.status.success(),
+                "{name}={hostile:?}: {}",
+                said(&output)
+            );
             runner.assert_nothing_was_injected();
         }
     }
-    assert!(runner.world.proposals().is_empty(), "nothing was even proposed");
+    assert!(
+        runner.world.proposals().is_empty(),
+        "nothing was even proposed"
+    );
     for name in of_gate {
         for hostile in [HOSTILE, "--help"] {
             let output = runner.approving(|runner| runner.action(&but(&with, name, hostile)));
-            assert_eq!(output.status.code(), Some(2), "{name}={hostile:?}: {}", said(&output));
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{name}={hostile:?}: {}",
+                said(&output)
+            );
             runner.assert_nothing_was_injected();
         }
     }
     // A reason may also have any length: the action signs a shortened reason and runs the same step.
-    for (commit, reason) in [("a", "x".repeat(2048)), ("b", "\u{44f}".repeat(300)), ("c", HOSTILE.repeat(50))] {
+    for (commit, reason) in [
+        ("a", "x".repeat(2048)),
+        ("b", "\u{44f}".repeat(300)),
+        ("c", HOSTILE.repeat(50)),
+    ] {
         // Another reason alone is no other run.
         let with = but(&but(&with, "commit", &commit.repeat(40)), "reason", &reason);
         let output = runner.approving(|runner| runner.action(&with));
         succeeded(&output);
-        let (_, report) = runner.world.verify(&fs::read(&runner.context["action.bundle"]).expect("the bundle"));
-        let signed = report["report"]["facts"]["approved"]["reason"].as_str().expect("a reason").to_owned();
+        let (_, report) = runner
+            .world
+            .verify(&fs::read(&runner.context["action.bundle"]).expect("the bundle"));
+        let signed = report["report"]["facts"]["approved"]["reason"]
+            .as_str()
+            .expect("a reason")
+            .to_owned();
         let kept = signed.strip_suffix("...").expect("cut");
         assert!(reason.starts_with(kept) && kept.len() > 300, "{signed}");
         runner.assert_nothing_was_injected();
@@ -382,46 +568,76 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
 
 #[test]
 fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
-    let Some(()) = has_all("the examples of CI", &["bash", "curl", "sha256sum", "tar"]) else { return };
+    let Some(()) = has_all("the examples of CI", &["bash", "curl", "sha256sum", "tar"]) else {
+        return;
+    };
     let mut runner = Runner::new();
     let pipeline = example("gitlab/.gitlab-ci.yml");
     let (package, sum) = client_package(&runner.world);
     runner.path = std::env::var("PATH").expect("a path");
     let script = |job: &str| {
-        let before = pipeline["default"]["before_script"].as_array().expect("lines").iter();
+        let before = pipeline["default"]["before_script"]
+            .as_array()
+            .expect("lines")
+            .iter();
         let lines = before.chain(pipeline[job]["script"].as_array().expect("a script"));
-        lines.map(|line| format!("{}\n", line.as_str().expect("a line"))).collect::<String>()
+        lines
+            .map(|line| format!("{}\n", line.as_str().expect("a line")))
+            .collect::<String>()
     };
     let variable = |runner: &Runner, name: &str| runner.context[name].clone();
     let env = |runner: &Runner| -> Vec<(String, String)> {
         let values = [
             ("COUNTERSIGN_URL", variable(runner, "vars.COUNTERSIGN_URL")),
-            ("COUNTERSIGN_TOKEN", variable(runner, "secrets.COUNTERSIGN_TOKEN")),
+            (
+                "COUNTERSIGN_TOKEN",
+                variable(runner, "secrets.COUNTERSIGN_TOKEN"),
+            ),
             ("BOUNDARY", variable(runner, "vars.COUNTERSIGN_BOUNDARY")),
             ("ROSTER", variable(runner, "vars.COUNTERSIGN_ROSTER")),
             ("DIGEST", variable(runner, "vars.COUNTERSIGN_STEP_DIGEST")),
             ("CI_COMMIT_SHA", variable(runner, "github.sha")),
-            ("CI_COMMIT_TITLE", HOSTILE.lines().next().expect("a line").to_owned()),
+            (
+                "CI_COMMIT_TITLE",
+                HOSTILE.lines().next().expect("a line").to_owned(),
+            ),
             ("COUNTERSIGN_DOWNLOAD", package.clone()),
             ("COUNTERSIGN_SHA256", sum.clone()),
-            ("CI_PROJECT_DIR", runner.world.path("work").to_string_lossy().into_owned()),
+            (
+                "CI_PROJECT_DIR",
+                runner.world.path("work").to_string_lossy().into_owned(),
+            ),
         ];
-        values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     };
     let good = env(&runner);
     let deploy = script("deploy");
-    for title in [HOSTILE.lines().next().expect("a line").to_owned(), "\u{44f}".repeat(300)] {
+    for title in [
+        HOSTILE.lines().next().expect("a line").to_owned(),
+        "\u{44f}".repeat(300),
+    ] {
         let titled = but(&good, "CI_COMMIT_TITLE", &title);
         succeeded(&runner.approving(|runner| runner.bash(&deploy, &titled)));
     }
     let output = runner.approving(|runner| runner.bash(&deploy, &good));
     succeeded(&output);
     runner.assert_nothing_was_injected();
-    assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    assert!(
+        said(&output).contains("gate          open"),
+        "{}",
+        said(&output)
+    );
     let release = script("release");
     let released = runner.bash(&release, &good);
     succeeded(&released);
-    assert!(said(&released).ends_with(&format!("released {COMMIT}\n")), "{}", said(&released));
+    assert!(
+        said(&released).ends_with(&format!("released {COMMIT}\n")),
+        "{}",
+        said(&released)
+    );
     for (name, other, code) in [
         ("CI_COMMIT_SHA", "f".repeat(40), 1),
         ("CI_COMMIT_SHA", HOSTILE.to_owned(), 1),
@@ -432,7 +648,12 @@ fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
         ("COUNTERSIGN_SHA256", "0".repeat(64), 1),
     ] {
         let output = runner.bash(&release, &but(&good, name, &other));
-        assert_eq!(output.status.code(), Some(code), "{name}={other:?}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{name}={other:?}: {}",
+            said(&output)
+        );
         assert!(!said(&output).contains("released"), "{name}={other:?}");
     }
     runner.assert_nothing_was_injected();
@@ -445,7 +666,12 @@ fn commands_of(log: &str) -> Vec<&str> {
     let mut stopped: Option<&str> = None;
     for line in log.lines().map(str::trim) {
         match (stopped, line.strip_prefix("::stop-commands::")) {
-            (Some(token), _) if line.strip_prefix("::").and_then(|rest| rest.strip_suffix("::")) == Some(token) => {
+            (Some(token), _)
+                if line
+                    .strip_prefix("::")
+                    .and_then(|rest| rest.strip_suffix("::"))
+                    == Some(token) =>
+            {
                 stopped = None;
             }
             (None, Some(token)) => stopped = Some(token).filter(|token| token.len() == 32),
@@ -453,13 +679,18 @@ fn commands_of(log: &str) -> Vec<&str> {
             _ => {}
         }
     }
-    assert_eq!(stopped, None, "the runner takes no commands any more: {log}");
+    assert_eq!(
+        stopped, None,
+        "the runner takes no commands any more: {log}"
+    );
     commands
 }
 
 #[test]
 fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
-    let Some(()) = has_all("the examples of CI", &["bash", "mktemp", "od", "tr"]) else { return };
+    let Some(()) = has_all("the examples of CI", &["bash", "mktemp", "od", "tr"]) else {
+        return;
+    };
     for (end, code) in [("", 0), ("exit 3", 3)] {
         // The last line of each stream has no newline.
         let script = format!(
@@ -473,25 +704,47 @@ fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
         let output = runner.approving(|runner| runner.step(&propose));
         assert_eq!(output.status.code(), Some(code), "{}", said(&output));
         let log = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.stderr.is_empty(), "one stream, so that its order is the log's: {}", said(&output));
-        assert!(log.contains("::add-mask::a") && log.contains("##[add-path]c"), "as it was written: {log}");
+        assert!(
+            output.stderr.is_empty(),
+            "one stream, so that its order is the log's: {}",
+            said(&output)
+        );
+        assert!(
+            log.contains("::add-mask::a") && log.contains("##[add-path]c"),
+            "as it was written: {log}"
+        );
         assert_eq!(commands_of(&log), Vec::<&str>::new(), "{log}");
         // Each run uses a new random token.
         let token = |output: &Output| {
             let said = said(output);
-            said.split_once("::stop-commands::").map(|(_, rest)| rest[..32].to_owned())
+            said.split_once("::stop-commands::")
+                .map(|(_, rest)| rest[..32].to_owned())
         };
         let again = runner.approving(|runner| runner.step(&propose));
-        assert!(token(&output).is_some() && token(&output) != token(&again), "{}", said(&again));
+        assert!(
+            token(&output).is_some() && token(&output) != token(&again),
+            "{}",
+            said(&again)
+        );
         // GitLab's job escapes the output instead.
         let pipeline = example("gitlab/.gitlab-ci.yml");
-        assert!(pipeline["deploy"]["script"].to_string().contains(" --escape "), "{pipeline}");
+        assert!(
+            pipeline["deploy"]["script"]
+                .to_string()
+                .contains(" --escape "),
+            "{pipeline}"
+        );
     }
 }
 
 #[test]
 fn the_examples_pass_if_the_roster_names_a_witness() {
-    let Some(()) = has_all("the examples of CI", &["bash", "mktemp", "python3", "openssl"]) else { return };
+    let Some(()) = has_all(
+        "the examples of CI",
+        &["bash", "mktemp", "python3", "openssl"],
+    ) else {
+        return;
+    };
     let mut witness = Witness::new(70);
     let mut runner = Runner::with(|setup| setup.roster = witness.entry());
     witness.know(&vkey_of_log(&runner.world));
@@ -499,36 +752,78 @@ fn the_examples_pass_if_the_roster_names_a_witness() {
     for with in [with.clone(), but(&with, "witness", "1")] {
         let output = runner.approving(|runner| runner.action(&with));
         succeeded(&output);
-        assert!(said(&output).contains("gate          open"), "{}", said(&output));
+        assert!(
+            said(&output).contains("gate          open"),
+            "{}",
+            said(&output)
+        );
     }
     let output = runner.approving(|runner| runner.action(&but(&with, "witness", "0")));
     // With `witness: 0` the bundle may lack the cosignature. If so, the message must name options that add the
     // cosignature, not options that require fewer cosignatures.
     let words = said(&output);
-    assert!(output.status.success() || words.contains("--witness 1 --bundle FILE"), "{words}");
+    assert!(
+        output.status.success() || words.contains("--witness 1 --bundle FILE"),
+        "{words}"
+    );
     witness.stop();
 }
 
 /// The author of a change must not be able to put text into a script, and the gate must not use files of the checkout.
 #[test]
 fn the_examples_follow_their_own_rules() {
-    let texts = ["github/action.yml", "github/workflow.yml", "gitlab/.gitlab-ci.yml"].map(|file| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(file);
+    let texts = [
+        "github/action.yml",
+        "github/workflow.yml",
+        "gitlab/.gitlab-ci.yml",
+    ]
+    .map(|file| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples/ci")
+            .join(file);
         (file, fs::read_to_string(path).expect(file))
     });
-    for job in example("github/workflow.yml")["jobs"].as_object().expect("jobs").values() {
-        assert!(job["timeout-minutes"].as_u64().is_some_and(|minutes| minutes <= 75), "{job}");
+    for job in example("github/workflow.yml")["jobs"]
+        .as_object()
+        .expect("jobs")
+        .values()
+    {
+        assert!(
+            job["timeout-minutes"]
+                .as_u64()
+                .is_some_and(|minutes| minutes <= 75),
+            "{job}"
+        );
     }
     for (file, text) in &texts {
         assert!(!text.contains("pull_request"), "{file}");
-        for line in text.lines().map(str::trim).filter(|line| line.contains("uses: ")) {
+        for line in text
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.contains("uses: "))
+        {
             let version = line.split('@').nth(1).expect(line);
-            assert!(version.len() == 40 && version.bytes().all(|c| c.is_ascii_hexdigit()), "{file}: {line}");
+            assert!(
+                version.len() == 40 && version.bytes().all(|c| c.is_ascii_hexdigit()),
+                "{file}: {line}"
+            );
         }
         let commands = text.matches("countersign gate").count();
-        assert_eq!(text.matches("commit=$").count(), commands + text.matches("countersign propose").count(), "{file}");
-        assert_eq!(text.matches("--roster-digest=\"$ROSTER\"").count(), commands, "{file}");
-        assert_eq!(text.matches("--boundary=\"$BOUNDARY\"").count(), commands, "{file}");
+        assert_eq!(
+            text.matches("commit=$").count(),
+            commands + text.matches("countersign propose").count(),
+            "{file}"
+        );
+        assert_eq!(
+            text.matches("--roster-digest=\"$ROSTER\"").count(),
+            commands,
+            "{file}"
+        );
+        assert_eq!(
+            text.matches("--boundary=\"$BOUNDARY\"").count(),
+            commands,
+            "{file}"
+        );
         for relaxed in ["--any-", "--allow-", "--min-sandbox=off", "--max-age=any"] {
             assert!(!text.contains(relaxed), "{file}: {relaxed}");
         }
@@ -537,21 +832,34 @@ fn the_examples_follow_their_own_rules() {
     for step in action["runs"]["steps"].as_array().expect("steps") {
         for (name, value) in step["env"].as_object().expect("env") {
             let value = value.as_str().expect("text");
-            assert!(value.starts_with("${{ ") && value.ends_with(" }}") && value.matches("${{").count() == 1, "{name}");
+            assert!(
+                value.starts_with("${{ ")
+                    && value.ends_with(" }}")
+                    && value.matches("${{").count() == 1,
+                "{name}"
+            );
         }
     }
 }
 
 /// Makes the token `ci`, which has no secret, for jobs with these claims.
 fn bound_token(world: &World, issuer: &Issuer, claims: &Value) {
-    let token = json!({"name": "ci", "owners": ["carol"], "scopes": ["propose"], "patterns": ["deploy:*"]});
+    let token =
+        json!({"name": "ci", "owners": ["carol"], "scopes": ["propose"], "patterns": ["deploy:*"]});
     let oidc = json!({"issuer": issuer.url, "claims": claims, "bind": {"commit": "sha"}, "ca": issuer.authority()});
-    world.control(&json!({"do": "token-create", "token": token, "oidc": oidc})).expect("a token");
+    world
+        .control(&json!({"do": "token-create", "token": token, "oidc": oidc}))
+        .expect("a token");
 }
 
 #[test]
 fn the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job() {
-    let Some(()) = has_all("the examples of CI", &["bash", "mktemp", "python3", "openssl"]) else { return };
+    let Some(()) = has_all(
+        "the examples of CI",
+        &["bash", "mktemp", "python3", "openssl"],
+    ) else {
+        return;
+    };
     let (mut runner, issuer) = (Runner::new(), Issuer::new());
     bound_token(
         &runner.world,
@@ -561,32 +869,63 @@ fn the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job() {
     let mut with = inputs(&runner);
     with.retain(|(name, _)| name != "token");
     said_at_exit(runner.action(&with), 2, "id-token: write");
-    let job = |change: &Value| issuer.job(change).map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let job = |change: &Value| {
+        issuer
+            .job(change)
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec()
+    };
     runner.variables = job(&json!({}));
     let output = runner.approving(|runner| runner.action(&with));
     succeeded(&output);
-    assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    assert!(
+        said(&output).contains("gate          open"),
+        "{}",
+        said(&output)
+    );
     // A job of another commit can't deploy this one, and a job of another branch proposes nothing.
-    for (change, code, name) in
-        [(json!({"sha": "f".repeat(40)}), 2, "`sha`"), (json!({"ref": "refs/heads/x"}), 126, "`ref`")]
-    {
+    for (change, code, name) in [
+        (json!({"sha": "f".repeat(40)}), 2, "`sha`"),
+        (json!({"ref": "refs/heads/x"}), 126, "`ref`"),
+    ] {
         runner.variables = job(&change);
         let output = runner.action(&with);
-        assert!(output.status.code() == Some(code) && said(&output).contains(name), "{}", said(&output));
+        assert!(
+            output.status.code() == Some(code) && said(&output).contains(name),
+            "{}",
+            said(&output)
+        );
     }
 }
 
 #[test]
 fn the_gitlab_pipeline_proposes_with_the_id_token_of_its_job() {
-    let Some(()) = has_all("the examples of CI", &["bash", "python3", "openssl"]) else { return };
+    let Some(()) = has_all("the examples of CI", &["bash", "python3", "openssl"]) else {
+        return;
+    };
     let (mut runner, issuer) = (Runner::new(), Issuer::new());
-    bound_token(&runner.world, &issuer, &json!({"project_id": "7", "ref_protected": "true"}));
+    bound_token(
+        &runner.world,
+        &issuer,
+        &json!({"project_id": "7", "ref_protected": "true"}),
+    );
     let pipeline = example("gitlab/.gitlab-ci.yml");
-    let lines = pipeline["deploy"]["script"].as_array().expect("a script").iter();
-    let script: String = lines.map(|line| format!("{}\n", line.as_str().expect("a line"))).collect();
+    let lines = pipeline["deploy"]["script"]
+        .as_array()
+        .expect("a script")
+        .iter();
+    let script: String = lines
+        .map(|line| format!("{}\n", line.as_str().expect("a line")))
+        .collect();
     let script = script.replace("countersign propose", "countersign propose --oidc");
-    let audience = format!("countersign:{}", runner.context["vars.COUNTERSIGN_BOUNDARY"]);
-    let id_token = issuer.id_token(&audience, &json!({"project_id": "7", "ref_protected": "true"}));
+    let audience = format!(
+        "countersign:{}",
+        runner.context["vars.COUNTERSIGN_BOUNDARY"]
+    );
+    let id_token = issuer.id_token(
+        &audience,
+        &json!({"project_id": "7", "ref_protected": "true"}),
+    );
     let variable = |runner: &Runner, name: &str| runner.context[name].clone();
     runner.variables = [
         ("COUNTERSIGN_URL", variable(&runner, "vars.COUNTERSIGN_URL")),
@@ -601,5 +940,9 @@ fn the_gitlab_pipeline_proposes_with_the_id_token_of_its_job() {
     .to_vec();
     let output = runner.approving(|runner| runner.bash(&script, &[]));
     succeeded(&output);
-    assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    assert!(
+        said(&output).contains("gate          open"),
+        "{}",
+        said(&output)
+    );
 }

@@ -59,9 +59,15 @@ pages! {
 
 /// Returns README, CONTRIBUTING, SECURITY and all pages in `docs/`.
 fn all_pages() -> Vec<String> {
-    let mut found: Vec<String> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned).to_vec();
+    let mut found: Vec<String> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(str::to_owned)
+        .to_vec();
     for entry in std::fs::read_dir(root().join("docs")).expect("docs/") {
-        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        let name = entry
+            .expect("an entry")
+            .file_name()
+            .into_string()
+            .expect("UTF-8");
         if name.ends_with(".md") {
             found.push(format!("docs/{name}"));
         }
@@ -75,11 +81,20 @@ fn every_command_block_of_a_page_is_run_or_states_why_it_is_not_run() {
     let (mut run, mut left) = (0, 0);
     for page in all_pages() {
         for block in blocks(&page, &read(&page)) {
-            let hidden = block.language == "text" && block.text.lines().any(|line| line.starts_with("$ "));
-            assert!(!hidden, "{}: a command in a `text` block: write `console`", block.here);
+            let hidden =
+                block.language == "text" && block.text.lines().any(|line| line.starts_with("$ "));
+            assert!(
+                !hidden,
+                "{}: a command in a `text` block: write `console`",
+                block.here
+            );
             match &block.not_run {
                 Some(reason) => {
-                    assert!(block.is_command() && reason.len() > 10, "{}: no reason: {reason:?}", block.here);
+                    assert!(
+                        block.is_command() && reason.len() > 10,
+                        "{}: no reason: {reason:?}",
+                        block.here
+                    );
                     not_run(&block.here, reason);
                     left += 1;
                 }
@@ -97,7 +112,10 @@ fn every_command_block_of_a_page_is_run_or_states_why_it_is_not_run() {
     }
     assert!(run >= 35, "{run}");
     // The test harness captures the output of `println!`, so this line writes to standard output directly.
-    let _ = writeln!(std::io::stdout(), "command blocks of the pages: {run} run, {left} not run");
+    let _ = writeln!(
+        std::io::stdout(),
+        "command blocks of the pages: {run} run, {left} not run"
+    );
 }
 
 #[test]
@@ -105,8 +123,14 @@ fn the_page_for_agents_lists_every_problem_code_with_its_status() {
     let page = read(Code::PAGE);
     for code in Code::ALL {
         let (word, status) = (format!("`{}`", code.word()), code.status().to_string());
-        let mut rows = page.lines().filter(|line| line.starts_with('|') && line.contains(&word));
-        let there = rows.any(|row| row.split('|').nth(1).is_some_and(|statuses| statuses.contains(&status)));
+        let mut rows = page
+            .lines()
+            .filter(|line| line.starts_with('|') && line.contains(&word));
+        let there = rows.any(|row| {
+            row.split('|')
+                .nth(1)
+                .is_some_and(|statuses| statuses.contains(&status))
+        });
         assert!(there, "no row with {word} and {status}");
     }
 }
@@ -114,31 +138,57 @@ fn the_page_for_agents_lists_every_problem_code_with_its_status() {
 #[test]
 fn readme_is_at_most_ten_kibibytes() {
     let size = read("README.md").len();
-    assert!(size <= 10_240, "{size}: move what one reader needs to that reader's page in docs/");
+    assert!(
+        size <= 10_240,
+        "{size}: move what one reader needs to that reader's page in docs/"
+    );
 }
 
 #[test]
 fn the_commands_and_the_table_at_the_start_of_the_readme_are_tested() {
     let readme = read("README.md");
-    let first = blocks("README.md", &readme).into_iter().next().expect("a block");
+    let first = blocks("README.md", &readme)
+        .into_iter()
+        .next()
+        .expect("a block");
     let lines: Vec<&str> = first.text.lines().map(bare).collect();
-    assert_eq!((first.line < 12, lines), (true, vec!["cargo run -- demo", "./scripts/test"]));
+    assert_eq!(
+        (first.line < 12, lines),
+        (true, vec!["cargo run -- demo", "./scripts/test"])
+    );
     let mut run = Vec::new();
     for page in PAGES {
-        for block in blocks(page, &read(page)).iter().filter(|block| block.not_run.is_none()) {
+        for block in blocks(page, &read(page))
+            .iter()
+            .filter(|block| block.not_run.is_none())
+        {
             match block.language.as_str() {
-                "console" => {
-                    run.extend(commands(block).into_iter().map(|shown| bare(&shown.command).replace(TOKEN, "")))
-                }
+                "console" => run.extend(
+                    commands(block)
+                        .into_iter()
+                        .map(|shown| bare(&shown.command).replace(TOKEN, "")),
+                ),
                 "sh" => run.extend(block.text.lines().map(|line| bare(line).to_owned())),
                 _ => {}
             }
         }
     }
-    for who in ["| an agent", "| an approver", "| an auditor", "| a CI job", "| an operator"] {
-        let row = readme.lines().find(|line| line.starts_with(who)).unwrap_or_else(|| panic!("no row {who}"));
+    for who in [
+        "| an agent",
+        "| an approver",
+        "| an auditor",
+        "| a CI job",
+        "| an operator",
+    ] {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with(who))
+            .unwrap_or_else(|| panic!("no row {who}"));
         for command in row.split('`').skip(1).step_by(2) {
-            assert!(run.iter().any(|ran| ran == command), "{command} is shown, but no page runs it");
+            assert!(
+                run.iter().any(|ran| ran == command),
+                "{command} is shown, but no page runs it"
+            );
         }
     }
 }
@@ -146,7 +196,10 @@ fn the_commands_and_the_table_at_the_start_of_the_readme_are_tested() {
 #[test]
 fn every_refusal_that_the_readme_names_has_an_existing_code() {
     let readme = read("README.md");
-    let rows = readme.lines().skip_while(|line| !line.starts_with("| it refuses")).skip(2);
+    let rows = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| it refuses"))
+        .skip(2);
     let codes: Vec<&str> = rows
         .take_while(|line| line.starts_with('|'))
         .filter_map(|line| line.trim_end_matches('|').rsplit('|').next().map(str::trim))
@@ -163,13 +216,21 @@ fn every_link_of_a_page_has_an_existing_target() {
     let mut wrong = Vec::new();
     for page in all_pages() {
         let text = prose(&read(&page));
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'))
+            .map(|(link, _)| link)
+        {
             if link.contains("://") {
                 continue;
             }
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target =
-                if file.is_empty() { root().join(&page) } else { root().join(&page).with_file_name("").join(file) };
+            let target = if file.is_empty() {
+                root().join(&page)
+            } else {
+                root().join(&page).with_file_name("").join(file)
+            };
             let there = match std::fs::read_to_string(&target) {
                 Ok(text) => anchor.is_empty() || anchors(&text).iter().any(|known| known == anchor),
                 Err(_) => target.exists() && anchor.is_empty(),
@@ -200,13 +261,18 @@ fn prose(page: &str) -> String {
 
 /// Returns the anchors that GitHub derives from the headings of a page.
 fn anchors(page: &str) -> Vec<String> {
-    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let headings = page
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim());
     let word = |c: char| match c {
         ' ' | '-' => Some('-'),
         c if c.is_alphanumeric() || c == '_' => Some(c.to_ascii_lowercase()),
         _ => None,
     };
-    headings.map(|heading| heading.chars().filter_map(word).collect()).collect()
+    headings
+        .map(|heading| heading.chars().filter_map(word).collect())
+        .collect()
 }
 
 /// The test also checks the commands in running text.
@@ -215,18 +281,38 @@ fn every_command_that_a_document_names_exists_with_its_options() {
     let mut wrong = Vec::new();
     let more = ["CHANGELOG.md", "keys/README.md", "examples/ci/README.md"].map(str::to_owned);
     for file in all_pages().into_iter().chain(more) {
-        for span in read(&file).split('`').skip(1).step_by(2).filter(|span| span.starts_with("countersign ")) {
+        for span in read(&file)
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|span| span.starts_with("countersign "))
+        {
             let words: Vec<&str> = span.split_whitespace().skip(1).collect();
-            if words.first().is_some_and(|word| word.chars().all(|c| c.is_ascii_uppercase())) {
+            if words
+                .first()
+                .is_some_and(|word| word.chars().all(|c| c.is_ascii_uppercase()))
+            {
                 // A placeholder, for example `countersign VERSION`, is not a command.
                 continue;
             }
-            let subcommands = words.iter().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
-            let subcommands: Vec<&&str> = subcommands.take_while(|word| !word.starts_with('-')).take(2).collect();
+            let subcommands = words
+                .iter()
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+            let subcommands: Vec<&&str> = subcommands
+                .take_while(|word| !word.starts_with('-'))
+                .take(2)
+                .collect();
             let help = |count: usize| {
                 let words = subcommands[..count].iter().map(|word| **word);
-                let output = Command::new(BINARY).args(words).arg("--help").output().expect("started");
-                output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+                let output = Command::new(BINARY)
+                    .args(words)
+                    .arg("--help")
+                    .output()
+                    .expect("started");
+                output
+                    .status
+                    .success()
+                    .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
             };
             // `countersign --version` names no command, only options of the program itself.
             let least = usize::from(!words.first().is_some_and(|word| word.starts_with('-')));
@@ -234,8 +320,14 @@ fn every_command_that_a_document_names_exists_with_its_options() {
                 wrong.push(format!("{file}: `{span}` is no command"));
                 continue;
             };
-            let options = words.iter().filter(|word| word.starts_with("--") && word.len() > 2);
-            wrong.extend(options.filter(|o| !help.contains(**o)).map(|o| format!("{file}: `{span}` has no {o}")));
+            let options = words
+                .iter()
+                .filter(|word| word.starts_with("--") && word.len() > 2);
+            wrong.extend(
+                options
+                    .filter(|o| !help.contains(**o))
+                    .map(|o| format!("{file}: `{span}` has no {o}")),
+            );
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -244,19 +336,50 @@ fn every_command_that_a_document_names_exists_with_its_options() {
 #[test]
 fn the_sample_roster_is_accepted() {
     let dir = tempfile::tempdir().expect("a directory");
-    let run = |args: &[&str]| Command::new(BINARY).args(args).current_dir(dir.path()).output().expect("started");
+    let run = |args: &[&str]| {
+        Command::new(BINARY)
+            .args(args)
+            .current_dir(dir.path())
+            .output()
+            .expect("started")
+    };
     assert!(run(&["init", "b", "--name", "sample"]).status.success());
-    std::fs::copy(root().join("keys/roster.toml"), dir.path().join("b/boundary/roster.toml")).expect("copied");
+    std::fs::copy(
+        root().join("keys/roster.toml"),
+        dir.path().join("b/boundary/roster.toml"),
+    )
+    .expect("copied");
     let output = run(&["roster", "show", "--config", "b"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    for line in read("keys/roster.toml").lines().filter(|line| line.starts_with("name = ")) {
-        assert!(text.contains(line.split('"').nth(1).expect("a name")), "{line}: {text}");
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for line in read("keys/roster.toml")
+        .lines()
+        .filter(|line| line.starts_with("name = "))
+    {
+        assert!(
+            text.contains(line.split('"').nth(1).expect("a name")),
+            "{line}: {text}"
+        );
     }
     for name in ["alice", "bob", "carol", "operator", "boundary"] {
-        let output = run(&["key", "show", &root().join("keys").join(name).with_extension("pub").to_string_lossy()]);
+        let output = run(&[
+            "key",
+            "show",
+            &root()
+                .join("keys")
+                .join(name)
+                .with_extension("pub")
+                .to_string_lossy(),
+        ]);
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         let keyid = shown.lines().last().expect("a key id");
-        assert!(text.contains(keyid), "keys/{name}.pub is not in keys/roster.toml");
+        assert!(
+            text.contains(keyid),
+            "keys/{name}.pub is not in keys/roster.toml"
+        );
     }
 }

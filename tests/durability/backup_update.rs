@@ -17,14 +17,27 @@ use crate::support::{SMALL, World, id_of, runbook, said, said_at_exit, wait_for}
 /// Returns all rows of all tables, each table sorted.
 fn rows(database: &Path) -> BTreeMap<String, Vec<String>> {
     let db = rusqlite::Connection::open(database).unwrap();
-    let mut tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").unwrap();
-    let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut tables = db
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .unwrap();
+    let tables: Vec<String> = tables
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let read = |table: String| {
         let mut statement = db.prepare(&format!("SELECT * FROM \"{table}\"")).unwrap();
         let columns = statement.column_count();
-        let row = |row: &rusqlite::Row<'_>| Ok((0..columns).map(|at| row.get(at)).collect::<Result<Vec<Cell>, _>>());
-        let mut found: Vec<String> =
-            statement.query_map([], row).unwrap().map(|row| format!("{:?}", row.unwrap().unwrap())).collect();
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((0..columns)
+                .map(|at| row.get(at))
+                .collect::<Result<Vec<Cell>, _>>())
+        };
+        let mut found: Vec<String> = statement
+            .query_map([], row)
+            .unwrap()
+            .map(|row| format!("{:?}", row.unwrap().unwrap()))
+            .collect();
         found.sort();
         (table, found)
     };
@@ -36,7 +49,10 @@ fn rows(database: &Path) -> BTreeMap<String, Vec<String>> {
 fn assert_whole(world: &World, updated: &str, name: &str) {
     let whole = world.path(name);
     let made = must(store(world, &["backup", whole.to_str().unwrap()]));
-    let (found, expected) = (rows(&Path::new(updated).join("countersign.db")), rows(&whole.join("countersign.db")));
+    let (found, expected) = (
+        rows(&Path::new(updated).join("countersign.db")),
+        rows(&whole.join("countersign.db")),
+    );
     for (table, rows) in &expected {
         assert_eq!(&found[table], rows, "{table}");
     }
@@ -57,23 +73,35 @@ fn go_on(world: &World, waiting: &[Value]) {
     world.until(id_of(&waiting[0]), "finished");
     world.deny(&waiting[1], &bob()).ok(200);
     let cancelled = format!("/v1/proposals/{}/cancellation", id_of(&waiting[2]));
-    world.wire.post(&cancelled, &world.agent, &json!({})).ok(200);
+    world
+        .wire
+        .post(&cancelled, &world.agent, &json!({}))
+        .ok(200);
     world.run("big:go", json!({}), &[&alice()]);
     // More than the page cache of SQLite holds, so that an interrupted update has written to the file.
     for number in 0..50 {
-        world.run("say:echo", json!({"text": format!("after {number}")}), &[&alice()]);
+        world.run(
+            "say:echo",
+            json!({"text": format!("after {number}")}),
+            &[&alice()],
+        );
         world.run("wide:go", json!({}), &[&alice()]);
     }
     world.propose("plain:true", json!({}));
     let token = json!({"name": "later", "owners": [], "scopes": ["read"], "patterns": [], "expires_at": null});
-    world.control(&json!({"do": "token-create", "token": token})).expect("a token");
-    world.control(&json!({"do": "token-revoke", "name": "later"})).expect("revoked");
+    world
+        .control(&json!({"do": "token-create", "token": token}))
+        .expect("a token");
+    world
+        .control(&json!({"do": "token-revoke", "name": "later"}))
+        .expect("revoked");
 }
 
 #[test]
 fn a_backup_that_is_brought_up_to_date_has_the_rows_and_files_of_a_whole_backup() {
     let (mut world, ..) = busy();
-    let waiting = [0, 1, 2].map(|number| world.propose("say:echo", json!({"text": format!("waits {number}")})));
+    let waiting = [0, 1, 2]
+        .map(|number| world.propose("say:echo", json!({"text": format!("waits {number}")})));
     // A run that has not ended at the time of the backup.
     let runs = world.propose("plain:wait", json!({}));
     world.sign(&runs, &[&alice()]).ok(200);
@@ -105,22 +133,34 @@ fn a_backup_that_is_brought_up_to_date_has_the_rows_and_files_of_a_whole_backup(
     // Outputs and proposals are deleted after their retention.
     world.stop();
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
-    world.write("b/countersign.toml", &format!("{config}\n[retention]\noutputs = \"1s\"\nproposals = \"1s\"\n"));
+    world.write(
+        "b/countersign.toml",
+        &format!("{config}\n[retention]\noutputs = \"1s\"\nproposals = \"1s\"\n"),
+    );
     world.start();
-    wait_for("retention has ended", || rows(&world.database())["output"].is_empty());
+    wait_for("retention has ended", || {
+        rows(&world.database())["output"].is_empty()
+    });
     world.stop();
     let second = must(store(&world, &["backup", "--onto", backup]));
     assert_eq!(
         second["added"].as_u64(),
         Some(second["entries"].as_u64().unwrap() - updated["entries"].as_u64().unwrap())
     );
-    std::fs::remove_file(world.path("backup/outputs/ab/note.txt")).expect("the update keeps files that are no outputs");
+    std::fs::remove_file(world.path("backup/outputs/ab/note.txt"))
+        .expect("the update keeps files that are no outputs");
     assert_whole(&world, backup, "whole");
     let file = std::fs::read(world.path("backup/countersign.db")).unwrap();
-    assert!(!file.windows(100).any(|at| at == random), "no byte of a deleted output stays in the file");
+    assert!(
+        !file.windows(100).any(|at| at == random),
+        "no byte of a deleted output stays in the file"
+    );
     // Nothing new.
     let third = must(store(&world, &["backup", "--onto", backup]));
-    assert_eq!((&third["added"], &third["checkpoint"]), (&json!(0), &second["checkpoint"]));
+    assert_eq!(
+        (&third["added"], &third["checkpoint"]),
+        (&json!(0), &second["checkpoint"])
+    );
     assert_whole(&world, backup, "whole again");
     // A restored log, and a backup of it, which has the closed log.
     std::fs::remove_file(world.database()).unwrap();
@@ -133,7 +173,11 @@ fn a_backup_that_is_brought_up_to_date_has_the_rows_and_files_of_a_whole_backup(
     world.stop();
     must(store(&world, &["backup", "--onto", next]));
     assert_whole(&world, next, "next whole");
-    said_at_exit(store(&world, &["backup", "--onto", backup]), 2, "another log");
+    said_at_exit(
+        store(&world, &["backup", "--onto", backup]),
+        2,
+        "another log",
+    );
 }
 
 #[test]
@@ -151,14 +195,26 @@ fn entries_that_were_packed_after_a_backup_are_packed_in_it_by_the_next_update()
     // The store is damaged: the backup keeps its intact entries.
     let damage = || {
         let database = rusqlite::Connection::open(world.database()).unwrap();
-        let bytes: Vec<u8> = database.query_row("SELECT data FROM packed", [], |row| row.get(0)).unwrap();
-        let flipped: Vec<u8> = bytes.iter().zip(0..).map(|(byte, at)| byte ^ u8::from(at == 2000)).collect();
-        database.execute("UPDATE packed SET data = ?1", [flipped]).unwrap();
+        let bytes: Vec<u8> = database
+            .query_row("SELECT data FROM packed", [], |row| row.get(0))
+            .unwrap();
+        let flipped: Vec<u8> = bytes
+            .iter()
+            .zip(0..)
+            .map(|(byte, at)| byte ^ u8::from(at == 2000))
+            .collect();
+        database
+            .execute("UPDATE packed SET data = ?1", [flipped])
+            .unwrap();
     };
     damage();
     let refused = store(&world, &["backup", "--onto", backup]);
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
-    assert!(said(&refused).contains("packed tile 0") && said(&refused).contains("store check"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("packed tile 0") && said(&refused).contains("store check"),
+        "{}",
+        said(&refused)
+    );
     let (code, found) = checked(&world, &[backup]);
     assert_eq!((code, &found[0]["defects"]), (0, &json!([])), "{found:#?}");
     damage();
@@ -170,7 +226,8 @@ fn entries_that_were_packed_after_a_backup_are_packed_in_it_by_the_next_update()
 #[cfg(debug_assertions)]
 fn an_interrupted_update_leaves_the_earlier_backup() {
     let (mut world, ..) = busy();
-    let waiting = [0, 1, 2].map(|number| world.propose("say:echo", json!({"text": format!("waits {number}")})));
+    let waiting = [0, 1, 2]
+        .map(|number| world.propose("say:echo", json!({"text": format!("waits {number}")})));
     let backup = world.path("backup");
     let backup = backup.to_str().unwrap();
     must(store(&world, &["backup", backup]));
@@ -180,7 +237,10 @@ fn an_interrupted_update_leaves_the_earlier_backup() {
     world.stop();
     let killed = |world: &World| {
         let mut killed = world.program(&["store", "--config"]);
-        killed.arg(world.path("b")).args(["backup", "--onto", backup]).env("COUNTERSIGN_FAULT", "backup-rows-copied");
+        killed
+            .arg(world.path("b"))
+            .args(["backup", "--onto", backup])
+            .env("COUNTERSIGN_FAULT", "backup-rows-copied");
         assert_eq!(killed.output().unwrap().status.code(), None);
         assert!(world.path("backup/countersign.db-journal").exists());
     };
@@ -188,7 +248,10 @@ fn an_interrupted_update_leaves_the_earlier_backup() {
     // Readers that change nothing say what happened.
     let refused = store(&world, &["check", backup]);
     let told = said(&refused);
-    assert!(refused.status.code() == Some(2) && told.contains("being brought up to date"), "{told}");
+    assert!(
+        refused.status.code() == Some(2) && told.contains("being brought up to date"),
+        "{told}"
+    );
     // The next update undoes the interrupted one first.
     must(store(&world, &["backup", "--onto", backup]));
     assert_whole(&world, backup, "whole");
@@ -229,10 +292,18 @@ fn a_directory_that_is_no_backup_of_this_log_is_refused_and_not_changed() {
         db.execute(sql, []).unwrap();
     });
     change("changed", &|db| {
-        db.execute("UPDATE leaf SET hash = zeroblob(32), data = zeroblob(9) WHERE idx = 2", []).unwrap();
+        db.execute(
+            "UPDATE leaf SET hash = zeroblob(32), data = zeroblob(9) WHERE idx = 2",
+            [],
+        )
+        .unwrap();
     });
-    change("old", &|db| db.pragma_update(None, "user_version", 3).unwrap());
-    change("newer", &|db| db.pragma_update(None, "user_version", 99).unwrap());
+    change("old", &|db| {
+        db.pragma_update(None, "user_version", 3).unwrap()
+    });
+    change("newer", &|db| {
+        db.pragma_update(None, "user_version", 99).unwrap()
+    });
     change("wal", &|db| {
         db.pragma_update(None, "journal_mode", "wal").unwrap();
     });
@@ -255,9 +326,17 @@ fn a_directory_that_is_no_backup_of_this_log_is_refused_and_not_changed() {
         let before = path.join("countersign.db");
         let before = (name != "b/boundary").then(|| std::fs::read(&before).ok());
         let refused = store(&world, &["backup", "--onto", path.to_str().unwrap()]);
-        assert!(refused.status.code() == Some(2) && said(&refused).contains(words), "{name}: {}", said(&refused));
+        assert!(
+            refused.status.code() == Some(2) && said(&refused).contains(words),
+            "{name}: {}",
+            said(&refused)
+        );
         if let Some(before) = before {
-            assert_eq!(std::fs::read(path.join("countersign.db")).ok(), before, "{name}");
+            assert_eq!(
+                std::fs::read(path.join("countersign.db")).ok(),
+                before,
+                "{name}"
+            );
         }
     }
     // A full disk.
@@ -266,8 +345,14 @@ fn a_directory_that_is_no_backup_of_this_log_is_refused_and_not_changed() {
         let before = rows(&backup.join("countersign.db"));
         world.write("full", "");
         let mut full = world.program(&["store", "--config"]);
-        full.arg(world.path("b")).args(["backup", "--onto"]).arg(&backup);
-        let full = full.env("LD_PRELOAD", shim).env("SHIM_FULL", world.path("full")).output().expect("store");
+        full.arg(world.path("b"))
+            .args(["backup", "--onto"])
+            .arg(&backup);
+        let full = full
+            .env("LD_PRELOAD", shim)
+            .env("SHIM_FULL", world.path("full"))
+            .output()
+            .expect("store");
         assert!(
             full.status.code() == Some(2) && said(&full).contains("the disk of the backup is full"),
             "{}",
@@ -279,18 +364,29 @@ fn a_directory_that_is_no_backup_of_this_log_is_refused_and_not_changed() {
     // Two updates at one time.
     let locked = rusqlite::Connection::open(backup.join("countersign.db")).unwrap();
     locked.execute_batch("BEGIN IMMEDIATE").unwrap();
-    said_at_exit(store(&world, &["backup", "--onto", backup.to_str().unwrap()]), 2, "locked");
+    said_at_exit(
+        store(&world, &["backup", "--onto", backup.to_str().unwrap()]),
+        2,
+        "locked",
+    );
     drop(locked);
-    must(store(&world, &["backup", "--onto", backup.to_str().unwrap()]));
+    must(store(
+        &world,
+        &["backup", "--onto", backup.to_str().unwrap()],
+    ));
     assert_eq!(checked(&world, &[backup.to_str().unwrap()]).0, 0);
 }
 
 #[test]
 fn a_backup_of_a_postgresql_store_is_brought_up_to_date() {
-    let Some(server) = Cluster::start("a backup of PostgreSQL that is brought up to date", "") else { return };
-    let large =
-        "i=0; while [ $i -lt 3000 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";
-    let mut one = node(&server, "one", |setup| setup.runbook("big.md", runbook(SMALL, &[("go", large)])));
+    let Some(server) = Cluster::start("a backup of PostgreSQL that is brought up to date", "")
+    else {
+        return;
+    };
+    let large = "i=0; while [ $i -lt 3000 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";
+    let mut one = node(&server, "one", |setup| {
+        setup.runbook("big.md", runbook(SMALL, &[("go", large)]))
+    });
     server.migrate(&one);
     start(&mut one);
     one.run("big:go", json!({}), &[&alice()]);
@@ -302,7 +398,11 @@ fn a_backup_of_a_postgresql_store_is_brought_up_to_date() {
     one.sign(&waiting, &[&alice()]).ok(200);
     one.until(id_of(&waiting), "finished");
     for number in 0..140 {
-        one.run("say:echo", json!({"text": format!("after {number}")}), &[&alice()]);
+        one.run(
+            "say:echo",
+            json!({"text": format!("after {number}")}),
+            &[&alice()],
+        );
     }
     one.stop();
     let made = must(store(&one, &["backup", "--onto", backup]));

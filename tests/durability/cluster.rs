@@ -62,10 +62,14 @@ fn copies_of_one_approval_run_once_during_a_takeover() {
     if shim(TEST).is_none() {
         return;
     }
-    let Some(server) = Cluster::start(TEST, "") else { return };
+    let Some(server) = Cluster::start(TEST, "") else {
+        return;
+    };
     let boundary = Boundary::new(&server, "none");
-    let numbers: Vec<usize> =
-        (0..20).map(|_| boundary.approve("0")).chain((0..12).map(|number| boundary.use_grant("0", number))).collect();
+    let numbers: Vec<usize> = (0..20)
+        .map(|_| boundary.approve("0"))
+        .chain((0..12).map(|number| boundary.use_grant("0", number)))
+        .collect();
     std::thread::scope(|scope| {
         for node in 0..2 {
             for client in 0..16 {
@@ -73,19 +77,37 @@ fn copies_of_one_approval_run_once_during_a_takeover() {
                 scope.spawn(move || {
                     for copy in 0..2 {
                         // Half of the copies come before the takeover.
-                        until("the second node is active", || copy == 0 || boundary.nodes[1].is_active());
-                        numbers.iter().for_each(|number| _ = boundary.submit(node, (number + client) % numbers.len()));
+                        until("the second node is active", || {
+                            copy == 0 || boundary.nodes[1].is_active()
+                        });
+                        numbers.iter().for_each(|number| {
+                            _ = boundary.submit(node, (number + client) % numbers.len())
+                        });
                     }
                 });
             }
         }
-        until("some have run", || boundary.approvals.lock().unwrap().iter().any(|one| one.answered.is_some()));
+        until("some have run", || {
+            boundary
+                .approvals
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|one| one.answered.is_some())
+        });
         boundary.nodes[0].signal(Signal::KILL);
     });
     let log = boundary.nodes[1].world.log();
-    let spent = log.iter().filter_map(|(_, statement)| statement["predicate"]["spent"].as_array()).flatten();
+    let spent = log
+        .iter()
+        .filter_map(|(_, statement)| statement["predicate"]["spent"].as_array())
+        .flatten();
     let (uses, signed): (Vec<_>, Vec<_>) = spent.partition(|item| item.get("grant").is_some());
-    assert_eq!(signed.len(), 20, "64 copies of each of 20 approvals are 20 runs");
+    assert_eq!(
+        signed.len(),
+        20,
+        "64 copies of each of 20 approvals are 20 runs"
+    );
     assert!(!uses.is_empty(), "no use of a grant ran");
     boundary.check(1);
 }
@@ -101,16 +123,35 @@ struct Node {
 
 impl Node {
     fn starts(&self) {
-        let open = |name| OpenOptions::new().create(true).append(true).open(self.world.path(name)).expect("a log");
-        let mut serve = self.world.boundary_command(&["serve", "--json", "--listen", &self.world.setup.listen]);
-        serve.arg(self.world.path("b")).envs(self.world.setup.env.iter().cloned());
-        let child = serve.stdout(open("serve.out")).stderr(open("serve.log")).spawn().expect("serve");
+        let open = |name| {
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.world.path(name))
+                .expect("a log")
+        };
+        let mut serve =
+            self.world
+                .boundary_command(&["serve", "--json", "--listen", &self.world.setup.listen]);
+        serve
+            .arg(self.world.path("b"))
+            .envs(self.world.setup.env.iter().cloned());
+        let child = serve
+            .stdout(open("serve.out"))
+            .stderr(open("serve.log"))
+            .spawn()
+            .expect("serve");
         *self.process.lock().unwrap() = Some(child);
     }
 
     /// Starts the process again after its end, as a service manager does.
     fn tend(&self) {
-        let ended = self.process.lock().unwrap().as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+        let ended = self
+            .process
+            .lock()
+            .unwrap()
+            .as_mut()
+            .is_none_or(|child| child.try_wait().unwrap().is_some());
         if ended && self.wanted.load(SeqCst) {
             self.starts();
         }
@@ -125,11 +166,17 @@ impl Node {
     }
 
     fn submit(&self, envelope: &Value) -> Option<Reply> {
-        self.world.wire.try_post("/v1/authorizations", &self.world.agent, envelope).ok()
+        self.world
+            .wire
+            .try_post("/v1/authorizations", &self.world.agent, envelope)
+            .ok()
     }
 
     fn is_active(&self) -> bool {
-        self.world.wire.try_call("GET", "/ready", &[], None).is_ok_and(|reply| reply.status == 200)
+        self.world
+            .wire
+            .try_call("GET", "/ready", &[], None)
+            .is_ok_and(|reply| reply.status == 200)
     }
 }
 
@@ -173,7 +220,10 @@ struct Boundary {
 impl Boundary {
     /// Starts the two nodes of a new boundary. The server must have no schema yet.
     fn new(server: &Cluster, replicas: &str) -> Self {
-        let markers = tempfile::Builder::new().prefix("countersign-marks-").tempdir().unwrap();
+        let markers = tempfile::Builder::new()
+            .prefix("countersign-marks-")
+            .tempdir()
+            .unwrap();
         fs::set_permissions(markers.path(), Permissions::from_mode(0o777)).unwrap();
         let mut nodes = NAMES.map(|name| {
             let proxy = Proxy::start(server.address());
@@ -201,22 +251,44 @@ impl Boundary {
         until("the first node is active", || one.is_active());
         one.world.make_tokens();
         let said = fs::read_to_string(one.world.path("serve.out")).unwrap();
-        one.world.started = serde_json::from_str::<Value>(said.lines().next().unwrap()).unwrap()["started"].take();
+        one.world.started =
+            serde_json::from_str::<Value>(said.lines().next().unwrap()).unwrap()["started"].take();
         two.world.started.clone_from(&one.world.started);
         same_tokens(&one.world, &mut two.world);
-        let proposal = one.world.propose("mark:it", json!({"file": "none", "pause": "0"}));
-        let template = serde_json::from_slice::<Value>(&bytes_of(&proposal)).unwrap()["predicate"].take();
+        let proposal = one
+            .world
+            .propose("mark:it", json!({"file": "none", "pause": "0"}));
+        let template =
+            serde_json::from_slice::<Value>(&bytes_of(&proposal)).unwrap()["predicate"].take();
         let any = json!({"type": "object", "required": ["file", "pause"], "properties": {"file": {"type": "string"}, "pause": {"type": "string"}}});
         let mut terms = grants::terms();
-        (terms["steps"], terms["max_uses"]) = (json!([{"step": "mark:it", "params": any}]), json!(MOST_USES));
-        let digest = |_| granted(&one.world, &terms)["digest"].as_str().unwrap().to_owned();
+        (terms["steps"], terms["max_uses"]) = (
+            json!([{"step": "mark:it", "params": any}]),
+            json!(MOST_USES),
+        );
+        let digest = |_| {
+            granted(&one.world, &terms)["digest"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
         let grants = (0..GRANTS).map(digest).collect();
         two.starts();
         // A copy of the database from before this moment would not contain the second node.
         until("the second node stands by", || {
-            two.world.wire.try_call("GET", "/ready", &[], None).is_ok_and(|reply| reply.status == 503)
+            two.world
+                .wire
+                .try_call("GET", "/ready", &[], None)
+                .is_ok_and(|reply| reply.status == 503)
         });
-        Self { nodes, markers, template, grants, approvals: Mutex::default(), ended: AtomicBool::new(false) }
+        Self {
+            nodes,
+            markers,
+            template,
+            grants,
+            approvals: Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
     }
 
     /// Makes a new approval and returns its number.
@@ -241,27 +313,49 @@ impl Boundary {
         }
         let signer = if grant.is_some() { robot() } else { alice() };
         let envelope = envelope(&people::authorization(&predicate), &[&signer]);
-        approvals.push(Approval { nonce, file, envelope, answered: None, denied: false });
+        approvals.push(Approval {
+            nonce,
+            file,
+            envelope,
+            answered: None,
+            denied: false,
+        });
         approvals.len() - 1
     }
 
     /// Sends a copy of an approval to a node. Returns true if the run has ended.
     fn submit(&self, node: usize, number: usize) -> bool {
         let envelope = self.approvals.lock().unwrap()[number].envelope.clone();
-        let Some(reply) = self.nodes[node].submit(&envelope).filter(|reply| reply.status == 200) else { return false };
+        let Some(reply) = self.nodes[node]
+            .submit(&envelope)
+            .filter(|reply| reply.status == 200)
+        else {
+            return false;
+        };
         let outcome = people::predicate_of(&reply.json()["receipt"])["outcome"].clone();
-        let answered = self.approvals.lock().unwrap()[number].answered.replace(outcome);
-        assert_eq!(answered, None, "approval {number} ran again for another caller");
+        let answered = self.approvals.lock().unwrap()[number]
+            .answered
+            .replace(outcome);
+        assert_eq!(
+            answered, None,
+            "approval {number} ran again for another caller"
+        );
         true
     }
 
     /// Denies an approval.
     fn deny(&self, node: usize, number: usize) -> bool {
         let payload = people::payload_of(&self.approvals.lock().unwrap()[number].envelope);
-        let denial = envelope(&people::denial(&self.template["boundary"], &payload, "no"), &[&alice()]);
+        let denial = envelope(
+            &people::denial(&self.template["boundary"], &payload, "no"),
+            &[&alice()],
+        );
         let body = json!({"denial": denial, "payload": STANDARD.encode(payload)});
-        let denied =
-            self.nodes[node].world.wire.try_post("/v1/denials", "", &body).is_ok_and(|reply| reply.status == 200);
+        let denied = self.nodes[node]
+            .world
+            .wire
+            .try_post("/v1/denials", "", &body)
+            .is_ok_and(|reply| reply.status == 200);
         self.approvals.lock().unwrap()[number].denied |= denied;
         denied
     }
@@ -273,11 +367,19 @@ impl Boundary {
             let made = self.approvals.lock().unwrap().len();
             let number = if made == 0 || random.below(8) == 0 {
                 let pause = ["0", "0", "0.3"][random.below(3)];
-                if random.below(3) == 0 { self.use_grant(pause, random.below(GRANTS)) } else { self.approve(pause) }
+                if random.below(3) == 0 {
+                    self.use_grant(pause, random.below(GRANTS))
+                } else {
+                    self.approve(pause)
+                }
             } else {
                 made - 1 - random.below(made.min(10))
             };
-            let done = if random.below(12) == 0 { self.deny(node, number) } else { self.submit(node, number) };
+            let done = if random.below(12) == 0 {
+                self.deny(node, number)
+            } else {
+                self.submit(node, number)
+            };
             sleep(Duration::from_millis(if done { 10 } else { 60 }));
         }
     }
@@ -307,14 +409,18 @@ impl Boundary {
     fn check(&self, node: usize) {
         let approvals = self.approvals.lock().unwrap().clone();
         let world = &self.nodes[node].world;
-        let (mut places, mut outcomes, mut denials) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut places, mut outcomes, mut denials) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut uses: BTreeMap<String, u64> = BTreeMap::new();
         for (index, (kind, statement)) in world.log().iter().enumerate() {
             let predicate = &statement["predicate"];
             match kind.as_str() {
                 "consumption" => {
                     for (item, spent) in predicate["spent"].as_array().unwrap().iter().enumerate() {
-                        places.insert(spent["nonce"].as_str().unwrap().to_owned(), (index as u64, item as u64));
+                        places.insert(
+                            spent["nonce"].as_str().unwrap().to_owned(),
+                            (index as u64, item as u64),
+                        );
                         if let Some(grant) = spent["grant"].as_str() {
                             let number = uses.entry(grant.to_owned()).or_default();
                             *number += 1;
@@ -331,7 +437,10 @@ impl Boundary {
                     outcomes.insert(place, predicate["outcome"].clone());
                 }
                 "denial" => {
-                    let digest = statement["subject"][0]["digest"]["sha256"].as_str().unwrap().to_owned();
+                    let digest = statement["subject"][0]["digest"]["sha256"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned();
                     denials.entry(digest).or_insert(index as u64);
                 }
                 _ => {}
@@ -340,14 +449,32 @@ impl Boundary {
         for (number, approval) in approvals.iter().enumerate() {
             let (lines, place) = (approval.lines(), places.get(&approval.nonce));
             let outcome = place.and_then(|place| outcomes.get(place));
-            assert!(lines <= usize::from(place.is_some()), "approval {number} ran {lines} times");
-            assert!(approval.answered.is_none() || approval.answered.as_ref() == outcome, "the answer of {number}");
+            assert!(
+                lines <= usize::from(place.is_some()),
+                "approval {number} ran {lines} times"
+            );
+            assert!(
+                approval.answered.is_none() || approval.answered.as_ref() == outcome,
+                "the answer of {number}"
+            );
             let status = outcome.map_or("none", |outcome| outcome["status"].as_str().unwrap());
-            assert!(status != "succeeded" || lines == 1, "approval {number} has a receipt and did not run");
-            assert!(status != "not_started" || lines == 0, "approval {number} ran, but its receipt denies it");
+            assert!(
+                status != "succeeded" || lines == 1,
+                "approval {number} has a receipt and did not run"
+            );
+            assert!(
+                status != "not_started" || lines == 0,
+                "approval {number} ran, but its receipt denies it"
+            );
             let denial = denials.get(&people::sha256(&people::payload_of(&approval.envelope)));
-            assert!(!approval.denied || denial.is_some(), "the denial of approval {number} is not in the log");
-            assert!(denial.is_none_or(|at| place.is_none_or(|place| place.0 < *at)), "denied approval {number} ran");
+            assert!(
+                !approval.denied || denial.is_some(),
+                "the denial of approval {number} is not in the log"
+            );
+            assert!(
+                denial.is_none_or(|at| place.is_none_or(|place| place.0 < *at)),
+                "denied approval {number} ran"
+            );
         }
         world.check_history();
         world.assert_audited();
@@ -374,7 +501,10 @@ impl Scene {
         let primary = Cluster::start("seeded faults", "").expect("PostgreSQL");
         let synchronous = !seed.is_multiple_of(4);
         let replica = synchronous.then(|| primary.replica("r0", true));
-        let boundary = Arc::new(Boundary::new(&primary, if synchronous { "synchronous" } else { "none" }));
+        let boundary = Arc::new(Boundary::new(
+            &primary,
+            if synchronous { "synchronous" } else { "none" },
+        ));
         let mut threads: Vec<_> = (0..2 * CLIENTS)
             .map(|client| {
                 let boundary = boundary.clone();
@@ -385,15 +515,31 @@ impl Scene {
         let tended = boundary.clone();
         threads.push(std::thread::spawn(move || tended.tend()));
         let (faults, shown) = (Vec::new(), Vec::new());
-        Self { seed, random: Random(seed), began, primary, replica, boundary, threads, faults, shown }
+        Self {
+            seed,
+            random: Random(seed),
+            began,
+            primary,
+            replica,
+            boundary,
+            threads,
+            faults,
+            shown,
+        }
     }
 
     fn note(&mut self, fault: impl Into<String>) {
-        self.faults.push(format!("{:.1} s: {}", self.began.elapsed().as_secs_f64(), fault.into()));
+        self.faults.push(format!(
+            "{:.1} s: {}",
+            self.began.elapsed().as_secs_f64(),
+            fault.into()
+        ));
     }
 
     fn pause(&mut self, least: usize, most: usize) {
-        sleep(Duration::from_millis((least + self.random.below(most - least)) as u64));
+        sleep(Duration::from_millis(
+            (least + self.random.below(most - least)) as u64,
+        ));
     }
 
     fn play(mut self) {
@@ -416,13 +562,24 @@ impl Scene {
         let all = self.boundary.approvals.lock().unwrap().clone();
         let ran = all.iter().filter(|approval| approval.lines() > 0).count();
         let took = self.began.elapsed().as_secs_f64();
-        println!("seed {}: {took:.1} s, {} approvals, {ran} runs; {}", self.seed, all.len(), self.faults.join("; "));
+        println!(
+            "seed {}: {took:.1} s, {} approvals, {ran} runs; {}",
+            self.seed,
+            all.len(),
+            self.faults.join("; ")
+        );
     }
 
     /// Notes the checkpoints that the nodes show.
     fn look(&mut self) {
         for node in &self.boundary.nodes {
-            let Ok(reply) = node.world.wire.try_call("GET", "/log/checkpoint", &[], None) else { continue };
+            let Ok(reply) = node
+                .world
+                .wire
+                .try_call("GET", "/log/checkpoint", &[], None)
+            else {
+                continue;
+            };
             let text = reply.text();
             if let (200, [_, size, root, ..]) = (reply.status, &*text.lines().collect::<Vec<_>>()) {
                 self.shown.push((size.parse().unwrap(), (*root).to_owned()));
@@ -442,16 +599,28 @@ impl Scene {
             for client in 0..8 {
                 let boundary = &self.boundary;
                 scope.spawn(move || {
-                    (client / 2..count).step_by(4).for_each(|number| _ = boundary.submit(client % 2, number))
+                    (client / 2..count)
+                        .step_by(4)
+                        .for_each(|number| _ = boundary.submit(client % 2, number))
                 });
             }
         });
         self.boundary.check(node);
         let world = &self.boundary.nodes[node].world;
-        let hashes: Vec<_> = world.raw_entries(world.log_size()).iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let hashes: Vec<_> = world
+            .raw_entries(world.log_size())
+            .iter()
+            .map(|entry| merkle::leaf_hash(entry))
+            .collect();
         for (size, root) in &self.shown {
-            let now = hashes.get(..*size as usize).map(|hashes| STANDARD.encode(merkle::root(hashes)));
-            assert_eq!(now.as_ref(), Some(root), "the checkpoint of {size} entries that a node showed");
+            let now = hashes
+                .get(..*size as usize)
+                .map(|hashes| STANDARD.encode(merkle::root(hashes)));
+            assert_eq!(
+                now.as_ref(),
+                Some(root),
+                "the checkpoint of {size} entries that a node showed"
+            );
         }
     }
 
@@ -469,17 +638,26 @@ impl Scene {
 
     /// Returns the active node.
     fn active(&self) -> usize {
-        self.boundary.nodes.iter().position(Node::is_active).unwrap_or_default()
+        self.boundary
+            .nodes
+            .iter()
+            .position(Node::is_active)
+            .unwrap_or_default()
     }
 
     fn backends(&self, node: usize) -> Vec<u32> {
-        self.primary.backends(&format!("countersign:{}", NAMES[node]))
+        self.primary
+            .backends(&format!("countersign:{}", NAMES[node]))
     }
 
     /// A fault of a node, of its connections or of the server, without a lost batch.
     fn small_fault(&mut self) {
         let (boundary, active) = (self.boundary.clone(), self.active());
-        let node = if self.random.below(4) == 0 { 1 - active } else { active };
+        let node = if self.random.below(4) == 0 {
+            1 - active
+        } else {
+            active
+        };
         let (one, name) = (&boundary.nodes[node], NAMES[node]);
         match self.random.below(11) {
             0 | 1 => {
@@ -492,14 +670,19 @@ impl Scene {
             2 | 3 => {
                 self.note(format!("freeze node {name} and end its connections"));
                 one.signal(Signal::STOP);
-                self.backends(node).iter().for_each(|pid| self.primary.terminate(*pid));
+                self.backends(node)
+                    .iter()
+                    .for_each(|pid| self.primary.terminate(*pid));
                 self.pause(1_000, 3_000);
                 one.signal(Signal::CONT);
             }
             4 => {
                 // A node whose last sign is 15 s old loses the role.
                 let long = self.random.below(3) == 0;
-                self.note(format!("freeze node {name}{}", if long { " for a long time" } else { "" }));
+                self.note(format!(
+                    "freeze node {name}{}",
+                    if long { " for a long time" } else { "" }
+                ));
                 one.signal(Signal::STOP);
                 if long {
                     self.pause(17_000, 19_000)
@@ -509,17 +692,24 @@ impl Scene {
                 one.signal(Signal::CONT);
             }
             5 => {
-                self.note(format!("freeze the connections of node {name} in the server"));
+                self.note(format!(
+                    "freeze the connections of node {name} in the server"
+                ));
                 let backends = self.backends(node);
                 backends.iter().for_each(|pid| self.primary.sigstop(*pid));
                 self.pause(300, 3_000);
                 backends.iter().for_each(|pid| self.primary.sigcont(*pid));
             }
             6 => {
-                let side = if self.random.below(2) == 0 { Side::Before } else { Side::After };
+                let side = if self.random.below(2) == 0 {
+                    Side::Before
+                } else {
+                    Side::After
+                };
                 self.note(format!("cut node {name} {side:?} each COMMIT"));
                 for _ in 0..4 {
-                    one.proxy.cut_at_commit(side, 1 + self.random.below(2) as u64);
+                    one.proxy
+                        .cut_at_commit(side, 1 + self.random.below(2) as u64);
                     self.pause(100, 700);
                 }
                 one.proxy.no_cut();
@@ -558,15 +748,20 @@ impl Scene {
     /// A COMMIT waits for a replica that is away. The wait ends in one of several ways, then the replica becomes the primary.
     /// The replica never had the batch, so the log must not have it.
     fn lost_commit(&mut self, number: usize) {
-        const WAITING: &str = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = 'COMMIT'";
+        const WAITING: &str =
+            "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = 'COMMIT'";
         let boundary = self.boundary.clone();
         let replica = self.replica.take().expect("a replica");
         replica.stop();
-        until("a COMMIT waits for the replica", || !self.primary.psql(WAITING).is_empty());
+        until("a COMMIT waits for the replica", || {
+            !self.primary.psql(WAITING).is_empty()
+        });
         let cancel = |scene: &Self, function: &str| {
             // Also the commits that settle a batch.
             for _ in 0..12 {
-                scene.primary.psql(&format!("SELECT {function}(pid) FROM ({WAITING}) w"));
+                scene
+                    .primary
+                    .psql(&format!("SELECT {function}(pid) FROM ({WAITING}) w"));
                 sleep(Duration::from_millis(200));
             }
         };
@@ -607,14 +802,22 @@ impl Scene {
         let old = std::mem::replace(&mut self.primary, replica);
         self.replica = Some(next);
         let first = self.random.below(2);
-        self.note(format!("the replica is promoted{}", if split { ", the old primary lives" } else { "" }));
+        self.note(format!(
+            "the replica is promoted{}",
+            if split { ", the old primary lives" } else { "" }
+        ));
         boundary.nodes[first].proxy.lead_to(self.primary.address());
         if split {
             self.pause(500, 2_500);
-            drop(old.try_psql("super", &format!("SELECT pg_cancel_backend(pid) FROM ({WAITING}) w")));
+            drop(old.try_psql(
+                "super",
+                &format!("SELECT pg_cancel_backend(pid) FROM ({WAITING}) w"),
+            ));
             self.pause(100, 1_000);
         }
-        boundary.nodes[1 - first].proxy.lead_to(self.primary.address());
+        boundary.nodes[1 - first]
+            .proxy
+            .lead_to(self.primary.address());
     }
 
     /// The database loses runs. After that, no node runs anything.
@@ -623,7 +826,10 @@ impl Scene {
         boundary.works();
         let runs = |boundary: &Boundary| {
             let all = boundary.approvals.lock().unwrap().clone();
-            let answered = all.iter().filter(|approval| approval.answered.is_some()).count();
+            let answered = all
+                .iter()
+                .filter(|approval| approval.answered.is_some())
+                .count();
             (all.iter().map(Approval::lines).sum::<usize>(), answered)
         };
         let copy = if self.random.below(2) == 0 {
@@ -639,7 +845,11 @@ impl Scene {
             self.pause(100, 1_500);
         }
         let fault = self.random.below(4);
-        self.note(format!("{} node {}", ["kill", "keep off", "freeze", "leave"][fault], NAMES[active]));
+        self.note(format!(
+            "{} node {}",
+            ["kill", "keep off", "freeze", "leave"][fault],
+            NAMES[active]
+        ));
         boundary.nodes[active].wanted.store(fault != 1, SeqCst);
         match fault {
             0 | 1 => boundary.nodes[active].signal(Signal::KILL),
@@ -657,7 +867,10 @@ impl Scene {
                 replica.start_again();
                 replica.promote();
                 self.primary = replica;
-                boundary.nodes.iter().for_each(|node| node.proxy.lead_to(self.primary.address()));
+                boundary
+                    .nodes
+                    .iter()
+                    .for_each(|node| node.proxy.lead_to(self.primary.address()));
             }
         }
         boundary.nodes[active].signal(Signal::CONT);
@@ -668,22 +881,41 @@ impl Scene {
         sleep(Duration::from_secs(3));
         boundary.nodes[active].wanted.store(true, SeqCst);
         sleep(Duration::from_secs(2));
-        boundary.nodes.iter().for_each(|node| node.signal(Signal::KILL));
+        boundary
+            .nodes
+            .iter()
+            .for_each(|node| node.signal(Signal::KILL));
         sleep(Duration::from_secs(3));
-        assert_eq!((runs(&boundary), nonces()), before, "runs that files and answers show, and nonces of the database");
+        assert_eq!(
+            (runs(&boundary), nonces()),
+            before,
+            "runs that files and answers show, and nonces of the database"
+        );
         self.join();
         let all = boundary.approvals.lock().unwrap().clone();
-        assert!(all.iter().all(|approval| approval.lines() <= 1), "an approval ran twice");
+        assert!(
+            all.iter().all(|approval| approval.lines() <= 1),
+            "an approval ran twice"
+        );
     }
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
         self.boundary.ended.store(true, SeqCst);
-        self.boundary.nodes.iter().for_each(|node| node.signal(Signal::KILL));
+        self.boundary
+            .nodes
+            .iter()
+            .for_each(|node| node.signal(Signal::KILL));
         if std::thread::panicking() {
-            eprintln!("seed {} failed after: {}", self.seed, self.faults.join("; "));
+            eprintln!(
+                "seed {} failed after: {}",
+                self.seed,
+                self.faults.join("; ")
+            );
         }
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        self.threads
+            .drain(..)
+            .for_each(|thread| drop(thread.join()));
     }
 }

@@ -12,7 +12,9 @@ use super::store_care::{assert_sound, checked, must, store};
 /// Number of packed tiles.
 pub(super) fn tiles(world: &World) -> u64 {
     let database = rusqlite::Connection::open(world.database()).unwrap();
-    database.query_row("SELECT count(*) FROM packed", [], |row| row.get(0)).unwrap()
+    database
+        .query_row("SELECT count(*) FROM packed", [], |row| row.get(0))
+        .unwrap()
 }
 
 /// Returns all files below a directory with their bytes.
@@ -21,9 +23,11 @@ pub(super) fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         match entry.path().is_dir() {
-            true => {
-                found.extend(files(&entry.path()).into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)))
-            }
+            true => found.extend(
+                files(&entry.path())
+                    .into_iter()
+                    .map(|(below, bytes)| (format!("{name}/{below}"), bytes)),
+            ),
             false => drop(found.insert(name, std::fs::read(entry.path()).unwrap())),
         }
     }
@@ -35,7 +39,12 @@ type Leaving = (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, BTreeMap<String, Vec<u8>>);
 
 fn leaving(world: &World, finished: &Value, name: &str) -> Leaving {
     let tile = world.wire.get("/log/tile/0/000", &world.reader).body;
-    (world.raw_entries(world.log_size()), tile, world.bundle(finished), files(&world.export(name)))
+    (
+        world.raw_entries(world.log_size()),
+        tile,
+        world.bundle(finished),
+        files(&world.export(name)),
+    )
 }
 
 /// Fills a tile of the log. Returns the first run.
@@ -50,7 +59,10 @@ pub(super) fn fill_a_tile(world: &World) -> Value {
 /// The next start packs entries that are a second old.
 pub(super) fn pack_soon(world: &World) {
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
-    world.write("b/countersign.toml", &config.replacen("[limits]", "[retention]\npack = \"1s\"\n[limits]", 1));
+    world.write(
+        "b/countersign.toml",
+        &config.replacen("[limits]", "[retention]\npack = \"1s\"\n[limits]", 1),
+    );
 }
 
 #[test]
@@ -62,13 +74,19 @@ fn old_entries_are_packed_and_all_bytes_that_leave_the_boundary_stay_equal() {
     pack_soon(&world);
     world.stop();
     // Only builds with debug assertions contain crash points.
-    let points: &[_] =
-        if cfg!(debug_assertions) { &[("before-pack-commit", 0), ("after-pack-commit", 1)] } else { &[] };
+    let points: &[_] = if cfg!(debug_assertions) {
+        &[("before-pack-commit", 0), ("after-pack-commit", 1)]
+    } else {
+        &[]
+    };
     for (point, packed) in points {
         world.setup.env("COUNTERSIGN_FAULT", *point);
         world.start();
         assert_eq!(world.ended(), None, "{point}");
-        world.setup.env.retain(|(name, _)| name != "COUNTERSIGN_FAULT");
+        world
+            .setup
+            .env
+            .retain(|(name, _)| name != "COUNTERSIGN_FAULT");
         assert_eq!(tiles(&world), *packed, "{point}");
         assert_sound(&world, &[]);
     }
@@ -79,19 +97,37 @@ fn old_entries_are_packed_and_all_bytes_that_leave_the_boundary_stay_equal() {
     world.check_history();
     world.assert_audited();
     assert_sound(&world, &[]);
-    let [roster, id] = ["roster", "id"].map(|name| world.started[name].as_str().unwrap().to_owned());
+    let [roster, id] =
+        ["roster", "id"].map(|name| world.started[name].as_str().unwrap().to_owned());
     // Backup, and restore with a new log.
     let backup = world.path("backup");
     must(store(&world, &["backup", backup.to_str().unwrap()]));
     assert_sound(&world, &[backup.to_str().unwrap()]);
     world.stop();
     std::fs::remove_file(world.database()).unwrap();
-    let restored = must(store(&world, &["restore", backup.to_str().unwrap(), "--keep-tokens", "all"]));
+    let restored = must(store(
+        &world,
+        &["restore", backup.to_str().unwrap(), "--keep-tokens", "all"],
+    ));
     let closed = restored["closed"].as_str().unwrap();
     for place in [backup.to_str().unwrap(), closed] {
-        let arguments = ["audit", place, "--roster", &roster, "--boundary", &id, "--url", "http://127.0.0.1:1"];
+        let arguments = [
+            "audit",
+            place,
+            "--roster",
+            &roster,
+            "--boundary",
+            &id,
+            "--url",
+            "http://127.0.0.1:1",
+        ];
         let audited = world.program(&arguments).output().unwrap();
-        assert_eq!(audited.status.code(), Some(0), "{place}: {}", said(&audited));
+        assert_eq!(
+            audited.status.code(),
+            Some(0),
+            "{place}: {}",
+            said(&audited)
+        );
     }
     world.start();
     world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));
@@ -100,8 +136,14 @@ fn old_entries_are_packed_and_all_bytes_that_leave_the_boundary_stay_equal() {
     let sound = std::fs::read(backup.join("countersign.db")).unwrap();
     for (statement, words) in [
         ("DELETE FROM packed", "packed tile 0, log entry 0"),
-        ("INSERT INTO packed SELECT 7, data FROM packed", "the table has 2 rows, but 1 tiles"),
-        ("UPDATE leaf SET data = x'00' WHERE idx = 100", "only 255 of its 256 entries are packed"),
+        (
+            "INSERT INTO packed SELECT 7, data FROM packed",
+            "the table has 2 rows, but 1 tiles",
+        ),
+        (
+            "UPDATE leaf SET data = x'00' WHERE idx = 100",
+            "only 255 of its 256 entries are packed",
+        ),
         (
             "UPDATE packed SET data = CAST(substr(data, 1, 300) || x'00' || substr(data, 302) AS BLOB)",
             "packed tile 0, log entry ",
@@ -112,10 +154,17 @@ fn old_entries_are_packed_and_all_bytes_that_leave_the_boundary_stay_equal() {
         database.execute_batch(statement).unwrap();
         drop(database);
         let (code, stores) = checked(&world, &[backup.to_str().unwrap()]);
-        assert!(code == 1 && stores[0]["defects"].to_string().contains(words), "{statement}: {stores:#?}");
+        assert!(
+            code == 1 && stores[0]["defects"].to_string().contains(words),
+            "{statement}: {stores:#?}"
+        );
     }
     std::fs::remove_file(world.database()).unwrap();
-    said_at_exit(store(&world, &["restore", backup.to_str().unwrap()]), 2, "packed tile 0");
+    said_at_exit(
+        store(&world, &["restore", backup.to_str().unwrap()]),
+        2,
+        "packed tile 0",
+    );
 }
 
 #[test]
@@ -125,12 +174,20 @@ fn an_operator_is_told_of_a_damaged_entry_that_keeps_old_entries_from_being_pack
     world.restart();
     world.run("plain:true", json!({}), &[&alice()]);
     let database = rusqlite::Connection::open(world.database()).unwrap();
-    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
-    database.execute("UPDATE leaf SET data = x'00' WHERE idx = 1", []).unwrap();
+    database
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .unwrap();
+    database
+        .execute("UPDATE leaf SET data = x'00' WHERE idx = 1", [])
+        .unwrap();
     drop(database);
     fill_a_tile(&world);
     wait_for("the note", || {
-        world.wire.peek("/ready").text().contains("do not have their hashes, so they are not packed")
+        world
+            .wire
+            .peek("/ready")
+            .text()
+            .contains("do not have their hashes, so they are not packed")
     });
     assert_eq!(tiles(&world), 0);
 }

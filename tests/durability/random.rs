@@ -6,7 +6,8 @@ use std::sync::Mutex;
 /// Plays seeds, `workers` at one time. The variables `COUNTERSIGN_SEED` and `COUNTERSIGN_COUNT` name the first seed and the
 /// number of seeds. Fails after all seeds if a seed failed.
 pub(crate) fn play_seeds(script: &str, count: u64, workers: usize, play: impl Fn(u64) + Sync) {
-    let number = |name: &str, plain| std::env::var(name).map_or(plain, |text| text.parse().expect(name));
+    let number =
+        |name: &str, plain| std::env::var(name).map_or(plain, |text| text.parse().expect(name));
     let first = number("COUNTERSIGN_SEED", 1);
     let seeds = first..first + number("COUNTERSIGN_COUNT", count);
     let (next, failed) = (Mutex::new(seeds), Mutex::new(Vec::new()));
@@ -22,7 +23,11 @@ pub(crate) fn play_seeds(script: &str, count: u64, workers: usize, play: impl Fn
         }
     });
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "seeds that failed: {failed:?}; one again: scripts/{script} --seed {:?}", failed[0]);
+    assert!(
+        failed.is_empty(),
+        "seeds that failed: {failed:?}; one again: scripts/{script} --seed {:?}",
+        failed[0]
+    );
 }
 
 /// SplitMix64, a seeded generator, so that a failure is reproducible.

@@ -42,7 +42,9 @@ impl Manager {
     fn until(&self, line: &str) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            let message = self.next(DEADLINE).unwrap_or_else(|| panic!("no {line} after {seen:?}"));
+            let message = self
+                .next(DEADLINE)
+                .unwrap_or_else(|| panic!("no {line} after {seen:?}"));
             let found = message.lines().any(|other| other == line);
             seen.push(message);
             if found {
@@ -57,8 +59,14 @@ impl Manager {
         let begun = Instant::now();
         let mut last = Instant::now();
         while last.elapsed() < INTERVAL {
-            assert!(begun.elapsed() < DEADLINE, "the service still reports that it works");
-            if self.next(INTERVAL - last.elapsed()).is_some_and(|message| message.contains("WATCHDOG=1")) {
+            assert!(
+                begun.elapsed() < DEADLINE,
+                "the service still reports that it works"
+            );
+            if self
+                .next(INTERVAL - last.elapsed())
+                .is_some_and(|message| message.contains("WATCHDOG=1"))
+            {
                 last = Instant::now();
             }
         }
@@ -77,7 +85,9 @@ impl Manager {
                     last = Instant::now();
                 }
                 Some(_) => {}
-                None => panic!("the watchdog would restart a service that works, after {seen} messages"),
+                None => {
+                    panic!("the watchdog would restart a service that works, after {seen} messages")
+                }
             }
         }
     }
@@ -96,16 +106,31 @@ fn managed(change: impl FnOnce(&mut World)) -> (World, Manager) {
 }
 
 fn has_line(messages: &[String], line: &str) -> bool {
-    messages.iter().flat_map(|message| message.lines()).any(|other| other == line)
+    messages
+        .iter()
+        .flat_map(|message| message.lines())
+        .any(|other| other == line)
 }
 
 #[test]
 fn systemd_learns_when_the_service_is_ready_reloads_and_ends() {
     let (mut world, manager) = managed(|_| {});
     let before = manager.until("READY=1");
-    assert_eq!(before[0], "EXTEND_TIMEOUT_USEC=60000000", "the service asks for time before it opens the store");
-    assert!(before.last().unwrap().contains(&format!("\nSTATUS=serving prod on {}", world.wire.url)), "{before:?}");
-    assert!(has_line(&before, "STATUS=writing the receipts of interrupted runs"), "{before:?}");
+    assert_eq!(
+        before[0], "EXTEND_TIMEOUT_USEC=60000000",
+        "the service asks for time before it opens the store"
+    );
+    assert!(
+        before
+            .last()
+            .unwrap()
+            .contains(&format!("\nSTATUS=serving prod on {}", world.wire.url)),
+        "{before:?}"
+    );
+    assert!(
+        has_line(&before, "STATUS=writing the receipts of interrupted runs"),
+        "{before:?}"
+    );
     TcpStream::connect(world.wire.address()).expect("the socket is open before READY");
 
     let seal = world.seal();
@@ -113,7 +138,11 @@ fn systemd_learns_when_the_service_is_ready_reloads_and_ends() {
     world.write("b/runbooks/plain.md", &plain);
     world.signal(Signal::HUP);
     let reloading = manager.until("RELOADING=1");
-    let time = reloading.last().unwrap().lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    let time = reloading
+        .last()
+        .unwrap()
+        .lines()
+        .find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
     let time: i64 = time.expect("a time").parse().expect("a number");
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     assert!(time > 0 && time / 1_000_000 <= now.tv_sec, "{time}");
@@ -121,7 +150,10 @@ fn systemd_learns_when_the_service_is_ready_reloads_and_ends() {
     assert_eq!(world.seal(), seal + 1, "READY follows the new seal");
 
     // Runbooks with an error leave the old seal in force, and the service remains ready.
-    world.write("b/runbooks/plain.md", "---\ncountersign: 1\n---\n```bash {#a #b}\n```\n");
+    world.write(
+        "b/runbooks/plain.md",
+        "---\ncountersign: 1\n---\n```bash {#a #b}\n```\n",
+    );
     world.signal(Signal::HUP);
     manager.until("RELOADING=1");
     manager.until("READY=1");
@@ -147,7 +179,8 @@ fn the_service_asks_for_more_time_while_runs_end() {
 fn an_abstract_socket_of_systemd_gets_the_messages() {
     let mut world = World::prepared(|_| {});
     let name = format!("countersign-test-{}", std::process::id());
-    let manager = Manager(UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap());
+    let manager =
+        Manager(UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap());
     world.setup.env("NOTIFY_SOCKET", format!("@{name}"));
     world.start();
     manager.until("READY=1");
@@ -169,10 +202,20 @@ fn an_unusable_socket_of_systemd_costs_one_log_line() {
     let long = format!("/{}", "x".repeat(4000));
     let missing = world.path("missing").display().to_string();
     let text = |path: &Path| path.display().to_string();
-    let values = [text(&gone), text(&file), text(&stuffed), missing, long, "relative".to_owned(), "@".to_owned()];
+    let values = [
+        text(&gone),
+        text(&file),
+        text(&stuffed),
+        missing,
+        long,
+        "relative".to_owned(),
+        "@".to_owned(),
+    ];
     for value in values {
-        world.setup.env =
-            vec![("NOTIFY_SOCKET".to_owned(), value.clone()), ("WATCHDOG_USEC".to_owned(), "100000".to_owned())];
+        world.setup.env = vec![
+            ("NOTIFY_SOCKET".to_owned(), value.clone()),
+            ("WATCHDOG_USEC".to_owned(), "100000".to_owned()),
+        ];
         let before = world.service_log().len();
         world.start();
         assert_eq!(world.wire.peek("/ready").status, 200, "{value}");
@@ -194,7 +237,13 @@ fn an_unusable_socket_of_systemd_costs_one_log_line() {
 
 #[test]
 fn invalid_intervals_of_the_watchdog_do_no_harm() {
-    for (microseconds, beats) in [("0", false), ("-1", false), ("x", false), ("", false), ("1", true)] {
+    for (microseconds, beats) in [
+        ("0", false),
+        ("-1", false),
+        ("x", false),
+        ("", false),
+        ("1", true),
+    ] {
         let (mut world, manager) = managed(|world| world.setup.env("WATCHDOG_USEC", microseconds));
         manager.until("READY=1");
         if beats {
@@ -202,7 +251,10 @@ fn invalid_intervals_of_the_watchdog_do_no_harm() {
         }
         world.signal(Signal::TERM);
         let rest = manager.until("STOPPING=1");
-        assert!(beats || !has_line(&rest, "WATCHDOG=1"), "{microseconds}: {rest:?}");
+        assert!(
+            beats || !has_line(&rest, "WATCHDOG=1"),
+            "{microseconds}: {rest:?}"
+        );
         // The queue of the socket must have room for the last messages of a service with a short interval.
         drop(manager);
         assert_eq!(world.ended(), Some(0));
@@ -219,12 +271,19 @@ fn invalid_intervals_of_the_watchdog_do_no_harm() {
 /// Issue 37: the service ended, because the move failed.
 #[test]
 fn a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_service() {
-    let Some(shim) = shim("a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_service") else {
+    let Some(shim) =
+        shim("a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_service")
+    else {
         return;
     };
     let mut world = World::prepared(|setup| {
-        setup.limits = "calls_per_second = 1000000\npending = 100000\npending_per_proposer = 100000\n".to_owned();
-        setup.runbook("long.md", runbook("params:\n  text: {type: string}", &[("go", ":")]));
+        setup.limits =
+            "calls_per_second = 1000000\npending = 100000\npending_per_proposer = 100000\n"
+                .to_owned();
+        setup.runbook(
+            "long.md",
+            runbook("params:\n  text: {type: string}", &[("go", ":")]),
+        );
     });
     let full = world.path("full");
     world.setup.env("LD_PRELOAD", shim);
@@ -253,7 +312,11 @@ fn a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_servic
         kept += 1;
     };
     refused.problem("busy");
-    assert!(kept > 100 && size() == before, "{kept} proposals were kept, and the database has {} bytes", size());
+    assert!(
+        kept > 100 && size() == before,
+        "{kept} proposals were kept, and the database has {} bytes",
+        size()
+    );
     std::fs::remove_file(&full).unwrap();
     wait_for("the pages are moved later", || {
         propose().ok(201);
@@ -265,7 +328,9 @@ fn a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_servic
 
 #[test]
 fn recovery_on_a_full_disk_asks_systemd_for_more_time() {
-    let Some(shim) = shim("recovery_on_a_full_disk_asks_systemd_for_more_time") else { return };
+    let Some(shim) = shim("recovery_on_a_full_disk_asks_systemd_for_more_time") else {
+        return;
+    };
     let (mut world, manager) = managed(|world| world.setup.env("LD_PRELOAD", shim));
     let proposal = world.propose("plain:wait", json!({}));
     assert_eq!(world.sign(&proposal, &[&alice()]).status, 200);
@@ -274,7 +339,10 @@ fn recovery_on_a_full_disk_asks_systemd_for_more_time() {
     let full = world.path("full");
     std::fs::write(&full, "").unwrap();
     world.setup.env("SHIM_FULL", full.to_str().unwrap());
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     world.setup.listen = address.to_string();
     let mut revoke = world.program(&["token", "revoke", "agent", "--config"]);
     revoke.arg(world.path("b"));
@@ -286,7 +354,11 @@ fn recovery_on_a_full_disk_asks_systemd_for_more_time() {
         assert!(!has_line(&more, "READY=1"), "{more:?}");
         // A request that the service would execute later, when its client no longer waits, is refused at once.
         let refused = revoke.output().unwrap();
-        assert!(!refused.status.success() && said(&refused).contains("in use by process"), "{}", said(&refused));
+        assert!(
+            !refused.status.success() && said(&refused).contains("in use by process"),
+            "{}",
+            said(&refused)
+        );
         assert!(std::net::TcpStream::connect(address).is_err());
         std::fs::remove_file(&full).unwrap();
         starting.join().unwrap()
@@ -306,7 +378,10 @@ fn a_run_gets_nothing_that_systemd_passed_to_the_service() {
         let text = "env\nfor file in /proc/self/fd/*; do readlink \"$file\"; done";
         world.write(
             "b/runbooks/open.md",
-            &runbook("defaults: {timeout: 20s, memory: 64MiB, processes: 20}", &[("all", text)]),
+            &runbook(
+                "defaults: {timeout: 20s, memory: 64MiB, processes: 20}",
+                &[("all", text)],
+            ),
         );
         world.setup.env("WATCHDOG_USEC", "30000000");
         passed(world, "tcp 127.0.0.1", 1);
@@ -318,21 +393,37 @@ fn a_run_gets_nothing_that_systemd_passed_to_the_service() {
     }
     // The helper, which starts the runs, has no copy of the listener either.
     // The service closes the passed descriptor after it made its own copy, so the kernel's table names the socket.
-    let port =
-        world.started["url"].as_str().and_then(|url| url.rsplit(':').next()?.parse::<u16>().ok()).expect("a port");
+    let port = world.started["url"]
+        .as_str()
+        .and_then(|url| url.rsplit(':').next()?.parse::<u16>().ok())
+        .expect("a port");
     let sockets = std::fs::read_to_string("/proc/net/tcp").expect("sockets");
-    let row = sockets.lines().find(|row| row.contains(&format!("0100007F:{port:04X} 00000000:0000 0A")));
-    let inode = row.and_then(|row| row.split_whitespace().nth(9)).expect("the listener");
+    let row = sockets
+        .lines()
+        .find(|row| row.contains(&format!("0100007F:{port:04X} 00000000:0000 0A")));
+    let inode = row
+        .and_then(|row| row.split_whitespace().nth(9))
+        .expect("the listener");
     let listener = std::path::PathBuf::from(format!("socket:[{inode}]"));
     let holds = |files: &std::path::Path| {
         let files = std::fs::read_dir(files).expect("descriptors").flatten();
-        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file == listener)
+        files
+            .filter_map(|file| std::fs::read_link(file.path()).ok())
+            .any(|file| file == listener)
     };
-    assert!(holds(std::path::Path::new(&format!("/proc/{}/fd", world.pid()))), "the service has the listener");
-    let children = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
-        status.contains(&format!("\nPPid:\t{}\n", world.pid())).then(|| entry.path())
-    });
+    assert!(
+        holds(std::path::Path::new(&format!("/proc/{}/fd", world.pid()))),
+        "the service has the listener"
+    );
+    let children = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+            status
+                .contains(&format!("\nPPid:\t{}\n", world.pid()))
+                .then(|| entry.path())
+        });
     let mut looked = 0;
     for child in children {
         looked += 1;
@@ -349,7 +440,9 @@ fn watched(name: &str) -> Option<(World, Manager)> {
         world.setup.env("LD_PRELOAD", shim);
         let stuck = world.path("stuck-");
         world.setup.env("SHIM_STUCK", stuck.to_str().unwrap());
-        world.setup.env("WATCHDOG_USEC", INTERVAL.as_micros().to_string());
+        world
+            .setup
+            .env("WATCHDOG_USEC", INTERVAL.as_micros().to_string());
     });
     manager.until("READY=1");
     manager.beats(1);
@@ -358,7 +451,10 @@ fn watched(name: &str) -> Option<(World, Manager)> {
 
 #[test]
 fn the_watchdog_notices_a_writer_that_hangs_in_fsync() {
-    let Some((mut world, manager)) = watched("the_watchdog_notices_a_writer_that_hangs_in_fsync") else { return };
+    let Some((mut world, manager)) = watched("the_watchdog_notices_a_writer_that_hangs_in_fsync")
+    else {
+        return;
+    };
     let proposal = world.propose("plain:true", json!({}));
     std::fs::write(world.path("stuck-fsync"), "").unwrap();
     // This write waits for the sync, so the answer does not arrive.
@@ -373,7 +469,11 @@ fn the_watchdog_notices_a_writer_that_hangs_in_fsync() {
     )
     .unwrap();
     manager.until_the_watchdog_acts();
-    assert_eq!(world.wire.peek("/health").status, 200, "the event loop still works");
+    assert_eq!(
+        world.wire.peek("/health").status,
+        200,
+        "the event loop still works"
+    );
     // systemd ends the service with SIGABRT and starts it again.
     world.signal(Signal::ABORT);
     assert_eq!(world.ended(), None);
@@ -397,14 +497,21 @@ fn the_watchdog_notices_a_busy_event_loop() {
 }
 
 fn busy_in(call: &str) {
-    let Some((world, manager)) = watched("the_watchdog_notices_a_busy_event_loop") else { return };
+    let Some((world, manager)) = watched("the_watchdog_notices_a_busy_event_loop") else {
+        return;
+    };
     std::fs::write(world.path(&format!("stuck-{call}")), "").unwrap();
     // Each connection keeps one more thread busy, until no thread of the event loop is left.
     let connections = 4 * std::thread::available_parallelism().unwrap().get();
     let open: Vec<TcpStream> = (0..connections)
         .map(|_| {
             let mut stream = TcpStream::connect(world.wire.address()).unwrap();
-            write!(stream, "GET /health HTTP/1.1\r\nhost: {}\r\n\r\n", world.wire.address()).unwrap();
+            write!(
+                stream,
+                "GET /health HTTP/1.1\r\nhost: {}\r\n\r\n",
+                world.wire.address()
+            )
+            .unwrap();
             stream
         })
         .collect();
@@ -412,7 +519,11 @@ fn busy_in(call: &str) {
     std::fs::remove_file(world.path(&format!("stuck-{call}"))).unwrap();
     for mut stream in open {
         let mut byte = [0];
-        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{call}: a service that goes on answers all requests");
+        assert_eq!(
+            stream.read(&mut byte).unwrap(),
+            1,
+            "{call}: a service that goes on answers all requests"
+        );
     }
     manager.until("WATCHDOG=1");
     manager.beats(2);
@@ -420,7 +531,9 @@ fn busy_in(call: &str) {
 
 #[test]
 fn the_watchdog_notices_a_stopped_process() {
-    let Some((world, manager)) = watched("the_watchdog_notices_a_stopped_process") else { return };
+    let Some((world, manager)) = watched("the_watchdog_notices_a_stopped_process") else {
+        return;
+    };
     world.signal(Signal::STOP);
     manager.until_the_watchdog_acts();
     world.signal(Signal::CONT);
@@ -430,12 +543,18 @@ fn the_watchdog_notices_a_stopped_process() {
 /// The variable `COUNTERSIGN_BACKUP_MB` makes a larger store.
 #[test]
 fn the_watchdog_does_not_act_during_a_backup_under_load() {
-    let Some((mut world, manager)) = watched("the_watchdog_does_not_act_during_a_backup_under_load") else { return };
+    let Some((mut world, manager)) =
+        watched("the_watchdog_does_not_act_during_a_backup_under_load")
+    else {
+        return;
+    };
     world.stop();
-    let megabytes: u64 = std::env::var("COUNTERSIGN_BACKUP_MB").map_or(64, |text| text.parse().expect("a number"));
+    let megabytes: u64 =
+        std::env::var("COUNTERSIGN_BACKUP_MB").map_or(64, |text| text.parse().expect("a number"));
     let rows = "INSERT INTO blob SELECT randomblob(32), randomblob(1 << 20) FROM generated";
-    let generated =
-        format!("WITH RECURSIVE generated(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM generated LIMIT {megabytes})");
+    let generated = format!(
+        "WITH RECURSIVE generated(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM generated LIMIT {megabytes})"
+    );
     let store = rusqlite::Connection::open(world.database()).unwrap();
     store.execute_batch(&format!("{generated} {rows}")).unwrap();
     drop(store);
@@ -444,7 +563,10 @@ fn the_watchdog_does_not_act_during_a_backup_under_load() {
     manager.until("READY=1");
     let begun = Instant::now();
     let mut copy = world.program(&["store", "backup", "--config"]);
-    let copy = copy.arg(world.path("b")).arg(world.path("backup")).stdout(std::process::Stdio::null());
+    let copy = copy
+        .arg(world.path("b"))
+        .arg(world.path("backup"))
+        .stdout(std::process::Stdio::null());
     let mut copy = copy.spawn().unwrap();
     let mut longest = Duration::ZERO;
     let ended = std::sync::atomic::AtomicBool::new(false);
@@ -531,7 +653,11 @@ fn the_service_uses_the_socket_that_systemd_passes() {
             panic!("{what}: {error}");
         }
         assert_ne!(world.wire.address(), world.setup.listen);
-        assert!(world.started["notes"].to_string().contains("is not used"), "{}", world.started["notes"]);
+        assert!(
+            world.started["notes"].to_string().contains("is not used"),
+            "{}",
+            world.started["notes"]
+        );
         world.make_tokens();
         world.run("plain:true", json!({}), &[&alice()]);
         world.stop();
@@ -545,8 +671,13 @@ fn the_service_uses_the_socket_of_systemd_socket_activate() {
         return not_run(NAME, "there is no systemd-socket-activate here");
     }
     let mut world = World::prepared(|_| {});
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    world.setup.before = ["systemd-socket-activate", "-l", &free.to_string()].map(str::to_owned).to_vec();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    world.setup.before = ["systemd-socket-activate", "-l", &free.to_string()]
+        .map(str::to_owned)
+        .to_vec();
     std::thread::scope(|scope| {
         // The first connection starts the service, which then answers the request.
         let first = scope.spawn(|| {
@@ -556,7 +687,11 @@ fn the_service_uses_the_socket_of_systemd_socket_activate() {
                 stream.is_some()
             });
             let mut stream = stream.unwrap();
-            write!(stream, "GET /health HTTP/1.1\r\nhost: {free}\r\nconnection: close\r\n\r\n").unwrap();
+            write!(
+                stream,
+                "GET /health HTTP/1.1\r\nhost: {free}\r\nconnection: close\r\n\r\n"
+            )
+            .unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             answer
@@ -572,7 +707,10 @@ fn the_service_uses_the_socket_of_systemd_socket_activate() {
 #[test]
 fn a_socket_that_does_not_fit_is_refused_at_the_start() {
     if !has("python3") {
-        return not_run("a_socket_that_does_not_fit_is_refused_at_the_start", "there is no python3 here");
+        return not_run(
+            "a_socket_that_does_not_fit_is_refused_at_the_start",
+            "there is no python3 here",
+        );
     }
     let tcp = "is not a listening TCP socket";
     for (what, count, env, message) in [
@@ -583,17 +721,28 @@ fn a_socket_that_does_not_fit_is_refused_at_the_start() {
         ("tcp 127.0.0.1", 2, None, "systemd passed 2 sockets"),
         ("tcp 0.0.0.0", 1, None, "is not a loopback address"),
         ("tcp 127.0.0.1", 1, Some(("SAY_FDS", "40")), "LISTEN_FDS"),
-        ("tcp 127.0.0.1", 1, Some(("SAY_FDS", "4294967295")), "LISTEN_FDS"),
+        (
+            "tcp 127.0.0.1",
+            1,
+            Some(("SAY_FDS", "4294967295")),
+            "LISTEN_FDS",
+        ),
         ("tcp 127.0.0.1", 1, Some(("SAY_FDS", "-1")), "LISTEN_FDS"),
         ("tcp 127.0.0.1", 1, Some(("SAY_FDS", "one")), "LISTEN_FDS"),
         ("tcp 127.0.0.1", 1, Some(("SAY_PID", "x")), "LISTEN_FDS"),
     ] {
         let mut world = World::prepared(|_| {});
         passed(&mut world, what, count);
-        world.setup.env.extend(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        world
+            .setup
+            .env
+            .extend(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let refused = world.try_start().expect_err("a refusal");
         assert!(refused.contains(message), "{what}, {env:?}: {refused}");
-        assert!(!world.database().exists(), "{what}: the start has changed something");
+        assert!(
+            !world.database().exists(),
+            "{what}: the start has changed something"
+        );
     }
 }
 
@@ -601,7 +750,10 @@ fn a_socket_that_does_not_fit_is_refused_at_the_start() {
 #[test]
 fn sockets_for_another_process_are_ignored() {
     if !has("python3") {
-        return not_run("sockets_for_another_process_are_ignored", "there is no python3 here");
+        return not_run(
+            "sockets_for_another_process_are_ignored",
+            "there is no python3 here",
+        );
     }
     for (name, value) in [("SAY_PID", "1"), ("SAY_FDS", "0")] {
         let mut world = World::prepared(|_| {});

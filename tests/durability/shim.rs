@@ -15,12 +15,20 @@ pub(crate) fn shim(test: &str) -> Option<String> {
     }
     let mut built = BUILT.lock().unwrap();
     let path = built.get_or_insert_with(|| {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("shim-{}.so", std::process::id()));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("shim-{}.so", std::process::id()));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/shim.c");
-        let made =
-            std::process::Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&path).arg(source).output();
+        let made = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&path)
+            .arg(source)
+            .output();
         let made = made.expect("cc");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         path
     });
     Some(path.to_str().unwrap().to_owned())

@@ -28,33 +28,52 @@ fn configure_file(world: &World) {
 
 fn migrate(world: &World, server: &Cluster, schema: &str) -> Output {
     let url = format!("{}?schema={schema}", server.socket_url("owner"));
-    world.program(&["store", "migrate", &url, "--service-role", "service"]).output().expect("migrate")
+    world
+        .program(&["store", "migrate", &url, "--service-role", "service"])
+        .output()
+        .expect("migrate")
 }
 
 /// Runs `store move`, and kills it at a crash point.
 fn moved(world: &World, point: &str) -> Output {
     let mut command = world.program(&["store", "move", "--yes", "--config"]);
-    command.arg(world.path("b")).arg("--from").arg(world.database()).env("COUNTERSIGN_FAULT", point);
+    command
+        .arg(world.path("b"))
+        .arg("--from")
+        .arg(world.database())
+        .env("COUNTERSIGN_FAULT", point);
     command.output().expect("store move")
 }
 
 #[track_caller]
 fn refused(output: &Output, words: &str) {
-    assert!(output.status.code().is_some_and(|code| code != 0), "{}", said(output));
+    assert!(
+        output.status.code().is_some_and(|code| code != 0),
+        "{}",
+        said(output)
+    );
     assert!(said(output).contains(words), "{words}: {}", said(output));
 }
 
 /// Returns all rows of all tables of a backup, each as text, except the numbers of rows that SQLite chooses.
 fn rows(backup: &Path) -> Vec<String> {
     let database = rusqlite::Connection::open(backup.join("countersign.db")).unwrap();
-    let mut names = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
-    let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let mut names = database
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+        .unwrap();
+    let names: Vec<String> = names
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
     let mut found = Vec::new();
     for name in names {
         let mut statement = database.prepare(&format!("SELECT * FROM {name}")).unwrap();
         let columns = statement.column_count();
         let of_row = |row: &rusqlite::Row<'_>| {
-            let cells: Vec<String> = (0..columns).map(|at| format!("{:?}", row.get_ref(at).unwrap())).collect();
+            let cells: Vec<String> = (0..columns)
+                .map(|at| format!("{:?}", row.get_ref(at).unwrap()))
+                .collect();
             Ok(format!("{name} {}", cells.join(" ")))
         };
         found.extend(statement.query_map([], of_row).unwrap().map(Result::unwrap));
@@ -67,15 +86,27 @@ fn rows(backup: &Path) -> Vec<String> {
 fn assert_same_rows(one: &Path, other: &Path) {
     let (one, other) = (rows(one), rows(other));
     let different = one.iter().zip(&other).find(|(one, other)| one != other);
-    assert!(different.is_none() && one.len() == other.len(), "{} and {} rows: {different:?}", one.len(), other.len());
+    assert!(
+        different.is_none() && one.len() == other.len(),
+        "{} and {} rows: {different:?}",
+        one.len(),
+        other.len()
+    );
 }
 
 /// Returns the names and the bytes of the output files of a backup.
 fn output_files(backup: &Path) -> Vec<(String, Vec<u8>)> {
     let directories = std::fs::read_dir(backup.join("outputs")).unwrap().flatten();
-    let files = directories.flat_map(|directory| std::fs::read_dir(directory.path()).unwrap().flatten());
-    let mut files: Vec<_> =
-        files.map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap())).collect();
+    let files =
+        directories.flat_map(|directory| std::fs::read_dir(directory.path()).unwrap().flatten());
+    let mut files: Vec<_> = files
+        .map(|file| {
+            (
+                file.file_name().into_string().unwrap(),
+                std::fs::read(file.path()).unwrap(),
+            )
+        })
+        .collect();
     files.sort();
     files
 }
@@ -88,9 +119,14 @@ fn backed_up(world: &World, name: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_moved_log_is_the_same_log() {
-    let Some(server) = Cluster::start("a moved log is the same log", "") else { return };
+    let Some(server) = Cluster::start("a moved log is the same log", "") else {
+        return;
+    };
     let (mut world, finished, large) = busy();
-    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    let whole = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
     world.submit(&whole).ok(200);
     world.stop();
     let before = assert_sound(&world, &[]);
@@ -98,7 +134,11 @@ fn a_moved_log_is_the_same_log() {
     assert!(migrate(&world, &server, "s").status.success());
     configure(&world, &server, "s");
     let output = exited(moved(&world, ""), 0);
-    for words in ["There is no way back except a backup", "100 % of", "entries is now in postgres://"] {
+    for words in [
+        "There is no way back except a backup",
+        "100 % of",
+        "entries is now in postgres://",
+    ] {
         assert!(said(&output).contains(words), "{words}: {}", said(&output));
     }
     let after = assert_sound(&world, &[]);
@@ -114,23 +154,37 @@ fn a_moved_log_is_the_same_log() {
     assert_eq!(output_files(&new), outputs);
     assert_sound(&world, &[new.to_str().unwrap()]);
     // No program serves the old file.
-    refused(&store(&world, &["check", world.database().to_str().unwrap()]), "was moved to postgres://");
+    refused(
+        &store(&world, &["check", world.database().to_str().unwrap()]),
+        "was moved to postgres://",
+    );
     configure_file(&world);
     let message = world.try_start().expect_err("the old file is marked");
-    assert!(message.contains("was moved to postgres://") && message.contains("never served again"), "{message}");
+    assert!(
+        message.contains("was moved to postgres://") && message.contains("never served again"),
+        "{message}"
+    );
     refused(&moved(&world, ""), "names an SQLite file");
     configure(&world, &server, "s");
     said_at_exit(moved(&world, ""), 0, "An earlier call has finished");
     // The database has everything that the service needs. It serves output files of its own node, which a backup has.
     for (name, bytes) in &outputs {
         std::fs::create_dir_all(world.path(&format!("b/boundary/outputs/{}", &name[..2]))).unwrap();
-        std::fs::write(world.path(&format!("b/boundary/outputs/{}/{name}", &name[..2])), bytes).unwrap();
+        std::fs::write(
+            world.path(&format!("b/boundary/outputs/{}/{name}", &name[..2])),
+            bytes,
+        )
+        .unwrap();
     }
     world.start();
     assert_eq!(world.started["id"], before[0]["boundary"]);
     world.submit(&whole).problem("nonce-replayed");
     assert_eq!(world.output(&finished, "stdout"), "kept\n");
-    assert!(world.output(&large, "stdout").ends_with("line 2999 of an output that is a file of its own\n"));
+    assert!(
+        world
+            .output(&large, "stdout")
+            .ends_with("line 2999 of an output that is a file of its own\n")
+    );
     world.run("two:go", json!({"text": "moved"}), &[&alice(), &bob()]);
     assert_sound(&world, &[]);
     let serving = backed_up(&world, "serving");
@@ -142,7 +196,9 @@ fn a_moved_log_is_the_same_log() {
 /// This store has rows in every table, an older schema, and a run that was open at a crash.
 #[test]
 fn a_store_of_0_2_0_with_an_open_run_is_moved() {
-    let Some(server) = Cluster::start("a move of a store of 0.2.0", "") else { return };
+    let Some(server) = Cluster::start("a move of a store of 0.2.0", "") else {
+        return;
+    };
     let mut world = of_0_2_0("");
     let old = backed_up(&world, "old");
     let size = checked(&world, &[old.to_str().unwrap()]).1[0]["entries"].clone();
@@ -151,11 +207,21 @@ fn a_store_of_0_2_0_with_an_open_run_is_moved() {
     configure(&world, &server, "s");
     exited(moved(&world, ""), 0);
     assert!(assert_sound(&world, &[])[0]["entries"] == size);
-    assert_eq!(server.psql("SELECT node, deadline > 0 FROM s.crossing"), "first|t");
+    assert_eq!(
+        server.psql("SELECT node, deadline > 0 FROM s.crossing"),
+        "first|t"
+    );
     serve(&mut world);
-    wait_for("the open run has its receipt", || server.psql("SELECT count(*) FROM s.crossing") == "0");
+    wait_for("the open run has its receipt", || {
+        server.psql("SELECT count(*) FROM s.crossing") == "0"
+    });
     let page = world.wire.get("/v1/proposals", &world.reader).ok(200);
-    let open = page["proposals"].as_array().unwrap().iter().find(|one| one["step"] == "plain:wait").unwrap();
+    let open = page["proposals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["step"] == "plain:wait")
+        .unwrap();
     assert_eq!(open["status"], "finished", "{page:#}");
     world.check_history();
     world.assert_audited();
@@ -163,13 +229,20 @@ fn a_store_of_0_2_0_with_an_open_run_is_moved() {
     world.stop();
     // The mark stops a service with the old configuration.
     world.write("b/countersign.toml", &before);
-    assert!(world.try_start().expect_err("the old file is marked").contains("was moved to postgres://"));
+    assert!(
+        world
+            .try_start()
+            .expect_err("the old file is marked")
+            .contains("was moved to postgres://")
+    );
 }
 
 #[test]
 #[cfg(debug_assertions)]
 fn an_interrupted_move_goes_on_and_only_one_store_can_be_served() {
-    let Some(server) = Cluster::start("an interrupted move", "") else { return };
+    let Some(server) = Cluster::start("an interrupted move", "") else {
+        return;
+    };
     let (mut world, ..) = busy();
     world.stop();
     assert!(migrate(&world, &server, "first").status.success());
@@ -195,10 +268,20 @@ fn an_interrupted_move_goes_on_and_only_one_store_can_be_served() {
         let (point, old_opens) = point;
         configure(&world, &server, "s");
         let killed = moved(&world, point);
-        assert_eq!(killed.status.code(), None, "{number} {point}: {}", said(&killed));
+        assert_eq!(
+            killed.status.code(),
+            None,
+            "{number} {point}: {}",
+            said(&killed)
+        );
         seen.push(fingerprint());
-        let message = world.try_start().expect_err("the schema has only a part of the log");
-        assert!(message.contains("is unfinished"), "{number} {point}: {message}");
+        let message = world
+            .try_start()
+            .expect_err("the schema has only a part of the log");
+        assert!(
+            message.contains("is unfinished"),
+            "{number} {point}: {message}"
+        );
         refused(&store(&world, &["check"]), "is unfinished");
         configure_file(&world);
         if *old_opens {
@@ -214,7 +297,10 @@ fn an_interrupted_move_goes_on_and_only_one_store_can_be_served() {
             entries = assert_sound(&world, &[])[0]["entries"].clone();
             assert!(entries.as_u64() >= report[0]["entries"].as_u64());
         } else {
-            assert_says(world.try_start().expect_err("the old file is marked"), "was moved to postgres://");
+            assert_says(
+                world.try_start().expect_err("the old file is marked"),
+                "was moved to postgres://",
+            );
         }
     }
     // The move copies rows again only after the old store was served. The third of these moves was killed before it had
@@ -224,7 +310,12 @@ fn an_interrupted_move_goes_on_and_only_one_store_can_be_served() {
     // An earlier move into another schema must not get the log a second time.
     configure(&world, &server, "first");
     refused(&moved(&world, ""), "set `database` to the first of the two");
-    assert!(world.try_start().expect_err("a part of the log").contains("is unfinished"));
+    assert!(
+        world
+            .try_start()
+            .expect_err("a part of the log")
+            .contains("is unfinished")
+    );
     configure(&world, &server, "s");
     let killed = moved(&world, "move-finished");
     assert_eq!(killed.status.code(), None, "{}", said(&killed));
@@ -249,9 +340,16 @@ fn add_rows(world: &World) {
         "INSERT INTO token SELECT char(i % 997 + 33) || '_' || i, CAST(i AS BLOB), '[]', '[]', '[]', i, NULL, 1 FROM n",
         "INSERT INTO denial SELECT CAST(i AS BLOB), char(i % 97 + 33), i, i, i % 2 FROM n",
     ] {
-        database.execute(&statement.replace("SELECT", &format!("{numbers} SELECT")), []).unwrap();
+        database
+            .execute(
+                &statement.replace("SELECT", &format!("{numbers} SELECT")),
+                [],
+            )
+            .unwrap();
     }
-    database.execute("UPDATE state SET nonces = (SELECT count(*) FROM nonce)", []).unwrap();
+    database
+        .execute("UPDATE state SET nonces = (SELECT count(*) FROM nonce)", [])
+        .unwrap();
     // Output files whose last piece is full, not full, or missing.
     for length in [2 << 20, (2 << 20) + 1, 3_000_000] {
         let bytes = vec![(length % 251) as u8; length];
@@ -267,7 +365,9 @@ fn add_rows(world: &World) {
 #[test]
 #[cfg(debug_assertions)]
 fn a_killed_move_goes_on_after_the_last_group() {
-    let Some(server) = Cluster::start("a killed move", "") else { return };
+    let Some(server) = Cluster::start("a killed move", "") else {
+        return;
+    };
     let (mut world, ..) = busy();
     world.stop();
     add_rows(&world);
@@ -298,7 +398,9 @@ fn a_killed_move_goes_on_after_the_last_group() {
 
 #[test]
 fn a_move_needs_an_empty_schema_and_a_store_that_nobody_uses() {
-    let Some(server) = Cluster::start("a refused move", "") else { return };
+    let Some(server) = Cluster::start("a refused move", "") else {
+        return;
+    };
     let (mut world, ..) = busy();
     configure(&world, &server, "s");
     refused(&moved(&world, ""), "in use by process");
@@ -313,7 +415,10 @@ fn a_move_needs_an_empty_schema_and_a_store_that_nobody_uses() {
     // A schema of another program, a half-made schema and an existing schema are not migrated.
     server.psql("CREATE SCHEMA s AUTHORIZATION owner; CREATE TABLE s.t (n int)");
     refused(&migrate(&world, &server, "s"), "already has tables");
-    refused(&moved(&world, ""), "other tables or an unfinished migration");
+    refused(
+        &moved(&world, ""),
+        "other tables or an unfinished migration",
+    );
     server.psql("DROP TABLE s.t");
     assert!(migrate(&world, &server, "s").status.success());
     refused(&migrate(&world, &server, "s"), "already has tables");
@@ -322,8 +427,12 @@ fn a_move_needs_an_empty_schema_and_a_store_that_nobody_uses() {
     server.psql("ALTER TABLE s.leaf DROP COLUMN more; INSERT INTO s.blob VALUES ('x', 'y')");
     refused(&moved(&world, ""), "already has another log");
     server.psql("DELETE FROM s.blob");
-    let nobody =
-        world.program(&["store", "move", "--config"]).arg(world.path("b")).arg("--from").arg(world.database()).output();
+    let nobody = world
+        .program(&["store", "move", "--config"])
+        .arg(world.path("b"))
+        .arg("--from")
+        .arg(world.database())
+        .output();
     refused(&nobody.unwrap(), "give --yes");
     // An old copy of the store has forgotten spent nonces.
     let new = std::fs::read(world.database()).unwrap();
@@ -334,15 +443,26 @@ fn a_move_needs_an_empty_schema_and_a_store_that_nobody_uses() {
     // A changed row, and a lost spent nonce.
     server.psql("UPDATE s.leaf SET at = at - 100 WHERE idx = 6");
     let (code, stores) = checked(&world, &[]);
-    assert!(code == 1 && stores[0]["defects"].to_string().contains("but the signed entry is dated"), "{stores:#?}");
+    assert!(
+        code == 1
+            && stores[0]["defects"]
+                .to_string()
+                .contains("but the signed entry is dated"),
+        "{stores:#?}"
+    );
     server.psql("UPDATE s.leaf SET at = at + 100 WHERE idx = 6; DELETE FROM s.nonce");
     let (code, stores) = checked(&world, &[]);
-    assert!(code == 1 && stores[0]["defects"].to_string().contains("could run again"), "{stores:#?}");
+    assert!(
+        code == 1 && stores[0]["defects"].to_string().contains("could run again"),
+        "{stores:#?}"
+    );
 }
 
 #[test]
 fn a_backup_is_restored_into_a_schema() {
-    let Some(server) = Cluster::start("a restore into a schema", "") else { return };
+    let Some(server) = Cluster::start("a restore into a schema", "") else {
+        return;
+    };
     let (mut world, finished, _) = busy();
     let backup = backed_up(&world, "backup");
     let backup = backup.to_str().unwrap();
@@ -351,17 +471,34 @@ fn a_backup_is_restored_into_a_schema() {
     configure(&world, &server, "s");
     if cfg!(debug_assertions) {
         let mut killed = world.program(&["store", "--config"]);
-        killed.arg(world.path("b")).args(["restore", backup]).env("COUNTERSIGN_FAULT", "move-group-copied:3");
+        killed
+            .arg(world.path("b"))
+            .args(["restore", backup])
+            .env("COUNTERSIGN_FAULT", "move-group-copied:3");
         assert_eq!(killed.output().unwrap().status.code(), None);
-        assert!(world.try_start().expect_err("half a restore is not served").contains("is unfinished"));
-        refused(&store(&world, &["restore", backup]), "drop the schema, run `countersign store migrate`");
+        assert!(
+            world
+                .try_start()
+                .expect_err("half a restore is not served")
+                .contains("is unfinished")
+        );
+        refused(
+            &store(&world, &["restore", backup]),
+            "drop the schema, run `countersign store migrate`",
+        );
         server.psql("DROP SCHEMA s CASCADE");
         assert!(migrate(&world, &server, "s").status.success());
     }
     let restored = must(store(&world, &["restore", backup, "--keep-tokens", "all"]));
-    refused(&store(&world, &["restore", backup]), "a restore never replaces a store");
+    refused(
+        &store(&world, &["restore", backup]),
+        "a restore never replaces a store",
+    );
     world.start();
-    assert_eq!((&world.started["id"], world.output(&finished, "stdout")), (&restored["id"], "kept\n".to_owned()));
+    assert_eq!(
+        (&world.started["id"], world.output(&finished, "stdout")),
+        (&restored["id"], "kept\n".to_owned())
+    );
     world.run("plain:true", json!({}), &[&alice()]);
     assert_sound(&world, &[]);
     let second = backed_up(&world, "second");
@@ -370,7 +507,10 @@ fn a_backup_is_restored_into_a_schema() {
     // The backup of PostgreSQL has the format of SQLite.
     configure_file(&world);
     std::fs::remove_file(world.database()).unwrap();
-    must(store(&world, &["restore", second.to_str().unwrap(), "--keep-tokens", "all"]));
+    must(store(
+        &world,
+        &["restore", second.to_str().unwrap(), "--keep-tokens", "all"],
+    ));
     world.start();
     assert_eq!(world.output(&finished, "stdout"), "kept\n");
     assert_sound(&world, &[]);
@@ -378,7 +518,9 @@ fn a_backup_is_restored_into_a_schema() {
 
 #[test]
 fn packed_entries_become_rows_in_a_move() {
-    let Some(server) = Cluster::start("packed entries become rows in a move", "") else { return };
+    let Some(server) = Cluster::start("packed entries become rows in a move", "") else {
+        return;
+    };
     let mut world = World::new();
     let first = fill_a_tile(&world);
     let entries = world.raw_entries(world.log_size());

@@ -15,7 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/stores")
+        .join(name)
 }
 
 /// Copies a directory. The copies are private to their owner.
@@ -32,7 +34,11 @@ pub(super) fn copy_tree(world: &World, from: &Path, to: &str) {
 }
 
 fn run(world: &World, arguments: &[&str]) -> Output {
-    world.program(arguments).args(["--url", "http://127.0.0.1:1"]).output().unwrap()
+    world
+        .program(arguments)
+        .args(["--url", "http://127.0.0.1:1"])
+        .output()
+        .unwrap()
 }
 
 /// Adds the steps of the fixture's boundary.
@@ -40,7 +46,10 @@ fn steps(setup: &mut support::Setup) {
     let line = "echo \"line $i of an output that is a file of its own\"";
     let large = format!("i=0; while [ $i -lt 1500 ]; do {line}; i=$((i+1)); done");
     setup.runbook("big.md", runbook(SMALL, &[("go", &large)]));
-    setup.runbook("both.md", runbook(SMALL, &[("go", "echo one\necho two >&2\necho three")]));
+    setup.runbook(
+        "both.md",
+        runbook(SMALL, &[("go", "echo one\necho two >&2\necho three")]),
+    );
 }
 
 /// Writes a file of the fixture.
@@ -53,7 +62,11 @@ fn keep(bytes: &[u8], name: &str) {
 fn keep_tree(from: &Path, to: &str) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = format!("{to}/{}", entry.file_name().to_str().unwrap());
-        if entry.path().is_dir() { keep_tree(&entry.path(), &to) } else { keep(&fs::read(entry.path()).unwrap(), &to) }
+        if entry.path().is_dir() {
+            keep_tree(&entry.path(), &to)
+        } else {
+            keep(&fs::read(entry.path()).unwrap(), &to)
+        }
     }
 }
 
@@ -69,14 +82,19 @@ fn write_0_2_0() {
     let grace = Key::of("grace", 40);
     world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
     let (home, public) = (world.path("b"), world.path("grace.pub"));
-    let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
+    let mut add = world.program(&[
+        "roster", "add", "approver", "grace", "--group", "ops", "--config",
+    ]);
     exited(add.arg(&home).arg("--key").arg(public).output().unwrap(), 0);
     let version = world.path("b/boundary/roster.d/2.json");
     let drafted: Value = serde_json::from_slice(&fs::read(&version).unwrap()).unwrap();
     let payload = people::payload_of(&drafted);
     let mut signatures = [alice(), bob()].map(|key| key.sign(&payload)).to_vec();
     signatures.sort_by_key(|signature| signature["keyid"].to_string());
-    world.write("b/boundary/roster.d/2.json", &people::wrap(&payload, signatures).to_string());
+    world.write(
+        "b/boundary/roster.d/2.json",
+        &people::wrap(&payload, signatures).to_string(),
+    );
     world.restart();
     assert_eq!(world.wire.peek("/ready").ok(200)["roster"]["version"], 2);
     let two = world.run("two:go", json!({"text": "both"}), &[&alice(), &bob()]);
@@ -84,16 +102,39 @@ fn write_0_2_0() {
     let denied = world.propose("plain:true", json!({}));
     world.deny(&denied, &alice()).ok(200);
     let early = people::authorization(&world.authorization("plain:true", json!({})));
-    let denial = envelope(&people::denial(&world.boundary(), &early, "no"), &[&alice()]);
-    world.wire.post("/v1/denials", "", &json!({"payload": STANDARD.encode(&early), "denial": denial})).ok(200);
+    let denial = envelope(
+        &people::denial(&world.boundary(), &early, "no"),
+        &[&alice()],
+    );
+    world
+        .wire
+        .post(
+            "/v1/denials",
+            "",
+            &json!({"payload": STANDARD.encode(&early), "denial": denial}),
+        )
+        .ok(200);
     let cancelled = world.propose("plain:fail", json!({}));
-    world.wire.post(&format!("/v1/proposals/{}/cancellation", id_of(&cancelled)), &world.agent, &json!({})).ok(200);
-    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    world
+        .wire
+        .post(
+            &format!("/v1/proposals/{}/cancellation", id_of(&cancelled)),
+            &world.agent,
+            &json!({}),
+        )
+        .ok(200);
+    let whole = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
     world.submit(&whole).ok(200);
     world.submit(&whole).problem("nonce-replayed");
     let mut wish = World::wish("plain:true", json!({}));
     wish["expires_in_s"] = json!(1);
-    let expired = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    let expired = world
+        .wire
+        .post("/v1/proposals", &world.agent, &wish)
+        .ok(201);
     world.until(id_of(&expired), "expired");
     let half = world.propose("two:go", json!({"text": "one of two"}));
     world.sign(&half, &[&alice()]).ok(200);
@@ -111,7 +152,9 @@ fn write_0_2_0() {
     });
     world.kill9();
     let database = rusqlite::Connection::open(world.database()).unwrap();
-    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    database
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
     drop(database);
     for name in [
         "countersign.toml",
@@ -120,7 +163,10 @@ fn write_0_2_0() {
         "boundary/checkpoint",
         "boundary/countersign.db",
     ] {
-        keep(&fs::read(world.path("b").join(name)).unwrap(), &format!("b/{name}"));
+        keep(
+            &fs::read(world.path("b").join(name)).unwrap(),
+            &format!("b/{name}"),
+        );
     }
     for name in ["runbooks", "boundary/roster.d", "boundary/outputs"] {
         keep_tree(&world.path("b").join(name), &format!("b/{name}"));
@@ -144,7 +190,10 @@ pub(super) fn of_0_2_0_in(dir: Option<&Path>, config: &str) -> World {
     fs::set_permissions(world.path("b/boundary"), fs::Permissions::from_mode(0o700)).unwrap();
     world.write("b/boundary/key.pem", std::str::from_utf8(&key).unwrap());
     let kept = fs::read_to_string(world.path("b/countersign.toml")).unwrap();
-    world.write("b/countersign.toml", &kept.replacen("[limits]", &format!("{config}\n[limits]"), 1));
+    world.write(
+        "b/countersign.toml",
+        &kept.replacen("[limits]", &format!("{config}\n[limits]"), 1),
+    );
     world.setup.config = config.to_owned();
     world
 }
@@ -158,7 +207,13 @@ pub(super) fn serve(world: &mut World) {
 
 fn sound(world: &World, more: &[&str]) {
     let home = world.path("b").to_str().unwrap().to_owned();
-    exited(run(world, &[&["store", "--json", "check", "--config", &home], more].concat()), 0);
+    exited(
+        run(
+            world,
+            &[&["store", "--json", "check", "--config", &home], more].concat(),
+        ),
+        0,
+    );
 }
 
 #[test]
@@ -170,7 +225,11 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_pruned_and_pack
     let mut world = of_0_2_0("");
     let rows = |table: &str| -> i64 {
         let database = rusqlite::Connection::open(world.database()).unwrap();
-        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        database
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                row.get(0)
+            })
+            .unwrap()
     };
     for table in [
         "state",
@@ -193,14 +252,25 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_pruned_and_pack
         assert!(rows(table) > 0, "no row: {table}");
     }
     for kind in 1..=5 {
-        assert!(rows(&format!("leaf WHERE kind = {kind}")) > 0, "no entry of kind {kind}");
+        assert!(
+            rows(&format!("leaf WHERE kind = {kind}")) > 0,
+            "no entry of kind {kind}"
+        );
     }
     sound(&world, &[]);
     // The bundles of both roster versions verify with the first roster version.
     for name in ["small", "large", "two"] {
         let bundle = fixture(&format!("0.2.0/{name}.bundle.json"));
         let roster = fixture("0.2.0/b/boundary/roster.d/1.json");
-        let output = run(&world, &["verify", bundle.to_str().unwrap(), "--roster", roster.to_str().unwrap()]);
+        let output = run(
+            &world,
+            &[
+                "verify",
+                bundle.to_str().unwrap(),
+                "--roster",
+                roster.to_str().unwrap(),
+            ],
+        );
         assert_eq!(output.status.code(), Some(0), "{name}: {}", said(&output));
     }
     // The service closes the open run with a receipt, keeps the finished runs and accepts new runs.
@@ -210,23 +280,48 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_pruned_and_pack
     assert_eq!(origin.lines().next(), before.lines().next(), "the same log");
     let status = |world: &World, step: &str| -> Vec<String> {
         let page = world.wire.get("/v1/proposals", &world.reader).ok(200);
-        let proposals = page["proposals"].as_array().unwrap().iter().filter(|one| one["step"] == step);
-        proposals.map(|one| one["status"].as_str().unwrap().to_owned()).collect()
+        let proposals = page["proposals"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| one["step"] == step);
+        proposals
+            .map(|one| one["status"].as_str().unwrap().to_owned())
+            .collect()
     };
-    wait_for("what was cut off has its receipt", || status(&world, "plain:wait") == ["finished"]);
+    wait_for("what was cut off has its receipt", || {
+        status(&world, "plain:wait") == ["finished"]
+    });
     world.assert_verified(&world.run("say:echo", json!({"text": "later"}), &[&alice()]));
     world.check_history();
     world.assert_audited();
     // Backup, and restore into a log that follows this log.
     let backup = world.path("backup").to_str().unwrap().to_owned();
     let home = world.path("b").to_str().unwrap().to_owned();
-    exited(run(&world, &["store", "backup", "--config", &home, &backup]), 0);
+    exited(
+        run(&world, &["store", "backup", "--config", &home, &backup]),
+        0,
+    );
     sound(&world, &[&backup]);
     let roster = world.started["roster"].as_str().unwrap().to_owned();
     world.stop();
     exited(run(&world, &["audit", &backup, "--roster", &roster]), 0);
     fs::remove_file(world.database()).unwrap();
-    exited(run(&world, &["store", "restore", "--config", &home, &backup, "--keep-tokens", "all"]), 0);
+    exited(
+        run(
+            &world,
+            &[
+                "store",
+                "restore",
+                "--config",
+                &home,
+                &backup,
+                "--keep-tokens",
+                "all",
+            ],
+        ),
+        0,
+    );
     world.start();
     world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));
     // Pruning: outputs are deleted after their retention, and `store check` finds no defect.
@@ -234,7 +329,9 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_pruned_and_pack
     serve(&mut world);
     let outputs = |world: &World| -> i64 {
         let database = rusqlite::Connection::open(world.database()).unwrap();
-        database.query_row("SELECT count(*) FROM output", [], |row| row.get(0)).unwrap()
+        database
+            .query_row("SELECT count(*) FROM output", [], |row| row.get(0))
+            .unwrap()
     };
     wait_for("retention has ended", || outputs(&world) == 0);
     sound(&world, &[]);
@@ -264,14 +361,21 @@ fn assert_schema_refused(schema: u32) {
         let other = format!("CREATE TABLE other (one INTEGER); PRAGMA user_version = {schema}");
         database.execute_batch(&other).unwrap();
     }
-    let bytes =
-        |world: &World| [world.database(), world.path("newer/countersign.db")].map(|path| fs::read(path).unwrap());
+    let bytes = |world: &World| {
+        [world.database(), world.path("newer/countersign.db")].map(|path| fs::read(path).unwrap())
+    };
     let before = bytes(&world);
-    let told = |text: &str| text.contains(&format!("has schema {schema}, ")) && text.contains("wrote the store");
+    let told = |text: &str| {
+        text.contains(&format!("has schema {schema}, ")) && text.contains("wrote the store")
+    };
     let refused = world.try_start().expect_err("another schema");
     assert!(told(&refused), "{refused}");
-    let [home, newer, copy] = ["b", "newer", "copy"].map(|name| world.path(name).to_str().unwrap().to_owned());
-    let roster = fixture("0.2.0/b/boundary/roster.d/1.json").to_str().unwrap().to_owned();
+    let [home, newer, copy] =
+        ["b", "newer", "copy"].map(|name| world.path(name).to_str().unwrap().to_owned());
+    let roster = fixture("0.2.0/b/boundary/roster.d/1.json")
+        .to_str()
+        .unwrap()
+        .to_owned();
     for (arguments, code) in [
         (vec!["doctor", &home], 1),
         (vec!["store", "check", "--config", &home], 2),
@@ -283,14 +387,29 @@ fn assert_schema_refused(schema: u32) {
         (vec!["log", "export", &copy, "--from", &newer], 2),
     ] {
         let output = run(&world, &arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            said(&output)
+        );
         assert!(told(&said(&output)), "{arguments:?}: {}", said(&output));
     }
     assert!(!world.path("copy").exists());
-    assert!(bytes(&world) == before, "a refused store has the same bytes");
+    assert!(
+        bytes(&world) == before,
+        "a refused store has the same bytes"
+    );
     // A restore into an empty place needs a readable backup too.
     fs::remove_file(world.database()).unwrap();
     let output = run(&world, &["store", "restore", "--config", &home, &newer]);
-    assert!(output.status.code() == Some(2) && told(&said(&output)), "{}", said(&output));
-    assert!(!world.database().exists(), "a refused restore writes no store");
+    assert!(
+        output.status.code() == Some(2) && told(&said(&output)),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        !world.database().exists(),
+        "a refused restore writes no store"
+    );
 }

@@ -56,7 +56,11 @@ fn promise_2_and_3_are_true_with_postgresql_after_kill_9_at_every_point() {
 }
 
 fn torture(postgres: bool, cycles: usize) {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse().expect(name))
+    };
     let cycles = number("COUNTERSIGN_TORTURE_CYCLES").unwrap_or(cycles as u64) as usize;
     let seed = number("COUNTERSIGN_TORTURE_SEED").unwrap_or(1);
     let walk = walk(POINTS.len(), seed);
@@ -65,18 +69,24 @@ fn torture(postgres: bool, cycles: usize) {
         // Each piece begins with the last point of the previous piece, so that no pair is lost between two stores.
         .map(|first| {
             let cycles = CYCLES_OF_A_STORE.min(cycles - first);
-            (first.saturating_sub(1)..first + cycles).map(|at| walk[at % walk.len()]).collect()
+            (first.saturating_sub(1)..first + cycles)
+                .map(|at| walk[at % walk.len()])
+                .collect()
         })
         .collect();
     let began = Instant::now();
-    let queue = Arc::new(Mutex::new(pieces.into_iter().enumerate().rev().collect::<Vec<_>>()));
+    let queue = Arc::new(Mutex::new(
+        pieces.into_iter().enumerate().rev().collect::<Vec<_>>(),
+    ));
     let totals = Arc::new(Mutex::new(Totals::default()));
     let workers: Vec<_> = (0..WORKERS)
         .map(|_| {
             let (queue, totals) = (queue.clone(), totals.clone());
             std::thread::spawn(move || {
                 loop {
-                    let Some((piece, points)) = queue.lock().unwrap().pop() else { break };
+                    let Some((piece, points)) = queue.lock().unwrap().pop() else {
+                        break;
+                    };
                     let done = Torture::new(seed, piece, postgres).cycles(&points);
                     totals.lock().unwrap().add(done);
                 }
@@ -84,7 +94,9 @@ fn torture(postgres: bool, cycles: usize) {
         })
         .collect();
     for worker in workers {
-        worker.join().expect("a piece of the torture failed: the seed above replays it");
+        worker
+            .join()
+            .expect("a piece of the torture failed: the seed above replays it");
     }
     let totals = totals.lock().unwrap();
     println!(
@@ -102,9 +114,17 @@ fn torture(postgres: bool, cycles: usize) {
         totals.unknown,
     );
     assert_eq!(totals.deaths, totals.cycles, "every armed start died");
-    assert_eq!(totals.points.len(), POINTS.len().min(cycles), "every point was met");
+    assert_eq!(
+        totals.points.len(),
+        POINTS.len().min(cycles),
+        "every point was met"
+    );
     if cycles > POINTS.len() * POINTS.len() {
-        assert_eq!(totals.pairs.len(), POINTS.len() * POINTS.len(), "every ordered pair was met");
+        assert_eq!(
+            totals.pairs.len(),
+            POINTS.len() * POINTS.len(),
+            "every ordered pair was met"
+        );
     }
 }
 
@@ -172,10 +192,16 @@ fn the_torture_test_visits_every_ordered_pair_of_fault_points_once() {
     for seed in 0..20 {
         let walk = walk(POINTS.len(), seed);
         assert_eq!(walk.len(), POINTS.len() * POINTS.len());
-        let pairs: BTreeSet<_> = (0..walk.len()).map(|at| (walk[at], walk[(at + 1) % walk.len()])).collect();
+        let pairs: BTreeSet<_> = (0..walk.len())
+            .map(|at| (walk[at], walk[(at + 1) % walk.len()]))
+            .collect();
         assert_eq!(pairs.len(), walk.len());
         let first: BTreeSet<_> = walk[..POINTS.len()].iter().collect();
-        assert_eq!(first.len(), POINTS.len(), "the first round meets every point");
+        assert_eq!(
+            first.len(),
+            POINTS.len(),
+            "the first round meets every point"
+        );
     }
     assert_ne!(walk(POINTS.len(), 1), walk(POINTS.len(), 2));
 }
@@ -204,7 +230,9 @@ struct Blobs<'a>(&'a dyn StoreReads);
 
 impl EvidenceFiles for Blobs<'_> {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
-        self.0.blob(digest).map_err(|fault| Unreadable(fault.to_string()))
+        self.0
+            .blob(digest)
+            .map_err(|fault| Unreadable(fault.to_string()))
     }
 
     fn tile(&self, _: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -212,7 +240,9 @@ impl EvidenceFiles for Blobs<'_> {
     }
 
     fn entries(&self, _: u64, _: u64) -> Result<Vec<Vec<u8>>, Unreadable> {
-        Err(Unreadable("only the end of an audit reads entries again".to_owned()))
+        Err(Unreadable(
+            "only the end of an audit reads entries again".to_owned(),
+        ))
     }
 }
 
@@ -223,8 +253,9 @@ impl Torture {
     fn new(seed: u64, piece: usize, postgres: bool) -> Self {
         let server = postgres.then(|| Cluster::start("torture", "").expect("PostgreSQL"));
         let mut world = World::prepared(|setup| {
-            setup.config =
-                server.as_ref().map_or_else(String::new, |server| server.config(&server.socket_url("service"), "one"));
+            setup.config = server.as_ref().map_or_else(String::new, |server| {
+                server.config(&server.socket_url("service"), "one")
+            });
         });
         server.iter().for_each(|server| server.migrate(&world));
         world.start();
@@ -247,12 +278,20 @@ impl Torture {
 
     fn cycles(mut self, points: &[usize]) -> Totals {
         // The first point of a later piece only opens the first pair. The previous piece already counted this point.
-        let mut before = if self.piece == 0 { None } else { Some(points[0]) };
+        let mut before = if self.piece == 0 {
+            None
+        } else {
+            Some(points[0])
+        };
         if self.piece > 0 {
             self.cycle(points[0], None);
             self.totals = Totals::default();
         }
-        let points = if self.piece == 0 { points } else { &points[1..] };
+        let points = if self.piece == 0 {
+            points
+        } else {
+            &points[1..]
+        };
         for point in points {
             self.cycle(*point, before);
             before = Some(*point);
@@ -267,15 +306,24 @@ impl Torture {
         self.world.setup.env.clear();
         // Sometimes the service dies at the second occurrence of the point, so that other work or a part of recovery
         // precedes it. Pruning and retiring are excluded, because their second occurrence can take long.
-        let by_itself = ["prune", "retire"].iter().any(|kind| POINTS[point].contains(kind));
-        let time = if !by_itself && self.random.below(4) == 0 { 2 } else { 1 };
-        self.world.setup.env("COUNTERSIGN_FAULT", format!("{}:{time}", POINTS[point]));
+        let by_itself = ["prune", "retire"]
+            .iter()
+            .any(|kind| POINTS[point].contains(kind));
+        let time = if !by_itself && self.random.below(4) == 0 {
+            2
+        } else {
+            1
+        };
+        self.world
+            .setup
+            .env("COUNTERSIGN_FAULT", format!("{}:{time}", POINTS[point]));
         self.world.setup.env("COUNTERSIGN_LOG", "info");
         match self.world.try_start() {
             Ok(()) => {
                 let deadline = Instant::now() + Duration::from_secs(180);
                 let mut counters = BTreeMap::new();
-                while self.work(POINTS[point]).is_ok() && self.scrape(&mut counters, &place).is_ok() {
+                while self.work(POINTS[point]).is_ok() && self.scrape(&mut counters, &place).is_ok()
+                {
                     assert!(Instant::now() < deadline, "{place}: it does not die");
                 }
                 assert_eq!(self.world.ended(), None, "{place}: it was killed");
@@ -294,7 +342,10 @@ impl Torture {
 
     fn place(&self, point: usize, before: Option<usize>) -> String {
         let before = before.map_or("nothing", |before| POINTS[before]);
-        format!("seed {}, store {}, cycle {}: {before}, then {}", self.seed, self.piece, self.cycle, POINTS[point])
+        format!(
+            "seed {}, store {}, cycle {}: {before}, then {}",
+            self.seed, self.piece, self.cycle, POINTS[point]
+        )
     }
 
     /// Does some work that reaches the point, sometimes after other random work.
@@ -306,7 +357,10 @@ impl Torture {
                 _ => self.token()?,
             }
         }
-        let kind = point.trim_start_matches("before-").trim_start_matches("after-").trim_end_matches("-commit");
+        let kind = point
+            .trim_start_matches("before-")
+            .trim_start_matches("after-")
+            .trim_end_matches("-commit");
         match kind {
             "seal" => self.token(),
             "proposal" => self.propose("plain:true").map(drop),
@@ -320,7 +374,11 @@ impl Torture {
             // Housekeeping starts by itself, directly after the start of the service.
             _ => {
                 std::thread::sleep(Duration::from_millis(5));
-                self.world.wire.try_call("GET", "/health", &[], None).map(drop).map_err(|_| Gone)
+                self.world
+                    .wire
+                    .try_call("GET", "/health", &[], None)
+                    .map(drop)
+                    .map_err(|_| Gone)
             }
         }
     }
@@ -328,7 +386,12 @@ impl Torture {
     fn propose(&mut self, step: &str) -> Result<Value, Gone> {
         let mut wish = World::wish(step, json!({}));
         wish["nonce"] = json!(people::nonce());
-        let propose = || self.world.wire.try_post("/v1/proposals", &self.world.agent, &wish).map_err(|_| Gone);
+        let propose = || {
+            self.world
+                .wire
+                .try_post("/v1/proposals", &self.world.agent, &wish)
+                .map_err(|_| Gone)
+        };
         let mut reply = propose()?;
         // A proposer can have at most 20 pending proposals, and earlier cycles leave some pending. Cancel them.
         if reply.status == 429 {
@@ -343,7 +406,11 @@ impl Torture {
     fn listed(&self, status: &str) -> Result<Vec<Value>, Gone> {
         let bearer = format!("Bearer {}", self.world.reader);
         let path = format!("/v1/proposals?status={status}");
-        let reply = self.world.wire.try_call("GET", &path, &[("authorization", &bearer)], None).map_err(|_| Gone)?;
+        let reply = self
+            .world
+            .wire
+            .try_call("GET", &path, &[("authorization", &bearer)], None)
+            .map_err(|_| Gone)?;
         Ok(reply.ok(200)["proposals"].as_array().unwrap().clone())
     }
 
@@ -354,12 +421,18 @@ impl Torture {
 
     fn token_with(&mut self, name: &str) -> Result<(), Gone> {
         let token = json!({"name": name, "owners": [], "scopes": ["read"], "patterns": []});
-        self.world.control(&json!({"do": "token-create", "token": token})).map(drop).map_err(|_| Gone)
+        self.world
+            .control(&json!({"do": "token-create", "token": token}))
+            .map(drop)
+            .map_err(|_| Gone)
     }
 
     fn deny(&mut self) -> Result<(), Gone> {
         let proposal = self.propose("plain:true")?;
-        self.world.try_deny(&proposal, &dora()).map_err(|_| Gone)?.ok(200);
+        self.world
+            .try_deny(&proposal, &dora())
+            .map_err(|_| Gone)?
+            .ok(200);
         Ok(())
     }
 
@@ -367,9 +440,13 @@ impl Torture {
         let name = format!("t{:x}", self.random.next());
         self.token_with(&name)?;
         let like = self.propose("plain:true")?;
-        let boundary = &serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"]["boundary"];
+        let boundary =
+            &serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"]["boundary"];
         let payload = people::revocation(boundary, "token", &people::sha256(name.as_bytes()));
-        let reply = self.world.wire.try_post("/v1/revocations", "", &envelope(&payload, &[&oscar()]));
+        let reply =
+            self.world
+                .wire
+                .try_post("/v1/revocations", "", &envelope(&payload, &[&oscar()]));
         reply.map_err(|_| Gone)?.ok(200);
         Ok(())
     }
@@ -381,7 +458,11 @@ impl Torture {
 
     fn cancel_one(&self, id: &str) -> Result<(), Gone> {
         let path = format!("/v1/proposals/{id}/cancellation");
-        let reply = self.world.wire.try_post(&path, &self.world.agent, &json!({})).map_err(|_| Gone)?;
+        let reply = self
+            .world
+            .wire
+            .try_post(&path, &self.world.agent, &json!({}))
+            .map_err(|_| Gone)?;
         assert!(matches!(reply.status, 200 | 409), "{}", reply.text());
         Ok(())
     }
@@ -390,15 +471,24 @@ impl Torture {
         let proposal = self.propose("plain:true")?;
         let signature = alice().sign(&bytes_of(&proposal));
         let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
-        let signed = self.world.wire.try_post(&path, "", &json!({"signatures": [signature]}));
+        let signed = self
+            .world
+            .wire
+            .try_post(&path, "", &json!({"signatures": [signature]}));
         signed.map_err(|_| Gone)?.ok(200);
-        let (path, bearer) =
-            (format!("/v1/proposals/{}?wait=10s", id_of(&proposal)), format!("Bearer {}", self.world.reader));
+        let (path, bearer) = (
+            format!("/v1/proposals/{}?wait=10s", id_of(&proposal)),
+            format!("Bearer {}", self.world.reader),
+        );
         loop {
-            let reply = self.world.wire.try_call("GET", &path, &[("authorization", &bearer)], None);
+            let reply = self
+                .world
+                .wire
+                .try_call("GET", &path, &[("authorization", &bearer)], None);
             let view = reply.map_err(|_| Gone)?.ok(200);
             if view["status"] == "finished" {
-                self.answered.insert(id_of(&proposal).to_owned(), view["outcome"].clone());
+                self.answered
+                    .insert(id_of(&proposal).to_owned(), view["outcome"].clone());
                 return Ok(());
             }
         }
@@ -407,18 +497,30 @@ impl Torture {
     /// A new signed authorization with its own id and nonce, made from the bytes of another proposal.
     fn whole(&mut self) -> Result<(String, Value), Gone> {
         let like = self.propose("plain:true")?;
-        let mut predicate = serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
+        let mut predicate =
+            serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
         let id = people::proposal_id();
         predicate["proposal"] = json!(id);
         predicate["nonce"] = json!(people::nonce());
-        Ok((id, envelope(&people::authorization(&predicate), &[&alice()])))
+        Ok((
+            id,
+            envelope(&people::authorization(&predicate), &[&alice()]),
+        ))
     }
 
     fn run_whole(&mut self) -> Result<(), Gone> {
         let (id, whole) = self.whole()?;
-        let hand_in = || self.world.wire.try_post("/v1/authorizations", &self.world.agent, &whole).map_err(|_| Gone);
+        let hand_in = || {
+            self.world
+                .wire
+                .try_post("/v1/authorizations", &self.world.agent, &whole)
+                .map_err(|_| Gone)
+        };
         let bundle = hand_in()?.ok(200);
-        self.answered.insert(id, people::predicate_of(&bundle["receipt"])["outcome"].clone());
+        self.answered.insert(
+            id,
+            people::predicate_of(&bundle["receipt"])["outcome"].clone(),
+        );
         // The same envelope again must be refused: one nonce gives one run.
         hand_in()?.problem("nonce-replayed");
         Ok(())
@@ -429,10 +531,17 @@ impl Torture {
         // Signatures over another authorization cause a refusal of a known token, which the service logs in the
         // background.
         whole["signatures"] = self.whole()?.1["signatures"].clone();
-        let reply = self.world.wire.try_post("/v1/authorizations", &self.world.agent, &whole).map_err(|_| Gone)?;
+        let reply = self
+            .world
+            .wire
+            .try_post("/v1/authorizations", &self.world.agent, &whole)
+            .map_err(|_| Gone)?;
         assert_ne!(reply.status, 200, "{}", reply.text());
         for _ in 0..40 {
-            self.world.wire.try_call("GET", "/health", &[], None).map_err(|_| Gone)?;
+            self.world
+                .wire
+                .try_call("GET", "/health", &[], None)
+                .map_err(|_| Gone)?;
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -442,9 +551,18 @@ impl Torture {
     fn scrape(&self, before: &mut BTreeMap<String, f64>, place: &str) -> Result<(), Gone> {
         let bearer = format!("Bearer {}", self.world.reader);
         let headers = [("authorization", bearer.as_str())];
-        let reply = self.world.wire.try_call("GET", "/metrics", &headers, None).map_err(|_| Gone)?;
+        let reply = self
+            .world
+            .wire
+            .try_call("GET", "/metrics", &headers, None)
+            .map_err(|_| Gone)?;
         let mut counters = reply.samples();
-        counters.retain(|sample, _| sample.split('{').next().is_some_and(|name| name.ends_with("_total")));
+        counters.retain(|sample, _| {
+            sample
+                .split('{')
+                .next()
+                .is_some_and(|name| name.ends_with("_total"))
+        });
         assert!(!counters.is_empty(), "{place}: no counters");
         for (sample, value) in before.iter() {
             assert!(
@@ -460,39 +578,64 @@ impl Torture {
     /// Checks the invariants in the store at rest.
     fn hold(&mut self, place: &str, recovered: bool) {
         if let Some(server) = &self.server {
-            until("the server has noticed the end of the service", || server.backends("countersign").is_empty());
+            until("the server has noticed the end of the service", || {
+                server.backends("countersign").is_empty()
+            });
         }
         let config = Config::load(&self.world.path("b/countersign.toml")).expect("a configuration");
-        let report = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
+        let report =
+            restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
         let report = report.unwrap_or_else(|fault| panic!("{place}: {fault}"));
         assert_eq!(report.defects, [], "{place}");
         let (reads, head) = config.database.at_rest().expect("a store");
         let leaves = reads.leaves(0..head.size).expect("leaves");
         let hashes: Vec<_> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
-        assert!(hashes.starts_with(&self.seen), "{place}: an entry that was there has changed or is gone");
+        assert!(
+            hashes.starts_with(&self.seen),
+            "{place}: an entry that was there has changed or is gone"
+        );
         // The checkpoint file beside the store must be a prefix of the log.
         let kept = std::fs::read_to_string(config.kept_checkpoint()).expect("a checkpoint");
         let size: usize = kept.lines().nth(1).unwrap().parse().unwrap();
         let root = STANDARD.encode(merkle::root(&hashes[..size]));
-        assert_eq!(kept.lines().nth(2), Some(&*root), "{place}: the kept checkpoint");
+        assert_eq!(
+            kept.lines().nth(2),
+            Some(&*root),
+            "{place}: the kept checkpoint"
+        );
         self.decide_again(place, &leaves, &Blobs(&*reads));
-        let (mut nonces, mut items, mut receipts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut nonces, mut items, mut receipts) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut unknown = 0;
         for (index, leaf) in leaves.iter().enumerate() {
-            let kind = reads.leaf(index as u64).expect("read").expect("a leaf").kind;
-            let predicate = people::predicate_of(&serde_json::from_slice(leaf).expect("an envelope"));
+            let kind = reads
+                .leaf(index as u64)
+                .expect("read")
+                .expect("a leaf")
+                .kind;
+            let predicate =
+                people::predicate_of(&serde_json::from_slice(leaf).expect("an envelope"));
             match kind {
                 LeafKind::Consumption => {
                     for (item, spent) in predicate["spent"].as_array().unwrap().iter().enumerate() {
-                        assert!(nonces.insert(spent["nonce"].to_string()), "{place}: a nonce was spent twice");
+                        assert!(
+                            nonces.insert(spent["nonce"].to_string()),
+                            "{place}: a nonce was spent twice"
+                        );
                         items.insert((index as u64, item as u64));
                     }
                 }
                 LeafKind::Receipt => {
                     let of = &predicate["consumption"];
                     let at = (of["index"].as_u64().unwrap(), of["item"].as_u64().unwrap());
-                    assert!(items.contains(&at), "{place}: a receipt before its consumption");
-                    assert!(receipts.insert(at), "{place}: two receipts for one consumption");
+                    assert!(
+                        items.contains(&at),
+                        "{place}: a receipt before its consumption"
+                    );
+                    assert!(
+                        receipts.insert(at),
+                        "{place}: two receipts for one consumption"
+                    );
                     unknown += usize::from(predicate["outcome"]["status"] == "unknown");
                 }
                 _ => {}
@@ -500,12 +643,20 @@ impl Torture {
         }
         // Before the next recovery, a consumption can lack its receipt. The number must match the unfinished runs.
         let open = reads.unfinished().expect("read").len();
-        assert_eq!(items.len() - receipts.len(), open, "{place}: consumptions without a receipt");
+        assert_eq!(
+            items.len() - receipts.len(),
+            open,
+            "{place}: consumptions without a receipt"
+        );
         assert!(!recovered || open == 0, "{place}: recovery left a run open");
         for (id, outcome) in &self.answered {
             let row = reads.proposal(&id.parse().unwrap()).expect("read");
             let row = row.unwrap_or_else(|| panic!("{place}: {id} was answered and is gone"));
-            assert_eq!(row.status, StoredStatus::Finished, "{place}: {id} was finished");
+            assert_eq!(
+                row.status,
+                StoredStatus::Finished,
+                "{place}: {id} was finished"
+            );
             let detail: Value = serde_json::from_slice(row.detail.as_deref().unwrap()).unwrap();
             assert_eq!(&detail, outcome, "{place}: {id} ended otherwise");
         }
@@ -513,11 +664,27 @@ impl Torture {
         let log = self.world.service_log();
         let mut ran = BTreeSet::new();
         for line in log.lines().filter(|line| line.contains(" ran proposal=")) {
-            let id = line.split("proposal=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
-            assert!(reads.proposal(&id.parse().unwrap()).expect("read").is_some(), "{place}: {id} ran unknown");
+            let id = line
+                .split("proposal=")
+                .nth(1)
+                .unwrap()
+                .split_whitespace()
+                .next()
+                .unwrap()
+                .to_owned();
+            assert!(
+                reads
+                    .proposal(&id.parse().unwrap())
+                    .expect("read")
+                    .is_some(),
+                "{place}: {id} ran unknown"
+            );
             assert!(ran.insert(id.clone()), "{place}: {id} ran twice");
         }
-        assert!(ran.len() <= items.len(), "{place}: more ran than was consumed");
+        assert!(
+            ran.len() <= items.len(),
+            "{place}: more ran than was consumed"
+        );
         self.seen = hashes;
         self.totals.runs = items.len();
         self.totals.unknown = unknown;
@@ -525,14 +692,27 @@ impl Torture {
 
     /// Audits the entries that are new since the previous call.
     fn decide_again(&mut self, place: &str, leaves: &[Vec<u8>], beside: &dyn EvidenceFiles) {
-        let roster = self.world.started["roster"].as_str().unwrap().parse().unwrap();
+        let roster = self.world.started["roster"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         let auditor = self.auditor.get_or_insert_with(|| {
-            let versions = rosters_in(&LogEntry::of(leaves[0].clone()), beside).expect("readable").expect("a seal");
-            Auditor::new(Pinned::Digest(roster), &versions, Expected::default()).expect("the trusted roster")
+            let versions = rosters_in(&LogEntry::of(leaves[0].clone()), beside)
+                .expect("readable")
+                .expect("a seal");
+            Auditor::new(Pinned::Digest(roster), &versions, Expected::default())
+                .expect("the trusted roster")
         });
         for leaf in &leaves[auditor.size() as usize..] {
-            for said in auditor.entry(&LogEntry::of(leaf.clone()), beside).expect("readable") {
-                assert!(!matches!(said, AuditEvent::Finding(_)), "{place}: the auditor: {said:?}");
+            for said in auditor
+                .entry(&LogEntry::of(leaf.clone()), beside)
+                .expect("readable")
+            {
+                assert!(
+                    !matches!(said, AuditEvent::Finding(_)),
+                    "{place}: the auditor: {said:?}"
+                );
             }
         }
     }
@@ -552,6 +732,9 @@ impl Torture {
         self.world.check_history();
         self.world.assert_audited();
         self.world.stop();
-        self.hold(&format!("seed {}, store {}, at the end", self.seed, self.piece), true);
+        self.hold(
+            &format!("seed {}, store {}, at the end", self.seed, self.piece),
+            true,
+        );
     }
 }

@@ -3,8 +3,17 @@
 //! Each round is a separate process: this test binary starts itself again as the service of the scripts. The service has
 //! the user of the round and the mistakes of a careless service: a secret in its environment, an agent, and an
 //! inheritable descriptor of a file outside of the sandbox.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses another part of it"
+)]
 
 pub mod planted;
 
@@ -99,7 +108,10 @@ const ORDINARY: u32 = 61_234;
 /// Returns the factor by which this machine is slower than a usual machine. The second kernel of the tests runs in an
 /// emulator.
 fn slow() -> u64 {
-    std::env::var("COUNTERSIGN_SLOW").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+    std::env::var("COUNTERSIGN_SLOW")
+        .ok()
+        .and_then(|times| times.parse().ok())
+        .unwrap_or(1)
 }
 
 /// The maximum time of a round.
@@ -115,10 +127,16 @@ const X86_64: [&str; 2] = ["ptrace-host", "dangerous-syscalls"];
 pub fn cases() -> Vec<Case> {
     let (played, others): (Vec<Case>, Vec<Case>) = all_cases().into_iter().partition(|case| {
         let x86_64 = X86_64.contains(&case.id.as_str()).then_some("x86_64");
-        case.machine.as_deref().or(x86_64).is_none_or(|machine| machine == std::env::consts::ARCH)
+        case.machine
+            .as_deref()
+            .or(x86_64)
+            .is_none_or(|machine| machine == std::env::consts::ARCH)
     });
     for case in others {
-        let reason = format!("it makes calls of another architecture, and this is {}", std::env::consts::ARCH);
+        let reason = format!(
+            "it makes calls of another architecture, and this is {}",
+            std::env::consts::ARCH
+        );
         host::not_run(&format!("the escape {}", case.id), &reason);
     }
     played
@@ -132,7 +150,9 @@ pub fn all_cases() -> Vec<Case> {
     let directories = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty());
     for directory in std::iter::once(own).chain(directories) {
         for name in ["sandbox-escapes.json", "sandbox-escapes-own.json"] {
-            let Ok(bytes) = std::fs::read(directory.join(name)) else { continue };
+            let Ok(bytes) = std::fs::read(directory.join(name)) else {
+                continue;
+            };
             let read: Vec<Case> = serde_json::from_slice(&bytes).expect("cases");
             for case in read {
                 // A directory in `COUNTERSIGN_CASES` may contain a copy of the same file.
@@ -158,24 +178,48 @@ pub fn round(name: &str, who: Who, held: Held) -> Vec<Outcome> {
 pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Outcome> {
     // A failed test poisons the lock, but the other rounds are still valid.
     let (_alone, _beside) = match held {
-        Held::Off | Held::Nothing | Held::LandlockAlone => {
-            (Some(HOST.write().unwrap_or_else(PoisonError::into_inner)), None)
-        }
-        Held::Strict | Held::BestEffort => (None, Some(HOST.read().unwrap_or_else(PoisonError::into_inner))),
+        Held::Off | Held::Nothing | Held::LandlockAlone => (
+            Some(HOST.write().unwrap_or_else(PoisonError::into_inner)),
+            None,
+        ),
+        Held::Strict | Held::BestEffort => (
+            None,
+            Some(HOST.read().unwrap_or_else(PoisonError::into_inner)),
+        ),
     };
-    let home = tempfile::Builder::new().prefix("countersign-escape-").tempdir().expect("a directory");
-    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
+    let home = tempfile::Builder::new()
+        .prefix("countersign-escape-")
+        .tempdir()
+        .expect("a directory");
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode")
+    };
     mode(home.path(), 0o755);
     let root = rustix::process::geteuid().is_root();
-    let program = reachable(Path::new(env!("CARGO_BIN_EXE_countersign")), home.path(), "countersign");
-    let test = reachable(&std::env::current_exe().expect("this test"), home.path(), "escapes");
+    let program = reachable(
+        Path::new(env!("CARGO_BIN_EXE_countersign")),
+        home.path(),
+        "countersign",
+    );
+    let test = reachable(
+        &std::env::current_exe().expect("this test"),
+        home.path(),
+        "escapes",
+    );
     let canary = home.path().join("canary");
     let token = format!("CANARY-{:032x}", u128::from_le_bytes(random()));
     std::fs::write(&canary, format!("{token}\n")).expect("a file");
     mode(&canary, 0o644);
     let cases = home.path().join("cases.json");
     std::fs::write(&cases, serde_json::to_vec(&self::cases()).expect("JSON")).expect("a file");
-    let order = Order { held, workdir, home: home.path().into(), token, program, cases };
+    let order = Order {
+        held,
+        workdir,
+        home: home.path().into(),
+        token,
+        program,
+        cases,
+    };
     let mut words: Vec<String> = Vec::new();
     let mut say = |line: &[&str]| words.extend(line.iter().map(|&word| word.to_owned()));
     if who == Who::WithoutUserNamespaces {
@@ -191,7 +235,12 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
         say(&["unshare", "--mount"]);
     }
     // The open descriptor of a careless service.
-    say(&["bash", "-c", "exec 99< \"$0\"; exec \"$@\"", canary.to_str().expect("UTF-8")]);
+    say(&[
+        "bash",
+        "-c",
+        "exec 99< \"$0\"; exec \"$@\"",
+        canary.to_str().expect("UTF-8"),
+    ]);
     say(&[
         test.to_str().expect("UTF-8"),
         "--exact",
@@ -200,9 +249,14 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
         "--test-threads=1",
     ]);
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).current_dir("/").stdin(Stdio::null());
+    command
+        .args(&words[1..])
+        .current_dir("/")
+        .stdin(Stdio::null());
     command.env(ORDER, serde_json::to_string(&order).expect("JSON"));
-    command.env("CS_SECRET_ENV", "the service's own").env("SSH_AUTH_SOCK", "/tmp/no-agent");
+    command
+        .env("CS_SECRET_ENV", "the service's own")
+        .env("SSH_AUTH_SOCK", "/tmp/no-agent");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     if who != Who::Self_ && root {
         std::os::unix::fs::chown(home.path(), Some(ORDINARY), Some(ORDINARY)).expect("given away");
@@ -211,16 +265,23 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
     let mut child = command.spawn().expect("a round starts");
     let said = collect(&mut child, ROUND);
     let outcomes = std::fs::read(home.path().join("outcomes.json"));
-    let outcomes = outcomes.unwrap_or_else(|_| panic!("the round {held:?} as {who:?} did not end:\n{}", said.1));
+    let outcomes = outcomes
+        .unwrap_or_else(|_| panic!("the round {held:?} as {who:?} did not end:\n{}", said.1));
     serde_json::from_slice(&outcomes).expect("outcomes")
 }
 
 /// Plays the round and returns true in the process of a round. Returns false in every other process.
 pub fn play_what_is_ordered() -> bool {
-    let Ok(order) = std::env::var(ORDER) else { return false };
+    let Ok(order) = std::env::var(ORDER) else {
+        return false;
+    };
     let order: Order = serde_json::from_str(&order).expect("an order");
     let outcomes = order.play();
-    std::fs::write(order.home.join("outcomes.json"), serde_json::to_vec(&outcomes).expect("JSON")).expect("written");
+    std::fs::write(
+        order.home.join("outcomes.json"),
+        serde_json::to_vec(&outcomes).expect("JSON"),
+    )
+    .expect("written");
     true
 }
 
@@ -236,7 +297,8 @@ struct Order {
 
 impl Order {
     fn play(&self) -> Vec<Outcome> {
-        let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(&self.cases).expect("cases")).expect("cases");
+        let cases: Vec<Case> =
+            serde_json::from_slice(&std::fs::read(&self.cases).expect("cases")).expect("cases");
         // Files get exactly the modes in this code. No other test runs in this process.
         rustix::process::umask(rustix::fs::Mode::empty());
         let planted = Planted::new(&self.home, &self.token);
@@ -251,14 +313,22 @@ impl Order {
             };
             let mut breaches = planted.breaches(&run.said);
             breaches.extend(run.breaches(case, resident_kib().saturating_sub(before)));
-            Outcome { id: case.id.clone(), breaches, refused: run.refused, end: run.end, missing: run.missing }
+            Outcome {
+                id: case.id.clone(),
+                breaches,
+                refused: run.refused,
+                end: run.end,
+                missing: run.missing,
+            }
         });
         let mut outcomes: Vec<Outcome> = outcomes.collect();
         std::thread::sleep(Duration::from_secs(1));
         for outcome in &mut outcomes {
             let alive = planted.alive(&outcome.id);
             if !alive.is_empty() {
-                outcome.breaches.push(format!("alive 1 s after its receipt: {alive:?}"));
+                outcome
+                    .breaches
+                    .push(format!("alive 1 s after its receipt: {alive:?}"));
                 planted::end(&alive);
             }
         }
@@ -273,7 +343,11 @@ impl Order {
         // available, the boundary refuses the step. This sandbox then has no private files, so that the scripts run and
         // can escape.
         let root = rustix::process::geteuid().is_root();
-        let private = if self.held == Held::Off && !root { vec![] } else { vec![planted.boundary()] };
+        let private = if self.held == Held::Off && !root {
+            vec![]
+        } else {
+            vec![planted.boundary()]
+        };
         let setup = Setup {
             helper: Some(self.program.clone()),
             scratch: planted.scratch(),
@@ -317,26 +391,64 @@ impl Order {
             secrets: vec![],
         };
         let begun = Instant::now();
-        let mut report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
+        let mut report = sandbox.run(
+            prepared,
+            plan,
+            &mut |_| {},
+            &CancelFlag::new().expect("a flag"),
+        );
         let took = begun.elapsed();
         let mut said = format!("{:?}\n", report.enforcement);
         for capture in [&mut report.stdout, &mut report.stderr] {
             let mut bytes = Vec::new();
-            capture.recorded.reader().expect("readable").read_to_end(&mut bytes).expect("readable");
+            capture
+                .recorded
+                .reader()
+                .expect("readable")
+                .read_to_end(&mut bytes)
+                .expect("readable");
             said.push_str(&String::from_utf8_lossy(&bytes));
         }
-        let missing = report.enforcement.missing.iter().map(|layer| layer.word().to_owned()).collect();
-        Run { said, end: format!("{:?}", report.end), missing, refused: None, report: Some(report), took }
+        let missing = report
+            .enforcement
+            .missing
+            .iter()
+            .map(|layer| layer.word().to_owned())
+            .collect();
+        Run {
+            said,
+            end: format!("{:?}", report.end),
+            missing,
+            refused: None,
+            report: Some(report),
+            took,
+        }
     }
 
     /// Prepares the profile that the scripts expect: the work tree is writable, and `.env` in the tree is denied.
-    fn prepare(&self, sandbox: &LinuxSandbox, planted: &Planted, case: &Case) -> Result<Prepared, Unavailable> {
-        let mut profile = Profile { workdir: self.workdir, ..profile(&planted.work(), case) };
+    fn prepare(
+        &self,
+        sandbox: &LinuxSandbox,
+        planted: &Planted,
+        case: &Case,
+    ) -> Result<Prepared, Unavailable> {
+        let mut profile = Profile {
+            workdir: self.workdir,
+            ..profile(&planted.work(), case)
+        };
         if self.held == Held::Off || !sandbox.probe().held().contains(&Layer::Namespaces) {
-            profile = Profile { write: vec![], deny: vec![], workdir: Workdir::Private, ..profile };
+            profile = Profile {
+                write: vec![],
+                deny: vec![],
+                workdir: Workdir::Private,
+                ..profile
+            };
         }
         match self.held {
-            Held::Off => (profile.require, profile.off_reason) = (vec![], Some("to see the suite bite".into())),
+            Held::Off => {
+                (profile.require, profile.off_reason) =
+                    (vec![], Some("to see the suite bite".into()))
+            }
             Held::BestEffort => profile.require = vec![],
             _ => {}
         }
@@ -346,7 +458,11 @@ impl Order {
     fn unheld(&self, planted: &Planted, case: &Case) -> Run {
         let script = self.home.join("script");
         std::fs::write(&script, &case.script).expect("a script");
-        let interpreter = if case.language == "python" { "/usr/bin/python3" } else { "/usr/bin/bash" };
+        let interpreter = if case.language == "python" {
+            "/usr/bin/python3"
+        } else {
+            "/usr/bin/bash"
+        };
         let alone = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/landlock_alone.py");
         // A shell is the parent of the script, because some scripts send signals to their parent.
         let mut command = Command::new("/usr/bin/bash");
@@ -356,10 +472,23 @@ impl Order {
             if !tool.exists() {
                 std::fs::copy(alone, &tool).expect("the tool");
             }
-            command.arg("/usr/bin/python3").arg(tool).arg(planted.work()).arg(planted.tmp()).arg(&script).arg("--");
+            command
+                .arg("/usr/bin/python3")
+                .arg(tool)
+                .arg(planted.work())
+                .arg(planted.tmp())
+                .arg(&script)
+                .arg("--");
         }
-        command.arg(interpreter).arg(&script).envs(planted.environment(&case.id, true));
-        command.current_dir(planted.tmp()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg(interpreter)
+            .arg(&script)
+            .envs(planted.environment(&case.id, true));
+        command
+            .current_dir(planted.tmp())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.process_group(0);
         let begun = Instant::now();
         let mut child = command.spawn().expect("starts");
@@ -368,7 +497,14 @@ impl Order {
             (Some(code), _) => format!("Exited({code})"),
             (None, signal) => format!("Signalled({signal:?})"),
         };
-        Run { said, end, missing: vec![], refused: None, report: None, took: begun.elapsed() }
+        Run {
+            said,
+            end,
+            missing: vec![],
+            refused: None,
+            report: None,
+            took: begun.elapsed(),
+        }
     }
 }
 
@@ -386,13 +522,18 @@ struct Run {
 impl Run {
     /// The result of a script that never runs without a sandbox.
     fn none() -> Self {
-        Self { end: "not run".into(), ..Self::default() }
+        Self {
+            end: "not run".into(),
+            ..Self::default()
+        }
     }
 
     /// Checks the additional requirements of the suite's page for some scripts.
     fn breaches(&self, case: &Case, grown_kib: u64) -> Vec<String> {
         let mut found = Vec::new();
-        let Some(report) = &self.report else { return found };
+        let Some(report) = &self.report else {
+            return found;
+        };
         match case.id.as_str() {
             "output-flood" => {
                 let size = |recorded: &CapturedBytes| match recorded {
@@ -400,14 +541,20 @@ impl Run {
                     CapturedBytes::Spooled { bytes, .. } => *bytes,
                 };
                 let kept = size(&report.stdout.recorded) + size(&report.stderr.recorded);
-                let cut =
-                    report.stdout.truncated && report.stdout.bytes >= 50_000_000 && report.stderr.bytes == 10_000_000;
+                let cut = report.stdout.truncated
+                    && report.stdout.bytes >= 50_000_000
+                    && report.stderr.bytes == 10_000_000;
                 if kept > 65_536 || !cut || grown_kib > 8192 || report.end != End::Exited(0) {
-                    found.push(format!("kept {kept}, counted {cut}, grew by {grown_kib} KiB, {:?}", report.end));
+                    found.push(format!(
+                        "kept {kept}, counted {cut}, grew by {grown_kib} KiB, {:?}",
+                        report.end
+                    ));
                 }
             }
             // Three seconds of timeout and one second of grace. The other seconds are for a busy machine.
-            "timeout-ignore-term" if report.end != End::TimedOut || self.took > Duration::from_secs(8 * slow()) => {
+            "timeout-ignore-term"
+                if report.end != End::TimedOut || self.took > Duration::from_secs(8 * slow()) =>
+            {
                 found.push(format!("{:?} after {:?}", report.end, self.took));
             }
             _ => {}
@@ -421,7 +568,12 @@ impl Run {
 
 /// The limits on the suite's page.
 fn limits(case: &Case) -> Limits {
-    let wall_ms = slow() * if case.id == "timeout-ignore-term" { 3000 } else { 10_000 };
+    let wall_ms = slow()
+        * if case.id == "timeout-ignore-term" {
+            3000
+        } else {
+            10_000
+        };
     Limits {
         wall_ms,
         processes: 64,
@@ -443,7 +595,10 @@ fn profile(work: &Path, case: &Case) -> Profile {
 
 /// Returns the program if every user can start the program, or else a copy that every user can start.
 fn reachable(program: &Path, home: &Path, name: &str) -> PathBuf {
-    let open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    let open = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+    };
     if program.ancestors().all(open) {
         return program.to_owned();
     }
@@ -457,8 +612,14 @@ fn reachable(program: &Path, home: &Path, name: &str) -> PathBuf {
 /// Waits for the end of a process and of its output. After the maximum time, kills the process group.
 fn collect(child: &mut std::process::Child, most: Duration) -> (std::process::ExitStatus, String) {
     let (to, from) = mpsc::channel();
-    let stdout = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>);
-    let stderr = child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>);
+    let stdout = child
+        .stdout
+        .take()
+        .map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>);
+    let stderr = child
+        .stderr
+        .take()
+        .map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>);
     for mut pipe in stdout.into_iter().chain(stderr) {
         let to = to.clone();
         std::thread::spawn(move || {
@@ -499,8 +660,14 @@ fn collect(child: &mut std::process::Child, most: Duration) -> (std::process::Ex
 
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("VmRSS");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 pub fn random() -> [u8; 16] {

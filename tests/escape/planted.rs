@@ -31,13 +31,21 @@ impl Planted {
             ("work", 0o777),
             ("out", 0o777),
             ("tmp", 0o777),
-            ("boundary", if rustix::process::geteuid().is_root() { 0o700 } else { 0o755 }),
+            (
+                "boundary",
+                if rustix::process::geteuid().is_root() {
+                    0o700
+                } else {
+                    0o755
+                },
+            ),
             ("runbooks", 0o755),
             ("scratch", 0o711),
             ("spool", 0o700),
         ] {
             std::fs::create_dir(home.join(name)).expect("a directory");
-            std::fs::set_permissions(home.join(name), std::fs::Permissions::from_mode(mode)).expect("mode");
+            std::fs::set_permissions(home.join(name), std::fs::Permissions::from_mode(mode))
+                .expect("mode");
         }
         for name in ["key.pem", "roster.toml", "policy.yaml", "countersign.toml"] {
             let file = home.join("boundary").join(name);
@@ -45,13 +53,23 @@ impl Planted {
             std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o666)).expect("mode");
         }
         let store = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1]); c.execute('create table canary(t)'); c.execute('insert into canary values(?)',(sys.argv[2],)); c.commit()";
-        tool(store, &[home.join("boundary/countersign.db").to_str().expect("UTF-8"), token]);
+        tool(
+            store,
+            &[
+                home.join("boundary/countersign.db")
+                    .to_str()
+                    .expect("UTF-8"),
+                token,
+            ],
+        );
         let unique = format!("{}-{}", std::process::id(), &token[token.len() - 8..]);
         let shm_key = u32::from_str_radix(&token[token.len() - 7..], 16).expect("hex") | 1;
         let segment = "import ctypes,sys\nL=ctypes.CDLL(None); L.shmat.restype=ctypes.c_void_p\ni=L.shmget(int(sys.argv[1]),4096,0o1666); a=L.shmat(i,None,0); t=sys.argv[2].encode()+b'\\0'\nassert i>=0\nctypes.memmove(a,t,len(t))";
         tool(segment, &[&shm_key.to_string(), token]);
-        let (shm_file, tmp_file) =
-            (PathBuf::from(format!("/dev/shm/cs-{unique}")), PathBuf::from(format!("/tmp/cs-{unique}")));
+        let (shm_file, tmp_file) = (
+            PathBuf::from(format!("/dev/shm/cs-{unique}")),
+            PathBuf::from(format!("/tmp/cs-{unique}")),
+        );
         for file in [&shm_file, &tmp_file] {
             std::fs::write(file, format!("{token}\n")).expect("a file");
             std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).expect("mode");
@@ -94,7 +112,10 @@ impl Planted {
         let path = self.home.join("socket");
         let address = |name: &str| SocketAddr::from_abstract_name(name).expect("a name");
         let abstract_ = UnixListener::bind_addr(&address(&self.name)).expect("a listener");
-        for (what, listener) in [("abstract", abstract_), ("socket", UnixListener::bind(&path).expect("a listener"))] {
+        for (what, listener) in [
+            ("abstract", abstract_),
+            ("socket", UnixListener::bind(&path).expect("a listener")),
+        ] {
             let (token, hits) = (self.token.clone(), self.counter(what));
             std::thread::spawn(move || {
                 for mut stream in listener.incoming().flatten() {
@@ -102,7 +123,8 @@ impl Planted {
                 }
             });
         }
-        let control = UnixListener::bind(self.home.join("boundary/control.sock")).expect("a listener");
+        let control =
+            UnixListener::bind(self.home.join("boundary/control.sock")).expect("a listener");
         let hits = self.counter("the control socket");
         std::thread::spawn(move || {
             for _ in control.incoming() {
@@ -110,10 +132,12 @@ impl Planted {
             }
         });
         let datagram = PathBuf::from(format!("{}-d", path.display()));
-        let abstract_ = UnixDatagram::bind_addr(&address(&format!("{}-d", self.name))).expect("a socket");
-        for (what, socket) in
-            [("abstract datagram", abstract_), ("datagram", UnixDatagram::bind(&datagram).expect("a socket"))]
-        {
+        let abstract_ =
+            UnixDatagram::bind_addr(&address(&format!("{}-d", self.name))).expect("a socket");
+        for (what, socket) in [
+            ("abstract datagram", abstract_),
+            ("datagram", UnixDatagram::bind(&datagram).expect("a socket")),
+        ] {
             let hits = self.counter(what);
             std::thread::spawn(move || {
                 while socket.recv(&mut [0; 64]).is_ok() {
@@ -164,7 +188,10 @@ impl Planted {
     /// the token.
     pub fn renew(&self) {
         for name in ["work", "out", "tmp"] {
-            for entry in std::fs::read_dir(self.home.join(name)).expect("a directory").flatten() {
+            for entry in std::fs::read_dir(self.home.join(name))
+                .expect("a directory")
+                .flatten()
+            {
                 let path = entry.path();
                 let _ = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     std::fs::remove_dir_all(&path)
@@ -176,11 +203,13 @@ impl Planted {
         let work = self.work();
         for name in ["sub", "deep", "deep/a"] {
             std::fs::create_dir(work.join(name)).expect("a directory");
-            std::fs::set_permissions(work.join(name), std::fs::Permissions::from_mode(0o777)).expect("mode");
+            std::fs::set_permissions(work.join(name), std::fs::Permissions::from_mode(0o777))
+                .expect("mode");
         }
         for name in [".env", "deep/a/.env"] {
             std::fs::write(work.join(name), self.secret()).expect("a file");
-            std::fs::set_permissions(work.join(name), std::fs::Permissions::from_mode(0o644)).expect("mode");
+            std::fs::set_permissions(work.join(name), std::fs::Permissions::from_mode(0o644))
+                .expect("mode");
         }
         std::fs::hard_link(work.join(".env"), work.join("sub/notes.txt")).expect("a link");
         std::fs::write(work.join("plain.txt"), "nothing special\n").expect("a file");
@@ -227,8 +256,14 @@ impl Planted {
     pub fn breaches(&self, said: &str) -> Vec<String> {
         let mut found = Vec::new();
         if said.contains("ESCAPED") {
-            let line = said.lines().find(|line| line.contains("ESCAPED")).unwrap_or_default();
-            found.push(format!("it says {}", line.chars().take(200).collect::<String>()));
+            let line = said
+                .lines()
+                .find(|line| line.contains("ESCAPED"))
+                .unwrap_or_default();
+            found.push(format!(
+                "it says {}",
+                line.chars().take(200).collect::<String>()
+            ));
         }
         if said.contains(&self.token) {
             found.push("the token is in what is recorded".to_owned());
@@ -240,7 +275,9 @@ impl Planted {
                 found.push(format!("{what} was reached"));
             }
         }
-        if std::fs::read_dir(self.home.join("out")).is_ok_and(|mut entries| entries.next().is_some()) {
+        if std::fs::read_dir(self.home.join("out"))
+            .is_ok_and(|mut entries| entries.next().is_some())
+        {
             found.push("the directory outside was written".to_owned());
         }
         for name in [
@@ -251,27 +288,46 @@ impl Planted {
             "boundary/roster.toml",
             "boundary/key.pem",
         ] {
-            if std::fs::read_to_string(self.home.join(name)).ok().as_deref() != Some(&self.secret()) {
+            if std::fs::read_to_string(self.home.join(name))
+                .ok()
+                .as_deref()
+                != Some(&self.secret())
+            {
                 found.push(format!("{name} is changed on the host"));
             }
         }
-        for entry in std::fs::read_dir(self.work()).expect("the work tree").flatten() {
-            if entry.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o6000 != 0) {
-                found.push(format!("{} runs as its owner on the host", entry.path().display()));
+        for entry in std::fs::read_dir(self.work())
+            .expect("the work tree")
+            .flatten()
+        {
+            if entry
+                .metadata()
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o6000 != 0)
+            {
+                found.push(format!(
+                    "{} runs as its owner on the host",
+                    entry.path().display()
+                ));
             }
         }
         if self.home.join("runbooks/pwned.md").exists() {
             found.push("a runbook was written".to_owned());
         }
-        for name in
-            ["/etc/cs-pwned", "/usr/bin/cs-pwned", "/root/cs-pwned", "/var/cs-pwned", "/cs-pwned", "/dev/cs-pwned"]
-        {
+        for name in [
+            "/etc/cs-pwned",
+            "/usr/bin/cs-pwned",
+            "/root/cs-pwned",
+            "/var/cs-pwned",
+            "/cs-pwned",
+            "/dev/cs-pwned",
+        ] {
             if std::fs::remove_file(name).is_ok() {
                 found.push(format!("{name} stands on the host"));
             }
         }
         let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.sleeper.borrow().id())).unwrap_or_default();
+            std::fs::read_to_string(format!("/proc/{}/status", self.sleeper.borrow().id()))
+                .unwrap_or_default();
         if !status.contains("State:\tS") {
             found.push("the host's process is not what it was".to_owned());
         }
@@ -287,8 +343,11 @@ impl Planted {
         let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         pids.filter(|pid| {
-            std::fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| environ.windows(wanted.len()).any(|window| window == wanted.as_bytes()))
+            std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                environ
+                    .windows(wanted.len())
+                    .any(|window| window == wanted.as_bytes())
+            })
         })
         .collect()
     }
@@ -310,8 +369,13 @@ impl Drop for Planted {
 
 /// Starts a process on the host and waits until the process sleeps.
 fn sleeper() -> Child {
-    let child = Command::new("sleep").arg("900").stdin(Stdio::null()).spawn().expect("a process of the host");
-    let status = || std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let child = Command::new("sleep")
+        .arg("900")
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("a process of the host");
+    let status =
+        || std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     while !status().contains("Name:\tsleep") || !status().contains("State:\tS") {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
@@ -333,6 +397,11 @@ fn answer(stream: &mut impl std::io::Write, token: &str, hits: &AtomicUsize) {
 }
 
 fn tool(script: &str, arguments: &[&str]) {
-    let done = Command::new("/usr/bin/python3").arg("-c").arg(script).args(arguments).status().expect("python3");
+    let done = Command::new("/usr/bin/python3")
+        .arg("-c")
+        .arg(script)
+        .args(arguments)
+        .status()
+        .expect("python3");
     assert!(done.success(), "{script}");
 }

@@ -26,19 +26,38 @@ fn no_escape_from_a_real_service_over_http_succeeds() {
 fn no_escape_over_http_succeeds_if_the_service_is_an_ordinary_user() {
     const NAME: &str = "no_escape_over_http_succeeds_if_the_service_is_an_ordinary_user";
     if !rustix::process::geteuid().is_root() {
-        return not_run(NAME, "who is not root can't be another; the test beside it runs as an ordinary user here");
+        return not_run(
+            NAME,
+            "who is not root can't be another; the test beside it runs as an ordinary user here",
+        );
     }
-    let open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    let open = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+    };
     if !Path::new(PROGRAM).ancestors().all(open) {
-        return not_run(NAME, "other users can't start the program where it was built");
+        return not_run(
+            NAME,
+            "other users can't start the program where it was built",
+        );
     }
-    nothing_gets_out(&["setpriv", "--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups"]);
+    nothing_gets_out(&[
+        "setpriv",
+        "--reuid",
+        ORDINARY,
+        "--regid",
+        ORDINARY,
+        "--clear-groups",
+    ]);
 }
 
 /// Plays every script in a service that this command line starts.
 fn nothing_gets_out(by: &[&str]) {
     let _host = escape::HOST.read().unwrap_or_else(PoisonError::into_inner);
-    let home = tempfile::Builder::new().prefix("countersign-escape-").tempdir().unwrap();
+    let home = tempfile::Builder::new()
+        .prefix("countersign-escape-")
+        .tempdir()
+        .unwrap();
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let token = format!("CANARY-{:032x}", u128::from_le_bytes(escape::random()));
     let canary = home.path().join("canary");
@@ -51,21 +70,30 @@ fn nothing_gets_out(by: &[&str]) {
         setup.limits = "runs = 4".to_owned();
         let work = planted.work().display().to_string();
         let tree = format!("write: [\"{work}\"], deny: [\"**/.env\"]");
-        setup.policy = format!("{POLICY}overrides:\n  - {{runbook: escape, sandbox: {{{tree}}}}}\n");
+        setup.policy =
+            format!("{POLICY}overrides:\n  - {{runbook: escape, sandbox: {{{tree}}}}}\n");
         // The mistakes of a careless service: a secret in its environment, an agent, and a descriptor that its children
         // inherit.
         setup.env("CS_SECRET_ENV", "the service's own");
         setup.env("SSH_AUTH_SOCK", "/tmp/no-agent");
-        setup.before = ["bash", "-c", "exec 99< \"$0\"; exec \"$@\"", canary.to_str().unwrap()]
-            .iter()
-            .chain(by)
-            .map(|word| (*word).to_owned())
-            .collect();
+        setup.before = [
+            "bash",
+            "-c",
+            "exec 99< \"$0\"; exec \"$@\"",
+            canary.to_str().unwrap(),
+        ]
+        .iter()
+        .chain(by)
+        .map(|word| (*word).to_owned())
+        .collect();
     });
     let runbook = runbook(&world, &planted, &cases);
     world.write("b/runbooks/escape.md", &runbook);
     if !by.is_empty() {
-        let given = Command::new("chown").args(["-R", &format!("{ORDINARY}:{ORDINARY}")]).arg(world.path(".")).status();
+        let given = Command::new("chown")
+            .args(["-R", &format!("{ORDINARY}:{ORDINARY}")])
+            .arg(world.path("."))
+            .status();
         assert!(given.unwrap().success());
     }
     world.start();
@@ -92,7 +120,10 @@ fn nothing_gets_out(by: &[&str]) {
         }
         let bundle = world.bundle(&finished);
         all.push_str(&said);
-        all.push_str(&format!("{finished}{receipt}{}", String::from_utf8_lossy(&bundle)));
+        all.push_str(&format!(
+            "{finished}{receipt}{}",
+            String::from_utf8_lossy(&bundle)
+        ));
     }
     world.check_history();
     for entry in world.log() {
@@ -111,10 +142,19 @@ fn nothing_gets_out(by: &[&str]) {
             wrong.push(format!("{}: alive after its receipt: {alive:?}", case.id));
         }
     }
-    assert!(wrong.is_empty(), "{} things:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} things:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     // At least four of five scripts print that they were held. The sandbox kills the other scripts, or they print other
     // text.
-    assert!(held * 5 >= cases.len() * 4, "only {held} of {} say that they were held", cases.len());
+    assert!(
+        held * 5 >= cases.len() * 4,
+        "only {held} of {} say that they were held",
+        cases.len()
+    );
     assert!(cases.len() >= 25 + 40 && world.count("receipt") == cases.len());
     world.assert_audited();
 }
@@ -137,9 +177,17 @@ fn runbook(world: &World, planted: &Planted, cases: &[Case]) -> String {
             _ => format!("export {name}='{value}'\n"),
         };
         let set: String = environment.iter().map(set).collect();
-        let timeout = if case.id == "timeout-ignore-term" { " timeout=3s" } else { "" };
-        let fence =
-            format!("{} {{#{} write={} workdir=copy{timeout}}}", case.language, case.id, planted.work().display());
+        let timeout = if case.id == "timeout-ignore-term" {
+            " timeout=3s"
+        } else {
+            ""
+        };
+        let fence = format!(
+            "{} {{#{} write={} workdir=copy{timeout}}}",
+            case.language,
+            case.id,
+            planted.work().display()
+        );
         text.push_str(&format!("\n````{fence}\n{set}{}\n````\n", case.script));
     }
     text
@@ -157,8 +205,12 @@ fn unlike_its_page(case: &Case, receipt: &Value) -> Option<&'static str> {
         _ if ["not_started", "unknown"].contains(&status) => Some("it did not run"),
         "timeout-ignore-term" if status != "timed_out" => Some("it was not timed out"),
         "output-flood" if status != "succeeded" => Some("it did not end well"),
-        "output-flood" if kept("stdout") + kept("stderr") > 65_536 => Some("more is kept than its limit"),
-        "output-flood" if stdout["truncated"] != true || stdout["bytes"].as_u64() < Some(50_000_000) => {
+        "output-flood" if kept("stdout") + kept("stderr") > 65_536 => {
+            Some("more is kept than its limit")
+        }
+        "output-flood"
+            if stdout["truncated"] != true || stdout["bytes"].as_u64() < Some(50_000_000) =>
+        {
             Some("it is not said what was cut")
         }
         _ => None,

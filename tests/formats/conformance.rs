@@ -21,10 +21,18 @@ fn the_vectors_of_this_repository_give_the_expected_results() {
     // escapes.
     run.directory(
         &golden::own_vectors(),
-        &["golden", "problems.json", "sandbox-escapes.json", "sandbox-escapes-own.json"],
+        &[
+            "golden",
+            "problems.json",
+            "sandbox-escapes.json",
+            "sandbox-escapes-own.json",
+        ],
     );
     for (name, _) in READERS {
-        assert!(golden::own_vectors().join(name).is_file(), "{name} is missing");
+        assert!(
+            golden::own_vectors().join(name).is_file(),
+            "{name} is missing"
+        );
     }
     run.end();
 }
@@ -32,7 +40,10 @@ fn the_vectors_of_this_repository_give_the_expected_results() {
 #[test]
 fn golden_documents_give_the_expected_results() {
     let mut run = Run::default();
-    run.count("golden", vectors::golden::check(&golden::own_vectors().join("golden")));
+    run.count(
+        "golden",
+        vectors::golden::check(&golden::own_vectors().join("golden")),
+    );
     run.end();
 }
 
@@ -48,8 +59,14 @@ fn vectors_of_additional_directories_give_the_expected_results() {
 
 #[test]
 fn a_missing_directory_of_vectors_is_a_failure() {
-    let mut run = Run { quiet: true, ..Run::default() };
-    run.directory(&std::env::temp_dir().join("countersign-no-such-directory"), &[]);
+    let mut run = Run {
+        quiet: true,
+        ..Run::default()
+    };
+    run.directory(
+        &std::env::temp_dir().join("countersign-no-such-directory"),
+        &[],
+    );
     assert_eq!(run.failed, 1);
 }
 
@@ -82,7 +99,11 @@ fn each_of_many_own_vectors_has_a_unique_name() {
             .map(|one| one["id"].as_str().unwrap())
             .collect();
         let unique: std::collections::BTreeSet<_> = ids.iter().collect();
-        assert!(ids.len() >= least && unique.len() == ids.len(), "{name}: {} vectors", ids.len());
+        assert!(
+            ids.len() >= least && unique.len() == ids.len(),
+            "{name}: {} vectors",
+            ids.len()
+        );
     }
 }
 
@@ -127,7 +148,9 @@ fn turn_decisions(file: &mut Value) {
     for vector in file.as_array_mut().unwrap() {
         let others = vector["accept"].as_array().cloned().unwrap_or_default();
         let possible = ["allow", "prompt", "deny", "invalid"].map(Value::from);
-        let turned = possible.into_iter().find(|word| *word != vector["expected"] && !others.contains(word));
+        let turned = possible
+            .into_iter()
+            .find(|word| *word != vector["expected"] && !others.contains(word));
         vector["expected"] = turned.unwrap();
         vector.as_object_mut().unwrap().remove("accept");
     }
@@ -153,10 +176,16 @@ impl Run {
                 return self.say(&format!("FAILED {}: {error}", dir.display()));
             }
         };
-        let mut entries: Vec<PathBuf> = listed.map(|entry| entry.expect("an entry").path()).collect();
+        let mut entries: Vec<PathBuf> = listed
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
         entries.sort();
         for path in entries {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             if but.contains(&&*name) {
                 continue;
             }
@@ -168,7 +197,10 @@ impl Run {
                     Err(error) => self.count(&name, vec![("the file".to_owned(), Err(error))]),
                 }
             } else if OF_OTHER_PROJECTS.contains(&&*name) {
-                self.not_run(&name, "needs the runbooks of another project: scripts/peers");
+                self.not_run(
+                    &name,
+                    "needs the runbooks of another project: scripts/peers",
+                );
             } else if path.extension().is_some_and(|ending| ending == "json") {
                 self.not_run(&name, "this version has no reader for it");
             }
@@ -177,8 +209,10 @@ impl Run {
 
     fn count(&mut self, name: &str, outcomes: Vec<Outcome>) {
         let all = outcomes.len();
-        let failures: Vec<(String, String)> =
-            outcomes.into_iter().filter_map(|(id, result)| result.err().map(|why| (id, why))).collect();
+        let failures: Vec<(String, String)> = outcomes
+            .into_iter()
+            .filter_map(|(id, result)| result.err().map(|why| (id, why)))
+            .collect();
         for (id, why) in &failures {
             let why: String = why.chars().take(600).collect();
             self.say(&format!("FAILED {name}: {id}: {why}"));
@@ -187,7 +221,11 @@ impl Run {
         let empty = usize::from(all == 0);
         self.failed += failures.len() + empty;
         self.passed += all - failures.len();
-        let said = if empty == 1 { "holds no vector" } else { "agree" };
+        let said = if empty == 1 {
+            "holds no vector"
+        } else {
+            "agree"
+        };
         self.say(&format!("{name}: {} of {all} {said}", all - failures.len()));
     }
 

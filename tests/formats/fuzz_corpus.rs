@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 #[path = "../../fuzz/src/targets.rs"]
-#[allow(unreachable_pub, missing_docs, reason = "also the library of the fuzz workspace")]
+#[allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "also the library of the fuzz workspace"
+)]
 mod targets;
 
 /// Number of damaged variants of each seed.
@@ -34,8 +38,16 @@ fn every_fuzz_target_has_a_seed_a_binary_and_a_replay() {
     let here = include_str!("fuzz_corpus.rs");
     for (name, _) in targets::ALL {
         assert!(seeds.contains_key(name), "{name} has no seed");
-        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in fuzz/Cargo.toml");
-        assert!(root().join(format!("fuzz/fuzz_targets/{name}.rs")).is_file(), "{name} has no binary");
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"")),
+            "{name} is not in fuzz/Cargo.toml"
+        );
+        assert!(
+            root()
+                .join(format!("fuzz/fuzz_targets/{name}.rs"))
+                .is_file(),
+            "{name} has no binary"
+        );
         assert!(here.contains(name), "{name} is not replayed");
     }
     assert_eq!(seeds.len(), targets::ALL.len(), "a seed of no target");
@@ -49,20 +61,37 @@ fn root() -> &'static Path {
 fn seeds() -> BTreeMap<String, Vec<(String, Vec<u8>)>> {
     let list = std::fs::read_to_string(root().join("fuzz/seeds.txt")).expect("the list of seeds");
     let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
-    for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in list
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let (target, file) = line.split_once(' ').expect("target and file");
-        let bytes = std::fs::read(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-        found.entry(target.to_owned()).or_default().push((file.to_owned(), bytes));
+        let bytes =
+            std::fs::read(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        found
+            .entry(target.to_owned())
+            .or_default()
+            .push((file.to_owned(), bytes));
     }
     found
 }
 
 fn replay(name: &str) {
-    let (_, target) = targets::ALL.iter().find(|(known, _)| *known == name).expect("a target");
+    let (_, target) = targets::ALL
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a target");
     let seeds = seeds().remove(name).expect("seeds");
-    for entry in std::fs::read_dir(root().join("fuzz/regressions").join(name)).into_iter().flatten() {
+    for entry in std::fs::read_dir(root().join("fuzz/regressions").join(name))
+        .into_iter()
+        .flatten()
+    {
         let path = entry.expect("an entry").path();
-        run(*target, &std::fs::read(&path).expect("a file"), &path.display().to_string());
+        run(
+            *target,
+            &std::fs::read(&path).expect("a file"),
+            &path.display().to_string(),
+        );
     }
     for (file, seed) in &seeds {
         run(*target, seed, file);
@@ -89,8 +118,9 @@ pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(file: &str, round: usize) -> Self {
-        let seed =
-            file.bytes().fold(round as u64 + 1, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let seed = file.bytes().fold(round as u64 + 1, |sum, byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
         Self(seed | 1)
     }
 

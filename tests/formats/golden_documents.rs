@@ -20,8 +20,13 @@ fn no_golden_document_changes() {
     read_below(&root, "", &mut found);
     found.retain(|path, _| path != "README.md" && path != "SHA256SUMS");
     let paths = listed.keys().chain(found.keys());
-    let differ: Vec<&String> = paths.filter(|path| listed.get(*path) != found.get(*path)).collect();
-    assert!(differ.is_empty(), "a golden document never changes, but these differ from SHA256SUMS: {differ:#?}");
+    let differ: Vec<&String> = paths
+        .filter(|path| listed.get(*path) != found.get(*path))
+        .collect();
+    assert!(
+        differ.is_empty(),
+        "a golden document never changes, but these differ from SHA256SUMS: {differ:#?}"
+    );
     assert!(listed.len() >= 370, "{}", listed.len());
 }
 
@@ -29,7 +34,11 @@ fn read_below(directory: &Path, path: &str, found: &mut BTreeMap<String, String>
     for entry in fs::read_dir(directory).expect("a directory") {
         let entry = entry.expect("an entry");
         let name = entry.file_name().into_string().expect("text");
-        let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+        let path = if path.is_empty() {
+            name
+        } else {
+            format!("{path}/{name}")
+        };
         if entry.file_type().expect("a type").is_dir() {
             read_below(&entry.path(), &path, found);
         } else {

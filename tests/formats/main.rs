@@ -1,6 +1,11 @@
 //! Tests of the document formats: vectors, golden documents, schemas, properties, mutants and verifiers in other
 //! languages.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../audit/mod.rs"]
 mod audit;

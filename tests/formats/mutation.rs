@@ -17,50 +17,122 @@ use crate::mutants;
 const FREE: &[(&str, &str)] = &[
     // Values that approvers choose when they sign an authorization. The step, the schema and the policy must allow
     // them.
-    ("authorization/predicate/params/drain", "parameters of the schema: the approvers' to say"),
-    ("authorization/predicate/params/host flipped", "parameters of the schema: the approvers' to say"),
+    (
+        "authorization/predicate/params/drain",
+        "parameters of the schema: the approvers' to say",
+    ),
+    (
+        "authorization/predicate/params/host flipped",
+        "parameters of the schema: the approvers' to say",
+    ),
     ("authorization/predicate/reason", "the proposer's words"),
     (
         "authorization/predicate/sandbox/",
         "the profile that approvers signed; only `require` is compared with what was held",
     ),
-    ("authorization/predicate/proposal flipped", "an id that is made by whoever makes the statement"),
+    (
+        "authorization/predicate/proposal flipped",
+        "an id that is made by whoever makes the statement",
+    ),
     (
         "authorization/predicate/nonce flipped",
         "another nonce that is spent all the same; a second use shows in the log",
     ),
-    ("authorization/predicate/issued_at flipped", "a window that the spending still lies in"),
-    ("authorization/predicate/expires_at flipped", "a window that the spending still lies in"),
+    (
+        "authorization/predicate/issued_at flipped",
+        "a window that the spending still lies in",
+    ),
+    (
+        "authorization/predicate/expires_at flipped",
+        "a window that the spending still lies in",
+    ),
     // Statements of the boundary alone. `verify` reports them as such for every run.
-    ("receipt/predicate/boundary/version", "the program's version"),
-    ("receipt/predicate/decision/excluded/0", "owners of a token: the sealed tokens show them to `audit`"),
+    (
+        "receipt/predicate/boundary/version",
+        "the program's version",
+    ),
+    (
+        "receipt/predicate/decision/excluded/0",
+        "owners of a token: the sealed tokens show them to `audit`",
+    ),
     ("receipt/predicate/duration_ms", "how long it took"),
-    ("receipt/predicate/output/stdout/sha256 flipped", "what was recorded: compare it with the output"),
-    ("receipt/predicate/output/stdout/blake3 flipped", "what was recorded: compare it with the output"),
-    ("receipt/predicate/output/stderr swapped", "what was recorded on which stream"),
-    ("receipt/predicate/output/stdout/redactions flipped", "how often a secret was masked"),
-    ("receipt/predicate/output/stderr/redactions flipped", "how often a secret was masked"),
-    ("receipt/predicate/sandbox/limits", "facts of the sandbox beyond its layers"),
+    (
+        "receipt/predicate/output/stdout/sha256 flipped",
+        "what was recorded: compare it with the output",
+    ),
+    (
+        "receipt/predicate/output/stdout/blake3 flipped",
+        "what was recorded: compare it with the output",
+    ),
+    (
+        "receipt/predicate/output/stderr swapped",
+        "what was recorded on which stream",
+    ),
+    (
+        "receipt/predicate/output/stdout/redactions flipped",
+        "how often a secret was masked",
+    ),
+    (
+        "receipt/predicate/output/stderr/redactions flipped",
+        "how often a secret was masked",
+    ),
+    (
+        "receipt/predicate/sandbox/limits",
+        "facts of the sandbox beyond its layers",
+    ),
     ("all facts as they are", "no mutant"),
     ("all facts/ns", "a fact of the sandbox beyond its layers"),
-    ("all facts/landlock", "a fact of the sandbox beyond its layers"),
-    ("all facts/seccomp", "a fact of the sandbox beyond its layers"),
+    (
+        "all facts/landlock",
+        "a fact of the sandbox beyond its layers",
+    ),
+    (
+        "all facts/seccomp",
+        "a fact of the sandbox beyond its layers",
+    ),
     ("all facts/caps", "a fact of the sandbox beyond its layers"),
     ("all facts/fs", "a fact of the sandbox beyond its layers"),
     ("all facts/net", "a fact of the sandbox beyond its layers"),
-    ("all facts/contacted", "a fact of the sandbox beyond its layers"),
-    ("all facts/refused_hosts", "a fact of the sandbox beyond its layers"),
-    ("all facts/limits", "a fact of the sandbox beyond its layers"),
+    (
+        "all facts/contacted",
+        "a fact of the sandbox beyond its layers",
+    ),
+    (
+        "all facts/refused_hosts",
+        "a fact of the sandbox beyond its layers",
+    ),
+    (
+        "all facts/limits",
+        "a fact of the sandbox beyond its layers",
+    ),
     ("all facts/kill", "a fact of the sandbox beyond its layers"),
     ("all facts/left", "a fact of the sandbox beyond its layers"),
     ("receipt/predicate/usage/", "what it used up"),
     ("seal/predicate/engine", "the program's name"),
-    ("seal/predicate/at flipped", "when it was sealed, before the consumption"),
-    ("seal/predicate/genesis flipped", "another boundary that is sound in itself: its id is another"),
-    ("seal/predicate/registry flipped", "a blob that only `audit` opens; the root is what counts"),
-    ("seal/predicate/tokens flipped", "a blob that only `audit` opens"),
-    ("seal/predicate/configuration flipped", "a blob that only `audit` opens"),
-    ("sealed builtins", "the program's own lists: not in the roster, so that an upgrade breaks none"),
+    (
+        "seal/predicate/at flipped",
+        "when it was sealed, before the consumption",
+    ),
+    (
+        "seal/predicate/genesis flipped",
+        "another boundary that is sound in itself: its id is another",
+    ),
+    (
+        "seal/predicate/registry flipped",
+        "a blob that only `audit` opens; the root is what counts",
+    ),
+    (
+        "seal/predicate/tokens flipped",
+        "a blob that only `audit` opens",
+    ),
+    (
+        "seal/predicate/configuration flipped",
+        "a blob that only `audit` opens",
+    ),
+    (
+        "sealed builtins",
+        "the program's own lists: not in the roster, so that an upgrade breaks none",
+    ),
     // Definitions that approvers signed, with a script that follows from them.
     ("step approvals value 0", "a rule that the signatures meet"),
     ("step approvals value 2", "a rule that the signatures meet"),
@@ -81,26 +153,65 @@ const FREE: &[(&str, &str)] = &[
     // values are the choice of the roster's signers.
     ("roster/predicate/approver/0 swapped", "the order of people"),
     ("roster/predicate/approver/1 swapped", "the order of people"),
-    ("roster/predicate/approver/2", "somebody who did not sign here"),
+    (
+        "roster/predicate/approver/2",
+        "somebody who did not sign here",
+    ),
     ("roster/predicate/group/0 swapped", "the order of groups"),
     ("roster/predicate/name", "what people call it"),
     ("roster/predicate/operator", "who cancels and revokes"),
-    ("roster/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
-    ("roster/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
-    ("roster-2/predicate/approver/0 swapped", "the order of people"),
-    ("roster-2/predicate/approver/1 swapped", "the order of people"),
-    ("roster-2/predicate/approver/2", "somebody who did not sign here"),
+    (
+        "roster/predicate/threshold",
+        "who signs the next version; 0 is shown as unguarded",
+    ),
+    (
+        "roster/predicate/boundary/0/keys/0 flipped",
+        "the comment of a key",
+    ),
+    (
+        "roster-2/predicate/approver/0 swapped",
+        "the order of people",
+    ),
+    (
+        "roster-2/predicate/approver/1 swapped",
+        "the order of people",
+    ),
+    (
+        "roster-2/predicate/approver/2",
+        "somebody who did not sign here",
+    ),
     ("roster-2/predicate/group/0 swapped", "the order of groups"),
     ("roster-2/predicate/name", "what people call it"),
     ("roster-2/predicate/operator", "who cancels and revokes"),
-    ("roster-2/predicate/threshold", "who signs the next version; 0 is shown as unguarded"),
-    ("roster-2/predicate/boundary/0/keys/0 flipped", "the comment of a key"),
+    (
+        "roster-2/predicate/threshold",
+        "who signs the next version; 0 is shown as unguarded",
+    ),
+    (
+        "roster-2/predicate/boundary/0/keys/0 flipped",
+        "the comment of a key",
+    ),
     // The path of a listed program is a statement of the boundary, and closures are lists of the program.
-    ("listed authorization/predicate/sandbox/programs/list/0/path flipped", "where a listed program lies"),
-    ("listed authorization/predicate/sandbox/programs/list/1/path flipped", "where a listed program lies"),
-    ("listed authorization/predicate/sandbox/programs/list/2/path flipped", "where a listed program lies"),
-    ("listed authorization/predicate/sandbox/programs/list/3/path flipped", "where a listed program lies"),
-    ("listed authorization/predicate/sandbox/programs/list/4/path flipped", "where a listed program lies"),
+    (
+        "listed authorization/predicate/sandbox/programs/list/0/path flipped",
+        "where a listed program lies",
+    ),
+    (
+        "listed authorization/predicate/sandbox/programs/list/1/path flipped",
+        "where a listed program lies",
+    ),
+    (
+        "listed authorization/predicate/sandbox/programs/list/2/path flipped",
+        "where a listed program lies",
+    ),
+    (
+        "listed authorization/predicate/sandbox/programs/list/3/path flipped",
+        "where a listed program lies",
+    ),
+    (
+        "listed authorization/predicate/sandbox/programs/list/4/path flipped",
+        "where a listed program lies",
+    ),
     (
         "listed authorization/predicate/sandbox/programs/list/2/name flipped",
         "a difference under a seal of another parser",
@@ -113,9 +224,18 @@ const FREE: &[(&str, &str)] = &[
         "listed authorization/predicate/sandbox/programs/list/4/name flipped",
         "a difference under a seal of another parser",
     ),
-    ("listed receipt/predicate/programs/refused", "what the list refused"),
-    ("listed receipt/predicate/programs/started", "what the run started"),
-    ("listed builtins", "the program's own lists: not in the roster, so that an upgrade breaks none"),
+    (
+        "listed receipt/predicate/programs/refused",
+        "what the list refused",
+    ),
+    (
+        "listed receipt/predicate/programs/started",
+        "what the run started",
+    ),
+    (
+        "listed builtins",
+        "the program's own lists: not in the roster, so that an upgrade breaks none",
+    ),
     // A value that no signature covers.
     (
         "bundle.json/proofs/* checkpoint line 4 doubled",
@@ -125,16 +245,31 @@ const FREE: &[(&str, &str)] = &[
 
 #[test]
 fn every_field_of_a_step_has_new_values() {
-    let schema = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/step.v1.json")).expect("the schema");
+    let schema = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/step.v1.json"))
+        .expect("the schema");
     let schema: Value = serde_json::from_slice(&schema).expect("JSON");
-    let fields: BTreeSet<&str> = schema["properties"].as_object().expect("fields").keys().map(String::as_str).collect();
-    assert_eq!(mutants::STEP_VALUES.iter().map(|(field, _)| *field).collect::<BTreeSet<_>>(), fields);
+    let fields: BTreeSet<&str> = schema["properties"]
+        .as_object()
+        .expect("fields")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        mutants::STEP_VALUES
+            .iter()
+            .map(|(field, _)| *field)
+            .collect::<BTreeSet<_>>(),
+        fields
+    );
 }
 
 #[test]
 fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
     let golden_case = mutants::Story::default().tell("golden".to_owned());
-    assert!(ours(&golden_case).expect("trust").verified, "the story itself is verified");
+    assert!(
+        ours(&golden_case).expect("trust").verified,
+        "the story itself is verified"
+    );
     let cases = mutants::all();
     let ids: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     assert_eq!(ids.len(), cases.len(), "each mutant has one name");
@@ -145,7 +280,10 @@ fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
     for (case, first) in cases.iter().zip(&first) {
         survivor(case, first.as_ref(), &mut used, &mut faults);
     }
-    let one_in = std::env::var("COUNTERSIGN_MUTANTS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    let one_in = std::env::var("COUNTERSIGN_MUTANTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3);
     let (total, mut asked) = (cases.len(), Vec::new());
     let mut expected = Vec::new();
     for (case, first) in cases.into_iter().zip(first).step_by(one_in) {
@@ -160,7 +298,12 @@ fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
             faults.push(format!("{free}: refused now, take it off the list"));
         }
     }
-    assert!(faults.is_empty(), "{} of {total}:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {total}:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }
 
 /// Every check of a bundle has a vector that fails this check, or that leaves the check open if it cannot fail. The checks
@@ -169,12 +312,22 @@ fn every_mutant_is_refused_by_both_verifiers_at_the_same_checks() {
 #[test]
 fn every_check_of_a_bundle_has_a_vector() {
     let read = |path: &str| -> Value {
-        serde_json::from_slice(&std::fs::read(golden::own_vectors().join(path)).expect(path)).expect("JSON")
+        serde_json::from_slice(&std::fs::read(golden::own_vectors().join(path)).expect(path))
+            .expect("JSON")
     };
     let (file, index) = (read("bundles.json"), read("golden/refused/index.json"));
     let vectors = file["vectors"].as_array().expect("vectors").iter();
-    let checks = vectors.flat_map(|one| [&one["failed"], &one["not_checked"]]).filter_map(Value::as_array).flatten();
-    let checks = checks.chain(index.as_array().expect("entries").iter().map(|entry| &entry["expect"]));
+    let checks = vectors
+        .flat_map(|one| [&one["failed"], &one["not_checked"]])
+        .filter_map(Value::as_array)
+        .flatten();
+    let checks = checks.chain(
+        index
+            .as_array()
+            .expect("entries")
+            .iter()
+            .map(|entry| &entry["expect"]),
+    );
     let covered = checks.map(|check| check.as_str().expect("a check"));
     let newer = [
         CheckName::GrantDocument,
@@ -184,11 +337,19 @@ fn every_check_of_a_bundle_has_a_vector() {
         CheckName::Revocations,
     ];
     let covered: BTreeSet<&str> = covered.chain(newer.map(CheckName::word)).collect();
-    assert_eq!(covered, CheckName::ALL.iter().map(|check| check.word()).collect());
+    assert_eq!(
+        covered,
+        CheckName::ALL.iter().map(|check| check.word()).collect()
+    );
 }
 
 /// Every mutant that our own verifier accepts must be in the table `FREE`.
-fn survivor(case: &Case, first: Option<&Verdict>, used: &mut BTreeSet<&'static str>, faults: &mut Vec<String>) {
+fn survivor(
+    case: &Case,
+    first: Option<&Verdict>,
+    used: &mut BTreeSet<&'static str>,
+    faults: &mut Vec<String>,
+) {
     if first.is_some_and(|first| first.verified) {
         match FREE.iter().find(|(free, _)| case.id.starts_with(free)) {
             Some((free, _)) => drop(used.insert(free)),
@@ -198,23 +359,42 @@ fn survivor(case: &Case, first: Option<&Verdict>, used: &mut BTreeSet<&'static s
 }
 
 /// The findings of both verifiers must be equal for every check.
-fn compare(case: &Case, first: Option<&Verdict>, second: Option<&Verdict>, faults: &mut Vec<String>) {
+fn compare(
+    case: &Case,
+    first: Option<&Verdict>,
+    second: Option<&Verdict>,
+    faults: &mut Vec<String>,
+) {
     match (first, second) {
         (Some(first), Some(second)) => {
             let mut differences = first.differences(second);
-            if ["listed ", "step interpreter ", "template "].iter().any(|table| case.id.starts_with(table)) {
+            if ["listed ", "step interpreter ", "template "]
+                .iter()
+                .any(|table| case.id.starts_with(table))
+            {
                 // Only our verifier parses the script, and knows which names nothing explains. To policy, a script in
                 // another language is an unknown command.
                 differences.retain(|one| {
-                    !["permissions: ours failed, theirs not-checked", "verified: ours false, theirs true"]
-                        .contains(&one.as_str())
+                    ![
+                        "permissions: ours failed, theirs not-checked",
+                        "verified: ours false, theirs true",
+                    ]
+                    .contains(&one.as_str())
                 });
             }
             if !differences.is_empty() {
-                faults.push(format!("{}: {} (ours failed {:?})", case.id, differences.join("; "), first.failed()));
+                faults.push(format!(
+                    "{}: {} (ours failed {:?})",
+                    case.id,
+                    differences.join("; "),
+                    first.failed()
+                ));
             }
         }
         (None, None) => {}
-        _ => faults.push(format!("{}: one verifier has no trust to check with", case.id)),
+        _ => faults.push(format!(
+            "{}: one verifier has no trust to check with",
+            case.id
+        )),
     }
 }

@@ -19,10 +19,26 @@ const MAX_FILE_BYTES: usize = 256 << 10;
 
 /// Formats, each with the name of a file and a page that is valid.
 const FORMATS: [(&str, &str, &str); 4] = [
-    ("Countersign Markdown", "service.md", include_str!("../../runbooks/service.md")),
-    ("runnable blocks", "notes.md", include_str!("../../fuzz/seeds/runnable_page/notes.md")),
-    ("Rundown", "build.runbook.md", include_str!("../../fuzz/seeds/rundown_runbook/build.runbook.md")),
-    ("Gruntwork", "cache.mdx", include_str!("../../fuzz/seeds/gruntwork_runbook/templates.mdx")),
+    (
+        "Countersign Markdown",
+        "service.md",
+        include_str!("../../runbooks/service.md"),
+    ),
+    (
+        "runnable blocks",
+        "notes.md",
+        include_str!("../../fuzz/seeds/runnable_page/notes.md"),
+    ),
+    (
+        "Rundown",
+        "build.runbook.md",
+        include_str!("../../fuzz/seeds/rundown_runbook/build.runbook.md"),
+    ),
+    (
+        "Gruntwork",
+        "cache.mdx",
+        include_str!("../../fuzz/seeds/gruntwork_runbook/templates.mdx"),
+    ),
 ];
 
 /// Texts that begin, end or change a part of a page.
@@ -107,40 +123,58 @@ impl PageReader {
                     let path = directory.path().join(format!("{other}.runbook.md"));
                     std::fs::write(path, "## 1. Look\n\nLook.\n").expect("a file");
                 }
-                let read = RunbookDirectories::strict(vec![directory.path().to_owned()], None).load();
+                let read =
+                    RunbookDirectories::strict(vec![directory.path().to_owned()], None).load();
                 let _ = answer.send(read.map(|registry| registry.steps().len()));
             }
         });
-        Self { pages, results, limit }
+        Self {
+            pages,
+            results,
+            limit,
+        }
     }
 
     /// Returns the errors of the page, after checking their places.
     fn errors(&self, name: &'static str, page: &[u8], what: &str) -> Vec<RegistryError> {
-        self.pages.send((name, page.to_owned())).expect("the reader");
+        self.pages
+            .send((name, page.to_owned()))
+            .expect("the reader");
         let shown = String::from_utf8_lossy(&page[..page.len().min(2000)]);
         let read = match self.results.recv_timeout(self.limit) {
             Ok(read) => read,
-            Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: not read within {:?}: {shown}", self.limit),
-            Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{what}: the reader panicked: {shown}"),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                panic!("{what}: not read within {:?}: {shown}", self.limit)
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                panic!("{what}: the reader panicked: {shown}")
+            }
         };
         let lines = page.iter().filter(|byte| **byte == b'\n').count() + 1;
         let Err(errors) = read else { return Vec::new() };
         assert!(!errors.is_empty(), "{what}: {shown}");
         for error in &errors {
-            let placed = error.file == name && (1..=lines).contains(&error.line) && error.column >= 1;
-            assert!(placed && !error.message.is_empty(), "{what}: {error}: {shown}");
+            let placed =
+                error.file == name && (1..=lines).contains(&error.line) && error.column >= 1;
+            assert!(
+                placed && !error.message.is_empty(),
+                "{what}: {error}: {shown}"
+            );
         }
         errors
     }
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().expect("a number"))
 }
 
 #[test]
 fn damaged_pages_are_read_or_refused_with_a_place() {
-    let count = number("PAGE_MUTATIONS").map_or(MUTATIONS, |count| usize::try_from(count).expect("a number"));
+    let count = number("PAGE_MUTATIONS")
+        .map_or(MUTATIONS, |count| usize::try_from(count).expect("a number"));
     let seed = number("PAGE_SEED").unwrap_or(1);
     for (format, name, page) in FORMATS {
         let reader = PageReader::new(Duration::from_secs(20));
@@ -152,13 +186,23 @@ fn damaged_pages_are_read_or_refused_with_a_place() {
             let other = FORMATS[random.below(FORMATS.len())].2;
             let damaged = damage(page.as_bytes(), other.as_bytes(), &mut random, &TOKENS);
             let begin = Instant::now();
-            let errors = reader.errors(name, &damaged, &format!("{format}, seed {seed}, round {round}"));
+            let errors = reader.errors(
+                name,
+                &damaged,
+                &format!("{format}, seed {seed}, round {round}"),
+            );
             valid += usize::from(errors.is_empty());
             slowest = slowest.max(begin.elapsed());
         }
         let refused = count - valid;
-        println!("{format}: {count} damaged pages, {refused} refused, {:.1?}, slowest {slowest:.1?}", begin.elapsed());
-        assert!(valid > 0 && refused > 0, "{format}: {valid} valid, {refused} refused");
+        println!(
+            "{format}: {count} damaged pages, {refused} refused, {:.1?}, slowest {slowest:.1?}",
+            begin.elapsed()
+        );
+        assert!(
+            valid > 0 && refused > 0,
+            "{format}: {valid} valid, {refused} refused"
+        );
     }
 }
 
@@ -248,15 +292,26 @@ fn hostile(page: &str, text: &str, size: usize) -> Vec<String> {
         growing.push_str("a\n");
     }
     let repeated = text.repeat(room / text.len());
-    vec![format!("{page}\n\n{repeated}"), format!("{page}\n\nword {repeated}\n"), format!("{page}\n\n{growing}")]
+    vec![
+        format!("{page}\n\n{repeated}"),
+        format!("{page}\n\nword {repeated}\n"),
+        format!("{page}\n\n{growing}"),
+    ]
 }
 
 /// A Gruntwork page whose only script has `text` again and again, and a placeholder.
 fn hostile_script(text: &str, size: usize) -> String {
-    let script = text.repeat(size.min(60 << 10) / text.len()).replace('\\', "\\\\").replace('$', "\\$");
+    let script = text
+        .repeat(size.min(60 << 10) / text.len())
+        .replace('\\', "\\\\")
+        .replace('$', "\\$");
     let script = format!("f() {{ {script}; }}\n{script}\necho {{{{ .outputs.a.c }}}}\n");
     let half = script.len() / 2;
-    let script = if script.len() < 64 << 10 { &script } else { &script[script.len() - half - 32..] };
+    let script = if script.len() < 64 << 10 {
+        &script
+    } else {
+        &script[script.len() - half - 32..]
+    };
     format!("<Command id=\"a\" command={{`{script}`}} />\n")
 }
 
@@ -291,20 +346,64 @@ fn hostile_pages_are_read_or_refused_quickly() {
     for text in SCRIPTS {
         let page = hostile_script(text, size);
         read(&reader, "a.mdx", &page, format!("a template with {text:?}"));
-        read(&reader, "a.mdx", &page.replace("command", "interpreter=\"sh\" command"), format!("sh, {text:?}"));
+        read(
+            &reader,
+            "a.mdx",
+            &page.replace("command", "interpreter=\"sh\" command"),
+            format!("sh, {text:?}"),
+        );
     }
-    for yaml in ["[", "{", "- ", "a: ", "&a ", "? ", "'", "|\n", "a: &a [*a]\n", "\"\\", "!!a "] {
+    for yaml in [
+        "[",
+        "{",
+        "- ",
+        "a: ",
+        "&a ",
+        "? ",
+        "'",
+        "|\n",
+        "a: &a [*a]\n",
+        "\"\\",
+        "!!a ",
+    ] {
         for name in ["a.md", "a.runbook.md"] {
-            let page = format!("---\ncountersign: 1\nparams: {}\n---\n", yaml.repeat((size - 64) / yaml.len()));
-            read(&reader, name, &page, format!("{name}: front matter with {yaml:?}"));
+            let page = format!(
+                "---\ncountersign: 1\nparams: {}\n---\n",
+                yaml.repeat((size - 64) / yaml.len())
+            );
+            read(
+                &reader,
+                name,
+                &page,
+                format!("{name}: front matter with {yaml:?}"),
+            );
         }
         let page = format!(
             "<Inputs id=\"a\">\n```yaml\n{}\n```\n</Inputs>\n<Command id=\"a\" inputsId=\"a\" command=\"a\" />\n",
             yaml.repeat((size - 128) / yaml.len())
         );
-        read(&reader, "a.mdx", &page, format!("an <Inputs> block with {yaml:?}"));
+        read(
+            &reader,
+            "a.mdx",
+            &page,
+            format!("an <Inputs> block with {yaml:?}"),
+        );
     }
-    let slowest: Vec<String> = times.iter().rev().take(8).map(|(time, what)| format!("{time:.1?}: {what}")).collect();
-    println!("{} hostile pages of {} KiB; slowest:\n{}", times.len(), size >> 10, slowest.join("\n"));
-    assert!(slow.is_empty(), "longer than {limit:?}:\n{}", slow.join("\n"));
+    let slowest: Vec<String> = times
+        .iter()
+        .rev()
+        .take(8)
+        .map(|(time, what)| format!("{time:.1?}: {what}"))
+        .collect();
+    println!(
+        "{} hostile pages of {} KiB; slowest:\n{}",
+        times.len(),
+        size >> 10,
+        slowest.join("\n")
+    );
+    assert!(
+        slow.is_empty(),
+        "longer than {limit:?}:\n{}",
+        slow.join("\n")
+    );
 }

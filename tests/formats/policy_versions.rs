@@ -42,37 +42,172 @@ fn both_verifiers_accept_and_refuse_the_same_policies_of_version_3() {
     let mut cases = vec![
         (true, under("version 3 alone", &[version(3)])),
         (false, under("version 4", &[version(4)])),
-        (true, under("standing", &[version(3), rule("standing", &standing)])),
-        (true, under("emergency", &[version(3), rule("emergency", &emergency)])),
-        (true, under("settle", &[version(3), top("settle", json!({"from": ["ops"]}))])),
-        (true, under("freeze", &[version(3), top("freeze", json!({"runs": "finish"}))])),
-        (true, under("an override", &[version(3), ("/overrides/0", "standing", standing.clone())])),
-        (true, under("approvals", &[version(3), rule("standing", &with(&standing, "approvals", approvals))])),
-        (true, under("sessions", &[version(3), rule("standing", &with(&standing, "session", json!("any")))])),
-        (true, under("passkeys", &[version(3), top("passkeys", passkeys.clone())])),
-        (true, under("16 passkeys", &[version(3), top("passkeys", with(&passkeys, "most", json!(16)))])),
-        (false, under("passkeys in version 2", &[version(2), top("passkeys", passkeys.clone())])),
-        (false, under("passkeys in a rule", &[version(3), rule("passkeys", &passkeys)])),
-        (false, under("broken passkeys", &[version(3), top("passkeys", with(&passkeys, "most", json!(17)))])),
-        (false, under("settle with each", &[version(3), top("settle", json!({"from": ["ops"], "each": true}))])),
-        (false, under("settle without groups", &[version(3), top("settle", json!({"from": []}))])),
-        (false, under("a group twice", &[version(3), top("settle", json!({"from": ["ops", "ops"]}))])),
-        (false, under("freeze with another word", &[version(3), top("freeze", json!({"runs": "cancel"}))])),
-        (false, under("standing at the top", &[version(3), top("standing", standing.clone())])),
-        (false, under("settle in a rule", &[version(3), rule("settle", &json!({"from": ["ops"]}))])),
+        (
+            true,
+            under("standing", &[version(3), rule("standing", &standing)]),
+        ),
+        (
+            true,
+            under("emergency", &[version(3), rule("emergency", &emergency)]),
+        ),
+        (
+            true,
+            under(
+                "settle",
+                &[version(3), top("settle", json!({"from": ["ops"]}))],
+            ),
+        ),
+        (
+            true,
+            under(
+                "freeze",
+                &[version(3), top("freeze", json!({"runs": "finish"}))],
+            ),
+        ),
+        (
+            true,
+            under(
+                "an override",
+                &[version(3), ("/overrides/0", "standing", standing.clone())],
+            ),
+        ),
+        (
+            true,
+            under(
+                "approvals",
+                &[
+                    version(3),
+                    rule("standing", &with(&standing, "approvals", approvals)),
+                ],
+            ),
+        ),
+        (
+            true,
+            under(
+                "sessions",
+                &[
+                    version(3),
+                    rule("standing", &with(&standing, "session", json!("any"))),
+                ],
+            ),
+        ),
+        (
+            true,
+            under("passkeys", &[version(3), top("passkeys", passkeys.clone())]),
+        ),
+        (
+            true,
+            under(
+                "16 passkeys",
+                &[
+                    version(3),
+                    top("passkeys", with(&passkeys, "most", json!(16))),
+                ],
+            ),
+        ),
+        (
+            false,
+            under(
+                "passkeys in version 2",
+                &[version(2), top("passkeys", passkeys.clone())],
+            ),
+        ),
+        (
+            false,
+            under(
+                "passkeys in a rule",
+                &[version(3), rule("passkeys", &passkeys)],
+            ),
+        ),
+        (
+            false,
+            under(
+                "broken passkeys",
+                &[
+                    version(3),
+                    top("passkeys", with(&passkeys, "most", json!(17))),
+                ],
+            ),
+        ),
+        (
+            false,
+            under(
+                "settle with each",
+                &[
+                    version(3),
+                    top("settle", json!({"from": ["ops"], "each": true})),
+                ],
+            ),
+        ),
+        (
+            false,
+            under(
+                "settle without groups",
+                &[version(3), top("settle", json!({"from": []}))],
+            ),
+        ),
+        (
+            false,
+            under(
+                "a group twice",
+                &[version(3), top("settle", json!({"from": ["ops", "ops"]}))],
+            ),
+        ),
+        (
+            false,
+            under(
+                "freeze with another word",
+                &[version(3), top("freeze", json!({"runs": "cancel"}))],
+            ),
+        ),
+        (
+            false,
+            under(
+                "standing at the top",
+                &[version(3), top("standing", standing.clone())],
+            ),
+        ),
+        (
+            false,
+            under(
+                "settle in a rule",
+                &[version(3), rule("settle", &json!({"from": ["ops"]}))],
+            ),
+        ),
     ];
     for field in ["most", "alone", "synced"] {
         let mut less = passkeys.clone();
         less.as_object_mut().expect("passkeys").remove(field);
-        cases.push((false, under(&format!("passkeys without {field}"), &[version(3), top("passkeys", less)])));
+        cases.push((
+            false,
+            under(
+                &format!("passkeys without {field}"),
+                &[version(3), top("passkeys", less)],
+            ),
+        ));
     }
     for (key, value) in [("standing", &standing), ("emergency", &emergency)] {
-        cases.push((false, under(&format!("{key} in version 2"), &[version(2), rule(key, value)])));
-        cases.push((false, under(&format!("{key} in version 1"), &[rule(key, value)])));
+        cases.push((
+            false,
+            under(
+                &format!("{key} in version 2"),
+                &[version(2), rule(key, value)],
+            ),
+        ));
+        cases.push((
+            false,
+            under(&format!("{key} in version 1"), &[rule(key, value)]),
+        ));
         for field in value.as_object().expect("a rule").keys() {
             let mut less = value.clone();
             less.as_object_mut().expect("a rule").remove(field);
-            cases.push((false, under(&format!("{key} without {field}"), &[version(3), rule(key, &less)])));
+            cases.push((
+                false,
+                under(
+                    &format!("{key} without {field}"),
+                    &[version(3), rule(key, &less)],
+                ),
+            ));
         }
     }
     for (key, of, field, most) in [
@@ -84,14 +219,30 @@ fn both_verifiers_accept_and_refuse_the_same_policies_of_version_3() {
     ] {
         for (good, number) in [(true, 1), (true, most), (false, 0), (false, most + 1)] {
             let changed = with(of, field, json!(number));
-            cases.push((good, under(&format!("{field} {number}"), &[version(3), rule(key, &changed)])));
+            cases.push((
+                good,
+                under(
+                    &format!("{field} {number}"),
+                    &[version(3), rule(key, &changed)],
+                ),
+            ));
         }
     }
     let (expected, cases): (Vec<bool>, Vec<Case>) = cases.into_iter().unzip();
     for ((case, good), second) in cases.iter().zip(expected).zip(theirs(&cases)) {
         let (first, second) = (ours(case).expect("trust"), second.expect("trust"));
-        assert_eq!(first.differences(&second), Vec::<String>::new(), "{}", case.id);
+        assert_eq!(
+            first.differences(&second),
+            Vec::<String>::new(),
+            "{}",
+            case.id
+        );
         let failed: &[&str] = if good { &[] } else { &["quorum"] };
-        assert_eq!((first.verified, &first.failed()[..]), (good, failed), "{}", case.id);
+        assert_eq!(
+            (first.verified, &first.failed()[..]),
+            (good, failed),
+            "{}",
+            case.id
+        );
     }
 }

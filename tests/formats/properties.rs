@@ -11,8 +11,8 @@ use documents::crypto::ssh_key::SshKey;
 use documents::crypto::sshsig::{MAX_SIGNATURE_BYTES, Presence};
 use documents::crypto::tlog_tiles::{MAX_ENTRY_BYTES, push_entry};
 use documents::record::authorization::{
-    Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission, PermissionKind,
-    PermissionReason,
+    Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission,
+    PermissionKind, PermissionReason,
 };
 use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use documents::record::declared::check_program;
@@ -45,7 +45,11 @@ use serde_json::{Value, json};
 use crate::golden;
 
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 // Reader
@@ -53,7 +57,11 @@ fn config(cases: u32) -> ProptestConfig {
 /// Any value of the strict JSON profile, to depth 4.
 fn values() -> impl Strategy<Value = Value> {
     let integer = -(json::MAX_INTEGER as i64)..=json::MAX_INTEGER as i64;
-    let text = prop_oneof![any::<String>(), "[ -~]{0,12}", Just("\u{1f600}\u{7f}\u{0}\"\\/".to_owned())];
+    let text = prop_oneof![
+        any::<String>(),
+        "[ -~]{0,12}",
+        Just("\u{1f600}\u{7f}\u{0}\"\\/".to_owned())
+    ];
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -79,7 +87,11 @@ fn reader_law(bytes: &[u8]) {
             assert_eq!(parse_canonical(&written, 1 << 20).as_ref(), Ok(&value));
             assert_eq!(to_canonical(&value), written);
             assert_eq!(canonical_of(&value).as_ref(), Ok(&written));
-            assert_eq!(canonical.is_ok(), written == bytes, "canonical exactly when it is its own form");
+            assert_eq!(
+                canonical.is_ok(),
+                written == bytes,
+                "canonical exactly when it is its own form"
+            );
             // The reader of serde_json gives the same value.
             assert_eq!(serde_json::from_slice::<Value>(bytes).expect("JSON"), value);
         }
@@ -104,10 +116,13 @@ proptest! {
 // Envelope
 
 fn read_authorization(envelope: &Envelope) -> Result<Verified<Authorization>, String> {
-    let roster = TrustedRoster::from_payload(&golden::bytes("payload/roster.json")).expect("the golden roster");
-    let signed =
-        Signed::<Authorization>::from_envelope(envelope, Base64::Lenient).map_err(|error| error.to_string())?;
-    signed.verify(|keyid| roster.key(keyid)).map_err(|error| error.to_string())
+    let roster = TrustedRoster::from_payload(&golden::bytes("payload/roster.json"))
+        .expect("the golden roster");
+    let signed = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
+        .map_err(|error| error.to_string())?;
+    signed
+        .verify(|keyid| roster.key(keyid))
+        .map_err(|error| error.to_string())
 }
 
 proptest! {
@@ -143,7 +158,10 @@ fn roster_of(members: &[u8]) -> (TrustedRoster, Vec<[KeyId; 2]>) {
             let secret = SecretKey::from_seed(sha256(format!("{label}{at}").as_bytes()));
             SshKey::from_public(secret.public(), "").expect("a key")
         });
-        let groups: Vec<&str> = (0..4).filter(|bit| bits >> bit & 1 == 1).map(|bit| GROUPS[bit]).collect();
+        let groups: Vec<&str> = (0..4)
+            .filter(|bit| bits >> bit & 1 == 1)
+            .map(|bit| GROUPS[bit])
+            .collect();
         approvers.push(json!({"name": format!("p{at}"), "groups": groups, "keys": keys.each_ref().map(SshKey::line)}));
         keyids.push(keys.map(|key| key.keyid()));
     }
@@ -154,16 +172,25 @@ fn roster_of(members: &[u8]) -> (TrustedRoster, Vec<[KeyId; 2]>) {
     }))
     .expect("a roster");
     let payload = roster.into_statement().unwrap().to_payload().unwrap();
-    (TrustedRoster::from_payload(&payload).expect("a sound roster"), keyids)
+    (
+        TrustedRoster::from_payload(&payload).expect("a sound roster"),
+        keyids,
+    )
 }
 
 /// Whether each place can have its own person. Tries all assignments.
 fn can_fill(people: &[u8], places: &[usize]) -> bool {
-    let Some((place, rest)) = places.split_first() else { return true };
+    let Some((place, rest)) = places.split_first() else {
+        return true;
+    };
     people.iter().enumerate().any(|(at, groups)| {
         groups >> place & 1 == 1 && {
-            let others: Vec<u8> =
-                people.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, g)| *g).collect();
+            let others: Vec<u8> = people
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != at)
+                .map(|(_, g)| *g)
+                .collect();
             can_fill(&others, rest)
         }
     })
@@ -171,10 +198,17 @@ fn can_fill(people: &[u8], places: &[usize]) -> bool {
 
 fn holds(required: u64, from: &[usize], each: bool, people: &[u8]) -> bool {
     if each {
-        let places: Vec<usize> = from.iter().flat_map(|group| (0..required).map(|_| *group)).collect();
+        let places: Vec<usize> = from
+            .iter()
+            .flat_map(|group| (0..required).map(|_| *group))
+            .collect();
         return can_fill(people, &places);
     }
-    people.iter().filter(|groups| from.iter().any(|group| *groups >> group & 1 == 1)).count() as u64 >= required
+    people
+        .iter()
+        .filter(|groups| from.iter().any(|group| *groups >> group & 1 == 1))
+        .count() as u64
+        >= required
 }
 
 proptest! {
@@ -236,7 +270,8 @@ proptest! {
 // Size limits
 
 fn statement<P: Predicate>(kind: &str) -> Statement<P> {
-    Statement::from_payload(&golden::bytes(&format!("payload/{kind}.json"))).expect("a golden payload")
+    Statement::from_payload(&golden::bytes(&format!("payload/{kind}.json")))
+        .expect("a golden payload")
 }
 
 /// An authorization of maximum size: the reason and the parameters are at their limits, and permissions fill the rest.
@@ -245,16 +280,35 @@ fn largest_authorization() -> Statement<Authorization> {
     predicate.reason = "r".repeat(MAX_REASON_BYTES);
     let frame = "{\"host\":\"\"}".len();
     predicate.params = json!({"host": "h".repeat(MAX_PARAMS_BYTES - frame)});
-    let mut room = MAX_AUTHORIZATION_BYTES - predicate.clone().into_statement().unwrap().to_payload().unwrap().len();
+    let mut room = MAX_AUTHORIZATION_BYTES
+        - predicate
+            .clone()
+            .into_statement()
+            .unwrap()
+            .to_payload()
+            .unwrap()
+            .len();
     // Permissions fill the remaining bytes exactly.
-    let one = |what: String| Permission { kind: PermissionKind::Run, what, why: PermissionReason::Unlisted };
+    let one = |what: String| Permission {
+        kind: PermissionKind::Run,
+        what,
+        why: PermissionReason::Unlisted,
+    };
     let bytes = canonical_of(&one(String::new())).unwrap().len() + 1;
     while room >= bytes {
         let length = (room - bytes).min(100);
         let rest = room - bytes - length;
         // The rest after this permission must be zero or enough for one more permission.
-        let length = if rest > 0 && rest < bytes + 4 { length - (bytes + 4 - rest) } else { length };
-        predicate.permissions.push(one(format!("{:04}{}", predicate.permissions.len(), "x".repeat(length - 4))));
+        let length = if rest > 0 && rest < bytes + 4 {
+            length - (bytes + 4 - rest)
+        } else {
+            length
+        };
+        predicate.permissions.push(one(format!(
+            "{:04}{}",
+            predicate.permissions.len(),
+            "x".repeat(length - 4)
+        )));
         room -= bytes + length;
         // The first permission has no comma before it.
         if predicate.permissions.len() == 1 {
@@ -268,14 +322,23 @@ fn largest_authorization() -> Statement<Authorization> {
 fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
     let authorization = largest_authorization();
     let payload = authorization.to_payload().expect("within its limits");
-    assert_eq!(payload.len(), MAX_AUTHORIZATION_BYTES, "exactly at the limit");
+    assert_eq!(
+        payload.len(),
+        MAX_AUTHORIZATION_BYTES,
+        "exactly at the limit"
+    );
     assert!(authorization.predicate.permissions.len() >= 2);
 
     let signatures: Vec<_> = (0..MAX_SIGNATURES)
         .map(|at| {
-            let key = SshKey::from_public(SecretKey::from_seed([at as u8 + 50; 32]).public(), "").unwrap();
+            let key = SshKey::from_public(SecretKey::from_seed([at as u8 + 50; 32]).public(), "")
+                .unwrap();
             // The sizes add up to the maximum, and each size gives the maximum base64 padding.
-            let size = if at == 0 { MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1) } else { 511 };
+            let size = if at == 0 {
+                MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1)
+            } else {
+                511
+            };
             EnvelopeSignature::new(key.keyid(), &vec![at as u8; size])
         })
         .collect();
@@ -284,13 +347,16 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
     // Fill the version, so that the rest of the receipt is at its limit too.
     let rest = |receipt: &Receipt| {
         let statement = receipt.clone().into_statement().unwrap();
-        canonical_of(&statement).unwrap().len() - canonical_of(&receipt.authorization).unwrap().len()
+        canonical_of(&statement).unwrap().len()
+            - canonical_of(&receipt.authorization).unwrap().len()
     };
     let missing = MAX_REST_BYTES - rest(&receipt);
     receipt.boundary.version = format!("0.1.0{}", "v".repeat(missing));
     assert_eq!(rest(&receipt), MAX_REST_BYTES);
     let statement = receipt.clone().into_statement().unwrap();
-    let bytes = statement.to_payload().expect("a receipt at every maximum is within its own limit");
+    let bytes = statement
+        .to_payload()
+        .expect("a receipt at every maximum is within its own limit");
     let envelope = golden::envelope(&bytes, &["boundary"]);
     let leaf = golden::leaf_data(&envelope);
     assert_eq!(leaf.len(), 65_498, "as the page of the formats says");
@@ -301,16 +367,25 @@ fn a_receipt_with_all_maximum_values_fits_into_a_log_entry() {
 
     // A boundary signature in the longer sshsig form would exceed the limit of the log entry, so it is refused.
     let mut longer = envelope.clone();
-    longer.signatures[0] = EnvelopeSignature::new(longer.signatures[0].keyid, &golden::sshsig("boundary", &bytes));
+    longer.signatures[0] = EnvelopeSignature::new(
+        longer.signatures[0].keyid,
+        &golden::sshsig("boundary", &bytes),
+    );
     assert!(golden::leaf_data(&longer).len() > MAX_ENTRY_BYTES);
     let signed = Signed::<Receipt>::from_envelope(&longer, Base64::Strict).expect("read");
     let key = golden::key("boundary");
     assert!(signed.clone().verify(|_| Some(&key)).is_ok(), "it holds");
-    let refused = signed.verify_raw(|_| Some(&key)).expect_err("the longer form");
+    let refused = signed
+        .verify_raw(|_| Some(&key))
+        .expect_err("the longer form");
     assert!(refused.to_string().contains("64 raw bytes"), "{refused}");
 
     receipt.boundary.version.push('v');
-    let refused = receipt.into_statement().unwrap().to_payload().expect_err("one byte more");
+    let refused = receipt
+        .into_statement()
+        .unwrap()
+        .to_payload()
+        .expect_err("one byte more");
     assert!(refused.too_large, "{refused}");
 }
 
@@ -324,13 +399,24 @@ fn an_authorization_one_byte_over_any_of_its_limits_is_too_large() {
         let refused = built.to_payload().expect_err(at);
         assert!(refused.too_large && refused.pointer == at, "{refused:?}");
         // The same limit applies when the document is parsed.
-        let refused = Statement::<Authorization>::from_payload(&canonical_of(&built).unwrap()).expect_err(at);
+        let refused =
+            Statement::<Authorization>::from_payload(&canonical_of(&built).unwrap()).expect_err(at);
         assert!(refused.too_large && refused.pointer == at, "{refused:?}");
     };
-    let permission = |what: String| Permission { kind: PermissionKind::Env, what, why: PermissionReason::Unknown };
+    let permission = |what: String| Permission {
+        kind: PermissionKind::Env,
+        what,
+        why: PermissionReason::Unknown,
+    };
     too_large(&|one| one.reason.push('r'), "/predicate/reason");
-    too_large(&|one| one.params["host"] = json!("h".repeat(MAX_PARAMS_BYTES - 10)), "/predicate/params");
-    too_large(&|one| one.permissions = vec![permission("x".repeat(129))], "/predicate/permissions/0/what");
+    too_large(
+        &|one| one.params["host"] = json!("h".repeat(MAX_PARAMS_BYTES - 10)),
+        "/predicate/params",
+    );
+    too_large(
+        &|one| one.permissions = vec![permission("x".repeat(129))],
+        "/predicate/permissions/0/what",
+    );
     too_large(
         &|one| {
             one.params = json!({});
@@ -339,11 +425,20 @@ fn an_authorization_one_byte_over_any_of_its_limits_is_too_large() {
         "/predicate/permissions",
     );
     let mut whole = largest_authorization();
-    whole.predicate.permissions.last_mut().unwrap().what.push('x');
+    whole
+        .predicate
+        .permissions
+        .last_mut()
+        .unwrap()
+        .what
+        .push('x');
     let refused = whole.to_payload().expect_err("20 KiB and a byte");
-    assert!(refused.too_large && refused.pointer.is_empty(), "{refused:?}");
-    let refused =
-        Statement::<Authorization>::from_payload(&canonical_of(&whole).unwrap()).expect_err("20 KiB and a byte");
+    assert!(
+        refused.too_large && refused.pointer.is_empty(),
+        "{refused:?}"
+    );
+    let refused = Statement::<Authorization>::from_payload(&canonical_of(&whole).unwrap())
+        .expect_err("20 KiB and a byte");
     assert!(refused.too_large, "{refused:?}");
 }
 
@@ -358,14 +453,27 @@ fn a_seal_of_40_kib_is_accepted_and_one_byte_more_is_refused() {
         .collect();
     keys.sort();
     seal.keys = keys;
-    let missing = Seal::MAX_BYTES - seal.clone().into_statement().to_payload().expect("700 keys").len();
+    let missing = Seal::MAX_BYTES
+        - seal
+            .clone()
+            .into_statement()
+            .to_payload()
+            .expect("700 keys")
+            .len();
     seal.engine = format!("{}{}", seal.engine, "+".repeat(missing));
-    let payload = seal.clone().into_statement().to_payload().expect("at its limit");
+    let payload = seal
+        .clone()
+        .into_statement()
+        .to_payload()
+        .expect("at its limit");
     assert_eq!(payload.len(), Seal::MAX_BYTES);
     let leaf = golden::leaf_data(&golden::envelope(&payload, &["boundary"]));
     assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
     seal.engine.push('+');
-    let refused = seal.into_statement().to_payload().expect_err("one byte more");
+    let refused = seal
+        .into_statement()
+        .to_payload()
+        .expect_err("one byte more");
     assert!(refused.too_large, "{refused:?}");
 }
 
@@ -382,7 +490,10 @@ fn a_registry_leaf_of_8_kib_is_accepted_and_one_byte_more_is_refused() {
     refusal.predicate.principal = Some(String::new());
     let missing = RefusalStatement::MAX_BYTES - refusal.to_payload().unwrap().len();
     refusal.predicate.principal = Some("p".repeat(missing));
-    assert_eq!(refusal.to_payload().expect("8 KiB").len(), RefusalStatement::MAX_BYTES);
+    assert_eq!(
+        refusal.to_payload().expect("8 KiB").len(),
+        RefusalStatement::MAX_BYTES
+    );
     refusal.predicate.principal.as_mut().unwrap().push('p');
     assert!(refusal.to_payload().expect_err("a byte more").too_large);
 }
@@ -390,19 +501,42 @@ fn a_registry_leaf_of_8_kib_is_accepted_and_one_byte_more_is_refused() {
 #[test]
 fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_refused() {
     let mut roster = statement::<Roster>("roster").predicate;
-    let missing = MAX_ROSTER_BYTES - roster.clone().into_statement().unwrap().to_payload().unwrap().len();
+    let missing = MAX_ROSTER_BYTES
+        - roster
+            .clone()
+            .into_statement()
+            .unwrap()
+            .to_payload()
+            .unwrap()
+            .len();
     roster.name.push_str(&"n".repeat(missing));
-    let payload = roster.clone().into_statement().unwrap().to_payload().expect("256 KiB");
+    let payload = roster
+        .clone()
+        .into_statement()
+        .unwrap()
+        .to_payload()
+        .expect("256 KiB");
     assert_eq!(payload.len(), MAX_ROSTER_BYTES);
     assert!(TrustedRoster::from_payload(&payload).is_ok());
     roster.name.push('n');
-    assert!(roster.into_statement().unwrap().to_payload().expect_err("a byte more").too_large);
+    assert!(
+        roster
+            .into_statement()
+            .unwrap()
+            .to_payload()
+            .expect_err("a byte more")
+            .too_large
+    );
 
     // A bundle does not have to be canonical. Blanks fill it to the limit.
     let mut bundle = golden::bytes("bundle.json");
     bundle.resize(MAX_BUNDLE_BYTES, b' ');
-    let report = verify(&bundle, &RosterTrust::Roster(golden::bytes("roster.json")), VerifyOptions::default())
-        .expect("a report");
+    let report = verify(
+        &bundle,
+        &RosterTrust::Roster(golden::bytes("roster.json")),
+        VerifyOptions::default(),
+    )
+    .expect("a report");
     assert!(report.verified);
     bundle.push(b' ');
     assert!(Bundle::parse(&bundle).expect_err("a byte more").too_large);
@@ -414,7 +548,11 @@ fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_r
     bundle["step"]["source"] = json!(format!("{source}{}", "#".repeat(missing)));
     assert!(Bundle::parse(&to_canonical(&bundle)).is_ok());
     bundle["step"]["source"] = json!(format!("{source}{}#", "#".repeat(missing)));
-    assert!(Bundle::parse(&to_canonical(&bundle)).expect_err("a byte more").too_large);
+    assert!(
+        Bundle::parse(&to_canonical(&bundle))
+            .expect_err("a byte more")
+            .too_large
+    );
 }
 
 // Programs
@@ -422,10 +560,20 @@ fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_r
 /// Names and paths of programs, and texts that are neither.
 fn words() -> impl Strategy<Value = String> {
     prop_oneof![
-        prop::sample::select(vec!["a", "b", "jq", "g++", "{work}/**", "/usr/bin/jq", "/usr/lib/*/cc1"])
-            .prop_map(str::to_owned),
-        prop::sample::select(vec!["", ".", "..", "bin/jq", "jq*", "{repo}/x", "a b", "/a//b", "-x", "/"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "a",
+            "b",
+            "jq",
+            "g++",
+            "{work}/**",
+            "/usr/bin/jq",
+            "/usr/lib/*/cc1"
+        ])
+        .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "", ".", "..", "bin/jq", "jq*", "{repo}/x", "a b", "/a//b", "-x", "/"
+        ])
+        .prop_map(str::to_owned),
         "[a-z/*.{}]{1,12}",
         any::<String>(),
     ]

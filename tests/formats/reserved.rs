@@ -37,7 +37,12 @@ fn index() -> Vec<Entry> {
         for entry in serde_json::from_slice::<Vec<Value>>(&bytes).unwrap() {
             let text = |field: &str| entry[field].as_str().unwrap().to_owned();
             let file = format!("{folder}/{}", text("file"));
-            found.push(Entry { file, kind: text("as"), expect: text("expect"), at: text("at") });
+            found.push(Entry {
+                file,
+                kind: text("as"),
+                expect: text("expect"),
+                at: text("at"),
+            });
         }
     }
     found
@@ -51,7 +56,11 @@ fn document(file: &str) -> Vec<u8> {
 fn read(kind: &str, bytes: &[u8]) -> Result<(), Malformed> {
     fn typed<P: Predicate>(bytes: &[u8]) -> Result<(), Malformed> {
         let statement = Statement::<P>::from_payload(bytes)?;
-        assert_eq!(statement.to_payload()?, bytes, "what was read is written back");
+        assert_eq!(
+            statement.to_payload()?,
+            bytes,
+            "what was read is written back"
+        );
         Ok(())
     }
     match kind {
@@ -82,16 +91,29 @@ fn each_document_of_an_index_is_read_or_refused_at_its_place() {
     let entries = index();
     assert!(entries.len() >= 150, "{}", entries.len());
     let mut wrong = Vec::new();
-    for Entry { file, kind, expect, at } in entries {
+    for Entry {
+        file,
+        kind,
+        expect,
+        at,
+    } in entries
+    {
         let (word, pointer, text) = match read(&kind, &document(&file)) {
             Ok(()) => ("accept", String::new(), String::new()),
-            Err(error) if error.later => ("later-feature", error.pointer.clone(), error.to_string()),
+            Err(error) if error.later => {
+                ("later-feature", error.pointer.clone(), error.to_string())
+            }
             Err(error) => ("malformed", error.pointer.clone(), error.to_string()),
         };
         if (word, &pointer) != (expect.as_str(), &at) {
-            wrong.push(format!("{file}: {word} {pointer:?}, expected {expect} {at:?}: {text}"));
+            wrong.push(format!(
+                "{file}: {word} {pointer:?}, expected {expect} {at:?}: {text}"
+            ));
         }
-        assert!(word != "later-feature" || text.starts_with(&format!("later-feature {at}: ")), "{text}");
+        assert!(
+            word != "later-feature" || text.starts_with(&format!("later-feature {at}: ")),
+            "{text}"
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -103,7 +125,10 @@ fn schemas_accept_every_valid_document_of_an_index() {
         .into_iter()
         .filter(|entry| entry.expect != "malformed")
         .map(|Entry { file, kind, .. }| Case {
-            schema: kind.strip_prefix("authorization-").unwrap_or(&kind).to_owned(),
+            schema: kind
+                .strip_prefix("authorization-")
+                .unwrap_or(&kind)
+                .to_owned(),
             document: serde_json::from_slice(&document(&file)).unwrap(),
             fits: true,
             what: file,
@@ -123,7 +148,16 @@ fn verify_names_the_later_feature_of_a_bundle_and_exits_1() {
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     let report: Value = serde_json::from_slice(&out.stdout).unwrap();
     let check = &report["report"]["checks"][0];
-    assert_eq!((check["name"].as_str(), check["finding"].as_str()), (Some("bundle"), Some("failed")));
-    assert!(check["detail"].as_str().unwrap().starts_with("later-feature /report: "), "{check}");
+    assert_eq!(
+        (check["name"].as_str(), check["finding"].as_str()),
+        (Some("bundle"), Some("failed"))
+    );
+    assert!(
+        check["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("later-feature /report: "),
+        "{check}"
+    );
     assert_eq!(report["verified"], false);
 }

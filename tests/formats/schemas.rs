@@ -37,7 +37,10 @@ pub(crate) struct Case {
 /// Compares the answers of `tests/tools/schemas.py` with what the cases expect.
 pub(crate) fn check(test: &str, cases: &[Case]) {
     let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
-        return not_run(test, "COUNTERSIGN_PYTHON names no Python that has jsonschema; scripts/test sets it");
+        return not_run(
+            test,
+            "COUNTERSIGN_PYTHON names no Python that has jsonschema; scripts/test sets it",
+        );
     };
     let folder = tempfile::tempdir().expect("a directory");
     let path = folder.path().join("cases.jsonl");
@@ -52,7 +55,11 @@ pub(crate) fn check(test: &str, cases: &[Case]) {
         .stdin(File::open(&path).expect("the file"))
         .output()
         .expect("COUNTERSIGN_PYTHON runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let answers: Vec<Vec<String>> = output
         .stdout
         .split_inclusive(|byte| *byte == b'\n')
@@ -72,11 +79,19 @@ pub(crate) fn check(test: &str, cases: &[Case]) {
 }
 
 fn fits(schema: &str, document: Value, what: impl Into<String>) -> Case {
-    Case { schema: schema.to_owned(), document, fits: true, what: what.into() }
+    Case {
+        schema: schema.to_owned(),
+        document,
+        fits: true,
+        what: what.into(),
+    }
 }
 
 fn misfits(schema: &str, document: Value, what: impl Into<String>) -> Case {
-    Case { fits: false, ..fits(schema, document, what) }
+    Case {
+        fits: false,
+        ..fits(schema, document, what)
+    }
 }
 
 fn generated() -> BTreeMap<String, String> {
@@ -94,16 +109,30 @@ fn every_schema_file_is_a_valid_json_schema_and_has_the_name_of_its_file() {
     let mut ids = BTreeSet::new();
     let mut cases = Vec::new();
     for (path, text) in generated() {
-        let Some(name) = path.strip_prefix("schemas/").and_then(|file| file.strip_suffix(".v1.json")) else { continue };
+        let Some(name) = path
+            .strip_prefix("schemas/")
+            .and_then(|file| file.strip_suffix(".v1.json"))
+        else {
+            continue;
+        };
         let value: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(value["$id"], format!("https://countersign.dev/schemas/{name}/v1"));
-        assert_eq!(value["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert_eq!(
+            value["$id"],
+            format!("https://countersign.dev/schemas/{name}/v1")
+        );
+        assert_eq!(
+            value["$schema"],
+            "https://json-schema.org/draft/2020-12/schema"
+        );
         assert!(ids.insert(value["$id"].to_string()), "{path}");
         // Without a document, the validator checks only the schema.
         cases.push(fits(name, Value::Null, "the schema itself"));
     }
     assert!(ids.len() >= 12, "{ids:?}");
-    check("every_schema_file_is_a_valid_json_schema_and_has_the_name_of_its_file", &cases);
+    check(
+        "every_schema_file_is_a_valid_json_schema_and_has_the_name_of_its_file",
+        &cases,
+    );
 }
 
 #[test]
@@ -111,16 +140,32 @@ fn every_golden_document_fits_its_schema() {
     let mut cases = Vec::new();
     for kind in golden::KINDS {
         cases.push(fits(kind, golden::payload(kind), kind));
-        cases.push(fits("envelope", golden::value(&format!("envelope/{kind}.json")), kind));
+        cases.push(fits(
+            "envelope",
+            golden::value(&format!("envelope/{kind}.json")),
+            kind,
+        ));
     }
     for name in ["bundle", "bundle-sshsig", "bundle-sk", "bundle-roster-2"] {
         cases.push(fits("bundle", golden::value(&format!("{name}.json")), name));
     }
-    cases.push(fits("step", golden::value("bundle.json")["step"].clone(), "step"));
+    cases.push(fits(
+        "step",
+        golden::value("bundle.json")["step"].clone(),
+        "step",
+    ));
     let seal = golden::payload("seal");
     for (name, field) in [("registry", "registry"), ("tokens", "tokens")] {
-        let digest = seal["predicate"][field].as_str().expect("a digest").strip_prefix("sha256:").expect("a digest");
-        cases.push(fits(name, golden::value(&format!("log/blob/sha256/{digest}")), name));
+        let digest = seal["predicate"][field]
+            .as_str()
+            .expect("a digest")
+            .strip_prefix("sha256:")
+            .expect("a digest");
+        cases.push(fits(
+            name,
+            golden::value(&format!("log/blob/sha256/{digest}")),
+            name,
+        ));
     }
     check("every_golden_document_fits_its_schema", &cases);
 }
@@ -131,7 +176,10 @@ fn refused_alike<T: DeserializeOwned>(name: &str, document: &Value) -> Vec<Case>
         .into_iter()
         .filter_map(|mutant| {
             let error = serde_json::from_value::<T>(mutant.value.clone()).err()?;
-            let what = format!("{}: {}, which the type refuses ({error})", mutant.pointer, mutant.what);
+            let what = format!(
+                "{}: {}, which the type refuses ({error})",
+                mutant.pointer, mutant.what
+            );
             Some(misfits(name, mutant.value, what))
         })
         .collect();
@@ -142,7 +190,10 @@ fn refused_alike<T: DeserializeOwned>(name: &str, document: &Value) -> Vec<Case>
 #[test]
 fn a_schema_refuses_every_document_that_its_type_refuses() {
     let cases = [
-        refused_alike::<Statement<Authorization>>("authorization", &golden::payload("authorization")),
+        refused_alike::<Statement<Authorization>>(
+            "authorization",
+            &golden::payload("authorization"),
+        ),
         refused_alike::<Statement<Consumption>>("consumption", &golden::payload("consumption")),
         refused_alike::<Statement<Denial>>("denial", &golden::payload("denial")),
         refused_alike::<Statement<Receipt>>("receipt", &golden::payload("receipt")),
@@ -152,7 +203,10 @@ fn a_schema_refuses_every_document_that_its_type_refuses() {
         refused_alike::<Envelope>("envelope", &golden::value("envelope/authorization.json")),
         refused_alike::<Bundle>("bundle", &golden::value("bundle.json")),
     ];
-    check("a_schema_refuses_every_document_that_its_type_refuses", &cases.into_iter().flatten().collect::<Vec<_>>());
+    check(
+        "a_schema_refuses_every_document_that_its_type_refuses",
+        &cases.into_iter().flatten().collect::<Vec<_>>(),
+    );
 }
 
 #[test]
@@ -163,7 +217,10 @@ fn a_document_of_one_kind_does_not_fit_the_schema_of_another() {
             cases.push(misfits(kind, golden::payload(other), other));
         }
     }
-    check("a_document_of_one_kind_does_not_fit_the_schema_of_another", &cases);
+    check(
+        "a_document_of_one_kind_does_not_fit_the_schema_of_another",
+        &cases,
+    );
 }
 
 #[test]
@@ -176,47 +233,113 @@ fn every_document_that_the_reader_accepts_fits_its_schema() {
             let payload = documents::crypto::canonical::to_canonical(&value);
             let taken = (StatementKind::of(kind).expect("a kind").read)(&payload);
             if let Ok(again) = &taken {
-                assert_eq!(*again, payload, "the reader adds, drops and changes nothing: {kind}{}", mutant.pointer);
+                assert_eq!(
+                    *again, payload,
+                    "the reader adds, drops and changes nothing: {kind}{}",
+                    mutant.pointer
+                );
             }
             // An embedded envelope has its own reader. The reader of a receipt checks only the fields of the envelope
             // and their types.
-            let embedded = kind == "receipt" && mutant.pointer.starts_with("/predicate/authorization/");
+            let embedded =
+                kind == "receipt" && mutant.pointer.starts_with("/predicate/authorization/");
             if taken.is_ok() && !embedded {
-                cases.push(fits(kind, value, format!("{}: {}", mutant.pointer, mutant.what)));
+                cases.push(fits(
+                    kind,
+                    value,
+                    format!("{}: {}", mutant.pointer, mutant.what),
+                ));
             }
         }
     }
     assert!(cases.len() > 100, "{}", cases.len());
-    check("every_document_that_the_reader_accepts_fits_its_schema", &cases);
+    check(
+        "every_document_that_the_reader_accepts_fits_its_schema",
+        &cases,
+    );
 }
 
 #[test]
 fn the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree() {
     let mut cases = Vec::new();
     for (text, good) in [
-        (r#"{"version":1,"default":{"approvals":{"from":["ops"]}}}"#, true),
-        (r#"{"version":1,"default":{"approvals":{"required":1}}}"#, false),
-        (r#"{"version":1,"default":{"approvals":{"from":[]}}}"#, false),
-        (r#"{"version":1,"default":{"approvals":{"from":["ops"],"required":0}}}"#, false),
+        (
+            r#"{"version":1,"default":{"approvals":{"from":["ops"]}}}"#,
+            true,
+        ),
+        (
+            r#"{"version":1,"default":{"approvals":{"required":1}}}"#,
+            false,
+        ),
+        (
+            r#"{"version":1,"default":{"approvals":{"from":[]}}}"#,
+            false,
+        ),
+        (
+            r#"{"version":1,"default":{"approvals":{"from":["ops"],"required":0}}}"#,
+            false,
+        ),
         (r#"{"version":2}"#, true),
         (r#"{"version":0}"#, false),
         (r#"{"version":3}"#, true),
         (r#"{"version":4}"#, false),
-        (r#"{"version":3,"default":{"standing":{"max_uses":1,"max_days":30,"session":"any"}}}"#, true),
-        (r#"{"version":3,"default":{"standing":{"max_uses":1,"max_days":31}}}"#, false),
-        (r#"{"version":3,"default":{"standing":{"max_days":1}}}"#, false),
-        (r#"{"version":3,"settle":{"from":["ops"]},"freeze":{"runs":"finish"}}"#, true),
-        (r#"{"version":3,"settle":{"from":["ops"],"each":true}}"#, false),
+        (
+            r#"{"version":3,"default":{"standing":{"max_uses":1,"max_days":30,"session":"any"}}}"#,
+            true,
+        ),
+        (
+            r#"{"version":3,"default":{"standing":{"max_uses":1,"max_days":31}}}"#,
+            false,
+        ),
+        (
+            r#"{"version":3,"default":{"standing":{"max_days":1}}}"#,
+            false,
+        ),
+        (
+            r#"{"version":3,"settle":{"from":["ops"]},"freeze":{"runs":"finish"}}"#,
+            true,
+        ),
+        (
+            r#"{"version":3,"settle":{"from":["ops"],"each":true}}"#,
+            false,
+        ),
         (r#"{"version":3,"freeze":{"runs":"cancel"}}"#, false),
-        (r#"{"version":1,"default":{"sandbox":{"level":"strict","require":[],"off_reason":1}}}"#, true),
-        (r#"{"version":1,"default":{"sandbox":{"proc":"full","limits":{"processes":1},"deny":["**/x"]}}}"#, true),
-        (r#"{"version":1,"default":{"sandbox":{"limits":{"processes":0}}}}"#, false),
-        (r#"{"version":1,"default":{"sandbox":{"read":["/srv/a"]}}}"#, false),
-        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":["/srv/a"]}}]}"#, true),
-        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":[]}}]}"#, false),
-        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":["/srv/a","/srv/a"]}}]}"#, false),
-        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":["a.example:443"]}}}]}"#, true),
-        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[]}}}]}"#, false),
+        (
+            r#"{"version":1,"default":{"sandbox":{"level":"strict","require":[],"off_reason":1}}}"#,
+            true,
+        ),
+        (
+            r#"{"version":1,"default":{"sandbox":{"proc":"full","limits":{"processes":1},"deny":["**/x"]}}}"#,
+            true,
+        ),
+        (
+            r#"{"version":1,"default":{"sandbox":{"limits":{"processes":0}}}}"#,
+            false,
+        ),
+        (
+            r#"{"version":1,"default":{"sandbox":{"read":["/srv/a"]}}}"#,
+            false,
+        ),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":["/srv/a"]}}]}"#,
+            true,
+        ),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":[]}}]}"#,
+            false,
+        ),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":["/srv/a","/srv/a"]}}]}"#,
+            false,
+        ),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":["a.example:443"]}}}]}"#,
+            true,
+        ),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[]}}}]}"#,
+            false,
+        ),
         (
             r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":["a:1",{"host":"b:1","private":true,"localhost":false}]}}}]}"#,
             true,
@@ -225,7 +348,10 @@ fn the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree() {
             r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"host":"10.0.0.1:1"}]}}}]}"#,
             true,
         ),
-        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"private":true}]}}}]}"#, false),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"private":true}]}}}]}"#,
+            false,
+        ),
         (
             r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"host":"a:1","private":"yes"}]}}}]}"#,
             false,
@@ -238,9 +364,15 @@ fn the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree() {
     ] {
         let value: Value = serde_json::from_str(text).expect("JSON");
         assert_eq!(Policy::from_sealed(&value).is_ok(), good, "{text}");
-        cases.push(Case { fits: good, ..fits("policy", value, text) });
+        cases.push(Case {
+            fits: good,
+            ..fits("policy", value, text)
+        });
     }
-    check("the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree", &cases);
+    check(
+        "the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree",
+        &cases,
+    );
 }
 
 #[test]
@@ -250,5 +382,8 @@ fn the_schema_of_a_step_leaves_an_invalid_quorum_rule_to_the_check_quorum() {
     let without_quorum = fits("step", step.clone(), "required 0");
     step["sandbox"]["network"] = json!({"allow": []});
     let without_host = misfits("step", step, "a network that allows no host");
-    check("the_schema_of_a_step_leaves_an_invalid_quorum_rule_to_the_check_quorum", &[without_quorum, without_host]);
+    check(
+        "the_schema_of_a_step_leaves_an_invalid_quorum_rule_to_the_check_quorum",
+        &[without_quorum, without_host],
+    );
 }

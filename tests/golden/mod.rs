@@ -1,6 +1,14 @@
 //! The golden documents, their test keys, and documents with one change.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -15,11 +23,26 @@ use documents::record::envelope::{Envelope, EnvelopeSignature};
 use serde_json::{Value, json};
 
 /// The kinds of golden payloads. A kind refers only to earlier kinds.
-pub const KINDS: [&str; 7] = ["roster", "seal", "authorization", "consumption", "receipt", "refusal", "denial"];
+pub const KINDS: [&str; 7] = [
+    "roster",
+    "seal",
+    "authorization",
+    "consumption",
+    "receipt",
+    "refusal",
+    "denial",
+];
 
 /// The seed of a test key consists of 32 copies of this byte.
-pub const KEYS: [(&str, u8); 7] =
-    [("alice", 1), ("bob", 2), ("boundary", 3), ("carol", 4), ("mallory", 5), ("dora", 6), ("operator", 7)];
+pub const KEYS: [(&str, u8); 7] = [
+    ("alice", 1),
+    ("bob", 2),
+    ("boundary", 3),
+    ("carol", 4),
+    ("mallory", 5),
+    ("dora", 6),
+    ("operator", 7),
+];
 
 /// `tests/conformance` of this repository.
 pub fn own_vectors() -> PathBuf {
@@ -44,7 +67,10 @@ pub fn payload(kind: &str) -> Value {
 
 /// The private key of a test person.
 pub fn secret(name: &str) -> SecretKey {
-    let (_, seed) = KEYS.iter().find(|(known, _)| *known == name).expect("a test key");
+    let (_, seed) = KEYS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a test key");
     SecretKey::from_seed([*seed; 32])
 }
 
@@ -56,8 +82,10 @@ pub fn key(name: &str) -> SshKey {
 /// An envelope with sorted signatures of these people.
 pub fn envelope(payload: &[u8], names: &[&str]) -> Envelope {
     let message = pae(PAYLOAD_TYPE, payload);
-    let mut signatures: Vec<_> =
-        names.iter().map(|name| EnvelopeSignature::new(key(name).keyid(), &secret(name).sign(&message))).collect();
+    let mut signatures: Vec<_> = names
+        .iter()
+        .map(|name| EnvelopeSignature::new(key(name).keyid(), &secret(name).sign(&message)))
+        .collect();
     signatures.sort();
     Envelope::new(payload, signatures)
 }
@@ -69,13 +97,19 @@ pub fn sshsig(name: &str, payload: &[u8]) -> Vec<u8> {
         out.extend_from_slice(bytes);
     };
     let mut signed = b"SSHSIG".to_vec();
-    for part in [&b"countersign"[..], b"", b"sha256", &sha256(&pae(PAYLOAD_TYPE, payload))] {
+    for part in [
+        &b"countersign"[..],
+        b"",
+        b"sha256",
+        &sha256(&pae(PAYLOAD_TYPE, payload)),
+    ] {
         text(&mut signed, part);
     }
     let (mut public, mut signature) = (Vec::new(), Vec::new());
-    for (out, bytes) in
-        [(&mut public, &key(name).public().as_bytes()[..]), (&mut signature, &secret(name).sign(&signed)[..])]
-    {
+    for (out, bytes) in [
+        (&mut public, &key(name).public().as_bytes()[..]),
+        (&mut signature, &secret(name).sign(&signed)[..]),
+    ] {
         text(out, b"ssh-ed25519");
         text(out, bytes);
     }
@@ -108,11 +142,18 @@ pub fn leaf_data(envelope: &Envelope) -> Vec<u8> {
 
 /// A checkpoint that is signed with the key of the golden boundary.
 pub fn checkpoint(origin: &str, size: u64, root: Hash) -> String {
-    let body = Checkpoint { origin: origin.to_owned(), size, root }.body();
+    let body = Checkpoint {
+        origin: origin.to_owned(),
+        size,
+        root,
+    }
+    .body();
     let key = secret("boundary");
-    sign_note(&body, origin, &key.public(), |text| Ok::<_, std::convert::Infallible>(key.sign(text)))
-        .expect("a note")
-        .to_string()
+    sign_note(&body, origin, &key.public(), |text| {
+        Ok::<_, std::convert::Infallible>(key.sign(text))
+    })
+    .expect("a note")
+    .to_string()
 }
 
 /// The inclusion path of a leaf in the tree of these leaves.
@@ -129,23 +170,40 @@ pub fn path(leaves: &[Hash], index: u64) -> Vec<Hash> {
 /// Updates the subjects of a statement with the values of the predicate, as far as the predicate contains the values.
 pub fn repair_twins(kind: &str, document: &mut Value) {
     let predicate = document["predicate"].clone();
-    let digits = |value: &Value| value.as_str().and_then(|text| text.split_once(':')).map(|(_, hex)| json!(hex));
+    let digits = |value: &Value| {
+        value
+            .as_str()
+            .and_then(|text| text.split_once(':'))
+            .map(|(_, hex)| json!(hex))
+    };
     let set = |document: &mut Value, at: usize, algorithm: &str, digest: Option<Value>| {
-        if let (Some(place), Some(digest)) =
-            (document.pointer_mut(&format!("/subject/{at}/digest/{algorithm}")), digest)
-        {
+        if let (Some(place), Some(digest)) = (
+            document.pointer_mut(&format!("/subject/{at}/digest/{algorithm}")),
+            digest,
+        ) {
             *place = digest;
         }
     };
     match kind {
-        "roster" => set(document, 0, "sha256", Some(json!(hex(&sha256(&to_canonical(&predicate)))))),
+        "roster" => set(
+            document,
+            0,
+            "sha256",
+            Some(json!(hex(&sha256(&to_canonical(&predicate))))),
+        ),
         "seal" => set(document, 0, "sha256", digits(&predicate["registry_root"])),
         "authorization" => {
             set(document, 0, "sha256", digits(&predicate["step"]["digest"]));
-            set(document, 1, "sha256", Some(json!(hex(&sha256(&to_canonical(&predicate["params"]))))));
-            if let (Some(place), Value::String(name)) =
-                (document.pointer_mut("/subject/0/name"), &predicate["step"]["ref"])
-            {
+            set(
+                document,
+                1,
+                "sha256",
+                Some(json!(hex(&sha256(&to_canonical(&predicate["params"]))))),
+            );
+            if let (Some(place), Value::String(name)) = (
+                document.pointer_mut("/subject/0/name"),
+                &predicate["step"]["ref"],
+            ) {
                 *place = json!(name);
             }
         }
@@ -161,9 +219,19 @@ pub fn repair_twins(kind: &str, document: &mut Value) {
         }
         "receipt" => {
             for (at, stream) in [(1, "stdout"), (2, "stderr")] {
-                set(document, at, "sha256", digits(&predicate["output"][stream]["sha256"]));
+                set(
+                    document,
+                    at,
+                    "sha256",
+                    digits(&predicate["output"][stream]["sha256"]),
+                );
             }
-            set(document, 3, "sha256", digits(&predicate["files"]["manifest"]));
+            set(
+                document,
+                3,
+                "sha256",
+                digits(&predicate["files"]["manifest"]),
+            );
         }
         _ => {}
     }
@@ -191,10 +259,15 @@ pub fn mutants(document: &Value) -> Vec<Mutant> {
             let mut value = document.clone();
             change(&mut value);
             if value != *document {
-                found.push(Mutant { pointer: pointer.clone(), what, value });
+                found.push(Mutant {
+                    pointer: pointer.clone(),
+                    what,
+                    value,
+                });
             }
         };
-        let at = |value: &mut Value, pointer: &str| value.pointer_mut(pointer).expect("a place").take();
+        let at =
+            |value: &mut Value, pointer: &str| value.pointer_mut(pointer).expect("a place").take();
         push("null", &|value| drop(at(value, &pointer)));
         push("another type", &|value| {
             let place = value.pointer_mut(&pointer).expect("a place");
@@ -222,7 +295,9 @@ pub fn mutants(document: &Value) -> Vec<Mutant> {
         match document.pointer(parent).expect("a parent") {
             Value::Object(map) => {
                 let next = map.keys().skip_while(|key| **key != step).nth(1).cloned();
-                push("dropped", &|value| drop(object(value, parent).remove(&step)));
+                push("dropped", &|value| {
+                    drop(object(value, parent).remove(&step))
+                });
                 push("doubled under another name", &|value| {
                     let map = object(value, parent);
                     let copy = map[&step].clone();
@@ -252,7 +327,9 @@ pub fn mutants(document: &Value) -> Vec<Mutant> {
                     items.insert(index, copy);
                 });
                 if more {
-                    push("swapped with the next", &|value| array(value, parent).swap(index, index + 1));
+                    push("swapped with the next", &|value| {
+                        array(value, parent).swap(index, index + 1)
+                    });
                 }
             }
             _ => {}
@@ -268,9 +345,15 @@ pub fn member_twice(document: &Value, pointer: &str, again: &Value) -> Option<Ve
     let (parent, step) = pointer.rsplit_once('/')?;
     let step = step.replace("~1", "/").replace("~0", "~");
     let mut value = document.clone();
-    value.pointer_mut(parent)?.as_object_mut()?.insert(MARK.to_owned(), again.clone());
+    value
+        .pointer_mut(parent)?
+        .as_object_mut()?
+        .insert(MARK.to_owned(), again.clone());
     let text = String::from_utf8(to_canonical(&value)).expect("canonical JSON is text");
-    Some(text.replace(&format!("\"{MARK}\""), &Value::from(step).to_string()).into_bytes())
+    Some(
+        text.replace(&format!("\"{MARK}\""), &Value::from(step).to_string())
+            .into_bytes(),
+    )
 }
 
 /// The pointers of all values below the root.
@@ -282,8 +365,15 @@ pub fn places(document: &Value) -> Vec<String> {
 
 fn collect(value: &Value, pointer: String, places: &mut Vec<String>) {
     let steps: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map.iter().map(|(key, item)| (key.replace('~', "~0").replace('/', "~1"), item)).collect(),
-        Value::Array(items) => items.iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, item)| (key.replace('~', "~0").replace('/', "~1"), item))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(at, item)| (at.to_string(), item))
+            .collect(),
         _ => Vec::new(),
     };
     for (step, item) in steps {
@@ -294,9 +384,15 @@ fn collect(value: &Value, pointer: String, places: &mut Vec<String>) {
 }
 
 fn object<'v>(value: &'v mut Value, pointer: &str) -> &'v mut serde_json::Map<String, Value> {
-    value.pointer_mut(pointer).and_then(Value::as_object_mut).expect("an object")
+    value
+        .pointer_mut(pointer)
+        .and_then(Value::as_object_mut)
+        .expect("an object")
 }
 
 fn array<'v>(value: &'v mut Value, pointer: &str) -> &'v mut Vec<Value> {
-    value.pointer_mut(pointer).and_then(Value::as_array_mut).expect("an array")
+    value
+        .pointer_mut(pointer)
+        .and_then(Value::as_array_mut)
+        .expect("an array")
 }

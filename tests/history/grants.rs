@@ -63,8 +63,13 @@ pub fn grant(log: &mut Log, signers: &[u8], edit: impl FnOnce(&mut Value)) -> Gr
         "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://countersign.dev/grant/v1",
         "predicate": predicate, "subject": subjects.collect::<Vec<_>>(),
     }));
-    log.entries.push(to_canonical(&serde_json::to_value(sign(&payload, signers)).unwrap()));
-    Granted { digest: reference(&payload), predicate }
+    log.entries.push(to_canonical(
+        &serde_json::to_value(sign(&payload, signers)).unwrap(),
+    ));
+    Granted {
+        digest: reference(&payload),
+        predicate,
+    }
 }
 
 /// A use of a grant, and what a test edits.
@@ -77,7 +82,14 @@ pub struct Use {
     pub receipt: Edit,
 }
 
-pub const PLAIN: Use = Use { number: 1, at: 10, signer: ROBOT, authorization: |_| {}, item: |_| {}, receipt: |_| {} };
+pub const PLAIN: Use = Use {
+    number: 1,
+    at: 10,
+    signer: ROBOT,
+    authorization: |_| {},
+    item: |_| {},
+    receipt: |_| {},
+};
 
 pub fn authorize(log: &mut Log, granted: &Granted, used: &Use) -> Approved {
     log.approved_but("nginx:restart", used.at, &[used.signer], |of| {

@@ -1,7 +1,12 @@
 //! Builds logs in memory with real keys, entry by entry. A test can also build a log that breaks the rules, because the
 //! holder of the boundary's key can sign any entry.
 #![allow(dead_code, unreachable_pub, reason = "each user takes a part of it")]
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 pub mod grants;
 
@@ -69,7 +74,10 @@ pub fn sign(payload: &[u8], seeds: &[u8]) -> Envelope {
         if *seed >= OTHER {
             return SIGN_OTHER.get().expect("a signer")(*seed, &message);
         }
-        EnvelopeSignature::new(key(*seed).keyid(), &SecretKey::from_seed([*seed; 32]).sign(&message))
+        EnvelopeSignature::new(
+            key(*seed).keyid(),
+            &SecretKey::from_seed([*seed; 32]).sign(&message),
+        )
     };
     let mut signatures: Vec<_> = seeds.iter().map(sign).collect();
     signatures.sort();
@@ -165,9 +173,17 @@ impl Log {
         let line = |seed: u8| key(seed).line().to_owned();
         let mut exclusive = step("db:migrate", "migrate\n");
         exclusive["exclusive"] = json!("db");
-        let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
-        let configuration =
-            Configuration { limits, sandbox: ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() } };
+        let limits = ConfiguredLimits {
+            default: Limits::default(),
+            maximum: Limits::default(),
+        };
+        let configuration = Configuration {
+            limits,
+            sandbox: ConfiguredSandbox {
+                level: Level::Strict,
+                require: STRICT.to_vec(),
+            },
+        };
         let mut sealed = Sealed {
             policy: json!({
                 "version": 1,
@@ -175,7 +191,11 @@ impl Log {
                 "overrides": [{"runbook": "two*", "approvals": {"required": 2, "from": ["ops", "security"]}}],
             }),
             builtins: json!({"version": 1}),
-            steps: vec![step("nginx:restart", "restart\n"), step("two:go", "go\n"), exclusive],
+            steps: vec![
+                step("nginx:restart", "restart\n"),
+                step("two:go", "go\n"),
+                exclusive,
+            ],
             tokens: json!([
                 {"name": "agent", "owners": ["carol"], "patterns": [], "scopes": ["propose"]},
                 {"name": "narrow", "owners": [], "patterns": ["two:*"], "scopes": ["propose"]},
@@ -228,27 +248,36 @@ impl Log {
     pub fn roster(&mut self, signers: &[u8]) {
         self.sealed.roster["policy"] = json!(reference(&to_canonical(&self.sealed.policy)));
         if let Some(before) = self.rosters.last() {
-            let payload = base64::engine::general_purpose::STANDARD.decode(&before.payload).expect("base64");
+            let payload = base64::engine::general_purpose::STANDARD
+                .decode(&before.payload)
+                .expect("base64");
             self.sealed.roster["previous"] = json!(reference(&payload));
             self.sealed.roster["version"] = json!(self.rosters.len() + 1);
         }
         let tables = &self.sealed.roster;
-        let subject = json!([{"name": "roster", "digest": {"sha256": hex(&sha256(&to_canonical(tables)))}}]);
+        let subject =
+            json!([{"name": "roster", "digest": {"sha256": hex(&sha256(&to_canonical(tables)))}}]);
         let payload = statement("roster", subject, tables);
         self.rosters.push(sign(&payload, signers));
     }
 
     /// Returns the digest of a roster version. Versions begin with 1.
     pub fn roster_digest(&self, version: usize) -> RosterDigest {
-        let payload = base64::engine::general_purpose::STANDARD.decode(&self.rosters[version - 1].payload);
+        let payload =
+            base64::engine::general_purpose::STANDARD.decode(&self.rosters[version - 1].payload);
         RosterDigest::of(&payload.expect("base64"))
     }
 
     /// Adds a seal over the contents of `sealed`. The first seal is the genesis seal.
     pub fn reseal(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
         let sealed = self.sealed.clone();
-        let roster = base64::engine::general_purpose::STANDARD.decode(&self.rosters.last().unwrap().payload).unwrap();
-        let definitions = sealed.steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step"));
+        let roster = base64::engine::general_purpose::STANDARD
+            .decode(&self.rosters.last().unwrap().payload)
+            .unwrap();
+        let definitions = sealed
+            .steps
+            .iter()
+            .map(|step| serde_json::from_value(step.clone()).expect("a step"));
         let registry = Registry::from_definitions(definitions).expect("a registry");
         for step in registry.steps() {
             self.blob(step.canonical());
@@ -263,11 +292,18 @@ impl Log {
             && let Ok(steps) = steps_in_force(&registry, policy, &lists, roster, configuration)
         {
             let profile = |held| serde_json::to_value(held).expect("a profile");
-            self.sandbox = steps.iter().map(|(name, held)| (name.to_string(), profile(&held.profile))).collect();
+            self.sandbox = steps
+                .iter()
+                .map(|(name, held)| (name.to_string(), profile(&held.profile)))
+                .collect();
         }
         let first = self.entries.is_empty();
         let keys = read.1.map_or_else(Vec::new, |roster| {
-            let mut keys: Vec<_> = roster.boundary_keys(&"prod".parse().unwrap()).iter().map(SshKey::keyid).collect();
+            let mut keys: Vec<_> = roster
+                .boundary_keys(&"prod".parse().unwrap())
+                .iter()
+                .map(SshKey::keyid)
+                .collect();
             keys.sort();
             keys
         });
@@ -291,7 +327,11 @@ impl Log {
         }
         edit(&mut seal);
         let root = seal["registry_root"].as_str().unwrap()[7..].to_owned();
-        let payload = statement("seal", json!([{"name": "registry", "digest": {"sha256": root}}]), &seal);
+        let payload = statement(
+            "seal",
+            json!([{"name": "registry", "digest": {"sha256": root}}]),
+            &seal,
+        );
         self.seal = reference(&payload);
         self.number = seal["number"].as_u64().unwrap();
         self.epoch = seal["epoch"].as_str().unwrap().to_owned();
@@ -310,11 +350,23 @@ impl Log {
         self.approved_but(step, at, signers, |_| {})
     }
 
-    pub fn approved_but(&mut self, step: &str, at: i64, signers: &[u8], edit: impl FnOnce(&mut Value)) -> Approved {
+    pub fn approved_but(
+        &mut self,
+        step: &str,
+        at: i64,
+        signers: &[u8],
+        edit: impl FnOnce(&mut Value),
+    ) -> Approved {
         self.made += 1;
         let mut nonce = [7; 22];
         nonce[..8].copy_from_slice(&self.made.to_be_bytes());
-        let definition = self.sealed.steps.iter().find(|one| one["ref"] == step).expect("a step").clone();
+        let definition = self
+            .sealed
+            .steps
+            .iter()
+            .find(|one| one["ref"] == step)
+            .expect("a step")
+            .clone();
         let mut predicate = json!({
             "boundary": self.boundary(),
             "proposal": format!("prp_01a00000-0000-7000-8000-{:012x}", self.made),
@@ -332,7 +384,11 @@ impl Log {
             {"name": "params", "digest": {"sha256": hex(&sha256(&to_canonical(&predicate["params"])))}},
         ]);
         let payload = statement("authorization", subject, &predicate);
-        Approved { payload, predicate, signers: signers.to_vec() }
+        Approved {
+            payload,
+            predicate,
+            signers: signers.to_vec(),
+        }
     }
 
     /// Adds one consumption for all these authorizations.
@@ -340,7 +396,12 @@ impl Log {
         self.consume_but(at, spent, |_| {})
     }
 
-    pub fn consume_but(&mut self, at: i64, spent: &[&Approved], edit: impl FnOnce(&mut Value)) -> Place {
+    pub fn consume_but(
+        &mut self,
+        at: i64,
+        spent: &[&Approved],
+        edit: impl FnOnce(&mut Value),
+    ) -> Place {
         let items: Vec<_> = spent
             .iter()
             .map(|one| {
@@ -354,7 +415,11 @@ impl Log {
         );
         let payload = statement("consumption", subjects.collect(), &predicate);
         self.entries.push(leaf(&payload, &[self.key]));
-        Place { index: self.size() - 1, item: 0, at }
+        Place {
+            index: self.size() - 1,
+            item: 0,
+            at,
+        }
     }
 
     /// Adds the receipt of a successful run. The receipt is correct for the current state of the log.
@@ -441,8 +506,10 @@ impl Log {
     pub fn deny_but(&mut self, of: &Approved, by: u8, edit: impl FnOnce(&mut Value)) {
         let mut predicate = json!({"boundary": self.boundary(), "reason": "no"});
         edit(&mut predicate);
-        let subject = json!([{"name": "authorization", "digest": {"sha256": hex(&sha256(&of.payload))}}]);
-        self.entries.push(leaf(&statement("denial", subject, &predicate), &[by]));
+        let subject =
+            json!([{"name": "authorization", "digest": {"sha256": hex(&sha256(&of.payload))}}]);
+        self.entries
+            .push(leaf(&statement("denial", subject, &predicate), &[by]));
     }
 
     /// Adds the revocation of a subject: its name, and the digest of section 22.3.
@@ -451,10 +518,16 @@ impl Log {
     }
 
     /// Adds a revocation with an edited statement.
-    pub fn revoke_but(&mut self, (name, digest): (&str, [u8; 32]), by: &[u8], edit: impl FnOnce(&mut Value)) {
+    pub fn revoke_but(
+        &mut self,
+        (name, digest): (&str, [u8; 32]),
+        by: &[u8],
+        edit: impl FnOnce(&mut Value),
+    ) {
         let subject = json!([{"name": name, "digest": {"sha256": hex(&digest)}}]);
         let predicate = json!({"boundary": self.boundary(), "reason": "stolen"});
-        let mut statement = serde_json::from_slice(&statement("revocation", subject, &predicate)).expect("JSON");
+        let mut statement =
+            serde_json::from_slice(&statement("revocation", subject, &predicate)).expect("JSON");
         edit(&mut statement);
         self.entries.push(leaf(&to_canonical(&statement), by));
     }
@@ -462,24 +535,29 @@ impl Log {
     /// Adds the review of a run by the digest of its receipt. A test edits the statement.
     pub fn review_but(&mut self, receipt: &str, by: &[u8], edit: impl FnOnce(&mut Value)) {
         let subject = json!([{"name": "receipt", "digest": {"sha256": receipt[7..]}}]);
-        let predicate = json!({"boundary": self.boundary(), "verdict": "accepted", "reason": "seen"});
-        let mut statement = serde_json::from_slice(&statement("review", subject, &predicate)).expect("JSON");
+        let predicate =
+            json!({"boundary": self.boundary(), "verdict": "accepted", "reason": "seen"});
+        let mut statement =
+            serde_json::from_slice(&statement("review", subject, &predicate)).expect("JSON");
         edit(&mut statement);
         self.entries.push(leaf(&to_canonical(&statement), by));
     }
 
     pub fn refuse(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
-        let mut predicate =
-            json!({"boundary": {"name": "prod", "id": self.id}, "code": "expired", "principal": "agent", "at": t(at)});
+        let mut predicate = json!({"boundary": {"name": "prod", "id": self.id}, "code": "expired", "principal": "agent", "at": t(at)});
         edit(&mut predicate);
         let subject = json!([{"name": "input", "digest": {"sha256": hex(&sha256(b"input"))}}]);
-        self.entries.push(leaf(&statement("refusal", subject, &predicate), &[self.key]));
+        self.entries.push(leaf(
+            &statement("refusal", subject, &predicate),
+            &[self.key],
+        ));
     }
 
     /// Adds a statement of any kind, signed by the boundary.
     pub fn push(&mut self, kind: &str, predicate: &Value) {
         let subject = json!([{"name": "x", "digest": {"sha256": hex(&sha256(b"x"))}}]);
-        self.entries.push(leaf(&statement(kind, subject, predicate), &[self.key]));
+        self.entries
+            .push(leaf(&statement(kind, subject, predicate), &[self.key]));
     }
 
     pub fn origin(&self) -> String {
@@ -497,18 +575,29 @@ impl Log {
 
     /// Returns the checkpoint of the first `size` entries.
     pub fn head_of(&self, seed: u8, size: usize) -> String {
-        let hashes: Vec<_> = self.entries[..size].iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let hashes: Vec<_> = self.entries[..size]
+            .iter()
+            .map(|entry| merkle::leaf_hash(entry))
+            .collect();
         let origin = self.origin();
-        let body = Checkpoint { origin: origin.clone(), size: size as u64, root: merkle::root(&hashes) }.body();
+        let body = Checkpoint {
+            origin: origin.clone(),
+            size: size as u64,
+            root: merkle::root(&hashes),
+        }
+        .body();
         let secret = SecretKey::from_seed([seed; 32]);
-        sign_note(&body, &origin, &secret.public(), |text| Ok::<_, std::convert::Infallible>(secret.sign(text)))
-            .expect("a note")
-            .to_string()
+        sign_note(&body, &origin, &secret.public(), |text| {
+            Ok::<_, std::convert::Infallible>(secret.sign(text))
+        })
+        .expect("a note")
+        .to_string()
     }
 
     pub fn auditor(&self, expected: Expected) -> Auditor {
-        let versions =
-            rosters_in(&LogEntry::of(self.entries[0].clone()), self).expect("readable").expect("a genesis seal");
+        let versions = rosters_in(&LogEntry::of(self.entries[0].clone()), self)
+            .expect("readable")
+            .expect("a genesis seal");
         Auditor::new(Pinned::Digest(self.roster_digest(1)), &versions, expected).expect("connected")
     }
 
@@ -521,7 +610,11 @@ impl Log {
         let mut auditor = self.auditor(expected);
         let mut said = Vec::new();
         for entry in &self.entries {
-            said.extend(auditor.entry(&LogEntry::of(entry.clone()), self).expect("readable"));
+            said.extend(
+                auditor
+                    .entry(&LogEntry::of(entry.clone()), self)
+                    .expect("readable"),
+            );
         }
         let (last, summary) = auditor.finish(&self.head(), self).expect("readable");
         said.extend(last);

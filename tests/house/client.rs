@@ -6,11 +6,26 @@ use std::process::Command;
 use crate::rust_source::{Token, closing, rust_files, text, tokens};
 
 /// Names of things that only Linux has. A path below `/proc` is the token of a string, so it is searched in the text.
-const ONLY_LINUX: &[&str] =
-    &["prctl", "memfd", "memfd_create", "SO_PEERCRED", "peer_cred", "socket_peercred", "syncfs"];
+const ONLY_LINUX: &[&str] = &[
+    "prctl",
+    "memfd",
+    "memfd_create",
+    "SO_PEERCRED",
+    "peer_cred",
+    "socket_peercred",
+    "syncfs",
+];
 
 /// The crates of the client, and of the client with pages.
-const CLIENT: [&str; 7] = ["documents", "wire", "judgement", "client", "client-program", "console", "console-program"];
+const CLIENT: [&str; 7] = [
+    "documents",
+    "wire",
+    "judgement",
+    "client",
+    "client-program",
+    "console",
+    "console-program",
+];
 
 /// A source file of the crate: path, text, tokens.
 struct SourceFile {
@@ -26,7 +41,12 @@ fn client_files() -> Vec<SourceFile> {
         .iter()
         .flat_map(|name| rust_files(&root.join("crates").join(name).join("src")))
         .map(|(path, text)| SourceFile {
-            path: path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+            path: path
+                .strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned(),
             tokens: tokens(&text),
             text,
         })
@@ -40,8 +60,14 @@ fn linux_ranges(file: &SourceFile) -> Vec<(usize, usize)> {
     let lines: Vec<&str> = file.text.lines().collect();
     (0..file.tokens.len())
         .filter(|at| {
-            (0..6).map(|next| text(&file.tokens, at + next)).eq(["#", "[", "cfg", "(", "target_os", "="])
-                && lines[file.tokens[*at].line - 1].contains("target_os = \"linux\"")
+            (0..6).map(|next| text(&file.tokens, at + next)).eq([
+                "#",
+                "[",
+                "cfg",
+                "(",
+                "target_os",
+                "=",
+            ]) && lines[file.tokens[*at].line - 1].contains("target_os = \"linux\"")
         })
         .map(|at| {
             let mut end = closing(&file.tokens, at + 1) + 1;
@@ -50,8 +76,11 @@ fn linux_ranges(file: &SourceFile) -> Vec<(usize, usize)> {
                     end = closing(&file.tokens, end);
                     break;
                 }
-                end =
-                    if matches!(text(&file.tokens, end), "(" | "[") { closing(&file.tokens, end) + 1 } else { end + 1 };
+                end = if matches!(text(&file.tokens, end), "(" | "[") {
+                    closing(&file.tokens, end) + 1
+                } else {
+                    end + 1
+                };
             }
             (at, end)
         })
@@ -61,27 +90,57 @@ fn linux_ranges(file: &SourceFile) -> Vec<(usize, usize)> {
 /// Returns each use of something that only Linux has, outside of `#[cfg(target_os = "linux")]` and of unit tests.
 fn only_linux(file: &SourceFile) -> Vec<String> {
     let ranges = linux_ranges(file);
-    let on_linux = |at: usize| ranges.iter().any(|(start, end)| (*start..=*end).contains(&at));
+    let on_linux = |at: usize| {
+        ranges
+            .iter()
+            .any(|(start, end)| (*start..=*end).contains(&at))
+    };
     let mut found: Vec<String> = Vec::new();
-    for (at, token) in file.tokens.iter().enumerate().filter(|(at, token)| !token.in_test && !on_linux(*at)) {
-        let is_path =
-            |path: &[&str]| path.iter().enumerate().all(|(next, name)| text(&file.tokens, at + next) == *name);
+    for (at, token) in file
+        .tokens
+        .iter()
+        .enumerate()
+        .filter(|(at, token)| !token.in_test && !on_linux(*at))
+    {
+        let is_path = |path: &[&str]| {
+            path.iter()
+                .enumerate()
+                .all(|(next, name)| text(&file.tokens, at + next) == *name)
+        };
         if ONLY_LINUX.contains(&token.text.as_str())
             || is_path(&["std", "::", "os", "::", "linux"])
             || is_path(&["landlock", "::"])
             || is_path(&["libc", "::"])
         {
-            found.push(format!("{}:{}: `{}` is only on Linux", file.path, token.line, token.text));
+            found.push(format!(
+                "{}:{}: `{}` is only on Linux",
+                file.path, token.line, token.text
+            ));
         }
     }
-    let lines: BTreeSet<usize> =
-        ranges.iter().flat_map(|(start, end)| file.tokens[*start].line..=file.tokens[*end].line).collect();
-    let tests: BTreeSet<usize> = file.tokens.iter().filter(|token| token.in_test).map(|token| token.line).collect();
-    for (number, line) in file.text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
+    let lines: BTreeSet<usize> = ranges
+        .iter()
+        .flat_map(|(start, end)| file.tokens[*start].line..=file.tokens[*end].line)
+        .collect();
+    let tests: BTreeSet<usize> = file
+        .tokens
+        .iter()
+        .filter(|token| token.in_test)
+        .map(|token| token.line)
+        .collect();
+    for (number, line) in file
+        .text
+        .lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line))
+    {
         let code = line.split("//").next().unwrap_or_default();
         // A program opens a path that begins with `/proc/`. A text that mentions the directory ends or goes on in words.
         if code.contains("\"/proc/") && !lines.contains(&number) && !tests.contains(&number) {
-            found.push(format!("{}:{number}: a path below /proc is only on Linux", file.path));
+            found.push(format!(
+                "{}:{number}: a path below /proc is only on Linux",
+                file.path
+            ));
         }
     }
     found
@@ -90,7 +149,11 @@ fn only_linux(file: &SourceFile) -> Vec<String> {
 #[test]
 fn the_client_uses_nothing_that_only_linux_has() {
     let files = client_files();
-    assert!(files.len() > 150, "only {} files found: the test looks in the wrong place", files.len());
+    assert!(
+        files.len() > 150,
+        "only {} files found: the test looks in the wrong place",
+        files.len()
+    );
     // The kernel of Linux is not asked: each of these lines compares a path that a person or a script wrote.
     let compared = [
         "crates/client/src/home/trusted_rosters.rs",
@@ -101,7 +164,9 @@ fn the_client_uses_nothing_that_only_linux_has() {
     let found: Vec<String> = files
         .iter()
         .flat_map(only_linux)
-        .filter(|found| !(found.contains("below /proc") && compared.iter().any(|path| found.starts_with(path))))
+        .filter(|found| {
+            !(found.contains("below /proc") && compared.iter().any(|path| found.starts_with(path)))
+        })
         .collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
@@ -110,22 +175,42 @@ fn the_client_uses_nothing_that_only_linux_has() {
 fn used_crates(package: &str, target: &str) -> BTreeSet<String> {
     // The build on Linux downloads no crate of macOS, so cargo may have to download some crates here.
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--target", target, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree", "--locked", "--target", target, "--edges", "normal", "--prefix", "none",
+            "--format", "{p}",
+        ])
         .args(["--package", package])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo tree");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn the_clients_have_no_crate_of_the_service_and_judgement_has_no_runtime() {
     for target in ["aarch64-apple-darwin", "x86_64-unknown-linux-gnu"] {
         let client = used_crates("countersign-client", target);
-        assert!(client.contains("rustix") && client.contains("clap"), "{client:?}");
-        for name in ["landlock", "libmimalloc-sys", "rusqlite", "libsqlite3-sys", "axum", "sandbox"] {
+        assert!(
+            client.contains("rustix") && client.contains("clap"),
+            "{client:?}"
+        );
+        for name in [
+            "landlock",
+            "libmimalloc-sys",
+            "rusqlite",
+            "libsqlite3-sys",
+            "axum",
+            "sandbox",
+        ] {
             assert!(!client.contains(name), "{name}");
         }
     }
@@ -133,13 +218,27 @@ fn the_clients_have_no_crate_of_the_service_and_judgement_has_no_runtime() {
     // The client with pages has a server of HTTP, and still no part of a boundary.
     for target in ["aarch64-apple-darwin", "x86_64-unknown-linux-gnu"] {
         let pages = used_crates("countersign-console", target);
-        assert!(pages.contains("axum") && pages.contains("console") && pages.contains("client"), "{pages:?}");
-        for name in ["landlock", "libmimalloc-sys", "rusqlite", "libsqlite3-sys", "sandbox", "countersign"] {
+        assert!(
+            pages.contains("axum") && pages.contains("console") && pages.contains("client"),
+            "{pages:?}"
+        );
+        for name in [
+            "landlock",
+            "libmimalloc-sys",
+            "rusqlite",
+            "libsqlite3-sys",
+            "sandbox",
+            "countersign",
+        ] {
             assert!(!pages.contains(name), "{name}");
         }
     }
     let judgement = used_crates("judgement", "x86_64-unknown-linux-gnu");
-    assert!(judgement.contains("documents") && !judgement.contains("tokio") && !judgement.contains("rusqlite"));
+    assert!(
+        judgement.contains("documents")
+            && !judgement.contains("tokio")
+            && !judgement.contains("rusqlite")
+    );
     // The whole program has these crates, so the test reads the right output.
     let whole = used_crates("countersign", "x86_64-unknown-linux-gnu");
     assert!(whole.contains("rusqlite") && whole.contains("tokio") && whole.contains("landlock"));
@@ -148,15 +247,28 @@ fn the_clients_have_no_crate_of_the_service_and_judgement_has_no_runtime() {
 #[test]
 fn no_source_file_depends_on_a_feature() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (path, source) in ["src", "crates", "tests", "benches"].iter().flat_map(|below| rust_files(&root.join(below))) {
+    for (path, source) in ["src", "crates", "tests", "benches"]
+        .iter()
+        .flat_map(|below| rust_files(&root.join(below)))
+    {
         let tokens = tokens(&source);
         let uses = (0..tokens.len()).any(|at| {
             matches!(text(&tokens, at), "cfg" | "cfg_attr") && {
-                let end = if text(&tokens, at + 1) == "(" { closing(&tokens, at + 1) } else { at };
-                (at..end).any(|inside| text(&tokens, inside) == "feature" && text(&tokens, inside + 1) == "=")
+                let end = if text(&tokens, at + 1) == "(" {
+                    closing(&tokens, at + 1)
+                } else {
+                    at
+                };
+                (at..end).any(|inside| {
+                    text(&tokens, inside) == "feature" && text(&tokens, inside + 1) == "="
+                })
             }
         });
-        assert!(!uses, "{}: a crate of its own, or a type parameter, selects parts of a program", path.display());
+        assert!(
+            !uses,
+            "{}: a crate of its own, or a type parameter, selects parts of a program",
+            path.display()
+        );
     }
 }
 
@@ -165,7 +277,11 @@ mod checker {
     use super::*;
 
     fn file(text: &str) -> SourceFile {
-        SourceFile { path: "src/x.rs".to_owned(), tokens: tokens(text), text: text.to_owned() }
+        SourceFile {
+            path: "src/x.rs".to_owned(),
+            tokens: tokens(text),
+            text: text.to_owned(),
+        }
     }
 
     #[test]

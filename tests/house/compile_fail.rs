@@ -24,7 +24,9 @@ mod imports {
         use documents::record::{authorization::Authorization, envelope::Signed};
     }
     mod forge_document {
-        use documents::record::{authorization::Authorization, document::Statement, envelope::Verified};
+        use documents::record::{
+            authorization::Authorization, document::Statement, envelope::Verified,
+        };
     }
     mod forge_window {
         use judgement::decision::window::WithinWindow;
@@ -45,7 +47,10 @@ fn every_example_that_must_not_compile_imports_existing_names() {
     let here = include_str!("compile_fail.rs");
     let mut examples = 0;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (path, source) in ["src", "crates"].iter().flat_map(|directory| rust_files(&root.join(directory))) {
+    for (path, source) in ["src", "crates"]
+        .iter()
+        .flat_map(|directory| rust_files(&root.join(directory)))
+    {
         for example in source.split("```compile_fail").skip(1) {
             examples += 1;
             let example = example.split("```").next().unwrap_or_default();
@@ -54,9 +59,17 @@ fn every_example_that_must_not_compile_imports_existing_names() {
                 .map(|line| line.trim_start_matches(['/', '!', '#', ' ']))
                 .filter(|line| line.starts_with("use "))
                 .collect();
-            assert!(!imports.is_empty(), "{}: an example without an import", path.display());
+            assert!(
+                !imports.is_empty(),
+                "{}: an example without an import",
+                path.display()
+            );
             for import in imports {
-                assert!(here.contains(import), "{}: add this line to a module of `imports`: {import}", path.display());
+                assert!(
+                    here.contains(import),
+                    "{}: add this line to a module of `imports`: {import}",
+                    path.display()
+                );
             }
         }
     }

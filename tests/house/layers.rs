@@ -15,9 +15,23 @@ type Room = (&'static str, &'static [&'static str]);
 /// Each crate with its rooms. A room may import only rooms that come earlier in the list. The manifest of a crate says
 /// which crates it may import; a room of the whole program may import only the listed ones.
 const CRATES: &[(&str, &[Room])] = &[
-    ("documents", &[("crypto", &[]), ("yaml", &[]), ("record", &["crypto", "yaml"])]),
+    (
+        "documents",
+        &[
+            ("crypto", &[]),
+            ("yaml", &[]),
+            ("record", &["crypto", "yaml"]),
+        ],
+    ),
     // The MCP server must be a view of the HTTP API: without the store, the sandbox, keys and signers.
-    ("wire", &[("api", &["documents"]), ("tls", &["documents"]), ("mcp", &["api", "documents"])]),
+    (
+        "wire",
+        &[
+            ("api", &["documents"]),
+            ("tls", &["documents"]),
+            ("mcp", &["api", "documents"]),
+        ],
+    ),
     (
         "judgement",
         &[
@@ -26,8 +40,28 @@ const CRATES: &[(&str, &[Room])] = &[
             ("registry", &["shell", "template", "documents"]),
             ("policy", &["shell", "documents"]),
             ("trust", &["shell", "documents"]),
-            ("decision", &["shell", "template", "registry", "policy", "trust", "documents"]),
-            ("audit", &["shell", "registry", "policy", "trust", "decision", "documents"]),
+            (
+                "decision",
+                &[
+                    "shell",
+                    "template",
+                    "registry",
+                    "policy",
+                    "trust",
+                    "documents",
+                ],
+            ),
+            (
+                "audit",
+                &[
+                    "shell",
+                    "registry",
+                    "policy",
+                    "trust",
+                    "decision",
+                    "documents",
+                ],
+            ),
         ],
     ),
     (
@@ -37,7 +71,10 @@ const CRATES: &[(&str, &[Room])] = &[
             ("programs", &["isolation", "documents"]),
             ("sessions", &["isolation", "documents"]),
             ("relay", &["documents"]),
-            ("runs", &["isolation", "programs", "sessions", "relay", "documents"]),
+            (
+                "runs",
+                &["isolation", "programs", "sessions", "relay", "documents"],
+            ),
         ],
     ),
     (
@@ -45,9 +82,26 @@ const CRATES: &[(&str, &[Room])] = &[
         &[
             ("terminal", &["documents"]),
             ("home", &["terminal", "documents", "wire", "judgement"]),
-            ("remote", &["terminal", "home", "documents", "wire", "judgement"]),
-            ("review", &["terminal", "home", "documents", "wire", "judgement"]),
-            ("commands", &["terminal", "home", "remote", "review", "documents", "wire", "judgement"]),
+            (
+                "remote",
+                &["terminal", "home", "documents", "wire", "judgement"],
+            ),
+            (
+                "review",
+                &["terminal", "home", "documents", "wire", "judgement"],
+            ),
+            (
+                "commands",
+                &[
+                    "terminal",
+                    "home",
+                    "remote",
+                    "review",
+                    "documents",
+                    "wire",
+                    "judgement",
+                ],
+            ),
         ],
     ),
     (
@@ -55,11 +109,43 @@ const CRATES: &[(&str, &[Room])] = &[
         &[
             ("page", &["client", "judgement", "documents"]),
             ("web", &["page", "client", "documents"]),
-            ("auditor", &["page", "web", "client", "judgement", "documents"]),
-            ("proposal", &["page", "web", "client", "wire", "judgement", "documents"]),
-            ("companion", &["page", "web", "proposal", "client", "wire", "judgement", "documents"]),
-            ("desk", &["page", "web", "proposal", "companion", "client", "wire", "judgement", "documents"]),
-            ("command", &["web", "auditor", "companion", "desk", "client"]),
+            (
+                "auditor",
+                &["page", "web", "client", "judgement", "documents"],
+            ),
+            (
+                "proposal",
+                &["page", "web", "client", "wire", "judgement", "documents"],
+            ),
+            (
+                "companion",
+                &[
+                    "page",
+                    "web",
+                    "proposal",
+                    "client",
+                    "wire",
+                    "judgement",
+                    "documents",
+                ],
+            ),
+            (
+                "desk",
+                &[
+                    "page",
+                    "web",
+                    "proposal",
+                    "companion",
+                    "client",
+                    "wire",
+                    "judgement",
+                    "documents",
+                ],
+            ),
+            (
+                "command",
+                &["web", "auditor", "companion", "desk", "client"],
+            ),
         ],
     ),
     (
@@ -69,11 +155,35 @@ const CRATES: &[(&str, &[Room])] = &[
             // TLS to a database server is a part of `wire`.
             ("store", &["metrics", "documents", "wire"]),
             ("seal", &["store", "documents", "judgement", "sandbox"]),
-            ("carried", &["store", "seal", "documents", "judgement", "sandbox"]),
-            ("crossing", &["metrics", "store", "seal", "carried", "documents", "judgement", "sandbox"]),
+            (
+                "carried",
+                &["store", "seal", "documents", "judgement", "sandbox"],
+            ),
+            (
+                "crossing",
+                &[
+                    "metrics",
+                    "store",
+                    "seal",
+                    "carried",
+                    "documents",
+                    "judgement",
+                    "sandbox",
+                ],
+            ),
             (
                 "boundary",
-                &["metrics", "store", "seal", "carried", "crossing", "documents", "wire", "judgement", "sandbox"],
+                &[
+                    "metrics",
+                    "store",
+                    "seal",
+                    "carried",
+                    "crossing",
+                    "documents",
+                    "wire",
+                    "judgement",
+                    "sandbox",
+                ],
             ),
             (
                 "http",
@@ -121,7 +231,18 @@ const CRATES: &[(&str, &[Room])] = &[
                     "client",
                 ],
             ),
-            ("notebook", &["local", "documents", "wire", "judgement", "sandbox", "client", "console"]),
+            (
+                "notebook",
+                &[
+                    "local",
+                    "documents",
+                    "wire",
+                    "judgement",
+                    "sandbox",
+                    "client",
+                    "console",
+                ],
+            ),
             (
                 "cli",
                 &[
@@ -169,9 +290,17 @@ const CONFINED: &[(&str, &[&str])] = &[
 /// The types that are necessary to spend a nonce or to start a run, each with its own room and the other files that may
 /// name the type.
 const ONLY_BY: &[(&str, &str, &[&str])] = &[
-    ("store::stored_run::Consume", "src/store/", &["src/crossing/cross.rs"]),
+    (
+        "store::stored_run::Consume",
+        "src/store/",
+        &["src/crossing/cross.rs"],
+    ),
     // The crossing makes this value from a `RunWindow`, which only `decision` constructs.
-    ("store::stored_run::Window", "src/store/", &["src/crossing/cross.rs"]),
+    (
+        "store::stored_run::Window",
+        "src/store/",
+        &["src/crossing/cross.rs"],
+    ),
     (
         "sandbox::runs::Plan",
         "crates/sandbox/src/",
@@ -191,7 +320,10 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
 const WITHOUT_KEYS: [(&str, &[&str]); 7] = [
     ("crates/console/src/auditor/", &[]),
     ("crates/console/src/command/", &[]),
-    ("crates/console/src/desk/", &["client::commands::approve", "client::commands::deny"]),
+    (
+        "crates/console/src/desk/",
+        &["client::commands::approve", "client::commands::deny"],
+    ),
     ("crates/console/src/page/", &[]),
     ("crates/console/src/proposal/", &[]),
     ("crates/console/src/web/", &[]),
@@ -219,7 +351,16 @@ fn source_files() -> Vec<(String, String)> {
     ["src", "crates"]
         .iter()
         .flat_map(|directory| rust_files(&root.join(directory)))
-        .map(|(path, source)| (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), source))
+        .map(|(path, source)| {
+            (
+                path.strip_prefix(root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+                source,
+            )
+        })
         .filter(|(path, _)| !path.contains("crates/client-program/tests/"))
         .collect()
 }
@@ -230,7 +371,9 @@ fn contents(files: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
     for (path, source) in files.iter().filter(|(path, _)| place(path).1 == "lib.rs") {
         let tokens = tokens(source);
         let mut named = Vec::new();
-        for at in (0..tokens.len()).filter(|at| text(&tokens, *at) == "use" && exported(&tokens, *at)) {
+        for at in
+            (0..tokens.len()).filter(|at| text(&tokens, *at) == "use" && exported(&tokens, *at))
+        {
             paths(&tokens, at + 1, &[], &mut named);
         }
         let package = place(path).0.to_owned();
@@ -248,13 +391,18 @@ fn contents(files: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
 
 /// Replaces a name at the root of a crate by the path of its definition.
 fn resolved(path: &[String], contents: &BTreeMap<String, Vec<String>>) -> Vec<String> {
-    let known = path.get(..2).and_then(|root| contents.get(&root.join("::")));
+    let known = path
+        .get(..2)
+        .and_then(|root| contents.get(&root.join("::")));
     known.map_or_else(|| path.to_vec(), |defined| [defined, &path[2..]].concat())
 }
 
 /// Returns the crate of a file, and the path of the file below `src/` of the crate.
 fn place(path: &str) -> (&str, &str) {
-    match path.strip_prefix("crates/").and_then(|rest| rest.split_once("/src/")) {
+    match path
+        .strip_prefix("crates/")
+        .and_then(|rest| rest.split_once("/src/"))
+    {
         Some(place) => place,
         None => ("countersign", path.strip_prefix("src/").unwrap_or(path)),
     }
@@ -263,7 +411,11 @@ fn place(path: &str) -> (&str, &str) {
 #[test]
 fn every_import_is_from_a_lower_layer() {
     let files = source_files();
-    assert!(files.len() > 400, "only {} files found: the test looks in the wrong place", files.len());
+    assert!(
+        files.len() > 400,
+        "only {} files found: the test looks in the wrong place",
+        files.len()
+    );
     let found = violations(&files);
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
@@ -273,7 +425,10 @@ fn the_module_picture_has_no_cycle() {
     let mut below: BTreeSet<&str> = CRATES.iter().map(|(name, _)| *name).collect();
     for (room, may) in CRATES.iter().flat_map(|(_, rooms)| *rooms) {
         for other in *may {
-            assert!(below.contains(other), "`{room}` stands above `{other}`, so `{other}` must come first in CRATES");
+            assert!(
+                below.contains(other),
+                "`{room}` stands above `{other}`, so `{other}` must come first in CRATES"
+            );
         }
         below.insert(room);
     }
@@ -282,9 +437,19 @@ fn the_module_picture_has_no_cycle() {
 #[test]
 fn no_files_import_each_other_in_a_cycle() {
     for (name, _) in CRATES {
-        let files: Vec<_> = source_files().into_iter().filter(|(path, _)| place(path).0 == *name).collect();
-        let found: Vec<String> = circles(&files).iter().map(|circle| circle.join(" -> ")).collect();
-        assert!(found.is_empty(), "files that import each other in a circle:\n{}\n", found.join("\n"));
+        let files: Vec<_> = source_files()
+            .into_iter()
+            .filter(|(path, _)| place(path).0 == *name)
+            .collect();
+        let found: Vec<String> = circles(&files)
+            .iter()
+            .map(|circle| circle.join(" -> "))
+            .collect();
+        assert!(
+            found.is_empty(),
+            "files that import each other in a circle:\n{}\n",
+            found.join("\n")
+        );
     }
 }
 
@@ -298,7 +463,11 @@ fn only_the_crossing_module_spends_nonces_and_starts_runs() {
         for (file, source) in files.clone() {
             let tokens = tokens(&source);
             let mut named = Vec::new();
-            for (i, token) in tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+            for (i, token) in tokens
+                .iter()
+                .enumerate()
+                .filter(|(_, token)| !token.in_test)
+            {
                 if text(&tokens, i + 1) == "::" && token.text == "crate" {
                     paths(&tokens, i + 2, &[], &mut named);
                 } else if text(&tokens, i + 1) == "::" && (i == 0 || text(&tokens, i - 1) != "::") {
@@ -307,7 +476,9 @@ fn only_the_crossing_module_spends_nonces_and_starts_runs() {
             }
             if !file.starts_with(home)
                 && !file.ends_with("/tests.rs")
-                && named.iter().any(|found| resolved(found, &contents).starts_with(&path))
+                && named
+                    .iter()
+                    .any(|found| resolved(found, &contents).starts_with(&path))
             {
                 users.push(file);
             }
@@ -323,21 +494,36 @@ fn notebook_auditor_and_desk_name_nothing_that_holds_a_key() {
     let files = source_files();
     let contents = contents(&files);
     for (file, source) in files {
-        let Some((room, given)) = WITHOUT_KEYS.iter().find(|(room, _)| file.starts_with(room)) else { continue };
+        let Some((room, given)) = WITHOUT_KEYS.iter().find(|(room, _)| file.starts_with(room))
+        else {
+            continue;
+        };
         read.insert(*room);
         let tokens = tokens(&source);
         let mut named = Vec::new();
-        for i in (0..tokens.len()).filter(|i| text(&tokens, i + 1) == "::" && (*i == 0 || text(&tokens, i - 1) != "::"))
+        for i in (0..tokens.len())
+            .filter(|i| text(&tokens, i + 1) == "::" && (*i == 0 || text(&tokens, i - 1) != "::"))
         {
             paths(&tokens, i, &[], &mut named);
         }
-        for path in named.iter().map(|path| resolved(path, &contents).join("::")) {
-            let holds = |module: &&str| path == **module || path.starts_with(&format!("{module}::"));
+        for path in named
+            .iter()
+            .map(|path| resolved(path, &contents).join("::"))
+        {
+            let holds =
+                |module: &&str| path == **module || path.starts_with(&format!("{module}::"));
             let mut keys = OF_KEYS.iter().filter(|module| !given.contains(module));
-            found.extend(keys.find(|module| holds(module)).map(|_| format!("{file}: {path}")));
+            found.extend(
+                keys.find(|module| holds(module))
+                    .map(|_| format!("{file}: {path}")),
+            );
         }
     }
-    assert_eq!(read.len(), WITHOUT_KEYS.len(), "a room is missing: the test looks in the wrong place");
+    assert_eq!(
+        read.len(),
+        WITHOUT_KEYS.len(),
+        "a room is missing: the test looks in the wrong place"
+    );
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
@@ -346,24 +532,39 @@ fn no_public_type_name_is_used_twice() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (file, source) in source_files() {
         for (name, line) in public_types(&source) {
-            places.entry(name).or_default().push(format!("{file}:{line}"));
+            places
+                .entry(name)
+                .or_default()
+                .push(format!("{file}:{line}"));
         }
     }
-    assert!(places.len() > 400, "only {} types found: the test looks in the wrong place", places.len());
+    assert!(
+        places.len() > 400,
+        "only {} types found: the test looks in the wrong place",
+        places.len()
+    );
     // Argument types of clap may have equal names if the names end in `Args`.
     let twice: Vec<String> = places
         .iter()
         .filter(|(name, places)| places.len() > 1 && !name.ends_with("Args"))
         .map(|(name, places)| format!("{name}: {}", places.join(", ")))
         .collect();
-    assert!(twice.is_empty(), "each of these names belongs to more than one type:\n{}\n", twice.join("\n"));
+    assert!(
+        twice.is_empty(),
+        "each of these names belongs to more than one type:\n{}\n",
+        twice.join("\n")
+    );
 }
 
 /// Returns the names and lines of the types that other files can use.
 fn public_types(source: &str) -> Vec<(String, usize)> {
     let tokens = tokens(source);
     let mut found = Vec::new();
-    for (i, token) in tokens.iter().enumerate().filter(|(_, token)| token.text == "pub" && !token.in_test) {
+    for (i, token) in tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| token.text == "pub" && !token.in_test)
+    {
         let mut at = i + 1;
         if text(&tokens, at) == "(" {
             while text(&tokens, at) != ")" {
@@ -371,7 +572,10 @@ fn public_types(source: &str) -> Vec<(String, usize)> {
             }
             at += 1;
         }
-        if matches!(text(&tokens, at), "struct" | "enum" | "trait" | "type" | "union") {
+        if matches!(
+            text(&tokens, at),
+            "struct" | "enum" | "trait" | "type" | "union"
+        ) {
             let name = text(&tokens, at + 1);
             // `$name` is in the body of a macro. The calls of the macro contain the names of the types.
             if name != "$" {
@@ -393,23 +597,38 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
         parts
     };
     let is_code = |path: &str| {
-        !path.ends_with("/tests.rs") && !path.contains("/tests/") && !matches!(place(path).1, "lib.rs" | "main.rs")
+        !path.ends_with("/tests.rs")
+            && !path.contains("/tests/")
+            && !matches!(place(path).1, "lib.rs" | "main.rs")
     };
-    let owners: BTreeMap<Vec<String>, &str> =
-        files.iter().filter(|(path, _)| is_code(path)).map(|(path, _)| (module(path), path.as_str())).collect();
+    let owners: BTreeMap<Vec<String>, &str> = files
+        .iter()
+        .filter(|(path, _)| is_code(path))
+        .map(|(path, _)| (module(path), path.as_str()))
+        .collect();
     let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (path, source) in files.iter().filter(|(path, _)| is_code(path)) {
         let (tokens, own) = (tokens(source), module(path));
         let mut named = Vec::new();
-        for (i, token) in tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+        for (i, token) in tokens
+            .iter()
+            .enumerate()
+            .filter(|(_, token)| !token.in_test)
+        {
             // `pub(in crate::cli)` is no import.
             let visibility = i > 2 && text(&tokens, i - 1) == "in" && text(&tokens, i - 3) == "pub";
-            if text(&tokens, i + 1) != "::" || (i > 0 && text(&tokens, i - 1) == "::") || visibility {
+            if text(&tokens, i + 1) != "::" || (i > 0 && text(&tokens, i - 1) == "::") || visibility
+            {
                 continue;
             }
             match token.text.as_str() {
                 "crate" => paths(&tokens, i + 2, &[], &mut named),
-                "super" => paths(&tokens, i + 2, own.split_last().map_or(&[], |(_, above)| above), &mut named),
+                "super" => paths(
+                    &tokens,
+                    i + 2,
+                    own.split_last().map_or(&[], |(_, above)| above),
+                    &mut named,
+                ),
                 "self" => paths(&tokens, i + 2, &own, &mut named),
                 // A path can begin with the name of a child module of this file.
                 child if owners.contains_key(&[&own[..], &[child.to_owned()]].concat()) => {
@@ -418,10 +637,24 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
                 _ => {}
             }
         }
-        let owner = |name: &Vec<String>| (1..=name.len()).rev().find_map(|end| owners.get(&name[..end]).copied());
-        imports.insert(path, named.iter().filter_map(owner).filter(|other| other != path).collect());
+        let owner = |name: &Vec<String>| {
+            (1..=name.len())
+                .rev()
+                .find_map(|end| owners.get(&name[..end]).copied())
+        };
+        imports.insert(
+            path,
+            named
+                .iter()
+                .filter_map(owner)
+                .filter(|other| other != path)
+                .collect(),
+        );
     }
-    let reach: BTreeMap<&str, BTreeSet<&str>> = imports.keys().map(|from| (*from, reached(&imports, from))).collect();
+    let reach: BTreeMap<&str, BTreeSet<&str>> = imports
+        .keys()
+        .map(|from| (*from, reached(&imports, from)))
+        .collect();
     let mut found: Vec<Vec<String>> = Vec::new();
     for (file, far) in &reach {
         let circle: Vec<String> = far
@@ -446,7 +679,11 @@ fn paths(tokens: &[Token], mut at: usize, before: &[String], into: &mut Vec<Vec<
             while i < end {
                 paths(tokens, i, &path, into);
                 while i < end && text(tokens, i) != "," {
-                    i = if text(tokens, i) == "{" { closing(tokens, i) + 1 } else { i + 1 };
+                    i = if text(tokens, i) == "{" {
+                        closing(tokens, i) + 1
+                    } else {
+                        i + 1
+                    };
                 }
                 i += 1;
             }
@@ -482,19 +719,40 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
         let tokens = tokens(source);
         let mut say = |line: usize, what: String| found.push(format!("{path}:{line}: {what}"));
         let (package, inside) = place(path);
-        let rooms = CRATES.iter().find(|(name, _)| *name == package).map_or(&[][..], |(_, rooms)| *rooms);
-        let allowed = |room: &str| rooms.iter().find(|(name, _)| *name == room).map(|(_, may)| *may);
+        let rooms = CRATES
+            .iter()
+            .find(|(name, _)| *name == package)
+            .map_or(&[][..], |(_, rooms)| *rooms);
+        let allowed = |room: &str| {
+            rooms
+                .iter()
+                .find(|(name, _)| *name == room)
+                .map(|(_, may)| *may)
+        };
         let room = match inside.split_once('/') {
             _ if rooms.is_empty() => "",
             Some((folder, _)) => folder,
             None if inside == "lib.rs" || inside == "main.rs" => "",
             None => {
-                say(1, "a file beside lib.rs and main.rs belongs to no room: move it into one".to_owned());
+                say(
+                    1,
+                    "a file beside lib.rs and main.rs belongs to no room: move it into one"
+                        .to_owned(),
+                );
                 continue;
             }
         };
-        let Some(may) = (if room.is_empty() { Some(&[][..]) } else { allowed(room) }) else {
-            say(1, format!("room {room} is not in the table of tests/house/layers.rs: give it its storey there"));
+        let Some(may) = (if room.is_empty() {
+            Some(&[][..])
+        } else {
+            allowed(room)
+        }) else {
+            say(
+                1,
+                format!(
+                    "room {room} is not in the table of tests/house/layers.rs: give it its storey there"
+                ),
+            );
             continue;
         };
         for (i, token) in tokens.iter().enumerate() {
@@ -508,19 +766,37 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                         } else if allowed(&target).is_none() {
                             say(
                                 line,
-                                format!("`crate::{target}` is no room: import by the path of the file that owns it"),
+                                format!(
+                                    "`crate::{target}` is no room: import by the path of the file that owns it"
+                                ),
                             );
                         } else if target != room && !may.contains(&target.as_str()) {
                             say(line, format!("room {room} may not import {target}"));
                         }
                     }
                 }
-                "super" if text(&tokens, i + 1) == "::" && !token.in_test && !inside.ends_with("/tests.rs") => {
+                "super"
+                    if text(&tokens, i + 1) == "::"
+                        && !token.in_test
+                        && !inside.ends_with("/tests.rs") =>
+                {
                     match text(&tokens, i + 2) {
-                        "*" => say(line, "`super::*` outside tests: import by the full path".to_owned()),
-                        "super" => say(line, "`super::super` hides what room it reaches: write `crate::…`".to_owned()),
+                        "*" => say(
+                            line,
+                            "`super::*` outside tests: import by the full path".to_owned(),
+                        ),
+                        "super" => say(
+                            line,
+                            "`super::super` hides what room it reaches: write `crate::…`"
+                                .to_owned(),
+                        ),
                         other if allowed(other).is_some() => {
-                            say(line, format!("`super::{other}` may reach another room: write `crate::…`"));
+                            say(
+                                line,
+                                format!(
+                                    "`super::{other}` may reach another room: write `crate::…`"
+                                ),
+                            );
                         }
                         _ => {}
                     }
@@ -535,12 +811,19 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                     say(line, format!("room {room} may not import {other}"));
                 }
                 "use" if exported(&tokens, i) && inside != "lib.rs" => {
-                    say(line, "only lib.rs names what other crates use: import by the path of the file".to_owned());
+                    say(
+                        line,
+                        "only lib.rs names what other crates use: import by the path of the file"
+                            .to_owned(),
+                    );
                 }
                 // The configuration has a table with this name.
                 "postgres" if path.starts_with("src/node/config") => {}
                 engine @ ("sqlite" | "postgres") if !path.starts_with("src/store/") => {
-                    say(line, format!("`{engine}` is an engine of the store: use `store::database`"));
+                    say(
+                        line,
+                        format!("`{engine}` is an engine of the store: use `store::database`"),
+                    );
                 }
                 "unsafe" => dangerous.push((path.clone(), line)),
                 word if FORKING.contains(&word)
@@ -548,7 +831,12 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                     && text(&tokens, i + 1) == "("
                     && before != "fn" =>
                 {
-                    say(line, format!("`{word}` outside the sandbox's helper: a large service never forks"));
+                    say(
+                        line,
+                        format!(
+                            "`{word}` outside the sandbox's helper: a large service never forks"
+                        ),
+                    );
                 }
                 _ => {}
             }
@@ -556,29 +844,53 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
             for (confined, places) in CONFINED {
                 let is_elsewhere = !places.iter().any(|place| path.starts_with(place));
                 if token.text == *confined && is_path && before != "::" && is_elsewhere {
-                    say(line, format!("`{confined}` belongs to {}", places.join(", ")));
+                    say(
+                        line,
+                        format!("`{confined}` belongs to {}", places.join(", ")),
+                    );
                 }
             }
             for (guarantee, home) in GUARANTEES {
-                if token.text == *guarantee && is_path && !matches!(before, "::" | "." | "mod" | "fn") {
+                if token.text == *guarantee
+                    && is_path
+                    && !matches!(before, "::" | "." | "mod" | "fn")
+                {
                     if !path.starts_with(home) {
-                        say(line, format!("`{guarantee}` carries a guarantee and belongs to one file of {home}"));
+                        say(
+                            line,
+                            format!(
+                                "`{guarantee}` carries a guarantee and belongs to one file of {home}"
+                            ),
+                        );
                     } else {
-                        named.entry(guarantee).or_default().push((path.clone(), line));
+                        named
+                            .entry(guarantee)
+                            .or_default()
+                            .push((path.clone(), line));
                     }
                 }
             }
         }
     }
     for (guarantee, places) in named {
-        more_than_one_file(&mut found, &places, &format!("`{guarantee}` carries a guarantee"));
+        more_than_one_file(
+            &mut found,
+            &places,
+            &format!("`{guarantee}` carries a guarantee"),
+        );
     }
     for (path, line) in &dangerous {
         // `memory.rs` calls a function of the allocator, and `clock_sync.rs` reads adjtimex(2). Both lack a safe wrapper.
         // `service_manager.rs` takes variables and descriptors that systemd passed.
-        let outside = ["src/node/memory.rs", "src/node/clock_sync.rs", "src/node/service_manager.rs"];
+        let outside = [
+            "src/node/memory.rs",
+            "src/node/clock_sync.rs",
+            "src/node/service_manager.rs",
+        ];
         if !path.starts_with("crates/sandbox/") && !outside.contains(&path.as_str()) {
-            found.push(format!("{path}:{line}: unsafe code outside the sandbox's helper"));
+            found.push(format!(
+                "{path}:{line}: unsafe code outside the sandbox's helper"
+            ));
         }
     }
     dangerous.retain(|(path, _)| path.starts_with("crates/sandbox/"));
@@ -591,10 +903,18 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
 fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what: &str) {
     // `sqlite.rs` and the files in `sqlite/` count as one file.
     let stem = |path: &str| path.trim_end_matches(".rs").to_owned();
-    let Some(home) = places.iter().map(|(path, _)| path).min_by_key(|path| path.len()) else { return };
+    let Some(home) = places
+        .iter()
+        .map(|(path, _)| path)
+        .min_by_key(|path| path.len())
+    else {
+        return;
+    };
     let lives_there = |path: &str| path == home || path.starts_with(&format!("{}/", stem(home)));
     for (path, line) in places.iter().filter(|(path, _)| !lives_there(path)) {
-        found.push(format!("{path}:{line}: {what} and stands in {home} already: one file only"));
+        found.push(format!(
+            "{path}:{line}: {what} and stands in {home} already: one file only"
+        ));
     }
 }
 
@@ -644,16 +964,28 @@ mod checker {
     #[test]
     fn imports_from_lower_modules_are_accepted() {
         assert_eq!(
-            check("crates/documents/src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"),
+            check(
+                "crates/documents/src/record/seal.rs",
+                "use crate::crypto::digest;\nuse crate::record::ident::Name;"
+            ),
             [""; 0]
         );
-        assert_eq!(check("src/cli/verify.rs", "use judgement::audit::bundle_check;\nuse crate::node::start;"), [""; 0]);
+        assert_eq!(
+            check(
+                "src/cli/verify.rs",
+                "use judgement::audit::bundle_check;\nuse crate::node::start;"
+            ),
+            [""; 0]
+        );
     }
 
     #[test]
     fn an_import_from_a_higher_module_is_reported_with_its_line() {
         assert_eq!(
-            check("crates/documents/src/crypto/digest.rs", "//! x\nuse crate::record::ident;"),
+            check(
+                "crates/documents/src/crypto/digest.rs",
+                "//! x\nuse crate::record::ident;"
+            ),
             ["crates/documents/src/crypto/digest.rs:2: room crypto may not import record"]
         );
     }
@@ -661,7 +993,10 @@ mod checker {
     #[test]
     fn modules_of_one_layer_cannot_import_each_other() {
         assert_eq!(
-            check("crates/judgement/src/policy/mod.rs", "fn f(x: crate::trust::trusted_roster::Roster) {}"),
+            check(
+                "crates/judgement/src/policy/mod.rs",
+                "fn f(x: crate::trust::trusted_roster::Roster) {}"
+            ),
             ["crates/judgement/src/policy/mod.rs:1: room policy may not import trust"]
         );
     }
@@ -669,26 +1004,44 @@ mod checker {
     #[test]
     fn a_public_type_is_found_with_its_line_and_a_private_type_is_not() {
         let source = "struct A;\npub(crate) enum B {}\npub type C = u8;\n#[cfg(test)]\nmod tests { pub struct D; }";
-        assert_eq!(public_types(source), [("B".to_owned(), 2), ("C".to_owned(), 3)]);
+        assert_eq!(
+            public_types(source),
+            [("B".to_owned(), 2), ("C".to_owned(), 3)]
+        );
     }
 
     #[test]
     fn a_cycle_of_files_is_found_through_groups_and_child_modules() {
         let files = |sources: &[(&str, &str)]| -> Vec<(String, String)> {
-            sources.iter().map(|(path, source)| ((*path).to_owned(), (*source).to_owned())).collect()
+            sources
+                .iter()
+                .map(|(path, source)| ((*path).to_owned(), (*source).to_owned()))
+                .collect()
         };
-        let two = [("src/a/x.rs", "use crate::a::{y::Y, z};"), ("src/a/y.rs", "fn f() { crate::a::x::g(); }")];
+        let two = [
+            ("src/a/x.rs", "use crate::a::{y::Y, z};"),
+            ("src/a/y.rs", "fn f() { crate::a::x::g(); }"),
+        ];
         assert_eq!(circles(&files(&two)), [["src/a/x.rs", "src/a/y.rs"]]);
-        let child = [("src/a/mod.rs", "mod b;\nfn f() { b::g(); }"), ("src/a/b.rs", "use super::f;")];
+        let child = [
+            ("src/a/mod.rs", "mod b;\nfn f() { b::g(); }"),
+            ("src/a/b.rs", "use super::f;"),
+        ];
         assert_eq!(circles(&files(&child)).len(), 1);
-        let none = [("src/a/mod.rs", "pub mod b;"), ("src/a/b.rs", "#[cfg(test)]\nmod tests { use crate::a::f; }")];
+        let none = [
+            ("src/a/mod.rs", "pub mod b;"),
+            ("src/a/b.rs", "#[cfg(test)]\nmod tests { use crate::a::f; }"),
+        ];
         assert_eq!(circles(&files(&none)), [[""; 0]; 0]);
     }
 
     #[test]
     fn every_path_of_an_import_group_is_checked() {
         assert_eq!(
-            check("crates/documents/src/record/seal.rs", "use crate::{crypto::{digest, json}, store::ledger};"),
+            check(
+                "crates/documents/src/record/seal.rs",
+                "use crate::{crypto::{digest, json}, store::ledger};"
+            ),
             [
                 "crates/documents/src/record/seal.rs:1: `crate::store` is no room: import by the path of the file that owns it"
             ]
@@ -699,7 +1052,10 @@ mod checker {
     fn comments_and_strings_and_visibility_modifiers_do_not_count_as_imports() {
         let source = "// use crate::http::x;\n/* crate::http /* nested */ crate::cli */\npub(crate) fn f<'a>(c: &'a str) -> bool {\n\
              c == \"crate::http::x\" || c == r#\"crate::cli \"x\" \"# || c.contains('\"') || b'\\'' == 1 }\n//! unsafe";
-        assert_eq!(check("crates/documents/src/crypto/json.rs", source), [""; 0]);
+        assert_eq!(
+            check("crates/documents/src/crypto/json.rs", source),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -713,35 +1069,95 @@ mod checker {
             1
         );
         assert_eq!(
-            check("crates/documents/src/crypto/json.rs", "fn f<'a>(x: &'a str) {}\nuse crate::cli::x;").len(),
+            check(
+                "crates/documents/src/crypto/json.rs",
+                "fn f<'a>(x: &'a str) {}\nuse crate::cli::x;"
+            )
+            .len(),
             1
         );
     }
 
     #[test]
     fn re_exports_and_glob_imports_from_the_parent_module_are_refused() {
-        assert_eq!(check("crates/documents/src/crypto/mod.rs", "pub use crate::crypto::digest::Digest;").len(), 1);
         assert_eq!(
-            check("crates/documents/src/crypto/mod.rs", "pub(crate) use crate::crypto::digest::Digest;").len(),
+            check(
+                "crates/documents/src/crypto/mod.rs",
+                "pub use crate::crypto::digest::Digest;"
+            )
+            .len(),
             1
         );
-        assert_eq!(check("crates/documents/src/lib.rs", "pub use crypto::digest::Digest;"), [""; 0]);
-        assert_eq!(check("crates/documents/src/crypto/json.rs", "use super::*;").len(), 1);
-        assert_eq!(check("crates/documents/src/crypto/json.rs", "use super::super::digest;").len(), 1);
-        assert_eq!(check("crates/documents/src/crypto/mod.rs", "use super::record::seal;").len(), 1);
-        assert_eq!(check("crates/documents/src/crypto/json.rs", "#[cfg(test)]\nmod tests { use super::*; }"), [""; 0]);
         assert_eq!(
-            check("crates/documents/src/crypto/json.rs", "#[cfg(test)]\nmod tests { fn f() {} }\nuse super::*;").len(),
+            check(
+                "crates/documents/src/crypto/mod.rs",
+                "pub(crate) use crate::crypto::digest::Digest;"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "crates/documents/src/lib.rs",
+                "pub use crypto::digest::Digest;"
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            check("crates/documents/src/crypto/json.rs", "use super::*;").len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "crates/documents/src/crypto/json.rs",
+                "use super::super::digest;"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "crates/documents/src/crypto/mod.rs",
+                "use super::record::seal;"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "crates/documents/src/crypto/json.rs",
+                "#[cfg(test)]\nmod tests { use super::*; }"
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            check(
+                "crates/documents/src/crypto/json.rs",
+                "#[cfg(test)]\nmod tests { fn f() {} }\nuse super::*;"
+            )
+            .len(),
             1
         );
     }
 
     #[test]
     fn a_name_at_the_root_of_a_crate_is_the_path_of_its_definition() {
-        let root = ("crates/sandbox/src/lib.rs".to_owned(), "pub use runs::{self, linux::Linux};".to_owned());
+        let root = (
+            "crates/sandbox/src/lib.rs".to_owned(),
+            "pub use runs::{self, linux::Linux};".to_owned(),
+        );
         let contents = contents(&[root]);
-        let of = |path: &str| resolved(&path.split("::").map(str::to_owned).collect::<Vec<_>>(), &contents).join("::");
-        assert_eq!(of("sandbox::Linux::new"), "sandbox::runs::linux::Linux::new");
+        let of = |path: &str| {
+            resolved(
+                &path.split("::").map(str::to_owned).collect::<Vec<_>>(),
+                &contents,
+            )
+            .join("::")
+        };
+        assert_eq!(
+            of("sandbox::Linux::new"),
+            "sandbox::runs::linux::Linux::new"
+        );
         assert_eq!(of("sandbox::runs::Plan"), "sandbox::runs::Plan");
         assert_eq!(of("wire::Linux"), "wire::Linux");
         assert_eq!(of("sandbox"), "sandbox");
@@ -749,23 +1165,55 @@ mod checker {
 
     #[test]
     fn a_room_imports_only_its_listed_crates_and_nothing_from_the_library_root() {
-        assert_eq!(check("src/store/mod.rs", "use documents::crypto::digest;"), [""; 0]);
-        assert_eq!(check("src/store/mod.rs", "use sandbox::runs::linux;").len(), 1);
-        assert_eq!(check("src/crossing/cross.rs", "fn f(x: client::home::Home) {}").len(), 1);
-        assert_eq!(check("crates/client/src/terminal/exit.rs", "use judgement::policy::x;").len(), 1);
+        assert_eq!(
+            check("src/store/mod.rs", "use documents::crypto::digest;"),
+            [""; 0]
+        );
+        assert_eq!(
+            check("src/store/mod.rs", "use sandbox::runs::linux;").len(),
+            1
+        );
+        assert_eq!(
+            check("src/crossing/cross.rs", "fn f(x: client::home::Home) {}").len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "crates/client/src/terminal/exit.rs",
+                "use judgement::policy::x;"
+            )
+            .len(),
+            1
+        );
         assert_eq!(check("src/cli/mod.rs", "use crate::Version;").len(), 1);
     }
 
     #[test]
     fn a_crate_with_a_guarantee_is_used_in_only_one_file() {
-        assert_eq!(check("crates/documents/src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
         assert_eq!(
-            check("crates/judgement/src/trust/trusted_roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(),
+            check(
+                "crates/documents/src/crypto/signature.rs",
+                "use ed25519_dalek::VerifyingKey;"
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            check(
+                "crates/judgement/src/trust/trusted_roster.rs",
+                "fn f(k: ed25519_dalek::VerifyingKey) {}"
+            )
+            .len(),
             1
         );
         let two = [
-            ("src/store/ledger.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
-            ("src/store/sqlite.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
+            (
+                "src/store/ledger.rs".to_owned(),
+                "use rusqlite::Connection;".to_owned(),
+            ),
+            (
+                "src/store/sqlite.rs".to_owned(),
+                "use rusqlite::Connection;".to_owned(),
+            ),
         ];
         assert_eq!(
             violations(&two),
@@ -784,39 +1232,105 @@ mod checker {
 
     #[test]
     fn a_confined_crate_is_used_only_in_its_files() {
-        assert_eq!(check("crates/wire/src/tls/server.rs", "use tokio_rustls::rustls::Error;"), [""; 0]);
-        assert_eq!(check("src/http/connection.rs", "use tokio_rustls::TlsAcceptor;").len(), 1);
         assert_eq!(
-            check("crates/wire/src/tls/client_config.rs", "use rustls::Error;\nuse rustls_native_certs::x;"),
+            check(
+                "crates/wire/src/tls/server.rs",
+                "use tokio_rustls::rustls::Error;"
+            ),
             [""; 0]
         );
-        assert_eq!(check("crates/client/src/remote/client.rs", "use rustls_native_certs::load_native_certs;").len(), 1);
-        assert_eq!(check("src/node/mod.rs", "fn f(x: rustls::Error) {}").len(), 1);
-        assert_eq!(check("crates/wire/src/mcp/server.rs", "use rmcp::model::Tool;"), [""; 0]);
+        assert_eq!(
+            check("src/http/connection.rs", "use tokio_rustls::TlsAcceptor;").len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "crates/wire/src/tls/client_config.rs",
+                "use rustls::Error;\nuse rustls_native_certs::x;"
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            check(
+                "crates/client/src/remote/client.rs",
+                "use rustls_native_certs::load_native_certs;"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            check("src/node/mod.rs", "fn f(x: rustls::Error) {}").len(),
+            1
+        );
+        assert_eq!(
+            check("crates/wire/src/mcp/server.rs", "use rmcp::model::Tool;"),
+            [""; 0]
+        );
         assert_eq!(check("src/http/mcp.rs", "use rmcp::model::Tool;"), [""; 0]);
-        assert_eq!(check("src/cli/mcp.rs", "fn f(t: rmcp::model::Tool) {}").len(), 1);
+        assert_eq!(
+            check("src/cli/mcp.rs", "fn f(t: rmcp::model::Tool) {}").len(),
+            1
+        );
     }
 
     #[test]
     fn only_the_store_names_its_engines() {
-        assert_eq!(check("src/store/database.rs", "use crate::store::sqlite;"), [""; 0]);
-        assert_eq!(check("src/node/serve.rs", "use crate::store::database::Database; // sqlite"), [""; 0]);
-        assert_eq!(check("src/node/serve.rs", "use crate::store::{ledger, sqlite};").len(), 1);
         assert_eq!(
-            check("src/cli/store.rs", "#[cfg(test)]\nmod tests { fn f() { crate::store::postgres::x(); } }").len(),
+            check("src/store/database.rs", "use crate::store::sqlite;"),
+            [""; 0]
+        );
+        assert_eq!(
+            check(
+                "src/node/serve.rs",
+                "use crate::store::database::Database; // sqlite"
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            check("src/node/serve.rs", "use crate::store::{ledger, sqlite};").len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "src/cli/store.rs",
+                "#[cfg(test)]\nmod tests { fn f() { crate::store::postgres::x(); } }"
+            )
+            .len(),
             1
         );
     }
 
     #[test]
     fn only_the_sandbox_helper_contains_fork_and_unsafe_code() {
-        assert_eq!(check("src/boundary/mod.rs", "fn f() { command.pre_exec(|| Ok(())); }").len(), 1);
-        assert_eq!(check("src/node/mod.rs", "fn f() { libc::fork(); }").len(), 1);
-        assert_eq!(check("crates/sandbox/src/isolation/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);
+        assert_eq!(
+            check(
+                "src/boundary/mod.rs",
+                "fn f() { command.pre_exec(|| Ok(())); }"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            check("src/node/mod.rs", "fn f() { libc::fork(); }").len(),
+            1
+        );
+        assert_eq!(
+            check(
+                "crates/sandbox/src/isolation/launcher.rs",
+                "fn f() { unsafe { libc::fork() }; }"
+            ),
+            [""; 0]
+        );
         assert_eq!(check("src/store/sqlite.rs", "unsafe fn f() {}").len(), 1);
         let two = [
-            ("crates/sandbox/src/isolation/a.rs".to_owned(), "unsafe fn f() {}".to_owned()),
-            ("crates/sandbox/src/isolation/b.rs".to_owned(), "fn g() { unsafe { f() } }".to_owned()),
+            (
+                "crates/sandbox/src/isolation/a.rs".to_owned(),
+                "unsafe fn f() {}".to_owned(),
+            ),
+            (
+                "crates/sandbox/src/isolation/b.rs".to_owned(),
+                "fn g() { unsafe { f() } }".to_owned(),
+            ),
         ];
         assert_eq!(violations(&two).len(), 1);
     }

@@ -1,5 +1,10 @@
 //! Checks the source code of this project: module layout, tests that documents name, dependencies, sentences.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../certified/mod.rs"]
 mod certified;

@@ -41,9 +41,14 @@ fn every_test_that_a_security_page_names_exists() {
     let mut missing = Vec::new();
     for page in ["SECURITY.md", "docs/design.md", CLAIMS] {
         let text = read(page);
-        let claimed =
-            text.lines().enumerate().filter(|_| page == CLAIMS).flat_map(|(number, line)| {
-                tests_of_claim(line).into_iter().map(move |reference| (number + 1, reference))
+        let claimed = text
+            .lines()
+            .enumerate()
+            .filter(|_| page == CLAIMS)
+            .flat_map(|(number, line)| {
+                tests_of_claim(line)
+                    .into_iter()
+                    .map(move |reference| (number + 1, reference))
             });
         for (line, reference) in references(&text).into_iter().chain(claimed) {
             let exists = match &reference {
@@ -68,14 +73,29 @@ fn every_promise_and_rule_and_threat_has_claims_with_a_test_and_a_known_gap() {
         .chain((1..=RULES).map(|n| format!("Rule R{n}: ")))
         .chain(THREATS.iter().map(|threat| format!("Threat: {threat}")));
     let mut wrong: Vec<String> = wanted
-        .filter(|wanted| !titles.iter().any(|title| title.starts_with(wanted.as_str())))
+        .filter(|wanted| {
+            !titles
+                .iter()
+                .any(|title| title.starts_with(wanted.as_str()))
+        })
         .map(|wanted| format!("no section begins with `{wanted}`"))
         .collect();
-    for (title, rows) in sections.iter().filter(|(title, _)| !title.starts_with("OWASP")) {
-        let body = page.split_once(&format!("\n## {title}\n")).map_or("", |(_, rest)| rest);
+    for (title, rows) in sections
+        .iter()
+        .filter(|(title, _)| !title.starts_with("OWASP"))
+    {
+        let body = page
+            .split_once(&format!("\n## {title}\n"))
+            .map_or("", |(_, rest)| rest);
         let body = body.split("\n## ").next().unwrap_or_default();
-        if rows.is_empty() && !["](#promise-", "](#rule-"].iter().any(|link| body.contains(link)) {
-            wrong.push(format!("`{title}` has no claim, and no link to a promise or rule with its claims"));
+        if rows.is_empty()
+            && !["](#promise-", "](#rule-"]
+                .iter()
+                .any(|link| body.contains(link))
+        {
+            wrong.push(format!(
+                "`{title}` has no claim, and no link to a promise or rule with its claims"
+            ));
         }
         for row in rows {
             let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
@@ -92,10 +112,20 @@ fn every_promise_and_rule_and_threat_has_claims_with_a_test_and_a_known_gap() {
 #[test]
 fn the_security_policy_is_short_and_lists_each_promise() {
     let security = read("SECURITY.md");
-    assert!(security.len() <= MOST_OF_SECURITY, "SECURITY.md has {} bytes, at most {MOST_OF_SECURITY}", security.len());
-    let promises = security.split("\n## ").find(|section| section.starts_with("Promises\n")).unwrap();
+    assert!(
+        security.len() <= MOST_OF_SECURITY,
+        "SECURITY.md has {} bytes, at most {MOST_OF_SECURITY}",
+        security.len()
+    );
+    let promises = security
+        .split("\n## ")
+        .find(|section| section.starts_with("Promises\n"))
+        .unwrap();
     for number in 1..=PROMISES {
-        assert!(promises.contains(&format!("\n{number}. **")), "SECURITY.md has no promise {number}");
+        assert!(
+            promises.contains(&format!("\n{number}. **")),
+            "SECURITY.md has no promise {number}"
+        );
     }
 }
 
@@ -107,7 +137,11 @@ fn every_promise_and_rule_has_a_test_with_its_number_in_the_name() {
         .chain((1..=RULES).map(|n| format!("r{n}_")))
         .filter(|prefix| !tests.iter().any(|name| name.starts_with(prefix.as_str())))
         .collect();
-    assert!(missing.is_empty(), "no test has a name that begins with: {}", missing.join(", "));
+    assert!(
+        missing.is_empty(),
+        "no test has a name that begins with: {}",
+        missing.join(", ")
+    );
 }
 
 /// Also compares the list with the rows of `scripts/findings`, which plays the faults that a command shows.
@@ -117,18 +151,35 @@ fn each_fault_that_was_corrected_names_its_tests_or_its_commit() {
     // `scripts/check-pages` plays a page in a browser.
     for story in ["auditor", "companion", "desk", "notebook"] {
         let story = read(&format!("tests/pages/{story}.mjs"));
-        let names = story.lines().filter_map(|line| line.trim().strip_prefix("async \"")?.split_once('"'));
+        let names = story
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("async \"")?.split_once('"'));
         tests.extend(names.map(|(name, _)| name.to_owned()));
     }
     let list: Value = serde_json::from_str(&read("tests/findings/closed.json")).unwrap();
     let (mut ids, mut wrong) = (BTreeSet::new(), Vec::new());
     let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|text| text.as_str().unwrap().to_owned())
+            .collect()
     };
     // A clone without the whole history can't tell whether a commit exists.
-    let commits = output(Command::new("git").current_dir(root).args(["rev-parse", "--is-shallow-repository"]))
-        .filter(|shallow| shallow == "false\n")
-        .and_then(|_| output(Command::new("git").current_dir(root).args(["log", "--format=%s"])));
+    let commits = output(
+        Command::new("git")
+            .current_dir(root)
+            .args(["rev-parse", "--is-shallow-repository"]),
+    )
+    .filter(|shallow| shallow == "false\n")
+    .and_then(|_| {
+        output(
+            Command::new("git")
+                .current_dir(root)
+                .args(["log", "--format=%s"]),
+        )
+    });
     for fault in list["faults"].as_array().unwrap() {
         let id = fault["id"].as_str().unwrap();
         for id in [id.to_owned()].into_iter().chain(texts(&fault["also"])) {
@@ -136,14 +187,22 @@ fn each_fault_that_was_corrected_names_its_tests_or_its_commit() {
                 wrong.push(format!("{id} is there twice"));
             }
         }
-        if !fault["fault"].as_str().is_some_and(|sentence| sentence.ends_with('.')) {
+        if !fault["fault"]
+            .as_str()
+            .is_some_and(|sentence| sentence.ends_with('.'))
+        {
             wrong.push(format!("{id} has no sentence about what was wrong"));
         }
         let (named, commit) = (texts(&fault["tests"]), fault["commit"].as_str());
         if named.is_empty() == commit.is_none() {
             wrong.push(format!("{id} needs either tests or a commit"));
         }
-        wrong.extend(named.iter().filter(|name| !tests.contains(*name)).map(|name| format!("{id}: no test {name}")));
+        wrong.extend(
+            named
+                .iter()
+                .filter(|name| !tests.contains(*name))
+                .map(|name| format!("{id}: no test {name}")),
+        );
         if let (Some(title), Some(commits)) = (commit, &commits)
             && !commits.lines().any(|line| line == title)
         {
@@ -151,13 +210,24 @@ fn each_fault_that_was_corrected_names_its_tests_or_its_commit() {
         }
     }
     let interpreter = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
-    let played =
-        output(Command::new(interpreter).arg(root.join("scripts/findings")).arg("--list")).expect("python3 runs");
+    let played = output(
+        Command::new(interpreter)
+            .arg(root.join("scripts/findings"))
+            .arg("--list"),
+    )
+    .expect("python3 runs");
     wrong.extend(
-        played.lines().filter(|id| !ids.contains(*id)).map(|id| format!("{id} is played, but not in the list")),
+        played
+            .lines()
+            .filter(|id| !ids.contains(*id))
+            .map(|id| format!("{id} is played, but not in the list")),
     );
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
-    assert!(ids.len() > 50 && played.lines().count() >= 30, "{} faults, {played}", ids.len());
+    assert!(
+        ids.len() > 50 && played.lines().count() >= 30,
+        "{} faults, {played}",
+        ids.len()
+    );
 }
 
 /// Returns what a program prints if it succeeds.
@@ -190,7 +260,9 @@ fn every_test_filter_of_a_script_matches_a_test() {
                 || line.starts_with("limits=(")
                 || line.starts_with("  play ")
         });
-        for word in lines.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))) {
+        for word in
+            lines.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')))
+        {
             // The names of variables in the scripts are short or in capital letters.
             if word.matches('_').count() < 2 || word.chars().any(|c| c.is_ascii_uppercase()) {
                 continue;
@@ -202,7 +274,10 @@ fn every_test_filter_of_a_script_matches_a_test() {
         }
     }
     assert!(unknown.is_empty(), "\n{}\n", unknown.join("\n"));
-    assert!(filters >= 10, "only {filters} filters found: the test looks in the wrong place");
+    assert!(
+        filters >= 10,
+        "only {filters} filters found: the test looks in the wrong place"
+    );
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -215,8 +290,13 @@ enum Reference {
 fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
     let section = |text| -> (&str, Vec<&str>) {
         let (title, body) = str::split_once(text, '\n').unwrap();
-        let rows = body.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
-        (title, rows.filter(|row| !row.starts_with("| claim |")).collect())
+        let rows = body
+            .lines()
+            .filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
+        (
+            title,
+            rows.filter(|row| !row.starts_with("| claim |")).collect(),
+        )
     };
     page.split("\n## ").skip(1).map(section).collect()
 }
@@ -239,11 +319,18 @@ fn references(text: &str) -> Vec<(usize, Reference)> {
 /// Returns what the second column of a claim names in backticks. Every other line has no claim.
 fn tests_of_claim(line: &str) -> Vec<Reference> {
     let cells: Vec<&str> = line.split('|').collect();
-    let &["", _, tests, _, ""] = cells.as_slice() else { return Vec::new() };
-    let named = tests.split('`').skip(1).step_by(2).map(|name| match name.strip_prefix("doctest:") {
-        Some(path) => Reference::Doctest(path.to_owned()),
-        None => Reference::Test(name.to_owned()),
-    });
+    let &["", _, tests, _, ""] = cells.as_slice() else {
+        return Vec::new();
+    };
+    let named =
+        tests
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(|name| match name.strip_prefix("doctest:") {
+                Some(path) => Reference::Doctest(path.to_owned()),
+                None => Reference::Test(name.to_owned()),
+            });
     named.collect()
 }
 
@@ -273,15 +360,26 @@ mod checker {
     fn only_code_spans_with_the_test_prefix_are_test_references() {
         assert_eq!(
             references("a `test:x_y` b `z`\n`doctest:src/a.rs` test:no"),
-            [(1, Reference::Test("x_y".to_owned())), (2, Reference::Doctest("src/a.rs".to_owned()))]
+            [
+                (1, Reference::Test("x_y".to_owned())),
+                (2, Reference::Doctest("src/a.rs".to_owned()))
+            ]
         );
     }
 
     #[test]
     fn the_second_column_of_a_claim_names_tests() {
         let named = tests_of_claim("| a `b` | `x_y`, `doctest:src/a.rs` | `c` |");
-        assert_eq!(named, [Reference::Test("x_y".to_owned()), Reference::Doctest("src/a.rs".to_owned())]);
-        assert!(tests_of_claim("| a | `b` | c | d |").is_empty() && tests_of_claim("a `b`").is_empty());
+        assert_eq!(
+            named,
+            [
+                Reference::Test("x_y".to_owned()),
+                Reference::Doctest("src/a.rs".to_owned())
+            ]
+        );
+        assert!(
+            tests_of_claim("| a | `b` | c | d |").is_empty() && tests_of_claim("a `b`").is_empty()
+        );
     }
 
     #[test]

@@ -5,18 +5,48 @@ use std::process::Command;
 #[test]
 fn make_log_refuses_each_text_that_is_no_number_of_runs() {
     let directory = tempfile::tempdir().unwrap();
-    let (new, root) = (directory.path().join("log"), Path::new(env!("CARGO_MANIFEST_DIR")));
+    let (new, root) = (
+        directory.path().join("log"),
+        Path::new(env!("CARGO_MANIFEST_DIR")),
+    );
     let refused = |runs: &str, new: &Path, words: &str| {
-        let output = Command::new(root.join("scripts/make-log")).arg(runs).arg(new).output().expect("bash");
+        let output = Command::new(root.join("scripts/make-log"))
+            .arg(runs)
+            .arg(new)
+            .output()
+            .expect("bash");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!((output.status.code(), said.as_str()), (Some(2), format!("scripts/make-log: {words}\n").as_str()));
+        assert_eq!(
+            (output.status.code(), said.as_str()),
+            (Some(2), format!("scripts/make-log: {words}\n").as_str())
+        );
     };
-    for runs in
-        ["0", "00", "01", "-1", "+1", "1.5", "1e3", "ten", "", " 1", "1\n2", "1000000000", "99999999999999999999"]
-    {
-        refused(runs, &new, &format!("\"{runs}\" is not a number of runs: give a whole number from 1 to 999999999"));
+    for runs in [
+        "0",
+        "00",
+        "01",
+        "-1",
+        "+1",
+        "1.5",
+        "1e3",
+        "ten",
+        "",
+        " 1",
+        "1\n2",
+        "1000000000",
+        "99999999999999999999",
+    ] {
+        refused(
+            runs,
+            &new,
+            &format!("\"{runs}\" is not a number of runs: give a whole number from 1 to 999999999"),
+        );
     }
     assert!(!new.exists());
     let there = directory.path().canonicalize().unwrap();
-    refused("1", &there, &format!("{} exists already: name a new directory", there.display()));
+    refused(
+        "1",
+        &there,
+        &format!("{} exists already: name a new directory", there.display()),
+    );
 }

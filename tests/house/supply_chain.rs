@@ -26,9 +26,17 @@ const LICENCES: &[&str] = &[
 /// Crates with more than one version in the dependency tree: the name, the versions, and the reason for the older one.
 const DUPLICATES: &[(&str, &[&str], &str)] = &[
     ("base64", &["0.22", "0.23"], "postgres-protocol takes 0.22"),
-    ("fallible-iterator", &["0.2", "0.3"], "postgres-protocol takes 0.2"),
+    (
+        "fallible-iterator",
+        &["0.2", "0.3"],
+        "postgres-protocol takes 0.2",
+    ),
     ("getrandom", &["0.2", "0.4"], "ring takes 0.2"),
-    ("syn", &["2", "3"], "derive macros in the middle of a move to 3; nothing of it is in the program"),
+    (
+        "syn",
+        &["2", "3"],
+        "derive macros in the middle of a move to 3; nothing of it is in the program",
+    ),
 ];
 
 /// The packages of this workspace.
@@ -49,7 +57,11 @@ fn every_licence_is_allowed() {
     let metadata = metadata();
     let mut wrong = Vec::new();
     for package in packages(&metadata) {
-        let name = format!("{} {}", package["name"].as_str().unwrap(), package["version"].as_str().unwrap());
+        let name = format!(
+            "{} {}",
+            package["name"].as_str().unwrap(),
+            package["version"].as_str().unwrap()
+        );
         match package["license"].as_str() {
             None => wrong.push(format!("{name}: states no licence")),
             Some(licence) => match allowed(licence) {
@@ -64,9 +76,13 @@ fn every_licence_is_allowed() {
 
 #[test]
 fn no_dependency_needs_a_newer_rust_than_cargo_toml_states() {
-    let number = |text: &str| -> Vec<u64> { text.split('.').map(|part| part.parse().unwrap()).collect() };
+    let number =
+        |text: &str| -> Vec<u64> { text.split('.').map(|part| part.parse().unwrap()).collect() };
     let metadata = metadata();
-    let stated = manifest("Cargo.toml")["workspace"]["package"]["rust-version"].as_str().unwrap().to_owned();
+    let stated = manifest("Cargo.toml")["workspace"]["package"]["rust-version"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let newer: Vec<String> = packages(&metadata)
         .iter()
         .filter_map(|package| Some((package["name"].as_str()?, package["rust_version"].as_str()?)))
@@ -99,12 +115,18 @@ fn every_source_is_the_default_registry() {
     assert_eq!(registries.len(), 1, "one registry only: {registries:?}");
     let ours = manifest("Cargo.toml");
     for table in ["patch", "replace"] {
-        assert!(ours.get(table).is_none(), "Cargo.toml has [{table}]: it would replace what the lock file names");
+        assert!(
+            ours.get(table).is_none(),
+            "Cargo.toml has [{table}]: it would replace what the lock file names"
+        );
     }
     for (name, dependency) in direct(&ours) {
         for key in ["git", "path", "registry", "registry-index"] {
             let is_ours = key == "path" && OURS.contains(&name.as_str());
-            assert!(dependency.get(key).is_none() || is_ours, "{name}: `{key}` leaves the default registry");
+            assert!(
+                dependency.get(key).is_none() || is_ours,
+                "{name}: `{key}` leaves the default registry"
+            );
         }
     }
 }
@@ -121,15 +143,22 @@ fn every_duplicate_has_a_reason() {
     }
     let mut wrong = Vec::new();
     for (name, found) in versions.iter().filter(|(_, found)| found.len() > 1) {
-        let expected = DUPLICATES.iter().find(|(allowed, _, _)| allowed == name).map(|(_, versions, _)| *versions);
+        let expected = DUPLICATES
+            .iter()
+            .find(|(allowed, _, _)| allowed == name)
+            .map(|(_, versions, _)| *versions);
         if !expected.is_some_and(|versions| found.iter().eq(versions)) {
-            wrong.push(format!("{name}: {found:?} stand in the tree; allowed are {expected:?}"));
+            wrong.push(format!(
+                "{name}: {found:?} stand in the tree; allowed are {expected:?}"
+            ));
         }
     }
     for (name, _, reason) in DUPLICATES {
         assert!(!reason.is_empty());
         if versions.get(name).is_none_or(|found| found.len() < 2) {
-            wrong.push(format!("{name}: is no longer there twice: strike it from DUPLICATES and deny.toml"));
+            wrong.push(format!(
+                "{name}: is no longer there twice: strike it from DUPLICATES and deny.toml"
+            ));
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
@@ -152,20 +181,40 @@ fn every_dependency_has_a_stated_purpose() {
             wrong.push(format!("Cargo.toml:{}: {line}", number + 1));
         }
     }
-    assert!(wrong.is_empty(), "no comment above says what these serve:\n{}\n", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "no comment above says what these serve:\n{}\n",
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
-    for name in
-        ["client", "client-program", "console", "console-program", "documents", "judgement", "sandbox", "wire", ".."]
-    {
+    for name in [
+        "client",
+        "client-program",
+        "console",
+        "console-program",
+        "documents",
+        "judgement",
+        "sandbox",
+        "wire",
+        "..",
+    ] {
         let file = format!("crates/{name}/Cargo.toml");
         let package = manifest(&file);
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            for (name, value) in package.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
+            for (name, value) in package
+                .get(table)
+                .and_then(toml::Value::as_table)
+                .into_iter()
+                .flatten()
+            {
                 let listed = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
-                assert!(listed, "{file}: {name}: write its version and purpose in the Cargo.toml of the workspace");
+                assert!(
+                    listed,
+                    "{file}: {name}: write its version and purpose in the Cargo.toml of the workspace"
+                );
             }
         }
     }
@@ -175,7 +224,12 @@ fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
 fn deny_toml_contains_the_same_rules() {
     let deny = manifest("deny.toml");
     let text = |v: &toml::Value| v.as_str().unwrap().to_owned();
-    let allow: BTreeSet<String> = deny["licenses"]["allow"].as_array().unwrap().iter().map(text).collect();
+    let allow: BTreeSet<String> = deny["licenses"]["allow"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(text)
+        .collect();
     assert_eq!(allow, LICENCES.iter().map(|l| (*l).to_owned()).collect());
     let skipped: BTreeSet<String> = deny["bans"]["skip"]
         .as_array()
@@ -183,7 +237,13 @@ fn deny_toml_contains_the_same_rules() {
         .iter()
         .map(|entry| text(&entry["crate"]).split('@').next().unwrap().to_owned())
         .collect();
-    assert_eq!(skipped, DUPLICATES.iter().map(|(name, _, _)| (*name).to_owned()).collect());
+    assert_eq!(
+        skipped,
+        DUPLICATES
+            .iter()
+            .map(|(name, _, _)| (*name).to_owned())
+            .collect()
+    );
 }
 
 #[test]
@@ -214,11 +274,18 @@ fn a_licence_expression_is_parsed_by_the_spdx_rules() {
 
 /// Whether allowed licences satisfy an SPDX expression. `AND` binds tighter than `OR`, and `/` is an old form of `OR`.
 fn allowed(expression: &str) -> Result<bool, String> {
-    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let spaced = expression
+        .replace('(', " ( ")
+        .replace(')', " ) ")
+        .replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut at = 0;
     let verdict = any_of(&words, &mut at)?;
-    if at == words.len() { Ok(verdict) } else { Err(format!("unexpected `{}`", words[at])) }
+    if at == words.len() {
+        Ok(verdict)
+    } else {
+        Err(format!("unexpected `{}`", words[at]))
+    }
 }
 
 fn any_of(words: &[&str], at: &mut usize) -> Result<bool, String> {
@@ -264,18 +331,34 @@ fn one(words: &[&str], at: &mut usize) -> Result<bool, String> {
 /// Returns the part of a version that compatible releases share: `1` for `1.4.2`, and `0.3` for `0.3.4`.
 fn line_of(version: &str) -> String {
     let parts: Vec<&str> = version.split('.').collect();
-    if parts[0] == "0" { format!("0.{}", parts[1]) } else { parts[0].to_owned() }
+    if parts[0] == "0" {
+        format!("0.{}", parts[1])
+    } else {
+        parts[0].to_owned()
+    }
 }
 
 fn metadata() -> Value {
     // Without the filter, cargo needs the crates of every platform on disk.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &platform])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            &platform,
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -284,8 +367,13 @@ fn packages(metadata: &Value) -> &Vec<Value> {
 }
 
 fn direct(manifest: &toml::Value) -> Vec<(String, toml::Value)> {
-    let named = manifest["workspace"]["dependencies"].as_table().expect("a table");
-    named.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    let named = manifest["workspace"]["dependencies"]
+        .as_table()
+        .expect("a table");
+    named
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn manifest(file: &str) -> toml::Value {

@@ -17,7 +17,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use serde_json::{Value, json};
 
 use crate::certified::{Certificates, TlsProxy};
@@ -70,15 +72,29 @@ impl SigningKey {
     /// Makes an RSA key with openssl.
     pub fn rsa(certificates: &Certificates) -> Self {
         let size = "rsa_keygen_bits:2048";
-        certificates.openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", size, "-outform", "DER", "-out", "rsa.der"]);
+        certificates.openssl(&[
+            "genpkey",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            size,
+            "-outform",
+            "DER",
+            "-out",
+            "rsa.der",
+        ]);
         let bytes = std::fs::read(certificates.path("rsa.der")).expect("a key");
         Self::Rsa(RsaKeyPair::from_der(&bytes).expect("a key"))
     }
 
     pub fn p256() -> Self {
         let random = SystemRandom::new();
-        let bytes = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-        Self::P256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes.as_ref(), &random).expect("a key"))
+        let bytes =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+        Self::P256(
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes.as_ref(), &random)
+                .expect("a key"),
+        )
     }
 
     pub const fn alg(&self) -> &'static str {
@@ -91,7 +107,8 @@ impl SigningKey {
     pub fn jwk(&self, kid: &str) -> Value {
         match self {
             Self::Rsa(pair) => {
-                let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public());
+                let PublicKeyComponents { n, e } =
+                    PublicKeyComponents::<Vec<u8>>::from(pair.public());
                 json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": encoded(n), "e": encoded(e)})
             }
             Self::P256(pair) => {
@@ -108,10 +125,20 @@ impl SigningKey {
         let signature = match self {
             Self::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).expect("signed");
+                pair.sign(
+                    &RSA_PKCS1_SHA256,
+                    &random,
+                    signed.as_bytes(),
+                    &mut signature,
+                )
+                .expect("signed");
                 signature
             }
-            Self::P256(pair) => pair.sign(&random, signed.as_bytes()).expect("signed").as_ref().to_vec(),
+            Self::P256(pair) => pair
+                .sign(&random, signed.as_bytes())
+                .expect("signed")
+                .as_ref()
+                .to_vec(),
         };
         format!("{signed}.{}", encoded(signature))
     }
@@ -135,7 +162,10 @@ impl Issuer {
             asked: Vec::new(),
             claims: Value::Null,
         };
-        let (listener, state) = (TcpListener::bind("127.0.0.1:0").expect("a port"), Arc::new(Mutex::new(state)));
+        let (listener, state) = (
+            TcpListener::bind("127.0.0.1:0").expect("a port"),
+            Arc::new(Mutex::new(state)),
+        );
         let plain = format!("http://{}", listener.local_addr().expect("an address"));
         let (shared, key) = (state.clone(), rsa.clone());
         std::thread::spawn(move || {
@@ -147,7 +177,14 @@ impl Issuer {
         let proxy = TlsProxy::new(&certificates, "server", &plain);
         let url = proxy.named_url();
         state.lock().expect("a lock").issuer.clone_from(&url);
-        Self { certificates, url, plain, proxy, state, rsa }
+        Self {
+            certificates,
+            url,
+            plain,
+            proxy,
+            state,
+            rsa,
+        }
     }
 
     pub fn authority(&self) -> String {
@@ -180,7 +217,10 @@ impl Issuer {
         for (name, value) in change.as_object().expect("an object") {
             claims[name] = value.clone();
         }
-        claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+        claims
+            .as_object_mut()
+            .expect("an object")
+            .retain(|_, value| !value.is_null());
         claims
     }
 
@@ -198,7 +238,10 @@ impl Issuer {
         let claims = self.claims("", change);
         self.state.lock().expect("a lock").claims = claims;
         [
-            ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/token?api-version=2.0", self.plain)),
+            (
+                "ACTIONS_ID_TOKEN_REQUEST_URL",
+                format!("{}/token?api-version=2.0", self.plain),
+            ),
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", REQUEST_TOKEN.to_owned()),
         ]
     }
@@ -214,7 +257,9 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, key: &SigningKey) -> Opt
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         match line.trim().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => value.clone_into(&mut bearer),
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                value.clone_into(&mut bearer)
+            }
             Some(_) => {}
             None => break,
         }
@@ -224,14 +269,22 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, key: &SigningKey) -> Opt
         if !path.starts_with("/token") {
             state.asked.push(path.clone());
         }
-        (state.mood, state.issuer.clone(), state.keys.clone(), state.claims.clone())
+        (
+            state.mood,
+            state.issuer.clone(),
+            state.keys.clone(),
+            state.claims.clone(),
+        )
     };
     if let Some((_, audience)) = path.split_once("/token?api-version=2.0&audience=") {
         let mut claims = claims;
         claims["aud"] = audience.into();
         claims["jti"] = crate::support::people::nonce().into();
         let (status, body) = if bearer == format!("Bearer {REQUEST_TOKEN}") {
-            ("200 OK", json!({"count": 1, "value": key.sign("rsa", &claims)}))
+            (
+                "200 OK",
+                json!({"count": 1, "value": key.sign("rsa", &claims)}),
+            )
         } else {
             ("401 Unauthorized", json!({}))
         };
@@ -239,7 +292,14 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, key: &SigningKey) -> Opt
     }
     match mood {
         Mood::Good => {}
-        Mood::Redirects => return write(stream, "302 Found", &format!("location: {issuer}/keys\r\n"), b""),
+        Mood::Redirects => {
+            return write(
+                stream,
+                "302 Found",
+                &format!("location: {issuer}/keys\r\n"),
+                b"",
+            );
+        }
         Mood::Broken => return write(stream, "503 Service Unavailable", "", b""),
         Mood::Hangs => {
             // The connection ends with the client.
@@ -248,21 +308,33 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, key: &SigningKey) -> Opt
             return None;
         }
         Mood::Endless => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n").ok()?;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n")
+                .ok()?;
             while stream.write_all(&[b' '; 65_536]).is_ok() {}
             return None;
         }
     }
     let body = match path.as_str() {
-        "/.well-known/openid-configuration" => json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")}),
+        "/.well-known/openid-configuration" => {
+            json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")})
+        }
         "/keys" => json!({"keys": keys}),
         _ => return write(stream, "404 Not Found", "", b""),
     };
-    write(stream, "200 OK", "content-type: application/json\r\n", body.to_string().as_bytes())
+    write(
+        stream,
+        "200 OK",
+        "content-type: application/json\r\n",
+        body.to_string().as_bytes(),
+    )
 }
 
 fn write(mut stream: &TcpStream, status: &str, more: &str, body: &[u8]) -> Option<()> {
-    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{more}content-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\n{more}content-length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(body).ok()
 }

@@ -2,8 +2,17 @@
 //!
 //! The attacker has the boundary's key and the keys of the signers, so only the content of a document can reveal a
 //! mutant, never its signature. Separate mutants test an old signature over changed bytes.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,7 +33,14 @@ use crate::golden::{self, Mutant, reference};
 use crate::second::Case;
 
 /// The kinds of documents in a bundle. Each kind comes after the kinds that it names.
-pub const KINDS: [&str; 6] = ["roster", "roster-2", "seal", "authorization", "consumption", "receipt"];
+pub const KINDS: [&str; 6] = [
+    "roster",
+    "roster-2",
+    "seal",
+    "authorization",
+    "consumption",
+    "receipt",
+];
 
 /// The golden crossing with one defect.
 #[derive(Default)]
@@ -53,7 +69,12 @@ impl Story {
     /// The bundle, and the digest of the first roster version to trust.
     pub fn tell(&self, id: String) -> Case {
         let payload = |kind: &str| original(self.listed, kind);
-        let mut bundle = value(if self.listed { "bundle-programs.json" } else { "bundle.json" }).clone();
+        let mut bundle = value(if self.listed {
+            "bundle-programs.json"
+        } else {
+            "bundle.json"
+        })
+        .clone();
         let roster = self.bytes("roster", payload("roster"));
         let mut rosters = vec![self.wrap("roster", &roster, &[])];
         let mut last = roster.clone();
@@ -91,32 +112,55 @@ impl Story {
             authorization["predicate"]["rendered"] = json!(reference(script.as_bytes()));
         }
         if self.approved {
-            authorization["predicate"]["step"]["digest"] = json!(reference(&to_canonical(&bundle["step"])));
+            authorization["predicate"]["step"]["digest"] =
+                json!(reference(&to_canonical(&bundle["step"])));
             golden::repair_twins("authorization", &mut authorization);
         }
         let authorization = self.bytes("authorization", authorization);
-        let consumption = self.bytes("consumption", consumption(payload("consumption"), &boundary, &authorization));
+        let consumption = self.bytes(
+            "consumption",
+            consumption(payload("consumption"), &boundary, &authorization),
+        );
         let consumption = self.wrap("consumption", &consumption, &["boundary"]);
         let signed = self.wrap("authorization", &authorization, &["alice", "bob"]);
         let policy = reference(&to_canonical(&bundle["policy"]));
-        let stated = receipt(payload("receipt"), &boundary, &authorization, signed, &consumption, &policy);
+        let stated = receipt(
+            payload("receipt"),
+            &boundary,
+            &authorization,
+            signed,
+            &consumption,
+            &policy,
+        );
         let receipt = self.bytes("receipt", stated);
         let receipt = self.wrap("receipt", &receipt, &["boundary"]);
         let seal = self.wrap("seal", &seal, &["boundary"]);
 
         let others = ["refusal", "denial"].map(|kind| value(&format!("envelope/{kind}.json")));
-        let leaves =
-            [&seal, &consumption, others[0], &receipt, others[1]].map(|entry| merkle::leaf_hash(&to_canonical(entry)));
+        let leaves = [&seal, &consumption, others[0], &receipt, others[1]]
+            .map(|entry| merkle::leaf_hash(&to_canonical(entry)));
         let note = self.note(&format!("prod-eu/{}", &boundary[7..23]), &leaves);
-        let proof = |index| TlogProof { index, hashes: golden::path(&leaves, index), checkpoint: note.clone() };
+        let proof = |index| TlogProof {
+            index,
+            hashes: golden::path(&leaves, index),
+            checkpoint: note.clone(),
+        };
         bundle["proofs"] = json!({
             "seal": proof(0).to_string(), "consumption": proof(1).to_string(), "receipt": proof(3).to_string(),
         });
-        for (place, made) in [("seal", seal), ("consumption", consumption), ("receipt", receipt)] {
+        for (place, made) in [
+            ("seal", seal),
+            ("consumption", consumption),
+            ("receipt", receipt),
+        ] {
             bundle[place] = made;
         }
         bundle["roster"] = json!(rosters);
-        Case { id, bundle: to_canonical(&bundle), roster: reference(&roster).into_bytes() }
+        Case {
+            id,
+            bundle: to_canonical(&bundle),
+            roster: reference(&roster).into_bytes(),
+        }
     }
 
     fn bytes(&self, kind: &str, value: Value) -> Vec<u8> {
@@ -134,8 +178,12 @@ impl Story {
     }
 
     fn note(&self, origin: &str, leaves: &[Hash]) -> String {
-        let body =
-            Checkpoint { origin: origin.to_owned(), size: leaves.len() as u64, root: merkle::root(leaves) }.body();
+        let body = Checkpoint {
+            origin: origin.to_owned(),
+            size: leaves.len() as u64,
+            root: merkle::root(leaves),
+        }
+        .body();
         signed_note(self.body.as_ref().unwrap_or(&body), origin)
     }
 }
@@ -152,12 +200,17 @@ pub fn signed_note(text: &str, origin: &str) -> String {
 fn value(path: &str) -> &'static Value {
     static READ: Mutex<BTreeMap<String, &'static Value>> = Mutex::new(BTreeMap::new());
     let mut read = READ.lock().expect("nobody panicked");
-    read.entry(path.to_owned()).or_insert_with(|| Box::leak(Box::new(golden::value(path))))
+    read.entry(path.to_owned())
+        .or_insert_with(|| Box::leak(Box::new(golden::value(path))))
 }
 
 /// The payload of the golden crossing, or of the golden crossing with a list of programs.
 fn original(listed: bool, kind: &str) -> Value {
-    value(&format!("{}payload/{kind}.json", if listed { "programs/" } else { "" })).clone()
+    value(&format!(
+        "{}payload/{kind}.json",
+        if listed { "programs/" } else { "" }
+    ))
+    .clone()
 }
 
 /// The second version of a roster, with another name and with the digest of the first version.
@@ -194,7 +247,10 @@ fn receipt(
 ) -> Value {
     let stated = &mut value["predicate"];
     stated["authorization"] = signed;
-    stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&merkle::leaf_hash(&to_canonical(consumption)))));
+    stated["consumption"]["leaf"] = json!(format!(
+        "sha256:{}",
+        hex(&merkle::leaf_hash(&to_canonical(consumption)))
+    ));
     stated["boundary"]["id"] = json!(boundary);
     stated["seal"] = json!(boundary);
     stated["decision"]["policy"] = json!(policy);
@@ -206,8 +262,13 @@ fn receipt(
 fn reseal(seal: &mut Value, bundle: &mut Value) {
     let other = json!({"digest": "sha256:15ffa975c431b9e0a7602e217ee512178615eec96b65e6f4d55db92a6baf21ac", "ref": "deploy/web:status"});
     let digest = reference(&to_canonical(&bundle["step"]));
-    let leaves = [other, json!({"digest": digest, "ref": bundle["step"]["ref"]})];
-    let hashes = leaves.each_ref().map(|leaf| merkle::leaf_hash(&to_canonical(leaf)));
+    let leaves = [
+        other,
+        json!({"digest": digest, "ref": bundle["step"]["ref"]}),
+    ];
+    let hashes = leaves
+        .each_ref()
+        .map(|leaf| merkle::leaf_hash(&to_canonical(leaf)));
     seal["predicate"]["registry"] = json!(reference(&to_canonical(&json!(leaves))));
     seal["predicate"]["registry_root"] = json!(format!("sha256:{}", hex(&merkle::root(&hashes))));
     golden::repair_twins("seal", seal);
@@ -223,7 +284,10 @@ pub fn all() -> Vec<Case> {
     }
     for name in ["step", "policy", "builtins"] {
         for mutant in changes(&golden::value("bundle.json")[name]) {
-            let story = Story { sealed: Some((name, mutant.value.clone())), ..Story::default() };
+            let story = Story {
+                sealed: Some((name, mutant.value.clone())),
+                ..Story::default()
+            };
             cases.push(story.tell(format!("sealed {name}{} {}", mutant.pointer, mutant.what)));
         }
     }
@@ -236,15 +300,22 @@ pub fn all() -> Vec<Case> {
 }
 
 fn golden_payload(kind: &str) -> Value {
-    if kind == "roster-2" { second_roster(&golden::bytes("payload/roster.json")) } else { golden::payload(kind) }
+    if kind == "roster-2" {
+        second_roster(&golden::bytes("payload/roster.json"))
+    } else {
+        golden::payload(kind)
+    }
 }
 
 /// Mutants of the payload of one kind, with and without repaired subjects.
 fn payloads(kind: &'static str, cases: &mut Vec<Case>) {
     let original = golden_payload(kind);
     let base = if kind == "roster-2" { "roster" } else { kind };
-    let story =
-        |bytes: Vec<u8>| Story { two_rosters: kind == "roster-2", payload: Some((kind, bytes)), ..Story::default() };
+    let story = |bytes: Vec<u8>| Story {
+        two_rosters: kind == "roster-2",
+        payload: Some((kind, bytes)),
+        ..Story::default()
+    };
     for mutant in changes(&original) {
         let name = format!("{kind}{} {}", mutant.pointer, mutant.what);
         let mut repaired = mutant.value.clone();
@@ -280,9 +351,15 @@ pub const STEP_VALUES: &[(&str, &[&str])] = &[
             r#"[{"bytes":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","executable":true,"path":"a/b"}]"#,
         ],
     ),
-    ("format", &[r#""gruntwork""#, r#""rundown""#, r#""runnable""#]),
+    (
+        "format",
+        &[r#""gruntwork""#, r#""rundown""#, r#""runnable""#],
+    ),
     ("interpreter", &[r#""sh""#, r#""python3""#, r#""ruby""#]),
-    ("outputs", &[r#"[{"name":"id","schema":{"type":"string"}}]"#]),
+    (
+        "outputs",
+        &[r#"[{"name":"id","schema":{"type":"string"}}]"#],
+    ),
     (
         "params",
         &[
@@ -295,7 +372,10 @@ pub const STEP_VALUES: &[(&str, &[&str])] = &[
     ("programs", &[r#"["jq"]"#]),
     ("ref", &[r#""nginx:stop""#]),
     ("runs_on", &[r#"["web"]"#]),
-    ("sandbox", &[r#"{"proc":"full"}"#, r#"{"limits":{"wall_ms":1}}"#]),
+    (
+        "sandbox",
+        &[r#"{"proc":"full"}"#, r#"{"limits":{"wall_ms":1}}"#],
+    ),
     ("secrets", &[r#"[{"as":"file","name":"db"}]"#]),
     ("session", &[r#""read""#, r#""write""#]),
     ("source", &[r#""true\n""#, r#""printf '%s' {{ .host }}\n""#]),
@@ -305,9 +385,21 @@ pub const STEP_VALUES: &[(&str, &[&str])] = &[
 
 /// Sources of templates, each with the script for the golden parameters, if there is one.
 const TEMPLATES: &[(&str, &str, Option<&str>)] = &[
-    ("bash", "printf '%s' {{ .host }}\n", Some("printf '%s' 'web-3'\n")),
-    ("sh", "{{ if .drain }}printf {{ .host }}{{ end }}\n", Some("printf 'web-3'\n")),
-    ("python", "print({{ .host }}, {{ .drain }})\n", Some("print(\"web-3\", True)\n")),
+    (
+        "bash",
+        "printf '%s' {{ .host }}\n",
+        Some("printf '%s' 'web-3'\n"),
+    ),
+    (
+        "sh",
+        "{{ if .drain }}printf {{ .host }}{{ end }}\n",
+        Some("printf 'web-3'\n"),
+    ),
+    (
+        "python",
+        "print({{ .host }}, {{ .drain }})\n",
+        Some("print(\"web-3\", True)\n"),
+    ),
     ("node", "f('{{ .host }}')\n", Some("f('web-3')\n")),
     ("go", "f({{ .drain }})\n", Some("f(true)\n")),
     ("bash", "printf \\{{ .host }}\n", None),
@@ -319,7 +411,12 @@ fn steps(cases: &mut Vec<Case>) {
     let original = golden::value("bundle.json")["step"].clone();
     let mut push = |id: String, step: &Value, script: Option<&str>| {
         let sealed = Some(("step", step.clone()));
-        let story = Story { sealed, approved: true, script: script.map(str::to_owned), ..Story::default() };
+        let story = Story {
+            sealed,
+            approved: true,
+            script: script.map(str::to_owned),
+            ..Story::default()
+        };
         cases.push(story.tell(id));
     };
     for (field, values) in STEP_VALUES {
@@ -331,12 +428,28 @@ fn steps(cases: &mut Vec<Case>) {
     }
     for (at, (interpreter, source, script)) in TEMPLATES.iter().enumerate() {
         let mut step = original.clone();
-        for (field, value) in [("interpreter", *interpreter), ("source", *source), ("template", "gruntwork")] {
+        for (field, value) in [
+            ("interpreter", *interpreter),
+            ("source", *source),
+            ("template", "gruntwork"),
+        ] {
             step[field] = json!(value);
         }
-        push(format!("template {at} under its source"), &step, Some(source));
-        push(format!("template {at} under another script"), &step, Some("printf 'web-4'\n"));
-        push(format!("template {at} as it is rendered"), &step, Some(script.unwrap_or_default()));
+        push(
+            format!("template {at} under its source"),
+            &step,
+            Some(source),
+        );
+        push(
+            format!("template {at} under another script"),
+            &step,
+            Some("printf 'web-4'\n"),
+        );
+        push(
+            format!("template {at} as it is rendered"),
+            &step,
+            Some(script.unwrap_or_default()),
+        );
     }
 }
 
@@ -347,9 +460,15 @@ const ALL_FACTS: &str = include_str!("../vectors/receipt-sandbox.json");
 fn facts(cases: &mut Vec<Case>) {
     let mut original = golden_payload("receipt");
     original["predicate"]["sandbox"] = serde_json::from_str(ALL_FACTS).expect("JSON");
-    let story = |value: &Value| Story { payload: Some(("receipt", to_canonical(value))), ..Story::default() };
+    let story = |value: &Value| Story {
+        payload: Some(("receipt", to_canonical(value))),
+        ..Story::default()
+    };
     cases.push(story(&original).tell("all facts as they are".to_owned()));
-    for mutant in changes(&original).iter().filter(|mutant| mutant.pointer.starts_with("/predicate/sandbox/")) {
+    for mutant in changes(&original)
+        .iter()
+        .filter(|mutant| mutant.pointer.starts_with("/predicate/sandbox/"))
+    {
         let place = mutant.pointer.trim_start_matches("/predicate/sandbox");
         cases.push(story(&mutant.value).tell(format!("all facts{place} {}", mutant.what)));
     }
@@ -358,20 +477,41 @@ fn facts(cases: &mut Vec<Case>) {
 /// Mutants of the list of programs: in the authorization, in the receipt, and in the sealed closures.
 fn programs(cases: &mut Vec<Case>) {
     for (kind, places) in [
-        ("authorization", &["/predicate/sandbox/programs", "/predicate/sandbox/require/5"][..]),
-        ("receipt", &["/predicate/programs", "/predicate/sandbox/layers", "/predicate/sandbox/missing"]),
+        (
+            "authorization",
+            &[
+                "/predicate/sandbox/programs",
+                "/predicate/sandbox/require/5",
+            ][..],
+        ),
+        (
+            "receipt",
+            &[
+                "/predicate/programs",
+                "/predicate/sandbox/layers",
+                "/predicate/sandbox/missing",
+            ],
+        ),
     ] {
         for mutant in changes(&original(true, kind)) {
             if places.iter().any(|place| mutant.pointer.starts_with(place)) {
                 let payload = Some((kind, to_canonical(&mutant.value)));
-                let story = Story { listed: true, payload, ..Story::default() };
+                let story = Story {
+                    listed: true,
+                    payload,
+                    ..Story::default()
+                };
                 cases.push(story.tell(format!("listed {kind}{} {}", mutant.pointer, mutant.what)));
             }
         }
     }
     for mutant in changes(&value("bundle-programs.json")["builtins"]) {
         if mutant.pointer.starts_with("/closures") || mutant.pointer.starts_with("/version") {
-            let story = Story { listed: true, sealed: Some(("builtins", mutant.value.clone())), ..Story::default() };
+            let story = Story {
+                listed: true,
+                sealed: Some(("builtins", mutant.value.clone())),
+                ..Story::default()
+            };
             cases.push(story.tell(format!("listed builtins{} {}", mutant.pointer, mutant.what)));
         }
     }
@@ -380,23 +520,42 @@ fn programs(cases: &mut Vec<Case>) {
 /// Mutants of the envelope of one kind, and its old signatures over a changed payload.
 fn envelopes(kind: &'static str, cases: &mut Vec<Case>) {
     let base = if kind == "roster-2" { "roster" } else { kind };
-    let names = if kind == "roster-2" { &["alice", "bob"][..] } else { golden::signers(base) };
+    let names = if kind == "roster-2" {
+        &["alice", "bob"][..]
+    } else {
+        golden::signers(base)
+    };
     let payload = to_canonical(&golden_payload(kind));
     let original = serde_json::to_value(golden::envelope(&payload, names)).expect("an envelope");
-    let story =
-        |value: Value| Story { two_rosters: kind == "roster-2", envelope: Some((kind, value)), ..Story::default() };
+    let story = |value: Value| Story {
+        two_rosters: kind == "roster-2",
+        envelope: Some((kind, value)),
+        ..Story::default()
+    };
     for mutant in changes(&original) {
-        cases.push(story(mutant.value.clone()).tell(format!("{kind} envelope{} {}", mutant.pointer, mutant.what)));
+        cases.push(
+            story(mutant.value.clone())
+                .tell(format!("{kind} envelope{} {}", mutant.pointer, mutant.what)),
+        );
     }
     if kind == "roster" {
         return;
     }
-    for mutant in changes(&golden_payload(kind)).into_iter().filter(|mutant| mutant.what == FLIPPED) {
+    for mutant in changes(&golden_payload(kind))
+        .into_iter()
+        .filter(|mutant| mutant.what == FLIPPED)
+    {
         let mut envelope = original.clone();
         let changed = Envelope::new(&to_canonical(&mutant.value), Vec::new());
         envelope["payload"] = json!(changed.payload);
-        let changed = Story { payload: Some((kind, to_canonical(&mutant.value))), ..story(envelope) };
-        cases.push(changed.tell(format!("{kind}{} flipped under the old signatures", mutant.pointer)));
+        let changed = Story {
+            payload: Some((kind, to_canonical(&mutant.value))),
+            ..story(envelope)
+        };
+        cases.push(changed.tell(format!(
+            "{kind}{} flipped under the old signatures",
+            mutant.pointer
+        )));
     }
 }
 
@@ -405,7 +564,10 @@ fn checkpoints(cases: &mut Vec<Case>) {
     let text = String::from_utf8(golden::bytes("log/checkpoint")).expect("text");
     let body: Vec<&str> = text.lines().take(3).collect();
     for (what, lines) in line_changes(&body) {
-        let story = Story { body: Some(lines.join("\n") + "\n"), ..Story::default() };
+        let story = Story {
+            body: Some(lines.join("\n") + "\n"),
+            ..Story::default()
+        };
         cases.push(story.tell(format!("checkpoint {what}")));
     }
 }
@@ -416,7 +578,11 @@ fn bundles(cases: &mut Vec<Case>) {
         let original = golden::value(file);
         let roster = reference(&golden::bytes("payload/roster.json")).into_bytes();
         let mut push = |id: String, value: &Value| {
-            cases.push(Case { id: format!("{file}{id}"), bundle: to_canonical(value), roster: roster.clone() });
+            cases.push(Case {
+                id: format!("{file}{id}"),
+                bundle: to_canonical(value),
+                roster: roster.clone(),
+            });
         };
         for mutant in changes(&original) {
             if two && !mutant.pointer.starts_with("/roster") {
@@ -438,13 +604,18 @@ fn bundles(cases: &mut Vec<Case>) {
                 push(format!("/proofs/{name} {what}"), &alone);
             }
         }
-        let blank = original["proofs"]["seal"].as_str().unwrap().find("\n\n").unwrap();
+        let blank = original["proofs"]["seal"]
+            .as_str()
+            .unwrap()
+            .find("\n\n")
+            .unwrap();
         let note = original["proofs"]["seal"].as_str().unwrap()[blank + 2..].to_owned();
         for (what, changed) in line_changes(&note.lines().collect::<Vec<_>>()) {
             let mut everywhere = original.clone();
             for name in ["seal", "consumption", "receipt"] {
                 let text = original["proofs"][name].as_str().unwrap();
-                everywhere["proofs"][name] = json!(text.replace(&note, &(changed.join("\n") + "\n")));
+                everywhere["proofs"][name] =
+                    json!(text.replace(&note, &(changed.join("\n") + "\n")));
             }
             push(format!("/proofs/* checkpoint {what}"), &everywhere);
         }
@@ -453,7 +624,12 @@ fn bundles(cases: &mut Vec<Case>) {
 
 /// Flips, drops, doubles and swaps lines.
 fn line_changes<'l>(lines: &[&'l str]) -> Vec<(String, Vec<Cow<'l, str>>)> {
-    let all = || lines.iter().map(|line| Cow::Borrowed(*line)).collect::<Vec<_>>();
+    let all = || {
+        lines
+            .iter()
+            .map(|line| Cow::Borrowed(*line))
+            .collect::<Vec<_>>()
+    };
     let mut found = Vec::new();
     for at in 0..lines.len() {
         let mut flipped = all();
@@ -486,7 +662,11 @@ pub fn changes(document: &Value) -> Vec<Mutant> {
             // The mutant `emptied` already changes these values.
             _ => continue,
         }
-        found.push(Mutant { pointer, what: FLIPPED, value });
+        found.push(Mutant {
+            pointer,
+            what: FLIPPED,
+            value,
+        });
     }
     found
 }
@@ -498,7 +678,11 @@ pub const FLIPPED: &str = "flipped";
 pub fn flip_text(text: &str) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     // Avoid the end of the text: the last base64 letter has unused bits, and the last letter of a time is its zone.
-    let at = if letters.len() >= 8 { letters.len() - 6 } else { letters.len().saturating_sub(1) };
+    let at = if letters.len() >= 8 {
+        letters.len() - 6
+    } else {
+        letters.len().saturating_sub(1)
+    };
     match letters.get_mut(at) {
         Some(letter) => {
             *letter = match *letter {

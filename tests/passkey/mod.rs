@@ -1,8 +1,16 @@
 //! Passkeys with keys from fixed numbers, and signatures as a browser makes them, each part of which a test can change.
 //!
 //! This module does not call the code under test.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test program uses a part of it"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -61,7 +69,9 @@ pub struct Assertion {
 }
 
 pub fn hex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
+    (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex"))
+        .collect()
 }
 
 pub fn put(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -71,8 +81,16 @@ pub fn put(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Returns the shortest positive mpint.
 pub fn mpint(number: &[u8]) -> Vec<u8> {
-    let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
-    if digits.first().is_some_and(|first| *first >= 0x80) { [&[0][..], &digits].concat() } else { digits }
+    let digits: Vec<u8> = number
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == 0)
+        .collect();
+    if digits.first().is_some_and(|first| *first >= 0x80) {
+        [&[0][..], &digits].concat()
+    } else {
+        digits
+    }
 }
 
 /// Returns `n - s`: the other valid form of a signature.
@@ -122,9 +140,15 @@ impl PasskeyPair {
         let (mut private, point) = ([0; 32], hex(POINTS[usize::from(number) - 1]));
         private[31] = number;
         let (signing, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
-        let pair = EcdsaKeyPair::from_private_key_and_public_key(signing, &private, &point, &random).expect("a key");
+        let pair =
+            EcdsaKeyPair::from_private_key_and_public_key(signing, &private, &point, &random)
+                .expect("a key");
         assert_eq!(pair.public_key().as_ref(), point);
-        Self { pair, point, host: host.to_owned() }
+        Self {
+            pair,
+            point,
+            host: host.to_owned(),
+        }
     }
 
     pub fn blob(&self) -> Vec<u8> {
@@ -144,8 +168,12 @@ impl PasskeyPair {
         let mut data = Sha256::digest(self.host.as_bytes()).to_vec();
         data.extend([VERIFIED, 0, 0, 0, 7]);
         let asserted = [&data[..], &Sha256::digest(client_data)].concat();
-        let fixed = self.pair.sign(&SystemRandom::new(), &asserted).expect("a signature");
-        let element = |tag, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).expect("short")], bytes].concat();
+        let fixed = self
+            .pair
+            .sign(&SystemRandom::new(), &asserted)
+            .expect("a signature");
+        let element =
+            |tag, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).expect("short")], bytes].concat();
         let (r, s) = fixed.as_ref().split_at(32);
         let numbers = [r, s].map(|number| element(2, &mpint(number))).concat();
         [client_data.into(), data, element(0x30, &numbers)]
@@ -158,8 +186,9 @@ impl PasskeyPair {
 
     pub fn sign_but(&self, message: &[u8], edit: impl FnOnce(&mut Assertion)) -> Vec<u8> {
         let origin = format!("https://{}", self.host);
-        let client_data =
-            format!(r#"{{"type":"webauthn.get","challenge":"{{challenge}}","origin":"{origin}","crossOrigin":false}}"#);
+        let client_data = format!(
+            r#"{{"type":"webauthn.get","challenge":"{{challenge}}","origin":"{origin}","crossOrigin":false}}"#
+        );
         let mut parts = Assertion {
             namespace: b"countersign".to_vec(),
             hash: "sha256",
@@ -174,8 +203,11 @@ impl PasskeyPair {
             key: None,
         };
         edit(&mut parts);
-        let digest =
-            if parts.hash == "sha512" { Sha512::digest(message).to_vec() } else { Sha256::digest(message).to_vec() };
+        let digest = if parts.hash == "sha512" {
+            Sha512::digest(message).to_vec()
+        } else {
+            Sha256::digest(message).to_vec()
+        };
         let challenge = challenge(&parts.namespace, parts.hash, &digest);
         let client_data = parts.client_data.replace("{challenge}", &challenge);
         let mut asserted = Sha256::digest(parts.application.as_bytes()).to_vec();
@@ -183,23 +215,38 @@ impl PasskeyPair {
         asserted.extend_from_slice(&7_u32.to_be_bytes());
         asserted.extend_from_slice(&parts.extensions);
         asserted.extend_from_slice(&Sha256::digest(client_data.as_bytes()));
-        let fixed = self.pair.sign(&SystemRandom::new(), &asserted).expect("a signature");
+        let fixed = self
+            .pair
+            .sign(&SystemRandom::new(), &asserted)
+            .expect("a signature");
         let (r, s) = fixed.as_ref().split_at(32);
         let mut pair = Vec::new();
-        (parts.numbers)([r, s]).iter().for_each(|number| put(&mut pair, number));
+        (parts.numbers)([r, s])
+            .iter()
+            .for_each(|number| put(&mut pair, number));
         pair.extend_from_slice(parts.tails[0]);
         let mut inner = Vec::new();
         put(&mut inner, &parts.kind);
         put(&mut inner, &pair);
         inner.push(parts.flags);
         inner.extend_from_slice(&7_u32.to_be_bytes());
-        for part in [parts.origin.as_bytes(), client_data.as_bytes(), &parts.extensions] {
+        for part in [
+            parts.origin.as_bytes(),
+            client_data.as_bytes(),
+            &parts.extensions,
+        ] {
             put(&mut inner, part);
         }
         inner.extend_from_slice(parts.tails[1]);
         let mut whole = b"SSHSIG\0\0\0\x01".to_vec();
         let key = parts.key.unwrap_or_else(|| self.blob());
-        for part in [&key[..], &parts.namespace, b"", parts.hash.as_bytes(), &inner] {
+        for part in [
+            &key[..],
+            &parts.namespace,
+            b"",
+            parts.hash.as_bytes(),
+            &inner,
+        ] {
             put(&mut whole, part);
         }
         whole.extend_from_slice(parts.tails[2]);

@@ -2,7 +2,11 @@
 //!
 //! Each additional program is a copy of `tests/shell/stub.c`, and creates a file with its own name in a directory of marks.
 //! So a test can plant programs in `/usr/local/sbin`, where a list of programs can name them, without a change of the host.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses another part of it"
+)]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -38,7 +42,10 @@ pub struct PlantedRun {
 impl PlantedHost {
     /// Compiles the stub program. Returns `None` on a host where this user cannot create a mount namespace.
     pub fn new() -> Option<Self> {
-        let folder = tempfile::Builder::new().prefix("countersign-planted-").tempdir().expect("a directory");
+        let folder = tempfile::Builder::new()
+            .prefix("countersign-planted-")
+            .tempdir()
+            .expect("a directory");
         let made = Self { folder };
         for name in ["", "marks", "opt", "opt/x"] {
             directory(&made.path(name), 0o755);
@@ -48,13 +55,25 @@ impl PlantedHost {
         let marks = format!("-DMARKS=\"{}\"", made.marks());
         let compiled = |flags: &[&str]| {
             let mut compiler = Command::new("cc");
-            compiler.args(flags).args(["-O1", &marks, "-o"]).arg(made.path("stub")).arg(&source);
-            compiler.stderr(Stdio::null()).status().expect("a C compiler").success()
+            compiler
+                .args(flags)
+                .args(["-O1", &marks, "-o"])
+                .arg(made.path("stub"))
+                .arg(&source);
+            compiler
+                .stderr(Stdio::null())
+                .status()
+                .expect("a C compiler")
+                .success()
         };
         assert!(compiled(&["-static"]) || compiled(&[]), "stub.c compiles");
         std::fs::copy(env!("CARGO_BIN_EXE_countersign"), made.path("countersign")).expect("a copy");
         let run = made.run(&[]);
-        let status = made.command(&run, &[], User::Same).arg("true").stderr(Stdio::null()).status();
+        let status = made
+            .command(&run, &[], User::Same)
+            .arg("true")
+            .stderr(Stdio::null())
+            .status();
         status.is_ok_and(|status| status.success()).then_some(made)
     }
 
@@ -69,7 +88,13 @@ impl PlantedHost {
 
     /// The directory into which a planted program writes its mark.
     pub fn marks(&self) -> String {
-        self.folder.path().canonicalize().expect("real").join("marks").display().to_string()
+        self.folder
+            .path()
+            .canonicalize()
+            .expect("real")
+            .join("marks")
+            .display()
+            .to_string()
     }
 
     /// Copies the stub program. All copies are different files, because a list of programs names files.
@@ -94,20 +119,38 @@ impl PlantedHost {
     /// Returns a command in the mount namespace of a run. `covers` are pairs of a file or directory, and a path of the host
     /// on which the namespace shows it. The caller adds the program and its arguments.
     pub fn command(&self, run: &PlantedRun, covers: &[(&Path, &str)], user: User) -> Command {
-        const SCRIPT: &str =
-            "while [ \"$1\" != -- ]; do mount --bind \"$1\" \"$2\" || exit 99; shift 2; done; shift; exec \"$@\"";
+        const SCRIPT: &str = "while [ \"$1\" != -- ]; do mount --bind \"$1\" \"$2\" || exit 99; shift 2; done; shift; exec \"$@\"";
         let root = rustix::process::geteuid().is_root();
         let mut command = Command::new("unshare");
-        command.args(if root { &["--mount"][..] } else { &["--user", "--map-root-user", "--mount"] });
+        command.args(if root {
+            &["--mount"][..]
+        } else {
+            &["--user", "--map-root-user", "--mount"]
+        });
         command.args(["sh", "-c", SCRIPT, "sh"]);
         let (sbin, marks, opt) = (run.path("sbin"), run.path("marks"), self.path("opt"));
-        let usual = [(sbin.as_path(), SBIN), (marks.as_path(), &*self.marks()), (opt.as_path(), "/opt")];
+        let usual = [
+            (sbin.as_path(), SBIN),
+            (marks.as_path(), &*self.marks()),
+            (opt.as_path(), "/opt"),
+        ];
         for (source, target) in usual.iter().chain(covers) {
             command.arg(source).arg(target);
         }
-        command.arg("--").env("HOME", self.folder.path()).current_dir("/").stdin(Stdio::null());
+        command
+            .arg("--")
+            .env("HOME", self.folder.path())
+            .current_dir("/")
+            .stdin(Stdio::null());
         if root && user == User::Ordinary {
-            command.args(["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+            command.args([
+                "setpriv",
+                "--reuid",
+                NOBODY,
+                "--regid",
+                NOBODY,
+                "--clear-groups",
+            ]);
         }
         command
     }
@@ -116,7 +159,16 @@ impl PlantedHost {
     pub fn sandbox(&self, run: &PlantedRun, covers: &[(&Path, &str)], user: User) -> Command {
         let mut command = self.command(run, covers, user);
         let marks = self.marks();
-        command.args([&self.program(), "sandbox", "--write", &marks, "--workdir", "in-place", "--read", OPT]);
+        command.args([
+            &self.program(),
+            "sandbox",
+            "--write",
+            &marks,
+            "--workdir",
+            "in-place",
+            "--read",
+            OPT,
+        ]);
         command
     }
 }
@@ -128,8 +180,12 @@ impl PlantedRun {
 
     /// The names of all planted programs that were executed.
     pub fn marks(&self) -> BTreeSet<String> {
-        let entries = std::fs::read_dir(self.path("marks")).expect("marks").flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        let entries = std::fs::read_dir(self.path("marks"))
+            .expect("marks")
+            .flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
     }
 }
 

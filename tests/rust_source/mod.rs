@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Signs that belong together, the longest first: each is one token.
 const OPERATORS: [&str; 22] = [
-    "<<=", ">>=", "...", "..=", "::", "->", "=>", "==", "!=", "<=", ">=", "&&", "||", "+=", "-=", "*=", "/=", "%=",
-    "^=", "&=", "|=", "..",
+    "<<=", ">>=", "...", "..=", "::", "->", "=>", "==", "!=", "<=", ">=", "&&", "||", "+=", "-=",
+    "*=", "/=", "%=", "^=", "&=", "|=", "..",
 ];
 
 /// An identifier, a lifetime or an operator. Each literal is the token `""`.
@@ -24,7 +24,12 @@ pub(crate) struct Token {
 
 /// Returns the tokens of a file in order.
 pub(crate) fn tokens(source: &str) -> Vec<Token> {
-    let mut lexer = Lexer { chars: source.chars().collect(), at: 0, line: 1, out: Vec::new() };
+    let mut lexer = Lexer {
+        chars: source.chars().collect(),
+        at: 0,
+        line: 1,
+        out: Vec::new(),
+    };
     lexer.run();
     let mut out = lexer.out;
     mark_tests(&mut out);
@@ -40,7 +45,11 @@ pub(crate) fn test_functions(tokens: &[Token]) -> Vec<String> {
         if text(tokens, i) == "#" && text(tokens, i + 1) == "[" {
             let end = closing(tokens, i + 1);
             let path: Vec<&str> = tokens[i + 2..end].iter().map(|t| t.text.as_str()).collect();
-            let head: Vec<&str> = path.split(|t| *t == "(").next().unwrap_or_default().to_vec();
+            let head: Vec<&str> = path
+                .split(|t| *t == "(")
+                .next()
+                .unwrap_or_default()
+                .to_vec();
             pending |= head.last() == Some(&"test");
             i = end + 1;
             continue;
@@ -110,7 +119,9 @@ fn mark_tests(tokens: &mut [Token]) {
             && text(tokens, i + 2) == "cfg"
             && text(tokens, i + 3) == "("
             && (text(tokens, i + 4) == "test"
-                || (text(tokens, i + 4) == "all" && text(tokens, i + 5) == "(" && text(tokens, i + 6) == "test"));
+                || (text(tokens, i + 4) == "all"
+                    && text(tokens, i + 5) == "("
+                    && text(tokens, i + 6) == "test"));
         if !is_test {
             i += 1;
             continue;
@@ -166,8 +177,15 @@ impl Lexer {
 
     /// Reads an operator, or another single sign.
     fn operator(&mut self, first: char) {
-        let is_here = |sign: &&&str| sign.chars().enumerate().all(|(ahead, c)| self.peek(ahead) == Some(c));
-        let sign = OPERATORS.iter().find(is_here).map_or_else(|| first.to_string(), |sign| (*sign).to_owned());
+        let is_here = |sign: &&&str| {
+            sign.chars()
+                .enumerate()
+                .all(|(ahead, c)| self.peek(ahead) == Some(c))
+        };
+        let sign = OPERATORS
+            .iter()
+            .find(is_here)
+            .map_or_else(|| first.to_string(), |sign| (*sign).to_owned());
         self.push(&sign);
         for _ in sign.chars() {
             self.step();
@@ -186,7 +204,11 @@ impl Lexer {
     }
 
     fn push(&mut self, text: &str) {
-        self.out.push(Token { text: text.to_owned(), line: self.line, in_test: false });
+        self.out.push(Token {
+            text: text.to_owned(),
+            line: self.line,
+            in_test: false,
+        });
     }
 
     fn block_comment(&mut self) {
@@ -238,7 +260,8 @@ impl Lexer {
                     self.step();
                 }
                 while self.peek(0).is_some() {
-                    let closes = self.peek(0) == Some('"') && (1..=hashes).all(|i| self.peek(i) == Some('#'));
+                    let closes = self.peek(0) == Some('"')
+                        && (1..=hashes).all(|i| self.peek(i) == Some('#'));
                     self.step();
                     if closes {
                         for _ in 0..hashes {
@@ -267,11 +290,15 @@ impl Lexer {
 
     /// Reads a character literal or a lifetime.
     fn quote(&mut self) {
-        let literal = self.peek(1) == Some('\\') || self.peek(1).is_some() && self.peek(2) == Some('\'');
+        let literal =
+            self.peek(1) == Some('\\') || self.peek(1).is_some() && self.peek(2) == Some('\'');
         let start = self.at;
         self.step();
         if !literal {
-            while self.peek(0).is_some_and(|c| c == '_' || c.is_alphanumeric()) {
+            while self
+                .peek(0)
+                .is_some_and(|c| c == '_' || c.is_alphanumeric())
+            {
                 self.step();
             }
             let lifetime: String = self.chars[start..self.at].iter().collect();
@@ -290,7 +317,10 @@ impl Lexer {
 
     fn word(&mut self) {
         let start = self.at;
-        while self.peek(0).is_some_and(|c| c == '_' || c.is_alphanumeric()) {
+        while self
+            .peek(0)
+            .is_some_and(|c| c == '_' || c.is_alphanumeric())
+        {
             self.at += 1;
         }
         let word: String = self.chars[start..self.at].iter().collect();
@@ -303,7 +333,10 @@ impl Lexer {
 
     fn number(&mut self) {
         self.push("\"\"");
-        while self.peek(0).is_some_and(|c| c == '_' || c.is_alphanumeric()) {
+        while self
+            .peek(0)
+            .is_some_and(|c| c == '_' || c.is_alphanumeric())
+        {
             self.at += 1;
         }
     }

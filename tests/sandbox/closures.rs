@@ -34,24 +34,46 @@ struct Tasks {
 
 impl Tasks {
     fn new(test: &'static str, programs: &'static str) -> Self {
-        Self { test, programs, options: Vec::new() }
+        Self {
+            test,
+            programs,
+            options: Vec::new(),
+        }
     }
 
     /// Runs a script without a list and with a list, each in a new directory with the same path. Asserts that the exit
     /// code, the standard output and the created files are equal. `needs` are programs without which the task is not run.
     fn same(&self, needs: &[&str], script: &str) {
         let named = self.programs.split(',').filter(|name| !name.contains('{'));
-        if let Some(missing) = named.chain(needs.iter().copied()).find(|name| !is_installed(name)) {
-            return not_run(self.test, &format!("{missing} is not installed in a system directory"));
+        if let Some(missing) = named
+            .chain(needs.iter().copied())
+            .find(|name| !is_installed(name))
+        {
+            return not_run(
+                self.test,
+                &format!("{missing} is not installed in a system directory"),
+            );
         }
         let world = World::prepared(|_| {});
-        let dir = tempfile::Builder::new().prefix("countersign-closures-").tempdir().expect("a directory");
+        let dir = tempfile::Builder::new()
+            .prefix("countersign-closures-")
+            .tempdir()
+            .expect("a directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("mode");
         let tree = dir.path().canonicalize().expect("real").join("tree");
         let without = self.result(&world, &tree, &[], script);
-        assert_eq!(without.0, Some(0), "{script}: the task fails without a list: {without:?}");
+        assert_eq!(
+            without.0,
+            Some(0),
+            "{script}: the task fails without a list: {without:?}"
+        );
         let with = self.result(&world, &tree, &["--programs", self.programs], script);
-        assert_eq!((with.0, &with.1), (without.0, &without.1), "{script}: {}", with.3);
+        assert_eq!(
+            (with.0, &with.1),
+            (without.0, &without.1),
+            "{script}: {}",
+            with.3
+        );
         let names = |one: &Outcome| one.2.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&with), names(&without), "{script}: {}", with.3);
         for (path, (mode, content)) in &with.2 {
@@ -75,16 +97,30 @@ impl Tasks {
         fs::create_dir(tree).expect("a directory");
         fs::set_permissions(tree, Permissions::from_mode(0o777)).expect("mode");
         let mut command = world.program(&["sandbox", "--workdir", "in-place", "--write"]);
-        command.arg(tree).args(&self.options).args(list).args(["--", "sh", "-c"]);
+        command
+            .arg(tree)
+            .args(&self.options)
+            .args(list)
+            .args(["--", "sh", "-c"]);
         let script = format!("set -e; umask 022; cd \"$0\"; {script}");
         let output = command.arg(script).arg(tree).output().expect("runs");
         let mut files = BTreeMap::new();
         collect(tree, &mut files);
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), files, said(&output))
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            files,
+            said(&output),
+        )
     }
 }
 
-type Outcome = (Option<i32>, String, BTreeMap<PathBuf, (u32, Vec<u8>)>, String);
+type Outcome = (
+    Option<i32>,
+    String,
+    BTreeMap<PathBuf, (u32, Vec<u8>)>,
+    String,
+);
 
 /// Collects all entries below a directory, each with its mode and its content or target.
 fn collect(directory: &Path, into: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
@@ -94,7 +130,10 @@ fn collect(directory: &Path, into: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
             collect(&path, into);
             Vec::new()
         } else if metadata.is_symlink() {
-            fs::read_link(&path).expect("a link").into_os_string().into_encoded_bytes()
+            fs::read_link(&path)
+                .expect("a link")
+                .into_os_string()
+                .into_encoded_bytes()
         } else if VOLATILE.iter().any(|name| path.ends_with(name)) {
             Vec::new()
         } else {
@@ -105,7 +144,8 @@ fn collect(directory: &Path, into: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
 }
 
 fn is_installed(name: &str) -> bool {
-    PATH.split(':').any(|directory| Path::new(directory).join(name).is_file())
+    PATH.split(':')
+        .any(|directory| Path::new(directory).join(name).is_file())
 }
 
 /// Serves the files of a directory on a port of loopback, until the test ends. Returns the URL.
@@ -122,15 +162,26 @@ fn serve(root: PathBuf) -> String {
 }
 
 fn answer(mut stream: TcpStream, root: &Path) {
-    let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(stream.try_clone().expect("a stream"))
+        .lines()
+        .map_while(Result::ok);
     let request = lines.next().unwrap_or_default();
     lines.take_while(|line| !line.is_empty()).for_each(drop);
-    let path = request.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
+    let path = request
+        .split(' ')
+        .nth(1)
+        .unwrap_or_default()
+        .split('?')
+        .next()
+        .unwrap_or_default();
     let (status, body) = match fs::read(root.join(path.trim_start_matches('/'))) {
         Ok(body) => ("200 OK", body),
         Err(_) => ("404 Not Found", Vec::new()),
     };
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     // The client may close the connection early.
     let _ = stream.write_all(&[head.as_bytes(), &body].concat());
 }
@@ -171,7 +222,15 @@ fn repository(path: &Path) {
     let script = format!(
         "{GIT}; git init -q \"$0\" && cd \"$0\" && echo x > f && git add f && git commit -qm x && git update-server-info"
     );
-    exited(Command::new("sh").args(["-c", &script]).arg(path).env("HOME", path).output().expect("sh"), 0);
+    exited(
+        Command::new("sh")
+            .args(["-c", &script])
+            .arg(path)
+            .env("HOME", path)
+            .output()
+            .expect("sh"),
+        0,
+    );
 }
 
 #[test]
@@ -183,7 +242,10 @@ fn git_clones_over_http_with_its_closure() {
     let dir = tempfile::tempdir().expect("a directory");
     repository(&dir.path().join("a"));
     let url = serve(dir.path().to_owned());
-    let tasks = Tasks { options: vec!["--net".into(), "host".into()], ..Tasks::new(TEST, "git") };
+    let tasks = Tasks {
+        options: vec!["--net".into(), "host".into()],
+        ..Tasks::new(TEST, "git")
+    };
     tasks.same(
         &[],
         &format!("{GIT}; git clone -q {url}/a/.git b; git -C b log --format=%s; git ls-remote {url}/a/.git"),
@@ -195,15 +257,23 @@ fn git_clones_over_ssh_with_its_closure() {
     const TEST: &str = "git_clones_over_ssh_with_its_closure";
     for program in ["git", "ssh", "ssh-keygen", "sshd"] {
         if !is_installed(program) {
-            return not_run(TEST, &format!("{program} is not installed in a system directory"));
+            return not_run(
+                TEST,
+                &format!("{program} is not installed in a system directory"),
+            );
         }
     }
-    let dir = tempfile::Builder::new().prefix("countersign-ssh-").tempdir().expect("a directory");
+    let dir = tempfile::Builder::new()
+        .prefix("countersign-ssh-")
+        .tempdir()
+        .expect("a directory");
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("mode");
     let at = |name: &str| dir.path().join(name).display().to_string();
     repository(&dir.path().join("a"));
     for name in ["client", "server"] {
-        let done = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &at(name)]).output();
+        let done = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f", &at(name)])
+            .output();
         assert!(done.expect("ssh-keygen").status.success());
     }
     let root = rustix::process::geteuid().is_root();
@@ -217,17 +287,42 @@ fn git_clones_over_ssh_with_its_closure() {
     let user = Command::new("id").arg("-un").output().expect("id");
     let host = format!("{}@127.0.0.1", String::from_utf8_lossy(&user.stdout).trim());
     let url = format!("ssh://{host}:{port}{}", at("a"));
-    let ssh = format!("ssh -F none -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null", at("client"));
+    let ssh = format!(
+        "ssh -F none -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+        at("client")
+    );
     let probe = format!("{ssh} -o BatchMode=yes -p {port} {host} git --version");
-    let login = Command::new("sh").args(["-c", &probe]).output().expect("sh");
+    let login = Command::new("sh")
+        .args(["-c", &probe])
+        .output()
+        .expect("sh");
     if !login.status.success() {
         return not_run(TEST, "the user of the tests can't log in over ssh");
     }
     // A run of root has its own user id and reads the key as a file of another user.
-    fs::set_permissions(at("client"), Permissions::from_mode(if root { 0o644 } else { 0o600 })).expect("mode");
-    let options = ["--net", "host", "--read", dir.path().to_str().expect("text")].map(str::to_owned).into();
-    let tasks = Tasks { options, ..Tasks::new(TEST, "git") };
-    tasks.same(&[], &format!("{GIT}; export GIT_SSH_COMMAND='{ssh}'; git clone -q {url} b; git -C b log --format=%s"));
+    fs::set_permissions(
+        at("client"),
+        Permissions::from_mode(if root { 0o644 } else { 0o600 }),
+    )
+    .expect("mode");
+    let options = [
+        "--net",
+        "host",
+        "--read",
+        dir.path().to_str().expect("text"),
+    ]
+    .map(str::to_owned)
+    .into();
+    let tasks = Tasks {
+        options,
+        ..Tasks::new(TEST, "git")
+    };
+    tasks.same(
+        &[],
+        &format!(
+            "{GIT}; export GIT_SSH_COMMAND='{ssh}'; git clone -q {url} b; git -C b log --format=%s"
+        ),
+    );
 }
 
 /// Answers each connection to a port of loopback with a new sshd. Returns the port.
@@ -236,17 +331,32 @@ fn serve_ssh(config: String, root: bool) -> u16 {
     let port = listener.local_addr().expect("an address").port();
     // An sshd of root needs the directory /run/sshd, which a host without a running service may not have.
     let script = "mount -t tmpfs none /run && mkdir /run/sshd && exec \"$0\" -i -e -f \"$1\"";
-    let sshd = PATH.split(':').map(|at| Path::new(at).join("sshd")).find(|path| path.is_file()).expect("sshd");
+    let sshd = PATH
+        .split(':')
+        .map(|at| Path::new(at).join("sshd"))
+        .find(|path| path.is_file())
+        .expect("sshd");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let mut command = if root { Command::new("unshare") } else { Command::new(&sshd) };
+            let mut command = if root {
+                Command::new("unshare")
+            } else {
+                Command::new(&sshd)
+            };
             if root {
-                command.args(["--mount", "sh", "-c", script]).arg(&sshd).arg(&config);
+                command
+                    .args(["--mount", "sh", "-c", script])
+                    .arg(&sshd)
+                    .arg(&config);
             } else {
                 command.args(["-i", "-e", "-f", &config]);
             }
             let input = OwnedFd::from(stream.try_clone().expect("a stream"));
-            let _ = command.stdin(input).stdout(OwnedFd::from(stream)).stderr(Stdio::null()).status();
+            let _ = command
+                .stdin(input)
+                .stdout(OwnedFd::from(stream))
+                .stderr(Stdio::null())
+                .status();
         }
     });
     port
@@ -256,9 +366,16 @@ fn serve_ssh(config: String, root: bool) -> u16 {
 fn gcc_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("gcc_does_the_same_work_with_its_closure", "gcc");
     let sources = "echo 'int f(void); int main(void) { return f(); }' > a.c; echo 'int f(void) { return 0; }' > b.c";
-    tasks.same(&[], &format!("{sources}; gcc -Wall -O2 -g a.c b.c -o program; gcc -E a.c; gcc -S b.c"));
-    tasks
-        .same(&["make"], &format!("{sources}; gcc -frandom-seed=1 -flto=2 -flto-partition=max -O2 a.c b.c -o program"));
+    tasks.same(
+        &[],
+        &format!("{sources}; gcc -Wall -O2 -g a.c b.c -o program; gcc -E a.c; gcc -S b.c"),
+    );
+    tasks.same(
+        &["make"],
+        &format!(
+            "{sources}; gcc -frandom-seed=1 -flto=2 -flto-partition=max -O2 a.c b.c -o program"
+        ),
+    );
     tasks.same(
         &[],
         &format!(
@@ -274,9 +391,16 @@ fn gcc_finds_its_programs_and_its_plugin_in_libexec() {
     if !is_installed("gcc") {
         return not_run(TEST, "gcc is not installed in a system directory");
     }
-    let asked = Command::new("gcc").arg("-print-prog-name=cc1").output().expect("gcc");
+    let asked = Command::new("gcc")
+        .arg("-print-prog-name=cc1")
+        .output()
+        .expect("gcc");
     let cc1 = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
-    let Ok(below) = cc1.parent().expect("a directory").strip_prefix("/usr/lib/gcc") else {
+    let Ok(below) = cc1
+        .parent()
+        .expect("a directory")
+        .strip_prefix("/usr/lib/gcc")
+    else {
         return not_run(TEST, "the programs of this gcc are not below /usr/lib/gcc");
     };
     // The mount namespace has the programs only below /usr/libexec, as on other distributions.
@@ -286,12 +410,25 @@ fn gcc_finds_its_programs_and_its_plugin_in_libexec() {
                   for list in '' '--programs gcc'; do $0 sandbox $list -- sh -ec 'echo \"int main(void) { return 0; }\" > a.c; \
                   gcc -B/usr/libexec/gcc/$0/ a.c -o a; gcc -B/usr/libexec/gcc/$0/ -flto a.c -o b; echo done' $1; done";
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_countersign")]);
+    command.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_countersign"),
+    ]);
     let output = command.arg(below).output().expect("unshare");
     if said(&output).contains("unshare failed") {
         return not_run(TEST, "this user can't create a user namespace");
     }
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "done\ndone\n", "{}", said(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "done\ndone\n",
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -306,7 +443,10 @@ fn clang_does_the_same_work_with_its_closure() {
 #[test]
 fn rustc_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("rustc_does_the_same_work_with_its_closure", "rustc");
-    tasks.same(&["cc"], "echo 'fn main() {}' > a.rs; rustc a.rs -o a; rustc --print sysroot");
+    tasks.same(
+        &["cc"],
+        "echo 'fn main() {}' > a.rs; rustc a.rs -o a; rustc --print sysroot",
+    );
 }
 
 #[test]
@@ -320,7 +460,13 @@ fn java_does_the_same_work_with_its_closure() {
 #[test]
 fn tar_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("tar_does_the_same_work_with_its_closure", "tar");
-    for (option, program) in [("z", "gzip"), ("J", "xz"), ("j", "bzip2"), ("-zstd", "zstd"), ("-lzip", "lzip")] {
+    for (option, program) in [
+        ("z", "gzip"),
+        ("J", "xz"),
+        ("j", "bzip2"),
+        ("-zstd", "zstd"),
+        ("-lzip", "lzip"),
+    ] {
         tasks.same(
             &[program],
             &format!(
@@ -334,7 +480,10 @@ fn tar_does_the_same_work_with_its_closure() {
 #[test]
 fn make_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("make_does_the_same_work_with_its_closure", "make");
-    tasks.same(&[], "printf 'out: in\\n\\tread x < in; echo $$x > out\\n' > Makefile; echo 1 > in; make; make");
+    tasks.same(
+        &[],
+        "printf 'out: in\\n\\tread x < in; echo $$x > out\\n' > Makefile; echo 1 > in; make; make",
+    );
     tasks.same(
         &[],
         "printf 'all:\\n\\t$(MAKE) -s -f Inner\\n' > Makefile; printf 'all: ; echo inner > out\\n' > Inner; make -s",
@@ -349,7 +498,10 @@ fn make_does_the_same_work_with_its_closure() {
 fn python_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("python_does_the_same_work_with_its_closure", "python3");
     tasks.same(&[], "python3 -c 'import json, hashlib; print(json.dumps({\"a\": hashlib.sha256(b\"\").hexdigest()}))'");
-    tasks.same(&[], "python3 -c 'import ctypes.util; print(ctypes.util.find_library(\"c\"))'");
+    tasks.same(
+        &[],
+        "python3 -c 'import ctypes.util; print(ctypes.util.find_library(\"c\"))'",
+    );
     tasks.same(
         &[],
         "python3 -m venv --without-pip v; v/bin/python -c 'import subprocess, sys; open(\"out\", \"w\").write(sys.prefix); \
@@ -360,8 +512,14 @@ fn python_does_the_same_work_with_its_closure() {
 #[test]
 fn node_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("node_does_the_same_work_with_its_closure", "node");
-    tasks.same(&[], "node -e 'require(\"fs\").writeFileSync(\"out\", JSON.stringify({a: 6 * 7}))'");
-    tasks.same(&[], "node -e 'console.log(require(\"child_process\").execSync(\"echo hi\").toString())'");
+    tasks.same(
+        &[],
+        "node -e 'require(\"fs\").writeFileSync(\"out\", JSON.stringify({a: 6 * 7}))'",
+    );
+    tasks.same(
+        &[],
+        "node -e 'console.log(require(\"child_process\").execSync(\"echo hi\").toString())'",
+    );
     tasks.same(
         &[],
         "node -e 'const c = require(\"child_process\"); console.log(c.execFileSync(process.execPath, [\"-p\", \"1+1\"]).toString())'",
@@ -371,9 +529,16 @@ fn node_does_the_same_work_with_its_closure() {
 #[test]
 fn npm_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("npm_does_the_same_work_with_its_closure", "npm");
-    let package = r#"{"name": "x", "version": "1.0.0", "scripts": {"x": "echo hi > out; node -p 1+1"}}"#;
-    tasks.same(&["node"], &format!("echo '{package}' > package.json; npm run --silent x"));
-    tasks.same(&["node"], &format!("echo '{package}' > package.json; npm pack --silent"));
+    let package =
+        r#"{"name": "x", "version": "1.0.0", "scripts": {"x": "echo hi > out; node -p 1+1"}}"#;
+    tasks.same(
+        &["node"],
+        &format!("echo '{package}' > package.json; npm run --silent x"),
+    );
+    tasks.same(
+        &["node"],
+        &format!("echo '{package}' > package.json; npm pack --silent"),
+    );
     tasks.same(
         &["node"],
         &format!(
@@ -387,7 +552,10 @@ fn npm_does_the_same_work_with_its_closure() {
 fn perl_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("perl_does_the_same_work_with_its_closure", "perl");
     tasks.same(&[], "perl -MPOSIX -e 'print floor(7.9), \"\\n\"'");
-    tasks.same(&[], "echo b > in; echo a >> in; perl -i -pe 's/a/c/' in; perl -e 'print sort <>' in");
+    tasks.same(
+        &[],
+        "echo b > in; echo a >> in; perl -i -pe 's/a/c/' in; perl -e 'print sort <>' in",
+    );
     tasks
         .same(&[], "perl -e 'print `echo one; echo two`; open my $f, \">\", \"out\"; print $f join \",\", glob \"*\"'");
 }
@@ -398,7 +566,10 @@ fn ssh_does_the_same_work_with_its_closure() {
     tasks.same(&[], "ssh -V; ssh -Q cipher");
     tasks.same(&[], "ssh -F none -G -p 2222 someone@host.example");
     // A shell starts the second ssh.
-    tasks.same(&[], "ssh -F none -J 127.0.0.1:9 -o BatchMode=yes host.example 2>&1 || echo code=$?");
+    tasks.same(
+        &[],
+        "ssh -F none -J 127.0.0.1:9 -o BatchMode=yes host.example 2>&1 || echo code=$?",
+    );
     Tasks::new("ssh_does_the_same_work_with_its_closure", "ssh-keygen").same(
         &[],
         "ssh-keygen -q -t ed25519 -N '' -f /tmp/key; ssh-keygen -y -f /tmp/key > /tmp/other; ssh-keygen -l -f /tmp/other > /tmp/l; \
@@ -412,9 +583,17 @@ fn curl_does_the_same_work_with_its_closure() {
     fs::write(dir.path().join("page"), "a page\n").expect("a file");
     let url = serve(dir.path().to_owned());
     let options = vec!["--net".into(), "host".into()];
-    let tasks = Tasks { options, ..Tasks::new("curl_does_the_same_work_with_its_closure", "curl") };
+    let tasks = Tasks {
+        options,
+        ..Tasks::new("curl_does_the_same_work_with_its_closure", "curl")
+    };
     tasks.same(&[], &format!("curl -sS -D head -o body {url}/page"));
-    tasks.same(&[], &format!("curl -sS -w '%{{http_code}}' {url}/page {url}/none; curl -f -sS {url}/none || echo $?"));
+    tasks.same(
+        &[],
+        &format!(
+            "curl -sS -w '%{{http_code}}' {url}/page {url}/none; curl -f -sS {url}/none || echo $?"
+        ),
+    );
     tasks.same(&[], "echo local > f; curl -sS \"file://$PWD/f\"");
 }
 
@@ -423,18 +602,25 @@ fn jq_does_the_same_work_with_its_closure() {
     let tasks = Tasks::new("jq_does_the_same_work_with_its_closure", "jq");
     tasks.same(&[], "echo '{\"a\": [1, 2, 3]}' | jq '.a | add'");
     tasks.same(&[], "jq -n '[range(5)] | map(. * 2)' > out; jq -c . out");
-    tasks.same(&[], "jq -rn --arg x y '\"\\($x) \\(\"a,b\" | split(\",\") | length)\"'");
+    tasks.same(
+        &[],
+        "jq -rn --arg x y '\"\\($x) \\(\"a,b\" | split(\",\") | length)\"'",
+    );
 }
 
 #[test]
 fn core_utilities_do_the_same_work_with_their_closures() {
     const TEST: &str = "core_utilities_do_the_same_work_with_their_closures";
-    Tasks::new(TEST, "sort,uniq,wc,tr")
-        .same(&[], "printf 'b\\na\\nb\\n' | sort | uniq -c | tr a-z A-Z; echo x | wc -c");
+    Tasks::new(TEST, "sort,uniq,wc,tr").same(
+        &[],
+        "printf 'b\\na\\nb\\n' | sort | uniq -c | tr a-z A-Z; echo x | wc -c",
+    );
     Tasks::new(TEST, "mkdir,cp,mv,ln,chmod,ls,rm")
         .same(&[], "mkdir -p a/b; echo x > a/b/c; cp -r a d; mv d/b e; ln -s e/c l; chmod 700 e; rm -r a; ls -R");
-    Tasks::new(TEST, "sha256sum,head,cut,cat,seq,env")
-        .same(&[], "seq 9 > n; head -n 3 n | cut -c1 > m; cat n m | sha256sum; env -i X=1 cat m");
+    Tasks::new(TEST, "sha256sum,head,cut,cat,seq,env").same(
+        &[],
+        "seq 9 > n; head -n 3 n | cut -c1 > m; cat n m | sha256sum; env -i X=1 cat m",
+    );
 }
 
 #[test]
@@ -443,28 +629,53 @@ fn a_closure_opens_no_other_program_in_the_directories_of_its_programs() {
     let world = World::prepared(|_| {});
     for name in ["git", "gcc", "clang"] {
         if !is_installed(name) {
-            not_run(TEST, &format!("{name} is not installed in a system directory"));
+            not_run(
+                TEST,
+                &format!("{name} is not installed in a system directory"),
+            );
             continue;
         }
-        let output = world.program(&["sandbox", "--json", "--explain", "--programs", name]).output().expect("runs");
+        let output = world
+            .program(&["sandbox", "--json", "--explain", "--programs", name])
+            .output()
+            .expect("runs");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let entries = report["profile"]["programs"]["list"].as_array().expect("a list").iter();
-        let listed: Vec<PathBuf> =
-            entries.map(|one| Path::new(one["path"].as_str().expect("text")).canonicalize().expect("real")).collect();
+        let entries = report["profile"]["programs"]["list"]
+            .as_array()
+            .expect("a list")
+            .iter();
+        let listed: Vec<PathBuf> = entries
+            .map(|one| {
+                Path::new(one["path"].as_str().expect("text"))
+                    .canonicalize()
+                    .expect("real")
+            })
+            .collect();
         let mut others: Vec<String> = listed
             .iter()
-            .filter_map(|path| path.parent().filter(|directory| !PATH.split(':').any(|at| *directory == Path::new(at))))
+            .filter_map(|path| {
+                path.parent()
+                    .filter(|directory| !PATH.split(':').any(|at| *directory == Path::new(at)))
+            })
             .flat_map(|directory| fs::read_dir(directory).expect("readable").flatten())
             .map(|entry| entry.path())
-            .filter(|path| !path.is_symlink() && path.is_file() && !path.to_string_lossy().contains(".so"))
-            .filter(|path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0))
+            .filter(|path| {
+                !path.is_symlink() && path.is_file() && !path.to_string_lossy().contains(".so")
+            })
+            .filter(|path| {
+                path.metadata()
+                    .is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+            })
             .filter(|path| !listed.contains(path))
             .map(|path| path.display().to_string())
             .collect();
         others.sort();
         others.dedup();
         if others.is_empty() {
-            not_run(TEST, &format!("{name} has no other programs in the directories of its programs"));
+            not_run(
+                TEST,
+                &format!("{name} has no other programs in the directories of its programs"),
+            );
             continue;
         }
         let script = format!(
@@ -472,7 +683,15 @@ fn a_closure_opens_no_other_program_in_the_directories_of_its_programs() {
             others.join(" "),
             loader()
         );
-        let output = world.program(&["sandbox", "--programs", name, "--", "sh", "-c", &script]).output().expect("runs");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "the end\n", "{name}: {}", said(&output));
+        let output = world
+            .program(&["sandbox", "--programs", name, "--", "sh", "-c", &script])
+            .output()
+            .expect("runs");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "the end\n",
+            "{name}: {}",
+            said(&output)
+        );
     }
 }

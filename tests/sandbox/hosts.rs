@@ -20,26 +20,40 @@ fn texts(list: &[&str]) -> Vec<String> {
 
 pub(super) fn with_hosts(hosts: &[&str], private: &[&str], localhost: &[&str]) -> Profile {
     let mut profile = profile();
-    profile.network =
-        Network { mode: NetworkMode::Allow, hosts: texts(hosts), private: texts(private), localhost: texts(localhost) };
+    profile.network = Network {
+        mode: NetworkMode::Allow,
+        hosts: texts(hosts),
+        private: texts(private),
+        localhost: texts(localhost),
+    };
     profile.check("").expect("a sound profile");
     profile
 }
 
 fn refused<'h>(facts: &Enforcement, hosts: &'h [String]) -> Vec<(&'h str, HostRefusal)> {
     let refused = facts.refused_hosts.iter().flatten();
-    refused.map(|one| (hosts[usize::try_from(one.at).expect("small")].as_str(), one.why)).collect()
+    refused
+        .map(|one| {
+            (
+                hosts[usize::try_from(one.at).expect("small")].as_str(),
+                one.why,
+            )
+        })
+        .collect()
 }
 
 /// Asks each host for its page, and prints the answer or the exit code of curl.
 fn ask(hosts: &[&str]) -> String {
-    let ask = |host: &&str| format!("curl -sS -m 8 http://{host}/ 2>/dev/null || echo \"{host}: none\"\n");
+    let ask = |host: &&str| {
+        format!("curl -sS -m 8 http://{host}/ 2>/dev/null || echo \"{host}: none\"\n")
+    };
     hosts.iter().map(ask).collect()
 }
 
 #[test]
 fn a_run_reaches_only_the_hosts_of_its_list_by_name_and_by_number() {
-    let Some(mut world) = Neighbour::enter("hosts::a_run_reaches_only_the_hosts_of_its_list_by_name_and_by_number")
+    let Some(mut world) =
+        Neighbour::enter("hosts::a_run_reaches_only_the_hosts_of_its_list_by_name_and_by_number")
     else {
         return;
     };
@@ -84,9 +98,19 @@ fn a_run_reaches_only_the_hosts_of_its_list_by_name_and_by_number() {
         "10.77.0.2:80",
         "[fd77::2]:80",
     ];
-    let profile = with_hosts(&hosts, &private, &["localhost:8080", "own.internal:8080", &own]);
+    let profile = with_hosts(
+        &hosts,
+        &private,
+        &["localhost:8080", "own.internal:8080", &own],
+    );
     let script = ask(&hosts)
-        + &ask(&["other.example", "10.77.0.4", "db.internal:8080", "127.77.0.200", "169.254.169.254"])
+        + &ask(&[
+            "other.example",
+            "10.77.0.4",
+            "db.internal:8080",
+            "127.77.0.200",
+            "169.254.169.254",
+        ])
         + "env | grep -i proxy\n\
            grep -c 127.77.0 /etc/hosts\n\
            python3 -c 'import socket; socket.getaddrinfo(\"other.example\", 80)' 2>/dev/null && echo resolved\n\
@@ -130,7 +154,10 @@ fn a_run_reaches_only_the_hosts_of_its_list_by_name_and_by_number() {
         err(&mut report)
     );
     let facts = report.enforcement;
-    assert_eq!((facts.net, facts.level), (Some(NetworkMode::Allow), Level::Strict));
+    assert_eq!(
+        (facts.net, facts.level),
+        (Some(NetworkMode::Allow), Level::Strict)
+    );
     let reached = [
         "10.77.0.2:80",
         "93.184.216.34:80",
@@ -219,15 +246,25 @@ fn a_list_of_names_and_numbers_works_without_netlink() {
         ("[fd77::9]:80", HostRefusal::Private),
         ("db.invalid:80", HostRefusal::Unresolved),
     ];
-    assert_eq!(refused(&report.enforcement, &profile.network.hosts), expected);
+    assert_eq!(
+        refused(&report.enforcement, &profile.network.hosts),
+        expected
+    );
 }
 
 /// The name is public when the run begins, and private when the run connects again.
 #[test]
 fn a_name_that_moves_inside_during_a_run_is_refused() {
-    let Some(_world) = Neighbour::enter("hosts::a_name_that_moves_inside_during_a_run_is_refused") else { return };
+    let Some(_world) = Neighbour::enter("hosts::a_name_that_moves_inside_during_a_run_is_refused")
+    else {
+        return;
+    };
     Neighbour::names(&["93.184.216.34 moves.example"]);
-    let profile = with_hosts(&["moves.example:80", "ready.example:80"], &["ready.example:80"], &[]);
+    let profile = with_hosts(
+        &["moves.example:80", "ready.example:80"],
+        &["ready.example:80"],
+        &[],
+    );
     let script = "curl -sS http://moves.example/\nuntil curl -s http://ready.example/; do :; done\n\
                   curl -s http://moves.example/ || echo refused\n";
     let bench = Bench::strict();
@@ -243,12 +280,19 @@ fn a_name_that_moves_inside_during_a_run_is_refused() {
         },
         &CancelFlag::new().expect("a flag"),
     );
-    assert_eq!(out(&mut report), "moves.example at 93.184.216.34\nready.example at 10.77.0.2\nrefused\n");
-    assert_eq!(refused(&report.enforcement, &profile.network.hosts), [("moves.example:80", HostRefusal::Private)]);
+    assert_eq!(
+        out(&mut report),
+        "moves.example at 93.184.216.34\nready.example at 10.77.0.2\nrefused\n"
+    );
+    assert_eq!(
+        refused(&report.enforcement, &profile.network.hosts),
+        [("moves.example:80", HostRefusal::Private)]
+    );
 }
 
 #[test]
-fn a_list_of_64_hosts_and_a_thousand_connections_are_served_and_a_killed_run_leaves_no_connection() {
+fn a_list_of_64_hosts_and_a_thousand_connections_are_served_and_a_killed_run_leaves_no_connection()
+{
     let Some(world) = Neighbour::enter(
         "hosts::a_list_of_64_hosts_and_a_thousand_connections_are_served_and_a_killed_run_leaves_no_connection",
     ) else {
@@ -274,7 +318,10 @@ fn a_list_of_64_hosts_and_a_thousand_connections_are_served_and_a_killed_run_lea
         "{}",
         err(&mut report)
     );
-    assert_eq!(report.enforcement.contacted.map(|hosts| hosts.len()), Some(64));
+    assert_eq!(
+        report.enforcement.contacted.map(|hosts| hosts.len()),
+        Some(64)
+    );
     let mut short = profile;
     short.limits.wall_ms = 1500;
     let open = "import socket, time\nall = [socket.create_connection(('h0.internal', 80)) for _ in range(20)]\n\
@@ -283,7 +330,11 @@ fn a_list_of_64_hosts_and_a_thousand_connections_are_served_and_a_killed_run_lea
     assert_eq!(out(&mut report), "open\n");
     assert!(report.duration_ms < 10_000, "{} ms", report.duration_ms);
     let count = || {
-        let found = world.there("sh").args(["-c", "ss -Htn state established | wc -l"]).output().expect("ss");
+        let found = world
+            .there("sh")
+            .args(["-c", "ss -Htn state established | wc -l"])
+            .output()
+            .expect("ss");
         String::from_utf8_lossy(&found.stdout).trim().to_owned()
     };
     let until = std::time::Instant::now() + Duration::from_secs(10);
@@ -333,20 +384,35 @@ fn many_connections_leave_no_descriptor_no_thread_and_no_memory_and_each_refusal
     let hosts = ["db.internal:81", "closed.internal:81"];
     let mut profile = with_hosts(&hosts, &["db.internal:81"], &[]);
     profile.limits.wall_ms = 600_000;
-    let count = std::env::var("COUNTERSIGN_CONNECTIONS").map_or(150, |count| count.parse().expect("a number"));
+    let count = std::env::var("COUNTERSIGN_CONNECTIONS")
+        .map_or(150, |count| count.parse().expect("a number"));
     let bench = Bench::strict();
     let held = || {
         let entries = |directory| std::fs::read_dir(directory).expect("/proc").count();
         let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        (entries("/proc/self/fd"), entries("/proc/self/task"), memory.expect("a number").parse::<u64>().expect("kB"))
+        let memory = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        (
+            entries("/proc/self/fd"),
+            entries("/proc/self/task"),
+            memory.expect("a number").parse::<u64>().expect("kB"),
+        )
     };
     let mut before = None;
     for _ in 0..3 {
-        let mut report =
-            bench.run_with(&profile, plan("python", &CONNECT.replace("int(sys.argv[1])", &count.to_string())));
+        let mut report = bench.run_with(
+            &profile,
+            plan(
+                "python",
+                &CONNECT.replace("int(sys.argv[1])", &count.to_string()),
+            ),
+        );
         let (said, why) = (out(&mut report), err(&mut report));
-        assert_eq!(report.enforcement.contacted, Some(texts(&["db.internal:81"])));
+        assert_eq!(
+            report.enforcement.contacted,
+            Some(texts(&["db.internal:81"]))
+        );
         let told = refused(&report.enforcement, &profile.network.hosts);
         assert_eq!(told[0], ("closed.internal:81", HostRefusal::Private));
         // From here on, the limit of all connections of a run is reached.
@@ -364,26 +430,43 @@ fn many_connections_leave_no_descriptor_no_thread_and_no_memory_and_each_refusal
 
 #[test]
 fn a_run_in_the_network_of_the_host_resolves_names_as_the_host_does() {
-    let Some(_world) = Neighbour::enter("hosts::a_run_in_the_network_of_the_host_resolves_names_as_the_host_does")
+    let Some(_world) =
+        Neighbour::enter("hosts::a_run_in_the_network_of_the_host_resolves_names_as_the_host_does")
     else {
         return;
     };
     Neighbour::names(&["10.77.0.2 db.internal"]);
     let mut host = profile();
-    host.require.retain(|layer| *layer != documents::record::profile::Layer::Network);
-    host.network = Network { mode: NetworkMode::Host, ..Network::NONE };
+    host.require
+        .retain(|layer| *layer != documents::record::profile::Layer::Network);
+    host.network = Network {
+        mode: NetworkMode::Host,
+        ..Network::NONE
+    };
     let script = "getent hosts db.internal | tr -s ' '\ncurl -sS http://db.internal/\ncat /etc/resolv.conf\n\
                   grep hosts: /etc/nsswitch.conf\ngetent hosts countersign >/dev/null && echo own\n";
     let bench = Bench::strict();
     let mut report = bench.run_with(&host, plan("bash", script));
     let said = out(&mut report);
-    assert_says(&said, "10.77.0.2 db.internal\ndb.internal at 10.77.0.2\nnameserver 127.0.0.1\n");
+    assert_says(
+        &said,
+        "10.77.0.2 db.internal\ndb.internal at 10.77.0.2\nnameserver 127.0.0.1\n",
+    );
     let switch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
-    let line = switch.lines().find(|line| line.starts_with("hosts:")).unwrap_or("hosts: files dns").to_owned();
+    let line = switch
+        .lines()
+        .find(|line| line.starts_with("hosts:"))
+        .unwrap_or("hosts: files dns")
+        .to_owned();
     assert_says(&said, &line);
     assert_says(&said, "own");
     // A run without a network sees none of this.
     let mut report = bench.run_with(&profile(), plan("bash", script));
     let said = out(&mut report);
-    assert!(!said.contains("10.77.0.2") && !said.contains("nameserver") && said.contains("hosts: files\n"), "{said}");
+    assert!(
+        !said.contains("10.77.0.2")
+            && !said.contains("nameserver")
+            && said.contains("hosts: files\n"),
+        "{said}"
+    );
 }

@@ -12,9 +12,17 @@ use crate::support::{World, assert_says, not_run, said};
 
 /// Compiles a C file of this directory. Returns false if the compiler can't do this with these flags.
 fn compiled(source: &str, flags: &[&str], to: &Path) -> bool {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(source);
     let mut compiler = Command::new("cc");
-    compiler.args(["-O1", "-w"]).args(flags).arg("-o").arg(to).arg(source).stderr(Stdio::null());
+    compiler
+        .args(["-O1", "-w"])
+        .args(flags)
+        .arg("-o")
+        .arg(to)
+        .arg(source)
+        .stderr(Stdio::null());
     compiler.status().expect("a C compiler").success()
 }
 
@@ -22,7 +30,10 @@ fn compiled(source: &str, flags: &[&str], to: &Path) -> bool {
 fn with_probe(host: &PlantedHost) -> PlantedRun {
     let run = host.run(&["canary"]);
     let probe = run.path("sbin/probe");
-    assert!(compiled("sandbox/probe.c", &["-static"], &probe) || compiled("sandbox/probe.c", &[], &probe));
+    assert!(
+        compiled("sandbox/probe.c", &["-static"], &probe)
+            || compiled("sandbox/probe.c", &[], &probe)
+    );
     run
 }
 
@@ -37,8 +48,14 @@ fn tree(host: &PlantedHost, run: &PlantedRun) -> String {
 
 /// The attempts of the probe that succeeded. `None` if the probe did not end.
 fn succeeded(output: &str) -> Option<BTreeSet<&str>> {
-    let found = output.lines().filter_map(|line| line.strip_prefix("SUCCEEDED ")).collect();
-    output.lines().any(|line| line == "the end").then_some(found)
+    let found = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("SUCCEEDED "))
+        .collect();
+    output
+        .lines()
+        .any(|line| line == "the end")
+        .then_some(found)
 }
 
 #[test]
@@ -59,21 +76,50 @@ fn no_system_call_of_a_listed_program_executes_or_maps_an_unlisted_program() {
                 } else {
                     command.args(["--write", &tree, "--workdir", form]);
                 }
-                command.args(options).args(["--", "probe", program, "/tmp", "/dev/shm", "/tmp/work"]);
+                command.args(options).args([
+                    "--",
+                    "probe",
+                    program,
+                    "/tmp",
+                    "/dev/shm",
+                    "/tmp/work",
+                ]);
                 // Without a list, the attempts in the tree would change the tree for the next run.
-                let own = if options.is_empty() { "/tmp" } else { tree.as_str() };
+                let own = if options.is_empty() {
+                    "/tmp"
+                } else {
+                    tree.as_str()
+                };
                 said(&command.arg(own).output().expect("unshare"))
             };
             let sbin = format!("{SBIN}/canary");
             let free = attempt(&[], &sbin);
             let worked = succeeded(&free).unwrap_or_else(|| panic!("{form} {user:?}: {free}"));
-            let expected = ["execve", "execveat", "/proc/self/fd", "the program, mapped", "/tmp: copy", "/tmp: script"];
-            for name in expected.iter().chain(&["/tmp: O_TMPFILE", "memfd", "anonymous memory, executable"]) {
-                assert!(worked.contains(name), "without a list, {name} succeeds: {form} {user:?}: {free}");
+            let expected = [
+                "execve",
+                "execveat",
+                "/proc/self/fd",
+                "the program, mapped",
+                "/tmp: copy",
+                "/tmp: script",
+            ];
+            for name in
+                expected
+                    .iter()
+                    .chain(&["/tmp: O_TMPFILE", "memfd", "anonymous memory, executable"])
+            {
+                assert!(
+                    worked.contains(name),
+                    "without a list, {name} succeeds: {form} {user:?}: {free}"
+                );
             }
             for program in [&sbin, &format!("{tree}/canary")] {
                 let text = attempt(&["--programs", "probe"], program);
-                assert_eq!(succeeded(&text), Some(BTreeSet::new()), "{form} {user:?} {program}: {text}");
+                assert_eq!(
+                    succeeded(&text),
+                    Some(BTreeSet::new()),
+                    "{form} {user:?} {program}: {text}"
+                );
             }
         }
     }
@@ -81,7 +127,8 @@ fn no_system_call_of_a_listed_program_executes_or_maps_an_unlisted_program() {
 
 #[test]
 fn the_loader_maps_no_program_that_has_the_name_of_a_library_or_no_execute_bit() {
-    const NAME: &str = "the_loader_maps_no_program_that_has_the_name_of_a_library_or_no_execute_bit";
+    const NAME: &str =
+        "the_loader_maps_no_program_that_has_the_name_of_a_library_or_no_execute_bit";
     const PLACE: &str = "/usr/local/lib";
     let Some(host) = PlantedHost::new() else {
         return not_run(NAME, "this user cannot create a mount namespace");
@@ -105,34 +152,55 @@ fn the_loader_maps_no_program_that_has_the_name_of_a_library_or_no_execute_bit()
         ("libstatic.so", &["-static-pie"], 0o644),
     ] {
         let path = libraries.join(name);
-        assert!(compiled("shell/stub.c", &[flags, &[&marks]].concat(), &path) || name == "libstatic.so", "{name}");
+        assert!(
+            compiled("shell/stub.c", &[flags, &[&marks]].concat(), &path) || name == "libstatic.so",
+            "{name}"
+        );
         if path.exists() {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
         }
     }
     let loader = crate::listed_programs::loader();
-    let script = format!("cd {PLACE}; for f in * below/*; do {loader} \"./$f\" && echo ran $f; done; echo the end");
+    let script = format!(
+        "cd {PLACE}; for f in * below/*; do {loader} \"./$f\" && echo ran $f; done; echo the end"
+    );
     let attempt = |options: &[&str], user: User| {
         let covers = [(libraries.as_path(), PLACE)];
         let mut command = host.sandbox(&run, &covers, user);
-        said(&command.args(options).args(["--", "bash", "-c", &script]).output().expect("unshare"))
+        said(
+            &command
+                .args(options)
+                .args(["--", "bash", "-c", &script])
+                .output()
+                .expect("unshare"),
+        )
     };
     for user in [User::Same, User::Ordinary] {
         let text = attempt(&["--programs", "bash"], user);
-        assert!(text.contains("the end") && !text.contains("ran "), "{user:?}: {text}");
+        assert!(
+            text.contains("the end") && !text.contains("ran "),
+            "{user:?}: {text}"
+        );
         assert_eq!(run.marks(), BTreeSet::new(), "{user:?}: {text}");
     }
     let text = attempt(&[], User::Same);
     let ran = text.lines().filter(|line| line.starts_with("ran ")).count();
-    assert!(ran >= 8 && !run.marks().is_empty(), "without a list, the loader starts these programs: {text}");
+    assert!(
+        ran >= 8 && !run.marks().is_empty(),
+        "without a list, the loader starts these programs: {text}"
+    );
 }
 
 #[test]
 fn a_list_is_refused_if_a_program_between_libraries_has_a_name_that_no_request_can_contain() {
-    const NAME: &str = "a_list_is_refused_if_a_program_between_libraries_has_a_name_that_no_request_can_contain";
+    const NAME: &str =
+        "a_list_is_refused_if_a_program_between_libraries_has_a_name_that_no_request_can_contain";
     const PLACE: &str = "/usr/local/lib";
     let Some(host) = PlantedHost::new().filter(|_| Path::new(PLACE).is_dir()) else {
-        return not_run(NAME, "this user cannot create a mount namespace with programs between libraries");
+        return not_run(
+            NAME,
+            "this user cannot create a mount namespace with programs between libraries",
+        );
     };
     let run = host.run(&[]);
     let libraries = run.path("lib");
@@ -140,8 +208,16 @@ fn a_list_is_refused_if_a_program_between_libraries_has_a_name_that_no_request_c
     std::fs::write(libraries.join("library.so"), "").expect("a file");
     host.plant(&libraries.join(std::ffi::OsStr::from_bytes(b"odd\xff")));
     let mut command = host.sandbox(&run, &[(libraries.as_path(), PLACE)], User::Same);
-    let text = said(&command.args(["--programs", "ls", "--", "ls", "-d", "/usr"]).output().expect("unshare"));
-    assert!(text.contains("is not UTF-8") && !text.contains("/usr\n"), "{text}");
+    let text = said(
+        &command
+            .args(["--programs", "ls", "--", "ls", "-d", "/usr"])
+            .output()
+            .expect("unshare"),
+    );
+    assert!(
+        text.contains("is not UTF-8") && !text.contains("/usr\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -151,7 +227,9 @@ fn a_program_with_an_odd_name_and_a_setuid_program_are_not_executed() {
         return not_run(NAME, "this user cannot create a mount namespace");
     };
     let run = host.run(&["listed", "set-user-id", "new\nline", " ", "-c", "*"]);
-    let odd = run.path("sbin").join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    let odd = run
+        .path("sbin")
+        .join(std::ffi::OsStr::from_bytes(b"odd\xff"));
     host.plant(&odd);
     std::fs::hard_link(run.path("sbin/listed"), run.path("sbin/hard")).expect("a link");
     std::os::unix::fs::symlink("new\nline", run.path("sbin/symbolic")).expect("a link");
@@ -161,15 +239,28 @@ fn a_program_with_an_odd_name_and_a_setuid_program_are_not_executed() {
     let script = format!("for f in {SBIN}/*; do \"$f\"; done; echo the end");
     for user in [User::Same, User::Ordinary] {
         let mut command = host.sandbox(&run, &[], user);
-        let text =
-            said(&command.args(["--programs", "listed", "--", "bash", "-c", &script]).output().expect("unshare"));
+        let text = said(
+            &command
+                .args(["--programs", "listed", "--", "bash", "-c", &script])
+                .output()
+                .expect("unshare"),
+        );
         assert!(text.contains("the end"), "{text}");
         // A link to a listed program is another name of this program. The mark has the name of the file.
-        assert_eq!(run.marks(), BTreeSet::from(["listed".to_owned()]), "{user:?}: {text}");
+        assert_eq!(
+            run.marks(),
+            BTreeSet::from(["listed".to_owned()]),
+            "{user:?}: {text}"
+        );
         std::fs::remove_file(run.path("marks/listed")).expect("a mark");
     }
     let mut command = host.sandbox(&run, &[], User::Same);
-    let text = said(&command.args(["--", "bash", "-c", &script]).output().expect("unshare"));
+    let text = said(
+        &command
+            .args(["--", "bash", "-c", &script])
+            .output()
+            .expect("unshare"),
+    );
     assert_eq!(run.marks().len(), 8, "without a list: {text}");
 }
 
@@ -187,16 +278,25 @@ fn a_listed_shell_that_tries_all_programs_of_the_host_starts_only_the_listed_pro
     command.args(["--programs", "bash,cat,ls", "--", "bash", "-c", SCRIPT]);
     let text = said(&command.output().expect("runs"));
     let real = |path: &str| Path::new(path).canonicalize().ok();
-    let listed: Vec<Option<PathBuf>> =
-        ["bash", "sh", "cat", "ls"].map(|name| real(&format!("/usr/bin/{name}"))).to_vec();
-    let ran: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("ran ")).collect();
+    let listed: Vec<Option<PathBuf>> = ["bash", "sh", "cat", "ls"]
+        .map(|name| real(&format!("/usr/bin/{name}")))
+        .to_vec();
+    let ran: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("ran "))
+        .collect();
     for path in &ran {
-        let loader = path.rsplit('/').next().is_some_and(|name| name.starts_with("ld"));
+        let loader = path
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| name.starts_with("ld"));
         assert!(listed.contains(&real(path)) || loader, "{path} ran");
     }
     assert!(ran.len() >= 3, "the listed programs ran: {ran:?}");
-    let tried: usize =
-        text.lines().find_map(|line| line.strip_prefix("tried ")?.parse().ok()).unwrap_or_else(|| panic!("{text}"));
+    let tried: usize = text
+        .lines()
+        .find_map(|line| line.strip_prefix("tried ")?.parse().ok())
+        .unwrap_or_else(|| panic!("{text}"));
     assert!(tried >= 300, "only {tried} programs");
 }
 
@@ -208,10 +308,22 @@ fn no_program_that_starts_other_programs_can_start_an_unlisted_program() {
     };
     let mut played = 0;
     for (program, script) in [
-        ("perl", "perl -e 'system(\"canary\"); system(\"canary; :\"); exec \"canary\"'"),
-        ("perl", "perl -e 'open my $f, \"|-\", \"canary\"; qx(canary); require \"syscall.ph\"'"),
-        ("awk", "awk 'BEGIN { system(\"canary\"); print | \"canary\"; \"canary\" | getline }'"),
-        ("python3", "python3 -c 'import os; os.execvp(\"canary\", [\"canary\"])'"),
+        (
+            "perl",
+            "perl -e 'system(\"canary\"); system(\"canary; :\"); exec \"canary\"'",
+        ),
+        (
+            "perl",
+            "perl -e 'open my $f, \"|-\", \"canary\"; qx(canary); require \"syscall.ph\"'",
+        ),
+        (
+            "awk",
+            "awk 'BEGIN { system(\"canary\"); print | \"canary\"; \"canary\" | getline }'",
+        ),
+        (
+            "python3",
+            "python3 -c 'import os; os.execvp(\"canary\", [\"canary\"])'",
+        ),
         (
             "python3",
             "python3 -c 'import subprocess; subprocess.run([\"canary\"])'; python3 -c 'import pty; pty.spawn(\"canary\")'",
@@ -225,30 +337,72 @@ fn no_program_that_starts_other_programs_can_start_an_unlisted_program() {
             "node -e 'require(\"child_process\").spawnSync(\"canary\"); require(\"child_process\").execSync(\"canary\")'",
         ),
         ("env", "env canary; env -S canary"),
-        ("find", "find /tmp -maxdepth 0 -exec canary {} \\; -execdir canary {} +"),
-        ("xargs", "echo x | xargs canary; echo canary | xargs -n1 env"),
-        ("sed", "echo x | sed '1e canary'; sed -n 's/x/canary/e' <<< x"),
-        ("tar", "tar cf x -I canary /etc/hosts; tar cf y --checkpoint=1 --checkpoint-action=exec=canary /etc/hosts"),
-        ("make", "printf 'x:\\n\\tcanary\\n' | make -f -; make --eval '$(shell canary)'"),
+        (
+            "find",
+            "find /tmp -maxdepth 0 -exec canary {} \\; -execdir canary {} +",
+        ),
+        (
+            "xargs",
+            "echo x | xargs canary; echo canary | xargs -n1 env",
+        ),
+        (
+            "sed",
+            "echo x | sed '1e canary'; sed -n 's/x/canary/e' <<< x",
+        ),
+        (
+            "tar",
+            "tar cf x -I canary /etc/hosts; tar cf y --checkpoint=1 --checkpoint-action=exec=canary /etc/hosts",
+        ),
+        (
+            "make",
+            "printf 'x:\\n\\tcanary\\n' | make -f -; make --eval '$(shell canary)'",
+        ),
         (
             "git",
             "git -c alias.x='!canary' x; git --exec-path=/usr/local/sbin canary; cp /usr/bin/true git-canary; PATH=. git canary",
         ),
-        ("timeout", "timeout 5 canary; nice canary; nohup canary; setsid canary; stdbuf -oL canary"),
-        ("sqlite3", "sqlite3 x '.shell canary'; sqlite3 x '.system canary'"),
+        (
+            "timeout",
+            "timeout 5 canary; nice canary; nohup canary; setsid canary; stdbuf -oL canary",
+        ),
+        (
+            "sqlite3",
+            "sqlite3 x '.shell canary'; sqlite3 x '.system canary'",
+        ),
         ("gdb", "gdb -batch -ex 'shell canary' -ex 'run' canary"),
         ("strace", "strace canary; script -qc canary x"),
-        ("busybox", "busybox sh -c canary; busybox env canary; busybox id; busybox xargs canary < /etc/hosts"),
-        ("gcc", "touch x.c; gcc -B /usr/local/sbin/ -wrapper canary x.c; gcc -fplugin=/usr/local/sbin/canary x.c"),
-        ("ssh", "ssh -o ProxyCommand=canary x; ssh -o LocalCommand=canary x"),
-        ("openssl", "openssl engine -t /usr/local/sbin/canary; LD_AUDIT=/usr/local/sbin/canary openssl version"),
+        (
+            "busybox",
+            "busybox sh -c canary; busybox env canary; busybox id; busybox xargs canary < /etc/hosts",
+        ),
+        (
+            "gcc",
+            "touch x.c; gcc -B /usr/local/sbin/ -wrapper canary x.c; gcc -fplugin=/usr/local/sbin/canary x.c",
+        ),
+        (
+            "ssh",
+            "ssh -o ProxyCommand=canary x; ssh -o LocalCommand=canary x",
+        ),
+        (
+            "openssl",
+            "openssl engine -t /usr/local/sbin/canary; LD_AUDIT=/usr/local/sbin/canary openssl version",
+        ),
     ] {
-        let mut words: Vec<&str> =
-            ["env", "nice", "nohup", "setsid", "stdbuf", "script", "sh", "bash", "cp", "touch"].to_vec();
+        let mut words: Vec<&str> = [
+            "env", "nice", "nohup", "setsid", "stdbuf", "script", "sh", "bash", "cp", "touch",
+        ]
+        .to_vec();
         words.push(program);
-        let exists = |name: &&str| ["/usr/bin", "/usr/local/bin"].iter().any(|dir| Path::new(dir).join(name).exists());
+        let exists = |name: &&str| {
+            ["/usr/bin", "/usr/local/bin"]
+                .iter()
+                .any(|dir| Path::new(dir).join(name).exists())
+        };
         if !exists(&program) {
-            not_run(NAME, &format!("{program} is not installed in a system directory"));
+            not_run(
+                NAME,
+                &format!("{program} is not installed in a system directory"),
+            );
             continue;
         }
         words.retain(exists);
@@ -260,40 +414,96 @@ fn no_program_that_starts_other_programs_can_start_an_unlisted_program() {
             if let Some(list) = list {
                 command.args(["--programs", list]);
             }
-            assert_says(said(&command.args(["--", "bash", "-c", &script]).output().expect("unshare")), "the end");
+            assert_says(
+                said(
+                    &command
+                        .args(["--", "bash", "-c", &script])
+                        .output()
+                        .expect("unshare"),
+                ),
+                "the end",
+            );
             run.marks()
         };
         played += usize::from(!attempt(None, User::Same).is_empty());
         for user in [User::Same, User::Ordinary] {
-            assert_eq!(attempt(Some(&list), user), BTreeSet::new(), "{script}: {user:?}");
+            assert_eq!(
+                attempt(Some(&list), user),
+                BTreeSet::new(),
+                "{script}: {user:?}"
+            );
         }
     }
-    assert!(played >= 8, "without a list, only {played} of these programs start the unlisted program");
+    assert!(
+        played >= 8,
+        "without a list, only {played} of these programs start the unlisted program"
+    );
 }
 
 #[test]
 fn a_file_that_replaces_a_listed_program_before_the_start_makes_no_unlisted_program_executable() {
     const NAME: &str = "a_file_that_replaces_a_listed_program_before_the_start_makes_no_unlisted_program_executable";
     // The delay of the first open_tree(2) of each process leaves time between the search for the program and its mount.
-    let delay = ["-f", "-o", "/dev/null", "-e", "trace=open_tree", "-e", "inject=open_tree:delay_enter=1500000:when=1"];
-    let traced = Command::new("strace").args(delay).arg("true").output().is_ok_and(|output| output.status.success());
+    let delay = [
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=open_tree",
+        "-e",
+        "inject=open_tree:delay_enter=1500000:when=1",
+    ];
+    let traced = Command::new("strace")
+        .args(delay)
+        .arg("true")
+        .output()
+        .is_ok_and(|output| output.status.success());
     let Some(host) = PlantedHost::new().filter(|_| traced) else {
-        return not_run(NAME, "there is no strace here, or this user cannot create a mount namespace");
+        return not_run(
+            NAME,
+            "there is no strace here, or this user cannot create a mount namespace",
+        );
     };
-    for replace in
-        ["mv listed old; ln -s canary listed", "mv listed old; mkdir listed; cp canary listed/", "mv listed old"]
-    {
+    for replace in [
+        "mv listed old; ln -s canary listed",
+        "mv listed old; mkdir listed; cp canary listed/",
+        "mv listed old",
+    ] {
         let run = host.run(&["listed", "canary"]);
         let mut command = host.command(&run, &[], User::Same);
-        command.arg("strace").args(delay).args([&host.program(), "sandbox", "--write", &host.marks()]);
-        command.args(["--workdir", "in-place", "--explain", "--programs", "listed", "--", "sh", "-c"]);
-        command.arg("listed; canary; listed/canary").stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg("strace").args(delay).args([
+            &host.program(),
+            "sandbox",
+            "--write",
+            &host.marks(),
+        ]);
+        command.args([
+            "--workdir",
+            "in-place",
+            "--explain",
+            "--programs",
+            "listed",
+            "--",
+            "sh",
+            "-c",
+        ]);
+        command
+            .arg("listed; canary; listed/canary")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("unshare");
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("a pipe")));
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(
+            child.stderr.take().expect("a pipe"),
+        ));
         // The program prints the level after it has found the listed programs.
-        let printed = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("level here")));
+        let printed =
+            lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("level here")));
         assert!(printed.is_some(), "{replace}");
-        let status = Command::new("sh").args(["-c", replace]).current_dir(run.path("sbin")).status().expect("sh");
+        let status = Command::new("sh")
+            .args(["-c", replace])
+            .current_dir(run.path("sbin"))
+            .status()
+            .expect("sh");
         assert!(status.success(), "{replace}");
         let rest: Vec<String> = lines.map_while(Result::ok).collect();
         child.wait().expect("ended");

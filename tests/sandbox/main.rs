@@ -1,5 +1,10 @@
 //! The sandbox: what a step can reach, and what its limits are.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../escape/mod.rs"]
 mod escape;

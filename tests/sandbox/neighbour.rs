@@ -61,9 +61,17 @@ impl Neighbour {
             if !rustix::process::geteuid().is_root() {
                 unshare.extend(["--user", "--map-root-user"]);
             }
-            for program in [&["unshare"][..], &["ip", "-V"], &["nsenter", "--version"], &["curl", "--version"]] {
-                let arguments =
-                    if program.len() == 1 { [&unshare[..], &["true"]].concat() } else { program[1..].to_vec() };
+            for program in [
+                &["unshare"][..],
+                &["ip", "-V"],
+                &["nsenter", "--version"],
+                &["curl", "--version"],
+            ] {
+                let arguments = if program.len() == 1 {
+                    [&unshare[..], &["true"]].concat()
+                } else {
+                    program[1..].to_vec()
+                };
                 let found = Command::new(program[0]).args(arguments).output();
                 if !found.is_ok_and(|output| output.status.success()) {
                     not_run(test, &format!("no {} that works here", program[0]));
@@ -78,33 +86,61 @@ impl Neighbour {
                 .output()
                 .expect("unshare");
             let text = [&inside.stdout[..], &inside.stderr].concat();
-            assert!(inside.status.success(), "{}", String::from_utf8_lossy(&text));
+            assert!(
+                inside.status.success(),
+                "{}",
+                String::from_utf8_lossy(&text)
+            );
             return None;
         }
         let directory = tempfile::tempdir().expect("a directory");
-        let other = Command::new("unshare").args(["--net", "sleep", "3600"]).spawn().expect("unshare");
-        let mut neighbour = Self { directory, other: other.id(), processes: vec![other] };
+        let other = Command::new("unshare")
+            .args(["--net", "sleep", "3600"])
+            .spawn()
+            .expect("unshare");
+        let mut neighbour = Self {
+            directory,
+            other: other.id(),
+            processes: vec![other],
+        };
         let own = fs::read_link("/proc/self/ns/net").expect("a namespace");
         wait_for("the other host", || {
-            fs::read_link(format!("/proc/{}/ns/net", neighbour.other)).is_ok_and(|found| found != own)
+            fs::read_link(format!("/proc/{}/ns/net", neighbour.other))
+                .is_ok_and(|found| found != own)
         });
         sh("mount --make-rprivate / && ip link set lo up && ip link add c0 type veth peer name c1");
         sh(&format!("ip link set c1 netns {}", neighbour.other));
         let mut there = "ip link set lo up && ip link set c1 up".to_owned();
         for address in ADDRESSES {
-            let _ =
-                write!(there, " && ip addr add {address} dev c1 {}", if address.contains("::") { "nodad" } else { "" });
+            let _ = write!(
+                there,
+                " && ip addr add {address} dev c1 {}",
+                if address.contains("::") { "nodad" } else { "" }
+            );
         }
-        neighbour.there("sh").args(["-c", &there]).status().map(|status| assert!(status.success())).expect("sh");
-        sh("ip addr add 10.77.0.1/24 dev c0 && ip addr add fd77::1/64 dev c0 nodad && ip link set c0 up \
-            && ip route add 93.184.216.34 dev c0 && ip route add 169.254.169.254 dev c0 && ip route add 2a00:1450::77 dev c0");
+        neighbour
+            .there("sh")
+            .args(["-c", &there])
+            .status()
+            .map(|status| assert!(status.success()))
+            .expect("sh");
+        sh(
+            "ip addr add 10.77.0.1/24 dev c0 && ip addr add fd77::1/64 dev c0 nodad && ip link set c0 up \
+            && ip route add 93.184.216.34 dev c0 && ip route add 169.254.169.254 dev c0 && ip route add 2a00:1450::77 dev c0",
+        );
         let hosts = neighbour.path("hosts");
         fs::write(&hosts, "127.0.0.1 localhost\n").expect("a file");
         sh(&format!("mount --bind {} /etc/hosts", hosts.display()));
         // Without a name server, other names fail at once.
-        fs::write(neighbour.path("resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-            .expect("a file");
-        sh(&format!("mount --bind {} \"$(realpath /etc/resolv.conf)\"", neighbour.path("resolv.conf").display()));
+        fs::write(
+            neighbour.path("resolv.conf"),
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        )
+        .expect("a file");
+        sh(&format!(
+            "mount --bind {} \"$(realpath /etc/resolv.conf)\"",
+            neighbour.path("resolv.conf").display()
+        ));
         neighbour.web(80, true);
         Some(neighbour)
     }
@@ -116,30 +152,44 @@ impl Neighbour {
     /// Returns a command for the network namespace of the other host.
     pub(super) fn there(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.other)).arg(program);
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.other))
+            .arg(program);
         command
     }
 
     /// Starts a process that ends with this value.
     pub(super) fn start(&mut self, command: &mut Command) {
-        self.processes.push(command.stdin(Stdio::null()).spawn().expect("a process"));
+        self.processes
+            .push(command.stdin(Stdio::null()).spawn().expect("a process"));
     }
 
     /// Starts a web server at all addresses of the other host, or of this host.
     pub(super) fn web(&mut self, port: u16, there: bool) {
-        let mut command = if there { self.there("python3") } else { Command::new("python3") };
+        let mut command = if there {
+            self.there("python3")
+        } else {
+            Command::new("python3")
+        };
         self.start(command.args(["-c", WEB, &port.to_string()]));
         self.wait_for_port(if there { "10.77.0.2" } else { "127.0.0.1" }, port);
     }
 
     pub(super) fn wait_for_port(&self, address: &str, port: u16) {
-        wait_for(&format!("a server at {address}:{port}"), || std::net::TcpStream::connect((address, port)).is_ok());
+        wait_for(&format!("a server at {address}:{port}"), || {
+            std::net::TcpStream::connect((address, port)).is_ok()
+        });
     }
 
     /// Replaces the names that this host resolves.
     pub(super) fn names(lines: &[&str]) {
-        let mut file = fs::OpenOptions::new().write(true).truncate(true).open("/etc/hosts").expect("the hosts");
-        file.write_all(format!("127.0.0.1 localhost\n{}\n", lines.join("\n")).as_bytes()).expect("written");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open("/etc/hosts")
+            .expect("the hosts");
+        file.write_all(format!("127.0.0.1 localhost\n{}\n", lines.join("\n")).as_bytes())
+            .expect("written");
     }
 }
 
@@ -154,12 +204,22 @@ impl Drop for Neighbour {
 
 /// Runs a script of the test, which must succeed.
 pub(super) fn sh(script: &str) {
-    let done = Command::new("sh").args(["-c", script]).output().expect("sh");
-    assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new("sh")
+        .args(["-c", script])
+        .output()
+        .expect("sh");
+    assert!(
+        done.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// Returns true if the program is on this host.
 pub(super) fn has(program: &str) -> bool {
     let paths = std::env::var("PATH").unwrap_or_default();
-    paths.split(':').chain(["/usr/sbin"]).any(|path| Path::new(path).join(program).exists())
+    paths
+        .split(':')
+        .chain(["/usr/sbin"])
+        .any(|path| Path::new(path).join(program).exists())
 }

@@ -20,11 +20,19 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let home = tempfile::Builder::new().prefix("countersign-programs-").tempdir().expect("a directory");
-        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
+        let home = tempfile::Builder::new()
+            .prefix("countersign-programs-")
+            .tempdir()
+            .expect("a directory");
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("mode");
         for (name, mode) in [("scratch", 0o711), ("spool", 0o700), ("tree", 0o777)] {
             std::fs::create_dir(home.path().join(name)).expect("a directory");
-            std::fs::set_permissions(home.path().join(name), std::fs::Permissions::from_mode(mode)).expect("mode");
+            std::fs::set_permissions(
+                home.path().join(name),
+                std::fs::Permissions::from_mode(mode),
+            )
+            .expect("mode");
         }
         let sandbox = LinuxSandbox::new(&Setup {
             helper: Some(env!("CARGO_BIN_EXE_countersign").into()),
@@ -34,7 +42,12 @@ impl Bench {
             unwritable: vec![],
         })
         .expect("a sandbox");
-        assert_eq!(sandbox.probe().level(), Level::Strict, "{:#?}", sandbox.probe().layers);
+        assert_eq!(
+            sandbox.probe().level(),
+            Level::Strict,
+            "{:#?}",
+            sandbox.probe().layers
+        );
         Self { home, sandbox }
     }
 
@@ -46,12 +59,25 @@ impl Bench {
     fn run(&self, profile: &Profile, language: &str, script: &str) -> (End, String) {
         let prepared = self.sandbox.check(profile).expect("can be held");
         let env = vec![("TREE".into(), self.tree().display().to_string())];
-        let plan = Plan { env, ..plan(language, script) };
-        let mut report = self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
+        let plan = Plan {
+            env,
+            ..plan(language, script)
+        };
+        let mut report = self.sandbox.run(
+            prepared,
+            plan,
+            &mut |_| {},
+            &CancelFlag::new().expect("a flag"),
+        );
         let mut said = String::new();
         for capture in [&mut report.stdout, &mut report.stderr] {
             let mut bytes = Vec::new();
-            capture.recorded.reader().expect("readable").read_to_end(&mut bytes).expect("readable");
+            capture
+                .recorded
+                .reader()
+                .expect("readable")
+                .read_to_end(&mut bytes)
+                .expect("readable");
             said.push_str(&String::from_utf8_lossy(&bytes));
         }
         (report.end, said)
@@ -60,15 +86,25 @@ impl Bench {
 
 /// A profile without sandbox permissions. The timeout is long because the host may be busy.
 fn profile() -> Profile {
-    Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 60_000, ..Limits::default() })
+    Profile::nothing(
+        STRICT.to_vec(),
+        Limits {
+            wall_ms: 60_000,
+            ..Limits::default()
+        },
+    )
 }
 
 /// Returns false and reports the test as not run if the program is not installed.
 fn is_installed(test: &str, program: &str) -> bool {
-    let there =
-        ["/usr/bin", "/bin", "/usr/local/bin"].iter().any(|directory| Path::new(directory).join(program).exists());
+    let there = ["/usr/bin", "/bin", "/usr/local/bin"]
+        .iter()
+        .any(|directory| Path::new(directory).join(program).exists());
     if !there {
-        support::not_run(test, &format!("{program} is not installed in a system directory"));
+        support::not_run(
+            test,
+            &format!("{program} is not installed in a system directory"),
+        );
     }
     there
 }
@@ -76,7 +112,13 @@ fn is_installed(test: &str, program: &str) -> bool {
 /// One entry per script: the program that must be in a system directory, the language, the script, the last line that
 /// the script prints, and whether the script needs the whole of /proc (`full`).
 const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
-    ("bash", "bash", "a=(1 2 3); shopt -s extglob; [[ ${#a[@]} == 3 ]] && echo ok", "ok", false),
+    (
+        "bash",
+        "bash",
+        "a=(1 2 3); shopt -s extglob; [[ ${#a[@]} == 3 ]] && echo ok",
+        "ok",
+        false,
+    ),
     ("dash", "sh", "dash -c 'echo $((6*7))'", "42", false),
     (
         "python3",
@@ -120,14 +162,56 @@ const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
         "1",
         false,
     ),
-    ("tar", "bash", "mkdir d && echo hi > d/f && tar czf a.tgz d && rm -r d && tar xzf a.tgz && cat d/f", "hi", false),
+    (
+        "tar",
+        "bash",
+        "mkdir d && echo hi > d/f && tar czf a.tgz d && rm -r d && tar xzf a.tgz && cat d/f",
+        "hi",
+        false,
+    ),
     ("gzip", "bash", "echo hi | gzip -9 | gzip -d", "hi", false),
-    ("find", "bash", "mkdir -p a/b && touch a/b/c && find a -name c -newermt 2000-01-01 | wc -l", "1", false),
-    ("xargs", "bash", "seq 10 | xargs -P 4 -n 2 echo | wc -l", "5", false),
-    ("sort", "bash", "seq 400000 | sort -R -S 1M | sort -n -S 1M -T /tmp | tail -1", "400000", false),
-    ("awk", "bash", "seq 5 | awk '{s+=$1} END {print s}'", "15", false),
-    ("sed", "bash", "echo abc > f && sed -i s/b/x/ f && cat f", "axc", false),
-    ("jq", "bash", "echo '{\"a\":[1,2]}' | jq -c '.a|add'", "3", false),
+    (
+        "find",
+        "bash",
+        "mkdir -p a/b && touch a/b/c && find a -name c -newermt 2000-01-01 | wc -l",
+        "1",
+        false,
+    ),
+    (
+        "xargs",
+        "bash",
+        "seq 10 | xargs -P 4 -n 2 echo | wc -l",
+        "5",
+        false,
+    ),
+    (
+        "sort",
+        "bash",
+        "seq 400000 | sort -R -S 1M | sort -n -S 1M -T /tmp | tail -1",
+        "400000",
+        false,
+    ),
+    (
+        "awk",
+        "bash",
+        "seq 5 | awk '{s+=$1} END {print s}'",
+        "15",
+        false,
+    ),
+    (
+        "sed",
+        "bash",
+        "echo abc > f && sed -i s/b/x/ f && cat f",
+        "axc",
+        false,
+    ),
+    (
+        "jq",
+        "bash",
+        "echo '{\"a\":[1,2]}' | jq -c '.a|add'",
+        "3",
+        false,
+    ),
     (
         "make",
         "bash",
@@ -142,7 +226,13 @@ const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
         "built",
         false,
     ),
-    ("ssh-keygen", "bash", "ssh-keygen -q -t ed25519 -N '' -f k && ssh-keygen -lf k.pub | grep -c ED25519", "1", false),
+    (
+        "ssh-keygen",
+        "bash",
+        "ssh-keygen -q -t ed25519 -N '' -f k && ssh-keygen -lf k.pub | grep -c ED25519",
+        "1",
+        false,
+    ),
     (
         "openssl",
         "bash",
@@ -151,13 +241,37 @@ const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
         false,
     ),
     ("date", "bash", "date -u -d @0 +%Y", "1970", false),
-    ("nproc", "bash", "[ \"$(nproc)\" -ge 1 ] && echo ok", "ok", false),
+    (
+        "nproc",
+        "bash",
+        "[ \"$(nproc)\" -ge 1 ] && echo ok",
+        "ok",
+        false,
+    ),
     ("free", "bash", "free -m | grep -c Mem", "1", true),
     ("ps", "bash", "ps -e > list && grep -c bash list", "1", true),
-    ("mktemp", "bash", "f=$(mktemp) && d=$(mktemp -d) && [ -f \"$f\" ] && [ -d \"$d\" ] && echo ok", "ok", false),
-    ("bash", "bash", "diff <(echo a) <(echo a) && paste <(echo x) <(echo y)", "x\ty", false),
+    (
+        "mktemp",
+        "bash",
+        "f=$(mktemp) && d=$(mktemp -d) && [ -f \"$f\" ] && [ -d \"$d\" ] && echo ok",
+        "ok",
+        false,
+    ),
+    (
+        "bash",
+        "bash",
+        "diff <(echo a) <(echo a) && paste <(echo x) <(echo y)",
+        "x\ty",
+        false,
+    ),
     ("bash", "bash", "cat <<EOT\n$((1+1))\nEOT", "2", false),
-    ("bash", "bash", "for i in 1 2 3; do sleep 0.0$i & done; wait; jobs; echo waited", "waited", false),
+    (
+        "bash",
+        "bash",
+        "for i in 1 2 3; do sleep 0.0$i & done; wait; jobs; echo waited",
+        "waited",
+        false,
+    ),
     (
         "python3",
         "python",
@@ -165,9 +279,27 @@ const PROGRAMS: &[(&str, &str, &str, &str, bool)] = &[
         "hello",
         false,
     ),
-    ("mkfifo", "bash", "mkfifo p && (echo through > p &) && cat p", "through", false),
-    ("flock", "bash", "exec 9> l; flock 9 && flock -n l true || echo locked", "locked", false),
-    ("perl", "bash", "perl -MList::Util=sum -e 'print sum(1..4), \"\\n\"'", "10", false),
+    (
+        "mkfifo",
+        "bash",
+        "mkfifo p && (echo through > p &) && cat p",
+        "through",
+        false,
+    ),
+    (
+        "flock",
+        "bash",
+        "exec 9> l; flock 9 && flock -n l true || echo locked",
+        "locked",
+        false,
+    ),
+    (
+        "perl",
+        "bash",
+        "perl -MList::Util=sum -e 'print sum(1..4), \"\\n\"'",
+        "10",
+        false,
+    ),
     (
         "go",
         "bash",
@@ -185,7 +317,10 @@ fn common_programs_work_in_a_strict_sandbox() {
         if !is_installed("common_programs_work_in_a_strict_sandbox", program) {
             continue;
         }
-        let profile = Profile { proc: if *full { Proc::Full } else { Proc::Minimal }, ..profile() };
+        let profile = Profile {
+            proc: if *full { Proc::Full } else { Proc::Minimal },
+            ..profile()
+        };
         let (end, said) = bench.run(&profile, language, script);
         if end != End::Exited(0) || said.lines().last() != Some(*expected) {
             wrong.push(format!("{program}: {script}\n  {end:?} {said}"));
@@ -199,10 +334,26 @@ fn common_programs_work_in_a_strict_sandbox() {
 #[test]
 fn common_programs_work_in_a_live_tree() {
     let bench = Bench::new();
-    let live = Profile { write: vec![bench.tree().display().to_string()], workdir: Workdir::InPlace, ..profile() };
+    let live = Profile {
+        write: vec![bench.tree().display().to_string()],
+        workdir: Workdir::InPlace,
+        ..profile()
+    };
     let mut wrong = Vec::new();
-    let wanted =
-        ["git", "tar", "gzip", "find", "sort", "sed", "make", "ssh-keygen", "mktemp", "mkfifo", "flock", "perl"];
+    let wanted = [
+        "git",
+        "tar",
+        "gzip",
+        "find",
+        "sort",
+        "sed",
+        "make",
+        "ssh-keygen",
+        "mktemp",
+        "mkfifo",
+        "flock",
+        "perl",
+    ];
     for (number, (program, language, script, expected, full)) in PROGRAMS.iter().enumerate() {
         // Each script has its own directory in the tree. Of the Python scripts, only those that create files run here.
         let python = *language == "python" && script.contains("sqlite3");
@@ -222,7 +373,10 @@ fn common_programs_work_in_a_live_tree() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(std::fs::read_dir(bench.tree()).expect("the tree").count() >= 8, "too few are installed");
+    assert!(
+        std::fs::read_dir(bench.tree()).expect("the tree").count() >= 8,
+        "too few are installed"
+    );
 }
 
 #[test]
@@ -242,15 +396,23 @@ time.sleep(1.0)
 print(sorted(n for n in os.listdir("/tmp") if not n.startswith("countersign-")), sorted(os.listdir("/dev/shm")), sorted(os.listdir(os.environ["TREE"])), len([p for p in os.listdir("/proc") if p.isdigit()]))
 "#;
     let said: Vec<_> = std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..2).map(|_| scope.spawn(|| bench.run(&profile, "python", script))).collect();
-        runs.into_iter().map(|run| run.join().expect("no panic")).collect()
+        let runs: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| bench.run(&profile, "python", script)))
+            .collect();
+        runs.into_iter()
+            .map(|run| run.join().expect("no panic"))
+            .collect()
     });
     for (end, said) in said {
         // Both runs can create the same names. Each run sees only its own files and two processes: pid 1 and itself.
         assert_eq!(end, End::Exited(0), "{said}");
         assert_eq!(said, "['of-one', 'work'] ['of-one'] ['of-one'] 2\n");
     }
-    assert_eq!(std::fs::read_dir(bench.tree()).expect("the tree").count(), 0, "nothing of it is on the host");
+    assert_eq!(
+        std::fs::read_dir(bench.tree()).expect("the tree").count(),
+        0,
+        "nothing of it is on the host"
+    );
 }
 
 /// The host replaces a denied file while a run reads the file. A copy and an overlay must not show the file.
@@ -285,7 +447,13 @@ fn a_run_cannot_access_a_denied_file_that_the_host_replaces() {
 #[test]
 fn five_hundred_parallel_runs_all_end_with_the_correct_outcome() {
     let bench = Bench::new();
-    let profile = Profile { limits: Limits { memory_bytes: 256 << 20, ..profile().limits }, ..profile() };
+    let profile = Profile {
+        limits: Limits {
+            memory_bytes: 256 << 20,
+            ..profile().limits
+        },
+        ..profile()
+    };
     let (width, each) = (50, 10);
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..width)
@@ -294,8 +462,12 @@ fn five_hundred_parallel_runs_all_end_with_the_correct_outcome() {
                 scope.spawn(move || {
                     for number in 0..each {
                         let code = (lane * each + number) % 200;
-                        let (end, said) = bench.run(profile, "sh", &format!("echo {lane}-{number}; exit {code}"));
-                        assert_eq!((end, said), (End::Exited(code as u8), format!("{lane}-{number}\n")));
+                        let (end, said) =
+                            bench.run(profile, "sh", &format!("echo {lane}-{number}; exit {code}"));
+                        assert_eq!(
+                            (end, said),
+                            (End::Exited(code as u8), format!("{lane}-{number}\n"))
+                        );
                     }
                 })
             })
@@ -304,5 +476,10 @@ fn five_hundred_parallel_runs_all_end_with_the_correct_outcome() {
             run.join().expect("no panic");
         }
     });
-    assert_eq!(std::fs::read_dir(bench.home.path().join("scratch")).expect("scratch").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(bench.home.path().join("scratch"))
+            .expect("scratch")
+            .count(),
+        0
+    );
 }

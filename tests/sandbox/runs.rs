@@ -29,10 +29,18 @@ pub(super) struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+        let home = tempfile::Builder::new()
+            .prefix("countersign-test-")
+            .tempdir()
+            .expect("a directory");
         let open = |mode| std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(home.path(), open(0o755)).expect("mode");
-        for (name, mode) in [("scratch", 0o711), ("spool", 0o700), ("private", 0o755), ("runbooks", 0o777)] {
+        for (name, mode) in [
+            ("scratch", 0o711),
+            ("spool", 0o700),
+            ("private", 0o755),
+            ("runbooks", 0o777),
+        ] {
             std::fs::create_dir(home.path().join(name)).expect("a directory");
             std::fs::set_permissions(home.path().join(name), open(mode)).expect("mode");
         }
@@ -51,7 +59,12 @@ impl Bench {
     pub(super) fn strict() -> Self {
         let bench = Self::new();
         let probe = bench.sandbox.probe();
-        assert_eq!(probe.level(), Level::Strict, "this host can't hold strict: {:#?}", probe.layers);
+        assert_eq!(
+            probe.level(),
+            Level::Strict,
+            "this host can't hold strict: {:#?}",
+            probe.layers
+        );
         bench
     }
 
@@ -65,7 +78,12 @@ impl Bench {
 
     pub(super) fn run_with(&self, profile: &Profile, plan: Plan) -> Report {
         let prepared = self.sandbox.check(profile).expect("can be held");
-        self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"))
+        self.sandbox.run(
+            prepared,
+            plan,
+            &mut |_| {},
+            &CancelFlag::new().expect("a flag"),
+        )
     }
 
     fn bash(&self, source: &str) -> Report {
@@ -74,7 +92,13 @@ impl Bench {
 }
 
 pub(super) fn profile() -> Profile {
-    Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 20_000, ..Limits::default() })
+    Profile::nothing(
+        STRICT.to_vec(),
+        Limits {
+            wall_ms: 20_000,
+            ..Limits::default()
+        },
+    )
 }
 
 pub(super) fn limited(change: impl FnOnce(&mut Limits)) -> Profile {
@@ -100,13 +124,25 @@ pub(super) fn plan(interpreter: &str, source: &str) -> Plan {
 
 pub(super) fn out(report: &mut Report) -> String {
     let mut text = String::new();
-    report.stdout.recorded.reader().expect("readable").read_to_string(&mut text).expect("UTF-8");
+    report
+        .stdout
+        .recorded
+        .reader()
+        .expect("readable")
+        .read_to_string(&mut text)
+        .expect("UTF-8");
     text
 }
 
 pub(super) fn err(report: &mut Report) -> String {
     let mut text = String::new();
-    report.stderr.recorded.reader().expect("readable").read_to_string(&mut text).expect("UTF-8");
+    report
+        .stderr
+        .recorded
+        .reader()
+        .expect("readable")
+        .read_to_string(&mut text)
+        .expect("UTF-8");
     text
 }
 
@@ -119,7 +155,9 @@ pub(super) fn said(mut report: Report) -> String {
 
 /// Returns an argument for `sleep` that only one test of one process uses.
 pub(super) fn mark(name: &str) -> String {
-    let number = name.bytes().fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 10_000);
+    let number = name
+        .bytes()
+        .fold(0_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 10_000);
     format!("86399.{number:04}{}", std::process::id())
 }
 
@@ -146,12 +184,27 @@ fn a_strict_run_reports_the_enforced_layers() {
     let bench = Bench::strict();
     let report = bench.bash("true");
     let facts = report.enforcement;
-    assert_eq!((facts.level, facts.layers, facts.missing), (Level::Strict, STRICT.to_vec(), vec![]));
-    assert!(facts.landlock.is_some_and(|landlock| landlock.abi >= 1 && landlock.rules > 5));
+    assert_eq!(
+        (facts.level, facts.layers, facts.missing),
+        (Level::Strict, STRICT.to_vec(), vec![])
+    );
+    assert!(
+        facts
+            .landlock
+            .is_some_and(|landlock| landlock.abi >= 1 && landlock.rules > 5)
+    );
     assert_eq!(facts.ns.map(|ns| ns.len()), Some(7));
-    assert!(facts.limits.is_some_and(|limits| limits.disk.is_some() && limits.processes.is_some()));
+    assert!(
+        facts
+            .limits
+            .is_some_and(|limits| limits.disk.is_some() && limits.processes.is_some())
+    );
     assert_eq!(facts.left, None);
-    assert!(facts.seccomp.is_some_and(|filter| filter.sha256.len() == 64));
+    assert!(
+        facts
+            .seccomp
+            .is_some_and(|filter| filter.sha256.len() == 64)
+    );
     assert!(report.usage.memory_peak_bytes > 0);
 }
 
@@ -159,7 +212,11 @@ fn a_strict_run_reports_the_enforced_layers() {
 fn a_run_that_could_not_start_has_no_exit_code() {
     let bench = Bench::strict();
     for (interpreter, source, word) in [
-        ("no-such-interpreter", "x", "no interpreter no-such-interpreter"),
+        (
+            "no-such-interpreter",
+            "x",
+            "no interpreter no-such-interpreter",
+        ),
         ("bash", "#!/no/such/shebang\nexit 3", "/no/such/shebang"),
         ("bash", "#!relative\n", "absolute path"),
         ("/etc/hosts", "x", "no interpreter /etc/hosts"),
@@ -169,16 +226,32 @@ fn a_run_that_could_not_start_has_no_exit_code() {
             other => panic!("{interpreter} {source:?}: {other:?}"),
         }
     }
-    let bad = Plan { env: vec![("LD PRELOAD".into(), "x".into())], ..plan("sh", "exit 0") };
+    let bad = Plan {
+        env: vec![("LD PRELOAD".into(), "x".into())],
+        ..plan("sh", "exit 0")
+    };
     assert!(matches!(bench.run(bad).end, End::NotStarted(_)));
     let mut vanished = profile();
     let directory = tempfile::tempdir().expect("a directory");
-    vanished.read.push(directory.path().canonicalize().expect("real").display().to_string());
+    vanished.read.push(
+        directory
+            .path()
+            .canonicalize()
+            .expect("real")
+            .display()
+            .to_string(),
+    );
     let prepared = bench.sandbox.check(&vanished).expect("there");
     drop(directory);
     let flag = CancelFlag::new().expect("a flag");
-    let report = bench.sandbox.run(prepared, plan("sh", "exit 0"), &mut |_| {}, &flag);
-    assert!(matches!(&report.end, End::NotStarted(why) if why.contains("profile's path")), "{:?}", report.end);
+    let report = bench
+        .sandbox
+        .run(prepared, plan("sh", "exit 0"), &mut |_| {}, &flag);
+    assert!(
+        matches!(&report.end, End::NotStarted(why) if why.contains("profile's path")),
+        "{:?}",
+        report.end
+    );
     assert_eq!(report.enforcement.layers, []);
 }
 
@@ -187,9 +260,15 @@ fn a_step_can_clean_up_after_sigterm() {
     let bench = Bench::strict();
     let mut report = bench.run_with(
         &limited(|limits| limits.wall_ms = 500),
-        plan("bash", "trap 'echo tidied; exit 0' TERM; while :; do sleep 0.05; done"),
+        plan(
+            "bash",
+            "trap 'echo tidied; exit 0' TERM; while :; do sleep 0.05; done",
+        ),
     );
-    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::TimedOut, "tidied\n"));
+    assert_eq!(
+        (report.end.clone(), out(&mut report).as_str()),
+        (End::TimedOut, "tidied\n")
+    );
 }
 
 #[test]
@@ -201,7 +280,13 @@ fn killing_the_helper_ends_all_processes_of_the_run() {
         let run = scope.spawn(|| bench.bash(&script));
         wait_for("the step runs", || sleeper(&mark).is_some());
         let helper = helper_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-9", &helper])
+                .status()
+                .expect("kill")
+                .success()
+        );
         let end = run.join().expect("no panic").end;
         assert!(matches!(end, End::Lost(_)), "{end:?}");
         wait_for("the run is gone", || !on_host(&mark));
@@ -212,12 +297,17 @@ fn killing_the_helper_ends_all_processes_of_the_run() {
 fn the_death_of_the_service_ends_all_processes_of_a_run() {
     // The test starts itself again as a child process. The child is the service that dies.
     if let Ok(mark) = std::env::var("COUNTERSIGN_TEST_MARK") {
-        Bench::strict().bash(&format!("(setsid nohup sleep {mark} >/dev/null 2>&1 &); trap '' TERM; sleep {mark}"));
+        Bench::strict().bash(&format!(
+            "(setsid nohup sleep {mark} >/dev/null 2>&1 &); trap '' TERM; sleep {mark}"
+        ));
         return;
     }
     let mark = mark("service");
     let mut service = std::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", &exact("the_death_of_the_service_ends_all_processes_of_a_run")])
+        .args([
+            "--exact",
+            &exact("the_death_of_the_service_ends_all_processes_of_a_run"),
+        ])
         .env("COUNTERSIGN_TEST_MARK", &mark)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -232,16 +322,23 @@ fn the_death_of_the_service_ends_all_processes_of_a_run() {
 /// Returns the id of the process that sleeps for the marked time.
 fn sleeper(mark: &str) -> Option<String> {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).find(|pid| {
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|line| line.starts_with("sleep\0") && line.contains(mark))
-    })
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with("sleep\0") && line.contains(mark))
+        })
 }
 
 /// Returns the value of a key in /proc/PID/status (proc_pid_status(5)).
 fn status(pid: &str, key: &str) -> String {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(key))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Returns the process id of the helper that started the marked process.
@@ -253,7 +350,10 @@ fn helper_of(mark: &str) -> String {
         if parent == me {
             return pid;
         }
-        assert!(!parent.is_empty() && parent != "1", "it is below this process");
+        assert!(
+            !parent.is_empty() && parent != "1",
+            "it is below this process"
+        );
         pid = parent;
     }
 }
@@ -288,7 +388,10 @@ fn the_environment_is_exactly_the_approved_environment() {
         ("LANG", "C.UTF-8"),
         ("LC_ALL", "C.UTF-8"),
         ("PARAM_A", "x y\\nz"),
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
         ("PYTHONUNBUFFERED", "1"),
         ("TMPDIR", "/tmp"),
     ]
@@ -300,18 +403,33 @@ fn the_environment_is_exactly_the_approved_environment() {
 #[test]
 fn python_writes_each_line_at_once_and_other_interpreters_get_no_variable_of_python() {
     let bench = Bench::strict();
-    let script = "import os, sys\nprint(os.environ.get('PYTHONUNBUFFERED'), sys.stdout.write_through)";
+    let script =
+        "import os, sys\nprint(os.environ.get('PYTHONUNBUFFERED'), sys.stdout.write_through)";
     for (interpreter, script) in [
         ("python", script.to_owned()),
         ("python3", script.to_owned()),
         ("bash", format!("#!/usr/bin/env python3\n{script}")),
         ("bash", format!("#!/usr/bin/python3\n{script}")),
     ] {
-        assert_eq!(said(bench.run(plan(interpreter, &script))), "1 True", "{interpreter}: {script}");
+        assert_eq!(
+            said(bench.run(plan(interpreter, &script))),
+            "1 True",
+            "{interpreter}: {script}"
+        );
     }
-    assert_eq!(said(bench.bash("printf '%s' \"${PYTHONUNBUFFERED-none}\"")), "none");
-    let own = Plan { env: vec![("PYTHONUNBUFFERED".into(), String::new())], ..plan("python", script) };
-    assert_eq!(said(bench.run(own)), " False", "a variable of the plan wins");
+    assert_eq!(
+        said(bench.bash("printf '%s' \"${PYTHONUNBUFFERED-none}\"")),
+        "none"
+    );
+    let own = Plan {
+        env: vec![("PYTHONUNBUFFERED".into(), String::new())],
+        ..plan("python", script)
+    };
+    assert_eq!(
+        said(bench.run(own)),
+        " False",
+        "a variable of the plan wins"
+    );
 }
 
 #[test]
@@ -319,8 +437,15 @@ fn a_step_starts_with_default_signals_and_the_default_umask() {
     let bench = Bench::strict();
     let text = said(bench.bash("umask; exec cat /proc/self/status"));
     assert!(text.starts_with("0077\n"), "{text}");
-    for line in text.lines().filter(|line| line.starts_with("Sig") && !line.starts_with("SigQ")) {
-        let set = line.split_whitespace().nth(1).and_then(|set| u64::from_str_radix(set, 16).ok()).expect("a set");
+    for line in text
+        .lines()
+        .filter(|line| line.starts_with("Sig") && !line.starts_with("SigQ"))
+    {
+        let set = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|set| u64::from_str_radix(set, 16).ok())
+            .expect("a set");
         // posix_spawn of glibc leaves the two internal signals 32 and 33 of glibc ignored.
         assert_eq!(set & !0x1_8000_0000, 0, "{line}");
     }
@@ -329,10 +454,19 @@ fn a_step_starts_with_default_signals_and_the_default_umask() {
 #[test]
 fn each_interpreter_runs_a_script_in_its_language() {
     let bench = Bench::strict();
-    assert_eq!(said(bench.bash("a=(1 2); echo ${#a[@]} $PWD")), "2 /tmp/work");
+    assert_eq!(
+        said(bench.bash("a=(1 2); echo ${#a[@]} $PWD")),
+        "2 /tmp/work"
+    );
     assert_eq!(said(bench.run(plan("sh", "echo $((1+1))"))), "2");
-    assert_eq!(said(bench.run(plan("python3", "import ssl, json; print(json.dumps([1]))"))), "[1]");
-    assert_eq!(said(bench.run(plan("bash", "#!/usr/bin/env python3\nprint(6*7)"))), "42");
+    assert_eq!(
+        said(bench.run(plan("python3", "import ssl, json; print(json.dumps([1]))"))),
+        "[1]"
+    );
+    assert_eq!(
+        said(bench.run(plan("bash", "#!/usr/bin/env python3\nprint(6*7)"))),
+        "42"
+    );
     if Path::new("/usr/bin/node").exists() {
         assert_eq!(said(bench.run(plan("node", "console.log(6*7)"))), "42");
     } else {
@@ -349,14 +483,25 @@ fn the_step_is_an_ordinary_user_without_capabilities() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[..3], ["1000", "step", "countersign"], "{text}");
     for line in &lines[3..8] {
-        assert!(line.starts_with("Cap") && line.ends_with("0000000000000000"), "{text}");
+        assert!(
+            line.starts_with("Cap") && line.ends_with("0000000000000000"),
+            "{text}"
+        );
     }
     assert_eq!(lines[8], "NoNewPrivs:\t1");
-    let outer: u32 = lines[9].split_whitespace().nth(1).and_then(|id| id.parse().ok()).expect("an id");
+    let outer: u32 = lines[9]
+        .split_whitespace()
+        .nth(1)
+        .and_then(|id| id.parse().ok())
+        .expect("an id");
     assert_ne!(outer, 0);
     if bench.sandbox.probe().own_id {
         let other = said(bench.bash("cat /proc/self/uid_map"));
-        assert_ne!(other.split_whitespace().nth(1), Some(outer.to_string().as_str()), "each run has its own id");
+        assert_ne!(
+            other.split_whitespace().nth(1),
+            Some(outer.to_string().as_str()),
+            "each run has its own id"
+        );
     }
 }
 
@@ -371,11 +516,22 @@ fn common_commands_find_their_files_in_the_sandbox() {
         assert!(listed.lines().any(|line| line == name), "{name}: {listed}");
     }
     let name = "import socket\nprint(socket.gethostbyname(socket.gethostname()), socket.getfqdn())";
-    assert_eq!(said(bench.run(plan("python", name))), "127.0.1.1 countersign");
+    assert_eq!(
+        said(bench.run(plan("python", name))),
+        "127.0.1.1 countersign"
+    );
     // Other users may read new files of a live tree. Files in private directories stay private.
     let tree = plant(&bench);
-    for (workdir, mask) in [(Workdir::InPlace, "0022"), (Workdir::Copy, "0077"), (Workdir::Overlay, "0077")] {
-        assert_eq!(said(bench.run_with(&on_tree(&tree, workdir), plan("bash", "umask"))), mask, "{workdir:?}");
+    for (workdir, mask) in [
+        (Workdir::InPlace, "0022"),
+        (Workdir::Copy, "0077"),
+        (Workdir::Overlay, "0077"),
+    ] {
+        assert_eq!(
+            said(bench.run_with(&on_tree(&tree, workdir), plan("bash", "umask"))),
+            mask,
+            "{workdir:?}"
+        );
     }
 }
 
@@ -397,19 +553,44 @@ fn git_works_in_a_tree_of_the_run() {
         return not_run("git_works_in_a_tree_of_the_run", "there is no git here");
     }
     std::fs::write(tree.join("repository/file"), "text").expect("a file");
-    let identity = ["-C", "repository", "-c", "user.name=a", "-c", "user.email=a@example.org"];
+    let identity = [
+        "-C",
+        "repository",
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@example.org",
+    ];
     for rest in [&["add", "file"][..], &["commit", "-q", "-m", "first"]] {
-        assert!(git(&[&identity[..], rest].concat()).expect("git"), "{rest:?}");
+        assert!(
+            git(&[&identity[..], rest].concat()).expect("git"),
+            "{rest:?}"
+        );
     }
     let path = tree.canonicalize().expect("real").display().to_string();
     let script = "git -C repository log --format=%s && git clone -q repository /tmp/clone && ls /tmp/clone && git -C repository status --short";
     for workdir in [Workdir::Copy, Workdir::Overlay, Workdir::InPlace] {
-        let given = Profile { deny: vec![], ..on_tree(&path, workdir) };
-        assert_eq!(said(bench.run_with(&given, plan("bash", script))), "first\nfile", "{workdir:?}");
+        let given = Profile {
+            deny: vec![],
+            ..on_tree(&path, workdir)
+        };
+        assert_eq!(
+            said(bench.run_with(&given, plan("bash", script))),
+            "first\nfile",
+            "{workdir:?}"
+        );
     }
-    let read =
-        Profile { read: vec![path.clone()], write: vec![], deny: vec![], workdir: Workdir::Private, ..profile() };
-    assert_eq!(said(bench.run_with(&read, plan("bash", &format!("cd {path} && {script}")))), "first\nfile");
+    let read = Profile {
+        read: vec![path.clone()],
+        write: vec![],
+        deny: vec![],
+        workdir: Workdir::Private,
+        ..profile()
+    };
+    assert_eq!(
+        said(bench.run_with(&read, plan("bash", &format!("cd {path} && {script}")))),
+        "first\nfile"
+    );
 }
 
 // Resources that a step must not reach
@@ -419,14 +600,31 @@ fn a_run_sees_only_system_files_of_the_host() {
     let bench = Bench::strict();
     let canary = bench.path("canary");
     std::fs::write(&canary, "token").expect("a file");
-    let mut hidden = vec![canary, bench.path("private/key.pem"), bench.path("scratch"), "/root".into(), "/home".into()];
+    let mut hidden = vec![
+        canary,
+        bench.path("private/key.pem"),
+        bench.path("scratch"),
+        "/root".into(),
+        "/home".into(),
+    ];
     hidden.extend(
-        ["/etc/shadow", "/etc/ssh", "/var/lib", "/sys", "/proc/sys", "/run/user", "/dev/vda", "/boot"]
-            .map(PathBuf::from),
+        [
+            "/etc/shadow",
+            "/etc/ssh",
+            "/var/lib",
+            "/sys",
+            "/proc/sys",
+            "/run/user",
+            "/dev/vda",
+            "/boot",
+        ]
+        .map(PathBuf::from),
     );
     for path in hidden {
         let path = path.display();
-        let script = format!("cat {path} || ls {path} || cat /proc/1/root{path} || cat /proc/$PPID/cwd{path}");
+        let script = format!(
+            "cat {path} || ls {path} || cat /proc/1/root{path} || cat /proc/$PPID/cwd{path}"
+        );
         let mut report = bench.bash(&script);
         assert_ne!(report.end, End::Exited(0), "{path}");
         assert_eq!(out(&mut report), "", "{path}");
@@ -458,11 +656,21 @@ fn a_read_path_of_the_profile_is_visible_and_read_only() {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("mode");
     }
     let mut profile = profile();
-    profile.read.push(data.canonicalize().expect("real").display().to_string());
-    let script =
-        format!("cat {0}/file; echo x > {0}/file || touch {0}/new || rm {0}/file || echo -held", data.display());
-    assert_eq!(said(bench.run_with(&profile, plan("bash", &script))), "content-held");
-    assert_eq!(std::fs::read_to_string(data.join("file")).expect("a file"), "content");
+    profile
+        .read
+        .push(data.canonicalize().expect("real").display().to_string());
+    let script = format!(
+        "cat {0}/file; echo x > {0}/file || touch {0}/new || rm {0}/file || echo -held",
+        data.display()
+    );
+    assert_eq!(
+        said(bench.run_with(&profile, plan("bash", &script))),
+        "content-held"
+    );
+    assert_eq!(
+        std::fs::read_to_string(data.join("file")).expect("a file"),
+        "content"
+    );
 }
 
 #[test]
@@ -508,7 +716,10 @@ print("done")
 #[test]
 fn no_process_of_the_host_can_be_seen_or_signalled() {
     let bench = Bench::strict();
-    let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().expect("starts");
+    let mut sleeper = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .expect("starts");
     let script = format!(
         "kill -0 {0} && echo seen; kill -9 {0} && echo killed; kill -9 -1; kill -9 1; ls /proc | grep -c '^[0-9]'; true",
         sleeper.id()
@@ -524,9 +735,20 @@ fn no_process_of_the_host_can_be_seen_or_signalled() {
 #[test]
 fn a_run_leaves_no_processes_and_files_behind() {
     let bench = Bench::strict();
-    assert_eq!(said(bench.bash("echo x > ~/kept; echo x > /tmp/kept; ls -A ~")), "kept");
-    assert_eq!(said(bench.bash("ls -A ~ /tmp /dev/shm")), "/dev/shm:\n\n/tmp:\nwork\n\n/tmp/work:");
-    assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+    assert_eq!(
+        said(bench.bash("echo x > ~/kept; echo x > /tmp/kept; ls -A ~")),
+        "kept"
+    );
+    assert_eq!(
+        said(bench.bash("ls -A ~ /tmp /dev/shm")),
+        "/dev/shm:\n\n/tmp:\nwork\n\n/tmp/work:"
+    );
+    assert_eq!(
+        std::fs::read_dir(bench.path("scratch"))
+            .expect("a directory")
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -536,7 +758,10 @@ fn proc_is_as_small_as_the_profile_requires() {
     let mut whole = profile();
     whole.proc = Proc::Full;
     let script = "cat /proc/meminfo > /dev/null && (echo 1 > /proc/sys/kernel/hostname) 2>/dev/null || echo read-only";
-    assert_eq!(said(bench.run_with(&whole, plan("bash", script))), "read-only");
+    assert_eq!(
+        said(bench.run_with(&whole, plan("bash", script))),
+        "read-only"
+    );
 }
 
 #[test]
@@ -642,18 +867,38 @@ fn plant(bench: &Bench) -> String {
     let tree = bench.path("tree");
     std::fs::create_dir_all(tree.join("deep/a")).expect("directories");
     std::fs::create_dir_all(tree.join("secrets")).expect("directories");
-    for (name, text) in [(".env", "token"), ("deep/a/.env", "token"), ("secrets/key", "token"), ("plain", "plain")] {
+    for (name, text) in [
+        (".env", "token"),
+        ("deep/a/.env", "token"),
+        ("secrets/key", "token"),
+        ("plain", "plain"),
+    ] {
         std::fs::write(tree.join(name), text).expect("a file");
     }
     std::fs::hard_link(tree.join(".env"), tree.join("deep/notes")).expect("a link");
-    for name in ["", "deep", "deep/a", "secrets", ".env", "deep/a/.env", "secrets/key", "plain"] {
-        std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    for name in [
+        "",
+        "deep",
+        "deep/a",
+        "secrets",
+        ".env",
+        "deep/a/.env",
+        "secrets/key",
+        "plain",
+    ] {
+        std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o777))
+            .expect("mode");
     }
     tree.canonicalize().expect("real").display().to_string()
 }
 
 fn on_tree(tree: &str, workdir: Workdir) -> Profile {
-    Profile { write: vec![tree.into()], deny: vec!["**/.env".into(), "secrets".into()], workdir, ..profile() }
+    Profile {
+        write: vec![tree.into()],
+        deny: vec!["**/.env".into(), "secrets".into()],
+        workdir,
+        ..profile()
+    }
 }
 
 /// Tries every way to read a denied name, then prints the other files.
@@ -672,15 +917,38 @@ fn a_copy_or_an_overlay_is_private_and_contains_no_denied_names() {
     for workdir in [Workdir::Copy, Workdir::Overlay] {
         let mut report = bench.run_with(&on_tree(&tree, workdir), plan("bash", REACH));
         let (text, complaints) = (out(&mut report), err(&mut report));
-        assert_eq!(report.end, End::Exited(0), "{workdir:?}: {text}{complaints}");
-        assert_eq!(text, format!("{tree}\nplainchanged\n"), "{workdir:?} {complaints}");
+        assert_eq!(
+            report.end,
+            End::Exited(0),
+            "{workdir:?}: {text}{complaints}"
+        );
+        assert_eq!(
+            text,
+            format!("{tree}\nplainchanged\n"),
+            "{workdir:?} {complaints}"
+        );
         let facts = report.enforcement.fs.expect("facts");
         // An overlay shows names that the host moves during the run, so its masks are only point-in-time.
-        let held = if workdir == Workdir::Copy { Masks::Stable } else { Masks::PointInTime };
-        assert_eq!((facts.mode, facts.deny, facts.masked), (workdir, Some(held), Some(4)));
-        assert!(report.enforcement.limits.is_some_and(|limits| limits.disk.is_some()));
+        let held = if workdir == Workdir::Copy {
+            Masks::Stable
+        } else {
+            Masks::PointInTime
+        };
+        assert_eq!(
+            (facts.mode, facts.deny, facts.masked),
+            (workdir, Some(held), Some(4))
+        );
+        assert!(
+            report
+                .enforcement
+                .limits
+                .is_some_and(|limits| limits.disk.is_some())
+        );
         // The tree on the host is unchanged.
-        assert_eq!(std::fs::read_to_string(Path::new(&tree).join("plain")).expect("a file"), "plain");
+        assert_eq!(
+            std::fs::read_to_string(Path::new(&tree).join("plain")).expect("a file"),
+            "plain"
+        );
         assert!(!Path::new(&tree).join("new").exists());
     }
 }
@@ -690,16 +958,43 @@ fn runbooks_are_never_writable_under_any_profile() {
     let bench = Bench::strict();
     let runbooks = bench.path("runbooks").canonicalize().expect("real");
     std::fs::create_dir(runbooks.join("ops")).expect("a directory");
-    for path in [runbooks.clone(), runbooks.join("ops"), bench.home.path().canonicalize().expect("real")] {
-        let live = Profile { write: vec![path.display().to_string()], workdir: Workdir::InPlace, ..profile() };
+    for path in [
+        runbooks.clone(),
+        runbooks.join("ops"),
+        bench.home.path().canonicalize().expect("real"),
+    ] {
+        let live = Profile {
+            write: vec![path.display().to_string()],
+            workdir: Workdir::InPlace,
+            ..profile()
+        };
         let refused = bench.sandbox.check(&live).expect_err("refused");
-        assert!(matches!(refused, Unavailable::Private { .. } | Unavailable::Unwritable { .. }), "{refused}");
+        assert!(
+            matches!(
+                refused,
+                Unavailable::Private { .. } | Unavailable::Unwritable { .. }
+            ),
+            "{refused}"
+        );
         // With `workdir=private`, the receipt would state that the run wrote no file of the host.
-        let private = Profile { workdir: Workdir::Private, ..live };
-        assert!(matches!(bench.sandbox.check(&private), Err(Unavailable::Invalid { .. })));
+        let private = Profile {
+            workdir: Workdir::Private,
+            ..live
+        };
+        assert!(matches!(
+            bench.sandbox.check(&private),
+            Err(Unavailable::Invalid { .. })
+        ));
     }
-    let copy = Profile { write: vec![runbooks.display().to_string()], workdir: Workdir::Copy, ..profile() };
-    assert_eq!(said(bench.run_with(&copy, plan("bash", "echo x > new && ls"))), "new\nops");
+    let copy = Profile {
+        write: vec![runbooks.display().to_string()],
+        workdir: Workdir::Copy,
+        ..profile()
+    };
+    assert_eq!(
+        said(bench.run_with(&copy, plan("bash", "echo x > new && ls"))),
+        "new\nops"
+    );
     assert!(!runbooks.join("new").exists());
 }
 
@@ -712,12 +1007,27 @@ fn a_live_tree_is_writable_and_its_denied_names_are_masked() {
     assert_eq!(report.end, End::Exited(0), "{text}{complaints}");
     assert_eq!(text, format!("{tree}\nplainchanged\n"));
     let facts = report.enforcement.fs.expect("facts");
-    assert_eq!((facts.mode, facts.deny, facts.masked), (Workdir::InPlace, Some(Masks::PointInTime), Some(4)));
+    assert_eq!(
+        (facts.mode, facts.deny, facts.masked),
+        (Workdir::InPlace, Some(Masks::PointInTime), Some(4))
+    );
     // No limit applies to the disk space of the host that the run uses.
-    assert!(report.enforcement.limits.is_some_and(|limits| limits.disk.is_none() && limits.file.is_some()));
-    assert_eq!(std::fs::read_to_string(Path::new(&tree).join("new")).expect("written"), "new\n");
+    assert!(
+        report
+            .enforcement
+            .limits
+            .is_some_and(|limits| limits.disk.is_none() && limits.file.is_some())
+    );
+    assert_eq!(
+        std::fs::read_to_string(Path::new(&tree).join("new")).expect("written"),
+        "new\n"
+    );
     for name in [".env", "deep/a/.env", "deep/notes", "secrets/key"] {
-        assert_eq!(std::fs::read_to_string(Path::new(&tree).join(name)).expect("as it was"), "token", "{name}");
+        assert_eq!(
+            std::fs::read_to_string(Path::new(&tree).join(name)).expect("as it was"),
+            "token",
+            "{name}"
+        );
     }
 }
 
@@ -733,8 +1043,16 @@ fn denied_names_in_a_live_tree_stay_in_place_between_runs() {
     std::fs::create_dir(root.join("other")).expect("a directory");
     std::fs::write(root.join("conf/secrets/inner/db"), "token").expect("a file");
     std::fs::write(root.join("conf/plain"), "plain").expect("a file");
-    for name in ["conf", "conf/secrets", "conf/secrets/inner", "conf/secrets/inner/db", "conf/plain", "other"] {
-        std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(0o777)).expect("mode");
+    for name in [
+        "conf",
+        "conf/secrets",
+        "conf/secrets/inner",
+        "conf/secrets/inner/db",
+        "conf/plain",
+        "other",
+    ] {
+        std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(0o777))
+            .expect("mode");
     }
     let script = r#"
 import ctypes, os, shutil
@@ -753,26 +1071,49 @@ for name in ("conf", "conf/secrets", "deep", "deep/a"):
 os.rename("conf/plain", "conf/renamed"); os.mkdir("deep/new"); os.rename("deep/new", "deep/newer"); shutil.move("plain", "deep/plain")
 print(sorted(os.listdir(".")), os.listdir("deep/newer"), open("deep/plain").read())
 "#;
-    let read =
-        "cat */secrets/inner/db conf*/*/inner/db conf-moved/inner/db deep*/a/.env deep*/.env other/* 2>/dev/null; true";
-    for pattern in ["**/conf/secrets/**", &format!("{tree}/conf/secrets"), "conf/secrets/inner/*"] {
-        let live = Profile { deny: vec!["**/.env".into(), pattern.into()], ..on_tree(&tree, Workdir::InPlace) };
+    let read = "cat */secrets/inner/db conf*/*/inner/db conf-moved/inner/db deep*/a/.env deep*/.env other/* 2>/dev/null; true";
+    for pattern in [
+        "**/conf/secrets/**",
+        &format!("{tree}/conf/secrets"),
+        "conf/secrets/inner/*",
+    ] {
+        let live = Profile {
+            deny: vec!["**/.env".into(), pattern.into()],
+            ..on_tree(&tree, Workdir::InPlace)
+        };
         let mut report = bench.run_with(&live, plan("python", script));
         let text = out(&mut report);
         let complaints = err(&mut report);
         assert_eq!(report.end, End::Exited(0), "{pattern}: {complaints}");
-        assert_eq!(text, "['.env', 'conf', 'deep', 'other', 'secrets'] [] plain\n", "{pattern}");
+        assert_eq!(
+            text, "['.env', 'conf', 'deep', 'other', 'secrets'] [] plain\n",
+            "{pattern}"
+        );
         let mut later = bench.run_with(&live, plan("bash", read));
         assert_eq!(out(&mut later), "", "{pattern}");
-        let masked = |report: &Report| report.enforcement.fs.as_ref().and_then(|facts| facts.masked);
-        assert_eq!((masked(&report), masked(&later)), (Some(4), Some(4)), "{pattern}");
+        let masked = |report: &Report| {
+            report
+                .enforcement
+                .fs
+                .as_ref()
+                .and_then(|facts| facts.masked)
+        };
+        assert_eq!(
+            (masked(&report), masked(&later)),
+            (Some(4), Some(4)),
+            "{pattern}"
+        );
         for (name, to) in [("conf/renamed", "conf/plain"), ("deep/plain", "plain")] {
             std::fs::rename(root.join(name), root.join(to)).expect("as before");
         }
         std::fs::remove_dir(root.join("deep/newer")).expect("as before");
     }
     for name in [".env", "deep/a/.env", "conf/secrets/inner/db"] {
-        assert_eq!(std::fs::read_to_string(root.join(name)).expect("as it was"), "token", "{name}");
+        assert_eq!(
+            std::fs::read_to_string(root.join(name)).expect("as it was"),
+            "token",
+            "{name}"
+        );
     }
 }
 
@@ -791,31 +1132,50 @@ for how in (lambda: os.open(\"made\", os.O_CREAT | os.O_WRONLY, 0o4755), lambda:
     except PermissionError: pass'
 # All else about modes is as ever, and programs that would use openat2 do without.
 mkdir open && chmod 1777 open && chmod 750 ran && mkdir -m 700 own && tar cf - plain | tar xf - -C own && install -m 755 /usr/bin/true tool && ./tool && stat -c %a ran own/plain tool";
-    let live = Profile { deny: vec![], ..on_tree(&tree, Workdir::InPlace) };
+    let live = Profile {
+        deny: vec![],
+        ..on_tree(&tree, Workdir::InPlace)
+    };
     let said_live = said(bench.run_with(&live, plan("bash", script)));
     let lines: Vec<&str> = said_live.lines().collect();
     assert!(matches!(lines[..], ["750", _, "755"]), "{said_live}");
     let set_id: Vec<_> = std::fs::read_dir(&tree)
         .expect("the tree")
         .flatten()
-        .filter(|entry| entry.metadata().is_ok_and(|found| found.permissions().mode() & 0o6000 != 0))
+        .filter(|entry| {
+            entry
+                .metadata()
+                .is_ok_and(|found| found.permissions().mode() & 0o6000 != 0)
+        })
         .map(|entry| entry.path())
         .collect();
     assert!(set_id.is_empty(), "{set_id:?}");
     // In a private directory, a file may have any mode, because no process outside of the run sees the file.
-    assert_eq!(said(bench.bash("cp /usr/bin/true tool; chmod 4755 tool; stat -c %a tool")), "4755");
+    assert_eq!(
+        said(bench.bash("cp /usr/bin/true tool; chmod 4755 tool; stat -c %a tool")),
+        "4755"
+    );
 }
 
 #[test]
 fn denied_names_in_readable_paths_are_masked() {
     let bench = Bench::strict();
     let tree = plant(&bench);
-    let reads =
-        Profile { write: vec![], read: vec![tree.clone()], workdir: Workdir::Private, ..on_tree(&tree, Workdir::Copy) };
-    let script = format!("cd {tree}; cat plain; cat .env deep/notes deep/a/.env secrets/key; echo x > plain; pwd");
+    let reads = Profile {
+        write: vec![],
+        read: vec![tree.clone()],
+        workdir: Workdir::Private,
+        ..on_tree(&tree, Workdir::Copy)
+    };
+    let script = format!(
+        "cd {tree}; cat plain; cat .env deep/notes deep/a/.env secrets/key; echo x > plain; pwd"
+    );
     let mut report = bench.run_with(&reads, plan("bash", &script));
     assert_eq!(out(&mut report), format!("plain{tree}\n"));
-    assert_eq!(report.enforcement.fs.and_then(|facts| facts.deny), Some(Masks::PointInTime));
+    assert_eq!(
+        report.enforcement.fs.and_then(|facts| facts.deny),
+        Some(Masks::PointInTime)
+    );
 }
 
 /// A file that is denied under one name is also masked under its other hard-link names. A hard link is also masked if
@@ -824,7 +1184,10 @@ fn denied_names_in_readable_paths_are_masked() {
 fn a_hard_link_to_a_denied_file_is_masked_in_every_directory_of_the_run() {
     let bench = Bench::strict();
     let tree = plant(&bench);
-    let other = bench.path("other").canonicalize().unwrap_or_else(|_| bench.path("other"));
+    let other = bench
+        .path("other")
+        .canonicalize()
+        .unwrap_or_else(|_| bench.path("other"));
     std::fs::create_dir(&other).expect("a directory");
     let at = |name: &str| Path::new(&tree).join(name);
     std::fs::hard_link(at(".env"), other.join("notes")).expect("a link");
@@ -832,20 +1195,42 @@ fn a_hard_link_to_a_denied_file_is_masked_in_every_directory_of_the_run() {
     // No user id of a run can read this directory, but every user can read the file in it.
     std::fs::hard_link(at("secrets/key"), at("deep/copy")).expect("a link");
     std::fs::set_permissions(at("secrets"), std::fs::Permissions::from_mode(0o700)).expect("mode");
-    let script =
-        format!("cat {0}/notes; cat {tree}/deep/copy {tree}/deep/notes; cat {tree}/deep/same", other.display());
+    let script = format!(
+        "cat {0}/notes; cat {tree}/deep/copy {tree}/deep/notes; cat {tree}/deep/same",
+        other.display()
+    );
     let read = other.canonicalize().expect("real").display().to_string();
     for workdir in [Workdir::Copy, Workdir::Overlay, Workdir::InPlace] {
-        let both = Profile { read: vec![read.clone()], ..on_tree(&tree, workdir) };
+        let both = Profile {
+            read: vec![read.clone()],
+            ..on_tree(&tree, workdir)
+        };
         let mut report = bench.run_with(&both, plan("bash", &script));
-        assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "plain"), "{workdir:?}");
-        assert_eq!(report.enforcement.fs.and_then(|facts| facts.masked), Some(6), "{workdir:?}");
+        assert_eq!(
+            (report.end.clone(), out(&mut report).as_str()),
+            (End::Exited(0), "plain"),
+            "{workdir:?}"
+        );
+        assert_eq!(
+            report.enforcement.fs.and_then(|facts| facts.masked),
+            Some(6),
+            "{workdir:?}"
+        );
     }
     // The profile names the hard link itself instead of the directory of the link.
-    let file =
-        Profile { read: vec![format!("{read}/notes"), tree.clone()], write: vec![], ..on_tree(&tree, Workdir::Copy) };
-    let file = Profile { workdir: Workdir::Private, ..file };
-    assert_eq!(out(&mut bench.run_with(&file, plan("bash", &script))), "plain");
+    let file = Profile {
+        read: vec![format!("{read}/notes"), tree.clone()],
+        write: vec![],
+        ..on_tree(&tree, Workdir::Copy)
+    };
+    let file = Profile {
+        workdir: Workdir::Private,
+        ..file
+    };
+    assert_eq!(
+        out(&mut bench.run_with(&file, plan("bash", &script))),
+        "plain"
+    );
 }
 
 /// Otherwise one step could make every later run in the same tree fail, and each failed run would consume a nonce.
@@ -858,10 +1243,20 @@ fn a_very_deep_directory_of_a_step_does_not_prevent_later_runs() {
     let live = on_tree(&tree, Workdir::InPlace);
     said(bench.run_with(&live, plan("python", &script)));
     for workdir in [Workdir::InPlace, Workdir::Overlay] {
-        let mut report =
-            bench.run_with(&on_tree(&tree, workdir), plan("bash", "cat plain; cat .env 2>/dev/null; true"));
-        assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "plain"), "{workdir:?}");
-        assert_eq!(report.enforcement.fs.and_then(|facts| facts.masked), Some(6), "{workdir:?}");
+        let mut report = bench.run_with(
+            &on_tree(&tree, workdir),
+            plan("bash", "cat plain; cat .env 2>/dev/null; true"),
+        );
+        assert_eq!(
+            (report.end.clone(), out(&mut report).as_str()),
+            (End::Exited(0), "plain"),
+            "{workdir:?}"
+        );
+        assert_eq!(
+            report.enforcement.fs.and_then(|facts| facts.masked),
+            Some(6),
+            "{workdir:?}"
+        );
     }
 }
 
@@ -874,15 +1269,29 @@ fn the_receipt_counts_masked_names_and_links_are_not_masked() {
     let script = format!("cat {tree}/links/.env 2>/dev/null; true");
     let run = |profile: Profile| {
         let mut report = bench.run_with(&profile, plan("bash", &script));
-        (out(&mut report), report.enforcement.fs.and_then(|facts| facts.masked))
+        (
+            out(&mut report),
+            report.enforcement.fs.and_then(|facts| facts.masked),
+        )
     };
     // The target of a denied symbolic link has its own name, and no pattern denies that name.
-    assert_eq!(run(on_tree(&tree, Workdir::InPlace)), ("plain".to_owned(), Some(4)));
-    let reads = Profile { read: vec![tree.clone()], write: vec![], ..on_tree(&tree, Workdir::Private) };
+    assert_eq!(
+        run(on_tree(&tree, Workdir::InPlace)),
+        ("plain".to_owned(), Some(4))
+    );
+    let reads = Profile {
+        read: vec![tree.clone()],
+        write: vec![],
+        ..on_tree(&tree, Workdir::Private)
+    };
     assert_eq!(run(reads), ("plain".to_owned(), Some(4)));
     // In a copy and in an overlay, the link does not exist.
     for workdir in [Workdir::Copy, Workdir::Overlay] {
-        assert_eq!(run(on_tree(&tree, workdir)), (String::new(), Some(5)), "{workdir:?}");
+        assert_eq!(
+            run(on_tree(&tree, workdir)),
+            (String::new(), Some(5)),
+            "{workdir:?}"
+        );
     }
 }
 
@@ -895,7 +1304,8 @@ fn a_rename_on_the_host_is_visible_in_an_overlay_and_not_in_a_copy() {
     for (workdir, seen) in [(Workdir::Copy, false), (Workdir::Overlay, true)] {
         let text = std::thread::scope(|scope| {
             let script = "echo on; sleep 2; cat deep/a/moved; true";
-            let run = scope.spawn(|| out(&mut bench.run_with(&on_tree(&tree, workdir), plan("bash", script))));
+            let run = scope
+                .spawn(|| out(&mut bench.run_with(&on_tree(&tree, workdir), plan("bash", script))));
             std::thread::sleep(Duration::from_millis(1000));
             std::fs::rename(at("deep/a/.env"), at("deep/a/moved")).expect("moved");
             run.join().expect("no panic")
@@ -927,7 +1337,8 @@ fn a_file_moved_over_a_denied_name_on_the_host_is_not_visible_in_a_copy() {
             while !run.is_finished() {
                 let other = Path::new(&tree).join("other");
                 std::fs::write(&other, "token").expect("a file");
-                std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o777)).expect("mode");
+                std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o777))
+                    .expect("mode");
                 std::fs::rename(&other, Path::new(&tree).join(".env")).expect("moved");
                 std::thread::sleep(Duration::from_millis(30));
             }
@@ -944,7 +1355,10 @@ fn a_run_whose_directory_copy_is_larger_than_its_disk_limit_does_not_start() {
     let mut small = on_tree(&tree, Workdir::Copy);
     small.limits.disk_bytes = 4 << 20;
     let end = bench.run_with(&small, plan("sh", "exit 0")).end;
-    assert!(matches!(&end, End::NotStarted(why) if why.contains("copy") && why.contains("No space")), "{end:?}");
+    assert!(
+        matches!(&end, End::NotStarted(why) if why.contains("copy") && why.contains("No space")),
+        "{end:?}"
+    );
 }
 
 #[test]
@@ -955,7 +1369,10 @@ fn a_declared_socket_of_the_host_can_be_reached_and_no_other() {
         let path = bench.path(name);
         let listener = UnixListener::bind(&path).expect("a listener");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("mode");
-        (listener, path.canonicalize().expect("real").display().to_string())
+        (
+            listener,
+            path.canonicalize().expect("real").display().to_string(),
+        )
     };
     let ((declared, path), (other, other_path)) = (open("declared"), open("other"));
     std::thread::spawn(move || declared.accept().expect("a client").0.write_all(b"hello"));
@@ -964,8 +1381,14 @@ fn a_declared_socket_of_the_host_can_be_reached_and_no_other() {
         "import socket\ns = socket.socket(socket.AF_UNIX); s.connect({path:?}); print(s.recv(9).decode())\n\
          try: socket.socket(socket.AF_UNIX).connect({other_path:?}); print('reached')\nexcept OSError: pass"
     );
-    let sockets = Profile { sockets: vec![path.clone()], ..profile() };
-    assert_eq!(said(bench.run_with(&sockets, plan("python", &script))), "hello");
+    let sockets = Profile {
+        sockets: vec![path.clone()],
+        ..profile()
+    };
+    assert_eq!(
+        said(bench.run_with(&sockets, plan("python", &script))),
+        "hello"
+    );
     assert!(other.accept().is_err());
 }
 
@@ -980,10 +1403,27 @@ fn a_run_cannot_use_a_socket_in_a_readable_or_writable_directory() {
     let script = format!(
         "import socket\ntry: socket.socket(socket.AF_UNIX).connect({path:?}); print('reached')\nexcept OSError: print('held')"
     );
-    let reads = Profile { read: vec![tree.clone()], ..profile() };
-    let of = |workdir| Profile { write: vec![tree.clone()], workdir, ..profile() };
-    for profile in [reads, of(Workdir::InPlace), of(Workdir::Copy), of(Workdir::Overlay)] {
-        assert_eq!(said(bench.run_with(&profile, plan("python", &script))), "held", "{:?}", profile.workdir);
+    let reads = Profile {
+        read: vec![tree.clone()],
+        ..profile()
+    };
+    let of = |workdir| Profile {
+        write: vec![tree.clone()],
+        workdir,
+        ..profile()
+    };
+    for profile in [
+        reads,
+        of(Workdir::InPlace),
+        of(Workdir::Copy),
+        of(Workdir::Overlay),
+    ] {
+        assert_eq!(
+            said(bench.run_with(&profile, plan("python", &script))),
+            "held",
+            "{:?}",
+            profile.workdir
+        );
     }
     assert!(listener.accept().is_err());
 }
@@ -998,9 +1438,20 @@ fn a_socket_that_the_host_creates_later_is_reachable_in_a_host_path_but_not_in_a
         "import socket, os, time\nprint('on', flush=True)\nfor _ in range(100):\n    if os.path.exists('{tree}/go'): break\n    time.sleep(0.05)\n\
          try: socket.socket(socket.AF_UNIX).connect({path:?}); print('reached')\nexcept OSError: print('held')"
     );
-    let of = |workdir| Profile { write: vec![tree.clone()], workdir, ..profile() };
-    let reads = Profile { read: vec![tree.clone()], ..profile() };
-    for (profile, said) in [(reads, "reached"), (of(Workdir::InPlace), "reached"), (of(Workdir::Copy), "held")] {
+    let of = |workdir| Profile {
+        write: vec![tree.clone()],
+        workdir,
+        ..profile()
+    };
+    let reads = Profile {
+        read: vec![tree.clone()],
+        ..profile()
+    };
+    for (profile, said) in [
+        (reads, "reached"),
+        (of(Workdir::InPlace), "reached"),
+        (of(Workdir::Copy), "held"),
+    ] {
         let text = std::thread::scope(|scope| {
             let run = scope.spawn(|| out(&mut bench.run_with(&profile, plan("python", &script))));
             std::thread::sleep(Duration::from_millis(700));
@@ -1022,15 +1473,36 @@ fn the_network_of_the_host_is_reachable_only_if_the_profile_allows_it() {
     let bench = Bench::strict();
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let port = tcp.local_addr().expect("an address").port();
-    let script = format!("import socket\nsocket.create_connection(('127.0.0.1', {port})); print('reached')");
-    let require = STRICT.into_iter().filter(|layer| *layer != Layer::Network).collect();
-    let network = Network { mode: NetworkMode::Host, ..Network::NONE };
-    let mut report = bench.run_with(&Profile { require, network, ..profile() }, plan("python", &script));
-    assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "reached\n"));
+    let script =
+        format!("import socket\nsocket.create_connection(('127.0.0.1', {port})); print('reached')");
+    let require = STRICT
+        .into_iter()
+        .filter(|layer| *layer != Layer::Network)
+        .collect();
+    let network = Network {
+        mode: NetworkMode::Host,
+        ..Network::NONE
+    };
+    let mut report = bench.run_with(
+        &Profile {
+            require,
+            network,
+            ..profile()
+        },
+        plan("python", &script),
+    );
+    assert_eq!(
+        (report.end.clone(), out(&mut report).as_str()),
+        (End::Exited(0), "reached\n")
+    );
     let facts = report.enforcement;
     assert_eq!(
         (facts.level, facts.missing, facts.net),
-        (Level::BestEffort, vec![Layer::Network], Some(NetworkMode::Host))
+        (
+            Level::BestEffort,
+            vec![Layer::Network],
+            Some(NetworkMode::Host)
+        )
     );
     assert!(facts.ns.is_some_and(|ns| !ns.contains(&"net".to_owned())));
 }
@@ -1050,11 +1522,22 @@ try:
 except OSError as error: print("held", n < 64, n > 32)
 "#;
     assert_eq!(
-        said(bench.run_with(&limited(|limits| limits.processes = 64), plan("python", script))),
+        said(bench.run_with(
+            &limited(|limits| limits.processes = 64),
+            plan("python", script)
+        )),
         "held True True"
     );
     let bomb = limited(|limits| (limits.processes, limits.wall_ms) = (64, 1000));
-    let end = bench.run_with(&bomb, plan("bash", ":(){ :|:& };: 2>/dev/null; while true; do true; done")).end;
+    let end = bench
+        .run_with(
+            &bomb,
+            plan(
+                "bash",
+                ":(){ :|:& };: 2>/dev/null; while true; do true; done",
+            ),
+        )
+        .end;
     assert_eq!(end, End::TimedOut);
     assert_eq!(said(bench.bash("echo fine")), "fine");
 }
@@ -1065,15 +1548,33 @@ except OSError as error: print("held", n < 64, n > 32)
 fn a_step_that_sends_many_descriptors_over_a_socket_does_not_prevent_other_starts() {
     use std::io::BufRead as _;
     use std::process::{Command, Stdio};
-    let home = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+    let home = tempfile::Builder::new()
+        .prefix("countersign-test-")
+        .tempdir()
+        .expect("a directory");
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
-    let (built, program) = (env!("CARGO_BIN_EXE_countersign"), home.path().join("countersign"));
-    std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).expect("a copy");
+    let (built, program) = (
+        env!("CARGO_BIN_EXE_countersign"),
+        home.path().join("countersign"),
+    );
+    std::fs::hard_link(built, &program)
+        .or_else(|_| std::fs::copy(built, &program).map(drop))
+        .expect("a copy");
     let service = |command: &[&str]| {
         let mut service = Command::new("bash");
         // The lowest usual limit of a host.
-        service.args(["-c", r#"ulimit -n 1024; exec "$0" sandbox --timeout 60 -- "$@""#]).arg(&program).args(command);
-        service.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        service
+            .args([
+                "-c",
+                r#"ulimit -n 1024; exec "$0" sandbox --timeout 60 -- "$@""#,
+            ])
+            .arg(&program)
+            .args(command);
+        service
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if rustix::process::geteuid().is_root() {
             service.uid(61_235).gid(61_235);
         }
@@ -1081,7 +1582,10 @@ fn a_step_that_sends_many_descriptors_over_a_socket_does_not_prevent_other_start
     };
     let alone = service(&["true"]).wait_with_output().expect("ends");
     if !alone.status.success() {
-        not_run("descriptors in flight of an ordinary user", String::from_utf8_lossy(&alone.stderr).trim());
+        not_run(
+            "descriptors in flight of an ordinary user",
+            String::from_utf8_lossy(&alone.stderr).trim(),
+        );
         return;
     }
     let script = r#"
@@ -1096,11 +1600,17 @@ held[0][0].recv(1)
 "#;
     let mut holding = service(&["python3", "-c", script]);
     let mut said = String::new();
-    std::io::BufReader::new(holding.stdout.take().expect("a pipe")).read_line(&mut said).expect("UTF-8");
+    std::io::BufReader::new(holding.stdout.take().expect("a pipe"))
+        .read_line(&mut said)
+        .expect("UTF-8");
     let other = service(&["true"]).wait_with_output().expect("ends");
     holding.kill().expect("killed");
     let held = holding.wait_with_output().expect("ends");
-    assert_eq!(said.trim(), rustix::io::Errno::TOOMANYREFS.raw_os_error().to_string(), "{held:?}");
+    assert_eq!(
+        said.trim(),
+        rustix::io::Errno::TOOMANYREFS.raw_os_error().to_string(),
+        "{held:?}"
+    );
     assert!(other.status.success(), "{other:?}");
 }
 
@@ -1118,7 +1628,10 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
     });
     let memory = "try:\n b=bytearray(1<<30)\n for i in range(0,1<<30,4096): b[i]=1\n print('got it')\nexcept MemoryError: print('held')";
     match by(&bench, |limits| limits.memory) {
-        LimitHolder::Cgroup2 => assert_eq!(python(&small, memory), (End::Killed("memory_bytes"), String::new())),
+        LimitHolder::Cgroup2 => assert_eq!(
+            python(&small, memory),
+            (End::Killed("memory_bytes"), String::new())
+        ),
         _ => assert_eq!(python(&small, memory), (End::Exited(0), "held".into())),
     }
     let file = "try:\n open('f','wb').write(bytes(2<<20))\n print('got it')\nexcept OSError: print('held')";
@@ -1137,15 +1650,27 @@ fn memory_and_file_count_and_disk_space_and_cpu_time_are_limited() {
             let spin = limited(|limits| (limits.cpu_milli, limits.wall_ms) = (50, 20_000));
             let end = |source| bench.run_with(&spin, plan("bash", source)).end;
             assert_eq!(end("while :; do :; done"), End::Killed("cpu_milli"));
-            assert_eq!(end("trap '' XCPU; while :; do :; done"), End::Killed("cpu_milli"));
-            assert_eq!(end("bash -c 'while :; do :; done'; exit $?"), End::Killed("cpu_milli"));
+            assert_eq!(
+                end("trap '' XCPU; while :; do :; done"),
+                End::Killed("cpu_milli")
+            );
+            assert_eq!(
+                end("bash -c 'while :; do :; done'; exit $?"),
+                End::Killed("cpu_milli")
+            );
             assert_eq!(end("exit 152"), End::Exited(152));
         }
     }
     // SIGXCPU alone does not prove that a limit was reached, because any process of the run can send the signal.
-    assert_eq!(bench.run(plan("bash", "kill -XCPU $$; sleep 9")).end, End::Signalled(24));
+    assert_eq!(
+        bench.run(plan("bash", "kill -XCPU $$; sleep 9")).end,
+        End::Signalled(24)
+    );
     let full = "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > $i || exit 1; done";
-    assert_eq!(bench.run_with(&small, plan("bash", full)).end, End::Killed("disk_bytes"));
+    assert_eq!(
+        bench.run_with(&small, plan("bash", full)).end,
+        End::Killed("disk_bytes")
+    );
 }
 
 /// Any process can send SIGXFSZ, and a script can set a lower limit.
@@ -1154,18 +1679,40 @@ fn only_a_file_of_the_maximum_size_shows_that_the_limit_of_a_file_was_reached() 
     let bench = Bench::strict();
     let small = limited(|limits| limits.file_bytes = 1 << 20);
     for (script, end) in [
-        ("exec head -c 2000000 /dev/zero > f", End::Killed("file_bytes")),
-        ("mkdir -p a/b; exec head -c 2000000 /dev/zero > a/b/.f", End::Killed("file_bytes")),
-        ("exec head -c 2000000 /dev/zero > /dev/shm/f", End::Killed("file_bytes")),
-        ("head -c 2000000 /dev/zero > f; exit $?", End::Killed("file_bytes")),
+        (
+            "exec head -c 2000000 /dev/zero > f",
+            End::Killed("file_bytes"),
+        ),
+        (
+            "mkdir -p a/b; exec head -c 2000000 /dev/zero > a/b/.f",
+            End::Killed("file_bytes"),
+        ),
+        (
+            "exec head -c 2000000 /dev/zero > /dev/shm/f",
+            End::Killed("file_bytes"),
+        ),
+        (
+            "head -c 2000000 /dev/zero > f; exit $?",
+            End::Killed("file_bytes"),
+        ),
         ("head -c 2000000 /dev/zero > f; exit 0", End::Exited(0)),
         ("head -c 2000000 /dev/zero > f; exit 3", End::Exited(3)),
-        ("head -c 1048575 /dev/zero > f; kill -XFSZ $$", End::Signalled(25)),
+        (
+            "head -c 1048575 /dev/zero > f; kill -XFSZ $$",
+            End::Signalled(25),
+        ),
         ("kill -XFSZ $$", End::Signalled(25)),
-        ("ulimit -f 1; exec head -c 2000000 /dev/zero > f", End::Signalled(25)),
+        (
+            "ulimit -f 1; exec head -c 2000000 /dev/zero > f",
+            End::Signalled(25),
+        ),
         ("ln -s /usr/bin/bash f; exit 153", End::Exited(153)),
     ] {
-        assert_eq!(bench.run_with(&small, plan("bash", script)).end, end, "{script}");
+        assert_eq!(
+            bench.run_with(&small, plan("bash", script)).end,
+            end,
+            "{script}"
+        );
     }
 }
 
@@ -1182,9 +1729,17 @@ fn shared_memory_is_limited_in_addition_to_the_disk_limit() {
     let script = "for f in /tmp/a /dev/shm/a; do head -c 4M /dev/zero > $f; stat -c %s $f; done 2> /dev/null";
     let small = limited(|limits| limits.disk_bytes = 2 << 20);
     let got = said(bench.run_with(&small, plan("bash", script)));
-    let sizes: Vec<u64> = got.lines().map(|line| line.parse().expect("a size")).collect();
+    let sizes: Vec<u64> = got
+        .lines()
+        .map(|line| line.parse().expect("a size"))
+        .collect();
     assert_eq!(small.limits.shared_memory_bytes(), 2 << 20);
-    assert!(sizes.iter().all(|size| ((1 << 20)..=(2 << 20)).contains(size)), "{sizes:?}");
+    assert!(
+        sizes
+            .iter()
+            .all(|size| ((1 << 20)..=(2 << 20)).contains(size)),
+        "{sizes:?}"
+    );
     assert_eq!(Limits::default().shared_memory_bytes(), 64 << 20);
 }
 
@@ -1194,18 +1749,44 @@ fn shared_memory_is_limited_in_addition_to_the_disk_limit() {
 fn the_receipt_and_doctor_report_memory_without_a_limit() {
     let bench = Bench::strict();
     let limits = bench.bash("true").enforcement.limits.expect("facts");
-    let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_countersign")).arg("doctor").current_dir("/").output();
+    let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .arg("doctor")
+        .current_dir("/")
+        .output();
     let doctor = String::from_utf8(doctor.expect("runs").stdout).expect("UTF-8");
-    let of_memory = doctor.lines().find(|line| line.contains("private memory of each process"));
-    if limits.memory.is_some_and(|held| held.by == LimitHolder::Cgroup2) {
+    let of_memory = doctor
+        .lines()
+        .find(|line| line.contains("private memory of each process"));
+    if limits
+        .memory
+        .is_some_and(|held| held.by == LimitHolder::Cgroup2)
+    {
         assert_eq!((limits.unbounded, of_memory), (None, None));
         return;
     }
     let kinds = limits.unbounded.expect("some");
-    assert_eq!(kinds, ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"]);
+    assert_eq!(
+        kinds,
+        [
+            "kernel-objects",
+            "page-tables",
+            "pipes",
+            "shared-memory",
+            "socket-buffers"
+        ]
+    );
     let line = of_memory.unwrap_or_else(|| panic!("{doctor}"));
-    for word in ["shared memory", "socket buffers", "pipes", "page tables", "Delegate=yes"] {
-        assert!(line.starts_with("note") && line.contains(word), "{word}: {line}");
+    for word in [
+        "shared memory",
+        "socket buffers",
+        "pipes",
+        "page tables",
+        "Delegate=yes",
+    ] {
+        assert!(
+            line.starts_with("note") && line.contains(word),
+            "{word}: {line}"
+        );
     }
 }
 
@@ -1218,14 +1799,26 @@ fn a_dead_helper_is_restarted_and_its_runs_have_ended() {
     let mark = mark("helper");
     let script = format!("(setsid sleep {mark} &); sleep {mark}");
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| bench.bash(&script).end)).collect();
+        let runs: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| bench.bash(&script).end))
+            .collect();
         wait_for("the steps run", || sleepers(&mark) == 16);
         let helper = helper_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-9", &helper])
+                .status()
+                .expect("kill")
+                .success()
+        );
         for run in runs {
             assert!(matches!(run.join().expect("no panic"), End::Lost(_)));
         }
-        assert_eq!(sleepers(&mark), 0, "gone when the runs say that they are over");
+        assert_eq!(
+            sleepers(&mark),
+            0,
+            "gone when the runs say that they are over"
+        );
         assert_eq!(said(bench.bash("echo after")), "after");
     });
 }
@@ -1236,7 +1829,13 @@ fn a_stopped_helper_is_replaced_and_its_runs_continue() {
     for wakes in [true, false] {
         let (mark, never) = (mark("stopped"), mark("never"));
         let signal = |name: &str, pid: &str| {
-            assert!(std::process::Command::new("kill").args([name, pid]).status().expect("kill").success());
+            assert!(
+                std::process::Command::new("kill")
+                    .args([name, pid])
+                    .status()
+                    .expect("kill")
+                    .success()
+            );
         };
         std::thread::scope(|scope| {
             let run = scope.spawn(|| bench.bash(&format!("sleep {mark}; echo went on")));
@@ -1244,13 +1843,18 @@ fn a_stopped_helper_is_replaced_and_its_runs_continue() {
             let helper = helper_of(&mark);
             signal("-STOP", &helper);
             let unheard = bench.bash(&format!("sleep {never}")).end;
-            assert!(matches!(&unheard, End::NotStarted(why) if why.contains("helper")), "{unheard:?}");
+            assert!(
+                matches!(&unheard, End::NotStarted(why) if why.contains("helper")),
+                "{unheard:?}"
+            );
             assert_eq!(said(bench.bash("echo after")), "after");
             if wakes {
                 // The resumed helper reads the old request and must not start the run, because the service has already
                 // reported that the run did not start.
                 signal("-CONT", &helper);
-                wait_for("it took it up", || status(&helper, "State:").starts_with('S'));
+                wait_for("it took it up", || {
+                    status(&helper, "State:").starts_with('S')
+                });
                 assert_eq!(said(bench.bash("sleep 0.5; echo later")), "later");
                 assert_eq!(sleepers(&never), 0, "said not to have begun");
             }
@@ -1262,7 +1866,9 @@ fn a_stopped_helper_is_replaced_and_its_runs_continue() {
                 "its own end, whoever saw it"
             );
             assert_eq!(said(report), "went on");
-            wait_for("it is gone with the last of its runs", || !Path::new(&format!("/proc/{helper}")).exists());
+            wait_for("it is gone with the last of its runs", || {
+                !Path::new(&format!("/proc/{helper}")).exists()
+            });
             assert_eq!(sleepers(&never), 0);
         });
     }
@@ -1273,10 +1879,16 @@ fn mounts_that_change_between_two_runs_are_visible_in_the_next_run() {
     let bench = Bench::strict();
     let place = bench.path("mounted");
     std::fs::create_dir(&place).expect("a directory");
-    let reads = Profile { read: vec![place.display().to_string()], ..profile() };
+    let reads = Profile {
+        read: vec![place.display().to_string()],
+        ..profile()
+    };
     let seen = || said(bench.run_with(&reads, plan("bash", &format!("ls {}", place.display()))));
     let mount = |command: &str, arguments: &[&str]| {
-        let status = std::process::Command::new(command).args(arguments).arg(&place).status();
+        let status = std::process::Command::new(command)
+            .args(arguments)
+            .arg(&place)
+            .status();
         status.is_ok_and(|status| status.success())
     };
     assert_eq!(seen(), "");
@@ -1288,14 +1900,20 @@ fn mounts_that_change_between_two_runs_are_visible_in_the_next_run() {
     let (with, again) = (seen(), seen());
     assert!(mount("umount", &[]), "nothing keeps it");
     wrote.expect("a file");
-    assert_eq!((with.as_str(), again.as_str(), seen().as_str()), ("new", "new", ""));
+    assert_eq!(
+        (with.as_str(), again.as_str(), seen().as_str()),
+        ("new", "new", "")
+    );
 }
 
 /// Returns how many processes sleep for the marked time.
 pub(super) fn sleepers(mark: &str) -> usize {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.starts_with("sleep\0") && line.contains(mark)).count()
+    let lines =
+        entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines
+        .filter(|line| line.starts_with("sleep\0") && line.contains(mark))
+        .count()
 }
 
 fn tried(bench: &Bench, profile: &Profile) -> Vec<Attempt> {
@@ -1309,7 +1927,10 @@ fn tried(bench: &Bench, profile: &Profile) -> Vec<Attempt> {
 fn a_real_step_tries_to_escape_and_fails() {
     let bench = Bench::strict();
     let tried = tried(&bench, &attempts::strongest(&bench.sandbox));
-    let got: Vec<_> = tried.iter().filter(|attempt| attempt.answer != AttemptResult::Held).collect();
+    let got: Vec<_> = tried
+        .iter()
+        .filter(|attempt| attempt.answer != AttemptResult::Held)
+        .collect();
     assert!(tried.len() >= 10 && got.is_empty(), "{got:?}");
 }
 
@@ -1318,19 +1939,40 @@ fn a_successful_escape_attempt_is_reported() {
     let bench = Bench::new();
     let mut profile = attempts::strongest(&bench.sandbox);
     (profile.require, profile.off_reason) = (vec![], Some("to see what gets out".into()));
-    std::fs::set_permissions(bench.path("private"), std::fs::Permissions::from_mode(0o700)).expect("mode");
-    if matches!(bench.sandbox.check(&profile), Err(Unavailable::Private { .. })) {
-        not_run("attempts that get out", "runs have the service's own id here, and off is refused");
+    std::fs::set_permissions(
+        bench.path("private"),
+        std::fs::Permissions::from_mode(0o700),
+    )
+    .expect("mode");
+    if matches!(
+        bench.sandbox.check(&profile),
+        Err(Unavailable::Private { .. })
+    ) {
+        not_run(
+            "attempts that get out",
+            "runs have the service's own id here, and off is refused",
+        );
         return;
     }
     let tried = tried(&bench, &profile);
-    for what in ["read a file outside", "write to an open directory outside", "connect to a port of this host"] {
+    for what in [
+        "read a file outside",
+        "write to an open directory outside",
+        "connect to a port of this host",
+    ] {
         assert!(
-            tried.iter().any(|attempt| attempt.what == what && attempt.answer == AttemptResult::Got),
+            tried
+                .iter()
+                .any(|attempt| attempt.what == what && attempt.answer == AttemptResult::Got),
             "{what}: {tried:?}"
         );
     }
-    assert!(tried.iter().any(|attempt| attempt.answer == AttemptResult::Held), "{tried:?}");
+    assert!(
+        tried
+            .iter()
+            .any(|attempt| attempt.answer == AttemptResult::Held),
+        "{tried:?}"
+    );
 }
 
 /// Returns the output of `command` in new namespaces that a shell has prepared, or None if the host permits no such
@@ -1344,7 +1986,10 @@ fn after(unshare: &[&str], prepare: &str, command: &str) -> Option<String> {
         .current_dir(home.path())
         .output()
         .expect("starts");
-    let (text, complaints) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let (text, complaints) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
     if !text.starts_with("prepared") {
         not_run("a poorer host", complaints.trim());
         return None;
@@ -1355,17 +2000,24 @@ fn after(unshare: &[&str], prepare: &str, command: &str) -> Option<String> {
 /// Returns the line of `doctor` about the escape attempts in such namespaces.
 fn attempts_after(unshare: &[&str], prepare: &str) -> Option<String> {
     let text = after(unshare, prepare, "doctor")?;
-    let line = text.lines().find(|line| line.contains("attempts to get out")).map(str::to_owned);
+    let line = text
+        .lines()
+        .find(|line| line.contains("attempts to get out"))
+        .map(str::to_owned);
     assert!(line.is_some(), "{text}");
     line
 }
 
 #[test]
 fn doctor_names_the_attempts_that_could_not_be_made() {
-    let hide =
-        "for f in mknod unshare bash mount; do mount --bind /dev/null \"$(readlink -f \"$(command -v $f)\")\"; done";
-    let Some(line) = attempts_after(&["-rm"], hide) else { return };
-    assert!(line.starts_with("note") && line.contains("8 made by a real step, all held; not made: "), "{line}");
+    let hide = "for f in mknod unshare bash mount; do mount --bind /dev/null \"$(readlink -f \"$(command -v $f)\")\"; done";
+    let Some(line) = attempts_after(&["-rm"], hide) else {
+        return;
+    };
+    assert!(
+        line.starts_with("note") && line.contains("8 made by a real step, all held; not made: "),
+        "{line}"
+    );
     for word in ["(no bash)", "(no mount)", "(no unshare)", "(no mknod)"] {
         assert!(line.contains(word), "{word}: {line}");
     }
@@ -1374,20 +2026,38 @@ fn doctor_names_the_attempts_that_could_not_be_made() {
 #[test]
 fn doctor_tests_a_service_that_is_the_first_process_of_a_container() {
     let container = ["-Ur", "--pid", "--fork", "--mount-proc"];
-    let Some(line) = attempts_after(&container, "true") else { return };
+    let Some(line) = attempts_after(&container, "true") else {
+        return;
+    };
     assert!(line.contains("12 made by a real step, all held"), "{line}");
-    let Some(line) = attempts_after(&container, "echo 0 > /proc/sys/user/max_user_namespaces") else { return };
+    let Some(line) = attempts_after(&container, "echo 0 > /proc/sys/user/max_user_namespaces")
+    else {
+        return;
+    };
     // Without namespaces, Landlock denies access to /proc, and these two attempts read files of /proc.
     let not_made = "10 made by a real step, all held; not made: keep a capability (no /proc/self/status), gain rights by executing (no /proc/self/status)";
-    assert!(line.contains(not_made) || line.contains("the step could: see the service's process"), "{line}");
+    assert!(
+        line.contains(not_made) || line.contains("the step could: see the service's process"),
+        "{line}"
+    );
 }
 
 #[test]
 fn a_missing_layer_is_reported_with_the_setting_that_enables_it() {
     let no_namespaces = "echo 0 > /proc/sys/user/max_user_namespaces";
     for (prepare, command, words, not) in [
-        ("ulimit -n 12", "doctor", ["start the helper: Too many open files", "ulimit -n"], "outside of containers"),
-        ("mount -t tmpfs none /proc", "doctor", ["/proc/self/exe: No such file", "mount /proc"], "temporary directory"),
+        (
+            "ulimit -n 12",
+            "doctor",
+            ["start the helper: Too many open files", "ulimit -n"],
+            "outside of containers",
+        ),
+        (
+            "mount -t tmpfs none /proc",
+            "doctor",
+            ["/proc/self/exe: No such file", "mount /proc"],
+            "temporary directory",
+        ),
         (
             "mount -t tmpfs none /proc",
             "sandbox -- true",
@@ -1397,13 +2067,19 @@ fn a_missing_layer_is_reported_with_the_setting_that_enables_it() {
         (
             no_namespaces,
             "sandbox -- true",
-            ["required layer namespaces: make a user namespace: the limit user.max_user_namespaces is 0", "sysctl"],
+            [
+                "required layer namespaces: make a user namespace: the limit user.max_user_namespaces is 0",
+                "sysctl",
+            ],
             "capabilities",
         ),
         (
             no_namespaces,
             "doctor",
-            ["own user id, because there are no namespaces: make a user", "sysctl"],
+            [
+                "own user id, because there are no namespaces: make a user",
+                "sysctl",
+            ],
             "(see namespaces)",
         ),
         (
@@ -1422,8 +2098,17 @@ fn a_missing_layer_is_reported_with_the_setting_that_enables_it() {
             "5.13",
         ),
     ] {
-        let Some(text) = after(&["-Ur", "-m", "--pid", "--fork", "--mount-proc"], prepare, command) else { continue };
-        assert!(words.iter().all(|word| text.contains(word)) && !text.contains(not), "{prepare}; {command}: {text}");
+        let Some(text) = after(
+            &["-Ur", "-m", "--pid", "--fork", "--mount-proc"],
+            prepare,
+            command,
+        ) else {
+            continue;
+        };
+        assert!(
+            words.iter().all(|word| text.contains(word)) && !text.contains(not),
+            "{prepare}; {command}: {text}"
+        );
     }
 }
 
@@ -1435,28 +2120,58 @@ fn a_run_cannot_reach_private_files_through_another_mount() {
     let alias = bench.path("alias");
     std::fs::create_dir_all(alias.join("in")).expect("a directory");
     let mount = |words: &[&std::ffi::OsStr]| {
-        std::process::Command::new(words[0]).args(&words[1..]).stderr(std::process::Stdio::null()).status()
+        std::process::Command::new(words[0])
+            .args(&words[1..])
+            .stderr(std::process::Stdio::null())
+            .status()
     };
     let (private, inside) = (bench.path("private"), alias.join("in"));
-    let mounted = mount(&["mount".as_ref(), "--bind".as_ref(), private.as_os_str(), inside.as_os_str()]);
+    let mounted = mount(&[
+        "mount".as_ref(),
+        "--bind".as_ref(),
+        private.as_os_str(),
+        inside.as_os_str(),
+    ]);
     if !mounted.is_ok_and(|status| status.success()) {
-        not_run("the private set by another mount", "nothing can be mounted here");
+        not_run(
+            "the private set by another mount",
+            "nothing can be mounted here",
+        );
         return;
     }
     let place = alias.canonicalize().expect("real").display().to_string();
     let refusals: Vec<_> = [
-        Profile { read: vec![place.clone()], ..profile() },
-        Profile { read: vec![format!("{place}/in")], ..profile() },
-        Profile { read: vec![format!("{place}/in/key.pem")], ..profile() },
-        Profile { write: vec![place], workdir: Workdir::InPlace, ..profile() },
+        Profile {
+            read: vec![place.clone()],
+            ..profile()
+        },
+        Profile {
+            read: vec![format!("{place}/in")],
+            ..profile()
+        },
+        Profile {
+            read: vec![format!("{place}/in/key.pem")],
+            ..profile()
+        },
+        Profile {
+            write: vec![place],
+            workdir: Workdir::InPlace,
+            ..profile()
+        },
     ]
     .iter()
     .map(|profile| bench.sandbox.check(profile).map(drop))
     .collect();
     let unmounted = mount(&["umount".as_ref(), inside.as_os_str()]);
-    assert!(unmounted.is_ok_and(|status| status.success()), "it is taken away again");
+    assert!(
+        unmounted.is_ok_and(|status| status.success()),
+        "it is taken away again"
+    );
     for refused in refusals {
-        assert!(matches!(refused, Err(Unavailable::Private { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Unavailable::Private { .. })),
+            "{refused:?}"
+        );
     }
 }
 
@@ -1473,7 +2188,8 @@ fn deny_patterns_apply_to_a_directory_that_is_moved_during_a_start() {
     std::fs::write(tree.join("a/deep/.env"), "the secret").expect("a file");
     std::fs::hard_link(tree.join("a/deep/.env"), tree.join("a/deep/notes")).expect("a link");
     for path in ["", "a", "b", "c", "d", "a/deep", "a/deep/.env"] {
-        std::fs::set_permissions(tree.join(path), std::fs::Permissions::from_mode(0o755)).expect("mode");
+        std::fs::set_permissions(tree.join(path), std::fs::Permissions::from_mode(0o755))
+            .expect("mode");
     }
     let place = tree.canonicalize().expect("real").display().to_string();
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -1491,10 +2207,16 @@ fn deny_patterns_apply_to_a_directory_that_is_moved_during_a_start() {
         let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for number in 0..60 {
                 let workdir = [Workdir::Copy, Workdir::Overlay][number % 2];
-                let profile =
-                    Profile { write: vec![place.clone()], deny: vec!["**/.env".into()], workdir, ..profile() };
-                let mut report =
-                    bench.run_with(&profile, plan("bash", &format!("cat {place}/*/deep/* 2>/dev/null; true")));
+                let profile = Profile {
+                    write: vec![place.clone()],
+                    deny: vec!["**/.env".into()],
+                    workdir,
+                    ..profile()
+                };
+                let mut report = bench.run_with(
+                    &profile,
+                    plan("bash", &format!("cat {place}/*/deep/* 2>/dev/null; true")),
+                );
                 let text = out(&mut report);
                 match report.end {
                     End::Exited(0) => ran += 1,
@@ -1503,15 +2225,26 @@ fn deny_patterns_apply_to_a_directory_that_is_moved_during_a_start() {
                 }
                 // An overlay shows what the host renames after the start, and the receipt states this. Only a copy is
                 // stable.
-                assert!(workdir != Workdir::Copy || !text.contains("secret"), "run {number}: {text}");
+                assert!(
+                    workdir != Workdir::Copy || !text.contains("secret"),
+                    "run {number}: {text}"
+                );
             }
         }));
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         held.expect("no copy has it");
     });
     println!("{ran} ran, {refused} were refused");
-    let profile = Profile { write: vec![place], deny: vec!["**/.env".into()], workdir: Workdir::Copy, ..profile() };
-    let left = said(bench.run_with(&profile, plan("bash", "cd $HOME; cat */deep/notes; ls -d */deep || true")));
+    let profile = Profile {
+        write: vec![place],
+        deny: vec!["**/.env".into()],
+        workdir: Workdir::Copy,
+        ..profile()
+    };
+    let left = said(bench.run_with(
+        &profile,
+        plan("bash", "cd $HOME; cat */deep/notes; ls -d */deep || true"),
+    ));
     assert!(!left.contains("secret"), "{left}");
 }
 
@@ -1526,16 +2259,23 @@ fn a_run_has_the_user_that_its_profile_names() {
     std::fs::create_dir(&tree).expect("a directory");
     std::fs::write(tree.join("theirs"), "theirs\n").expect("a file");
     std::fs::write(tree.join("nobodys"), "the secret\n").expect("a file");
-    for (path, mode, own) in
-        [(&tree, 0o700, true), (&tree.join("theirs"), 0o600, true), (&tree.join("nobodys"), 0, false)]
-    {
+    for (path, mode, own) in [
+        (&tree, 0o700, true),
+        (&tree.join("theirs"), 0o600, true),
+        (&tree.join("nobodys"), 0, false),
+    ] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
         if own && is_root {
             std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("its owner");
         }
     }
     let place = tree.canonicalize().expect("real").display().to_string();
-    let named = Profile { write: vec![place.clone()], workdir: Workdir::InPlace, run_as: name.clone(), ..profile() };
+    let named = Profile {
+        write: vec![place.clone()],
+        workdir: Workdir::InPlace,
+        run_as: name.clone(),
+        ..profile()
+    };
     let mut beside = std::process::Command::new("sleep");
     if is_root {
         beside.uid(uid);
@@ -1544,19 +2284,51 @@ fn a_run_has_the_user_that_its_profile_names() {
     let script = "cat theirs; cat nobodys 2>/dev/null; echo x > made; id -u; id -G; tr -s ' ' </proc/self/uid_map; \
                   tr -s ' ' </proc/self/gid_map; kill -9 -1; true";
     let report = bench.run_with(&named, plan("bash", script));
-    assert_eq!((report.enforcement.level, report.enforcement.missing.len()), (Level::Strict, 0));
-    assert_eq!(said(report), format!("theirs\n1000\n1000\n 1000 {uid} 1\n 1000 {gid} 1"));
+    assert_eq!(
+        (report.enforcement.level, report.enforcement.missing.len()),
+        (Level::Strict, 0)
+    );
+    assert_eq!(
+        said(report),
+        format!("theirs\n1000\n1000\n 1000 {uid} 1\n 1000 {gid} 1")
+    );
     let made = std::os::unix::fs::MetadataExt::uid(&tree.join("made").metadata().expect("made"));
     assert_eq!(made, uid, "what it makes is that user's");
-    assert_eq!(beside.try_wait().expect("waits"), None, "that user's other processes live on");
+    assert_eq!(
+        beside.try_wait().expect("waits"),
+        None,
+        "that user's other processes live on"
+    );
     beside.kill().and_then(|()| beside.wait()).expect("ends");
     if is_root {
-        let isolated = Profile { run_as: "isolated".into(), ..named.clone() };
-        assert_says(bench.sandbox.check(&isolated).expect_err("an id of its own is not").to_string(), "can't be used");
+        let isolated = Profile {
+            run_as: "isolated".into(),
+            ..named.clone()
+        };
+        assert_says(
+            bench
+                .sandbox
+                .check(&isolated)
+                .expect_err("an id of its own is not")
+                .to_string(),
+            "can't be used",
+        );
     }
-    let off = Profile { require: vec![], off_reason: Some("a test".into()), run_as: name, ..profile() };
-    let refused = bench.sandbox.check(&off).expect_err("among that user's other processes").to_string();
-    assert!(refused.contains("a user of the host needs the sandbox"), "{refused}");
+    let off = Profile {
+        require: vec![],
+        off_reason: Some("a test".into()),
+        run_as: name,
+        ..profile()
+    };
+    let refused = bench
+        .sandbox
+        .check(&off)
+        .expect_err("among that user's other processes")
+        .to_string();
+    assert!(
+        refused.contains("a user of the host needs the sandbox"),
+        "{refused}"
+    );
 }
 
 // Weaker sandboxes
@@ -1564,7 +2336,11 @@ fn a_run_has_the_user_that_its_profile_names() {
 #[test]
 fn a_run_with_the_sandbox_level_off_still_ends_all_its_processes() {
     let bench = Bench::new();
-    std::fs::set_permissions(bench.path("private"), std::fs::Permissions::from_mode(0o700)).expect("mode");
+    std::fs::set_permissions(
+        bench.path("private"),
+        std::fs::Permissions::from_mode(0o700),
+    )
+    .expect("mode");
     let mut profile = profile();
     (profile.require, profile.off_reason) = (vec![], Some("needs the host's tools".into()));
     let mark = mark("off");
@@ -1580,42 +2356,95 @@ fn a_run_with_the_sandbox_level_off_still_ends_all_its_processes() {
         }
         Err(refused) => panic!("{refused}"),
     };
-    let mut report =
-        bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new().expect("a flag"));
+    let mut report = bench.sandbox.run(
+        prepared,
+        plan("bash", &script),
+        &mut |_| {},
+        &CancelFlag::new().expect("a flag"),
+    );
     let text = out(&mut report);
     assert_eq!(report.end.clone(), End::Exited(0), "{}", err(&mut report));
-    assert!(text.starts_with("COUNTERSIGN_PARAMS HOME LANG LC_ALL PATH PWD SHLVL TMPDIR _ "), "{text}");
+    assert!(
+        text.starts_with("COUNTERSIGN_PARAMS HOME LANG LC_ALL PATH PWD SHLVL TMPDIR _ "),
+        "{text}"
+    );
     assert!(!on_host(&mark));
-    assert_eq!((report.enforcement.level, report.enforcement.layers.len()), (Level::Off, 0));
-    assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+    assert_eq!(
+        (report.enforcement.level, report.enforcement.layers.len()),
+        (Level::Off, 0)
+    );
+    assert_eq!(
+        std::fs::read_dir(bench.path("scratch"))
+            .expect("a directory")
+            .count(),
+        0
+    );
     let script = format!("(setsid sleep {mark} &); sleep {mark}");
     std::thread::scope(|scope| {
         let run = scope.spawn(|| bench.run_with(&profile, plan("bash", &script)));
         wait_for("the step runs", || sleeper(&mark).is_some());
         let helper = helper_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-9", &helper])
+                .status()
+                .expect("kill")
+                .success()
+        );
         assert!(matches!(run.join().expect("no panic").end, End::Lost(_)));
         assert!(!on_host(&mark), "swept by the run's own id");
     });
     // A process that a program outside of the run starts with the run's user id is not a child of the run. The end of
     // the run also kills this process.
     let mut stranger = None;
-    let meets = format!("id -u; until grep -qs '[8]{}' /proc/[0-9]*/cmdline; do sleep 0.01; done", &mark[1..]);
+    let meets = format!(
+        "id -u; until grep -qs '[8]{}' /proc/[0-9]*/cmdline; do sleep 0.01; done",
+        &mark[1..]
+    );
     let prepared = bench.sandbox.check(&profile).expect("as before");
     let mut starts_one = |chunk: Chunk<'_>| {
-        let id = String::from_utf8_lossy(chunk.bytes).trim().parse().expect("an id");
-        stranger = Some(std::process::Command::new("sleep").arg(&mark).uid(id).gid(id).spawn().expect("starts"));
+        let id = String::from_utf8_lossy(chunk.bytes)
+            .trim()
+            .parse()
+            .expect("an id");
+        stranger = Some(
+            std::process::Command::new("sleep")
+                .arg(&mark)
+                .uid(id)
+                .gid(id)
+                .spawn()
+                .expect("starts"),
+        );
     };
-    let met = bench.sandbox.run(prepared, plan("bash", &meets), &mut starts_one, &CancelFlag::new().expect("a flag"));
+    let met = bench.sandbox.run(
+        prepared,
+        plan("bash", &meets),
+        &mut starts_one,
+        &CancelFlag::new().expect("a flag"),
+    );
     let mut stranger = stranger.expect("started");
     // A killed process can need some time to end on a busy machine.
-    wait_for("the process of the run's user is killed", || !on_host(&mark));
+    wait_for("the process of the run's user is killed", || {
+        !on_host(&mark)
+    });
     stranger.kill().expect("killed");
     stranger.wait().expect("dead");
     assert_eq!(met.end, End::Exited(0));
-    let mut key = bench.run_with(&profile, plan("bash", &format!("cat {}", bench.path("private/key.pem").display())));
-    assert_ne!((key.end.clone(), out(&mut key).as_str()), (End::Exited(0), "the secret"));
-    assert_eq!(key.stdout.bytes, 0, "the private set is closed to the run's own id");
+    let mut key = bench.run_with(
+        &profile,
+        plan(
+            "bash",
+            &format!("cat {}", bench.path("private/key.pem").display()),
+        ),
+    );
+    assert_ne!(
+        (key.end.clone(), out(&mut key).as_str()),
+        (End::Exited(0), "the secret")
+    );
+    assert_eq!(
+        key.stdout.bytes, 0,
+        "the private set is closed to the run's own id"
+    );
 }
 
 #[test]
@@ -1628,12 +2457,17 @@ fn a_host_without_strict_isolation_refuses_the_strict_level_and_names_the_settin
         return;
     }
     match bench.sandbox.check(&profile()).expect_err("refused") {
-        Unavailable::Layer { missing, .. } => assert!(!missing.knob.is_empty() && !missing.why.is_empty()),
+        Unavailable::Layer { missing, .. } => {
+            assert!(!missing.knob.is_empty() && !missing.why.is_empty())
+        }
         other => panic!("{other}"),
     }
     let mut weak = profile();
     weak.require = probe.held();
-    let prepared = bench.sandbox.check(&weak).expect("what is held can be required");
+    let prepared = bench
+        .sandbox
+        .check(&weak)
+        .expect("what is held can be required");
     let canary = bench.path("canary");
     std::fs::write(&canary, "token").expect("a file");
     let mark = mark("weak");
@@ -1641,21 +2475,37 @@ fn a_host_without_strict_isolation_refuses_the_strict_level_and_names_the_settin
         "(setsid nohup sleep {mark} >/dev/null 2>&1 &); cat {} ; echo x > ~/f && cat ~/f; sleep 0.2",
         canary.display()
     );
-    let mut report =
-        bench.sandbox.run(prepared, plan("bash", &script), &mut |_| {}, &CancelFlag::new().expect("a flag"));
+    let mut report = bench.sandbox.run(
+        prepared,
+        plan("bash", &script),
+        &mut |_| {},
+        &CancelFlag::new().expect("a flag"),
+    );
     assert_eq!(report.end.clone(), End::Exited(0), "{}", err(&mut report));
     if probe.held().contains(&Layer::Landlock) {
         assert_eq!(out(&mut report), "x\n");
-        assert!(report.enforcement.landlock.as_ref().is_some_and(|landlock| landlock.rules > 5));
+        assert!(
+            report
+                .enforcement
+                .landlock
+                .as_ref()
+                .is_some_and(|landlock| landlock.rules > 5)
+        );
         let script = format!(
             "cat {} || ls /proc/1 || echo x > /tmp/countersign-x || echo -n held",
             bench.path("private/key.pem").display()
         );
         assert_eq!(said(bench.run_with(&weak, plan("bash", &script))), "held");
-        let (killer, mark) = ("kill -9 -- -1 2>/dev/null; sleep 0.1; echo alive", self::mark("weak2"));
+        let (killer, mark) = (
+            "kill -9 -- -1 2>/dev/null; sleep 0.1; echo alive",
+            self::mark("weak2"),
+        );
         let script = format!("setsid sleep {mark} & {killer}");
         if !probe.held().contains(&Layer::Capabilities) {
-            not_run("signals to every process of the id", "it is the service's own here");
+            not_run(
+                "signals to every process of the id",
+                "it is the service's own here",
+            );
         } else {
             let end = bench.run_with(&weak, plan("bash", &script)).end;
             assert!(matches!(end, End::Exited(0) | End::Signalled(9)), "{end:?}");
@@ -1664,7 +2514,12 @@ fn a_host_without_strict_isolation_refuses_the_strict_level_and_names_the_settin
     }
     assert!(!on_host(&mark));
     assert!(report.enforcement.missing.contains(&Layer::Namespaces));
-    assert_eq!(std::fs::read_dir(bench.path("scratch")).expect("a directory").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(bench.path("scratch"))
+            .expect("a directory")
+            .count(),
+        0
+    );
 }
 
 /// If namespaces are missing and the service cannot give the run its own user id, the receipt reports the network and
@@ -1674,29 +2529,48 @@ fn without_namespaces_the_receipt_names_the_network_and_leftover_processes() {
     const NAME: &str = "without_namespaces_the_receipt_names_the_network_and_leftover_processes";
     let Ok(port) = std::env::var("COUNTERSIGN_TEST_WITHOUT") else {
         let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let held =
-            "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+        let held = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
         let done = std::process::Command::new("unshare")
             .args(["--user", "--map-root-user", "bash", "-ec", held, "bash"])
             .arg(std::env::current_exe().expect("this test"))
             .args(["--exact", &exact(NAME), "--nocapture"])
-            .env("COUNTERSIGN_TEST_WITHOUT", server.local_addr().expect("an address").port().to_string())
+            .env(
+                "COUNTERSIGN_TEST_WITHOUT",
+                server.local_addr().expect("an address").port().to_string(),
+            )
             .output()
             .expect("starts");
-        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        let text = String::from_utf8_lossy(&done.stdout).into_owned()
+            + &String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success() && text.contains("1 passed"), "{text}");
         return;
     };
     let bench = Bench::new();
     let probe = bench.sandbox.probe();
-    assert!(!probe.held().contains(&Layer::Namespaces) && !probe.own_id, "{:#?}", probe.layers);
-    let weak = Profile { require: vec![], ..profile() };
+    assert!(
+        !probe.held().contains(&Layer::Namespaces) && !probe.own_id,
+        "{:#?}",
+        probe.layers
+    );
+    let weak = Profile {
+        require: vec![],
+        ..profile()
+    };
     let script = format!(
         "import socket\ntry: socket.create_connection(('127.0.0.1', {port})); print('reached')\nexcept OSError: print('held')"
     );
     for (mode, expected) in [(NetworkMode::Host, "reached"), (NetworkMode::None, "held")] {
-        let network = Network { mode, ..Network::NONE };
-        let mut report = bench.run_with(&Profile { network, ..weak.clone() }, plan("python", &script));
+        let network = Network {
+            mode,
+            ..Network::NONE
+        };
+        let mut report = bench.run_with(
+            &Profile {
+                network,
+                ..weak.clone()
+            },
+            plan("python", &script),
+        );
         assert_eq!(
             (out(&mut report).trim_end(), report.enforcement.net),
             (expected, Some(mode)),
@@ -1705,7 +2579,10 @@ fn without_namespaces_the_receipt_names_the_network_and_leftover_processes() {
         );
     }
     // A setuid file of the step would be a file of the host and would run as the user of the service.
-    let mut set_id = bench.run_with(&weak, plan("bash", "cp /usr/bin/true x; chmod 4755 x && echo got"));
+    let mut set_id = bench.run_with(
+        &weak,
+        plan("bash", "cp /usr/bin/true x; chmod 4755 x && echo got"),
+    );
     assert_eq!(out(&mut set_id), "");
     // An ordinary wait() of the creator does not report the end of these processes: the first process is a sibling of
     // its creator (CLONE_PARENT), and the second process has no exit signal.
@@ -1721,9 +2598,23 @@ if clone(CLONE_PARENT) == 0:
 "#;
     for off_reason in [None, Some("to see that it ends all the same".to_owned())] {
         let env = vec![("MARK".to_owned(), clones.clone())];
-        let profile = Profile { off_reason, ..weak.clone() };
+        let profile = Profile {
+            off_reason,
+            ..weak.clone()
+        };
         if bench.sandbox.check(&profile).is_ok() {
-            assert_eq!(bench.run_with(&profile, Plan { env, ..plan("python", forks_away) }).end, End::Exited(0));
+            assert_eq!(
+                bench
+                    .run_with(
+                        &profile,
+                        Plan {
+                            env,
+                            ..plan("python", forks_away)
+                        }
+                    )
+                    .end,
+                End::Exited(0)
+            );
             assert!(!on_host(&clones));
         }
     }
@@ -1745,22 +2636,46 @@ tried("named queue", lambda: libc.mq_open(b"/countersign-test", 0o102, 0o600, No
 os.nice(1); os.sched_setaffinity(0, os.sched_getaffinity(0)); print("its own")
 "#;
     let env = vec![("SERVICE".to_owned(), std::process::id().to_string())];
-    let found = said(bench.run_with(&weak, Plan { env, ..plan("python", others) }));
-    assert!(found.ends_with("its own") && found.matches(" held").count() == 8, "{found}");
+    let found = said(bench.run_with(
+        &weak,
+        Plan {
+            env,
+            ..plan("python", others)
+        },
+    ));
+    assert!(
+        found.ends_with("its own") && found.matches(" held").count() == 8,
+        "{found}"
+    );
     let mark = mark("left");
     let report = std::thread::scope(|scope| {
-        let run = scope.spawn(|| bench.run_with(&weak, plan("bash", &format!("trap '' TERM; sleep {mark}"))));
+        let run = scope
+            .spawn(|| bench.run_with(&weak, plan("bash", &format!("trap '' TERM; sleep {mark}"))));
         wait_for("the step runs", || sleeper(&mark).is_some());
         let helper = helper_of(&mark);
-        assert!(std::process::Command::new("kill").args(["-9", &helper]).status().expect("kill").success());
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-9", &helper])
+                .status()
+                .expect("kill")
+                .success()
+        );
         run.join().expect("no panic")
     });
     if let Some(alive) = sleeper(&mark) {
-        let _ = std::process::Command::new("kill").args(["-9", &alive]).status();
+        let _ = std::process::Command::new("kill")
+            .args(["-9", &alive])
+            .status();
     }
     assert!(matches!(report.end, End::Lost(_)), "{:?}", report.end);
     // After the death of the helper, a control group kills the processes of the run. Without a control group, one
     // process is left, and the receipt contains the number of such processes.
-    let grouped = report.enforcement.kill.is_some_and(|kill| kill.contains(&"cgroup.kill".to_owned()));
-    assert_eq!(report.enforcement.left, if grouped { None } else { Some(1) });
+    let grouped = report
+        .enforcement
+        .kill
+        .is_some_and(|kill| kill.contains(&"cgroup.kill".to_owned()));
+    assert_eq!(
+        report.enforcement.left,
+        if grouped { None } else { Some(1) }
+    );
 }

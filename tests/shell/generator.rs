@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 /// Programs that exist and record each call. The programs with an `n` at the start of the name fail.
 pub(crate) const PROGRAMS: &[&str] = &[
-    "ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ivy", "joe", "kim", "lea", "max", "ora", "pam", "rex",
-    "sam", "tom", "nay", "nix",
+    "ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ivy", "joe", "kim", "lea", "max",
+    "ora", "pam", "rex", "sam", "tom", "nay", "nix",
 ];
 
 /// A random number generator with a seed.
@@ -60,7 +60,10 @@ pub(crate) fn script(seed: u64, form: Form) -> String {
         random: Random::new(seed),
         traps: form != Form::Everyday,
         calls: form != Form::Damaged,
-        hidden: matches!(form, Form::Hidden | Form::Sly | Form::Damaged | Form::Errors),
+        hidden: matches!(
+            form,
+            Form::Hidden | Form::Sly | Form::Damaged | Form::Errors
+        ),
         delimiters: 0,
         functions: Vec::new(),
     };
@@ -81,9 +84,9 @@ pub(crate) fn script(seed: u64, form: Form) -> String {
 /// Removes, doubles or inserts characters with a meaning in the grammar.
 fn damage(text: &mut String, random: &mut Random) {
     const BITS: &[&str] = &[
-        "'", "\"", "`", "$(", ")", "(", "{", "}", " ", "\n", "\\", "\\\n", ";", "&", "|", "#", "<<E\n", "EOF", "$",
-        "${", "[", "]", "=", "<", ">", "\nE\n", "!", "((", "))", " if ", " do ", "case ", ";;", "$'", "<(", "esac",
-        "in", " { ", "'\\''", "&>", "<<<", "~", "*",
+        "'", "\"", "`", "$(", ")", "(", "{", "}", " ", "\n", "\\", "\\\n", ";", "&", "|", "#",
+        "<<E\n", "EOF", "$", "${", "[", "]", "=", "<", ">", "\nE\n", "!", "((", "))", " if ",
+        " do ", "case ", ";;", "$'", "<(", "esac", "in", " { ", "'\\''", "&>", "<<<", "~", "*",
     ];
     for _ in 0..=random.below(3) {
         let mut at = random.below(text.len() + 1);
@@ -96,8 +99,10 @@ fn damage(text: &mut String, random: &mut Random) {
                 text.remove(at);
             }
             _ => {
-                let special: Vec<usize> =
-                    text.match_indices(['\'', '"', '`', '(', ')', '{', '}', '\\', '\n']).map(|(at, _)| at).collect();
+                let special: Vec<usize> = text
+                    .match_indices(['\'', '"', '`', '(', ')', '{', '}', '\\', '\n'])
+                    .map(|(at, _)| at)
+                    .collect();
                 if !special.is_empty() {
                     let at = special[random.below(special.len())];
                     text.remove(at);
@@ -171,14 +176,22 @@ impl Maker {
     /// Returns a list that a reserved word may follow.
     fn body(&mut self, depth: usize) -> String {
         let list = self.list(depth);
-        if list.ends_with('\n') { list } else { format!("{list}{}", self.random.pick(&["; ", "\n", " ;\n"])) }
+        if list.ends_with('\n') {
+            list
+        } else {
+            format!("{list}{}", self.random.pick(&["; ", "\n", " ;\n"]))
+        }
     }
 
     fn command(&mut self, depth: usize) -> String {
         if depth == 0 {
             return self.simple(0);
         }
-        if self.traps { self.trap(depth - 1) } else { self.everyday(depth - 1) }
+        if self.traps {
+            self.trap(depth - 1)
+        } else {
+            self.everyday(depth - 1)
+        }
     }
 
     fn everyday(&mut self, depth: usize) -> String {
@@ -196,7 +209,9 @@ impl Maker {
             }
             1 => {
                 let body = self.body(depth);
-                let words = self.random.pick(&["a b c", "\"$@\"", "*.txt", "$(echo 1 2)", "1 2 3"]);
+                let words = self
+                    .random
+                    .pick(&["a b c", "\"$@\"", "*.txt", "$(echo 1 2)", "1 2 3"]);
                 format!("for f in {words}; do\n  {body}done")
             }
             2 => {
@@ -207,20 +222,33 @@ impl Maker {
                 let (one, two) = (self.list(depth), self.list(depth));
                 let break_one = if one.ends_with('\n') { "" } else { " " };
                 let break_two = if two.ends_with('\n') { "" } else { " " };
-                format!("case \"$x\" in\n  a|b) {one}{break_one};;\n  *.txt) {two}{break_two};;\n  *) ;;\nesac")
+                format!(
+                    "case \"$x\" in\n  a|b) {one}{break_one};;\n  *.txt) {two}{break_two};;\n  *) ;;\nesac"
+                )
             }
             4 => {
                 let name = format!("f{}", self.functions.len());
                 let body = self.body(depth);
                 self.functions.push(name.clone());
-                let call = if self.random.one_in(2) { format!("\n{name} a \"$x\"") } else { String::new() };
+                let call = if self.random.one_in(2) {
+                    format!("\n{name} a \"$x\"")
+                } else {
+                    String::new()
+                };
                 format!("{name}() {{\n  {body}}}{call}")
             }
             5 => self.here_document(),
             6 => {
                 let program = self.program();
-                let value =
-                    self.random.pick(&["$(ada x)", "1", "\"$(bob)\"", "'$(rex)'", "$((1 + 2))", "\"a b\"", "${y:-z}"]);
+                let value = self.random.pick(&[
+                    "$(ada x)",
+                    "1",
+                    "\"$(bob)\"",
+                    "'$(rex)'",
+                    "$((1 + 2))",
+                    "\"a b\"",
+                    "${y:-z}",
+                ]);
                 format!("x={value}\nexport Y=1\n{program} \"$x\"")
             }
             7 => {
@@ -248,7 +276,11 @@ impl Maker {
                     "xargs -r",
                     "exec",
                 ]);
-                if option == "exec" { format!("({option} {program} x)") } else { format!("{option} {program} x < o") }
+                if option == "exec" {
+                    format!("({option} {program} x)")
+                } else {
+                    format!("{option} {program} x < o")
+                }
             }
             11 => {
                 let program = self.program();
@@ -285,9 +317,13 @@ impl Maker {
             let at = self.random.below(self.functions.len());
             return format!("{} x", self.functions[at]);
         }
-        let mut text = self.random.pick(&["", "", "", "", "A=1 ", "A=\"$x\" "]).to_owned();
+        let mut text = self
+            .random
+            .pick(&["", "", "", "", "A=1 ", "A=\"$x\" "])
+            .to_owned();
         text.push_str(if self.random.one_in(4) {
-            self.random.pick(&["echo", "printf '%s\\n'", "cd .", ":", "test -f"])
+            self.random
+                .pick(&["echo", "printf '%s\\n'", "cd .", ":", "test -f"])
         } else {
             self.program()
         });
@@ -325,7 +361,14 @@ impl Maker {
             text.push_str(if argument == "#a" { "a" } else { argument });
         }
         if self.random.one_in(4) {
-            text.push_str(self.random.pick(&[" > o", " 2>&1", " >> o 2>&1", " < o", " 2> o", " > o 2>&1"]));
+            text.push_str(self.random.pick(&[
+                " > o",
+                " 2>&1",
+                " >> o 2>&1",
+                " < o",
+                " 2> o",
+                " > o 2>&1",
+            ]));
         }
         text
     }
@@ -333,7 +376,11 @@ impl Maker {
     fn here_document(&mut self) -> String {
         self.delimiters += 1;
         let end = format!("E{}", self.delimiters);
-        let program = if self.random.one_in(3) { "cat".to_owned() } else { self.program().to_owned() };
+        let program = if self.random.one_in(3) {
+            "cat".to_owned()
+        } else {
+            self.program().to_owned()
+        };
         let line = self.random.pick(&[
             "plain text",
             "it's \"quoted\" $x",
@@ -440,7 +487,8 @@ impl Maker {
             _ => self
                 .random
                 .pick(&[
-                    "a", "-x", "\"$x\"", "'rex'", "$x", "x=1", "\"$@\"", "*", "?", "~", "--", "\"\"", "a=b", "2", "!",
+                    "a", "-x", "\"$x\"", "'rex'", "$x", "x=1", "\"$@\"", "*", "?", "~", "--",
+                    "\"\"", "a=b", "2", "!",
                 ])
                 .to_owned(),
         }
@@ -491,7 +539,10 @@ impl Maker {
             text.push(' ');
         }
         if self.random.one_in(7) {
-            text.push_str(self.random.pick(&["echo", ":", "true", "printf %s", "cat", "false"]));
+            text.push_str(
+                self.random
+                    .pick(&["echo", ":", "true", "printf %s", "cat", "false"]),
+            );
         } else {
             text.push_str(&self.odd_name());
         }
@@ -559,7 +610,10 @@ impl Maker {
             0 => format!("'{}'", text.replace('\'', "'\\''")),
             1 => format!(
                 "\"{}\"",
-                text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$").replace('`', "\\`")
+                text.replace('\\', "\\\\")
+                    .replace('"', "\\\"")
+                    .replace('$', "\\$")
+                    .replace('`', "\\`")
             ),
             _ => {
                 let mut out = String::new();
@@ -582,9 +636,18 @@ impl Maker {
     /// programs.
     fn sly(&mut self) -> String {
         let (inner, other) = (self.program(), self.program());
-        let wrapper = self.random.pick(&["env", "nice", "nohup", "timeout", "xargs", "command", "setsid"]);
-        let value =
-            self.random.pick(&["'b[$({})]'", "\"b[\\$({})]\"", "b[\\$\\({}\\)]", "'b[`{}`]'"]).replace("{}", inner);
+        let wrapper = self.random.pick(&[
+            "env", "nice", "nohup", "timeout", "xargs", "command", "setsid",
+        ]);
+        let value = self
+            .random
+            .pick(&[
+                "'b[$({})]'",
+                "\"b[\\$({})]\"",
+                "b[\\$\\({}\\)]",
+                "'b[`{}`]'",
+            ])
+            .replace("{}", inner);
         let evaluate = self.random.pick(&[
             "((x))",
             "echo $((x))",
@@ -612,7 +675,8 @@ impl Maker {
             3 => format!("x={value}; {evaluate}"),
             4 => format!(
                 "x='$({inner})'; {} \"a[$x]\"",
-                self.random.pick(&["let", "test -v", "unset", "declare", "printf -v"])
+                self.random
+                    .pick(&["let", "test -v", "unset", "declare", "printf -v"])
             ),
             5 => {
                 let options = self.random.pick(&[
@@ -625,7 +689,10 @@ impl Maker {
                     "-tI%",
                     "-rI %",
                 ]);
-                format!("echo {inner} | xargs {options} {}", self.random.pick(&["env", "nice", "env %", "echo"]))
+                format!(
+                    "echo {inner} | xargs {options} {}",
+                    self.random.pick(&["env", "nice", "env %", "echo"])
+                )
             }
             6 => {
                 let test = self.random.pick(&[
@@ -637,7 +704,10 @@ impl Maker {
                     "-name -ok -exec",
                     "-fprint -ok -exec",
                 ]);
-                format!("> ./-exec; find . -maxdepth 0 {test} {inner} \\; {}", self.random.pick(&["", "-exec nay \\;"]))
+                format!(
+                    "> ./-exec; find . -maxdepth 0 {test} {inner} \\; {}",
+                    self.random.pick(&["", "-exec nay \\;"])
+                )
             }
             7 => {
                 let option = self.random.pick(&[
@@ -667,7 +737,10 @@ impl Maker {
                     "--con=core.sshCommand=",
                     "-c core.sshCommand=",
                 ]);
-                format!("git clone {option}{inner} {} zz", self.random.pick(&[".", "x:y"]))
+                format!(
+                    "git clone {option}{inner} {} zz",
+                    self.random.pick(&[".", "x:y"])
+                )
             }
             9 => {
                 let call = self.random.pick(&[
@@ -678,7 +751,10 @@ impl Maker {
                     "-c alias.x='grep -O{} a' x",
                     "-c alias.x=grep x -O{} a",
                 ]);
-                format!("git init -q .; echo a > a; git add a; git {}", call.replace("{}", inner))
+                format!(
+                    "git init -q .; echo a > a; git add a; git {}",
+                    call.replace("{}", inner)
+                )
             }
             10 => {
                 let setting = self.random.pick(&[
@@ -695,7 +771,9 @@ impl Maker {
                 )
             }
             11 => {
-                let more = self.random.pick(&["0<&3", "0>&3", "<&3", "2>o 0>&3", "3>&0", "0<>f"]);
+                let more = self
+                    .random
+                    .pick(&["0<&3", "0>&3", "<&3", "2>o 0>&3", "3>&0", "0<>f"]);
                 format!(
                     "echo '{inner} a' > f\n{} 3<f <<E {more}\n{other}\nE\n",
                     self.random.pick(&["bash", "sh", "dash"])
@@ -714,8 +792,17 @@ impl Maker {
                 format!("bash <<'E'\n{reads}\n: '\n{inner} #'\nE\n")
             }
             13 => {
-                let reads = self.random.pick(&["read x", "echo x", "head -c 5", ":", "if :; then {other}; fi"]);
-                format!("bash <<'E'\n{}\n{inner} a\nE\n", reads.replace("{other}", other))
+                let reads = self.random.pick(&[
+                    "read x",
+                    "echo x",
+                    "head -c 5",
+                    ":",
+                    "if :; then {other}; fi",
+                ]);
+                format!(
+                    "bash <<'E'\n{}\n{inner} a\nE\n",
+                    reads.replace("{other}", other)
+                )
             }
             14 => {
                 let call = self.random.pick(&[
@@ -727,8 +814,14 @@ impl Maker {
                 ]);
                 call.replace("{}", inner)
             }
-            15 => format!("y='$({inner})'; echo \"${{y@{}P}}\"", self.random.pick(&["", "\\\n"])),
-            16 => format!("set -- . {inner}; x={}; env -C\"${{!x}}\" {other}", self.random.pick(&["@", "1"])),
+            15 => format!(
+                "y='$({inner})'; echo \"${{y@{}P}}\"",
+                self.random.pick(&["", "\\\n"])
+            ),
+            16 => format!(
+                "set -- . {inner}; x={}; env -C\"${{!x}}\" {other}",
+                self.random.pick(&["@", "1"])
+            ),
             17 => format!("a=(. {inner}); declare -n r='a[@]'; env -C\"$r\" {other}"),
             18 => {
                 let odd = self.random.pick(&[
@@ -739,7 +832,13 @@ impl Maker {
                     "`echo ')'` ",
                     "${x#(}",
                 ]);
-                let place = self.random.pick(&["x={}", "echo {}", "echo \"{}\"", "a[{}]=1", "cat <<E\n{}\nE\n"]);
+                let place = self.random.pick(&[
+                    "x={}",
+                    "echo {}",
+                    "echo \"{}\"",
+                    "a[{}]=1",
+                    "cat <<E\n{}\nE\n",
+                ]);
                 place.replace("{}", &format!("$(({inner} {odd}))"))
             }
             19 => {
@@ -757,7 +856,12 @@ impl Maker {
                 ]);
                 declares.replace(
                     "{}",
-                    &format!("({})", self.random.pick(&["$({})", "`{}`", "[0]=$({})"]).replace("{}", inner)),
+                    &format!(
+                        "({})",
+                        self.random
+                            .pick(&["$({})", "`{}`", "[0]=$({})"])
+                            .replace("{}", inner)
+                    ),
                 )
             }
             20 => {
@@ -778,7 +882,8 @@ impl Maker {
                     "x=-exec y={}; find . -maxdepth 0 \"$x\" \"$y\" \\;",
                     "> f; find {f*,-exec,{}} \\;",
                 ]);
-                find.replace("{}", inner).replace(&format!("{{{inner}}}"), "{}")
+                find.replace("{}", inner)
+                    .replace(&format!("{{{inner}}}"), "{}")
             }
             22 => format!(
                 "> {inner}; {}",
@@ -789,19 +894,34 @@ impl Maker {
                     &format!("mapfile -t -c1 -C {wrapper} a <<< {inner}"),
                 ])
             ),
-            23 => format!("coproc {inner} {}", self.random.pick(&["time a", "time", "! a", "if a", "a; wait"])),
+            23 => format!(
+                "coproc {inner} {}",
+                self.random
+                    .pick(&["time a", "time", "! a", "if a", "a; wait"])
+            ),
             24 => format!(
                 "{} -{}c + {inner}",
                 self.random.pick(&["sh", "bash", "dash"]),
                 self.random.pick(&["", "e", "u"])
             ),
-            25 => format!("{}[[ -f / && {inner} ]]; {other}", self.random.pick(&["! ", "if :; then :; fi; ! ", ""])),
+            25 => format!(
+                "{}[[ -f / && {inner} ]]; {other}",
+                self.random.pick(&["! ", "if :; then :; fi; ! ", ""])
+            ),
             26 => {
-                format!("k='$({inner})'; a=({})", self.random.pick(&["[b[$k]]=1", "[$k]=1", "[b[${k}]]=x", "\"$k\""]))
+                format!(
+                    "k='$({inner})'; a=({})",
+                    self.random
+                        .pick(&["[b[$k]]=1", "[$k]=1", "[b[${k}]]=x", "\"$k\""])
+                )
             }
             27 => {
                 // Inserts line continuations at any position, including invalid positions.
-                let mut text = if self.random.one_in(2) { self.trap(1) } else { self.everyday(2) };
+                let mut text = if self.random.one_in(2) {
+                    self.trap(1)
+                } else {
+                    self.everyday(2)
+                };
                 for _ in 0..=self.random.below(5) {
                     let mut at = self.random.below(text.len() + 1);
                     while !text.is_char_boundary(at) {
@@ -812,7 +932,10 @@ impl Maker {
                 text
             }
             28 => {
-                let name = self.random.pick(&["'{}'", "\"{}\"", "\\{}", "{}", "$'{}'", "{}''"]).replace("{}", inner);
+                let name = self
+                    .random
+                    .pick(&["'{}'", "\"{}\"", "\\{}", "{}", "$'{}'", "{}''"])
+                    .replace("{}", inner);
                 format!("{name}() {{ {other}; }}\n{inner} x")
             }
             29 => format!(
@@ -822,9 +945,12 @@ impl Maker {
             ),
             30 => format!(
                 "{wrapper}() {{ :; }}\n{}\n{wrapper} {inner} a",
-                self.random.pick(&[format!("unset -f {wrapper}").as_str(), ":", "unset -f x"])
+                self.random
+                    .pick(&[format!("unset -f {wrapper}").as_str(), ":", "unset -f x"])
             ),
-            31 => format!("u() {{ unset -f {wrapper}; }}\n{wrapper}() {{ :; }}\nu\n{wrapper} 5 {inner} a"),
+            31 => format!(
+                "u() {{ unset -f {wrapper}; }}\n{wrapper}() {{ :; }}\nu\n{wrapper} 5 {inner} a"
+            ),
             32 => format!(
                 "{}alias {inner}={other}\n{inner}() {{ :; }}\nunalias {inner}\n{inner} x",
                 self.random.pick(&["shopt -s expand_aliases\n", ""])
@@ -835,7 +961,8 @@ impl Maker {
             ),
             34 => format!(
                 "{inner}() {{ {other}; }}\n{inner} a\n{} {inner}",
-                self.random.pick(&["env", "command", "eval", "exec", "echo a | xargs"])
+                self.random
+                    .pick(&["env", "command", "eval", "exec", "echo a | xargs"])
             ),
             35 => format!(
                 "{wrapper}() {{ :; }}\nbuiltin {} {inner}",
@@ -856,9 +983,14 @@ impl Maker {
             return self.pieces(inner);
         }
         let error = self.failing(other);
-        let wrapper = self.random.pick(&["env", "nice", "nohup", "timeout 5", "setsid", "command"]);
+        let wrapper = self
+            .random
+            .pick(&["env", "nice", "nohup", "timeout 5", "setsid", "command"]);
         let (name, call) = match self.random.below(3) {
-            0 => (wrapper.split(' ').next().unwrap_or_default(), format!("{wrapper} {inner} x")),
+            0 => (
+                wrapper.split(' ').next().unwrap_or_default(),
+                format!("{wrapper} {inner} x"),
+            ),
             1 => (inner, format!("{inner} x")),
             _ => (inner, format!("g() {{ {inner} x; }}\ng")),
         };
@@ -867,7 +999,16 @@ impl Maker {
             1 => format!("{name}() {{ {other}; }}"),
             _ => format!("{name}() {{\n  :\n}}"),
         };
-        let between = self.random.pick(&["; ", "; ", "\n", "; :; ", "; h() { :; }; ", " && ", " || ", " & "]);
+        let between = self.random.pick(&[
+            "; ",
+            "; ",
+            "\n",
+            "; :; ",
+            "; h() { :; }; ",
+            " && ",
+            " || ",
+            " & ",
+        ]);
         let dropped = match self.random.below(9) {
             0 => format!("{{\n{error}\n{definition}\n}}"),
             1 => format!("{{ {error}{between}{definition}; }}"),
@@ -985,7 +1126,11 @@ impl Maker {
             "declare -n q=q; q=1",
             "declare -n q=1x; q=1",
         ]);
-        let text = if self.random.one_in(2) { place.replace("{}", value) } else { whole.to_owned() };
+        let text = if self.random.one_in(2) {
+            place.replace("{}", value)
+        } else {
+            whole.to_owned()
+        };
         text.replace("{inner}", inner)
     }
 
@@ -1035,16 +1180,32 @@ impl Maker {
         let inner = self.program();
         match self.random.below(68) {
             0 => format!("if {}then {}fi", self.body(depth), self.body(depth)),
-            1 => format!("if {}then {}else {}fi", self.body(depth), self.body(depth), self.body(depth)),
-            2 => format!("if nay; then {}elif {}then {}fi", self.body(depth), self.body(depth), self.body(depth)),
+            1 => format!(
+                "if {}then {}else {}fi",
+                self.body(depth),
+                self.body(depth),
+                self.body(depth)
+            ),
+            2 => format!(
+                "if nay; then {}elif {}then {}fi",
+                self.body(depth),
+                self.body(depth),
+                self.body(depth)
+            ),
             3 => format!("while nay {}; do {}done", inner, self.body(depth)),
             4 => format!("for i in $({inner}) 1; do {}done", self.body(depth)),
             5 => format!("for i in 1\ndo\n{}done > o", self.body(depth)),
             6 => format!("for i do {}done", self.body(depth)),
-            7 => format!("for ((i=0; i<1$({inner}); i++)); do {}done", self.body(depth)),
+            7 => format!(
+                "for ((i=0; i<1$({inner}); i++)); do {}done",
+                self.body(depth)
+            ),
             8 => format!("for i in 1; {{ {}}}", self.body(depth)),
             9 => format!("case a in a) {}esac", self.body(depth)),
-            10 => format!("case $({inner}) in\n(b|'c)') rex ;; # c)\n\"\") {};;\nesac", self.body(depth)),
+            10 => format!(
+                "case $({inner}) in\n(b|'c)') rex ;; # c)\n\"\") {};;\nesac",
+                self.body(depth)
+            ),
             11 => format!("case a in a) {inner} ;& b) {};; esac", self.body(depth)),
             12 => format!("case a in $({inner})a) {inner} ;;& *) {inner};; esac"),
             13 => format!("{{ {}}}", self.body(depth)),
@@ -1109,7 +1270,11 @@ impl Maker {
             43 => {
                 self.delimiters += 1;
                 let (one, two) = (self.odd_name(), self.program());
-                let name = if one.contains(['$', '`', '\\']) { two } else { &one };
+                let name = if one.contains(['$', '`', '\\']) {
+                    two
+                } else {
+                    &one
+                };
                 format!("sh <<S{0}\n{name} a && {two}\nS{0}\n", self.delimiters)
             }
             44 => format!("bash <<< '{inner} x'"),
@@ -1127,7 +1292,9 @@ impl Maker {
             56 => format!("mapfile -C '{inner};:' -c 1 < <(echo a)"),
             57 if self.hidden => format!("printf '%s\\n' '{inner} a' > o.sh; . ./o.sh"),
             58 if self.calls => format!("unset -f f; f() {{ :; }}; f; {inner}"),
-            59 => format!("export x=$({inner}) y=`{inner}`; declare -a z=($({inner})); readonly w=1"),
+            59 => {
+                format!("export x=$({inner}) y=`{inner}`; declare -a z=($({inner})); readonly w=1")
+            }
             60 => format!("{inner} \"$(\n{}\n)\"", self.list(depth.min(1))),
             61 if self.hidden => format!("hash -p \"$(command -v {inner})\" zed; zed"),
             63..=66 if self.hidden => self.sly(),

@@ -11,17 +11,34 @@ use super::generator::{Form, PROGRAMS, script};
 use super::shell_truth::{Truth, World};
 use crate::support::host::not_run;
 
-const FORMS: [Form; 6] = [Form::Everyday, Form::Traps, Form::Hidden, Form::Sly, Form::Damaged, Form::Errors];
+const FORMS: [Form; 6] = [
+    Form::Everyday,
+    Form::Traps,
+    Form::Hidden,
+    Form::Sly,
+    Form::Damaged,
+    Form::Errors,
+];
 /// The number of scripts if no other number is set.
 const SCRIPTS: usize = 600;
 
 #[test]
 fn no_generated_script_executes_a_program_that_its_list_does_not_contain() {
     const NAME: &str = "no_generated_script_executes_a_program_that_its_list_does_not_contain";
-    let total = std::env::var("SHELL_TRUTH_SCRIPTS").ok().map_or(SCRIPTS, |text| text.parse().expect("a number"));
-    let seed: u64 = std::env::var("SHELL_TRUTH_SEED").ok().map_or(1, |text| text.parse().expect("a number"));
-    let listed: Vec<&str> = PROGRAMS.iter().skip((seed % 2) as usize).step_by(2).copied().collect();
-    let (Some(with), Some(without)) = (World::in_sandbox(Some(&listed)), World::in_sandbox(None)) else {
+    let total = std::env::var("SHELL_TRUTH_SCRIPTS")
+        .ok()
+        .map_or(SCRIPTS, |text| text.parse().expect("a number"));
+    let seed: u64 = std::env::var("SHELL_TRUTH_SEED")
+        .ok()
+        .map_or(1, |text| text.parse().expect("a number"));
+    let listed: Vec<&str> = PROGRAMS
+        .iter()
+        .skip((seed % 2) as usize)
+        .step_by(2)
+        .copied()
+        .collect();
+    let (Some(with), Some(without)) = (World::in_sandbox(Some(&listed)), World::in_sandbox(None))
+    else {
         return not_run(NAME, "this user cannot create a mount namespace");
     };
     let (mut shown, mut escaped) = (String::new(), Vec::new());
@@ -30,17 +47,31 @@ fn no_generated_script_executes_a_program_that_its_list_does_not_contain() {
         let count = total.div_ceil(FORMS.len());
         // Another seed than in the test of the parser.
         let first = seed.wrapping_mul(7_000_003);
-        let scripts: Vec<String> = (0..count).map(|number| script(first.wrapping_add(number as u64), form)).collect();
+        let scripts: Vec<String> = (0..count)
+            .map(|number| script(first.wrapping_add(number as u64), form))
+            .collect();
         let alone = form == Form::Errors;
         let (under, free) = (with.run(&scripts, alone), without.run(&scripts, alone));
         let programs = |truth: &Truth, wanted: bool| {
             let all = truth.bash.iter().chain(&truth.dash);
-            all.filter(|name| listed.contains(&name.as_str()) == wanted).count()
+            all.filter(|name| listed.contains(&name.as_str()) == wanted)
+                .count()
         };
-        let count_of =
-            |truths: &[Truth], wanted: bool| truths.iter().map(|truth| programs(truth, wanted)).sum::<usize>();
-        for (script, truth) in scripts.iter().zip(&under).filter(|(_, truth)| programs(truth, false) > 0) {
-            escaped.push(format!("{form:?}: {:?} {:?} ran in:\n{script}\n", truth.bash, truth.dash));
+        let count_of = |truths: &[Truth], wanted: bool| {
+            truths
+                .iter()
+                .map(|truth| programs(truth, wanted))
+                .sum::<usize>()
+        };
+        for (script, truth) in scripts
+            .iter()
+            .zip(&under)
+            .filter(|(_, truth)| programs(truth, false) > 0)
+        {
+            escaped.push(format!(
+                "{form:?}: {:?} {:?} ran in:\n{script}\n",
+                truth.bash, truth.dash
+            ));
         }
         writeln!(
             shown,
@@ -56,7 +87,15 @@ fn no_generated_script_executes_a_program_that_its_list_does_not_contain() {
     }
     let stuck = [&with, &without].map(|world| world.stuck.load(Ordering::Relaxed));
     println!("{shown}{stuck:?} scripts did not end with the list and without");
-    assert!(escaped.is_empty(), "{shown}{} scripts:\n{}", escaped.len(), escaped[..escaped.len().min(8)].join("\n"));
+    assert!(
+        escaped.is_empty(),
+        "{shown}{} scripts:\n{}",
+        escaped.len(),
+        escaped[..escaped.len().min(8)].join("\n")
+    );
     // On average, a script runs three programs in the two shells. A small sample can have much fewer.
-    assert!(control * 2 >= total && ran * 2 >= total, "{shown}the test runs nothing");
+    assert!(
+        control * 2 >= total && ran * 2 >= total,
+        "{shown}the test runs nothing"
+    );
 }

@@ -24,9 +24,9 @@ use crate::planted::{PlantedHost, PlantedRun, SBIN, User};
 
 /// Programs of the host that scripts may call. The generator gives these programs no harmful arguments.
 const TOOLS: &[&str] = &[
-    "bash", "cat", "chmod", "dash", "env", "false", "find", "flock", "git", "head", "ionice", "linux64", "mkdir",
-    "nice", "nohup", "setarch", "setsid", "sh", "sleep", "sort", "split", "stdbuf", "tar", "taskset", "timeout",
-    "true", "xargs",
+    "bash", "cat", "chmod", "dash", "env", "false", "find", "flock", "git", "head", "ionice",
+    "linux64", "mkdir", "nice", "nohup", "setarch", "setsid", "sh", "sleep", "sort", "split",
+    "stdbuf", "tar", "taskset", "timeout", "true", "xargs",
 ];
 /// The user id of all scripts if the test runs as root: a damaged script may write to any path, including programs of
 /// the host.
@@ -48,8 +48,12 @@ const SCRIPTS: [(Form, usize); 6] = [
 
 #[test]
 fn every_program_that_a_generated_script_executes_was_found() {
-    let total: Option<usize> = std::env::var("SHELL_TRUTH_SCRIPTS").ok().map(|text| text.parse().expect("a number"));
-    let seed: u64 = std::env::var("SHELL_TRUTH_SEED").ok().map_or(1, |text| text.parse().expect("a number"));
+    let total: Option<usize> = std::env::var("SHELL_TRUTH_SCRIPTS")
+        .ok()
+        .map(|text| text.parse().expect("a number"));
+    let seed: u64 = std::env::var("SHELL_TRUTH_SEED")
+        .ok()
+        .map_or(1, |text| text.parse().expect("a number"));
     let world = World::new();
     let mut shown = String::new();
     let mut misses = Vec::new();
@@ -57,8 +61,14 @@ fn every_program_that_a_generated_script_executes_was_found() {
     let mut nothing_ran = Vec::new();
     for (form, usual) in SCRIPTS {
         let count = total.map_or(usual, |total| total / SCRIPTS.len());
-        let scripts: Vec<String> =
-            (0..count).map(|number| script(seed.wrapping_mul(1_000_003).wrapping_add(number as u64), form)).collect();
+        let scripts: Vec<String> = (0..count)
+            .map(|number| {
+                script(
+                    seed.wrapping_mul(1_000_003).wrapping_add(number as u64),
+                    form,
+                )
+            })
+            .collect();
         let outcome = world.run(&scripts, form == Form::Errors);
         let (mut ran, mut bash, mut either) = (0, 0, 0);
         for (script, truth) in scripts.iter().zip(&outcome) {
@@ -73,7 +83,9 @@ fn every_program_that_a_generated_script_executes_was_found() {
                 ("dash", &truth.dash, &as_either),
             ] {
                 if let Some(miss) = missed(ran, found) {
-                    misses.push(format!("{form:?}: {shell} ran {miss:?}, which was not found in:\n{script}\n"));
+                    misses.push(format!(
+                        "{form:?}: {shell} ran {miss:?}, which was not found in:\n{script}\n"
+                    ));
                 }
             }
         }
@@ -87,7 +99,9 @@ fn every_program_that_a_generated_script_executes_was_found() {
         .unwrap();
         // A third: a small sample can have few scripts that start a program.
         if ran <= count / 3 {
-            nothing_ran.push(format!("{form:?}: only {ran} programs ran in {count} scripts"));
+            nothing_ran.push(format!(
+                "{form:?}: only {ran} programs ran in {count} scripts"
+            ));
         }
         let most = match form {
             // Quoted text with a command counts as unknown if the script also evaluates variables.
@@ -100,31 +114,57 @@ fn every_program_that_a_generated_script_executes_was_found() {
     }
     let stuck = world.stuck.load(Ordering::Relaxed);
     println!("{shown}{stuck} scripts did not end");
-    assert!(stuck <= 40, "{stuck} scripts did not end: what they would have run is not known");
+    assert!(
+        stuck <= 40,
+        "{stuck} scripts did not end: what they would have run is not known"
+    );
     let first: Vec<&str> = misses.iter().take(8).map(String::as_str).collect();
-    assert!(misses.is_empty(), "{shown}{} misses:\n{}", misses.len(), first.join("\n"));
-    assert!(nothing_ran.is_empty(), "{shown}the test runs nothing: {}", nothing_ran.join("; "));
-    assert!(!refused_too_often, "{shown}at most 4 % of everyday scripts and 30 % of traps may be unknown or refused");
+    assert!(
+        misses.is_empty(),
+        "{shown}{} misses:\n{}",
+        misses.len(),
+        first.join("\n")
+    );
+    assert!(
+        nothing_ran.is_empty(),
+        "{shown}the test runs nothing: {}",
+        nothing_ran.join("; ")
+    );
+    assert!(
+        !refused_too_often,
+        "{shown}at most 4 % of everyday scripts and 30 % of traps may be unknown or refused"
+    );
 }
 
 #[test]
 fn the_programs_in_handwritten_scripts_are_found() {
-    let scripts: Vec<String> = include_str!("by_hand.txt").split("\n%%\n").map(str::to_owned).collect();
+    let scripts: Vec<String> = include_str!("by_hand.txt")
+        .split("\n%%\n")
+        .map(str::to_owned)
+        .collect();
     let world = World::new();
     let outcome = world.run(&scripts, false);
     let mut misses = Vec::new();
     let mut ran = 0;
     for (script, truth) in scripts.iter().zip(&outcome) {
         ran += truth.bash.len() + truth.dash.len();
-        let (as_bash, as_either) =
-            (find_in(Shell::Bash, script, ReadLimit::Step), find_in(Shell::Sh, script, ReadLimit::Step));
+        let (as_bash, as_either) = (
+            find_in(Shell::Bash, script, ReadLimit::Step),
+            find_in(Shell::Sh, script, ReadLimit::Step),
+        );
         if std::env::var_os("SHELL_TRUTH_SHOW").is_some() {
             let word = |found: &Result<Vec<ScriptFinding>, NotUnderstood>| match found {
                 Err(why) => format!("refused: {why}"),
                 Ok(_) if covers_all(found) => "unknown".to_owned(),
                 Ok(_) => "found".to_owned(),
             };
-            println!("{script:?}: {:?} {:?}; {} | {}", truth.bash, truth.dash, word(&as_bash), word(&as_either));
+            println!(
+                "{script:?}: {:?} {:?}; {} | {}",
+                truth.bash,
+                truth.dash,
+                word(&as_bash),
+                word(&as_either)
+            );
         }
         for (shell, ran, found) in [
             ("bash", &truth.bash, &as_bash),
@@ -132,11 +172,16 @@ fn the_programs_in_handwritten_scripts_are_found() {
             ("dash", &truth.dash, &as_either),
         ] {
             if let Some(miss) = missed(ran, found) {
-                misses.push(format!("{shell} ran {miss:?}, which was not found in:\n{script}\n"));
+                misses.push(format!(
+                    "{shell} ran {miss:?}, which was not found in:\n{script}\n"
+                ));
             }
         }
     }
-    assert!(ran > scripts.len(), "only {ran} programs ran: the test runs nothing");
+    assert!(
+        ran > scripts.len(),
+        "only {ran} programs ran: the test runs nothing"
+    );
     assert!(misses.is_empty(), "{}", misses.join("\n"));
 }
 
@@ -147,17 +192,27 @@ fn no_test_script_changes_the_programs_of_other_scripts() {
     // In the second round, both scripts of each shell run after the write of the first round.
     for _ in 0..2 {
         let outcome = world.run(&scripts, false);
-        assert!(outcome[1].bash.contains("ada") && outcome[1].dash.contains("ada"), "a script changed a program");
+        assert!(
+            outcome[1].bash.contains("ada") && outcome[1].dash.contains("ada"),
+            "a script changed a program"
+        );
     }
 }
 
 /// Returns true if policy asks about the whole script or denies the whole script.
 fn covers_all(found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> bool {
-    found.as_ref().map_or(true, |found| found.iter().any(|one| matches!(one.what, FoundKind::Unknown(_))))
+    found.as_ref().map_or(true, |found| {
+        found
+            .iter()
+            .any(|one| matches!(one.what, FoundKind::Unknown(_)))
+    })
 }
 
 /// Returns the first program that ran and that the parser did not find.
-fn missed<'r>(ran: &'r BTreeSet<String>, found: &Result<Vec<ScriptFinding>, NotUnderstood>) -> Option<&'r str> {
+fn missed<'r>(
+    ran: &'r BTreeSet<String>,
+    found: &Result<Vec<ScriptFinding>, NotUnderstood>,
+) -> Option<&'r str> {
     if covers_all(found) {
         return None;
     }
@@ -198,7 +253,9 @@ struct Sandbox {
 impl World {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let open = |path: &Path| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap()
+        };
         open(folder.path());
         for name in ["programs", "tools"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -224,23 +281,37 @@ impl World {
             std::fs::hard_link(&stub, folder.path().join("programs").join(name)).unwrap();
         }
         for name in TOOLS {
-            let path =
-                ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+            let path = ["/usr/bin", "/bin"]
+                .iter()
+                .map(|folder| Path::new(folder).join(name))
+                .find(|path| path.exists());
             if let Some(path) = path {
                 std::os::unix::fs::symlink(path, folder.path().join("tools").join(name)).unwrap();
             }
         }
-        Self { folder, drops: rustix::process::geteuid().is_root(), stuck: AtomicUsize::new(0), sandbox: None }
+        Self {
+            folder,
+            drops: rustix::process::geteuid().is_root(),
+            stuck: AtomicUsize::new(0),
+            sandbox: None,
+        }
     }
 
     /// Returns a world whose scripts run in the sandbox. With a list, the sandbox can execute only the tools and the listed
     /// ones of [`PROGRAMS`]. Returns `None` on a host where this user cannot create a mount namespace.
     pub(crate) fn in_sandbox(listed: Option<&[&str]>) -> Option<Self> {
         let host = PlantedHost::new()?;
-        let mut world = Self { drops: false, ..Self::new() };
+        let mut world = Self {
+            drops: false,
+            ..Self::new()
+        };
         let run = host.run(&[]);
         for name in PROGRAMS {
-            std::fs::copy(world.folder.path().join("stub"), run.path("sbin").join(name)).unwrap();
+            std::fs::copy(
+                world.folder.path().join("stub"),
+                run.path("sbin").join(name),
+            )
+            .unwrap();
         }
         let mut options = Vec::new();
         if let Some(listed) = listed {
@@ -262,7 +333,9 @@ impl World {
         let results = Mutex::new(vec![Truth::default(); scripts.len()]);
         let next = AtomicUsize::new(0);
         let batches = scripts.len().div_ceil(BATCH) * 2;
-        let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        let threads = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .min(8);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -272,13 +345,21 @@ impl World {
                             break;
                         }
                         let first = batch / 2 * BATCH;
-                        let shell = if batch.is_multiple_of(2) { "bash" } else { "dash" };
+                        let shell = if batch.is_multiple_of(2) {
+                            "bash"
+                        } else {
+                            "dash"
+                        };
                         let these = &scripts[first..(first + BATCH).min(scripts.len())];
                         let ran = self.batch(shell, these, alone);
                         let mut results = results.lock().unwrap();
                         for (at, ran) in ran.into_iter().enumerate() {
                             let truth = &mut results[first + at];
-                            if shell == "bash" { truth.bash = ran } else { truth.dash = ran }
+                            if shell == "bash" {
+                                truth.bash = ran
+                            } else {
+                                truth.dash = ran
+                            }
                         }
                     }
                 });
@@ -315,7 +396,11 @@ impl World {
                     2 => format!("exec {shell} -c \"$(cat ../s{number})\""),
                     _ => format!(". ../s{number}"),
                 };
-                writeln!(driver, "( ulimit -t 2 -f 1000; cd work; {how} ) 9>r{number}").unwrap();
+                writeln!(
+                    driver,
+                    "( ulimit -t 2 -f 1000; cd work; {how} ) 9>r{number}"
+                )
+                .unwrap();
             }
             std::fs::write(folder.path().join("driver"), driver).unwrap();
             if self.drive(shell, folder.path(), next) {
@@ -323,20 +408,38 @@ impl World {
             }
             // A coprocess and a process substitution can wait for each other without end. The programs that ran so far
             // count, and the batch continues with the next script.
-            next = (next..scripts.len()).rfind(|number| record(*number).exists()).unwrap_or(next) + 1;
+            next = (next..scripts.len())
+                .rfind(|number| record(*number).exists())
+                .unwrap_or(next)
+                + 1;
             self.stuck.fetch_add(1, Ordering::Relaxed);
         }
         let read = |number: usize| {
-            std::fs::read_to_string(record(number)).unwrap_or_default().lines().map(str::to_owned).collect()
+            std::fs::read_to_string(record(number))
+                .unwrap_or_default()
+                .lines()
+                .map(str::to_owned)
+                .collect()
         };
         (0..scripts.len()).map(read).collect()
     }
 
     /// Returns shell commands that set the environment of all scripts.
     fn environment(&self, folder: &Path) -> String {
-        let (folder, own) = (folder.canonicalize().unwrap(), self.folder.path().canonicalize().unwrap());
-        let programs = if self.sandbox.is_some() { SBIN.to_owned() } else { format!("{}/programs", own.display()) };
-        format!("export PATH={programs}:{}/tools LC_ALL=C.UTF-8 HOME={}/work\n", own.display(), folder.display())
+        let (folder, own) = (
+            folder.canonicalize().unwrap(),
+            self.folder.path().canonicalize().unwrap(),
+        );
+        let programs = if self.sandbox.is_some() {
+            SBIN.to_owned()
+        } else {
+            format!("{}/programs", own.display())
+        };
+        format!(
+            "export PATH={programs}:{}/tools LC_ALL=C.UTF-8 HOME={}/work\n",
+            own.display(),
+            folder.display()
+        )
     }
 
     /// Returns the command that runs the driver of a directory.
@@ -350,8 +453,22 @@ impl World {
             return command;
         };
         let mut command = host.command(run, &[], User::Same);
-        command.args([&host.program(), "sandbox", "--workdir", "in-place", "--timeout", "3600", "--write"]).arg(folder);
-        command.arg("--read").arg(self.folder.path().join("tools")).args(options).args(["--", shell, "driver"]);
+        command
+            .args([
+                &host.program(),
+                "sandbox",
+                "--workdir",
+                "in-place",
+                "--timeout",
+                "3600",
+                "--write",
+            ])
+            .arg(folder);
+        command
+            .arg("--read")
+            .arg(self.folder.path().join("tools"))
+            .args(options)
+            .args(["--", shell, "driver"]);
         command
     }
 
@@ -386,7 +503,10 @@ impl World {
             if ended.map_or(now - progress > PATIENCE, |ended| now - ended > STRAGGLERS) {
                 killed = true;
                 let group = format!("-{}", child.id());
-                let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+                let _ = Command::new("kill")
+                    .args(["-KILL", "--", &group])
+                    .stderr(Stdio::null())
+                    .status();
                 break;
             }
         }

@@ -28,19 +28,58 @@ struct Piece {
 
 /// Pieces for bash and dash. In each, the placeholder is `{{ .v }}`.
 const SHELL: &[Piece] = &[
-    Piece { source: "show {{ .v }}", expected: one },
-    Piece { source: "show pre{{ .v }}post", expected: |v| fields(&[format!("pre{v}post")]) },
-    Piece { source: "show a {{ .v }} {{ .v }} b", expected: |v| fields(&["a".into(), v.into(), v.into(), "b".into()]) },
-    Piece { source: "show \"{{ .v }}\"", expected: one },
-    Piece { source: "show \"x {{ .v }} y\" z", expected: |v| fields(&[format!("x {v} y"), "z".into()]) },
-    Piece { source: "show '{{ .v }}'", expected: one },
-    Piece { source: "show '-{{ .v }}-'", expected: |v| fields(&[format!("-{v}-")]) },
-    Piece { source: "show --o={{ .v }}\"{{ .v }}\"'{{ .v }}'", expected: |v| fields(&[format!("--o={v}{v}{v}")]) },
-    Piece { source: "V={{ .v }}\nshow \"$V\"", expected: one },
-    Piece { source: "V=\"a{{ .v }}\"; show \"$V\"", expected: |v| fields(&[format!("a{v}")]) },
-    Piece { source: "show \"$(printf '%s.' \"{{ .v }}\")\"", expected: |v| fields(&[format!("{v}.")]) },
-    Piece { source: "show \"$(printf '%s.' {{ .v }})\"", expected: |v| fields(&[format!("{v}.")]) },
-    Piece { source: "V=$(printf '%s.' '{{ .v }}'); show \"$V\"", expected: |v| fields(&[format!("{v}.")]) },
+    Piece {
+        source: "show {{ .v }}",
+        expected: one,
+    },
+    Piece {
+        source: "show pre{{ .v }}post",
+        expected: |v| fields(&[format!("pre{v}post")]),
+    },
+    Piece {
+        source: "show a {{ .v }} {{ .v }} b",
+        expected: |v| fields(&["a".into(), v.into(), v.into(), "b".into()]),
+    },
+    Piece {
+        source: "show \"{{ .v }}\"",
+        expected: one,
+    },
+    Piece {
+        source: "show \"x {{ .v }} y\" z",
+        expected: |v| fields(&[format!("x {v} y"), "z".into()]),
+    },
+    Piece {
+        source: "show '{{ .v }}'",
+        expected: one,
+    },
+    Piece {
+        source: "show '-{{ .v }}-'",
+        expected: |v| fields(&[format!("-{v}-")]),
+    },
+    Piece {
+        source: "show --o={{ .v }}\"{{ .v }}\"'{{ .v }}'",
+        expected: |v| fields(&[format!("--o={v}{v}{v}")]),
+    },
+    Piece {
+        source: "V={{ .v }}\nshow \"$V\"",
+        expected: one,
+    },
+    Piece {
+        source: "V=\"a{{ .v }}\"; show \"$V\"",
+        expected: |v| fields(&[format!("a{v}")]),
+    },
+    Piece {
+        source: "show \"$(printf '%s.' \"{{ .v }}\")\"",
+        expected: |v| fields(&[format!("{v}.")]),
+    },
+    Piece {
+        source: "show \"$(printf '%s.' {{ .v }})\"",
+        expected: |v| fields(&[format!("{v}.")]),
+    },
+    Piece {
+        source: "V=$(printf '%s.' '{{ .v }}'); show \"$V\"",
+        expected: |v| fields(&[format!("{v}.")]),
+    },
     Piece {
         source: "case {{ .v }} in {{ .v }}) show yes ;; *) show no ;; esac",
         expected: |_| fields(&["yes".into()]),
@@ -49,18 +88,42 @@ const SHELL: &[Piece] = &[
         source: "case abc in \"{{ .v }}\") show yes ;; *) show no ;; esac",
         expected: |v| fields(&[if v == "abc" { "yes" } else { "no" }.into()]),
     },
-    Piece { source: "for w in {{ .v }} two; do show \"$w\"; done", expected: |v| [one(v), one("two")].concat() },
-    Piece { source: "cat <<EOF\nx {{ .v }} y\nEOF\nprintf '\\0'", expected: |v| vec![format!("x {v} y\n")] },
-    Piece { source: "cat <<'E-F'\n{{ .v }}\nE-F\nprintf '\\0'", expected: |v| vec![format!("{v}\n")] },
-    Piece { source: "show a # {{ .v }}\nshow b", expected: |_| [one("a"), one("b")].concat() },
-    Piece { source: "W=w; show \"${W}\"{{ .v }}", expected: |v| fields(&[format!("w{v}")]) },
+    Piece {
+        source: "for w in {{ .v }} two; do show \"$w\"; done",
+        expected: |v| [one(v), one("two")].concat(),
+    },
+    Piece {
+        source: "cat <<EOF\nx {{ .v }} y\nEOF\nprintf '\\0'",
+        expected: |v| vec![format!("x {v} y\n")],
+    },
+    Piece {
+        source: "cat <<'E-F'\n{{ .v }}\nE-F\nprintf '\\0'",
+        expected: |v| vec![format!("{v}\n")],
+    },
+    Piece {
+        source: "show a # {{ .v }}\nshow b",
+        expected: |_| [one("a"), one("b")].concat(),
+    },
+    Piece {
+        source: "W=w; show \"${W}\"{{ .v }}",
+        expected: |v| fields(&[format!("w{v}")]),
+    },
     Piece {
         source: "if [ \"{{ .v }}\" = x ]; then show t; else show f; fi",
         expected: |v| one(if v == "x" { "t" } else { "f" }),
     },
-    Piece { source: "test -n {{ .v }} && show t || show f", expected: |v| one(if v.is_empty() { "f" } else { "t" }) },
-    Piece { source: "{{ if .v }}show {{ .v }}{{ else }}show ''{{ end }}", expected: one },
-    Piece { source: "f() { show \"$@\"; }; f {{ .v }} 2>/dev/null", expected: one },
+    Piece {
+        source: "test -n {{ .v }} && show t || show f",
+        expected: |v| one(if v.is_empty() { "f" } else { "t" }),
+    },
+    Piece {
+        source: "{{ if .v }}show {{ .v }}{{ else }}show ''{{ end }}",
+        expected: one,
+    },
+    Piece {
+        source: "f() { show \"$@\"; }; f {{ .v }} 2>/dev/null",
+        expected: one,
+    },
 ];
 
 /// Pieces only for bash.
@@ -69,27 +132,60 @@ const BASH: &[Piece] = &[
         source: "a=(x {{ .v }} \"{{ .v }}\"); show \"${a[@]}\"",
         expected: |v| fields(&["x".into(), v.into(), v.into()]),
     },
-    Piece { source: "if [[ {{ .v }} == {{ .v }} ]]; then show y; else show n; fi", expected: |_| one("y") },
+    Piece {
+        source: "if [[ {{ .v }} == {{ .v }} ]]; then show y; else show n; fi",
+        expected: |_| one("y"),
+    },
     Piece {
         source: "if [[ \"{{ .v }}\" == x ]]; then show y; else show n; fi",
         expected: |v| one(if v == "x" { "y" } else { "n" }),
     },
-    Piece { source: "cat <<< {{ .v }}; printf '\\0'", expected: |v| vec![format!("{v}\n")] },
-    Piece { source: "export V={{ .v }}; show \"$V\"", expected: one },
-    Piece { source: "cat < <(printf '%s' {{ .v }}); printf '\\0'", expected: |v| vec![v.to_owned()] },
+    Piece {
+        source: "cat <<< {{ .v }}; printf '\\0'",
+        expected: |v| vec![format!("{v}\n")],
+    },
+    Piece {
+        source: "export V={{ .v }}; show \"$V\"",
+        expected: one,
+    },
+    Piece {
+        source: "cat < <(printf '%s' {{ .v }}); printf '\\0'",
+        expected: |v| vec![v.to_owned()],
+    },
 ];
 
 const PYTHON: &[Piece] = &[
-    Piece { source: "show({{ .v }})", expected: |v| vec![v.to_owned()] },
-    Piece { source: "show('a{{ .v }}\\n')", expected: |v| vec![format!("a{v}\n")] },
-    Piece { source: "show(\"\"\"{{ .v }}'\n\"\"\") # {{ .c }}", expected: |v| vec![format!("{v}'\n")] },
-    Piece { source: "show([{{ .v }}, 'x'][0])", expected: |v| vec![v.to_owned()] },
+    Piece {
+        source: "show({{ .v }})",
+        expected: |v| vec![v.to_owned()],
+    },
+    Piece {
+        source: "show('a{{ .v }}\\n')",
+        expected: |v| vec![format!("a{v}\n")],
+    },
+    Piece {
+        source: "show(\"\"\"{{ .v }}'\n\"\"\") # {{ .c }}",
+        expected: |v| vec![format!("{v}'\n")],
+    },
+    Piece {
+        source: "show([{{ .v }}, 'x'][0])",
+        expected: |v| vec![v.to_owned()],
+    },
 ];
 
 const NODE: &[Piece] = &[
-    Piece { source: "show({{ .v }});", expected: |v| vec![v.to_owned()] },
-    Piece { source: "show('a{{ .v }}\\n' + `${ {{ .v }} }`); // {{ .c }}", expected: |v| vec![format!("a{v}\n{v}")] },
-    Piece { source: "show({a: \"{{ .v }}\"}.a);", expected: |v| vec![v.to_owned()] },
+    Piece {
+        source: "show({{ .v }});",
+        expected: |v| vec![v.to_owned()],
+    },
+    Piece {
+        source: "show('a{{ .v }}\\n' + `${ {{ .v }} }`); // {{ .c }}",
+        expected: |v| vec![format!("a{v}\n{v}")],
+    },
+    Piece {
+        source: "show({a: \"{{ .v }}\"}.a);",
+        expected: |v| vec![v.to_owned()],
+    },
 ];
 
 fn fields(arguments: &[String]) -> Vec<String> {
@@ -243,21 +339,33 @@ fn cases(language: &str, pieces: &[Piece], values: usize, seed: u64) -> (Vec<Cas
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let templates: Vec<ScriptTemplate> = (pieces.iter())
         .map(|piece| {
-            let source =
-                if language == "python" { format!("\n\n{}", piece.source) } else { format!("\n\n{}\n", piece.source) };
-            ScriptTemplate::parse(&source, language).unwrap_or_else(|flaws| panic!("{source}: {flaws:?}"))
+            let source = if language == "python" {
+                format!("\n\n{}", piece.source)
+            } else {
+                format!("\n\n{}\n", piece.source)
+            };
+            ScriptTemplate::parse(&source, language)
+                .unwrap_or_else(|flaws| panic!("{source}: {flaws:?}"))
         })
         .collect();
     let (mut cases, mut refused) = (Vec::new(), 0);
     for _ in 0..values {
         let at = random.below(pieces.len());
         let value = hostile(&mut random);
-        let params: Map<String, Value> =
-            [("v".to_owned(), Value::from(value.clone())), ("c".to_owned(), Value::from("c"))].into_iter().collect();
+        let params: Map<String, Value> = [
+            ("v".to_owned(), Value::from(value.clone())),
+            ("c".to_owned(), Value::from("c")),
+        ]
+        .into_iter()
+        .collect();
         match templates[at].render(&params) {
             Ok(script) => {
                 assert!(!value.contains('\0'), "a NUL character was rendered");
-                assert_eq!(templates[at].render(&params).as_ref(), Ok(&script), "the output is not deterministic");
+                assert_eq!(
+                    templates[at].render(&params).as_ref(),
+                    Ok(&script),
+                    "the output is not deterministic"
+                );
                 let mut expected = Vec::new();
                 for field in (pieces[at].expected)(&value) {
                     expected.extend_from_slice(field.as_bytes());
@@ -286,8 +394,13 @@ fn cases(language: &str, pieces: &[Piece], values: usize, seed: u64) -> (Vec<Cas
 fn world() -> tempfile::TempDir {
     let world = tempfile::tempdir().expect("a directory");
     let canary = world.path().join("canary");
-    std::fs::write(&canary, format!("#!/bin/sh\n: >> {}/canary-ran\n", world.path().display())).expect("the canary");
-    std::fs::set_permissions(&canary, std::fs::Permissions::from_mode(0o755)).expect("an executable canary");
+    std::fs::write(
+        &canary,
+        format!("#!/bin/sh\n: >> {}/canary-ran\n", world.path().display()),
+    )
+    .expect("the canary");
+    std::fs::set_permissions(&canary, std::fs::Permissions::from_mode(0o755))
+        .expect("an executable canary");
     world
 }
 
@@ -295,10 +408,22 @@ fn world() -> tempfile::TempDir {
 fn run(program: &str, cases: &[Case], extension: &str, driver: &str) {
     let world = world();
     for (number, case) in cases.iter().enumerate() {
-        std::fs::write(world.path().join(format!("{number}.{extension}")), &case.script).expect("a script");
+        std::fs::write(
+            world.path().join(format!("{number}.{extension}")),
+            &case.script,
+        )
+        .expect("a script");
     }
-    let path = format!("{}:{}", world.path().display(), std::env::var("PATH").expect("PATH"));
-    std::fs::write(world.path().join("driver"), driver.replace("COUNT", &cases.len().to_string())).expect("the driver");
+    let path = format!(
+        "{}:{}",
+        world.path().display(),
+        std::env::var("PATH").expect("PATH")
+    );
+    std::fs::write(
+        world.path().join("driver"),
+        driver.replace("COUNT", &cases.len().to_string()),
+    )
+    .expect("the driver");
     let ended = Command::new(program)
         .arg("driver")
         .current_dir(world.path())
@@ -317,7 +442,10 @@ fn check_outputs(world: &Path, program: &str, cases: &[Case]) {
     for (number, case) in cases.iter().enumerate() {
         let output = std::fs::read(world.join(format!("{number}.out"))).unwrap_or_default();
         if output != case.expected {
-            let (output, expected) = (String::from_utf8_lossy(&output), String::from_utf8_lossy(&case.expected));
+            let (output, expected) = (
+                String::from_utf8_lossy(&output),
+                String::from_utf8_lossy(&case.expected),
+            );
             wrong.push(format!(
                 "{program}: {}\nscript: {:?}\noutput: {output:?}\nexpected: {expected:?}",
                 case.about, case.script
@@ -325,20 +453,37 @@ fn check_outputs(world: &Path, program: &str, cases: &[Case]) {
         }
     }
     let first: Vec<&str> = wrong.iter().take(8).map(String::as_str).collect();
-    assert!(wrong.is_empty(), "{} of {} values arrived changed:\n{}", wrong.len(), cases.len(), first.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} values arrived changed:\n{}",
+        wrong.len(),
+        cases.len(),
+        first.join("\n\n")
+    );
     for file in ["canary-ran", "canary-file", "x"] {
-        assert!(!world.join(file).exists(), "{program}: a command or a redirection in a value ran");
+        assert!(
+            !world.join(file).exists(),
+            "{program}: a command or a redirection in a value ran"
+        );
     }
 }
 
 fn setting() -> (usize, u64) {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let count = number("TEMPLATE_TRUTH_VALUES").map_or(VALUES, |count| usize::try_from(count).expect("a number"));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
+    let count = number("TEMPLATE_TRUTH_VALUES")
+        .map_or(VALUES, |count| usize::try_from(count).expect("a number"));
     (count, number("TEMPLATE_TRUTH_SEED").unwrap_or(1))
 }
 
 fn has(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|ended| ended.status.success())
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|ended| ended.status.success())
 }
 
 const SHELL_DRIVER: &str = "show() { printf '%s\\0' \"$#\" \"$@\"; }\ni=0\nwhile [ $i -lt COUNT ]; do\n  ( . ./$i.sh ) > $i.out\n  \
@@ -349,17 +494,26 @@ fn promise_6_hostile_values_arrive_unchanged_in_bash_and_dash() {
     let (count, seed) = setting();
     let (both, refused) = cases("sh", SHELL, count, seed);
     run("bash", &both, "sh", SHELL_DRIVER);
-    let dash = Command::new("dash").args(["-c", ":"]).output().is_ok_and(|ended| ended.status.success());
+    let dash = Command::new("dash")
+        .args(["-c", ":"])
+        .output()
+        .is_ok_and(|ended| ended.status.success());
     if dash {
         run("dash", &both, "sh", SHELL_DRIVER);
     } else {
-        not_run("promise_6_hostile_values_arrive_unchanged_in_bash_and_dash", "dash is not installed");
+        not_run(
+            "promise_6_hostile_values_arrive_unchanged_in_bash_and_dash",
+            "dash is not installed",
+        );
     }
     let (bash, more) = cases("bash", BASH, count / 3, seed);
     run("bash", &bash, "sh", SHELL_DRIVER);
     let (all, refused) = (both.len() + bash.len(), refused + more);
     println!("{all} values rendered, {refused} refused");
-    assert!(refused < all / 2, "too many values are refused: {refused}, and {all} rendered");
+    assert!(
+        refused < all / 2,
+        "too many values are refused: {refused}, and {all} rendered"
+    );
 }
 
 #[test]
@@ -418,9 +572,18 @@ fn promise_6_no_value_runs_in_a_random_place_of_a_generated_script() {
     let mut tried = 0;
     while scripts.len() < count / 8 && tried < most {
         tried += 1;
-        let form = if random.below(2) == 0 { Form::Everyday } else { Form::Traps };
-        let mut source = script(seed.wrapping_mul(7_368_787).wrapping_add(tried as u64), form);
-        let Some(name) = PROGRAMS.iter().find(|name| !source.contains(**name)) else { continue };
+        let form = if random.below(2) == 0 {
+            Form::Everyday
+        } else {
+            Form::Traps
+        };
+        let mut source = script(
+            seed.wrapping_mul(7_368_787).wrapping_add(tried as u64),
+            form,
+        );
+        let Some(name) = PROGRAMS.iter().find(|name| !source.contains(**name)) else {
+            continue;
+        };
         let places: Vec<usize> = source.char_indices().map(|(at, _)| at).collect();
         if places.is_empty() || source.contains("{{") {
             continue;
@@ -432,17 +595,24 @@ fn promise_6_no_value_runs_in_a_random_place_of_a_generated_script() {
         };
         let value = ATTACKS[random.below(ATTACKS.len())].replace("NAME", name);
         let params = [("v".to_owned(), Value::from(value))].into_iter().collect();
-        let Ok(rendered) = template.render(&params) else { continue };
+        let Ok(rendered) = template.render(&params) else {
+            continue;
+        };
         // The script itself may run the program under a quoted name, for example `a''da`. A script that evaluates its own
         // variables may evaluate the value too.
-        let harmless = [("v".to_owned(), Value::from("harmless"))].into_iter().collect();
-        let Ok(harmless) = template.render(&harmless) else { continue };
+        let harmless = [("v".to_owned(), Value::from("harmless"))]
+            .into_iter()
+            .collect();
+        let Ok(harmless) = template.render(&harmless) else {
+            continue;
+        };
         let own = |one: &ScriptFinding| match &one.what {
             FoundKind::Unknown(_) => true,
             FoundKind::Command(found) => found.ends_with(name),
             _ => false,
         };
-        if find_in(Shell::Sh, &harmless, ReadLimit::Step).is_ok_and(|found| !found.iter().any(own)) {
+        if find_in(Shell::Sh, &harmless, ReadLimit::Step).is_ok_and(|found| !found.iter().any(own))
+        {
             scripts.push(rendered);
             names.push(*name);
         }
@@ -452,8 +622,20 @@ fn promise_6_no_value_runs_in_a_random_place_of_a_generated_script() {
     let ran = (scripts.iter().zip(&names).zip(&outcome))
         .filter(|((_, name), truth)| truth.bash.contains(**name) || truth.dash.contains(**name));
     let ran: Vec<&str> = ran.map(|((script, _), _)| script.as_str()).collect();
-    println!("{} scripts ran, {refused} templates were refused", scripts.len());
-    assert!(scripts.len() > count / 50, "only {} scripts ran", scripts.len());
+    println!(
+        "{} scripts ran, {refused} templates were refused",
+        scripts.len()
+    );
+    assert!(
+        scripts.len() > count / 50,
+        "only {} scripts ran",
+        scripts.len()
+    );
     let first: Vec<&str> = ran.iter().take(8).copied().collect();
-    assert!(ran.is_empty(), "{} values ran as commands:\n{}", ran.len(), first.join("\n%%%%\n"));
+    assert!(
+        ran.is_empty(),
+        "{} values ran as commands:\n{}",
+        ran.len(),
+        first.join("\n%%%%\n")
+    );
 }

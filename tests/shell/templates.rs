@@ -12,18 +12,26 @@ fn map(value: &Value) -> &Map<String, Value> {
 
 fn rendered(language: &str, source: &str, params: &Value) -> Result<String, String> {
     let template = ScriptTemplate::parse(source, language).map_err(|flaws| flaws[0].to_string())?;
-    template.render(map(params)).map_err(|error| error.to_string())
+    template
+        .render(map(params))
+        .map_err(|error| error.to_string())
 }
 
 fn flaws(language: &str, source: &str) -> Vec<TemplateFlaw> {
-    ScriptTemplate::parse(source, language).err().unwrap_or_default()
+    ScriptTemplate::parse(source, language)
+        .err()
+        .unwrap_or_default()
 }
 
 #[test]
 fn an_unknown_action_is_a_flaw_with_its_place() {
     let flaw = &flaws("bash", "echo ü\necho ü {{ .x | upper }}")[0];
     assert_eq!((flaw.line, flaw.column, flaw.offset), (2, 8, 16));
-    assert!(flaw.message.contains("compute other values in the script"), "{}", flaw.message);
+    assert!(
+        flaw.message.contains("compute other values in the script"),
+        "{}",
+        flaw.message
+    );
 }
 
 #[test]
@@ -180,7 +188,10 @@ fn placeholders_in_evaluated_places_are_flaws() {
     ] {
         let found = flaws("bash", place);
         assert!(!found.is_empty(), "{place}");
-        assert!(found.iter().all(|flaw| flaw.message.contains(':')), "{place}: {found:?}");
+        assert!(
+            found.iter().all(|flaw| flaw.message.contains(':')),
+            "{place}: {found:?}"
+        );
     }
 }
 
@@ -196,10 +207,21 @@ fn ordinary_places_are_accepted() {
 #[test]
 fn a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts() {
     let schema = json!({"properties": {"x": {"type": "string", "x-leading-dash": true}}});
-    for (source, value) in pairs("a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts") {
-        let template = ScriptTemplate::parse(source, "bash").expect(source).check(source, &schema).expect(source);
-        assert!(template.render(map(&json!({"x": value}))).is_err(), "{source} {value}");
-        assert!(template.render(map(&json!({"x": "-v"}))).is_ok(), "{source}");
+    for (source, value) in
+        pairs("a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts")
+    {
+        let template = ScriptTemplate::parse(source, "bash")
+            .expect(source)
+            .check(source, &schema)
+            .expect(source);
+        assert!(
+            template.render(map(&json!({"x": value}))).is_err(),
+            "{source} {value}"
+        );
+        assert!(
+            template.render(map(&json!({"x": "-v"}))).is_ok(),
+            "{source}"
+        );
     }
     let other = format!("strace {}; echo {{{{ .x }}}}", "a".repeat(300));
     assert!(flaws("bash", &other).is_empty());
@@ -207,21 +229,41 @@ fn a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_st
 
 #[test]
 fn values_that_do_not_fit_their_place_are_refused_with_their_parameter() {
-    for (source, value) in pairs("values_that_do_not_fit_their_place_are_refused_with_their_parameter") {
+    for (source, value) in
+        pairs("values_that_do_not_fit_their_place_are_refused_with_their_parameter")
+    {
         let error = rendered("bash", source, &json!({"x": value, "y": "ok"})).expect_err(source);
         assert!(error.starts_with("/x: "), "{source} {value:?}: {error}");
     }
-    assert!(rendered("bash", "ls {{ .x }}", &json!({})).expect_err("missing").starts_with("/x: the value is missing"));
-    assert!(rendered("bash", "ls {{ .x }}", &json!({"x": ["a"]})).expect_err("a list").starts_with("/x: "));
-    assert!(rendered("bash", "kill {{ .x }}", &json!({"x": -1})).expect_err("negative").starts_with("/x: "));
+    assert!(
+        rendered("bash", "ls {{ .x }}", &json!({}))
+            .expect_err("missing")
+            .starts_with("/x: the value is missing")
+    );
+    assert!(
+        rendered("bash", "ls {{ .x }}", &json!({"x": ["a"]}))
+            .expect_err("a list")
+            .starts_with("/x: ")
+    );
+    assert!(
+        rendered("bash", "kill {{ .x }}", &json!({"x": -1}))
+            .expect_err("negative")
+            .starts_with("/x: ")
+    );
 }
 
 #[test]
 fn a_line_of_which_dash_loses_a_byte_is_refused_for_sh_only() {
-    for source in ["cat <<EOF\n{{ .x }}\nEOF\n", "cat <<'E-F'\n{{ .x }}\nE-F\n", "cat <<-E\n\tE{{ .x }}\nE\n"] {
+    for source in [
+        "cat <<EOF\n{{ .x }}\nEOF\n",
+        "cat <<'E-F'\n{{ .x }}\nE-F\n",
+        "cat <<-E\n\tE{{ .x }}\nE\n",
+    ] {
         let params = json!({"x": if source.contains('\t') { "é" } else { "Eé" }});
         assert!(
-            rendered("sh", source, &params).expect_err(source).starts_with("/x: dash would lose a byte"),
+            rendered("sh", source, &params)
+                .expect_err(source)
+                .starts_with("/x: dash would lose a byte"),
             "{source}"
         );
         assert!(rendered("bash", source, &params).is_ok(), "{source}");
@@ -232,12 +274,32 @@ fn a_line_of_which_dash_loses_a_byte_is_refused_for_sh_only() {
 #[test]
 fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
     let schema = |x: Value| json!({"type": "object", "properties": {"x": x}});
-    let check = |source: &str, x: Value| ScriptTemplate::parse(source, "bash").unwrap().check(source, &schema(x));
-    let dash = check("ls {{ .x }}", json!({"type": "string", "x-leading-dash": true})).unwrap();
-    assert_eq!(dash.render(map(&json!({"x": "-l"}))).as_deref(), Ok("ls '-l'"));
-    let sed = check("sed a {{ .x }}", json!({"type": "string", "x-leading-dash": true})).unwrap();
+    let check = |source: &str, x: Value| {
+        ScriptTemplate::parse(source, "bash")
+            .unwrap()
+            .check(source, &schema(x))
+    };
+    let dash = check(
+        "ls {{ .x }}",
+        json!({"type": "string", "x-leading-dash": true}),
+    )
+    .unwrap();
+    assert_eq!(
+        dash.render(map(&json!({"x": "-l"}))).as_deref(),
+        Ok("ls '-l'")
+    );
+    let sed = check(
+        "sed a {{ .x }}",
+        json!({"type": "string", "x-leading-dash": true}),
+    )
+    .unwrap();
     assert!(sed.render(map(&json!({"x": "-e1"}))).is_err());
-    for source in ["echo $(( {{ .x }} ))", "[[ a -eq {{ .x }} ]]", "[ a -lt {{ .x }} ]", "echo \"${a:-{{ .x }}}\""] {
+    for source in [
+        "echo $(( {{ .x }} ))",
+        "[[ a -eq {{ .x }} ]]",
+        "[ a -lt {{ .x }} ]",
+        "echo \"${a:-{{ .x }}}\"",
+    ] {
         for good in [
             json!({"type": "integer"}),
             json!({"type": "string", "enum": ["1", "22"]}),
@@ -250,7 +312,12 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
             json!({"type": "string", "enum": ["1", "a"]}),
             json!({"type": "string", "pattern": "^[a-z]+$"}),
         ] {
-            assert!(check(source, bad).expect_err(source)[0].message.contains("arithmetic"), "{source}");
+            assert!(
+                check(source, bad).expect_err(source)[0]
+                    .message
+                    .contains("arithmetic"),
+                "{source}"
+            );
         }
     }
     let missing = ScriptTemplate::parse("ls {{ .y }}", "bash")
@@ -260,9 +327,13 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
     assert!(missing[0].message.contains("the step has no variable `y`"));
     let secret = json!({"properties": {"x": {"type": "string", "x-secret": true}}});
     for source in ["echo {{ .x }}", "echo {{ if eq .x \"y\" }}z{{ end }}"] {
-        let found = ScriptTemplate::parse(source, "bash").expect(source).check(source, &secret).expect_err(source);
+        let found = ScriptTemplate::parse(source, "bash")
+            .expect(source)
+            .check(source, &secret)
+            .expect_err(source);
         assert!(
-            found[0].message.contains("`x` is secret") && found[0].message.contains("\"$(cat \"$PARAM_X\")\""),
+            found[0].message.contains("`x` is secret")
+                && found[0].message.contains("\"$(cat \"$PARAM_X\")\""),
             "{found:?}"
         );
     }
@@ -270,26 +341,47 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
 
 #[test]
 fn a_place_of_another_language_that_can_not_hold_every_value_is_a_flaw() {
-    for (language, source) in pairs("a_place_of_another_language_that_can_not_hold_every_value_is_a_flaw") {
+    for (language, source) in
+        pairs("a_place_of_another_language_that_can_not_hold_every_value_is_a_flaw")
+    {
         let found = flaws(language, source);
-        assert!(!found.is_empty() && found[0].message.contains(':'), "{language} {source}: {found:?}");
+        assert!(
+            !found.is_empty() && found[0].message.contains(':'),
+            "{language} {source}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn a_template_with_too_many_placeholders_for_its_length_is_refused_at_once() {
-    let lines = |count: usize| format!("{}# {}", "echo {{ .a }}\n".repeat(count), "comment ".repeat(count));
+    let lines = |count: usize| {
+        format!(
+            "{}# {}",
+            "echo {{ .a }}\n".repeat(count),
+            "comment ".repeat(count)
+        )
+    };
     assert!(ScriptTemplate::parse(&lines(100), "bash").is_ok());
     let flaws = ScriptTemplate::parse(&lines(2500), "bash").unwrap_err();
-    assert!(flaws[0].message.contains("too many placeholders and conditions for its length"), "{flaws:?}");
+    assert!(
+        flaws[0]
+            .message
+            .contains("too many placeholders and conditions for its length"),
+        "{flaws:?}"
+    );
     let words = format!("f() {{ foo {}; }}\nf {{{{ .a }}}}\n", "$b ".repeat(300));
     let flaws = ScriptTemplate::parse(&words, "bash").unwrap_err();
-    assert!(flaws[0].message.contains("evaluates an argument as code"), "{flaws:?}");
+    assert!(
+        flaws[0].message.contains("evaluates an argument as code"),
+        "{flaws:?}"
+    );
 }
 
 #[test]
 fn a_name_that_runs_text_is_found_without_a_call_and_behind_other_names() {
-    for (language, source) in pairs("a_name_that_runs_text_is_found_without_a_call_and_behind_other_names") {
+    for (language, source) in
+        pairs("a_name_that_runs_text_is_found_without_a_call_and_behind_other_names")
+    {
         assert!(!flaws(language, source).is_empty(), "{language}: {source}");
     }
     assert!(flaws("bash", "command ls {{ .x }}").is_empty());
@@ -298,14 +390,14 @@ fn a_name_that_runs_text_is_found_without_a_call_and_behind_other_names() {
 
 #[test]
 fn promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments() {
-    for source in
-        scripts("promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments")
-    {
+    for source in scripts(
+        "promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments",
+    ) {
         assert!(ScriptTemplate::parse(source, "bash").is_err(), "{source}");
     }
-    for source in
-        scripts("promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments/2")
-    {
+    for source in scripts(
+        "promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments/2",
+    ) {
         assert!(ScriptTemplate::parse(source, "bash").is_ok(), "{source}");
     }
 }

@@ -39,8 +39,18 @@ impl Block {
         };
         let mut words = info.split_whitespace();
         let language = words.next().unwrap_or_default().to_owned();
-        let file = words.next().and_then(|word| word.strip_prefix("file=")).map(str::to_owned);
-        Self { here: format!("{page}:{line}"), line, language, file, not_run, text: String::new() }
+        let file = words
+            .next()
+            .and_then(|word| word.strip_prefix("file="))
+            .map(str::to_owned);
+        Self {
+            here: format!("{page}:{line}"),
+            line,
+            language,
+            file,
+            not_run,
+            text: String::new(),
+        }
     }
 
     fn of_comment(page: &str, line: usize, text: &str) -> Option<Self> {
@@ -69,7 +79,10 @@ pub(crate) fn blocks(page: &str, document: &str) -> Vec<Block> {
         let ticks: String = line.chars().take_while(|c| *c == '`').collect();
         match open.as_mut() {
             None if ticks.len() >= 3 => {
-                open = Some((ticks.clone(), Block::of_fence(page, number + 1, &line[ticks.len()..])));
+                open = Some((
+                    ticks.clone(),
+                    Block::of_fence(page, number + 1, &line[ticks.len()..]),
+                ));
             }
             None => found.extend(Block::of_comment(page, number + 1, line)),
             Some((fence, _)) if line == *fence => found.extend(open.take().map(|(_, block)| block)),
@@ -99,10 +112,18 @@ pub(crate) fn commands(block: &Block) -> Vec<Shown> {
     let mut found: Vec<Shown> = Vec::new();
     for line in block.text.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
-            let exits = command.split_once("# exits ").map_or(0, |(_, code)| code.trim().parse().expect("a code"));
-            found.push(Shown { command: command.to_owned(), exits, output: Vec::new() });
+            let exits = command
+                .split_once("# exits ")
+                .map_or(0, |(_, code)| code.trim().parse().expect("a code"));
+            found.push(Shown {
+                command: command.to_owned(),
+                exits,
+                output: Vec::new(),
+            });
         } else {
-            let last = found.last_mut().unwrap_or_else(|| panic!("{}: output without `$ `", block.here));
+            let last = found
+                .last_mut()
+                .unwrap_or_else(|| panic!("{}: output without `$ `", block.here));
             last.output.push(line.to_owned());
         }
     }
@@ -111,16 +132,29 @@ pub(crate) fn commands(block: &Block) -> Vec<Shown> {
 
 /// Returns a command without the comment at its end.
 pub(crate) fn bare(command: &str) -> &str {
-    command.split("  #").next().unwrap_or_default().split("    #").next().unwrap_or_default().trim()
+    command
+        .split("  #")
+        .next()
+        .unwrap_or_default()
+        .split("    #")
+        .next()
+        .unwrap_or_default()
+        .trim()
 }
 
 /// Whether a real line has the form of a shown line.
 pub(crate) fn line_fits(shown: &str, real: &str) -> bool {
     let pieces: Vec<&str> = shown.split('…').collect();
-    let [first, middle @ .., last] = pieces.as_slice() else { return shown == real };
-    let Some(mut rest) = real.strip_prefix(first) else { return false };
+    let [first, middle @ .., last] = pieces.as_slice() else {
+        return shown == real;
+    };
+    let Some(mut rest) = real.strip_prefix(first) else {
+        return false;
+    };
     for piece in middle {
-        let Some(at) = rest.find(piece) else { return false };
+        let Some(at) = rest.find(piece) else {
+            return false;
+        };
         rest = &rest[at + piece.len()..];
     }
     rest.ends_with(last)
@@ -130,14 +164,27 @@ pub(crate) fn line_fits(shown: &str, real: &str) -> bool {
 pub(crate) fn lines_fit(shown: &[String], real: &[String]) -> bool {
     match shown {
         [] => real.is_empty(),
-        [any, rest @ ..] if any == "…" => (0..=real.len()).any(|skip| lines_fit(rest, &real[skip..])),
-        [line, rest @ ..] => real.first().is_some_and(|first| line_fits(line, first)) && lines_fit(rest, &real[1..]),
+        [any, rest @ ..] if any == "…" => {
+            (0..=real.len()).any(|skip| lines_fit(rest, &real[skip..]))
+        }
+        [line, rest @ ..] => {
+            real.first().is_some_and(|first| line_fits(line, first)) && lines_fit(rest, &real[1..])
+        }
     }
 }
 
 /// Fields with numbers that differ between runs or hosts.
-const MEASURED: [&str; 9] =
-    ["bytes", "recorded", "index", "duration_ms", "cpu_ms", "memory_peak_bytes", "abi", "rules", "programs/listed"];
+const MEASURED: [&str; 9] = [
+    "bytes",
+    "recorded",
+    "index",
+    "duration_ms",
+    "cpu_ms",
+    "memory_peak_bytes",
+    "abi",
+    "rules",
+    "programs/listed",
+];
 
 /// Adds to `found` the differences in form between a shown and a real document. Both must have the same members.
 pub(crate) fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec<String>) {
@@ -150,12 +197,16 @@ pub(crate) fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec
                 }
             }
             found.extend(
-                shown.keys().filter(|name| !real.contains_key(*name)).map(|n| format!("{at}/{n} is not there")),
+                shown
+                    .keys()
+                    .filter(|name| !real.contains_key(*name))
+                    .map(|n| format!("{at}/{n} is not there")),
             );
         }
         // A loop in a step starts programs as often as it has time, so a busy host shows other counts.
         (Value::Array(shown), Value::Array(real)) if at.ends_with("/programs/started/paths") => {
-            let is_shown = |entry: &&Value| shown.iter().any(|known| known["path"] == entry["path"]);
+            let is_shown =
+                |entry: &&Value| shown.iter().any(|known| known["path"] == entry["path"]);
             let unknown = real.iter().filter(|entry| !is_shown(entry));
             found.extend(unknown.map(|entry| format!("{at}: {entry} is not shown")));
         }
@@ -170,7 +221,10 @@ pub(crate) fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec
                 found.push(format!("{at}: shown {shown:?}, really {real:?}"));
             }
         }
-        (Value::Number(_), Value::Number(_)) if MEASURED.iter().any(|name| at.ends_with(&format!("/{name}"))) => {}
+        (Value::Number(_), Value::Number(_))
+            if MEASURED
+                .iter()
+                .any(|name| at.ends_with(&format!("/{name}"))) => {}
         (shown, real) if shown == real => {}
         (shown, real) => found.push(format!("{at}: shown {shown}, really {real}")),
     }
@@ -179,7 +233,10 @@ pub(crate) fn differences(shown: &Value, real: &Value, at: &str, found: &mut Vec
 fn is_time(text: &str) -> bool {
     let form = "0000-00-00T00:00:00Z";
     text.len() == form.len()
-        && text.chars().zip(form.chars()).all(|(c, f)| if f == '0' { c.is_ascii_digit() } else { c == f })
+        && text
+            .chars()
+            .zip(form.chars())
+            .all(|(c, f)| if f == '0' { c.is_ascii_digit() } else { c == f })
 }
 
 pub(crate) fn root() -> &'static Path {

@@ -99,8 +99,13 @@ impl Walk {
                     // The role and the database that each new server has, as on the host of a reader.
                     server.psql("CREATE ROLE postgres SUPERUSER LOGIN");
                     let mut psql = server.client("psql", "super");
-                    psql.env("PGDATABASE", "template1").args(["-c", "ALTER DATABASE countersign RENAME TO postgres"]);
-                    assert!(psql.output().expect("psql").status.success(), "{}", block.here);
+                    psql.env("PGDATABASE", "template1")
+                        .args(["-c", "ALTER DATABASE countersign RENAME TO postgres"]);
+                    assert!(
+                        psql.output().expect("psql").status.success(),
+                        "{}",
+                        block.here
+                    );
                 }
             }
             ("replica", Some(server)) => {
@@ -130,12 +135,26 @@ impl Walk {
         for (server, name) in self.servers.iter().zip(["db-1", "db-2"]) {
             script = script.replace(name, &server.address().to_string());
         }
-        command.args(["-euc", &script]).current_dir(self.work()).stdin(Stdio::null()).env_clear();
-        command.env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()));
-        command.env("HOME", self.dir.path().join("home")).env("SHELL", "/bin/bash").env("TERM", "dumb");
-        command.env("COUNTERSIGN_URL", format!("http://{}", self.address)).envs(&self.variables);
+        command
+            .args(["-euc", &script])
+            .current_dir(self.work())
+            .stdin(Stdio::null())
+            .env_clear();
+        command.env(
+            "PATH",
+            format!("{}:{path}", self.dir.path().join("bin").display()),
+        );
+        command
+            .env("HOME", self.dir.path().join("home"))
+            .env("SHELL", "/bin/bash")
+            .env("TERM", "dumb");
+        command
+            .env("COUNTERSIGN_URL", format!("http://{}", self.address))
+            .envs(&self.variables);
         if let Some(server) = self.servers.first() {
-            command.env("PGHOST", "127.0.0.1").env("PGPORT", server.address().port().to_string());
+            command
+                .env("PGHOST", "127.0.0.1")
+                .env("PGPORT", server.address().port().to_string());
             command.env("PGUSER", "postgres");
         }
         command
@@ -155,7 +174,8 @@ impl Walk {
             "console" | "run" => self.console(block, here),
             "http" => self.http(block, here),
             "json" => {
-                let expected: Value = serde_json::from_str(&block.text).unwrap_or_else(|e| panic!("{here}: {e}"));
+                let expected: Value =
+                    serde_json::from_str(&block.text).unwrap_or_else(|e| panic!("{here}: {e}"));
                 must_fit(&expected, &self.exchange.statement, here);
             }
             "yaml" => {
@@ -164,8 +184,13 @@ impl Walk {
             }
             // `boundary::proxies` plays the blocks of the proxies.
             "text" | "toml" | "nginx" | "haproxy" | "apache" => {}
-            "markdown" => assert!(block.file.is_some(), "{here}: which file is it? `markdown file=PATH`"),
-            other => panic!("{here}: nothing checks {other:?}: see the head of tests/docs/pages.rs"),
+            "markdown" => assert!(
+                block.file.is_some(),
+                "{here}: which file is it? `markdown file=PATH`"
+            ),
+            other => {
+                panic!("{here}: nothing checks {other:?}: see the head of tests/docs/pages.rs")
+            }
         }
     }
 
@@ -174,19 +199,37 @@ impl Walk {
         for line in block.text.lines() {
             let command = bare(line);
             if command == "./scripts/test" {
-                let mode = std::fs::metadata(root().join("scripts/test")).expect("it is there").permissions().mode();
-                assert_eq!(mode & 0o111, 0o111, "this test is a part of it, so it is not run again");
+                let mode = std::fs::metadata(root().join("scripts/test"))
+                    .expect("it is there")
+                    .permissions()
+                    .mode();
+                assert_eq!(
+                    mode & 0o111,
+                    0o111,
+                    "this test is a part of it, so it is not run again"
+                );
                 continue;
             }
             let line = line.replace("cargo run -- ", "countersign ");
             script.push_str(&format!("{line}\n"));
         }
-        if script.contains("python3 ") && self.bash("command -v python3").output().is_ok_and(|o| !o.status.success()) {
+        if script.contains("python3 ")
+            && self
+                .bash("command -v python3")
+                .output()
+                .is_ok_and(|o| !o.status.success())
+        {
             return not_run(here, "there is no python3 here");
         }
         let output = self.bash(&script).output().expect("started");
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        assert!(output.status.success(), "{here}: {:?}\n{script}\n{said}", output.status);
+        let said = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat();
+        assert!(
+            output.status.success(),
+            "{here}: {:?}\n{script}\n{said}",
+            output.status
+        );
     }
 
     fn console(&mut self, block: &Block, here: &str) {
@@ -208,7 +251,10 @@ impl Walk {
                 self.start_serving(shown, here);
             } else if command == STOP {
                 self.stop_serving(here);
-                assert!(self.serves.is_empty(), "{here}: `wait` would wait for the other node");
+                assert!(
+                    self.serves.is_empty(),
+                    "{here}: `wait` would wait for the other node"
+                );
             } else if command == STOP_FIRST {
                 self.stop_serving(here);
                 self.read_address(3, here);
@@ -222,7 +268,10 @@ impl Walk {
                 let mut running = self.start(shown, &script);
                 running.read_until(1, here);
                 self.waiting.push(running);
-            } else if ["countersign approve", "countersign roster sign"].iter().any(|word| command.starts_with(word)) {
+            } else if ["countersign approve", "countersign roster sign"]
+                .iter()
+                .any(|word| command.starts_with(word))
+            {
                 self.at_terminal(&shown, here);
             } else {
                 let (code, lines) = finish(self.bash(&format!("{{ {command}; }} 2>&1")));
@@ -235,19 +284,31 @@ impl Walk {
     fn set(&mut self, name: &str, shown: &Shown, here: &str) {
         let file = self.dir.path().join("value");
         let line = self.filled(bare(&shown.command));
-        let (code, lines) =
-            finish(self.bash(&format!("exec 2>&1; {line}; printf %s \"${name}\" > {}", file.display())));
+        let (code, lines) = finish(self.bash(&format!(
+            "exec 2>&1; {line}; printf %s \"${name}\" > {}",
+            file.display()
+        )));
         self.compare(shown, code, &lines, here);
-        self.variables.insert(name.to_owned(), std::fs::read_to_string(file).expect("a value"));
+        self.variables.insert(
+            name.to_owned(),
+            std::fs::read_to_string(file).expect("a value"),
+        );
     }
 
     /// Replaces a shortened digest in a line by the digest of this boundary.
     fn filled(&self, line: &str) -> String {
-        let Some((before, _)) = line.split_once("sha256:…") else { return line.to_owned() };
-        let listed = self.bash("COUNTERSIGN_TOKEN_FILE=agent.token countersign --json registry list").output();
+        let Some((before, _)) = line.split_once("sha256:…") else {
+            return line.to_owned();
+        };
+        let listed = self
+            .bash("COUNTERSIGN_TOKEN_FILE=agent.token countersign --json registry list")
+            .output();
         let listed: Value = serde_json::from_slice(&listed.expect("started").stdout).expect("JSON");
         let steps = listed["steps"].as_array().expect("steps");
-        let digest = steps.iter().find(|step| step["ref"] == "service:restart").map(|step| &step["digest"]);
+        let digest = steps
+            .iter()
+            .find(|step| step["ref"] == "service:restart")
+            .map(|step| &step["digest"]);
         let value = match before {
             "export BOUNDARY=" => &listed["boundary"]["id"],
             "export DIGEST=" => digest.expect("the step"),
@@ -261,13 +322,20 @@ impl Walk {
         let text = real.join("\n");
         assert_eq!(code, Some(shown.exits), "{here}: {}\n{text}", shown.command);
         let says = lines_fit(&shown.output, &real) || shown.output.is_empty();
-        assert!(says, "{here}: {}\nshown:\n{}\nreally:\n{text}", shown.command, shown.output.join("\n"));
+        assert!(
+            says,
+            "{here}: {}\nshown:\n{}\nreally:\n{text}",
+            shown.command,
+            shown.output.join("\n")
+        );
     }
 
     /// Returns a line as the pages show it: with the shown address, and with a run that has not started yet.
     fn normal(&self, line: &str) -> String {
         let line = line.replace(&self.address, SHOWN_PORT);
-        let ends = [" is running", " is finished"].into_iter().find_map(|end| line.strip_suffix(end));
+        let ends = [" is running", " is finished"]
+            .into_iter()
+            .find_map(|end| line.strip_suffix(end));
         match ends {
             Some(begun) if line.starts_with("signed by ") => format!("{begun} is approved"),
             _ => line,
@@ -278,7 +346,9 @@ impl Walk {
     fn start(&self, shown: Shown, script: &str) -> Running {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = self.bash(script);
-        command.stdout(writer.try_clone().expect("cloned")).stderr(writer);
+        command
+            .stdout(writer.try_clone().expect("cloned"))
+            .stderr(writer);
         let child = command.spawn().expect("started");
         drop(command);
         let (sender, lines) = channel();
@@ -289,20 +359,34 @@ impl Walk {
                 held.extend_from_slice(&piece[..count]);
                 while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = held.drain(..=end).collect();
-                    if sender.send(String::from_utf8_lossy(&line[..end]).into_owned()).is_err() {
+                    if sender
+                        .send(String::from_utf8_lossy(&line[..end]).into_owned())
+                        .is_err()
+                    {
                         return;
                     }
                 }
             }
         });
-        Running { shown, child: KilledAtEnd(child), lines, seen: Vec::new() }
+        Running {
+            shown,
+            child: KilledAtEnd(child),
+            lines,
+            seen: Vec::new(),
+        }
     }
 
     fn start_serving(&mut self, shown: Shown, here: &str) {
         // A standby says nothing before it takes over.
         let stands_by = shown.output.is_empty();
-        assert!(self.serves.is_empty() || stands_by, "{here}: a boundary is served already: `{STOP}` first");
-        let command = bare(&shown.command).replace("countersign serve", "exec countersign serve --listen 127.0.0.1:0");
+        assert!(
+            self.serves.is_empty() || stands_by,
+            "{here}: a boundary is served already: `{STOP}` first"
+        );
+        let command = bare(&shown.command).replace(
+            "countersign serve",
+            "exec countersign serve --listen 127.0.0.1:0",
+        );
         let command = command.trim_end_matches('&').to_owned();
         let lines = shown.output.len();
         let serve = self.start(shown, &command);
@@ -311,7 +395,11 @@ impl Walk {
             self.read_address(lines, here);
             let serve = &self.serves[0];
             let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
-            assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
+            assert!(
+                lines_fit(&serve.shown.output, &seen),
+                "{here}: really\n{}",
+                seen.join("\n")
+            );
         }
     }
 
@@ -324,11 +412,24 @@ impl Walk {
             .map(|(_, rest)| self.work().join(bare(rest.trim_end_matches(" &"))));
         let serve = &mut self.serves[0];
         serve.read_until(lines, here);
-        let listens = serve.seen.iter().find_map(|line| line.trim().strip_prefix("listens")).unwrap_or_else(|| {
-            let log = log.and_then(|log| std::fs::read_to_string(log).ok());
-            panic!("{here}: no address in {:?}\n{}", serve.seen, log.unwrap_or_default())
-        });
-        self.address = listens.trim().rsplit('/').next().expect("an address").to_owned();
+        let listens = serve
+            .seen
+            .iter()
+            .find_map(|line| line.trim().strip_prefix("listens"))
+            .unwrap_or_else(|| {
+                let log = log.and_then(|log| std::fs::read_to_string(log).ok());
+                panic!(
+                    "{here}: no address in {:?}\n{}",
+                    serve.seen,
+                    log.unwrap_or_default()
+                )
+            });
+        self.address = listens
+            .trim()
+            .rsplit('/')
+            .next()
+            .expect("an address")
+            .to_owned();
     }
 
     /// Waits until the commands with `--wait` have ended, and compares their output.
@@ -343,23 +444,42 @@ impl Walk {
     /// Runs a command at a separate terminal, and answers its prompt with the end of the shown digest.
     fn at_terminal(&self, shown: &Shown, here: &str) {
         let script = self.dir.path().join("command.sh");
-        std::fs::write(&script, format!("export NO_COLOR=1\n{}\n", shown.command)).expect("written");
-        let mut command = self.bash(&format!("exec script -qefc 'bash {}' /dev/null", script.display()));
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script (bsdutils) is needed");
+        std::fs::write(&script, format!("export NO_COLOR=1\n{}\n", shown.command))
+            .expect("written");
+        let mut command = self.bash(&format!(
+            "exec script -qefc 'bash {}' /dev/null",
+            script.display()
+        ));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script (bsdutils) is needed");
         let mut answer = child.stdin.take();
         let mut out = child.stdout.take().expect("piped");
-        let (mut text, mut piece, began, mut asked) = (String::new(), [0; 4096], Instant::now(), false);
+        let (mut text, mut piece, began, mut asked) =
+            (String::new(), [0; 4096], Instant::now(), false);
         while let Ok(count @ 1..) = out.read(&mut piece) {
             text.push_str(&String::from_utf8_lossy(&piece[..count]));
             if !asked && QUESTIONS.iter().any(|question| text.contains(question)) {
                 asked = true;
-                let digest = text.lines().rfind(|line| line.starts_with("  digest ")).expect("a digest");
+                let digest = text
+                    .lines()
+                    .rfind(|line| line.starts_with("  digest "))
+                    .expect("a digest");
                 let digest = digest.trim();
                 let typed = &digest[digest.len() - 8..];
-                answer.as_mut().expect("piped").write_all(format!("{typed}\n").as_bytes()).expect("typed");
+                answer
+                    .as_mut()
+                    .expect("piped")
+                    .write_all(format!("{typed}\n").as_bytes())
+                    .expect("typed");
             }
-            assert!(began.elapsed() < DEADLINE, "{here}: {}\n{text}", shown.command);
+            assert!(
+                began.elapsed() < DEADLINE,
+                "{here}: {}\n{text}",
+                shown.command
+            );
         }
         drop(answer);
         let code = child.wait().expect("waited").code();
@@ -375,7 +495,11 @@ impl Walk {
         let pid = rustix::process::Pid::from_raw(serve.child.id().cast_signed()).expect("a pid");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
         serve.read_until(usize::MAX, here);
-        assert!(serve.child.wait().expect("waited").success(), "{here}: {:?}", serve.seen);
+        assert!(
+            serve.child.wait().expect("waited").success(),
+            "{here}: {:?}",
+            serve.seen
+        );
     }
 
     fn end(mut self) {
@@ -384,7 +508,10 @@ impl Walk {
             self.stop_serving("the end");
         }
         let began = !self.exchange.id.is_empty();
-        assert!(!began || !self.exchange.receipt.is_empty(), "an exchange over HTTP is shown up to its receipt");
+        assert!(
+            !began || !self.exchange.receipt.is_empty(),
+            "an exchange over HTTP is shown up to its receipt"
+        );
     }
 }
 impl Running {
@@ -392,15 +519,28 @@ impl Running {
     fn read_until(&mut self, count: usize, here: &str) {
         let end = Instant::now() + DEADLINE;
         while self.seen.len() < count {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => self.seen.push(line),
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
-                Err(error) => panic!("{here}: {}: {error}\n{}", self.shown.command, self.seen.join("\n")),
+                Err(error) => panic!(
+                    "{here}: {}: {error}\n{}",
+                    self.shown.command,
+                    self.seen.join("\n")
+                ),
             }
         }
     }
 }
 fn finish(mut command: Command) -> (Option<i32>, Vec<String>) {
     let output = command.output().expect("started");
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+    )
 }

@@ -15,7 +15,8 @@ pub fn not_run(name: &str, reason: &str) {
     eprint!("{line}");
     if let Some(file) = std::env::var_os("COUNTERSIGN_NOT_RUN") {
         let file = OpenOptions::new().append(true).create(true).open(file);
-        file.and_then(|mut file: File| file.write_all(line.as_bytes())).expect("the report of what was not run");
+        file.and_then(|mut file: File| file.write_all(line.as_bytes()))
+            .expect("the report of what was not run");
     }
 }
 
@@ -24,11 +25,24 @@ pub fn not_run(name: &str, reason: &str) {
 pub fn user_of_the_host() -> (String, u32, u32) {
     let me = rustix::process::geteuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").expect("users");
-    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let ids = |fields: &[&str]| Some((fields.get(2)?.parse::<u32>().ok()?, fields.get(3)?.parse::<u32>().ok()?));
-    let mut users = fields.filter_map(|fields| ids(&fields).map(|(uid, gid)| (fields[0].to_owned(), uid, gid)));
-    let fits =
-        |(_, uid, gid): &(String, u32, u32)| if me == 0 { *uid > 0 && *gid > 0 && uid != gid } else { *uid == me };
+    let fields = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let ids = |fields: &[&str]| {
+        Some((
+            fields.get(2)?.parse::<u32>().ok()?,
+            fields.get(3)?.parse::<u32>().ok()?,
+        ))
+    };
+    let mut users =
+        fields.filter_map(|fields| ids(&fields).map(|(uid, gid)| (fields[0].to_owned(), uid, gid)));
+    let fits = |(_, uid, gid): &(String, u32, u32)| {
+        if me == 0 {
+            *uid > 0 && *gid > 0 && uid != gid
+        } else {
+            *uid == me
+        }
+    };
     users.find(fits).expect("a user in /etc/passwd")
 }
 
@@ -38,7 +52,8 @@ pub fn processes_with(mark: &str) -> Vec<u32> {
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.windows(mark.len()).any(|window| window == mark.as_bytes())
+        line.windows(mark.len())
+            .any(|window| window == mark.as_bytes())
     })
     .collect()
 }

@@ -12,6 +12,9 @@ impl World {
              params_digest, proposer, expires_at, 1, created_at, approved_at, started_at, ended_at + 100, NULL,
              1000000000, detail FROM n, (SELECT * FROM proposal WHERE status = 1 ORDER BY id LIMIT 1)"
         );
-        rusqlite::Connection::open(self.database()).expect("store").execute_batch(&rows).expect("rows");
+        rusqlite::Connection::open(self.database())
+            .expect("store")
+            .execute_batch(&rows)
+            .expect("rows");
     }
 }

@@ -1,6 +1,15 @@
 //! The boundary of a test: a directory, a service with the real binary, people and tokens.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses another part of it"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 pub mod host;
 pub mod pages;
@@ -27,12 +36,18 @@ use documents::crypto::merkle;
 use documents::crypto::tlog_tiles::split_entries;
 use serde_json::{Value, json};
 
-use people::{Key, alice, bob, boundary_key, carol, carol_too, dora, erin, frank, now, oscar, robot, stamp};
+use people::{
+    Key, alice, bob, boundary_key, carol, carol_too, dora, erin, frank, now, oscar, robot, stamp,
+};
 use wire::{Reply, Wire};
 
 /// Returns standard output and then standard error of a program that ended.
 pub fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// Returns the output of a program, whose exit code must be this one.
@@ -138,15 +153,21 @@ pub fn runbook(front: &str, steps: &[(&str, &str)]) -> String {
 
 /// One approval of `ops` or `security`, unless the step requires more. The mode asks for no permissions, because other
 /// tests cover permissions.
-pub const POLICY: &str =
-    "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n";
+pub const POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n";
 
 impl postgres::cluster::Cluster {
     /// Creates the tables of a boundary, with the program of this world.
     pub fn migrate(&self, world: &World) {
         let mut migrate = world.boundary_command(&["store", "migrate", &self.socket_url("owner")]);
-        let output = migrate.args(["--service-role", "service"]).output().expect("migrate");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = migrate
+            .args(["--service-role", "service"])
+            .output()
+            .expect("migrate");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -180,8 +201,16 @@ impl World {
     pub fn export(&self, name: &str) -> PathBuf {
         let directory = self.path(name);
         let mut command = self.program(&["log", "export", "--url", &self.wire.url]);
-        let output = command.env("COUNTERSIGN_TOKEN", &self.reader).arg(&directory).output().expect("export");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = command
+            .env("COUNTERSIGN_TOKEN", &self.reader)
+            .arg(&directory)
+            .output()
+            .expect("export");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         directory
     }
 
@@ -214,17 +243,39 @@ impl World {
             dir: None,
         };
         let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
-        setup.runbook("say.md", runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
-        let plain = [("true", ":"), ("fail", "exit 3"), ("wait", "echo started\nexec sleep 600")];
+        setup.runbook(
+            "say.md",
+            runbook(
+                &format!("{text}{SMALL}"),
+                &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")],
+            ),
+        );
+        let plain = [
+            ("true", ":"),
+            ("fail", "exit 3"),
+            ("wait", "echo started\nexec sleep 600"),
+        ];
         setup.runbook("plain.md", runbook(SMALL, &plain));
         let two = format!("approvals: {{required: 2, from: [ops, security]}}\n{text}{SMALL}");
-        setup.runbook("two.md", runbook(&two, &[("go", "printf '%s\\n' \"$PARAM_TEXT\"")]));
-        let each = format!("approvals: {{required: 1, from: [ops, security], each: true}}\n{SMALL}");
+        setup.runbook(
+            "two.md",
+            runbook(&two, &[("go", "printf '%s\\n' \"$PARAM_TEXT\"")]),
+        );
+        let each =
+            format!("approvals: {{required: 1, from: [ops, security], each: true}}\n{SMALL}");
         setup.runbook("each.md", runbook(&each, &[("go", ":")]));
         change(&mut setup);
-        let make = || tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+        let make = || {
+            tempfile::Builder::new()
+                .prefix("countersign-test-")
+                .tempdir()
+                .expect("a directory")
+        };
         let temporary = setup.dir.is_none().then(make);
-        let dir = temporary.as_ref().map_or_else(|| setup.dir.clone().expect("a path"), |made| made.path().to_owned());
+        let dir = temporary.as_ref().map_or_else(
+            || setup.dir.clone().expect("a path"),
+            |made| made.path().to_owned(),
+        );
         fs::create_dir_all(&dir).expect("a directory");
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("mode");
         let world = Self {
@@ -248,16 +299,26 @@ impl World {
         let home = self.path("b");
         let mut init = self.boundary_command(&["init", "--yes", "--name", &self.setup.name]);
         let made = init.arg(&home).output().expect("init");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         // Keys come from fixed seeds instead of random numbers, and the runbooks come from the test.
         for sample in fs::read_dir(home.join("runbooks")).expect("runbooks") {
             fs::remove_file(sample.expect("a file").path()).expect("removed");
         }
-        self.write("b/boundary/key.pem", boundary_key().secret.to_pkcs8_v1_pem().as_str());
+        self.write(
+            "b/boundary/key.pem",
+            boundary_key().secret.to_pkcs8_v1_pem().as_str(),
+        );
         self.write("b/boundary/roster.toml", &self.roster());
         self.write("b/boundary/policy.yaml", &self.setup.policy);
         let limits = &self.setup.limits;
-        let config = format!("name = \"{}\"\n{}\n[limits]\n{limits}\n", self.setup.name, self.setup.config);
+        let config = format!(
+            "name = \"{}\"\n{}\n[limits]\n{limits}\n",
+            self.setup.name, self.setup.config
+        );
         self.write("b/countersign.toml", &config);
         for (name, text) in &self.setup.runbooks {
             self.write(&format!("b/runbooks/{name}"), text);
@@ -267,8 +328,21 @@ impl World {
     /// Returns the source of the roster.
     pub fn roster(&self) -> String {
         let mut text = "name = \"people\"\nversion = 1\nthreshold = 2\n".to_owned();
-        let quoted = |items: &[String]| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
-        let lines = |keys: &[Key]| quoted(&keys.iter().map(|key| key.ssh.line().to_owned()).collect::<Vec<_>>());
+        let quoted = |items: &[String]| {
+            items
+                .iter()
+                .map(|item| format!("\"{item}\""))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let lines = |keys: &[Key]| {
+            quoted(
+                &keys
+                    .iter()
+                    .map(|key| key.ssh.line().to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
         let past = format!("valid_before = \"{}\"\n", stamp(now() - 86_400));
         for (keys, groups, more) in [
             (vec![alice()], "\"ops\"", ""),
@@ -316,8 +390,14 @@ impl World {
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .expect("written");
     }
 
     /// Returns a command for the program under test, with these arguments and its own home directory.
@@ -338,7 +418,11 @@ impl World {
     pub fn as_alice(&self, words: &[&str]) -> Command {
         self.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
         let mut command = self.program(&["--url", &self.wire.url]);
-        command.args(words).args(["--roster", self.started["roster"].as_str().expect("a digest"), "--key"]);
+        command.args(words).args([
+            "--roster",
+            self.started["roster"].as_str().expect("a digest"),
+            "--key",
+        ]);
         command.arg(self.path("alice.pem"));
         command
     }
@@ -346,11 +430,18 @@ impl World {
     /// Returns a command that does not use the configuration of the current user.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        for name in ["COUNTERSIGN_CONFIG", "COUNTERSIGN_TRUST", "COUNTERSIGN_TOKEN", "COUNTERSIGN_URL", "SSH_AUTH_SOCK"]
-        {
+        for name in [
+            "COUNTERSIGN_CONFIG",
+            "COUNTERSIGN_TRUST",
+            "COUNTERSIGN_TOKEN",
+            "COUNTERSIGN_URL",
+            "SSH_AUTH_SOCK",
+        ] {
             command.env_remove(name);
         }
-        command.env("HOME", self.path("home")).env_remove("XDG_CONFIG_HOME");
+        command
+            .env("HOME", self.path("home"))
+            .env_remove("XDG_CONFIG_HOME");
         command.stdin(Stdio::null());
         command
     }
@@ -361,20 +452,45 @@ impl World {
     }
 
     pub fn start(&mut self) {
-        self.try_start().unwrap_or_else(|text| panic!("serve did not start: {text}"));
+        self.try_start()
+            .unwrap_or_else(|text| panic!("serve did not start: {text}"));
     }
 
     /// Starts the service. Returns its standard error if the service does not start.
     pub fn try_start(&mut self) -> Result<(), String> {
         assert!(self.service.is_none(), "it runs already");
-        let log = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("serve.log"))
+            .expect("a log");
         let before = log.metadata().expect("a size").len() as usize;
-        let serve = [&*boundary_program(), "serve", "--listen", &self.setup.listen, "--json"].map(str::to_owned);
-        let words: Vec<String> =
-            self.setup.before.iter().cloned().chain(serve).chain(self.setup.options.iter().cloned()).collect();
+        let serve = [
+            &*boundary_program(),
+            "serve",
+            "--listen",
+            &self.setup.listen,
+            "--json",
+        ]
+        .map(str::to_owned);
+        let words: Vec<String> = self
+            .setup
+            .before
+            .iter()
+            .cloned()
+            .chain(serve)
+            .chain(self.setup.options.iter().cloned())
+            .collect();
         let mut command = self.command(&words[0]);
-        command.args(&words[1..]).arg(self.path("b")).envs(self.setup.env.iter().cloned());
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("serve");
+        command
+            .args(&words[1..])
+            .arg(self.path("b"))
+            .envs(self.setup.env.iter().cloned());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("serve");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let (to, from) = mpsc::channel();
         std::thread::spawn(move || {
@@ -387,9 +503,16 @@ impl World {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                let said = self.service_log().get(before..).unwrap_or_default().to_owned();
+                let said = self
+                    .service_log()
+                    .get(before..)
+                    .unwrap_or_default()
+                    .to_owned();
                 // A node that waits for another node says why.
-                assert!(said.contains("not active: "), "serve said nothing for 30 s:\n{said}");
+                assert!(
+                    said.contains("not active: "),
+                    "serve said nothing for 30 s:\n{said}"
+                );
                 return Err(said);
             }
         };
@@ -397,11 +520,17 @@ impl World {
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         if said.get("started").is_none() {
             let _ = child.wait();
-            return Err(format!("{line}{}", self.service_log().get(before..).unwrap_or_default()));
+            return Err(format!(
+                "{line}{}",
+                self.service_log().get(before..).unwrap_or_default()
+            ));
         }
         self.started = said["started"].clone();
         self.wire = Wire::new(self.started["url"].as_str().expect("a URL"));
-        self.service = Some(Service { child, _stdout: stdout });
+        self.service = Some(Service {
+            child,
+            _stdout: stdout,
+        });
         Ok(())
     }
 
@@ -445,23 +574,37 @@ impl World {
     /// Sends SIGHUP and waits for the seal with this number.
     pub fn reseal(&self, number: u64) {
         self.signal(rustix::process::Signal::HUP);
-        wait_for("a new seal is in force", || self.wire.peek("/ready").json()["seal"] == json!(number));
+        wait_for("a new seal is in force", || {
+            self.wire.peek("/ready").json()["seal"] == json!(number)
+        });
     }
 
     /// Returns the number of the seal in force.
     pub fn seal(&self) -> u64 {
-        self.wire.peek("/ready").json()["seal"].as_u64().expect("a number")
+        self.wire.peek("/ready").json()["seal"]
+            .as_u64()
+            .expect("a number")
     }
 
     /// Sends a request over the control socket.
     pub fn control(&self, request: &Value) -> Result<Value, String> {
-        let stream = UnixStream::connect(self.path("b/boundary/control.sock")).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
-        (&stream).write_all(format!("{request}\n").as_bytes()).map_err(|error| error.to_string())?;
+        let stream = UnixStream::connect(self.path("b/boundary/control.sock"))
+            .map_err(|error| error.to_string())?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a deadline");
+        (&stream)
+            .write_all(format!("{request}\n").as_bytes())
+            .map_err(|error| error.to_string())?;
         let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line).map_err(|error| error.to_string())?;
+        BufReader::new(&stream)
+            .read_line(&mut line)
+            .map_err(|error| error.to_string())?;
         let mut answer: Value = serde_json::from_str(&line).map_err(|error| error.to_string())?;
-        match answer.get("error").or_else(|| answer["refused"].get("message")) {
+        match answer
+            .get("error")
+            .or_else(|| answer["refused"].get("message"))
+        {
             Some(error) => Err(error.as_str().expect("words").to_owned()),
             None => Ok(answer["ok"].take()),
         }
@@ -472,9 +615,17 @@ impl World {
         self.token_for(name, owners, scopes, &[])
     }
 
-    pub fn token_for(&self, name: &str, owners: &[&str], scopes: &[&str], patterns: &[&str]) -> String {
+    pub fn token_for(
+        &self,
+        name: &str,
+        owners: &[&str],
+        scopes: &[&str],
+        patterns: &[&str],
+    ) -> String {
         let token = json!({"name": name, "owners": owners, "scopes": scopes, "patterns": patterns});
-        let made = self.control(&json!({"do": "token-create", "token": token})).expect("a token");
+        let made = self
+            .control(&json!({"do": "token-create", "token": token}))
+            .expect("a token");
         made.as_str().expect("a secret").to_owned()
     }
 
@@ -488,11 +639,15 @@ impl World {
     /// Proposes with the agent's token.
     #[track_caller]
     pub fn propose(&self, step: &str, params: Value) -> Value {
-        self.wire.post("/v1/proposals", &self.agent, &Self::wish(step, params)).ok(201)
+        self.wire
+            .post("/v1/proposals", &self.agent, &Self::wish(step, params))
+            .ok(201)
     }
 
     pub fn show(&self, id: &str) -> Value {
-        self.wire.get(&format!("/v1/proposals/{id}"), &self.reader).ok(200)
+        self.wire
+            .get(&format!("/v1/proposals/{id}"), &self.reader)
+            .ok(200)
     }
 
     /// Signs a proposal from the answer of the service, without a token.
@@ -504,7 +659,8 @@ impl World {
         let payload = bytes_of(proposal);
         let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&payload)).collect();
         let path = format!("/v1/proposals/{}/signatures", id_of(proposal));
-        self.wire.try_post(&path, "", &json!({"signatures": signatures}))
+        self.wire
+            .try_post(&path, "", &json!({"signatures": signatures}))
     }
 
     pub fn deny(&self, proposal: &Value, key: &Key) -> Reply {
@@ -514,9 +670,14 @@ impl World {
     pub fn try_deny(&self, proposal: &Value, key: &Key) -> Result<Reply, String> {
         // The id comes from the statement, because a request to the service could fail if a test kills the service.
         let statement: Value = serde_json::from_slice(&bytes_of(proposal)).expect("a statement");
-        let payload = people::denial(&statement["predicate"]["boundary"], &bytes_of(proposal), "no");
+        let payload = people::denial(
+            &statement["predicate"]["boundary"],
+            &bytes_of(proposal),
+            "no",
+        );
         let path = format!("/v1/proposals/{}/denial", id_of(proposal));
-        self.wire.try_post(&path, "", &people::envelope(&payload, &[key]))
+        self.wire
+            .try_post(&path, "", &people::envelope(&payload, &[key]))
     }
 
     /// Submits an envelope with the agent's token.
@@ -535,14 +696,23 @@ impl World {
         // The first request does not wait, because the proposal may already be in this state.
         let mut wait = "0s";
         loop {
-            let view = self.wire.get(&format!("/v1/proposals/{id}?wait={wait}"), &self.reader).ok(200);
+            let view = self
+                .wire
+                .get(&format!("/v1/proposals/{id}?wait={wait}"), &self.reader)
+                .ok(200);
             wait = "1s";
             if view["status"] == status {
                 return view;
             }
             let over = ["finished", "denied", "expired", "cancelled", "refused"];
-            assert!(!over.iter().any(|over| view["status"] == *over), "waited for {status}: {view:#}");
-            assert!(Instant::now() < deadline, "waited in vain for {status}: {view:#}");
+            assert!(
+                !over.iter().any(|over| view["status"] == *over),
+                "waited for {status}: {view:#}"
+            );
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {status}: {view:#}"
+            );
         }
     }
 
@@ -570,14 +740,25 @@ impl World {
 
     /// Returns the predicate of the receipt of a finished run.
     pub fn receipt(&self, finished: &Value) -> Value {
-        let id = finished["receipt"].as_str().unwrap_or_else(|| panic!("no receipt: {finished:#}"));
-        people::predicate_of(&self.wire.get(&format!("/v1/receipts/{id}"), &self.reader).ok(200)["envelope"])
+        let id = finished["receipt"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no receipt: {finished:#}"));
+        people::predicate_of(
+            &self
+                .wire
+                .get(&format!("/v1/receipts/{id}"), &self.reader)
+                .ok(200)["envelope"],
+        )
     }
 
     /// Returns the bundle of a finished run as bytes.
     pub fn bundle(&self, finished: &Value) -> Vec<u8> {
-        let id = finished["receipt"].as_str().unwrap_or_else(|| panic!("no receipt: {finished:#}"));
-        let reply = self.wire.get(&format!("/v1/receipts/{id}/bundle"), &self.reader);
+        let id = finished["receipt"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no receipt: {finished:#}"));
+        let reply = self
+            .wire
+            .get(&format!("/v1/receipts/{id}/bundle"), &self.reader);
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.body
     }
@@ -590,10 +771,17 @@ impl World {
     pub fn verify_pinned(&self, bundle: &[u8], roster: &str) -> (i32, Value) {
         let file = tempfile::NamedTempFile::new_in(&self.dir).expect("a file");
         fs::write(file.path(), bundle).expect("written");
-        let command = self.program(&["verify", "--json", "--roster", roster]).arg(file.path()).output();
+        let command = self
+            .program(&["verify", "--json", "--roster", roster])
+            .arg(file.path())
+            .output();
         let output = command.expect("verify");
         let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
-            panic!("verify: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+            panic!(
+                "verify: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )
         });
         (output.status.code().expect("a code"), report)
     }
@@ -610,8 +798,18 @@ impl World {
     #[track_caller]
     pub fn assert_audited(&self) {
         let roster = self.started["roster"].as_str().expect("a digest");
-        let mut audit = self.program(&["audit", &self.wire.url, "--url", &self.wire.url, "--roster", roster]);
-        let done = audit.env("COUNTERSIGN_TOKEN", &self.reader).output().expect("audit");
+        let mut audit = self.program(&[
+            "audit",
+            &self.wire.url,
+            "--url",
+            &self.wire.url,
+            "--roster",
+            roster,
+        ]);
+        let done = audit
+            .env("COUNTERSIGN_TOKEN", &self.reader)
+            .output()
+            .expect("audit");
         assert!(done.status.success(), "{}", said(&done));
     }
 
@@ -624,7 +822,10 @@ impl World {
 
     /// Returns the predicate of a valid authorization of the agent.
     pub fn authorization(&self, step: &str, params: Value) -> Value {
-        let sealed = self.wire.get(&format!("/v1/steps/{step}"), &self.reader).ok(200);
+        let sealed = self
+            .wire
+            .get(&format!("/v1/steps/{step}"), &self.reader)
+            .ok(200);
         let source = sealed["definition"]["source"].as_str().expect("a source");
         let at = now();
         json!({
@@ -649,21 +850,40 @@ impl World {
     /// Returns the number of entries in the log.
     pub fn log_size(&self) -> u64 {
         let note = self.wire.peek("/log/checkpoint").text();
-        note.lines().nth(1).expect("a size").parse().expect("a number")
+        note.lines()
+            .nth(1)
+            .expect("a size")
+            .parse()
+            .expect("a number")
     }
 
     /// Returns every entry with its kind and its statement. Asserts that their tree has the root of the checkpoint.
     pub fn log(&self) -> Vec<(String, Value)> {
         let note = self.wire.peek("/log/checkpoint").text();
-        let size: u64 = note.lines().nth(1).expect("a size").parse().expect("a number");
+        let size: u64 = note
+            .lines()
+            .nth(1)
+            .expect("a size")
+            .parse()
+            .expect("a number");
         let entries = self.raw_entries(size);
-        let hashes: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
+        let hashes: Vec<_> = entries
+            .iter()
+            .map(|entry| merkle::leaf_hash(entry))
+            .collect();
         let root = STANDARD.encode(merkle::root(&hashes));
-        assert_eq!(note.lines().nth(2), Some(root.as_str()), "the checkpoint's root is that of its entries");
+        assert_eq!(
+            note.lines().nth(2),
+            Some(root.as_str()),
+            "the checkpoint's root is that of its entries"
+        );
         let entries = entries.iter().map(|entry| {
-            let statement = people::statement_of(&serde_json::from_slice(entry).expect("an envelope"));
+            let statement =
+                people::statement_of(&serde_json::from_slice(entry).expect("an envelope"));
             let kind = statement["predicateType"].as_str().expect("a kind");
-            let kind = kind.trim_start_matches("https://countersign.dev/").trim_end_matches("/v1");
+            let kind = kind
+                .trim_start_matches("https://countersign.dev/")
+                .trim_end_matches("/v1");
             (kind.to_owned(), statement)
         });
         entries.collect()
@@ -703,13 +923,17 @@ impl World {
             std::thread::sleep(Duration::from_millis(50));
             counts = self.open_and_running();
         }
-        assert_eq!(counts.0, counts.1, "consumptions without a receipt, and what runs");
+        assert_eq!(
+            counts.0, counts.1,
+            "consumptions without a receipt, and what runs"
+        );
     }
 
     /// Checks the log. Returns the number of consumptions without a receipt, and of running proposals.
     fn open_and_running(&self) -> (usize, usize) {
         let log = self.log();
-        let (mut nonces, mut items, mut receipts) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut nonces, mut items, mut receipts) =
+            (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         let mut at = String::new();
         for (index, (kind, statement)) in log.iter().enumerate() {
             let predicate = &statement["predicate"];
@@ -719,29 +943,54 @@ impl World {
             }
             match kind.as_str() {
                 "consumption" => {
-                    for (item, spent) in predicate["spent"].as_array().expect("items").iter().enumerate() {
-                        assert!(nonces.insert(spent["nonce"].clone().to_string()), "a nonce was spent twice");
+                    for (item, spent) in predicate["spent"]
+                        .as_array()
+                        .expect("items")
+                        .iter()
+                        .enumerate()
+                    {
+                        assert!(
+                            nonces.insert(spent["nonce"].clone().to_string()),
+                            "a nonce was spent twice"
+                        );
                         items.insert((index as u64, item as u64), spent["authorization"].clone());
                     }
                 }
                 "receipt" => {
                     let of = &predicate["consumption"];
-                    let place = (of["index"].as_u64().expect("a number"), of["item"].as_u64().expect("a number"));
+                    let place = (
+                        of["index"].as_u64().expect("a number"),
+                        of["item"].as_u64().expect("a number"),
+                    );
                     assert!(place.0 < index as u64, "a receipt before its consumption");
                     let digest = people::sha256(&people::payload_of(&predicate["authorization"]));
-                    assert_eq!(items.get(&place), Some(&json!(format!("sha256:{digest}"))), "of another consumption");
-                    assert_eq!(receipts.insert(place, index), None, "two receipts for one consumption");
+                    assert_eq!(
+                        items.get(&place),
+                        Some(&json!(format!("sha256:{digest}"))),
+                        "of another consumption"
+                    );
+                    assert_eq!(
+                        receipts.insert(place, index),
+                        None,
+                        "two receipts for one consumption"
+                    );
                 }
                 _ => {}
             }
         }
-        let open = items.keys().filter(|place| !receipts.contains_key(*place)).count();
+        let open = items
+            .keys()
+            .filter(|place| !receipts.contains_key(*place))
+            .count();
         (open, self.list("running").len())
     }
 
     /// Returns the proposals with this status.
     pub fn list(&self, status: &str) -> Vec<Value> {
-        let page = self.wire.get(&format!("/v1/proposals?status={status}"), &self.reader).ok(200);
+        let page = self
+            .wire
+            .get(&format!("/v1/proposals?status={status}"), &self.reader)
+            .ok(200);
         page["proposals"].as_array().expect("a list").clone()
     }
 
@@ -752,7 +1001,11 @@ impl World {
         proposals
             .map(|one| {
                 let have = one["approvals"]["have"].as_u64().expect("a number");
-                (id_of(one).to_owned(), one["status"].as_str().expect("a status").to_owned(), have)
+                (
+                    id_of(one).to_owned(),
+                    one["status"].as_str().expect("a status").to_owned(),
+                    have,
+                )
             })
             .collect()
     }
@@ -761,7 +1014,11 @@ impl World {
     pub fn unchanged<T>(&self, attempt: impl FnOnce() -> T) -> T {
         let (proposals, size) = (self.proposals(), self.log_size());
         let done = attempt();
-        assert_eq!(self.proposals(), proposals, "a refused call changed a proposal");
+        assert_eq!(
+            self.proposals(),
+            proposals,
+            "a refused call changed a proposal"
+        );
         for (kind, _) in self.log().iter().skip(size as usize) {
             assert_eq!(kind, "refusal", "a refused call left an entry");
         }
@@ -779,7 +1036,10 @@ impl Drop for World {
         if std::thread::panicking() {
             let log = self.service_log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("---- the service's log\n{}\n----", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!(
+                "---- the service's log\n{}\n----",
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
         }
     }
 }
@@ -799,20 +1059,32 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Returns a proposal's id.
 pub fn id_of(proposal: &Value) -> &str {
-    proposal["id"].as_str().unwrap_or_else(|| panic!("no proposal: {proposal:#}"))
+    proposal["id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no proposal: {proposal:#}"))
 }
 
 /// Returns the path of a tile of a log with this size; see C2SP tlog-tiles.
 pub fn tile_of(index: u64, size: u64) -> String {
     let width = size.saturating_sub(index * 256).min(256);
-    let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
-    let thousands = if index < 1000 { String::new() } else { format!("x{:03}/", index / 1000) };
+    let partial = if width < 256 {
+        format!(".p/{width}")
+    } else {
+        String::new()
+    };
+    let thousands = if index < 1000 {
+        String::new()
+    } else {
+        format!("x{:03}/", index / 1000)
+    };
     format!("{thousands}{:03}{partial}", index % 1000)
 }
 
 /// Returns the signed bytes of a proposal.
 pub fn bytes_of(proposal: &Value) -> Vec<u8> {
-    STANDARD.decode(proposal["payload"].as_str().expect("a payload")).expect("base64")
+    STANDARD
+        .decode(proposal["payload"].as_str().expect("a payload"))
+        .expect("base64")
 }
 
 /// Returns true if a program is on the path.
@@ -823,7 +1095,11 @@ pub fn has(program: &str) -> bool {
 
 /// Returns `None` after a report if one of these programs is not installed.
 pub fn has_all(test: &str, programs: &[&str]) -> Option<()> {
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|program| !has(program))
+        .collect();
     if missing.is_empty() {
         return Some(());
     }
@@ -836,7 +1112,9 @@ pub fn has_all(test: &str, programs: &[&str]) -> Option<()> {
 pub fn exchange(wire: &Wire, request: &[u8]) -> String {
     use std::io::Read as _;
     let mut stream = std::net::TcpStream::connect(wire.address()).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a deadline");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(15)))
+        .expect("a deadline");
     // The other side may answer and close the connection before it has read the whole request.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
@@ -853,7 +1131,14 @@ pub fn exchange(wire: &Wire, request: &[u8]) -> String {
 /// Returns true if an answer with a length is complete.
 fn is_whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length: ")?
+            .parse()
+            .ok()
+    });
     length.is_some_and(|length: usize| body.len() >= length)
 }

@@ -90,7 +90,12 @@ pub fn mallory() -> Key {
 pub fn foreign_line(application: &str) -> String {
     let kind = "sk-ecdsa-sha2-nistp256@openssh.com";
     let mut blob = Vec::new();
-    for part in [kind.as_bytes(), b"nistp256", &[7; 65], application.as_bytes()] {
+    for part in [
+        kind.as_bytes(),
+        b"nistp256",
+        &[7; 65],
+        application.as_bytes(),
+    ] {
         blob.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
         blob.extend_from_slice(part);
     }
@@ -103,7 +108,12 @@ pub fn boundary_key() -> Key {
 
 /// DSSE v1: returns the bytes that a signature covers.
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len()).into_bytes();
+    let mut bytes = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        body.len()
+    )
+    .into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
@@ -128,7 +138,10 @@ pub fn canonical(value: &Value) -> Vec<u8> {
 
 /// Returns SHA-256 as lower-case hex without a prefix.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Returns a roster entry of a witness that does not answer. The verifier key has the form of C2SP signed-note.
@@ -152,14 +165,20 @@ pub fn statement(kind: &str, subject: &Value, predicate: &Value) -> Vec<u8> {
 /// Returns the payload of an authorization, with the subjects that its predicate requires.
 pub fn authorization(predicate: &Value) -> Vec<u8> {
     let step = &predicate["step"];
-    let digest = step["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
+    let digest = step["digest"]
+        .as_str()
+        .expect("a digest")
+        .trim_start_matches("sha256:");
     let mut subjects = vec![
         json!({"name": step["ref"], "digest": {"sha256": digest}}),
         json!({"name": "params", "digest": {"sha256": sha256(&canonical(&predicate["params"]))}}),
     ];
     for artifact in predicate["artifacts"].as_array().into_iter().flatten() {
         let name = format!("artifact/{}", artifact["name"].as_str().expect("a name"));
-        let digest = artifact["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
+        let digest = artifact["digest"]
+            .as_str()
+            .expect("a digest")
+            .trim_start_matches("sha256:");
         subjects.push(json!({"name": name, "digest": {"sha256": digest}}));
     }
     statement("authorization", &json!(subjects), predicate)
@@ -168,25 +187,38 @@ pub fn authorization(predicate: &Value) -> Vec<u8> {
 /// Returns the payload of a denial of the authorization with this payload.
 pub fn denial(boundary: &Value, authorization: &[u8], reason: &str) -> Vec<u8> {
     let subject = json!([{"name": "authorization", "digest": {"sha256": sha256(authorization)}}]);
-    statement("denial", &subject, &json!({"boundary": boundary, "reason": reason}))
+    statement(
+        "denial",
+        &subject,
+        &json!({"boundary": boundary, "reason": reason}),
+    )
 }
 
 /// Returns the payload of a revocation of the subject of this kind. `digest` is hexadecimal.
 pub fn revocation(boundary: &Value, kind: &str, digest: &str) -> Vec<u8> {
     let subject = json!([{"name": kind, "digest": {"sha256": digest}}]);
-    statement("revocation", &subject, &json!({"boundary": boundary, "reason": "a test"}))
+    statement(
+        "revocation",
+        &subject,
+        &json!({"boundary": boundary, "reason": "a test"}),
+    )
 }
 
 /// Returns the payload of a revocation of a key.
 pub fn key_revocation(boundary: &Value, key: &Key) -> Vec<u8> {
-    let id = STANDARD_NO_PAD.decode(key.keyid().trim_start_matches("SHA256:")).expect("base64");
+    let id = STANDARD_NO_PAD
+        .decode(key.keyid().trim_start_matches("SHA256:"))
+        .expect("base64");
     let digest: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     revocation(boundary, "key", &digest)
 }
 
 /// Returns a DSSE envelope with a signature of each person.
 pub fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
-    wrap(payload, signers.iter().map(|key| key.sign(payload)).collect())
+    wrap(
+        payload,
+        signers.iter().map(|key| key.sign(payload)).collect(),
+    )
 }
 
 /// Returns a DSSE envelope with these signatures.
@@ -196,7 +228,9 @@ pub fn wrap(payload: &[u8], signatures: Vec<Value>) -> Value {
 
 /// Returns the payload bytes of an envelope.
 pub fn payload_of(envelope: &Value) -> Vec<u8> {
-    STANDARD.decode(envelope["payload"].as_str().expect("a payload")).expect("base64")
+    STANDARD
+        .decode(envelope["payload"].as_str().expect("a payload"))
+        .expect("base64")
 }
 
 /// Returns the statement in an envelope.
@@ -210,7 +244,10 @@ pub fn predicate_of(envelope: &Value) -> Value {
 }
 
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as i64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs() as i64
 }
 
 /// Returns a time in the form of the documents.
@@ -227,7 +264,12 @@ fn count() -> u64 {
 pub fn proposal_id() -> String {
     let millis = now() as u64 * 1000;
     let hex = format!("{millis:012x}");
-    format!("prp_{}-{}-7000-8000-{:012x}", &hex[..8], &hex[8..12], count() << 20 | u64::from(std::process::id()))
+    format!(
+        "prp_{}-{}-7000-8000-{:012x}",
+        &hex[..8],
+        &hex[8..12],
+        count() << 20 | u64::from(std::process::id())
+    )
 }
 
 /// Returns an unused nonce.

@@ -1,6 +1,14 @@
 //! Environments with fewer kernel features than this host, for the service of a test.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses another part of it"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use crate::support::{World, has, not_run};
 
@@ -12,7 +20,13 @@ pub fn poor_host(world: &mut World, name: &str) -> bool {
         return false;
     }
     let tried = std::process::Command::new("unshare")
-        .args(["--user", "--map-root-user", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces"])
+        .args([
+            "--user",
+            "--map-root-user",
+            "sh",
+            "-c",
+            "echo 0 > /proc/sys/user/max_user_namespaces",
+        ])
         .output()
         .unwrap();
     if !tried.status.success() {
@@ -20,7 +34,9 @@ pub fn poor_host(world: &mut World, name: &str) -> bool {
         return false;
     }
     let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
-    world.setup.before = ["unshare", "--user", "--map-root-user", "sh", "-c", script].map(str::to_owned).to_vec();
+    world.setup.before = ["unshare", "--user", "--map-root-user", "sh", "-c", script]
+        .map(str::to_owned)
+        .to_vec();
     true
 }
 
@@ -36,8 +52,7 @@ pub fn poor_container(world: &mut World, name: &str) -> bool {
     // A process outside of the user namespace maps all ids, as a container engine does. Before the mapping, the first
     // shell has no privileges.
     let inner = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
-    let middle =
-        "until grep -q 4294967295 /proc/self/gid_map; do sleep 0.01; done; exec sh -c \"$INNER\" \"$0\" \"$@\"";
+    let middle = "until grep -q 4294967295 /proc/self/gid_map; do sleep 0.01; done; exec sh -c \"$INNER\" \"$0\" \"$@\"";
     let outer = "me=$$; own=$(readlink /proc/self/ns/user); (until [ \"$(readlink /proc/$me/ns/user)\" != \"$own\" ]; do sleep 0.01; done; \
                  echo 0 0 4294967295 > /proc/$me/uid_map; echo 0 0 4294967295 > /proc/$me/gid_map) > /dev/null 2>&1 & \
                  exec unshare --user sh -c \"$MIDDLE\" \"$0\" \"$@\"";

@@ -1,6 +1,15 @@
 //! A test user with a separate home directory, and commands at a separate terminal.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses another part of it")]
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses another part of it"
+)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
@@ -26,22 +35,36 @@ pub struct Person {
 
 impl Person {
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("countersign-run-test-").tempdir().expect("a directory");
+        let dir = tempfile::Builder::new()
+            .prefix("countersign-run-test-")
+            .tempdir()
+            .expect("a directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("mode");
         for below in ["home", "work", "tmp"] {
             fs::create_dir(dir.path().join(below)).expect("made");
         }
         // If root runs the test, the step runs with another user id, so other users need access to these directories.
         for below in ["work", "tmp"] {
-            fs::set_permissions(dir.path().join(below), Permissions::from_mode(0o777)).expect("mode");
+            fs::set_permissions(dir.path().join(below), Permissions::from_mode(0o777))
+                .expect("mode");
         }
-        Self { dir, sandbox: "--sandbox" }
+        Self {
+            dir,
+            sandbox: "--sandbox",
+        }
     }
 
     /// Makes the key that the commands of this person find.
     pub fn make_key(&self) {
-        let made = self.command(&["key", "generate"]).output().expect("started");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let made = self
+            .command(&["key", "generate"])
+            .output()
+            .expect("started");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -67,7 +90,11 @@ impl Person {
     /// Makes a command that runs the program in the work directory, without the environment of the test.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments).current_dir(self.path("work")).env_clear().stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.path("work"))
+            .env_clear()
+            .stdin(Stdio::null());
         command.envs(self.environment());
         command
     }
@@ -77,9 +104,15 @@ impl Person {
         let home = self.path("home").to_string_lossy().into_owned();
         // Not the TMPDIR of the test, which contains the work directory: policy lets steps write below TMPDIR.
         let tmp = self.path("tmp").to_string_lossy().into_owned();
-        [("PATH", path), ("HOME", home), ("TMPDIR", tmp), ("USER", "pat".to_owned()), ("TERM", "xterm".to_owned())]
-            .map(|(name, value)| (name.to_owned(), value))
-            .to_vec()
+        [
+            ("PATH", path),
+            ("HOME", home),
+            ("TMPDIR", tmp),
+            ("USER", "pat".to_owned()),
+            ("TERM", "xterm".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
     }
 
     /// Runs `countersign run` with a sandbox, without a terminal.
@@ -95,7 +128,12 @@ impl Person {
 
     /// Runs `countersign run` without options for a sandbox, without a terminal.
     pub fn run_plain(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(&["run"]).args(arguments).output().expect("started"))
+        Ran::of(
+            self.command(&["run"])
+                .args(arguments)
+                .output()
+                .expect("started"),
+        )
     }
 
     /// Starts `countersign run` with a sandbox at a separate terminal.
@@ -112,7 +150,11 @@ impl Person {
         // `script` from util-linux creates the terminal and returns the exit code of the program.
         let mut command = Command::new("script");
         command.args(["-qefc", &format!("exec {}", words.join(" ")), "/dev/null"]);
-        command.current_dir(self.path("work")).env_clear().envs(self.environment()).env("SHELL", "/bin/sh");
+        command
+            .current_dir(self.path("work"))
+            .env_clear()
+            .envs(self.environment())
+            .env("SHELL", "/bin/sh");
         command.envs(environment.iter().copied());
         Terminal::begin(command)
     }
@@ -155,7 +197,11 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `command`, which is `script` and creates a terminal.
     pub fn begin(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is needed");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script is needed");
         let mut out = child.stdout.take().expect("piped");
         let (to, pieces) = channel();
         std::thread::spawn(move || {
@@ -167,7 +213,13 @@ impl Terminal {
             }
         });
         let keys = child.stdin.take();
-        Self { child: KilledAtEnd(child), keys, pieces, seen: Vec::new(), read: 0 }
+        Self {
+            child: KilledAtEnd(child),
+            keys,
+            pieces,
+            seen: Vec::new(),
+            read: 0,
+        }
     }
 
     /// Waits until the terminal shows `text` after the position where the last wait ended.
@@ -175,12 +227,17 @@ impl Terminal {
     pub fn wait_for(&mut self, text: &str) -> &mut Self {
         let end = Instant::now() + DEADLINE;
         loop {
-            let at = self.seen[self.read..].windows(text.len()).position(|window| window == text.as_bytes());
+            let at = self.seen[self.read..]
+                .windows(text.len())
+                .position(|window| window == text.as_bytes());
             if let Some(at) = at {
                 self.read += at + text.len();
                 return self;
             }
-            match self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .pieces
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(piece) => self.seen.extend(piece),
                 Err(_) => panic!("{text:?} was not shown:\n{}", self.text()),
             }
@@ -189,14 +246,19 @@ impl Terminal {
 
     pub fn types(&mut self, keys: &str) -> &mut Self {
         let input = self.keys.as_mut().expect("open");
-        input.write_all(keys.as_bytes()).and_then(|()| input.flush()).expect("typed");
+        input
+            .write_all(keys.as_bytes())
+            .and_then(|()| input.flush())
+            .expect("typed");
         self
     }
 
     /// Waits for a prompt and answers it.
     #[track_caller]
     pub fn answers(&mut self, keys: &str) -> &mut Self {
-        self.wait_for("allow it? [").wait_for("] ").types(&format!("{keys}\n"))
+        self.wait_for("allow it? [")
+            .wait_for("] ")
+            .types(&format!("{keys}\n"))
     }
 
     /// Waits until the command has ended. Returns its exit code and the whole output.
@@ -204,7 +266,10 @@ impl Terminal {
     pub fn end(mut self) -> (Option<i32>, String) {
         let end = Instant::now() + DEADLINE;
         // The input stays open until the program has ended: the terminal would pass the end of the input on as a key.
-        while let Ok(piece) = self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        while let Ok(piece) = self
+            .pieces
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
             self.seen.extend(piece);
         }
         assert!(Instant::now() < end, "it does not end:\n{}", self.text());
@@ -228,7 +293,10 @@ pub fn lives(text: &str) -> bool {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
     entries
         .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-        .any(|line| line.split(|byte| *byte == 0).any(|word| word == text.as_bytes()))
+        .any(|line| {
+            line.split(|byte| *byte == 0)
+                .any(|word| word == text.as_bytes())
+        })
 }
 
 /// Reads a text file.

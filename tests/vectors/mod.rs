@@ -1,5 +1,9 @@
 //! Readers of the vector files. Each reader is one function, and gives one result for each vector.
-#![allow(unreachable_pub, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 pub mod golden;
 pub mod parts;
@@ -43,7 +47,9 @@ pub fn each(file: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Vec<O
         .iter()
         .enumerate()
         .map(|(at, vector)| {
-            let id = vector["id"].as_str().map_or_else(|| format!("vector {at}"), str::to_owned);
+            let id = vector["id"]
+                .as_str()
+                .map_or_else(|| format!("vector {at}"), str::to_owned);
             (id, check(vector))
         })
         .collect()
@@ -51,27 +57,38 @@ pub fn each(file: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Vec<O
 
 /// Compares two values, and describes the difference.
 pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Result<(), String> {
-    if got == expected { Ok(()) } else { Err(format!("{what}: got {got:?}, expected {expected:?}")) }
+    if got == expected {
+        Ok(())
+    } else {
+        Err(format!("{what}: got {got:?}, expected {expected:?}"))
+    }
 }
 
 /// A string member of a vector.
 pub fn text<'v>(vector: &'v Value, field: &str) -> Result<&'v str, String> {
-    vector[field].as_str().ok_or_else(|| format!("the vector has no text {field:?}"))
+    vector[field]
+        .as_str()
+        .ok_or_else(|| format!("the vector has no text {field:?}"))
 }
 
 /// Compares the result with `expect` and `pointer` of a vector: accepted, or refused with a code and a pointer.
-pub fn expected(vector: &Value, happened: Result<(), (&str, String, String)>) -> Result<(), String> {
+pub fn expected(
+    vector: &Value,
+    happened: Result<(), (&str, String, String)>,
+) -> Result<(), String> {
     let expect = text(vector, "expect")?;
     match happened {
         Ok(()) => same("result", "accept", expect),
         Err((word, pointer, message)) => {
             if expect != word {
-                return Err(format!("expected {expect}, got {word} at {pointer:?}: {message}"));
+                return Err(format!(
+                    "expected {expect}, got {word} at {pointer:?}: {message}"
+                ));
             }
             match vector["pointer"].as_str() {
-                Some(place) if place != pointer => {
-                    Err(format!("refused at {pointer:?}, expected at {place:?}: {message}"))
-                }
+                Some(place) if place != pointer => Err(format!(
+                    "refused at {pointer:?}, expected at {place:?}: {message}"
+                )),
                 _ => Ok(()),
             }
         }

@@ -29,9 +29,14 @@ use super::{Outcome, each, expected, same, text};
 /// Windows: the times of an authorization and the time of the run.
 pub fn windows(file: &Value) -> Vec<Outcome> {
     let golden: Statement<Authorization> =
-        Statement::from_payload(&crate::golden::bytes("payload/authorization.json")).expect("the golden authorization");
+        Statement::from_payload(&crate::golden::bytes("payload/authorization.json"))
+            .expect("the golden authorization");
     each(file, |vector| {
-        let time = |field: &str| text(vector, field)?.parse::<Timestamp>().map_err(|error| error.to_string());
+        let time = |field: &str| {
+            text(vector, field)?
+                .parse::<Timestamp>()
+                .map_err(|error| error.to_string())
+        };
         let mut signed = golden.predicate.clone();
         (signed.issued_at, signed.not_before, signed.expires_at) =
             (time("issued_at")?, time("not_before")?, time("expires_at")?);
@@ -53,7 +58,10 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
     let rule = |value: &Value| -> Result<Option<Approvals>, String> {
         serde_json::from_value(value.clone()).map_err(|error| error.to_string())
     };
-    let (policy, step) = (rule(&vector["policy"])?, rule(&vector["step"])?.ok_or("no rule of the step")?);
+    let (policy, step) = (
+        rule(&vector["policy"])?,
+        rule(&vector["step"])?.ok_or("no rule of the step")?,
+    );
     let Ok(rules) = QuorumRules::combine(policy.as_ref(), &step) else {
         return same("result", "no-rule", text(vector, "expect")?);
     };
@@ -61,10 +69,16 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|name| name.as_str().unwrap_or_default().parse().map_err(|_| "an excluded name".to_owned()))
+        .map(|name| {
+            name.as_str()
+                .unwrap_or_default()
+                .parse()
+                .map_err(|_| "an excluded name".to_owned())
+        })
         .collect::<Result<_, _>>()?;
     let proposer = "the-proposer".parse().map_err(|_| "a name")?;
-    let nobody = exclusion::judge(&proposer, &proposer, Tokens::Unknown, &roster).map_err(|error| error.to_string())?;
+    let nobody = exclusion::judge(&proposer, &proposer, Tokens::Unknown, &roster)
+        .map_err(|error| error.to_string())?;
     let excluded = nobody.with(&excluded);
     let at: Timestamp = text(vector, "at")?.parse().map_err(|_| "a time")?;
     let mut signatures = Vec::new();
@@ -76,24 +90,44 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
             (Some(true), _) => Presence::NotTouched,
             _ => Presence::Unknown,
         };
-        let keyid = if presence == Presence::Unknown { plain.keyid() } else { security.keyid() };
-        signatures.push(VerifiedSignature { keyid, presence, sig: Vec::new() });
+        let keyid = if presence == Presence::Unknown {
+            plain.keyid()
+        } else {
+            security.keyid()
+        };
+        signatures.push(VerifiedSignature {
+            keyid,
+            presence,
+            sig: Vec::new(),
+        });
     }
     // The result depends only on the set of signatures, not on their order or repetitions.
-    let orders = [signatures.clone(), signatures.iter().rev().cloned().collect(), {
-        let mut twice = signatures.clone();
-        twice.rotate_left(usize::from(signatures.len() > 1));
-        twice.extend(signatures.iter().cloned());
-        twice
-    }];
+    let orders = [
+        signatures.clone(),
+        signatures.iter().rev().cloned().collect(),
+        {
+            let mut twice = signatures.clone();
+            twice.rotate_left(usize::from(signatures.len() > 1));
+            twice.extend(signatures.iter().cloned());
+            twice
+        },
+    ];
     for signatures in orders {
         let count = count(&signatures, &roster, &excluded, &rules, at);
         if let Some(counted) = vector["counted"].as_array() {
-            let mut names: Vec<Value> = count.counted().iter().map(|person| json!(person.name)).collect();
+            let mut names: Vec<Value> = count
+                .counted()
+                .iter()
+                .map(|person| json!(person.name))
+                .collect();
             names.sort_by_key(ToString::to_string);
             same("counted", &names, counted)?;
         }
-        let got = if decide(&rules, &count).is_ok() { "met" } else { "missing" };
+        let got = if decide(&rules, &count).is_ok() {
+            "met"
+        } else {
+            "missing"
+        };
         same("result", got, text(vector, "expect")?)?;
     }
     Ok(())
@@ -101,10 +135,15 @@ fn one_quorum(vector: &Value) -> Result<(), String> {
 
 /// A plain key and a security key of a person in the vectors.
 fn keys_of(name: &str) -> (SshKey, SshKey) {
-    let public = |label: &str| SecretKey::from_seed(sha256(format!("{label} {name}").as_bytes())).public();
+    let public =
+        |label: &str| SecretKey::from_seed(sha256(format!("{label} {name}").as_bytes())).public();
     let plain = SshKey::from_public(public("plain"), "").expect("a key");
     let mut blob = Vec::new();
-    for part in [&b"sk-ssh-ed25519@openssh.com"[..], public("security").as_bytes(), b"ssh:"] {
+    for part in [
+        &b"sk-ssh-ed25519@openssh.com"[..],
+        public("security").as_bytes(),
+        b"ssh:",
+    ] {
         blob.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
         blob.extend_from_slice(part);
     }
@@ -155,7 +194,10 @@ pub fn rosters(file: &Value) -> Vec<Outcome> {
         let payload = documents::crypto::canonical::to_canonical(&statement);
         let happened = match TrustedRoster::from_payload(&payload) {
             Ok(roster) => {
-                let ids: BTreeMap<KeyId, ()> = keyids(&statement["predicate"]).into_iter().map(|id| (id, ())).collect();
+                let ids: BTreeMap<KeyId, ()> = keyids(&statement["predicate"])
+                    .into_iter()
+                    .map(|id| (id, ()))
+                    .collect();
                 for id in ids.keys() {
                     if roster.key(id).is_none() {
                         return Err(format!("the key {id} is not found again"));
@@ -163,13 +205,26 @@ pub fn rosters(file: &Value) -> Vec<Outcome> {
                 }
                 Ok(())
             }
-            Err(RosterError::Malformed(error)) => Err(("refuse", error.pointer.clone(), error.to_string())),
+            Err(RosterError::Malformed(error)) => {
+                Err(("refuse", error.pointer.clone(), error.to_string()))
+            }
             Err(RosterError::Faults(faults)) => {
-                let all: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.message)).collect();
+                let all: Vec<_> = faults
+                    .iter()
+                    .map(|fault| format!("{}: {}", fault.pointer, fault.message))
+                    .collect();
                 if faults.len() > 1 {
-                    return Err(format!("one defect, and {} faults: {}", faults.len(), all.join("; ")));
+                    return Err(format!(
+                        "one defect, and {} faults: {}",
+                        faults.len(),
+                        all.join("; ")
+                    ));
                 }
-                Err(("refuse", format!("/predicate{}", faults[0].pointer), all.join("; ")))
+                Err((
+                    "refuse",
+                    format!("/predicate{}", faults[0].pointer),
+                    all.join("; "),
+                ))
             }
         };
         expected(vector, happened)
@@ -178,9 +233,15 @@ pub fn rosters(file: &Value) -> Vec<Outcome> {
 
 fn keyids(predicate: &Value) -> Vec<KeyId> {
     let tables = ["approver", "proposer", "operator", "boundary"];
-    let entries = tables.iter().flat_map(|table| predicate[*table].as_array().into_iter().flatten());
+    let entries = tables
+        .iter()
+        .flat_map(|table| predicate[*table].as_array().into_iter().flatten());
     let lines = entries.flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-    lines.filter_map(Value::as_str).filter_map(|line| SshKey::parse(line).ok()).map(|key| key.keyid()).collect()
+    lines
+        .filter_map(Value::as_str)
+        .filter_map(|line| SshKey::parse(line).ok())
+        .map(|key| key.keyid())
+        .collect()
 }
 
 fn chain(vector: &Value) -> Result<(), String> {
@@ -190,7 +251,9 @@ fn chain(vector: &Value) -> Result<(), String> {
     let happened = match Chain::connect(&Pinned::Digest(trusted), &versions) {
         Ok(chain) => {
             same("versions", chain.last().version(), versions.len() as u64)?;
-            let last = STANDARD.decode(&versions[versions.len() - 1].payload).map_err(|error| error.to_string())?;
+            let last = STANDARD
+                .decode(&versions[versions.len() - 1].payload)
+                .map_err(|error| error.to_string())?;
             same("last", &**chain.last().payload(), &*last)?;
             Ok(())
         }

@@ -29,7 +29,10 @@ enum ConsoleProgram {
 
 impl CommandSet for ConsoleProgram {
     const NAME: &'static str = "countersign-console";
-    const VERSION: &'static str = concat!(env!("CARGO_PKG_VERSION"), " (client with pages, without a boundary)");
+    const VERSION: &'static str = concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (client with pages, without a boundary)"
+    );
     const FEATURES: &'static [&'static str] = &["client", "console"];
     const OPEN_STORE: Option<OpenStoredLog> = None;
 

@@ -15,7 +15,11 @@ pub(super) const MOST_PROOFS: usize = 256;
 impl CheckpointProofs {
     pub(super) fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.0 == checkpoint { kept.1.get(&index).cloned() } else { None }
+        if kept.0 == checkpoint {
+            kept.1.get(&index).cloned()
+        } else {
+            None
+        }
     }
 
     pub(super) fn keep(&self, index: u64, checkpoint: &str, proof: &Arc<str>) {
@@ -39,7 +43,11 @@ mod tests {
         assert_eq!(proofs.find(3, "one").as_deref(), Some("proof"));
         assert_eq!((proofs.find(4, "one"), proofs.find(3, "two")), (None, None));
         proofs.keep(4, "two", &proof);
-        assert_eq!(proofs.find(3, "one"), None, "what led to an earlier head is forgotten");
+        assert_eq!(
+            proofs.find(3, "one"),
+            None,
+            "what led to an earlier head is forgotten"
+        );
         (0..MOST_PROOFS as u64 * 2).for_each(|index| proofs.keep(index, "two", &proof));
         assert!(proofs.0.lock().expect("a lock").1.len() <= MOST_PROOFS);
     }

@@ -21,16 +21,23 @@ pub(in crate::boundary) struct Earlier {
 }
 
 /// Returns the parts of an earlier seal that bundles share.
-pub(in crate::boundary) fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
+pub(in crate::boundary) fn earlier_seal(
+    ledger: &Ledger,
+    digest: SealDigest,
+) -> Result<Earlier, Stopped> {
     let seals = ledger.seals()?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
-    let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
+    let index = entry
+        .ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?
+        .index;
     let seal: Seal = predicate(&envelope_in(ledger, index)?)?;
     let versions = match &seal.rosters {
         Some(versions) => blob_text(ledger, *versions.as_bytes())?,
         None => {
             let first = blob_text(ledger, *seal.roster.as_bytes())?;
-            let first = Envelope::new(first.as_bytes(), Vec::new()).to_canonical().map_err(|e| fault(&e))?;
+            let first = Envelope::new(first.as_bytes(), Vec::new())
+                .to_canonical()
+                .map_err(|e| fault(&e))?;
             format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
         }
     };
@@ -42,7 +49,12 @@ pub(in crate::boundary) fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> 
     };
     let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
     let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
-    Ok(Earlier { index, keys: seal.keys, bundled, manifest })
+    Ok(Earlier {
+        index,
+        keys: seal.keys,
+        bundled,
+        manifest,
+    })
 }
 
 pub(super) fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {

@@ -26,7 +26,9 @@ impl Evidence {
     /// # Errors
     /// Returns `not-found` if the tile is beyond the end of the log.
     pub fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Stopped> {
-        self.ledger.tile(path)?.ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
+        self.ledger
+            .tile(path)?
+            .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
     }
 
     /// Returns a tile of log entries, for callers with the scope `read` for all steps.
@@ -44,10 +46,23 @@ impl Evidence {
     /// Returns `not-found` if the entry is beyond the end of the log.
     pub fn inclusion_proof(&self, index: u64) -> Result<String, Stopped> {
         let checkpoint = self.ledger.checkpoint()?;
-        let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
+        let beyond = || {
+            Stopped::from(Refusal::new(
+                Code::NotFound,
+                format!("the log has no entry {index} yet"),
+            ))
+        };
         let checkpoint = checkpoint.ok_or_else(beyond)?;
-        let hashes = self.ledger.inclusion(index, checkpoint.size)?.ok_or_else(beyond)?;
-        Ok(TlogProof { index, hashes, checkpoint: self.witnesses.with_cosignatures(checkpoint) }.to_string())
+        let hashes = self
+            .ledger
+            .inclusion(index, checkpoint.size)?
+            .ok_or_else(beyond)?;
+        Ok(TlogProof {
+            index,
+            hashes,
+            checkpoint: self.witnesses.with_cosignatures(checkpoint),
+        }
+        .to_string())
     }
 
     /// Returns the proof that the first `old` entries of the log with `new` entries form the log with `old` entries.
@@ -75,14 +90,19 @@ impl Evidence {
             answer => answer?,
         }
         let blob = self.ledger.blob(digest)?;
-        blob.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into())
+        blob.ok_or_else(|| {
+            Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into()
+        })
     }
 
     /// Returns true if a step that the caller may see has a file with this digest.
     pub(super) fn has_file(&self, caller: &Caller, digest: &BlobDigest) -> bool {
         let sealed = self.crossing.state();
         sealed.registry.steps().any(|step| {
-            step.definition.files.iter().any(|file| file.digest.as_bytes() == digest.as_bytes())
+            step.definition
+                .files
+                .iter()
+                .any(|file| file.digest.as_bytes() == digest.as_bytes())
                 && caller.may_know(&step.definition.reference)
         })
     }

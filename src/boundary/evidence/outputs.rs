@@ -24,14 +24,21 @@ impl Evidence {
     }
 
     /// Returns the length of an output and the log that contains a run with this output.
-    pub(super) fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
+    pub(super) fn output_in(
+        &self,
+        caller: &Caller,
+        digest: &Blake3Digest,
+    ) -> Result<(&Ledger, u64), Stopped> {
         demand_somebody(caller)?;
         let mut gone = None;
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
             let mut before = None;
             loop {
                 let runs = ledger.runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
-                if let Some(run) = runs.iter().find(|run| caller.may_see(&run.proposer, &run.step)) {
+                if let Some(run) = runs
+                    .iter()
+                    .find(|run| caller.may_see(&run.proposer, &run.step))
+                {
                     if let Some(size) = ledger.output_size(digest)? {
                         return Ok((ledger, size));
                     }
@@ -39,7 +46,9 @@ impl Evidence {
                     break;
                 }
                 match runs.last() {
-                    Some(last) if runs.len() == RUNS_OF_OUTPUT => before = Some(last.proposal.clone()),
+                    Some(last) if runs.len() == RUNS_OF_OUTPUT => {
+                        before = Some(last.proposal.clone())
+                    }
                     _ => break,
                 }
             }
@@ -67,17 +76,30 @@ impl Evidence {
     ) -> Result<Refusal, Stopped> {
         let id = row.core.id.receipt();
         let receipt = receipt_of(ledger, row)?;
-        let receipt = receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
-        let streams = [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)];
+        let receipt = receipt
+            .ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
+        let streams = [
+            ("stdout", &receipt.output.stdout),
+            ("stderr", &receipt.output.stderr),
+        ];
         let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
         let (name, bytes, sha256) = match of {
             Some((name, stream)) => ((*name).to_owned(), stream.recorded, stream.sha256),
             None => {
                 let manifest = manifest_of(ledger, &receipt)?;
-                let entry = manifest.and_then(|manifest| manifest.0.into_iter().find(|entry| entry.blake3 == *digest));
-                let entry =
-                    entry.ok_or_else(|| fault(&format!("the receipt {id} does not name the output {digest}")))?;
-                (format!("file {:?}", entry.path.as_str()), entry.bytes, entry.sha256)
+                let entry = manifest.and_then(|manifest| {
+                    manifest.0.into_iter().find(|entry| entry.blake3 == *digest)
+                });
+                let entry = entry.ok_or_else(|| {
+                    fault(&format!(
+                        "the receipt {id} does not name the output {digest}"
+                    ))
+                })?;
+                (
+                    format!("file {:?}", entry.path.as_str()),
+                    entry.bytes,
+                    entry.sha256,
+                )
             }
         };
         let detail = format!(
@@ -94,7 +116,12 @@ impl Evidence {
     /// # Errors
     /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output ends before the end of
     /// `range`.
-    pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
+    pub fn output(
+        &self,
+        caller: &Caller,
+        digest: &Blake3Digest,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
         let bytes = ledger.output(digest, range)?.unwrap_or_default();

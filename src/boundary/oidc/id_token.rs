@@ -42,7 +42,10 @@ pub struct SignedClaims<'t>(pub(super) &'t Map<String, Value>);
 
 /// Returns the refusal of an ID token because of a claim.
 pub(super) fn refused(claim: &str, why: &str) -> Refusal {
-    Refusal::new(Code::Unauthenticated, format!("the ID token is refused: the claim `{claim}` {why}"))
+    Refusal::new(
+        Code::Unauthenticated,
+        format!("the ID token is refused: the claim `{claim}` {why}"),
+    )
 }
 
 fn malformed(why: &str) -> Refusal {
@@ -62,32 +65,47 @@ impl IdToken {
         }
         let parts: Vec<&str> = text.split('.').collect();
         let [header, claims, signature] = parts[..] else {
-            return Err(malformed("an ID token has three parts with dots between them"));
+            return Err(malformed(
+                "an ID token has three parts with dots between them",
+            ));
         };
         let object = |what: &str, part: &str| {
-            let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed(&format!("the {what} is not base64url")))?;
+            let bytes = URL_SAFE_NO_PAD
+                .decode(part)
+                .map_err(|_| malformed(&format!("the {what} is not base64url")))?;
             match json::parse_foreign(&bytes, MAX_ID_TOKEN_BYTES) {
                 Ok(Value::Object(object)) => Ok(object),
                 Ok(_) => Err(malformed(&format!("the {what} is no JSON object"))),
-                Err(error) => Err(malformed(&format!("the {what} is not strict JSON: {error}"))),
+                Err(error) => Err(malformed(&format!(
+                    "the {what} is not strict JSON: {error}"
+                ))),
             }
         };
         let text_of = |object: &Map<String, Value>, what: &str, name: &str| match object.get(name) {
-            Some(Value::String(text)) if !text.is_empty() && text.len() <= MAX_NAME_BYTES => Ok(text.clone()),
+            Some(Value::String(text)) if !text.is_empty() && text.len() <= MAX_NAME_BYTES => {
+                Ok(text.clone())
+            }
             _ => Err(malformed(&format!(
                 "the {what} `{name}` is missing or is no text of at most {MAX_NAME_BYTES} bytes"
             ))),
         };
         let headers = object("header", header)?;
         if headers.contains_key("crit") {
-            return Err(malformed("the header `crit` demands an extension, and this boundary knows none"));
+            return Err(malformed(
+                "the header `crit` demands an extension, and this boundary knows none",
+            ));
         }
-        if headers.get("typ").is_some_and(|typ| !typ.as_str().is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"))) {
+        if headers.get("typ").is_some_and(|typ| {
+            !typ.as_str()
+                .is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"))
+        }) {
             return Err(malformed("the header `typ` is not JWT"));
         }
         let claims_read = object("second part", claims)?;
         Ok(Self {
-            signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed("the signature is not base64url"))?,
+            signature: URL_SAFE_NO_PAD
+                .decode(signature)
+                .map_err(|_| malformed("the signature is not base64url"))?,
             alg: text_of(&headers, "header", "alg")?,
             kid: text_of(&headers, "header", "kid")?,
             issuer: text_of(&claims_read, "claim", "iss")?,
@@ -120,13 +138,18 @@ impl IdToken {
                 self.kid,
                 key.alg()
             );
-            return Err(Refusal::new(Code::Unauthenticated, format!("the ID token is refused: {why}")));
+            return Err(Refusal::new(
+                Code::Unauthenticated,
+                format!("the ID token is refused: {why}"),
+            ));
         }
         match key.verify(self.signed.as_bytes(), &self.signature) {
             Ok(()) => Ok(SignedClaims(&self.claims)),
             Err(_) => {
-                let detail =
-                    format!("the signature of the ID token does not verify with the key {:?} of the issuer", self.kid);
+                let detail = format!(
+                    "the signature of the ID token does not verify with the key {:?} of the issuer",
+                    self.kid
+                );
                 Err(Refusal::new(Code::BadSignature, detail))
             }
         }
@@ -154,11 +177,17 @@ impl<'t> SignedClaims<'t> {
             one => one.is_some_and(|one| one == audience),
         };
         if !is_named {
-            return Err(refused("aud", &format!("must be or contain {audience:?}, this boundary")));
+            return Err(refused(
+                "aud",
+                &format!("must be or contain {audience:?}, this boundary"),
+            ));
         }
         let time = |name: &str| match self.0.get(name) {
             None => Ok(None),
-            Some(value) => match value.as_i64().filter(|seconds| (0..=MAX_SECONDS).contains(seconds)) {
+            Some(value) => match value
+                .as_i64()
+                .filter(|seconds| (0..=MAX_SECONDS).contains(seconds))
+            {
                 Some(seconds) => Ok(Some(Timestamp::from_unix(seconds))),
                 None => Err(refused(name, "is no time in whole seconds")),
             },
@@ -167,24 +196,37 @@ impl<'t> SignedClaims<'t> {
         let (exp, iat) = (needed("exp")?, needed("iat")?);
         let ends = exp.plus(SKEW_S);
         if now >= ends {
-            return Err(refused("exp", &format!("says that the ID token ended at {exp}, and here it is {now}")));
+            return Err(refused(
+                "exp",
+                &format!("says that the ID token ended at {exp}, and here it is {now}"),
+            ));
         }
         let too_old = iat.plus(MAX_AGE_S + SKEW_S);
         if now >= too_old {
-            let why = format!("says that the ID token was made at {iat}, more than 10 minutes ago (here it is {now})");
+            let why = format!(
+                "says that the ID token was made at {iat}, more than 10 minutes ago (here it is {now})"
+            );
             return Err(refused("iat", &why));
         }
         for (name, begin) in [("iat", Some(iat)), ("nbf", time("nbf")?)] {
             if let Some(begin) = begin.filter(|begin| now < begin.plus(-SKEW_S)) {
-                return Err(refused(name, &format!("is {begin}, but here it is {now}: compare the clocks")));
+                return Err(refused(
+                    name,
+                    &format!("is {begin}, but here it is {now}: compare the clocks"),
+                ));
             }
         }
-        let jti = self.string("jti").filter(|jti| !jti.is_empty() && jti.len() <= MAX_NAME_BYTES);
+        let jti = self
+            .string("jti")
+            .filter(|jti| !jti.is_empty() && jti.len() <= MAX_NAME_BYTES);
         let jti = jti.ok_or_else(|| refused("jti", "is missing or is no text"))?;
         let issuer = self.string("iss").unwrap_or_default();
         // The lengths keep two different pairs apart.
         let digest = sha256(format!("{} {issuer}{jti}", issuer.len()).as_bytes());
-        Ok(IdTokenUse { digest, expires_at: ends.min(too_old) })
+        Ok(IdTokenUse {
+            digest,
+            expires_at: ends.min(too_old),
+        })
     }
 }
 
@@ -199,16 +241,22 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
 
     fn token(header: &str, claims: &str) -> String {
-        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
+        format!(
+            "{}.{}.c2ln",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        )
     }
 
     fn claims(change: Value) -> Map<String, Value> {
-        let mut claims =
-            json!({"iss": "https://i.example", "aud": AUDIENCE, "exp": NOW + 300, "iat": NOW, "nbf": NOW, "jti": "a"});
+        let mut claims = json!({"iss": "https://i.example", "aud": AUDIENCE, "exp": NOW + 300, "iat": NOW, "nbf": NOW, "jti": "a"});
         for (name, value) in change.as_object().expect("an object") {
             match value {
                 Value::Null => claims.as_object_mut().expect("an object").remove(name),
-                value => claims.as_object_mut().expect("an object").insert(name.clone(), value.clone()),
+                value => claims
+                    .as_object_mut()
+                    .expect("an object")
+                    .insert(name.clone(), value.clone()),
             };
         }
         claims.as_object().expect("an object").clone()
@@ -216,7 +264,10 @@ mod tests {
 
     #[test]
     fn the_parser_names_the_part_of_an_id_token_that_is_wrong() {
-        let (header, body) = (r#"{"alg":"RS256","kid":"k","typ":"JWT","x5t":"a"}"#, r#"{"iss":"https://i.example"}"#);
+        let (header, body) = (
+            r#"{"alg":"RS256","kid":"k","typ":"JWT","x5t":"a"}"#,
+            r#"{"iss":"https://i.example"}"#,
+        );
         let good = IdToken::parse(&token(header, body)).expect("an ID token");
         assert_eq!((good.issuer(), good.kid()), ("https://i.example", "k"));
         assert!(
@@ -228,16 +279,37 @@ mod tests {
             ("a.b".to_owned(), "three parts"),
             (token(header, body) + ".x", "three parts"),
             (token(header, body) + "=", "signature is not base64url"),
-            (token(header, body).replace("c2ln", "c2l+"), "signature is not base64url"),
-            (token(header, body).replace("c2ln", "c2m"), "signature is not base64url"),
-            (format!("{}=.e30.", URL_SAFE_NO_PAD.encode(header)), "header is not base64url"),
+            (
+                token(header, body).replace("c2ln", "c2l+"),
+                "signature is not base64url",
+            ),
+            (
+                token(header, body).replace("c2ln", "c2m"),
+                "signature is not base64url",
+            ),
+            (
+                format!("{}=.e30.", URL_SAFE_NO_PAD.encode(header)),
+                "header is not base64url",
+            ),
             (token("[]", body), "header is no JSON object"),
-            (token(r#"{"alg":"RS256","kid":"a","kid":"k"}"#, body), "duplicate-key"),
-            (token(r#"{"alg":"RS256","kid":"k","crit":["b64"]}"#, body), "`crit`"),
-            (token(r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#, body), "`typ`"),
+            (
+                token(r#"{"alg":"RS256","kid":"a","kid":"k"}"#, body),
+                "duplicate-key",
+            ),
+            (
+                token(r#"{"alg":"RS256","kid":"k","crit":["b64"]}"#, body),
+                "`crit`",
+            ),
+            (
+                token(r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#, body),
+                "`typ`",
+            ),
             (token(r#"{"alg":"RS256","kid":["k"]}"#, body), "`kid`"),
             (token(r#"{"kid":"k"}"#, body), "`alg`"),
-            (token(header, r#"{"iss":"a","iss":"https://i.example"}"#), "duplicate-key"),
+            (
+                token(header, r#"{"iss":"a","iss":"https://i.example"}"#),
+                "duplicate-key",
+            ),
             (token(header, r#"{"sub":"a"}"#), "`iss`"),
             (token(header, r#"{"iss":""}"#), "`iss`"),
             (token(header, "{"), "strict JSON"),
@@ -246,24 +318,44 @@ mod tests {
             assert_eq!(refusal.code, Code::Malformed, "{text}");
             assert!(refusal.detail.contains(why), "{why}: {}", refusal.detail);
         }
-        let large = token(header, &format!(r#"{{"iss":"{}"}}"#, "a".repeat(MAX_ID_TOKEN_BYTES)));
-        assert_eq!(IdToken::parse(&large).expect_err("too large").code, Code::TooLarge);
+        let large = token(
+            header,
+            &format!(r#"{{"iss":"{}"}}"#, "a".repeat(MAX_ID_TOKEN_BYTES)),
+        );
+        assert_eq!(
+            IdToken::parse(&large).expect_err("too large").code,
+            Code::TooLarge
+        );
     }
 
     #[test]
     fn the_audience_and_the_times_are_checked_with_a_minute_of_skew() {
         let at = Timestamp::from_unix;
-        let check =
-            |change: Value| SignedClaims(&claims(change)).check(AUDIENCE, at(NOW)).map(|usable| usable.expires_at);
+        let check = |change: Value| {
+            SignedClaims(&claims(change))
+                .check(AUDIENCE, at(NOW))
+                .map(|usable| usable.expires_at)
+        };
         assert_eq!(check(json!({})), Ok(at(NOW + 360)));
-        for several in [json!([AUDIENCE]), json!([AUDIENCE, "other"]), json!(["other", AUDIENCE])] {
+        for several in [
+            json!([AUDIENCE]),
+            json!([AUDIENCE, "other"]),
+            json!(["other", AUDIENCE]),
+        ] {
             assert_eq!(check(json!({"aud": several})), Ok(at(NOW + 360)));
         }
-        assert_eq!(check(json!({"exp": NOW + 7200})), Ok(at(NOW + 660)), "the age ends it earlier");
+        assert_eq!(
+            check(json!({"exp": NOW + 7200})),
+            Ok(at(NOW + 660)),
+            "the age ends it earlier"
+        );
         assert_eq!(check(json!({"nbf": null})), Ok(at(NOW + 360)));
-        for good in
-            [json!({"exp": NOW - 59}), json!({"iat": NOW - 659}), json!({"iat": NOW + 60}), json!({"nbf": NOW + 60})]
-        {
+        for good in [
+            json!({"exp": NOW - 59}),
+            json!({"iat": NOW - 659}),
+            json!({"iat": NOW + 60}),
+            json!({"nbf": NOW + 60}),
+        ] {
             assert!(check(good.clone()).is_ok(), "{good}");
         }
         for (claim, value) in [
@@ -289,16 +381,26 @@ mod tests {
         ] {
             let refusal = check(json!({claim: value})).expect_err(claim);
             assert!(
-                refusal.code == Code::Unauthenticated && refusal.detail.contains(&format!("`{claim}`")),
+                refusal.code == Code::Unauthenticated
+                    && refusal.detail.contains(&format!("`{claim}`")),
                 "{value}: {refusal}"
             );
         }
         let digest = |iss: &str, jti: &str| {
             let claims = claims(json!({"iss": iss, "jti": jti}));
-            SignedClaims(&claims).check(AUDIENCE, at(NOW)).expect("usable").digest
+            SignedClaims(&claims)
+                .check(AUDIENCE, at(NOW))
+                .expect("usable")
+                .digest
         };
-        assert_ne!(digest("https://i.example", "ab"), digest("https://i.examplea", "b"));
-        assert_eq!(digest("https://i.example", "ab"), digest("https://i.example", "ab"));
+        assert_ne!(
+            digest("https://i.example", "ab"),
+            digest("https://i.examplea", "b")
+        );
+        assert_eq!(
+            digest("https://i.example", "ab"),
+            digest("https://i.example", "ab")
+        );
     }
 
     proptest! {

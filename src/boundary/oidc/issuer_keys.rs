@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::error::Unspecified;
-use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
 use serde_json::Value;
 
 use crate::seal::refusal::Refusal;
@@ -41,21 +43,35 @@ impl VerifyingKey {
     /// Returns an error if the signature does not verify.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Unspecified> {
         match self {
-            Self::Rsa(n, e) => RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
-            Self::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature),
+            Self::Rsa(n, e) => RsaPublicKeyComponents { n, e }.verify(
+                &RSA_PKCS1_2048_8192_SHA256,
+                message,
+                signature,
+            ),
+            Self::P256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
         }
     }
 
     /// Reads a JWK.
     fn of(jwk: &Value) -> Result<Self, &'static str> {
-        let bytes = |name: &str| jwk[name].as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        let bytes = |name: &str| {
+            jwk[name]
+                .as_str()
+                .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        };
         let key = match (jwk["kty"].as_str(), jwk["crv"].as_str()) {
             (Some("RSA"), _) => {
-                let (Some(n), Some(e)) = (bytes("n"), bytes("e")) else { return Err("has no modulus and exponent") };
+                let (Some(n), Some(e)) = (bytes("n"), bytes("e")) else {
+                    return Err("has no modulus and exponent");
+                };
                 Self::rsa(&n, &e)?
             }
             (Some("EC"), Some("P-256")) => match (bytes("x"), bytes("y")) {
-                (Some(x), Some(y)) if x.len() == 32 && y.len() == 32 => Self::P256([&[4][..], &x, &y].concat()),
+                (Some(x), Some(y)) if x.len() == 32 && y.len() == 32 => {
+                    Self::P256([&[4][..], &x, &y].concat())
+                }
                 _ => return Err("is no point of P-256"),
             },
             _ => return Err("is for another algorithm than RS256 and ES256"),
@@ -68,12 +84,20 @@ impl VerifyingKey {
     }
 
     fn rsa(n: &[u8], e: &[u8]) -> Result<Self, &'static str> {
-        let plain = |number: &[u8]| number.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
+        let plain = |number: &[u8]| {
+            number
+                .iter()
+                .copied()
+                .skip_while(|byte| *byte == 0)
+                .collect::<Vec<u8>>()
+        };
         let (n, e) = (plain(n), plain(e));
         if n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize) < MIN_RSA_BITS {
             return Err("is an RSA key of less than 2,048 bits");
         }
-        let exponent = e.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let exponent = e
+            .iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         if e.len() > 8 || exponent < MIN_EXPONENT {
             return Err("is an RSA key whose exponent is not from 65,537 on");
         }
@@ -92,8 +116,12 @@ impl IssuerKeys {
     /// Returns a message if the document is no JWK set.
     pub fn parse(document: &[u8]) -> Result<Self, String> {
         let set = json::parse(document, MAX_DOCUMENT_BYTES).map_err(|error| error.to_string())?;
-        let keys = set["keys"].as_array().ok_or("it is no JWK set: the array `keys` is missing")?;
-        let keys = keys.iter().filter_map(|jwk| Some((jwk["kid"].as_str()?.to_owned(), VerifyingKey::of(jwk))));
+        let keys = set["keys"]
+            .as_array()
+            .ok_or("it is no JWK set: the array `keys` is missing")?;
+        let keys = keys
+            .iter()
+            .filter_map(|jwk| Some((jwk["kid"].as_str()?.to_owned(), VerifyingKey::of(jwk))));
         Ok(Self(keys.collect()))
     }
 
@@ -133,7 +161,13 @@ mod tests {
 
     use super::*;
 
-    fn agrees(key: &VerifyingKey, message: &[u8], signature: &[u8], expected: &TestResult, what: &str) {
+    fn agrees(
+        key: &VerifyingKey,
+        message: &[u8],
+        signature: &[u8],
+        expected: &TestResult,
+        what: &str,
+    ) {
         let verified = key.verify(message, signature).is_ok();
         match expected {
             TestResult::Valid => assert!(verified, "{what}"),
@@ -151,13 +185,25 @@ mod tests {
             rsa_pkcs1_verify::TestName::Rsa4096Sha256,
             rsa_pkcs1_verify::TestName::Rsa8192Sha256,
         ] {
-            for group in rsa_pkcs1_verify::TestSet::load(name).expect("vectors").test_groups {
+            for group in rsa_pkcs1_verify::TestSet::load(name)
+                .expect("vectors")
+                .test_groups
+            {
                 let Ok(key) = VerifyingKey::rsa(&group.key.n, &group.key.e) else {
-                    assert!(group.key.e.len() <= 2, "{name:?}: only a small exponent is refused");
+                    assert!(
+                        group.key.e.len() <= 2,
+                        "{name:?}: only a small exponent is refused"
+                    );
                     continue;
                 };
                 for test in group.tests {
-                    agrees(&key, &test.msg, &test.sig, &test.result, &format!("{name:?} {}", test.tc_id));
+                    agrees(
+                        &key,
+                        &test.msg,
+                        &test.sig,
+                        &test.result,
+                        &format!("{name:?} {}", test.tc_id),
+                    );
                     count += 1;
                 }
             }
@@ -166,7 +212,13 @@ mod tests {
         for group in ecdsa::TestSet::load(name).expect("vectors").test_groups {
             let key = VerifyingKey::P256(group.key.key.to_vec());
             for test in group.tests {
-                agrees(&key, &test.msg, &test.sig, &test.result, &format!("{name:?} {}", test.tc_id));
+                agrees(
+                    &key,
+                    &test.msg,
+                    &test.sig,
+                    &test.result,
+                    &format!("{name:?} {}", test.tc_id),
+                );
                 count += 1;
             }
         }
@@ -179,7 +231,9 @@ mod tests {
         let rsa = |kid: &str, bytes: usize, e: &[u8]| json!({"kid": kid, "kty": "RSA", "n": text(&vec![0xff; bytes]), "e": text(e)});
         let ec = |kid: &str, more: serde_json::Value| {
             let mut key = json!({"kid": kid, "kty": "EC", "crv": "P-256", "x": text(&[1; 32]), "y": text(&[2; 32])});
-            key.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+            key.as_object_mut()
+                .expect("an object")
+                .extend(more.as_object().cloned().unwrap_or_default());
             key
         };
         let set = json!({"keys": [
@@ -191,7 +245,10 @@ mod tests {
         ]});
         let keys = IssuerKeys::parse(set.to_string().as_bytes()).expect("a set");
         assert_eq!(
-            (keys.key("good").map(VerifyingKey::alg), keys.key("point").map(VerifyingKey::alg)),
+            (
+                keys.key("good").map(VerifyingKey::alg),
+                keys.key("point").map(VerifyingKey::alg)
+            ),
             (Ok("RS256"), Ok("ES256"))
         );
         assert_eq!(keys.key("padded"), keys.key("good"));
@@ -208,7 +265,11 @@ mod tests {
             ("none", "no such key"),
         ] {
             let refusal = keys.key(kid).expect_err(kid);
-            assert!(refusal.detail.contains("`kid`") && refusal.detail.contains(why), "{kid}: {}", refusal.detail);
+            assert!(
+                refusal.detail.contains("`kid`") && refusal.detail.contains(why),
+                "{kid}: {}",
+                refusal.detail
+            );
         }
         assert_eq!(keys.usable(), 5);
         for bad in ["", "[]", "{}", r#"{"keys":1}"#, r#"{"keys":[],"keys":[]}"#] {

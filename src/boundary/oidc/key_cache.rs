@@ -59,8 +59,10 @@ impl KnownKeys {
     fn must_ask(&self, kid: &str, now: Timestamp) -> bool {
         match self.usable(now) {
             Some(keys) if keys.has(kid) => {
-                let waited = |at: Option<Timestamp>, least: i64| at.is_none_or(|at| age(at, now) >= least);
-                waited(self.keys.as_ref().map(|(_, read)| *read), FRESH_S) && waited(self.asked, ASK_AGAIN_S)
+                let waited =
+                    |at: Option<Timestamp>, least: i64| at.is_none_or(|at| age(at, now) >= least);
+                waited(self.keys.as_ref().map(|(_, read)| *read), FRESH_S)
+                    && waited(self.asked, ASK_AGAIN_S)
             }
             _ => self.wait_s(now) == 0,
         }
@@ -69,20 +71,29 @@ impl KnownKeys {
     /// Returns the seconds until the issuer can be asked for a key that is not known.
     fn wait_s(&self, now: Timestamp) -> i64 {
         let failed = self.trouble.is_some() || self.usable(now).is_none();
-        let retry = self.asked.filter(|_| failed).map_or(0, |asked| RETRY_S - age(asked, now));
+        let retry = self
+            .asked
+            .filter(|_| failed)
+            .map_or(0, |asked| RETRY_S - age(asked, now));
         let most = (UNKNOWN_AT_ONCE - 1) * ASK_AGAIN_S;
-        let unknown = self.usable(now).map_or(0, |_| self.unknown_full(now) - now.unix() - most);
+        let unknown = self
+            .usable(now)
+            .map_or(0, |_| self.unknown_full(now) - now.unix() - most);
         retry.max(unknown).max(0)
     }
 
     /// Returns the value of the field, limited to what the present time allows, because a clock that was set back must not
     /// delay the requests.
     fn unknown_full(&self, now: Timestamp) -> i64 {
-        self.unknown_full.clamp(now.unix(), now.unix() + UNKNOWN_AT_ONCE * ASK_AGAIN_S)
+        self.unknown_full
+            .clamp(now.unix(), now.unix() + UNKNOWN_AT_ONCE * ASK_AGAIN_S)
     }
 
     fn usable(&self, now: Timestamp) -> Option<&Arc<IssuerKeys>> {
-        self.keys.as_ref().filter(|(_, read)| age(*read, now) < USABLE_S).map(|(keys, _)| keys)
+        self.keys
+            .as_ref()
+            .filter(|(_, read)| age(*read, now) < USABLE_S)
+            .map(|(keys, _)| keys)
     }
 
     /// Returns keys that contain `kid`, or the refusal if no such keys are known. The refusal is not final, because the issuer
@@ -123,7 +134,10 @@ impl KnownKeys {
 impl KeyCache {
     /// Creates the cache. `fetch` blocks its thread.
     pub fn new(fetch: Arc<FetchDocument>) -> Self {
-        Self { fetch, issuers: Mutex::default() }
+        Self {
+            fetch,
+            issuers: Mutex::default(),
+        }
     }
 
     /// Returns the keys of an issuer, and asks the issuer if the keys are old or don't contain `kid`. If the issuer was just
@@ -140,7 +154,10 @@ impl KeyCache {
     ) -> Result<Arc<IssuerKeys>, Stopped> {
         let cached = {
             let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
-            issuers.entry((issuer.to_owned(), authorities.map(str::to_owned))).or_default().clone()
+            issuers
+                .entry((issuer.to_owned(), authorities.map(str::to_owned)))
+                .or_default()
+                .clone()
         };
         let known = || cached.known.lock().unwrap_or_else(PoisonError::into_inner);
         let look = || {
@@ -156,9 +173,14 @@ impl KeyCache {
             return Ok(answer?);
         }
         known().asked = Some(now);
-        let (fetch, address) = (self.fetch.clone(), (issuer.to_owned(), authorities.map(str::to_owned)));
+        let (fetch, address) = (
+            self.fetch.clone(),
+            (issuer.to_owned(), authorities.map(str::to_owned)),
+        );
         let read = move || read_keys(&*fetch, &address.0, address.1.as_deref());
-        let answer = tokio::task::spawn_blocking(read).await.map_err(|error| fault(&error))?;
+        let answer = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| fault(&error))?;
         if let Err(why) = &answer {
             tracing::warn!(issuer, "the keys of the issuer can't be read: {why}");
         }
@@ -176,19 +198,31 @@ fn age(at: Timestamp, now: Timestamp) -> i64 {
 }
 
 /// Reads the keys of an issuer: its configuration, and then the JWK set that the configuration names on the same server.
-fn read_keys(fetch: &FetchDocument, issuer: &str, authorities: Option<&str>) -> Result<IssuerKeys, String> {
-    let address = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+fn read_keys(
+    fetch: &FetchDocument,
+    issuer: &str,
+    authorities: Option<&str>,
+) -> Result<IssuerKeys, String> {
+    let address = format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    );
     let document = fetch(&address, authorities)?;
     let about = |why: &str| format!("{address}: {why}");
-    let configuration = json::parse(&document, MAX_DOCUMENT_BYTES).map_err(|error| about(&error.to_string()))?;
+    let configuration =
+        json::parse(&document, MAX_DOCUMENT_BYTES).map_err(|error| about(&error.to_string()))?;
     if configuration["issuer"] != issuer {
         return Err(about("the document is about another issuer"));
     }
-    let keys = configuration["jwks_uri"].as_str().ok_or_else(|| about("`jwks_uri` is missing"))?;
+    let keys = configuration["jwks_uri"]
+        .as_str()
+        .ok_or_else(|| about("`jwks_uri` is missing"))?;
     // Otherwise the document could send this service to any server of its network.
     let server = |url: &str| url.split('/').take(3).collect::<Vec<_>>().join("/");
     if server(keys) != server(issuer) {
-        return Err(about("`jwks_uri` names another server than the issuer: pin the keys with --jwks FILE"));
+        return Err(about(
+            "`jwks_uri` names another server than the issuer: pin the keys with --jwks FILE",
+        ));
     }
     IssuerKeys::parse(&fetch(keys, authorities)?).map_err(|why| format!("{keys}: {why}"))
 }
@@ -200,7 +234,8 @@ mod tests {
     const ISSUER: &str = "https://issuer.example/a";
 
     fn keys(kid: &str) -> IssuerKeys {
-        IssuerKeys::parse(format!(r#"{{"keys":[{{"kid":"{kid}","kty":"oct"}}]}}"#).as_bytes()).expect("a JWK set")
+        IssuerKeys::parse(format!(r#"{{"keys":[{{"kid":"{kid}","kty":"oct"}}]}}"#).as_bytes())
+            .expect("a JWK set")
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -237,7 +272,11 @@ mod tests {
         for stranger in ["x", "y"] {
             ask(&mut known, stranger, Ok(keys("c")), at(2000));
         }
-        assert_eq!(wait(&known, "x", at(-9000)), Some(300), "the clock was set back");
+        assert_eq!(
+            wait(&known, "x", at(-9000)),
+            Some(300),
+            "the clock was set back"
+        );
         assert!(!known.must_ask("x", at(2000)) && known.answer(ISSUER, "c", at(2000)).is_ok());
     }
 
@@ -247,12 +286,18 @@ mod tests {
         ask(&mut known, "a", Ok(keys("a")), at(0));
         for seconds in [1, 11, 21] {
             ask(&mut known, "b", Err("gone".to_owned()), at(seconds));
-            assert!(!known.must_ask("b", at(seconds + 9)) && known.answer(ISSUER, "a", at(seconds)).is_ok());
+            assert!(
+                !known.must_ask("b", at(seconds + 9))
+                    && known.answer(ISSUER, "a", at(seconds)).is_ok()
+            );
             assert_eq!(wait(&known, "b", at(seconds + 3)), Some(7));
         }
         ask(&mut known, "b", Ok(keys("b")), at(31));
         ask(&mut known, "c", Ok(keys("c")), at(31));
-        assert!(!known.must_ask("d", at(42)), "the requests with an answer count");
+        assert!(
+            !known.must_ask("d", at(42)),
+            "the requests with an answer count"
+        );
     }
 
     #[test]
@@ -266,8 +311,13 @@ mod tests {
         ask(&mut known, "a", Err("gone".to_owned()), at(3610));
         assert!(!known.must_ask("a", at(3909)) && known.must_ask("a", at(3910)));
         assert!(known.answer(ISSUER, "a", at(86_409)).is_ok());
-        let refusal = known.answer(ISSUER, "a", at(86_410)).expect_err("a day is over");
-        assert!(refusal.detail.contains("gone") && refusal.retry_after_s.is_some(), "{refusal}");
+        let refusal = known
+            .answer(ISSUER, "a", at(86_410))
+            .expect_err("a day is over");
+        assert!(
+            refusal.detail.contains("gone") && refusal.retry_after_s.is_some(),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -275,14 +325,21 @@ mod tests {
         let read = |configuration: &str| {
             let configuration = configuration.to_owned();
             let fetch = move |url: &str, _: Option<&str>| match url {
-                "https://issuer.example/a/.well-known/openid-configuration" => Ok(configuration.clone().into_bytes()),
+                "https://issuer.example/a/.well-known/openid-configuration" => {
+                    Ok(configuration.clone().into_bytes())
+                }
                 "https://issuer.example/keys" => Ok(br#"{"keys":[]}"#.to_vec()),
                 other => Err(format!("asked for {other}")),
             };
             read_keys(&fetch, ISSUER, None)
         };
-        let of = |issuer: &str, keys: &str| read(&format!(r#"{{"issuer":"{issuer}","jwks_uri":"{keys}"}}"#));
-        assert_eq!(of(ISSUER, "https://issuer.example/keys").map(|keys| keys.usable()), Ok(0));
+        let of = |issuer: &str, keys: &str| {
+            read(&format!(r#"{{"issuer":"{issuer}","jwks_uri":"{keys}"}}"#))
+        };
+        assert_eq!(
+            of(ISSUER, "https://issuer.example/keys").map(|keys| keys.usable()),
+            Ok(0)
+        );
         for bad in [
             of("https://issuer.example/b", "https://issuer.example/keys"),
             of(ISSUER, "http://issuer.example/keys"),
@@ -294,7 +351,10 @@ mod tests {
             read("[]"),
             read(r#"{"issuer":1,"issuer":"https://issuer.example/a"}"#),
         ] {
-            assert!(bad.is_err_and(|why| !why.contains("asked for")), "nothing else is asked");
+            assert!(
+                bad.is_err_and(|why| !why.contains("asked for")),
+                "nothing else is asked"
+            );
         }
     }
 }

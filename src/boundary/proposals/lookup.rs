@@ -26,7 +26,10 @@ impl Proposals {
         self.ledger.payload(id)?.ok_or_else(|| not_found(id).into())
     }
 
-    pub(in crate::boundary) fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
+    pub(in crate::boundary) fn statement(
+        &self,
+        id: &ProposalId,
+    ) -> Result<Statement<Authorization>, Stopped> {
         // The boundary wrote this payload, so it is trusted without a check of the signatures.
         Ok(Statement::from_payload(&self.payload(id)?)?)
     }
@@ -56,7 +59,11 @@ impl Proposals {
         Refusal::gone(detail)
     }
 
-    pub(in crate::boundary) fn visible(&self, caller: &Caller, id: &ProposalId) -> Result<Proposal, Stopped> {
+    pub(in crate::boundary) fn visible(
+        &self,
+        caller: &Caller,
+        id: &ProposalId,
+    ) -> Result<Proposal, Stopped> {
         let row = self.row(id)?;
         if caller.may_see(&row.core.proposer, &row.core.step) {
             Ok(row)
@@ -75,41 +82,63 @@ impl Proposals {
         signed: &Authorization,
     ) -> Result<(Cow<'s, StepInForce>, ExcludedSigners), Stopped> {
         let here = &sealed.boundary;
-        let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let _ = self.crossing.check_not_revoked(sealed, [&signed.proposer, &signed.proposer])?;
-        let (_, held) = sealed
-            .signed_step(signed)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let _ = judgement::decision::step::check_step(signed, &held.hashed)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        let _ =
+            check_place(&signed.boundary, &here.name, &here.id, &here.epoch).map_err(|error| {
+                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+            })?;
+        let _ = self
+            .crossing
+            .check_not_revoked(sealed, [&signed.proposer, &signed.proposer])?;
+        let (_, held) = sealed.signed_step(signed).map_err(|error| {
+            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+        })?;
+        let _ = judgement::decision::step::check_step(signed, &held.hashed).map_err(|error| {
+            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+        })?;
         let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
         let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let held = held
-            .for_run(signed)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+            .map_err(|error| {
+                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+            })?;
+        let held = held.for_run(signed).map_err(|error| {
+            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+        })?;
         Ok((held, excluded))
     }
 
     pub(super) fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
         if row.status.waits() && now >= row.core.expires_at {
-            let detail = format!("the proposal expired at {}: propose the step again", row.core.expires_at);
-            return Err(Refusal::new(Code::Expired, detail).about(&row.core.id).into());
+            let detail = format!(
+                "the proposal expired at {}: propose the step again",
+                row.core.expires_at
+            );
+            return Err(Refusal::new(Code::Expired, detail)
+                .about(&row.core.id)
+                .into());
         }
         match row.status {
             StoredStatus::Pending => Ok(()),
-            StoredStatus::Expired => {
-                Err(Refusal::new(Code::Expired, "the proposal has expired: propose the step again")
-                    .about(&row.core.id)
-                    .into())
-            }
-            StoredStatus::Denied => {
-                Err(Refusal::new(Code::Denied, "an approver denied the proposal").about(&row.core.id).into())
-            }
+            StoredStatus::Expired => Err(Refusal::new(
+                Code::Expired,
+                "the proposal has expired: propose the step again",
+            )
+            .about(&row.core.id)
+            .into()),
+            StoredStatus::Denied => Err(Refusal::new(
+                Code::Denied,
+                "an approver denied the proposal",
+            )
+            .about(&row.core.id)
+            .into()),
             StoredStatus::Refused => {
-                let why = row.detail.as_ref().and_then(|why| json::parse_as::<RefusalView>(why, why.len()).ok());
-                let refused = why.map_or_else(|| wrong_state(row), |why| Refusal::new(why.code, why.detail));
+                let why = row
+                    .detail
+                    .as_ref()
+                    .and_then(|why| json::parse_as::<RefusalView>(why, why.len()).ok());
+                let refused = why.map_or_else(
+                    || wrong_state(row),
+                    |why| Refusal::new(why.code, why.detail),
+                );
                 Err(refused.about(&row.core.id).into())
             }
             _ => Err(wrong_state(row).into()),

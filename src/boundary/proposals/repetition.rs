@@ -38,7 +38,9 @@ impl Proposals {
             expires_at: never,
             ..asked.clone()
         };
-        canonical::canonical_of(&run).map(|bytes| sha256(&bytes)).map_err(|error| fault(&error))
+        canonical::canonical_of(&run)
+            .map(|bytes| sha256(&bytes))
+            .map_err(|error| fault(&error))
     }
 
     /// Returns the earlier proposal that a call repeats.
@@ -61,7 +63,14 @@ impl Proposals {
         reason: &str,
     ) -> Result<(ProposalView, bool), Stopped> {
         let view = self.view_for(caller, &self.row(id)?)?;
-        Ok((ProposalView { existing: true, reason_not_taken: view.reason != reason, ..view }, false))
+        Ok((
+            ProposalView {
+                existing: true,
+                reason_not_taken: view.reason != reason,
+                ..view
+            },
+            false,
+        ))
     }
 
     /// Returns the answer to a call that asked for `asked`, and true if the proposal is new.
@@ -80,19 +89,30 @@ impl Proposals {
                 self.repeated(caller, &row.core.id, &asked.reason)
             }
             ProposeResult::Conflict(row) => Err(other_nonce(caller, &row).into()),
-            ProposeResult::TooManyKept { most, until } => Err(too_many_kept(most, until, now).into()),
-            ProposeResult::TooMany { most, of_proposer: true } => {
+            ProposeResult::TooManyKept { most, until } => {
+                Err(too_many_kept(most, until, now).into())
+            }
+            ProposeResult::TooMany {
+                most,
+                of_proposer: true,
+            } => {
                 let detail = format!(
                     "{most} of your proposals already wait for approval: try again when some have \
                      ended, or cancel some"
                 );
-                Err(Refusal::new(Code::RateLimited, detail).retry_after(30).into())
-            }
-            ProposeResult::TooMany { most, of_proposer: false } => {
-                Err(Refusal::new(Code::Busy, format!("{most} proposals already wait for approval: try again later"))
+                Err(Refusal::new(Code::RateLimited, detail)
                     .retry_after(30)
                     .into())
             }
+            ProposeResult::TooMany {
+                most,
+                of_proposer: false,
+            } => Err(Refusal::new(
+                Code::Busy,
+                format!("{most} proposals already wait for approval: try again later"),
+            )
+            .retry_after(30)
+            .into()),
         }
     }
 
@@ -111,13 +131,32 @@ impl Proposals {
         let known = match known {
             Some(known) => known,
             None => {
-                let statuses = vec![StoredStatus::Pending, StoredStatus::Approved, StoredStatus::Running];
-                let query = ProposalQuery { statuses, limit: MOST_OPEN, ..ProposalQuery::default() };
+                let statuses = vec![
+                    StoredStatus::Pending,
+                    StoredStatus::Approved,
+                    StoredStatus::Running,
+                ];
+                let query = ProposalQuery {
+                    statuses,
+                    limit: MOST_OPEN,
+                    ..ProposalQuery::default()
+                };
                 let mut found = self.ledger.proposals(&query)?.proposals;
                 let statuses = vec![StoredStatus::Denied];
-                let query = ProposalQuery { statuses, limit: MOST_DENIED, ..ProposalQuery::default() };
-                let is_recent = |other: &Proposal| other.ended_at.is_some_and(|at| at > now.plus(-RECENT_S));
-                found.extend(self.ledger.proposals(&query)?.proposals.into_iter().filter(is_recent));
+                let query = ProposalQuery {
+                    statuses,
+                    limit: MOST_DENIED,
+                    ..ProposalQuery::default()
+                };
+                let is_recent =
+                    |other: &Proposal| other.ended_at.is_some_and(|at| at > now.plus(-RECENT_S));
+                found.extend(
+                    self.ledger
+                        .proposals(&query)?
+                        .proposals
+                        .into_iter()
+                        .filter(is_recent),
+                );
                 known.insert(found)
             }
         };
@@ -132,16 +171,27 @@ impl Proposals {
         })?;
         let is_of_step = |other: &&Proposal| {
             let is_over = other.status.waits() && now >= other.core.expires_at;
-            let is_same = other.core.step_digest == core.step_digest && other.core.params_digest == core.params_digest;
-            is_same && !is_over && other.core.id != core.id && caller.may_see(&other.core.proposer, &other.core.step)
+            let is_same = other.core.step_digest == core.step_digest
+                && other.core.params_digest == core.params_digest;
+            is_same
+                && !is_over
+                && other.core.id != core.id
+                && caller.may_see(&other.core.proposer, &other.core.step)
         };
         let others: Vec<&Proposal> = known.iter().filter(is_of_step).take(MOST_NAMED).collect();
         let mut found = Vec::new();
-        for other in others.into_iter().chain(succeeded.iter().filter(is_of_step)) {
+        for other in others
+            .into_iter()
+            .chain(succeeded.iter().filter(is_of_step))
+        {
             let (own, signed) = (self.statement(&core.id)?, self.statement(&other.core.id)?);
             if has_same_inputs(&own.predicate, &signed.predicate) {
                 let (proposal, ended_at) = (other.core.id.clone(), other.ended_at);
-                found.push(SameRun { proposal, status: view_status(other.status), ended_at });
+                found.push(SameRun {
+                    proposal,
+                    status: view_status(other.status),
+                    ended_at,
+                });
             }
         }
         Ok(found)
@@ -170,9 +220,11 @@ fn has_same_inputs(one: &Authorization, other: &Authorization) -> bool {
 
 /// Returns the refusal of a proposal whose nonce another proposal has.
 fn other_nonce(caller: &Caller, row: &Proposal) -> Refusal {
-    let mut refusal =
-        Refusal::new(Code::NonceReplayed, "another proposal has this nonce: leave the nonce out, or make a new nonce")
-            .at("/nonce", "used by another proposal");
+    let mut refusal = Refusal::new(
+        Code::NonceReplayed,
+        "another proposal has this nonce: leave the nonce out, or make a new nonce",
+    )
+    .at("/nonce", "used by another proposal");
     if caller.may_see(&row.core.proposer, &row.core.step) {
         refusal = refusal.about(&row.core.id);
         refusal.receipt = row.receipt.as_ref().map(|_| row.core.id.receipt());
@@ -182,7 +234,9 @@ fn other_nonce(caller: &Caller, row: &Proposal) -> Refusal {
 
 /// Returns the refusal of a proposal whose proposer has too many stored proposals that ended without a signature.
 fn too_many_kept(most: u64, until: Timestamp, now: Timestamp) -> Refusal {
-    let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
+    let wait = u64::try_from(until.unix().saturating_sub(now.unix()))
+        .unwrap_or(0)
+        .max(1);
     let detail = format!(
         "{most} of your proposals were cancelled, refused or expired without a signature, and each stays stored for an hour after its window: the first is deleted in {wait} s: try again after this time"
     );

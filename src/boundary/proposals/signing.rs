@@ -16,7 +16,9 @@ use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
 use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifiedSignature};
+use documents::record::envelope::{
+    Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifiedSignature,
+};
 use documents::record::ident::ProposalId;
 use documents::record::token::Scope;
 use judgement::decision::quorum;
@@ -43,20 +45,41 @@ impl Proposals {
         let sealed = self.crossing.state();
         let signed = Signed::<Authorization>::from_parts(&payload, signatures, Base64::Lenient)?;
         if signed.signature_count() == 0 {
-            return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
+            return Err(Refusal::new(Code::Malformed, "send at least one signature")
+                .at("/signatures", "empty")
+                .into());
         }
-        let document = signed.verify(|keyid| sealed.statement_key(keyid)).map_err(|error| sealed.unverified(error))?;
+        let document = signed
+            .verify(|keyid| sealed.statement_key(keyid))
+            .map_err(|error| sealed.unverified(error))?;
         // After this check, the caller is known to hold a key of the roster, so refusals are logged.
         let outcome = match &document.predicate().grant {
             Some(grant) => self.sign_use(&row, grant, &document, &sealed, charge).await,
-            None => self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await,
+            None => {
+                self.sign_verified(
+                    &row,
+                    document.predicate(),
+                    document.signatures(),
+                    &sealed,
+                    charge,
+                )
+                .await
+            }
         };
         if let Err(stopped) = &outcome {
-            let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
-            self.refusals.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
+            let principal = document
+                .signatures()
+                .first()
+                .map(|signature| signature.keyid.to_string());
+            self.refusals
+                .note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
         }
         let view = outcome?;
-        if document.predicate().grant.is_some() { self.decided(id).await } else { Ok(view) }
+        if document.predicate().grant.is_some() {
+            self.decided(id).await
+        } else {
+            Ok(view)
+        }
     }
 
     /// Waits until the run of a grant has begun, or can't begin now, so that no answer calls a use approved that is refused.
@@ -64,9 +87,15 @@ impl Proposals {
     /// # Errors
     /// Returns the refusal of the crossing. `rate-limited` is only in the view, because the same call never succeeds later.
     async fn decided(&self, id: &ProposalId) -> Result<ProposalView, Stopped> {
-        let view = self.view(&self.after(id, StoredStatus::Approved, MOST_DECIDING).await?)?;
+        let view = self.view(
+            &self
+                .after(id, StoredStatus::Approved, MOST_DECIDING)
+                .await?,
+        )?;
         match &view.refusal {
-            Some(why) if view.status == ProposalStatus::Refused && why.code != Code::RateLimited => {
+            Some(why)
+                if view.status == ProposalStatus::Refused && why.code != Code::RateLimited =>
+            {
                 Err(Refusal::new(why.code, why.detail.clone()).about(id).into())
             }
             _ => Ok(view),
@@ -87,33 +116,61 @@ impl Proposals {
         self.demand_waiting(row, now)?;
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
         let stored = self.ledger.signatures(id)?;
-        let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
+        let all: Vec<_> = stored
+            .iter()
+            .map(verified_of)
+            .chain(new.iter().cloned())
+            .collect();
         let count = self.counted(&all, &held, &excluded, sealed);
-        let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
-        if let Some(uncounted) =
-            count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))
+        let known = |signature: &VerifiedSignature| {
+            stored.iter().any(|stored| stored.keyid == signature.keyid)
+        };
+        if let Some(uncounted) = count
+            .uncounted()
+            .iter()
+            .find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))
         {
-            let code =
-                if uncounted.why == NotCounted::Excluded { Code::SelfApproval } else { Code::NotPermittedSigner };
+            let code = if uncounted.why == NotCounted::Excluded {
+                Code::SelfApproval
+            } else {
+                Code::NotPermittedSigner
+            };
             return Err(Refusal::new(code, uncounted.to_string()).about(id).into());
         }
         let fresh: Vec<_> = new
             .iter()
             .filter(|signature| !known(signature))
             .filter_map(|signature| {
-                let person = sealed.roster.statement_approver(&signature.keyid)?.0.name.clone();
+                let person = sealed
+                    .roster
+                    .statement_approver(&signature.keyid)?
+                    .0
+                    .name
+                    .clone();
                 let (presence, sig) = (signature.presence, signature.sig.clone());
-                Some(Signature { keyid: signature.keyid, person, presence, sig, at: now })
+                Some(Signature {
+                    keyid: signature.keyid,
+                    person,
+                    presence,
+                    sig,
+                    at: now,
+                })
             })
             .collect();
         if !fresh.is_empty() {
             // Charge a key only for its own new signatures. Otherwise another caller could use up the limit of the key
             // with invalid or repeated signatures.
-            fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
-            self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(stop, id))?;
+            fresh
+                .iter()
+                .try_for_each(|signature| charge(&signature.keyid))?;
+            self.ledger
+                .sign(id, fresh)
+                .await
+                .map_err(|stop| advance_refused(stop, id))?;
             self.changes.notify(id);
         }
-        self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
+        self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0)
+            .await?;
         self.view(&self.row(id)?)
     }
 
@@ -130,16 +187,28 @@ impl Proposals {
         let _ = self.crossing.demand_clock()?;
         self.demand_waiting(row, now)?;
         let (_, parties) = self.quorum_of(sealed, authorization)?;
-        let _ = self.crossing.covered(grant, document, sealed, &parties, None, now)?;
+        let _ = self
+            .crossing
+            .covered(grant, document, sealed, &parties, None, now)?;
         let stored = self.ledger.signatures(id)?;
         // As for approvers, a repeated signature is not charged.
-        let fresh = |signature: &&VerifiedSignature| stored.iter().all(|stored| stored.keyid != signature.keyid);
+        let fresh = |signature: &&VerifiedSignature| {
+            stored.iter().all(|stored| stored.keyid != signature.keyid)
+        };
         for signature in document.signatures().iter().filter(fresh) {
             charge(&signature.keyid)?;
             let (presence, sig) = (signature.presence, signature.sig.clone());
-            let signature =
-                Signature { keyid: signature.keyid, person: authorization.proposer.clone(), presence, sig, at: now };
-            self.ledger.sign_use(id, signature).await.map_err(|stop| advance_refused(stop, id))?;
+            let signature = Signature {
+                keyid: signature.keyid,
+                person: authorization.proposer.clone(),
+                presence,
+                sig,
+                at: now,
+            };
+            self.ledger
+                .sign_use(id, signature)
+                .await
+                .map_err(|stop| advance_refused(stop, id))?;
         }
         self.changes.notify(id);
         self.start_if_met(id, true).await?;
@@ -161,12 +230,20 @@ impl Proposals {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
         self.check_job(caller, &envelope)?;
         let payload = envelope.payload.clone();
-        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone(), stored: false };
+        let request = CrossingRequest {
+            envelope,
+            handed_in_by: handed_in_by.clone(),
+            stored: false,
+        };
         let done = self.crossing.cross(request, Some(permit)).await;
         if let Err(stopped) = &done
             && let Ok(payload) = Base64::Lenient.decode("", &payload)
         {
-            self.refusals.note_refusal(Some(handed_in_by.as_str()), stopped, InputDigest::of(&payload));
+            self.refusals.note_refusal(
+                Some(handed_in_by.as_str()),
+                stopped,
+                InputDigest::of(&payload),
+            );
         }
         done.map_err(|stopped| self.without_hidden_links(caller, stopped))
     }
@@ -179,11 +256,17 @@ impl Proposals {
             return Ok(());
         }
         // The crossing refuses an envelope that can't be read.
-        let Ok(payload) = Base64::Lenient.decode("", &envelope.payload) else { return Ok(()) };
-        let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
+        let Ok(payload) = Base64::Lenient.decode("", &envelope.payload) else {
+            return Ok(());
+        };
+        let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else {
+            return Ok(());
+        };
         let signed = statement.predicate;
         let _ = caller.job_of(&signed.params)?;
-        if caller.name() == Some(&signed.proposer) || bindings.iter().all(|(name, _)| *name != signed.proposer) {
+        if caller.name() == Some(&signed.proposer)
+            || bindings.iter().all(|(name, _)| *name != signed.proposer)
+        {
             return Ok(());
         }
         let stored = self.ledger.proposal(&signed.proposal)?;
@@ -199,7 +282,9 @@ impl Proposals {
 
     /// Removes the links to proposals and receipts that the caller may not see.
     pub(super) fn without_hidden_links(&self, caller: &Caller, stopped: Stopped) -> Stopped {
-        let Stopped::Refused(mut refusal) = stopped else { return stopped };
+        let Stopped::Refused(mut refusal) = stopped else {
+            return stopped;
+        };
         if let Some(id) = &refusal.proposal {
             let visible = self
                 .ledger

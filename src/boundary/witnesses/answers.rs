@@ -34,8 +34,12 @@ impl State {
         let checkpoint = Note::parse(&ask.note).map_err(|error| odd(error.to_string()))?;
         let mut newest = None;
         for line in own {
-            let cosigned = witness.key.verify_line(&checkpoint, line).map_err(|error| odd(error.to_string()))?;
-            let time = i64::try_from(cosigned.seconds()).map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
+            let cosigned = witness
+                .key
+                .verify_line(&checkpoint, line)
+                .map_err(|error| odd(error.to_string()))?;
+            let time = i64::try_from(cosigned.seconds())
+                .map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
             if time > now.plus(SKEW_S) {
                 return Err(format!(
                     "the cosignature is dated {time}, but the time here is {now}: one of the two clocks is wrong"
@@ -48,13 +52,20 @@ impl State {
         known.size = known.size.max(ask.size);
         known.cosigned = known.cosigned.max(ask.size);
         if !self.heads.iter().any(|head| head.size == ask.size) {
-            self.heads.push_back(Head { size: ask.size, note: ask.note.clone(), lines: BTreeMap::new() });
+            self.heads.push_back(Head {
+                size: ask.size,
+                note: ask.note.clone(),
+                lines: BTreeMap::new(),
+            });
             self.heads.make_contiguous().sort_by_key(|head| head.size);
             if self.heads.len() > KEPT_HEADS {
                 self.heads.pop_front();
             }
         }
-        if let (Some(head), Some(line)) = (self.heads.iter_mut().find(|head| head.size == ask.size), newest) {
+        if let (Some(head), Some(line)) = (
+            self.heads.iter_mut().find(|head| head.size == ask.size),
+            newest,
+        ) {
             head.lines.insert(vkey, line);
         }
         Ok(())
@@ -69,7 +80,11 @@ impl State {
         text: &str,
     ) -> WitnessNext {
         let digits = text.strip_suffix('\n').unwrap_or(text);
-        let Some(size) = digits.parse::<u64>().ok().filter(|size| size.to_string() == digits) else {
+        let Some(size) = digits
+            .parse::<u64>()
+            .ok()
+            .filter(|size| size.to_string() == digits)
+        else {
             return WitnessNext::Trouble(
                 "the witness answered with a conflict, but without a size: ask the operator \
                  of the witness"

@@ -14,7 +14,11 @@ impl Recording {
     ///
     /// # Errors
     /// Returns an error if the spool can't be read.
-    pub fn copy(&self, stream: StreamName, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub fn copy(
+        &self,
+        stream: StreamName,
+        mut to: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let state = lock(&self.state);
         let (mut at, mut position) = (0, OrderPosition::default());
         while let Some(piece) = position.next(state.order.bytes()) {

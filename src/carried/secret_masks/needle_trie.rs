@@ -74,7 +74,9 @@ impl NeedleTrie {
     pub(super) fn insert(&mut self, symbols: impl Iterator<Item = u8>, needle: Needle) {
         let mut state = 0;
         for symbol in symbols {
-            state = self.child(state, symbol).unwrap_or_else(|| self.grow(state, symbol));
+            state = self
+                .child(state, symbol)
+                .unwrap_or_else(|| self.grow(state, symbol));
         }
         if state == 0 {
             return;
@@ -119,11 +121,17 @@ impl NeedleTrie {
 
     /// Completes the tree after the last text.
     pub(super) fn finish(mut self) -> Self {
-        let mut queue: VecDeque<TrieState> = self.roots.iter().copied().filter(|root| *root != 0).collect();
+        let mut queue: VecDeque<TrieState> = self
+            .roots
+            .iter()
+            .copied()
+            .filter(|root| *root != 0)
+            .collect();
         while let Some(state) = queue.pop_front() {
             let mut child = self.first_child[state as usize];
             while child != 0 {
-                self.shorter[child as usize] = self.next(self.shorter[state as usize], self.symbols[child as usize]);
+                self.shorter[child as usize] =
+                    self.next(self.shorter[state as usize], self.symbols[child as usize]);
                 queue.push_back(child);
                 child = self.sibling[child as usize];
             }
@@ -167,7 +175,12 @@ mod tests {
     use super::*;
 
     fn needle(length: usize, secret: usize) -> Needle {
-        Needle { length, secret, before: None, after: None }
+        Needle {
+            length,
+            secret,
+            before: None,
+            after: None,
+        }
     }
 
     #[test]

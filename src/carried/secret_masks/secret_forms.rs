@@ -19,7 +19,13 @@ pub(super) enum SecretForm {
 }
 
 impl SecretForm {
-    pub(super) const ALL: [Self; 5] = [Self::Plain, Self::Percent, Self::Escaped, Self::Hex, Self::Base64];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Percent,
+        Self::Escaped,
+        Self::Hex,
+        Self::Base64,
+    ];
 }
 
 /// Event of a reader.
@@ -50,7 +56,13 @@ pub(super) struct FormReader {
 
 impl FormReader {
     pub(super) const fn new(form: SecretForm) -> Self {
-        Self { form, pending: Vec::new(), pending_at: 0, skipped: 0, in_indentation: false }
+        Self {
+            form,
+            pending: Vec::new(),
+            pending_at: 0,
+            skipped: 0,
+            in_indentation: false,
+        }
     }
 
     /// Returns the place of the first byte that is not decided yet.
@@ -178,7 +190,8 @@ fn decode(bytes: &[u8]) -> Escape {
                 (_, [b'\\'] | [b'\\', b'u']) => Escape::Incomplete,
                 (Number::Complete(high), [b'\\', b'u', digits @ ..]) => match hex(digits, 4) {
                     Number::Complete(low @ 0xDC00..=0xDFFF) => {
-                        let char = char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
+                        let char =
+                            char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
                         char.map_or(Escape::None, Escape::Char)
                     }
                     Number::Incomplete => Escape::Incomplete,
@@ -204,7 +217,9 @@ enum Number {
 }
 
 fn hex(digits: &[u8], count: usize) -> Number {
-    let value = digits.iter().try_fold(0, |value, digit| Some(value * 16 + (*digit as char).to_digit(16)?));
+    let value = digits.iter().try_fold(0, |value, digit| {
+        Some(value * 16 + (*digit as char).to_digit(16)?)
+    });
     match value {
         Some(value) if digits.len() == count => Number::Complete(value),
         Some(_) if digits.len() < count => Number::Incomplete,

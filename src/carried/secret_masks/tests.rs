@@ -7,14 +7,22 @@ use super::*;
 fn masks(secrets: &[(&str, &[u8])]) -> Arc<SecretMasks> {
     let secrets: Vec<(SecretName, SecretValue)> = secrets
         .iter()
-        .map(|(name, value)| (name.parse().expect("a name"), SecretValue::new(value.to_vec().into())))
+        .map(|(name, value)| {
+            (
+                name.parse().expect("a name"),
+                SecretValue::new(value.to_vec().into()),
+            )
+        })
         .collect();
     Arc::new(SecretMasks::new(secrets.iter().map(|(name, value)| (name, value))).expect("a secret"))
 }
 
 /// Masks the chunks of a stream. Returns the output, the largest number of bytes that were held back, and the number of
 /// redactions.
-fn masked<'a>(masks: &Arc<SecretMasks>, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, usize, u64) {
+fn masked<'a>(
+    masks: &Arc<SecretMasks>,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<u8>, usize, u64) {
     let (mut masker, mut out, mut most) = (StreamMasker::new(masks.clone()), Vec::new(), 0);
     for chunk in chunks {
         masker.push(chunk, &mut out);
@@ -31,7 +39,11 @@ fn text(masks: &Arc<SecretMasks>, output: &str) -> String {
 
 fn wrapped(text: &str, width: usize, end: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
-    chars.chunks(width).map(|line| line.iter().collect::<String>()).collect::<Vec<_>>().join(end)
+    chars
+        .chunks(width)
+        .map(|line| line.iter().collect::<String>())
+        .collect::<Vec<_>>()
+        .join(end)
 }
 
 fn percent(bytes: &[u8], upper: bool, plus: bool) -> String {
@@ -50,7 +62,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Returns the bytes that a form of `secret` consists of, in the middle of other data.
 fn form(secret: &[u8], number: usize) -> Vec<u8> {
-    let inside = |before: &[u8], engine: &dyn Fn(&[u8]) -> String| engine(&[before, secret, b"~~"].concat());
+    let inside =
+        |before: &[u8], engine: &dyn Fn(&[u8]) -> String| engine(&[before, secret, b"~~"].concat());
     match number {
         0 => secret.to_vec(),
         1 => STANDARD.encode(secret).into(),
@@ -62,7 +75,9 @@ fn form(secret: &[u8], number: usize) -> Vec<u8> {
         7 => wrapped(&inside(b"xyzx", &|bytes| STANDARD.encode(bytes)), 11, "\n").into(),
         8 => percent(secret, true, false).into(),
         9 => percent(secret, false, true).into(),
-        10 => serde_json::to_string(&String::from_utf8_lossy(secret)).expect("JSON").into(),
+        10 => serde_json::to_string(&String::from_utf8_lossy(secret))
+            .expect("JSON")
+            .into(),
         11 => hex(secret).to_uppercase().into(),
         12 => wrapped(&hex(secret), 2, ":").into(),
         13 => String::from_utf8_lossy(secret)
@@ -83,10 +98,16 @@ fn a_secret_is_replaced_by_its_name_in_every_form() {
         let form = form(secret, number);
         let (out, _, redactions) = masked(&masks, [&b"before ("[..], &form, b") after"]);
         let out = String::from_utf8_lossy(&out).into_owned();
-        assert!(out.starts_with("before (") && out.ends_with(") after"), "{number}: {out}");
+        assert!(
+            out.starts_with("before (") && out.ends_with(") after"),
+            "{number}: {out}"
+        );
         assert!(out.contains("[secret db]"), "{number}: {out}");
         assert_eq!(redactions, 1, "{number}: {out}");
-        assert!(out.len() <= "before ([secret db]) after".len() + 14, "{number}: nearly nothing is left: {out}");
+        assert!(
+            out.len() <= "before ([secret db]) after".len() + 14,
+            "{number}: nearly nothing is left: {out}"
+        );
         assert!(masks.contains(&form), "{number}");
     }
     assert!(!masks.contains(b"p4ss/w\xc3\xb6rd? +&\"\\<en"));
@@ -96,9 +117,11 @@ fn a_secret_is_replaced_by_its_name_in_every_form() {
 fn the_digits_at_both_ends_of_a_secret_in_base64_are_replaced_too() {
     let masks = masks(&[("db", b"hunter2-hunter2")]);
     // The digits that contain bits of the secret are replaced, and the other digits stay.
-    for (around, expected) in
-        [(["x", "y"], "e[secret db]k="), (["xx", ""], "eH[secret db]="), (["", "z"], "[secret db]eg==")]
-    {
+    for (around, expected) in [
+        (["x", "y"], "e[secret db]k="),
+        (["xx", ""], "eH[secret db]="),
+        (["", "z"], "[secret db]eg=="),
+    ] {
         let all = STANDARD.encode(format!("{}hunter2-hunter2{}", around[0], around[1]));
         assert_eq!(text(&masks, &all), expected, "{all}");
     }
@@ -109,12 +132,18 @@ fn each_line_of_a_secret_is_replaced_also_with_other_line_ends() {
     let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqh\nab\n  kiG9w0BAQEF\n-----END KEY-----";
     let masks = masks(&[("tls", key.as_bytes())]);
     assert_eq!(text(&masks, &format!("{key}\n")), "[secret tls]\n");
-    assert_eq!(text(&masks, &format!("{}\r\n", key.replace('\n', "\r\n"))), "[secret tls]\r\n");
+    assert_eq!(
+        text(&masks, &format!("{}\r\n", key.replace('\n', "\r\n"))),
+        "[secret tls]\r\n"
+    );
     assert_eq!(
         text(&masks, "1: MIIEvQIBADANBgkqh\n2: ab\n3: kiG9w0BAQEF\n"),
         "1: [secret tls]\n2: ab\n3: [secret tls]\n"
     );
-    assert_eq!(text(&masks, &STANDARD.encode("kiG9w0BAQEF")), "[secret tls]=");
+    assert_eq!(
+        text(&masks, &STANDARD.encode("kiG9w0BAQEF")),
+        "[secret tls]="
+    );
 }
 
 #[test]
@@ -135,14 +164,24 @@ fn text_that_begins_like_a_secret_is_held_until_it_is_decided() {
     assert_eq!(out, b"xaa[secret db]\n");
     masker.push(b"aaa", &mut out);
     masker.finish(&mut out);
-    assert_eq!((&out[..], masker.redactions()), (&b"xaa[secret db]\naaa"[..], 1));
+    assert_eq!(
+        (&out[..], masker.redactions()),
+        (&b"xaa[secret db]\naaa"[..], 1)
+    );
 }
 
 #[test]
 fn two_overlapping_secrets_leave_no_part_of_either() {
-    let masks = masks(&[("one", b"abcdefgh"), ("two", b"efghijkl"), ("inner", b"bcdefg")]);
+    let masks = masks(&[
+        ("one", b"abcdefgh"),
+        ("two", b"efghijkl"),
+        ("inner", b"bcdefg"),
+    ]);
     assert_eq!(text(&masks, "<abcdefghijkl>"), "<[secret one]>");
-    assert_eq!(text(&masks, "<abcdefghabcdefgh>"), "<[secret one][secret one]>");
+    assert_eq!(
+        text(&masks, "<abcdefghabcdefgh>"),
+        "<[secret one][secret one]>"
+    );
     assert_eq!(text(&masks, "<abcdefg>"), "<a[secret inner]>");
 }
 
@@ -158,7 +197,11 @@ fn secret() -> impl Strategy<Value = Vec<u8>> {
 
 fn cut<'a>(mut bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut chunks = Vec::new();
-    for cut in cuts.iter().cycle().take(if cuts.is_empty() { 0 } else { bytes.len() }) {
+    for cut in cuts
+        .iter()
+        .cycle()
+        .take(if cuts.is_empty() { 0 } else { bytes.len() })
+    {
         let (chunk, rest) = bytes.split_at((*cut).min(bytes.len()));
         chunks.push(chunk);
         bytes = rest;

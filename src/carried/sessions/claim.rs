@@ -65,16 +65,36 @@ impl SessionClaim {
         let shared = SHARED.iter().map(|path| bytes(path));
         let given = GivenToRun {
             env: BTreeMap::from(locale),
-            fixed: run.secret_variables.iter().map(|name| bytes(name)).collect(),
+            fixed: run
+                .secret_variables
+                .iter()
+                .map(|name| bytes(name))
+                .collect(),
             work: tree.map(|tree| tree.path().as_os_str().as_bytes().to_vec()),
-            directories: shared.chain(run.directories.iter().map(|path| bytes(path))).collect(),
+            directories: shared
+                .chain(run.directories.iter().map(|path| bytes(path)))
+                .collect(),
         };
         let mut state = self.before.after(captured, &given)?;
-        let carries = |name: &[u8]| run.carried.as_ref().is_some_and(|carried| carried.contains(name));
-        let dropped: Vec<_> = state.env.keys().filter(|name| !carries(name)).cloned().collect();
+        let carries = |name: &[u8]| {
+            run.carried
+                .as_ref()
+                .is_some_and(|carried| carried.contains(name))
+        };
+        let dropped: Vec<_> = state
+            .env
+            .keys()
+            .filter(|name| !carries(name))
+            .cloned()
+            .collect();
         if !dropped.is_empty() {
-            let names = dropped.iter().take(LISTED_NAMES).map(|name| String::from_utf8_lossy(name));
-            let names: Vec<_> = names.chain((dropped.len() > LISTED_NAMES).then(|| "...".into())).collect();
+            let names = dropped
+                .iter()
+                .take(LISTED_NAMES)
+                .map(|name| String::from_utf8_lossy(name));
+            let names: Vec<_> = names
+                .chain((dropped.len() > LISTED_NAMES).then(|| "...".into()))
+                .collect();
             notes.push(format!(
                 "the session does not carry {}: write `export NAME` in the script, or name the variable in env.allow of \
                  policy",
@@ -106,7 +126,10 @@ impl SessionClaim {
         let before = self.signed.state;
         // If the session ended during the run, there is no state after the run, and the receipt repeats the state before.
         let Some(session) = held.living.get_mut(&self.signed.id) else {
-            return SessionChange { before, after: before };
+            return SessionChange {
+                before,
+                after: before,
+            };
         };
         if let Some(state) = result.state {
             session.state = Arc::new(state);
@@ -115,16 +138,26 @@ impl SessionClaim {
             session.tree = Some(tree);
             session.tree_bytes = bytes;
         }
-        session.digest = session.state.canonical_digest(&session.salt, Some(before), Some(*authorization));
+        session.digest =
+            session
+                .state
+                .canonical_digest(&session.salt, Some(before), Some(*authorization));
         let digest = session.digest;
         if session.runs.len() == LISTED_RUNS {
             session.runs.pop_front();
         }
-        session.runs.push_back(SessionRun { proposal: self.proposal.clone(), step: step.clone(), at });
+        session.runs.push_back(SessionRun {
+            proposal: self.proposal.clone(),
+            step: step.clone(),
+            at,
+        });
         session.run_count += 1;
         held.changed.insert(self.signed.id.clone());
         self.sessions.changed.notify_one();
-        SessionChange { before, after: digest }
+        SessionChange {
+            before,
+            after: digest,
+        }
     }
 }
 
@@ -160,7 +193,12 @@ impl Sessions {
             session.reserved.get_or_insert_with(|| proposal.clone());
         }
         drop(held);
-        Ok(SessionClaim { sessions: self.clone(), signed: signed.clone(), proposal: proposal.clone(), before })
+        Ok(SessionClaim {
+            sessions: self.clone(),
+            signed: signed.clone(),
+            proposal: proposal.clone(),
+            before,
+        })
     }
 }
 
@@ -175,12 +213,21 @@ mod tests {
     #[test]
     fn a_run_whose_commit_is_unknown_leaves_no_new_session_for_another_run() {
         let sessions = Arc::new(Sessions::new(Duration::from_secs(60)));
-        let user = SessionUser { name: "agent".parse().expect("a name"), owners: Vec::new() };
+        let user = SessionUser {
+            name: "agent".parse().expect("a name"),
+            owners: Vec::new(),
+        };
         let now = Timestamp::from_unix(1_800_000_000);
         let id = SessionId::new(1, [1; 10]);
-        let facts = sessions.create(id.clone(), [0; 32], &user, "say".to_owned(), now).expect("a session");
+        let facts = sessions
+            .create(id.clone(), [0; 32], &user, "say".to_owned(), now)
+            .expect("a session");
         let (first, second) = (ProposalId::new(1, [1; 10]), ProposalId::new(1, [2; 10]));
-        drop(sessions.claim(&facts.reference, &user, &first).expect("free"));
+        drop(
+            sessions
+                .claim(&facts.reference, &user, &first)
+                .expect("free"),
+        );
         assert!(sessions.reserve_new(&id, &first) && !sessions.reserve_new(&id, &second));
     }
 }

@@ -16,7 +16,11 @@ use wire::api::registry_view::RegistryView;
 use wire::api::view::{ProposalStatus, ProposalView};
 
 /// `ran` is the envelope of the earlier run, whose nonce is spent.
-pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &Envelope) -> Result<(), CommandFailure> {
+pub(super) fn try_all(
+    world: &mut DemoSetup,
+    tale: &mut DemoReport<'_>,
+    ran: &Envelope,
+) -> Result<(), CommandFailure> {
     tale.part("The boundary serves again. Now each attack is tried")?;
     let _ = world.serve()?;
     let agent = world.agent()?;
@@ -24,9 +28,17 @@ pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &En
     let told = format!(
         "{}{}",
         replayed.code,
-        replayed.receipt.as_ref().map(|id| format!(", answered with {id}")).unwrap_or_default()
+        replayed
+            .receipt
+            .as_ref()
+            .map(|id| format!(", answered with {id}"))
+            .unwrap_or_default()
     );
-    tale.check(replayed.code == "nonce-replayed" && replayed.receipt.is_some(), "the same approval again", &told)?;
+    tale.check(
+        replayed.code == "nonce-replayed" && replayed.receipt.is_some(),
+        "the same approval again",
+        &told,
+    )?;
     let fresh = propose(&agent, "service:restart", json!({"name": "shop"}))?;
     with_one_statement(world, tale, &agent, &fresh)?;
     edited_runbook(world, tale, &agent, &fresh)?;
@@ -43,7 +55,8 @@ fn with_one_statement(
 ) -> Result<(), CommandFailure> {
     let bytes = payload(fresh)?;
     let by = |name: &str| signature(world, name, &bytes);
-    let mut changed: Value = serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
+    let mut changed: Value =
+        serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
     changed["predicate"]["params"]["name"] = Value::from("billing");
     let changed = canonical::to_canonical(&changed);
     let attacks = [
@@ -52,13 +65,21 @@ fn with_one_statement(
             Envelope::new(&changed, sorted(vec![by("alice")?, by("bob")?])),
             "bad-signature",
         ),
-        ("one signature too few", Envelope::new(&bytes, vec![by("alice")?]), "quorum-missing"),
+        (
+            "one signature too few",
+            Envelope::new(&bytes, vec![by("alice")?]),
+            "quorum-missing",
+        ),
         (
             "the same person twice, with two keys",
             Envelope::new(&bytes, sorted(vec![by("alice")?, by("alice-2")?])),
             "quorum-missing",
         ),
-        ("a stranger's key", Envelope::new(&bytes, sorted(vec![by("alice")?, by("mallory")?])), "unknown-signer"),
+        (
+            "a stranger's key",
+            Envelope::new(&bytes, sorted(vec![by("alice")?, by("mallory")?])),
+            "unknown-signer",
+        ),
         (
             "the agent's owner approves",
             Envelope::new(&bytes, sorted(vec![by("alice")?, by("carol")?])),
@@ -88,39 +109,62 @@ fn edited_runbook(
     let path = world.home().join("runbooks/service.md");
     let odd = |error: std::io::Error| broken(&format!("the runbook: {error}"));
     let before = std::fs::read_to_string(&path).map_err(odd)?;
-    let edited =
-        before.replace("set -euo pipefail\n", "set -euo pipefail\nprintf 'HELLO FROM THE EDITED RUNBOOK\\n'\n");
+    let edited = before.replace(
+        "set -euo pipefail\n",
+        "set -euo pipefail\nprintf 'HELLO FROM THE EDITED RUNBOOK\\n'\n",
+    );
     if edited == before {
         return Err(broken("the runbook could not be edited"));
     }
     std::fs::write(&path, edited).map_err(odd)?;
     let (ended, output) = approve_and_run(world, tale, agent, fresh)?;
-    let sealed_ran = succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
-    tale.check(sealed_ran, "an edited runbook without a new seal", "the sealed bytes ran, not the edited ones")?;
+    let sealed_ran =
+        succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
+    tale.check(
+        sealed_ran,
+        "an edited runbook without a new seal",
+        "the sealed bytes ran, not the edited ones",
+    )?;
     let late = propose(agent, "service:restart", json!({"name": "shop"}))?;
-    let root = |agent: &Client| agent.get::<RegistryView>("/v1/registry").map(|view| view.seal.registry_root);
+    let root = |agent: &Client| {
+        agent
+            .get::<RegistryView>("/v1/registry")
+            .map(|view| view.seal.registry_root)
+    };
     let old = root(agent)?;
     world.signal(rustix::process::Signal::HUP)?;
     until("the reseal", || Ok((root(agent)? != old).then_some(())))?;
     let bytes = payload(&late)?;
-    let signatures = sorted(vec![signature(world, "alice", &bytes)?, signature(world, "bob", &bytes)?]);
+    let signatures = sorted(vec![
+        signature(world, "alice", &bytes)?,
+        signature(world, "bob", &bytes)?,
+    ]);
     let refused = hand_in(agent, &Envelope::new(&bytes, signatures));
-    tale.check(refused.code == "step-changed", "an old approval, after a reseal of the edited runbook", &refused.code)
+    tale.check(
+        refused.code == "step-changed",
+        "an old approval, after a reseal of the edited runbook",
+        &refused.code,
+    )
 }
 
 fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let odd = |error: &dyn std::fmt::Display| broken(&format!("the bundle: {error}"));
     let bytes = std::fs::read(world.root.join("run.bundle.json")).map_err(|error| odd(&error))?;
     let mut bundle: Value = serde_json::from_slice(&bytes).map_err(|error| odd(&error))?;
-    let mut receipt: Envelope = serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(&error))?;
-    let mut payload = Base64::Strict.decode("/receipt/payload", &receipt.payload).map_err(|error| odd(&error))?;
+    let mut receipt: Envelope =
+        serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(&error))?;
+    let mut payload = Base64::Strict
+        .decode("/receipt/payload", &receipt.payload)
+        .map_err(|error| odd(&error))?;
     // The flipped bit is in the digit of an exit code. The changed document is still canonical JSON, but it is not
     // the signed document.
-    let place = find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"the receipt has no exit code"))?;
+    let place =
+        find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"the receipt has no exit code"))?;
     payload[place + b"\"exit_code\":".len()] ^= 1;
     receipt = Envelope::new(&payload, receipt.signatures);
     bundle["receipt"] = serde_json::to_value(&receipt).map_err(|error| odd(&error))?;
-    std::fs::write(world.root.join("flipped.bundle.json"), bundle.to_string()).map_err(|error| odd(&error))?;
+    std::fs::write(world.root.join("flipped.bundle.json"), bundle.to_string())
+        .map_err(|error| odd(&error))?;
     let (code, report) = verify(world, "flipped.bundle.json")?;
     let failed: Vec<&str> = report["report"]["checks"]
         .as_array()
@@ -137,11 +181,19 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), Comm
 }
 
 /// Runs a step that tries to read the private key of alice, with the approval of two people who were deceived.
-fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> Result<(), CommandFailure> {
+fn prying_step(
+    world: &DemoSetup,
+    tale: &mut DemoReport<'_>,
+    agent: &Client,
+) -> Result<(), CommandFailure> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
     let secret = std::fs::read_to_string(&path).map_err(|error| broken(&error.to_string()))?;
-    let canary = secret.lines().find(|line| !line.starts_with('-')).unwrap_or_default().to_owned();
+    let canary = secret
+        .lines()
+        .find(|line| !line.starts_with('-'))
+        .unwrap_or_default()
+        .to_owned();
     if canary.len() < 32 {
         return Err(broken("the key file has an unexpected format"));
     }
@@ -175,16 +227,22 @@ fn approve_and_run(
 ) -> Result<(ProposalView, String), CommandFailure> {
     let bytes = payload(view)?;
     for name in ["alice", "bob"] {
-        let body = Signatures { signatures: vec![signature(world, name, &bytes)?] };
-        let _: ProposalView = agent.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
+        let body = Signatures {
+            signatures: vec![signature(world, name, &bytes)?],
+        };
+        let _: ProposalView =
+            agent.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
     }
     let ended = watch(world, tale, view)?;
     let mut output = String::new();
     if let Some(receipt) = &ended.receipt {
-        let receipt: wire::api::view::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
-        let statement =
-            Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| broken(&error.to_string()))?;
-        let statement: Value = serde_json::from_slice(&statement).map_err(|error| broken(&error.to_string()))?;
+        let receipt: wire::api::view::ReceiptView =
+            agent.get(&format!("/v1/receipts/{receipt}"))?;
+        let statement = Base64::Strict
+            .decode("/payload", &receipt.envelope.payload)
+            .map_err(|error| broken(&error.to_string()))?;
+        let statement: Value =
+            serde_json::from_slice(&statement).map_err(|error| broken(&error.to_string()))?;
         for stream in ["stdout", "stderr"] {
             let recorded = &statement["predicate"]["output"][stream];
             if recorded["recorded"].as_u64().unwrap_or(0) > 0 {
@@ -197,17 +255,30 @@ fn approve_and_run(
 }
 
 fn succeeded(view: &ProposalView) -> bool {
-    view.outcome.as_ref().is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded)
+    view.outcome
+        .as_ref()
+        .is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded)
 }
 
 fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, CommandFailure> {
-    agent
-        .post("/v1/proposals", &json!({"step": step, "params": params, "reason": "an attack of the demo", "new": true}))
+    agent.post(
+        "/v1/proposals",
+        &json!({"step": step, "params": params, "reason": "an attack of the demo", "new": true}),
+    )
 }
 
-fn signature(world: &DemoSetup, name: &str, payload: &[u8]) -> Result<EnvelopeSignature, CommandFailure> {
+fn signature(
+    world: &DemoSetup,
+    name: &str,
+    payload: &[u8],
+) -> Result<EnvelopeSignature, CommandFailure> {
     let keys = world.keys(name)?;
-    sign(keys.preferred(|_| true)?, SignaturePurpose::Approve, PAYLOAD_TYPE, payload)
+    sign(
+        keys.preferred(|_| true)?,
+        SignaturePurpose::Approve,
+        PAYLOAD_TYPE,
+        payload,
+    )
 }
 
 fn sorted(mut signatures: Vec<EnvelopeSignature>) -> Vec<EnvelopeSignature> {
@@ -226,12 +297,24 @@ struct Answered {
 
 fn hand_in(agent: &Client, envelope: &Envelope) -> Answered {
     match agent.post::<Value>("/v1/authorizations", envelope) {
-        Ok(_) => Answered { code: "ACCEPTED: it ran".to_owned(), receipt: None },
+        Ok(_) => Answered {
+            code: "ACCEPTED: it ran".to_owned(),
+            receipt: None,
+        },
         Err(failure) => {
             let problem = failure.problem.unwrap_or_default();
-            let code = text(&problem["type"]).trim_start_matches("/problems/").to_owned();
-            let code = if code.is_empty() { failure.message } else { code };
-            Answered { code, receipt: problem["receipt"].as_str().map(str::to_owned) }
+            let code = text(&problem["type"])
+                .trim_start_matches("/problems/")
+                .to_owned();
+            let code = if code.is_empty() {
+                failure.message
+            } else {
+                code
+            };
+            Answered {
+                code,
+                receipt: problem["receipt"].as_str().map(str::to_owned),
+            }
         }
     }
 }

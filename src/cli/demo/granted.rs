@@ -18,17 +18,35 @@ pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
         std::fs::write(&path, edit(std::fs::read_to_string(&path).map_err(odd)?)).map_err(odd)
     };
     let key = world.key(GRANTEE).with_extension("pub");
-    let key = std::fs::read_to_string(key).map_err(|error| broken(&format!("the key of {GRANTEE}: {error}")))?;
-    let entry = format!("\n[[proposer]]\nname = \"{GRANTEE}\"\nowners = [\"carol\"]\nkeys = [\"{}\"]\n", key.trim());
+    let key = std::fs::read_to_string(key)
+        .map_err(|error| broken(&format!("the key of {GRANTEE}: {error}")))?;
+    let entry = format!(
+        "\n[[proposer]]\nname = \"{GRANTEE}\"\nowners = [\"carol\"]\nkeys = [\"{}\"]\n",
+        key.trim()
+    );
     change("roster.toml", &|text| text + &entry)?;
-    change("policy.yaml", &|text| text.replace("version: 2\n", "version: 3\n").replace("  # standing:", "  standing:"))
+    change("policy.yaml", &|text| {
+        text.replace("version: 2\n", "version: 3\n")
+            .replace("  # standing:", "  standing:")
+    })
 }
 
 /// Shows a grant from its draft to its end.
 pub(super) fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     tale.part("Two approvers sign once for several runs")?;
     let step = "service:restart";
-    let draft = ["draft", step, "--grantee", GRANTEE, "-p", "name=shop,cart", "--uses", "5", "--for", "1d"];
+    let draft = [
+        "draft",
+        step,
+        "--grantee",
+        GRANTEE,
+        "-p",
+        "name=shop,cart",
+        "--uses",
+        "5",
+        "--for",
+        "1d",
+    ];
     let draft = world.ask_as(GRANTEE, &[&["grant"], &draft[..]].concat())?;
     let (id, digest) = (text(&draft["id"]), text(&draft["digest"]));
     tale.check(
@@ -40,7 +58,11 @@ pub(super) fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), C
     for person in ["alice", "bob"] {
         grant = world.ask_as(person, &["approve", id, "--yes", "--expect", digest])?;
     }
-    tale.check(grant["status"] == "active", "alice and bob sign the grant", id)?;
+    tale.check(
+        grant["status"] == "active",
+        "alice and bob sign the grant",
+        id,
+    )?;
     let mut wish = ["propose", step, "-p", "name=cart", "--grant", id];
     for number in 1..=2 {
         let view = world.ask_as(GRANTEE, &wish)?;
@@ -49,8 +71,14 @@ pub(super) fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), C
             let view: ProposalView = client.get(&format!("/v1/proposals/{}", text(&view["id"])))?;
             Ok((view.status == ProposalStatus::Finished).then_some(view))
         })?;
-        let receipt = ended.receipt.ok_or_else(|| broken("the run has no receipt"))?;
-        tale.check(true, &format!("use {number}: nobody is asked, and the step runs"), receipt.as_str())?;
+        let receipt = ended
+            .receipt
+            .ok_or_else(|| broken("the run has no receipt"))?;
+        tale.check(
+            true,
+            &format!("use {number}: nobody is asked, and the step runs"),
+            receipt.as_str(),
+        )?;
     }
     wish[3] = "name=billing";
     let refused = world.ask_as(GRANTEE, &wish);
@@ -59,9 +87,20 @@ pub(super) fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), C
         Err(failure) => failure.message.clone(),
     };
     let code = |result: &Result<Value, CommandFailure>, code: &str| words(result).contains(code);
-    tale.check(code(&refused, "not-granted"), "a value that nobody signed is refused", "not-granted")?;
-    let _ = world.ask_as("bob", &["revoke", id, "--yes", "--reason", "the demo is over"])?;
+    tale.check(
+        code(&refused, "not-granted"),
+        "a value that nobody signed is refused",
+        "not-granted",
+    )?;
+    let _ = world.ask_as(
+        "bob",
+        &["revoke", id, "--yes", "--reason", "the demo is over"],
+    )?;
     wish[3] = "name=cart";
     let refused = world.ask_as(GRANTEE, &wish);
-    tale.check(code(&refused, "revoked"), "bob alone revokes the grant, and the next use is refused", "revoked")
+    tale.check(
+        code(&refused, "revoked"),
+        "bob alone revokes the grant, and the next use is refused",
+        "revoked",
+    )
 }

@@ -40,10 +40,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut tale = DemoReport::new(terminal);
     let mut world = DemoSetup::make(args.keep.as_deref())?;
     world.end_on_signals()?;
-    let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
+    let told = story::tell(&mut world, &mut tale)
+        .and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
         // The demo stopped before its end, so it counts as failed.
-        tale.line(DemoResult::Failed, "the demo stopped here", &failure.message)?;
+        tale.line(
+            DemoResult::Failed,
+            "the demo stopped here",
+            &failure.message,
+        )?;
         tale.note(&format!("the boundary's own log:\n{}", world.log_tail()))?;
     }
     world.end();
@@ -55,5 +60,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(&json!({"as_told": as_told, "lines": tale.lines()}))?;
     }
-    Ok(if as_told { Exit::Done } else { Exit::CheckSaidNo })
+    Ok(if as_told {
+        Exit::Done
+    } else {
+        Exit::CheckSaidNo
+    })
 }

@@ -60,7 +60,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (step, params, all) = chosen(&file, wanted.as_deref(), &args.param)?;
     if let Some(keep) = &args.keep {
         fs::create_dir(keep).map_err(|error| {
-            CommandFailure::usage(format!("can't make {}: {error}; choose an unused name", keep.display()))
+            CommandFailure::usage(format!(
+                "can't make {}: {error}; choose an unused name",
+                keep.display()
+            ))
         })?;
     }
     let mut world = DemoSetup::make(None)?;
@@ -77,8 +80,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Ok(outcome) => outcome,
         Err(mut failure) => {
             if failure.exit == Exit::Refused {
-                failure.message +=
-                    "; `try` has only the policy of `init`, and no network and no secrets: use `countersign run`";
+                failure.message += "; `try` has only the policy of `init`, and no network and no secrets: use `countersign run`";
             }
             // The messages of the boundary explain a refusal, for example with the line of the runbook.
             if failure.exit == Exit::Unreachable && !terminal.json {
@@ -92,26 +94,42 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     };
     let verified = tale.none_failed();
     tale.part("Result")?;
-    tale.note(&format!("{} ended: {}.", step.definition.reference, outcome_words(&outcome)))?;
+    tale.note(&format!(
+        "{} ended: {}.",
+        step.definition.reference,
+        outcome_words(&outcome)
+    ))?;
     if all > 1 && wanted.is_none() {
-        tale.note(&format!("The file has {all} steps. To play another one, add --step ID."))?;
+        tale.note(&format!(
+            "The file has {all} steps. To play another one, add --step ID."
+        ))?;
     }
     if let Some(keep) = kept? {
         let (bundle, roster) = (keep.join(BUNDLE), keep.join(ROSTER));
-        tale.note(&format!("countersign verify {} --roster {}", bundle.display(), roster.display()))?;
+        tale.note(&format!(
+            "countersign verify {} --roster {}",
+            bundle.display(),
+            roster.display()
+        ))?;
     }
     if terminal.json {
         let (reference, digest) = (&step.definition.reference, step.digest);
         let told = json!({"step": reference, "digest": digest, "outcome": outcome, "verified": verified, "lines": tale.lines()});
         terminal.object(&told)?;
     }
-    Ok(if verified { Exit::of_outcome(&outcome) } else { Exit::CheckSaidNo })
+    Ok(if verified {
+        Exit::of_outcome(&outcome)
+    } else {
+        Exit::CheckSaidNo
+    })
 }
 
 /// Returns the file, and the step that `--step` or the argument `FILE:STEP` names.
 fn target(args: &Args) -> (PathBuf, Option<String>) {
     match args.file.to_str().and_then(|given| given.rsplit_once(':')) {
-        Some((file, step)) if args.step.is_none() && !args.file.is_file() => (file.into(), Some(step.to_owned())),
+        Some((file, step)) if args.step.is_none() && !args.file.is_file() => {
+            (file.into(), Some(step.to_owned()))
+        }
         _ => (args.file.clone(), args.step.clone()),
     }
 }
@@ -124,16 +142,31 @@ fn chosen(
 ) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFailure> {
     let shown = file.display().to_string();
     let printable = PrintableText::text(&shown);
-    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     if !(name.ends_with(".md") || name.ends_with(".mdx")) || !file.is_file() {
-        let message =
-            format!("{} is no runbook: name a file that ends in .md, .runbook.md or .mdx", printable.as_str());
+        let message = format!(
+            "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx",
+            printable.as_str()
+        );
         return Err(CommandFailure::usage(message));
     }
-    let found = Registry::of_file(file, name, &shown)
-        .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
-    let all: Vec<&str> = found.steps.iter().map(|step| step.definition.reference.step()).collect();
-    let Some(step) = found.steps.iter().find(|step| wanted.is_none_or(|id| step.definition.reference.step() == id))
+    let found = Registry::of_file(file, name, &shown).map_err(|errors| {
+        problems(Problems::new(
+            errors.into_iter().map(FileProblem::from).collect(),
+        ))
+    })?;
+    let all: Vec<&str> = found
+        .steps
+        .iter()
+        .map(|step| step.definition.reference.step())
+        .collect();
+    let Some(step) = found
+        .steps
+        .iter()
+        .find(|step| wanted.is_none_or(|id| step.definition.reference.step() == id))
     else {
         return Err(match wanted {
             Some(wanted) if !all.is_empty() => CommandFailure::new(
@@ -145,18 +178,25 @@ fn chosen(
                     all.join(", ")
                 ),
             ),
-            _ => {
-                CommandFailure::usage(format!("{} contains no step: {}", printable.as_str(), how_to_write_a_step(name)))
-            }
+            _ => CommandFailure::usage(format!(
+                "{} contains no step: {}",
+                printable.as_str(),
+                how_to_write_a_step(name)
+            )),
         });
     };
     let known = |given: &&String| {
-        let name = given.split_once('=').map_or(given.as_str(), |(name, _)| name);
+        let name = given
+            .split_once('=')
+            .map_or(given.as_str(), |(name, _)| name);
         step.definition.params["properties"].get(name).is_some()
     };
     if let Some(unknown) = given.iter().find(|given| !known(given)) {
         let unknown = PrintableText::text(unknown);
-        return Err(CommandFailure::usage(format!("-p {}: the step has no such parameter", unknown.as_str())));
+        return Err(CommandFailure::usage(format!(
+            "-p {}: the step has no such parameter",
+            unknown.as_str()
+        )));
     }
     let own = WalkStep::new(step, given, &Map::new())?;
     let params = own.choose(None)?.params.value().clone();
@@ -177,7 +217,10 @@ fn play(
     name_groups(world, step)?;
     story::choose_sandbox(world, tale, DoctorFindings::Layers)?;
     // A boundary does not start with a step that its policy does not allow.
-    story::serve(world, tale).map_err(|failure| CommandFailure { exit: Exit::Refused, ..failure })?;
+    story::serve(world, tale).map_err(|failure| CommandFailure {
+        exit: Exit::Refused,
+        ..failure
+    })?;
     let reason = "the author tries the step with `countersign try`";
     let wish = json!({"step": step.definition.reference, "params": params, "reason": reason});
     let view = story::propose(world, tale, &wish)?;
@@ -185,12 +228,25 @@ fn play(
     let ended: ProposalView = story::watch(world, tale, &view)?;
     let Some(outcome) = ended.outcome.clone() else {
         let why = ended.refusal.as_ref().or(ended.held_up.as_ref());
-        let why =
-            why.map_or_else(|| "more approvers must sign".to_owned(), |why| format!("{}: {}", why.code, why.detail));
-        return Err(CommandFailure::new(Exit::Refused, format!("the step did not run: {why}")));
+        let why = why.map_or_else(
+            || "more approvers must sign".to_owned(),
+            |why| format!("{}: {}", why.code, why.detail),
+        );
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("the step did not run: {why}"),
+        ));
     };
-    let receipt = ended.receipt.as_ref().map(|receipt| receipt.as_str().to_owned()).unwrap_or_default();
-    tale.check(!receipt.is_empty(), "the step ran once, its receipt is in the log", &receipt)?;
+    let receipt = ended
+        .receipt
+        .as_ref()
+        .map(|receipt| receipt.as_str().to_owned())
+        .unwrap_or_default();
+    tale.check(
+        !receipt.is_empty(),
+        "the step ran once, its receipt is in the log",
+        &receipt,
+    )?;
     story::audit(world, tale, &ended)?;
     Ok(outcome)
 }
@@ -202,8 +258,12 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
     for sample in fs::read_dir(directory).map_err(failed)? {
         fs::remove_file(sample.map_err(failed)?.path()).map_err(failed)?;
     }
-    let above = file.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (mut open, mut files, mut bytes) = (vec![(above.to_owned(), directory.to_owned(), 0)], 0, 0);
+    let above = file
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let (mut open, mut files, mut bytes) =
+        (vec![(above.to_owned(), directory.to_owned(), 0)], 0, 0);
     while let Some((from, to, depth)) = open.pop() {
         for entry in fs::read_dir(&from).map_err(failed)?.flatten() {
             let (path, name) = (entry.path(), entry.file_name());
@@ -230,29 +290,54 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
                 }
                 fs::copy(&path, to.join(&name)).map_err(failed)?;
                 // A boundary seals no file that other users can write.
-                let mode = fs::metadata(to.join(&name)).map_err(failed)?.permissions().mode();
-                fs::set_permissions(to.join(&name), fs::Permissions::from_mode(mode & 0o755 | 0o600))
-                    .map_err(failed)?;
+                let mode = fs::metadata(to.join(&name))
+                    .map_err(failed)?
+                    .permissions()
+                    .mode();
+                fs::set_permissions(
+                    to.join(&name),
+                    fs::Permissions::from_mode(mode & 0o755 | 0o600),
+                )
+                .map_err(failed)?;
             }
         }
     }
-    Ok(if files == 1 { "1 file".to_owned() } else { format!("{files} files") })
+    Ok(if files == 1 {
+        "1 file".to_owned()
+    } else {
+        format!("{files} files")
+    })
 }
 
 /// Puts the approvers into the groups that the step names.
 fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFailure> {
-    let named = step.definition.approvals.from.iter().map(|group| group.as_str());
+    let named = step
+        .definition
+        .approvals
+        .from
+        .iter()
+        .map(|group| group.as_str());
     let mut groups: Vec<&str> = named.chain(["ops"]).collect();
     groups.sort_unstable();
     groups.dedup();
     let file = "boundary/roster.toml";
-    let text = fs::read_to_string(world.home().join(file)).map_err(|error| broken(&format!("{file}: {error}")))?;
+    let text = fs::read_to_string(world.home().join(file))
+        .map_err(|error| broken(&format!("{file}: {error}")))?;
     let list: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
-    story::write(world, file, &text.replace("groups = [\"ops\"]", &format!("groups = [{}]", list.join(", "))))
+    story::write(
+        world,
+        file,
+        &text.replace(
+            "groups = [\"ops\"]",
+            &format!("groups = [{}]", list.join(", ")),
+        ),
+    )
 }
 
 fn keep_bundle(world: &DemoSetup, keep: &Path) -> Result<(), CommandFailure> {
-    let failed = |error: std::io::Error| CommandFailure::usage(format!("{} can't be written: {error}", keep.display()));
+    let failed = |error: std::io::Error| {
+        CommandFailure::usage(format!("{} can't be written: {error}", keep.display()))
+    };
     fs::copy(world.root.join(BUNDLE), keep.join(BUNDLE)).map_err(failed)?;
     fs::copy(world.roster(), keep.join(ROSTER)).map_err(failed)?;
     Ok(())

@@ -43,7 +43,10 @@ fi
 "#;
 
 /// Runs the main part, and returns the signed envelope of the run.
-pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
+pub(super) fn tell(
+    world: &mut DemoSetup,
+    tale: &mut DemoReport<'_>,
+) -> Result<Envelope, CommandFailure> {
     tale.part("Set up")?;
     init(world, tale)?;
     granted::prepare(world)?;
@@ -54,19 +57,39 @@ pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<E
     let view = propose(world, tale, &wish)?;
     let signatures = approve(world, tale, &view)?;
     let ended = watch(world, tale, &view)?;
-    let succeeded =
-        ended.outcome.as_ref().is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded);
-    let receipt = ended.receipt.clone().ok_or_else(|| broken("the run has no receipt"))?;
-    tale.check(succeeded, "the step ran once, its receipt is in the log", receipt.as_str())?;
+    let succeeded = ended
+        .outcome
+        .as_ref()
+        .is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded);
+    let receipt = ended
+        .receipt
+        .clone()
+        .ok_or_else(|| broken("the run has no receipt"))?;
+    tale.check(
+        succeeded,
+        "the step ran once, its receipt is in the log",
+        receipt.as_str(),
+    )?;
     granted::tell(world, tale)?;
     audit(world, tale, &ended)?;
     Ok(Envelope::new(&payload(&view)?, signatures))
 }
 
 /// Starts the boundary, and gives the agent its token and the people their roster.
-pub(super) fn serve(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+pub(super) fn serve(
+    world: &mut DemoSetup,
+    tale: &mut DemoReport<'_>,
+) -> Result<(), CommandFailure> {
     let started = world.serve()?;
-    tale.check(true, "a boundary serves", &format!("{} sandbox {}", text(&started["url"]), text(&started["sandbox"])))?;
+    tale.check(
+        true,
+        "a boundary serves",
+        &format!(
+            "{} sandbox {}",
+            text(&started["url"]),
+            text(&started["sandbox"])
+        ),
+    )?;
     hand_out(world, tale, &started)
 }
 
@@ -93,7 +116,10 @@ pub(super) fn approve(
     view: &ProposalView,
 ) -> Result<Vec<EnvelopeSignature>, CommandFailure> {
     tale.part("Two approvers review and sign, each with their own key")?;
-    ["alice", "bob"].into_iter().map(|name| review_and_sign(world, tale, view, name)).collect()
+    ["alice", "bob"]
+        .into_iter()
+        .map(|name| review_and_sign(world, tale, view, name))
+        .collect()
 }
 
 /// Stops the boundary, and verifies the bundle of a run offline.
@@ -102,8 +128,13 @@ pub(super) fn audit(
     tale: &mut DemoReport<'_>,
     ended: &ProposalView,
 ) -> Result<(), CommandFailure> {
-    let receipt = ended.receipt.clone().ok_or_else(|| broken("the run has no receipt"))?;
-    let bundle = world.agent()?.bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
+    let receipt = ended
+        .receipt
+        .clone()
+        .ok_or_else(|| broken("the run has no receipt"))?;
+    let bundle = world
+        .agent()?
+        .bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
     std::fs::write(world.root.join(BUNDLE), bundle).map_err(|error| broken(&error.to_string()))?;
     tale.part("The boundary is stopped; an auditor verifies offline")?;
     let well = world.stop()?;
@@ -126,20 +157,36 @@ pub(super) const BUNDLE: &str = "run.bundle.json";
 
 /// Writes a file of the boundary.
 pub(super) fn write(world: &DemoSetup, name: &str, text: &str) -> Result<(), CommandFailure> {
-    std::fs::write(world.home().join(name), text).map_err(|error| broken(&format!("{name}: {error}")))
+    std::fs::write(world.home().join(name), text)
+        .map_err(|error| broken(&format!("{name}: {error}")))
 }
 
 /// Creates the directory and the configuration of the boundary.
 pub(super) fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let home = world.home();
     let home = home.to_string_lossy();
-    let approver = |person: &str, key: &str| format!("{person}={}", world.key(key).with_extension("pub").display());
-    let people =
-        [approver("alice", "alice"), approver("alice", "alice-2"), approver("bob", "bob"), approver("carol", "carol")];
+    let approver = |person: &str, key: &str| {
+        format!(
+            "{person}={}",
+            world.key(key).with_extension("pub").display()
+        )
+    };
+    let people = [
+        approver("alice", "alice"),
+        approver("alice", "alice-2"),
+        approver("bob", "bob"),
+        approver("carol", "carol"),
+    ];
     let mut args = vec!["--json", "init", &*home, "--yes", "--name", "demo"];
-    people.iter().for_each(|person| args.extend(["--approver", person]));
+    people
+        .iter()
+        .for_each(|person| args.extend(["--approver", person]));
     world.ask(&args)?;
-    tale.check(true, "init: alice, bob and carol may approve", "each run needs two of them; alice has two keys")
+    tale.check(
+        true,
+        "init: alice, bob and carol may approve",
+        "each run needs two of them; alice has two keys",
+    )
 }
 
 /// Which findings of the doctor count.
@@ -159,16 +206,27 @@ pub(super) fn choose_sandbox(
     let home = world.home();
     let home = home.to_string_lossy();
     let doctor = world.program(&["--json", "doctor", &home])?;
-    let report: Value = serde_json::from_slice(&doctor.stdout).map_err(|error| broken(&format!("doctor: {error}")))?;
+    let report: Value = serde_json::from_slice(&doctor.stdout)
+        .map_err(|error| broken(&format!("doctor: {error}")))?;
     let lines = report["lines"].as_array().cloned().unwrap_or_default();
-    let missing: Vec<&Value> =
-        lines.iter().filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer ")).collect();
+    let missing: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer "))
+        .collect();
     if missing.is_empty() {
         let well = counts == DoctorFindings::Layers || doctor.status.success();
-        return tale.check(well, "doctor: this host supports the strict sandbox", "nothing to fix");
+        return tale.check(
+            well,
+            "doctor: this host supports the strict sandbox",
+            "nothing to fix",
+        );
     }
     for layer in &missing {
-        tale.line(DemoResult::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;
+        tale.line(
+            DemoResult::NotShown,
+            &format!("strict: {}", text(&layer["what"])),
+            text(&layer["says"]),
+        )?;
     }
     tale.note(
         "This host does not support the level strict. The command continues at best-effort, the strongest level of this \
@@ -176,18 +234,37 @@ pub(super) fn choose_sandbox(
     )?;
     let replace = |file: &str, from: &str, to: &str| {
         let text = std::fs::read_to_string(world.home().join(file));
-        write(world, file, &text.map_err(|error| broken(&format!("{file}: {error}")))?.replace(from, to))
+        write(
+            world,
+            file,
+            &text
+                .map_err(|error| broken(&format!("{file}: {error}")))?
+                .replace(from, to),
+        )
     };
-    replace("countersign.toml", "level = \"strict\"", "level = \"best-effort\"")?;
-    if missing.iter().any(|layer| layer["what"] == "layer programs") {
+    replace(
+        "countersign.toml",
+        "level = \"strict\"",
+        "level = \"best-effort\"",
+    )?;
+    if missing
+        .iter()
+        .any(|layer| layer["what"] == "layer programs")
+    {
         // Without this layer, the boundary refuses each run under a closed list.
-        tale.note("The policy of the demo allows every program of the host (sandbox.programs: mode any).")?;
+        tale.note(
+            "The policy of the demo allows every program of the host (sandbox.programs: mode any).",
+        )?;
         replace("boundary/policy.yaml", "{mode: listed,", "{mode: any,")?;
     }
     Ok(())
 }
 
-fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -> Result<(), CommandFailure> {
+fn hand_out(
+    world: &mut DemoSetup,
+    tale: &mut DemoReport<'_>,
+    started: &Value,
+) -> Result<(), CommandFailure> {
     let home = world.home();
     let home = home.to_string_lossy();
     let args = [
@@ -212,11 +289,18 @@ fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -
         "scope propose, for an hour",
     )?;
     let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;
-    std::fs::write(world.roster(), roster.to_string()).map_err(|error| broken(&error.to_string()))?;
-    let envelope: Envelope = serde_json::from_value(roster).map_err(|error| broken(&error.to_string()))?;
-    let pinned =
-        judgement::trust::chain::Pinned::from_envelope(&envelope).map_err(|error| broken(&error.to_string()))?.digest();
-    tale.check(started["roster"] == pinned.to_string(), "approvers and auditors pin the roster", &pinned.to_string())
+    std::fs::write(world.roster(), roster.to_string())
+        .map_err(|error| broken(&error.to_string()))?;
+    let envelope: Envelope =
+        serde_json::from_value(roster).map_err(|error| broken(&error.to_string()))?;
+    let pinned = judgement::trust::chain::Pinned::from_envelope(&envelope)
+        .map_err(|error| broken(&error.to_string()))?
+        .digest();
+    tale.check(
+        started["roster"] == pinned.to_string(),
+        "approvers and auditors pin the roster",
+        &pinned.to_string(),
+    )
 }
 
 /// Prints the review of the proposal, and signs exactly the reviewed bytes.
@@ -228,13 +312,23 @@ fn review_and_sign(
 ) -> Result<EnvelopeSignature, CommandFailure> {
     let client = world.person(name)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{}", view.id))?;
-    let trust = TrustArgs { roster: vec![world.roster().to_string_lossy().into_owned()], ..TrustArgs::default() };
+    let trust = TrustArgs {
+        roster: vec![world.roster().to_string_lossy().into_owned()],
+        ..TrustArgs::default()
+    };
     let keys = world.keys(name)?;
     let subject = ReviewSubject::Proposal(Box::new(view.clone()));
     let review = ProposalReview::make(&subject, &client, &trust, &keys, now())?;
     let sound = review.check_sound();
     // Bob sees the same script, so only the decision is printed again.
-    tale.screen(name, &if name == "alice" { review.screen() } else { block(&review.found) })?;
+    tale.screen(
+        name,
+        &if name == "alice" {
+            review.screen()
+        } else {
+            block(&review.found)
+        },
+    )?;
     let found = match &sound {
         Ok(_) => format!("{} checks of the review passed", review.found.checks.len()),
         Err(failure) => failure.message.clone(),
@@ -242,14 +336,29 @@ fn review_and_sign(
     tale.check(sound.is_ok(), &format!("{name} reviews"), &found)?;
     let _sound = sound?;
     let signer = keys.preferred(|_| true)?;
-    let signature = sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, &review.sources.payload)?;
-    let body = Signatures { signatures: vec![signature.clone()] };
-    let after: ProposalView = client.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
-    let counted = after.approvals.approvers.iter().any(|person| person.as_str() == name);
+    let signature = sign(
+        signer,
+        SignaturePurpose::Approve,
+        PAYLOAD_TYPE,
+        &review.sources.payload,
+    )?;
+    let body = Signatures {
+        signatures: vec![signature.clone()],
+    };
+    let after: ProposalView =
+        client.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
+    let counted = after
+        .approvals
+        .approvers
+        .iter()
+        .any(|person| person.as_str() == name);
     tale.check(
         counted,
         &format!("{name} signs"),
-        &format!("{} of {} signatures", after.approvals.have, after.approvals.required),
+        &format!(
+            "{} of {} signatures",
+            after.approvals.have, after.approvals.required
+        ),
     )?;
     Ok(signature)
 }
@@ -262,9 +371,13 @@ pub(super) fn watch(
 ) -> Result<ProposalView, CommandFailure> {
     let agent = world.agent()?;
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
-    for line in agent.lines(&format!("/v1/proposals/{}/events", view.id), None)?.lines() {
+    for line in agent
+        .lines(&format!("/v1/proposals/{}/events", view.id), None)?
+        .lines()
+    {
         let line = line.map_err(|error| broken(&format!("the events broke off: {error}")))?;
-        let event: Value = serde_json::from_str(&line).map_err(|error| broken(&format!("an event: {error}")))?;
+        let event: Value =
+            serde_json::from_str(&line).map_err(|error| broken(&format!("an event: {error}")))?;
         if event["type"] == "output" {
             let (stream, piece) = (text(&event["stream"]).to_owned(), text(&event["text"]));
             let begun = lines.entry(stream.clone()).or_default();
@@ -287,18 +400,35 @@ pub(super) fn watch(
 }
 
 /// Verifies a bundle in the demo's directory offline with this program. Returns the exit code and the report.
-pub(super) fn verify(world: &DemoSetup, bundle: &str) -> Result<(Option<i32>, Value), CommandFailure> {
+pub(super) fn verify(
+    world: &DemoSetup,
+    bundle: &str,
+) -> Result<(Option<i32>, Value), CommandFailure> {
     let roster = world.roster();
-    let output = world.program(&["--json", "verify", bundle, "--roster", &roster.to_string_lossy()])?;
-    let report = serde_json::from_slice(&output.stdout).map_err(|error| broken(&format!("verify: {error}")))?;
+    let output = world.program(&[
+        "--json",
+        "verify",
+        bundle,
+        "--roster",
+        &roster.to_string_lossy(),
+    ])?;
+    let report = serde_json::from_slice(&output.stdout)
+        .map_err(|error| broken(&format!("verify: {error}")))?;
     Ok((output.status.code(), report))
 }
 
 fn count(report: &Value, finding: &str) -> usize {
     let checks = report["report"]["checks"].as_array();
-    checks.map_or(0, |checks| checks.iter().filter(|check| check["finding"] == finding).count())
+    checks.map_or(0, |checks| {
+        checks
+            .iter()
+            .filter(|check| check["finding"] == finding)
+            .count()
+    })
 }
 
 pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
-    Base64::Strict.decode("/payload", &view.payload).map_err(|error| broken(&error.to_string()))
+    Base64::Strict
+        .decode("/payload", &view.payload)
+        .map_err(|error| broken(&error.to_string()))
 }

@@ -38,7 +38,10 @@ const SCREEN_WIDTH: usize = 80;
 
 impl<'t> DemoReport<'t> {
     pub(super) const fn new(terminal: &'t Terminal) -> Self {
-        Self { terminal, lines: Vec::new() }
+        Self {
+            terminal,
+            lines: Vec::new(),
+        }
     }
 
     pub(super) fn part(&self, title: &str) -> Result<(), CommandFailure> {
@@ -46,34 +49,66 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Prints one line with a statement and its result.
-    pub(super) fn line(&mut self, state: DemoResult, what: &str, found: &str) -> Result<(), CommandFailure> {
+    pub(super) fn line(
+        &mut self,
+        state: DemoResult,
+        what: &str,
+        found: &str,
+    ) -> Result<(), CommandFailure> {
         let mark = match state {
             DemoResult::AsTold => "ok       ",
             DemoResult::NotShown => "NOT SHOWN",
             DemoResult::Failed => "FAILED   ",
         };
         let (what, found) = (PrintableText::text(what), PrintableText::text(found));
-        self.put(&format!("  {mark}  {:<COLUMN$}  {}\n", what.as_str(), found.as_str()))?;
-        self.lines.push(DemoLine { state, what: what.as_str().to_owned(), found: found.as_str().to_owned() });
+        self.put(&format!(
+            "  {mark}  {:<COLUMN$}  {}\n",
+            what.as_str(),
+            found.as_str()
+        ))?;
+        self.lines.push(DemoLine {
+            state,
+            what: what.as_str().to_owned(),
+            found: found.as_str().to_owned(),
+        });
         Ok(())
     }
 
     /// Prints a line. The line counts as confirmed if `holds` is true.
-    pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> Result<(), CommandFailure> {
-        self.line(if holds { DemoResult::AsTold } else { DemoResult::Failed }, what, found)
+    pub(super) fn check(
+        &mut self,
+        holds: bool,
+        what: &str,
+        found: &str,
+    ) -> Result<(), CommandFailure> {
+        self.line(
+            if holds {
+                DemoResult::AsTold
+            } else {
+                DemoResult::Failed
+            },
+            what,
+            found,
+        )
     }
 
     /// Prints text that a person or a step wrote, with a vertical bar before each line.
     pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), CommandFailure> {
         for line in text.lines() {
-            self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line).as_str()))?;
+            self.put(&format!(
+                "  {who:>9} | {}\n",
+                PrintableText::text(line).as_str()
+            ))?;
         }
         Ok(())
     }
 
     /// Prints the screen of a person, with a vertical bar before each line.
     pub(super) fn screen(&self, who: &str, screen: &Screen) -> Result<(), CommandFailure> {
-        screen.paint(SCREEN_WIDTH, false).lines().try_for_each(|line| self.put(&format!("  {who:>9} | {line}\n")))
+        screen
+            .paint(SCREEN_WIDTH, false)
+            .lines()
+            .try_for_each(|line| self.put(&format!("  {who:>9} | {line}\n")))
     }
 
     pub(super) fn note(&self, words: &str) -> Result<(), CommandFailure> {
@@ -85,12 +120,18 @@ impl<'t> DemoReport<'t> {
 
     /// Returns true if every line was confirmed.
     pub(super) fn all_as_told(&self) -> bool {
-        !self.lines.is_empty() && self.lines.iter().all(|line| line.state == DemoResult::AsTold)
+        !self.lines.is_empty()
+            && self
+                .lines
+                .iter()
+                .all(|line| line.state == DemoResult::AsTold)
     }
 
     /// Returns true if no check contradicted a line.
     pub(super) fn none_failed(&self) -> bool {
-        self.lines.iter().all(|line| line.state != DemoResult::Failed)
+        self.lines
+            .iter()
+            .all(|line| line.state != DemoResult::Failed)
     }
 
     pub(super) fn lines(&self) -> &[DemoLine] {
@@ -99,17 +140,27 @@ impl<'t> DemoReport<'t> {
 
     pub(super) fn verdict(&self) -> Result<(), CommandFailure> {
         let count = |state| self.lines.iter().filter(|line| line.state == state).count();
-        let (good, hidden, bad) = (count(DemoResult::AsTold), count(DemoResult::NotShown), count(DemoResult::Failed));
+        let (good, hidden, bad) = (
+            count(DemoResult::AsTold),
+            count(DemoResult::NotShown),
+            count(DemoResult::Failed),
+        );
         let words = if self.all_as_told() {
             format!("All {good} lines were confirmed.")
         } else {
-            format!("{good} lines were confirmed, {hidden} could not be shown on this host, {bad} failed.")
+            format!(
+                "{good} lines were confirmed, {hidden} could not be shown on this host, {bad} failed."
+            )
         };
         self.put(&format!("\n{words}\n"))
     }
 
     fn put(&self, text: &str) -> Result<(), CommandFailure> {
         // With `--json`, the demo prints only one object at the end.
-        if self.terminal.json { Ok(()) } else { self.terminal.put(text.as_bytes()) }
+        if self.terminal.json {
+            Ok(())
+        } else {
+            self.terminal.put(text.as_bytes())
+        }
     }
 }

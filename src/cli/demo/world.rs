@@ -40,16 +40,24 @@ struct Service {
 
 impl DemoSetup {
     pub(super) fn make(keep: Option<&Path>) -> Result<Self, CommandFailure> {
-        let odd = |error: std::io::Error| CommandFailure::usage(format!("the demo's directory can't be made: {error}"));
+        let odd = |error: std::io::Error| {
+            CommandFailure::usage(format!("the demo's directory can't be made: {error}"))
+        };
         let (temporary, root) = match keep {
             Some(path) => {
                 std::fs::create_dir(path).map_err(|error| {
-                    CommandFailure::usage(format!("can't make {}: {error}; choose an unused name", path.display()))
+                    CommandFailure::usage(format!(
+                        "can't make {}: {error}; choose an unused name",
+                        path.display()
+                    ))
                 })?;
                 (None, path.canonicalize().map_err(odd)?)
             }
             None => {
-                let temporary = tempfile::Builder::new().prefix("countersign-demo-").tempdir().map_err(odd)?;
+                let temporary = tempfile::Builder::new()
+                    .prefix("countersign-demo-")
+                    .tempdir()
+                    .map_err(odd)?;
                 let root = temporary.path().canonicalize().map_err(odd)?;
                 (Some(temporary), root)
             }
@@ -58,7 +66,14 @@ impl DemoSetup {
         // to enter this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
-        let world = Self { temporary, root, program, service: None, token: None, signals: None };
+        let world = Self {
+            temporary,
+            root,
+            program,
+            service: None,
+            token: None,
+            signals: None,
+        };
         for name in PEOPLE {
             let home = world.root.join("people").join(name);
             std::fs::create_dir_all(&home).map_err(odd)?;
@@ -70,7 +85,11 @@ impl DemoSetup {
     /// Installs the handlers of signals: a signal ends the boundary and deletes the directory, unless `--keep` was given.
     pub(super) fn end_on_signals(&mut self) -> Result<(), CommandFailure> {
         // The empty path names no directory, so nothing is deleted.
-        let deleted = if self.temporary.is_some() { self.root.as_path() } else { Path::new("") };
+        let deleted = if self.temporary.is_some() {
+            self.root.as_path()
+        } else {
+            Path::new("")
+        };
         self.signals = Some(Signals::listen(deleted)?);
         Ok(())
     }
@@ -96,17 +115,27 @@ impl DemoSetup {
 
     /// Runs this program without environment variables that could name another boundary.
     pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
-        self.command(args)
-            .output()
-            .map_err(|error| broken(&format!("countersign {} can't be started: {error}", args.join(" "))))
+        self.command(args).output().map_err(|error| {
+            broken(&format!(
+                "countersign {} can't be started: {error}",
+                args.join(" ")
+            ))
+        })
     }
 
     /// Runs this program and returns the JSON that the program prints. A failure of the program is an error.
     pub(super) fn ask(&self, args: &[&str]) -> Result<Value, CommandFailure> {
         let output = self.program(args)?;
         if !output.status.success() {
-            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            return Err(broken(&format!("countersign {} ended with {}: {out}{err}", args.join(" "), output.status)));
+            let (out, err) = (
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+            );
+            return Err(broken(&format!(
+                "countersign {} ended with {}: {out}{err}",
+                args.join(" "),
+                output.status
+            )));
         }
         serde_json::from_slice(&output.stdout)
             .map_err(|error| broken(&format!("countersign {}: {error}", args.join(" "))))
@@ -114,7 +143,11 @@ impl DemoSetup {
 
     /// Runs a command of a person who trusts the roster of the demo, with the person's key.
     pub(super) fn ask_as(&self, name: &str, args: &[&str]) -> Result<Value, CommandFailure> {
-        let url = self.service.as_ref().map(|service| service.url.clone()).unwrap_or_default();
+        let url = self
+            .service
+            .as_ref()
+            .map(|service| service.url.clone())
+            .unwrap_or_default();
         let (key, roster) = (self.key(name), self.roster());
         let trusts = matches!(args, ["grant" | "approve", ..]);
         let (key, roster) = (key.to_string_lossy(), roster.to_string_lossy());
@@ -124,9 +157,15 @@ impl DemoSetup {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(args).current_dir(&self.root).stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(&self.root)
+            .stdin(Stdio::null());
         let ours: BTreeMap<_, _> = std::env::vars_os().collect();
-        for name in ours.keys().filter(|name| name.to_string_lossy().starts_with("COUNTERSIGN_")) {
+        for name in ours
+            .keys()
+            .filter(|name| name.to_string_lossy().starts_with("COUNTERSIGN_"))
+        {
             command.env_remove(name);
         }
         command
@@ -134,30 +173,58 @@ impl DemoSetup {
 
     /// Starts the boundary, waits until it listens, and returns its announcement.
     pub(super) fn serve(&mut self) -> Result<Value, CommandFailure> {
-        let odd = |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
-        let log = File::options().create(true).append(true).open(self.root.join("serve.log")).map_err(odd)?;
+        let odd =
+            |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.root.join("serve.log"))
+            .map_err(odd)?;
         let home = self.home();
-        let mut command = self.command(&["--json", "serve", &home.to_string_lossy(), "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(odd)?;
+        let mut command = self.command(&[
+            "--json",
+            "serve",
+            &home.to_string_lossy(),
+            "--listen",
+            "127.0.0.1:0",
+        ]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(odd)?;
         self.ends_with_program(Some(child.id()));
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
-            BufReader::new(out.take(64 << 10)).read_line(&mut line).map_err(odd)?;
+            BufReader::new(out.take(64 << 10))
+                .read_line(&mut line)
+                .map_err(odd)?;
         }
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         let Some(url) = said["started"]["url"].as_str() else {
             self.ends_with_program(None);
             let _ = child.wait();
-            let why = said["error"]["message"].as_str().unwrap_or("it said nothing").to_owned();
+            let why = said["error"]["message"]
+                .as_str()
+                .unwrap_or("it said nothing")
+                .to_owned();
             return Err(broken(&format!("the boundary did not start: {why}")));
         };
-        self.service = Some(Service { child, url: url.to_owned() });
+        self.service = Some(Service {
+            child,
+            url: url.to_owned(),
+        });
         Ok(said["started"].clone())
     }
 
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), CommandFailure> {
-        let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
-        let pid = i32::try_from(service.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let service = self
+            .service
+            .as_ref()
+            .ok_or_else(|| broken("no boundary runs"))?;
+        let pid = i32::try_from(service.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| broken("the boundary has no process id"))?;
         rustix::process::kill_process(pid, signal)
             .map_err(|error| broken(&format!("the boundary can't be signalled: {error}")))
@@ -167,7 +234,9 @@ impl DemoSetup {
     pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
         self.ends_with_program(None);
-        let Some(mut service) = self.service.take() else { return Ok(false) };
+        let Some(mut service) = self.service.take() else {
+            return Ok(false);
+        };
         let deadline = Instant::now() + DEADLINE;
         loop {
             match service.child.try_wait() {
@@ -193,11 +262,21 @@ impl DemoSetup {
     }
 
     pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
-        Client::new(self.address()?, &TlsFiles::default(), self.token.clone(), None)
+        Client::new(
+            self.address()?,
+            &TlsFiles::default(),
+            self.token.clone(),
+            None,
+        )
     }
 
     pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
-        Client::new(self.address()?, &TlsFiles::default(), None, Some(self.key_args(name)))
+        Client::new(
+            self.address()?,
+            &TlsFiles::default(),
+            None,
+            Some(self.key_args(name)),
+        )
     }
 
     pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {
@@ -205,11 +284,17 @@ impl DemoSetup {
     }
 
     fn key_args(&self, name: &str) -> KeyArgs {
-        KeyArgs { key: Some(self.key(name)), more: Vec::new() }
+        KeyArgs {
+            key: Some(self.key(name)),
+            more: Vec::new(),
+        }
     }
 
     fn address(&self) -> Result<Address, CommandFailure> {
-        let service = self.service.as_ref().ok_or_else(|| broken("no boundary runs"))?;
+        let service = self
+            .service
+            .as_ref()
+            .ok_or_else(|| broken("no boundary runs"))?;
         Address::parse(&service.url)
     }
 

@@ -17,7 +17,9 @@ pub(super) struct HostTrial {
 /// Finds the layers that this host supports, by setting up one sandbox.
 pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
     let trial = || {
-        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
+        let scratch = tempfile::Builder::new()
+            .prefix("countersign-doctor-")
+            .tempdir();
         let scratch = scratch.map_err(|error| {
             format!(
                 "can't create a temporary directory ({error}): make /tmp \
@@ -26,8 +28,11 @@ pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
         })?;
         let failed = |error: std::io::Error| error.to_string();
         // A run may have its own user id, so other users must be able to enter the directory.
-        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
-            .map_err(failed)?;
+        std::fs::set_permissions(
+            scratch.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o711),
+        )
+        .map_err(failed)?;
         let setup = Setup {
             helper: None,
             scratch: scratch.path().to_owned(),
@@ -38,12 +43,26 @@ pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
         let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
         let (probe, overlay) = (sandbox.probe().clone(), overlay(&sandbox));
         let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
-        Result::<_, String>::Ok((probe, overlay, tried, HostTrial { sandbox, _scratch: scratch }))
+        Result::<_, String>::Ok((
+            probe,
+            overlay,
+            tried,
+            HostTrial {
+                sandbox,
+                _scratch: scratch,
+            },
+        ))
     };
     let (probe, overlay, tried, trial) = match trial() {
         Ok(tried) => tried,
         Err(error) => {
-            return (vec![fix("sandbox", format!("the sandbox can't be tried: {error}"))], None);
+            return (
+                vec![fix(
+                    "sandbox",
+                    format!("the sandbox can't be tried: {error}"),
+                )],
+                None,
+            );
         }
     };
     let mut lines = Vec::new();
@@ -53,7 +72,11 @@ pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
             None => ok(&what, "held".to_owned()),
             Some(missing) => {
                 let says = format!("missing: {}; fix it with: {}", missing.why, missing.knob);
-                if wanted == Level::Strict { fix(&what, says) } else { noted(&what, says) }
+                if wanted == Level::Strict {
+                    fix(&what, says)
+                } else {
+                    noted(&what, says)
+                }
             }
         });
     }
@@ -82,7 +105,11 @@ pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
             ),
         ),
     });
-    if !probe.cgroup.as_ref().is_ok_and(|names| names.contains(&"memory")) {
+    if !probe
+        .cgroup
+        .as_ref()
+        .is_ok_and(|names| names.contains(&"memory"))
+    {
         lines.push(noted(
             "memory",
             format!(
@@ -100,7 +127,11 @@ pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
     lines.push(if probe.own_id {
         ok(what, "each run gets one".to_owned())
     } else if probe.held().contains(&Layer::Namespaces) {
-        ok(what, "runs have the user id of the service, and another id inside their user namespace".to_owned())
+        ok(
+            what,
+            "runs have the user id of the service, and another id inside their user namespace"
+                .to_owned(),
+        )
     } else {
         noted(what, SHARED_ID.to_owned())
     });
@@ -117,7 +148,10 @@ pub(super) const SHARED_ID: &str = "runs have the user id of the service: the ot
 pub(super) fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
-    Some(noted("overlays", format!("runs can't have an overlay ({why}): {knob}")))
+    Some(noted(
+        "overlays",
+        format!("runs can't have an overlay ({why}): {knob}"),
+    ))
 }
 
 /// Reports each attempt to leave the sandbox that succeeded in a real step.
@@ -127,8 +161,14 @@ pub(super) fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> L
         Err(error) => return fix(what, format!("the attempts failed to start: {error}")),
         Ok(attempts) => attempts,
     };
-    let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
-    let got: Vec<&str> = of(attempts::AttemptResult::Got).map(|attempt| attempt.what).collect();
+    let of = |answer| {
+        attempts
+            .iter()
+            .filter(move |attempt| attempt.answer == answer)
+    };
+    let got: Vec<&str> = of(attempts::AttemptResult::Got)
+        .map(|attempt| attempt.what)
+        .collect();
     let not_made: Vec<String> = of(attempts::AttemptResult::NotMade)
         .map(|attempt| format!("{} (no {})", attempt.what, attempt.needs))
         .collect();

@@ -21,15 +21,27 @@ pub(super) enum State {
 }
 
 pub(super) fn ok(what: &str, says: String) -> Line {
-    Line { holds: State::Ok, what: what.to_owned(), says }
+    Line {
+        holds: State::Ok,
+        what: what.to_owned(),
+        says,
+    }
 }
 
 pub(super) fn noted(what: &str, says: String) -> Line {
-    Line { holds: State::Note, what: what.to_owned(), says }
+    Line {
+        holds: State::Note,
+        what: what.to_owned(),
+        says,
+    }
 }
 
 pub(super) fn fix(what: &str, says: String) -> Line {
-    Line { holds: State::Fix, what: what.to_owned(), says }
+    Line {
+        holds: State::Fix,
+        what: what.to_owned(),
+        says,
+    }
 }
 
 pub(super) fn text(lines: &[Line]) -> String {
@@ -41,7 +53,11 @@ pub(super) fn text(lines: &[Line]) -> String {
             State::Note => "note",
             State::Fix => "FIX ",
         };
-        text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, PrintableText::message(&line.says).as_str()));
+        text.push_str(&format!(
+            "{mark}  {:<width$}  {}\n",
+            line.what,
+            PrintableText::message(&line.says).as_str()
+        ));
     }
     let count = lines.iter().filter(|line| line.holds == State::Fix).count();
     text.push_str(&match count {

@@ -11,22 +11,51 @@ use crate::store::stored_run::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S};
 pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "nodes";
     let late = LateReceipts::new(boundary.config.late_receipts()).note();
-    let mut lines: Vec<Line> = late.into_iter().map(|note| fix("late receipts", note)).collect();
-    let (Some(report), Some(me)) = (&boundary.nodes, boundary.config.database.node()) else { return lines };
+    let mut lines: Vec<Line> = late
+        .into_iter()
+        .map(|note| fix("late receipts", note))
+        .collect();
+    let (Some(report), Some(me)) = (&boundary.nodes, boundary.config.database.node()) else {
+        return lines;
+    };
     let seconds = (start::surroundings().now)().unix() - report.clock.unix();
     if seconds.abs() > MOST_CLOCK_DIFFERENCE_S {
-        lines.push(fix("clock", ConsumeStop::ClocksDiffer { seconds }.to_string()));
+        lines.push(fix(
+            "clock",
+            ConsumeStop::ClocksDiffer { seconds }.to_string(),
+        ));
     }
     lines.extend(report.hanging.iter().map(|hangs| fix(what, hangs.clone())));
-    lines.extend(report.nodes.iter().filter_map(silence).map(|silent| fix(what, silent)));
-    let all: Vec<String> = report.nodes.iter().map(|node| format!("{} {}", node.name, node.word())).collect();
+    lines.extend(
+        report
+            .nodes
+            .iter()
+            .filter_map(silence)
+            .map(|silent| fix(what, silent)),
+    );
+    let all: Vec<String> = report
+        .nodes
+        .iter()
+        .map(|node| format!("{} {}", node.name, node.word()))
+        .collect();
     let says = format!(
         "this node is {me}; {}",
-        if all.is_empty() { "no node has started".to_owned() } else { all.join(", ") }
+        if all.is_empty() {
+            "no node has started".to_owned()
+        } else {
+            all.join(", ")
+        }
     );
-    let others = report.nodes.iter().filter(|node| !node.lost && node.name != *me).count();
+    let others = report
+        .nodes
+        .iter()
+        .filter(|node| !node.lost && node.name != *me)
+        .count();
     lines.push(match others {
-        0 => noted(what, format!("{says}; without a second node, nobody takes over if this host is lost")),
+        0 => noted(
+            what,
+            format!("{says}; without a second node, nobody takes over if this host is lost"),
+        ),
         _ => ok(what, says),
     });
     lines
@@ -35,5 +64,7 @@ pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
 /// Returns true if the service of this node stands by. Such a service has no control socket.
 pub(super) fn stands_by(boundary: &InspectedBoundary<'_>) -> bool {
     let nodes = boundary.nodes.iter().flat_map(|report| &report.nodes);
-    nodes.filter(|node| node.word() == "standby").any(|node| Some(&node.name) == boundary.config.database.node())
+    nodes
+        .filter(|node| node.word() == "standby")
+        .any(|node| Some(&node.name) == boundary.config.database.node())
 }

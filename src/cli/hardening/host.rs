@@ -26,7 +26,10 @@ pub(super) fn isolation(boundary: &InspectedBoundary<'_>, held: Level) -> Vec<Po
         (Level::Strict, Level::Strict) => pass("runs have the sandbox level strict"),
         (Level::Strict, held) => fail(
             format!("this host supports only the sandbox level {}", held.word()),
-            format!("{} names each missing layer and the setting that adds it", boundary.command("doctor")),
+            format!(
+                "{} names each missing layer and the setting that adds it",
+                boundary.command("doctor")
+            ),
         ),
         (configured, _) => fail(
             format!("the configured sandbox level is {}", configured.word()),
@@ -42,7 +45,10 @@ fn machine() -> PointFinding {
     if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
         return yours("the service is in a container: run no other service in this container");
     }
-    if read("/proc/cpuinfo").lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor")) {
+    if read("/proc/cpuinfo")
+        .lines()
+        .any(|line| line.starts_with("flags") && line.contains(" hypervisor"))
+    {
         return yours("the service is in a virtual machine: run no other service on this machine");
     }
     yours(
@@ -54,7 +60,9 @@ fn machine() -> PointFinding {
 /// Returns the path and the owner of the store. The owner of the store is taken as the user of the service.
 fn store_owner(config: &Config) -> Option<(&Path, u32)> {
     let places = config.database.file().into_iter().chain([&*config.data]);
-    places.into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())))
+    places
+        .into_iter()
+        .find_map(|path| Some((path, path.metadata().ok()?.uid())))
 }
 
 /// Checks that the service does not run as root.
@@ -62,10 +70,16 @@ pub(super) fn user(config: &Config) -> Vec<PointFinding> {
     vec![match store_owner(config) {
         None => yours("there is no store yet: run the service as a separate user"),
         Some((path, 0)) => fail(
-            format!("{} belongs to root, so the service runs as root", path.display()),
+            format!(
+                "{} belongs to root, so the service runs as root",
+                path.display()
+            ),
             "set `User=` in the unit to a separate user, and run `chown -R USER DIR` on the directory of the boundary",
         ),
-        Some((path, user)) => pass(format!("{} belongs to the ordinary user {user}", path.display())),
+        Some((path, user)) => pass(format!(
+            "{} belongs to the ordinary user {user}",
+            path.display()
+        )),
     }]
 }
 
@@ -74,13 +88,19 @@ pub(super) fn user(config: &Config) -> Vec<PointFinding> {
 pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<PointFinding> {
     // The database does not exist before the first start.
     let database = config.database.file().filter(|path| path.exists());
-    let paths = [&*config.key, &config.path, &config.policy, &config.roster].into_iter().chain(database);
-    let user = store_owner(config).map_or_else(|| rustix::process::geteuid().as_raw(), |(_, user)| user);
+    let paths = [&*config.key, &config.path, &config.policy, &config.roster]
+        .into_iter()
+        .chain(database);
+    let user =
+        store_owner(config).map_or_else(|| rustix::process::geteuid().as_raw(), |(_, user)| user);
     let is_secret = |path: &Path| *path == config.key || Some(path) == database;
-    let mut findings: Vec<PointFinding> =
-        paths.filter_map(|path| open_to_others(path, user, is_secret(path))).collect();
+    let mut findings: Vec<PointFinding> = paths
+        .filter_map(|path| open_to_others(path, user, is_secret(path)))
+        .collect();
     if findings.is_empty() && is_sound {
-        findings.push(pass("no run and no other user can reach the key, the store, the policy or the roster"));
+        findings.push(pass(
+            "no run and no other user can reach the key, the store, the policy or the roster",
+        ));
     }
     findings.push(yours(format!(
         "keep a copy of {} apart from the backups of the store: a person who has both can continue the log",
@@ -95,7 +115,10 @@ fn open_to_others(path: &Path, user: u32, secret: bool) -> Option<PointFinding> 
         Ok(found) => found,
         Err(error) => {
             let says = format!("{} can't be checked ({error})", path.display());
-            return Some(fail(says, "run `doctor` as the user of the service, and check the path"));
+            return Some(fail(
+                says,
+                "run `doctor` as the user of the service, and check the path",
+            ));
         }
     };
     let mode = found.mode() & 0o7777;
@@ -103,10 +126,16 @@ fn open_to_others(path: &Path, user: u32, secret: bool) -> Option<PointFinding> 
     if mode & bad != 0 {
         let right = if secret { "600" } else { "go-w" };
         let says = format!("{} has mode {mode:04o}", path.display());
-        Some(fail(says, format!("chmod {right} {}", in_a_shell(&path.to_string_lossy()))))
+        Some(fail(
+            says,
+            format!("chmod {right} {}", in_a_shell(&path.to_string_lossy())),
+        ))
     } else if found.uid() != user && found.uid() != 0 {
         let says = format!("{} belongs to the user {}", path.display(), found.uid());
-        Some(fail(says, format!("chown {user} {}", in_a_shell(&path.to_string_lossy()))))
+        Some(fail(
+            says,
+            format!("chown {user} {}", in_a_shell(&path.to_string_lossy())),
+        ))
     } else {
         None
     }

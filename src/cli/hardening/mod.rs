@@ -31,9 +31,15 @@ pub struct HardeningPoint {
 /// Checks all points of the list for a boundary. `held` is the sandbox level that this host supports. `to_fix` contains
 /// the problems that `doctor` reports without `--production`, each with the name of its line. They fail the list too,
 /// because they stop or disturb the service.
-pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&str, &str)]) -> Vec<HardeningPoint> {
+pub(super) fn list(
+    boundary: &InspectedBoundary<'_>,
+    held: Level,
+    to_fix: &[(&str, &str)],
+) -> Vec<HardeningPoint> {
     let (config, address) = (boundary.config, boundary.address());
-    let is_sound = !to_fix.iter().any(|(line, _)| point_of(line) == Some("keys and files"));
+    let is_sound = !to_fix
+        .iter()
+        .any(|(line, _)| point_of(line) == Some("keys and files"));
     let found = [
         ("network", reach::network(address)),
         ("firewall", reach::firewall(address)),
@@ -50,8 +56,11 @@ pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&st
     ];
     let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<PointFinding>))| {
         // If the point `network` fails, the line `listener` reports the same problem in other words.
-        let has_failed = findings.iter().any(|finding| finding.result == PointResult::Fail);
-        let is_new = |line: &str| point_of(line) == Some(point) && (line != "listener" || !has_failed);
+        let has_failed = findings
+            .iter()
+            .any(|finding| finding.result == PointResult::Fail);
+        let is_new =
+            |line: &str| point_of(line) == Some(point) && (line != "listener" || !has_failed);
         for (_, says) in to_fix.iter().filter(|(line, _)| is_new(line)) {
             if !findings.iter().any(|finding| finding.says == *says) {
                 if says.contains(" is revoked: ") {
@@ -59,12 +68,23 @@ pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&st
                     continue;
                 }
                 // A message ends with what to do, after a colon.
-                let (says, fix) = says.rsplit_once(": ").unwrap_or((says, "correct this before real runs"));
+                let (says, fix) = says
+                    .rsplit_once(": ")
+                    .unwrap_or((says, "correct this before real runs"));
                 findings.push(fail(says, fix));
             }
         }
-        let result = findings.iter().map(|finding| finding.result).max().unwrap_or(PointResult::Pass);
-        HardeningPoint { number: index + 1, point, result, findings }
+        let result = findings
+            .iter()
+            .map(|finding| finding.result)
+            .max()
+            .unwrap_or(PointResult::Pass);
+        HardeningPoint {
+            number: index + 1,
+            point,
+            result,
+            findings,
+        }
     };
     found.into_iter().enumerate().map(point).collect()
 }
@@ -88,24 +108,54 @@ fn point_of(line: &str) -> Option<&'static str> {
 
 /// Returns the list as text for a terminal.
 pub fn text(points: &[HardeningPoint]) -> String {
-    let width = points.iter().map(|point| point.point.len()).max().unwrap_or(0);
+    let width = points
+        .iter()
+        .map(|point| point.point.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
-    for HardeningPoint { number, point, findings, .. } in points {
+    for HardeningPoint {
+        number,
+        point,
+        findings,
+        ..
+    } in points
+    {
         for (index, finding) in findings.iter().enumerate() {
-            let head = if index == 0 { format!("{number:>2}  {point:<width$}") } else { " ".repeat(width + 4) };
+            let head = if index == 0 {
+                format!("{number:>2}  {point:<width$}")
+            } else {
+                " ".repeat(width + 4)
+            };
             let mark = match finding.result {
                 PointResult::Pass => "pass ",
                 PointResult::Fail => "FAIL ",
                 PointResult::Yours => "yours",
             };
-            text.push_str(&format!("{head}  {mark}  {}\n", PrintableText::message(&finding.says).as_str()));
+            text.push_str(&format!(
+                "{head}  {mark}  {}\n",
+                PrintableText::message(&finding.says).as_str()
+            ));
             if let Some(fix) = &finding.fix {
-                text.push_str(&format!("{}  fix    {}\n", " ".repeat(width + 4), PrintableText::message(fix).as_str()));
+                text.push_str(&format!(
+                    "{}  fix    {}\n",
+                    " ".repeat(width + 4),
+                    PrintableText::message(fix).as_str()
+                ));
             }
         }
     }
-    let failed = points.iter().filter(|point| point.result == PointResult::Fail).count();
-    let count = |result| points.iter().flat_map(|point| &point.findings).filter(|one| one.result == result).count();
+    let failed = points
+        .iter()
+        .filter(|point| point.result == PointResult::Fail)
+        .count();
+    let count = |result| {
+        points
+            .iter()
+            .flat_map(|point| &point.findings)
+            .filter(|one| one.result == result)
+            .count()
+    };
     text.push_str(&format!(
         "\n{failed} of {} points fail; {} findings are for you to check\n",
         points.len(),

@@ -44,20 +44,25 @@ fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     let (says, is_enough) = match growth {
         Some(growth) => {
             let days = growth.lasts_days(free);
-            let says =
-                format!("{free_mib} MiB are free: at {growth}, they last {days} days until {room_mib} MiB are left");
+            let says = format!(
+                "{free_mib} MiB are free: at {growth}, they last {days} days until {room_mib} MiB are left"
+            );
             (says, days >= DAYS_AHEAD)
         }
         None => {
-            let says =
-                format!("{free_mib} MiB are free, and {room_mib} MiB must stay free; no growth of the data is known");
+            let says = format!(
+                "{free_mib} MiB are free, and {room_mib} MiB must stay free; no growth of the data is known"
+            );
             (says, free >= PROPOSAL_ROOM)
         }
     };
     if is_enough {
         pass(says)
     } else {
-        fail(says, "enlarge the disk of `data`, or keep outputs for a shorter time ([retention])")
+        fail(
+            says,
+            "enlarge the disk of `data`, or keep outputs for a shorter time ([retention])",
+        )
     }
 }
 
@@ -75,11 +80,16 @@ fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
     match last_backup::read(boundary.config, &log) {
         None => fail("no backup of this log was made", fix),
         Some(at) if at > now => fail(
-            format!("the last backup is of {at}, which is in the future: the clock was wrong then or is wrong now"),
+            format!(
+                "the last backup is of {at}, which is in the future: the clock was wrong then or is wrong now"
+            ),
             fix,
         ),
         Some(at) if now.unix() - at.unix() <= DAY_S => pass(format!("the last backup is of {at}")),
-        Some(at) => fail(format!("the last backup is of {at}, so it is older than a day"), fix),
+        Some(at) => fail(
+            format!("the last backup is of {at}, so it is older than a day"),
+            fix,
+        ),
     }
 }
 
@@ -92,7 +102,11 @@ fn export_command(boundary: &InspectedBoundary<'_>) -> String {
         None if listen.ip().is_loopback() => ("localhost".to_owned(), " through a tunnel"),
         None => (listen.ip().to_string(), ""),
     };
-    let host = if host.contains(':') && !host.ends_with(']') { host } else { format!("{host}:{port}") };
+    let host = if host.contains(':') && !host.ends_with(']') {
+        host
+    } else {
+        format!("{host}:{port}")
+    };
     format!("`countersign log export DIR --url {scheme}://{host}`{way}")
 }
 
@@ -109,17 +123,25 @@ fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         Ok(stored) => stored,
     };
     let others = stored.checkpoints.iter();
-    let others: Vec<_> = others.filter(|(path, _)| is_from_another_place(boundary.config, path)).collect();
+    let others: Vec<_> = others
+        .filter(|(path, _)| is_from_another_place(boundary.config, path))
+        .collect();
     if others.is_empty() {
-        let says =
-            "no checkpoint from another place is configured, so the boundary can't notice an old copy of its store";
+        let says = "no checkpoint from another place is configured, so the boundary can't notice an old copy of its store";
         return vec![fail(says, fix)];
     }
-    let matching = others.iter().filter(|(_, compared)| matches!(compared, Ok(None))).count();
-    let notes = others.iter().filter_map(|(_, compared)| compared.as_ref().ok()?.as_ref());
+    let matching = others
+        .iter()
+        .filter(|(_, compared)| matches!(compared, Ok(None)))
+        .count();
+    let notes = others
+        .iter()
+        .filter_map(|(_, compared)| compared.as_ref().ok()?.as_ref());
     let mut findings: Vec<PointFinding> = notes.map(|note| fail(note, &*fix)).collect();
     if matching > 0 {
-        findings.push(pass(format!("each start compares the store with {matching} checkpoints from other places")));
+        findings.push(pass(format!(
+            "each start compares the store with {matching} checkpoints from other places"
+        )));
     }
     findings
 }
@@ -146,29 +168,52 @@ fn of_service(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let mut findings: Vec<PointFinding> = monitoring.witnesses.iter().map(of_witness).collect();
     let fix = "let a monitoring system read /metrics each minute (docs/operate.md has examples for Prometheus)";
     findings.push(match monitoring.last_scrape_s {
-        Some(age) if age <= SCRAPE_S => pass(format!("a monitoring system read the metrics {age} s ago")),
+        Some(age) if age <= SCRAPE_S => {
+            pass(format!("a monitoring system read the metrics {age} s ago"))
+        }
         Some(age) => fail(format!("the last read of the metrics was {age} s ago"), fix),
-        None => fail("nobody has read the metrics since the start of the service", fix),
+        None => fail(
+            "nobody has read the metrics since the start of the service",
+            fix,
+        ),
     });
     findings
 }
 
 fn of_witness(witness: &WitnessStatus) -> PointFinding {
     let name = &witness.name;
-    let fix = format!("check the address of {name} in the roster; /ready says why the witness does not cosign");
+    let fix = format!(
+        "check the address of {name} in the roster; /ready says why the witness does not cosign"
+    );
     if !witness.has_cosigned {
-        fail(format!("the witness {name} has cosigned nothing since the start of the service"), fix)
+        fail(
+            format!("the witness {name} has cosigned nothing since the start of the service"),
+            fix,
+        )
     } else if witness.age_s > WITNESS_S {
-        fail(format!("the witness {name} has not cosigned for {} s", witness.age_s), fix)
+        fail(
+            format!(
+                "the witness {name} has not cosigned for {} s",
+                witness.age_s
+            ),
+            fix,
+        )
     } else {
-        pass(format!("the witness {name} has cosigned the newest entries"))
+        pass(format!(
+            "the witness {name} has cosigned the newest entries"
+        ))
     }
 }
 
 fn clock() -> PointFinding {
     match clock_sync::is_synchronized() {
         Ok(true) => pass("the clock is synchronized"),
-        Ok(false) => fail("the clock of this host is not synchronized", "`timedatectl set-ntp true`"),
-        Err(error) => yours(format!("this program can't ask the kernel about the clock ({error}): timedatectl")),
+        Ok(false) => fail(
+            "the clock of this host is not synchronized",
+            "`timedatectl set-ntp true`",
+        ),
+        Err(error) => yours(format!(
+            "this program can't ask the kernel about the clock ({error}): timedatectl"
+        )),
     }
 }

@@ -15,17 +15,31 @@ use judgement::policy::patterns::Pattern;
 pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let ledger = match &boundary.stored {
         Err(problems) => return unread(boundary, problems.list()),
-        Ok(StoredState { ledger: None, .. }) => return vec![pass("there are no tokens: the log has not begun")],
-        Ok(StoredState { ledger: Some(ledger), .. }) => ledger,
+        Ok(StoredState { ledger: None, .. }) => {
+            return vec![pass("there are no tokens: the log has not begun")];
+        }
+        Ok(StoredState {
+            ledger: Some(ledger),
+            ..
+        }) => ledger,
     };
     let tokens = match ledger.tokens() {
         Ok(tokens) => tokens,
-        Err(fault) => return vec![fail(format!("not checked: {fault}"), boundary.command("store check"))],
+        Err(fault) => {
+            return vec![fail(
+                format!("not checked: {fault}"),
+                boundary.command("store check"),
+            )];
+        }
     };
     let now = (start::surroundings().now)();
-    let is_valid = |token: &&Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now);
+    let is_valid =
+        |token: &&Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now);
     let valid: Vec<&Token> = tokens.iter().filter(is_valid).collect();
-    let mut findings: Vec<PointFinding> = valid.iter().filter_map(|token| flaws_of(token, boundary)).collect();
+    let mut findings: Vec<PointFinding> = valid
+        .iter()
+        .filter_map(|token| flaws_of(token, boundary))
+        .collect();
     if findings.is_empty() {
         findings.push(pass(match valid.len() {
             0 => "there are no valid tokens".to_owned(),
@@ -43,20 +57,37 @@ fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<PointFind
     let is_long = |end: Timestamp| end.unix() - token.created_at.unix() > MAX_DAYS * 86_400;
     let flaws = [
         // A reviewer and an auditor need to see all steps, so only a token that proposes must be limited.
-        (proposes && is_for_all_steps(&token.patterns)).then(|| "may propose every step".to_owned()),
-        token.expires_at.is_none().then(|| "never expires".to_owned()),
-        token.expires_at.is_some_and(is_long).then(|| format!("is valid for more than {MAX_DAYS} days")),
+        (proposes && is_for_all_steps(&token.patterns))
+            .then(|| "may propose every step".to_owned()),
+        token
+            .expires_at
+            .is_none()
+            .then(|| "never expires".to_owned()),
+        token
+            .expires_at
+            .is_some_and(is_long)
+            .then(|| format!("is valid for more than {MAX_DAYS} days")),
         (proposes && token.owners.is_empty())
             .then(|| "has no owner, so each approver may approve its proposals".to_owned()),
     ];
     let flaws: Vec<String> = flaws.into_iter().flatten().collect();
     (!flaws.is_empty()).then(|| {
         let name = &token.name;
-        let scopes: String = token.scopes.iter().map(|scope| format!(" --scope {}", scope.word())).collect();
-        let limits = if proposes { " --owner NAME --step 'PATTERN'" } else { "" };
+        let scopes: String = token
+            .scopes
+            .iter()
+            .map(|scope| format!(" --scope {}", scope.word()))
+            .collect();
+        let limits = if proposes {
+            " --owner NAME --step 'PATTERN'"
+        } else {
+            ""
+        };
         let fix = format!(
             "{}, then {}",
-            boundary.command(&format!("token create NEW_NAME{scopes}{limits} --expires 90d")),
+            boundary.command(&format!(
+                "token create NEW_NAME{scopes}{limits} --expires 90d"
+            )),
             boundary.command(&format!("token revoke {name}"))
         );
         fail(format!("the token {name} {}", flaws.join(" and ")), fix)
@@ -65,7 +96,10 @@ fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<PointFind
 
 /// Returns true if the patterns of a token match every step, as `**` does.
 fn is_for_all_steps(patterns: &[String]) -> bool {
-    let patterns: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
+    let patterns: Vec<Pattern> = patterns
+        .iter()
+        .filter_map(|pattern| Pattern::parse(pattern).ok())
+        .collect();
     let matches = |step: &str| patterns.iter().any(|pattern| pattern.matches(step));
     patterns.is_empty() || UNUSUAL_STEPS.into_iter().all(matches)
 }
@@ -73,7 +107,10 @@ fn is_for_all_steps(patterns: &[String]) -> bool {
 /// Maximum time for which a token should be valid, in days.
 const MAX_DAYS: i64 = 365;
 /// Steps that no boundary has. Only patterns for all steps match both.
-const UNUSUAL_STEPS: [&str; 2] = ["zq-unusual:zq-unusual", "zq-unusual/zq/zq-unusual:zq-unusual"];
+const UNUSUAL_STEPS: [&str; 2] = [
+    "zq-unusual:zq-unusual",
+    "zq-unusual/zq/zq-unusual:zq-unusual",
+];
 
 /// Checks that no single person decides about the roster, and that a person with a security key must approve some runs.
 pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
@@ -87,14 +124,23 @@ pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
             "the roster is not guarded: anyone who can write the file decides who may approve",
             boundary.roster_fix("set `threshold = 2`"),
         ),
-        1 => fail("one approver alone can change the roster", boundary.roster_fix("set `threshold = 2`")),
-        _ => pass(format!("the next version needs {threshold} of {people} approvers")),
+        1 => fail(
+            "one approver alone can change the roster",
+            boundary.roster_fix("set `threshold = 2`"),
+        ),
+        _ => pass(format!(
+            "the next version needs {threshold} of {people} approvers"
+        )),
     };
     let enough = if people as u64 > threshold.max(1) {
-        pass(format!("{people} approvers, so the roster can change if one of them loses a key"))
+        pass(format!(
+            "{people} approvers, so the roster can change if one of them loses a key"
+        ))
     } else {
         fail(
-            format!("approvers: {people}; if one of them loses the key, the roster can't change any more"),
+            format!(
+                "approvers: {people}; if one of them loses the key, the roster can't change any more"
+            ),
             boundary.command("roster add approver NAME --key KEY --group GROUP")
                 + "; after the first start, let the approvers sign the version, then "
                 + boundary.config.puts_in_force(),
@@ -111,7 +157,10 @@ fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> PointFinding {
         .iter()
         .filter(|group| group.presence.is_some())
         .filter(|group| {
-            let members = roster.approver.iter().filter(|approver| approver.groups.contains(&group.name));
+            let members = roster
+                .approver
+                .iter()
+                .filter(|approver| approver.groups.contains(&group.name));
             let mut keys = members.flat_map(|approver| &approver.keys);
             keys.any(|line| SshKey::parse(line).is_ok_and(|key| key.is_security_key()))
         })

@@ -30,19 +30,34 @@ pub enum PointResult {
 }
 
 pub(super) fn pass(says: impl Into<String>) -> PointFinding {
-    PointFinding { result: PointResult::Pass, says: says.into(), fix: None }
+    PointFinding {
+        result: PointResult::Pass,
+        says: says.into(),
+        fix: None,
+    }
 }
 
 pub(super) fn yours(says: impl Into<String>) -> PointFinding {
-    PointFinding { result: PointResult::Yours, says: says.into(), fix: None }
+    PointFinding {
+        result: PointResult::Yours,
+        says: says.into(),
+        fix: None,
+    }
 }
 
 pub(super) fn fail(says: impl Into<String>, fix: impl Into<String>) -> PointFinding {
-    PointFinding { result: PointResult::Fail, says: says.into(), fix: Some(fix.into()) }
+    PointFinding {
+        result: PointResult::Fail,
+        says: says.into(),
+        fix: Some(fix.into()),
+    }
 }
 
 /// Reports files that can't be read, so that their point is not checked.
-pub(super) fn unread(boundary: &InspectedBoundary<'_>, problems: &[FileProblem]) -> Vec<PointFinding> {
+pub(super) fn unread(
+    boundary: &InspectedBoundary<'_>,
+    problems: &[FileProblem],
+) -> Vec<PointFinding> {
     let fix = format!("{} lists the problems", boundary.command("doctor"));
     let one = |problem: &FileProblem| fail(format!("not checked: {problem}"), &*fix);
     problems.iter().take(1).map(one).collect()

@@ -32,28 +32,41 @@ pub(super) fn network(address: ServedAddress) -> Vec<PointFinding> {
 /// Checks the certificate of the service.
 pub(super) fn certificate(config: &Config) -> Vec<PointFinding> {
     let Some(files) = &config.tls else {
-        return vec![pass("there is no certificate: the service does not use TLS")];
+        return vec![pass(
+            "there is no certificate: the service does not use TLS",
+        )];
     };
     let now = (start::surroundings().now)();
     match served_certificate::check(files, now) {
         Err(problems) => {
             let fix = "correct the files of [tls]: the service takes them without a restart";
-            problems.iter().map(|problem| fail(problem.to_string(), fix)).collect()
+            problems
+                .iter()
+                .map(|problem| fail(problem.to_string(), fix))
+                .collect()
         }
         Ok(pair) => {
             let valid = pair.valid();
             let end = valid.not_after;
-            let (left, whole) = (end.unix() - now.unix(), end.unix() - valid.not_before.unix());
+            let (left, whole) = (
+                end.unix() - now.unix(),
+                end.unix() - valid.not_before.unix(),
+            );
             let says = format!("the certificate is valid until {end}");
             let time = if left < LEFT_S && left < whole / 3 {
-                fail(says, "renew the certificate: the service takes the new files without a restart")
+                fail(
+                    says,
+                    "renew the certificate: the service takes the new files without a restart",
+                )
             } else {
                 pass(format!("{says}, and only the service can read its key"))
             };
             let others = config.hosts.iter().filter(|host| !pair.is_for(host));
             let other = |host: &String| {
                 fail(
-                    format!("the certificate is not for {host}, so clients that use this name refuse the connection"),
+                    format!(
+                        "the certificate is not for {host}, so clients that use this name refuse the connection"
+                    ),
                     "issue a certificate whose subject alternative names contain this name, or remove the name from \
                      `hosts` in countersign.toml",
                 )
@@ -66,7 +79,12 @@ pub(super) fn certificate(config: &Config) -> Vec<PointFinding> {
 /// Reminds the operator of the firewall, which this program can't check.
 pub(super) fn firewall(address: ServedAddress) -> Vec<PointFinding> {
     if address.listen.ip().is_loopback() {
-        return vec![pass("no firewall rule is necessary: the service listens on the loopback only")];
+        return vec![pass(
+            "no firewall rule is necessary: the service listens on the loopback only",
+        )];
     }
-    vec![yours(format!("open port {} only for the networks of agents, approvers and auditors", address.listen.port()))]
+    vec![yours(format!(
+        "open port {} only for the networks of agents, approvers and auditors",
+        address.listen.port()
+    ))]
 }

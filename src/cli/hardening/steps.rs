@@ -11,7 +11,11 @@ pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(files) => files,
     };
-    let steps: Vec<&StepDefinition> = files.registry.steps().map(|step| &*step.definition).collect();
+    let steps: Vec<&StepDefinition> = files
+        .registry
+        .steps()
+        .map(|step| &*step.definition)
+        .collect();
     vec![of_host(&steps), interpreters(&steps)]
 }
 
@@ -19,7 +23,9 @@ fn of_host(steps: &[&StepDefinition]) -> PointFinding {
     let open: Vec<String> = steps
         .iter()
         .filter_map(|step| {
-            let holes = SandboxPermission::ALL.into_iter().filter(|one| one.is_hole(&step.sandbox));
+            let holes = SandboxPermission::ALL
+                .into_iter()
+                .filter(|one| one.is_hole(&step.sandbox));
             let holes: Vec<&str> = holes.map(SandboxPermission::rule_key).collect();
             (!holes.is_empty()).then(|| format!("{} ({})", step.reference, holes.join(", ")))
         })
@@ -29,16 +35,26 @@ fn of_host(steps: &[&StepDefinition]) -> PointFinding {
             "no step turns the sandbox off, writes in place, uses a socket, has another user, or uses the whole network",
         );
     }
-    yours(format!("policy opens the sandbox for {}: require two approvals for these steps", open.join("; ")))
+    yours(format!(
+        "policy opens the sandbox for {}: require two approvals for these steps",
+        open.join("; ")
+    ))
 }
 
 fn interpreters(steps: &[&StepDefinition]) -> PointFinding {
     let mut names: Vec<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    let general: Vec<&str> = names.iter().copied().filter(|name| !matches!(*name, "bash" | "sh")).collect();
+    let general: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !matches!(*name, "bash" | "sh"))
+        .collect();
     if general.is_empty() {
-        return pass(format!("the interpreters are {}, and policy can read their commands", names.join(", ")));
+        return pass(format!(
+            "the interpreters are {}, and policy can read their commands",
+            names.join(", ")
+        ));
     }
     yours(format!(
         "steps use {}: policy can't read their scripts, so only the sandbox restricts them; remember this when you \

@@ -12,11 +12,17 @@ use crate::store::server::Replicas;
 pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let mut findings = match &boundary.config.database {
         Database::File(path) => {
-            vec![file_system(path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")))]
+            vec![file_system(
+                path.ancestors()
+                    .find(|path| path.exists())
+                    .unwrap_or(Path::new("/")),
+            )]
         }
         Database::Server(server) => {
             let mut findings = vec![replicas(boundary.config.database.replicas())];
-            let grows = boundary.growth((start::surroundings().now)()).map(|growth| format!(" at {growth}"));
+            let grows = boundary
+                .growth((start::surroundings().now)())
+                .map(|growth| format!(" at {growth}"));
             findings.push(yours(format!(
                 "this program can't see the disk of the database server: watch its free space{}",
                 grows.unwrap_or_default()
@@ -32,23 +38,38 @@ pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         }
     };
     // `doctor` reports a store that can't be read.
-    findings.extend(boundary.stored.as_ref().ok().map(|stored| match &stored.ledger {
-        None => yours("there is no store yet: run this list again after the first start"),
-        Some(ledger) => pass(format!(
-            "{} with a log of {} entries; the service waits until each write is durable",
-            boundary.config.database.version(),
-            ledger.state().size
-        )),
-    }));
+    findings.extend(
+        boundary
+            .stored
+            .as_ref()
+            .ok()
+            .map(|stored| match &stored.ledger {
+                None => yours("there is no store yet: run this list again after the first start"),
+                Some(ledger) => pass(format!(
+                    "{} with a log of {} entries; the service waits until each write is durable",
+                    boundary.config.database.version(),
+                    ledger.state().size
+                )),
+            }),
+    );
     findings
 }
 
 /// Tells whether another node can take over. `doctor` reports nodes that give no sign.
 fn second_node(boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
-    let nodes = boundary.nodes.as_ref()?.nodes.iter().filter(|node| !node.lost);
-    let others = nodes.filter(|node| Some(&node.name) != boundary.config.database.node()).count();
+    let nodes = boundary
+        .nodes
+        .as_ref()?
+        .nodes
+        .iter()
+        .filter(|node| !node.lost);
+    let others = nodes
+        .filter(|node| Some(&node.name) != boundary.config.database.node())
+        .count();
     Some(match others {
-        0 => yours("there is no second node: if this host is lost, nobody takes over (docs/operate.md, Two nodes)"),
+        0 => yours(
+            "there is no second node: if this host is lost, nobody takes over (docs/operate.md, Two nodes)",
+        ),
         _ => pass(format!("{others} other nodes can take over")),
     })
 }
@@ -57,9 +78,9 @@ fn second_node(boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
 fn replicas(replicas: Option<Replicas>) -> PointFinding {
     match replicas {
         Some(Replicas::Synchronous) => pass("each commit waits for a synchronous replica"),
-        Some(Replicas::Storage) => {
-            yours("`replicas = \"storage\"`: the storage below the database server must have copies")
-        }
+        Some(Replicas::Storage) => yours(
+            "`replicas = \"storage\"`: the storage below the database server must have copies",
+        ),
         Some(Replicas::None) | None => fail(
             "the loss of the database server loses the newest runs (`replicas` in [postgres] is \"none\")",
             "configure a synchronous replica on the server, and set `replicas = \"synchronous\"`",
@@ -72,16 +93,26 @@ fn file_system(path: &Path) -> PointFinding {
     let place = path.display();
     let kind = match rustix::fs::statfs(path) {
         Ok(found) => found.f_type as u32,
-        Err(error) => return fail(format!("the file system of {place} can't be read ({error})"), "check the path"),
+        Err(error) => {
+            return fail(
+                format!("the file system of {place} can't be read ({error})"),
+                "check the path",
+            );
+        }
     };
     let move_it = "move `data` to a directory on a local disk: stop the service, move the directory, change `data` in \
                    countersign.toml";
     if let Some((_, name)) = IN_MEMORY.iter().find(|(magic, _)| *magic == kind) {
-        return fail(format!("{place} is on a {name}, which loses the log at a reboot"), move_it);
+        return fail(
+            format!("{place} is on a {name}, which loses the log at a reboot"),
+            move_it,
+        );
     }
     if let Some((_, name)) = ON_A_NETWORK.iter().find(|(magic, _)| *magic == kind) {
         return fail(
-            format!("{place} is on {name}, where the locks of SQLite and its synchronous writes are not reliable"),
+            format!(
+                "{place} is on {name}, where the locks of SQLite and its synchronous writes are not reliable"
+            ),
             move_it,
         );
     }

@@ -16,7 +16,12 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
 ];
 
 /// Returns the roster. All approvers are in the group `ops`.
-pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], required: usize) -> String {
+pub fn roster(
+    name: &BoundaryName,
+    key: &SshKey,
+    approvers: &[(Name, SshKey)],
+    required: usize,
+) -> String {
     let threshold = if approvers.is_empty() { 0 } else { required };
     let mut text = format!(
         "# The roster: people, groups and keys. The first start seals it; a later version needs signatures: \
@@ -37,7 +42,10 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
         }
     }
     for (person, keys) in people {
-        let lines: Vec<String> = keys.iter().map(|key| format!("\"{}\"", key.line())).collect();
+        let lines: Vec<String> = keys
+            .iter()
+            .map(|key| format!("\"{}\"", key.line()))
+            .collect();
         text.push_str(&format!(
             "[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [{}]\n\n",
             lines.join(", ")
@@ -54,7 +62,10 @@ pub fn roster(name: &BoundaryName, key: &SshKey, approvers: &[(Name, SshKey)], r
          # [[witness]]\n# name = \"witness.example/w1\"\n# vkey = \"witness.example/w1+…\"\n# url = \"http://127.0.0.1:8080\"\n\n\
          # The key of this boundary. A document of the boundary counts only with a signature of such a key.\n",
     );
-    text.push_str(&format!("[[boundary]]\nname = \"{name}\"\nkeys = [\"{}\"]\n", key.line()));
+    text.push_str(&format!(
+        "[[boundary]]\nname = \"{name}\"\nkeys = [\"{}\"]\n",
+        key.line()
+    ));
     text
 }
 
@@ -91,7 +102,10 @@ fn value(path: &Path) -> String {
 }
 
 fn quote(path: &Path) -> String {
-    format!("\"{}\"", value(path).replace('\\', "\\\\").replace('"', "\\\""))
+    format!(
+        "\"{}\"",
+        value(path).replace('\\', "\\\\").replace('"', "\\\"")
+    )
 }
 
 /// Returns the settings that let a unit write only below `dir`.
@@ -137,12 +151,20 @@ pub fn backup_unit(dir: &Path, program: &Path) -> String {
 pub fn unit(dir: &Path, program: &Path) -> String {
     let writable = writable(dir);
     // These settings hide directories, so they would also hide a boundary or a program there, also behind a link.
-    let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
-    let hiding = [("ProtectHome", &["/home", "/root", "/run/user"][..]), ("PrivateTmp", &["/tmp", "/var/tmp"])];
+    let real = program
+        .canonicalize()
+        .unwrap_or_else(|_| program.to_owned());
+    let hiding = [
+        ("ProtectHome", &["/home", "/root", "/run/user"][..]),
+        ("PrivateTmp", &["/tmp", "/var/tmp"]),
+    ];
     let hiding: String = hiding
         .iter()
         .map(|(setting, hidden)| {
-            match [dir, program, &real].iter().find(|path| hidden.iter().any(|one| path.starts_with(one))) {
+            match [dir, program, &real]
+                .iter()
+                .find(|path| hidden.iter().any(|one| path.starts_with(one)))
+            {
                 None => format!("{setting}=yes\n"),
                 Some(path) => format!("# {setting}=yes would hide {}\n", path.display()),
             }
@@ -192,7 +214,12 @@ mod tests {
         let text = unit(Path::new("/srv/a b"), Path::new("/usr/bin/countersign"));
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
         // A run must be able to set its own host name.
-        assert!(!text.lines().any(|line| line.starts_with("ProtectHostname=")), "{text}");
+        assert!(
+            !text
+                .lines()
+                .any(|line| line.starts_with("ProtectHostname=")),
+            "{text}"
+        );
     }
 
     #[test]
@@ -200,15 +227,30 @@ mod tests {
         let text = unit(Path::new("/srv/b"), Path::new("/usr/bin/countersign"));
         let (head, service) = text.split_once("[Service]").expect("two sections");
         assert!(head.contains("\nStartLimitIntervalSec=0\n"), "{text}");
-        assert!(service.contains("\nRestart=on-failure\nRestartSec=5\n"), "{text}");
+        assert!(
+            service.contains("\nRestart=on-failure\nRestartSec=5\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_directory_name_is_escaped_for_the_systemd_unit() {
-        let text = unit(Path::new("/srv/a b%c\"d\\e$f"), Path::new("/usr/bin/countersign"));
-        assert!(text.contains("\nWorkingDirectory=/srv/a b%%c\"d\\e$f\n"), "{text}");
-        assert!(text.contains(" serve \"/srv/a b%%c\\\"d\\\\e$$f\"\n"), "{text}");
-        assert!(text.contains("\nReadWritePaths='/srv/a b%%c\"d\\e$f'\n"), "{text}");
+        let text = unit(
+            Path::new("/srv/a b%c\"d\\e$f"),
+            Path::new("/usr/bin/countersign"),
+        );
+        assert!(
+            text.contains("\nWorkingDirectory=/srv/a b%%c\"d\\e$f\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(" serve \"/srv/a b%%c\\\"d\\\\e$$f\"\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nReadWritePaths='/srv/a b%%c\"d\\e$f'\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -218,12 +260,21 @@ mod tests {
             ("/srv/b", usual, true, true),
             ("/home/alice/b", usual, false, true),
             ("/var/tmp/b", usual, true, false),
-            ("/srv/b", Path::new("/root/.cargo/bin/countersign"), false, true),
+            (
+                "/srv/b",
+                Path::new("/root/.cargo/bin/countersign"),
+                false,
+                true,
+            ),
             ("/homes/b", usual, true, true),
         ] {
             let text = unit(Path::new(dir), program);
             let has = |line: &str| text.lines().any(|other| other == line);
-            assert_eq!((has("ProtectHome=yes"), has("PrivateTmp=yes")), (home, tmp), "{text}");
+            assert_eq!(
+                (has("ProtectHome=yes"), has("PrivateTmp=yes")),
+                (home, tmp),
+                "{text}"
+            );
         }
     }
 }

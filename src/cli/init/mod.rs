@@ -47,7 +47,10 @@ pub struct Args {
 
 fn approver(text: &str) -> Result<(Name, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("write NAME=KEY.pub")?;
-    Ok((name.parse::<Name>().map_err(|error| error.to_string())?, path.into()))
+    Ok((
+        name.parse::<Name>().map_err(|error| error.to_string())?,
+        path.into(),
+    ))
 }
 
 /// Makes the directory.
@@ -56,7 +59,10 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 /// Returns an error if a file that the command must create exists already, an approver's key cannot be used, or the
 /// directory cannot be written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let approvers = args.approvers.iter().map(|(name, path)| Ok((name.clone(), public_key(path)?)));
+    let approvers = args
+        .approvers
+        .iter()
+        .map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, CommandFailure>>()?;
     let name = name(args, terminal)?;
     let made = make(&args.dir, &name, &approvers)?;
@@ -71,7 +77,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 fn public_key(path: &Path) -> Result<SshKey, CommandFailure> {
-    let wrong = |why: &dyn std::fmt::Display| CommandFailure::usage(format!("{}: {why}", path.display()));
+    let wrong =
+        |why: &dyn std::fmt::Display| CommandFailure::usage(format!("{}: {why}", path.display()));
     let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
     let line = public_key_line(&bytes).map_err(|why| wrong(&why))?;
     SshKey::parse(line).map_err(|error| {
@@ -92,12 +99,18 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
             "there is no terminal for the question: give --name NAME, or --yes to take the host name",
         ));
     }
-    let answer =
-        terminal.ask(&format!("The boundary's name, which every receipt contains [{own}]:"), "give --name NAME")?;
+    let answer = terminal.ask(
+        &format!("The boundary's name, which every receipt contains [{own}]:"),
+        "give --name NAME",
+    )?;
     if answer.is_empty() {
         Ok(own)
     } else {
-        answer.parse().map_err(|error: documents::record::ident::IdentError| CommandFailure::usage(error.to_string()))
+        answer
+            .parse()
+            .map_err(|error: documents::record::ident::IdentError| {
+                CommandFailure::usage(error.to_string())
+            })
     }
 }
 
@@ -106,20 +119,25 @@ fn own_name() -> BoundaryName {
     let own = system.nodename().to_string_lossy().to_lowercase();
     let cut: String = own.chars().take(40).collect();
     #[expect(clippy::expect_used, reason = "the constant has the grammar of a name")]
-    cut.parse().unwrap_or_else(|_| "boundary".parse().expect("a name"))
+    cut.parse()
+        .unwrap_or_else(|_| "boundary".parse().expect("a name"))
 }
 
 /// Writes all files and returns their paths relative to `dir`.
 ///
 /// # Errors
 /// Returns an error, and writes nothing, if one of the files exists already.
-pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Result<Vec<String>, CommandFailure> {
+pub fn make(
+    dir: &Path,
+    name: &BoundaryName,
+    approvers: &[(Name, SshKey)],
+) -> Result<Vec<String>, CommandFailure> {
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| CommandFailure::usage(error.to_string()))?;
     let secret = SecretKey::from_seed(*seed);
     let remark = name.as_str().replace('/', "-");
-    let key =
-        SshKey::from_public(secret.public(), &remark).map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let key = SshKey::from_public(secret.public(), &remark)
+        .map_err(|error| CommandFailure::usage(error.to_string()))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let program = own_program().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
@@ -128,11 +146,31 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     let required = people.len().clamp(1, MOST_REQUIRED);
     let mut files: Vec<(String, u32, String)> = vec![
         (FILE.to_owned(), 0o600, template(name.as_str())),
-        ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
-        ("boundary/policy.yaml".to_owned(), 0o600, content::policy(required)),
-        ("countersign.service".to_owned(), 0o644, content::unit(&absolute, &program)),
-        ("countersign-backup.service".to_owned(), 0o644, content::backup_unit(&absolute, &program)),
-        ("countersign-backup.timer".to_owned(), 0o644, content::BACKUP_TIMER.to_owned()),
+        (
+            "boundary/roster.toml".to_owned(),
+            0o600,
+            content::roster(name, &key, approvers, required),
+        ),
+        (
+            "boundary/policy.yaml".to_owned(),
+            0o600,
+            content::policy(required),
+        ),
+        (
+            "countersign.service".to_owned(),
+            0o644,
+            content::unit(&absolute, &program),
+        ),
+        (
+            "countersign-backup.service".to_owned(),
+            0o644,
+            content::backup_unit(&absolute, &program),
+        ),
+        (
+            "countersign-backup.timer".to_owned(),
+            0o644,
+            content::BACKUP_TIMER.to_owned(),
+        ),
     ];
     for (name, text) in content::RUNBOOKS {
         files.push((format!("runbooks/{name}"), 0o644, text.to_owned()));
@@ -155,7 +193,8 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     directory(dir, 0o755)?;
     directory(&dir.join("boundary"), 0o700)?;
     directory(&dir.join("runbooks"), 0o755)?;
-    write_secret_key(&dir.join(&key_file), &secret).map_err(|error| CommandFailure::usage(error.to_string()))?;
+    write_secret_key(&dir.join(&key_file), &secret)
+        .map_err(|error| CommandFailure::usage(error.to_string()))?;
     for (name, mode, text) in &files {
         write(&dir.join(name), *mode, text)?;
     }
@@ -169,14 +208,27 @@ fn directory(path: &Path, mode: u32) -> Result<(), CommandFailure> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|error| CommandFailure::usage(format!("can't make the directory {}: {error}", path.display())))
+        .map_err(|error| {
+            CommandFailure::usage(format!(
+                "can't make the directory {}: {error}",
+                path.display()
+            ))
+        })
 }
 
 fn write(path: &Path, mode: u32, text: &str) -> Result<(), CommandFailure> {
-    let failed = |error: std::io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));
-    let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let failed = |error: std::io::Error| {
+        CommandFailure::usage(format!("can't write {}: {error}", path.display()))
+    };
+    let open = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
     let mut file: File = open.map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
 /// Returns the next steps as a list of commands. Each command works without changes in the directory in which the user
@@ -208,7 +260,9 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
              start, changes need signatures (`countersign roster`)."
         ));
     }
-    step(&format!("Check this host and the files:\n       countersign doctor {home}"));
+    step(&format!(
+        "Check this host and the files:\n       countersign doctor {home}"
+    ));
     step(&format!(
         "Serve, in another terminal or with {here}/countersign.service. The command prints the digest of the roster; \
          give the digest\n     to everyone who will verify receipts:\n       countersign serve {home}"
@@ -273,7 +327,8 @@ mod tests {
     fn approvers(count: u8) -> Vec<(Name, SshKey)> {
         (0..count)
             .map(|at| {
-                let key = SshKey::from_public(SecretKey::from_seed([at + 1; 32]).public(), "").expect("a key");
+                let key = SshKey::from_public(SecretKey::from_seed([at + 1; 32]).public(), "")
+                    .expect("a key");
                 (format!("person-{at}").parse().expect("a name"), key)
             })
             .collect()
@@ -284,13 +339,22 @@ mod tests {
         for count in 0..3 {
             let dir = tempfile::tempdir().expect("a directory");
             let home = dir.path().join("a/b");
-            let made = make(&home, &"prod/eu-1".parse().expect("a name"), &approvers(count)).expect("made");
+            let made = make(
+                &home,
+                &"prod/eu-1".parse().expect("a name"),
+                &approvers(count),
+            )
+            .expect("made");
             assert!(made.iter().all(|name| home.join(name).is_file()));
             let config = Config::load(&home.join(FILE)).expect("a configuration");
             let read = BoundaryFiles::read(&config);
             if count == 0 {
                 let problems = read.expect_err("nobody can approve a run").to_string();
-                assert!(problems.contains("the roster has no approver") && problems.lines().count() == 1, "{problems}");
+                assert!(
+                    problems.contains("the roster has no approver")
+                        && problems.lines().count() == 1,
+                    "{problems}"
+                );
                 continue;
             }
             let files = read.unwrap_or_else(|problems| panic!("{problems}"));
@@ -299,8 +363,12 @@ mod tests {
             let roster = files.roster.expect("a roster");
             assert_eq!(roster.tables().approver.len(), usize::from(count));
             assert_eq!(roster.tables().threshold > 0, count > 0);
-            let mode = |name: &str| std::fs::metadata(home.join(name)).expect("there").mode() & 0o777;
-            assert_eq!((mode("boundary"), mode("boundary/key.pem"), mode(FILE)), (0o700, 0o600, 0o600));
+            let mode =
+                |name: &str| std::fs::metadata(home.join(name)).expect("there").mode() & 0o777;
+            assert_eq!(
+                (mode("boundary"), mode("boundary/key.pem"), mode(FILE)),
+                (0o700, 0o600, 0o600)
+            );
         }
     }
 
@@ -311,17 +379,35 @@ mod tests {
         std::fs::write(dir.path().join("runbooks/host.md"), "mine").expect("written");
         let failure = make(dir.path(), &"a".parse().expect("a name"), &[]).expect_err("refused");
         assert!(failure.message.contains("runbooks/host.md"), "{failure}");
-        assert_eq!(std::fs::read_to_string(dir.path().join("runbooks/host.md")).expect("there"), "mine");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("runbooks/host.md")).expect("there"),
+            "mine"
+        );
         assert!(!dir.path().join(FILE).exists() && !dir.path().join("boundary").exists());
     }
 
     #[test]
     fn the_first_token_is_owned_by_an_approver_whom_no_quorum_needs() {
-        let text = |count: u8| next(Path::new("a b"), &"prod".parse().expect("a name"), &[], &approvers(count));
+        let text = |count: u8| {
+            next(
+                Path::new("a b"),
+                &"prod".parse().expect("a name"),
+                &[],
+                &approvers(count),
+            )
+        };
         for count in 0..3 {
-            assert!(text(count).contains("token create agent --config 'a b' --step"), "{}", text(count));
+            assert!(
+                text(count).contains("token create agent --config 'a b' --step"),
+                "{}",
+                text(count)
+            );
         }
-        assert!(text(3).contains("token create agent --config 'a b' --owner person-2 --step"), "{}", text(3));
+        assert!(
+            text(3).contains("token create agent --config 'a b' --owner person-2 --step"),
+            "{}",
+            text(3)
+        );
     }
 
     #[test]

@@ -48,12 +48,20 @@ impl PolicyOptions {
         let found = project.policy(self.policy.as_deref())?;
         let runbook = match (name, file) {
             (Some(name), _) => RunbookPath::of_name(name),
-            (None, file) => {
-                RunbookPath::of_file(&file.map(|file| project.runbook(file)).transpose()?.unwrap_or_default())
-            }
+            (None, file) => RunbookPath::of_file(
+                &file
+                    .map(|file| project.runbook(file))
+                    .transpose()?
+                    .unwrap_or_default(),
+            ),
         };
         let ruling = resolve_path(&found.policy, Builtins::current(), &runbook);
-        Ok(PolicyAtHand { found, ruling, project, runbook })
+        Ok(PolicyAtHand {
+            found,
+            ruling,
+            project,
+            runbook,
+        })
     }
 }
 
@@ -63,15 +71,24 @@ impl PolicyAtHand {
     pub(super) fn heading(&self) -> Vec<(&'static str, String)> {
         let (policy, path) = (&self.found.policy, &self.runbook);
         let found = policy.overrides().zip(policy.override_lines()).enumerate();
-        let met: Vec<_> = found.filter(|(_, ((pattern, ..), _))| path.is_met_by(pattern)).collect();
+        let met: Vec<_> = found
+            .filter(|(_, ((pattern, ..), _))| path.is_met_by(pattern))
+            .collect();
         let mut lines = vec![("policy", self.origin())];
         match policy.override_lines().len() {
             0 => {}
-            all => lines.push(("path", format!("{}, matched by {} of {all} overrides", path.shown(), met.len()))),
+            all => lines.push((
+                "path",
+                format!(
+                    "{}, matched by {} of {all} overrides",
+                    path.shown(),
+                    met.len()
+                ),
+            )),
         }
-        let met = met
-            .into_iter()
-            .map(|(at, ((_, rule, _), line))| format!("line {line}, overrides[{at}] ({})", rule.runbook));
+        let met = met.into_iter().map(|(at, ((_, rule, _), line))| {
+            format!("line {line}, overrides[{at}] ({})", rule.runbook)
+        });
         lines.extend(met.map(|line| ("override", line)));
         lines
     }
@@ -96,17 +113,33 @@ impl PolicyAtHand {
 
     pub(super) fn origin(&self) -> String {
         self.found.file.as_ref().map_or_else(
-            || "none found: the built-in lists apply, and policy asks about everything else".to_owned(),
+            || {
+                "none found: the built-in lists apply, and policy asks about everything else"
+                    .to_owned()
+            },
             |file| file.display().to_string(),
         )
     }
 
     /// Decides about every script of the file.
-    pub(super) fn answer(&self, file: &Path, at: DecisionPlace) -> Result<Vec<ScriptAnswer>, CommandFailure> {
-        let real = (at == DecisionPlace::Terminal).then_some(real_program as fn(&str) -> Option<String>);
-        let flags = Flags { places: self.project.places(), real, ..Flags::default() };
+    pub(super) fn answer(
+        &self,
+        file: &Path,
+        at: DecisionPlace,
+    ) -> Result<Vec<ScriptAnswer>, CommandFailure> {
+        let real =
+            (at == DecisionPlace::Terminal).then_some(real_program as fn(&str) -> Option<String>);
+        let flags = Flags {
+            places: self.project.places(),
+            real,
+            ..Flags::default()
+        };
         let stdin = file == Path::new("-");
-        let shown = if stdin { "the standard input".to_owned() } else { file.display().to_string() };
+        let shown = if stdin {
+            "the standard input".to_owned()
+        } else {
+            file.display().to_string()
+        };
         let ending = file.extension().and_then(|ending| ending.to_str());
         if let Some("yaml" | "yml") = ending {
             return Err(CommandFailure::usage(format!(
@@ -116,26 +149,56 @@ impl PolicyAtHand {
             )));
         }
         if matches!(ending, Some("md" | "mdx")) {
-            return Ok(steps(file)?.iter().map(|step| ScriptAnswer::of_step(&self.ruling, step, at, &flags)).collect());
+            return Ok(steps(file)?
+                .iter()
+                .map(|step| ScriptAnswer::of_step(&self.ruling, step, at, &flags))
+                .collect());
         }
         let text = read_bounded(file, MAX_BYTES)?;
         let text = String::from_utf8(text).map_err(|_| {
-            CommandFailure::usage(format!("{} is not UTF-8: name a script or a runbook", file.display()))
+            CommandFailure::usage(format!(
+                "{} is not UTF-8: name a script or a runbook",
+                file.display()
+            ))
         })?;
         let listed = is_listed_by_policy(&self.ruling);
-        let (interpreter, decision) = decide_file(&self.ruling, &text, ReadLimit::File, at.with_list(listed), &flags);
-        let script =
-            JudgedScript { name: shown.clone(), interpreter, source: &text, declared: &[], listed, off: false };
-        Ok(vec![ScriptAnswer::new(&self.ruling, script, decision, at, shown)])
+        let (interpreter, decision) = decide_file(
+            &self.ruling,
+            &text,
+            ReadLimit::File,
+            at.with_list(listed),
+            &flags,
+        );
+        let script = JudgedScript {
+            name: shown.clone(),
+            interpreter,
+            source: &text,
+            declared: &[],
+            listed,
+            off: false,
+        };
+        Ok(vec![ScriptAnswer::new(
+            &self.ruling,
+            script,
+            decision,
+            at,
+            shown,
+        )])
     }
 }
 
 /// Reads the steps of a runbook of any format.
 fn steps(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
     let shown = file.display().to_string();
-    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let found = Registry::of_file(file, name, &shown)
-        .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let found = Registry::of_file(file, name, &shown).map_err(|errors| {
+        problems(Problems::new(
+            errors.into_iter().map(FileProblem::from).collect(),
+        ))
+    })?;
     if found.steps.is_empty() {
         return Err(CommandFailure::usage(format!(
             "{} contains no step: {}",

@@ -46,8 +46,16 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let file = Some(args.file.as_path()).filter(|file| *file != Path::new("-"));
-    let held = args.under.hold(Project::with_root(args.root.as_deref())?, args.runbook.as_deref(), file)?;
-    let at = if args.boundary { DecisionPlace::Boundary } else { DecisionPlace::Terminal };
+    let held = args.under.hold(
+        Project::with_root(args.root.as_deref())?,
+        args.runbook.as_deref(),
+        file,
+    )?;
+    let at = if args.boundary {
+        DecisionPlace::Boundary
+    } else {
+        DecisionPlace::Terminal
+    };
     let answered = held.answer(&args.file, at)?;
     if terminal.json {
         let scripts: Vec<_> = answered.iter().map(to_json).collect();
@@ -80,8 +88,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         if one.decision.decided.is_empty() {
             terminal.line("  it starts no command")?;
         } else {
-            let rows: Vec<_> =
-                std::iter::once(heads()).chain(one.decision.decided.iter().map(|decided| one.row(decided))).collect();
+            let rows: Vec<_> = std::iter::once(heads())
+                .chain(one.decision.decided.iter().map(|decided| one.row(decided)))
+                .collect();
             terminal.put(aligned(&rows).as_bytes())?;
         }
         if let Some(programs) = &one.programs {
@@ -99,15 +108,24 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             terminal.line(PrintableText::text(line).as_str())?;
         }
     }
-    let mut with_interpreters =
-        answered.iter().filter(|one| one.decision.decided.iter().any(|one| is_interpreter(&one.what))).peekable();
+    let mut with_interpreters = answered
+        .iter()
+        .filter(|one| {
+            one.decision
+                .decided
+                .iter()
+                .any(|one| is_interpreter(&one.what))
+        })
+        .peekable();
     if with_interpreters.peek().is_some() {
         let limit = if with_interpreters.all(|one| one.programs.is_some()) {
             "The kernel still starts only the programs above."
         } else {
             "The sandbox restricts it."
         };
-        terminal.line(&format!("\nPolicy can't read what an interpreter runs. {limit}"))?;
+        terminal.line(&format!(
+            "\nPolicy can't read what an interpreter runs. {limit}"
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -118,8 +136,14 @@ fn by_origin(programs: &BTreeMap<Program, ProgramOrigin>) -> Vec<[String; 2]> {
     let mut rows: BTreeMap<(Option<usize>, String), Vec<&str>> = BTreeMap::new();
     for (name, origin) in programs {
         let rank = order.iter().position(|word| *word == origin.word());
-        rows.entry((rank, origin.to_string())).or_default().push(name.as_str());
+        rows.entry((rank, origin.to_string()))
+            .or_default()
+            .push(name.as_str());
     }
-    let rows = rows.into_iter().map(|((_, origin), names)| [origin, names.join(", ")]);
-    std::iter::once(["ORIGIN", "PROGRAMS"].map(str::to_owned)).chain(rows).collect()
+    let rows = rows
+        .into_iter()
+        .map(|((_, origin), names)| [origin, names.join(", ")]);
+    std::iter::once(["ORIGIN", "PROGRAMS"].map(str::to_owned))
+        .chain(rows)
+        .collect()
 }

@@ -33,22 +33,40 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let runbook = args.step.as_deref().map(|step| step.rsplit_once(':').map_or(step, |(path, _)| path));
+    let runbook = args
+        .step
+        .as_deref()
+        .map(|step| step.rsplit_once(':').map_or(step, |(path, _)| path));
     let held = args.under.hold(Project::here()?, runbook, None)?;
     let ruling = &held.ruling;
     // The order is the order in which policy applies the rules.
     let mut entries: Vec<(&'static str, &'static str, &ListEntry)> = Vec::new();
     for kind in KINDS {
         for lists in [&ruling.written, &*ruling.built_in] {
-            for (side, list) in [(ListSide::Deny, &lists.of(kind).deny), (ListSide::Allow, &lists.of(kind).allow)] {
-                entries.extend(list.entries().iter().map(|entry| (word(kind), side.word(), entry)));
+            for (side, list) in [
+                (ListSide::Deny, &lists.of(kind).deny),
+                (ListSide::Allow, &lists.of(kind).allow),
+            ] {
+                entries.extend(
+                    list.entries()
+                        .iter()
+                        .map(|entry| (word(kind), side.word(), entry)),
+                );
             }
         }
     }
-    let readable: Vec<String> = always_readable().map(|path| path.display().to_string()).collect();
+    let readable: Vec<String> = always_readable()
+        .map(|path| path.display().to_string())
+        .collect();
     let sourced = |value: Value, origin: String| json!({"value": value, "origin": origin});
-    let standing = ruling.standing.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
-    let emergency = ruling.emergency.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
+    let standing = ruling
+        .standing
+        .as_ref()
+        .map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
+    let emergency = ruling
+        .emergency
+        .as_ref()
+        .map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
     if terminal.json {
         let rules: Vec<Value> = entries
             .iter()
@@ -82,26 +100,64 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         screen.field(name, &PrintableText::text(&value));
     }
     if held.found.file.is_some() {
-        screen.field("digest", &PrintableText::text(&held.found.policy.digest().to_string()));
+        screen.field(
+            "digest",
+            &PrintableText::text(&held.found.policy.digest().to_string()),
+        );
     }
-    screen.field("mode", &PrintableText::text(&format!("{}, {}", ruling.mode.value.word(), ruling.mode.origin)));
+    screen.field(
+        "mode",
+        &PrintableText::text(&format!(
+            "{}, {}",
+            ruling.mode.value.word(),
+            ruling.mode.origin
+        )),
+    );
     if let Some(rule) = &ruling.approvals {
-        let each = if rule.value.each == Some(true) { "each of" } else { "of" };
-        let text = format!("{} {each} {}, {}", rule.value.required, joined(&rule.value.from, ","), rule.origin);
+        let each = if rule.value.each == Some(true) {
+            "each of"
+        } else {
+            "of"
+        };
+        let text = format!(
+            "{} {each} {}, {}",
+            rule.value.required,
+            joined(&rule.value.from, ","),
+            rule.origin
+        );
         screen.field("approvals", &PrintableText::text(&text));
     }
     for (name, rule) in [("standing", standing), ("emergency", emergency)] {
         if let Some(rule) = rule {
-            let text = format!("{}, {}", rule["value"], rule["origin"].as_str().unwrap_or_default());
+            let text = format!(
+                "{}, {}",
+                rule["value"],
+                rule["origin"].as_str().unwrap_or_default()
+            );
             screen.field(name, &PrintableText::text(&text));
         }
     }
     for (limit, rule) in &ruling.limits {
-        screen.field("limit", &PrintableText::text(&format!("{} {}, {}", limit.field(), rule.value, rule.origin)));
+        screen.field(
+            "limit",
+            &PrintableText::text(&format!(
+                "{} {}, {}",
+                limit.field(),
+                rule.value,
+                rule.origin
+            )),
+        );
     }
     if let Some(rule) = &ruling.proc {
         let value = json!(rule.value);
-        screen.field("proc", &PrintableText::text(&format!("{}, {}", value.as_str().unwrap_or_default(), rule.origin)));
+        screen.field(
+            "proc",
+            &PrintableText::text(&format!(
+                "{}, {}",
+                value.as_str().unwrap_or_default(),
+                rule.origin
+            )),
+        );
     }
     for line in programs_lines(ruling) {
         screen.field("programs", &PrintableText::text(&line));
@@ -110,7 +166,12 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     terminal.show(&screen)?;
     let mut rows = vec![["KIND", "LIST", "PATTERN", "ORIGIN"].map(str::to_owned)];
     rows.extend(entries.iter().map(|(kind, side, entry)| {
-        [(*kind).to_owned(), (*side).to_owned(), entry.listed.text().to_string(), entry.origin.to_string()]
+        [
+            (*kind).to_owned(),
+            (*side).to_owned(),
+            entry.listed.text().to_string(),
+            entry.origin.to_string(),
+        ]
     }));
     terminal.put(aligned(&rows).as_bytes())?;
     let mut screen = Screen::default();
@@ -122,7 +183,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     );
     screen.say(
         LineTone::Plain,
-        &format!("A rule allows a command by its bare name, or by its path in {}.", TRUSTED.join(", ")),
+        &format!(
+            "A rule allows a command by its bare name, or by its path in {}.",
+            TRUSTED.join(", ")
+        ),
     );
     screen.heading("Always readable by a run");
     for path in &readable {
@@ -140,7 +204,10 @@ fn warnings(ruling: &Ruling) -> Vec<String> {
         for entry in ruling.written.of(kind).allow.entries() {
             let (text, origin) = (entry.listed.text(), &entry.origin);
             if entry.listed.is_everything() {
-                found.push(format!("{}.allow {text:?} ({origin}) allows everything that no list denies", word(kind)));
+                found.push(format!(
+                    "{}.allow {text:?} ({origin}) allows everything that no list denies",
+                    word(kind)
+                ));
             } else if kind == PermissionKind::Run && is_interpreter(text) {
                 found.push(format!(
                     "run.allow {text:?} ({origin}) allows everything that this program can run, so only the sandbox \
@@ -163,7 +230,10 @@ fn programs_json(ruling: &Ruling) -> Value {
 /// Returns a line with the mode of the list of programs, and one line for each rule that adds programs to the list.
 fn programs_lines(ruling: &Ruling) -> Vec<String> {
     let word = |mode| json!(mode).as_str().unwrap_or_default().to_owned();
-    let mode = ruling.program_mode.iter().map(|mode| format!("{}, {}", word(mode.value), mode.origin));
+    let mode = ruling
+        .program_mode
+        .iter()
+        .map(|mode| format!("{}, {}", word(mode.value), mode.origin));
     let mut lines: Vec<String> = mode.collect();
     let mut origins: Vec<(&RuleOrigin, Vec<&str>)> = Vec::new();
     for (name, origin) in &ruling.programs {
@@ -172,6 +242,10 @@ fn programs_lines(ruling: &Ruling) -> Vec<String> {
             None => origins.push((origin, vec![name.as_str()])),
         }
     }
-    lines.extend(origins.into_iter().map(|(origin, names)| format!("{}, {origin}", names.join(", "))));
+    lines.extend(
+        origins
+            .into_iter()
+            .map(|(origin, names)| format!("{}, {origin}", names.join(", "))),
+    );
     lines
 }

@@ -39,13 +39,19 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the files, or the reason why the boundary did not answer.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Steps(command) if args.dirs.is_empty() => command.run(global, terminal),
         Command::Steps(SealedStepsCommand::List { pattern, .. }) => {
             from_files::list(&args.dirs, pattern.as_ref(), terminal)
         }
-        Command::Steps(SealedStepsCommand::Show { step, .. }) => from_files::show(&args.dirs, step, terminal),
+        Command::Steps(SealedStepsCommand::Show { step, .. }) => {
+            from_files::show(&args.dirs, step, terminal)
+        }
         Command::Files(command) => from_files::run(command, &args.dirs, global, terminal),
     }
 }

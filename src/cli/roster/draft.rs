@@ -42,12 +42,22 @@ pub enum DraftCommand {
 ///
 /// # Errors
 /// Returns an error if the roster is invalid or would become invalid, or if nothing changed.
-pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    config: &ConfigArgs,
+    command: &DraftCommand,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match command {
         DraftCommand::Add(args) => add(config, args, terminal),
         DraftCommand::Remove(args) => remove(config, args, terminal),
         // The draft is made from the present files.
-        DraftCommand::Draft(args) => draft(&config.load()?, args, None, |text| Ok(text.to_owned()), terminal),
+        DraftCommand::Draft(args) => draft(
+            &config.load()?,
+            args,
+            None,
+            |text| Ok(text.to_owned()),
+            terminal,
+        ),
     }
 }
 
@@ -64,7 +74,11 @@ fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit,
     let entry = RosterEntry {
         table: args.table.into(),
         name: args.name.clone(),
-        keys: args.keys.iter().map(|key| key_line(key)).collect::<Result<_, _>>()?,
+        keys: args
+            .keys
+            .iter()
+            .map(|key| key_line(key))
+            .collect::<Result<_, _>>()?,
         groups: args.groups.clone(),
         owners: args.owners.clone(),
         valid: [&args.valid_after, &args.valid_before].map(|at| at.as_deref().map(utc)),
@@ -81,10 +95,24 @@ fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit,
     };
     of(Table::Approver, "--group", !entry.groups.is_empty())?;
     of(Table::Proposer, "--owner", !entry.owners.is_empty())?;
-    of(Table::Approver, "--valid-after or --valid-before", entry.valid.iter().any(Option::is_some))?;
+    of(
+        Table::Approver,
+        "--valid-after or --valid-before",
+        entry.valid.iter().any(Option::is_some),
+    )?;
     let about = Some((entry.table, entry.name.as_str()));
-    let exit = draft(&config.load()?, &args.draft, about, |text| roster_edit::add(text, &entry), terminal)?;
-    for key in entry.keys.iter().filter_map(|line| ForeignKey::parse(line).ok()) {
+    let exit = draft(
+        &config.load()?,
+        &args.draft,
+        about,
+        |text| roster_edit::add(text, &entry),
+        terminal,
+    )?;
+    for key in entry
+        .keys
+        .iter()
+        .filter_map(|line| ForeignKey::parse(line).ok())
+    {
         let holder = format!("{} {}", entry.table.word(), entry.name);
         terminal.say(&format!("warning: {}", key.warning(&holder)));
     }
@@ -95,7 +123,11 @@ fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit,
 ///
 /// # Errors
 /// Returns an error if the entry or the key does not exist, or if the roster would become invalid.
-fn remove(config: &ConfigArgs, args: &RemoveArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn remove(
+    config: &ConfigArgs,
+    args: &RemoveArgs,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let table = args.table.into();
     let about = Some((table, args.name.as_str()));
     draft(
@@ -114,12 +146,16 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
     } else {
         let path = Path::new(key);
         let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
-        let line = public_key_line(&bytes)
-            .map_err(|why| CommandFailure::usage(format!("{}: {why}", PrintableText::text(key).as_str())));
+        let line = public_key_line(&bytes).map_err(|why| {
+            CommandFailure::usage(format!("{}: {why}", PrintableText::text(key).as_str()))
+        });
         line?.to_owned()
     };
     // A roster may contain a key that this version cannot verify. `roster show` reports that such a key does not count.
-    match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
+    match SshKey::parse(&line)
+        .map(|_| ())
+        .or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error))
+    {
         Ok(()) => Ok(line),
         Err(error) => Err(CommandFailure::usage(format!(
             "{} contains no public key for a roster: {error}; `countersign key show FILE` prints the line of a key",
@@ -137,7 +173,8 @@ fn draft(
 ) -> Result<Exit, CommandFailure> {
     let one = |problem: FileProblem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
-    let at_source = |error: &dyn std::fmt::Display| one(FileProblem::whole(&config.roster, error.to_string()));
+    let at_source =
+        |error: &dyn std::fmt::Display| one(FileProblem::whole(&config.roster, error.to_string()));
     let text = read_owned(&config.roster).map_err(one)?;
     let written = roster_file::read(&config.roster, &text).map_err(all)?;
     let policy = read_policy(config).map_err(all)?;
@@ -162,7 +199,9 @@ fn draft(
     let version = before.version() + 1;
     let numbered = roster_edit::set_version(&edited, version).map_err(|error| at_source(&error))?;
     let next = meant(config, &written, &numbered, about)?;
-    let next = next.state(Some(before.digest()), policy.digest()).map_err(|error| at_source(&error))?;
+    let next = next
+        .state(Some(before.digest()), policy.digest())
+        .map_err(|error| at_source(&error))?;
     let found = changes(before.tables(), next.tables());
     let path = rosters::path(config, version);
     if found.is_empty() && before.policy() == next.policy() {
@@ -173,7 +212,9 @@ fn draft(
         )));
     }
     let mut envelope = Envelope::new(next.payload(), Vec::new());
-    chain.check_follows(&envelope).map_err(|error| at_source(&error))?;
+    chain
+        .check_follows(&envelope)
+        .map_err(|error| at_source(&error))?;
     if let Some(there) = rosters::read(config, version).map_err(one)? {
         if there.payload == envelope.payload && !args.drop_signatures {
             // The signatures in the existing draft remain valid, because the statement has not changed.
@@ -204,17 +245,27 @@ fn draft(
             "changes": found,
         }))?;
     }
-    terminal.say(&format!("version {version} of the roster, {}", next.digest()));
+    terminal.say(&format!(
+        "version {version} of the roster, {}",
+        next.digest()
+    ));
     for change in &found {
         terminal.say(&format!("  {} {}", change.what, change.says));
     }
     if before.policy() != next.policy() {
-        terminal.say(&format!("  changed the policy: {} to {}", before.policy(), next.policy()));
+        terminal.say(&format!(
+            "  changed the policy: {} to {}",
+            before.policy(),
+            next.policy()
+        ));
     }
     if !next.is_guarded() {
         terminal.say("  UNGUARDED: the following version needs no signature");
     }
-    terminal.say(&format!("to sign: countersign roster sign {}", path.display()));
+    terminal.say(&format!(
+        "to sign: countersign roster sign {}",
+        path.display()
+    ));
     if let Ok(standing) = &standing {
         say_standing(standing, terminal);
     }
@@ -222,8 +273,13 @@ fn draft(
 }
 
 fn names(standing: &SuccessionTallies) -> String {
-    let mut names: Vec<_> =
-        standing.of_before.signed.iter().chain(&standing.of_next.signed).map(|name| name.as_str()).collect();
+    let mut names: Vec<_> = standing
+        .of_before
+        .signed
+        .iter()
+        .chain(&standing.of_next.signed)
+        .map(|name| name.as_str())
+        .collect();
     names.sort_unstable();
     names.dedup();
     names.join(", ")
@@ -236,13 +292,21 @@ fn meant(
     edited: &str,
     about: Option<(Table, &str)>,
 ) -> Result<DraftRoster, CommandFailure> {
-    let now = roster_file::read(&config.roster, edited).map_err(|found| problems(Problems::new(found)))?;
-    let own = about.map(|(table, name)| format!("{} {name}", table.word())).unwrap_or_default();
+    let now = roster_file::read(&config.roster, edited)
+        .map_err(|found| problems(Problems::new(found)))?;
+    let own = about
+        .map(|(table, name)| format!("{} {name}", table.word()))
+        .unwrap_or_default();
     let is_meant = |says: &str| {
         // The statement contains a group only if at least one approver is in the group.
-        says.starts_with("group ") || says.strip_prefix(&own).is_some_and(|rest| rest.starts_with([';', ':']))
+        says.starts_with("group ")
+            || says
+                .strip_prefix(&own)
+                .is_some_and(|rest| rest.starts_with([';', ':']))
     };
-    let odd = changes(written.tables(), now.tables()).into_iter().find(|change| !is_meant(&change.says));
+    let odd = changes(written.tables(), now.tables())
+        .into_iter()
+        .find(|change| !is_meant(&change.says));
     match odd {
         None => Ok(now),
         Some(change) => Err(CommandFailure::usage(format!(
@@ -258,9 +322,14 @@ fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> 
     if before == text {
         return Ok(());
     }
-    version_file::replace(&config.roster, text.as_bytes(), 0o600).map(drop).map_err(|error| {
-        CommandFailure::usage(format!("{} can't be written ({error}): nothing was changed", config.roster.display()))
-    })
+    version_file::replace(&config.roster, text.as_bytes(), 0o600)
+        .map(drop)
+        .map_err(|error| {
+            CommandFailure::usage(format!(
+                "{} can't be written ({error}): nothing was changed",
+                config.roster.display()
+            ))
+        })
 }
 
 /// Options for an existing draft.

@@ -18,18 +18,30 @@ use judgement::trust::trusted_roster::TrustedRoster;
 ///
 /// # Errors
 /// Returns all errors of the roster.
-pub fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(TrustedRoster, Envelope), CommandFailure> {
+pub fn of_configuration(
+    config: &ConfigArgs,
+    terminal: &Terminal,
+) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
     let one = |problem: FileProblem| problems(problem.into());
     let all = |found| problems(Problems::new(found));
     let mut in_force = None;
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
     // roster, and whether the files differ.
-    if let Ok(Some(ControlReply::Ok(status))) = control::ask(&config.socket(), &ControlRequest::Status) {
-        for note in status["notes"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
+    if let Ok(Some(ControlReply::Ok(status))) =
+        control::ask(&config.socket(), &ControlRequest::Status)
+    {
+        for note in status["notes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|note| note.as_str())
+        {
             terminal.say(&format!("note: {note}"));
         }
-        in_force = status["roster"]["digest"].as_str().and_then(|digest| digest.parse::<RosterDigest>().ok());
+        in_force = status["roster"]["digest"]
+            .as_str()
+            .and_then(|digest| digest.parse::<RosterDigest>().ok());
     }
     if let Some(waits) = roster_succession::waiting(&config) {
         terminal.say(&waits);
@@ -45,7 +57,8 @@ pub fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Tru
             ));
         }
         let all = chain.versions().iter().zip(chain.envelopes());
-        let mut wanted = all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
+        let mut wanted =
+            all.filter(|(roster, _)| in_force.is_none_or(|digest| digest == roster.digest()));
         if let Some((roster, envelope)) = wanted.next_back() {
             if in_force.is_none() && roster.version() > 1 {
                 terminal
@@ -72,7 +85,10 @@ pub fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Tru
         )));
     }
     let roster = written.state(None, policy.digest()).map_err(|error| {
-        CommandFailure::usage(format!("{}: {error}", PrintableText::text(&config.roster.to_string_lossy()).as_str()))
+        CommandFailure::usage(format!(
+            "{}: {error}",
+            PrintableText::text(&config.roster.to_string_lossy()).as_str()
+        ))
     })?;
     let envelope = Envelope::new(roster.payload(), Vec::new());
     Ok((roster, envelope))

@@ -49,14 +49,24 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the roster, or the reason why the roster was not signed.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Show(ShowArgs { file: Some(file), allowed_signers }) => {
-            show::print(show::of_file(file)?, *allowed_signers, terminal)
-        }
-        Command::Show(ShowArgs { file: None, allowed_signers }) => {
-            show::print(in_force::of_configuration(&args.config, terminal)?, *allowed_signers, terminal)
-        }
+        Command::Show(ShowArgs {
+            file: Some(file),
+            allowed_signers,
+        }) => show::print(show::of_file(file)?, *allowed_signers, terminal),
+        Command::Show(ShowArgs {
+            file: None,
+            allowed_signers,
+        }) => show::print(
+            in_force::of_configuration(&args.config, terminal)?,
+            *allowed_signers,
+            terminal,
+        ),
         Command::Draft(command) => draft::run(&args.config, command, terminal),
         Command::Signing(command) => command.run(global, terminal),
     }

@@ -27,9 +27,14 @@ impl Sealed {
     ///
     /// # Errors
     /// Returns an error if no such step is registered.
-    pub fn signed_step(&self, signed: &Authorization) -> Result<(&Arc<RegisteredStep>, &StepInForce), StepError> {
+    pub fn signed_step(
+        &self,
+        signed: &Authorization,
+    ) -> Result<(&Arc<RegisteredStep>, &StepInForce), StepError> {
         let reference = &signed.step.reference;
-        self.step(reference).ok_or_else(|| StepError::Unknown { step: reference.clone() })
+        self.step(reference).ok_or_else(|| StepError::Unknown {
+            step: reference.clone(),
+        })
     }
 
     /// Returns a key with which an authorization, a denial or a revocation can be signed. A passkey can sign only if policy
@@ -52,7 +57,10 @@ impl Sealed {
     /// Returns the refusal of a key that can't sign the document.
     pub fn unknown_signer(&self, keyid: &KeyId) -> Refusal {
         let passkeys = self.policy.passkeys().is_some();
-        Refusal::new(Code::UnknownSigner, self.rosters.unknown_key_words(keyid, passkeys))
+        Refusal::new(
+            Code::UnknownSigner,
+            self.rosters.unknown_key_words(keyid, passkeys),
+        )
     }
 
     /// Returns the rules in force for all registered steps.
@@ -62,9 +70,17 @@ impl Sealed {
 
     /// Returns the variables that the sessions of a step's runbook carry.
     pub fn carried_variables(&self, step: &StepInForce) -> CarriedVariables {
-        let names = self.session_names.get_or_init(|| session_names(&self.registry));
-        let names = names.get(step.hashed.definition().reference.path()).cloned().unwrap_or_default();
-        CarriedVariables { names, ruling: step.ruling.clone() }
+        let names = self
+            .session_names
+            .get_or_init(|| session_names(&self.registry));
+        let names = names
+            .get(step.hashed.definition().reference.path())
+            .cloned()
+            .unwrap_or_default();
+        CarriedVariables {
+            names,
+            ruling: step.ruling.clone(),
+        }
     }
 
     /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the
@@ -72,7 +88,10 @@ impl Sealed {
     pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
         match self.tokens.iter().find(|token| token.name == *proposer) {
             Some(token) => Some(&token.owners),
-            None => self.roster.proposer(proposer).map(|proposer| &*proposer.owners),
+            None => self
+                .roster
+                .proposer(proposer)
+                .map(|proposer| &*proposer.owners),
         }
     }
 

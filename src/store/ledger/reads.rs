@@ -20,7 +20,9 @@ use crate::store::stored_event::{StoredEvent, ToldTarget};
 use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_log::tile;
-use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
+use crate::store::stored_proposal::{
+    PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature,
+};
 use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRun, Unfinished};
 use crate::store::stored_seal::SealEntry;
@@ -72,7 +74,11 @@ impl Ledger {
     }
 
     /// Returns at most `limit` uses of a grant, the newest first.
-    pub fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
+    pub fn grant_uses(
+        &self,
+        digest: &ContentDigest,
+        limit: usize,
+    ) -> Result<Vec<SpentUse>, StoreFault> {
         self.shared.reads.grant_uses(digest, limit)
     }
 
@@ -126,18 +132,27 @@ impl Ledger {
 
     /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
-        self.with_tree(size, |tree| merkle::inclusion_path(index, size, |level, at| tree.hash(level, at)))
+        self.with_tree(size, |tree| {
+            merkle::inclusion_path(index, size, |level, at| tree.hash(level, at))
+        })
     }
 
     /// Returns the consistency proof between the trees with `old` and with `size` leaves.
     pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
-        self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
+        self.with_tree(size, |tree| {
+            merkle::consistency_path(old, size, |level, at| tree.hash(level, at))
+        })
     }
 
     /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
         let published = self.shared.published();
-        tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)
+        tile(
+            &*self.shared.reads,
+            &published.edge,
+            &self.shared.tiles,
+            path,
+        )
     }
 
     pub(super) fn with_tree<T>(
@@ -180,18 +195,29 @@ impl Ledger {
 
     /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
-        let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
+        let Some(source) = self.shared.reads.payload(id)? else {
+            return Ok(None);
+        };
         let payload = match source {
             PayloadSource::Payload(payload) => return Ok(Some(payload)),
             PayloadSource::Envelope(envelope) => payload_of(&envelope),
             PayloadSource::Receipt(receipt) => payload_of(&receipt).and_then(|statement| {
                 let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
-                STANDARD.decode(statement.pointer("/predicate/authorization/payload")?.as_str()?).ok()
+                STANDARD
+                    .decode(
+                        statement
+                            .pointer("/predicate/authorization/payload")?
+                            .as_str()?,
+                    )
+                    .ok()
             }),
         };
-        payload
-            .map(Some)
-            .ok_or_else(|| StoreFault::broken("reading a payload", format!("the payload of {id} is not readable")))
+        payload.map(Some).ok_or_else(|| {
+            StoreFault::broken(
+                "reading a payload",
+                format!("the payload of {id} is not readable"),
+            )
+        })
     }
 
     /// Returns the signatures of a proposal in their order of arrival.
@@ -200,7 +226,10 @@ impl Ledger {
     }
 
     /// Returns the denials of an authorization.
-    pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
+    pub fn denials(
+        &self,
+        authorization: &AuthorizationDigest,
+    ) -> Result<Vec<StoredDenial>, StoreFault> {
         self.shared.reads.denials(authorization)
     }
 
@@ -221,21 +250,38 @@ impl Ledger {
     }
 
     /// Returns the bytes of an output within `range`. A range beyond the end of the output is cut.
-    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreFault> {
-        let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
+    pub fn output(
+        &self,
+        name: &Blake3Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, StoreFault> {
+        let Some(row) = self.shared.reads.output(name)? else {
+            return Ok(None);
+        };
         let end = range.end.min(row.bytes);
         let start = range.start.min(end);
-        let unreadable = |message: String| StoreFault::Database { during: "reading an output", message };
+        let unreadable = |message: String| StoreFault::Database {
+            during: "reading an output",
+            message,
+        };
         let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
         match (row.data, &self.shared.config.objects) {
             (Some(data), _) => {
-                let start = usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
+                let start =
+                    usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
                 Ok(data.get(start..start + length).map(<[u8]>::to_vec))
             }
-            (None, Some(objects)) => objects.output(name, start..end).map(Some).map_err(|error| match error.kind() {
-                io::ErrorKind::NotConnected => StoreFault::Unreachable { message: error.to_string() },
-                _ => unreadable(error.to_string()),
-            }),
+            (None, Some(objects)) => {
+                objects
+                    .output(name, start..end)
+                    .map(Some)
+                    .map_err(|error| match error.kind() {
+                        io::ErrorKind::NotConnected => StoreFault::Unreachable {
+                            message: error.to_string(),
+                        },
+                        _ => unreadable(error.to_string()),
+                    })
+            }
             (None, None) => {
                 let path = self.output_path(name);
                 let mut bytes = vec![0; length];
@@ -284,7 +330,11 @@ impl Ledger {
     pub fn bindings(&self) -> Result<Arc<TokenBindings>, StoreFault> {
         // Read the version first, so that a later change is read again.
         let version = self.state().version;
-        let mut kept = self.shared.bindings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self
+            .shared
+            .bindings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some((known, bindings)) if *known == version => Ok(bindings.clone()),
             _ => {

@@ -37,7 +37,9 @@ use crate::store::stored_run::{Consume, Finish, SpentNonce, Window};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
 use crate::store::{Store, StoreReads, postgres, sqlite};
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, LeafHash, ParamsDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{
+    AuthorizationDigest, BlobDigest, LeafHash, ParamsDigest, SealDigest, StepDigest,
+};
 use documents::crypto::merkle;
 use documents::crypto::signature::SecretKey;
 use documents::crypto::ssh_key::SshKey;
@@ -71,12 +73,22 @@ struct World {
 impl World {
     /// Returns a world with SQLite, and one with PostgreSQL if the host has PostgreSQL.
     fn on_each_engine() -> Vec<Self> {
-        let server = postgres::tests::server().map(|server| Self { server: Some(server.new_schema()), ..Self::new() });
-        std::iter::once(Self::new()).chain(server).inspect(|world| eprintln!("engine: {}", world.engine())).collect()
+        let server = postgres::tests::server().map(|server| Self {
+            server: Some(server.new_schema()),
+            ..Self::new()
+        });
+        std::iter::once(Self::new())
+            .chain(server)
+            .inspect(|world| eprintln!("engine: {}", world.engine()))
+            .collect()
     }
 
     fn engine(&self) -> &'static str {
-        if self.server.is_some() { "PostgreSQL" } else { "SQLite" }
+        if self.server.is_some() {
+            "PostgreSQL"
+        } else {
+            "SQLite"
+        }
     }
 
     fn new() -> Self {
@@ -95,7 +107,11 @@ impl World {
     }
 
     fn config(&self) -> LedgerConfig {
-        let (clock, boot, fatal) = (Arc::clone(&self.clock), Arc::clone(&self.boot), Arc::clone(&self.fatal));
+        let (clock, boot, fatal) = (
+            Arc::clone(&self.clock),
+            Arc::clone(&self.boot),
+            Arc::clone(&self.fatal),
+        );
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
         LedgerConfig {
@@ -109,7 +125,10 @@ impl World {
             boottime: Arc::new(move || Duration::from_secs(boot.load(SeqCst))),
             on_fatal: Arc::new(move |fault| fatal.lock().expect("lock").push(fault.clone())),
             outputs: self.directory.path().join("outputs"),
-            objects: self.server.clone().map(|server| Arc::new(PostgresObjects::new(server)) as Arc<dyn Objects>),
+            objects: self
+                .server
+                .clone()
+                .map(|server| Arc::new(PostgresObjects::new(server)) as Arc<dyn Objects>),
             limits: self.limits,
             metrics: Arc::default(),
             keep_head: None,
@@ -122,7 +141,10 @@ impl World {
         let begun = std::time::Instant::now();
         loop {
             match self.try_open() {
-                Err(fault) if fault.to_string().contains("is in use by") && begun.elapsed().as_secs() < 10 => {
+                Err(fault)
+                    if fault.to_string().contains("is in use by")
+                        && begun.elapsed().as_secs() < 10 =>
+                {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 opened => return opened.expect("store"),
@@ -159,19 +181,34 @@ impl World {
     /// Returns the fault because of which the ledger does not open.
     fn refused(&self) -> String {
         let (store, reads) = self.store();
-        Ledger::open(store, reads, self.config()).err().expect("refused").to_string()
+        Ledger::open(store, reads, self.config())
+            .err()
+            .expect("refused")
+            .to_string()
     }
 
     fn open_failing(&self) -> (Ledger, Arc<Commits>) {
         self.open_failing_with(|_| None)
     }
 
-    fn open_failing_with(&self, keep_head: impl FnOnce(&Arc<Commits>) -> Option<KeepHead>) -> (Ledger, Arc<Commits>) {
+    fn open_failing_with(
+        &self,
+        keep_head: impl FnOnce(&Arc<Commits>) -> Option<KeepHead>,
+    ) -> (Ledger, Arc<Commits>) {
         let (store, reads) = self.store();
         let commits = Arc::<Commits>::default();
-        let config = LedgerConfig { keep_head: keep_head(&commits), ..self.config() };
-        let failing = Failing { store, commits: Arc::clone(&commits) };
-        (Ledger::open(Box::new(failing), reads, config).expect("ledger"), commits)
+        let config = LedgerConfig {
+            keep_head: keep_head(&commits),
+            ..self.config()
+        };
+        let failing = Failing {
+            store,
+            commits: Arc::clone(&commits),
+        };
+        (
+            Ledger::open(Box::new(failing), reads, config).expect("ledger"),
+            commits,
+        )
     }
 
     /// Opens the store, and tries again until the previous owner releases the lock.
@@ -179,7 +216,9 @@ impl World {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
             match self.try_open() {
-                Ok((store, reads)) => return Ledger::open(store, reads, self.config()).expect("ledger"),
+                Ok((store, reads)) => {
+                    return Ledger::open(store, reads, self.config()).expect("ledger");
+                }
                 Err(fault) => assert!(std::time::Instant::now() < deadline, "{fault}"),
             }
             tokio::task::yield_now().await;
@@ -237,7 +276,8 @@ fn new_proposal(number: u8) -> NewProposal {
 }
 
 fn envelope_of(payload: &[u8]) -> Vec<u8> {
-    documents::crypto::canonical::canonical_of(&Envelope::new(payload, Vec::new())).expect("envelope")
+    documents::crypto::canonical::canonical_of(&Envelope::new(payload, Vec::new()))
+        .expect("envelope")
 }
 
 fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
@@ -267,8 +307,18 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
 
 /// Returns the end of the run that the ledger knows.
 fn finish_of(ledger: &Ledger, id: &ProposalId) -> Finish {
-    let consumption = ledger.proposal(id).ok().flatten().and_then(|row| row.consumption).unwrap_or_default();
-    let leaf = ledger.leaf(consumption.0).ok().flatten().map(|leaf| merkle::leaf_hash(&leaf.data)).unwrap_or_default();
+    let consumption = ledger
+        .proposal(id)
+        .ok()
+        .flatten()
+        .and_then(|row| row.consumption)
+        .unwrap_or_default();
+    let leaf = ledger
+        .leaf(consumption.0)
+        .ok()
+        .flatten()
+        .map(|leaf| merkle::leaf_hash(&leaf.data))
+        .unwrap_or_default();
     Finish {
         proposal: id.clone(),
         consumption,
@@ -291,12 +341,24 @@ fn receipt_of(id: &ProposalId) -> Vec<u8> {
 }
 
 async fn run_whole(ledger: &Ledger, number: u8) -> (SpentNonce, LeafRef) {
-    let consumed = ledger.consume(consume_of(ledger, core(number))).await.expect("consumed");
-    (consumed, ledger.finish(finish_of(ledger, &core(number).id)).await.expect("finished"))
+    let consumed = ledger
+        .consume(consume_of(ledger, core(number)))
+        .await
+        .expect("consumed");
+    (
+        consumed,
+        ledger
+            .finish(finish_of(ledger, &core(number).id))
+            .await
+            .expect("finished"),
+    )
 }
 
 fn status(ledger: &Ledger, number: u8) -> Option<StoredStatus> {
-    ledger.proposal(&core(number).id).expect("read").map(|proposal| proposal.status)
+    ledger
+        .proposal(&core(number).id)
+        .expect("read")
+        .map(|proposal| proposal.status)
 }
 
 fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
@@ -306,8 +368,16 @@ fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
         let leaf = ledger.leaf(index).expect("read").expect("leaf");
         if leaf.kind == LeafKind::Consumption {
             let envelope: Envelope = serde_json::from_slice(&leaf.data).expect("envelope");
-            let signed = Signed::<Consumption>::from_envelope(&envelope, Base64::Strict).expect("signed");
-            found.push((index, signed.verify(|_| Some(&key)).expect("verified").statement().clone()));
+            let signed =
+                Signed::<Consumption>::from_envelope(&envelope, Base64::Strict).expect("signed");
+            found.push((
+                index,
+                signed
+                    .verify(|_| Some(&key))
+                    .expect("verified")
+                    .statement()
+                    .clone(),
+            ));
         }
     }
     found
@@ -319,26 +389,50 @@ fn check_laws(ledger: &Ledger) {
     let data: Vec<_> = (0..state.size).map(leaf).collect();
     assert_eq!(data.len() as u64, state.size);
     let hashes: Vec<_> = data.iter().map(|data| merkle::leaf_hash(data)).collect();
-    assert_eq!(ledger.root_at(state.size).expect("root"), Some(merkle::root(&hashes)));
+    assert_eq!(
+        ledger.root_at(state.size).expect("root"),
+        Some(merkle::root(&hashes))
+    );
     let mut spent = std::collections::HashMap::new();
     let mut last = Timestamp::from_unix(0);
     for (index, statement) in consumptions(ledger) {
         assert!(statement.predicate.at >= last, "at decreased");
         last = statement.predicate.at;
         for (item, one) in (0..).zip(&statement.predicate.spent) {
-            let row = ledger.spent(&one.nonce).expect("read").expect("every consumed nonce has its row");
+            let row = ledger
+                .spent(&one.nonce)
+                .expect("read")
+                .expect("every consumed nonce has its row");
             assert_eq!((row.index, row.item), (index, item));
-            assert!(spent.insert(one.nonce.clone(), row.proposal).is_none(), "one consumption per nonce");
+            assert!(
+                spent.insert(one.nonce.clone(), row.proposal).is_none(),
+                "one consumption per nonce"
+            );
         }
     }
-    let running: Vec<_> = ledger.unfinished().expect("read").into_iter().map(|one| one.proposal).collect();
+    let running: Vec<_> = ledger
+        .unfinished()
+        .expect("read")
+        .into_iter()
+        .map(|one| one.proposal)
+        .collect();
     for proposal in spent.values() {
-        let row = ledger.proposal(proposal).expect("read").expect("every consumed nonce has its proposal");
-        let expected = if running.contains(proposal) { StoredStatus::Running } else { StoredStatus::Finished };
+        let row = ledger
+            .proposal(proposal)
+            .expect("read")
+            .expect("every consumed nonce has its proposal");
+        let expected = if running.contains(proposal) {
+            StoredStatus::Running
+        } else {
+            StoredStatus::Finished
+        };
         assert_eq!(row.status, expected);
         assert_eq!(row.receipt.is_some(), expected == StoredStatus::Finished);
     }
     for proposal in &running {
-        assert!(spent.values().any(|one| one == proposal), "every running proposal has a consumption");
+        assert!(
+            spent.values().any(|one| one == proposal),
+            "every running proposal has a consumption"
+        );
     }
 }

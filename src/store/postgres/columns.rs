@@ -4,7 +4,9 @@ use base64::Engine as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::store::column_values::{grant_id, id_bytes, observed_of, presence_of, unplace, verdict_of};
+use crate::store::column_values::{
+    grant_id, id_bytes, observed_of, presence_of, unplace, verdict_of,
+};
 use crate::store::fault::StoreFault;
 use crate::store::rows::ProposalState;
 use crate::store::stored_grant::StoredGrant;
@@ -39,14 +41,24 @@ impl<'r> Fields<'r> {
     }
 
     pub(super) fn get<T: FromSql<'r>>(&self, at: usize) -> Result<T, StoreFault> {
-        self.row.try_get(at).map_err(|error| self.odd(at, &error.to_string()))
+        self.row
+            .try_get(at)
+            .map_err(|error| self.odd(at, &error.to_string()))
     }
 
     /// Returns the fault for a value that this program never writes.
     pub(super) fn odd(&self, at: usize, why: &str) -> StoreFault {
-        let name = self.row.columns().get(at).map_or("", |column| column.name());
-        let message = format!("the column `{name}` has a value that this program does not write: {why}");
-        StoreFault::Database { during: self.during, message }
+        let name = self
+            .row
+            .columns()
+            .get(at)
+            .map_or("", |column| column.name());
+        let message =
+            format!("the column `{name}` has a value that this program does not write: {why}");
+        StoreFault::Database {
+            during: self.during,
+            message,
+        }
     }
 
     /// Returns the value, or the fault for a column without a value.
@@ -67,8 +79,14 @@ impl<'r> Fields<'r> {
         self.there(at, self.bytes_if(at)?)
     }
 
-    pub(super) fn bytes_if<const N: usize>(&self, at: usize) -> Result<Option<[u8; N]>, StoreFault> {
-        let bytes = self.get::<Option<&[u8]>>(at)?.map(<[u8; N]>::try_from).transpose();
+    pub(super) fn bytes_if<const N: usize>(
+        &self,
+        at: usize,
+    ) -> Result<Option<[u8; N]>, StoreFault> {
+        let bytes = self
+            .get::<Option<&[u8]>>(at)?
+            .map(<[u8; N]>::try_from)
+            .transpose();
         bytes.map_err(|_| self.odd(at, "the number of bytes is wrong"))
     }
 
@@ -81,7 +99,9 @@ impl<'r> Fields<'r> {
     }
 
     pub(super) fn text<T: std::str::FromStr>(&self, at: usize) -> Result<T, StoreFault> {
-        self.get::<&str>(at)?.parse().map_err(|_| self.odd(at, "the text has another form"))
+        self.get::<&str>(at)?
+            .parse()
+            .map_err(|_| self.odd(at, "the text has another form"))
     }
 
     pub(super) fn status(&self, at: usize) -> Result<StoredStatus, StoreFault> {
@@ -89,9 +109,13 @@ impl<'r> Fields<'r> {
     }
 
     fn status_if(&self, at: usize) -> Result<Option<StoredStatus>, StoreFault> {
-        let Some(number) = self.get::<Option<i16>>(at)? else { return Ok(None) };
+        let Some(number) = self.get::<Option<i16>>(at)? else {
+            return Ok(None);
+        };
         let status = u8::try_from(number).ok().and_then(StoredStatus::of_number);
-        status.map(Some).ok_or_else(|| self.odd(at, "an unknown status"))
+        status
+            .map(Some)
+            .ok_or_else(|| self.odd(at, "an unknown status"))
     }
 
     pub(super) fn proposal_id(&self, at: usize) -> Result<ProposalId, StoreFault> {
@@ -101,13 +125,18 @@ impl<'r> Fields<'r> {
     /// Reads an array of proposal ids.
     pub(super) fn proposal_ids(&self, at: usize) -> Result<Vec<ProposalId>, StoreFault> {
         let ids = self.get::<Vec<&[u8]>>(at)?.into_iter();
-        let bytes = |id: &[u8]| id.try_into().map_err(|_| self.odd(at, "the number of bytes is wrong"));
+        let bytes = |id: &[u8]| {
+            id.try_into()
+                .map_err(|_| self.odd(at, "the number of bytes is wrong"))
+        };
         ids.map(|id| self.id_of(at, bytes(id)?)).collect()
     }
 
     fn id_of(&self, at: usize, bytes: [u8; 16]) -> Result<ProposalId, StoreFault> {
         let uuid = uuid::Uuid::from_bytes(bytes);
-        format!("prp_{uuid}").parse().map_err(|_| self.odd(at, "no proposal id"))
+        format!("prp_{uuid}")
+            .parse()
+            .map_err(|_| self.odd(at, "no proposal id"))
     }
 
     pub(super) fn hashes(&self, at: usize) -> Result<Vec<Hash>, StoreFault> {
@@ -120,24 +149,39 @@ impl<'r> Fields<'r> {
 
     /// Reads the column `spent` at `at` and the column `proposal` after it.
     pub(super) fn spent(&self, at: usize) -> Result<Option<NonceUse>, StoreFault> {
-        let Some((index, item)) = self.place_if(at)? else { return Ok(None) };
-        Ok(Some(NonceUse { index, item, proposal: self.proposal_id(at + 1)? }))
+        let Some((index, item)) = self.place_if(at)? else {
+            return Ok(None);
+        };
+        Ok(Some(NonceUse {
+            index,
+            item,
+            proposal: self.proposal_id(at + 1)?,
+        }))
     }
 
     /// Reads the columns `status`, `spent` and `receipt` from `at` on.
     pub(super) fn standing(&self, at: usize) -> Result<Option<ProposalState>, StoreFault> {
-        let Some(status) = self.status_if(at)? else { return Ok(None) };
-        Ok(Some(ProposalState { status, consumption: self.place_if(at + 1)?, receipt: self.number_if(at + 2)? }))
+        let Some(status) = self.status_if(at)? else {
+            return Ok(None);
+        };
+        Ok(Some(ProposalState {
+            status,
+            consumption: self.place_if(at + 1)?,
+            receipt: self.number_if(at + 2)?,
+        }))
     }
 
     /// Reads the [`proposal_columns`] from `at` on.
     pub(super) fn proposal(&self, at: usize) -> Result<Proposal, StoreFault> {
-        let nonce = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.get::<&[u8]>(at + 2)?);
+        let nonce =
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.get::<&[u8]>(at + 2)?);
         Ok(Proposal {
             core: AuthorizationCore {
                 id: self.proposal_id(at)?,
                 digest: AuthorizationDigest::from_bytes(self.bytes(at + 1)?),
-                nonce: nonce.parse::<Nonce>().map_err(|_| self.odd(at + 2, "no nonce"))?,
+                nonce: nonce
+                    .parse::<Nonce>()
+                    .map_err(|_| self.odd(at + 2, "no nonce"))?,
                 step: self.text(at + 4)?,
                 step_digest: StepDigest::from_bytes(self.bytes(at + 5)?),
                 params_digest: ParamsDigest::from_bytes(self.bytes(at + 6)?),
@@ -217,7 +261,9 @@ impl<'r> Fields<'r> {
             proposal: self.proposal_id(2)?,
             reviewer: self.text(3)?,
             verdict: verdict_of(self.get(4)?),
-            observed: observed.map(|number| observed_of(number).ok_or_else(unknown)).transpose()?,
+            observed: observed
+                .map(|number| observed_of(number).ok_or_else(unknown))
+                .transpose()?,
             counts_for_review: self.get(6)?,
             counts_for_settle: self.get(7)?,
         })

@@ -62,7 +62,9 @@ pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreF
 }
 
 fn check_product(version: &str) -> Result<(), StoreFault> {
-    let foreign = ["-YB-", "Greenplum", "Redshift", "CockroachDB"].iter().any(|name| version.contains(name));
+    let foreign = ["-YB-", "Greenplum", "Redshift", "CockroachDB"]
+        .iter()
+        .any(|name| version.contains(name));
     if foreign || !version.starts_with("PostgreSQL ") {
         return Err(waits(format!(
             "the database server is `{}`, which is not PostgreSQL; use PostgreSQL 15 to 18",
@@ -75,48 +77,77 @@ fn check_product(version: &str) -> Result<(), StoreFault> {
 fn check_server(server: &Fields<'_>, settings: &ServerSettings) -> Result<(), StoreFault> {
     check_product(server.get(0)?)?;
     let place = settings.place();
-    let wrong = |what: String, advice: &str| Err(waits(format!("the database {place} {what}; {advice}")));
+    let wrong =
+        |what: String, advice: &str| Err(waits(format!("the database {place} {what}; {advice}")));
     let major = server.get::<i32>(1)? / 10_000;
     if !MAJORS.contains(&major) {
-        return wrong(format!("runs on PostgreSQL {major}"), "use PostgreSQL 15 to 18");
+        return wrong(
+            format!("runs on PostgreSQL {major}"),
+            "use PostgreSQL 15 to 18",
+        );
     }
     if server.get(2)? {
-        return wrong("is a standby, which takes no writes".to_owned(), "name the primary server in the URL");
+        return wrong(
+            "is a standby, which takes no writes".to_owned(),
+            "name the primary server in the URL",
+        );
     }
     if server.get(11)? {
         let what = "has `default_transaction_read_only = on`, so it takes no writes".to_owned();
-        return wrong(what, "end this setting of the server, of the database or of the role");
+        return wrong(
+            what,
+            "end this setting of the server, of the database or of the role",
+        );
     }
     for (at, name) in [(3, "fsync"), (4, "full_page_writes")] {
         if !server.get::<bool>(at)? {
             let what = format!("has `{name}` off, so a power cut can destroy committed rows");
-            return wrong(what, &format!("set `{name} = on` in postgresql.conf and reload the server"));
+            return wrong(
+                what,
+                &format!("set `{name} = on` in postgresql.conf and reload the server"),
+            );
         }
     }
     let commit: &str = server.get(5)?;
     let remote = matches!(commit, "on" | "remote_apply");
     if !remote && (settings.replicas == Replicas::Synchronous || commit != "remote_write") {
         let what = format!("has `synchronous_commit = {commit}`, so a committed row can be lost");
-        return wrong(what, "remove the forced setting of the server or of the role");
+        return wrong(
+            what,
+            "remove the forced setting of the server or of the role",
+        );
     }
     if settings.replicas == Replicas::Synchronous && server.get::<&str>(6)?.trim().is_empty() {
-        let what = "has no synchronous replica, but `replicas` in [postgres] is \"synchronous\"".to_owned();
-        return wrong(what, "set `synchronous_standby_names` on the server, or change `replicas`");
+        let what = "has no synchronous replica, but `replicas` in [postgres] is \"synchronous\""
+            .to_owned();
+        return wrong(
+            what,
+            "set `synchronous_standby_names` on the server, or change `replicas`",
+        );
     }
     let encoding: &str = server.get(7)?;
     if encoding != "UTF8" {
         let what = format!("has the encoding {encoding}");
-        return wrong(what, "make the database with `createdb --encoding=UTF8 --template=template0`");
+        return wrong(
+            what,
+            "make the database with `createdb --encoding=UTF8 --template=template0`",
+        );
     }
     let free: i64 = server.get(8)?;
     if free < FREE {
         let what = format!("has only {free} free connections, and the service needs {FREE}");
-        return wrong(what, "raise `max_connections` of the server, or end other connections");
+        return wrong(
+            what,
+            "raise `max_connections` of the server, or end other connections",
+        );
     }
     let user: &str = server.get(10)?;
     if server.get::<Option<bool>>(9)?.unwrap_or(true) {
         let what = format!("is opened as the superuser `{user}`, who can change the log");
-        return wrong(what, "make a role of its own for the service, and run `countersign store migrate`");
+        return wrong(
+            what,
+            "make a role of its own for the service, and run `countersign store migrate`",
+        );
     }
     Ok(())
 }
@@ -125,28 +156,46 @@ fn check_table(row: &Row, settings: &ServerSettings) -> Result<(), StoreFault> {
     let table = Fields::new(DURING, row);
     let (name, schema) = (table.get::<&str>(0)?, &settings.schema);
     let wrong = |what: String, advice: String| {
-        Err(waits(format!("the table `{schema}.{name}` of the database {} {what}; {advice}", settings.place())))
+        Err(waits(format!(
+            "the table `{schema}.{name}` of the database {} {what}; {advice}",
+            settings.place()
+        )))
     };
     let owner = || "ask the owner of the schema to undo this change".to_owned();
     if !table.get::<bool>(1)? || table.get::<bool>(2)? {
-        return wrong("is no ordinary table (it is unlogged, partitioned, inherited or a view)".to_owned(), owner());
+        return wrong(
+            "is no ordinary table (it is unlogged, partitioned, inherited or a view)".to_owned(),
+            owner(),
+        );
     }
     if let Some(rule) = table.get::<Option<&str>>(3)? {
-        return wrong(format!("has the rule `{rule}`, which somebody added by hand"), owner());
+        return wrong(
+            format!("has the rule `{rule}`, which somebody added by hand"),
+            owner(),
+        );
     }
     if table.get(4)? {
         return wrong("has row security, which can hide rows".to_owned(), owner());
     }
     let user = settings.config.get_user().unwrap_or_default();
     if table.get(5)? {
-        let what = format!("or its schema belongs to the role `{user}` of the service, which can then change the log");
-        return wrong(what, "use another role for the service than for `countersign store migrate`".to_owned());
+        let what = format!(
+            "or its schema belongs to the role `{user}` of the service, which can then change the log"
+        );
+        return wrong(
+            what,
+            "use another role for the service than for `countersign store migrate`".to_owned(),
+        );
     }
     if LOG_TABLES.contains(&name)
         && let Some(right) = table.get::<Option<&str>>(6)?
     {
-        let what = format!("is a table of the log, but the role `{user}` has the right {right} on it");
-        return wrong(what, format!("run as the owner: REVOKE {right} ON {schema}.{name} FROM {user}"));
+        let what =
+            format!("is a table of the log, but the role `{user}` has the right {right} on it");
+        return wrong(
+            what,
+            format!("run as the owner: REVOKE {right} ON {schema}.{name} FROM {user}"),
+        );
     }
     Ok(())
 }

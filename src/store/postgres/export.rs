@@ -8,7 +8,9 @@ use std::path::Path;
 
 use tokio_postgres::Row;
 
-use crate::store::copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES};
+use crate::store::copied_tables::{
+    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES,
+};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, signed};
 use crate::store::postgres::link::Link;
@@ -39,8 +41,17 @@ pub fn export(
     schema::check(&link, settings)?;
     link.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
     let rows = link.query(DURING, STATE, values![])?;
-    let row = Fields::new(DURING, rows.first().ok_or_else(|| StoreFault::broken(DURING, "there is no state"))?);
-    let state = CopiedState { boundary: row.get(0)?, seal: row.get(1)?, version: row.get(2)?, mark: row.get(3)? };
+    let row = Fields::new(
+        DURING,
+        rows.first()
+            .ok_or_else(|| StoreFault::broken(DURING, "there is no state"))?,
+    );
+    let state = CopiedState {
+        boundary: row.get(0)?,
+        seal: row.get(1)?,
+        version: row.get(2)?,
+        mark: row.get(3)?,
+    };
     let file = NewFile::create(into)?;
     for table in TABLES {
         rows_of(&link, table, first, &mut |rows| file.add(table, &rows))?;
@@ -56,13 +67,23 @@ fn rows_of(
     first: u64,
     each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
 ) -> Result<(), StoreFault> {
-    let columns: Vec<String> = table.columns.iter().map(|(name, kind)| read_as(name, kind)).collect();
-    let key = if table.name == OUTPUT { "number".to_owned() } else { table.key_list() };
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|(name, kind)| read_as(name, kind))
+        .collect();
+    let key = if table.name == OUTPUT {
+        "number".to_owned()
+    } else {
+        table.key_list()
+    };
     let (name, columns) = (table.name, columns.join(", "));
     let condition = match name {
         "leaf" => format!("idx >= {first}"),
         // The tile `index` of a level has the hashes of 256^(level + 1) entries.
-        "tile" => format!("(id & ((1::bigint << 48) - 1)) >= ({first}::bigint >> (8 * ((id >> 48)::integer + 1)))"),
+        "tile" => format!(
+            "(id & ((1::bigint << 48) - 1)) >= ({first}::bigint >> (8 * ((id >> 48)::integer + 1)))"
+        ),
         _ => "true".to_owned(),
     };
     link.script(
@@ -74,8 +95,15 @@ fn rows_of(
     // The first group is small, because the size of a row is not known yet.
     let mut count = 16;
     loop {
-        let rows = link.query(DURING, &format!("FETCH {count} FROM copy_{name}"), values![])?;
-        let rows: Vec<CopiedRow> = rows.iter().map(|row| cells(table, row)).collect::<Result<_, _>>()?;
+        let rows = link.query(
+            DURING,
+            &format!("FETCH {count} FROM copy_{name}"),
+            values![],
+        )?;
+        let rows: Vec<CopiedRow> = rows
+            .iter()
+            .map(|row| cells(table, row))
+            .collect::<Result<_, _>>()?;
         if rows.is_empty() {
             return link.script(DURING, &format!("CLOSE copy_{name}"));
         }
@@ -100,27 +128,42 @@ fn read_as(name: &str, kind: &str) -> String {
 
 fn cells(table: &CopiedTable, row: &Row) -> Result<CopiedRow, StoreFault> {
     let fields = Fields::new(DURING, row);
-    table.columns.iter().enumerate().map(|(at, (_, kind))| cell(&fields, at, kind)).collect()
+    table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, (_, kind))| cell(&fields, at, kind))
+        .collect()
 }
 
 /// Reads the column at `at`, whose type was made one of three types.
 pub(super) fn cell(fields: &Fields<'_>, at: usize, kind: &str) -> Result<Cell, StoreFault> {
     Ok(match kind {
-        "bytea" => fields.get::<Option<Vec<u8>>>(at)?.map_or(Cell::Null, Cell::Bytes),
-        "text" => fields.get::<Option<String>>(at)?.map_or(Cell::Null, Cell::Text),
-        _ => fields.get::<Option<i64>>(at)?.map_or(Cell::Null, Cell::Number),
+        "bytea" => fields
+            .get::<Option<Vec<u8>>>(at)?
+            .map_or(Cell::Null, Cell::Bytes),
+        "text" => fields
+            .get::<Option<String>>(at)?
+            .map_or(Cell::Null, Cell::Text),
+        _ => fields
+            .get::<Option<i64>>(at)?
+            .map_or(Cell::Null, Cell::Number),
     })
 }
 
 /// Writes the outputs that are pieces in the database, each as a file. The caller checks the bytes of all files.
 fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFault> {
-    let failed = |path: &Path, error: std::io::Error| refused(format!("{} cannot be written: {error}", path.display()));
+    let failed = |path: &Path, error: std::io::Error| {
+        refused(format!("{} cannot be written: {error}", path.display()))
+    };
     let mut after = Vec::<u8>::new();
     loop {
         let sql = "SELECT p.name FROM piece p WHERE p.name > $1 AND p.number = 0 AND EXISTS \
                    (SELECT FROM output o WHERE o.name = p.name AND o.data IS NULL) ORDER BY p.name LIMIT 256";
         let rows = link.query(DURING, sql, values![after.clone()])?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
         after = Fields::new(DURING, last).get(0)?;
         for row in &rows {
             let name = Blake3Digest::from_bytes(Fields::new(DURING, row).bytes(0)?);
@@ -129,7 +172,10 @@ fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFa
                 continue;
             }
             let directory = outputs.join(&hex[..2]);
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&directory);
             made.map_err(|error| failed(&directory, error))?;
             let path = directory.join(hex);
             let mut file = File::create(&path).map_err(|error| failed(&path, error))?;
@@ -137,7 +183,8 @@ fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFa
                 let sql = "SELECT data FROM piece WHERE name = $1 AND number = $2";
                 let piece = link.query(DURING, sql, values![name.as_bytes().to_vec(), number])?;
                 let Some(piece) = piece.first() else { break };
-                file.write_all(Fields::new(DURING, piece).get(0)?).map_err(|error| failed(&path, error))?;
+                file.write_all(Fields::new(DURING, piece).get(0)?)
+                    .map_err(|error| failed(&path, error))?;
             }
             file.sync_all().map_err(|error| failed(&path, error))?;
         }
@@ -149,7 +196,9 @@ pub(super) fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault>
     let sql = format!("SELECT count(*) FROM {} WHERE {PAGES}", table.name);
     let mut all = 0;
     for (first, end) in pages(link, table, 1 << 14)? {
-        all += link.value::<i64>(DURING, &sql, values![first, end])?.cast_unsigned();
+        all += link
+            .value::<i64>(DURING, &sql, values![first, end])?
+            .cast_unsigned();
     }
     Ok(all)
 }
@@ -158,10 +207,21 @@ pub(super) fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault>
 pub(super) const PAGES: &str = "ctid >= $1::text::tid AND ctid < $2::text::tid";
 
 /// Returns ranges with all pages of a table. A page usually has 8 KiB.
-pub(super) fn pages(link: &Link, table: &CopiedTable, each: usize) -> Result<Vec<(String, String)>, StoreFault> {
+pub(super) fn pages(
+    link: &Link,
+    table: &CopiedTable,
+    each: usize,
+) -> Result<Vec<(String, String)>, StoreFault> {
     let sql = "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
-    let pages = link.value::<i64>(DURING, sql, values![table.name])?.cast_unsigned();
-    let range = |first: u64| (format!("({first},0)"), format!("({},0)", first + each as u64));
+    let pages = link
+        .value::<i64>(DURING, sql, values![table.name])?
+        .cast_unsigned();
+    let range = |first: u64| {
+        (
+            format!("({first},0)"),
+            format!("({},0)", first + each as u64),
+        )
+    };
     Ok((0..pages).step_by(each).map(range).collect())
 }
 

@@ -9,7 +9,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::store::copied_tables::{Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES};
+use crate::store::copied_tables::{
+    Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES,
+};
 use crate::store::crash_points;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
@@ -45,7 +47,10 @@ pub fn move_into(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<MoveEnd, StoreFault> {
     if !from.is_file() {
-        return Err(refused(format!("the store {} does not exist: name the old store with --from", from.display())));
+        return Err(refused(format!(
+            "the store {} does not exist: name the old store with --from",
+            from.display()
+        )));
     }
     let lock = StoreLock::alone(from)?;
     let marked = OldFile::is_marked(from)?;
@@ -78,7 +83,9 @@ pub fn move_into(
             )));
         }
         // Nobody has served the schema yet, so its rows may still be completed, also from a marked file.
-        _ if ours && there.term < 0 => Some(old.fingerprint()?).filter(|now| *now != there.fingerprint),
+        _ if ours && there.term < 0 => {
+            Some(old.fingerprint()?).filter(|now| *now != there.fingerprint)
+        }
         None if there.boundary.is_none() && there.term == 0 && empty(&target.link)? => {
             target.begin(&boundary, &old.fingerprint()?)?;
             None
@@ -99,7 +106,10 @@ pub fn move_into(
     }
     let size = target.verify(&old)?;
     // A commit of its own confirms all rows, also on the replicas, before the old file is marked.
-    target.commit("UPDATE state SET version = version WHERE one = 1", Vec::new())?;
+    target.commit(
+        "UPDATE state SET version = version WHERE one = 1",
+        Vec::new(),
+    )?;
     if old.moved.is_none() {
         old.mark_as_moved(&settings.to_string())?;
     }
@@ -121,7 +131,10 @@ pub fn fill(settings: &ServerSettings, from: &Path, outputs: &Path) -> Result<()
     if there.boundary.is_some() || there.term != 0 || !empty(&target.link)? {
         return Err(refused(has_rows(settings)));
     }
-    target.begin(state.boundary.as_deref().unwrap_or_default(), &old.fingerprint()?)?;
+    target.begin(
+        state.boundary.as_deref().unwrap_or_default(),
+        &old.fingerprint()?,
+    )?;
     target.copy(&old, outputs, None, &mut |_, _| {})?;
     target.verify(&old)?;
     target.finish(&state)
@@ -164,10 +177,19 @@ impl Target {
         let link = Link::open(settings, OPTIONS)?;
         durability::check(&link, settings)?;
         schema::check_objects(&link, settings)?;
-        let target = Self { link, settings: settings.clone() };
-        let database: String = target.link.value(DURING, "SELECT current_database()::text", values![])?;
+        let target = Self {
+            link,
+            settings: settings.clone(),
+        };
+        let database: String =
+            target
+                .link
+                .value(DURING, "SELECT current_database()::text", values![])?;
         let key = lock_key(&database, &format!("{} role", settings.schema));
-        if target.link.value(DURING, "SELECT pg_try_advisory_lock($1)", values![key])? {
+        if target
+            .link
+            .value(DURING, "SELECT pg_try_advisory_lock($1)", values![key])?
+        {
             return Ok(target);
         }
         Err(refused(format!(
@@ -177,11 +199,21 @@ impl Target {
     }
 
     fn state(&self) -> Result<TargetState, StoreFault> {
-        let rows = self.link.query(DURING, "SELECT boundary, term, seal FROM state WHERE one = 1", values![])?;
-        let row = rows.first().ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
+        let rows = self.link.query(
+            DURING,
+            "SELECT boundary, term, seal FROM state WHERE one = 1",
+            values![],
+        )?;
+        let row = rows
+            .first()
+            .ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
         let row = Fields::new(DURING, row);
         let fingerprint = row.get::<Option<_>>(2)?.unwrap_or_default();
-        Ok(TargetState { boundary: row.get(0)?, term: row.get(1)?, fingerprint })
+        Ok(TargetState {
+            boundary: row.get(0)?,
+            term: row.get(1)?,
+            fingerprint,
+        })
     }
 
     /// Executes a statement in a transaction of its own. A warning means that the commit can be lost.
@@ -194,7 +226,10 @@ impl Target {
     /// Notes the old store. From now on, no service opens the schema until [`Self::finish`].
     fn begin(&self, boundary: &[u8], fingerprint: &[u8]) -> Result<(), StoreFault> {
         let sql = "UPDATE state SET boundary = $1, seal = $2, term = $3 WHERE one = 1";
-        self.commit(sql, values![boundary.to_vec(), fingerprint.to_vec(), UNFINISHED])
+        self.commit(
+            sql,
+            values![boundary.to_vec(), fingerprint.to_vec(), UNFINISHED],
+        )
     }
 
     /// Deletes the rows that a service can have changed in the old store since an interrupted move copied them.
@@ -220,9 +255,15 @@ impl Target {
         if served_since.is_some() {
             self.delete_changed()?;
         }
-        let counts = TABLES.iter().map(|table| old.count(table)).collect::<Result<Vec<u64>, _>>()?;
+        let counts = TABLES
+            .iter()
+            .map(|table| old.count(table))
+            .collect::<Result<Vec<u64>, _>>()?;
         let files = old.output_files()?;
-        let pieces: u64 = files.iter().map(|(_, bytes)| pieces_of(*bytes).cast_unsigned()).sum();
+        let pieces: u64 = files
+            .iter()
+            .map(|(_, bytes)| pieces_of(*bytes).cast_unsigned())
+            .sum();
         let all = counts.iter().sum::<u64>() + pieces;
         let mut done = 0;
         for table in TABLES {
@@ -230,11 +271,22 @@ impl Target {
                 && let Some(fingerprint) = served_since.take()
             {
                 // All tables to which rows are only added are complete now. They come first in the list.
-                self.commit("UPDATE state SET seal = $1 WHERE one = 1", values![fingerprint])?;
+                self.commit(
+                    "UPDATE state SET seal = $1 WHERE one = 1",
+                    values![fingerprint],
+                )?;
             }
             // New log entries always follow the last one.
-            let after = if served_since.is_none() || table.name == "leaf" { self.last_key(old, table)? } else { None };
-            let mut copied = if after.is_some() { count(&self.link, table)? } else { 0 };
+            let after = if served_since.is_none() || table.name == "leaf" {
+                self.last_key(old, table)?
+            } else {
+                None
+            };
+            let mut copied = if after.is_some() {
+                count(&self.link, table)?
+            } else {
+                0
+            };
             progress(done + copied, all);
             let sql = insert(table);
             old.rows_after(table, after.as_deref(), &mut |rows| {
@@ -254,44 +306,107 @@ impl Target {
             progress(done, all);
         }
         // The old store may have deleted an output since an interrupted move copied its pieces.
-        self.commit("DELETE FROM piece p WHERE NOT EXISTS (SELECT FROM output o WHERE o.name = p.name)", Vec::new())
+        self.commit(
+            "DELETE FROM piece p WHERE NOT EXISTS (SELECT FROM output o WHERE o.name = p.name)",
+            Vec::new(),
+        )
     }
 
     /// Returns the key of the last row that was copied.
-    fn last_key(&self, old: &OldFile, table: &CopiedTable) -> Result<Option<Vec<Cell>>, StoreFault> {
+    fn last_key(
+        &self,
+        old: &OldFile,
+        table: &CopiedTable,
+    ) -> Result<Option<Vec<Cell>>, StoreFault> {
         if table.name == OUTPUT {
-            let rows = self.link.query(DURING, "SELECT name FROM output ORDER BY number DESC LIMIT 1", values![])?;
-            let Some(row) = rows.first() else { return Ok(None) };
-            return Ok(Some(vec![old.output_number(Fields::new(DURING, row).get(0)?)?]));
+            let rows = self.link.query(
+                DURING,
+                "SELECT name FROM output ORDER BY number DESC LIMIT 1",
+                values![],
+            )?;
+            let Some(row) = rows.first() else {
+                return Ok(None);
+            };
+            return Ok(Some(vec![
+                old.output_number(Fields::new(DURING, row).get(0)?)?,
+            ]));
         }
-        let kind = |key: &str| table.columns.iter().find(|(name, _)| *name == key).map_or("bigint", |(_, kind)| kind);
+        let kind = |key: &str| {
+            table
+                .columns
+                .iter()
+                .find(|(name, _)| *name == key)
+                .map_or("bigint", |(_, kind)| kind)
+        };
         // SQLite compares texts by their bytes.
         let order: Vec<String> = table
             .key
             .iter()
-            .map(|key| format!("\"{key}\"{} DESC", if kind(key) == "text" { " COLLATE \"C\"" } else { "" }))
+            .map(|key| {
+                format!(
+                    "\"{key}\"{} DESC",
+                    if kind(key) == "text" {
+                        " COLLATE \"C\""
+                    } else {
+                        ""
+                    }
+                )
+            })
             .collect();
-        let sql = format!("SELECT {} FROM {} ORDER BY {} LIMIT 1", table.key_list(), table.name, order.join(", "));
+        let sql = format!(
+            "SELECT {} FROM {} ORDER BY {} LIMIT 1",
+            table.key_list(),
+            table.name,
+            order.join(", ")
+        );
         let rows = self.link.query(DURING, &sql, values![])?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
         let fields = Fields::new(DURING, row);
-        table.key.iter().enumerate().map(|(at, key)| cell(&fields, at, kind(key))).collect::<Result<_, _>>().map(Some)
+        table
+            .key
+            .iter()
+            .enumerate()
+            .map(|(at, key)| cell(&fields, at, kind(key)))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     /// Returns one array for each column of the table.
     fn arrays(&self, table: &CopiedTable, rows: Vec<CopiedRow>) -> Vec<Value<'static>> {
-        let mut columns: Vec<Vec<Cell>> = table.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
+        let mut columns: Vec<Vec<Cell>> = table
+            .columns
+            .iter()
+            .map(|_| Vec::with_capacity(rows.len()))
+            .collect();
         for (column, value) in rows.into_iter().flat_map(|row| row.into_iter().enumerate()) {
             columns[column].push(value);
         }
         let mut values: Vec<Value<'static>> = Vec::new();
         for ((_, kind), cells) in table.columns.iter().zip(columns) {
             values.push(match *kind {
-                "bytea" => {
-                    Box::new(column(cells, |cell| if let Cell::Bytes(bytes) = cell { Some(bytes) } else { None }))
-                }
-                "text" => Box::new(column(cells, |cell| if let Cell::Text(text) = cell { Some(text) } else { None })),
-                _ => Box::new(column(cells, |cell| if let Cell::Number(number) = cell { Some(number) } else { None })),
+                "bytea" => Box::new(column(cells, |cell| {
+                    if let Cell::Bytes(bytes) = cell {
+                        Some(bytes)
+                    } else {
+                        None
+                    }
+                })),
+                "text" => Box::new(column(cells, |cell| {
+                    if let Cell::Text(text) = cell {
+                        Some(text)
+                    } else {
+                        None
+                    }
+                })),
+                _ => Box::new(column(cells, |cell| {
+                    if let Cell::Number(number) = cell {
+                        Some(number)
+                    } else {
+                        None
+                    }
+                })),
             });
         }
         if table.name == CROSSING {
@@ -304,18 +419,27 @@ impl Target {
     /// Copies an output file. A missing or changed file only means that this output cannot be read, as in the old store.
     fn copy_file(&self, name: &[u8], bytes: u64, path: &Path) -> Result<(), StoreFault> {
         let sql = "SELECT count(*) FROM piece WHERE name = $1";
-        if self.link.value::<i64>(DURING, sql, values![name.to_vec()])? >= pieces_of(bytes) {
+        if self
+            .link
+            .value::<i64>(DURING, sql, values![name.to_vec()])?
+            >= pieces_of(bytes)
+        {
             return Ok(());
         }
-        let Ok(mut file) = File::open(path) else { return Ok(()) };
+        let Ok(mut file) = File::open(path) else {
+            return Ok(());
+        };
         for number in 0_i32.. {
             let mut piece = Vec::new();
             let read = (&mut file).take(PIECE as u64).read_to_end(&mut piece);
-            read.map_err(|error| StoreFault::broken(DURING, format!("{}: {error}", path.display())))?;
+            read.map_err(|error| {
+                StoreFault::broken(DURING, format!("{}: {error}", path.display()))
+            })?;
             if piece.is_empty() {
                 break;
             }
-            let sql = "INSERT INTO piece (name, number, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            let sql =
+                "INSERT INTO piece (name, number, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
             self.commit(sql, values![name.to_vec(), number, piece])?;
             crash_points::point("move-group-copied");
         }
@@ -353,7 +477,12 @@ impl Target {
     /// Makes the schema usable, in one commit.
     fn finish(&self, state: &CopiedState) -> Result<(), StoreFault> {
         let sql = "UPDATE state SET boundary = $1, seal = $2, version = $3, mark = $4, term = 0 WHERE one = 1";
-        let values = values![state.boundary.clone(), state.seal.clone(), state.version, state.mark];
+        let values = values![
+            state.boundary.clone(),
+            state.seal.clone(),
+            state.version,
+            state.mark
+        ];
         self.commit(sql, values)
     }
 }
@@ -369,7 +498,11 @@ fn insert(table: &CopiedTable) -> String {
             "boolean" => format!("r.c{at} <> 0"),
             kind => format!("r.c{at}::{kind}"),
         });
-        let kind = if matches!(*kind, "bytea" | "text") { kind } else { "bigint" };
+        let kind = if matches!(*kind, "bytea" | "text") {
+            kind
+        } else {
+            "bigint"
+        };
         arrays.push(format!("${}::{kind}[]", at + 1));
     }
     let names: Vec<String> = (0..casts.len()).map(|at| format!("c{at}")).collect();
@@ -378,9 +511,16 @@ fn insert(table: &CopiedTable) -> String {
         columns.push_str(", node, deadline");
         let first = casts.len() + 1;
         casts.push(format!("${first}::text"));
-        casts.push(format!("floor(extract(epoch FROM clock_timestamp()))::bigint + ${}::bigint", first + 1));
+        casts.push(format!(
+            "floor(extract(epoch FROM clock_timestamp()))::bigint + ${}::bigint",
+            first + 1
+        ));
     }
-    let conflict = if table.changes { "" } else { " ON CONFLICT DO NOTHING" };
+    let conflict = if table.changes {
+        ""
+    } else {
+        " ON CONFLICT DO NOTHING"
+    };
     format!(
         "INSERT INTO {} ({columns}) SELECT {} FROM unnest({}) WITH ORDINALITY AS r({}, place) ORDER BY r.place{conflict}",
         table.name,
@@ -396,7 +536,11 @@ fn column<T>(cells: Vec<Cell>, read: impl FnMut(Cell) -> Option<T>) -> Vec<Optio
 
 fn empty(link: &Link) -> Result<bool, StoreFault> {
     for table in TABLES {
-        if link.value(DURING, &format!("SELECT EXISTS (SELECT FROM {})", table.name), values![])? {
+        if link.value(
+            DURING,
+            &format!("SELECT EXISTS (SELECT FROM {})", table.name),
+            values![],
+        )? {
             return Ok(false);
         }
     }

@@ -36,13 +36,19 @@ impl KnownNodes {
             read => read.map_err(|error| unusable(&path, &error))?,
         };
         let keys = text.lines().filter_map(|line| line.split_once(' '));
-        let keys = keys.map(|(name, key)| (name.to_owned(), key.to_owned())).collect();
+        let keys = keys
+            .map(|(name, key)| (name.to_owned(), key.to_owned()))
+            .collect();
         Ok(Self { path, keys })
     }
 
     /// Enters the known nodes that the database lacks.
     pub(super) fn enter(&self, link: &Link) -> Result<(), StoreFault> {
-        let (names, keys): (Vec<_>, Vec<_>) = self.keys.iter().map(|(name, key)| (name.as_str(), key.as_str())).unzip();
+        let (names, keys): (Vec<_>, Vec<_>) = self
+            .keys
+            .iter()
+            .map(|(name, key)| (name.as_str(), key.as_str()))
+            .unzip();
         link.query(DURING, ENTER, values![names, keys]).map(drop)
     }
 
@@ -54,8 +60,12 @@ impl KnownNodes {
             keys.entry(row.get(0)?).or_insert(row.get(1)?);
         }
         if keys.len() > self.keys.len() {
-            let text: String = keys.iter().map(|(name, key)| format!("{name} {key}\n")).collect();
-            small_file::replace(&self.path, text.as_bytes()).map_err(|error| unusable(&self.path, &error))?;
+            let text: String = keys
+                .iter()
+                .map(|(name, key)| format!("{name} {key}\n"))
+                .collect();
+            small_file::replace(&self.path, text.as_bytes())
+                .map_err(|error| unusable(&self.path, &error))?;
             self.keys = keys;
         }
         Ok(())
@@ -63,5 +73,7 @@ impl KnownNodes {
 }
 
 fn unusable(path: &Path, error: &io::Error) -> StoreFault {
-    StoreFault::Unusable { message: format!("{}: {error}", path.display()) }
+    StoreFault::Unusable {
+        message: format!("{}: {error}", path.display()),
+    }
 }

@@ -103,11 +103,14 @@ impl Link {
         let limit = CONNECT * u32::try_from(config.get_hosts().len()).unwrap_or(1);
         let connected = driver()?.spawn(async move {
             let connecting = tokio::time::timeout(limit, config.connect(tls));
-            let connected =
-                connecting.await.map_err(|_| format!("the server sent no answer within {} s", limit.as_secs()))?;
+            let connected = connecting
+                .await
+                .map_err(|_| format!("the server sent no answer within {} s", limit.as_secs()))?;
             let (client, mut connection) = connected.map_err(|error| connect_problem(&error))?;
             let task = tokio::spawn(async move {
-                while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                while let Some(Ok(message)) =
+                    poll_fn(|context| connection.poll_message(context)).await
+                {
                     use Severity::{Debug, Info, Log, Notice};
                     // A message without a known level counts as a warning.
                     if let AsyncMessage::Notice(notice) = message
@@ -122,7 +125,12 @@ impl Link {
         let (client, task) = block_on(connected, limit * 2)
             .ok_or("the connection was not made in time")?
             .map_err(|error| error.to_string())??;
-        Ok(Self { client, warnings, statements: Mutex::default(), task })
+        Ok(Self {
+            client,
+            warnings,
+            statements: Mutex::default(),
+            task,
+        })
     }
 
     /// Returns true if the connection is lost.
@@ -136,10 +144,18 @@ impl Link {
     }
 
     /// Prepares the statements that this connection has not prepared yet, together.
-    pub(super) fn prepare(&self, during: &'static str, statements: &[&str]) -> Result<(), StoreFault> {
+    pub(super) fn prepare(
+        &self,
+        during: &'static str,
+        statements: &[&str],
+    ) -> Result<(), StoreFault> {
         let missing: Vec<&str> = {
             let known = lock(&self.statements);
-            statements.iter().copied().filter(|sql| !known.contains_key(*sql)).collect()
+            statements
+                .iter()
+                .copied()
+                .filter(|sql| !known.contains_key(*sql))
+                .collect()
         };
         if missing.is_empty() {
             return Ok(());
@@ -164,7 +180,8 @@ impl Link {
         let mut answers = Vec::with_capacity(flight.0.len());
         for (sql, values) in &flight.0 {
             let statement = lock(&self.statements)[*sql].clone();
-            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
+            let values: Vec<&(dyn ToSql + Sync)> =
+                values.iter().map(|value| &**value as _).collect();
             // The first poll of a block sends its statement.
             answers.push(async move { self.client.query(&statement, &values).await });
         }
@@ -172,10 +189,17 @@ impl Link {
     }
 
     /// Sends a flight whose statements must all succeed.
-    pub(super) fn rows(&self, during: &'static str, flight: &Flight<'_>) -> Result<Vec<Vec<Row>>, StoreFault> {
+    pub(super) fn rows(
+        &self,
+        during: &'static str,
+        flight: &Flight<'_>,
+    ) -> Result<Vec<Vec<Row>>, StoreFault> {
         let answers = self.send(during, flight)?;
         // An answer is missing only after a failed statement.
-        answers.into_iter().map(|rows| rows.map_err(|error| fault(during, &error))).collect()
+        answers
+            .into_iter()
+            .map(|rows| rows.map_err(|error| fault(during, &error)))
+            .collect()
     }
 
     /// Sends one statement.
@@ -198,14 +222,18 @@ impl Link {
         values: Vec<Value<'_>>,
     ) -> Result<T, StoreFault> {
         let rows = self.query(during, sql, values)?;
-        let row = rows.first().ok_or_else(|| StoreFault::broken(during, "the server sent no row"))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| StoreFault::broken(during, "the server sent no row"))?;
         Fields::new(during, row).get(0)
     }
 
     /// Returns a fault if the server sent a warning since the last call of [`Self::take_warnings`], because a commit with a
     /// warning can be lost.
     pub(super) fn confirm(&self, during: &'static str) -> Result<(), StoreFault> {
-        let Some(warning) = self.take_warnings().into_iter().next() else { return Ok(()) };
+        let Some(warning) = self.take_warnings().into_iter().next() else {
+            return Ok(());
+        };
         let why = "the server committed with a warning";
         let message = format!("{during}: {why}: {warning}; check its replicas, then try again");
         Err(StoreFault::Unreachable { message })
@@ -213,7 +241,8 @@ impl Link {
 
     /// Executes a script of statements without parameters.
     pub(super) fn script(&self, during: &'static str, sql: &str) -> Result<(), StoreFault> {
-        self.wait(during, self.client.batch_execute(sql))?.map_err(|error| fault(during, &error))
+        self.wait(during, self.client.batch_execute(sql))?
+            .map_err(|error| fault(during, &error))
     }
 
     fn wait<F: Future>(&self, during: &'static str, future: F) -> Result<F::Output, StoreFault> {
@@ -227,11 +256,18 @@ impl Link {
 
 /// Polls futures in their order until all are ready. If one fails at its first poll, the later futures are never polled.
 async fn together<T, E>(futures: Vec<impl Future<Output = Result<T, E>>>) -> Vec<Result<T, E>> {
-    let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    let mut futures: Vec<_> = futures
+        .into_iter()
+        .map(|future| (Box::pin(future), None))
+        .collect();
     let mut first = true;
     poll_fn(|context| {
         let mut sent = futures.len();
-        for (at, (future, answer)) in futures.iter_mut().enumerate().filter(|(_, (_, answer))| answer.is_none()) {
+        for (at, (future, answer)) in futures
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, (_, answer))| answer.is_none())
+        {
             if let Poll::Ready(ready) = future.as_mut().poll(context) {
                 let failed = ready.is_err();
                 *answer = Some(ready);
@@ -243,10 +279,17 @@ async fn together<T, E>(futures: Vec<impl Future<Output = Result<T, E>>>) -> Vec
         }
         first = false;
         futures.truncate(sent);
-        if futures.iter().all(|(_, answer)| answer.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+        if futures.iter().all(|(_, answer)| answer.is_some()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
-    futures.into_iter().filter_map(|(_, answer)| answer).collect()
+    futures
+        .into_iter()
+        .filter_map(|(_, answer)| answer)
+        .collect()
 }
 
 /// Returns the reason why a connection attempt failed.
@@ -277,14 +320,20 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn driver() -> Result<&'static Handle, String> {
     static DRIVER: OnceLock<Result<Handle, String>> = OnceLock::new();
     let start = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let handle = runtime.handle().clone();
         let work = move || runtime.block_on(std::future::pending::<()>());
-        std::thread::Builder::new().name("store-db".to_owned()).spawn(work)?;
+        std::thread::Builder::new()
+            .name("store-db".to_owned())
+            .spawn(work)?;
         Ok(handle)
     };
     let started = DRIVER.get_or_init(|| start().map_err(|error: std::io::Error| error.to_string()));
-    started.as_ref().map_err(|error| format!("the thread of the database connections cannot start: {error}"))
+    started
+        .as_ref()
+        .map_err(|error| format!("the thread of the database connections cannot start: {error}"))
 }
 
 struct Unpark(Thread);
@@ -334,7 +383,11 @@ mod tests {
                 let polled = &polled;
                 async move {
                     polled.borrow_mut().push(number);
-                    if number == fails { Err(number) } else { Ok(number) }
+                    if number == fails {
+                        Err(number)
+                    } else {
+                        Ok(number)
+                    }
                 }
             };
             block_on(together((0..3).map(one).collect()), Duration::from_secs(1)).expect("ready")

@@ -15,8 +15,7 @@ const DURING: &str = "reading the nodes of the boundary";
 const LIST: &str = "SELECT n.name, n.keyid, n.version, extract(epoch FROM clock_timestamp() - n.beat)::bigint, \
     n.lost_at IS NOT NULL, n.name = (SELECT b.node FROM batch b JOIN state s ON b.term = s.term ORDER BY b.n LIMIT 1), \
     (SELECT count(*) FROM crossing c WHERE c.node = n.name) FROM node n ORDER BY n.name";
-const CLOCK: &str =
-    "SELECT term, floor(extract(epoch FROM clock_timestamp()))::bigint, current_database()::text FROM state";
+const CLOCK: &str = "SELECT term, floor(extract(epoch FROM clock_timestamp()))::bigint, current_database()::text FROM state";
 /// The server processes that hold the lock of the batches ($1) for 10 s, or the role ($2).
 const HOLDERS: &str = "SELECT k.key = $2, a.pid, replace(a.application_name, 'countersign:', ''), \
     coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, 0), coalesce(a.wait_event, '') = 'SyncRep' \
@@ -48,7 +47,8 @@ impl ReadNodes for NodesReader {
         self.0.with(|link| {
             let settings = &self.0.settings;
             // A changed or missing schema is the better reason.
-            report(link, &settings.schema).or_else(|fault| schema::check(link, settings).and(Err(fault)))
+            report(link, &settings.schema)
+                .or_else(|fault| schema::check(link, settings).and(Err(fault)))
         })
     }
 }
@@ -59,16 +59,27 @@ fn report(link: &Link, schema: &str) -> Result<NodesReport, StoreFault> {
     flight.add(CLOCK, values![]);
     let rows = link.rows(DURING, &flight)?;
     let nodes = nodes(&rows[0])?;
-    let row = rows[1].first().ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
+    let row = rows[1]
+        .first()
+        .ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
     let state = Fields::new(DURING, row);
     let database = state.get(2)?;
-    let keys = values![lock_key(database, schema), lock_key(database, &format!("{schema} role"))];
+    let keys = values![
+        lock_key(database, schema),
+        lock_key(database, &format!("{schema} role"))
+    ];
     let mut hanging = Vec::new();
     for row in &link.query(DURING, HOLDERS, keys)? {
         let row = Fields::new(DURING, row);
-        let (is_role, pid, name, held_s): (bool, i32, &str, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        let silent_s = nodes.iter().find(|node| node.name.as_str() == name).map_or(0, |node| node.beat_age_s);
-        let end = format!("on the host of the database server, run `kill -CONT {pid}`, or restart the server");
+        let (is_role, pid, name, held_s): (bool, i32, &str, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let silent_s = nodes
+            .iter()
+            .find(|node| node.name.as_str() == name)
+            .map_or(0, |node| node.beat_age_s);
+        let end = format!(
+            "on the host of the database server, run `kill -CONT {pid}`, or restart the server"
+        );
         if is_role && silent_s >= HANGS_S {
             hanging.push(format!(
                 "the node {name} gives no sign for {silent_s} s, but its server process {pid} keeps the role of the active \
@@ -86,7 +97,12 @@ fn report(link: &Link, schema: &str) -> Result<NodesReport, StoreFault> {
             ));
         }
     }
-    Ok(NodesReport { nodes, term: state.number(0)?, clock: state.time(1)?, hanging })
+    Ok(NodesReport {
+        nodes,
+        term: state.number(0)?,
+        clock: state.time(1)?,
+        hanging,
+    })
 }
 
 /// Returns all nodes by name.

@@ -31,9 +31,9 @@ const VERIFIED: usize = 64;
 const KEEP: &str = "INSERT INTO piece (name, number, data) VALUES ($1, $2, $3) \
     ON CONFLICT (name, number) DO UPDATE SET data = excluded.data, at = excluded.at";
 const GET: &str = "SELECT data FROM piece WHERE name = $1 AND number = $2";
-const GET_CHUNK: &str =
-    "SELECT substring(data from $3::integer for $4::integer) FROM piece WHERE name = $1 AND number = $2";
-const UPLOADED: &str = "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM artifact WHERE proposer = $1";
+const GET_CHUNK: &str = "SELECT substring(data from $3::integer for $4::integer) FROM piece WHERE name = $1 AND number = $2";
+const UPLOADED: &str =
+    "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM artifact WHERE proposer = $1";
 const UPLOAD_SIZE: &str = "SELECT bytes FROM artifact WHERE proposer = $1 AND digest = $2";
 const ADD_UPLOAD: &str = "INSERT INTO artifact (proposer, digest, bytes) VALUES ($1, $2, $3) \
     ON CONFLICT (proposer, digest) DO UPDATE SET at = excluded.at";
@@ -53,7 +53,10 @@ pub struct PostgresObjects {
 impl PostgresObjects {
     /// Connects when the first object is read or written.
     pub fn new(settings: ServerSettings) -> Self {
-        Self { pool: Pool::new(settings, OPTIONS, LINKS), verified: Mutex::default() }
+        Self {
+            pool: Pool::new(settings, OPTIONS, LINKS),
+            verified: Mutex::default(),
+        }
     }
 
     /// Returns what `read` returns for the first row.
@@ -64,14 +67,17 @@ impl PostgresObjects {
         read: impl Fn(&Fields<'_>) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
         let rows = self.pool.with(|link| link.query(DURING, sql, values()))?;
-        rows.first().map(|row| read(&Fields::new(DURING, row))).transpose()
+        rows.first()
+            .map(|row| read(&Fields::new(DURING, row)))
+            .transpose()
     }
 
     /// Passes the pieces of an object to `to`.
     fn pieces(&self, name: &[u8; 32], to: TakeBytes<'_>) -> io::Result<()> {
         for number in 0_i32.. {
             let name = name.to_vec();
-            let piece: Option<Vec<u8>> = self.one(GET, || values![name.clone(), number], |row| Ok(row.get(0)?))?;
+            let piece: Option<Vec<u8>> =
+                self.one(GET, || values![name.clone(), number], |row| Ok(row.get(0)?))?;
             let Some(piece) = piece else { break };
             to(&piece)?;
         }
@@ -140,7 +146,11 @@ impl Objects for PostgresObjects {
                 }
                 Ok(())
             })?;
-            if piece.is_empty() { Ok(()) } else { write(&piece) }
+            if piece.is_empty() {
+                Ok(())
+            } else {
+                write(&piece)
+            }
         })
     }
 
@@ -153,8 +163,11 @@ impl Objects for PostgresObjects {
             let values = || values![name.as_bytes().to_vec(), piece, first as i32, CHUNK as i32];
             let chunk: Option<Vec<u8>> = self.one(GET_CHUNK, values, |row| Ok(row.get(0)?))?;
             let digest = usize::try_from(at).ok().and_then(|at| chunks.get(at));
-            let chunk = chunk.filter(|chunk| Some(&Blake3Digest::of(chunk)) == digest).ok_or_else(|| changed(name))?;
-            let within = |place: u64| (place.saturating_sub(at * CHUNK as u64) as usize).min(chunk.len());
+            let chunk = chunk
+                .filter(|chunk| Some(&Blake3Digest::of(chunk)) == digest)
+                .ok_or_else(|| changed(name))?;
+            let within =
+                |place: u64| (place.saturating_sub(at * CHUNK as u64) as usize).min(chunk.len());
             bytes.extend_from_slice(&chunk[within(range.start)..within(range.end)]);
         }
         Ok(bytes)
@@ -163,7 +176,9 @@ impl Objects for PostgresObjects {
     fn uploaded(&self, proposer: &Name) -> io::Result<(usize, u64)> {
         let values = || values![proposer.to_string()];
         let found = self.one(UPLOADED, values, |row| Ok((row.number(0)?, row.number(1)?)))?;
-        Ok(found.map(|(files, bytes)| (usize::try_from(files).unwrap_or(usize::MAX), bytes)).unwrap_or_default())
+        Ok(found
+            .map(|(files, bytes)| (usize::try_from(files).unwrap_or(usize::MAX), bytes))
+            .unwrap_or_default())
     }
 
     fn upload_size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
@@ -173,7 +188,10 @@ impl Objects for PostgresObjects {
 
     fn add_upload(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> io::Result<()> {
         let mut flight = Flight::default();
-        flight.add(ADD_UPLOAD, values![proposer.as_str(), &digest.as_bytes()[..], signed(bytes)]);
+        flight.add(
+            ADD_UPLOAD,
+            values![proposer.as_str(), &digest.as_bytes()[..], signed(bytes)],
+        );
         self.pool.with(|link| commit(link, &flight))
     }
 
@@ -182,22 +200,40 @@ impl Objects for PostgresObjects {
     }
 
     fn retire_uploads(&self, before: Timestamp) -> io::Result<usize> {
-        Ok(self.pool.with(|link| link.query(DURING, RETIRE_UPLOADS, values![before.unix()]))?.len())
+        Ok(self
+            .pool
+            .with(|link| link.query(DURING, RETIRE_UPLOADS, values![before.unix()]))?
+            .len())
     }
 
     fn cosignatures(&self) -> io::Result<Vec<Cosignature>> {
-        let rows = self.pool.with(|link| link.query(DURING, COSIGNATURES, values![]))?;
+        let rows = self
+            .pool
+            .with(|link| link.query(DURING, COSIGNATURES, values![]))?;
         let read = |row| {
             let row = Fields::new(DURING, row);
-            Ok(Cosignature { size: row.number(0)?, witness: row.get(1)?, note: row.get(2)?, lines: row.get(3)? })
+            Ok(Cosignature {
+                size: row.number(0)?,
+                witness: row.get(1)?,
+                note: row.get(2)?,
+                lines: row.get(3)?,
+            })
         };
         rows.iter().map(read).collect()
     }
 
     fn keep_cosignature(&self, cosignature: &Cosignature, oldest: u64) -> io::Result<()> {
-        let Cosignature { size, witness, note, lines } = cosignature;
+        let Cosignature {
+            size,
+            witness,
+            note,
+            lines,
+        } = cosignature;
         let mut flight = Flight::default();
-        flight.add(KEEP_COSIGNATURE, values![signed(*size), witness, note, lines]);
+        flight.add(
+            KEEP_COSIGNATURE,
+            values![signed(*size), witness, note, lines],
+        );
         flight.add(OLD_COSIGNATURES, values![signed(oldest)]);
         self.pool.with(|link| commit(link, &flight))
     }

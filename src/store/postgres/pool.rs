@@ -32,23 +32,46 @@ impl Pool {
     /// Opens no connection yet. At most `most` connections are opened later.
     pub(super) const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
         let idle = Mutex::new((Vec::new(), 0));
-        Self { settings, options, most, reads: false, of_copy: false, idle, returned: Condvar::new() }
+        Self {
+            settings,
+            options,
+            most,
+            reads: false,
+            of_copy: false,
+            idle,
+            returned: Condvar::new(),
+        }
     }
 
     /// Opens no connection yet. The connections can't write.
     pub(super) fn of_readers(settings: ServerSettings, options: &'static str, most: usize) -> Self {
-        Self { reads: true, ..Self::new(settings, options, most) }
+        Self {
+            reads: true,
+            ..Self::new(settings, options, most)
+        }
     }
 
     /// Works with an idle connection. If the connection was lost, the function tries once more with a new connection.
-    pub(super) fn with<T, E: From<StoreFault>>(&self, work: impl Fn(&Link) -> Result<T, E>) -> Result<T, E> {
-        let mut place = Place { pool: self, link: self.take() };
+    pub(super) fn with<T, E: From<StoreFault>>(
+        &self,
+        work: impl Fn(&Link) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut place = Place {
+            pool: self,
+            link: self.take(),
+        };
         for last in [false, true] {
-            if place.link.as_ref().is_none_or(|pooled| pooled.link.is_lost() || !self.is_of_server(&pooled.server)) {
+            if place
+                .link
+                .as_ref()
+                .is_none_or(|pooled| pooled.link.is_lost() || !self.is_of_server(&pooled.server))
+            {
                 place.link = None;
                 place.link = Some(self.connect()?);
             }
-            let Some(PooledLink { link, .. }) = &place.link else { break };
+            let Some(PooledLink { link, .. }) = &place.link else {
+                break;
+            };
             match work(link) {
                 Err(_) if !last && link.is_lost() => {}
                 result => return result,
@@ -68,7 +91,10 @@ impl Pool {
                 idle.1 += 1;
                 return None;
             }
-            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
+            idle = self
+                .returned
+                .wait(idle)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -84,14 +110,24 @@ impl Pool {
         if link.value(DURING, "SELECT pg_is_in_recovery()", values![])? {
             // A standby can become the primary server.
             let why = "is a standby, which can be behind; name the primary server in the URL";
-            return Err(waits(format!("the database {} {why}", self.settings.place())));
+            return Err(waits(format!(
+                "the database {} {why}",
+                self.settings.place()
+            )));
         }
         let server = server_of(&link)?;
         if !self.is_of_server(&server) {
             let why = "leads to another server, or the server restarted, and the service checks the server first";
-            return Err(waits(format!("a new connection to the database {} {why}", self.settings.place())));
+            return Err(waits(format!(
+                "a new connection to the database {} {why}",
+                self.settings.place()
+            )));
         }
-        let check = if self.of_copy { schema::check_objects } else { schema::check };
+        let check = if self.of_copy {
+            schema::check_objects
+        } else {
+            schema::check
+        };
         check(&link, &self.settings)?;
         if self.reads {
             // As an option of the session, this setting would make each server of a URL with several look like a standby.

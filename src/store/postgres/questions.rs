@@ -144,16 +144,22 @@ pub(super) fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBa
 }
 
 /// Sends the first flight. After an error, the transaction must be undone.
-pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>) -> Result<Begun, StoreFault> {
+pub(super) fn begin(
+    link: &Link,
+    key: i64,
+    size: u64,
+    questions: &Questions<'_>,
+) -> Result<Begun, StoreFault> {
     let mut flight = Flight::default();
     flight.add(BEGIN, values![]);
     flight.add(LOCK, values![key]);
     let head_at = flight.add(HEAD, values![]);
     let exclusive = flight.add(EXCLUSIVE, values![]);
     let hashes = flight.add(HASHES, values![signed(size)]);
-    let mut ask = |there: bool, sql: &'static str, values: fn(&Questions<'_>) -> Vec<Value<'static>>| {
-        there.then(|| flight.add(sql, values(questions)))
-    };
+    let mut ask =
+        |there: bool, sql: &'static str, values: fn(&Questions<'_>) -> Vec<Value<'static>>| {
+            there.then(|| flight.add(sql, values(questions)))
+        };
     let candidates = ask(!questions.runs.is_empty(), CANDIDATES, |q| {
         let of = |read: fn(&AuthorizationCore) -> Vec<u8>| list(&q.runs, |core| read(core));
         values![
@@ -162,7 +168,9 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
             of(|core| id_value(&core.id))
         ]
     });
-    let states = ask(!questions.proposals.is_empty(), STATES, |q| values![list(&q.proposals, |id| id_value(id))]);
+    let states = ask(!questions.proposals.is_empty(), STATES, |q| {
+        values![list(&q.proposals, |id| id_value(id))]
+    });
     let new = !questions.new.is_empty();
     let taken = ask(new, TAKEN, |q| {
         values![
@@ -172,7 +180,10 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         ]
     });
     let newest = ask(new, NEWEST, |q| {
-        values![list(&q.new, |new| new.core.proposer.as_str().to_owned()), list(&q.new, |new| id_value(&new.last_id()))]
+        values![
+            list(&q.new, |new| new.core.proposer.as_str().to_owned()),
+            list(&q.new, |new| id_value(&new.last_id()))
+        ]
     });
     let counts = ask(new, COUNTS, |q| {
         values![
@@ -182,9 +193,14 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         ]
     });
     let uses = ask(!questions.uses.is_empty(), USES, |q| {
-        values![list(&q.uses, |claim| claim.grant.as_bytes().to_vec()), list(&q.uses, |claim| signed(claim.needed()))]
+        values![
+            list(&q.uses, |claim| claim.grant.as_bytes().to_vec()),
+            list(&q.uses, |claim| signed(claim.needed()))
+        ]
     });
-    let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| values![list(&q.signed, |id| id_value(id))]);
+    let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| {
+        values![list(&q.signed, |id| id_value(id))]
+    });
     let denials = ask(!questions.denials.is_empty(), DENIALS, |q| {
         values![
             list(&q.denials, |one| one.authorization.as_bytes().to_vec()),
@@ -203,16 +219,27 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         candidates: all(of(candidates), candidate)?,
         states: all(of(states), |row| row.standing(0))?,
         precedents: precedents(questions, of(taken), of(newest), of(counts))?,
-        signatures: grouped(of(signatures), questions.signed.len(), |row| row.signature(1))?,
+        signatures: grouped(of(signatures), questions.signed.len(), |row| {
+            row.signature(1)
+        })?,
         denials: all(of(denials), denial)?,
         uses: grouped(of(uses), questions.uses.len(), |row| {
-            Ok(SpentUse { number: row.number(1)?, at: row.time(2)?, paused: row.get(3)? })
+            Ok(SpentUse {
+                number: row.number(1)?,
+                at: row.time(2)?,
+                paused: row.get(3)?,
+            })
         })?,
     })
 }
 
-fn all<T>(rows: &[Row], read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>) -> Result<Vec<T>, StoreFault> {
-    rows.iter().map(|row| read(&Fields::new(DURING, row))).collect()
+fn all<T>(
+    rows: &[Row],
+    read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
+) -> Result<Vec<T>, StoreFault> {
+    rows.iter()
+        .map(|row| read(&Fields::new(DURING, row)))
+        .collect()
 }
 
 /// Sorts rows into groups by the number (from 1) in their first column.
@@ -224,8 +251,12 @@ fn grouped<T>(
     let mut groups: Vec<Vec<T>> = (0..count).map(|_| Vec::new()).collect();
     for row in rows {
         let row = Fields::new(DURING, row);
-        let group = usize::try_from(row.number(0)?).ok().and_then(|number| groups.get_mut(number.checked_sub(1)?));
-        group.ok_or_else(|| row.odd(0, "no number of a question"))?.push(read(&row)?);
+        let group = usize::try_from(row.number(0)?)
+            .ok()
+            .and_then(|number| groups.get_mut(number.checked_sub(1)?));
+        group
+            .ok_or_else(|| row.odd(0, "no number of a question"))?
+            .push(read(&row)?);
     }
     Ok(groups)
 }
@@ -235,7 +266,11 @@ fn candidate(row: &Fields<'_>) -> Result<Candidate, StoreFault> {
         Some(digest) => Some((AuthorizationDigest::from_bytes(digest), row.status(4)?)),
         None => None,
     };
-    Ok(Candidate { spent: row.spent(0)?, denied: row.get(2)?, proposal })
+    Ok(Candidate {
+        spent: row.spent(0)?,
+        denied: row.get(2)?,
+        proposal,
+    })
 }
 
 fn precedents(
@@ -267,7 +302,13 @@ fn denial(row: &Fields<'_>) -> Result<DenialPrecedent, StoreFault> {
         Some(state) => Some((row.proposal_id(1)?, state)),
         None => None,
     };
-    let ahead =
-        DenialsAhead { of_approver: (row.number(5)?, row.time_if(6)?), of_all: (row.number(7)?, row.time_if(8)?) };
-    Ok(DenialPrecedent { leaf: row.number_if(0)?, unfinished, ahead })
+    let ahead = DenialsAhead {
+        of_approver: (row.number(5)?, row.time_if(6)?),
+        of_all: (row.number(7)?, row.time_if(8)?),
+    };
+    Ok(DenialPrecedent {
+        leaf: row.number_if(0)?,
+        unfinished,
+        ahead,
+    })
 }

@@ -52,7 +52,10 @@ statements! {
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.
-pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
+pub(super) fn change_tokens(
+    link: &Link,
+    changes: &[TokenChange],
+) -> Result<Option<Name>, StoreFault> {
     const DURING: &str = "changing tokens";
     if changes.is_empty() {
         return Ok(None);
@@ -61,7 +64,10 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
         TokenChange::Add(token, _) => token.name.clone(),
         TokenChange::Revoke { name, .. } => name.clone(),
     };
-    let names: Vec<String> = changes.iter().map(|change| name_of(change).to_string()).collect();
+    let names: Vec<String> = changes
+        .iter()
+        .map(|change| name_of(change).to_string())
+        .collect();
     let mut known: Vec<String> = link
         .query(DURING, TOKEN_NAMES, values![names])?
         .iter()
@@ -69,14 +75,22 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
         .collect::<Result<_, StoreFault>>()?;
     for change in changes {
         let name = name_of(change);
-        if known.iter().any(|known| known == name.as_str()) == matches!(change, TokenChange::Add(..)) {
+        if known.iter().any(|known| known == name.as_str())
+            == matches!(change, TokenChange::Add(..))
+        {
             return Ok(Some(name));
         }
         known.push(name.to_string());
     }
     let new: Vec<&Token> = changes
         .iter()
-        .filter_map(|change| if let TokenChange::Add(token, _) = change { Some(token) } else { None })
+        .filter_map(|change| {
+            if let TokenChange::Add(token, _) = change {
+                Some(token)
+            } else {
+                None
+            }
+        })
         .collect();
     let revoked = changes.iter().filter_map(|change| match change {
         TokenChange::Revoke { name, at } => Some((name.to_string(), at.unix())),
@@ -85,15 +99,23 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
     let (gone, times): (Vec<String>, Vec<i64>) = revoked.unzip();
     let mut flight = Flight::default();
     if !new.is_empty() {
-        let time = |read: fn(&Token) -> Option<Timestamp>| list(&new, |token| read(token).map(Timestamp::unix));
+        let time = |read: fn(&Token) -> Option<Timestamp>| {
+            list(&new, |token| read(token).map(Timestamp::unix))
+        };
         flight.add(
             NEW_TOKENS,
             values![
                 list(&new, |token| token.name.as_str()),
                 list(&new, |token| &token.secret[..]),
-                new.iter().map(|token| json(&token.owners)).collect::<Result<Vec<_>, _>>()?,
-                new.iter().map(|token| json(&token.scopes)).collect::<Result<Vec<_>, _>>()?,
-                new.iter().map(|token| json(&token.patterns)).collect::<Result<Vec<_>, _>>()?,
+                new.iter()
+                    .map(|token| json(&token.owners))
+                    .collect::<Result<Vec<_>, _>>()?,
+                new.iter()
+                    .map(|token| json(&token.scopes))
+                    .collect::<Result<Vec<_>, _>>()?,
+                new.iter()
+                    .map(|token| json(&token.patterns))
+                    .collect::<Result<Vec<_>, _>>()?,
                 list(&new, |token| token.created_at.unix()),
                 time(|token| token.expires_at),
                 time(|token| token.revoked_at)
@@ -101,10 +123,13 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
         );
     }
     let bound = changes.iter().filter_map(|change| match change {
-        TokenChange::Add(token, Some(binding)) => Some(json(binding).map(|binding| (token.name.to_string(), binding))),
+        TokenChange::Add(token, Some(binding)) => {
+            Some(json(binding).map(|binding| (token.name.to_string(), binding)))
+        }
         _ => None,
     });
-    let (names, bindings): (Vec<String>, Vec<String>) = bound.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let (names, bindings): (Vec<String>, Vec<String>) =
+        bound.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     if !names.is_empty() {
         flight.add(BINDINGS, values![names, bindings]);
     }
@@ -120,41 +145,80 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
 pub(super) fn admit(link: &Link, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
     let mut flight = Flight::default();
     flight.add(OLD_ID_TOKENS, values![mark.unix()]);
-    flight.add(ID_TOKEN, values![used.digest.to_vec(), used.expires_at.unix()]);
+    flight.add(
+        ID_TOKEN,
+        values![used.digest.to_vec(), used.expires_at.unix()],
+    );
     Ok(!link.rows("noting an ID token", &flight)?[1].is_empty())
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
-    serde_json::to_string(value)
-        .map_err(|error| StoreFault::Database { during: "writing a token", message: error.to_string() })
+    serde_json::to_string(value).map_err(|error| StoreFault::Database {
+        during: "writing a token",
+        message: error.to_string(),
+    })
 }
 
 /// Marks at most `limit` overdue proposals as expired.
-pub(super) fn expire(link: &Link, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
+pub(super) fn expire(
+    link: &Link,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<ProposalId>, StoreFault> {
     const DURING: &str = "expiring proposals";
     let rows = link.query(DURING, EXPIRE, values![now.unix(), at_most(limit)])?;
-    rows.iter().map(|row| Fields::new(DURING, row).proposal_id(0)).collect()
+    rows.iter()
+        .map(|row| Fields::new(DURING, row).proposal_id(0))
+        .collect()
 }
 
 /// Examines the next `limit` nonces that follow the nonce `after`, and deletes those that expired at or before `mark`.
-pub(super) fn prune(link: &Link, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
+pub(super) fn prune(
+    link: &Link,
+    mark: Timestamp,
+    after: &[u8],
+    limit: usize,
+) -> Result<SweepResult, StoreFault> {
     const DURING: &str = "pruning nonces";
     let rows = link.query(DURING, LAST_NONCE, values![after, at_most(limit - 1)])?;
-    let last: Option<Vec<u8>> = rows.first().map(|row| Fields::new(DURING, row).get(0)).transpose()?;
-    let deleted = link.query(DURING, OLD_NONCES, values![after, last.as_deref().unwrap_or(&LAST), mark.unix()])?.len();
+    let last: Option<Vec<u8>> = rows
+        .first()
+        .map(|row| Fields::new(DURING, row).get(0))
+        .transpose()?;
+    let deleted = link
+        .query(
+            DURING,
+            OLD_NONCES,
+            values![after, last.as_deref().unwrap_or(&LAST), mark.unix()],
+        )?
+        .len();
     Ok(SweepResult { deleted, last })
 }
 
 /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
 /// according to `cut`.
-pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
+pub(super) fn retire(
+    link: &Link,
+    cut: RetentionCut,
+    walk: RetentionWalk,
+    limit: usize,
+) -> Result<Retired, StoreFault> {
     const DURING: &str = "deleting rows after their retention";
     let mut done = Retired::default();
     let after = walk.unsigned.map_or(-1, Timestamp::unix);
     let mut flight = Flight::default();
-    flight.add(OLD_OUTPUTS, values![signed(walk.outputs.unwrap_or(0)), at_most(limit)]);
-    flight.add(UNSIGNED, values![cut.unsigned.unix(), at_most(limit), after]);
-    flight.add(OBJECTS, values![walk.objects.unwrap_or_default().to_vec(), at_most(limit)]);
+    flight.add(
+        OLD_OUTPUTS,
+        values![signed(walk.outputs.unwrap_or(0)), at_most(limit)],
+    );
+    flight.add(
+        UNSIGNED,
+        values![cut.unsigned.unix(), at_most(limit), after],
+    );
+    flight.add(
+        OBJECTS,
+        values![walk.objects.unwrap_or_default().to_vec(), at_most(limit)],
+    );
     let rows = link.rows(DURING, &flight)?;
     let (mut outputs, mut names) = (Vec::new(), Vec::new());
     for row in &rows[0] {
@@ -173,10 +237,16 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
     done.walk.objects = done.walk.objects.filter(|_| rows[2].len() == limit);
     done.walk.outputs = done.walk.outputs.filter(|_| rows[0].len() == limit);
     // Unsigned proposals are deleted soon after their window. The log has no entry about them.
-    let unsigned: Vec<Vec<u8>> =
-        rows[1].iter().map(|row| Fields::new(DURING, row).get(0)).collect::<Result<_, StoreFault>>()?;
+    let unsigned: Vec<Vec<u8>> = rows[1]
+        .iter()
+        .map(|row| Fields::new(DURING, row).get(0))
+        .collect::<Result<_, StoreFault>>()?;
     // No proposal with an earlier end follows, because proposals expire before this function is called.
-    done.walk.unsigned = if unsigned.len() == limit { walk.unsigned } else { walk.unsigned.max(Some(cut.unsigned)) };
+    done.walk.unsigned = if unsigned.len() == limit {
+        walk.unsigned
+    } else {
+        walk.unsigned.max(Some(cut.unsigned))
+    };
     let mut flight = Flight::default();
     // The rows of `output_of` stay, because they show which runs recorded the deleted output.
     flight.add(DELETE_OUTPUTS, values![outputs]);
@@ -197,7 +267,9 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
         let row = Fields::new(DURING, row);
         let id: [u8; 16] = row.bytes(0)?;
         done.walk.proposals = Some(id);
-        let Some(ended_at) = row.time_if(2)? else { continue };
+        let Some(ended_at) = row.time_if(2)? else {
+            continue;
+        };
         let finished = row.status(1)? == StoredStatus::Finished;
         if finished && ended_at <= cut.outputs {
             orders.push(id.to_vec());
@@ -221,6 +293,11 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
     flight.add(DELETE_SIGNATURES, values![proposals.clone()]);
     flight.add(DELETE_PAYLOADS, values![proposals.clone()]);
     flight.add(DELETE_JOBS, values![proposals]);
-    done.deleted += link.rows(DURING, &flight)?.iter().take(3).map(Vec::len).sum::<usize>();
+    done.deleted += link
+        .rows(DURING, &flight)?
+        .iter()
+        .take(3)
+        .map(Vec::len)
+        .sum::<usize>();
     Ok(done)
 }

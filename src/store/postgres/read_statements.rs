@@ -109,6 +109,10 @@ macro_rules! runs_with {
 
 /// The statements in the order of [`RunOutcome`](crate::store::stored_proposal::RunOutcome).
 pub(super) const RUNS: &[&str] = &[
-    runs_with!("detail = '\\x7b22657869745f636f6465223a302c22737461747573223a22737563636565646564227d'::bytea"),
-    runs_with!("substring(detail from 1 for 19) = '\\x7b22737461747573223a22756e6b6e6f776e22'::bytea"),
+    runs_with!(
+        "detail = '\\x7b22657869745f636f6465223a302c22737461747573223a22737563636565646564227d'::bytea"
+    ),
+    runs_with!(
+        "substring(detail from 1 for 19) = '\\x7b22737461747573223a22756e6b6e6f776e22'::bytea"
+    ),
 ];

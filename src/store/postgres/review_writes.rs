@@ -26,12 +26,20 @@ statements! {
 
 /// Adds emergencies that start, runs that end and need a review, and then the reviews.
 pub(super) fn add<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
-    let emergencies: Vec<_> =
-        writes.starts.iter().filter(|run| run.emergency).map(|run| id_value(&run.core.id)).collect();
+    let emergencies: Vec<_> = writes
+        .starts
+        .iter()
+        .filter(|run| run.emergency)
+        .map(|run| id_value(&run.core.id))
+        .collect();
     if !emergencies.is_empty() {
         flight.add(EMERGENCIES, values![emergencies]);
     }
-    let owed: Vec<_> = writes.ends.iter().filter_map(|end| Some((end, end.owed.as_ref()?))).collect();
+    let owed: Vec<_> = writes
+        .ends
+        .iter()
+        .filter_map(|end| Some((end, end.owed.as_ref()?)))
+        .collect();
     if !owed.is_empty() {
         flight.add(
             OWED_ENDS,
@@ -39,7 +47,9 @@ pub(super) fn add<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
                 list(&owed, |(end, _)| id_value(end.proposal)),
                 list(&owed, |(end, _)| signed(end.receipt)),
                 list(&owed, |(_, owed)| owed.unknown),
-                list(&owed, |(_, owed)| owed.standing.map(|grant| &grant.as_bytes()[..]))
+                list(&owed, |(_, owed)| owed
+                    .standing
+                    .map(|grant| &grant.as_bytes()[..]))
             ],
         );
     }
@@ -65,7 +75,10 @@ pub(super) fn add<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
         values![
             list(rows, |row| id_value(&row.review.proposal)),
             list(rows, |row| row.closes.then_some(signed(row.review.leaf))),
-            list(rows, |row| row.settles.unwrap_or(false).then_some(signed(row.review.leaf))),
+            list(rows, |row| row
+                .settles
+                .unwrap_or(false)
+                .then_some(signed(row.review.leaf))),
             list(rows, |row| row.settles.is_some())
         ],
     );

@@ -65,7 +65,8 @@ const ABSENT: &str = "SELECT n.name FROM node n LEFT JOIN kept_head k ON k.node 
     WHERE n.lost_at IS NULL AND k.node IS NULL ORDER BY n.name";
 const HEADS: &str = "SELECT k.node, k.size, k.root FROM kept_head k JOIN node n ON n.name = k.node \
     WHERE n.lost_at IS NULL ORDER BY k.size DESC";
-const LAST: &str = "SELECT coalesce((SELECT n FROM batch ORDER BY n DESC LIMIT 1), 0), term FROM state";
+const LAST: &str =
+    "SELECT coalesce((SELECT n FROM batch ORDER BY n DESC LIMIT 1), 0), term FROM state";
 const RAISE: &str = "UPDATE state SET term = $1, server = $2 WHERE one = 1";
 
 /// A node that is not active yet.
@@ -102,11 +103,18 @@ impl Entered {
 
 /// Checks that the log has this root at this size. A node waits for entries that are missing. A log with other entries is
 /// an error, because no later state of this log can have the checkpoint.
-fn check_head(node: &str, size: u64, root: &[u8], settings: &ServerSettings) -> Result<(), StoreFault> {
+fn check_head(
+    node: &str,
+    size: u64,
+    root: &[u8],
+    settings: &ServerSettings,
+) -> Result<(), StoreFault> {
     let found = root_of(&PostgresReads::new(settings.clone()), size)?;
     let what = match found {
         Some(known) if known[..] == *root => return Ok(()),
-        Some(_) => "the first log entries of the database differ from it: somebody changed the log, or the database",
+        Some(_) => {
+            "the first log entries of the database differ from it: somebody changed the log, or the database"
+        }
         None => "the database does not contain them all: the database",
     };
     let message = format!(
@@ -114,7 +122,11 @@ fn check_head(node: &str, size: u64, root: &[u8], settings: &ServerSettings) -> 
          nonces could be spent again ({settings}). Put the newest state of the database back. If it is gone, `countersign \
          node lost {node}` gives up these entries, which auditors can see, and a restore of a backup begins a new log"
     );
-    Err(if found.is_some() { refused(message) } else { waits(message) })
+    Err(if found.is_some() {
+        refused(message)
+    } else {
+        waits(message)
+    })
 }
 
 /// The role of the active node, until the value is dropped.
@@ -182,23 +194,39 @@ impl NodeCandidate {
         lock: Arc<StoreLock>,
     ) -> Result<Self, StoreFault> {
         let known = KnownNodes::read(data)?;
-        Ok(Self { settings, keyid, kept_head, known, lock, entered: None })
+        Ok(Self {
+            settings,
+            keyid,
+            kept_head,
+            known,
+            lock,
+            entered: None,
+        })
     }
 
     /// Connects with all checks if the connection was lost, if no other process is the same node.
     fn connect(&mut self) -> Result<&mut Entered, StoreFault> {
-        if self.entered.as_ref().is_none_or(|entered| entered.link.is_lost()) {
+        if self
+            .entered
+            .as_ref()
+            .is_none_or(|entered| entered.link.is_lost())
+        {
             self.entered = None;
             let link = Link::open(&self.settings, OPTIONS)?;
             durability::check(&link, &self.settings)?;
             schema::check(&link, &self.settings)?;
-            let database: String = link.value(DURING, "SELECT current_database()::text", values![])?;
+            let database: String =
+                link.value(DURING, "SELECT current_database()::text", values![])?;
             let server = server_of(&link)?;
             let node = self.settings.node.as_str();
             let key = lock_key(&database, &format!("{} node {node}", self.settings.schema));
             if !link.value::<bool>(DURING, TAKE, values![key])? {
                 // The server can hold the connection of a host that is gone for hours.
-                link.query(DURING, END_SILENT, values![format!("countersign:{node}"), node, STALE_S])?;
+                link.query(
+                    DURING,
+                    END_SILENT,
+                    values![format!("countersign:{node}"), node, STALE_S],
+                )?;
                 return Err(waits(format!(
                     "another process is the node `{node}` of this boundary; give each service its own `node` in [postgres], or \
                      end the other process"
@@ -206,9 +234,19 @@ impl NodeCandidate {
             }
             server.clone_into(&mut lock(&self.settings.server));
             let beat = Instant::now();
-            self.entered = Some(Entered { link, database, server, has_role: false, shown: false, posted: false, beat });
+            self.entered = Some(Entered {
+                link,
+                database,
+                server,
+                has_role: false,
+                shown: false,
+                posted: false,
+                beat,
+            });
         }
-        self.entered.as_mut().ok_or_else(|| StoreFault::broken(DURING, "there is no connection"))
+        self.entered
+            .as_mut()
+            .ok_or_else(|| StoreFault::broken(DURING, "there is no connection"))
     }
 
     /// Connects, and enters this node in the table of the nodes.
@@ -217,7 +255,9 @@ impl NodeCandidate {
             && let Some(entered) = &mut self.entered
         {
             let (node, version) = (self.settings.node.as_str(), env!("CARGO_PKG_VERSION"));
-            entered.link.query(DURING, ENTER, values![node, self.keyid.as_str(), version])?;
+            entered
+                .link
+                .query(DURING, ENTER, values![node, self.keyid.as_str(), version])?;
             self.known.enter(&entered.link)?;
             self.known.note(&entered.link)?;
             entered.shown = true;
@@ -226,9 +266,15 @@ impl NodeCandidate {
     }
 
     /// Attempts to become the active node, if the key of this node may sign.
-    pub(crate) fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn<ServerRole>, StoreFault> {
+    pub(crate) fn attempt(
+        &mut self,
+        key_waits: &mut KeyWaits<'_>,
+    ) -> Result<Turn<ServerRole>, StoreFault> {
         let (node, keyid) = (self.settings.node.clone(), self.keyid.clone());
-        let is_shown = self.connect()?.link.value(DURING, IS_SHOWN, values![node.as_str(), keyid.as_str()])?;
+        let is_shown =
+            self.connect()?
+                .link
+                .value(DURING, IS_SHOWN, values![node.as_str(), keyid.as_str()])?;
         if let Some(wait) = key_waits()? {
             // The end of the connection releases the role, which another node may take.
             drop(self.entered.take_if(|entered| entered.has_role));
@@ -240,10 +286,15 @@ impl NodeCandidate {
             return Ok(Turn::Waits(wait.why));
         }
         // After a failed comparison, another node can take the role and compare the checkpoints itself.
-        if let Some(why) = self.take_role().inspect_err(|_| drop(self.entered.take_if(|entered| entered.has_role)))? {
+        if let Some(why) = self
+            .take_role()
+            .inspect_err(|_| drop(self.entered.take_if(|entered| entered.has_role)))?
+        {
             return Ok(Turn::Waits(why));
         }
-        let Some(entered) = &self.entered else { return Err(StoreFault::broken(DURING, "there is no connection")) };
+        let Some(entered) = &self.entered else {
+            return Err(StoreFault::broken(DURING, "there is no connection"));
+        };
         let term = raise(entered, &self.settings, None)?;
         let watch = Arc::new(RoleWatch {
             term,
@@ -282,12 +333,18 @@ impl NodeCandidate {
         }
         if !entered.has_role {
             let rows = entered.link.query(DURING, HOLDER, values![key_of_role])?;
-            let Some(row) = rows.first() else { return Ok(Some("standby of a node that is just starting".to_owned())) };
+            let Some(row) = rows.first() else {
+                return Ok(Some("standby of a node that is just starting".to_owned()));
+            };
             let row = Fields::new(DURING, row);
             let holder: String = row.get(0)?;
             if row.get::<Option<i64>>(1)?.is_none_or(|age| age >= STALE_S) {
-                tracing::warn!("the node {holder} gave no sign for {STALE_S} s: its connections are ended");
-                entered.link.query(DURING, END_HOLDER, values![format!("countersign:{holder}")])?;
+                tracing::warn!(
+                    "the node {holder} gave no sign for {STALE_S} s: its connections are ended"
+                );
+                entered
+                    .link
+                    .query(DURING, END_HOLDER, values![format!("countersign:{holder}")])?;
             }
             return Ok(Some(format!("standby of {holder}")));
         }
@@ -338,7 +395,11 @@ impl NodeCandidate {
                 )))
             })?;
         }
-        entered.link.query(DURING, POST, values![node, entered.server.clone(), signed(size), root])?;
+        entered.link.query(
+            DURING,
+            POST,
+            values![node, entered.server.clone(), signed(size), root],
+        )?;
         entered.link.query(DURING, FOUND, values![node])?;
         entered.posted = true;
         Ok(())
@@ -349,9 +410,13 @@ impl NodeCandidate {
     fn compare(&mut self) -> Result<Option<String>, StoreFault> {
         let settings = self.settings.clone();
         let entered = self.enter()?;
-        let absent = entered.link.query(DURING, ABSENT, values![entered.server.clone()])?;
-        let absent: Vec<String> =
-            absent.iter().map(|row| Fields::new(DURING, row).get(0)).collect::<Result<_, StoreFault>>()?;
+        let absent = entered
+            .link
+            .query(DURING, ABSENT, values![entered.server.clone()])?;
+        let absent: Vec<String> = absent
+            .iter()
+            .map(|row| Fields::new(DURING, row).get(0))
+            .collect::<Result<_, StoreFault>>()?;
         if !absent.is_empty() && !entered.is_compared()? {
             return Ok(Some(format!(
                 "the database server restarted or changed, so the newest checkpoints of all nodes are compared first: start \
@@ -361,7 +426,8 @@ impl NodeCandidate {
         }
         for row in &entered.link.query(DURING, HEADS, values![])? {
             let row = Fields::new(DURING, row);
-            let (node, size, root): (String, u64, Vec<u8>) = (row.get(0)?, row.number(1)?, row.get(2)?);
+            let (node, size, root): (String, u64, Vec<u8>) =
+                (row.get(0)?, row.number(1)?, row.get(2)?);
             if size > 0 {
                 check_head(&node, size, &root, &settings)?;
             }
@@ -385,7 +451,11 @@ impl NodeCandidate {
         if watch.lost.load(Ordering::SeqCst) {
             return Ok(());
         }
-        if self.entered.as_ref().is_none_or(|entered| entered.link.is_lost()) {
+        if self
+            .entered
+            .as_ref()
+            .is_none_or(|entered| entered.link.is_lost())
+        {
             // Stop the consumptions first. Only then may the other nodes see the kept head of this node.
             watch.stop_consumptions();
         }
@@ -402,11 +472,15 @@ impl NodeCandidate {
         if let Some(why) = self.take_role()? {
             return Err(StoreFault::Unreachable { message: why });
         }
-        let Some(entered) = &self.entered else { return Ok(()) };
+        let Some(entered) = &self.entered else {
+            return Ok(());
+        };
         if *lock(&watch.of_writer) != entered.server {
             // One of the two connections leads to a server that is not the primary any more.
             self.entered = None;
-            return Err(waits("the service is still connected to the old and the new server; it connects again"));
+            return Err(waits(
+                "the service is still connected to the old and the new server; it connects again",
+            ));
         }
         raise(entered, &self.settings, Some(watch.term))?;
         lock(&watch.server).clone_from(&entered.server);
@@ -417,7 +491,11 @@ impl NodeCandidate {
 
 /// Raises the term, or confirms the term `mine`, and notes the server. The commit is a batch, so that it fails if another
 /// batch is committed at the same time.
-fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Result<i64, StoreFault> {
+fn raise(
+    entered: &Entered,
+    settings: &ServerSettings,
+    mine: Option<i64>,
+) -> Result<i64, StoreFault> {
     let link = &entered.link;
     link.take_warnings();
     let changed = (|| {
@@ -429,12 +507,17 @@ fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Res
         let last = Fields::new(DURING, first(&rows[2])?);
         let (number, term): (i64, i64) = (last.get(0)?, last.get(1)?);
         if mine.is_some_and(|mine| mine != term) {
-            return Err(StoreFault::Unreachable { message: "another node has taken over this boundary".to_owned() });
+            return Err(StoreFault::Unreachable {
+                message: "another node has taken over this boundary".to_owned(),
+            });
         }
         let term = mine.unwrap_or(term + 1);
         let mut flight = Flight::default();
         flight.add(RAISE, values![term, entered.server.clone()]);
-        flight.add(BATCH, values![number + 1, term, settings.node.to_string(), batch_id()?]);
+        flight.add(
+            BATCH,
+            values![number + 1, term, settings.node.to_string(), batch_id()?],
+        );
         flight.add(COMMIT, values![]);
         link.rows(DURING, &flight)?;
         link.confirm(DURING).map(|()| term)
@@ -447,5 +530,6 @@ fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Res
 }
 
 fn first(rows: &[tokio_postgres::Row]) -> Result<&tokio_postgres::Row, StoreFault> {
-    rows.first().ok_or_else(|| StoreFault::broken(DURING, "the server sent no row"))
+    rows.first()
+        .ok_or_else(|| StoreFault::broken(DURING, "the server sent no row"))
 }

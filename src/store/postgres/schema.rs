@@ -69,14 +69,21 @@ const LISTING: &str = "SELECT format('%s %s', CASE c.relkind WHEN 'r' THEN 'tabl
 /// Returns the objects of the schema, one a line.
 pub(super) fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFault> {
     const DURING: &str = "reading the schema of the database";
-    link.query(DURING, LISTING, values![schema])?.iter().map(|row| Fields::new(DURING, row).get(0)).collect()
+    link.query(DURING, LISTING, values![schema])?
+        .iter()
+        .map(|row| Fields::new(DURING, row).get(0))
+        .collect()
 }
 
 /// Refuses a schema that is empty, half made, newer than this program, or changed by hand, and a schema with only a part of
 /// the rows of another store.
 pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     check_objects(link, settings)?;
-    if !link.value::<bool>(DURING, "SELECT EXISTS (SELECT FROM state WHERE term < 0)", values![])? {
+    if !link.value::<bool>(
+        DURING,
+        "SELECT EXISTS (SELECT FROM state WHERE term < 0)",
+        values![],
+    )? {
         return Ok(());
     }
     Err(refused(format!(
@@ -109,14 +116,20 @@ pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<()
             settings.config.get_user().unwrap_or_default()
         )));
     }
-    if !found.iter().any(|line| line == "column meta.schema integer not null") {
+    if !found
+        .iter()
+        .any(|line| line == "column meta.schema integer not null")
+    {
         return Err(refused(format!(
             "the schema `{schema}` of the database {place} has other tables or an unfinished migration; name another \
              schema with `?schema=` in the URL, or drop this schema and run `countersign store migrate` again"
         )));
     }
     let rows = link.query(DURING, "SELECT schema FROM meta WHERE one = 1", values![])?;
-    let number = rows.first().map(|row| Fields::new(DURING, row).get::<i32>(0)).transpose()?;
+    let number = rows
+        .first()
+        .map(|row| Fields::new(DURING, row).get::<i32>(0))
+        .transpose()?;
     if number != Some(NUMBER) {
         return Err(refused(format!(
             "the schema `{schema}` of the database {place} has the number {}, but this program needs the number {NUMBER}; \
@@ -124,7 +137,9 @@ pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<()
             number.unwrap_or_default()
         )));
     }
-    let Some(first) = differences(&found).into_iter().next() else { return Ok(()) };
+    let Some(first) = differences(&found).into_iter().next() else {
+        return Ok(());
+    };
     Err(refused(format!(
         "the schema `{schema}` of the database {place} differs from the schema of this program ({first}), so the store \
          stays closed; undo the change that somebody made by hand, or restore a backup"
@@ -138,9 +153,15 @@ fn differences(found: &[String]) -> Vec<String> {
     let name = |line: &&str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
     let missing: BTreeSet<String> = expected.difference(&found).map(name).collect();
     let foreign: BTreeSet<String> = found.difference(&expected).map(name).collect();
-    let changed = missing.intersection(&foreign).map(|name| format!("{name} has another definition"));
-    let gone = missing.difference(&foreign).map(|name| format!("{name} is missing"));
-    let added = foreign.difference(&missing).map(|name| format!("{name} was added by hand"));
+    let changed = missing
+        .intersection(&foreign)
+        .map(|name| format!("{name} has another definition"));
+    let gone = missing
+        .difference(&foreign)
+        .map(|name| format!("{name} is missing"));
+    let added = foreign
+        .difference(&missing)
+        .map(|name| format!("{name} was added by hand"));
     changed.chain(gone).chain(added).collect()
 }
 
@@ -149,9 +170,16 @@ fn differences(found: &[String]) -> Vec<String> {
 ///
 /// # Errors
 /// Returns a fault if the schema exists already, or if the database refuses a statement. Nothing is then created.
-pub fn migrate(settings: &ServerSettings, service: &str, say: &mut dyn FnMut(&str)) -> Result<(), StoreFault> {
+pub fn migrate(
+    settings: &ServerSettings,
+    service: &str,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), StoreFault> {
     const DURING: &str = "creating the schema of the store";
-    let link = Link::open(settings, "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on")?;
+    let link = Link::open(
+        settings,
+        "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on",
+    )?;
     let rows = link.query(
         DURING,
         "SELECT current_setting('synchronous_standby_names') <> '' \

@@ -44,7 +44,14 @@ pub struct ServerSettings {
 
 impl PartialEq for ServerSettings {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |of: &Self| (of.url.clone(), of.node.clone(), of.replicas, of.private_files.clone());
+        let parts = |of: &Self| {
+            (
+                of.url.clone(),
+                of.node.clone(),
+                of.replicas,
+                of.private_files.clone(),
+            )
+        };
         parts(self) == parts(other)
     }
 }
@@ -65,31 +72,47 @@ impl ServerSettings {
     /// Returns a fault if the URL is not usable, if the connection would not be safe, or if a file cannot be read.
     pub fn new(url: &str, table: &ServerTable) -> Result<Self, StoreFault> {
         let parsed = parameters(url)?;
-        let mut config: Config =
-            parsed.url.parse().map_err(|error| refused(format!("the database URL cannot be read: {error}; {FORM}")))?;
+        let mut config: Config = parsed.url.parse().map_err(|error| {
+            refused(format!("the database URL cannot be read: {error}; {FORM}"))
+        })?;
         if config.get_password().is_some() {
             return Err(refused(
                 "the database URL contains a password, which other users can read; remove it from the URL, and write \
                  it into the file that `password_file` in [postgres] names",
             ));
         }
-        if config.get_dbname().is_none_or(str::is_empty) || config.get_user().is_none_or(str::is_empty) {
-            return Err(refused(format!("the database URL has no user or no database name; {FORM}")));
+        if config.get_dbname().is_none_or(str::is_empty)
+            || config.get_user().is_none_or(str::is_empty)
+        {
+            return Err(refused(format!(
+                "the database URL has no user or no database name; {FORM}"
+            )));
         }
         if let Some(path) = &table.password_file {
             let password = read_secret(path, "password_file")?;
             config.password(password.trim_ascii_end());
         }
         let local = |host: &Host| match host {
-            Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
+            Host::Tcp(name) => {
+                name == "localhost"
+                    || name
+                        .parse()
+                        .is_ok_and(|address: IpAddr| address.is_loopback())
+            }
             Host::Unix(_) => true,
         };
-        let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
+        let sockets = config
+            .get_hosts()
+            .iter()
+            .filter(|host| matches!(host, Host::Unix(_)))
+            .count();
         if config.get_hosts().is_empty() {
             return Err(refused(format!("the database URL has no host; {FORM}")));
         }
         if sockets > 0 && sockets < config.get_hosts().len() {
-            return Err(refused("the database URL has both a Unix socket and a network host; use only one kind"));
+            return Err(refused(
+                "the database URL has both a Unix socket and a network host; use only one kind",
+            ));
         }
         let is_local = config.get_hosts().iter().all(local);
         if sockets > 0 && parsed.tls == Some(true) {
@@ -98,16 +121,25 @@ impl ServerSettings {
                  a host",
             ));
         }
-        let encrypted = !is_local || sockets == 0 && (table.ca.is_some() || parsed.tls == Some(true));
+        let encrypted =
+            !is_local || sockets == 0 && (table.ca.is_some() || parsed.tls == Some(true));
         if encrypted && parsed.tls == Some(false) {
             return Err(refused(
                 "the database URL switches TLS or the check of the certificate off (sslmode), which is allowed only on \
                  this machine; remove `sslmode` from the URL, and name the certificate authority with `ca` in [postgres]",
             ));
         }
-        let tls = if encrypted { Some(encryption(table)?) } else { None };
+        let tls = if encrypted {
+            Some(encryption(table)?)
+        } else {
+            None
+        };
         config
-            .ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable })
+            .ssl_mode(if encrypted {
+                SslMode::Require
+            } else {
+                SslMode::Disable
+            })
             .channel_binding(ChannelBinding::Disable)
             .application_name(format!("countersign:{}", table.node))
             .connect_timeout(Duration::from_secs(5))
@@ -118,10 +150,25 @@ impl ServerSettings {
         if config.get_hosts().len() > 1 {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let private_files = table.password_file.iter().chain(&table.key).cloned().collect();
+        let private_files = table
+            .password_file
+            .iter()
+            .chain(&table.key)
+            .cloned()
+            .collect();
         let (node, replicas) = (table.node.clone(), table.replicas);
         let (schema, server, url) = (parsed.schema, Arc::default(), url.to_owned());
-        Ok(Self { config, tls, schema, node, replicas, private_files, server, is_local, url })
+        Ok(Self {
+            config,
+            tls,
+            schema,
+            node,
+            replicas,
+            private_files,
+            server,
+            is_local,
+            url,
+        })
     }
 
     /// Returns the network addresses of the server, each with its port. A server with a Unix socket usually has one too.
@@ -140,7 +187,10 @@ impl ServerSettings {
 
     /// Returns the URL for the owner of the database, whose name the operator fills in.
     pub(super) fn url_of_owner(&self) -> String {
-        format!("postgres://OWNER@{}", self.url.split_once('@').map_or("", |(_, rest)| rest))
+        format!(
+            "postgres://OWNER@{}",
+            self.url.split_once('@').map_or("", |(_, rest)| rest)
+        )
     }
 
     /// Returns true if each address of the server is a loopback address or a Unix socket.
@@ -152,14 +202,21 @@ impl ServerSettings {
     /// option `countersign.session` shows that no pooler drops them.
     pub(super) fn session(&self, options: &str) -> Config {
         let mut config = self.config.clone();
-        config.options(format!("-c countersign.session=on -c search_path={} {options}", self.schema));
+        config.options(format!(
+            "-c countersign.session=on -c search_path={} {options}",
+            self.schema
+        ));
         config
     }
 
     /// Names the database in messages.
     pub(super) fn place(&self) -> String {
         let hosts: Vec<String> = self.config.get_hosts().iter().map(host_text).collect();
-        format!("{} at {}", self.config.get_dbname().unwrap_or_default(), hosts.join(","))
+        format!(
+            "{} at {}",
+            self.config.get_dbname().unwrap_or_default(),
+            hosts.join(",")
+        )
     }
 }
 
@@ -182,7 +239,11 @@ struct Parameters {
 
 fn parameters(url: &str) -> Result<Parameters, StoreFault> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut parsed = Parameters { url: String::new(), schema: SCHEMA.to_owned(), tls: None };
+    let mut parsed = Parameters {
+        url: String::new(),
+        schema: SCHEMA.to_owned(),
+        tls: None,
+    };
     let mut kept = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=').unwrap_or((pair, "")) {
@@ -201,7 +262,9 @@ fn parameters(url: &str) -> Result<Parameters, StoreFault> {
     }
     let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let schema = parsed.schema.as_bytes();
-    if schema.len() > 63 || !schema.first().is_some_and(u8::is_ascii_lowercase) || !schema.iter().copied().all(of_name)
+    if schema.len() > 63
+        || !schema.first().is_some_and(u8::is_ascii_lowercase)
+        || !schema.iter().copied().all(of_name)
     {
         return Err(refused(format!(
             "the schema name `{}` in the database URL is not usable; use at most 63 characters of a-z, 0-9 and `_`, with \
@@ -215,21 +278,38 @@ fn parameters(url: &str) -> Result<Parameters, StoreFault> {
 }
 
 fn encryption(table: &ServerTable) -> Result<DatabaseTls, StoreFault> {
-    let authorities = table.ca.as_deref().map(|path| read(path, "ca")).transpose()?;
+    let authorities = table
+        .ca
+        .as_deref()
+        .map(|path| read(path, "ca"))
+        .transpose()?;
     let pair = match (&table.certificate, &table.key) {
-        (Some(certificate), Some(key)) => Some((read(certificate, "certificate")?, read_secret(key, "key")?)),
+        (Some(certificate), Some(key)) => {
+            Some((read(certificate, "certificate")?, read_secret(key, "key")?))
+        }
         (None, None) => None,
-        _ => return Err(refused("[postgres] has only one of `certificate` and `key`; set both, or remove both")),
+        _ => {
+            return Err(refused(
+                "[postgres] has only one of `certificate` and `key`; set both, or remove both",
+            ));
+        }
     };
-    let pem = pair.as_ref().map(|(certificates, key)| ClientCertificatePem { certificates, key });
+    let pem = pair
+        .as_ref()
+        .map(|(certificates, key)| ClientCertificatePem { certificates, key });
     DatabaseTls::new(authorities.as_deref(), pem).map_err(|error| {
-        refused(format!("TLS to the database cannot be set up: {error}; check the files in [postgres]"))
+        refused(format!(
+            "TLS to the database cannot be set up: {error}; check the files in [postgres]"
+        ))
     })
 }
 
 fn read(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
     std::fs::read(path).map_err(|error| {
-        refused(format!("the file {} of `{name}` in [postgres] cannot be read: {error}", path.display()))
+        refused(format!(
+            "the file {} of `{name}` in [postgres] cannot be read: {error}",
+            path.display()
+        ))
     })
 }
 
@@ -241,14 +321,20 @@ fn read_secret(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
         return Ok(bytes);
     }
     let file = path.display();
-    Err(refused(format!("other users can read the file {file} of `{name}` in [postgres]; run: chmod 600 {file}")))
+    Err(refused(format!(
+        "other users can read the file {file} of `{name}` in [postgres]; run: chmod 600 {file}"
+    )))
 }
 
 /// Returns the fault for something that the administrator of the server can repair, so that a node waits for it.
 pub(super) fn waits(message: impl Into<String>) -> StoreFault {
-    StoreFault::Unreachable { message: message.into() }
+    StoreFault::Unreachable {
+        message: message.into(),
+    }
 }
 
 pub(super) fn refused(message: impl Into<String>) -> StoreFault {
-    StoreFault::Unusable { message: message.into() }
+    StoreFault::Unusable {
+        message: message.into(),
+    }
 }

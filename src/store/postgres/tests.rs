@@ -63,7 +63,9 @@ impl Cluster {
 
 /// Executes statements as a role with all rights.
 pub(crate) fn tamper(settings: &ServerSettings, sql: &str) {
-    server().expect("server").psql(&format!("SET search_path = {};\n{sql}", settings.schema));
+    server()
+        .expect("server")
+        .psql(&format!("SET search_path = {};\n{sql}", settings.schema));
 }
 
 #[test]
@@ -71,7 +73,10 @@ fn the_listed_schema_is_the_migrated_schema() {
     let Some(server) = server() else { return };
     let settings = server.new_schema();
     let link = Link::open(&settings, "").expect("link");
-    let found = schema::objects(&link, &settings.schema).expect("objects").join("\n") + "\n";
+    let found = schema::objects(&link, &settings.schema)
+        .expect("objects")
+        .join("\n")
+        + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/postgres/0001_first.objects");
     if std::env::var_os("COUNTERSIGN_UPDATE_SCHEMA").is_some() {
         std::fs::write(&path, &found).expect("written");

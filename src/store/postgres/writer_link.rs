@@ -70,29 +70,57 @@ impl WriterLink {
         durability::check(&link, settings)?;
         schema::check(&link, settings)?;
         let rows = link.query(DURING, SESSION, values![])?;
-        let row = Fields::new(DURING, rows.first().ok_or_else(|| StoreFault::broken(DURING, "no session"))?);
+        let row = Fields::new(
+            DURING,
+            rows.first()
+                .ok_or_else(|| StoreFault::broken(DURING, "no session"))?,
+        );
         let key = lock_key(row.get(0)?, &settings.schema);
-        let session = OldSession { pid: row.get(1)?, began: row.get(2)? };
+        let session = OldSession {
+            pid: row.get(1)?,
+            began: row.get(2)?,
+        };
         let other = Link::open(settings, OPTIONS)?;
         let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+        getrandom::fill(&mut random)
+            .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
         durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
-        link.prepare(DURING, &[questions::ALL, writes::ALL, review_writes::ALL, rare_changes::ALL].concat())?;
+        link.prepare(
+            DURING,
+            &[
+                questions::ALL,
+                writes::ALL,
+                review_writes::ALL,
+                rare_changes::ALL,
+            ]
+            .concat(),
+        )?;
         link.take_warnings();
         Ok(Self { link, key, session })
     }
 
     /// Ends the connections of frozen services that hold the lock.
     pub(super) fn end_frozen(&self) -> Result<(), StoreFault> {
-        self.link.query("ending a frozen connection", END_FROZEN, values![self.key]).map(drop)
+        self.link
+            .query("ending a frozen connection", END_FROZEN, values![self.key])
+            .map(drop)
     }
 
     /// Searches for the row of an unknown batch, and then commits a batch of its own. A row that is only visible can be on
     /// no replica, for example after a restart of the server. A later commit without a warning shows that it is durable.
-    pub(super) fn settle(&self, unknown: &UnknownBatch, node: &str, id: Vec<u8>) -> Result<Settled, StoreFault> {
+    pub(super) fn settle(
+        &self,
+        unknown: &UnknownBatch,
+        node: &str,
+        id: Vec<u8>,
+    ) -> Result<Settled, StoreFault> {
         const DURING: &str = "finding out whether a batch is stored";
         // The lock below shows whether the old connection has ended, so a failure here does no harm.
-        drop(self.link.query(DURING, END_OLD, values![unknown.session.pid, &unknown.session.began]));
+        drop(self.link.query(
+            DURING,
+            END_OLD,
+            values![unknown.session.pid, &unknown.session.began],
+        ));
         let mut attempt = 0;
         let rows = loop {
             let mut flight = Flight::default();
@@ -111,15 +139,31 @@ impl WriterLink {
                 }
             }
         };
-        let row = Fields::new(DURING, rows.first().ok_or_else(|| StoreFault::broken(DURING, "no answer"))?);
+        let row = Fields::new(
+            DURING,
+            rows.first()
+                .ok_or_else(|| StoreFault::broken(DURING, "no answer"))?,
+        );
         let durable = row.get::<Option<i64>>(1)?.is_some();
-        let batch = BatchRow { number: row.get::<i64>(0)? + 1, term: unknown.term, node: node.to_owned(), id };
+        let batch = BatchRow {
+            number: row.get::<i64>(0)? + 1,
+            term: unknown.term,
+            node: node.to_owned(),
+            id,
+        };
         self.link.take_warnings();
         let mut flight = Flight::default();
-        flight.add(BATCH, values![batch.number, batch.term, batch.node, batch.id.clone()]);
+        flight.add(
+            BATCH,
+            values![batch.number, batch.term, batch.node, batch.id.clone()],
+        );
         flight.add(COMMIT, values![]);
         self.link.rows(DURING, &flight)?;
         self.link.confirm(DURING)?;
-        Ok(Settled { durable, last: (batch.number, batch.id), before: row.get(2)? })
+        Ok(Settled {
+            durable,
+            last: (batch.number, batch.id),
+            before: row.get(2)?,
+        })
     }
 }

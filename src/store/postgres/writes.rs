@@ -126,12 +126,23 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     }
     if let Some(head) = &writes.head {
         let digest = |seal: &Option<SealDigest>| seal.map(|seal| seal.as_bytes().to_vec());
-        flight.add(STATE, values![digest(&head.boundary), digest(&head.seal), signed(head.version), head.mark.unix()]);
+        flight.add(
+            STATE,
+            values![
+                digest(&head.boundary),
+                digest(&head.seal),
+                signed(head.version),
+                head.mark.unix()
+            ],
+        );
     }
     if writes.new_epoch {
         flight.add(NEW_EPOCH, values![]);
     }
-    flight.add(BATCH, values![batch.number, batch.term, &batch.node, &batch.id]);
+    flight.add(
+        BATCH,
+        values![batch.number, batch.term, &batch.node, &batch.id],
+    );
     flight.add(COMMIT, values![]);
     if let Err(fault) = link.prepare(DURING, &flight.statements()) {
         return Commit::NotDone(fault);
@@ -145,14 +156,23 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
 }
 
 /// Decides from the answers whether the batch is durable.
-fn judge(link: &Link, flight: &Flight<'_>, leaves: Option<usize>, mut answers: Vec<Result<Vec<Row>, Error>>) -> Commit {
+fn judge(
+    link: &Link,
+    flight: &Flight<'_>,
+    leaves: Option<usize>,
+    mut answers: Vec<Result<Vec<Row>, Error>>,
+) -> Commit {
     // Without an answer to the COMMIT, a statement before it failed so early that the COMMIT was not sent.
     let sent = answers.len() == flight.statements().len();
     let committed = if sent { answers.pop() } else { None };
     if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
         // The server undoes a transaction with a failed statement, even if a COMMIT follows.
         let undone = error.as_db_error().is_some() || !sent;
-        return if undone { Commit::NotDone(write_fault(error)) } else { Commit::Unknown };
+        return if undone {
+            Commit::NotDone(write_fault(error))
+        } else {
+            Commit::Unknown
+        };
     }
     // A warning can mean that no replica has the batch.
     if !matches!(committed, Some(Ok(_))) || !link.take_warnings().is_empty() {
@@ -165,7 +185,8 @@ fn judge(link: &Link, flight: &Flight<'_>, leaves: Option<usize>, mut answers: V
 }
 
 fn write_fault(error: &Error) -> StoreFault {
-    let of_root = |error: &DbError| error.table() == Some("checkpoint") && error.column() == Some("root");
+    let of_root =
+        |error: &DbError| error.table() == Some("checkpoint") && error.column() == Some("root");
     if error.as_db_error().is_some_and(of_root) {
         return StoreFault::broken(
             "keeping checkpoints",
@@ -178,7 +199,10 @@ fn write_fault(error: &Error) -> StoreFault {
 /// Returns a fault if two checkpoints of the batch have the same size and different roots.
 fn forked_size(writes: &Writes<'_>) -> Option<StoreFault> {
     let mut roots = BTreeMap::new();
-    let second = writes.checkpoints.iter().find(|row| *roots.entry(row.size).or_insert(row.root) != row.root)?;
+    let second = writes
+        .checkpoints
+        .iter()
+        .find(|row| *roots.entry(row.size).or_insert(row.root) != row.root)?;
     Some(StoreFault::forked(second.size))
 }
 
@@ -228,12 +252,20 @@ fn add_leaves<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) -> Option<usi
         );
     }
     let of_runs = writes.ends.iter().flat_map(|end| end.blobs);
-    let blobs: BTreeMap<&[u8], &[u8]> =
-        writes.blobs.iter().copied().chain(of_runs).map(|(digest, data)| (&digest.as_bytes()[..], &data[..])).collect();
+    let blobs: BTreeMap<&[u8], &[u8]> = writes
+        .blobs
+        .iter()
+        .copied()
+        .chain(of_runs)
+        .map(|(digest, data)| (&digest.as_bytes()[..], &data[..]))
+        .collect();
     if !blobs.is_empty() {
         flight.add(
             BLOBS,
-            values![blobs.keys().copied().collect::<Vec<_>>(), blobs.values().copied().collect::<Vec<_>>()],
+            values![
+                blobs.keys().copied().collect::<Vec<_>>(),
+                blobs.values().copied().collect::<Vec<_>>()
+            ],
         );
     }
     at
@@ -258,8 +290,16 @@ fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
                 list(new, |new| new.created_at.unix())
             ],
         );
-        flight.add(PAYLOADS, values![list(new, |new| id_value(&new.core.id)), list(new, |new| &*new.payload)]);
-        let jobs = new.iter().filter_map(|new| Some((id_value(&new.core.id), new.admitted.as_deref()?)));
+        flight.add(
+            PAYLOADS,
+            values![
+                list(new, |new| id_value(&new.core.id)),
+                list(new, |new| &*new.payload)
+            ],
+        );
+        let jobs = new
+            .iter()
+            .filter_map(|new| Some((id_value(&new.core.id), new.admitted.as_deref()?)));
         let (ids, jobs): (Vec<Vec<u8>>, Vec<&str>) = jobs.unzip();
         if !ids.is_empty() {
             flight.add(JOBS, values![ids, jobs]);
@@ -272,7 +312,8 @@ fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
             values![
                 list(signatures, |row| id_value(row.proposal)),
                 list(signatures, |row| row.signature.keyid.as_str()),
-                list(signatures, |row| i32::try_from(row.number).unwrap_or(i32::MAX)),
+                list(signatures, |row| i32::try_from(row.number)
+                    .unwrap_or(i32::MAX)),
                 list(signatures, |row| row.signature.person.as_str()),
                 list(signatures, |row| presence_number(row.signature.presence)),
                 list(signatures, |row| row.signature.at.unix()),
@@ -306,11 +347,20 @@ fn add_steps<'a>(flight: &mut Flight<'a>, steps: &'a [StepRow<'_>]) {
     }
     let mut merged: BTreeMap<Vec<u8>, Step<'a>> = BTreeMap::new();
     for step in steps {
-        let new = Step { status: 0, approved_at: None, ended_at: None, detail: None };
+        let new = Step {
+            status: 0,
+            approved_at: None,
+            ended_at: None,
+            detail: None,
+        };
         let row = merged.entry(id_value(&step.proposal)).or_insert(new);
         row.status = i16::from(step.to.number());
         row.detail = (!step.detail.is_empty()).then_some(step.detail);
-        let at = if step.to == StoredStatus::Approved { &mut row.approved_at } else { &mut row.ended_at };
+        let at = if step.to == StoredStatus::Approved {
+            &mut row.approved_at
+        } else {
+            &mut row.ended_at
+        };
         *at = Some(step.at.unix());
     }
     if merged.is_empty() {
@@ -321,7 +371,10 @@ fn add_steps<'a>(flight: &mut Flight<'a>, steps: &'a [StepRow<'_>]) {
         values![
             merged.keys().cloned().collect::<Vec<_>>(),
             merged.values().map(|row| row.status).collect::<Vec<_>>(),
-            merged.values().map(|row| row.approved_at).collect::<Vec<_>>(),
+            merged
+                .values()
+                .map(|row| row.approved_at)
+                .collect::<Vec<_>>(),
             merged.values().map(|row| row.ended_at).collect::<Vec<_>>(),
             merged.values().map(|row| row.detail).collect::<Vec<_>>()
         ],
@@ -343,7 +396,9 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
         ],
     );
     // The receipt contains the envelope and the decision, so the row of the run can be deleted.
-    let places = ends.iter().map(|end| place(end.consumption.0, end.consumption.1));
+    let places = ends
+        .iter()
+        .map(|end| place(end.consumption.0, end.consumption.1));
     flight.add(CLOSED, values![places.collect::<Vec<_>>()]);
     let mut outputs: BTreeMap<&[u8], (&OutputRow, i64)> = BTreeMap::new();
     let (mut names, mut runs) = (Vec::new(), Vec::new());
@@ -361,14 +416,23 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
             OUTPUTS,
             values![
                 outputs.keys().copied().collect::<Vec<_>>(),
-                outputs.values().map(|(output, _)| signed(output.bytes)).collect::<Vec<_>>(),
+                outputs
+                    .values()
+                    .map(|(output, _)| signed(output.bytes))
+                    .collect::<Vec<_>>(),
                 outputs.values().map(|(_, at)| *at).collect::<Vec<_>>(),
-                outputs.values().map(|(output, _)| output.data.as_deref()).collect::<Vec<_>>()
+                outputs
+                    .values()
+                    .map(|(output, _)| output.data.as_deref())
+                    .collect::<Vec<_>>()
             ],
         );
         flight.add(OUTPUTS_OF, values![names, runs]);
     }
-    let orders: Vec<_> = ends.iter().filter_map(|end| Some((id_value(end.proposal), end.order?))).collect();
+    let orders: Vec<_> = ends
+        .iter()
+        .filter_map(|end| Some((id_value(end.proposal), end.order?)))
+        .collect();
     if !orders.is_empty() {
         let (ids, data): (Vec<_>, Vec<_>) = orders.into_iter().unzip();
         flight.add(OUTPUT_ORDERS, values![ids, data]);
@@ -378,19 +442,40 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
 /// Adds grants, events, and the positions of targets of messages.
 fn add_events<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
     // One statement can change a row only once, so the last row of a grant counts.
-    let grants: BTreeMap<[u8; 16], &StoredGrant> =
-        writes.grants.iter().map(|grant| (grant_bytes(&grant.id), grant)).collect();
+    let grants: BTreeMap<[u8; 16], &StoredGrant> = writes
+        .grants
+        .iter()
+        .map(|grant| (grant_bytes(&grant.id), grant))
+        .collect();
     if !grants.is_empty() {
         flight.add(
             GRANTS,
             values![
                 grants.keys().map(|id| id.to_vec()).collect::<Vec<_>>(),
-                grants.values().map(|grant| &grant.digest.as_bytes()[..]).collect::<Vec<_>>(),
-                grants.values().map(|grant| &*grant.envelope).collect::<Vec<_>>(),
-                grants.values().map(|grant| grant.proposer.as_str()).collect::<Vec<_>>(),
-                grants.values().map(|grant| grant.created_at.unix()).collect::<Vec<_>>(),
-                grants.values().map(|grant| grant.expires_at.unix()).collect::<Vec<_>>(),
-                grants.values().map(|grant| grant.leaf.map(signed)).collect::<Vec<_>>()
+                grants
+                    .values()
+                    .map(|grant| &grant.digest.as_bytes()[..])
+                    .collect::<Vec<_>>(),
+                grants
+                    .values()
+                    .map(|grant| &*grant.envelope)
+                    .collect::<Vec<_>>(),
+                grants
+                    .values()
+                    .map(|grant| grant.proposer.as_str())
+                    .collect::<Vec<_>>(),
+                grants
+                    .values()
+                    .map(|grant| grant.created_at.unix())
+                    .collect::<Vec<_>>(),
+                grants
+                    .values()
+                    .map(|grant| grant.expires_at.unix())
+                    .collect::<Vec<_>>(),
+                grants
+                    .values()
+                    .map(|grant| grant.leaf.map(signed))
+                    .collect::<Vec<_>>()
             ],
         );
     }
@@ -409,14 +494,22 @@ fn add_events<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
         );
     }
     // One statement can change a row only once, so the last position of a target counts.
-    let told: BTreeMap<&str, &ToldTarget> = writes.told.iter().map(|target| (target.name.as_str(), *target)).collect();
+    let told: BTreeMap<&str, &ToldTarget> = writes
+        .told
+        .iter()
+        .map(|target| (target.name.as_str(), *target))
+        .collect();
     if !told.is_empty() {
         flight.add(
             TOLD,
             values![
                 told.keys().copied().collect::<Vec<_>>(),
-                told.values().map(|target| signed(target.seq)).collect::<Vec<_>>(),
-                told.values().map(|target| signed(target.given_up)).collect::<Vec<_>>()
+                told.values()
+                    .map(|target| signed(target.seq))
+                    .collect::<Vec<_>>(),
+                told.values()
+                    .map(|target| signed(target.given_up))
+                    .collect::<Vec<_>>()
             ],
         );
     }
@@ -437,7 +530,10 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
             list(runs, |run| id_value(&run.core.id))
         ],
     );
-    let uses: Vec<_> = runs.iter().filter_map(|run| Some((run.granted?, run))).collect();
+    let uses: Vec<_> = runs
+        .iter()
+        .filter_map(|run| Some((run.granted?, run)))
+        .collect();
     if !uses.is_empty() {
         flight.add(
             USES,
@@ -452,7 +548,14 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
     let (known, new): (Vec<&RunRow<'_>>, Vec<&RunRow<'_>>) = runs.iter().partition(|run| run.known);
     if !known.is_empty() {
         let ids: Vec<_> = known.iter().map(|run| id_value(&run.core.id)).collect();
-        flight.add(STARTED, values![ids.clone(), list(&known, |run| run.at.unix()), list(&known, |run| place_of(run))]);
+        flight.add(
+            STARTED,
+            values![
+                ids.clone(),
+                list(&known, |run| run.at.unix()),
+                list(&known, |run| place_of(run))
+            ],
+        );
         flight.add(SIGNED_ALREADY, values![ids]);
     }
     if !new.is_empty() {
@@ -490,6 +593,7 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
 /// Returns a new id for a batch.
 pub(super) fn batch_id() -> Result<Vec<u8>, StoreFault> {
     let mut id = vec![0; 16];
-    getrandom::fill(&mut id).map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;
+    getrandom::fill(&mut id)
+        .map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;
     Ok(id)
 }

@@ -25,12 +25,20 @@ pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
     let connection = read_only(path)?;
     let name = into.to_str().ok_or_else(|| StoreFault::Database {
         during: DURING,
-        message: format!("the name {} is not UTF-8; choose another name", into.display()),
+        message: format!(
+            "the name {} is not UTF-8; choose another name",
+            into.display()
+        ),
     })?;
-    connection.execute("VACUUM INTO ?1", [name]).map_err(fault(DURING))?;
+    connection
+        .execute("VACUUM INTO ?1", [name])
+        .map_err(fault(DURING))?;
     File::open(into)
         .and_then(|file| file.sync_all())
-        .map_err(|error| StoreFault::Database { during: DURING, message: format!("{}: {error}", into.display()) })
+        .map_err(|error| StoreFault::Database {
+            during: DURING,
+            message: format!("{}: {error}", into.display()),
+        })
 }
 
 /// Returns the names of all outputs that are files, for a store without a writer.
@@ -38,8 +46,11 @@ pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
     const DURING: &str = "listing outputs";
     let connection = read_only(path)?;
     let names = || -> rusqlite::Result<Vec<Blake3Digest>> {
-        let mut statement = connection.prepare("SELECT name FROM output WHERE data IS NULL ORDER BY name")?;
-        statement.query_map([], |row| row.get(0).map(Blake3Digest::from_bytes))?.collect()
+        let mut statement =
+            connection.prepare("SELECT name FROM output WHERE data IS NULL ORDER BY name")?;
+        statement
+            .query_map([], |row| row.get(0).map(Blake3Digest::from_bytes))?
+            .collect()
     };
     names().map_err(fault(DURING))
 }
@@ -94,7 +105,9 @@ pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> Result<(), StoreFault
         )?;
         void.iter().try_for_each(|name| {
             connection.execute("DELETE FROM token_binding WHERE name = ?1", [name.as_str()])?;
-            connection.execute("DELETE FROM token WHERE name = ?1", [name.as_str()]).map(drop)
+            connection
+                .execute("DELETE FROM token WHERE name = ?1", [name.as_str()])
+                .map(drop)
         })
     };
     write().map_err(fault(DURING))
@@ -116,6 +129,8 @@ pub(in crate::store) fn settle(path: &Path) -> Result<(), StoreFault> {
         return Ok(());
     }
     // SQLite rolls an interrupted transaction back at the first read of a connection that may write.
-    let read = |connection: &Connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let read = |connection: &Connection| {
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+    };
     read(&writable(path)?).map_err(fault("undoing an interrupted update of the backup"))
 }

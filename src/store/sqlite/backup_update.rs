@@ -50,14 +50,18 @@ impl BackupUpdate {
                 .map_err(fault(DURING))
         };
         let (source, earlier) = (read_only(from)?, read_only(copy)?);
-        let refused = |message: &str| StoreFault::Unusable { message: format!("{}: {message}", copy.display()) };
+        let refused = |message: &str| StoreFault::Unusable {
+            message: format!("{}: {message}", copy.display()),
+        };
         if number(&source, "user_version")? != number(&earlier, "user_version")? {
             return Err(refused(
                 "another version of the program made this backup: make a whole backup in a new directory",
             ));
         }
         if number(&earlier, "journal_mode")?.contains("wal") {
-            return Err(refused("this is a store in use and no backup: name a directory that `store backup` made"));
+            return Err(refused(
+                "this is a store in use and no backup: name a directory that `store backup` made",
+            ));
         }
         drop((source, earlier));
         let connection = writable(copy)?;
@@ -75,11 +79,16 @@ impl BackupUpdate {
         db.execute_batch("PRAGMA secure_delete = ON")?;
         db.execute("ATTACH ?1 AS src", [uri(from)])?;
         db.execute_batch("BEGIN IMMEDIATE")?;
-        let mut statement = db.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'")?;
-        let tables: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let mut statement =
+            db.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'")?;
+        let tables: Vec<String> = statement
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
         // Before `crossing` changes: it has the runs that had not ended at the time of the backup.
         self.unfinished()?;
-        for table in tables.iter().filter(|table| !NUMBERED.contains(&table.as_str()) && !table.starts_with("sqlite_"))
+        for table in tables
+            .iter()
+            .filter(|table| !NUMBERED.contains(&table.as_str()) && !table.starts_with("sqlite_"))
         {
             if !ONLY_ADDED.contains(&table.as_str()) && table != "proposal" {
                 self.delete_differing(table, "1")?;
@@ -91,7 +100,11 @@ impl BackupUpdate {
 
     /// Deletes the proposals that differ from those of the store. A finished run never changes, so it is not compared.
     fn unfinished(&self) -> rusqlite::Result<()> {
-        for condition in ["status >= 4", "status BETWEEN 2 AND 3", "id IN (SELECT proposal FROM main.crossing)"] {
+        for condition in [
+            "status >= 4",
+            "status BETWEEN 2 AND 3",
+            "id IN (SELECT proposal FROM main.crossing)",
+        ] {
             self.delete_differing("proposal", condition)?;
         }
         Ok(())
@@ -99,12 +112,16 @@ impl BackupUpdate {
 
     /// Returns the names of a table's columns: those of its primary key, and the others.
     fn columns(&self, table: &str) -> rusqlite::Result<(Vec<String>, Vec<String>)> {
-        let mut statement = self.connection.prepare_cached("SELECT name, pk FROM pragma_table_info(?1, 'main')")?;
-        let columns =
-            statement.query_map([table], |row| Ok((format!("\"{}\"", row.get::<_, String>(0)?), row.get(1)?)))?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT name, pk FROM pragma_table_info(?1, 'main')")?;
+        let columns = statement.query_map([table], |row| {
+            Ok((format!("\"{}\"", row.get::<_, String>(0)?), row.get(1)?))
+        })?;
         let columns: Vec<(String, i64)> = columns.collect::<rusqlite::Result<_>>()?;
         let (key, rest): (Vec<_>, Vec<_>) = columns.into_iter().partition(|(_, place)| *place > 0);
-        let names = |columns: Vec<(String, i64)>| columns.into_iter().map(|(name, _)| name).collect();
+        let names =
+            |columns: Vec<(String, i64)>| columns.into_iter().map(|(name, _)| name).collect();
         Ok((names(key), names(rest)))
     }
 
@@ -114,7 +131,11 @@ impl BackupUpdate {
             // The name is the digest of the bytes.
             rest.retain(|name| name != "\"data\"");
         }
-        let same: Vec<String> = key.iter().chain(&rest).map(|name| format!("s.{name} IS m.{name}")).collect();
+        let same: Vec<String> = key
+            .iter()
+            .chain(&rest)
+            .map(|name| format!("s.{name} IS m.{name}"))
+            .collect();
         let sql = format!(
             "DELETE FROM main.{table} AS m WHERE ({condition}) AND NOT EXISTS (SELECT 1 FROM src.{table} AS s WHERE {})",
             same.join(" AND ")
@@ -124,8 +145,16 @@ impl BackupUpdate {
 
     fn add_missing(&self, table: &str) -> rusqlite::Result<()> {
         let (key, rest) = self.columns(table)?;
-        let columns = key.iter().chain(&rest).cloned().collect::<Vec<_>>().join(", ");
-        let same: Vec<String> = key.iter().map(|name| format!("m.{name} = s.{name}")).collect();
+        let columns = key
+            .iter()
+            .chain(&rest)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        let same: Vec<String> = key
+            .iter()
+            .map(|name| format!("m.{name} = s.{name}"))
+            .collect();
         let sql = format!(
             "INSERT INTO main.{table} ({columns}) SELECT {columns} FROM src.{table} AS s \
              WHERE NOT EXISTS (SELECT 1 FROM main.{table} AS m WHERE {})",
@@ -138,9 +167,11 @@ impl BackupUpdate {
     fn log(&self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
         let db = &self.connection;
         let size = |schema: &str| {
-            db.query_row(&format!("SELECT coalesce(max(idx) + 1, 0) FROM {schema}.leaf"), [], |row| {
-                row.get::<_, u64>(0)
-            })
+            db.query_row(
+                &format!("SELECT coalesce(max(idx) + 1, 0) FROM {schema}.leaf"),
+                [],
+                |row| row.get::<_, u64>(0),
+            )
         };
         let (first, end) = (size("main")?, size("src")?);
         let mut insert =
@@ -167,16 +198,30 @@ impl BackupUpdate {
     /// First, the packed bytes are compared with the hashes in the backup. So a damaged tile never replaces intact entries.
     fn packed(&self) -> Result<(), StoreFault> {
         let db = &self.connection;
-        let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(fault(DURING));
+        let number = |sql: &str| {
+            db.query_row(sql, [], |row| row.get::<_, u64>(0))
+                .map_err(fault(DURING))
+        };
         let first = number("SELECT coalesce(max(tile) + 1, 0) FROM main.packed")?;
         let end = number("SELECT coalesce(max(tile) + 1, 0) FROM src.packed")?;
         let size = number("SELECT coalesce(max(idx) + 1, 0) FROM main.leaf")?;
-        run(db, DURING, "INSERT INTO main.packed SELECT * FROM src.packed WHERE tile >= ?1 ORDER BY tile", [first])?;
+        run(
+            db,
+            DURING,
+            "INSERT INTO main.packed SELECT * FROM src.packed WHERE tile >= ?1 ORDER BY tile",
+            [first],
+        )?;
         for tile in first..end.min(size.div_ceil(WIDTH)) {
             let range = [tile * WIDTH, size.min((tile + 1) * WIDTH)];
-            let packed = "SELECT idx, hash, x'' FROM main.leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+            let packed =
+                "SELECT idx, hash, x'' FROM main.leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
             Entries::all(db, DURING, packed, range)?;
-            run(db, DURING, "DELETE FROM main.leaf WHERE idx >= ?1 AND idx < ?2", range)?;
+            run(
+                db,
+                DURING,
+                "DELETE FROM main.leaf WHERE idx >= ?1 AND idx < ?2",
+                range,
+            )?;
             let sql = "INSERT INTO main.leaf SELECT * FROM src.leaf WHERE idx >= ?1 AND idx < ?2";
             run(db, DURING, sql, range)?;
         }
@@ -191,7 +236,9 @@ impl BackupUpdate {
         let names = || -> rusqlite::Result<Vec<Blake3Digest>> {
             let sql = "SELECT name FROM main.output WHERE data IS NULL ORDER BY name";
             let mut statement = self.connection.prepare(sql)?;
-            statement.query_map([], |row| row.get(0).map(Blake3Digest::from_bytes))?.collect()
+            statement
+                .query_map([], |row| row.get(0).map(Blake3Digest::from_bytes))?
+                .collect()
         };
         names().map_err(fault(DURING))
     }
@@ -202,7 +249,8 @@ impl BackupUpdate {
     /// Returns a fault if the copy cannot be written.
     pub fn forget(&self, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
         let sql = "DELETE FROM main.output WHERE name = ?1";
-        let delete = |name: &Blake3Digest| self.connection.execute(sql, [name.as_bytes()]).map(drop);
+        let delete =
+            |name: &Blake3Digest| self.connection.execute(sql, [name.as_bytes()]).map(drop);
         gone.iter().try_for_each(delete).map_err(fault(DURING))
     }
 
@@ -211,7 +259,9 @@ impl BackupUpdate {
     /// # Errors
     /// Returns a fault if the copy cannot be written. It then has its earlier state.
     pub fn commit(self) -> Result<(), StoreFault> {
-        self.connection.execute_batch("COMMIT").map_err(fault(DURING))
+        self.connection
+            .execute_batch("COMMIT")
+            .map_err(fault(DURING))
     }
 }
 

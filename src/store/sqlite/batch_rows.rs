@@ -3,7 +3,9 @@
 use rusqlite::{Connection, params};
 
 use crate::store::batch::Writes;
-use crate::store::column_values::{grant_bytes, id_bytes, observed_number, presence_number, tile_id};
+use crate::store::column_values::{
+    grant_bytes, id_bytes, observed_number, presence_number, tile_id,
+};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, ReviewRow};
 use crate::store::sqlite::columns::{one, run};
@@ -14,17 +16,29 @@ use documents::record::review_statement::ReviewVerdict;
 
 /// Appends the leaves with their tiles, and notes which leaves are seals.
 pub(super) fn append(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
-    let mut insert =
-        connection.prepare_cached("INSERT INTO leaf (idx, kind, at, hash, data) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO leaf (idx, kind, at, hash, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
     for (index, leaf) in (writes.first..).zip(&writes.leaves) {
-        insert.execute(params![index, leaf.kind as u8, leaf.at.unix(), leaf.hash, leaf.data])?;
+        insert.execute(params![
+            index,
+            leaf.kind as u8,
+            leaf.at.unix(),
+            leaf.hash,
+            leaf.data
+        ])?;
     }
     for tile in &writes.tiles {
-        let mut insert = connection.prepare_cached("INSERT INTO tile (id, hashes) VALUES (?1, ?2)")?;
-        insert.execute(params![tile_id(tile.level, tile.index), tile.hashes.as_flattened()])?;
+        let mut insert =
+            connection.prepare_cached("INSERT INTO tile (id, hashes) VALUES (?1, ?2)")?;
+        insert.execute(params![
+            tile_id(tile.level, tile.index),
+            tile.hashes.as_flattened()
+        ])?;
     }
     for (index, digest) in &writes.seals {
-        let mut insert = connection.prepare_cached("INSERT INTO seal (idx, digest) VALUES (?1, ?2)")?;
+        let mut insert =
+            connection.prepare_cached("INSERT INTO seal (idx, digest) VALUES (?1, ?2)")?;
         insert.execute(params![index, digest.as_bytes()])?;
     }
     Ok(())
@@ -49,7 +63,9 @@ pub(super) fn proposals(connection: &Connection, writes: &Writes<'_>) -> rusqlit
             new.created_at.unix()
         ])?;
         let sql = "INSERT INTO payload (proposal, data) VALUES (?1, ?2)";
-        connection.prepare_cached(sql)?.execute(params![id, &*new.payload])?;
+        connection
+            .prepare_cached(sql)?
+            .execute(params![id, &*new.payload])?;
         if let Some(job) = &new.admitted {
             let sql = "INSERT INTO admitted (proposal, job) VALUES (?1, ?2)";
             connection.prepare_cached(sql)?.execute(params![id, job])?;
@@ -71,14 +87,34 @@ pub(super) fn proposals(connection: &Connection, writes: &Writes<'_>) -> rusqlit
     for row in &writes.denials {
         let sql = "INSERT INTO denial (authorization, approver, leaf, at, ahead) VALUES (?1, ?2, ?3, ?4, ?5)";
         let (authorization, denial) = (row.authorization.as_bytes(), &row.denial);
-        let values = params![authorization, denial.approver.as_str(), denial.leaf, denial.at.unix(), row.ahead];
+        let values = params![
+            authorization,
+            denial.approver.as_str(),
+            denial.leaf,
+            denial.at.unix(),
+            row.ahead
+        ];
         connection.prepare_cached(sql)?.execute(values)?;
     }
     for step in &writes.steps {
-        let column = if step.to == StoredStatus::Approved { "approved_at" } else { "ended_at" };
-        let sql = format!("UPDATE proposal SET status = ?2, {column} = ?3, detail = ?4 WHERE id = ?1");
-        let detail = if step.detail.is_empty() { None } else { Some(step.detail) };
-        let values = params![id_bytes(&step.proposal), step.to.number(), step.at.unix(), detail];
+        let column = if step.to == StoredStatus::Approved {
+            "approved_at"
+        } else {
+            "ended_at"
+        };
+        let sql =
+            format!("UPDATE proposal SET status = ?2, {column} = ?3, detail = ?4 WHERE id = ?1");
+        let detail = if step.detail.is_empty() {
+            None
+        } else {
+            Some(step.detail)
+        };
+        let values = params![
+            id_bytes(&step.proposal),
+            step.to.number(),
+            step.at.unix(),
+            detail
+        ];
         connection.prepare_cached(&sql)?.execute(values)?;
     }
     Ok(())
@@ -106,7 +142,12 @@ pub(super) fn grants(connection: &Connection, writes: &Writes<'_>) -> rusqlite::
 
 /// Stores reviews, and closes or settles their runs. The first review that closes an emergency stays in the row of the run.
 pub(super) fn reviews(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
-    for ReviewRow { review, closes, settles } in &writes.reviews {
+    for ReviewRow {
+        review,
+        closes,
+        settles,
+    } in &writes.reviews
+    {
         let (id, leaf) = (id_bytes(&review.proposal), review.leaf);
         let sql = "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, \
                    counts_settle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -122,7 +163,12 @@ pub(super) fn reviews(connection: &Connection, writes: &Writes<'_>) -> rusqlite:
         ])?;
         let sql = "UPDATE owed SET reviewed = coalesce(reviewed, ?2), settled = CASE WHEN ?3 THEN ?4 ELSE settled END WHERE proposal = ?1";
         let settled = settles.unwrap_or(false).then_some(leaf);
-        connection.prepare_cached(sql)?.execute(params![id, closes.then_some(leaf), settles.is_some(), settled])?;
+        connection.prepare_cached(sql)?.execute(params![
+            id,
+            closes.then_some(leaf),
+            settles.is_some(),
+            settled
+        ])?;
     }
     Ok(())
 }
@@ -135,24 +181,41 @@ pub(super) fn events(connection: &Connection, writes: &Writes<'_>) -> rusqlite::
             Some(id) => {
                 let sql = "INSERT INTO event (at, kind, proposal, step, proposer, words) \
                            SELECT ?1, ?2, id, step, proposer, ?4 FROM proposal WHERE id = ?3";
-                connection.prepare_cached(sql)?.execute(params![at, kind, id_bytes(id), event.what.words()])?;
+                connection.prepare_cached(sql)?.execute(params![
+                    at,
+                    kind,
+                    id_bytes(id),
+                    event.what.words()
+                ])?;
             }
             None => {
                 let sql = "INSERT INTO event (at, kind, entry, words) VALUES (?1, ?2, ?3, ?4)";
-                connection.prepare_cached(sql)?.execute(params![at, kind, event.what.entry(), event.what.words()])?;
+                connection.prepare_cached(sql)?.execute(params![
+                    at,
+                    kind,
+                    event.what.entry(),
+                    event.what.words()
+                ])?;
             }
         }
     }
     for target in &writes.told {
         let sql = "INSERT INTO told (name, seq, given_up) VALUES (?1, ?2, ?3) \
                    ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up";
-        connection.prepare_cached(sql)?.execute(params![target.name.as_str(), target.seq, target.given_up])?;
+        connection.prepare_cached(sql)?.execute(params![
+            target.name.as_str(),
+            target.seq,
+            target.given_up
+        ])?;
     }
     Ok(())
 }
 
 /// Stores checkpoints. Another root at the same size is a fatal fault.
-pub(super) fn checkpoints(connection: &Connection, checkpoints: &[CheckpointRow]) -> Result<(), StoreFault> {
+pub(super) fn checkpoints(
+    connection: &Connection,
+    checkpoints: &[CheckpointRow],
+) -> Result<(), StoreFault> {
     const DURING: &str = "keeping checkpoints";
     for checkpoint in checkpoints {
         run(
@@ -172,7 +235,9 @@ pub(super) fn checkpoints(connection: &Connection, checkpoints: &[CheckpointRow]
 
 /// Stores the state of the boundary if it changed.
 pub(super) fn state(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
-    let Some(head) = &writes.head else { return Ok(()) };
+    let Some(head) = &writes.head else {
+        return Ok(());
+    };
     let sql = "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4";
     connection.prepare_cached(sql)?.execute(params![
         head.boundary.as_ref().map(SealDigest::as_bytes),

@@ -21,7 +21,9 @@ use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::read_connection::read_only;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
-use crate::store::store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope};
+use crate::store::store_report::{
+    DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope,
+};
 use crate::store::stored_leaf::opened;
 use crate::store::stored_review::OwedReview;
 use crate::store::tree::TreeEdge;
@@ -47,7 +49,11 @@ const AT_ONCE: u64 = 256;
 ///
 /// # Errors
 /// Returns a fault if the store cannot be opened. Problems inside the store are defects.
-pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreReport, StoreFault> {
+pub fn check(
+    path: &Path,
+    scope: &StoreScope,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<StoreReport, StoreFault> {
     const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
@@ -169,12 +175,20 @@ impl Look<'_> {
 
     fn defect(&mut self, place: impl Into<String>, what: impl Into<String>, fix: &'static str) {
         if self.defects.len() < MAX_DEFECTS {
-            self.defects.push(StoreDefect { place: place.into(), what: what.into(), fix });
+            self.defects.push(StoreDefect {
+                place: place.into(),
+                what: what.into(),
+                fix,
+            });
         }
     }
 
     fn unreadable(&mut self, error: &rusqlite::Error) {
-        self.defect("the database", format!("the database cannot be read completely: {error}"), DISK);
+        self.defect(
+            "the database",
+            format!("the database cannot be read completely: {error}"),
+            DISK,
+        );
     }
 
     fn one<T>(
@@ -183,7 +197,10 @@ impl Look<'_> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
-        self.connection.prepare_cached(sql)?.query_row(params, read).optional()
+        self.connection
+            .prepare_cached(sql)?
+            .query_row(params, read)
+            .optional()
     }
 
     fn all<T>(
@@ -192,7 +209,10 @@ impl Look<'_> {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Vec<T>> {
-        self.connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+        self.connection
+            .prepare_cached(sql)?
+            .query_map(params, read)?
+            .collect()
     }
 
     fn number(&self, sql: &str) -> rusqlite::Result<u64> {
@@ -200,11 +220,19 @@ impl Look<'_> {
     }
 
     /// Reports each row of a query as a defect. The first column must be an id.
-    fn odd(&mut self, table: &str, what: &str, fix: &'static str, sql: &str) -> rusqlite::Result<()> {
+    fn odd(
+        &mut self,
+        table: &str,
+        what: &str,
+        fix: &'static str,
+        sql: &str,
+    ) -> rusqlite::Result<()> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
-        let found = self.all(&format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"), [limit], |row| {
-            row.get::<_, String>(0).map(|id| id.to_lowercase())
-        })?;
+        let found = self.all(
+            &format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"),
+            [limit],
+            |row| row.get::<_, String>(0).map(|id| id.to_lowercase()),
+        )?;
         for id in found {
             self.defect(format!("table {table}, row {id}"), what, fix);
         }
@@ -224,7 +252,9 @@ impl Look<'_> {
     }
 
     fn state(&mut self) -> rusqlite::Result<()> {
-        let version: usize = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let version: usize = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
         let differences = schema::differences(&self.connection, version)?;
         if version != MIGRATIONS.len() && differences.is_empty() {
             self.notes.push(format!(
@@ -235,11 +265,17 @@ impl Look<'_> {
         for difference in differences {
             self.defect(format!("schema {version}"), difference, RESTORE);
         }
-        self.mark = self.connection.query_row("SELECT mark FROM state", [], |row| row.get(0))?;
+        self.mark = self
+            .connection
+            .query_row("SELECT mark FROM state", [], |row| row.get(0))?;
         self.size = self.number("SELECT coalesce(max(idx) + 1, 0) FROM leaf")?;
         let there = self.number("SELECT count(*) FROM leaf")?;
         if there != self.size {
-            self.defect("the log", format!("only {there} of {} entries exist", self.size), RESTORE);
+            self.defect(
+                "the log",
+                format!("only {there} of {} entries exist", self.size),
+                RESTORE,
+            );
         }
         self.counts.push(("log entries", there));
         Ok(())
@@ -267,8 +303,14 @@ impl Look<'_> {
             self.origin = Some(origin(&self.scope.name, &SealDigest::from_bytes(*first)));
         }
         for (index, digest) in &seals {
-            let kind = self.one("SELECT kind FROM leaf WHERE idx = ?1", [index], |row| row.get::<_, u8>(0))?;
-            let data = if kind == Some(LeafKind::Seal as u8) { self.entry_at(*index)? } else { None };
+            let kind = self.one("SELECT kind FROM leaf WHERE idx = ?1", [index], |row| {
+                row.get::<_, u8>(0)
+            })?;
+            let data = if kind == Some(LeafKind::Seal as u8) {
+                self.entry_at(*index)?
+            } else {
+                None
+            };
             let statement = data.and_then(|data| opened::<Seal>(&data).ok());
             match statement {
                 Some((payload, statement)) if sha256(&payload) == *digest => {
@@ -288,17 +330,37 @@ impl Look<'_> {
         if !self.rosters.insert(roster) {
             return Ok(());
         }
-        let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [roster], |row| row.get::<_, Vec<u8>>(0))?;
-        let Some(roster) = blob.and_then(|blob| Statement::<Roster>::from_payload(&blob).ok()) else { return Ok(()) };
+        let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [roster], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
+        let Some(roster) = blob.and_then(|blob| Statement::<Roster>::from_payload(&blob).ok())
+        else {
+            return Ok(());
+        };
         // Approvers sign proposals, and a proposer signs its runs under a grant.
-        let approvers = roster.predicate.approver.iter().map(|approver| (&approver.name, &approver.keys));
-        let proposers = roster.predicate.proposer.iter().map(|proposer| (&proposer.name, &proposer.keys));
+        let approvers = roster
+            .predicate
+            .approver
+            .iter()
+            .map(|approver| (&approver.name, &approver.keys));
+        let proposers = roster
+            .predicate
+            .proposer
+            .iter()
+            .map(|proposer| (&proposer.name, &proposer.keys));
         for (name, keys) in approvers.chain(proposers) {
             for key in keys.iter().filter_map(|line| SshKey::parse(line).ok()) {
-                self.people.entry(key.keyid()).or_default().insert(name.clone());
+                self.people
+                    .entry(key.keyid())
+                    .or_default()
+                    .insert(name.clone());
             }
         }
-        let own = roster.predicate.boundary.iter().filter(|entry| entry.name == self.scope.name);
+        let own = roster
+            .predicate
+            .boundary
+            .iter()
+            .filter(|entry| entry.name == self.scope.name);
         for line in own.flat_map(|entry| &entry.keys) {
             if let Ok(key) = SshKey::parse(line)
                 && !self.keys.contains(key.public())
@@ -324,16 +386,32 @@ impl Look<'_> {
                 |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, String>(2)?)),
             )?;
             heads.reverse();
-            for LogRow { index, kind, at, hash, data, .. } in leaves {
+            for LogRow {
+                index,
+                kind,
+                at,
+                hash,
+                data,
+                ..
+            } in leaves
+            {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
                     // Every entry after a missing entry would be a defect, so report only the first one.
-                    self.defect(format!("log entry {}", tree.size()), "it is missing", RESTORE);
+                    self.defect(
+                        format!("log entry {}", tree.size()),
+                        "it is missing",
+                        RESTORE,
+                    );
                     return Ok(());
                 }
                 let true_hash = data.as_ref().map_or(hash, |data| merkle::leaf_hash(data));
                 if hash != true_hash {
-                    self.defect(&entry, "the hash of the entry does not match its bytes", RESTORE);
+                    self.defect(
+                        &entry,
+                        "the hash of the entry does not match its bytes",
+                        RESTORE,
+                    );
                 }
                 tree.append(true_hash);
                 let mut complete = Vec::new();
@@ -341,17 +419,26 @@ impl Look<'_> {
                 for tile in complete {
                     tiles += 1;
                     let sql = "SELECT hashes FROM tile WHERE id = ?1";
-                    let kept = self.one(sql, [tile_id(tile.level, tile.index)], |row| row.get::<_, Vec<u8>>(0))?;
+                    let kept = self.one(sql, [tile_id(tile.level, tile.index)], |row| {
+                        row.get::<_, Vec<u8>>(0)
+                    })?;
                     if kept.as_deref() != Some(tile.hashes.as_flattened()) {
                         let what = if kept.is_some() {
                             "the tile does not match the entries below the tile"
                         } else {
                             "it is missing"
                         };
-                        self.defect(format!("hash tile {}/{}", tile.level, tile.index), what, RESTORE);
+                        self.defect(
+                            format!("hash tile {}/{}", tile.level, tile.index),
+                            what,
+                            RESTORE,
+                        );
                     }
                 }
-                while heads.last().is_some_and(|(size, _, _)| *size == tree.size()) {
+                while heads
+                    .last()
+                    .is_some_and(|(size, _, _)| *size == tree.size())
+                {
                     if let Some((size, root, note)) = heads.pop() {
                         self.head(size, &root, &note, &tree.root());
                     }
@@ -394,17 +481,31 @@ impl Look<'_> {
             );
             self.defect(format!("checkpoint of {size} entries"), what, RESTORE);
         }
-        self.counts.push(("checkpoints", self.number("SELECT count(*) FROM checkpoint")?));
+        self.counts.push((
+            "checkpoints",
+            self.number("SELECT count(*) FROM checkpoint")?,
+        ));
         let in_force = self.one("SELECT boundary, seal FROM state", [], |row| {
-            Ok((row.get::<_, Option<[u8; 32]>>(0)?, row.get::<_, Option<[u8; 32]>>(1)?))
+            Ok((
+                row.get::<_, Option<[u8; 32]>>(0)?,
+                row.get::<_, Option<[u8; 32]>>(1)?,
+            ))
         })?;
         let (boundary, seal) = in_force.unwrap_or_default();
         let digest = |seal: Option<SealDigest>| seal.map(|seal| *seal.as_bytes());
         if boundary != digest(self.first) {
-            self.defect("table state", "the boundary id is not the digest of the first seal in the log", RESTORE);
+            self.defect(
+                "table state",
+                "the boundary id is not the digest of the first seal in the log",
+                RESTORE,
+            );
         }
         if seal != digest(self.previous) {
-            self.defect("table state", "the seal in force is not the last seal in the log", RESTORE);
+            self.defect(
+                "table state",
+                "the seal in force is not the last seal in the log",
+                RESTORE,
+            );
         }
         Ok(())
     }
@@ -413,7 +514,9 @@ impl Look<'_> {
     fn head(&mut self, size: u64, root: &[u8], note: &str, true_root: &Hash) {
         let place = format!("checkpoint of {size} entries");
         let parsed = Note::parse(note).ok();
-        let said = parsed.as_ref().and_then(|note| Checkpoint::parse(note.unverified_text()).ok());
+        let said = parsed
+            .as_ref()
+            .and_then(|note| Checkpoint::parse(note.unverified_text()).ok());
         let Some((note, said)) = parsed.as_ref().zip(said) else {
             self.defect(place, "it is no checkpoint", RESTORE);
             return;
@@ -421,9 +524,21 @@ impl Look<'_> {
         if root != true_root || said.root != *true_root || said.size != size {
             self.defect(place, "the root hash differs from the log", RESTORE);
         } else if self.origin.as_ref() != Some(&said.origin) {
-            self.defect(place, format!("the checkpoint belongs to another log, {}", said.origin), RESTORE);
-        } else if !self.keys.iter().any(|key| note::verify_note(note, &said.origin, key).is_ok()) {
-            self.defect(place, "no key of the boundary signed the checkpoint", RESTORE);
+            self.defect(
+                place,
+                format!("the checkpoint belongs to another log, {}", said.origin),
+                RESTORE,
+            );
+        } else if !self
+            .keys
+            .iter()
+            .any(|key| note::verify_note(note, &said.origin, key).is_ok())
+        {
+            self.defect(
+                place,
+                "no key of the boundary signed the checkpoint",
+                RESTORE,
+            );
         }
     }
 
@@ -431,10 +546,18 @@ impl Look<'_> {
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
-            self.defect(entry, "the entry is dated before the previous entry", RESTORE);
+            self.defect(
+                entry,
+                "the entry is dated before the previous entry",
+                RESTORE,
+            );
         } else if at != signed {
             let [at, signed] = [at, signed].map(Timestamp::from_unix);
-            self.defect(entry, format!("the row is dated {at}, but the signed entry is dated {signed}"), RESTORE);
+            self.defect(
+                entry,
+                format!("the row is dated {at}, but the signed entry is dated {signed}"),
+                RESTORE,
+            );
         }
         self.last_at = signed.max(self.last_at);
     }
@@ -446,6 +569,12 @@ pub(super) fn file_of(outputs: &Path, hex: &str) -> std::path::PathBuf {
 
 pub(super) fn files_below(outputs: &Path) -> Vec<String> {
     let directories = std::fs::read_dir(outputs).into_iter().flatten().flatten();
-    let files = directories.filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();
-    files.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.len() == 64).collect()
+    let files = directories
+        .filter_map(|entry| std::fs::read_dir(entry.path()).ok())
+        .flatten()
+        .flatten();
+    files
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.len() == 64)
+        .collect()
 }

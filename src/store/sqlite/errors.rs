@@ -13,7 +13,10 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
             Some(ErrorCode::DiskFull) => StoreFault::Full { during },
             // A read or a write failed, or the database is damaged. The state on disk is unknown.
             Some(
-                ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly,
+                ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::ReadOnly,
             ) => StoreFault::Broken { during, message },
             Some(_) => StoreFault::Database { during, message },
             None => StoreFault::Broken { during, message },
@@ -22,8 +25,10 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
 }
 
 pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
-    let message =
-        format!("the store {} can't be opened: {error}; restore a backup, or name another file", path.display());
+    let message = format!(
+        "the store {} can't be opened: {error}; restore a backup, or name another file",
+        path.display()
+    );
     StoreFault::Unusable { message }
 }
 

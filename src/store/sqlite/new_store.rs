@@ -10,7 +10,9 @@ use crate::store::sqlite;
 
 /// Returns the fault for a failed access to a file.
 pub fn failed(error: impl std::fmt::Display) -> StoreFault {
-    StoreFault::Unusable { message: error.to_string() }
+    StoreFault::Unusable {
+        message: error.to_string(),
+    }
 }
 
 /// Appends to the name of a file.
@@ -30,7 +32,8 @@ pub fn clear_logs(database: &Path) -> Result<(), StoreFault> {
                 let why = "belongs to a store that is no longer here: move the file to that store";
                 return Err(failed(format!("the file {} {why}", path.display())));
             }
-            Ok(_) => fs::remove_file(&path).map_err(|error| failed(format!("{}: {error}", path.display())))?,
+            Ok(_) => fs::remove_file(&path)
+                .map_err(|error| failed(format!("{}: {error}", path.display())))?,
             Err(_) => {}
         }
     }
@@ -51,16 +54,22 @@ pub fn settle(database: &Path) -> Result<(), StoreFault> {
     // the last connection closes.
     drop(sqlite::open(&fresh)?);
     if beside(database, "-wal").exists() {
-        return Err(failed("the write-ahead log cannot be moved into the database: check the disk"));
+        return Err(failed(
+            "the write-ahead log cannot be moved into the database: check the disk",
+        ));
     }
-    File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed)
+    File::open(&fresh)
+        .and_then(|file| file.sync_all())
+        .map_err(failed)
 }
 
 /// Renames the new store to its final path.
 pub fn put_in_place(database: &Path) -> Result<(), StoreFault> {
     fs::rename(beside(database, ""), database).map_err(failed)?;
     clear(database)?;
-    File::open(database.parent().unwrap_or(Path::new("/"))).and_then(|directory| directory.sync_all()).map_err(failed)
+    File::open(database.parent().unwrap_or(Path::new("/")))
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed)
 }
 
 /// Deletes all files of an unfinished new store.

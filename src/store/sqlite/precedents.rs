@@ -7,7 +7,9 @@ use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{DenialsAhead, ProposalPrecedent, ProposalState};
-use crate::store::sqlite::columns::{PROPOSAL, SPENT, all, one, proposal, proposal_id, spent, standing};
+use crate::store::sqlite::columns::{
+    PROPOSAL, SPENT, all, one, proposal, proposal_id, spent, standing,
+};
 use crate::store::stored_proposal::{MOST_COMPARED, NewProposal};
 use documents::crypto::digest::AuthorizationDigest;
 use documents::record::ident::ProposalId;
@@ -15,7 +17,10 @@ use documents::record::validity::Timestamp;
 
 /// Returns the existing proposals that have the id or the nonce of a new proposal, and the newest of its proposer. Also counts pending and
 /// unsigned proposals.
-pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
+pub(super) fn of_proposal(
+    connection: &Connection,
+    new: &NewProposal,
+) -> Result<ProposalPrecedent, StoreFault> {
     const DURING: &str = "looking for an earlier proposal";
     let core = &new.core;
     let by = |sql: &str, params: &[&dyn ToSql]| one(connection, DURING, sql, params, proposal);
@@ -24,7 +29,10 @@ pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<
     let mut taken = by(&by_id, &[&id_bytes(&core.id)])?;
     if taken.is_none() && new.chosen_nonce {
         let nonce = core.nonce.to_bytes();
-        taken = by(&format!("SELECT {PROPOSAL} FROM proposal WHERE nonce = ?1 AND status >= 2"), &[&nonce])?;
+        taken = by(
+            &format!("SELECT {PROPOSAL} FROM proposal WHERE nonce = ?1 AND status >= 2"),
+            &[&nonce],
+        )?;
         if taken.is_none()
             && let Some(spent) = one(connection, DURING, SPENT, [nonce], spent)?
         {
@@ -35,8 +43,14 @@ pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<
         true => all(
             connection,
             DURING,
-            &format!("SELECT {PROPOSAL} FROM proposal WHERE proposer = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"),
-            params![core.proposer.as_str(), id_bytes(&new.last_id()), MOST_COMPARED],
+            &format!(
+                "SELECT {PROPOSAL} FROM proposal WHERE proposer = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+            ),
+            params![
+                core.proposer.as_str(),
+                id_bytes(&new.last_id()),
+                MOST_COMPARED
+            ],
             proposal,
         )?,
         false => Vec::new(),
@@ -60,16 +74,30 @@ pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<
          SELECT id, expires_at FROM proposal INDEXED BY proposal_open \
          WHERE status BETWEEN 2 AND 3 AND proposer = ?1 AND expires_at <= ?2) AS p \
          WHERE NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = p.id)",
-        params![core.proposer.as_str(), now, now.saturating_sub(UNSIGNED_KEPT_S)],
+        params![
+            core.proposer.as_str(),
+            now,
+            now.saturating_sub(UNSIGNED_KEPT_S)
+        ],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?
     .unwrap_or_default();
     let unsigned_first = unsigned_first.map(Timestamp::from_unix);
-    Ok(ProposalPrecedent { taken, newest, of_proposer, of_all, unsigned, unsigned_first })
+    Ok(ProposalPrecedent {
+        taken,
+        newest,
+        of_proposer,
+        of_all,
+        unsigned,
+        unsigned_first,
+    })
 }
 
 /// Returns the stored facts about a denial.
-pub(super) fn of_denial(connection: &Connection, new: &DenialQuestion<'_>) -> Result<DenialPrecedent, StoreFault> {
+pub(super) fn of_denial(
+    connection: &Connection,
+    new: &DenialQuestion<'_>,
+) -> Result<DenialPrecedent, StoreFault> {
     let leaf = one(
         connection,
         "looking for a denial",
@@ -84,12 +112,25 @@ pub(super) fn of_denial(connection: &Connection, new: &DenialQuestion<'_>) -> Re
          FROM denial INDEXED BY denial_ahead WHERE ahead = 1 AND at > ?2",
         params![new.approver.as_str(), new.since.unix()],
         |row| {
-            let time = |at| row.get::<_, Option<i64>>(at).map(|found| found.map(Timestamp::from_unix));
-            Ok(DenialsAhead { of_approver: (row.get(0)?, time(1)?), of_all: (row.get(2)?, time(3)?) })
+            let time = |at| {
+                row.get::<_, Option<i64>>(at)
+                    .map(|found| found.map(Timestamp::from_unix))
+            };
+            Ok(DenialsAhead {
+                of_approver: (row.get(0)?, time(1)?),
+                of_all: (row.get(2)?, time(3)?),
+            })
         },
     )?;
-    let ahead = ahead.unwrap_or(DenialsAhead { of_approver: (0, None), of_all: (0, None) });
-    Ok(DenialPrecedent { leaf, unfinished: unfinished_of(connection, new.authorization)?, ahead })
+    let ahead = ahead.unwrap_or(DenialsAhead {
+        of_approver: (0, None),
+        of_all: (0, None),
+    });
+    Ok(DenialPrecedent {
+        leaf,
+        unfinished: unfinished_of(connection, new.authorization)?,
+        ahead,
+    })
 }
 
 /// Returns the proposal of this authorization, unless the proposal is finished.
@@ -105,7 +146,6 @@ fn unfinished_of(
         return Ok(Some(found));
     }
     // No index is needed, because few proposals run at a time and denials are rare.
-    let sql =
-        "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
+    let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
     one(connection, DURING, sql, [digest], read)
 }

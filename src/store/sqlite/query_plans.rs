@@ -20,11 +20,26 @@ use documents::record::validity::Timestamp;
 const RUNS: i64 = 100_000;
 /// Files whose statements read whole tables on purpose: `store check`, backups, copies to another engine, and the upgrade of
 /// an old store.
-const WHOLE_TABLES: [&str; 6] =
-    ["backup.rs", "backup_update.rs", "check.rs", "query_plans.rs", "schema.rs", "table_rows.rs"];
+const WHOLE_TABLES: [&str; 6] = [
+    "backup.rs",
+    "backup_update.rs",
+    "check.rs",
+    "query_plans.rs",
+    "schema.rs",
+    "table_rows.rs",
+];
 /// Tables with few rows: the runs in progress (also as `c`), a seal for each change of the registry, one row of state, the
 /// tokens, and the unsigned proposals of one proposer in the last hour (`p`).
-const SMALL_TABLES: [&str; 8] = ["c", "crossing", "p", "seal", "state", "token", "token_binding", "told"];
+const SMALL_TABLES: [&str; 8] = [
+    "c",
+    "crossing",
+    "p",
+    "seal",
+    "state",
+    "token",
+    "token_binding",
+    "told",
+];
 /// Scans of a table that grows, each with the reason why it is short.
 const ALLOWED: [(&str, &str); 6] = [
     // The index has only the revocations.
@@ -42,11 +57,23 @@ const ALLOWED: [(&str, &str); 6] = [
 /// Returns each statement of a file, with all values of its placeholders.
 fn statements(text: &str) -> Vec<String> {
     let literal = Regex::new(r#""((?:[^"\\]|\\(?s:.))*)""#).expect("a pattern");
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let joined = Regex::new(r"\\\n\s*").expect("a pattern");
-    let literals: Vec<_> =
-        literal.captures_iter(&code).map(|found| joined.replace_all(&found[1], "").into_owned()).collect();
-    let of = |start: &str| literals.iter().filter(|text| text.starts_with(start)).cloned().collect::<Vec<_>>();
+    let literals: Vec<_> = literal
+        .captures_iter(&code)
+        .map(|found| joined.replace_all(&found[1], "").into_owned())
+        .collect();
+    let of = |start: &str| {
+        literals
+            .iter()
+            .filter(|text| text.starts_with(start))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     let values = [
         ("{PROPOSAL}", vec![PROPOSAL.to_owned()]),
         ("{TOKEN}", vec![TOKEN.to_owned()]),
@@ -54,16 +81,39 @@ fn statements(text: &str) -> Vec<String> {
         ("{OWED}", vec![OWED.to_owned()]),
         ("{REVIEW}", vec![REVIEW.to_owned()]),
         ("{source}", of("proposal ")),
-        ("{ended_so}", of("detail = ").into_iter().chain(of("substr(detail")).collect()),
-        ("{column}", of("approved_at").into_iter().chain(of("ended_at")).collect()),
-        ("{table}", ["signature", "payload", "output_order", "admitted"].map(str::to_owned).to_vec()),
+        (
+            "{ended_so}",
+            of("detail = ")
+                .into_iter()
+                .chain(of("substr(detail"))
+                .collect(),
+        ),
+        (
+            "{column}",
+            of("approved_at")
+                .into_iter()
+                .chain(of("ended_at"))
+                .collect(),
+        ),
+        (
+            "{table}",
+            ["signature", "payload", "output_order", "admitted"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
     ];
     let first = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "];
-    let mut found: Vec<_> =
-        literals.iter().filter(|text| first.iter().any(|word| text.starts_with(word))).cloned().collect();
+    let mut found: Vec<_> = literals
+        .iter()
+        .filter(|text| first.iter().any(|word| text.starts_with(word)))
+        .cloned()
+        .collect();
     for (name, values) in values {
         let filled = |sql: String| match sql.contains(name) {
-            true => values.iter().map(|value| sql.replace(name, value)).collect(),
+            true => values
+                .iter()
+                .map(|value| sql.replace(name, value))
+                .collect(),
             false => BTreeSet::from([sql]),
         };
         found = found.into_iter().flat_map(filled).collect();
@@ -75,9 +125,11 @@ fn store_of_many_runs(directory: &Path) -> std::path::PathBuf {
     let path = directory.join("data").join("countersign.db");
     drop(sqlite::open(&path).expect("store"));
     let connection = Connection::open(&path).expect("store");
-    let hex = |outcome: &Outcome| documents::crypto::digest::hex(&canonical_of(outcome).expect("json"));
+    let hex =
+        |outcome: &Outcome| documents::crypto::digest::hex(&canonical_of(outcome).expect("json"));
     let succeeded = hex(&Outcome::exited(0));
-    let unknown = documents::crypto::digest::hex(br#"{"status":"unknown","why":"the service was killed"}"#);
+    let unknown =
+        documents::crypto::digest::hex(br#"{"status":"unknown","why":"the service was killed"}"#);
     // The first two runs are the only ones of their steps and of their proposer. Then follow many runs of another step.
     let rows = format!(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {RUNS})
@@ -100,21 +152,29 @@ fn no_statement_of_the_service_scans_a_table_that_grows() {
     let connection = Connection::open(store_of_many_runs(directory.path())).expect("store");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let mut files = vec![sources.join("sqlite.rs")];
-    let more = std::fs::read_dir(sources.join("sqlite")).expect("sources").map(|entry| entry.expect("entry").path());
+    let more = std::fs::read_dir(sources.join("sqlite"))
+        .expect("sources")
+        .map(|entry| entry.expect("entry").path());
     files.extend(more.filter(|path| path.extension().is_some_and(|end| end == "rs")));
     files.retain(|path| !WHOLE_TABLES.iter().any(|name| path.ends_with(name)));
     let (mut judged, mut scans) = (0, Vec::new());
     for file in files {
         for sql in statements(&std::fs::read_to_string(&file).expect("source")) {
-            let mut plan =
-                connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            let mut plan = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap_or_else(|e| panic!("{sql}: {e}"));
             let none = vec![None::<i64>; plan.parameter_count()];
-            let steps = plan.query_map(params_from_iter(none), |row| row.get::<_, String>(3)).expect("plan");
+            let steps = plan
+                .query_map(params_from_iter(none), |row| row.get::<_, String>(3))
+                .expect("plan");
             for step in steps.map(|step| step.expect("step")) {
-                let scanned = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+                let scanned = step
+                    .strip_prefix("SCAN ")
+                    .and_then(|rest| rest.split(' ').next());
                 // The largest or smallest key needs one row.
                 let one_row = sql.ends_with("LIMIT 1") && !step.contains("B-TREE");
-                let is_allowed = |(start, how): &(&str, &str)| sql.starts_with(start) && step.ends_with(how);
+                let is_allowed =
+                    |(start, how): &(&str, &str)| sql.starts_with(start) && step.ends_with(how);
                 if scanned.is_some_and(|table| !SMALL_TABLES.contains(&table))
                     && !one_row
                     && !ALLOWED.iter().any(is_allowed)
@@ -127,7 +187,11 @@ fn no_statement_of_the_service_scans_a_table_that_grows() {
     }
     assert!(judged > 80, "only {judged} statements were found");
     assert_eq!(scans, Vec::<String>::new());
-    assert_eq!(SPENT.split(' ').next(), Some("SELECT"), "columns.rs has statements too");
+    assert_eq!(
+        SPENT.split(' ').next(),
+        Some("SELECT"),
+        "columns.rs has statements too"
+    );
 }
 
 #[test]
@@ -148,7 +212,11 @@ fn a_rare_run_is_found_although_many_other_runs_followed() {
     let ids = |found: Vec<crate::store::stored_proposal::Proposal>| -> Vec<ProposalId> {
         found.into_iter().map(|row| row.core.id).collect()
     };
-    let id = |number: i64| -> ProposalId { format!("prp_019ad000-0000-7000-8000-{number:012x}").parse().expect("id") };
+    let id = |number: i64| -> ProposalId {
+        format!("prp_019ad000-0000-7000-8000-{number:012x}")
+            .parse()
+            .expect("id")
+    };
     let found = |query: &RunQuery| ids(reads.runs(query).expect("runs"));
     assert_eq!(found(&query("rare:one", RunOutcome::Succeeded)), [id(0)]);
     assert_eq!(found(&query("rare:one", RunOutcome::Unknown)), []);
@@ -156,13 +224,40 @@ fn a_rare_run_is_found_although_many_other_runs_followed() {
     let often = query("often:one", RunOutcome::Succeeded);
     assert_eq!(found(&often), [id(RUNS), id(RUNS - 1), id(RUNS - 2)]);
     let at = |number: i64| Timestamp::from_unix(1_800_000_000 + number);
-    assert_eq!(found(&RunQuery { ended: (at(7), at(9)), skip: 1, ..often.clone() }), [id(8), id(7)]);
-    assert_eq!(found(&RunQuery { proposer: Some("rare".parse().expect("name")), ..often.clone() }), []);
+    assert_eq!(
+        found(&RunQuery {
+            ended: (at(7), at(9)),
+            skip: 1,
+            ..often.clone()
+        }),
+        [id(8), id(7)]
+    );
+    assert_eq!(
+        found(&RunQuery {
+            proposer: Some("rare".parse().expect("name")),
+            ..often.clone()
+        }),
+        []
+    );
     let other = documents::crypto::digest::ParamsDigest::of(b"other");
-    assert_eq!(found(&RunQuery { params: Some(other), ..often }), []);
+    assert_eq!(
+        found(&RunQuery {
+            params: Some(other),
+            ..often
+        }),
+        []
+    );
     let rare = [
-        ProposalQuery { step: Some(step("rare:one")), limit: 9, ..ProposalQuery::default() },
-        ProposalQuery { proposer: Some("rare".parse().expect("name")), limit: 9, ..ProposalQuery::default() },
+        ProposalQuery {
+            step: Some(step("rare:one")),
+            limit: 9,
+            ..ProposalQuery::default()
+        },
+        ProposalQuery {
+            proposer: Some("rare".parse().expect("name")),
+            limit: 9,
+            ..ProposalQuery::default()
+        },
         ProposalQuery {
             statuses: vec![StoredStatus::Denied, StoredStatus::Refused],
             step: Some(step("often:one")),
@@ -172,6 +267,10 @@ fn a_rare_run_is_found_although_many_other_runs_followed() {
     ];
     for (query, expected) in rare.iter().zip([vec![id(0)], vec![id(1), id(0)], vec![]]) {
         let page = reads.proposals(query).expect("page");
-        assert_eq!((ids(page.proposals), page.next), (expected, None), "{query:?}");
+        assert_eq!(
+            (ids(page.proposals), page.next),
+            (expected, None),
+            "{query:?}"
+        );
     }
 }

@@ -21,15 +21,20 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Checks that this program can read the store, and opens a read-only connection.
 pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
-    let refused = |message: String| StoreFault::Unusable { message: format!("{} {message}", path.display()) };
+    let refused = |message: String| StoreFault::Unusable {
+        message: format!("{} {message}", path.display()),
+    };
     if !path.is_file() {
-        return Err(refused("does not exist: name a store or a backup".to_owned()));
+        return Err(refused(
+            "does not exist: name a store or a backup".to_owned(),
+        ));
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     // If only the database header is readable, the store is damaged, and the message must not say that the file is no
     // store.
-    let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
+    let unreadable = |error: rusqlite::Error| {
+        match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
         _ if is_interrupted(path) => refused(
             "is a backup that was being brought up to date: wait until this has ended; if it was interrupted, run \
@@ -37,11 +42,14 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
                 .to_owned(),
         ),
         _ => unusable(path, &error),
+    }
     };
     let application = number("application_id").map_err(unreadable)?;
     let version = number("user_version").map_err(unreadable)?;
     if application != APPLICATION_ID {
-        return Err(refused("is not a store of this program: name another file".to_owned()));
+        return Err(refused(
+            "is not a store of this program: name another file".to_owned(),
+        ));
     }
     schema::check_number(&connection, version, path)?;
     Ok(connection)

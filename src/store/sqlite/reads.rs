@@ -10,8 +10,9 @@ use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, PackedRow, StoreHead};
 use crate::store::sqlite::columns::{
-    GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal, proposal_id,
-    read_head, read_signatures, read_tile, read_uses, review, spent, text, time, token,
+    GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal,
+    proposal_id, read_head, read_signatures, read_tile, read_uses, review, spent, text, time,
+    token,
 };
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::packed_tiles::{self, Entries, EntryRow};
@@ -21,7 +22,8 @@ use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
 use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
-    PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery, Signature,
+    PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery,
+    Signature,
 };
 use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
@@ -29,7 +31,8 @@ use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::{Token, TokenBindings};
 use crate::store::{ClosedKey, StoreReads};
 use documents::crypto::digest::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, ParamsDigest, SealDigest,
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, ParamsDigest,
+    SealDigest,
 };
 use documents::crypto::merkle::Hash;
 use documents::record::extension_names::GrantId;
@@ -63,10 +66,17 @@ pub fn at_rest(path: &Path) -> Result<(SqliteReads, StoreHead), StoreFault> {
 
 impl SqliteReads {
     pub(super) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
+        Self {
+            path: path.to_owned(),
+            idle: Mutex::new((Vec::new(), 0)),
+            returned: Condvar::new(),
+        }
     }
 
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
+    fn with<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreFault>,
+    ) -> Result<T, StoreFault> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = loop {
             if let Some(connection) = idle.0.pop() {
@@ -77,11 +87,18 @@ impl SqliteReads {
                 idle.1 += 1;
                 break connection;
             }
-            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
+            idle = self
+                .returned
+                .wait(idle)
+                .unwrap_or_else(PoisonError::into_inner);
         };
         drop(idle);
         let result = read(&connection);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).0.push(connection);
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .push(connection);
         self.returned.notify_one();
         result
     }
@@ -130,10 +147,19 @@ impl StoreReads for SqliteReads {
                 let kind = LeafKind::of_number(row.get(0)?).ok_or_else(|| odd(row, 0))?;
                 Ok((kind, time(row, 1)?, EntryRow::of(row, 2)?))
             })?;
-            let Some((kind, at, row)) = found else { return Ok(None) };
+            let Some((kind, at, row)) = found else {
+                return Ok(None);
+            };
             let hash = row.hash;
-            let data = Entries::of(connection).bytes(row).map_err(|error| error.during(DURING))?;
-            Ok(Some(Leaf { kind, at, hash, data }))
+            let data = Entries::of(connection)
+                .bytes(row)
+                .map_err(|error| error.during(DURING))?;
+            Ok(Some(Leaf {
+                kind,
+                at,
+                hash,
+                data,
+            }))
         })
     }
 
@@ -151,20 +177,37 @@ impl StoreReads for SqliteReads {
     }
 
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
-        self.one("reading a blob", "SELECT data FROM blob WHERE digest = ?1", [digest.as_bytes()], |row| row.get(0))
+        self.one(
+            "reading a blob",
+            "SELECT data FROM blob WHERE digest = ?1",
+            [digest.as_bytes()],
+            |row| row.get(0),
+        )
     }
 
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
         // The times of leaves never decrease. Only the bytes of refusals are read.
         let sql = "SELECT idx, hash, data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 \
                    AND at >= ?1 ORDER BY idx DESC";
-        self.entries("reading refusals", sql, params![since.unix(), most, LeafKind::Refusal as u8])
+        self.entries(
+            "reading refusals",
+            sql,
+            params![since.unix(), most, LeafKind::Refusal as u8],
+        )
     }
 
     fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
-        self.all("reading seals", "SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
-            Ok(SealEntry { index: row.get(0)?, digest: SealDigest::from_bytes(row.get(1)?) })
-        })
+        self.all(
+            "reading seals",
+            "SELECT idx, digest FROM seal ORDER BY idx",
+            [],
+            |row| {
+                Ok(SealEntry {
+                    index: row.get(0)?,
+                    digest: SealDigest::from_bytes(row.get(1)?),
+                })
+            },
+        )
     }
 
     fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
@@ -189,7 +232,9 @@ impl StoreReads for SqliteReads {
             ProposalSource::All => "proposal WHERE",
             ProposalSource::OfStep => "proposal WHERE step = ?2 AND",
             ProposalSource::OfProposer => "proposal WHERE proposer = ?2 AND",
-            ProposalSource::Open => "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND",
+            ProposalSource::Open => {
+                "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND"
+            }
             ProposalSource::Running => "proposal WHERE id IN (SELECT proposal FROM crossing) AND",
             ProposalSource::OpenOrRunning => {
                 "proposal WHERE id IN (SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 \
@@ -206,7 +251,10 @@ impl StoreReads for SqliteReads {
                     Some(name) => statement.query(params![before, name])?,
                     None => statement.query([before])?,
                 };
-                let mut page = ProposalPage { proposals: Vec::new(), next: None };
+                let mut page = ProposalPage {
+                    proposals: Vec::new(),
+                    next: None,
+                };
                 for _ in 0..MAX_SCAN {
                     let Some(row) = rows.next()? else {
                         page.next = None;
@@ -214,7 +262,10 @@ impl StoreReads for SqliteReads {
                     };
                     // Read the id first, because a search by the last characters skips nearly all rows.
                     let id = proposal_id(row, 0)?;
-                    let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
+                    let named = filter
+                        .ending
+                        .as_ref()
+                        .is_none_or(|ending| ending.is_of(&id));
                     page.next = Some(id);
                     if named
                         && let found = proposal(row)?
@@ -264,12 +315,23 @@ impl StoreReads for SqliteReads {
                    LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";
         self.with(|connection| {
             let found = one(connection, DURING, sql, [id_bytes(id)], |row| {
-                let receipt = row.get::<_, Option<u64>>(2)?.map(|_| EntryRow::of(row, 2)).transpose()?;
+                let receipt = row
+                    .get::<_, Option<u64>>(2)?
+                    .map(|_| EntryRow::of(row, 2))
+                    .transpose()?;
                 Ok((row.get(0)?, row.get(1)?, receipt))
             })?;
-            let Some((payload, envelope, receipt)) = found else { return Ok(None) };
-            let receipt = receipt.map(|row| Entries::of(connection).bytes(row)).transpose();
-            Ok(PayloadSource::of(payload, envelope, receipt.map_err(|error| error.during(DURING))?))
+            let Some((payload, envelope, receipt)) = found else {
+                return Ok(None);
+            };
+            let receipt = receipt
+                .map(|row| Entries::of(connection).bytes(row))
+                .transpose();
+            Ok(PayloadSource::of(
+                payload,
+                envelope,
+                receipt.map_err(|error| error.during(DURING))?,
+            ))
         })
     }
 
@@ -277,10 +339,17 @@ impl StoreReads for SqliteReads {
         self.with(|connection| read_signatures(connection, id))
     }
 
-    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
+    fn denials(
+        &self,
+        authorization: &AuthorizationDigest,
+    ) -> Result<Vec<StoredDenial>, StoreFault> {
         let sql = "SELECT approver, leaf, at FROM denial WHERE authorization = ?1 ORDER BY leaf";
         self.all("reading denials", sql, [authorization.as_bytes()], |row| {
-            Ok(StoredDenial { approver: text(row, 0)?, leaf: row.get(1)?, at: time(row, 2)? })
+            Ok(StoredDenial {
+                approver: text(row, 0)?,
+                leaf: row.get(1)?,
+                at: time(row, 2)?,
+            })
         })
     }
 
@@ -300,7 +369,9 @@ impl StoreReads for SqliteReads {
     }
 
     fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
-        let sql = format!("SELECT {GRANT} FROM standing WHERE expires_at > ?1 ORDER BY expires_at, id LIMIT ?2");
+        let sql = format!(
+            "SELECT {GRANT} FROM standing WHERE expires_at > ?1 ORDER BY expires_at, id LIMIT ?2"
+        );
         self.all("reading grants", &sql, params![now.unix(), limit], grant)
     }
 
@@ -308,11 +379,17 @@ impl StoreReads for SqliteReads {
         let sql = "SELECT count(*) FILTER (WHERE proposer = ?2), count(*) FROM standing \
                    WHERE expires_at > ?1 AND leaf IS NULL";
         let values = params![now.unix(), proposer.as_str()];
-        let found = self.one("counting drafts of grants", sql, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = self.one("counting drafts of grants", sql, values, |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
         Ok(found.unwrap_or((0, 0)))
     }
 
-    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
+    fn grant_uses(
+        &self,
+        digest: &ContentDigest,
+        limit: usize,
+    ) -> Result<Vec<SpentUse>, StoreFault> {
         self.with(|connection| read_uses(connection, digest, limit as u64))
     }
 
@@ -343,19 +420,34 @@ impl StoreReads for SqliteReads {
                 Some(_) => Some((proposal_id(row, 3)?, text(row, 4)?, text(row, 5)?)),
             };
             let what = EventFact::of_row(row.get(2)?, proposal, row.get(6)?, row.get(7)?);
-            Ok(StoredEvent { seq: row.get(0)?, at: time(row, 1)?, what: what.ok_or_else(|| odd(row, 2))? })
+            Ok(StoredEvent {
+                seq: row.get(0)?,
+                at: time(row, 1)?,
+                what: what.ok_or_else(|| odd(row, 2))?,
+            })
         })
     }
 
     fn newest_event(&self) -> Result<u64, StoreFault> {
-        let found = self.one("reading events", "SELECT max(seq) FROM event", [], |row| row.get::<_, Option<u64>>(0))?;
+        let found = self.one("reading events", "SELECT max(seq) FROM event", [], |row| {
+            row.get::<_, Option<u64>>(0)
+        })?;
         Ok(found.flatten().unwrap_or(0))
     }
 
     fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
-        self.all("reading targets of messages", "SELECT name, seq, given_up FROM told ORDER BY name", [], |row| {
-            Ok(ToldTarget { name: text(row, 0)?, seq: row.get(1)?, given_up: row.get(2)? })
-        })
+        self.all(
+            "reading targets of messages",
+            "SELECT name, seq, given_up FROM told ORDER BY name",
+            [],
+            |row| {
+                Ok(ToldTarget {
+                    name: text(row, 0)?,
+                    seq: row.get(1)?,
+                    given_up: row.get(2)?,
+                })
+            },
+        )
     }
 
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
@@ -403,9 +495,18 @@ impl StoreReads for SqliteReads {
     }
 
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
-        self.one("reading an output", "SELECT bytes, data FROM output WHERE name = ?1", [name.as_bytes()], |row| {
-            Ok(OutputRow { name: *name, bytes: row.get(0)?, data: row.get(1)? })
-        })
+        self.one(
+            "reading an output",
+            "SELECT bytes, data FROM output WHERE name = ?1",
+            [name.as_bytes()],
+            |row| {
+                Ok(OutputRow {
+                    name: *name,
+                    bytes: row.get(0)?,
+                    data: row.get(1)?,
+                })
+            },
+        )
     }
 
     fn runs_with_output(
@@ -417,25 +518,44 @@ impl StoreReads for SqliteReads {
         let sql = "SELECT o.proposal, p.proposer, p.step FROM output_of o JOIN proposal p ON p.id = o.proposal \
                    WHERE o.name = ?1 AND o.proposal < ?2 ORDER BY o.proposal DESC LIMIT ?3";
         let before = before.map_or([0xff; 16], id_bytes);
-        self.all("reading the runs of an output", sql, params![name.as_bytes(), before, limit], |row| {
-            Ok(OutputRun { proposal: proposal_id(row, 0)?, proposer: text(row, 1)?, step: text(row, 2)? })
-        })
+        self.all(
+            "reading the runs of an output",
+            sql,
+            params![name.as_bytes(), before, limit],
+            |row| {
+                Ok(OutputRun {
+                    proposal: proposal_id(row, 0)?,
+                    proposer: text(row, 1)?,
+                    step: text(row, 2)?,
+                })
+            },
+        )
     }
 
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         let sql = "SELECT data FROM output_order WHERE proposal = ?1";
-        self.one("reading an output's order", sql, [id_bytes(id)], |row| row.get(0))
+        self.one("reading an output's order", sql, [id_bytes(id)], |row| {
+            row.get(0)
+        })
     }
 
     fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
-        self.all("reading tokens", &format!("SELECT {TOKEN} FROM token ORDER BY name"), [], token)
+        self.all(
+            "reading tokens",
+            &format!("SELECT {TOKEN} FROM token ORDER BY name"),
+            [],
+            token,
+        )
     }
 
     fn bytes(&self) -> Result<u64, StoreFault> {
         let size = |path: &Path| match std::fs::metadata(path) {
             Ok(file) => Ok(file.len()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(StoreFault::Database { during: "reading the size", message: error.to_string() }),
+            Err(error) => Err(StoreFault::Database {
+                during: "reading the size",
+                message: error.to_string(),
+            }),
         };
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
@@ -444,27 +564,45 @@ impl StoreReads for SqliteReads {
 
     fn bindings(&self) -> Result<TokenBindings, StoreFault> {
         let sql = "SELECT name, binding FROM token_binding ORDER BY name";
-        self.all("reading tokens", sql, [], |row| Ok((text(row, 0)?, from_json(row, 1)?)))
+        self.all("reading tokens", sql, [], |row| {
+            Ok((text(row, 0)?, from_json(row, 1)?))
+        })
     }
 
     fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
         let sql = "SELECT job FROM admitted WHERE proposal = ?1";
-        self.one("reading the job of a proposal", sql, [id_bytes(id)], |row| row.get(0))
+        self.one(
+            "reading the job of a proposal",
+            sql,
+            [id_bytes(id)],
+            |row| row.get(0),
+        )
     }
 
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
-        self.one("reading a token", &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"), [secret], token)
+        self.one(
+            "reading a token",
+            &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"),
+            [secret],
+            token,
+        )
     }
 }
 
 fn checkpoint(row: &Row<'_>) -> rusqlite::Result<CheckpointRow> {
-    Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? })
+    Ok(CheckpointRow {
+        size: row.get(0)?,
+        root: row.get(1)?,
+        note: row.get(2)?,
+    })
 }
 
 /// Returns the condition that the schema uses for the index of this outcome.
 const fn outcome_condition(outcome: RunOutcome) -> &'static str {
     match outcome {
-        RunOutcome::Succeeded => "detail = X'7B22657869745F636F6465223A302C22737461747573223A22737563636565646564227D'",
+        RunOutcome::Succeeded => {
+            "detail = X'7B22657869745F636F6465223A302C22737461747573223A22737563636565646564227D'"
+        }
         RunOutcome::Unknown => "substr(detail, 1, 19) = X'7B22737461747573223A22756E6B6E6F776E22'",
     }
 }

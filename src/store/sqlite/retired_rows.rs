@@ -20,13 +20,20 @@ pub(super) fn prune(
     limit: usize,
 ) -> rusqlite::Result<SweepResult> {
     let sql = "SELECT nonce FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT 1 OFFSET ?2";
-    let last: Option<Vec<u8>> =
-        connection.prepare_cached(sql)?.query_row(params![after, limit - 1], |row| row.get(0)).optional()?;
+    let last: Option<Vec<u8>> = connection
+        .prepare_cached(sql)?
+        .query_row(params![after, limit - 1], |row| row.get(0))
+        .optional()?;
     let sql = "DELETE FROM nonce WHERE nonce > ?1 AND nonce <= ?2 AND expires_at <= ?3";
-    let deleted =
-        connection.prepare_cached(sql)?.execute(params![after, last.as_deref().unwrap_or(&LAST), mark.unix()])?;
+    let deleted = connection.prepare_cached(sql)?.execute(params![
+        after,
+        last.as_deref().unwrap_or(&LAST),
+        mark.unix()
+    ])?;
     if deleted > 0 {
-        connection.prepare_cached("UPDATE state SET nonces = nonces - ?1")?.execute([deleted])?;
+        connection
+            .prepare_cached("UPDATE state SET nonces = nonces - ?1")?
+            .execute([deleted])?;
     }
     Ok(SweepResult { deleted, last })
 }
@@ -41,7 +48,8 @@ pub(super) fn retire(
 ) -> rusqlite::Result<Retired> {
     let mut done = Retired::default();
     // Read the rows in the order of recording (rowid), without the bytes of outputs.
-    let sql = "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
+    let sql =
+        "SELECT rowid, name, at, data IS NULL FROM output WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
     let seen: Vec<(u64, [u8; 32], i64, bool)> = connection
         .prepare_cached(sql)?
         .query_map(params![walk.outputs.unwrap_or(0), limit], |row| {
@@ -51,7 +59,9 @@ pub(super) fn retire(
     for (rowid, name, at, is_file) in &seen {
         if *at <= cut.outputs.unix() {
             // The rows of `output_of` stay, because they show which runs recorded the deleted output.
-            done.deleted += connection.prepare_cached("DELETE FROM output WHERE rowid = ?1")?.execute([rowid])?;
+            done.deleted += connection
+                .prepare_cached("DELETE FROM output WHERE rowid = ?1")?
+                .execute([rowid])?;
             if *is_file {
                 done.files.push(Blake3Digest::from_bytes(*name));
             }
@@ -60,11 +70,15 @@ pub(super) fn retire(
     // The newest event stays, because the next number follows from it.
     let sql = "DELETE FROM event WHERE at <= ?1 AND seq < (SELECT max(seq) FROM event) \
                AND seq < (SELECT min(seq) FROM event) + ?2";
-    done.deleted += connection.prepare_cached(sql)?.execute(params![cut.events.unix(), limit])?;
+    done.deleted += connection
+        .prepare_cached(sql)?
+        .execute(params![cut.events.unix(), limit])?;
     let sql = "DELETE FROM standing WHERE expires_at <= ?1 AND leaf IS NULL";
     done.deleted += connection.prepare_cached(sql)?.execute([cut.mark.unix()])?;
     let delete = |table: &str, id: &[u8; 16]| {
-        connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
+        connection
+            .prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?
+            .execute([id])
     };
     // Unsigned proposals are deleted soon after their window. The log has no entry about them.
     let sql = "SELECT id FROM proposal INDEXED BY proposal_over_at WHERE status BETWEEN 5 AND 7 AND expires_at > ?3 \
@@ -78,12 +92,23 @@ pub(super) fn retire(
     for id in &unsigned {
         delete("payload", id)?;
         delete("admitted", id)?;
-        done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
+        done.deleted += connection
+            .prepare_cached("DELETE FROM proposal WHERE id = ?1")?
+            .execute([id])?;
     }
     // No proposal with an earlier end follows, because proposals expire before this function is called.
-    done.walk.unsigned = if unsigned.len() == limit { walk.unsigned } else { walk.unsigned.max(Some(cut.unsigned)) };
-    done.walk.outputs = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
-    let sql = "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > ?1 ORDER BY id LIMIT ?2";
+    done.walk.unsigned = if unsigned.len() == limit {
+        walk.unsigned
+    } else {
+        walk.unsigned.max(Some(cut.unsigned))
+    };
+    done.walk.outputs = if seen.len() == limit {
+        seen.last().map(|last| last.0)
+    } else {
+        None
+    };
+    let sql =
+        "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > ?1 ORDER BY id LIMIT ?2";
     let seen: Vec<([u8; 16], u8, Option<i64>, i64)> = connection
         .prepare_cached(sql)?
         .query_map(params![walk.proposals.unwrap_or_default(), limit], |row| {
@@ -107,9 +132,15 @@ pub(super) fn retire(
             delete("signature", id)?;
             delete("payload", id)?;
             delete("admitted", id)?;
-            done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
+            done.deleted += connection
+                .prepare_cached("DELETE FROM proposal WHERE id = ?1")?
+                .execute([id])?;
         }
     }
-    done.walk.proposals = if seen.len() == limit { seen.last().map(|last| last.0) } else { None };
+    done.walk.proposals = if seen.len() == limit {
+        seen.last().map(|last| last.0)
+    } else {
+        None
+    };
     Ok(done)
 }

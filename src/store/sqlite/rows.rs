@@ -74,13 +74,23 @@ impl ProposalRow {
             ("digest", self.digest == sha256(payload)),
             ("nonce", self.nonce == said.nonce.to_bytes()),
             ("step", self.step == said.step.reference.as_str()),
-            ("step_digest", self.step_digest == said.step.digest.as_bytes()),
+            (
+                "step_digest",
+                self.step_digest == said.step.digest.as_bytes(),
+            ),
             ("params_digest", self.params_digest == params.as_bytes()),
             ("proposer", self.proposer == said.proposer.as_str()),
             ("expires_at", self.expires_at == said.expires_at.unix()),
-            ("created_at", !self.asked || self.created_at == said.issued_at.unix()),
+            (
+                "created_at",
+                !self.asked || self.created_at == said.issued_at.unix(),
+            ),
         ];
-        Ok(columns.into_iter().filter(|(_, same)| !same).map(|(column, _)| column).collect())
+        Ok(columns
+            .into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(column, _)| column)
+            .collect())
     }
 
     /// Returns the names of the columns that differ from the consumption at the time `at`.
@@ -90,8 +100,15 @@ impl ProposalRow {
         let columns = [
             ("started_at", self.started_at == Some(at)),
             ("created_at", self.asked || self.created_at == at),
-            ("approved_at", self.approved_at.is_some() && (self.asked || self.approved_at == Some(at))),
+            (
+                "approved_at",
+                self.approved_at.is_some() && (self.asked || self.approved_at == Some(at)),
+            ),
         ];
-        columns.into_iter().filter(|(_, same)| !same).map(|(column, _)| column).collect()
+        columns
+            .into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(column, _)| column)
+            .collect()
     }
 }

@@ -9,17 +9,25 @@ use crate::store::stored_proposal::AuthorizationCore;
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ContentDigest};
 
 /// Returns the stored facts about each request to run a proposal.
-pub(super) fn candidates(connection: &Connection, requests: &[&AuthorizationCore]) -> rusqlite::Result<Vec<Candidate>> {
+pub(super) fn candidates(
+    connection: &Connection,
+    requests: &[&AuthorizationCore],
+) -> rusqlite::Result<Vec<Candidate>> {
     let mut nonce = connection.prepare_cached(SPENT)?;
-    let mut denial = connection.prepare_cached("SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1")?;
-    let mut proposal = connection.prepare_cached("SELECT digest, status FROM proposal WHERE id = ?1")?;
+    let mut denial =
+        connection.prepare_cached("SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1")?;
+    let mut proposal =
+        connection.prepare_cached("SELECT digest, status FROM proposal WHERE id = ?1")?;
     let one = |core: &&AuthorizationCore| {
         Ok(Candidate {
             spent: nonce.query_row([core.nonce.to_bytes()], spent).optional()?,
             denied: denial.exists([core.digest.as_bytes()])?,
             proposal: proposal
                 .query_row([id_bytes(&core.id)], |row| {
-                    Ok((AuthorizationDigest::from_bytes(row.get(0)?), status(row, 1)?))
+                    Ok((
+                        AuthorizationDigest::from_bytes(row.get(0)?),
+                        status(row, 1)?,
+                    ))
                 })
                 .optional()?,
         })
@@ -33,8 +41,9 @@ pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::R
         return Ok(());
     }
     // No `OR IGNORE`: the writer has searched for the nonce, so a second row for it is a fault that undoes the batch.
-    let mut claim =
-        connection.prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut claim = connection.prepare_cached(
+        "INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)",
+    )?;
     let mut add = connection.prepare_cached(
         "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, \
          status, created_at, approved_at, started_at, spent) \
@@ -55,7 +64,9 @@ pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::R
                      spent = ?3 WHERE id = ?1",
                 )?
                 .execute(params![id, at, place])?;
-            connection.prepare_cached("DELETE FROM payload WHERE proposal = ?1")?.execute([id])?;
+            connection
+                .prepare_cached("DELETE FROM payload WHERE proposal = ?1")?
+                .execute([id])?;
         } else {
             add.execute(params![
                 id,
@@ -73,17 +84,30 @@ pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::R
         if let Some((grant, number)) = run.granted {
             // No `OR IGNORE`, for the same reason.
             connection
-                .prepare_cached("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)")?
+                .prepare_cached(
+                    "INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)",
+                )?
                 .execute(params![grant.as_bytes(), number, at, place])?;
         }
         if run.emergency {
             connection
-                .prepare_cached("INSERT INTO owed (proposal, emergency, unknown) VALUES (?1, 1, 0)")?
+                .prepare_cached(
+                    "INSERT INTO owed (proposal, emergency, unknown) VALUES (?1, 1, 0)",
+                )?
                 .execute([id])?;
         }
-        cross.execute(params![place, id, run.seal.as_bytes(), run.exclusive, run.envelope, run.decision])?;
+        cross.execute(params![
+            place,
+            id,
+            run.seal.as_bytes(),
+            run.exclusive,
+            run.envelope,
+            run.decision
+        ])?;
     }
-    connection.prepare_cached("UPDATE state SET nonces = nonces + ?1")?.execute([runs.len()])?;
+    connection
+        .prepare_cached("UPDATE state SET nonces = nonces + ?1")?
+        .execute([runs.len()])?;
     Ok(())
 }
 
@@ -92,8 +116,9 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
     if runs.is_empty() {
         return Ok(());
     }
-    let mut close = connection
-        .prepare_cached("UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1")?;
+    let mut close = connection.prepare_cached(
+        "UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1",
+    )?;
     let mut clear = connection.prepare_cached("DELETE FROM crossing WHERE id = ?1")?;
     for run in runs {
         let (id, at) = (id_bytes(run.proposal), run.at.unix());
@@ -106,7 +131,12 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
                     "INSERT INTO output (name, bytes, at, data) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)",
                 )?
-                .execute(params![output.name.as_bytes(), output.bytes, at, output.data])?;
+                .execute(params![
+                    output.name.as_bytes(),
+                    output.bytes,
+                    at,
+                    output.data
+                ])?;
             connection
                 .prepare_cached("INSERT OR IGNORE INTO output_of (name, proposal) VALUES (?1, ?2)")?
                 .execute(params![output.name.as_bytes(), id])?;
@@ -122,7 +152,12 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
                        ON CONFLICT (proposal) DO UPDATE SET receipt = excluded.receipt, unknown = excluded.unknown, \
                        standing = excluded.standing";
             let standing = owed.standing.map(ContentDigest::as_bytes);
-            connection.prepare_cached(sql)?.execute(params![id, run.receipt, owed.unknown, standing])?;
+            connection.prepare_cached(sql)?.execute(params![
+                id,
+                run.receipt,
+                owed.unknown,
+                standing
+            ])?;
         }
         insert_blobs(connection, run.blobs.iter())?;
     }

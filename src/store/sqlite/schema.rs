@@ -27,7 +27,10 @@ pub(super) fn harden(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Returns the differences between the schema and the result of the first `version` migrations. This takes about a
 /// millisecond.
-pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::Result<Vec<String>> {
+pub(super) fn differences(
+    connection: &Connection,
+    version: usize,
+) -> rusqlite::Result<Vec<String>> {
     let model = Connection::open_in_memory()?;
     for migration in MIGRATIONS.iter().take(version) {
         model.execute_batch(migration)?;
@@ -36,9 +39,15 @@ pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::
     let name = |(kind, name, _): &Object| format!("{kind} {name}");
     let missing: BTreeSet<String> = expected.difference(&found).map(name).collect();
     let foreign: BTreeSet<String> = found.difference(&expected).map(name).collect();
-    let changed = missing.intersection(&foreign).map(|name| format!("{name} differs from the schema of this program"));
-    let gone = missing.difference(&foreign).map(|name| format!("{name} is missing"));
-    let added = foreign.difference(&missing).map(|name| format!("{name} was added by hand"));
+    let changed = missing
+        .intersection(&foreign)
+        .map(|name| format!("{name} differs from the schema of this program"));
+    let gone = missing
+        .difference(&foreign)
+        .map(|name| format!("{name} is missing"));
+    let added = foreign
+        .difference(&missing)
+        .map(|name| format!("{name} was added by hand"));
     Ok(changed.chain(gone).chain(added).collect())
 }
 
@@ -46,9 +55,15 @@ pub(super) fn differences(connection: &Connection, version: usize) -> rusqlite::
 ///
 /// # Errors
 /// Returns a fault if the schema was changed or cannot be read.
-pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> Result<(), StoreFault> {
+pub(super) fn check(
+    connection: &Connection,
+    version: usize,
+    path: &Path,
+) -> Result<(), StoreFault> {
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
-    let Some(first) = found.first() else { return Ok(()) };
+    let Some(first) = found.first() else {
+        return Ok(());
+    };
     let message = format!(
         "{} has the schema number {version}, but its schema differs ({first}), so the store stays closed; run \
          `countersign store check`, then `countersign store restore BACKUP`",
@@ -61,7 +76,9 @@ type Object = (String, String, Option<String>);
 
 fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
     let mut statement = connection.prepare("SELECT type, name, sql FROM main.sqlite_schema")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+    statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect()
 }
 
 /// All migrations in order. The `user_version` of a database is the number of its migrations. A released migration
@@ -92,7 +109,11 @@ pub(super) fn moved_to(connection: &Connection) -> String {
 ///
 /// # Errors
 /// Returns a fault if the number is not the number of a schema from [`FIRST`] on.
-pub(super) fn check_number(connection: &Connection, version: i32, path: &Path) -> Result<(), StoreFault> {
+pub(super) fn check_number(
+    connection: &Connection,
+    version: i32,
+    path: &Path,
+) -> Result<(), StoreFault> {
     if version == MOVED {
         let message = format!(
             "the log of the store {} was moved to {}, so this file is never served again; set `database` in \
@@ -127,7 +148,10 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|error| unusable(path, &error))?;
     if application != APPLICATION_ID && tables > 0 {
-        let message = format!("{} is the database of another program; name another file", path.display());
+        let message = format!(
+            "{} is the database of another program; name another file",
+            path.display()
+        );
         return Err(StoreFault::Unusable { message });
     }
     check_number(connection, version, path)?;
@@ -141,11 +165,17 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     // old schema.
     let transaction = connection.transaction().map_err(fault(DURING))?;
     for migration in MIGRATIONS.iter().skip(version) {
-        transaction.execute_batch(migration).map_err(fault(DURING))?;
+        transaction
+            .execute_batch(migration)
+            .map_err(fault(DURING))?;
     }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault(DURING))?;
+    transaction
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(fault(DURING))?;
     let number = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-    transaction.pragma_update(None, "user_version", number).map_err(fault(DURING))?;
+    transaction
+        .pragma_update(None, "user_version", number)
+        .map_err(fault(DURING))?;
     transaction.commit().map_err(fault(DURING))
 }
 
@@ -157,17 +187,27 @@ mod tests {
     fn a_run_of_an_earlier_version_whose_end_nobody_saw_needs_a_review_after_the_migration() {
         let connection = Connection::open_in_memory().expect("a database");
         let (newest, earlier) = MIGRATIONS.split_last().expect("migrations");
-        earlier.iter().for_each(|migration| connection.execute_batch(migration).expect("migrated"));
+        earlier
+            .iter()
+            .for_each(|migration| connection.execute_batch(migration).expect("migrated"));
         let sql = "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, status, \
                    created_at, receipt, detail) VALUES (?1, ?1, ?1, 'a:b', ?1, ?1, 'p', 1, 1, 1, ?2, ?3)";
-        for (id, detail) in [(7_u8, r#"{"status":"unknown"}"#), (8, r#"{"exit_code":0,"status":"succeeded"}"#)] {
+        for (id, detail) in [
+            (7_u8, r#"{"status":"unknown"}"#),
+            (8, r#"{"exit_code":0,"status":"succeeded"}"#),
+        ] {
             let values = rusqlite::params![[id; 16], id, detail.as_bytes()];
             connection.execute(sql, values).expect("a run");
         }
         connection.execute_batch(newest).expect("migrated");
-        let mut owed = connection.prepare("SELECT receipt, emergency, unknown, settled FROM owed").expect("a table");
-        let rows = owed.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
-        let rows: Vec<(u64, bool, bool, Option<u64>)> = rows.expect("rows").map(|row| row.expect("a row")).collect();
+        let mut owed = connection
+            .prepare("SELECT receipt, emergency, unknown, settled FROM owed")
+            .expect("a table");
+        let rows = owed.query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        });
+        let rows: Vec<(u64, bool, bool, Option<u64>)> =
+            rows.expect("rows").map(|row| row.expect("a row")).collect();
         assert_eq!(rows, [(7, false, true, None)]);
     }
 }

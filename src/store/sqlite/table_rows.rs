@@ -50,16 +50,32 @@ impl NewFile {
         connection
             .execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; BEGIN")
             .map_err(fault(DURING))?;
-        Ok(Self { connection, path: path.to_owned() })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+        })
     }
 
     /// Adds rows to a table.
-    pub(in crate::store) fn add(&self, table: &CopiedTable, rows: &[CopiedRow]) -> Result<(), StoreFault> {
+    pub(in crate::store) fn add(
+        &self,
+        table: &CopiedTable,
+        rows: &[CopiedRow],
+    ) -> Result<(), StoreFault> {
         const DURING: &str = "writing a copy of the store";
         let values = vec!["?"; table.columns.len()].join(", ");
-        let sql = format!("INSERT INTO {} ({}) VALUES ({values})", table.name, table.column_list());
-        let mut insert = self.connection.prepare_cached(&sql).map_err(fault(DURING))?;
-        rows.iter().try_for_each(|row| insert.execute(params_from_iter(row)).map(drop)).map_err(fault(DURING))
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({values})",
+            table.name,
+            table.column_list()
+        );
+        let mut insert = self
+            .connection
+            .prepare_cached(&sql)
+            .map_err(fault(DURING))?;
+        rows.iter()
+            .try_for_each(|row| insert.execute(params_from_iter(row)).map(drop))
+            .map_err(fault(DURING))
     }
 
     /// Writes the state, and makes the file durable.
@@ -68,12 +84,20 @@ impl NewFile {
         let sql = "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4, \
                    nonces = (SELECT count(*) FROM nonce)";
         let values = (&state.boundary, &state.seal, state.version, state.mark);
-        self.connection.execute(sql, values).map_err(fault(DURING))?;
-        self.connection.execute_batch("COMMIT").map_err(fault(DURING))?;
-        self.connection.close().map_err(|(_, error)| fault(DURING)(error))?;
+        self.connection
+            .execute(sql, values)
+            .map_err(fault(DURING))?;
+        self.connection
+            .execute_batch("COMMIT")
+            .map_err(fault(DURING))?;
+        self.connection
+            .close()
+            .map_err(|(_, error)| fault(DURING)(error))?;
         File::open(&self.path)
             .and_then(|file| file.sync_all())
-            .map_err(|error| StoreFault::Unusable { message: format!("{}: {error}", self.path.display()) })
+            .map_err(|error| StoreFault::Unusable {
+                message: format!("{}: {error}", self.path.display()),
+            })
     }
 }
 
@@ -89,33 +113,54 @@ impl OldFile {
     /// Returns true if the log of the store at `path` was moved to another engine.
     pub(in crate::store) fn is_marked(path: &Path) -> Result<bool, StoreFault> {
         let connection = connect(path).map_err(|error| unusable(path, &error))?;
-        let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
-        version.map(|version| version == MOVED).map_err(|error| unusable(path, &error))
+        let version =
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
+        version
+            .map(|version| version == MOVED)
+            .map_err(|error| unusable(path, &error))
     }
 
     /// Opens a store that no other process uses.
     pub(in crate::store) fn open(path: &Path) -> Result<Self, StoreFault> {
         let connection = writable(path)?;
-        let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let number =
+            |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         let version = number("user_version").map_err(|error| unusable(path, &error))?;
-        let moved = if version == MOVED { Some(schema::moved_to(&connection)) } else { None };
+        let moved = if version == MOVED {
+            Some(schema::moved_to(&connection))
+        } else {
+            None
+        };
         if moved.is_none() {
             schema::check(&connection, MIGRATIONS.len(), path)?;
         }
-        Ok(Self { connection, path: path.to_owned(), moved })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            moved,
+        })
     }
 
     pub(in crate::store) fn state(&self) -> Result<CopiedState, StoreFault> {
         let read = |row: &rusqlite::Row<'_>| {
-            Ok(CopiedState { boundary: row.get(0)?, seal: row.get(1)?, version: row.get(2)?, mark: row.get(3)? })
+            Ok(CopiedState {
+                boundary: row.get(0)?,
+                seal: row.get(1)?,
+                version: row.get(2)?,
+                mark: row.get(3)?,
+            })
         };
-        let found = self.connection.query_row("SELECT boundary, seal, version, mark FROM state", [], read);
+        let found =
+            self.connection
+                .query_row("SELECT boundary, seal, version, mark FROM state", [], read);
         found.map_err(fault("reading the state of the boundary"))
     }
 
     pub(in crate::store) fn count(&self, table: &CopiedTable) -> Result<u64, StoreFault> {
         let sql = format!("SELECT count(*) FROM {}", table.name);
-        self.connection.query_row(&sql, [], |row| row.get(0)).map_err(fault("counting rows"))
+        self.connection
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(fault("counting rows"))
     }
 
     /// Returns the names of the outputs that are files, with their sizes.
@@ -123,7 +168,9 @@ impl OldFile {
         let read = || -> rusqlite::Result<Vec<_>> {
             let sql = "SELECT name, bytes FROM output WHERE data IS NULL ORDER BY name";
             let mut statement = self.connection.prepare(sql)?;
-            let rows = statement.query_map([], |row| Ok((Blake3Digest::from_bytes(row.get(0)?), row.get(1)?)))?;
+            let rows = statement.query_map([], |row| {
+                Ok((Blake3Digest::from_bytes(row.get(0)?), row.get(1)?))
+            })?;
             rows.collect()
         };
         read().map_err(fault("listing outputs"))
@@ -132,7 +179,9 @@ impl OldFile {
     /// Returns the order number of an output.
     pub(in crate::store) fn output_number(&self, name: &[u8]) -> Result<Cell, StoreFault> {
         let sql = "SELECT rowid FROM output WHERE name = ?1";
-        let found = self.connection.query_row(sql, [name], |row| row.get(0).map(Cell::Number));
+        let found = self
+            .connection
+            .query_row(sql, [name], |row| row.get(0).map(Cell::Number));
         found.map_err(fault("looking for an output"))
     }
 
@@ -147,18 +196,36 @@ impl OldFile {
         const DURING: &str = "reading the old store";
         let key = table.key.join(", ");
         let marks = vec!["?"; table.key.len()].join(", ");
-        let condition = if after.is_some() { format!(" WHERE ({key}) > ({marks})") } else { String::new() };
-        let sql = format!("SELECT {} FROM {}{condition} ORDER BY {key}", table.column_list(), table.name);
+        let condition = if after.is_some() {
+            format!(" WHERE ({key}) > ({marks})")
+        } else {
+            String::new()
+        };
+        let sql = format!(
+            "SELECT {} FROM {}{condition} ORDER BY {key}",
+            table.column_list(),
+            table.name
+        );
         let mut statement = self.connection.prepare(&sql).map_err(fault(DURING))?;
-        let mut rows = statement.query(params_from_iter(after.unwrap_or_default())).map_err(fault(DURING))?;
+        let mut rows = statement
+            .query(params_from_iter(after.unwrap_or_default()))
+            .map_err(fault(DURING))?;
         let (mut group, mut size) = (Vec::new(), 0);
         let mut entries = Entries::of(&self.connection);
         while let Some(row) = rows.next().map_err(fault(DURING))? {
             let cell = |at| row.get_ref(at).and_then(cell_of).map_err(fault(DURING));
-            let mut cells = (0..table.columns.len()).map(cell).collect::<Result<CopiedRow, _>>()?;
+            let mut cells = (0..table.columns.len())
+                .map(cell)
+                .collect::<Result<CopiedRow, _>>()?;
             // Another engine gets packed entries in their own rows.
             if table.name == "leaf" {
-                let entry = || Ok(EntryRow { index: row.get(0)?, hash: row.get(3)?, data: row.get(4)? });
+                let entry = || {
+                    Ok(EntryRow {
+                        index: row.get(0)?,
+                        hash: row.get(3)?,
+                        data: row.get(4)?,
+                    })
+                };
                 let data = entries.bytes(entry().map_err(fault(DURING))?);
                 cells[4] = Cell::Bytes(data.map_err(|error| error.during(DURING))?);
             }
@@ -169,13 +236,18 @@ impl OldFile {
                 size = 0;
             }
         }
-        if group.is_empty() { Ok(()) } else { each(group) }
+        if group.is_empty() {
+            Ok(())
+        } else {
+            each(group)
+        }
     }
 
     /// Returns a digest that changes with each change of the file. The write-ahead log must be empty.
     pub(in crate::store) fn fingerprint(&self) -> Result<Vec<u8>, StoreFault> {
-        let metadata = std::fs::metadata(&self.path)
-            .map_err(|error| StoreFault::Unusable { message: format!("{}: {error}", self.path.display()) })?;
+        let metadata = std::fs::metadata(&self.path).map_err(|error| StoreFault::Unusable {
+            message: format!("{}: {error}", self.path.display()),
+        })?;
         let facts = format!(
             "{} {} {} {}.{} {}.{}",
             metadata.dev(),
@@ -206,7 +278,8 @@ impl OldFile {
             transaction.pragma_update(None, "user_version", MOVED)?;
             transaction.commit()?;
             // A copy of the database file alone must also have the mark.
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         };
         mark().map_err(fault(DURING))?;
         self.moved = Some(place.to_owned());

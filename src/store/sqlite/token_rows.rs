@@ -10,7 +10,10 @@ use documents::record::validity::Timestamp;
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.
-pub(super) fn change(connection: &Connection, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
+pub(super) fn change(
+    connection: &Connection,
+    changes: &[TokenChange],
+) -> Result<Option<Name>, StoreFault> {
     const DURING: &str = "changing tokens";
     let mut added: Vec<&Name> = Vec::new();
     for change in changes {
@@ -19,7 +22,8 @@ pub(super) fn change(connection: &Connection, changes: &[TokenChange]) -> Result
             TokenChange::Revoke { name, .. } => (name, false),
         };
         let sql = "SELECT 1 FROM token WHERE name = ?1";
-        let there = added.contains(&name) || one(connection, DURING, sql, [name.as_str()], |_| Ok(()))?.is_some();
+        let there = added.contains(&name)
+            || one(connection, DURING, sql, [name.as_str()], |_| Ok(()))?.is_some();
         if there == adds {
             return Ok(Some(name.clone()));
         }
@@ -46,7 +50,12 @@ pub(super) fn change(connection: &Connection, changes: &[TokenChange]) -> Result
                 )?;
                 if let Some(binding) = binding {
                     let sql = "INSERT INTO token_binding (name, binding) VALUES (?1, ?2)";
-                    run(connection, DURING, sql, params![token.name.as_str(), json(binding)?])?;
+                    run(
+                        connection,
+                        DURING,
+                        sql,
+                        params![token.name.as_str(), json(binding)?],
+                    )?;
                 }
             }
             TokenChange::Revoke { name, at } => {
@@ -60,9 +69,24 @@ pub(super) fn change(connection: &Connection, changes: &[TokenChange]) -> Result
 
 /// Notes that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if the ID token was
 /// used before.
-pub(super) fn admit(connection: &Connection, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
+pub(super) fn admit(
+    connection: &Connection,
+    used: &IdTokenUse,
+    mark: Timestamp,
+) -> Result<bool, StoreFault> {
     const DURING: &str = "noting an ID token";
-    run(connection, DURING, "DELETE FROM id_token WHERE expires_at <= ?1", [mark.unix()])?;
+    run(
+        connection,
+        DURING,
+        "DELETE FROM id_token WHERE expires_at <= ?1",
+        [mark.unix()],
+    )?;
     let sql = "INSERT OR IGNORE INTO id_token (digest, expires_at) VALUES (?1, ?2)";
-    run(connection, DURING, sql, params![used.digest, used.expires_at.unix()]).map(|rows| rows == 1)
+    run(
+        connection,
+        DURING,
+        sql,
+        params![used.digest, used.expires_at.unix()],
+    )
+    .map(|rows| rows == 1)
 }

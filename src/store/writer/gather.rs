@@ -52,7 +52,11 @@ mod tests {
     #[test]
     fn a_single_write_request_is_handled_at_once_and_queued_requests_are_handled_in_one_batch() {
         assert_eq!(batch_of(1, 3, 2), 1);
-        assert_eq!(batch_of(1, 3, 3), 4, "two other callers have announced a request");
+        assert_eq!(
+            batch_of(1, 3, 3),
+            4,
+            "two other callers have announced a request"
+        );
         assert_eq!(batch_of(2, 0, 64), 2, "no request arrives during a pause");
         assert_eq!(batch_of(2, MAX_BATCH + 7, 2 * MAX_BATCH), MAX_BATCH);
     }
@@ -69,6 +73,9 @@ mod tests {
         std::thread::sleep(PAUSE * 100);
         place.send(WriterMessage::Prune(Box::new(Asked::new(1, answer))));
         closing.join().expect("closed");
-        assert_eq!(answered.try_recv().map(drop), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(
+            answered.try_recv().map(drop),
+            Err(oneshot::error::TryRecvError::Closed)
+        );
     }
 }

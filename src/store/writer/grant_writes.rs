@@ -25,8 +25,17 @@ impl Writer {
             return Ok(Err(WriteStop::NoSeal.into()));
         }
         // Grants are rare, so the writer may use a connection of its own here.
-        let earlier = batch.writes.grants.iter().rev().find(|row| row.id == write.grant.id).cloned();
-        let known = earlier.map_or_else(|| self.shared.reads.grant(&write.grant.id), |row| Ok(Some(row)))?;
+        let earlier = batch
+            .writes
+            .grants
+            .iter()
+            .rev()
+            .find(|row| row.id == write.grant.id)
+            .cloned();
+        let known = earlier.map_or_else(
+            || self.shared.reads.grant(&write.grant.id),
+            |row| Ok(Some(row)),
+        )?;
         match &known {
             Some(known) if known.digest != write.grant.digest => return Ok(Err(GrantStop::Taken)),
             Some(known) if known.leaf.is_some() => return Ok(Ok(known.clone())),
@@ -35,8 +44,12 @@ impl Writer {
                 let proposer = &write.grant.proposer;
                 let (own, all) = self.shared.reads.grant_drafts(write.at, proposer)?;
                 let new = || batch.writes.grants.iter().filter(|row| row.leaf.is_none());
-                if own + new().filter(|row| row.proposer == *proposer).count() as u64 >= MOST_DRAFTS_OF_PROPOSER {
-                    return Ok(Err(GrantStop::TooMany { most: MOST_DRAFTS_OF_PROPOSER }));
+                if own + new().filter(|row| row.proposer == *proposer).count() as u64
+                    >= MOST_DRAFTS_OF_PROPOSER
+                {
+                    return Ok(Err(GrantStop::TooMany {
+                        most: MOST_DRAFTS_OF_PROPOSER,
+                    }));
                 }
                 if all + new().count() as u64 >= MOST_DRAFTS {
                     return Ok(Err(GrantStop::TooMany { most: MOST_DRAFTS }));
@@ -53,7 +66,10 @@ impl Writer {
             if let Err(stop) = self.check_leaf(&row.envelope, None) {
                 return Ok(Err(stop.into()));
             }
-            row.leaf = Some(self.append(batch, LeafKind::Grant, row.envelope.clone()).index);
+            row.leaf = Some(
+                self.append(batch, LeafKind::Grant, row.envelope.clone())
+                    .index,
+            );
             self.head.version += 1;
         }
         if row.leaf.is_some() || known.is_none() {
@@ -96,7 +112,9 @@ impl<'a> ClaimedUses<'a> {
         }
         let last = uses.first().map_or(0, |newest| newest.number);
         if last >= claim.max_uses {
-            return Err(ConsumeStop::GrantExhausted { most: claim.max_uses });
+            return Err(ConsumeStop::GrantExhausted {
+                most: claim.max_uses,
+            });
         }
         if let Some((most, seconds)) = claim.rate {
             let period = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -105,8 +123,14 @@ impl<'a> ClaimedUses<'a> {
             if inside.len() as u64 >= most
                 && let Some(oldest) = inside.last()
             {
-                let wait_s = u64::try_from(oldest.at.unix() - begin.unix()).unwrap_or(1).max(1);
-                return Err(ConsumeStop::GrantRate { most, seconds, wait_s });
+                let wait_s = u64::try_from(oldest.at.unix() - begin.unix())
+                    .unwrap_or(1)
+                    .max(1);
+                return Err(ConsumeStop::GrantRate {
+                    most,
+                    seconds,
+                    wait_s,
+                });
             }
         }
         Ok(last + 1)
@@ -114,6 +138,13 @@ impl<'a> ClaimedUses<'a> {
 
     /// Claims a use.
     pub(super) fn claim(&mut self, claim: &'a GrantClaim, number: u64, at: Timestamp) {
-        self.uses.entry(&claim.grant).or_default().insert(0, SpentUse { number, at, paused: false });
+        self.uses.entry(&claim.grant).or_default().insert(
+            0,
+            SpentUse {
+                number,
+                at,
+                paused: false,
+            },
+        );
     }
 }

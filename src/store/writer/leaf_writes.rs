@@ -37,7 +37,11 @@ impl Writer {
         self.head.last_at = write.at;
         let leaf = self.append(batch, LeafKind::Seal, &write.envelope[..]);
         batch.writes.seals.push((leaf.index, write.digest));
-        let event = if write.thaws { EntryEvent::Thawed } else { EntryEvent::Seal };
+        let event = if write.thaws {
+            EntryEvent::Thawed
+        } else {
+            EntryEvent::Seal
+        };
         batch.event(write.at, EventWrite::Entry(event, leaf.index));
         batch.writes.new_epoch |= write.new_epoch;
         batch.writes.blobs.extend(&write.blobs);
@@ -49,12 +53,19 @@ impl Writer {
         }
         self.head.seal = Some(write.digest);
         self.head.version += 1;
-        Ok(Ok(SealStored { leaf, version: self.head.version }))
+        Ok(Ok(SealStored {
+            leaf,
+            version: self.head.version,
+        }))
     }
 
     /// Notes that an ID token was used. Returns false if the ID token was used before, or if its end is not later than the
     /// low-water mark, because a note about such an ID token can be deleted.
-    pub(super) fn admit(&mut self, batch: &mut Batch<'_>, used: &IdTokenUse) -> Result<bool, StoreFault> {
+    pub(super) fn admit(
+        &mut self,
+        batch: &mut Batch<'_>,
+        used: &IdTokenUse,
+    ) -> Result<bool, StoreFault> {
         batch.stepped = true;
         Ok(used.expires_at > self.head.mark && self.store.admit(used, self.head.mark)?)
     }
@@ -74,7 +85,10 @@ impl Writer {
     }
 
     pub(super) fn checked(&self) -> CheckedState {
-        CheckedState { seal: self.head.seal, revocations: self.revoked.len() }
+        CheckedState {
+            seal: self.head.seal,
+            revocations: self.revoked.len(),
+        }
     }
 
     /// Checks the size and the date of a leaf. A date after a leap of the clock is refused.
@@ -83,15 +97,25 @@ impl Writer {
             return Err(WriteStop::TooLarge { bytes: data.len() });
         }
         if at.is_some_and(|at| at < self.head.last_at) {
-            return Err(WriteStop::BackDated { last: self.head.last_at });
+            return Err(WriteStop::BackDated {
+                last: self.head.last_at,
+            });
         }
-        if let Some(seconds) = at.filter(|at| *at > self.head.last_at).and_then(|at| self.shared.clock_ahead(at)) {
+        if let Some(seconds) = at
+            .filter(|at| *at > self.head.last_at)
+            .and_then(|at| self.shared.clock_ahead(at))
+        {
             return Err(WriteStop::ClockAhead { seconds });
         }
         Ok(())
     }
 
-    pub(super) fn append(&mut self, batch: &mut Batch<'_>, kind: LeafKind, data: impl Into<Arc<[u8]>>) -> LeafRef {
+    pub(super) fn append(
+        &mut self,
+        batch: &mut Batch<'_>,
+        kind: LeafKind,
+        data: impl Into<Arc<[u8]>>,
+    ) -> LeafRef {
         let data = data.into();
         let hash = merkle::leaf_hash(&data);
         self.append_hashed(batch, kind, data, hash)
@@ -107,7 +131,15 @@ impl Writer {
         self.edge.append(hash, &mut batch.writes.tiles);
         let index = self.head.size;
         self.head.size += 1;
-        batch.writes.leaves.push(LeafRow { kind, at: self.head.last_at, hash, data });
-        LeafRef { index, hash: LeafHash::from_bytes(hash) }
+        batch.writes.leaves.push(LeafRow {
+            kind,
+            at: self.head.last_at,
+            hash,
+            data,
+        });
+        LeafRef {
+            index,
+            hash: LeafHash::from_bytes(hash),
+        }
     }
 }

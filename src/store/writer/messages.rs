@@ -14,7 +14,9 @@ use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_event::Telling;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
-use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_proposal::{
+    AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature,
+};
 use crate::store::stored_review::ReviewWrite;
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
@@ -47,7 +49,11 @@ impl<M, T, E> Asked<M, T, E> {
 
 impl<M, T, E: From<StoreFault>> Asked<M, T, E> {
     pub(crate) const fn new(message: M, answer: ReplySender<T, E>) -> Self {
-        Self { message, answer: Cell::new(Some(answer)), result: Cell::new(None) }
+        Self {
+            message,
+            answer: Cell::new(Some(answer)),
+            result: Cell::new(None),
+        }
     }
 
     /// Sends the result, or the fault that undid the batch. A second call sends nothing.
@@ -134,7 +140,9 @@ pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
                 questions.runs.push(&asked.message.core);
                 questions.uses.extend(&asked.message.claim);
             }
-            WriterMessage::Finish(asked) => questions.proposals.push(&asked.message.message.proposal),
+            WriterMessage::Finish(asked) => {
+                questions.proposals.push(&asked.message.message.proposal)
+            }
             WriterMessage::Advance(asked) => questions.proposals.push(&asked.message.proposal),
             WriterMessage::Propose(asked) => questions.new.push(&asked.message),
             WriterMessage::Sign(asked) => {
@@ -142,8 +150,17 @@ pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
                 questions.signed.push(&asked.message.0);
             }
             WriterMessage::Deny(asked) => {
-                let DenialWrite { authorization, approver, at, .. } = &asked.message;
-                questions.denials.push(DenialQuestion { authorization, approver, since: at.plus(-AHEAD_S) });
+                let DenialWrite {
+                    authorization,
+                    approver,
+                    at,
+                    ..
+                } = &asked.message;
+                questions.denials.push(DenialQuestion {
+                    authorization,
+                    approver,
+                    since: at.plus(-AHEAD_S),
+                });
             }
             _ => {}
         }

@@ -19,13 +19,19 @@ const UNKNOWN_PAUSE: Duration = Duration::from_millis(200);
 
 impl Writer {
     /// Begins a batch. If the store has a new connection, reads the state again first, and returns the open proposals.
-    pub(super) fn begin(&mut self, asked: &Questions<'_>) -> Result<(Answers, Option<OpenProposals>), StoreFault> {
+    pub(super) fn begin(
+        &mut self,
+        asked: &Questions<'_>,
+    ) -> Result<(Answers, Option<OpenProposals>), StoreFault> {
         let mut renewed = None;
         loop {
             if self.is_stale {
                 renewed = Some(self.read_anew()?);
             }
-            let answers = self.store.begin(self.head.size, asked).inspect_err(|_| self.store.rollback())?;
+            let answers = self
+                .store
+                .begin(self.head.size, asked)
+                .inspect_err(|_| self.store.rollback())?;
             self.is_stale = answers.is_new;
             if !self.is_stale {
                 return Ok((answers, renewed));
@@ -44,7 +50,10 @@ impl Writer {
         check_seal(reads, &others.head)?;
         // The other writer has stored the complete tiles.
         let mut stored = Vec::new();
-        others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
+        others
+            .hashes
+            .iter()
+            .for_each(|hash| self.edge.append(*hash, &mut stored));
         self.head = others.head;
         self.revoked = revoked;
         self.take_held();
@@ -91,7 +100,12 @@ impl Writer {
     }
 
     /// Pauses before the next attempt to reach the server. Callers get the fault after [`UNKNOWN_WAIT`].
-    pub(super) fn wait_for_server(&mut self, messages: &[WriterMessage], since: Instant, fault: &StoreFault) {
+    pub(super) fn wait_for_server(
+        &mut self,
+        messages: &[WriterMessage],
+        since: Instant,
+        fault: &StoreFault,
+    ) {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 WriterMessage::Ping(_) => answer_idle(&message, Ok(())),
@@ -99,10 +113,15 @@ impl Writer {
             }
         }
         if since.elapsed() >= UNKNOWN_WAIT {
-            let (closes, others): (Vec<_>, Vec<_>) =
-                self.held.drain(..).partition(|message| matches!(message, WriterMessage::Close(_)));
+            let (closes, others): (Vec<_>, Vec<_>) = self
+                .held
+                .drain(..)
+                .partition(|message| matches!(message, WriterMessage::Close(_)));
             self.held = closes;
-            messages.iter().chain(&others).for_each(|message| message.send(Some(fault)));
+            messages
+                .iter()
+                .chain(&others)
+                .for_each(|message| message.send(Some(fault)));
         }
         std::thread::sleep(UNKNOWN_PAUSE);
     }

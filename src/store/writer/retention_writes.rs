@@ -18,16 +18,25 @@ impl<'m> Batch<'m> {
 
 impl Writer {
     /// Raises the low-water mark, and in the same commit deletes some nonces that expired at or before the mark.
-    pub(super) fn prune(&mut self, batch: &mut Batch<'_>, limit: usize) -> Result<PruneResult, StoreFault> {
+    pub(super) fn prune(
+        &mut self,
+        batch: &mut Batch<'_>,
+        limit: usize,
+    ) -> Result<PruneResult, StoreFault> {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
-        let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
+        let ceiling = self
+            .anchor
+            .0
+            .plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
         // The low-water mark uses the boundary's own time, which can be ahead of the clock. With the clock alone, an
         // expired authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
         self.closed.forget(self.head.mark);
         // A low-water mark that is ahead of the clock may have been changed by hand, so pruning then uses the clock.
-        let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
+        let swept = self
+            .store
+            .prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         batch.stepped |= swept.deleted > 0;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();

@@ -9,7 +9,11 @@ use documents::record::kinds::LeafKind;
 
 impl Writer {
     /// Appends a review. The caller has counted the people.
-    pub(super) fn review(&mut self, batch: &mut Batch<'_>, write: &ReviewWrite) -> Result<LeafRef, WriteStop> {
+    pub(super) fn review(
+        &mut self,
+        batch: &mut Batch<'_>,
+        write: &ReviewWrite,
+    ) -> Result<LeafRef, WriteStop> {
         if self.head.seal.is_none() {
             return Err(WriteStop::NoSeal);
         }
@@ -22,12 +26,24 @@ impl Writer {
         }
         self.check_leaf(&write.envelope, None)?;
         let leaf = self.append(batch, LeafKind::Review, write.envelope.clone());
-        let ReviewWrite { review, closes, settles, .. } = write;
+        let ReviewWrite {
+            review,
+            closes,
+            settles,
+            ..
+        } = write;
         if *closes {
             self.emergencies.remove(&review.proposal);
         }
-        let review = StoredReview { leaf: leaf.index, ..review.clone() };
-        batch.writes.reviews.push(ReviewRow { review, closes: *closes, settles: *settles });
+        let review = StoredReview {
+            leaf: leaf.index,
+            ..review.clone()
+        };
+        batch.writes.reviews.push(ReviewRow {
+            review,
+            closes: *closes,
+            settles: *settles,
+        });
         batch.event(write.at, EventWrite::Entry(EntryEvent::Review, leaf.index));
         self.head.version += 1;
         Ok(leaf)

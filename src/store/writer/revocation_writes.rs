@@ -22,8 +22,15 @@ impl Writer {
         if self.head.seal.is_none() {
             return Ok(Err(WriteStop::NoSeal));
         }
-        if let Some(known) = self.revoked.iter().find(|known| known.subject == write.subject) {
-            return Ok(Ok(RevocationResult { leaf: known.leaf, existing: true }));
+        if let Some(known) = self
+            .revoked
+            .iter()
+            .find(|known| known.subject == write.subject)
+        {
+            return Ok(Ok(RevocationResult {
+                leaf: known.leaf,
+                existing: true,
+            }));
         }
         // A seal or a revocation can end the signer's right.
         if write.checked != self.checked() {
@@ -36,15 +43,29 @@ impl Writer {
             // The token ends also in a new log, which a restore begins without this entry. A token that the host revoked
             // before stays as it is.
             batch.stepped = true;
-            let _ = self.store.change_tokens(&[TokenChange::Revoke { name, at: write.at }])?;
+            let _ = self
+                .store
+                .change_tokens(&[TokenChange::Revoke { name, at: write.at }])?;
         }
-        let leaf = self.append(batch, LeafKind::Revocation, write.envelope.clone()).index;
+        let leaf = self
+            .append(batch, LeafKind::Revocation, write.envelope.clone())
+            .index;
         let is_freeze = matches!(write.subject, RevokedSubject::Epoch(_));
-        let event = if is_freeze { EntryEvent::Frozen } else { EntryEvent::Revocation };
+        let event = if is_freeze {
+            EntryEvent::Frozen
+        } else {
+            EntryEvent::Revocation
+        };
         batch.event(write.at, EventWrite::Entry(event, leaf));
-        Arc::make_mut(&mut self.revoked).push(StoredRevocation { subject: write.subject, leaf });
+        Arc::make_mut(&mut self.revoked).push(StoredRevocation {
+            subject: write.subject,
+            leaf,
+        });
         // A verdict with the earlier state version is repeated, and then meets the revocation.
         self.head.version += 1;
-        Ok(Ok(RevocationResult { leaf, existing: false }))
+        Ok(Ok(RevocationResult {
+            leaf,
+            existing: false,
+        }))
     }
 }

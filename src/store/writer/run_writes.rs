@@ -10,7 +10,9 @@ use crate::store::rows::{Candidate, FinishRow, OwedEnd, RunRow};
 use crate::store::stored_event::EventWrite;
 use crate::store::stored_grant::{GrantClaim, SpentUse};
 use crate::store::stored_leaf::LeafRef;
-use crate::store::stored_run::{CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
+use crate::store::stored_run::{
+    CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce,
+};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::grant_writes::ClaimedUses;
 use crate::store::writer::messages::{Asked, Hashed};
@@ -35,11 +37,23 @@ impl Writer {
         candidates: &[Candidate],
         uses: Vec<Vec<SpentUse>>,
     ) -> Result<(), StoreFault> {
-        let claims: Vec<&'m GrantClaim> = requests.iter().filter_map(|asked| asked.message.claim.as_ref()).collect();
+        let claims: Vec<&'m GrantClaim> = requests
+            .iter()
+            .filter_map(|asked| asked.message.claim.as_ref())
+            .collect();
         // `finish` comes first, so its receipts are before the consumptions of the batch.
-        let paused = batch.writes.ends.iter().filter_map(|end| end.owed.as_ref()?.standing).collect();
+        let paused = batch
+            .writes
+            .ends
+            .iter()
+            .filter_map(|end| end.owed.as_ref()?.standing)
+            .collect();
         let mut claimed = ClaimedUses::new(&claims, uses, paused);
-        let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
+        let refuse_all = |stop: &ConsumeStop| {
+            requests
+                .iter()
+                .for_each(|asked| asked.set(Err(stop.clone())))
+        };
         if let Some(message) = self.shared.no_runs() {
             refuse_all(&StoreFault::Unreachable { message }.into());
             return Ok(());
@@ -60,7 +74,12 @@ impl Writer {
         let mut passed = Vec::with_capacity(requests.len());
         for (asked, candidate) in requests.iter().zip(candidates) {
             let request: &'m Consume = &asked.message;
-            let place = |number: usize| (first + (number / MAX_ITEMS) as u64, (number % MAX_ITEMS) as u32);
+            let place = |number: usize| {
+                (
+                    first + (number / MAX_ITEMS) as u64,
+                    (number % MAX_ITEMS) as u32,
+                )
+            };
             let proposal = batch.proposal(request, candidate);
             // If two requests of a batch have the same nonce, the first accepted request spends it.
             let judged = match places.get(request.core.nonce.as_str()) {
@@ -68,12 +87,24 @@ impl Writer {
                     let (index, item) = place(number);
                     let winner: &Passed<'m> = &passed[number];
                     let proposal = winner.request.core.id.clone();
-                    Err(ConsumeStop::Replayed(NonceUse { index, item, proposal }))
+                    Err(ConsumeStop::Replayed(NonceUse {
+                        index,
+                        item,
+                        proposal,
+                    }))
                 }
-                None if ids.contains(&request.core.id) => Err(ConsumeStop::WrongState(StoredStatus::Running)),
+                None if ids.contains(&request.core.id) => {
+                    Err(ConsumeStop::WrongState(StoredStatus::Running))
+                }
                 None => self
                     .judge_run(request, candidate, proposal, at)
-                    .and_then(|()| request.claim.as_ref().map(|claim| claimed.next(claim, at)).transpose()),
+                    .and_then(|()| {
+                        request
+                            .claim
+                            .as_ref()
+                            .map(|claim| claimed.next(claim, at))
+                            .transpose()
+                    }),
             };
             match judged {
                 Ok(number) => {
@@ -82,14 +113,20 @@ impl Writer {
                         claimed.claim(claim, number, at);
                     }
                     if let Some(name) = &request.exclusive {
-                        self.exclusive.insert(name.to_string(), request.core.id.clone());
+                        self.exclusive
+                            .insert(name.to_string(), request.core.id.clone());
                     }
                     if request.emergency.is_some() {
                         self.emergencies.insert(request.core.id.clone());
                     }
                     places.insert(request.core.nonce.as_str(), passed.len());
                     ids.insert(&request.core.id);
-                    passed.push(Passed { asked, request, known: proposal.is_some(), granted });
+                    passed.push(Passed {
+                        asked,
+                        request,
+                        known: proposal.is_some(),
+                        granted,
+                    });
                 }
                 Err(stop) => asked.set(Err(stop)),
             }
@@ -100,17 +137,36 @@ impl Writer {
         };
         for items in passed.chunks(MAX_ITEMS) {
             self.head.last_at = at;
-            let spent = items.iter().map(|Passed { request, granted, .. }| SpentItem {
-                authorization: request.core.digest,
-                nonce: request.core.nonce.clone(),
-                expires_at: request.core.expires_at,
-                session: request.session.clone(),
-                grant: granted.map(|(claim, _)| claim.grant),
-                grant_use: granted.map(|(_, number)| GrantUse(number)),
-            });
-            let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?.into();
+            let spent = items.iter().map(
+                |Passed {
+                     request, granted, ..
+                 }| SpentItem {
+                    authorization: request.core.digest,
+                    nonce: request.core.nonce.clone(),
+                    expires_at: request.core.expires_at,
+                    session: request.session.clone(),
+                    grant: granted.map(|(claim, _)| claim.grant),
+                    grant_use: granted.map(|(_, number)| GrantUse(number)),
+                },
+            );
+            let data: Arc<[u8]> = self
+                .sign_leaf(Consumption {
+                    seal,
+                    at,
+                    spent: spent.collect(),
+                })?
+                .into();
             let leaf = self.append(batch, LeafKind::Consumption, data.clone());
-            for (item, Passed { asked, request, known, granted }) in (0..).zip(items) {
+            for (
+                item,
+                Passed {
+                    asked,
+                    request,
+                    known,
+                    granted,
+                },
+            ) in (0..).zip(items)
+            {
                 batch.writes.starts.push(RunRow {
                     core: &request.core,
                     known: *known,
@@ -126,18 +182,33 @@ impl Writer {
                     emergency: request.emergency.is_some(),
                 });
                 // Nothing after the runs of a batch reads their states.
-                let change = StatusChange { proposal: request.core.id.clone(), to: StoredStatus::Running, at };
+                let change = StatusChange {
+                    proposal: request.core.id.clone(),
+                    to: StoredStatus::Running,
+                    at,
+                };
                 batch.changes.push(change);
                 for (person, keyid) in &request.signers {
                     batch.event(at, EventWrite::signed(&request.core.id, person, keyid));
                 }
-                batch.event(at, EventWrite::Proposal(request.core.id.clone(), StoredStatus::Running));
+                batch.event(
+                    at,
+                    EventWrite::Proposal(request.core.id.clone(), StoredStatus::Running),
+                );
                 if request.emergency.is_some() {
                     batch.event(at, EventWrite::Emergency(request.core.id.clone()));
                 }
-                self.closed.spend(&request.core.nonce, request.core.expires_at);
+                self.closed
+                    .spend(&request.core.nonce, request.core.expires_at);
                 let data = data.clone();
-                let spent = SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal };
+                let spent = SpentNonce {
+                    index: leaf.index,
+                    item,
+                    leaf: leaf.hash,
+                    data,
+                    at,
+                    seal,
+                };
                 batch.set(asked, WriteKind::Consume, Ok(spent));
             }
         }
@@ -171,7 +242,9 @@ impl Writer {
             return Err(ConsumeStop::Denied);
         }
         match proposal {
-            Some((digest, _)) if digest != request.core.digest => return Err(ConsumeStop::OtherAuthorization),
+            Some((digest, _)) if digest != request.core.digest => {
+                return Err(ConsumeStop::OtherAuthorization);
+            }
             Some((_, status)) if !status.may_become(StoredStatus::Running) => {
                 return Err(ConsumeStop::WrongState(status));
             }
@@ -182,24 +255,41 @@ impl Writer {
             return Err(ConsumeStop::BadWindow);
         }
         let _open = request.window.check(at, self.head.mark)?;
-        if let Some(holder) = request.exclusive.as_deref().and_then(|name| self.exclusive.get(name)) {
-            return Err(ConsumeStop::ExclusiveBusy { holder: holder.clone() });
+        if let Some(holder) = request
+            .exclusive
+            .as_deref()
+            .and_then(|name| self.exclusive.get(name))
+        {
+            return Err(ConsumeStop::ExclusiveBusy {
+                holder: holder.clone(),
+            });
         }
         if let Some(most) = request.emergency
             && self.emergencies.len() as u64 >= most
         {
-            return Err(ConsumeStop::Unreviewed { most, open: self.emergencies.iter().cloned().collect() });
+            return Err(ConsumeStop::Unreviewed {
+                most,
+                open: self.emergencies.iter().cloned().collect(),
+            });
         }
         Ok(())
     }
 
     /// Signs a consumption. The store signs no other statement.
     fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
-        let unwritable = |message: String| StoreFault::Database { during: "writing a consumption", message };
-        let payload = consumption.into_statement().to_payload().map_err(|error| unwritable(error.to_string()))?;
+        let unwritable = |message: String| StoreFault::Database {
+            during: "writing a consumption",
+            message,
+        };
+        let payload = consumption
+            .into_statement()
+            .to_payload()
+            .map_err(|error| unwritable(error.to_string()))?;
         let sig = (self.config.signer.sign)(&pae(PAYLOAD_TYPE, &payload));
         let signature = EnvelopeSignature::new(self.config.signer.keyid, &sig);
-        Envelope::new(&payload, vec![signature]).to_canonical().map_err(|error| unwritable(error.to_string()))
+        Envelope::new(&payload, vec![signature])
+            .to_canonical()
+            .map_err(|error| unwritable(error.to_string()))
     }
 
     pub(super) fn finish<'m>(
@@ -213,14 +303,21 @@ impl Writer {
             let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
                 None => Err(FinishStop::NotRunning(None)),
                 Some((_, _, Some(receipt))) => Err(FinishStop::Finished { receipt }),
-                Some((StoredStatus::Running, Some(consumption), None)) if !self.is_run_of(end, consumption)? => {
+                Some((StoredStatus::Running, Some(consumption), None))
+                    if !self.is_run_of(end, consumption)? =>
+                {
                     Err(FinishStop::OtherRun)
                 }
-                Some((StoredStatus::Running, Some(_), None)) if end.receipt.len() > MAX_ENTRY_BYTES => {
-                    Err(FinishStop::TooLarge { bytes: end.receipt.len() })
+                Some((StoredStatus::Running, Some(_), None))
+                    if end.receipt.len() > MAX_ENTRY_BYTES =>
+                {
+                    Err(FinishStop::TooLarge {
+                        bytes: end.receipt.len(),
+                    })
                 }
                 Some((StoredStatus::Running, Some(consumption), None)) => {
-                    let leaf = self.append_hashed(batch, LeafKind::Receipt, end.receipt.clone(), *hash);
+                    let leaf =
+                        self.append_hashed(batch, LeafKind::Receipt, end.receipt.clone(), *hash);
                     batch.writes.ends.push(FinishRow {
                         proposal: &end.proposal,
                         consumption,
@@ -252,7 +349,10 @@ impl Writer {
     /// Returns which review a run needs after its end.
     fn owed<'m>(&self, end: &'m Finish) -> Option<OwedEnd<'m>> {
         let unknown = end.unknown;
-        let owed = OwedEnd { unknown, standing: end.grant.as_ref().filter(|_| unknown) };
+        let owed = OwedEnd {
+            unknown,
+            standing: end.grant.as_ref().filter(|_| unknown),
+        };
         (unknown || self.emergencies.contains(&end.proposal)).then_some(owed)
     }
 
@@ -276,13 +376,20 @@ struct Passed<'m> {
 
 impl Batch<'_> {
     /// Returns the authorization and the status of the proposal to run, with the changes of this batch.
-    fn proposal(&self, request: &Consume, candidate: &Candidate) -> Option<(AuthorizationDigest, StoredStatus)> {
+    fn proposal(
+        &self,
+        request: &Consume,
+        candidate: &Candidate,
+    ) -> Option<(AuthorizationDigest, StoredStatus)> {
         let id = &request.core.id;
         let digest = candidate.proposal.map(|(digest, _)| digest).or_else(|| {
             let new = self.writes.proposals.iter().find(|new| new.core.id == *id);
             new.map(|new| new.core.digest)
         })?;
         let stored = candidate.proposal.map(|(_, status)| status);
-        Some((digest, self.states.get(id).map(|state| state.status).or(stored)?))
+        Some((
+            digest,
+            self.states.get(id).map(|state| state.status).or(stored)?,
+        ))
     }
 }

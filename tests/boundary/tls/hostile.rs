@@ -38,17 +38,38 @@ const ALERT: u8 = 21;
 #[test]
 fn plain_http_on_the_port_of_tls_gets_an_explanation() {
     let (world, authority) = serving();
-    for request in ["GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n", "POST / HTTP/1.0\r\n\r\n", "G"] {
+    for request in [
+        "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "POST / HTTP/1.0\r\n\r\n",
+        "G",
+    ] {
         let mut stream = connect(&world);
         stream.write_all(request.as_bytes()).expect("written");
         let text = String::from_utf8(rest(stream)).expect("UTF-8");
-        assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.contains("https://"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 400 Bad Request\r\n") && text.contains("https://"),
+            "{text}"
+        );
     }
     let url = format!("http://localhost:{}/health", port(&world));
-    let output = world.command("curl").args(["-sS", &url]).output().expect("curl");
-    assert!(said(&output).contains("this port accepts only TLS"), "{output:?}");
+    let output = world
+        .command("curl")
+        .args(["-sS", &url])
+        .output()
+        .expect("curl");
+    assert!(
+        said(&output).contains("this port accepts only TLS"),
+        "{output:?}"
+    );
     let url = format!("http://localhost:{}", port(&world));
-    said_at_exit(world.program(&["registry", "list", "--url", &url]).output().expect("the program"), 2, "https://");
+    said_at_exit(
+        world
+            .program(&["registry", "list", "--url", &url])
+            .output()
+            .expect("the program"),
+        2,
+        "https://",
+    );
     assert!(is_up(&world, &authority));
 }
 
@@ -56,7 +77,9 @@ fn plain_http_on_the_port_of_tls_gets_an_explanation() {
 fn garbage_in_place_of_a_handshake_ends_the_connection() {
     let (world, authority) = serving();
     let hello = client_hello(9);
-    let garbage: Vec<u8> = (0..40_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let garbage: Vec<u8> = (0..40_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let mut cut = hello.clone();
     cut.truncate(hello.len() / 2);
     let mut longer = vec![22, 3, 1, 0x3f, 0xff, 1, 0xff, 0xff, 0xff];
@@ -64,11 +87,20 @@ fn garbage_in_place_of_a_handshake_ends_the_connection() {
     for (name, bytes) in [
         ("zeros", vec![0; 4000]),
         ("random", [&[0x80][..], &garbage].concat()),
-        ("garbage before the hello", [&b"\x00\x01\x02"[..], &hello].concat()),
+        (
+            "garbage before the hello",
+            [&b"\x00\x01\x02"[..], &hello].concat(),
+        ),
         ("a second half of a hello", hello[20..].to_vec()),
-        ("a hello with a changed length", [&hello[..9], &[0xff, 0xff], &hello[11..]].concat()),
+        (
+            "a hello with a changed length",
+            [&hello[..9], &[0xff, 0xff], &hello[11..]].concat(),
+        ),
         ("a message of 16 MB", longer.repeat(5)),
-        ("application data first", [&[23, 3, 3, 0, 5][..], b"hello"].concat()),
+        (
+            "application data first",
+            [&[23, 3, 3, 0, 5][..], b"hello"].concat(),
+        ),
         ("a name of 16 KB", client_hello(16 << 10)),
         ("a name of 60 KB", client_hello(60_000)),
         ("a hello without the extensions of TLS", hello.clone()),
@@ -80,7 +112,10 @@ fn garbage_in_place_of_a_handshake_ends_the_connection() {
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let answer = rest(stream);
-        assert!(answer.is_empty() || answer[0] == ALERT, "{name}: {answer:?}");
+        assert!(
+            answer.is_empty() || answer[0] == ALERT,
+            "{name}: {answer:?}"
+        );
         assert!(is_up(&world, &authority), "{name}");
     }
 }
@@ -90,7 +125,14 @@ fn half_open_handshakes_end_at_the_deadline_and_others_are_served() {
     const CLIENTS: usize = 1000;
     let (world, authority) = serving();
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).expect("more open files");
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )
+    .expect("more open files");
     if limit.maximum.is_some_and(|most| most < 8192) {
         crate::support::not_run(
             "half_open_handshakes_end_at_the_deadline_and_others_are_served",
@@ -103,7 +145,9 @@ fn half_open_handshakes_end_at_the_deadline_and_others_are_served() {
     let mut half: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&world)).collect();
     for (number, stream) in half.iter_mut().enumerate() {
         // Some clients send nothing, and the others an incomplete ClientHello.
-        stream.write_all(&hello[..number % (hello.len() / 2)]).expect("written");
+        stream
+            .write_all(&hello[..number % (hello.len() / 2)])
+            .expect("written");
     }
     // A client that sends one byte at a time has the same deadline.
     let mut slow = connect(&world);
@@ -114,8 +158,13 @@ fn half_open_handshakes_end_at_the_deadline_and_others_are_served() {
     half.push(slow);
     for stream in &half {
         stream.set_nonblocking(true).expect("set");
-        let open = (&*stream).read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        assert!(open || began.elapsed() > Duration::from_secs(9), "the handshake has time until its deadline");
+        let open = (&*stream)
+            .read(&mut [0])
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(
+            open || began.elapsed() > Duration::from_secs(9),
+            "the handshake has time until its deadline"
+        );
         stream.set_nonblocking(false).expect("set");
     }
     for stream in half {
@@ -140,18 +189,49 @@ fn connections_above_the_maximum_get_an_alert_until_there_is_room() {
     // Each of these clients has a request in progress, whose body does not end.
     let hold = |_| {
         let mut client = world.command("curl");
-        client.args(["-sk", "-X", "POST", "-T", "-", "-H", &bearer, "-H", "Content-Type: application/json"]);
-        client.arg(format!("{url}/v1/proposals")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("curl")
+        client.args([
+            "-sk",
+            "-X",
+            "POST",
+            "-T",
+            "-",
+            "-H",
+            &bearer,
+            "-H",
+            "Content-Type: application/json",
+        ]);
+        client
+            .arg(format!("{url}/v1/proposals"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("curl")
     };
     // A new connection can take the place of one that has not sent its request yet, so more clients come than fit.
     let mut held: Vec<Child> = (0..96).map(hold).collect();
-    wait_for("all places are taken", || curl(&world, &authority, &[], "/health").0 == Some(35));
+    wait_for("all places are taken", || {
+        curl(&world, &authority, &[], "/health").0 == Some(35)
+    });
     let (code, text) = curl(&world, &authority, &[], "/health");
-    assert!(code == Some(35) && text.contains("alert internal error"), "{text}");
+    assert!(
+        code == Some(35) && text.contains("alert internal error"),
+        "{text}"
+    );
     let mut command = world.program(&["registry", "list", "--url", &url, "--cacert"]);
-    let text = said(&command.arg(authority.path("ca.pem")).output().expect("a command"));
-    assert!(text.contains("has no room for this connection") && text.contains("try again"), "{text}");
-    assert!(!text.contains("--cert") && !text.contains("right address"), "{text}");
+    let text = said(
+        &command
+            .arg(authority.path("ca.pem"))
+            .output()
+            .expect("a command"),
+    );
+    assert!(
+        text.contains("has no room for this connection") && text.contains("try again"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("--cert") && !text.contains("right address"),
+        "{text}"
+    );
     for client in &mut held {
         client.kill().expect("killed");
         client.wait().expect("ended");
@@ -178,15 +258,29 @@ fn a_client_that_does_not_read_its_answers_loses_its_connection() {
     let sockets = || connections(&world);
     let before = sockets();
     let mut client = world.command("python3");
-    client.args(["-c", script, &port(&world).to_string()]).arg(authority.path("ca.pem"));
+    client
+        .args(["-c", script, &port(&world).to_string()])
+        .arg(authority.path("ca.pem"));
     let pipes = || std::process::Stdio::piped();
-    let mut client = client.stdin(pipes()).stdout(pipes()).spawn().expect("python3");
+    let mut client = client
+        .stdin(pipes())
+        .stdout(pipes())
+        .spawn()
+        .expect("python3");
     let mut line = [0; 5];
-    client.stdout.as_mut().expect("a pipe").read_exact(&mut line).expect("a line");
+    client
+        .stdout
+        .as_mut()
+        .expect("a pipe")
+        .read_exact(&mut line)
+        .expect("a line");
     assert!(sockets() > before, "the service holds the connection");
     let deadline = Instant::now() + Duration::from_secs(60);
     while sockets() > before {
-        assert!(Instant::now() < deadline, "the service keeps a connection that nobody reads");
+        assert!(
+            Instant::now() < deadline,
+            "the service keeps a connection that nobody reads"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     drop(client.stdin.take());
@@ -196,8 +290,13 @@ fn a_client_that_does_not_read_its_answers_loses_its_connection() {
 
 /// Returns the number of established connections to the port of the service, from its side.
 fn connections(world: &World) -> usize {
-    let sockets = std::fs::read_dir(format!("/proc/{}/fd", world.pid())).expect("its descriptors").flatten();
+    let sockets = std::fs::read_dir(format!("/proc/{}/fd", world.pid()))
+        .expect("its descriptors")
+        .flatten();
     sockets
-        .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:")))
+        .filter(|entry| {
+            std::fs::read_link(entry.path())
+                .is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+        })
         .count()
 }

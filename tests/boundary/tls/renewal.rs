@@ -14,12 +14,23 @@ use crate::tls::{TLS, certificates, curl, is_up, notes, port, prepared, put, s_c
 /// Returns the served certificate as PEM, without line ends.
 fn served(world: &World) -> String {
     let text = said(&s_client(world, &["-showcerts"]));
-    let certificate = text.split("-----BEGIN CERTIFICATE-----").nth(1).unwrap_or_else(|| panic!("{text}"));
-    certificate.split("-----END").next().expect("a certificate").split_whitespace().collect()
+    let certificate = text
+        .split("-----BEGIN CERTIFICATE-----")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{text}"));
+    certificate
+        .split("-----END")
+        .next()
+        .expect("a certificate")
+        .split_whitespace()
+        .collect()
 }
 
 fn body(pair: &Pair) -> String {
-    pair.certificate.lines().filter(|line| !line.starts_with("-----")).collect()
+    pair.certificate
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect()
 }
 
 fn hang_up(world: &World) {
@@ -30,7 +41,13 @@ fn hang_up(world: &World) {
 fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
     let (world, authority) = serving();
     let first = served(&world);
-    let doctor = || world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor");
+    let doctor = || {
+        world
+            .program(&["doctor"])
+            .arg(world.path("b"))
+            .output()
+            .expect("doctor")
+    };
     let key = world.path("b/tls/key.pem");
     for case in certificates::unusable(&authority) {
         put(&world, &case.pair);
@@ -40,7 +57,8 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
         hang_up(&world);
         wait_for(&format!("/ready reports: {}", case.name), || {
             let notes = notes(&world, &authority);
-            notes.contains("continues with the old certificate") && case.words.iter().all(|words| notes.contains(words))
+            notes.contains("continues with the old certificate")
+                && case.words.iter().all(|words| notes.contains(words))
         });
         assert_eq!(served(&world), first, "{}", case.name);
         assert!(is_up(&world, &authority), "{}", case.name);
@@ -50,14 +68,24 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
     wait_for("/ready reports the missing key", || {
         notes(&world, &authority).contains("key.pem: the file can't be read")
     });
-    assert!(world.service_log().contains("continues with the old certificate"), "{}", world.service_log());
+    assert!(
+        world
+            .service_log()
+            .contains("continues with the old certificate"),
+        "{}",
+        world.service_log()
+    );
     said_at_exit(doctor(), 1, "FIX   service");
     // The note ends if the old files are back, and also if a new pair is taken.
     let second = authority.issue("second", "ca", HERE);
     put(&world, &second);
     hang_up(&world);
-    wait_for("the new pair is in force", || served(&world) == body(&second));
-    wait_for("the note ends", || !notes(&world, &authority).contains("continues with the old"));
+    wait_for("the new pair is in force", || {
+        served(&world) == body(&second)
+    });
+    wait_for("the note ends", || {
+        !notes(&world, &authority).contains("continues with the old")
+    });
     assert!(is_up(&world, &authority));
 }
 
@@ -65,25 +93,43 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
 fn the_metrics_state_the_expiry_and_a_renewal_that_cannot_be_taken() {
     let (mut world, authority) = prepared(&format!("{TLS}[metrics]\nlisten = \"127.0.0.1:0\"\n"));
     world.start();
-    let metrics = world.started["metrics"].as_str().expect("a URL").trim_end_matches("/metrics").to_owned();
+    let metrics = world.started["metrics"]
+        .as_str()
+        .expect("a URL")
+        .trim_end_matches("/metrics")
+        .to_owned();
     let value = |name: &str| {
         let text = Wire::new(&metrics).peek("/metrics").text();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("countersign_certificate_{name} ")));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("countersign_certificate_{name} ")));
         line.map(str::to_owned)
     };
     // The end of the certificate, as openssl and date state it.
     let script = "date -u -d \"$(openssl x509 -enddate -noout -in \"$0\" | cut -d= -f2)\" +%s";
-    let output = std::process::Command::new("sh").args(["-c", script]).arg(world.path("b/tls/cert.pem")).output();
-    let end = String::from_utf8(output.expect("openssl").stdout).expect("UTF-8").trim().to_owned();
-    wait_for("the expiry is in the metrics", || value("expiry_timestamp_seconds") == Some(end.clone()));
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(world.path("b/tls/cert.pem"))
+        .output();
+    let end = String::from_utf8(output.expect("openssl").stdout)
+        .expect("UTF-8")
+        .trim()
+        .to_owned();
+    wait_for("the expiry is in the metrics", || {
+        value("expiry_timestamp_seconds") == Some(end.clone())
+    });
     assert_eq!(value("reload_failed").as_deref(), Some("0"));
     world.write("b/tls/cert.pem", "nonsense");
     hang_up(&world);
-    wait_for("the metrics state the failure", || value("reload_failed").as_deref() == Some("1"));
+    wait_for("the metrics state the failure", || {
+        value("reload_failed").as_deref() == Some("1")
+    });
     assert_eq!(value("expiry_timestamp_seconds"), Some(end));
     put(&world, &authority.issue("good", "ca", HERE));
     hang_up(&world);
-    wait_for("the failure ends", || value("reload_failed").as_deref() == Some("0"));
+    wait_for("the failure ends", || {
+        value("reload_failed").as_deref() == Some("0")
+    });
 }
 
 #[test]
@@ -113,27 +159,39 @@ fn a_renewal_by_a_new_link_is_taken_without_a_signal() {
     }
     world.start();
     link("archive", 2);
-    wait_for("the second pair is in force", || served(&world) == body(&second));
+    wait_for("the second pair is in force", || {
+        served(&world) == body(&second)
+    });
     assert!(!notes(&world, &authority).contains("continues with the old"));
     // The sandbox hides the directory of the key that the link named at the start. A key elsewhere needs a restart, also
     // a copy of the same key.
     link("elsewhere", 2);
     hang_up(&world);
-    wait_for("the copy is reported", || notes(&world, &authority).contains("restart the service"));
+    wait_for("the copy is reported", || {
+        notes(&world, &authority).contains("restart the service")
+    });
     link("archive", 2);
     hang_up(&world);
-    wait_for("the note ends", || !notes(&world, &authority).contains("restart the service"));
+    wait_for("the note ends", || {
+        !notes(&world, &authority).contains("restart the service")
+    });
     link("elsewhere", 3);
     hang_up(&world);
-    wait_for("the third pair is refused", || notes(&world, &authority).contains("restart the service"));
+    wait_for("the third pair is refused", || {
+        notes(&world, &authority).contains("restart the service")
+    });
     assert_eq!(served(&world), body(&second));
     // The same bytes in another place are visible to runs too.
     link("archive", 2);
-    wait_for("the note ends", || !notes(&world, &authority).contains("restart the service"));
+    wait_for("the note ends", || {
+        !notes(&world, &authority).contains("restart the service")
+    });
     world.write("b/elsewhere/cert2.pem", &second.certificate);
     world.write("b/elsewhere/key2.pem", &second.key);
     link("elsewhere", 2);
-    wait_for("the other place of the key is refused", || notes(&world, &authority).contains("restart the service"));
+    wait_for("the other place of the key is refused", || {
+        notes(&world, &authority).contains("restart the service")
+    });
     link("elsewhere", 3);
     world.restart();
     assert_eq!(served(&world), body(&third));
@@ -142,33 +200,63 @@ fn a_renewal_by_a_new_link_is_taken_without_a_signal() {
 #[test]
 fn a_certificate_that_expires_while_it_is_served_is_reported() {
     let (world, authority) = serving();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time")
+        .as_secs();
     let mut seconds = 6;
     // On a slow host the certificate may expire before the service takes it, so the next certificate is valid longer.
-    let taken = || world.service_log().matches("took a new certificate").count() > 0;
+    let taken = || {
+        world
+            .service_log()
+            .matches("took a new certificate")
+            .count()
+            > 0
+    };
     while !taken() {
         let end = stamp(now + seconds);
-        put(&world, &authority.issue_for("short", "ca", HERE, ("20240101000000Z", &end)));
+        put(
+            &world,
+            &authority.issue_for("short", "ca", HERE, ("20240101000000Z", &end)),
+        );
         hang_up(&world);
-        wait_for("the service looks at the files", || taken() || notes(&world, &authority).contains("expired at"));
+        wait_for("the service looks at the files", || {
+            taken() || notes(&world, &authority).contains("expired at")
+        });
         seconds += 6;
     }
     wait_for("/ready reports the expiry", || {
-        notes(&world, &authority).contains("clients refuse the certificate of the service: the certificate expired at")
+        notes(&world, &authority)
+            .contains("clients refuse the certificate of the service: the certificate expired at")
     });
     let (code, text) = curl(&world, &authority, &[], "/health");
     assert!(code == Some(60) && text.contains("expired"), "{text}");
-    assert!(world.service_log().contains("clients refuse the certificate"), "{}", world.service_log());
+    assert!(
+        world
+            .service_log()
+            .contains("clients refuse the certificate"),
+        "{}",
+        world.service_log()
+    );
     put(&world, &authority.issue("long", "ca", HERE));
     hang_up(&world);
-    wait_for("a new certificate is in force", || is_up(&world, &authority));
-    wait_for("the note ends", || !notes(&world, &authority).contains("expired"));
+    wait_for("a new certificate is in force", || {
+        is_up(&world, &authority)
+    });
+    wait_for("the note ends", || {
+        !notes(&world, &authority).contains("expired")
+    });
 }
 
 /// Returns a time in the form of openssl.
 fn stamp(unix: u64) -> String {
-    let output = std::process::Command::new("date").args(["-u", "-d", &format!("@{unix}"), "+%Y%m%d%H%M%SZ"]).output();
-    String::from_utf8(output.expect("date").stdout).expect("UTF-8").trim().to_owned()
+    let output = std::process::Command::new("date")
+        .args(["-u", "-d", &format!("@{unix}"), "+%Y%m%d%H%M%SZ"])
+        .output();
+    String::from_utf8(output.expect("date").stdout)
+        .expect("UTF-8")
+        .trim()
+        .to_owned()
 }
 
 /// 64 clients of Python. Each client sends requests on a connection that it keeps, and after each request one request on
@@ -214,22 +302,48 @@ fn no_request_of_64_clients_fails_while_the_certificate_changes() {
     let (world, authority) = serving();
     let stop = world.path("stop");
     let mut clients = world.command("python3");
-    clients.args(["-c", CLIENTS, &port(&world).to_string()]).arg(authority.path("ca.pem")).arg(&stop);
-    let mut clients = clients.stdout(std::process::Stdio::piped()).spawn().expect("python3");
-    let mut lines = BufReader::new(clients.stdout.take().expect("a pipe")).lines().map(|line| line.expect("a line"));
-    assert_eq!(lines.next().as_deref(), Some("all"), "each client has a connection that it keeps");
-    assert_eq!(lines.next().as_deref(), Some("new"), "the first certificate");
+    clients
+        .args(["-c", CLIENTS, &port(&world).to_string()])
+        .arg(authority.path("ca.pem"))
+        .arg(&stop);
+    let mut clients = clients
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut lines = BufReader::new(clients.stdout.take().expect("a pipe"))
+        .lines()
+        .map(|line| line.expect("a line"));
+    assert_eq!(
+        lines.next().as_deref(),
+        Some("all"),
+        "each client has a connection that it keeps"
+    );
+    assert_eq!(
+        lines.next().as_deref(),
+        Some("new"),
+        "the first certificate"
+    );
     let renewals = 4;
     for number in 0..renewals {
-        put(&world, &authority.issue(&format!("renewal{number}"), "ca", HERE));
+        put(
+            &world,
+            &authority.issue(&format!("renewal{number}"), "ca", HERE),
+        );
         hang_up(&world);
         // The pair is incomplete between the two writes, and the old pair stays in force.
-        assert_eq!(lines.next().as_deref(), Some("new"), "a client saw the new certificate");
+        assert_eq!(
+            lines.next().as_deref(),
+            Some("new"),
+            "a client saw the new certificate"
+        );
     }
     std::fs::write(&stop, "").expect("written");
     let last = lines.last().expect("a line");
     let found: serde_json::Value = serde_json::from_str(&last).expect("JSON");
-    assert_eq!(found, serde_json::json!({"failures": [], "seen": renewals + 1}));
+    assert_eq!(
+        found,
+        serde_json::json!({"failures": [], "seen": renewals + 1})
+    );
     clients.wait().expect("ended");
 }
 
@@ -240,11 +354,17 @@ fn a_pair_is_complete_only_with_both_files() {
     let first: String = served(&world);
     world.write("b/tls/cert.pem", &second.certificate);
     hang_up(&world);
-    wait_for("/ready reports the old key", || notes(&world, &authority).contains("the key does not belong"));
+    wait_for("/ready reports the old key", || {
+        notes(&world, &authority).contains("the key does not belong")
+    });
     assert_eq!(served(&world), first);
     world.write("b/tls/key.pem", &second.key);
-    wait_for("the pair is in force without a signal", || served(&world) == body(&second));
-    wait_for("the note ends", || !notes(&world, &authority).contains("continues with the old"));
+    wait_for("the pair is in force without a signal", || {
+        served(&world) == body(&second)
+    });
+    wait_for("the note ends", || {
+        !notes(&world, &authority).contains("continues with the old")
+    });
 }
 
 #[test]
@@ -254,35 +374,105 @@ fn a_link_in_place_of_the_key_is_allowed_and_the_private_set_contains_its_target
     world.write("b/tls/cert.pem", &pair.certificate);
     world.write("b/runbooks/keys/key.pem", &pair.key);
     std::fs::remove_file(world.path("b/tls/key.pem")).expect("removed");
-    symlink(world.path("b/runbooks/keys/key.pem"), world.path("b/tls/key.pem")).expect("a link");
+    symlink(
+        world.path("b/runbooks/keys/key.pem"),
+        world.path("b/tls/key.pem"),
+    )
+    .expect("a link");
     let text = world.try_start().expect_err("a key that runs can read");
-    assert!(text.contains("tls/key.pem: this path is private, but is in the runbook directory"), "{text}");
+    assert!(
+        text.contains("tls/key.pem: this path is private, but is in the runbook directory"),
+        "{text}"
+    );
 }
 
 #[test]
 fn doctor_production_reports_a_certificate_that_ends_soon() {
     let (world, authority) = prepared(TLS);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
-    let doctor = || said(&world.program(&["doctor", "--production"]).arg(world.path("b")).output().expect("doctor"));
-    assert!(doctor().contains("pass   the certificate is valid until 2099"), "{}", doctor());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time")
+        .as_secs();
+    let doctor = || {
+        said(
+            &world
+                .program(&["doctor", "--production"])
+                .arg(world.path("b"))
+                .output()
+                .expect("doctor"),
+        )
+    };
+    assert!(
+        doctor().contains("pass   the certificate is valid until 2099"),
+        "{}",
+        doctor()
+    );
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).expect("read");
     let hosts = "hosts = [\"localhost:7433\", \"127.0.0.1\", \"box.lan:7433\", \"[::1]:7433\"]\n";
     world.write("b/countersign.toml", &format!("{hosts}{config}"));
-    for (host, is_named) in
-        [("localhost:7433", true), ("127.0.0.1", true), ("box.lan:7433", false), ("[::1]:7433", false)]
-    {
+    for (host, is_named) in [
+        ("localhost:7433", true),
+        ("127.0.0.1", true),
+        ("box.lan:7433", false),
+        ("[::1]:7433", false),
+    ] {
         let says = format!("FAIL   the certificate is not for {host}, so");
         assert_eq!(doctor().contains(&says), !is_named, "{host}: {}", doctor());
     }
     world.write("b/countersign.toml", &config);
-    put(&world, &authority.issue_for("soon", "ca", HERE, ("20240101000000Z", &stamp(now + 10 * 86_400))));
-    assert!(doctor().contains("FAIL   the certificate is valid until"), "{}", doctor());
+    put(
+        &world,
+        &authority.issue_for(
+            "soon",
+            "ca",
+            HERE,
+            ("20240101000000Z", &stamp(now + 10 * 86_400)),
+        ),
+    );
+    assert!(
+        doctor().contains("FAIL   the certificate is valid until"),
+        "{}",
+        doctor()
+    );
     // Some CAs issue certificates for a day.
-    put(&world, &authority.issue_for("day", "ca", HERE, (&stamp(now - 3600), &stamp(now + 82_800))));
-    assert!(doctor().contains("pass   the certificate is valid until"), "{}", doctor());
-    put(&world, &authority.issue_for("expired", "ca", HERE, ("20200101000000Z", "20200201000000Z")));
-    assert!(doctor().contains("the certificate expired at 2020-02-01"), "{}", doctor());
-    let without = std::fs::read_to_string(world.path("b/countersign.toml")).expect("read").replace(TLS, "");
-    world.write("b/countersign.toml", &format!("listen = \"0.0.0.0:1\"\ninsecure_behind_proxy = true\n{without}"));
-    assert!(doctor().contains("FAIL   other machines can reach 0.0.0.0:1 without TLS"), "{}", doctor());
+    put(
+        &world,
+        &authority.issue_for(
+            "day",
+            "ca",
+            HERE,
+            (&stamp(now - 3600), &stamp(now + 82_800)),
+        ),
+    );
+    assert!(
+        doctor().contains("pass   the certificate is valid until"),
+        "{}",
+        doctor()
+    );
+    put(
+        &world,
+        &authority.issue_for(
+            "expired",
+            "ca",
+            HERE,
+            ("20200101000000Z", "20200201000000Z"),
+        ),
+    );
+    assert!(
+        doctor().contains("the certificate expired at 2020-02-01"),
+        "{}",
+        doctor()
+    );
+    let without = std::fs::read_to_string(world.path("b/countersign.toml"))
+        .expect("read")
+        .replace(TLS, "");
+    world.write(
+        "b/countersign.toml",
+        &format!("listen = \"0.0.0.0:1\"\ninsecure_behind_proxy = true\n{without}"),
+    );
+    assert!(
+        doctor().contains("FAIL   other machines can reach 0.0.0.0:1 without TLS"),
+        "{}",
+        doctor()
+    );
 }

@@ -11,7 +11,8 @@ use super::Scene;
 use crate::durability::random::Random;
 use crate::mcp::tool_call;
 use crate::support::people::{
-    self, CHALLENGE, Key, alice, bob, dora, envelope, oscar, predicate_of, revocation, robot, sha256, statement,
+    self, CHALLENGE, Key, alice, bob, dora, envelope, oscar, predicate_of, revocation, robot,
+    sha256, statement,
 };
 use crate::support::wire::Reply;
 use crate::support::{World, bytes_of, id_of, tile_of};
@@ -43,15 +44,23 @@ type Action = fn(&mut Turn<'_>) -> Did;
 
 /// Each kind of request with its share.
 const MIXTURE: [(&str, usize, Action); 19] = [
-    ("run", 8, |turn| turn.run("mark:it", json!({}), &[&alice()]).map(drop)),
-    ("two people", 2, |turn| turn.run("pair:it", json!({}), &[&alice(), &bob()]).map(drop)),
+    ("run", 8, |turn| {
+        turn.run("mark:it", json!({}), &[&alice()]).map(drop)
+    }),
+    ("two people", 2, |turn| {
+        turn.run("pair:it", json!({}), &[&alice(), &bob()])
+            .map(drop)
+    }),
     ("envelope", 4, |turn| turn.whole()),
     ("replay", 2, |turn| turn.replay()),
     ("deny", 2, |turn| turn.deny()),
     ("cancel", 2, |turn| turn.cancel()),
     ("leave", 8, |turn| turn.leave()),
     ("grant", 3, |turn| turn.use_grant()),
-    ("emergency", 2, |turn| turn.run("pair:it", json!({"emergency": true}), &[&dora()]).map(drop)),
+    ("emergency", 2, |turn| {
+        turn.run("pair:it", json!({"emergency": true}), &[&dora()])
+            .map(drop)
+    }),
     ("review", 2, |turn| turn.review()),
     ("file", 2, |turn| turn.file()),
     ("session", 1, |turn| turn.session()),
@@ -66,7 +75,15 @@ const MIXTURE: [(&str, usize, Action); 19] = [
 
 impl Client {
     pub(super) fn new(number: u64, random: Random) -> Self {
-        Self { number, random, count: 0, texts: 0, spent: None, grant: None, bearer: None }
+        Self {
+            number,
+            random,
+            count: 0,
+            texts: 0,
+            spent: None,
+            grant: None,
+            bearer: None,
+        }
     }
 
     /// Does actions until the round is over.
@@ -75,20 +92,34 @@ impl Client {
             // Each action has its own generator, so that an answer does not change the later actions.
             let mut dice = Random(self.random.next());
             let mut at = dice.below(MIXTURE.iter().map(|(_, share, _)| share).sum());
-            let (kind, _, act) =
-                MIXTURE.iter().find(|(_, share, _)| at.checked_sub(*share).map(|less| at = less).is_none()).unwrap();
+            let (kind, _, act) = MIXTURE
+                .iter()
+                .find(|(_, share, _)| at.checked_sub(*share).map(|less| at = less).is_none())
+                .unwrap();
             let pause = Duration::from_millis(dice.below(scene.pause_ms) as u64);
             self.count += 1;
             let (number, count) = (self.number, self.count);
             {
                 // A restart waits until each action has ended.
                 let world = scene.world.read().unwrap();
-                let did = act(&mut Turn { scene, world: &world, client: &mut *self, dice });
-                let lost = if matches!(did, Err(Stop::Gone(_))) { ", lost" } else { "" };
+                let did = act(&mut Turn {
+                    scene,
+                    world: &world,
+                    client: &mut *self,
+                    dice,
+                });
+                let lost = if matches!(did, Err(Stop::Gone(_))) {
+                    ", lost"
+                } else {
+                    ""
+                };
                 scene.note(format!("client {number}, action {count}: {kind}{lost}"));
                 if let Err(Stop::Gone(words)) = did {
                     let is_dying = scene.dying.load(Ordering::SeqCst);
-                    assert!(is_dying, "{kind}: no answer, but nobody killed the service: {words}");
+                    assert!(
+                        is_dying,
+                        "{kind}: no answer, but nobody killed the service: {words}"
+                    );
                 }
             }
             let until = Instant::now() + pause;
@@ -113,13 +144,22 @@ impl Turn<'_> {
     /// Returns an answer, which is never a fault.
     fn fine(reply: Result<Reply, String>) -> Did<Reply> {
         let reply = reply.map_err(Stop::Gone)?;
-        assert!(reply.status < 500 || reply.status == 503, "{}: {}", reply.status, reply.text());
+        assert!(
+            reply.status < 500 || reply.status == 503,
+            "{}: {}",
+            reply.status,
+            reply.text()
+        );
         Ok(reply)
     }
 
     /// Returns the body of an answer with the status 200 or 201.
     fn done(reply: &Reply) -> Did<Value> {
-        if reply.status < 300 { Ok(reply.json()) } else { Err(Stop::Refused) }
+        if reply.status < 300 {
+            Ok(reply.json())
+        } else {
+            Err(Stop::Refused)
+        }
     }
 
     fn post(&self, path: &str, token: &str, body: &Value) -> Did<Reply> {
@@ -144,17 +184,26 @@ impl Turn<'_> {
     }
 
     fn promise(&self, kind: &'static str, needle: &str) {
-        self.scene.promises.lock().unwrap().push((kind, needle.to_owned()));
+        self.scene
+            .promises
+            .lock()
+            .unwrap()
+            .push((kind, needle.to_owned()));
     }
 
     /// Returns the body of a proposal with a text that no other run has.
     fn wish(&mut self, step: &str, more: Value) -> Value {
         self.client.texts += 1;
-        let text = format!("r{}c{}x{}", self.scene.progress.round, self.client.number, self.client.texts);
+        let text = format!(
+            "r{}c{}x{}",
+            self.scene.progress.round, self.client.number, self.client.texts
+        );
         let mut wish = World::wish(step, json!({"text": text}));
         wish["expires_in_s"] = json!(20);
         wish["nonce"] = json!(people::nonce());
-        wish.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        wish.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         wish
     }
 
@@ -178,7 +227,10 @@ impl Turn<'_> {
                 self.promise("receipt", id_of(&view));
                 return Ok(view);
             }
-            if !["pending", "approved", "running"].iter().any(|open| view["status"] == *open) {
+            if !["pending", "approved", "running"]
+                .iter()
+                .any(|open| view["status"] == *open)
+            {
                 break;
             }
         }
@@ -200,8 +252,14 @@ impl Turn<'_> {
             "GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\naccept: application/x-ndjson\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).map_err(lost)?;
-        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        let (mut text, mut piece, until) = (Vec::new(), [0; 8192], Instant::now() + Duration::from_secs(2));
+        stream
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let (mut text, mut piece, until) = (
+            Vec::new(),
+            [0; 8192],
+            Instant::now() + Duration::from_secs(2),
+        );
         while let Ok(length @ 1..) = stream.read(&mut piece) {
             text.extend_from_slice(&piece[..length]);
             if Instant::now() > until {
@@ -216,11 +274,15 @@ impl Turn<'_> {
     /// Submits a whole envelope twice: the second time must be refused.
     fn whole(&mut self) -> Did {
         let like = self.propose("mark:it", json!({}))?;
-        let mut predicate = serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
+        let mut predicate =
+            serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"].take();
         let id = people::proposal_id();
         predicate["proposal"] = json!(id);
         predicate["nonce"] = json!(people::nonce());
-        predicate["params"]["text"] = json!(format!("{}w", predicate["params"]["text"].as_str().unwrap()));
+        predicate["params"]["text"] = json!(format!(
+            "{}w",
+            predicate["params"]["text"].as_str().unwrap()
+        ));
         let whole = envelope(&people::authorization(&predicate), &[&alice()]);
         self.ask("/v1/authorizations", &whole)?;
         self.promise("receipt", &id);
@@ -230,9 +292,15 @@ impl Turn<'_> {
     }
 
     fn replay(&mut self) -> Did {
-        let Some(whole) = &self.client.spent else { return Ok(()) };
+        let Some(whole) = &self.client.spent else {
+            return Ok(());
+        };
         let reply = self.post("/v1/authorizations", self.agent(), whole)?;
-        assert!(reply.status >= 400, "a spent envelope runs again: {}", reply.text());
+        assert!(
+            reply.status >= 400,
+            "a spent envelope runs again: {}",
+            reply.text()
+        );
         Ok(())
     }
 
@@ -241,7 +309,11 @@ impl Turn<'_> {
         Self::done(&Self::fine(self.world.try_deny(&view, &dora()))?)?;
         self.promise("denial", &sha256(&bytes_of(&view)));
         let late = self.sign(&view, &alice())?;
-        assert!(late.status >= 400, "a denied proposal can be signed: {}", late.text());
+        assert!(
+            late.status >= 400,
+            "a denied proposal can be signed: {}",
+            late.text()
+        );
         Ok(())
     }
 
@@ -262,7 +334,8 @@ impl Turn<'_> {
     /// Leaves a proposal, which expires.
     fn leave(&mut self) -> Did {
         let seconds = 1 + self.dice.below(4);
-        self.propose("mark:it", json!({"expires_in_s": seconds})).map(drop)
+        self.propose("mark:it", json!({"expires_in_s": seconds}))
+            .map(drop)
     }
 
     fn bearer(&mut self) -> Did<String> {
@@ -279,7 +352,9 @@ impl Turn<'_> {
 
     /// Uses the grant of this client. Asks for a new grant if there is none, or if it has ended.
     fn use_grant(&mut self) -> Did {
-        let Some(grant) = self.client.grant.take() else { return self.ask_for_grant() };
+        let Some(grant) = self.client.grant.take() else {
+            return self.ask_for_grant();
+        };
         let bearer = self.bearer()?;
         let wish = self.wish("mark:it", json!({"grant": grant["id"]}));
         let reply = self.post("/v1/proposals", &bearer, &wish)?;
@@ -297,7 +372,11 @@ impl Turn<'_> {
             "steps": [{"step": "mark:it", "params": params}], "max_uses": 3, "expires_in_s": 600});
         let draft = self.ask("/v1/grants", &json!({"draft": terms}))?;
         let signatures = json!({"signatures": [alice().sign(&bytes_of(&draft))]});
-        let view = Self::done(&self.post(&format!("/v1/grants/{}/signatures", id_of(&draft)), "", &signatures)?)?;
+        let view = Self::done(&self.post(
+            &format!("/v1/grants/{}/signatures", id_of(&draft)),
+            "",
+            &signatures,
+        )?)?;
         if view["status"] == "active" {
             self.promise("grant", &sha256(&bytes_of(&draft)));
             self.client.grant = Some(view);
@@ -308,13 +387,22 @@ impl Turn<'_> {
     /// Reviews a run of the list of runs that need a review.
     fn review(&mut self) -> Did {
         let list = self.read("/v1/unsettled")?;
-        let runs = list["runs"].as_array().filter(|runs| !runs.is_empty()).ok_or(Stop::Refused)?;
-        let proposal = runs[self.dice.below(runs.len())]["proposal"].as_str().unwrap();
+        let runs = list["runs"]
+            .as_array()
+            .filter(|runs| !runs.is_empty())
+            .ok_or(Stop::Refused)?;
+        let proposal = runs[self.dice.below(runs.len())]["proposal"]
+            .as_str()
+            .unwrap();
         let receipt = format!("/v1/receipts/{}", proposal.replace("prp_", "rcp_"));
         let found = self.read(&receipt)?;
-        let (signed, digest) = (predicate_of(&found["envelope"]), sha256(&people::payload_of(&found["envelope"])));
+        let (signed, digest) = (
+            predicate_of(&found["envelope"]),
+            sha256(&people::payload_of(&found["envelope"])),
+        );
         let of = predicate_of(&signed["authorization"]);
-        let mut review = json!({"boundary": of["boundary"], "verdict": "accepted", "reason": people::nonce()});
+        let mut review =
+            json!({"boundary": of["boundary"], "verdict": "accepted", "reason": people::nonce()});
         if signed["outcome"]["status"] == "unknown" {
             review["observed"] = json!("failed");
         }
@@ -329,13 +417,28 @@ impl Turn<'_> {
     fn file(&mut self) -> Did {
         // Each client has two files, so that the number of kept files soon stays the same.
         let bytes = vec![b'a' + self.dice.below(2) as u8; 100 << (self.client.number % 10)];
-        let (digest, bearer) = (format!("sha256:{}", sha256(&bytes)), format!("Bearer {}", self.agent()));
-        let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
+        let (digest, bearer) = (
+            format!("sha256:{}", sha256(&bytes)),
+            format!("Bearer {}", self.agent()),
+        );
+        let headers = [
+            ("content-type", "application/octet-stream"),
+            ("authorization", bearer.as_str()),
+        ];
         let path = format!("/v1/artifacts/{digest}");
-        Self::done(&Self::fine(self.world.wire.try_call("PUT", &path, &headers, Some(&bytes)))?)?;
+        Self::done(&Self::fine(self.world.wire.try_call(
+            "PUT",
+            &path,
+            &headers,
+            Some(&bytes),
+        ))?)?;
         let artifacts = json!({"artifacts": [{"name": "note", "digest": digest}]});
         let view = self.run("carry:file", artifacts, &[&alice()])?;
-        self.get(&format!("/v1/receipts/{}/files", view["receipt"].as_str().unwrap())).map(drop)
+        self.get(&format!(
+            "/v1/receipts/{}/files",
+            view["receipt"].as_str().unwrap()
+        ))
+        .map(drop)
     }
 
     fn session(&mut self) -> Did {
@@ -343,7 +446,8 @@ impl Turn<'_> {
         for _ in 0..2 {
             self.run("carry:set", json!({"session": session["id"]}), &[&alice()])?;
         }
-        self.ask(&format!("/v1/sessions/{}/end", id_of(&session)), &json!({})).map(drop)
+        self.ask(&format!("/v1/sessions/{}/end", id_of(&session)), &json!({}))
+            .map(drop)
     }
 
     fn plan(&mut self) -> Did {
@@ -361,17 +465,28 @@ impl Turn<'_> {
         let view = self.propose("mark:loud", json!({}))?;
         Self::done(&self.sign(&view, &alice())?)?;
         let heard = self.listen(&format!("/v1/proposals/{}/events", id_of(&view)))?;
-        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 "), "{heard}");
+        assert!(
+            heard.is_empty() || heard.starts_with("HTTP/1.1 "),
+            "{heard}"
+        );
         let view = self.end_of(&view, &[])?;
         let receipt = format!("/v1/receipts/{}", view["receipt"].as_str().unwrap());
         let found = self.read(&receipt)?;
         let stdout = predicate_of(&found["envelope"])["output"]["stdout"].take();
-        let output = self.get(&format!("/v1/outputs/{}", stdout["blake3"].as_str().unwrap_or("none")))?;
+        let output = self.get(&format!(
+            "/v1/outputs/{}",
+            stdout["blake3"].as_str().unwrap_or("none")
+        ))?;
         if output.status == 200 {
-            assert_eq!(json!(format!("sha256:{}", sha256(&output.body))), stdout["sha256"], "the recorded output");
+            assert_eq!(
+                json!(format!("sha256:{}", sha256(&output.body))),
+                stdout["sha256"],
+                "the recorded output"
+            );
         }
         let bundle = self.read(&format!("{receipt}/bundle"))?;
-        self.post("/v1/receipts/verify", &self.world.reader, &bundle).map(drop)
+        self.post("/v1/receipts/verify", &self.world.reader, &bundle)
+            .map(drop)
     }
 
     fn lists(&mut self) -> Did {
@@ -388,20 +503,36 @@ impl Turn<'_> {
         ];
         let path = paths[self.dice.below(paths.len())];
         let page = self.read(path)?;
-        let Some(id) = page["proposals"][0]["id"].as_str() else { return Ok(()) };
+        let Some(id) = page["proposals"][0]["id"].as_str() else {
+            return Ok(());
+        };
         if self.dice.below(8) > 0 {
             return self.get(&format!("/v1/proposals/{id}")).map(drop);
         }
         // The document that a person reads before a signature.
-        let (url, roster) = (&self.world.wire.url, self.world.started["roster"].as_str().unwrap());
-        let mut review = self.world.program(&["--url", url, "review", id, "--roster", roster, "--key"]);
-        review.arg(self.world.path("alice.pem")).output().expect("review");
+        let (url, roster) = (
+            &self.world.wire.url,
+            self.world.started["roster"].as_str().unwrap(),
+        );
+        let mut review = self
+            .world
+            .program(&["--url", url, "review", id, "--roster", roster, "--key"]);
+        review
+            .arg(self.world.path("alice.pem"))
+            .output()
+            .expect("review");
         Ok(())
     }
 
     fn log(&mut self) -> Did {
         let note = self.get("/log/checkpoint")?.text();
-        let Some(size) = note.lines().nth(1).and_then(|size| size.parse::<usize>().ok()) else { return Ok(()) };
+        let Some(size) = note
+            .lines()
+            .nth(1)
+            .and_then(|size| size.parse::<usize>().ok())
+        else {
+            return Ok(());
+        };
         let (at, old) = (self.dice.below(size), 1 + self.dice.below(size));
         let tile = tile_of(at as u64 / 256, size as u64);
         for path in [
@@ -411,7 +542,11 @@ impl Turn<'_> {
             format!("/log/tile/0/{tile}"),
         ] {
             let reply = self.get(&path)?;
-            assert!(reply.status == 200, "{path} of {size} entries: {}", reply.text());
+            assert!(
+                reply.status == 200,
+                "{path} of {size} entries: {}",
+                reply.text()
+            );
         }
         Ok(())
     }
@@ -426,14 +561,24 @@ impl Turn<'_> {
             _ => {
                 let wish = self.wish("mark:it", json!({}));
                 let ask = json!({"step": wish["step"], "params": wish["params"], "reason": "by MCP", "wait_s": 0});
-                let (tool, arguments) = [("list_steps", json!({})), ("propose", ask)][self.dice.below(2)].clone();
-                let (body, bearer) = (tool_call(tool, arguments).to_string(), format!("Bearer {}", self.agent()));
+                let (tool, arguments) =
+                    [("list_steps", json!({})), ("propose", ask)][self.dice.below(2)].clone();
+                let (body, bearer) = (
+                    tool_call(tool, arguments).to_string(),
+                    format!("Bearer {}", self.agent()),
+                );
                 let headers = [
                     ("content-type", "application/json"),
                     ("accept", "application/json, text/event-stream"),
                     ("authorization", bearer.as_str()),
                 ];
-                Self::fine(self.world.wire.try_call("POST", "/mcp", &headers, Some(body.as_bytes()))).map(drop)
+                Self::fine(self.world.wire.try_call(
+                    "POST",
+                    "/mcp",
+                    &headers,
+                    Some(body.as_bytes()),
+                ))
+                .map(drop)
             }
         }
     }
@@ -441,8 +586,13 @@ impl Turn<'_> {
     fn bad(&mut self) -> Did {
         let (wire, agent) = (&self.world.wire, self.agent().to_owned());
         let bearer = format!("Bearer {agent}");
-        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-        let garbage: Vec<u8> = (0..self.dice.below(300)).map(|_| self.dice.next() as u8).collect();
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", bearer.as_str()),
+        ];
+        let garbage: Vec<u8> = (0..self.dice.below(300))
+            .map(|_| self.dice.next() as u8)
+            .collect();
         let wish = World::wish("no:step", json!({}));
         let reply = match self.dice.below(6) {
             0 => wire.try_call("POST", "/v1/proposals", &headers, Some(&garbage)),
@@ -452,7 +602,12 @@ impl Turn<'_> {
             4 => wire.try_get("/v1/receipts/rcp_nothing", &self.world.reader),
             // The boundary may close the connection before it has read the whole request.
             _ => {
-                let _ = wire.try_call("POST", "/v1/proposals", &headers, Some(&vec![b' '; 3 << 20]));
+                let _ = wire.try_call(
+                    "POST",
+                    "/v1/proposals",
+                    &headers,
+                    Some(&vec![b' '; 3 << 20]),
+                );
                 return Ok(());
             }
         };
@@ -463,20 +618,35 @@ impl Turn<'_> {
 
     /// Makes a token, and revokes it at the host, in half of the cases after a signed revocation.
     fn tokens(&mut self) -> Did {
-        let name = format!("r{}t{}n{}", self.scene.progress.round, self.client.number, self.client.count);
+        let name = format!(
+            "r{}t{}n{}",
+            self.scene.progress.round, self.client.number, self.client.count
+        );
         let token = json!({"name": name, "owners": ["carol"], "scopes": ["read"], "patterns": []});
-        let secret = self.world.control(&json!({"do": "token-create", "token": token})).map_err(|_| Stop::Refused)?;
+        let secret = self
+            .world
+            .control(&json!({"do": "token-create", "token": token}))
+            .map_err(|_| Stop::Refused)?;
         self.promise("token", &name);
-        let revoked = if self.dice.below(2) == 0 { Ok(()) } else { self.revoke(&name, secret.as_str().unwrap()) };
+        let revoked = if self.dice.below(2) == 0 {
+            Ok(())
+        } else {
+            self.revoke(&name, secret.as_str().unwrap())
+        };
         // Each seal lists the tokens that the host did not revoke.
-        let _ = self.world.control(&json!({"do": "token-revoke", "name": name}));
+        let _ = self
+            .world
+            .control(&json!({"do": "token-revoke", "name": name}));
         revoked
     }
 
     fn revoke(&mut self, name: &str, secret: &str) -> Did {
         let registry = self.read("/v1/registry")?;
         let digest = sha256(name.as_bytes());
-        let signed = envelope(&revocation(&registry["boundary"], "token", &digest), &[&oscar()]);
+        let signed = envelope(
+            &revocation(&registry["boundary"], "token", &digest),
+            &[&oscar()],
+        );
         Self::done(&self.post("/v1/revocations", "", &signed)?)?;
         self.promise("revocation", &digest);
         let late = Self::fine(self.world.wire.try_get("/v1/proposals", secret))?;

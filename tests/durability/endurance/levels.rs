@@ -38,7 +38,10 @@ pub(super) struct Level([u64; NUMBERS.len()]);
 
 impl fmt::Display for Level {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = NUMBERS.iter().zip(self.0).map(|((name, ..), number)| format!("{number} {name}"));
+        let words = NUMBERS
+            .iter()
+            .zip(self.0)
+            .map(|((name, ..), number)| format!("{number} {name}"));
         to.write_str(&words.collect::<Vec<_>>().join(", "))
     }
 }
@@ -67,27 +70,50 @@ impl Level {
     /// Returns the names of the numbers that are too high after the level `first`.
     fn above(&self, first: &Self) -> Vec<&'static str> {
         let each = NUMBERS.iter().zip(self.0.iter().zip(first.0));
-        let high = each.filter(|((_, part, more), (now, first))| **now > first + first * part / 100 + more);
+        let high = each
+            .filter(|((_, part, more), (now, first))| **now > first + first * part / 100 + more);
         high.map(|((name, ..), _)| *name).collect()
     }
 
     fn of(service: u32, world: &World) -> Self {
-        let all: Vec<u32> = below(service).into_iter().map(|(pid, _)| pid).chain([service]).collect();
+        let all: Vec<u32> = below(service)
+            .into_iter()
+            .map(|(pid, _)| pid)
+            .chain([service])
+            .collect();
         let memory = all.iter().map(|pid| status(*pid, "RssAnon:")).sum();
-        let descriptors =
-            all.iter().map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count) as u64).sum();
+        let descriptors = all
+            .iter()
+            .map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count) as u64)
+            .sum();
         let threads = all.iter().map(|pid| status(*pid, "Threads:")).sum();
-        let wal = fs::metadata(world.database().with_extension("db-wal")).map_or(0, |file| file.len() >> 10);
+        let wal = fs::metadata(world.database().with_extension("db-wal"))
+            .map_or(0, |file| file.len() >> 10);
         let left = groups(world).len() + trees(world).len();
-        Self([memory, descriptors, threads, all.len() as u64, zombies(&all), files(&world.path("b")), left as u64, wal])
+        Self([
+            memory,
+            descriptors,
+            threads,
+            all.len() as u64,
+            zombies(&all),
+            files(&world.path("b")),
+            left as u64,
+            wal,
+        ])
     }
 }
 
 /// Returns a number of `/proc/PID/status`.
 fn status(pid: u32, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or("0");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .unwrap_or("0");
+    line.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Returns the number of ended children that no parent of these has reaped.
@@ -95,9 +121,15 @@ fn zombies(parents: &[u32]) -> u64 {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
     let is_zombie = |stat: &String| {
-        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let mut fields = stat
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest)
+            .split_whitespace();
         fields.next() == Some("Z")
-            && fields.next().and_then(|of| of.parse().ok()).is_some_and(|of| parents.contains(&of))
+            && fields
+                .next()
+                .and_then(|of| of.parse().ok())
+                .is_some_and(|of| parents.contains(&of))
     };
     stats.filter(is_zombie).count() as u64
 }
@@ -107,7 +139,13 @@ fn files(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_name() != "roster.d")
-        .map(|entry| if entry.file_type().is_ok_and(|kind| kind.is_dir()) { 1 + files(&entry.path()) } else { 1 })
+        .map(|entry| {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                1 + files(&entry.path())
+            } else {
+                1
+            }
+        })
         .sum()
 }
 
@@ -115,7 +153,13 @@ fn files(directory: &Path) -> u64 {
 fn a_process_that_keeps_memory_descriptors_children_and_files_is_above_its_first_level() {
     let world = World::prepared(|_| ());
     fs::create_dir_all(world.path("b/runs")).unwrap();
-    let start = |script: &str| Command::new("bash").args(["-c", script]).process_group(0).spawn().unwrap();
+    let start = |script: &str| {
+        Command::new("bash")
+            .args(["-c", script])
+            .process_group(0)
+            .spawn()
+            .unwrap()
+    };
     let idle = start("exec sleep 60");
     let first = Level::of(idle.id(), &world);
     assert!(first.above(&first).is_empty());

@@ -29,15 +29,28 @@ use super::stores::{copy_tree, of_0_2_0_in, serve};
 use crate::commands::roster_chain;
 use crate::many_runs::{alive, below};
 use crate::second;
-use crate::support::people::{self, alice, bob, envelope, oscar, payload_of, revocation, sha256, statement_of};
+use crate::support::people::{
+    self, alice, bob, envelope, oscar, payload_of, revocation, sha256, statement_of,
+};
 use crate::support::{SMALL, World, runbook, said, wait_for};
 use clients::Client;
 use levels::Level;
 
 /// Faults of a round. The first of them read the whole log, and occur once. The next end the service, and occur only in the
 /// first half of a round, so that the age of the service at the end of each round is similar.
-const FAULTS: [&str; 11] =
-    ["restore", "backup", "kill", "kill", "clock", "stop", "full disk", "runbooks", "roster", "mirror", "freeze"];
+const FAULTS: [&str; 11] = [
+    "restore",
+    "backup",
+    "kill",
+    "kill",
+    "clock",
+    "stop",
+    "full disk",
+    "runbooks",
+    "roster",
+    "mirror",
+    "freeze",
+];
 const ONCE: usize = 2;
 const DEADLY: usize = 5;
 /// The jump of the clock: two days.
@@ -45,18 +58,33 @@ const JUMP: i64 = 2 * 86_400;
 /// Number of the last actions that a failure prints.
 const LAST: usize = 120;
 /// Short times, so that a round has thousands of expiries, prunings and packed entries.
-const CONFIG: &str = "mcp = true\n[retention]\noutputs = \"4s\"\nproposals = \"4s\"\npack = \"10m\"\n";
+const CONFIG: &str =
+    "mcp = true\n[retention]\noutputs = \"4s\"\nproposals = \"4s\"\npack = \"10m\"\n";
 const LIMITS: &str = "calls_per_second = 1000000\npending = 100000\npending_per_proposer = 50000\n";
 
 #[test]
 fn hours_of_load_and_faults_lose_nothing_double_nothing_and_leave_nothing_behind() {
-    let number = |name: &str, plain: u64| std::env::var(name).map_or(plain, |text| text.parse().expect(name));
-    let (seed, seconds) = (number("COUNTERSIGN_SEED", 1), number("COUNTERSIGN_ENDURE_SECONDS", 120));
+    let number = |name: &str, plain: u64| {
+        std::env::var(name).map_or(plain, |text| text.parse().expect(name))
+    };
+    let (seed, seconds) = (
+        number("COUNTERSIGN_SEED", 1),
+        number("COUNTERSIGN_ENDURE_SECONDS", 120),
+    );
     let length = Duration::from_secs(number("COUNTERSIGN_ENDURE_ROUND", 3600).min(seconds / 3));
-    let (clients, pause) = (number("COUNTERSIGN_ENDURE_CLIENTS", 64), number("COUNTERSIGN_ENDURE_PAUSE_MS", 1000));
-    let Some(shim) = shim("endurance under faults of the clock and the disk") else { return };
-    let temporary = tempfile::Builder::new().prefix("countersign-endurance-").tempdir().unwrap();
-    let dir = std::env::var("COUNTERSIGN_ENDURE_DIR").map_or_else(|_| temporary.path().to_owned(), PathBuf::from);
+    let (clients, pause) = (
+        number("COUNTERSIGN_ENDURE_CLIENTS", 64),
+        number("COUNTERSIGN_ENDURE_PAUSE_MS", 1000),
+    );
+    let Some(shim) = shim("endurance under faults of the clock and the disk") else {
+        return;
+    };
+    let temporary = tempfile::Builder::new()
+        .prefix("countersign-endurance-")
+        .tempdir()
+        .unwrap();
+    let dir = std::env::var("COUNTERSIGN_ENDURE_DIR")
+        .map_or_else(|_| temporary.path().to_owned(), PathBuf::from);
     let mut scene = Scene::open(&dir, seed, &shim, clients, pause as usize + 1);
     while scene.progress.seconds < seconds || scene.progress.first.is_none() {
         let began = Instant::now();
@@ -110,21 +138,36 @@ impl Log {
     fn entry(&mut self, leaf: &Value) {
         let statement = statement_of(leaf);
         let kind = statement["predicateType"].as_str().unwrap();
-        let kind = kind.trim_start_matches("https://countersign.dev/").trim_end_matches("/v1");
+        let kind = kind
+            .trim_start_matches("https://countersign.dev/")
+            .trim_end_matches("/v1");
         let predicate = &statement["predicate"];
         if kind == "receipt" {
             let of = people::predicate_of(&predicate["authorization"]);
             let outcome = predicate["outcome"]["status"].as_str().unwrap().to_owned();
-            self.found.insert(format!("receipt {}", of["proposal"].as_str().unwrap()));
-            (self.runs, self.unknown) = (self.runs + 1, self.unknown + u64::from(outcome == "unknown"));
+            self.found
+                .insert(format!("receipt {}", of["proposal"].as_str().unwrap()));
+            (self.runs, self.unknown) = (
+                self.runs + 1,
+                self.unknown + u64::from(outcome == "unknown"),
+            );
             let step = of["step"]["ref"].as_str().unwrap();
-            if ["mark:", "carry:", "pair:"].iter().any(|runbook| step.starts_with(runbook)) {
-                self.ends.push((format!("{step} {}", of["params"]["text"].as_str().unwrap()), outcome));
+            if ["mark:", "carry:", "pair:"]
+                .iter()
+                .any(|runbook| step.starts_with(runbook))
+            {
+                self.ends.push((
+                    format!("{step} {}", of["params"]["text"].as_str().unwrap()),
+                    outcome,
+                ));
             }
         } else if kind != "consumption" {
-            let subject = statement["subject"][0]["digest"]["sha256"].as_str().unwrap_or_default();
+            let subject = statement["subject"][0]["digest"]["sha256"]
+                .as_str()
+                .unwrap_or_default();
             self.found.insert(format!("{kind} {subject}"));
-            self.found.insert(format!("{kind} {}", sha256(&payload_of(leaf))));
+            self.found
+                .insert(format!("{kind} {}", sha256(&payload_of(leaf))));
         }
     }
 }
@@ -133,7 +176,8 @@ impl Log {
 fn insist(world: &World, request: &Value) {
     wait_for("the operator's request is done", || {
         let done = world.control(request);
-        done.map_err(|words| assert!(words.starts_with("busy"), "{request}: {words}")).is_ok()
+        done.map_err(|words| assert!(words.starts_with("busy"), "{request}: {words}"))
+            .is_ok()
     });
 }
 
@@ -167,10 +211,16 @@ impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let did = self.did.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let (Progress { seed, round, .. }, last) = (&self.progress, did.make_contiguous().join("\n"));
+            let (Progress { seed, round, .. }, last) =
+                (&self.progress, did.make_contiguous().join("\n"));
             let last = format!("seed {seed}, round {round}: the last actions\n{last}");
-            eprintln!("{last}\nagain: scripts/endure --seed {seed} with the same --hours and --round");
-            self.world.get_mut().unwrap_or_else(PoisonError::into_inner).write("failed", &last);
+            eprintln!(
+                "{last}\nagain: scripts/endure --seed {seed} with the same --hours and --round"
+            );
+            self.world
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write("failed", &last);
         }
     }
 }
@@ -179,24 +229,41 @@ impl Scene {
     /// Makes the boundary in this directory, or goes on with it.
     fn open(dir: &Path, seed: u64, shim: &str, clients: u64, pause_ms: usize) -> Self {
         let kept = fs::read(dir.join("progress.json")).ok();
-        assert!(kept.is_some() || !dir.join("b").exists(), "{dir:?} has no progress.json: name a new directory");
+        assert!(
+            kept.is_some() || !dir.join("b").exists(),
+            "{dir:?} has no progress.json: name a new directory"
+        );
         let failed = dir.join("failed");
-        assert!(!failed.exists(), "a round failed: see {failed:?}. Without this file, the next round begins");
+        assert!(
+            !failed.exists(),
+            "a round failed: see {failed:?}. Without this file, the next round begins"
+        );
         let mut world = match kept {
             Some(_) => World::prepared(|setup| setup.dir = Some(dir.to_owned())),
             None => of_0_2_0_in(Some(dir), CONFIG),
         };
         // The service ends together with this test.
-        world.setup.before = ["setpriv", "--pdeathsig", "KILL"].map(str::to_owned).to_vec();
+        world.setup.before = ["setpriv", "--pdeathsig", "KILL"]
+            .map(str::to_owned)
+            .to_vec();
         let [clock, full] = ["clock", "full"].map(|name| world.path(name).display().to_string());
-        let env =
-            [("COUNTERSIGN_LOG", "warn"), ("LD_PRELOAD", shim), ("SHIM_CLOCK_FILE", &clock), ("SHIM_FULL", &full)];
-        world.setup.env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let env = [
+            ("COUNTERSIGN_LOG", "warn"),
+            ("LD_PRELOAD", shim),
+            ("SHIM_CLOCK_FILE", &clock),
+            ("SHIM_FULL", &full),
+        ];
+        world.setup.env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
         let progress = if let Some(bytes) = &kept {
             let progress: Progress = serde_json::from_slice(bytes).expect("progress.json");
             assert_eq!(progress.seed, seed, "the seed of {dir:?}");
             // A killed call may leave a full disk and half a backup.
-            let _ = (fs::remove_file(full), fs::remove_dir_all(world.path("backup")));
+            let _ = (
+                fs::remove_file(full),
+                fs::remove_dir_all(world.path("backup")),
+            );
             (world.agent, world.reader) = (progress.agents[0].clone(), progress.reader.clone());
             world.start();
             progress
@@ -236,24 +303,51 @@ impl Scene {
         fs::write(world.path("clock"), 0_i64.to_ne_bytes()).unwrap();
         upgrade_and_go_back(world);
         let roster = world.started["roster"].as_str().unwrap().to_owned();
-        let agents =
-            (0..clients).map(|number| world.token(&format!("agent{number}"), &["carol"], &["propose"])).collect();
-        Progress { seed, roster, agents, reader: world.reader.clone(), ..Progress::default() }
+        let agents = (0..clients)
+            .map(|number| world.token(&format!("agent{number}"), &["carol"], &["propose"]))
+            .collect();
+        Progress {
+            seed,
+            roster,
+            agents,
+            reader: world.reader.clone(),
+            ..Progress::default()
+        }
     }
 
     /// Keeps the progress, so that a later call begins after this round.
     fn begin_round(&mut self) {
         self.progress.round += 1;
         let world = self.world.get_mut().unwrap();
-        world.write("progress.new", &serde_json::to_string(&self.progress).unwrap());
+        world.write(
+            "progress.new",
+            &serde_json::to_string(&self.progress).unwrap(),
+        );
         fs::rename(world.path("progress.new"), world.path("progress.json")).unwrap();
     }
 
     fn end_round(&mut self, took: Duration) {
         let level = Level::settled(self.world.get_mut().unwrap(), self.progress.first.as_ref());
         self.progress.seconds += took.as_secs();
-        let Progress { seed, round, seconds, actions, before, log, .. } = &mut self.progress;
-        let (Log { entries, runs, unknown, kept, .. }, hours) = (log.get_mut().unwrap(), *seconds as f64 / 3600.0);
+        let Progress {
+            seed,
+            round,
+            seconds,
+            actions,
+            before,
+            log,
+            ..
+        } = &mut self.progress;
+        let (
+            Log {
+                entries,
+                runs,
+                unknown,
+                kept,
+                ..
+            },
+            hours,
+        ) = (log.get_mut().unwrap(), *seconds as f64 / 3600.0);
         let now = (*actions.get_mut(), *runs);
         assert!(
             now.1 - before.1 > (now.0 - before.0) / 20,
@@ -308,7 +402,9 @@ impl Scene {
             faults.shuffle(&mut deck);
             for kind in deck {
                 let mut dice = Random(faults.next());
-                if !self.over.load(Ordering::Relaxed) && (from == 0 || !is_over(if from == ONCE { 2 } else { 1 })) {
+                if !self.over.load(Ordering::Relaxed)
+                    && (from == 0 || !is_over(if from == ONCE { 2 } else { 1 }))
+                {
                     std::thread::sleep(Duration::from_millis(500 + dice.below(2500) as u64));
                     self.fault(kind, &mut dice);
                 }
@@ -318,7 +414,11 @@ impl Scene {
     }
 
     fn fault(&self, kind: &str, dice: &mut Random) {
-        assert_eq!(self.world.read().unwrap().wire.peek("/health").status, 200, "before {kind}");
+        assert_eq!(
+            self.world.read().unwrap().wire.peek("/health").status,
+            200,
+            "before {kind}"
+        );
         let began = Instant::now();
         match kind {
             "kill" => self.end(Signal::KILL, |_| ()),
@@ -337,7 +437,11 @@ impl Scene {
             "mirror" => self.audit(),
             _ => self.freeze(),
         }
-        self.note(format!("FAULT {kind}, {:.1} s, the clock at {}", began.elapsed().as_secs_f64(), self.move_clock(0)));
+        self.note(format!(
+            "FAULT {kind}, {:.1} s, the clock at {}",
+            began.elapsed().as_secs_f64(),
+            self.move_clock(0)
+        ));
     }
 
     // Faults
@@ -353,8 +457,19 @@ impl Scene {
         };
         {
             let mut world = self.world.write().unwrap();
-            assert_eq!(world.ended(), if signal == Signal::KILL { None } else { Some(0) }, "{}", world.service_log());
-            wait_for("no process of the old service is left", || alive(&processes).is_empty());
+            assert_eq!(
+                world.ended(),
+                if signal == Signal::KILL {
+                    None
+                } else {
+                    Some(0)
+                },
+                "{}",
+                world.service_log()
+            );
+            wait_for("no process of the old service is left", || {
+                alive(&processes).is_empty()
+            });
             work(&world);
             world.start();
             self.dying.store(false, Ordering::SeqCst);
@@ -393,8 +508,12 @@ impl Scene {
         wait_for("the service writes again", || {
             let name = format!("full{:x}", dice.next());
             let token = json!({"name": name, "owners": [], "scopes": ["read"], "patterns": []});
-            world.control(&json!({"do": "token-create", "token": token})).is_ok()
-                && world.control(&json!({"do": "token-revoke", "name": name})).is_ok()
+            world
+                .control(&json!({"do": "token-create", "token": token}))
+                .is_ok()
+                && world
+                    .control(&json!({"do": "token-revoke", "name": name}))
+                    .is_ok()
         });
     }
 
@@ -404,21 +523,40 @@ impl Scene {
         let path = world.path("marks").display().to_string();
         let step = |name: &str, more: &str, script: &str| {
             let (_, id) = name.split_once(':').unwrap();
-            let script = format!("echo \"{name} $PARAM_TEXT\" >> {path}/lines\n{script}\n# {variant}");
+            let script =
+                format!("echo \"{name} $PARAM_TEXT\" >> {path}/lines\n{script}\n# {variant}");
             (format!("{id} {more} write={path} workdir=in-place"), script)
         };
-        let loud =
-            "i=0; while [ $i -lt 1500 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";
-        let mark = [step("mark:it", "", ""), step("mark:wait", "", "sleep 1"), step("mark:loud", "", loud)];
+        let loud = "i=0; while [ $i -lt 1500 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";
+        let mark = [
+            step("mark:it", "", ""),
+            step("mark:wait", "", "sleep 1"),
+            step("mark:loud", "", loud),
+        ];
         let file = "cat \"$COUNTERSIGN_ARTIFACTS/note\"; echo left > \"$COUNTERSIGN_OUTPUT/left\"";
         let carry = [
             step("carry:file", "", file),
-            step("carry:set", "session=write", "export COUNT=$((${COUNT:-0} + 1))"),
+            step(
+                "carry:set",
+                "session=write",
+                "export COUNT=$((${COUNT:-0} + 1))",
+            ),
             step("carry:plan", "", "echo grow"),
-            step("carry:apply", "plan=plan plan-max-age=1h", "cat \"$COUNTERSIGN_ARTIFACTS/plan\""),
+            step(
+                "carry:apply",
+                "plan=plan plan-max-age=1h",
+                "cat \"$COUNTERSIGN_ARTIFACTS/plan\"",
+            ),
         ];
-        for (name, steps) in [("mark", &mark[..]), ("carry", &carry[..]), ("pair", &[step("pair:it", "", "")][..])] {
-            let steps: Vec<(&str, &str)> = steps.iter().map(|(name, script)| (&**name, &**script)).collect();
+        for (name, steps) in [
+            ("mark", &mark[..]),
+            ("carry", &carry[..]),
+            ("pair", &[step("pair:it", "", "")][..]),
+        ] {
+            let steps: Vec<(&str, &str)> = steps
+                .iter()
+                .map(|(name, script)| (&**name, &**script))
+                .collect();
             world.write(&format!("b/runbooks/{name}.md"), &runbook(&front, &steps));
         }
         if variant > 0 {
@@ -439,14 +577,19 @@ impl Scene {
                 "standing": {"max_uses": 20 + variant, "max_days": 7},
                 "emergency": {"required": 1, "from": ["ops"], "max_unreviewed": 100, "max_window_s": 600,
                     "review": {"required": 1, "from": groups}}}});
-        let number = fs::read_dir(world.path("b/boundary/roster.d")).unwrap().count();
+        let number = fs::read_dir(world.path("b/boundary/roster.d"))
+            .unwrap()
+            .count();
         let newest = fs::read(world.path(&format!("b/boundary/roster.d/{number}.json"))).unwrap();
         let newest = serde_json::from_slice(&newest).unwrap();
         let digest = format!("sha256:{}", sha256(&people::canonical(&policy)));
         let payload = roster_chain::after(&newest, |tables| tables["policy"] = json!(digest));
         let version = roster_chain::envelope(&payload, &[&alice(), &bob()]);
         world.write("b/boundary/policy.yaml", &policy.to_string());
-        world.write(&format!("b/boundary/roster.d/{}.json", number + 1), &version.to_string());
+        world.write(
+            &format!("b/boundary/roster.d/{}.json", number + 1),
+            &version.to_string(),
+        );
         insist(&world, &json!({"do": "seal", "new_epoch": false}));
     }
 
@@ -455,12 +598,21 @@ impl Scene {
         let world = self.world.read().unwrap();
         let directory = world.path(name);
         let text = directory.to_str().unwrap();
-        let onto = if directory.exists() { &["--onto"][..] } else { &[] };
+        let onto = if directory.exists() {
+            &["--onto"][..]
+        } else {
+            &[]
+        };
         must(store(&world, &[&["backup", text], onto].concat()));
         let found = checked(&world, &[text]).1;
         let defects = found[0]["defects"].as_array().unwrap();
         // Retention can delete an output during the copy. No other data may be missing.
-        let is_gone = |defect: &Value| defect["what"].as_str().unwrap().contains("is missing although");
+        let is_gone = |defect: &Value| {
+            defect["what"]
+                .as_str()
+                .unwrap()
+                .contains("is missing although")
+        };
         assert!(defects.iter().all(is_gone), "{found:#?}");
         directory
     }
@@ -475,8 +627,16 @@ impl Scene {
 
     fn serve_elsewhere(&self, world: &World, backup: &Path) {
         let _ = fs::remove_dir_all(world.path("other"));
-        for name in ["countersign.toml", "boundary/roster.toml", "boundary/policy.yaml", "boundary/key.pem"] {
-            world.write(&format!("other/b/{name}"), &fs::read_to_string(world.path(&format!("b/{name}"))).unwrap());
+        for name in [
+            "countersign.toml",
+            "boundary/roster.toml",
+            "boundary/policy.yaml",
+            "boundary/key.pem",
+        ] {
+            world.write(
+                &format!("other/b/{name}"),
+                &fs::read_to_string(world.path(&format!("b/{name}"))).unwrap(),
+            );
         }
         for name in ["b/runbooks", "b/boundary/roster.d"] {
             copy_tree(world, &world.path(name), &format!("other/{name}"));
@@ -486,11 +646,17 @@ impl Scene {
             setup.dir = Some(world.path("other"));
         });
         fs::set_permissions(other.path("b/boundary"), Permissions::from_mode(0o700)).unwrap();
-        let restored = must(store(&other, &["restore", backup.to_str().unwrap(), "--keep-tokens", "all"]));
+        let restored = must(store(
+            &other,
+            &["restore", backup.to_str().unwrap(), "--keep-tokens", "all"],
+        ));
         other.start();
         (other.agent, other.reader) = (world.agent.clone(), world.reader.clone());
         if let Some(spent) = &*self.spent.lock().unwrap() {
-            assert!(other.submit(spent).status >= 400, "an envelope of the old log runs in the new log");
+            assert!(
+                other.submit(spent).status >= 400,
+                "an envelope of the old log runs in the new log"
+            );
         }
         other.assert_verified(&other.run("plain:true", json!({}), &[&alice()]));
         other.assert_audited();
@@ -509,9 +675,20 @@ impl Scene {
     }
 
     fn continue_audit(&self, world: &World, log: &str, state: &str) {
-        let mut audit =
-            world.program(&["audit", log, "--url", &world.wire.url, "--roster", &self.progress.roster, "--state"]);
-        let output = audit.arg(world.path(state)).env("COUNTERSIGN_TOKEN", &world.reader).output().unwrap();
+        let mut audit = world.program(&[
+            "audit",
+            log,
+            "--url",
+            &world.wire.url,
+            "--roster",
+            &self.progress.roster,
+            "--state",
+        ]);
+        let output = audit
+            .arg(world.path(state))
+            .env("COUNTERSIGN_TOKEN", &world.reader)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{log}: {}", said(&output));
     }
 
@@ -533,24 +710,38 @@ impl Scene {
     /// Checks that everything that an answer promised is in the log or in the store.
     fn check_promises(&self) {
         let promises = std::mem::take(&mut *self.promises.lock().unwrap());
-        let (world, mut log) = (self.world.read().unwrap(), self.progress.log.lock().unwrap());
+        let (world, mut log) = (
+            self.world.read().unwrap(),
+            self.progress.log.lock().unwrap(),
+        );
         let size = world.log_size();
-        for entry in world.try_raw_entries(log.entries, size).expect("the entries") {
+        for entry in world
+            .try_raw_entries(log.entries, size)
+            .expect("the entries")
+        {
             log.entry(&serde_json::from_slice(&entry).expect("an envelope"));
         }
         log.entries = size;
-        let tokens = world.control(&json!({"do": "token-list"})).expect("a list").to_string();
+        let tokens = world
+            .control(&json!({"do": "token-list"}))
+            .expect("a list")
+            .to_string();
         for (kind, needle) in &promises {
             let is_kept = match *kind {
                 // Retention deletes a proposal some seconds after its end.
                 "cancelled" => {
-                    let view = world.wire.get(&format!("/v1/proposals/{needle}"), &world.reader);
+                    let view = world
+                        .wire
+                        .get(&format!("/v1/proposals/{needle}"), &world.reader);
                     [404, 410].contains(&view.status) || view.json()["status"] == "cancelled"
                 }
                 "token" => tokens.contains(&format!("\"{needle}\"")),
                 _ => log.found.contains(&format!("{kind} {needle}")),
             };
-            assert!(is_kept, "promised, but neither in the log nor in the store: {kind} {needle}");
+            assert!(
+                is_kept,
+                "promised, but neither in the log nor in the store: {kind} {needle}"
+            );
         }
         log.kept += promises.len() as u64;
     }
@@ -561,7 +752,11 @@ impl Scene {
             let world = self.world.read().unwrap();
             let until = Instant::now() + Duration::from_secs(180);
             while !(world.list("approved").is_empty() && world.list("running").is_empty()) {
-                assert!(Instant::now() < until, "a run does not end: {:#?}", world.list("approved"));
+                assert!(
+                    Instant::now() < until,
+                    "a run does not end: {:#?}",
+                    world.list("approved")
+                );
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
@@ -576,8 +771,14 @@ impl Scene {
         log.found.clear();
         for (line, outcome) in std::mem::take(&mut log.ends) {
             let count = lines.remove(&*line).unwrap_or(0);
-            let (least, most) = (u64::from(outcome == "succeeded"), u64::from(outcome != "not_started"));
-            assert!((least..=most).contains(&count), "{count} lines of {line}, the end {outcome}");
+            let (least, most) = (
+                u64::from(outcome == "succeeded"),
+                u64::from(outcome != "not_started"),
+            );
+            assert!(
+                (least..=most).contains(&count),
+                "{count} lines of {line}, the end {outcome}"
+            );
         }
         drop(log);
         assert!(lines.is_empty(), "lines without a receipt: {lines:?}");
@@ -590,12 +791,26 @@ impl Scene {
         let copy = world.export("mirror");
         world.assert_audited();
         let roster = world.path("b/boundary/roster.d/1.json");
-        let second = second::python().arg("audit").arg(copy).arg("--roster").arg(roster).output().expect("python3");
-        let second: Value = serde_json::from_slice(&second.stdout).unwrap_or_else(|_| panic!("{}", said(&second)));
-        assert_eq!((&second["sound"], &second["findings"]), (&json!(true), &json!([])));
+        let second = second::python()
+            .arg("audit")
+            .arg(copy)
+            .arg("--roster")
+            .arg(roster)
+            .output()
+            .expect("python3");
+        let second: Value =
+            serde_json::from_slice(&second.stdout).unwrap_or_else(|_| panic!("{}", said(&second)));
+        assert_eq!(
+            (&second["sound"], &second["findings"]),
+            (&json!(true), &json!([]))
+        );
         world.stop();
         let (code, stores) = checked(&world, &[]);
-        assert_eq!((code, &stores[0]["defects"]), (0, &json!([])), "{stores:#?}");
+        assert_eq!(
+            (code, &stores[0]["defects"]),
+            (0, &json!([])),
+            "{stores:#?}"
+        );
     }
 }
 
@@ -605,14 +820,25 @@ fn upgrade_and_go_back(world: &mut World) {
     let [before, saved] = ["before", "saved"].map(|name| world.path(name).display().to_string());
     must(store(world, &["backup", &before]));
     serve(world);
-    let later = world.run("say:echo", json!({"text": "after the upgrade"}), &[&alice()]);
-    let spent = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+    let later = world.run(
+        "say:echo",
+        json!({"text": "after the upgrade"}),
+        &[&alice()],
+    );
+    let spent = envelope(
+        &people::authorization(&world.authorization("plain:true", json!({}))),
+        &[&alice()],
+    );
     world.submit(&spent).ok(200);
     let roster = world.started["roster"].as_str().unwrap().to_owned();
     world.stop();
     copy_tree(world, &world.path("b/boundary"), "saved");
     for name in ["countersign.db", "outputs", "checkpoint"] {
-        fs::rename(world.path("b/boundary").join(name), world.path(&format!("lost-{name}"))).unwrap();
+        fs::rename(
+            world.path("b/boundary").join(name),
+            world.path(&format!("lost-{name}")),
+        )
+        .unwrap();
     }
     let restored = must(store(world, &["restore", &before, "--keep-tokens", "all"]));
     assert!(restored["follows"].is_string(), "{restored:#}");
@@ -620,7 +846,10 @@ fn upgrade_and_go_back(world: &mut World) {
     let receipt = format!("/v1/receipts/{}", later["receipt"].as_str().unwrap());
     world.wire.get(&receipt, &world.reader).problem("not-found");
     world.submit(&spent).problem("wrong-boundary");
-    let audited = world.program(&["audit", &saved, "--roster", &roster]).output().unwrap();
+    let audited = world
+        .program(&["audit", &saved, "--roster", &roster])
+        .output()
+        .unwrap();
     assert!(audited.status.success(), "{}", said(&audited));
     world.assert_audited();
 }

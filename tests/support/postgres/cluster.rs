@@ -52,7 +52,14 @@ impl Cluster {
         let directory = installation.new_path("server");
         installation.run(installation.command("mkdir").arg(&directory), "");
         let (postmaster, frozen) = (Mutex::new(None), Mutex::default());
-        Self { installation, directory, port: installation.free_port(), settings, postmaster, frozen }
+        Self {
+            installation,
+            directory,
+            port: installation.free_port(),
+            settings,
+            postmaster,
+            frozen,
+        }
     }
 
     fn configure(&self) {
@@ -112,19 +119,30 @@ impl Cluster {
     /// Executes statements as `super`, each in its own transaction. Returns the rows.
     #[track_caller]
     pub fn psql(&self, sql: &str) -> String {
-        self.try_psql("super", sql).unwrap_or_else(|message| panic!("{sql}: {message}"))
+        self.try_psql("super", sql)
+            .unwrap_or_else(|message| panic!("{sql}: {message}"))
     }
 
     /// Executes statements as this role. Returns the rows, or the messages of the first statement that failed.
     pub fn try_psql(&self, role: &str, sql: &str) -> Result<String, String> {
-        answer(self.client("psql", role).args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]), sql)
+        answer(
+            self.client("psql", role)
+                .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]),
+            sql,
+        )
     }
 
     /// Returns a program of PostgreSQL that connects over the Unix socket.
     pub fn client(&self, program: &str, role: &str) -> Command {
         let mut command = self.installation.command(program);
-        command.env("PGHOST", &self.directory).env("PGPORT", self.port.to_string()).env("PGUSER", role);
-        command.env("PGDATABASE", DATABASE).env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
+        command
+            .env("PGHOST", &self.directory)
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", role);
+        command
+            .env("PGDATABASE", DATABASE)
+            .env("PGSSLMODE", "disable")
+            .env("PGGSSENCMODE", "disable");
         command
     }
 
@@ -137,22 +155,40 @@ impl Cluster {
         assert!(postmaster.is_none(), "the server runs already");
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log");
+            let log = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.log_file())
+                .expect("a log");
             let mut command = self.installation.command("postgres");
-            command.arg("-D").arg(self.data()).stdout(log.try_clone().expect("a log")).stderr(log).process_group(0);
+            command
+                .arg("-D")
+                .arg(self.data())
+                .stdout(log.try_clone().expect("a log"))
+                .stderr(log)
+                .process_group(0);
             let mut child = command.spawn().expect("postgres");
             while child.try_wait().expect("a state").is_none() {
                 if self.accepts_connections(child.id()) {
                     *postmaster = Some(child);
                     return;
                 }
-                assert!(Instant::now() < deadline, "the server did not start in 60 s: {}", self.last_lines());
+                assert!(
+                    Instant::now() < deadline,
+                    "the server did not start in 60 s: {}",
+                    self.last_lines()
+                );
                 std::thread::sleep(Duration::from_millis(5));
             }
             // The processes of a killed postmaster can live on for a moment. Another program can use the port.
             let text = self.last_lines();
-            let passes = ["shared memory block", "lock file", "in use"].iter().any(|cause| text.contains(cause));
-            assert!(passes && Instant::now() < deadline, "the server did not start: {text}");
+            let passes = ["shared memory block", "lock file", "in use"]
+                .iter()
+                .any(|cause| text.contains(cause));
+            assert!(
+                passes && Instant::now() < deadline,
+                "the server did not start: {text}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -197,7 +233,9 @@ impl Cluster {
     }
 
     fn end(&self, how: Signal) {
-        let Some(mut child) = self.postmaster.lock().expect("the lock").take() else { return };
+        let Some(mut child) = self.postmaster.lock().expect("the lock").take() else {
+            return;
+        };
         send(child.id(), how);
         // The postmaster waits for its processes, and a stopped process would never end.
         for pid in self.frozen.lock().expect("the lock").drain(..) {
@@ -214,8 +252,13 @@ impl Cluster {
 
     /// Returns the processes that serve the connections whose application name begins with `prefix`.
     pub fn backends(&self, prefix: &str) -> Vec<u32> {
-        let sql = format!("SELECT pid FROM pg_stat_activity WHERE starts_with(application_name, '{prefix}')");
-        self.psql(&sql).lines().map(|line| line.parse().expect("a pid")).collect()
+        let sql = format!(
+            "SELECT pid FROM pg_stat_activity WHERE starts_with(application_name, '{prefix}')"
+        );
+        self.psql(&sql)
+            .lines()
+            .map(|line| line.parse().expect("a pid"))
+            .collect()
     }
 
     /// Stops a process of the server until `sigcont`.
@@ -225,7 +268,10 @@ impl Cluster {
     }
 
     pub fn sigcont(&self, pid: u32) {
-        self.frozen.lock().expect("the lock").retain(|frozen| *frozen != pid);
+        self.frozen
+            .lock()
+            .expect("the lock")
+            .retain(|frozen| *frozen != pid);
         send(pid, Signal::CONT);
     }
 
@@ -252,7 +298,18 @@ impl Cluster {
 
     fn become_replica(&self, primary: &Self, name: &str, synchronous: bool) {
         let mut copy = primary.client("pg_basebackup", "super");
-        copy.env_remove("PGDATABASE").args(["-X", "stream", "-C", "-S", name, "-c", "fast", "-R", "--no-sync", "-D"]);
+        copy.env_remove("PGDATABASE").args([
+            "-X",
+            "stream",
+            "-C",
+            "-S",
+            name,
+            "-c",
+            "fast",
+            "-R",
+            "--no-sync",
+            "-D",
+        ]);
         primary.installation.run(copy.arg(self.data()), "");
         self.configure();
         // The file has the settings that ALTER SYSTEM made on the primary, for example the names of its replicas.
@@ -265,13 +322,17 @@ impl Cluster {
         fs::write(self.data().join("postgresql.auto.conf"), settings).expect("the settings");
         self.start_again();
         if synchronous {
-            primary.psql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'; SELECT pg_reload_conf()"));
+            primary.psql(&format!(
+                "ALTER SYSTEM SET synchronous_standby_names = '{name}'; SELECT pg_reload_conf()"
+            ));
         }
         let sql = format!(
             "SELECT state FROM pg_stat_replication WHERE application_name = '{name}' AND ('{synchronous}' = 'false' \
              OR sync_state IN ('sync', 'quorum')) AND replay_lsn >= pg_current_wal_flush_lsn()"
         );
-        until(&format!("{name} is a replica"), || primary.psql(&sql) == "streaming");
+        until(&format!("{name} is a replica"), || {
+            primary.psql(&sql) == "streaming"
+        });
     }
 
     /// Makes this replica a primary.
@@ -300,7 +361,11 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("---- the log of the server at port {}\n{}\n----", self.port, self.last_lines());
+            eprintln!(
+                "---- the log of the server at port {}\n{}\n----",
+                self.port,
+                self.last_lines()
+            );
         }
         self.stop_immediate();
         let _ = fs::remove_dir_all(&self.directory);

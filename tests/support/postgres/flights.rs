@@ -46,7 +46,10 @@ impl Progress {
         let already = self.commits;
         for (kind, body) in &messages {
             let mut texts = body.split(|byte| *byte == 0);
-            let (first, second) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+            let (first, second) = (
+                texts.next().unwrap_or_default(),
+                texts.next().unwrap_or_default(),
+            );
             match kind {
                 // Query: the statements. Parse: name and statement. Bind: portal and name.
                 b'Q' => self.commits |= is_commit(first),
@@ -74,7 +77,10 @@ impl Progress {
 /// Returns whether statements contain a COMMIT.
 fn is_commit(text: &[u8]) -> bool {
     // `READ COMMITTED` is no commit.
-    let at = |at: usize| text.get(at..at + 6).is_some_and(|word| word.eq_ignore_ascii_case(b"COMMIT"));
+    let at = |at: usize| {
+        text.get(at..at + 6)
+            .is_some_and(|word| word.eq_ignore_ascii_case(b"COMMIT"))
+    };
     (0..text.len()).any(|i| at(i) && !text.get(i + 6).is_some_and(u8::is_ascii_alphabetic))
 }
 
@@ -98,10 +104,14 @@ impl Messages {
             let skipped = self.skipped.min(bytes.len());
             self.skipped -= skipped;
             bytes = &bytes[skipped..];
-            let Some((byte, rest)) = bytes.split_first() else { break };
+            let Some((byte, rest)) = bytes.split_first() else {
+                break;
+            };
             bytes = rest;
             self.head.push(*byte);
-            let Some(length) = self.head.get(1..5) else { continue };
+            let Some(length) = self.head.get(1..5) else {
+                continue;
+            };
             let whole = 1 + u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
             if self.head.len() == whole.min(5 + SEEN) {
                 found.push((self.head[0], self.head[5..].to_vec()));

@@ -29,7 +29,10 @@ pub const DATABASE: &str = "countersign";
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
-        assert!(Instant::now() < deadline, "after 60 s it is not yet true that {what}");
+        assert!(
+            Instant::now() < deadline,
+            "after 60 s it is not yet true that {what}"
+        );
         std::thread::sleep(Duration::from_millis(25));
     }
 }

@@ -62,8 +62,14 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         listener.set_nonblocking(true).expect("a listener");
-        let shared = Arc::new(Shared { server: Mutex::new(Some(server)), ..Shared::default() });
-        let proxy = Self { shared: shared.clone(), port };
+        let shared = Arc::new(Shared {
+            server: Mutex::new(Some(server)),
+            ..Shared::default()
+        });
+        let proxy = Self {
+            shared: shared.clone(),
+            port,
+        };
         thread::spawn(move || {
             while !shared.ended.load(SeqCst) {
                 match listener.accept() {
@@ -87,11 +93,17 @@ impl Proxy {
     /// Cuts one of `mean` flights, on a random side, until `no_cut`.
     pub fn cut_at_random(&self, seed: u64, mean: u64) {
         // The state 0 would give only 0.
-        self.order(Cut::Random { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, mean });
+        self.order(Cut::Random {
+            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            mean,
+        });
     }
 
     fn order(&self, cut: Cut) {
-        assert!(!matches!(cut, Cut::Nth { n: 0, .. } | Cut::Random { mean: 0, .. }), "flights count from 1");
+        assert!(
+            !matches!(cut, Cut::Nth { n: 0, .. } | Cut::Random { mean: 0, .. }),
+            "flights count from 1"
+        );
         *self.shared.cut.lock().expect("the lock") = Some(cut);
     }
 
@@ -102,7 +114,10 @@ impl Proxy {
     /// Closes all connections now.
     pub fn cut_all(&self) {
         let connections = self.shared.connections.lock().expect("the lock");
-        connections.iter().filter_map(Weak::upgrade).for_each(|one| one.close());
+        connections
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|one| one.close());
     }
 
     /// Leads to another server from now on. All connections close.
@@ -113,7 +128,10 @@ impl Proxy {
 
     /// Delays each answer of the server from now on, so that a round trip takes this much longer.
     pub fn delay(&self, time: Duration) {
-        self.shared.delay.store(u64::try_from(time.as_micros()).expect("a short time"), SeqCst);
+        self.shared.delay.store(
+            u64::try_from(time.as_micros()).expect("a short time"),
+            SeqCst,
+        );
     }
 
     /// With `true`, accepts connections, but passes no byte on. `false` ends this, and closes all connections, because
@@ -137,12 +155,24 @@ impl Shared {
     fn connect(self: &Arc<Self>, client: TcpStream) {
         let server = *self.server.lock().expect("the lock");
         // Without a server, the client loses its connection.
-        let Some(Ok(server)) = server.map(TcpStream::connect) else { return };
+        let Some(Ok(server)) = server.map(TcpStream::connect) else {
+            return;
+        };
         for stream in [&client, &server] {
-            stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true)).expect("a connection");
+            stream
+                .set_nonblocking(false)
+                .and_then(|()| stream.set_nodelay(true))
+                .expect("a connection");
         }
-        let one = Arc::new(Connection { client, server, progress: Mutex::default() });
-        self.connections.lock().expect("the lock").push(Arc::downgrade(&one));
+        let one = Arc::new(Connection {
+            client,
+            server,
+            progress: Mutex::default(),
+        });
+        self.connections
+            .lock()
+            .expect("the lock")
+            .push(Arc::downgrade(&one));
         for to_server in [true, false] {
             let (shared, one) = (self.clone(), one.clone());
             thread::spawn(move || shared.pass(&one, to_server));
@@ -154,7 +184,11 @@ impl Shared {
 
     /// Passes the bytes of one direction on.
     fn pass(&self, one: &Arc<Connection>, to_server: bool) {
-        let (mut from, mut to) = if to_server { (&one.client, &one.server) } else { (&one.server, &one.client) };
+        let (mut from, mut to) = if to_server {
+            (&one.client, &one.server)
+        } else {
+            (&one.server, &one.client)
+        };
         let mut buffer = vec![0; 1 << 20];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = &buffer[..length];
@@ -207,7 +241,11 @@ impl Shared {
                 *state ^= *state << 13;
                 *state ^= *state >> 7;
                 *state ^= *state << 17;
-                let side = if *state >> 63 == 0 { Side::Before } else { Side::After };
+                let side = if *state >> 63 == 0 {
+                    Side::Before
+                } else {
+                    Side::After
+                };
                 ((*state >> 8) % *mean == 0).then_some(side)
             }
         }
@@ -223,7 +261,8 @@ impl Connection {
     /// Closes the connection 100 ms after the last bytes of the client. The server executes what it got, also if a COMMIT
     /// waits for a replica.
     fn close_when_silent(&self) {
-        let silent = |last: Option<Instant>| last.is_none_or(|at| at.elapsed() > Duration::from_millis(100));
+        let silent =
+            |last: Option<Instant>| last.is_none_or(|at| at.elapsed() > Duration::from_millis(100));
         while !silent(self.progress.lock().expect("the lock").last_bytes) {
             thread::sleep(Duration::from_millis(2));
         }

@@ -2,7 +2,12 @@
 //!
 //! `scripts/test` builds the client, and names the whole program in `COUNTERSIGN_BOUNDARY_PROGRAM`. The client passes the
 //! tests of the whole program that need no part of a boundary.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../../../../tests/history/mod.rs"]
 mod history;

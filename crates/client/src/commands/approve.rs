@@ -81,9 +81,14 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the review of the only proposal fails, the person declines, or the boundary refuses the signature.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let names = &args.proposals;
-    let for_one = args.expect.is_some() || args.output.is_some() || names.iter().any(|name| is_file(name));
+    let for_one =
+        args.expect.is_some() || args.output.is_some() || names.iter().any(|name| is_file(name));
     if names.len() > 1 && for_one {
         return Err(CommandFailure::usage(
             "--yes, --expect, -o and a file are for one proposal, because each of several proposals has its own question: \
@@ -94,7 +99,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let keys = args.key.find()?;
     let approve = |at: usize| {
         let name = names.get(at).map(String::as_str);
-        approve_one(args, name, boundary_with(&searched, at, name)?, &keys, terminal)
+        approve_one(
+            args,
+            name,
+            boundary_with(&searched, at, name)?,
+            &keys,
+            terminal,
+        )
     };
     if names.len() < 2 {
         return approve(0);
@@ -103,7 +114,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     for (at, name) in names.iter().enumerate() {
         let name = PrintableText::text(name);
         if !terminal.json {
-            terminal.line(&format!("== {} ({} of {}) ==", name.as_str(), at + 1, names.len()))?;
+            terminal.line(&format!(
+                "== {} ({} of {}) ==",
+                name.as_str(),
+                at + 1,
+                names.len()
+            ))?;
         }
         if let Err(failure) = approve(at) {
             tell_failure(("proposal", name.as_str()), failure, &mut exit, terminal)?;
@@ -122,7 +138,14 @@ fn approve_one(
 ) -> Result<Exit, CommandFailure> {
     let trust = global.trust(&args.trust);
     if let Some(name) = name.filter(|name| is_grant(name)) {
-        return signing::approve(name, client, &trust, keys, (args.expect, (args.pager, args.full)), terminal);
+        return signing::approve(
+            name,
+            client,
+            &trust,
+            keys,
+            (args.expect, (args.pager, args.full)),
+            terminal,
+        );
     }
     let own = if name.is_none() {
         // If no key is the key of an approver, the review says so.
@@ -187,7 +210,11 @@ fn approve_one(
     let signature = sign(&review, consent, signer)?;
     match subject {
         ReviewSubject::File(envelope) => {
-            let mut signatures: Vec<_> = envelope.signatures.into_iter().filter(|other| other.keyid != keyid).collect();
+            let mut signatures: Vec<_> = envelope
+                .signatures
+                .into_iter()
+                .filter(|other| other.keyid != keyid)
+                .collect();
             signatures.push(signature);
             signatures.sort();
             let signed = Envelope::new(&review.sources.payload, signatures);
@@ -214,7 +241,11 @@ fn approve_one(
             if terminal.json {
                 terminal.object(&answer)?;
             } else {
-                terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
+                terminal.line(&format!(
+                    "signed by {approver}: {} is {}",
+                    answer.id,
+                    answer.status.word()
+                ))?;
                 let missing = joined(&answer.approvals.missing, ", somebody of ");
                 if !missing.is_empty() {
                     terminal.say(&format!("still needed: somebody of {missing}"));
@@ -232,7 +263,10 @@ fn approve_one(
 ///
 /// # Errors
 /// Returns an error if no key belongs to an approver.
-pub fn signer_of<'k>(review: &ProposalReview, keys: &'k Keys) -> Result<(&'k dyn Signer, Name), CommandFailure> {
+pub fn signer_of<'k>(
+    review: &ProposalReview,
+    keys: &'k Keys,
+) -> Result<(&'k dyn Signer, Name), CommandFailure> {
     keys.of_approver(review.sources.roster.trusted())
 }
 
@@ -240,9 +274,16 @@ pub fn signer_of<'k>(review: &ProposalReview, keys: &'k Keys) -> Result<(&'k dyn
 ///
 /// # Errors
 /// Returns an error if the boundary refuses the signature or cannot be reached.
-pub fn hand_in(client: &Client, id: &ProposalId, signature: EnvelopeSignature) -> Result<ProposalView, CommandFailure> {
-    let signatures = Signatures { signatures: vec![signature] };
-    let mut answer: ProposalView = client.post(&format!("/v1/proposals/{id}/signatures"), &signatures)?;
+pub fn hand_in(
+    client: &Client,
+    id: &ProposalId,
+    signature: EnvelopeSignature,
+) -> Result<ProposalView, CommandFailure> {
+    let signatures = Signatures {
+        signatures: vec![signature],
+    };
+    let mut answer: ProposalView =
+        client.post(&format!("/v1/proposals/{id}/signatures"), &signatures)?;
     answer.held_up = held_up_at_once(client, &answer);
     Ok(answer)
 }
@@ -256,7 +297,9 @@ fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView
     while status == ProposalStatus::Approved && held_up.is_none() && Instant::now() < deadline {
         std::thread::sleep(AT_ONCE / 20);
         // A failed request is not an error, because the boundary has already accepted the signature.
-        let view = client.get::<ProposalView>(&format!("/v1/proposals/{}", signed.id)).ok()?;
+        let view = client
+            .get::<ProposalView>(&format!("/v1/proposals/{}", signed.id))
+            .ok()?;
         (status, held_up) = (view.status, view.held_up);
     }
     held_up
@@ -287,13 +330,25 @@ impl AskedText {
     /// Returns what this review asks for.
     pub fn of(review: &ProposalReview) -> Self {
         let hex = review.found.digest.hex();
-        let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
-        Self { tail: hex[hex.len() - DIGITS..].to_owned(), more }
+        let more = review
+            .found
+            .lines
+            .remarks
+            .len()
+            .saturating_sub(MOST_REMARKS);
+        Self {
+            tail: hex[hex.len() - DIGITS..].to_owned(),
+            more,
+        }
     }
 
     /// Returns the text that must be typed.
     fn words(&self) -> String {
-        if self.more == 0 { self.tail.clone() } else { format!("{} {}", self.more, self.tail) }
+        if self.more == 0 {
+            self.tail.clone()
+        } else {
+            format!("{} {}", self.more, self.tail)
+        }
     }
 
     /// Takes what a person typed.
@@ -310,7 +365,10 @@ impl AskedText {
         };
         Err(CommandFailure::new(
             Exit::Refused,
-            format!("nothing was signed: the typed text must be {what}: {}", self.words()),
+            format!(
+                "nothing was signed: the typed text must be {what}: {}",
+                self.words()
+            ),
         ))
     }
 }
@@ -337,7 +395,10 @@ fn ask(
     );
     let question = wrapped(&question, terminal.width());
     loop {
-        let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:...")?;
+        let answer = terminal.ask(
+            &question,
+            "without a terminal, give --yes --expect sha256:...",
+        )?;
         if answer.eq_ignore_ascii_case("f") {
             terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {
@@ -354,7 +415,9 @@ fn ask(
 fn agrees(answer: &str, tail: &str, more: usize) -> bool {
     let mut words = answer.split_whitespace();
     let count = more == 0 || words.next() == Some(&*more.to_string());
-    let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
+    let digits = words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case(tail));
     count && digits && words.next().is_none()
 }
 
@@ -368,7 +431,12 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> Result<EnvelopeSignature, CommandFailure> {
     let Consent(_sound) = consent;
-    keys::sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
+    keys::sign(
+        signer,
+        SignaturePurpose::Approve,
+        PAYLOAD_TYPE,
+        &review.sources.payload,
+    )
 }
 
 #[cfg(test)]
@@ -411,8 +479,16 @@ mod tests {
         let file = directory.path().join("key.pem");
         write_secret_key(&file, &key(1)).expect("written");
         let signer = FileSigner::open(&file).expect("a key");
-        let signed = sign(&review, Consent(review.check_sound().expect("sound")), &signer).expect("signed");
-        let read = to_canonical(&screen_decoder::document(&section(&screen_decoder::logical(&shown), SIGNED), &[]));
+        let signed = sign(
+            &review,
+            Consent(review.check_sound().expect("sound")),
+            &signer,
+        )
+        .expect("signed");
+        let read = to_canonical(&screen_decoder::document(
+            &section(&screen_decoder::logical(&shown), SIGNED),
+            &[],
+        ));
         assert_eq!(signed, signature(1, &read));
     }
 }

@@ -115,13 +115,19 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the log or the state cannot be read.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let places = logs_in(&args.places);
     if let [place] = &places[..] {
         return audit_log(place, args, global, terminal);
     }
     if args.state.is_some() || args.against.is_some() || args.boundary.is_some() {
-        return Err(CommandFailure::usage("--state, --against and --boundary are for one log: name one place"));
+        return Err(CommandFailure::usage(
+            "--state, --against and --boundary are for one log: name one place",
+        ));
     }
     let mut worst = Exit::Done;
     for place in &places {
@@ -152,14 +158,25 @@ fn logs_in(named: &[String]) -> Vec<String> {
     places
 }
 
-fn audit_log(named: &str, args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn audit_log(
+    named: &str,
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let trust = find_with_list(&args.trust)?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
     let place = open_log(named, global, &args.key, terminal)?;
-    let other = args.against.as_deref().map(|other| open_log(other, global, &args.key, terminal)).transpose()?;
+    let other = args
+        .against
+        .as_deref()
+        .map(|other| open_log(other, global, &args.key, terminal))
+        .transpose()?;
     let head = head_of(named, args, &place)?;
-    let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
+    let size = SeenHead::parse(&head, "the log")
+        .map_err(|why| said_no(format!("the log's head: {why}")))?
+        .size;
     let mut expected = Expected {
         boundary: args.boundary,
         heads: Vec::new(),
@@ -175,7 +192,8 @@ fn audit_log(named: &str, args: &Args, global: &GlobalOptions, terminal: &Termin
         Some(other) => {
             let from = args.against.as_deref().unwrap_or_default();
             let note = other.head()?.ok_or_else(|| no_log(from))?;
-            let seen = SeenHead::parse(&note, from).map_err(|why| said_no(format!("{from}: {why}")))?;
+            let seen =
+                SeenHead::parse(&note, from).map_err(|why| said_no(format!("{from}: {why}")))?;
             (seen.size <= size).then(|| expected.heads.push(seen.clone()));
             Some((other, seen))
         }
@@ -185,17 +203,20 @@ fn audit_log(named: &str, args: &Args, global: &GlobalOptions, terminal: &Termin
     // A comparison with an earlier size needs the root hash at that size, so the log must be read from its first entry.
     let goes_on = kept
         .as_ref()
-        .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size)
+        .filter(|kept| {
+            !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size
+        })
         // The earlier audit accepted differences that this audit must report as failures, so the log must be read from
         // its first entry.
         .filter(|kept| !args.no_differences || kept.engines.is_empty());
     let resumed = match goes_on.zip(file.as_ref()) {
         Some((kept, file)) => match file.earlier_values(kept) {
-            Ok(earlier) => {
-                resume(&place, &trust, &expected, kept, &head, size, terminal)?.map(|begun| (begun, earlier))
-            }
+            Ok(earlier) => resume(&place, &trust, &expected, kept, &head, size, terminal)?
+                .map(|begun| (begun, earlier)),
             Err(why) => {
-                terminal.say(&format!("The audit reads the log from the first entry, because {why}."));
+                terminal.say(&format!(
+                    "The audit reads the log from the first entry, because {why}."
+                ));
                 None
             }
         },
@@ -213,16 +234,26 @@ fn audit_log(named: &str, args: &Args, global: &GlobalOptions, terminal: &Termin
     read_on(&mut auditor, &place, size, &mut out)?;
     if let Some(earlier) = &earlier {
         let compared = earlier.each(|hashes| auditor.compare_used_values(hashes));
-        compared.map_err(|error| CommandFailure::usage(format!("can't read the nonces of the state: {error}")))?;
+        compared.map_err(|error| {
+            CommandFailure::usage(format!("can't read the nonces of the state: {error}"))
+        })?;
     }
-    let (said, mut summary) = auditor.finish(&head, &place).map_err(|error| place.unreadable(error))?;
+    let (said, mut summary) = auditor
+        .finish(&head, &place)
+        .map_err(|error| place.unreadable(error))?;
     out.say(said)?;
     // If the other copy is longer, its tiles must prove that it begins with the audited log.
     let differs = match &against {
         Some((other, seen)) if seen.size > size => compare(&auditor, &head, other, seen)?,
-        Some((other, seen)) if auditor.unsigned().any(|unsigned| unsigned.note == seen.note) => {
+        Some((other, seen))
+            if auditor
+                .unsigned()
+                .any(|unsigned| unsigned.note == seen.note) =>
+        {
             match by_its_own_seals(&auditor, other, seen) {
-                Some(there) if there.root != root_at(&place, size, there.size)? => Some(another_history(seen)),
+                Some(there) if there.root != root_at(&place, size, there.size)? => {
+                    Some(another_history(seen))
+                }
                 _ => None,
             }
         }
@@ -261,14 +292,27 @@ fn audit_log(named: &str, args: &Args, global: &GlobalOptions, terminal: &Termin
             None => terminal.say("The state was not changed, because this log did not pass the audit."),
         }
     }
-    Ok(if summary.clean && overdue.receipts.is_empty() { Exit::Done } else { Exit::CheckSaidNo })
+    Ok(if summary.clean && overdue.receipts.is_empty() {
+        Exit::Done
+    } else {
+        Exit::CheckSaidNo
+    })
 }
 
 /// Adds the boundary and the head of the last audit to what this audit expects.
-fn expect_what_was_seen(kept: &SavedAudit, expected: &mut Expected, terminal: &Terminal) -> Result<(), CommandFailure> {
-    if expected.boundary.is_some_and(|boundary| boundary != kept.boundary) {
-        let message =
-            format!("the state belongs to the boundary {}: use a separate state file for each boundary", kept.boundary);
+fn expect_what_was_seen(
+    kept: &SavedAudit,
+    expected: &mut Expected,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
+    if expected
+        .boundary
+        .is_some_and(|boundary| boundary != kept.boundary)
+    {
+        let message = format!(
+            "the state belongs to the boundary {}: use a separate state file for each boundary",
+            kept.boundary
+        );
         return Err(CommandFailure::usage(message));
     }
     expected.boundary = Some(kept.boundary);
@@ -310,7 +354,9 @@ fn resume(
     size: u64,
     terminal: &Terminal,
 ) -> Result<Option<Auditor>, CommandFailure> {
-    let Some(mut tree) = kept.frontier() else { return Ok(None) };
+    let Some(mut tree) = kept.frontier() else {
+        return Ok(None);
+    };
     // The last seal in the stored state names the roster versions that connect a newer trusted roster with the log.
     let versions = match kept.seals.last() {
         Some(seal) => rosters_in(&LogEntry::of(seal.entry.clone().into_bytes()), place)
@@ -336,16 +382,28 @@ fn resume(
         return Ok(None);
     }
     let again = |trust: &ChosenTrust, versions: &[Envelope]| {
-        Auditor::resume(trust.pinned.clone(), versions, expected.clone(), kept, place).map_err(|error| error.0)?
+        Auditor::resume(
+            trust.pinned.clone(),
+            versions,
+            expected.clone(),
+            kept,
+            place,
+        )
+        .map_err(|error| error.0)?
     };
     let joined = join(trust, &later);
-    match choose(&joined, |trust| again(trust, &later).or_else(|_| again(trust, &versions))) {
+    match choose(&joined, |trust| {
+        again(trust, &later).or_else(|_| again(trust, &versions))
+    }) {
         // The audit from the first entry names the other version.
         Ok(deciding) if contradicts_log(&deciding.unconnected, &later).is_some() => Ok(None),
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {
             for (trust, why) in refused {
-                terminal.say(&format!("The audit can't continue from the state with {}: {why}", trust.from));
+                terminal.say(&format!(
+                    "The audit can't continue from the state with {}: {why}",
+                    trust.from
+                ));
             }
             Ok(None)
         }
@@ -354,7 +412,11 @@ fn resume(
 
 fn root_line(tree: &Frontier) -> String {
     use base64::Engine as _;
-    format!("\n{}\n{}\n", tree.size(), base64::engine::general_purpose::STANDARD.encode(tree.root()))
+    format!(
+        "\n{}\n{}\n",
+        tree.size(),
+        base64::engine::general_purpose::STANDARD.encode(tree.root())
+    )
 }
 
 fn read_on(
@@ -364,7 +426,9 @@ fn read_on(
     out: &mut AuditOutput<'_>,
 ) -> Result<(), CommandFailure> {
     each_entry(place, auditor.size(), size, |entry| {
-        let said = auditor.entry(entry, place).map_err(|error| place.unreadable(error))?;
+        let said = auditor
+            .entry(entry, place)
+            .map_err(|error| place.unreadable(error))?;
         out.say(said)?;
         out.progress(auditor.size());
         Ok(())
@@ -387,7 +451,10 @@ fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, CommandFailure>
     if terminal.json {
         terminal.object(&AuditEvent::Finding(Box::new(finding)))?;
     } else {
-        terminal.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
+        terminal.say(&format!(
+            "nothing was audited: entry 0, {}: {}",
+            finding.what, finding.detail
+        ));
     }
     Ok(Exit::CheckSaidNo)
 }

@@ -64,7 +64,11 @@ reads only the id, and needs the file of a roster whose people the boundary know
 ///
 /// # Errors
 /// Returns an error if the list can't be read or written, or if the added boundary does not answer or is not trusted.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let mut list = BoundaryList::of_process()?;
     match &args.command {
         BoundaryCommand::Add { name, trust, key } => {
@@ -81,12 +85,21 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 ))?;
             }
         }
-        BoundaryCommand::List if terminal.json => terminal.object(&json!({ "boundaries": list.boundaries }))?,
+        BoundaryCommand::List if terminal.json => {
+            terminal.object(&json!({ "boundaries": list.boundaries }))?
+        }
         BoundaryCommand::List => {
             let mut rows = vec![["NAME", "URL", "ROSTER", "ID"].map(str::to_owned)];
             rows.extend(list.boundaries.into_iter().map(|one| {
-                let roster = one.roster.unwrap_or_else(|| "from your configuration directory".to_owned());
-                [one.name, one.url, roster, one.id.map_or("not stated".to_owned(), |id| id.to_string())]
+                let roster = one
+                    .roster
+                    .unwrap_or_else(|| "from your configuration directory".to_owned());
+                [
+                    one.name,
+                    one.url,
+                    roster,
+                    one.id.map_or("not stated".to_owned(), |id| id.to_string()),
+                ]
             }));
             terminal.put(fitted(&rows, terminal.table_width(), 2).as_bytes())?;
         }
@@ -122,11 +135,19 @@ fn trusted(
         read => {
             let (registry, roster) = read?;
             // A trusted file that only has the name of this boundary says nothing about the roster in force.
-            if roster.trusted().is_none_or(|trusted| trusted.digest() != registry.seal.roster) {
-                let advice = trust_advice(Some(registry.seal.roster), &Home::of_process().config_words());
+            if roster
+                .trusted()
+                .is_none_or(|trusted| trusted.digest() != registry.seal.roster)
+            {
+                let advice = trust_advice(
+                    Some(registry.seal.roster),
+                    &Home::of_process().config_words(),
+                );
                 return Err(CommandFailure::new(
                     Exit::NoTrust,
-                    format!("{name} was not added: you trust no roster for this boundary; {advice}"),
+                    format!(
+                        "{name} was not added: you trust no roster for this boundary; {advice}"
+                    ),
                 ));
             }
             registry.boundary.id
@@ -140,7 +161,11 @@ fn trusted(
         roster: match &trust.roster[..] {
             [] => None,
             [one] => Some(absolute_roster(one)?),
-            _ => return Err(CommandFailure::usage("the list names one roster for each boundary: give --roster once")),
+            _ => {
+                return Err(CommandFailure::usage(
+                    "the list names one roster for each boundary: give --roster once",
+                ));
+            }
         },
         ca: absolute(tls.cacert.as_deref())?,
         certificate: absolute(tls.cert.as_deref())?,
@@ -154,17 +179,24 @@ fn trusted(
 fn id_without_credentials(client: &Client, pinned: &[ChosenTrust]) -> Option<SealDigest> {
     let rosters = pinned.iter().filter_map(|chosen| chosen.pinned.newest());
     let mut keys = rosters.flat_map(|roster| {
-        let lines = roster.tables().approver.iter().flat_map(|approver| &approver.keys);
-        let own = lines.filter_map(|line| line.parse::<SshKey>().ok()).map(|key| key.keyid());
+        let lines = roster
+            .tables()
+            .approver
+            .iter()
+            .flat_map(|approver| &approver.keys);
+        let own = lines
+            .filter_map(|line| line.parse::<SshKey>().ok())
+            .map(|key| key.keyid());
         own.chain(roster.foreign_keys().iter().map(|(_, key)| key.keyid()))
     });
-    keys.find_map(|key| client.challenge(key).ok()).map(|(_, id)| id)
+    keys.find_map(|key| client.challenge(key).ok())
+        .map(|(_, id)| id)
 }
 
 fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, CommandFailure> {
-    path.map(std::path::absolute)
-        .transpose()
-        .map_err(|error| CommandFailure::usage(format!("the current directory is unknown: {error}")))
+    path.map(std::path::absolute).transpose().map_err(|error| {
+        CommandFailure::usage(format!("the current directory is unknown: {error}"))
+    })
 }
 
 fn absolute_roster(roster: &str) -> Result<String, CommandFailure> {

@@ -35,8 +35,10 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
         return Ok(bytes);
     }
     let place = PrintableText::text(&path.to_string_lossy());
-    let why =
-        format!("{} is no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`", place.as_str());
+    let why = format!(
+        "{} is no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`",
+        place.as_str()
+    );
     Err(CommandFailure::new(Exit::CheckSaidNo, why))
 }
 
@@ -48,9 +50,14 @@ pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, CommandFailure>
     if has_fields(&bytes) {
         return Ok(bytes);
     }
-    let Some(what) = other_kind(&bytes) else { return Ok(bytes) };
+    let Some(what) = other_kind(&bytes) else {
+        return Ok(bytes);
+    };
     let place = PrintableText::text(&path.to_string_lossy());
-    Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is {what}", place.as_str())))
+    Err(CommandFailure::new(
+        Exit::CheckSaidNo,
+        format!("{} is {what}", place.as_str()),
+    ))
 }
 
 /// Compressed files: the first bytes, the name of the form, and the program that unpacks it.
@@ -64,7 +71,10 @@ const COMPRESSED: [(&[u8], &str, &str); 5] = [
 
 /// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for unknown bytes.
 fn other_kind(bytes: &[u8]) -> Option<String> {
-    if let Some((_, form, program)) = COMPRESSED.iter().find(|(first, ..)| bytes.starts_with(first)) {
+    if let Some((_, form, program)) = COMPRESSED
+        .iter()
+        .find(|(first, ..)| bytes.starts_with(first))
+    {
         return Some(format!(
             "compressed ({form}) and no bundle: unpack the file with `{program}`, and give the file in it"
         ));
@@ -72,8 +82,10 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
     let statement = statement_in(&json::parse(bytes, MAX_BUNDLE_BYTES).ok()?)?;
     let is = |word: &str| statement["predicateType"] == predicate_type(word);
     if is(Receipt::KIND) {
-        let proposal = statement_in(&statement["predicate"]["authorization"])
-            .and_then(|authorization| Some(authorization["predicate"]["proposal"].as_str()?.to_owned()));
+        let proposal =
+            statement_in(&statement["predicate"]["authorization"]).and_then(|authorization| {
+                Some(authorization["predicate"]["proposal"].as_str()?.to_owned())
+            });
         let id = PrintableText::text(proposal.as_deref().unwrap_or("ID"));
         return Some(format!(
             "a receipt without its bundle: get the bundle with `countersign wait {} --bundle FILE`",
@@ -81,7 +93,10 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
         ));
     }
     if is(Roster::KIND) {
-        return Some("a roster and no bundle: give a roster with --roster, and name the file of a bundle".to_owned());
+        return Some(
+            "a roster and no bundle: give a roster with --roster, and name the file of a bundle"
+                .to_owned(),
+        );
     }
     let kind = KINDS.into_iter().find(|kind| is(kind.word))?;
     Some(format!(
@@ -100,7 +115,9 @@ fn statement_in(value: &Value) -> Option<Value> {
         Value::Object(fields) => match fields.get("payload").and_then(Value::as_str) {
             Some(payload) => {
                 let payload = Base64::Lenient.decode("/payload", payload).ok()?;
-                json::parse(&payload, MAX_BUNDLE_BYTES).ok().filter(|value| value["predicateType"].is_string())
+                json::parse(&payload, MAX_BUNDLE_BYTES)
+                    .ok()
+                    .filter(|value| value["predicateType"].is_string())
             }
             None => statement_in(fields.get("envelope")?),
         },
@@ -120,7 +137,10 @@ fn has_fields(bytes: &[u8]) -> bool {
 /// Returns the fields of a bundle that the text has.
 fn fields_in(bytes: &[u8]) -> Vec<&'static str> {
     let text = String::from_utf8_lossy(bytes);
-    ["\"receipt\"", "\"consumption\"", "\"proofs\""].into_iter().filter(|field| text.contains(field)).collect()
+    ["\"receipt\"", "\"consumption\"", "\"proofs\""]
+        .into_iter()
+        .filter(|field| text.contains(field))
+        .collect()
 }
 
 /// Returns true if a directory has a file of a copy of a log, or of a store.
@@ -133,7 +153,12 @@ pub fn logs_below(path: &Path) -> Vec<PathBuf> {
     if is_log(path) {
         return Vec::new();
     }
-    let entries = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = path
+        .read_dir()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let mut logs: Vec<PathBuf> = entries.filter(|entry| is_log(entry)).collect();
     logs.sort();
     logs
@@ -154,10 +179,13 @@ pub fn bundles_of(named: &[PathBuf]) -> Result<NamedBundles, CommandFailure> {
             paths.push(path.clone());
             continue;
         }
-        let shown = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
+        let shown = PrintableText::text(&path.to_string_lossy())
+            .as_str()
+            .to_owned();
         if is_log(path) {
-            let words =
-                format!("{shown} is a copy of a log and no directory with bundles: run `countersign audit {shown}`");
+            let words = format!(
+                "{shown} is a copy of a log and no directory with bundles: run `countersign audit {shown}`"
+            );
             return Err(CommandFailure::usage(words));
         }
         let before = paths.len();
@@ -166,17 +194,25 @@ pub fn bundles_of(named: &[PathBuf]) -> Result<NamedBundles, CommandFailure> {
             match read_beginning(&file, MAX_BUNDLE_BYTES + 1) {
                 Ok(bytes) if !looks_like_bundle(&name, &bytes) => {
                     let why = bundle_of(Path::new(&name), bytes).err();
-                    skipped.push((name, why.map_or_else(|| "no bundle".to_owned(), |why| why.message)));
+                    skipped.push((
+                        name,
+                        why.map_or_else(|| "no bundle".to_owned(), |why| why.message),
+                    ));
                 }
                 _ => paths.push(file),
             }
         }
         skipped.extend(found.skipped);
         if found.left_out > 0 {
-            skipped.push((shown.clone(), format!("{} files are left out: name fewer at once", found.left_out)));
+            skipped.push((
+                shown.clone(),
+                format!("{} files are left out: name fewer at once", found.left_out),
+            ));
         }
         if paths.len() == before {
-            return Err(CommandFailure::usage(format!("the directory {shown} has no bundle: name another directory")));
+            return Err(CommandFailure::usage(format!(
+                "the directory {shown} has no bundle: name another directory"
+            )));
         }
     }
     Ok((paths, skipped))
@@ -207,7 +243,12 @@ impl FoundFiles {
     }
 
     fn find(&mut self, root: &Path, directory: &Path, depth: usize) {
-        let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+        let below = |path: &Path| {
+            path.strip_prefix(root)
+                .unwrap_or(path)
+                .to_string_lossy()
+                .into_owned()
+        };
         let unreadable = |error: std::io::Error| format!("the directory can't be read: {error}");
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -225,11 +266,16 @@ impl FoundFiles {
             let name = below(&path);
             match kind {
                 Ok(kind) if kind.is_dir() && is_log(&path) => {
-                    self.skip(&name, "a copy of a log: audit it alone, and name this directory");
+                    self.skip(
+                        &name,
+                        "a copy of a log: audit it alone, and name this directory",
+                    );
                 }
                 Ok(kind) if kind.is_dir() && depth < MOST_DEEP => self.find(root, &path, depth + 1),
                 Ok(kind) if kind.is_dir() => self.skip(&name, "the directory is too deep"),
-                Ok(kind) if kind.is_file() && self.files.len() < MOST_FILES => self.files.push((name, path)),
+                Ok(kind) if kind.is_file() && self.files.len() < MOST_FILES => {
+                    self.files.push((name, path))
+                }
                 Ok(kind) if kind.is_file() => self.left_out += 1,
                 Ok(_) => self.skip(&name, "a link, or no regular file"),
                 Err(error) => self.skip(&name, error.to_string()),

@@ -28,11 +28,16 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the proposal does not exist, or if the caller is not permitted to cancel it.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
         let draft = find_grant(name, &client)?;
-        let view: GrantView = client.post_nothing(&format!("/v1/grants/{}/cancellation", draft.id))?;
+        let view: GrantView =
+            client.post_nothing(&format!("/v1/grants/{}/cancellation", draft.id))?;
         if terminal.json {
             terminal.object(&view)?;
         } else {
@@ -40,7 +45,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
         return Ok(Exit::Done);
     }
-    let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
+    let id = find_proposal(
+        &client,
+        args.proposal.as_deref(),
+        LookupRange::Visible(ProposalStatus::Pending),
+    )?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
     if terminal.json {
         terminal.object(&view)?;

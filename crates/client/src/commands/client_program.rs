@@ -25,7 +25,8 @@ pub enum ClientProgram {
 }
 
 impl CommandSet for ClientProgram {
-    const VERSION: &'static str = concat!(env!("CARGO_PKG_VERSION"), " (client, without a boundary)");
+    const VERSION: &'static str =
+        concat!(env!("CARGO_PKG_VERSION"), " (client, without a boundary)");
     const FEATURES: &'static [&'static str] = &["client"];
     const OPEN_STORE: Option<OpenStoredLog> = None;
 

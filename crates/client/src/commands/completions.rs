@@ -95,7 +95,11 @@ pub fn run(args: &Args, name: &str, terminal: &Terminal) -> Result<Exit, Command
 /// Answers a call of a completion script, `COMPLETE=SHELL countersign -- WORDS`, and ends the program. Any other call goes on, so
 /// that the variable alone changes no command.
 pub(super) fn answer(command: fn() -> Command) {
-    if std::env::var_os("COMPLETE").is_some() && std::env::args_os().nth(1).is_some_and(|first| first == "--") {
+    if std::env::var_os("COMPLETE").is_some()
+        && std::env::args_os()
+            .nth(1)
+            .is_some_and(|first| first == "--")
+    {
         // No message and no wait may disturb the person who types.
         let _ = File::create("/dev/null").map(rustix::stdio::dup2_stderr);
         std::thread::spawn(|| {
@@ -116,15 +120,23 @@ pub(super) fn with_values(command: Command, line: ReadLine) -> Command {
         if !["step", "runbook", "proposal", "proposals"].contains(&id.as_str()) {
             return argument;
         }
-        argument.add(ArgValueCandidates::new(move || values(&id, line).unwrap_or_default()))
+        argument.add(ArgValueCandidates::new(move || {
+            values(&id, line).unwrap_or_default()
+        }))
     };
-    command.mut_args(complete).mut_subcommands(|below| with_values(below, line))
+    command
+        .mut_args(complete)
+        .mut_subcommands(|below| with_values(below, line))
 }
 
 /// Completes the name of a boundary of the list.
 pub(super) fn boundaries() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
-        BoundaryList::of_process().into_iter().flat_map(|list| list.boundaries).map(|one| one.name.into()).collect()
+        BoundaryList::of_process()
+            .into_iter()
+            .flat_map(|list| list.boundaries)
+            .map(|one| one.name.into())
+            .collect()
     })
 }
 
@@ -150,11 +162,24 @@ pub fn runbook_or_step() -> ArgValueCompleter {
 fn values(id: &str, line: ReadLine) -> Option<Vec<CompletionCandidate>> {
     let (mut global, key) = line(id)?;
     global.patience = Some(PATIENCE);
-    let key = key.map(PathBuf::from).or_else(|| Home::of_process().config.map(|config| config.join("key.pem")));
+    let key = key.map(PathBuf::from).or_else(|| {
+        Home::of_process()
+            .config
+            .map(|config| config.join("key.pem"))
+    });
     // Another key could ask for a passphrase or a touch. An empty path is no key.
-    let key = key.filter(|path| FileSigner::open(path).is_ok()).unwrap_or_default();
-    let key = KeyArgs { key: Some(key), more: Vec::new() };
-    let all = if id == "proposals" { global.chosen().ok()? } else { vec![global] };
+    let key = key
+        .filter(|path| FileSigner::open(path).is_ok())
+        .unwrap_or_default();
+    let key = KeyArgs {
+        key: Some(key),
+        more: Vec::new(),
+    };
+    let all = if id == "proposals" {
+        global.chosen().ok()?
+    } else {
+        vec![global]
+    };
     let mut found = Vec::new();
     ask_each::<Vec<String>>(
         &all,
@@ -169,7 +194,12 @@ fn values(id: &str, line: ReadLine) -> Option<Vec<CompletionCandidate>> {
                 steps
                     .iter()
                     .map(|step| {
-                        if id == "runbook" { step.reference.path() } else { step.reference.as_str() }.to_owned()
+                        if id == "runbook" {
+                            step.reference.path()
+                        } else {
+                            step.reference.as_str()
+                        }
+                        .to_owned()
                     })
                     .collect(),
             )
@@ -182,5 +212,11 @@ fn values(id: &str, line: ReadLine) -> Option<Vec<CompletionCandidate>> {
     .ok()?;
     found.dedup();
     // A command could read a value with a dash as an option.
-    Some(found.into_iter().filter(|value| !value.starts_with('-')).map(CompletionCandidate::from).collect())
+    Some(
+        found
+            .into_iter()
+            .filter(|value| !value.starts_with('-'))
+            .map(CompletionCandidate::from)
+            .collect(),
+    )
 }

@@ -57,14 +57,24 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the statement cannot be read, the person declines, or the boundary refuses the denial.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let searched = search_names(args.proposal.as_slice(), &args.key, global, terminal)?;
     let (global, client) = boundary_with(&searched, 0, args.proposal.as_deref())?;
     let keys = args.key.find()?;
     let subject = find_subject(args.proposal.as_deref(), client)?;
     if let ReviewSubject::Proposal(view) = &subject {
         // A denial also ends an approved or running proposal.
-        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
+        check_open(
+            view,
+            matches!(
+                view.status,
+                ProposalStatus::Approved | ProposalStatus::Running
+            ),
+        )?;
     }
     let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
     let screen = brief(&review.found);
@@ -76,7 +86,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         terminal.show_aside(&screen);
     }
     let roster = review.sources.roster.roster();
-    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    let signer = keys
+        .preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
     let reason = match &args.reason {
         None if !args.yes => ask_reason(&review, terminal)?,
         given => given.clone().unwrap_or_default(),
@@ -85,9 +96,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         ask_consent(terminal)?;
     }
     let envelope = sign(&review, &reason, signer)?;
-    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, client, terminal) };
-    let mut bytes =
-        serde_json::to_vec(&envelope).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    let Some(path) = &args.output else {
+        return hand_in(&subject, &review, envelope, client, terminal);
+    };
+    let mut bytes = serde_json::to_vec(&envelope)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     write_new(path, &bytes, terminal)?;
     if terminal.json && path != std::path::Path::new("-") {
@@ -116,7 +129,10 @@ pub fn ask_reason(review: &ProposalReview, terminal: &Terminal) -> Result<String
 /// # Errors
 /// Returns an error if the person does not agree, or if there is no terminal.
 pub fn ask_consent(terminal: &Terminal) -> Result<(), CommandFailure> {
-    match &*terminal.ask("Sign this denial, which cannot be undone? Type yes:", "say --yes")? {
+    match &*terminal.ask(
+        "Sign this denial, which cannot be undone? Type yes:",
+        "say --yes",
+    )? {
         "yes" => Ok(()),
         _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
     }
@@ -126,9 +142,21 @@ pub fn ask_consent(terminal: &Terminal) -> Result<(), CommandFailure> {
 ///
 /// # Errors
 /// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.
-pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Result<Envelope, CommandFailure> {
+pub fn sign(
+    review: &ProposalReview,
+    reason: &str,
+    signer: &dyn Signer,
+) -> Result<Envelope, CommandFailure> {
     let payload = payload(review, reason)?;
-    Ok(Envelope::new(&payload, vec![keys::sign(signer, SignaturePurpose::Deny, PAYLOAD_TYPE, &payload)?]))
+    Ok(Envelope::new(
+        &payload,
+        vec![keys::sign(
+            signer,
+            SignaturePurpose::Deny,
+            PAYLOAD_TYPE,
+            &payload,
+        )?],
+    ))
 }
 
 /// Returns the bytes that a denial signs.
@@ -137,11 +165,18 @@ pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Resul
 /// Returns an error if the payload is no authorization, or if the reason is too long.
 pub fn payload(review: &ProposalReview, reason: &str) -> Result<Vec<u8>, CommandFailure> {
     let signed = statement(review)?;
-    let denial = Denial { boundary: signed.boundary.clone(), reason: reason.to_owned() };
+    let denial = Denial {
+        boundary: signed.boundary.clone(),
+        reason: reason.to_owned(),
+    };
     denial
         .of(review.found.digest)
         .to_payload()
-        .map_err(|error| CommandFailure::usage(format!("the denial can't be written: {error}; shorten the reason")))
+        .map_err(|error| {
+            CommandFailure::usage(format!(
+                "the denial can't be written: {error}; shorten the reason"
+            ))
+        })
 }
 
 /// Sends a denial to the boundary, and prints the new state of the proposal.
@@ -161,11 +196,18 @@ pub fn hand_in(
             if terminal.json {
                 terminal.object(&answer)?;
             } else {
-                terminal.line(&format!("denied: {} is {}", answer.id, answer.status.word()))?;
+                terminal.line(&format!(
+                    "denied: {} is {}",
+                    answer.id,
+                    answer.status.word()
+                ))?;
             }
         }
         ReviewSubject::File(_) => {
-            let denial = StatementDenial { denial, payload: STANDARD.encode(&review.sources.payload) };
+            let denial = StatementDenial {
+                denial,
+                payload: STANDARD.encode(&review.sources.payload),
+            };
             let answer: DenialView = client.post("/v1/denials", &denial)?;
             if terminal.json {
                 terminal.object(&answer)?;
@@ -181,8 +223,15 @@ pub fn hand_in(
 ///
 /// # Errors
 /// Returns an error if the boundary refuses the denial or cannot be reached.
-pub fn send(review: &ProposalReview, denial: &Envelope, client: &Client) -> Result<ProposalView, CommandFailure> {
-    client.post(&format!("/v1/proposals/{}/denial", statement(review)?.proposal), denial)
+pub fn send(
+    review: &ProposalReview,
+    denial: &Envelope,
+    client: &Client,
+) -> Result<ProposalView, CommandFailure> {
+    client.post(
+        &format!("/v1/proposals/{}/denial", statement(review)?.proposal),
+        denial,
+    )
 }
 
 fn denied_words(answer: &DenialView) -> String {
@@ -202,7 +251,12 @@ fn denied_words(answer: &DenialView) -> String {
 /// Returns an error if the payload is no authorization.
 pub fn statement(review: &ProposalReview) -> Result<&Authorization, CommandFailure> {
     let statement = review.found.statement.as_ref();
-    statement.map(|statement| &statement.predicate).ok_or_else(|| {
-        CommandFailure::new(Exit::Refused, "nothing was signed: the statement is no authorization, so it can never run")
-    })
+    statement
+        .map(|statement| &statement.predicate)
+        .ok_or_else(|| {
+            CommandFailure::new(
+                Exit::Refused,
+                "nothing was signed: the statement is no authorization, so it can never run",
+            )
+        })
 }

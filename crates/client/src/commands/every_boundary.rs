@@ -32,17 +32,24 @@ pub fn ask_each<T: Send>(
         for one in all {
             let (send, ask) = (send.clone(), &ask);
             scope.spawn(move || {
-                let limited = GlobalOptions { patience: one.patience.or(Some(PATIENCE)), ..one.clone() };
+                let limited = GlobalOptions {
+                    patience: one.patience.or(Some(PATIENCE)),
+                    ..one.clone()
+                };
                 // The receiver is gone only if the output can't be written. Then the error has no reader.
-                let mut tell =
-                    |found| send.send((one, Ok(found))).map_err(|_| CommandFailure::usage("the output is closed"));
+                let mut tell = |found| {
+                    send.send((one, Ok(found)))
+                        .map_err(|_| CommandFailure::usage("the output is closed"))
+                };
                 if let Err(failure) = ask(&limited, &mut tell) {
                     let _ = send.send((one, Err(failure)));
                 }
             });
         }
         drop(send);
-        results.into_iter().try_for_each(|(one, found)| take(one, found))
+        results
+            .into_iter()
+            .try_for_each(|(one, found)| take(one, found))
     })
 }
 
@@ -85,8 +92,13 @@ pub fn show_chosen<T: Send + Serialize>(
     read: impl Fn(&GlobalOptions) -> Result<T, CommandFailure> + Sync,
     text: impl Fn(&GlobalOptions, T) -> Result<(), CommandFailure>,
 ) -> Result<Exit, CommandFailure> {
-    let show =
-        |one: &GlobalOptions, found| if terminal.json { object(one, &found, terminal) } else { text(one, found) };
+    let show = |one: &GlobalOptions, found| {
+        if terminal.json {
+            object(one, &found, terminal)
+        } else {
+            text(one, found)
+        }
+    };
     for_chosen(global, terminal, |one, tell| tell(read(one)?), show)
 }
 
@@ -94,7 +106,11 @@ pub fn show_chosen<T: Send + Serialize>(
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn object(one: &GlobalOptions, value: &impl Serialize, terminal: &Terminal) -> Result<(), CommandFailure> {
+pub fn object(
+    one: &GlobalOptions,
+    value: &impl Serialize,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
     let mut value = json!(value);
     if let Some(listed) = one.listed() {
         value["boundary"] = json!(listed.name);

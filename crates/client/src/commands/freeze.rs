@@ -41,47 +41,75 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the freeze.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match (&global.choice, args.all) {
         (BoundaryChoice::All, _) if args.output.is_some() => {
             return Err(CommandFailure::usage(
                 "--output writes the freeze of one boundary: choose it with --boundary NAME",
             ));
         }
-        (BoundaryChoice::All, _) | (BoundaryChoice::None, true) => return every_boundary(args, global, terminal),
+        (BoundaryChoice::All, _) | (BoundaryChoice::None, true) => {
+            return every_boundary(args, global, terminal);
+        }
         (BoundaryChoice::One(_) | BoundaryChoice::Address, true) => {
-            return Err(CommandFailure::usage("--all is for every boundary of your list: leave --boundary out"));
+            return Err(CommandFailure::usage(
+                "--all is for every boundary of your list: leave --boundary out",
+            ));
         }
         (_, false) => {}
     }
     let client = global.reviewer(&args.key, terminal)?;
     let boundary = RevokingBoundary::read(&client)?;
     if !args.yes {
-        let question = format!("Freeze {}? All proposals and runs end.", boundary.boundary.name);
+        let question = format!(
+            "Freeze {}? All proposals and runs end.",
+            boundary.boundary.name
+        );
         revocation::ask_consent(&question, terminal)?;
     }
     let keys = args.key.find()?;
     if let Some(path) = &args.output {
         let subject = RevokedSubject::epoch(&boundary.boundary.epoch);
-        return revocation::write(&boundary.sign(subject, &args.reason, &keys)?, path, terminal).map(|()| Exit::Done);
+        return revocation::write(
+            &boundary.sign(subject, &args.reason, &keys)?,
+            path,
+            terminal,
+        )
+        .map(|()| Exit::Done);
     }
     told(&boundary.freeze(&args.reason, &keys)?, None, terminal)
 }
 
 /// Freezes all boundaries of the list at the same time. A boundary that does not answer does not delay the others, and is
 /// named.
-fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let all = GlobalOptions { choice: BoundaryChoice::All, ..global.clone() };
+fn every_boundary(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let all = GlobalOptions {
+        choice: BoundaryChoice::All,
+        ..global.clone()
+    };
     if !args.yes {
         let listed = all.for_all_listed()?;
         let names: Vec<&str> = listed.iter().map(GlobalOptions::shown_name).collect();
-        revocation::ask_consent(&format!("Freeze {}? All proposals and runs end.", names.join(", ")), terminal)?;
+        revocation::ask_consent(
+            &format!("Freeze {}? All proposals and runs end.", names.join(", ")),
+            terminal,
+        )?;
     }
     let freeze = |one: &GlobalOptions| -> Result<_, CommandFailure> {
         let client = one.reviewer(&args.key, terminal)?;
         RevokingBoundary::read(&client)?.freeze(&args.reason, &args.key.find()?)
     };
-    let failed = |failure: CommandFailure| CommandFailure::new(Exit::CheckSaidNo, format!("NOT frozen: {failure}"));
+    let failed = |failure: CommandFailure| {
+        CommandFailure::new(Exit::CheckSaidNo, format!("NOT frozen: {failure}"))
+    };
     let text = |_: &_, answer| terminal.line(&done_words(&answer, None));
     show_chosen(&all, terminal, |one| freeze(one).map_err(failed), text)
 }

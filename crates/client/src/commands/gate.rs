@@ -24,8 +24,8 @@ use documents::record::written_time::duration;
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::gate::{GateReport, RequirementResult, decide, may_be_unchecked};
 use judgement::audit::gate_requirements::{
-    AgeLimit, DigestRequirement, GateRequirements, GivenParameter, OutcomeRequirement, ParamsRequirement,
-    SandboxRequirement,
+    AgeLimit, DigestRequirement, GateRequirements, GivenParameter, OutcomeRequirement,
+    ParamsRequirement, SandboxRequirement,
 };
 use judgement::audit::report::CheckName;
 
@@ -140,11 +140,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = join(&trusted(args)?, &[]);
     let bytes = read_bundle(&args.file)?;
     let now = now();
-    let options = VerifyOptions { at: Some(now), witnesses: args.witness };
+    let options = VerifyOptions {
+        at: Some(now),
+        witnesses: args.witness,
+    };
     let digest = BlobDigest::of(&bytes);
     // The message does not propose to trust the roster of the bundle, because an attacker could have replaced this
     // roster.
-    let JudgedBundle { trusted, report, unconnected } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
+    let JudgedBundle {
+        trusted,
+        report,
+        unconnected,
+    } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
     if let Some(other) = unconnected.first() {
         return Err(CommandFailure::new(
             Exit::NoTrust,
@@ -164,14 +171,24 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             "requirements": gate.requirements, "report": report,
         }))?;
     } else {
-        let basis = VerdictInputs { place: &args.file, digest, trusted, report: &report, at: Some(now) };
+        let basis = VerdictInputs {
+            place: &args.file,
+            digest,
+            trusted,
+            report: &report,
+            at: Some(now),
+        };
         terminal.show_lines(&screen(&gate, &basis))?;
     }
     Ok(exit(&gate))
 }
 
 fn exit(gate: &GateReport) -> Exit {
-    if gate.passed { Exit::Done } else { Exit::CheckSaidNo }
+    if gate.passed {
+        Exit::Done
+    } else {
+        Exit::CheckSaidNo
+    }
 }
 
 fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
@@ -186,16 +203,23 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
         }
         let mut demanded = BTreeMap::new();
         if let Some(path) = &args.params {
-            demanded.extend(read_params(path)?.into_iter().map(|(name, value)| (name, GivenParameter::Value(value))));
+            demanded.extend(
+                read_params(path)?
+                    .into_iter()
+                    .map(|(name, value)| (name, GivenParameter::Value(value))),
+            );
         }
         let mut as_text = std::collections::BTreeSet::new();
         for given in &args.param {
             let shown = PrintableText::text(given);
-            let (name, text) = given
-                .split_once('=')
-                .ok_or_else(|| CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
+            let (name, text) = given.split_once('=').ok_or_else(|| {
+                CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str()))
+            })?;
             if !as_text.insert(name) {
-                return Err(CommandFailure::usage(format!("-p {}: this parameter is named twice", shown.as_str())));
+                return Err(CommandFailure::usage(format!(
+                    "-p {}: this parameter is named twice",
+                    shown.as_str()
+                )));
             }
             demanded.insert(name.to_owned(), GivenParameter::Text(text.to_owned()));
         }
@@ -204,9 +228,15 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
     Ok(GateRequirements {
         boundary: args.boundary,
         step: args.step.clone(),
-        digest: args.digest.map_or(DigestRequirement::Any, DigestRequirement::Exactly),
+        digest: args
+            .digest
+            .map_or(DigestRequirement::Any, DigestRequirement::Exactly),
         params,
-        outcome: if args.allow_warned { OutcomeRequirement::SucceededOrWarned } else { OutcomeRequirement::Succeeded },
+        outcome: if args.allow_warned {
+            OutcomeRequirement::SucceededOrWarned
+        } else {
+            OutcomeRequirement::Succeeded
+        },
         refused: !args.no_refused,
         sandbox: args.min_sandbox.clone(),
         age: args.max_age,
@@ -226,10 +256,18 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
         for file in trust.iter().filter_map(|trust| trust.file.as_deref()) {
             let _own = check_place(file)?;
         }
-        return if trust.is_empty() { Err(no_trust()) } else { Ok(trust) };
+        return if trust.is_empty() {
+            Err(no_trust())
+        } else {
+            Ok(trust)
+        };
     };
     if trust.is_empty() {
-        trust = TrustArgs { roster: vec![pinned.to_string()], ..TrustArgs::default() }.find()?;
+        trust = TrustArgs {
+            roster: vec![pinned.to_string()],
+            ..TrustArgs::default()
+        }
+        .find()?;
     }
     let others: Vec<_> = trust.iter().map(|trust| trust.from.clone()).collect();
     trust.retain(|trust| trust.pinned.digest() == pinned);
@@ -263,7 +301,9 @@ fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
     if path == Path::new("-") {
         return Err(refuse("the standard input may come from a checkout"));
     }
-    let unreadable = |error: std::io::Error| CommandFailure::new(Exit::NoTrust, format!("{}: {error}", place.as_str()));
+    let unreadable = |error: std::io::Error| {
+        CommandFailure::new(Exit::NoTrust, format!("{}: {error}", place.as_str()))
+    };
     let checkouts = CheckoutDirectories::of_process().map_err(unreadable)?;
     if let Some(why) = checkouts.holding(path).map_err(unreadable)? {
         return Err(refuse(PrintableText::text(&why).as_str()));
@@ -289,7 +329,11 @@ fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
             RequirementResult::No => LineTone::Bad,
             RequirementResult::Waived => LineTone::Plain,
         };
-        let prefix = format!("  {:<8} {:<20} ", requirement.finding.words(), requirement.name);
+        let prefix = format!(
+            "  {:<8} {:<20} ",
+            requirement.finding.words(),
+            requirement.name
+        );
         screen.push(tone, prefix, PrintableText::text(&requirement.detail));
     }
     screen.heading("Verdict");
@@ -297,8 +341,15 @@ fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
     if gate.passed {
         screen.field_in(LineTone::Good, "gate", &PrintableText::text("open"));
     } else {
-        let unmet: Vec<_> = gate.unmet().map(|requirement| requirement.name.as_str()).collect();
-        screen.field_in(LineTone::Bad, "gate", &PrintableText::text(&format!("SHUT, not met: {}", unmet.join(", "))));
+        let unmet: Vec<_> = gate
+            .unmet()
+            .map(|requirement| requirement.name.as_str())
+            .collect();
+        screen.field_in(
+            LineTone::Bad,
+            "gate",
+            &PrintableText::text(&format!("SHUT, not met: {}", unmet.join(", "))),
+        );
     }
     screen
 }
@@ -316,7 +367,9 @@ fn parse_age(text: &str) -> Result<AgeLimit, String> {
     if text == "any" {
         return Ok(AgeLimit::Any);
     }
-    duration(text).map(AgeLimit::Seconds).map_err(|why| format!("{why}, or any"))
+    duration(text)
+        .map(AgeLimit::Seconds)
+        .map_err(|why| format!("{why}, or any"))
 }
 
 fn parse_sandbox(text: &str) -> Result<SandboxRequirement, String> {
@@ -326,7 +379,9 @@ fn parse_sandbox(text: &str) -> Result<SandboxRequirement, String> {
         "off" => Ok(SandboxRequirement::Nothing),
         list => list
             .split(',')
-            .map(|word| serde_json::from_value::<Layer>(Value::from(word)).map_err(|_| unknown_layer(word)))
+            .map(|word| {
+                serde_json::from_value::<Layer>(Value::from(word)).map_err(|_| unknown_layer(word))
+            })
             .collect::<Result<_, _>>()
             .map(SandboxRequirement::Layers),
     }
@@ -349,14 +404,30 @@ mod tests {
         assert_eq!(parse_age("24h"), Ok(AgeLimit::Seconds(86_400)));
         assert_eq!(parse_age("7d"), Ok(AgeLimit::Seconds(7 * 86_400)));
         assert_eq!(parse_age("any"), Ok(AgeLimit::Any));
-        for bad in ["", "0s", "-1h", "+1h", "01h", "24", "1.5h", "1w", "99999999999999999999d", "9223372036854775807d"]
-        {
+        for bad in [
+            "",
+            "0s",
+            "-1h",
+            "+1h",
+            "01h",
+            "24",
+            "1.5h",
+            "1w",
+            "99999999999999999999d",
+            "9223372036854775807d",
+        ] {
             assert!(parse_age(bad).is_err(), "{bad}");
         }
-        assert_eq!(parse_sandbox("strict"), Ok(SandboxRequirement::Layers(STRICT.to_vec())));
+        assert_eq!(
+            parse_sandbox("strict"),
+            Ok(SandboxRequirement::Layers(STRICT.to_vec()))
+        );
         assert_eq!(
             parse_sandbox("landlock,network"),
-            Ok(SandboxRequirement::Layers(vec![Layer::Landlock, Layer::Network]))
+            Ok(SandboxRequirement::Layers(vec![
+                Layer::Landlock,
+                Layer::Network
+            ]))
         );
         for bad in ["", "Strict", "landlock,", "landlock network", "none"] {
             assert!(parse_sandbox(bad).is_err(), "{bad}");

@@ -35,11 +35,22 @@ pub struct GlobalOptions {
     pub url: String,
     /// A token. Other users of this machine can see this option in the process list, so prefer COUNTERSIGN_TOKEN or a
     /// file
-    #[arg(long, global = true, env = "COUNTERSIGN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        global = true,
+        env = "COUNTERSIGN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub token: Option<Secret>,
     /// A file of mode 0600 with a token. The default for a boundary on this machine is countersign/token in your
     /// configuration directory
-    #[arg(long, global = true, env = "COUNTERSIGN_TOKEN_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "COUNTERSIGN_TOKEN_FILE",
+        value_name = "FILE"
+    )]
     pub token_file: Option<PathBuf>,
     /// The files for an `https://` address.
     #[command(flatten)]
@@ -157,7 +168,9 @@ impl GlobalOptions {
             None => {}
             Some(_) if self.given.address => {
                 self.choice = BoundaryChoice::Address;
-                eprintln_quietly("note: --boundary has no effect, because --url or COUNTERSIGN_URL names the address")
+                eprintln_quietly(
+                    "note: --boundary has no effect, because --url or COUNTERSIGN_URL names the address",
+                )
             }
             Some(address) if address.contains("://") => {
                 (self.choice, self.given.address) = (BoundaryChoice::Address, true);
@@ -178,7 +191,11 @@ impl GlobalOptions {
     pub fn for_listed(&self, one: &ListedBoundary) -> Self {
         let typed = |id: &str| self.given.on_line.contains(id);
         let file = |id: &str, own: &Option<PathBuf>, listed: &Option<PathBuf>| {
-            if typed(id) { own.clone() } else { listed.clone() }
+            if typed(id) {
+                own.clone()
+            } else {
+                listed.clone()
+            }
         };
         let tls = TlsFiles {
             cacert: file("cacert", &self.tls.cacert, &one.ca),
@@ -203,7 +220,10 @@ impl GlobalOptions {
     /// Returns an error if the list can't be read or is empty, or if the command line has a token or a file for one
     /// boundary.
     pub fn for_all_listed(&self) -> Result<Vec<Self>, CommandFailure> {
-        if let Some(id) = REPLACED_BY_LIST.iter().find(|id| self.given.on_line.contains(**id)) {
+        if let Some(id) = REPLACED_BY_LIST
+            .iter()
+            .find(|id| self.given.on_line.contains(**id))
+        {
             return Err(CommandFailure::usage(format!(
                 "--{} is for one boundary, so it can't be used for all boundaries of your list: leave it out, or choose \
                  one boundary with --boundary NAME",
@@ -216,7 +236,11 @@ impl GlobalOptions {
                 "your list of boundaries is empty: add a boundary with `countersign boundary add NAME --url URL`",
             ));
         }
-        Ok(list.boundaries.iter().map(|one| self.for_listed(one)).collect())
+        Ok(list
+            .boundaries
+            .iter()
+            .map(|one| self.for_listed(one))
+            .collect())
     }
 
     /// Returns the options for the boundary of the options or the environment, or else for each boundary of the list.
@@ -227,14 +251,23 @@ impl GlobalOptions {
         let one = match &self.choice {
             BoundaryChoice::One(_) | BoundaryChoice::Address => true,
             BoundaryChoice::All => false,
-            BoundaryChoice::None => self.given.address || BoundaryList::of_process()?.boundaries.is_empty(),
+            BoundaryChoice::None => {
+                self.given.address || BoundaryList::of_process()?.boundaries.is_empty()
+            }
         };
-        if one { Ok(vec![self.clone()]) } else { self.for_all_listed() }
+        if one {
+            Ok(vec![self.clone()])
+        } else {
+            self.for_all_listed()
+        }
     }
 
     /// Returns the options of trust, with the roster of the chosen boundary.
     pub fn trust(&self, trust: &TrustArgs) -> TrustArgs {
-        TrustArgs { listed: self.listed().and_then(|one| one.roster.clone()), ..trust.clone() }
+        TrustArgs {
+            listed: self.listed().and_then(|one| one.roster.clone()),
+            ..trust.clone()
+        }
     }
 
     /// Creates a client that has only a token, and that never uses a key of the user. Returns `None` without a token.
@@ -243,7 +276,9 @@ impl GlobalOptions {
     /// Returns an error if the address or the token file cannot be used.
     pub fn token_client(&self) -> Result<Option<Client>, CommandFailure> {
         let (address, token) = self.address_and_token()?;
-        let client = token.map(|token| Client::new(address, &self.tls, Some(token), None)).transpose()?;
+        let client = token
+            .map(|token| Client::new(address, &self.tls, Some(token), None))
+            .transpose()?;
         client.map(|client| self.with_listed_id(client)).transpose()
     }
 
@@ -337,7 +372,12 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
-    pub fn client_at(&self, url: &str, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
+    pub fn client_at(
+        &self,
+        url: &str,
+        key: &KeyArgs,
+        terminal: &Terminal,
+    ) -> Result<Client, CommandFailure> {
         let address = Address::parse(url)?;
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
             return self.reviewer(key, terminal);
@@ -357,7 +397,9 @@ impl GlobalOptions {
                 .map(|config| config.join("token"))
                 .filter(|path| address.is_loopback() && self.listed().is_none() && path.is_file())
         };
-        let Some(path) = self.token_file.clone().or_else(own) else { return Ok(None) };
+        let Some(path) = self.token_file.clone().or_else(own) else {
+            return Ok(None);
+        };
         read_token(&path).map(Some)
     }
 }
@@ -365,6 +407,7 @@ impl GlobalOptions {
 /// Reads a token file.
 fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
     let bytes = read_private(path, 4096, "token")?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| CommandFailure::usage(format!("{path:?} holds no token")))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| CommandFailure::usage(format!("{path:?} holds no token")))?;
     Ok(Secret::new(text))
 }

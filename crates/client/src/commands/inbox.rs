@@ -80,10 +80,19 @@ const SETTLE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if this person is no approver.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let mut headed = None;
     let show = |one: &GlobalOptions, found| print(args, one, found, &mut headed, terminal);
-    for_chosen(global, terminal, |one, tell| look(args, one, terminal, tell), show)
+    for_chosen(
+        global,
+        terminal,
+        |one, tell| look(args, one, terminal, tell),
+        show,
+    )
 }
 
 /// Tells what one look at a boundary finds, or with `--watch` what each look finds that was not told.
@@ -98,7 +107,8 @@ fn look(
     let mut news = None;
     loop {
         let found = match &mut reader {
-            None => InboxReader::open(args, global, terminal).and_then(|opened| reader.insert(opened).read()),
+            None => InboxReader::open(args, global, terminal)
+                .and_then(|opened| reader.insert(opened).read()),
             Some(reader) => reader.read(),
         };
         match found {
@@ -120,7 +130,9 @@ fn look(
             return Ok(());
         }
         // After the first look, the copy of the client has its bearer, so it asks for no passphrase.
-        let followed = reader.as_ref().map(|reader| news.get_or_insert_with(|| follow_news(reader.client.clone())));
+        let followed = reader
+            .as_ref()
+            .map(|reader| news.get_or_insert_with(|| follow_news(reader.client.clone())));
         match followed.map(|news| news.recv_timeout(LOOK_AGAIN)) {
             Some(Ok(())) => std::thread::sleep(SETTLE),
             Some(Err(RecvTimeoutError::Timeout)) => {}
@@ -147,7 +159,9 @@ fn follow_news(client: Client) -> Receiver<()> {
                         }
                     }
                 }
-                Err(failure) if failure.has_code(Code::NotFound) && after.take().is_none() => return,
+                Err(failure) if failure.has_code(Code::NotFound) && after.take().is_none() => {
+                    return;
+                }
                 Err(_) => {}
             }
             std::thread::sleep(EVERY);
@@ -182,11 +196,28 @@ struct InboxReader<'a> {
 }
 
 impl<'a> InboxReader<'a> {
-    fn open(args: &'a Args, global: &GlobalOptions, terminal: &'a Terminal) -> Result<Self, CommandFailure> {
+    fn open(
+        args: &'a Args,
+        global: &GlobalOptions,
+        terminal: &'a Terminal,
+    ) -> Result<Self, CommandFailure> {
         let client = global.reviewer(&args.key, terminal)?;
-        let mine =
-            if args.all { None } else { Some(myself(&args.key.find()?, &global.trust(&args.trust).find()?, &client)?) };
-        Ok(Self { args, terminal, client, mine, told: BTreeSet::new() })
+        let mine = if args.all {
+            None
+        } else {
+            Some(myself(
+                &args.key.find()?,
+                &global.trust(&args.trust).find()?,
+                &client,
+            )?)
+        };
+        Ok(Self {
+            args,
+            terminal,
+            client,
+            mine,
+            told: BTreeSet::new(),
+        })
     }
 
     fn read(&mut self) -> Result<InboxReading, CommandFailure> {
@@ -196,7 +227,9 @@ impl<'a> InboxReader<'a> {
         waiting.retain(takes);
         let (heading, rows) = inbox_table(&waiting, self.terminal.width());
         let waiting = waiting.into_iter().zip(rows);
-        let waiting = waiting.filter(|(view, _)| self.told.insert(format!("pending {}", view.id))).collect();
+        let waiting = waiting
+            .filter(|(view, _)| self.told.insert(format!("pending {}", view.id)))
+            .collect();
         let (mut ended, mut approved) = (Vec::new(), Vec::new());
         if !self.args.mine {
             ended = ended_proposals(client);
@@ -214,8 +247,17 @@ impl<'a> InboxReader<'a> {
             steps.any(|step| filter.takes(step.reference.as_str(), &view.grant.grantee.name))
                 && self.told.insert(view.id.to_string())
         });
-        let frozen = freeze_of(client).filter(|freeze| self.told.insert(format!("frozen {}", freeze.index)));
-        Ok(InboxReading { is_new: self.told.len() > before, heading, waiting, ended, approved, grants, frozen })
+        let frozen =
+            freeze_of(client).filter(|freeze| self.told.insert(format!("frozen {}", freeze.index)));
+        Ok(InboxReading {
+            is_new: self.told.len() > before,
+            heading,
+            waiting,
+            ended,
+            approved,
+            grants,
+            frozen,
+        })
     }
 }
 
@@ -227,7 +269,15 @@ fn print(
     headed: &mut Option<String>,
     terminal: &Terminal,
 ) -> Result<(), CommandFailure> {
-    let InboxReading { heading, waiting, ended, approved, grants, frozen, .. } = found;
+    let InboxReading {
+        heading,
+        waiting,
+        ended,
+        approved,
+        grants,
+        frozen,
+        ..
+    } = found;
     if terminal.json && !args.watch {
         let proposals: Vec<_> = waiting.iter().map(|(view, _)| view).collect();
         let mut value = json!({ "proposals": proposals, "ended": ended, "grants": grants });
@@ -243,7 +293,12 @@ fn print(
         // Otherwise the approvers may believe that the run has happened.
         for view in &approved {
             if let Some(why) = &view.held_up {
-                terminal.say(&format!("{}  {} is approved, but {}", ending(view), view.step, held_up_words(why)));
+                terminal.say(&format!(
+                    "{}  {} is approved, but {}",
+                    ending(view),
+                    view.step,
+                    held_up_words(why)
+                ));
             }
         }
         // The newest is last, as in the list.
@@ -260,13 +315,20 @@ fn print(
         }
     };
     for view in grants.iter().filter(|_| !terminal.json) {
-        terminal.line(&format!("{}; see `countersign approve {}`", grant_words(view).as_str(), view.id))?;
+        terminal.line(&format!(
+            "{}; see `countersign approve {}`",
+            grant_words(view).as_str(),
+            view.id
+        ))?;
         bell();
     }
     // Print the newest proposal last, because it is then at the end of the output, which the person sees first.
     for (view, row) in waiting.iter().rev() {
         if !terminal.json {
-            if headed.replace(one.url.clone()).is_none_or(|before| before != one.url) {
+            if headed
+                .replace(one.url.clone())
+                .is_none_or(|before| before != one.url)
+            {
                 terminal.line(&heading)?;
             }
             terminal.line(row)?;
@@ -284,9 +346,12 @@ fn print(
 /// Returns the newest denied and refused proposals whose window is still open. An approver may still search for them.
 fn ended_proposals(client: &Client) -> Vec<ProposalView> {
     // A failed request must not prevent the list of pending proposals.
-    let newest =
-        |status: &str| client.get::<ProposalList>(&format!("/v1/proposals?status={status}&limit={MOST_ENDED}"));
-    let found = ["denied", "refused"].iter().filter_map(|status| newest(status).ok());
+    let newest = |status: &str| {
+        client.get::<ProposalList>(&format!("/v1/proposals?status={status}&limit={MOST_ENDED}"))
+    };
+    let found = ["denied", "refused"]
+        .iter()
+        .filter_map(|status| newest(status).ok());
     let open = |view: &ProposalView| view.expires_at > now();
     let mut found: Vec<_> = found.flat_map(|page| page.proposals).filter(open).collect();
     found.sort_by_key(|view| std::cmp::Reverse(view.ended_at));
@@ -298,12 +363,19 @@ fn ended_proposals(client: &Client) -> Vec<ProposalView> {
 fn freeze_of(client: &Client) -> Option<FreezeView> {
     // The registry can be long, so the program reads it only if the boundary says that it is not ready.
     let is_ready = client.get::<Ready>("/ready").is_ok();
-    if is_ready { None } else { client.get::<RegistryView>("/v1/registry").ok()?.frozen }
+    if is_ready {
+        None
+    } else {
+        client.get::<RegistryView>("/v1/registry").ok()?.frozen
+    }
 }
 
 /// Says since when a boundary is frozen, by whom and why.
 pub fn freeze_words(freeze: &FreezeView) -> PrintableText {
-    let words = format!("FROZEN since {} by {} (log entry {})", freeze.at, freeze.by, freeze.index);
+    let words = format!(
+        "FROZEN since {} by {} (log entry {})",
+        freeze.at, freeze.by, freeze.index
+    );
     let reason = person_words([(freeze.by.as_str(), freeze.reason.as_str())]);
     let rest = ": nothing is proposed or run until an operator of the host runs `countersign thaw`";
     PrintableText::text(&words).then(&reason).and(rest)
@@ -313,7 +385,10 @@ pub fn freeze_words(freeze: &FreezeView) -> PrintableText {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached.
-pub fn waiting_proposals(client: &Client, mine: Option<&Approver>) -> Result<Vec<ProposalView>, CommandFailure> {
+pub fn waiting_proposals(
+    client: &Client,
+    mine: Option<&Approver>,
+) -> Result<Vec<ProposalView>, CommandFailure> {
     let mut waiting = list(client, &[("status", ProposalStatus::Pending.word())])?;
     waiting.retain(|view| mine.is_none_or(|mine| view.approvals.need(mine)));
     Ok(waiting)
@@ -322,7 +397,10 @@ pub fn waiting_proposals(client: &Client, mine: Option<&Approver>) -> Result<Vec
 /// Returns the drafts of grants that the signature of this person can advance, or all drafts.
 pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView> {
     // A failed request must not prevent the list of pending proposals.
-    let mut grants = client.get::<GrantList>("/v1/grants").map(|list| list.grants).unwrap_or_default();
+    let mut grants = client
+        .get::<GrantList>("/v1/grants")
+        .map(|list| list.grants)
+        .unwrap_or_default();
     grants.retain(|view| view.status == GrantStatus::Pending);
     grants.retain(|view| mine.is_none_or(|mine| view.approvals.need(mine)));
     grants
@@ -331,7 +409,11 @@ pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView
 /// Returns the line for a grant that needs a signature.
 pub fn grant_words(view: &GrantView) -> PrintableText {
     let grant = &view.grant;
-    let steps: Vec<&str> = grant.steps.iter().map(|step| step.reference.as_str()).collect();
+    let steps: Vec<&str> = grant
+        .steps
+        .iter()
+        .map(|step| step.reference.as_str())
+        .collect();
     PrintableText::text(&format!(
         "STANDING GRANT for {}: {} runs of {} until {}",
         grant.grantee.name,
@@ -348,8 +430,12 @@ fn ended_words(view: &ProposalView) -> PrintableText {
         Some(why) => why.detail.clone(),
         None => view.status.word().to_owned(),
     };
-    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-    PrintableText::text(&format!("{}  {} was {why}", ending(view), view.step)).then(&person_words(said))
+    let said = view
+        .denials
+        .iter()
+        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    PrintableText::text(&format!("{}  {} was {why}", ending(view), view.step))
+        .then(&person_words(said))
 }
 
 /// Maximum number of ended proposals that the command reports.
@@ -360,9 +446,15 @@ const MOST_ENDED: usize = 5;
 ///
 /// # Errors
 /// Returns an error if no key belongs to an approver, or if the roster of the boundary can't be read.
-pub fn myself(keys: &Keys, trust: &[ChosenTrust], client: &Client) -> Result<Approver, CommandFailure> {
+pub fn myself(
+    keys: &Keys,
+    trust: &[ChosenTrust],
+    client: &Client,
+) -> Result<Approver, CommandFailure> {
     let find = |roster: &TrustedRoster| {
-        keys.all().find_map(|signer| roster.approver_of(&signer.key().keyid())).map(|(approver, _)| approver.clone())
+        keys.all()
+            .find_map(|signer| roster.approver_of(&signer.key().keyid()))
+            .map(|(approver, _)| approver.clone())
     };
     for trust in trust {
         if let Pinned::Roster(roster) = &trust.pinned
@@ -374,7 +466,10 @@ pub fn myself(keys: &Keys, trust: &[ChosenTrust], client: &Client) -> Result<App
     let registry: RegistryView = client.get("/v1/registry")?;
     let payload = client.blob(registry.seal.roster.as_bytes())?;
     let roster = TrustedRoster::from_payload(&payload).map_err(|error| {
-        CommandFailure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}"))
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary's roster can't be read: {error}"),
+        )
     })?;
     find(&roster).ok_or_else(|| {
         let ids: Vec<String> = keys.all().map(|signer| signer.key().keyid().to_string()).collect();
@@ -410,11 +505,28 @@ mod tests {
     #[test]
     fn the_inbox_lists_only_proposals_that_need_the_signature_of_the_person() {
         let mine: Approver =
-            serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
-        assert!(view(&["ops", "sec"], &["bob"], &["carol"]).approvals.need(&mine));
-        assert!(!view(&["sec"], &[], &[]).approvals.need(&mine), "another group is needed");
-        assert!(!view(&["ops"], &["alice"], &[]).approvals.need(&mine), "signed already");
-        assert!(!view(&["ops"], &[], &["alice"]).approvals.need(&mine), "owner of the proposer");
-        assert!(!view(&[], &["bob"], &[]).approvals.need(&mine), "nobody is needed");
+            serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []}))
+                .expect("approver");
+        assert!(
+            view(&["ops", "sec"], &["bob"], &["carol"])
+                .approvals
+                .need(&mine)
+        );
+        assert!(
+            !view(&["sec"], &[], &[]).approvals.need(&mine),
+            "another group is needed"
+        );
+        assert!(
+            !view(&["ops"], &["alice"], &[]).approvals.need(&mine),
+            "signed already"
+        );
+        assert!(
+            !view(&["ops"], &[], &["alice"]).approvals.need(&mine),
+            "owner of the proposer"
+        );
+        assert!(
+            !view(&[], &["bob"], &[]).approvals.need(&mine),
+            "nobody is needed"
+        );
     }
 }

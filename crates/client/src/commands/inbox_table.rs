@@ -25,7 +25,10 @@ pub(super) fn ending(view: &ProposalView) -> &str {
 
 /// Returns this number of last digits of an id.
 pub fn end_of(view: &ProposalView, length: usize) -> &str {
-    view.id.as_str().get(view.id.as_str().len().saturating_sub(length)..).unwrap_or_default()
+    view.id
+        .as_str()
+        .get(view.id.as_str().len().saturating_sub(length)..)
+        .unwrap_or_default()
 }
 
 /// Minimum number of last digits that the commands accept instead of a whole id.
@@ -43,8 +46,18 @@ const WITH: usize = 2;
 const JOB: usize = 4;
 /// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0 removes
 /// the column. The last column shows the most important remark, so it shrinks last and keeps at least its warning sign.
-const GIVE_WAY: [(usize, usize); 10] =
-    [(WITH, 20), (JOB, 12), (STEP, 18), (3, 6), (WITH, 9), (STEP, 12), (JOB, 0), (3, 0), (WITH, 4), (COLUMNS - 1, 1)];
+const GIVE_WAY: [(usize, usize); 10] = [
+    (WITH, 20),
+    (JOB, 12),
+    (STEP, 18),
+    (3, 6),
+    (WITH, 9),
+    (STEP, 12),
+    (JOB, 0),
+    (3, 0),
+    (WITH, 4),
+    (COLUMNS - 1, 1),
+];
 
 /// Returns the heading and the row of each proposal, as wide as the terminal. Dots mark what was cut.
 pub(super) fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<String>) {
@@ -52,9 +65,13 @@ pub(super) fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<
         let ends: BTreeSet<&str> = views.iter().map(|view| end_of(view, *length)).collect();
         ends.len() == views.len()
     };
-    let ending = (ENDING..).find(|length| *length >= 36 || unique(length)).unwrap_or(ENDING);
+    let ending = (ENDING..)
+        .find(|length| *length >= 36 || unique(length))
+        .unwrap_or(ENDING);
     let heading = HEADING.map(PrintableText::words);
-    let mut rows: Vec<_> = std::iter::once(heading).chain(views.iter().map(|view| table_cells(view, ending))).collect();
+    let mut rows: Vec<_> = std::iter::once(heading)
+        .chain(views.iter().map(|view| table_cells(view, ending)))
+        .collect();
     let mut widths = [0; COLUMNS];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -75,13 +92,22 @@ pub(super) fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<
             continue;
         }
         let spare = widths[column].saturating_sub(least.max(HEADING[column].len()));
-        let less = if column == COLUMNS - 1 { spare } else { all.saturating_sub(width).min(spare) };
+        let less = if column == COLUMNS - 1 {
+            spare
+        } else {
+            all.saturating_sub(width).min(spare)
+        };
         widths[column] -= less;
     }
     fit_parameters(&mut rows, widths[WITH]);
     let mut lines = rows.iter().map(|row| {
         let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate().filter(|(_, (_, width))| *width > 0) {
+        for (column, (cell, width)) in row
+            .iter()
+            .zip(widths)
+            .enumerate()
+            .filter(|(_, (_, width))| *width > 0)
+        {
             let cell = match column {
                 // In a column with a width of 1, only the warning sign fits.
                 _ if width == 1 => cell.as_str().get(..1).unwrap_or_default().to_owned(),
@@ -103,8 +129,11 @@ pub fn parameter_words(view: &ProposalView) -> PrintableText {
     let mut found = Vec::new();
     leaves(&view.params, String::new(), &mut found);
     let found = found.iter().filter(|(path, _)| !path.is_empty());
-    let params =
-        found.map(|(path, value)| PrintableText::text(path.trim_start_matches('.')).and("=").then(&value_of(value)));
+    let params = found.map(|(path, value)| {
+        PrintableText::text(path.trim_start_matches('.'))
+            .and("=")
+            .then(&value_of(value))
+    });
     PrintableText::joined(params, " ")
 }
 
@@ -113,7 +142,10 @@ pub fn parameter_words(view: &ProposalView) -> PrintableText {
 fn fit_parameters(rows: &mut [[PrintableText; COLUMNS]], width: usize) {
     let mut steps = BTreeMap::<_, Vec<_>>::new();
     for row in rows {
-        steps.entry(row[STEP].as_str().to_owned()).or_default().push(&mut row[WITH]);
+        steps
+            .entry(row[STEP].as_str().to_owned())
+            .or_default()
+            .push(&mut row[WITH]);
     }
     for mut cells in steps.into_values() {
         if cells.iter().any(|cell| cell.width() > width) {
@@ -135,14 +167,23 @@ pub fn time_left(view: &ProposalView, now: Timestamp) -> String {
 }
 
 fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
-    let by_passkey = if view.approvals.by_passkey.is_empty() { "" } else { " (passkey)" };
+    let by_passkey = if view.approvals.by_passkey.is_empty() {
+        ""
+    } else {
+        " (passkey)"
+    };
     [
         PrintableText::text(end_of(view, ending)),
         step_words(view),
         parameter_words(view),
         PrintableText::text(view.proposer.as_str()),
-        view.admitted.as_ref().map_or(PrintableText::default(), job_words),
-        PrintableText::text(&format!("{} of {}{by_passkey}", view.approvals.have, view.approvals.required)),
+        view.admitted
+            .as_ref()
+            .map_or(PrintableText::default(), job_words),
+        PrintableText::text(&format!(
+            "{} of {}{by_passkey}",
+            view.approvals.have, view.approvals.required
+        )),
         PrintableText::text(&time_left(view, now())),
         heaviest(view),
     ]
@@ -150,7 +191,10 @@ fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
 
 /// Returns the path of the job's page, which names its repository first, or the issuer. This is the word of the boundary.
 fn job_words(job: &AdmittedJob) -> PrintableText {
-    let page = job.job.as_deref().and_then(|page| page.strip_prefix("https://")?.split_once('/'));
+    let page = job
+        .job
+        .as_deref()
+        .and_then(|page| page.strip_prefix("https://")?.split_once('/'));
     PrintableText::text(page.map_or(&job.issuer, |(_, path)| path))
 }
 
@@ -164,22 +208,31 @@ fn value_of(value: &Value) -> PrintableText {
 /// Returns the step with the mark of an emergency. The mark is before the step, because a narrow terminal cuts the end of the
 /// column.
 pub fn step_words(view: &ProposalView) -> PrintableText {
-    let is_emergency = view.emergency || signed_of(view).is_some_and(|signed| signed.emergency.is_some());
-    PrintableText::words(if is_emergency { EMERGENCY } else { "" }).then(&PrintableText::text(view.step.as_str()))
+    let is_emergency =
+        view.emergency || signed_of(view).is_some_and(|signed| signed.emergency.is_some());
+    PrintableText::words(if is_emergency { EMERGENCY } else { "" })
+        .then(&PrintableText::text(view.step.as_str()))
 }
 
 /// Reads the statement to sign, or returns `None` if the boundary returns something else.
 fn signed_of(view: &ProposalView) -> Option<Authorization> {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok()?;
-    Statement::<Authorization>::from_payload(&payload).ok().map(|statement| statement.predicate)
+    Statement::<Authorization>::from_payload(&payload)
+        .ok()
+        .map(|statement| statement.predicate)
 }
 
 /// Returns the most important remark that the signed bytes and the boundary's words about other runs justify. A full review
 /// also uses other documents.
 pub fn heaviest(view: &ProposalView) -> PrintableText {
-    let Some(signed) = signed_of(view) else { return PrintableText::words("! unreadable") };
+    let Some(signed) = signed_of(view) else {
+        return PrintableText::words("! unreadable");
+    };
     let remarks = remarks::of_statement(&signed, None, &[], &ScriptPlaces::default());
-    let unknown = view.unknown_end.as_ref().map(|_| RemarkSeverity::UnknownEnd);
+    let unknown = view
+        .unknown_end
+        .as_ref()
+        .map(|_| RemarkSeverity::UnknownEnd);
     let same = view.same_runs.first().map(|_| RemarkSeverity::SameRun);
     let heaviest = remarks.iter().filter_map(|line| match line.weight {
         LineWeight::Remark(heaviness) => Some(heaviness),
@@ -189,7 +242,9 @@ pub fn heaviest(view: &ProposalView) -> PrintableText {
         .chain(unknown)
         .chain(same)
         .min()
-        .map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
+        .map_or(PrintableText::default(), |heaviness| {
+            PrintableText::words("! ").and(heaviness.word())
+        })
 }
 
 #[cfg(test)]
@@ -199,7 +254,11 @@ pub(super) mod tests {
     use super::*;
 
     /// Returns a pending proposal with these signatures.
-    pub(in crate::commands) fn view(missing: &[&str], approvers: &[&str], excluded: &[&str]) -> ProposalView {
+    pub(in crate::commands) fn view(
+        missing: &[&str],
+        approvers: &[&str],
+        excluded: &[&str],
+    ) -> ProposalView {
         let digest = format!("sha256:{}", "0".repeat(64));
         serde_json::from_value(json!({
             "id": "prp_019aa0b0-5c00-7000-8000-000000000001", "status": "pending", "next": [], "step": "a:b",
@@ -213,9 +272,12 @@ pub(super) mod tests {
     #[test]
     fn the_inbox_has_one_line_for_each_proposal_and_fits_the_terminal() {
         let mut one = view(&["ops"], &[], &[]);
-        one.params = json!({"name": "shop", "release": "2026-11-20 candidate 4", "zone": "eu\u{202e}"});
+        one.params =
+            json!({"name": "shop", "release": "2026-11-20 candidate 4", "zone": "eu\u{202e}"});
         let mut two = view(&["ops"], &["bob"], &[]);
-        two.id = "prp_019aa0b0-5c00-7000-8000-000001000001".parse().expect("id");
+        two.id = "prp_019aa0b0-5c00-7000-8000-000001000001"
+            .parse()
+            .expect("id");
         let views = [one, two];
         let lines = |width: usize| {
             let (heading, rows) = inbox_table(&views, width);
@@ -228,27 +290,48 @@ pub(super) mod tests {
             }
         }
         let [heading, first, second] = lines(140);
-        assert!(heading.starts_with("ID ") && heading.ends_with('!'), "{heading}");
-        assert!(first.contains(r#"name=shop release="2026-11-20 candidate 4" zone="eu\u{202e}""#), "{first}");
-        assert!(first.contains("  agent  0 of 2 ") && first.contains("! unreadable"), "{first}");
-        assert!(first.starts_with("0000001 ") && second.starts_with("1000001 "), "{first}\n{second}");
+        assert!(
+            heading.starts_with("ID ") && heading.ends_with('!'),
+            "{heading}"
+        );
+        assert!(
+            first.contains(r#"name=shop release="2026-11-20 candidate 4" zone="eu\u{202e}""#),
+            "{first}"
+        );
+        assert!(
+            first.contains("  agent  0 of 2 ") && first.contains("! unreadable"),
+            "{first}"
+        );
+        assert!(
+            first.starts_with("0000001 ") && second.starts_with("1000001 "),
+            "{first}\n{second}"
+        );
         let narrow = &lines(60)[1];
-        assert!(narrow.contains("  nam...\"  ") && narrow.contains("  agent"), "{narrow}");
+        assert!(
+            narrow.contains("  nam...\"  ") && narrow.contains("  agent"),
+            "{narrow}"
+        );
         assert!(narrow.ends_with("  ! unreadable"), "{narrow}");
         let mut emergency = views[0].clone();
         emergency.emergency = true;
         for width in [48, 140] {
-            let row = inbox_table(std::slice::from_ref(&emergency), width).1.remove(0);
+            let row = inbox_table(std::slice::from_ref(&emergency), width)
+                .1
+                .remove(0);
             assert!(row.contains("  EMERGENCY"), "{width}: {row}");
         }
         let mut of_job = views[0].clone();
         let page = "https://github.example/acme/shop/actions/runs/42";
-        of_job.admitted =
-            serde_json::from_value(json!({"issuer": "https://i.example", "job": page, "claims": {}})).ok();
+        of_job.admitted = serde_json::from_value(
+            json!({"issuer": "https://i.example", "job": page, "claims": {}}),
+        )
+        .ok();
         assert!(of_job.admitted.is_some() && !heading.contains("JOB"));
-        for (width, cell) in
-            [(140, "  agent  acme/shop/actions/runs/42  0 of 2 "), (76, "  acme/shop"), (60, "  agent  ")]
-        {
+        for (width, cell) in [
+            (140, "  agent  acme/shop/actions/runs/42  0 of 2 "),
+            (76, "  acme/shop"),
+            (60, "  agent  "),
+        ] {
             let (heading, rows) = inbox_table(&[of_job.clone(), views[1].clone()], width);
             let row = &rows[0];
             assert!(row.len() <= width && row.contains(cell), "{width}: {row}");
@@ -256,7 +339,12 @@ pub(super) mod tests {
         }
         // In a narrow terminal, the column of the proposer shrinks before the last column.
         let [heading, first, _] = lines(48);
-        assert!(!heading.contains("BY") && first.contains("  0 of 2 ") && first.ends_with("  ! unreadable"), "{first}");
+        assert!(
+            !heading.contains("BY")
+                && first.contains("  0 of 2 ")
+                && first.ends_with("  ! unreadable"),
+            "{first}"
+        );
     }
 
     #[test]
@@ -264,15 +352,30 @@ pub(super) mod tests {
         // The difference is at the end, in the middle, in the second parameter, in two, in a missing parameter, or in the step.
         type Difference = fn(&mut ProposalView, usize);
         let differences: [Difference; 6] = [
-            |view, n| view.params["cluster"] = format!("production-eu-west-1-cluster-{n:02}").into(),
-            |view, n| view.params["cluster"] = format!("production-{n:02}-eu-west-1-cluster").into(),
+            |view, n| {
+                view.params["cluster"] = format!("production-eu-west-1-cluster-{n:02}").into()
+            },
+            |view, n| {
+                view.params["cluster"] = format!("production-{n:02}-eu-west-1-cluster").into()
+            },
             |view, n| view.params["zone"] = n.into(),
             |view, n| {
                 view.params["cluster"] = format!("production-{}-with-a-long-name", n / 5).into();
                 view.params["zone"] = format!("a-long-name-{}", n % 5).into();
             },
-            |view, n| drop(view.params.as_object_mut().expect("fields").insert(format!("only-{n}"), true.into())),
-            |view, n| view.step = format!("databases/postgres/failover/long-{n:02}:restart").parse().expect("a step"),
+            |view, n| {
+                drop(
+                    view.params
+                        .as_object_mut()
+                        .expect("fields")
+                        .insert(format!("only-{n}"), true.into()),
+                )
+            },
+            |view, n| {
+                view.step = format!("databases/postgres/failover/long-{n:02}:restart")
+                    .parse()
+                    .expect("a step")
+            },
         ];
         for (place, difference) in differences.into_iter().enumerate() {
             let views: Vec<_> = (1..=10)
@@ -286,10 +389,21 @@ pub(super) mod tests {
                 })
                 .collect();
             let (heading, rows) = inbox_table(&views, 80);
-            let different: BTreeSet<&str> =
-                rows.iter().map(|row| &row[heading.find("STEP").expect("a column")..]).collect();
-            assert_eq!(different.len(), 10, "{place}: {heading}\n{}", rows.join("\n"));
-            assert!(rows.iter().all(|row| row.len() <= 80), "{}", rows.join("\n"));
+            let different: BTreeSet<&str> = rows
+                .iter()
+                .map(|row| &row[heading.find("STEP").expect("a column")..])
+                .collect();
+            assert_eq!(
+                different.len(),
+                10,
+                "{place}: {heading}\n{}",
+                rows.join("\n")
+            );
+            assert!(
+                rows.iter().all(|row| row.len() <= 80),
+                "{}",
+                rows.join("\n")
+            );
         }
     }
 }

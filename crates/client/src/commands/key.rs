@@ -85,8 +85,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             print(&key, &path, terminal)
         }
         Command::Show { file, key } => {
-            let file = file.as_ref().or(key.as_ref()).ok_or_else(|| CommandFailure::usage("name the key's file"))?;
-            let signer = open_signer(file).map_err(|error| CommandFailure::usage(error.to_string()))?;
+            let file = file
+                .as_ref()
+                .or(key.as_ref())
+                .ok_or_else(|| CommandFailure::usage("name the key's file"))?;
+            let signer =
+                open_signer(file).map_err(|error| CommandFailure::usage(error.to_string()))?;
             print(signer.key(), file, terminal)
         }
     }
@@ -121,16 +125,26 @@ fn public_path(path: &Path) -> PathBuf {
 
 fn own_place() -> Result<PathBuf, CommandFailure> {
     let config = Home::of_process().config;
-    let config = config.ok_or_else(|| CommandFailure::usage("HOME is not set: name the file with --out FILE"))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&config).map_err(|error| {
-        CommandFailure::usage(format!("can't make {}: {error}; name the file with --out FILE", config.display()))
-    })?;
+    let config = config
+        .ok_or_else(|| CommandFailure::usage("HOME is not set: name the file with --out FILE"))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config)
+        .map_err(|error| {
+            CommandFailure::usage(format!(
+                "can't make {}: {error}; name the file with --out FILE",
+                config.display()
+            ))
+        })?;
     Ok(config.join("key.pem"))
 }
 
 fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
-        terminal.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}))?;
+        terminal.object(
+            &json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}),
+        )?;
     } else {
         terminal.line(PrintableText::text(key.line()).as_str())?;
         terminal.line(key.keyid().as_str())?;
@@ -147,12 +161,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("key.pem");
         let key = generate(&path, "alice").expect("made");
-        assert_eq!(std::fs::read_to_string(dir.path().join("key.pub")).expect("read"), format!("{}\n", key.line()));
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("key.pub")).expect("read"),
+            format!("{}\n", key.line())
+        );
         let before = std::fs::read(&path).expect("read");
         assert!(generate(&path, "alice").is_err());
         assert_eq!(std::fs::read(&path).expect("read"), before);
         std::fs::remove_file(&path).expect("removed");
-        assert!(generate(&path, "alice").is_err(), "a public half without its private one is not replaced either");
+        assert!(
+            generate(&path, "alice").is_err(),
+            "a public half without its private one is not replaced either"
+        );
         assert!(!path.exists());
     }
 }

@@ -67,31 +67,54 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses, or if the directory contains another log.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Checkpoint { key } => {
             let place = LogSource::Served(Box::new(global.client(key)?));
             let head = place.head()?;
-            let head =
-                head.ok_or_else(|| CommandFailure::new(Exit::Refused, "the log is empty: there is no head yet"))?;
+            let head = head.ok_or_else(|| {
+                CommandFailure::new(Exit::Refused, "the log is empty: there is no head yet")
+            })?;
             if terminal.json {
-                let seen = SeenHead::parse(&head, "the boundary")
-                    .map_err(|why| CommandFailure::new(Exit::Unreachable, format!("the boundary's head: {why}")))?;
+                let seen = SeenHead::parse(&head, "the boundary").map_err(|why| {
+                    CommandFailure::new(Exit::Unreachable, format!("the boundary's head: {why}"))
+                })?;
                 terminal.object(&json!({"size": seen.size, "checkpoint": head}))?;
             } else {
                 terminal.put(head.as_bytes())?;
             }
         }
-        Command::Export { directory, hashes, from, trust, key } => {
+        Command::Export {
+            directory,
+            hashes,
+            from,
+            trust,
+            key,
+        } => {
             // Hashes alone do not show which roster belongs to this boundary, so use only a roster that the user names.
-            let trust = if *hashes && trust.roster.is_empty() { Vec::new() } else { global.trust(trust).find()? };
+            let trust = if *hashes && trust.roster.is_empty() {
+                Vec::new()
+            } else {
+                global.trust(trust).find()?
+            };
             let place = match from {
                 Some(stored) => global.stored_log(stored)?,
                 None if *hashes => LogSource::Served(Box::new(global.client(key)?)),
                 None => LogSource::Served(Box::new(global.reviewer(key, terminal)?)),
             };
             let done = export(&place, directory, *hashes, &trust, terminal)?;
-            let Export { size, before, tiles, blobs, cosignatures, .. } = &done;
+            let Export {
+                size,
+                before,
+                tiles,
+                blobs,
+                cosignatures,
+                ..
+            } = &done;
             if terminal.json {
                 terminal.object(&done)?;
             } else if *cosignatures > 0 {

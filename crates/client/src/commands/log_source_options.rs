@@ -27,7 +27,9 @@ pub fn open_log(
     terminal: &Terminal,
 ) -> Result<LogSource, CommandFailure> {
     if is_address(named) {
-        return Ok(LogSource::Served(Box::new(global.client_at(named, key, terminal)?)));
+        return Ok(LogSource::Served(Box::new(
+            global.client_at(named, key, terminal)?,
+        )));
     }
     local_log(named, global)
 }
@@ -36,7 +38,10 @@ pub fn open_log(
 ///
 /// # Errors
 /// Returns an error if the address cannot be used, or if the directory does not exist.
-pub fn open_log_without_key(named: &str, global: &GlobalOptions) -> Result<LogSource, CommandFailure> {
+pub fn open_log_without_key(
+    named: &str,
+    global: &GlobalOptions,
+) -> Result<LogSource, CommandFailure> {
     if !is_address(named) {
         return local_log(named, global);
     }

@@ -21,7 +21,11 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if a file cannot be written.
-pub fn run(args: &Args, command: clap::Command, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    command: clap::Command,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let mut command = without_help(command);
     command.build();
     std::fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, &error))?;
@@ -35,7 +39,9 @@ pub fn run(args: &Args, command: clap::Command, terminal: &Terminal) -> Result<E
 
 /// Removes the commands `help`, which only print what the pages contain.
 fn without_help(command: clap::Command) -> clap::Command {
-    command.disable_help_subcommand(true).mut_subcommands(without_help)
+    command
+        .disable_help_subcommand(true)
+        .mut_subcommands(without_help)
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> CommandFailure {
@@ -44,10 +50,14 @@ fn failed(path: &Path, error: &std::io::Error) -> CommandFailure {
 
 /// Returns the file name and the text of each page. `command` must be built.
 pub fn pages(command: &clap::Command) -> Vec<(String, Vec<u8>)> {
-    let man =
-        Man::new(command.clone()).source(concat!("countersign ", env!("CARGO_PKG_VERSION"))).manual("Countersign");
+    let man = Man::new(command.clone())
+        .source(concat!("countersign ", env!("CARGO_PKG_VERSION")))
+        .manual("Countersign");
     let mut found = vec![(man.get_filename(), page(&man, command))];
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+    for below in command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set())
+    {
         found.extend(pages(below));
     }
     found
@@ -55,9 +65,14 @@ pub fn pages(command: &clap::Command) -> Vec<(String, Vec<u8>)> {
 
 fn page(man: &Man, command: &clap::Command) -> Vec<u8> {
     // `clap_mangen` would leave out an empty date, so that the version takes its place.
-    let title = command.get_display_name().unwrap_or_else(|| command.get_name());
-    let mut page =
-        format!(".TH {title} 1 \"\" \"countersign {}\" Countersign\n", env!("CARGO_PKG_VERSION")).into_bytes();
+    let title = command
+        .get_display_name()
+        .unwrap_or_else(|| command.get_name());
+    let mut page = format!(
+        ".TH {title} 1 \"\" \"countersign {}\" Countersign\n",
+        env!("CARGO_PKG_VERSION")
+    )
+    .into_bytes();
     let written = man
         .render_name_section(&mut page)
         .and_then(|()| man.render_synopsis_section(&mut page))
@@ -67,7 +82,9 @@ fn page(man: &Man, command: &clap::Command) -> Vec<u8> {
         true => written.and_then(|()| man.render_subcommands_section(&mut page)),
         false => written,
     };
-    let after = command.get_after_long_help().or_else(|| command.get_after_help());
+    let after = command
+        .get_after_long_help()
+        .or_else(|| command.get_after_help());
     let written = match after {
         Some(text) => written.and_then(|()| after_help(&text.to_string()).to_writer(&mut page)),
         None => written,

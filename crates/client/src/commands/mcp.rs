@@ -68,16 +68,34 @@ pub struct Args {
 /// # Errors
 /// Returns an error if there is neither a token nor a usable key, or if a program of this user can use the key of an
 /// approver.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let is_all = matches!(global.choice, BoundaryChoice::All);
-    let options = if is_all { global.for_all_listed()? } else { vec![global.clone()] };
+    let options = if is_all {
+        global.for_all_listed()?
+    } else {
+        vec![global.clone()]
+    };
     if let Some(client) = args.print_config {
         let own_trust = global.trust(&args.trust);
-        terminal.line(&configuration(client, global, &own_trust, args.key.as_deref(), args.same_user_approves)?)?;
+        terminal.line(&configuration(
+            client,
+            global,
+            &own_trust,
+            args.key.as_deref(),
+            args.same_user_approves,
+        )?)?;
         if let Err(failure) = opened(args, options.clone(), is_all, terminal) {
-            terminal.say(&format!("warning: a server with this configuration does not start yet: {}", failure.message));
+            terminal.say(&format!(
+                "warning: a server with this configuration does not start yet: {}",
+                failure.message
+            ));
         }
-        let risk = check_keys(&options, args).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
+        let risk = check_keys(&options, args)
+            .map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
         if let Some(risk) = risk.filter(|_| !args.same_user_approves) {
             terminal.say(&format!("warning: as this user, {risk}"));
         }
@@ -103,12 +121,23 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let trust = one.trust(&args.trust);
         let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust));
         let grantee = grantee.map(|grantee| Arc::new(grantee) as Arc<dyn GranteeKey>);
-        let name = one.listed().filter(|_| is_all).map_or_else(String::new, |listed| listed.name.clone());
-        (name, ToolCalls::of_machine(remote, new_nonce, verify, grantee))
+        let name = one
+            .listed()
+            .filter(|_| is_all)
+            .map_or_else(String::new, |listed| listed.name.clone());
+        (
+            name,
+            ToolCalls::of_machine(remote, new_nonce, verify, grantee),
+        )
     });
     let server = McpServer::new(calls.collect());
-    let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
+    let broken = |error: &dyn std::fmt::Display| {
+        CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| broken(&error))?;
     let ended = runtime.block_on(async {
         let transport = LineTransport::new(tokio::io::stdin(), tokio::io::stdout());
         server.serve(transport).await
@@ -141,21 +170,31 @@ fn opened(
         }
         match (credentials(args, &one), &later) {
             (Ok((client, grantee)), _) => served.push((one, Remote::new(client, later), grantee)),
-            (Err(failure), Some(listed)) => terminal.say(&format!("note: {} is not served: {failure}", listed.name)),
+            (Err(failure), Some(listed)) => {
+                terminal.say(&format!("note: {} is not served: {failure}", listed.name))
+            }
             (Err(failure), None) => return Err(failure),
         }
     }
     if served.is_empty() {
-        return Err(CommandFailure::usage("no boundary of your list can be served: the notes say why"));
+        return Err(CommandFailure::usage(
+            "no boundary of your list can be served: the notes say why",
+        ));
     }
     Ok(served)
 }
 
 /// Looks for keys of approvers that programs of this user can use. Returns the refusal if there is such a key, and the
 /// rosters that the check used.
-fn check_keys(options: &[GlobalOptions], args: &Args) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
+fn check_keys(
+    options: &[GlobalOptions],
+    args: &Args,
+) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
     let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
-    let homes = [Home::of_process(), Home::of(variable("HOME"), variable("XDG_CONFIG_HOME"))];
+    let homes = [
+        Home::of_process(),
+        Home::of(variable("HOME"), variable("XDG_CONFIG_HOME")),
+    ];
     // A digest names no approvers, so the key check also uses the files of the configuration directories.
     let mut trust = Vec::new();
     for one in options {
@@ -164,13 +203,20 @@ fn check_keys(options: &[GlobalOptions], args: &Args) -> Result<(Option<String>,
     for home in &homes {
         trust.extend(configured(home)?);
     }
-    let named = args.key.clone().into_iter().chain(variable("COUNTERSIGN_KEY").map(Into::into));
+    let named = args
+        .key
+        .clone()
+        .into_iter()
+        .chain(variable("COUNTERSIGN_KEY").map(Into::into));
     let found = usable_keys(&homes, named, variable("SSH_AUTH_SOCK"));
     Ok((approver_risk(&found, &trust), trust))
 }
 
 /// Returns the client with the token of the agent, or with the key of a grantee.
-fn credentials(args: &Args, global: &GlobalOptions) -> Result<(Client, Option<McpGrantee>), CommandFailure> {
+fn credentials(
+    args: &Args,
+    global: &GlobalOptions,
+) -> Result<(Client, Option<McpGrantee>), CommandFailure> {
     let Some(file) = &args.key else {
         let client = global.token_client()?.ok_or_else(|| {
             CommandFailure::usage(
@@ -181,17 +227,26 @@ fn credentials(args: &Args, global: &GlobalOptions) -> Result<(Client, Option<Mc
         })?;
         return Ok((client, None));
     };
-    if ["token", "token_file"].iter().any(|id| global.given.on_line.contains(id)) {
+    if ["token", "token_file"]
+        .iter()
+        .any(|id| global.given.on_line.contains(id))
+    {
         return Err(CommandFailure::usage(
             "the token and --key belong to two proposers, and only the grantee can use a grant: leave out one of the two",
         ));
     }
-    Ok((global.key_client(&key_args(file))?, Some(McpGrantee::open(file, &global.url)?)))
+    Ok((
+        global.key_client(&key_args(file))?,
+        Some(McpGrantee::open(file, &global.url)?),
+    ))
 }
 
 /// Checks that no trusted roster gives the key to somebody who is no proposer.
 fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> Result<(), CommandFailure> {
-    let mut holders = trust.iter().filter_map(roster_of).filter_map(|roster| roster.signer(keyid));
+    let mut holders = trust
+        .iter()
+        .filter_map(roster_of)
+        .filter_map(|roster| roster.signer(keyid));
     match holders.find(|(holder, _)| !matches!(holder, KeyHolder::Proposer(_))) {
         None => Ok(()),
         Some((holder, _)) => Err(CommandFailure::new(
@@ -206,8 +261,12 @@ fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> Result<(), CommandFail
 
 pub(crate) fn new_nonce() -> Result<Nonce, String> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| format!("this machine gives no random bytes: {error}"))?;
-    Ok(Nonce::new(u64::try_from(now().unix()).unwrap_or_default() * 1000, random))
+    getrandom::fill(&mut random)
+        .map_err(|error| format!("this machine gives no random bytes: {error}"))?;
+    Ok(Nonce::new(
+        u64::try_from(now().unix()).unwrap_or_default() * 1000,
+        random,
+    ))
 }
 
 fn roster_of(trust: &ChosenTrust) -> Option<&TrustedRoster> {
@@ -220,10 +279,18 @@ fn roster_of(trust: &ChosenTrust) -> Option<&TrustedRoster> {
 
 /// Returns a note if this user may have the key of an approver whom no roster file on this machine names.
 fn unchecked(trust: &[ChosenTrust]) -> Option<String> {
-    let (files, digests): (Vec<_>, Vec<_>) = trust.iter().partition(|trust| roster_of(trust).is_some());
-    let is_missing = |digest: &&&ChosenTrust| !files.iter().any(|file| file.pinned.digest() == digest.pinned.digest());
+    let (files, digests): (Vec<_>, Vec<_>) =
+        trust.iter().partition(|trust| roster_of(trust).is_some());
+    let is_missing = |digest: &&&ChosenTrust| {
+        !files
+            .iter()
+            .any(|file| file.pinned.digest() == digest.pinned.digest())
+    };
     let missing = match digests.iter().find(is_missing) {
-        Some(digest) => format!("no file with the trusted roster {} is on this machine", digest.pinned.digest()),
+        Some(digest) => format!(
+            "no file with the trusted roster {} is on this machine",
+            digest.pinned.digest()
+        ),
         None if files.is_empty() => "no trusted roster file is on this machine".to_owned(),
         None => return None,
     };
@@ -235,13 +302,19 @@ fn unchecked(trust: &[ChosenTrust]) -> Option<String> {
 
 /// Returns the refusal if an approver's signature with one of these keys counts without a person.
 fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
-    let rosters: Vec<(&ChosenTrust, &TrustedRoster)> =
-        trust.iter().filter_map(|trust| Some((trust, roster_of(trust)?))).collect();
+    let rosters: Vec<(&ChosenTrust, &TrustedRoster)> = trust
+        .iter()
+        .filter_map(|trust| Some((trust, roster_of(trust)?)))
+        .collect();
     let ways = "An agent that runs as this user could approve its own proposals with this key. Run the agent as another \
          user, or let the approver use a security key, with `presence = \"required\"` for each of the approver's groups. \
          If you accept that an approval proves nothing, start with --same-user-approves";
     for (trust, roster) in &rosters {
-        if let Some((key, name)) = found.keys.iter().find_map(|key| Some((key, counts_alone(roster, key)?))) {
+        if let Some((key, name)) = found
+            .keys
+            .iter()
+            .find_map(|key| Some((key, counts_alone(roster, key)?)))
+        {
             return Some(format!(
                 "the MCP server does not start: programs of this user can use the key {} ({}), which belongs to the \
                  approver {name} of the trusted roster {}. {ways}",
@@ -263,7 +336,10 @@ fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
 /// presence rule applies to the signatures of a roster, so another key than a security key always counts alone.
 fn counts_alone<'r>(roster: &'r TrustedRoster, key: &UsableKey) -> Option<&'r Name> {
     let (approver, found) = roster.approver_of(&key.keyid)?;
-    let approves = approver.groups.iter().any(|group| roster.presence_rule(group).is_none());
+    let approves = approver
+        .groups
+        .iter()
+        .any(|group| roster.presence_rule(group).is_none());
     (approves || !found.is_security_key()).then_some(&approver.name)
 }
 
@@ -311,7 +387,10 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
     };
     let report = judged.report;
     let summary = if report.verified {
-        format!("verified on this machine with the roster that its user trusts ({})", judged.trusted.from)
+        format!(
+            "verified on this machine with the roster that its user trusts ({})",
+            judged.trusted.from
+        )
     } else if report.failed().next().is_some() {
         failed_words(&report)
     } else {
@@ -322,13 +401,19 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
         CheckFinding::Failed => "failed",
         CheckFinding::NotChecked => "not-checked",
     };
-    let not_checked = report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked);
+    let not_checked = report
+        .checks
+        .iter()
+        .filter(|check| check.finding == CheckFinding::NotChecked);
     let not_checked = not_checked.map(|check| format!("{}: {}", check.name.word(), check.detail));
     ReceiptVerification {
         verified: report.verified,
         basis: VerificationBasis::ThisMachine,
         summary: visible(&summary),
-        not_checked: not_checked.chain(report.boundary_says.iter().cloned()).map(|text| visible(&text)).collect(),
+        not_checked: not_checked
+            .chain(report.boundary_says.iter().cloned())
+            .map(|text| visible(&text))
+            .collect(),
         checks: report
             .checks
             .iter()

@@ -43,8 +43,9 @@ pub fn configuration(
              --token-file (and unset COUNTERSIGN_TOKEN)",
         ));
     }
-    let program = own_program()
-        .map_err(|error| CommandFailure::usage(format!("the path of this program is unknown: {error}")))?;
+    let program = own_program().map_err(|error| {
+        CommandFailure::usage(format!("the path of this program is unknown: {error}"))
+    })?;
     // A client may start the program without the environment of the user, so the block contains what the environment
     // names.
     let (option, value) = match global.choice {
@@ -54,7 +55,10 @@ pub fn configuration(
     let mut arguments = vec!["mcp".to_owned(), option.to_owned(), value.to_owned()];
     let tls = &global.tls;
     for (option, file) in [
-        ("--token-file", global.token_file.as_deref().filter(|_| key.is_none())),
+        (
+            "--token-file",
+            global.token_file.as_deref().filter(|_| key.is_none()),
+        ),
         ("--key", key),
         ("--cacert", tls.cacert.as_deref()),
         ("--cert", tls.cert.as_deref()),
@@ -67,14 +71,20 @@ pub fn configuration(
     if let Some(proxy) = &tls.proxy {
         arguments.extend(["--proxy".to_owned(), proxy.as_ref().to_owned()]);
     }
-    let variable = std::env::var("COUNTERSIGN_TRUST").ok().filter(|value| !value.is_empty());
+    let variable = std::env::var("COUNTERSIGN_TRUST")
+        .ok()
+        .filter(|value| !value.is_empty());
     let given = if trust.roster.is_empty() {
         variable.or(trust.listed.clone()).into_iter().collect()
     } else {
         trust.roster.clone()
     };
     for roster in given {
-        let roster = if roster.starts_with("sha256:") { roster } else { absolute(Path::new(&roster))? };
+        let roster = if roster.starts_with("sha256:") {
+            roster
+        } else {
+            absolute(Path::new(&roster))?
+        };
         arguments.extend(["--roster".to_owned(), roster]);
     }
     if same_user_approves {
@@ -95,19 +105,28 @@ pub fn configuration(
         }
     };
     let servers: Map<String, Value> = [("countersign".to_owned(), entry)].into_iter().collect();
-    let file: Map<String, Value> = [(key.to_owned(), Value::Object(servers))].into_iter().collect();
+    let file: Map<String, Value> = [(key.to_owned(), Value::Object(servers))]
+        .into_iter()
+        .collect();
     serde_json::to_string_pretty(&file).map_err(|error| CommandFailure::usage(error.to_string()))
 }
 
 fn codex(program: &str, arguments: &[String]) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
     let arguments: Vec<String> = arguments.iter().map(|argument| text(argument)).collect();
-    format!("[mcp_servers.countersign]\ncommand = {}\nargs = [{}]", text(program), arguments.join(", "))
+    format!(
+        "[mcp_servers.countersign]\ncommand = {}\nargs = [{}]",
+        text(program),
+        arguments.join(", ")
+    )
 }
 
 /// Returns the path with the current directory, because the client starts the program in another directory.
 fn absolute(path: &Path) -> Result<String, CommandFailure> {
-    let path = std::path::absolute(path)
-        .map_err(|error| CommandFailure::usage(format!("the current directory is unknown: {error}")))?;
-    path.into_os_string().into_string().map_err(|_| CommandFailure::usage("the path is not UTF-8: use another path"))
+    let path = std::path::absolute(path).map_err(|error| {
+        CommandFailure::usage(format!("the current directory is unknown: {error}"))
+    })?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| CommandFailure::usage("the path is not UTF-8: use another path"))
 }

@@ -69,9 +69,17 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if there is no output, or if the output differs from the digests in the receipt.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let mut client = global.client(&args.key)?;
-    let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
+    let only = if args.follow {
+        ProposalStatus::Running
+    } else {
+        ProposalStatus::Finished
+    };
     let seen = |client: &Client| {
         let id = find_proposal(client, args.proposal.as_deref(), LookupRange::Visible(only))?;
         let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
@@ -91,15 +99,23 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let view = follow(&client, &id, &mut sink)?;
         refused_programs::explain(&client, &view, sink.complaints(), terminal)?;
         if let Some(receipt) = &view.receipt
-            && !sink.has_printed(&receipt_of(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
+            && !sink
+                .has_printed(&receipt_of(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
         {
             return Err(other_output());
         }
         return Ok(Exit::Done);
     }
     let Some(receipt) = &view.receipt else {
-        let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
-        return Err(CommandFailure::new(Exit::Refused, format!("{id} is {}: {advice}", view.status.word())));
+        let advice = if view.status == ProposalStatus::Running {
+            "follow it with -f"
+        } else {
+            "there is no output"
+        };
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("{id} is {}: {advice}", view.status.word()),
+        ));
     };
     if let Some(directory) = &args.files {
         return write_files(&client, receipt, directory, terminal);
@@ -116,15 +132,20 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         terminal.object(&object)?;
         return Ok(Exit::Done);
     }
-    for (name, stream, wanted) in
-        [(StreamName::Stdout, &written.stdout, !args.stderr), (StreamName::Stderr, &written.stderr, !args.stdout)]
-    {
+    for (name, stream, wanted) in [
+        (StreamName::Stdout, &written.stdout, !args.stderr),
+        (StreamName::Stderr, &written.stderr, !args.stdout),
+    ] {
         if !wanted || stream.recorded == 0 {
             continue;
         }
         // Nothing is printed before the digests are known. Large output waits in a temporary file without a name.
         let mut kept = Hashed::new(SpooledTempFile::new(KEPT_IN_MEMORY));
-        client.copy(&format!("/v1/outputs/{}", stream.blake3), stream.recorded, &mut kept)?;
+        client.copy(
+            &format!("/v1/outputs/{}", stream.blake3),
+            stream.recorded,
+            &mut kept,
+        )?;
         if !kept.is(&stream.blake3, &stream.sha256) {
             return Err(other_output());
         }
@@ -144,27 +165,44 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
     }
     sink.end()?;
-    print_hints(&refused_programs::of_receipt(&view, &signed, sink.complaints()), terminal)?;
+    print_hints(
+        &refused_programs::of_receipt(&view, &signed, sink.complaints()),
+        terminal,
+    )?;
     Ok(Exit::Done)
 }
 
 /// Writes the files of a run into a new directory, after a check against the digests in the receipt.
-fn write_files(client: &Client, id: &ReceiptId, directory: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn write_files(
+    client: &Client,
+    id: &ReceiptId,
+    directory: &Path,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let signed = receipt_of(&client.get(&format!("/v1/receipts/{id}"))?)?;
     let ReceiptFiles { files, outputs, .. } = client.get(&format!("/v1/receipts/{id}/files"))?;
     check_manifest(&signed, &files)?;
-    let unwritable =
-        |path: &Path, error: &io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));
+    let unwritable = |path: &Path, error: &io::Error| {
+        CommandFailure::usage(format!("can't write {}: {error}", path.display()))
+    };
     std::fs::create_dir(directory).map_err(|error| unwritable(directory, &error))?;
     for entry in &files {
         let path = directory.join(entry.path.as_str());
         let parent = path.parent().unwrap_or(directory);
         std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
         let mode = if entry.executable { 0o755 } else { 0o644 };
-        let file = File::options().write(true).create_new(true).mode(mode).open(&path);
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&path);
         let mut file = Hashed::new(file.map_err(|error| unwritable(&path, &error))?);
         if entry.bytes > 0 {
-            client.copy(&format!("/v1/outputs/{}", entry.blake3), entry.bytes, &mut file)?;
+            client.copy(
+                &format!("/v1/outputs/{}", entry.blake3),
+                entry.bytes,
+                &mut file,
+            )?;
         }
         if !file.is(&entry.blake3, &entry.sha256) {
             let _ = std::fs::remove_file(&path);
@@ -211,7 +249,11 @@ struct Hashed<W> {
 
 impl<W> Hashed<W> {
     fn new(to: W) -> Self {
-        Self { to, blake3: Blake3Stream::default(), sha256: Sha256Stream::default() }
+        Self {
+            to,
+            blake3: Blake3Stream::default(),
+            sha256: Sha256Stream::default(),
+        }
     }
 
     fn is(&self, blake3: &Blake3Digest, sha256: &ContentDigest) -> bool {

@@ -12,8 +12,9 @@ use crate::commands::completions::with_values;
 use crate::commands::global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST};
 use crate::commands::version::BuildFacts;
 use crate::commands::{
-    approve, audit, boundary, cancel, completions, deny, freeze, gate, grant, inbox, key, log, mcp, output, proposals,
-    propose, review, review_run, revoke, session, submit, unsettled, verify, wait,
+    approve, audit, boundary, cancel, completions, deny, freeze, gate, grant, inbox, key, log, mcp,
+    output, proposals, propose, review, review_run, revoke, session, submit, unsettled, verify,
+    wait,
 };
 use crate::home::user_configuration::show_own_letters;
 use crate::remote::log_source::OpenStoredLog;
@@ -51,7 +52,10 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
                 return ExitCode::from(Exit::Usage.code());
             }
             if let Some(terminal) = asks_for_long_version(&error, std::env::args_os().skip(1)) {
-                return ended(BuildFacts::new(commit, P::FEATURES).print(&terminal), &terminal);
+                return ended(
+                    BuildFacts::new(commit, P::FEATURES).print(&terminal),
+                    &terminal,
+                );
             }
             // Help and version end with exit code 0, every other parse error with the code for wrong usage. A closed
             // pipe must not cause a panic, so an error of printing is ignored.
@@ -63,15 +67,23 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
                 );
                 return ExitCode::from(Exit::Usage.code());
             }
-            return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
+            return ExitCode::from(if error.use_stderr() {
+                Exit::Usage.code()
+            } else {
+                0
+            });
         }
     };
     let terminal = Terminal::new(cli.global.json);
     if let Err(failure) = show_own_letters(false) {
-        eprintln_quietly(&format!("note: {failure}. Until then, letters beyond ASCII are escapes"));
+        eprintln_quietly(&format!(
+            "note: {failure}. Until then, letters beyond ASCII are escapes"
+        ));
     }
     let Cli { global, command } = cli;
-    let result = global.choose().and_then(|global| command.run(&global, &terminal));
+    let result = global
+        .choose()
+        .and_then(|global| command.run(&global, &terminal));
     ended(result, &terminal)
 }
 
@@ -86,13 +98,18 @@ fn ended(result: Result<Exit, CommandFailure>, terminal: &Terminal) -> ExitCode 
 }
 
 /// Returns the terminal for the long version if the arguments are `--version --long`, also with `--json`.
-fn asks_for_long_version(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<Terminal> {
+fn asks_for_long_version(
+    error: &clap::Error,
+    arguments: impl Iterator<Item = OsString>,
+) -> Option<Terminal> {
     let arguments: Vec<OsString> = arguments.collect();
     let has = |name: &str| arguments.iter().any(|word| word == name);
     let only = ["--version", "-V", "--long", "--json"];
     (error.kind() == clap::error::ErrorKind::DisplayVersion
         && has("--long")
-        && arguments.iter().all(|word| only.iter().any(|name| word == name)))
+        && arguments
+            .iter()
+            .all(|word| only.iter().any(|name| word == name)))
     .then(|| Terminal::new(has("--json")))
 }
 
@@ -101,7 +118,11 @@ fn asks_for_long_version(error: &clap::Error, arguments: impl Iterator<Item = Os
 /// other arguments ends with 0.
 fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();
-    let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
+    let has = |names: &[&str]| {
+        arguments
+            .iter()
+            .any(|word| names.iter().any(|name| word == name))
+    };
     let decides = has(&["gate", "verify", "audit"]) && arguments.len() > 2;
     let decides_below = has(&["registry"]) && has(&["check", "diff"]);
     decides || (decides_below && arguments.len() > 3)
@@ -114,24 +135,38 @@ const REPLACED: [(&str, &str, &str); 2] = [
         "check",
         "`countersign registry check FILE --policy POLICY` for a runbook, or `countersign policy explain SCRIPT`",
     ),
-    ("registry", "import", "`countersign registry check DIR --write-policy FILE`"),
+    (
+        "registry",
+        "import",
+        "`countersign registry check DIR --write-policy FILE`",
+    ),
 ];
 
 /// Returns the advice for a command that another one replaced.
 fn replaced(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
     use clap::error::{ContextKind, ContextValue};
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
     let arguments: Vec<OsString> = arguments.collect();
-    let is_replaced =
-        |(above, below, _): &&(&str, &str, &str)| below == name && arguments.iter().any(|word| word == above);
+    let is_replaced = |(above, below, _): &&(&str, &str, &str)| {
+        below == name && arguments.iter().any(|word| word == above)
+    };
     let (above, below, now) = REPLACED.iter().find(is_replaced)?;
-    Some(format!("countersign: `{above} {below}` does not exist any more: use {now}"))
+    Some(format!(
+        "countersign: `{above} {below}` does not exist any more: use {now}"
+    ))
 }
 
 /// Returns the message for a command that only the whole program has.
-fn lacking<P: CommandSet>(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
+fn lacking<P: CommandSet>(
+    error: &clap::Error,
+    arguments: impl Iterator<Item = OsString>,
+) -> Option<String> {
     use clap::error::{ContextKind, ContextValue};
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
     let missing = lacking_commands::<P>();
     if missing.is_empty() {
         return None;
@@ -140,17 +175,23 @@ fn lacking<P: CommandSet>(error: &clap::Error, arguments: impl Iterator<Item = O
         return Some(format!("countersign: {}", lacks(&format!("`{name}`"))));
     }
     let arguments: Vec<OsString> = arguments.collect();
-    let (above, _) = LACKING_BELOW
-        .iter()
-        .find(|(above, below)| below.contains(&name.as_str()) && arguments.iter().any(|word| word == above))?;
-    Some(format!("countersign: {}", lacks(&format!("`{above} {name}`"))))
+    let (above, _) = LACKING_BELOW.iter().find(|(above, below)| {
+        below.contains(&name.as_str()) && arguments.iter().any(|word| word == above)
+    })?;
+    Some(format!(
+        "countersign: {}",
+        lacks(&format!("`{above} {name}`"))
+    ))
 }
 
 /// Returns the commands of the whole program that this build does not have.
 pub fn lacking_commands<P: CommandSet>() -> Vec<&'static str> {
     let own = Cli::<P>::command();
     let listed = ROLES.iter().flat_map(|(_, names)| names.iter().copied());
-    listed.chain(HIDDEN).filter(|name| *name != "help" && own.find_subcommand(name).is_none()).collect()
+    listed
+        .chain(HIDDEN)
+        .filter(|name| *name != "help" && own.find_subcommand(name).is_none())
+        .collect()
 }
 
 /// Countersign is a signed-approval execution boundary: agents propose, people sign, a sandbox runs, anyone verifies
@@ -233,7 +274,19 @@ pub enum SharedCommand {
 /// Commands in the order of the help, grouped by their users. The commands `schema` and `man` are only for developers
 /// and packages of this program.
 pub const ROLES: [(&str, &[&str]); 6] = [
-    ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
+    (
+        "Propose",
+        &[
+            "propose",
+            "wait",
+            "proposals",
+            "output",
+            "cancel",
+            "submit",
+            "session",
+            "mcp",
+        ],
+    ),
     (
         "Approve",
         &[
@@ -251,14 +304,25 @@ pub const ROLES: [(&str, &[&str]); 6] = [
         ],
     ),
     ("Verify", &["verify", "gate", "audit", "log"]),
-    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "thaw", "notify", "store", "node"]),
-    ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
+    (
+        "Operate",
+        &[
+            "init", "serve", "doctor", "key", "token", "roster", "seal", "thaw", "notify", "store",
+            "node",
+        ],
+    ),
+    (
+        "Write",
+        &["registry", "policy", "sandbox", "run", "open", "test"],
+    ),
     ("Learn", &["demo", "try", "completions", "help"]),
 ];
 
 /// Commands that have subcommands of which the client lacks some, each with those subcommands.
-pub const LACKING_BELOW: [(&str, &[&str]); 2] =
-    [("registry", &["lock", "check", "diff"]), ("roster", &["add", "remove", "draft"])];
+pub const LACKING_BELOW: [(&str, &[&str]); 2] = [
+    ("registry", &["lock", "check", "diff"]),
+    ("roster", &["add", "remove", "draft"]),
+];
 
 /// The command that the client with pages has too.
 const PAGES: &str = "console";
@@ -295,12 +359,23 @@ pub fn command<P: CommandSet>() -> clap::Command {
         .long("long")
         .action(clap::ArgAction::SetTrue)
         .requires("version")
-        .help("With --version: also print the commit, the features, and the digest of the lock file");
+        .help(
+            "With --version: also print the commit, the features, and the digest of the lock file",
+        );
     let command = Cli::<P>::command().arg(long);
     let of_url: Vec<clap::Arg> = command
         .get_arguments()
         .filter(|argument| {
-            ["url", "token", "token_file", "cacert", "cert", "cert_key", "proxy"].contains(&argument.get_id().as_str())
+            [
+                "url",
+                "token",
+                "token_file",
+                "cacert",
+                "cert",
+                "cert_key",
+                "proxy",
+            ]
+            .contains(&argument.get_id().as_str())
         })
         .map(|argument| argument.clone().hide(true))
         .collect();
@@ -309,8 +384,13 @@ pub fn command<P: CommandSet>() -> clap::Command {
     for (role, names) in ROLES {
         list.push_str(&format!("{role}:\n"));
         for name in names.iter().filter(|name| !lacking.contains(name)) {
-            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
-            let about = about.map_or_else(|| "Print the help of a command".to_owned(), ToString::to_string);
+            let about = command
+                .find_subcommand(name)
+                .and_then(clap::Command::get_about);
+            let about = about.map_or_else(
+                || "Print the help of a command".to_owned(),
+                ToString::to_string,
+            );
             list.push_str(&format!("  {name:<12} {about}\n"));
         }
         list.push('\n');
@@ -318,24 +398,44 @@ pub fn command<P: CommandSet>() -> clap::Command {
     if !lacking.is_empty() {
         let is_whole = |name: &&str| !HIDDEN.contains(name) && *name != PAGES;
         let named: Vec<&str> = lacking.iter().copied().filter(is_whole).collect();
-        list.push_str(&format!("This program is the client. Only the whole program has: {}\n", named.join(", ")));
+        list.push_str(&format!(
+            "This program is the client. Only the whole program has: {}\n",
+            named.join(", ")
+        ));
         if lacking.contains(&PAGES) {
-            list.push_str(&format!("The whole program and countersign-console have: {PAGES}\n"));
+            list.push_str(&format!(
+                "The whole program and countersign-console have: {PAGES}\n"
+            ));
         }
         list.push('\n');
     }
-    let template =
-        format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}"
+    );
     // These commands choose the address themselves, or have another option `--boundary`.
-    let without_list = |name: &str| WITHOUT_URL.contains(&name) || ["audit", "boundary"].contains(&name);
-    let named: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
-    let listed =
-        named.into_iter().filter(|name| !without_list(name)).fold(command.arg(listed_option()), |command, name| {
-            command.mut_subcommand(name, |below| with_values(below, line::<P>).arg(listed_option().global(true)))
-        });
+    let without_list =
+        |name: &str| WITHOUT_URL.contains(&name) || ["audit", "boundary"].contains(&name);
+    let named: Vec<String> = command
+        .get_subcommands()
+        .map(|one| one.get_name().to_owned())
+        .collect();
+    let listed = named.into_iter().filter(|name| !without_list(name)).fold(
+        command.arg(listed_option()),
+        |command, name| {
+            command.mut_subcommand(name, |below| {
+                with_values(below, line::<P>).arg(listed_option().global(true))
+            })
+        },
+    );
     // A command that defines an argument itself does not inherit the global argument with the same name.
-    let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
-    WITHOUT_URL.into_iter().filter(|name| !lacking.contains(name)).fold(listed, hide).help_template(template)
+    let hide = |command: clap::Command, name: &str| {
+        command.mut_subcommand(name, |below| below.args(of_url.clone()))
+    };
+    WITHOUT_URL
+        .into_iter()
+        .filter(|name| !lacking.contains(name))
+        .fold(listed, hide)
+        .help_template(template)
 }
 
 /// Id of the option `--boundary` that names a boundary in the list. `audit`, `gate` and `policy` have another option with
@@ -343,7 +443,10 @@ pub fn command<P: CommandSet>() -> clap::Command {
 const LISTED: &str = "listed_boundary";
 
 fn listed_option() -> clap::Arg {
-    let option = clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").add(completions::boundaries());
+    let option = clap::Arg::new(LISTED)
+        .long("boundary")
+        .value_name("NAME|URL")
+        .add(completions::boundaries());
     option.help_heading("Everywhere").help(
         "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox`, `proposals`, \
          `unsettled`, `grant list`, `approve ID`, `console`, `freeze` and `mcp` also take `all`",
@@ -352,19 +455,38 @@ fn listed_option() -> clap::Arg {
 
 /// Returns the values of an argument before or after the command.
 fn given_values(matches: &clap::ArgMatches, id: &str) -> Vec<OsString> {
-    let own = matches.try_get_raw(id).ok().flatten().map(|values| values.map(Into::into).collect());
-    own.or_else(|| matches.subcommand().map(|(_, below)| given_values(below, id))).unwrap_or_default()
+    let own = matches
+        .try_get_raw(id)
+        .ok()
+        .flatten()
+        .map(|values| values.map(Into::into).collect());
+    own.or_else(|| {
+        matches
+            .subcommand()
+            .map(|(_, below)| given_values(below, id))
+    })
+    .unwrap_or_default()
 }
 
 /// Returns which options the person gave.
 fn given_options(matches: &clap::ArgMatches) -> GivenOptions {
-    let source = |id: &str| matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
+    let source = |id: &str| {
+        matches
+            .try_contains_id(id)
+            .ok()
+            .and_then(|_| matches.value_source(id))
+    };
     let typed = |id: &&'static str| source(id) == Some(ValueSource::CommandLine);
-    let address = matches!(source("url"), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
+    let address = matches!(
+        source("url"),
+        Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+    );
     GivenOptions {
         on_line: REPLACED_BY_LIST.into_iter().filter(typed).collect(),
         address,
-        listed: given_values(matches, LISTED).pop().and_then(|name| name.into_string().ok()),
+        listed: given_values(matches, LISTED)
+            .pop()
+            .and_then(|name| name.into_string().ok()),
     }
 }
 
@@ -386,12 +508,20 @@ fn line<P: CommandSet>(id: &str) -> Option<(GlobalOptions, Option<OsString>)> {
 
 /// Makes clap ignore each variable that is set to an empty text, because CI systems pass unset values in this way.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty =
-        |argument: &clap::Arg| argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let is_empty = |argument: &clap::Arg| {
+        argument
+            .get_env()
+            .and_then(std::env::var_os)
+            .is_some_and(|value| value.is_empty())
+    };
     command
-        .mut_args(
-            |argument| if is_empty(&argument) { argument.env(clap::builder::Resettable::Reset) } else { argument },
-        )
+        .mut_args(|argument| {
+            if is_empty(&argument) {
+                argument.env(clap::builder::Resettable::Reset)
+            } else {
+                argument
+            }
+        })
         .mut_subcommands(without_empty_variables)
 }
 
@@ -406,7 +536,10 @@ fn with_plain_usage<P: CommandSet>(mut error: clap::Error, arguments: &[OsString
         for word in arguments {
             meant = meant.find_subcommand(word).unwrap_or(meant);
         }
-        error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.clone().render_usage()));
+        error.insert(
+            ContextKind::Usage,
+            ContextValue::StyledStr(meant.clone().render_usage()),
+        );
     }
     error
 }
@@ -421,8 +554,9 @@ impl<P: CommandSet> Cli<P> {
         let read = without_empty_variables(command::<P>())
             .try_get_matches_from(&arguments)
             .and_then(|matches| Self::from_arg_matches(&matches).map(|cli| (cli, matches)));
-        let (mut cli, matches) =
-            read.map_err(|error| with_plain_usage::<P>(error, arguments.get(1..).unwrap_or_default()))?;
+        let (mut cli, matches) = read.map_err(|error| {
+            with_plain_usage::<P>(error, arguments.get(1..).unwrap_or_default())
+        })?;
         cli.global.open_store = P::OPEN_STORE;
         cli.global.given = given_options(&matches);
         Ok(cli)
@@ -434,7 +568,11 @@ impl SharedCommand {
     ///
     /// # Errors
     /// Returns the error of the command.
-    pub fn run<P: CommandSet>(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    pub fn run<P: CommandSet>(
+        &self,
+        global: &GlobalOptions,
+        terminal: &Terminal,
+    ) -> Result<Exit, CommandFailure> {
         match self {
             Self::Propose(args) => propose::run(args, global, terminal),
             Self::Audit(args) => audit::run(args, global, terminal),
@@ -475,18 +613,32 @@ mod tests {
     fn the_usage_line_omits_optional_options() {
         // The test gives the option on the command line instead of in a variable. For clap there is no difference.
         let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
-        let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
-        assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");
+        let text = Cli::read(words.into_iter())
+            .expect_err("no step")
+            .to_string();
+        assert!(
+            text.contains("Usage: countersign propose [OPTIONS] <STEP>"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_replaced_command_is_refused_with_the_new_one() {
         let advice = |line: &str| {
             let words = || line.split(' ').map(OsString::from);
-            Cli::read(words()).err().and_then(|error| replaced(&error, words()))
+            Cli::read(words())
+                .err()
+                .and_then(|error| replaced(&error, words()))
         };
-        assert!(advice("countersign registry import x").is_some_and(|advice| advice.contains("--write-policy FILE")));
-        for line in ["countersign notify me", "countersign nonsense", "countersign propose"] {
+        assert!(
+            advice("countersign registry import x")
+                .is_some_and(|advice| advice.contains("--write-policy FILE"))
+        );
+        for line in [
+            "countersign notify me",
+            "countersign nonsense",
+            "countersign propose",
+        ] {
             assert_eq!(advice(line), None, "{line}");
         }
     }
@@ -521,7 +673,13 @@ mod tests {
     fn an_unattended_approval_requires_the_expected_digest() {
         let parse = |line: &str| Cli::read(line.split(' ').map(OsString::from));
         assert!(parse("countersign approve --yes").is_err());
-        assert!(parse(&format!("countersign approve --yes --expect sha256:{}", "a".repeat(64))).is_ok());
+        assert!(
+            parse(&format!(
+                "countersign approve --yes --expect sha256:{}",
+                "a".repeat(64)
+            ))
+            .is_ok()
+        );
         assert!(parse("countersign approve --yes --expect sha256:12").is_err());
     }
 }

@@ -17,7 +17,9 @@ pub struct ProposalFilterArgs {
 impl ProposalFilterArgs {
     /// Returns true if the filter takes a proposal of this step by this proposer.
     pub fn takes(&self, step: &str, by: &Name) -> bool {
-        self.step.as_ref().is_none_or(|pattern| pattern.matches(step))
+        self.step
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(step))
             && self.by.as_ref().is_none_or(|wanted| wanted == by)
     }
 }

@@ -45,27 +45,47 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let ProposalFilterArgs { step, by } = &args.filter;
     // The boundary applies no pattern.
-    let only = step.as_ref().and_then(Pattern::only).filter(|step| step.parse::<StepRef>().is_ok());
+    let only = step
+        .as_ref()
+        .and_then(Pattern::only)
+        .filter(|step| step.parse::<StepRef>().is_ok());
     let mut query = Vec::new();
     query.extend(only.map(|step| ("step", step)));
     query.extend(by.as_ref().map(|by| ("proposer", by.as_str())));
     query.extend(args.status.as_deref().map(|status| ("status", status)));
     let takes = |view: &ProposalView| args.filter.takes(view.step.as_str(), &view.proposer);
     let read = |one: &GlobalOptions| {
-        let keep = step.as_ref().map(|_| &takes as &dyn Fn(&ProposalView) -> bool);
-        let proposals = newest(&one.client(&args.key)?, &query, usize::from(args.limit), keep)?;
-        Ok(ProposalList { proposals, cursor: None })
+        let keep = step
+            .as_ref()
+            .map(|_| &takes as &dyn Fn(&ProposalView) -> bool);
+        let proposals = newest(
+            &one.client(&args.key)?,
+            &query,
+            usize::from(args.limit),
+            keep,
+        )?;
+        Ok(ProposalList {
+            proposals,
+            cursor: None,
+        })
     };
     show_chosen(global, terminal, read, |_, found| {
         if found.proposals.is_empty() {
             terminal.say("there are no such proposals");
             return Ok(());
         }
-        let header = ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(PrintableText::words);
-        let rows: Vec<_> = std::iter::once(header).chain(found.proposals.iter().map(row)).collect();
+        let header =
+            ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(PrintableText::words);
+        let rows: Vec<_> = std::iter::once(header)
+            .chain(found.proposals.iter().map(row))
+            .collect();
         terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())
     })
 }
@@ -74,16 +94,27 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 const MOST_PARAMS: usize = 32;
 
 fn row(view: &ProposalView) -> [PrintableText; 6] {
-    let result: PrintableText = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
+    let result: PrintableText = match (
+        &view.outcome,
+        view.refusal.as_ref().or(view.held_up.as_ref()),
+    ) {
         (Some(outcome), _) => (outcome_words(outcome) + &refused_words(&view.refused)).into(),
-        (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code).into(),
+        (None, Some(reason)) if view.status == ProposalStatus::Refused => {
+            format!("refused ({})", reason.code).into()
+        }
         (None, Some(reason)) => {
-            let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-            PrintableText::text(&format!("{}: {}", view.status.word(), reason.detail)).then(&person_words(said))
+            let said = view
+                .denials
+                .iter()
+                .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+            PrintableText::text(&format!("{}: {}", view.status.word(), reason.detail))
+                .then(&person_words(said))
         }
-        (None, None) if view.status == ProposalStatus::Pending => {
-            format!("pending, {} of {} signatures", view.approvals.have, view.approvals.required).into()
-        }
+        (None, None) if view.status == ProposalStatus::Pending => format!(
+            "pending, {} of {} signatures",
+            view.approvals.have, view.approvals.required
+        )
+        .into(),
         (None, None) => PrintableText::words(view.status.word()),
     };
     [
@@ -98,5 +129,7 @@ fn row(view: &ProposalView) -> [PrintableText; 6] {
 
 fn parse_status(text: &str) -> Result<String, String> {
     let is_status = text == "open" || serde_json::from_value::<ProposalStatus>(text.into()).is_ok();
-    is_status.then(|| text.to_owned()).ok_or_else(|| "this is no status of a proposal".to_owned())
+    is_status
+        .then(|| text.to_owned())
+        .ok_or_else(|| "this is no status of a proposal".to_owned())
 }

@@ -20,7 +20,9 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::{Terminal, write_new};
 use documents::crypto::digest::{ContentDigest, RenderedDigest, Sha256Stream, StepDigest};
 use documents::crypto::{canonical, json as strict};
-use documents::record::authorization::{Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference};
+use documents::record::authorization::{
+    Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference,
+};
 use documents::record::envelope::Envelope;
 use documents::record::extension_names::SessionId;
 use documents::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
@@ -130,7 +132,11 @@ pub struct Args {
 
 impl Args {
     fn reason(&self) -> String {
-        if self.reason_cut { cut(&self.reason) } else { self.reason.clone() }
+        if self.reason_cut {
+            cut(&self.reason)
+        } else {
+            self.reason.clone()
+        }
     }
 }
 
@@ -138,7 +144,8 @@ impl Args {
 /// quotes.
 fn cut(reason: &str) -> String {
     const MARK: &str = "...";
-    let fits = |text: &str| canonical::to_canonical(&Value::from(text)).len() <= MAX_REASON_BYTES + 2;
+    let fits =
+        |text: &str| canonical::to_canonical(&Value::from(text)).len() <= MAX_REASON_BYTES + 2;
     if fits(reason) {
         return reason.to_owned();
     }
@@ -151,7 +158,11 @@ fn cut(reason: &str) -> String {
 ///
 /// # Errors
 /// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let client = global.client_of_job(&args.job, &args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
     let mut params = match &args.params {
@@ -160,7 +171,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     };
     // Only `--offline` and `-p` need the definition of the step.
     if args.offline || !args.param.is_empty() || args.outputs_of.is_some() {
-        let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
+        let step: StepView = client
+            .get(&format!("/v1/steps/{reference}"))
+            .map_err(unknown_step)?;
         if let Some(receipt) = &args.outputs_of {
             add_outputs(&client, receipt, &step.definition["params"], &mut params)?;
         }
@@ -172,7 +185,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             return offline(args, &client, &step, digest, params, terminal);
         }
     }
-    let grant = args.grant.as_deref().map(|name| find_grant(name, &client)).transpose()?;
+    let grant = args
+        .grant
+        .as_deref()
+        .map(|name| find_grant(name, &client))
+        .transpose()?;
     let wish = Propose {
         step: args.step.clone(),
         params: Value::Object(params),
@@ -184,7 +201,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         },
         expires_in_s: args.expires,
         session: args.session.clone(),
-        artifacts: args.artifacts.iter().map(|given| upload(&client, given)).collect::<Result<_, _>>()?,
+        artifacts: args
+            .artifacts
+            .iter()
+            .map(|given| upload(&client, given))
+            .collect::<Result<_, _>>()?,
         plan: args.plan.clone(),
         grant: grant.as_ref().map(|grant| grant.id.clone()),
         emergency: args.emergency,
@@ -194,7 +215,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
         && view.status == ProposalStatus::Pending
     {
-        let wanted = WantedUse { step: reference.as_str(), params: &wish.params, nonce, grant };
+        let wanted = WantedUse {
+            step: reference.as_str(),
+            params: &wish.params,
+            nonce,
+            grant,
+        };
         view = sign_use(&view, wanted, &client, &args.key.find()?)?;
     }
     if grant.is_some() {
@@ -203,10 +229,20 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if view.existing && !terminal.json {
         let reason = match &*view.reason {
             "" => PrintableText::words("without a reason"),
-            reason => PrintableText::words("with the reason ").then(&PrintableText::quoted_prose(reason)),
+            reason => {
+                PrintableText::words("with the reason ").then(&PrintableText::quoted_prose(reason))
+            }
         };
-        let taken = if view.reason_not_taken { "; your reason was not taken" } else { "" };
-        let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
+        let taken = if view.reason_not_taken {
+            "; your reason was not taken"
+        } else {
+            ""
+        };
+        let advice = if args.nonce.is_none() {
+            "; use --new to make another proposal"
+        } else {
+            ""
+        };
         let words = PrintableText::text(&format!("the same proposal exists already: {}", view.id));
         terminal.tell(&words.and(", ").then(&reason).and(taken).and(advice));
     }
@@ -232,12 +268,25 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if terminal.json {
         terminal.object(&json!({"type": "proposal", "proposal": view}))?;
     } else {
-        terminal.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view, args.grant.is_some())));
+        terminal.say(&format!(
+            "{} {}, {}",
+            view.id,
+            view.status.word(),
+            needs(&view, args.grant.is_some())
+        ));
     }
     stop_waiting_on_interrupt(&view.id);
     let mut printer = RunPrinter::new(terminal, args.form);
     let ended = follow(&client, &view.id, &mut printer)?;
-    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, &printer)
+    conclude(
+        &client,
+        &ended,
+        WantedBundle {
+            bundle: args.bundle.as_deref(),
+            witnesses: args.witness,
+        },
+        &printer,
+    )
 }
 
 /// Adds the outputs of an earlier run that the step takes as parameters.
@@ -251,11 +300,19 @@ fn add_outputs(
     let block = results.step.step().replace('-', "_");
     // A Gruntwork template reads the output `key` of the block `block` as the parameter `outputs_block_key`.
     let parameter = |name: &String| {
-        let names = [name.clone(), format!("outputs_{block}_{}", name.replace('-', "_"))];
-        names.into_iter().find(|name| schema["properties"].get(name).is_some())
+        let names = [
+            name.clone(),
+            format!("outputs_{block}_{}", name.replace('-', "_")),
+        ];
+        names
+            .into_iter()
+            .find(|name| schema["properties"].get(name).is_some())
     };
-    let taken: Vec<_> =
-        results.outputs.into_iter().filter_map(|(name, value)| Some((parameter(&name)?, value))).collect();
+    let taken: Vec<_> = results
+        .outputs
+        .into_iter()
+        .filter_map(|(name, value)| Some((parameter(&name)?, value)))
+        .collect();
     if taken.is_empty() {
         let message = format!("{receipt} has no output with the name of a parameter of this step");
         return Err(CommandFailure::usage(message));
@@ -266,20 +323,33 @@ fn add_outputs(
 
 /// Uploads one file, given as `NAME=FILE`.
 fn upload(client: &Client, given: &str) -> Result<ProposedArtifact, CommandFailure> {
-    let bad = |why: String| CommandFailure::usage(format!("--artifact {}: {why}", PrintableText::text(given).as_str()));
-    let (name, path) = given.split_once('=').ok_or_else(|| bad("write NAME=FILE".to_owned()))?;
-    let name = name.parse().map_err(|error: IdentError| bad(error.to_string()))?;
-    let mut file = File::open(path).map_err(|error| bad(format!("can't open the file: {error}")))?;
+    let bad = |why: String| {
+        CommandFailure::usage(format!(
+            "--artifact {}: {why}",
+            PrintableText::text(given).as_str()
+        ))
+    };
+    let (name, path) = given
+        .split_once('=')
+        .ok_or_else(|| bad("write NAME=FILE".to_owned()))?;
+    let name = name
+        .parse()
+        .map_err(|error: IdentError| bad(error.to_string()))?;
+    let mut file =
+        File::open(path).map_err(|error| bad(format!("can't open the file: {error}")))?;
     let mut sha256 = Sha256Stream::default();
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let read = file.read(&mut buffer).map_err(|error| bad(format!("can't read the file: {error}")))?;
+        let read = file
+            .read(&mut buffer)
+            .map_err(|error| bad(format!("can't read the file: {error}")))?;
         if read == 0 {
             break;
         }
         sha256.update(&buffer[..read]);
     }
-    file.rewind().map_err(|error| bad(format!("can't read the file: {error}")))?;
+    file.rewind()
+        .map_err(|error| bad(format!("can't read the file: {error}")))?;
     let digest = ContentDigest::from_bytes(sha256.finish());
     let _: StoredArtifact = client.put_file(&format!("/v1/artifacts/{digest}"), file)?;
     Ok(ProposedArtifact { name, digest })
@@ -292,7 +362,9 @@ const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str
             "the proposal is an EMERGENCY: people must review its run afterwards, and `countersign unsettled` lists it \
              until then",
         ),
-        (true, false) => Some("the existing proposal is no emergency; use --new to propose the emergency"),
+        (true, false) => {
+            Some("the existing proposal is no emergency; use --new to propose the emergency")
+        }
         (false, false) => None,
     }
 }
@@ -302,8 +374,16 @@ const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str
 /// # Errors
 /// Returns an error with the reason of the refusal.
 fn check_not_refused(view: &ProposalView) -> Result<(), CommandFailure> {
-    let Some(refusal) = &view.refusal else { return Ok(()) };
-    Err(CommandFailure::new(Exit::Refused, format!("{} is refused ({}): {}", view.id, refusal.code, refusal.detail)))
+    let Some(refusal) = &view.refusal else {
+        return Ok(());
+    };
+    Err(CommandFailure::new(
+        Exit::Refused,
+        format!(
+            "{} is refused ({}): {}",
+            view.id, refusal.code, refusal.detail
+        ),
+    ))
 }
 
 fn needs(view: &ProposalView, granted: bool) -> String {
@@ -311,7 +391,11 @@ fn needs(view: &ProposalView, granted: bool) -> String {
         return "under a standing grant".to_owned();
     }
     let groups = joined(&view.approvals.missing, ", ");
-    let from = if groups.is_empty() { String::new() } else { format!(" from {groups}") };
+    let from = if groups.is_empty() {
+        String::new()
+    } else {
+        format!(" from {groups}")
+    };
     format!(
         "{} of {} signatures so far, needed{from} by {}",
         view.approvals.have, view.approvals.required, view.expires_at
@@ -325,21 +409,29 @@ fn unknown_step(failure: CommandFailure) -> CommandFailure {
         .as_ref()
         .and_then(|problem| problem["type"].as_str())
         .is_some_and(|kind| kind.ends_with("/not-found"));
-    if not_found { CommandFailure { exit: Exit::UnknownStep, ..failure } } else { failure }
+    if not_found {
+        CommandFailure {
+            exit: Exit::UnknownStep,
+            ..failure
+        }
+    } else {
+        failure
+    }
 }
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailure> {
-    let (reference, digest) =
-        match text.split_once('@') {
-            Some((reference, digest)) => (
-                reference,
-                Some(digest.parse().map_err(|error| {
-                    CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str()))
-                })?),
-            ),
-            None => (text, None),
-        };
-    let reference = reference.parse().map_err(|error| CommandFailure::usage(format!("{error}")))?;
+    let (reference, digest) = match text.split_once('@') {
+        Some((reference, digest)) => (
+            reference,
+            Some(digest.parse().map_err(|error| {
+                CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str()))
+            })?),
+        ),
+        None => (text, None),
+    };
+    let reference = reference
+        .parse()
+        .map_err(|error| CommandFailure::usage(format!("{error}")))?;
     Ok((reference, digest))
 }
 
@@ -347,7 +439,11 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
 fn parse_window(text: &str) -> Result<i64, String> {
     // A number without a unit is a number of seconds.
     let is_plain = text.bytes().all(|c| c.is_ascii_digit());
-    let seconds = if is_plain { duration(&format!("{text}s")) } else { duration(text) };
+    let seconds = if is_plain {
+        duration(&format!("{text}s"))
+    } else {
+        duration(text)
+    };
     let window = seconds.ok().filter(|seconds| *seconds <= MAX_WINDOW_S);
     window.ok_or_else(|| "write the time like 90s, 30m, 1h30m or 1d, from 1s to 24h".to_owned())
 }
@@ -377,17 +473,30 @@ fn offline(
     }
     let registry: RegistryView = client.get("/v1/registry")?;
     let definition: StepDefinition = strict::typed(&step.definition).map_err(|error| {
-        CommandFailure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}"))
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary's step can't be read: {error}"),
+        )
     })?;
-    definition.check_reserved().map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
+    definition
+        .check_reserved()
+        .map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     let schema = ParameterSchema::compile(&definition.params)
         .map_err(|flaws| CommandFailure::new(Exit::Unreachable, join(&flaws)))?;
-    let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
+    let params = schema
+        .complete(Value::Object(params))
+        .map_err(|errors| CommandFailure::usage(join(&errors)))?;
     let script = step_template::rendered(&definition, params.value())
         .map_err(|error| CommandFailure::usage(error.to_string()))?;
-    let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
-        CommandFailure::usage("a token does not contain its name: give the token's name with --proposer NAME")
-    })?;
+    let proposer = args
+        .proposer
+        .clone()
+        .or_else(|| client.name())
+        .ok_or_else(|| {
+            CommandFailure::usage(
+                "a token does not contain its name: give the token's name with --proposer NAME",
+            )
+        })?;
     let now = now();
     let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
     let signed = Authorization {
@@ -401,7 +510,10 @@ fn offline(
             Some(nonce) => nonce.clone(),
             None => new_nonce()?,
         },
-        step: StepReference { reference: definition.reference.clone(), digest: step.digest },
+        step: StepReference {
+            reference: definition.reference.clone(),
+            digest: step.digest,
+        },
         params: params.value().clone(),
         rendered: RenderedDigest::of(script.as_bytes()),
         permissions: step.permissions.clone(),
@@ -435,7 +547,9 @@ fn offline(
     write_new(path, &bytes, terminal)?;
     if path != Path::new("-") {
         if terminal.json {
-            terminal.object(&json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}))?;
+            terminal.object(
+                &json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}),
+            )?;
         }
         terminal.say(&format!(
             "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",
@@ -446,13 +560,18 @@ fn offline(
 }
 
 fn join<T: std::fmt::Display>(errors: &[T]) -> String {
-    PrintableText::text(&joined(errors, "; ")).as_str().to_owned()
+    PrintableText::text(&joined(errors, "; "))
+        .as_str()
+        .to_owned()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], CommandFailure> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
-        CommandFailure::new(Exit::Unreachable, format!("this machine gives no random bytes: {error}"))
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("this machine gives no random bytes: {error}"),
+        )
     })?;
     Ok(bytes)
 }
@@ -466,8 +585,21 @@ mod tests {
         assert_eq!(parse_window("90"), Ok(90));
         assert_eq!(parse_window("30m"), Ok(1800));
         assert_eq!(parse_window("24h"), Ok(86_400));
-        assert_eq!((parse_window("1d"), parse_window("1h30m")), (Ok(86_400), Ok(5400)));
-        for bad in ["", "0", "-1m", "25h", "1d1s", "m", "30m1", "9223372036854775807h", "1.5h"] {
+        assert_eq!(
+            (parse_window("1d"), parse_window("1h30m")),
+            (Ok(86_400), Ok(5400))
+        );
+        for bad in [
+            "",
+            "0",
+            "-1m",
+            "25h",
+            "1d1s",
+            "m",
+            "30m1",
+            "9223372036854775807h",
+            "1.5h",
+        ] {
             assert!(parse_window(bad).is_err(), "{bad}");
         }
     }
@@ -475,9 +607,14 @@ mod tests {
     #[test]
     fn an_emergency_is_told_and_an_existing_proposal_that_is_none_too() {
         assert!(
-            emergency_words(true, true).is_some_and(|words| words.contains("EMERGENCY") && words.contains("review"))
+            emergency_words(true, true)
+                .is_some_and(|words| words.contains("EMERGENCY") && words.contains("review"))
         );
-        assert_eq!(emergency_words(false, true), emergency_words(true, true), "by the existing proposal");
+        assert_eq!(
+            emergency_words(false, true),
+            emergency_words(true, true),
+            "by the existing proposal"
+        );
         assert!(emergency_words(true, false).is_some_and(|words| words.contains("no emergency")));
         assert_eq!(emergency_words(false, false), None);
     }
@@ -490,7 +627,10 @@ mod tests {
         for piece in ["x", "\u{44f}", "\u{1f600}", "\"", "\u{0}", "a \u{e9}"] {
             let cut = cut(&piece.repeat(2048));
             let bytes = canonical::to_canonical(&Value::from(&*cut)).len();
-            assert!(bytes <= MAX_REASON_BYTES + 2 && bytes > MAX_REASON_BYTES - 16, "{piece:?}: {bytes}");
+            assert!(
+                bytes <= MAX_REASON_BYTES + 2 && bytes > MAX_REASON_BYTES - 16,
+                "{piece:?}: {bytes}"
+            );
             assert!(cut.ends_with("...") && cut.starts_with(piece), "{cut}");
         }
         assert_eq!(cut(&"\n ".repeat(2048)), "...");
@@ -499,7 +639,12 @@ mod tests {
     #[test]
     fn a_step_argument_may_contain_the_step_digest() {
         assert!(parse_step("a:b").expect("step").1.is_none());
-        assert!(parse_step(&format!("a:b@sha256:{}", "0".repeat(64))).expect("step").1.is_some());
+        assert!(
+            parse_step(&format!("a:b@sha256:{}", "0".repeat(64)))
+                .expect("step")
+                .1
+                .is_some()
+        );
         assert!(parse_step("a:b@x").is_err());
         assert!(parse_step("ab").is_err());
     }

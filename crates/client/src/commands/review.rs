@@ -52,15 +52,31 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if no review can be made.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let searched = search_names(args.proposal.as_slice(), &args.key, global, terminal)?;
     let (global, client) = boundary_with(&searched, 0, args.proposal.as_deref())?;
     if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
-        return grant::show(name, client, &global.trust(&args.trust), (args.pager, args.full), terminal);
+        return grant::show(
+            name,
+            client,
+            &global.trust(&args.trust),
+            (args.pager, args.full),
+            terminal,
+        );
     }
     let subject = find_subject(args.proposal.as_deref(), client)?;
     if let ReviewSubject::Proposal(view) = &subject {
-        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
+        check_open(
+            view,
+            matches!(
+                view.status,
+                ProposalStatus::Approved | ProposalStatus::Running
+            ),
+        )?;
     }
     if let ReviewSubject::File(envelope) = &subject {
         check_statement(envelope, client, terminal)?;
@@ -89,11 +105,22 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 ///
 /// # Errors
 /// Returns an error if the statement was denied, or if its proposal has ended.
-pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), CommandFailure> {
+pub fn check_statement(
+    envelope: &Envelope,
+    client: &Client,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
     // The review reports an unreadable statement later.
-    let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
-    let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
-    let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
+    let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else {
+        return Ok(());
+    };
+    let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else {
+        return Ok(());
+    };
+    let (id, digest) = (
+        statement.predicate.proposal,
+        AuthorizationDigest::of(&payload),
+    );
     let unknown = |failure: &CommandFailure| {
         terminal.say(&format!(
             "note: the boundary did not answer whether this statement was denied or has run: {}",
@@ -103,9 +130,20 @@ pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal
     match client.get::<DenialsView>(&format!("/v1/denials/{digest}")) {
         Ok(view) => {
             if let Some(first) = view.denials.first() {
-                let names: Vec<&str> = view.denials.iter().map(|denial| denial.approver.as_str()).collect();
-                let line = PrintableText::text(&format!("{id} was denied by {} at {}", names.join(", "), first.at));
-                let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+                let names: Vec<&str> = view
+                    .denials
+                    .iter()
+                    .map(|denial| denial.approver.as_str())
+                    .collect();
+                let line = PrintableText::text(&format!(
+                    "{id} was denied by {} at {}",
+                    names.join(", "),
+                    first.at
+                ));
+                let said = view
+                    .denials
+                    .iter()
+                    .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
                 let line = line.then(&person_words(said)).and(": nothing to sign");
                 return Err(CommandFailure::new(Exit::Refused, line.as_str()));
             }

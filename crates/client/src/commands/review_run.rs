@@ -80,7 +80,9 @@ impl FromStr for ReviewRunArgument {
         match text.parse() {
             Ok(id) => Ok(Self::Receipt(id)),
             Err(_) if is_file(text) => Ok(Self::File(text.into())),
-            Err(_) => Err("expected the id of a receipt (rcp_...), or a file (./NAME or *.json)".to_owned()),
+            Err(_) => Err(
+                "expected the id of a receipt (rcp_...), or a file (./NAME or *.json)".to_owned(),
+            ),
         }
     }
 }
@@ -89,41 +91,76 @@ impl FromStr for ReviewRunArgument {
 ///
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the review.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     if let [ReviewRunArgument::File(path)] = &args.subjects[..] {
         return send_file(args, path, global, terminal);
     }
     let id = |subject: &ReviewRunArgument| match subject {
         ReviewRunArgument::Receipt(id) => Ok(id.clone()),
-        ReviewRunArgument::File(_) => Err(CommandFailure::usage("give ids of receipts, or one file alone")),
+        ReviewRunArgument::File(_) => Err(CommandFailure::usage(
+            "give ids of receipts, or one file alone",
+        )),
     };
-    let mut ids = args.subjects.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+    let mut ids = args
+        .subjects
+        .iter()
+        .map(id)
+        .collect::<Result<Vec<_>, _>>()?;
     ids.sort();
     ids.dedup();
     if ids.len() > 1 && args.output.is_some() {
-        return Err(CommandFailure::usage("-o writes one review: give the id of one receipt"));
+        return Err(CommandFailure::usage(
+            "-o writes one review: give the id of one receipt",
+        ));
     }
     let verdict = match (args.accept, args.reject) {
         (true, _) => ReviewVerdict::Accepted,
         (_, true) => ReviewVerdict::Rejected,
-        (false, false) => return Err(CommandFailure::usage("the verdict is missing: give --accept or --reject")),
+        (false, false) => {
+            return Err(CommandFailure::usage(
+                "the verdict is missing: give --accept or --reject",
+            ));
+        }
     };
-    let Some(reason) = args.reason.as_deref().filter(|reason| !reason.trim().is_empty()) else {
-        return Err(CommandFailure::usage("the reason is missing: give --reason TEXT"));
+    let Some(reason) = args
+        .reason
+        .as_deref()
+        .filter(|reason| !reason.trim().is_empty())
+    else {
+        return Err(CommandFailure::usage(
+            "the reason is missing: give --reason TEXT",
+        ));
     };
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
-    let said =
-        SaidOfRun { verdict, observed: args.observed, reason: reason.to_owned(), evidence: args.evidence.clone() };
-    let make = |id: &ReceiptId| RunReview::make(ReadReceipt::fetch(&client, id)?, &said, &client, &keys);
+    let said = SaidOfRun {
+        verdict,
+        observed: args.observed,
+        reason: reason.to_owned(),
+        evidence: args.evidence.clone(),
+    };
+    let make =
+        |id: &ReceiptId| RunReview::make(ReadReceipt::fetch(&client, id)?, &said, &client, &keys);
     // Every review is made before the first signature, so an error in one prevents all.
     let reviews = ids.iter().map(make).collect::<Result<Vec<_>, _>>()?;
     for review in reviews.iter().filter(|_| !terminal.json) {
         terminal.show_aside(&review.screen());
     }
     if let Some(first) = reviews.first().filter(|_| !args.yes) {
-        let verb = if verdict == ReviewVerdict::Accepted { "Accept" } else { "Reject" };
-        let runs = if reviews.len() == 1 { "this run".to_owned() } else { format!("these {} runs", reviews.len()) };
+        let verb = if verdict == ReviewVerdict::Accepted {
+            "Accept"
+        } else {
+            "Reject"
+        };
+        let runs = if reviews.len() == 1 {
+            "this run".to_owned()
+        } else {
+            format!("these {} runs", reviews.len())
+        };
         revocation::ask_consent(&format!("{verb} {runs} at {}?", first.boundary()), terminal)?;
     }
     for (id, review) in ids.iter().zip(reviews) {
@@ -166,19 +203,39 @@ impl RunReview {
     ///
     /// # Errors
     /// Returns an error if the review does not fit the run, or if no key belongs to an approver.
-    pub fn make(run: ReadReceipt, said: &SaidOfRun, client: &Client, keys: &Keys) -> Result<Self, CommandFailure> {
+    pub fn make(
+        run: ReadReceipt,
+        said: &SaidOfRun,
+        client: &Client,
+        keys: &Keys,
+    ) -> Result<Self, CommandFailure> {
         check_observed(run.receipt.outcome.status, said.observed)?;
-        let evidence = said.evidence.iter().map(|id| ReadReceipt::fetch(client, id)).collect::<Result<Vec<_>, _>>()?;
+        let evidence = said
+            .evidence
+            .iter()
+            .map(|id| ReadReceipt::fetch(client, id))
+            .collect::<Result<Vec<_>, _>>()?;
         if said.evidence.contains(&run.id) {
-            return Err(CommandFailure::usage("a run is no evidence for itself: name the receipt of a later check"));
+            return Err(CommandFailure::usage(
+                "a run is no evidence for itself: name the receipt of a later check",
+            ));
         }
         let in_force = RevokingBoundary::read(client)?;
         if in_force.boundary.id != run.signed.boundary.id {
-            let detail = "nothing was signed: the boundary returned the receipt of another boundary";
+            let detail =
+                "nothing was signed: the boundary returned the receipt of another boundary";
             return Err(CommandFailure::new(Exit::Refused, detail));
         }
-        let approver = |keyid: &KeyId| in_force.roster.approver_of(keyid).map(|(approver, _)| approver.name.clone());
-        let found = keys.all().map(|signer| signer.key().keyid()).find_map(|keyid| Some((keyid, approver(&keyid)?)));
+        let approver = |keyid: &KeyId| {
+            in_force
+                .roster
+                .approver_of(keyid)
+                .map(|(approver, _)| approver.name.clone())
+        };
+        let found = keys
+            .all()
+            .map(|signer| signer.key().keyid())
+            .find_map(|keyid| Some((keyid, approver(&keyid)?)));
         let (signer, reviewer) = found.ok_or_else(|| {
             CommandFailure::usage(format!(
                 "none of your keys is the key of an approver at {}: name your key with --key FILE",
@@ -186,7 +243,10 @@ impl RunReview {
             ))
         })?;
         if run.receipt.decision.excluded.contains(&reviewer) {
-            return Err(CommandFailure::new(Exit::Refused, excluded_words(&reviewer)));
+            return Err(CommandFailure::new(
+                Exit::Refused,
+                excluded_words(&reviewer),
+            ));
         }
         let review = ReviewStatement {
             boundary: run.signed.boundary.clone(),
@@ -194,12 +254,24 @@ impl RunReview {
             reason: with_evidence(&said.reason, &evidence),
             observed: said.observed,
         };
-        let statement = Statement::new(review.clone(), vec![Subject::new("receipt", run.digest.as_bytes())]);
+        let statement = Statement::new(
+            review.clone(),
+            vec![Subject::new("receipt", run.digest.as_bytes())],
+        );
         let payload = statement.to_payload().map_err(|error| {
-            CommandFailure::usage(format!("the review can't be written: {error}; shorten the reason"))
+            CommandFailure::usage(format!(
+                "the review can't be written: {error}; shorten the reason"
+            ))
         })?;
         let approved = run.receipt.decision.approvers.contains(&reviewer);
-        Ok(Self { run, evidence, review, payload, signer, approved })
+        Ok(Self {
+            run,
+            evidence,
+            review,
+            payload,
+            signer,
+            approved,
+        })
     }
 
     /// Returns the name of the boundary.
@@ -222,19 +294,36 @@ impl RunReview {
     /// # Errors
     /// Returns an error if the key did not sign.
     pub fn sign(&self, keys: &Keys) -> Result<Envelope, CommandFailure> {
-        let signer = keys.first(|key| key.keyid() == self.signer).ok_or_else(|| {
-            CommandFailure::usage(format!("nothing was signed: the key {} is missing now", self.signer))
-        })?;
-        let signature = keys::sign(signer, SignaturePurpose::Review, PAYLOAD_TYPE, &self.payload)?;
+        let signer = keys
+            .first(|key| key.keyid() == self.signer)
+            .ok_or_else(|| {
+                CommandFailure::usage(format!(
+                    "nothing was signed: the key {} is missing now",
+                    self.signer
+                ))
+            })?;
+        let signature = keys::sign(
+            signer,
+            SignaturePurpose::Review,
+            PAYLOAD_TYPE,
+            &self.payload,
+        )?;
         Ok(Envelope::new(&self.payload, vec![signature]))
     }
 }
 
 /// Sends the review of a file. The file names only the digest of the receipt, so the receipt is found among the runs that
 /// need a review.
-fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let has_more =
-        args.observed.is_some() || !args.evidence.is_empty() || args.reason.is_some() || args.output.is_some();
+fn send_file(
+    args: &Args,
+    path: &Path,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let has_more = args.observed.is_some()
+        || !args.evidence.is_empty()
+        || args.reason.is_some()
+        || args.output.is_some();
     if args.accept || args.reject || has_more {
         return Err(CommandFailure::usage(
             "the file contains the whole review: leave the other options of the review out",
@@ -242,7 +331,9 @@ fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Termin
     }
     let envelope = read_envelope(path)?;
     let no_review = |error| CommandFailure::usage(format!("the file is no review: {error}"));
-    let payload = Base64::Lenient.decode("/payload", &envelope.payload).map_err(no_review)?;
+    let payload = Base64::Lenient
+        .decode("/payload", &envelope.payload)
+        .map_err(no_review)?;
     let statement = Statement::<ReviewStatement>::from_payload(&payload).map_err(no_review)?;
     let digest = reviewed(&statement).map_err(no_review)?;
     if let Some(listed) = global.listed() {
@@ -267,23 +358,37 @@ fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Termin
 ///
 /// # Errors
 /// Returns an error if the boundary refuses the review or cannot be reached.
-pub fn send(client: &Client, id: &ReceiptId, envelope: &Envelope) -> Result<ReviewedView, CommandFailure> {
+pub fn send(
+    client: &Client,
+    id: &ReceiptId,
+    envelope: &Envelope,
+) -> Result<ReviewedView, CommandFailure> {
     client.post(&format!("/v1/receipts/{id}/reviews"), envelope)
 }
 
 fn tell(answer: &ReviewedView, terminal: &Terminal) -> Result<(), CommandFailure> {
-    if terminal.json { terminal.object(answer) } else { terminal.line(&done_words(answer)) }
+    if terminal.json {
+        terminal.object(answer)
+    } else {
+        terminal.line(&done_words(answer))
+    }
 }
 
 /// Describes the state of the run after the review.
 pub fn done_words(answer: &ReviewedView) -> String {
     let already = if answer.existing { "already " } else { "" };
-    let mut words = format!("the review of {} is {already}in the log (entry {})", answer.receipt, answer.index);
+    let mut words = format!(
+        "the review of {} is {already}in the log (entry {})",
+        answer.receipt, answer.index
+    );
     if answer.open {
         words.push_str("; the emergency needs more reviews");
     }
     match answer.settled {
-        Some(end) => words.push_str(&format!("; the end of the run is settled: {}", observed_word(end))),
+        Some(end) => words.push_str(&format!(
+            "; the end of the run is settled: {}",
+            observed_word(end)
+        )),
         None if answer.unsettled => words.push_str("; the end of the run is not settled"),
         None if !answer.open => words.push_str("; the run needs no further review"),
         None => {}
@@ -308,22 +413,40 @@ fn check_observed(outcome: Status, observed: Option<ObservedEnd>) -> Result<(), 
 
 /// Adds one line to the reason for each receipt of a check (section 22.4 of the formats).
 fn with_evidence(reason: &str, evidence: &[ReadReceipt]) -> String {
-    let lines = evidence.iter().map(|check| format!("\nevidence {} {}", check.id, check.digest));
+    let lines = evidence
+        .iter()
+        .map(|check| format!("\nevidence {} {}", check.id, check.digest));
     std::iter::once(reason.to_owned()).chain(lines).collect()
 }
 
 /// Returns what the person must know about the run.
 pub fn run_to_review(run: &ReadReceipt) -> Screen {
-    let ReadReceipt { id, receipt, signed, digest, end_unknown_because } = run;
+    let ReadReceipt {
+        id,
+        receipt,
+        signed,
+        digest,
+        end_unknown_because,
+    } = run;
     let mut screen = Screen::default();
-    let names =
-        |names: &[Name]| PrintableText::joined(names.iter().map(|name| PrintableText::text(name.as_str())), ", ");
+    let names = |names: &[Name]| {
+        PrintableText::joined(
+            names.iter().map(|name| PrintableText::text(name.as_str())),
+            ", ",
+        )
+    };
     screen.heading("The run to review");
     if signed.emergency.is_some() {
         let words = "the run was an emergency, so other people approved it than normally";
         screen.field_in(LineTone::Bad, "EMERGENCY", &PrintableText::words(words));
     }
-    screen.field("step", &PrintableText::text(&format!("{} at {}", signed.step.reference, signed.boundary.name)));
+    screen.field(
+        "step",
+        &PrintableText::text(&format!(
+            "{} at {}",
+            signed.step.reference, signed.boundary.name
+        )),
+    );
     let mut parameters = Vec::new();
     leaves(&signed.params, String::new(), &mut parameters);
     let mut name = "parameters";
@@ -335,17 +458,39 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
         screen.field(std::mem::take(&mut name), &text);
     }
     let whose = PrintableText::text(signed.proposer.as_str()).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&signed.reason)));
+    screen.field(
+        "reason",
+        &whose.then(&PrintableText::quoted_prose(&signed.reason)),
+    );
     if let Some(grant) = &signed.grant {
-        screen.field("under grant", &PrintableText::text(&format!("{grant}: nobody approved this run itself")));
+        screen.field(
+            "under grant",
+            &PrintableText::text(&format!("{grant}: nobody approved this run itself")),
+        );
     }
-    let by = if signed.grant.is_some() { "grant signed" } else { "approved by" };
+    let by = if signed.grant.is_some() {
+        "grant signed"
+    } else {
+        "approved by"
+    };
     screen.field(by, &names(&receipt.decision.approvers));
-    let why = end_unknown_because.as_ref().map_or_else(PrintableText::default, |why| {
-        PrintableText::words(" (the boundary says: ").then(&PrintableText::text(why)).and(")")
-    });
-    let tone = if receipt.outcome.status == Status::Unknown { LineTone::Bad } else { LineTone::Plain };
-    screen.field_in(tone, "outcome", &PrintableText::text(&outcome_words(&receipt.outcome)).then(&why));
+    let why = end_unknown_because
+        .as_ref()
+        .map_or_else(PrintableText::default, |why| {
+            PrintableText::words(" (the boundary says: ")
+                .then(&PrintableText::text(why))
+                .and(")")
+        });
+    let tone = if receipt.outcome.status == Status::Unknown {
+        LineTone::Bad
+    } else {
+        LineTone::Plain
+    };
+    screen.field_in(
+        tone,
+        "outcome",
+        &PrintableText::text(&outcome_words(&receipt.outcome)).then(&why),
+    );
     if receipt.outcome.status == Status::Unknown {
         let words = format!(
             "some time between {} (the authorization was made) and {} (the boundary started again)",
@@ -353,15 +498,26 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
         );
         screen.field("ran", &PrintableText::text(&words));
     } else {
-        screen.field("started", &PrintableText::text(&receipt.started_at.to_string()));
-        screen.field("ended", &PrintableText::text(&receipt.finished_at.to_string()));
+        screen.field(
+            "started",
+            &PrintableText::text(&receipt.started_at.to_string()),
+        );
+        screen.field(
+            "ended",
+            &PrintableText::text(&receipt.finished_at.to_string()),
+        );
     }
     screen.field("receipt", &PrintableText::text(&format!("{id} {digest}")));
     screen
 }
 
 /// Returns what the person must know before the signature. `approved` is true if this person approved the run.
-fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadReceipt], approved: bool) -> Screen {
+fn run_screen(
+    run: &ReadReceipt,
+    review: &ReviewStatement,
+    evidence: &[ReadReceipt],
+    approved: bool,
+) -> Screen {
     let mut screen = run_to_review(run);
     for check in evidence {
         let words = format!(
@@ -374,7 +530,10 @@ fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadRecei
         screen.field("evidence", &PrintableText::text(&words));
     }
     screen.heading("Your review");
-    screen.field("verdict", &PrintableText::words(verdict_word(review.verdict)));
+    screen.field(
+        "verdict",
+        &PrintableText::words(verdict_word(review.verdict)),
+    );
     if let Some(end) = review.observed {
         screen.field("observed", &PrintableText::words(observed_word(end)));
     }
@@ -404,9 +563,13 @@ mod tests {
     /// Returns the receipt of the golden bundle.
     fn golden() -> ReadReceipt {
         let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
-        let envelope: Envelope = serde_json::from_value(bundle["receipt"].clone()).expect("an envelope");
-        let (receipt, _) = crate::remote::read_receipt::signed_receipt(&envelope).expect("a receipt");
-        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload).expect("base64");
+        let envelope: Envelope =
+            serde_json::from_value(bundle["receipt"].clone()).expect("an envelope");
+        let (receipt, _) =
+            crate::remote::read_receipt::signed_receipt(&envelope).expect("a receipt");
+        let payload = Base64::Strict
+            .decode("/payload", &receipt.authorization.payload)
+            .expect("base64");
         let signed: Value = serde_json::from_slice(&payload).expect("JSON");
         let proposal = signed["predicate"]["proposal"].as_str().expect("an id");
         let id = format!("rcp_{}", proposal.strip_prefix("prp_").expect("a prefix"));
@@ -416,16 +579,24 @@ mod tests {
     }
 
     fn review(run: &ReadReceipt, reason: String, observed: Option<ObservedEnd>) -> ReviewStatement {
-        ReviewStatement { boundary: run.signed.boundary.clone(), verdict: ReviewVerdict::Accepted, reason, observed }
+        ReviewStatement {
+            boundary: run.signed.boundary.clone(),
+            verdict: ReviewVerdict::Accepted,
+            reason,
+            observed,
+        }
     }
 
     #[test]
     fn a_receipt_of_another_run_than_the_named_one_is_refused() {
         let run = golden();
-        let other: ReceiptId = "rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse().expect("an id");
+        let other: ReceiptId = "rcp_019aa0b0-5c00-7000-8000-00000077a1b3"
+            .parse()
+            .expect("an id");
         let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
         let view = json!({"id": run.id, "index": 3, "envelope": bundle["receipt"]});
-        let refused = ReadReceipt::of(serde_json::from_value(view).expect("a view"), &other).expect_err("another run");
+        let refused = ReadReceipt::of(serde_json::from_value(view).expect("a view"), &other)
+            .expect_err("another run");
         assert_eq!(refused.exit, Exit::Refused, "{refused}");
     }
 
@@ -436,12 +607,20 @@ mod tests {
         run.receipt.outcome.status = Status::Unknown;
         run.signed.params = json!({"count": 3, "zones": ["a", "b\u{202e}"]});
         let reason = with_evidence("fine", std::slice::from_ref(&run));
-        let screen = run_screen(&run, &review(&run, reason, Some(ObservedEnd::NotStarted)), &[run.clone()], true);
+        let screen = run_screen(
+            &run,
+            &review(&run, reason, Some(ObservedEnd::NotStarted)),
+            &[run.clone()],
+            true,
+        );
         let text = screen.paint(400, false);
         let digest = format!("{} {}", run.id, run.digest);
         for part in [
             "  EMERGENCY     the run was an emergency",
-            &format!("  step          {} at {}", run.signed.step.reference, run.signed.boundary.name),
+            &format!(
+                "  step          {} at {}",
+                run.signed.step.reference, run.signed.boundary.name
+            ),
             &format!("  approved by   {}", run.receipt.decision.approvers[0]),
             "  parameters    count = 3\n",
             r#" zones[1] = "b\u{202e}""#,
@@ -457,30 +636,49 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         let plain = golden();
-        let text = run_screen(&plain, &review(&plain, "fine".to_owned(), None), &[], true).paint(400, false);
-        assert!(!text.contains("EMERGENCY") && !text.contains("note") && !text.contains("observed"), "{text}");
+        let text = run_screen(&plain, &review(&plain, "fine".to_owned(), None), &[], true)
+            .paint(400, false);
+        assert!(
+            !text.contains("EMERGENCY") && !text.contains("note") && !text.contains("observed"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_review_names_the_digest_of_the_payload_of_the_receipt() {
         let run = golden();
         let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
-        let payload = Base64::Strict.decode("", bundle["receipt"]["payload"].as_str().expect("text")).expect("base64");
-        let statement =
-            Statement::new(review(&run, String::new(), None), vec![Subject::new("receipt", run.digest.as_bytes())]);
+        let payload = Base64::Strict
+            .decode("", bundle["receipt"]["payload"].as_str().expect("text"))
+            .expect("base64");
+        let statement = Statement::new(
+            review(&run, String::new(), None),
+            vec![Subject::new("receipt", run.digest.as_bytes())],
+        );
         let written = statement.to_payload().expect("a payload");
         let read = Statement::<ReviewStatement>::from_payload(&written).expect("a review");
-        assert_eq!(reviewed(&read).expect("a digest"), documents::crypto::digest::ContentDigest::of(&payload));
+        assert_eq!(
+            reviewed(&read).expect("a digest"),
+            documents::crypto::digest::ContentDigest::of(&payload)
+        );
     }
 
     #[test]
     fn only_an_unknown_end_needs_an_observation() {
-        let says = |outcome, observed| check_observed(outcome, observed).err().map(|failure| failure.message);
+        let says = |outcome, observed| {
+            check_observed(outcome, observed)
+                .err()
+                .map(|failure| failure.message)
+        };
         assert_eq!(says(Status::Succeeded, None), None);
         assert_eq!(says(Status::Unknown, Some(ObservedEnd::Partly)), None);
-        assert!(says(Status::Unknown, None).is_some_and(|message| message.contains("--observed succeeded")));
         assert!(
-            says(Status::Failed, Some(ObservedEnd::Failed)).is_some_and(|message| message.contains("outcome failed"))
+            says(Status::Unknown, None)
+                .is_some_and(|message| message.contains("--observed succeeded"))
+        );
+        assert!(
+            says(Status::Failed, Some(ObservedEnd::Failed))
+                .is_some_and(|message| message.contains("outcome failed"))
         );
     }
 
@@ -496,19 +694,42 @@ mod tests {
         }
         assert!(parse_observed("unknown").is_err());
         assert!(matches!("./review".parse(), Ok(ReviewRunArgument::File(_))));
-        assert!(matches!("rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse(), Ok(ReviewRunArgument::Receipt(_))));
-        assert!("prp_019aa0b0-5c00-7000-8000-00000077a1b3".parse::<ReviewRunArgument>().is_err());
+        assert!(matches!(
+            "rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse(),
+            Ok(ReviewRunArgument::Receipt(_))
+        ));
+        assert!(
+            "prp_019aa0b0-5c00-7000-8000-00000077a1b3"
+                .parse::<ReviewRunArgument>()
+                .is_err()
+        );
     }
 
     #[test]
     fn the_answer_says_what_the_run_still_needs() {
         let receipt = golden().id;
         let words = |open, unsettled, settled| {
-            done_words(&ReviewedView { receipt: receipt.clone(), index: 9, existing: false, open, unsettled, settled })
+            done_words(&ReviewedView {
+                receipt: receipt.clone(),
+                index: 9,
+                existing: false,
+                open,
+                unsettled,
+                settled,
+            })
         };
-        assert!(words(false, false, None).ends_with("in the log (entry 9); the run needs no further review"));
+        assert!(
+            words(false, false, None)
+                .ends_with("in the log (entry 9); the run needs no further review")
+        );
         assert!(words(true, false, None).ends_with("(entry 9); the emergency needs more reviews"));
-        assert!(words(true, true, None).ends_with("needs more reviews; the end of the run is not settled"));
-        assert!(words(false, false, Some(ObservedEnd::Partly)).ends_with("; the end of the run is settled: partly"));
+        assert!(
+            words(true, true, None)
+                .ends_with("needs more reviews; the end of the run is not settled")
+        );
+        assert!(
+            words(false, false, Some(ObservedEnd::Partly))
+                .ends_with("; the end of the run is settled: partly")
+        );
     }
 }

@@ -32,7 +32,10 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubjec
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
     // Compare the id, because the person must not decide about another proposal than the named one.
     if view.id != id {
-        let detail = format!("nothing was signed: this command requested {id}, but the boundary returned {}", view.id);
+        let detail = format!(
+            "nothing was signed: this command requested {id}, but the boundary returned {}",
+            view.id
+        );
         return Err(CommandFailure::new(Exit::Refused, detail));
     }
     Ok(ReviewSubject::Proposal(Box::new(view)))
@@ -54,9 +57,17 @@ pub fn search_names(
 ) -> Result<Vec<SearchedBoundary>, CommandFailure> {
     // A file names no boundary of the list.
     let is_one = names.first().is_none_or(|name| is_file(name));
-    let all = if is_one { vec![global.clone()] } else { global.chosen()? };
+    let all = if is_one {
+        vec![global.clone()]
+    } else {
+        global.chosen()?
+    };
     if let [one] = all.as_slice() {
-        return Ok(vec![(one.clone(), one.reviewer(key, terminal)?, Vec::new())]);
+        return Ok(vec![(
+            one.clone(),
+            one.reviewer(key, terminal)?,
+            Vec::new(),
+        )]);
     }
     let mut searched = Vec::new();
     let ask = |one: &GlobalOptions, tell: &mut Tell<'_, _>| {
@@ -79,7 +90,10 @@ pub fn search_names(
     ask_each(&all, ask, |one, answer| {
         match answer {
             Ok((client, has)) => searched.push((one.clone(), client, has)),
-            Err(failure) => terminal.say(&format!("note: {} was not searched: {failure}", one.shown_name())),
+            Err(failure) => terminal.say(&format!(
+                "note: {} was not searched: {failure}",
+                one.shown_name()
+            )),
         }
         Ok(())
     })?;
@@ -95,7 +109,10 @@ pub fn boundary_with<'s>(
     at: usize,
     name: Option<&str>,
 ) -> Result<(&'s GlobalOptions, &'s Client), CommandFailure> {
-    let found: Vec<_> = searched.iter().filter(|(.., has)| has.get(at).is_none_or(|has| *has)).collect();
+    let found: Vec<_> = searched
+        .iter()
+        .filter(|(.., has)| has.get(at).is_none_or(|has| *has))
+        .collect();
     if let [(global, client, _)] = found.as_slice() {
         return Ok((global, client));
     }

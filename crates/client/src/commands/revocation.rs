@@ -35,10 +35,21 @@ impl<'c> RevokingBoundary<'c> {
         let RegistryView { boundary, seal, .. } = client.get("/v1/registry")?;
         let payload = client.blob(seal.roster.as_bytes())?;
         let roster = TrustedRoster::from_payload(&payload).map_err(|error| {
-            CommandFailure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}"))
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("the boundary's roster can't be read: {error}"),
+            )
         })?;
-        let boundary = BoundaryRef { name: boundary.name, id: boundary.id, epoch: boundary.epoch };
-        Ok(Self { client, boundary, roster })
+        let boundary = BoundaryRef {
+            name: boundary.name,
+            id: boundary.id,
+            epoch: boundary.epoch,
+        };
+        Ok(Self {
+            client,
+            boundary,
+            roster,
+        })
     }
 
     /// Signs the revocation of a key with the same key. A proposer may do this without the right to read the roster.
@@ -52,9 +63,18 @@ impl<'c> RevokingBoundary<'c> {
         agree: impl FnOnce(&BoundaryRef) -> Result<(), CommandFailure>,
     ) -> Result<Envelope, CommandFailure> {
         let RegistryView { boundary, .. } = client.get("/v1/registry")?;
-        let boundary = BoundaryRef { name: boundary.name, id: boundary.id, epoch: boundary.epoch };
+        let boundary = BoundaryRef {
+            name: boundary.name,
+            id: boundary.id,
+            epoch: boundary.epoch,
+        };
         agree(&boundary)?;
-        sign(boundary, RevokedSubject::Key(signer.key().keyid()), reason, signer)
+        sign(
+            boundary,
+            RevokedSubject::Key(signer.key().keyid()),
+            reason,
+            signer,
+        )
     }
 
     /// Signs the revocation with the key to revoke if the user has it, and otherwise with the key of an operator or, as
@@ -62,16 +82,27 @@ impl<'c> RevokingBoundary<'c> {
     ///
     /// # Errors
     /// Returns an error if the user has no such key, if the reason is too long, or if the key did not sign.
-    pub fn sign(&self, subject: RevokedSubject, reason: &str, keys: &Keys) -> Result<Envelope, CommandFailure> {
+    pub fn sign(
+        &self,
+        subject: RevokedSubject,
+        reason: &str,
+        keys: &Keys,
+    ) -> Result<Envelope, CommandFailure> {
         let holds = |keyid: &KeyId| self.roster.signer(keyid).map(|(holder, _)| holder);
         let rank = |keyid: &KeyId| match holds(keyid)? {
             _ if subject == RevokedSubject::Key(*keyid) => Some(0),
             KeyHolder::Operator(_) => Some(1),
             KeyHolder::Approver(_) => Some(2),
-            KeyHolder::Proposer(_) if matches!(subject, RevokedSubject::Token(_) | RevokedSubject::Grant(_)) => Some(3),
+            KeyHolder::Proposer(_)
+                if matches!(subject, RevokedSubject::Token(_) | RevokedSubject::Grant(_)) =>
+            {
+                Some(3)
+            }
             KeyHolder::Proposer(_) | KeyHolder::Boundary(_) => None,
         };
-        let ranked = keys.all().filter_map(|signer| Some((rank(&signer.key().keyid())?, signer)));
+        let ranked = keys
+            .all()
+            .filter_map(|signer| Some((rank(&signer.key().keyid())?, signer)));
         let signer = ranked.min_by_key(|(rank, _)| *rank).map(|(_, signer)| signer).ok_or_else(|| {
             CommandFailure::usage(format!(
                 "none of your keys can sign this revocation at {}: name the key of an approver, an operator or an owner with \
@@ -118,11 +149,21 @@ pub fn sign(
 ///
 /// # Errors
 /// Returns an error if the reason is too long.
-pub fn payload(boundary: BoundaryRef, subject: RevokedSubject, reason: &str) -> Result<Vec<u8>, CommandFailure> {
-    let revocation = Revocation { boundary, reason: reason.to_owned() };
+pub fn payload(
+    boundary: BoundaryRef,
+    subject: RevokedSubject,
+    reason: &str,
+) -> Result<Vec<u8>, CommandFailure> {
+    let revocation = Revocation {
+        boundary,
+        reason: reason.to_owned(),
+    };
     let payload = revocation.of(subject).to_payload();
-    payload
-        .map_err(|error| CommandFailure::usage(format!("the revocation can't be written: {error}; shorten the reason")))
+    payload.map_err(|error| {
+        CommandFailure::usage(format!(
+            "the revocation can't be written: {error}; shorten the reason"
+        ))
+    })
 }
 
 /// Sends a signed revocation.
@@ -138,8 +179,8 @@ pub fn send(client: &Client, revocation: &Envelope) -> Result<RevocationView, Co
 /// # Errors
 /// Returns an error if the file exists or can't be written.
 pub fn write(envelope: &Envelope, path: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
-    let mut bytes =
-        serde_json::to_vec(envelope).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    let mut bytes = serde_json::to_vec(envelope)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     write_new(path, &bytes, terminal)
 }
@@ -149,7 +190,10 @@ pub fn write(envelope: &Envelope, path: &Path, terminal: &Terminal) -> Result<()
 /// # Errors
 /// Returns an error if the person does not agree, or if there is no terminal.
 pub fn ask_consent(question: &str, terminal: &Terminal) -> Result<(), CommandFailure> {
-    match &*terminal.ask(&format!("{question} The signed statement can't be taken back. Type yes:"), "say --yes")? {
+    match &*terminal.ask(
+        &format!("{question} The signed statement can't be taken back. Type yes:"),
+        "say --yes",
+    )? {
         "yes" => Ok(()),
         _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
     }
@@ -163,7 +207,14 @@ pub fn done_words(answer: &RevocationView, what: Option<&str>) -> String {
         (subject, None) => format!("the {subject} is revoked"),
     };
     let already = if answer.existing { " already" } else { "" };
-    let number = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    let (ended, stopped) = (number(answer.ended, "proposal"), number(answer.stopped, "run"));
-    format!("{state}{already} (log entry {}): {ended} ended, {stopped} stopped", answer.index)
+    let number =
+        |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let (ended, stopped) = (
+        number(answer.ended, "proposal"),
+        number(answer.stopped, "run"),
+    );
+    format!(
+        "{state}{already} (log entry {}): {ended} ended, {stopped} stopped",
+        answer.index
+    )
 }

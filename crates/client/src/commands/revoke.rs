@@ -64,11 +64,19 @@ impl FromStr for RevokeArgument {
             return Ok(Self::Grant(text.to_owned()));
         }
         if let Some(name) = text.strip_prefix("token:") {
-            let name: Name = name.parse().map_err(|error| format!("{name:?} is no name of a token: {error}"))?;
-            return Ok(Self::Subject(RevokedSubject::token(&name), format!("the token {name}")));
+            let name: Name = name
+                .parse()
+                .map_err(|error| format!("{name:?} is no name of a token: {error}"))?;
+            return Ok(Self::Subject(
+                RevokedSubject::token(&name),
+                format!("the token {name}"),
+            ));
         }
         if let Ok(keyid) = text.parse::<KeyId>() {
-            return Ok(Self::Subject(RevokedSubject::Key(keyid), format!("the key {keyid}")));
+            return Ok(Self::Subject(
+                RevokedSubject::Key(keyid),
+                format!("the key {keyid}"),
+            ));
         }
         if text.contains('/') || Path::new(text).extension().is_some_and(|end| end == "json") {
             return Ok(Self::File(text.into()));
@@ -81,24 +89,40 @@ impl FromStr for RevokeArgument {
 ///
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the revocation.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let client = || global.reviewer(&args.key, terminal);
     let (subject, words) = match &args.subject {
         RevokeArgument::Grant(name) => {
             let client = client()?;
             let view = find_grant(name, &client)?;
-            let envelope = sign_end(&view, &args.reason, &args.key.find()?, &client, |boundary| {
-                let question = format!("Revoke {} at {}?", grant_words(&view), boundary.name);
-                if args.yes { Ok(()) } else { revocation::ask_consent(&question, terminal) }
-            })?;
+            let envelope = sign_end(
+                &view,
+                &args.reason,
+                &args.key.find()?,
+                &client,
+                |boundary| {
+                    let question = format!("Revoke {} at {}?", grant_words(&view), boundary.name);
+                    if args.yes {
+                        Ok(())
+                    } else {
+                        revocation::ask_consent(&question, terminal)
+                    }
+                },
+            )?;
             return finish(args, &client, &envelope, &grant_words(&view), terminal);
         }
         RevokeArgument::File(path) => {
             let envelope: Envelope = read_envelope(path)?;
             let statement = Base64::Lenient.decode("/payload", &envelope.payload);
-            let statement = statement.and_then(|payload| Statement::<Revocation>::from_payload(&payload));
             let statement =
-                statement.map_err(|error| CommandFailure::usage(format!("the file is no revocation: {error}")))?;
+                statement.and_then(|payload| Statement::<Revocation>::from_payload(&payload));
+            let statement = statement.map_err(|error| {
+                CommandFailure::usage(format!("the file is no revocation: {error}"))
+            })?;
             if let Some(listed) = global.listed() {
                 listed.check_id(statement.predicate.boundary.id)?;
             }
@@ -111,22 +135,34 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     };
     let client = client()?;
     let keys = args.key.find()?;
-    if let Some(own) = keys.all().find(|signer| subject == RevokedSubject::Key(signer.key().keyid())) {
+    if let Some(own) = keys
+        .all()
+        .find(|signer| subject == RevokedSubject::Key(signer.key().keyid()))
+    {
         let envelope = RevokingBoundary::sign_own(&client, &args.reason, own, |boundary| {
             let question = format!("Revoke {words}, your own key, at {}?", boundary.name);
-            if args.yes { Ok(()) } else { revocation::ask_consent(&question, terminal) }
+            if args.yes {
+                Ok(())
+            } else {
+                revocation::ask_consent(&question, terminal)
+            }
         })?;
         return finish(args, &client, &envelope, &words, terminal);
     }
     let boundary = RevokingBoundary::read(&client)?;
     if !args.yes {
         let whose = match subject {
-            RevokedSubject::Key(keyid) => {
-                boundary.roster.statement_signer(&keyid).map(|(holder, _)| format!(" of {holder}"))
-            }
+            RevokedSubject::Key(keyid) => boundary
+                .roster
+                .statement_signer(&keyid)
+                .map(|(holder, _)| format!(" of {holder}")),
             _ => None,
         };
-        let question = format!("Revoke {words}{} at {}?", whose.unwrap_or_default(), boundary.boundary.name);
+        let question = format!(
+            "Revoke {words}{} at {}?",
+            whose.unwrap_or_default(),
+            boundary.boundary.name
+        );
         revocation::ask_consent(&question, terminal)?;
     }
     let envelope = boundary.sign(subject, &args.reason, &keys)?;
@@ -151,7 +187,10 @@ pub fn sign_end(
 ) -> Result<Envelope, CommandFailure> {
     let subject = RevokedSubject::Grant(view.digest);
     // The grantee may end the grant, but may have no right to read the roster of the boundary.
-    if let Some(signer) = keys.all().find(|signer| signer.key().keyid() == view.grant.grantee.key) {
+    if let Some(signer) = keys
+        .all()
+        .find(|signer| signer.key().keyid() == view.grant.grantee.key)
+    {
         agree(&view.grant.boundary)?;
         return revocation::sign(view.grant.boundary.clone(), subject, reason, signer);
     }
@@ -178,7 +217,11 @@ fn finish(
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn told(answer: &RevocationView, what: Option<&str>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn told(
+    answer: &RevocationView,
+    what: Option<&str>,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(answer)?;
     } else {

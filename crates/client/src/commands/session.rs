@@ -57,11 +57,17 @@ enum SessionCommand {
 ///
 /// # Errors
 /// Returns an error if the boundary refuses or cannot be reached.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     match &args.command {
         SessionCommand::Create { runbook } => {
-            let body = NewSession { runbook: runbook.clone() };
+            let body = NewSession {
+                runbook: runbook.clone(),
+            };
             created(&client.post("/v1/sessions", &body)?, terminal)?;
         }
         SessionCommand::List => list(&client.get("/v1/sessions")?, terminal)?,
@@ -71,7 +77,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
         SessionCommand::Reset { id } => {
             let id = chosen(&client, id.as_ref())?;
-            created(&client.post_nothing(&format!("/v1/sessions/{id}/reset"))?, terminal)?;
+            created(
+                &client.post_nothing(&format!("/v1/sessions/{id}/reset"))?,
+                terminal,
+            )?;
         }
         SessionCommand::End { id } => {
             let id = chosen(&client, id.as_ref())?;
@@ -94,9 +103,14 @@ fn chosen(client: &Client, given: Option<&SessionId>) -> Result<SessionId, Comma
     let found: SessionList = client.get("/v1/sessions")?;
     match found.sessions.as_slice() {
         [one] => Ok(one.id.clone()),
-        [] => Err(CommandFailure::usage("there is no session: create one with `countersign session create RUNBOOK`")),
+        [] => Err(CommandFailure::usage(
+            "there is no session: create one with `countersign session create RUNBOOK`",
+        )),
         several => {
-            let names: Vec<String> = several.iter().map(|one| format!("  {} {}", one.id, one.runbook)).collect();
+            let names: Vec<String> = several
+                .iter()
+                .map(|one| format!("  {} {}", one.id, one.runbook))
+                .collect();
             Err(CommandFailure::usage(format!(
                 "there are {} sessions, so name one:\n{}",
                 several.len(),
@@ -132,7 +146,13 @@ fn list(list: &SessionList, terminal: &Terminal) -> Result<(), CommandFailure> {
                 || format!("ends in {} min", one.idle_left_s.div_ceil(60)),
                 |proposal| format!("runs {proposal}"),
             );
-            [one.id.to_string(), one.runbook.clone(), one.creator.to_string(), format!("{} runs", one.run_count), state]
+            [
+                one.id.to_string(),
+                one.runbook.clone(),
+                one.creator.to_string(),
+                format!("{} runs", one.run_count),
+                state,
+            ]
         })
         .collect();
     terminal.put(aligned(&rows).as_bytes())
@@ -148,20 +168,39 @@ fn show(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure
         ["creator".to_owned(), session.creator.to_string()],
         ["created".to_owned(), session.created_at.to_string()],
         ["state".to_owned(), session.state.to_string()],
-        ["directory".to_owned(), session.directory.clone().unwrap_or_else(|| "the work directory".to_owned())],
+        [
+            "directory".to_owned(),
+            session
+                .directory
+                .clone()
+                .unwrap_or_else(|| "the work directory".to_owned()),
+        ],
         ["variables".to_owned(), words(&session.variables)],
         ["removed".to_owned(), words(&session.unset)],
-        ["ends".to_owned(), format!("after {} min without a proposal or a run", session.idle_left_s.div_ceil(60))],
+        [
+            "ends".to_owned(),
+            format!(
+                "after {} min without a proposal or a run",
+                session.idle_left_s.div_ceil(60)
+            ),
+        ],
     ];
     if let Some(running) = &session.running {
         rows.push(["running".to_owned(), running.to_string()]);
     }
     for run in &session.runs {
-        rows.push(["run".to_owned(), format!("{} {} {}", run.at, run.step, run.proposal)]);
+        rows.push([
+            "run".to_owned(),
+            format!("{} {} {}", run.at, run.step, run.proposal),
+        ]);
     }
     terminal.put(aligned(&rows).as_bytes())
 }
 
 fn words(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(" ")
+    }
 }

@@ -45,7 +45,11 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns the refusal of the boundary, or an error if the connection ended before the end of the run.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let id = payload_of::<Authorization>(&envelope)?.proposal;
@@ -66,8 +70,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if followed {
         follow(&client, &id, &mut sink)?;
     }
-    let bundle =
-        posting.join().map_err(|_| CommandFailure::new(Exit::Unreachable, "the request ended too early"))??;
+    let bundle = posting
+        .join()
+        .map_err(|_| CommandFailure::new(Exit::Unreachable, "the request ended too early"))??;
     // A token may be allowed to submit, and not to read. Then there is no output.
     if !followed && view().is_ok() {
         follow(&client, &id, &mut sink)?;
@@ -75,8 +80,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let envelope = serde_json::from_value::<Envelope>(bundle["receipt"].clone()).map_err(unread)?;
     let (receipt, outcome) = (id.receipt(), payload_of::<Receipt>(&envelope)?.outcome);
     if let Some(path) = &args.bundle {
-        let mut bytes =
-            serde_json::to_vec(&bundle).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+        let mut bytes = serde_json::to_vec(&bundle)
+            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
         bytes.push(b'\n');
         write_new(path, &bytes, terminal)?;
     }
@@ -92,8 +97,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 
 /// Returns the content of an unverified envelope.
 fn payload_of<P: Predicate>(envelope: &Envelope) -> Result<P, CommandFailure> {
-    let payload = Base64::Lenient.decode("/payload", &envelope.payload).map_err(unread)?;
-    Ok(Statement::<P>::from_payload(&payload).map_err(unread)?.predicate)
+    let payload = Base64::Lenient
+        .decode("/payload", &envelope.payload)
+        .map_err(unread)?;
+    Ok(Statement::<P>::from_payload(&payload)
+        .map_err(unread)?
+        .predicate)
 }
 
 fn unread(error: impl std::fmt::Display) -> CommandFailure {

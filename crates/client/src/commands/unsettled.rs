@@ -32,13 +32,22 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let read = |one: &GlobalOptions| one.reviewer(&args.key, terminal)?.get::<UnsettledList>("/v1/unsettled");
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let read = |one: &GlobalOptions| {
+        one.reviewer(&args.key, terminal)?
+            .get::<UnsettledList>("/v1/unsettled")
+    };
     show_chosen(global, terminal, read, |one, list| {
         if list.runs.is_empty() {
             terminal.say("no run needs a review");
         } else {
-            let at = one.listed().map(|listed| format!(" --boundary {}", listed.name));
+            let at = one
+                .listed()
+                .map(|listed| format!(" --boundary {}", listed.name));
             terminal.put(table(&list.runs, &at.unwrap_or_default()).as_bytes())?;
             if list.more > 0 {
                 terminal.say(&more_words(list.more));
@@ -58,8 +67,15 @@ pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
     let mut groups = BTreeMap::<_, Vec<_>>::new();
     for run in runs {
         // Runs that need something else, or have no receipt yet, need other commands.
-        let needs = (run.review.is_none(), run.settle.is_some(), run.receipt.is_some());
-        groups.entry((needs, &run.step, &run.end_unknown_because)).or_default().push(run);
+        let needs = (
+            run.review.is_none(),
+            run.settle.is_some(),
+            run.receipt.is_some(),
+        );
+        groups
+            .entry((needs, &run.step, &run.end_unknown_because))
+            .or_default()
+            .push(run);
     }
     groups.into_values().collect()
 }
@@ -68,7 +84,9 @@ pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
 fn table(runs: &[UnsettledRun], at: &str) -> String {
     let groups = groups(runs);
     let header = ["RECEIPT", "STEP", "BY", "ENDED", "OUTCOME", "NEEDS"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(header).chain(groups.iter().flatten().map(|run| row(run))).collect();
+    let rows: Vec<_> = std::iter::once(header)
+        .chain(groups.iter().flatten().map(|run| row(run)))
+        .collect();
     let rows = aligned(&rows);
     let mut rows = rows.lines();
     let mut lines = format!("{}\n", rows.next().unwrap_or_default());
@@ -86,7 +104,10 @@ fn table(runs: &[UnsettledRun], at: &str) -> String {
 fn row(run: &UnsettledRun) -> [String; 6] {
     let (receipt, ended) = match &run.receipt {
         Some(receipt) => (short_id(receipt.as_str()), run.at.to_string()),
-        None => (short_id(run.proposal.as_str()), format!("runs since {}", run.at)),
+        None => (
+            short_id(run.proposal.as_str()),
+            format!("runs since {}", run.at),
+        ),
     };
     [
         receipt.as_str().to_owned(),
@@ -101,26 +122,45 @@ fn row(run: &UnsettledRun) -> [String; 6] {
 /// Says which people the run still needs.
 pub fn needs(run: &UnsettledRun) -> String {
     let of = |what: &str, need: &ReviewNeed| {
-        format!("{what}: {} of {} of {}", need.have, need.required, joined(&need.from, " or "))
+        format!(
+            "{what}: {} of {} of {}",
+            need.have,
+            need.required,
+            joined(&need.from, " or ")
+        )
     };
-    let review = run.review.as_ref().map(|need| of("review of the EMERGENCY", need));
+    let review = run
+        .review
+        .as_ref()
+        .map(|need| of("review of the EMERGENCY", need));
     let settle = run.settle.as_ref().map(|need| {
         let disputed = if run.disputed { ", DISPUTED" } else { "" };
         format!("{}{disputed}", of("settlement", need))
     });
-    review.into_iter().chain(settle).collect::<Vec<_>>().join("; ")
+    review
+        .into_iter()
+        .chain(settle)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Returns the lines below a group: why the end is unknown, the reviews, and what a person can do. `at` is the option of the
 /// boundary for the command, or empty.
 pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
-    let Some(first) = group.first() else { return Vec::new() };
+    let Some(first) = group.first() else {
+        return Vec::new();
+    };
     let mut lines = Vec::new();
     if let Some(why) = &first.end_unknown_because {
         lines.push(PrintableText::words("the boundary says: ").then(&PrintableText::text(why)));
     }
     for run in group.iter().filter(|run| !run.reviews.is_empty()) {
-        let said = run.reviews.iter().map(review_words).collect::<Vec<_>>().join(", ");
+        let said = run
+            .reviews
+            .iter()
+            .map(review_words)
+            .collect::<Vec<_>>()
+            .join(", ");
         let id = run.receipt.as_ref().filter(|_| group.len() > 1);
         let about = id.map_or_else(PrintableText::default, |id| short_id(id.as_str()).and(": "));
         lines.push(about.then(&PrintableText::text(&said)));
@@ -129,17 +169,33 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
     grants.sort();
     grants.dedup();
     for grant in grants {
-        lines.push(PrintableText::text(&format!("the standing grant {grant} pauses until the runs are settled")));
+        lines.push(PrintableText::text(&format!(
+            "the standing grant {grant} pauses until the runs are settled"
+        )));
     }
     if first.settle.is_some() && !first.steps.is_empty() {
-        let words = format!("checks of what the run left: {}", joined(&first.steps, ", "));
+        let words = format!(
+            "checks of what the run left: {}",
+            joined(&first.steps, ", ")
+        );
         lines.push(PrintableText::text(&words));
     }
-    let receipts: Vec<&str> =
-        group.iter().filter_map(|run| run.receipt.as_ref()).map(|receipt| receipt.as_str()).collect();
+    let receipts: Vec<&str> = group
+        .iter()
+        .filter_map(|run| run.receipt.as_ref())
+        .map(|receipt| receipt.as_str())
+        .collect();
     if !receipts.is_empty() {
-        let observed = if first.settle.is_some() { " --observed END --evidence RECEIPT" } else { "" };
-        let (runs, them) = if receipts.len() == 1 { ("the run", "it") } else { ("the runs", "them") };
+        let observed = if first.settle.is_some() {
+            " --observed END --evidence RECEIPT"
+        } else {
+            ""
+        };
+        let (runs, them) = if receipts.len() == 1 {
+            ("the run", "it")
+        } else {
+            ("the runs", "them")
+        };
         let words = format!(
             "to accept {runs} (--reject rejects {them}): countersign review-run {} --accept{observed} --reason TEXT{at}",
             receipts.join(" ")
@@ -150,8 +206,14 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
 }
 
 fn review_words(review: &RunReviewView) -> String {
-    let observed = review.observed.map_or_else(String::new, |end| format!(" (observed: {})", observed_word(end)));
-    format!("{} {} the run{observed}", review.reviewer, verdict_word(review.verdict))
+    let observed = review.observed.map_or_else(String::new, |end| {
+        format!(" (observed: {})", observed_word(end))
+    });
+    format!(
+        "{} {} the run{observed}",
+        review.reviewer,
+        verdict_word(review.verdict)
+    )
 }
 
 #[cfg(test)]
@@ -197,16 +259,32 @@ rcp_...000001  service:restart  deploy-bot  2026-11-20T09:00:00Z             unk
         let mut runs = list();
         runs.truncate(1);
         let second = UnsettledRun {
-            receipt: Some("rcp_019aa0b0-5c00-7000-8000-000000000003".parse().expect("an id")),
+            receipt: Some(
+                "rcp_019aa0b0-5c00-7000-8000-000000000003"
+                    .parse()
+                    .expect("an id"),
+            ),
             reviews: Vec::new(),
             ..runs[0].clone()
         };
-        let other = UnsettledRun { end_unknown_because: None, ..second.clone() };
+        let other = UnsettledRun {
+            end_unknown_because: None,
+            ..second.clone()
+        };
         runs.extend([second, other]);
         let text = table(&runs, "");
-        assert_eq!((groups(&runs).len(), text.matches("countersign review-run").count()), (2, 2), "{text}");
-        let both =
-            "review-run rcp_019aa0b0-5c00-7000-8000-000000000001 rcp_019aa0b0-5c00-7000-8000-000000000003 --accept";
-        assert!(text.contains(both) && text.contains("  rcp_...000001: alice accepted the run"), "{text}");
+        assert_eq!(
+            (
+                groups(&runs).len(),
+                text.matches("countersign review-run").count()
+            ),
+            (2, 2),
+            "{text}"
+        );
+        let both = "review-run rcp_019aa0b0-5c00-7000-8000-000000000001 rcp_019aa0b0-5c00-7000-8000-000000000003 --accept";
+        assert!(
+            text.contains(both) && text.contains("  rcp_...000001: alice accepted the run"),
+            "{text}"
+        );
     }
 }

@@ -34,15 +34,24 @@ impl VerdictInputs<'_> {
     /// Adds the inputs to the screen.
     pub fn state(&self, screen: &mut Screen) {
         screen.field("file", &PrintableText::text(&self.place.to_string_lossy()));
-        screen.field("file digest", &PrintableText::text(&self.digest.to_string()));
-        screen.field("trusted", &PrintableText::text(&format!("roster {}", self.report.trust.roster)));
+        screen.field(
+            "file digest",
+            &PrintableText::text(&self.digest.to_string()),
+        );
+        screen.field(
+            "trusted",
+            &PrintableText::text(&format!("roster {}", self.report.trust.roster)),
+        );
         screen.field("trust from", &PrintableText::text(&self.trusted.from));
         let at = self.at.map_or_else(
             || "no time: times were only compared with each other".to_owned(),
             |at| format!("what is dated up to {at}"),
         );
         screen.field("judged", &PrintableText::text(&at));
-        screen.field("by", &PrintableText::text(concat!("countersign ", env!("CARGO_PKG_VERSION"))));
+        screen.field(
+            "by",
+            &PrintableText::text(concat!("countersign ", env!("CARGO_PKG_VERSION"))),
+        );
     }
 }
 
@@ -54,7 +63,11 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
     // Summarize all checks that need the missing trusted roster in one line.
     let without_roster = |check: &&Check| check.detail.starts_with(WITHOUT_ROSTER);
     let lacking = report.checks.iter().filter(without_roster).count();
-    let why = report.checks.iter().find(without_roster).map_or("", |check| &check.detail);
+    let why = report
+        .checks
+        .iter()
+        .find(without_roster)
+        .map_or("", |check| &check.detail);
     let others = |screen: &mut Screen, prefix: &str| {
         if lacking > 0 {
             screen.push(
@@ -87,7 +100,11 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
             .map(|check| check.name.word())
             .collect();
         if !names.is_empty() {
-            screen.push(LineTone::Plain, format!("  {:<26} ", word.words()), PrintableText::text(&names.join(", ")));
+            screen.push(
+                LineTone::Plain,
+                format!("  {:<26} ", word.words()),
+                PrintableText::text(&names.join(", ")),
+            );
         }
     }
     screen.heading("Only the boundary's word");
@@ -95,13 +112,24 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
         screen.say(LineTone::Plain, line);
     }
     screen.heading("Not checked");
-    let open: Vec<_> = report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked).collect();
+    let open: Vec<_> = report
+        .checks
+        .iter()
+        .filter(|check| check.finding == CheckFinding::NotChecked)
+        .collect();
     for check in open.iter().copied().filter(|check| !without_roster(check)) {
-        screen.push(LineTone::Plain, format!("  {:<24} ", check.name.word()), PrintableText::text(&check.detail));
+        screen.push(
+            LineTone::Plain,
+            format!("  {:<24} ", check.name.word()),
+            PrintableText::text(&check.detail),
+        );
     }
     others(&mut screen, "");
     if open.is_empty() {
-        screen.say(LineTone::Plain, "every check that is possible with a bundle was made");
+        screen.say(
+            LineTone::Plain,
+            "every check that is possible with a bundle was made",
+        );
     }
     if !report.warnings.is_empty() {
         screen.heading("Mind");
@@ -129,8 +157,14 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
         let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
         let (tone, words) = match report.undecided() {
             Some(missing) => (LineTone::Strong, format!("not decided: {missing}")),
-            None if failed.is_empty() => (LineTone::Bad, "NOT VERIFIED, a required check could not be made".to_owned()),
-            None => (LineTone::Bad, format!("NOT VERIFIED, failed: {}", failed.join(", "))),
+            None if failed.is_empty() => (
+                LineTone::Bad,
+                "NOT VERIFIED, a required check could not be made".to_owned(),
+            ),
+            None => (
+                LineTone::Bad,
+                format!("NOT VERIFIED, failed: {}", failed.join(", ")),
+            ),
         };
         screen.field_in(tone, "verdict", &PrintableText::text(&words));
         if let Some(words) = other_roster {
@@ -143,46 +177,93 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
 fn state(screen: &mut Screen, facts: &Facts) {
     if let Some(approved) = &facts.approved {
         if approved.emergency {
-            let words =
-                "other people approved this run than normally; only the whole log shows whether people reviewed it";
+            let words = "other people approved this run than normally; only the whole log shows whether people reviewed it";
             screen.field_in(LineTone::Bad, "EMERGENCY", &PrintableText::words(words));
         }
         screen.field("receipt", &PrintableText::text(approved.receipt.as_str()));
-        screen.field("step", &PrintableText::text(&format!("{} {}", approved.step, approved.digest)));
+        screen.field(
+            "step",
+            &PrintableText::text(&format!("{} {}", approved.step, approved.digest)),
+        );
         screen.field("parameters", &PrintableText::json(&approved.params));
         screen.field("proposer", &PrintableText::text(approved.proposer.as_str()));
         screen.field("reason", &PrintableText::quoted_prose(&approved.reason));
     }
-    let grant = facts.approved.as_ref().and_then(|approved| approved.grant.as_ref());
+    let grant = facts
+        .approved
+        .as_ref()
+        .and_then(|approved| approved.grant.as_ref());
     if let Some(grant) = grant {
-        let words = format!("{} {}: nobody approved this run itself", grant.grant, grant.digest);
+        let words = format!(
+            "{} {}: nobody approved this run itself",
+            grant.grant, grant.digest
+        );
         screen.field("under grant", &PrintableText::text(&words));
     }
-    let signed = if grant.is_some() { "grant signed" } else { "approved by" };
+    let signed = if grant.is_some() {
+        "grant signed"
+    } else {
+        "approved by"
+    };
     for approver in &facts.approvers {
         let groups = joined(&approver.groups, ", ");
-        let passkey = approver.passkey.as_ref().map(|host| format!(", a passkey of {host}")).unwrap_or_default();
-        let key = approver.keyid.map(|keyid| format!(" with {keyid}{passkey}")).unwrap_or_default();
-        screen.field(signed, &PrintableText::text(&format!("{} of {groups}{key}", approver.name)));
+        let passkey = approver
+            .passkey
+            .as_ref()
+            .map(|host| format!(", a passkey of {host}"))
+            .unwrap_or_default();
+        let key = approver
+            .keyid
+            .map(|keyid| format!(" with {keyid}{passkey}"))
+            .unwrap_or_default();
+        screen.field(
+            signed,
+            &PrintableText::text(&format!("{} of {groups}{key}", approver.name)),
+        );
     }
     let refused = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
-    screen.field("outcome", &PrintableText::text(&(outcome_words(&facts.outcome) + &refused)));
+    screen.field(
+        "outcome",
+        &PrintableText::text(&(outcome_words(&facts.outcome) + &refused)),
+    );
     let ran = match facts.outcome.status {
-        Status::Unknown => format!("nobody saw the end; the boundary noted this at {}", facts.finished_at),
+        Status::Unknown => format!(
+            "nobody saw the end; the boundary noted this at {}",
+            facts.finished_at
+        ),
         _ => format!("{} to {}", facts.started_at, facts.finished_at),
     };
     screen.field("ran", &PrintableText::text(&ran));
-    for (name, stream) in [("stdout", &facts.output.stdout), ("stderr", &facts.output.stderr)] {
-        let cut = if stream.truncated { ", the rest was not recorded" } else { "" };
+    for (name, stream) in [
+        ("stdout", &facts.output.stdout),
+        ("stderr", &facts.output.stderr),
+    ] {
+        let cut = if stream.truncated {
+            ", the rest was not recorded"
+        } else {
+            ""
+        };
         screen.field(
             name,
-            &PrintableText::text(&format!("{} of {} bytes{cut}, {}", stream.recorded, stream.bytes, stream.sha256)),
+            &PrintableText::text(&format!(
+                "{} of {} bytes{cut}, {}",
+                stream.recorded, stream.bytes, stream.sha256
+            )),
         );
     }
-    let layers: Vec<_> = facts.sandbox.layers.iter().map(|layer| layer.word()).collect();
+    let layers: Vec<_> = facts
+        .sandbox
+        .layers
+        .iter()
+        .map(|layer| layer.word())
+        .collect();
     screen.field(
         "sandbox held",
-        &PrintableText::text(&if layers.is_empty() { "NOTHING".to_owned() } else { layers.join(", ") }),
+        &PrintableText::text(&if layers.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            layers.join(", ")
+        }),
     );
     if let Some(warning) = facts.sandbox.warning() {
         screen.field_in(LineTone::Bad, "WARNING", &PrintableText::text(&warning));
@@ -193,7 +274,10 @@ fn state(screen: &mut Screen, facts: &Facts) {
     for line in &facts.refused_hosts {
         screen.field("network", &PrintableText::text(line));
     }
-    screen.field("boundary", &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
+    screen.field(
+        "boundary",
+        &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)),
+    );
     screen.field(
         "roster",
         &PrintableText::text(&format!(
@@ -201,7 +285,11 @@ fn state(screen: &mut Screen, facts: &Facts) {
             facts.roster.name,
             facts.roster.version,
             facts.roster.digest,
-            if facts.roster.guarded { "" } else { " UNGUARDED" }
+            if facts.roster.guarded {
+                ""
+            } else {
+                " UNGUARDED"
+            }
         )),
     );
 }
@@ -213,15 +301,27 @@ pub fn program_words(facts: &ProgramFacts) -> String {
         ProgramMode::Listed => format!("{} listed", facts.listed),
         ProgramMode::Any => "every program can start".to_owned(),
     };
-    format!("{list}; started {}; refused {}", execution_words(&facts.started), execution_words(&facts.refused))
+    format!(
+        "{list}; started {}; refused {}",
+        execution_words(&facts.started),
+        execution_words(&facts.refused)
+    )
 }
 
 fn execution_words(executions: &Option<Executions>) -> String {
-    let Some(Executions { paths, more }) = executions else { return "not recorded".to_owned() };
-    let named = paths.iter().map(|one| format!("{} ({})", one.path, one.count));
+    let Some(Executions { paths, more }) = executions else {
+        return "not recorded".to_owned();
+    };
+    let named = paths
+        .iter()
+        .map(|one| format!("{} ({})", one.path, one.count));
     let others = (*more > 0).then(|| format!("others ({more})"));
     let words: Vec<_> = named.chain(others).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    }
 }
 
 /// Beginning of the detail of each check that was not made because the check `roster-chain` is not established.

@@ -11,7 +11,8 @@ use crate::home::directories::Home;
 use crate::home::named_file::read_beginning;
 use crate::home::roster_versions::{contradiction, is_later, join_bundles, versions_in};
 use crate::home::trusted_rosters::{
-    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
+    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same,
+    trust_advice,
 };
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -67,22 +68,37 @@ pub struct Args {
 /// Returns an error if the roster cannot be used, or if the output cannot be written. The result for a bundle reports
 /// if the bundle is unreadable.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let from_input = args.files.iter().filter(|path| *path == Path::new("-")).count();
+    let from_input = args
+        .files
+        .iter()
+        .filter(|path| *path == Path::new("-"))
+        .count();
     if from_input > 1 {
-        return Err(CommandFailure::usage("the standard input can contain only one bundle: give `-` only once"));
+        return Err(CommandFailure::usage(
+            "the standard input can contain only one bundle: give `-` only once",
+        ));
     }
     let given = args.trust.find()?;
     // The standard input can be read only once.
-    let input = if from_input == 1 { Some(read_beginning(Path::new("-"), MAX_BUNDLE_BYTES + 1)) } else { None };
+    let input = if from_input == 1 {
+        Some(read_beginning(Path::new("-"), MAX_BUNDLE_BYTES + 1))
+    } else {
+        None
+    };
     let (paths, skipped) = bundles_of(&args.files)?;
-    let sources = paths.iter().map(|path| match (&input, path == Path::new("-")) {
-        (Some(Ok(bytes)), true) => bytes.clone(),
-        _ => read_beginning(path, MAX_BUNDLE_BYTES).unwrap_or_default(),
-    });
+    let sources = paths
+        .iter()
+        .map(|path| match (&input, path == Path::new("-")) {
+            (Some(Ok(bytes)), true) => bytes.clone(),
+            _ => read_beginning(path, MAX_BUNDLE_BYTES).unwrap_or_default(),
+        });
     let trust = join_bundles(&given, sources);
     // The clock of this machine may be wrong, which is no defect of the receipt. Therefore the verification only uses a
     // time that the user gives.
-    let options = VerifyOptions { at: args.at, witnesses: args.witness };
+    let options = VerifyOptions {
+        at: args.at,
+        witnesses: args.witness,
+    };
     let mut tally = Tally::default();
     let mut input = input;
     for path in &paths {
@@ -91,9 +107,20 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             None => read_bundle(path),
         };
         let one = match bytes {
-            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, (args.quiet, terminal))?,
+            Ok(bytes) => verify(
+                path,
+                &bytes,
+                &trust,
+                options,
+                &mut tally,
+                (args.quiet, terminal),
+            )?,
             Err(failure) => {
-                let word = if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" };
+                let word = if failure.exit == Exit::CheckSaidNo {
+                    "NOT VERIFIED"
+                } else {
+                    "not read"
+                };
                 let why = if args.quiet { &*failure.message } else { "" };
                 tally.add(word, path, None, why);
                 if terminal.json {
@@ -127,7 +154,9 @@ fn verify(
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
         Ok(judged) => {
-            let JudgedBundle { trusted, report, .. } = &judged;
+            let JudgedBundle {
+                trusted, report, ..
+            } = &judged;
             let undecided = report.undecided();
             let (exit, word) = match (report.verified, &undecided) {
                 (true, _) => (Exit::Done, VERIFIED),
@@ -169,16 +198,34 @@ fn verify(
 }
 
 /// Returns the lines that the command prints about a verified bundle.
-pub fn judged_screen(path: &Path, bytes: &[u8], judged: &JudgedBundle<'_>, options: VerifyOptions) -> Screen {
-    let JudgedBundle { trusted, report, .. } = judged;
-    let basis = VerdictInputs { place: path, digest: BlobDigest::of(bytes), trusted, report, at: options.at };
+pub fn judged_screen(
+    path: &Path,
+    bytes: &[u8],
+    judged: &JudgedBundle<'_>,
+    options: VerifyOptions,
+) -> Screen {
+    let JudgedBundle {
+        trusted, report, ..
+    } = judged;
+    let basis = VerdictInputs {
+        place: path,
+        digest: BlobDigest::of(bytes),
+        trusted,
+        report,
+        at: options.at,
+    };
     screen(&basis, other_roster(bytes, trusted, report).as_deref())
 }
 
 /// Returns the words of the command about a bundle for which there is no trusted roster, with the advice.
 pub fn unverified_words(path: &Path, untrusted: &Untrusted) -> String {
     let place = PrintableText::text(&path.to_string_lossy());
-    format!("{}: nothing was verified: {}; {}", place.as_str(), untrusted.message, advice(untrusted))
+    format!(
+        "{}: nothing was verified: {}; {}",
+        place.as_str(),
+        untrusted.message,
+        advice(untrusted)
+    )
 }
 
 /// Result of a verification, with the roster that was used.
@@ -203,47 +250,80 @@ pub fn with_any<'t>(
     trust: &'t [ChosenTrust],
     options: VerifyOptions,
 ) -> Result<JudgedBundle<'t>, Untrusted> {
-    let deciding = newest_of(trust, |trust| match bundle_check::verify(bundle, &trust.audit, options) {
-        Ok(report) if report.finding(CheckName::RosterChain) == CheckFinding::Established => {
-            let newest = report.trust.newest.as_ref();
-            let unknown = NewestRoster { version: 0, digest: trust.pinned.digest() };
-            let newest =
-                newest.map_or(unknown, |newest| NewestRoster { version: newest.version, digest: newest.digest });
-            Ok((newest, report))
+    let deciding = newest_of(trust, |trust| {
+        match bundle_check::verify(bundle, &trust.audit, options) {
+            Ok(report) if report.finding(CheckName::RosterChain) == CheckFinding::Established => {
+                let newest = report.trust.newest.as_ref();
+                let unknown = NewestRoster {
+                    version: 0,
+                    digest: trust.pinned.digest(),
+                };
+                let newest = newest.map_or(unknown, |newest| NewestRoster {
+                    version: newest.version,
+                    digest: newest.digest,
+                });
+                Ok((newest, report))
+            }
+            other => Err(Box::new(other)),
         }
-        other => Err(Box::new(other)),
     });
     match deciding {
-        Ok(DecidingRoster { trust, found: mut report, mut unconnected }) => {
-            let versions = if unconnected.is_empty() { Vec::new() } else { versions_in(bundle) };
-            let other = unconnected
-                .iter()
-                .copied()
-                .find(|trust| is_later(trust, &versions) && contradiction(&versions, trust, "the bundle").is_some());
+        Ok(DecidingRoster {
+            trust,
+            found: mut report,
+            mut unconnected,
+        }) => {
+            let versions = if unconnected.is_empty() {
+                Vec::new()
+            } else {
+                versions_in(bundle)
+            };
+            let other = unconnected.iter().copied().find(|trust| {
+                is_later(trust, &versions)
+                    && contradiction(&versions, trust, "the bundle").is_some()
+            });
             if let Some(other) = other {
                 let report = bundle_check::verify(bundle, &other.audit, options)?;
-                return Ok(JudgedBundle { trusted: other, report, unconnected: Vec::new() });
+                return Ok(JudgedBundle {
+                    trusted: other,
+                    report,
+                    unconnected: Vec::new(),
+                });
             }
-            if let Some((_, newer)) = newest_unconnected(&unconnected, |roster| is_of(roster, &report)) {
+            if let Some((_, newer)) =
+                newest_unconnected(&unconnected, |roster| is_of(roster, &report))
+            {
                 leave_to(newer, &mut report, options);
             }
             unconnected.retain(|trust| matches!(trust.pinned, Pinned::Digest(_)));
-            Ok(JudgedBundle { trusted: trust, report, unconnected })
+            Ok(JudgedBundle {
+                trusted: trust,
+                report,
+                unconnected,
+            })
         }
         Err(refused) => {
             let versions = versions_in(bundle);
-            match refused.into_iter().min_by_key(|(trust, result)| rank(trust, result, &versions)) {
-                Some((trusted, result)) => {
-                    (*result).map(|report| JudgedBundle { trusted, report, unconnected: Vec::new() })
+            match refused
+                .into_iter()
+                .min_by_key(|(trust, result)| rank(trust, result, &versions))
+            {
+                Some((trusted, result)) => (*result).map(|report| JudgedBundle {
+                    trusted,
+                    report,
+                    unconnected: Vec::new(),
+                }),
+                None => {
+                    match bundle_check::verify(bundle, &bundle_check::RosterTrust::Nothing, options)
+                    {
+                        Err(untrusted) => Err(untrusted),
+                        Ok(_) => Err(Untrusted {
+                            message: "no trusted roster".to_owned(),
+                            first_roster: None,
+                            last_roster: None,
+                        }),
+                    }
                 }
-                None => match bundle_check::verify(bundle, &bundle_check::RosterTrust::Nothing, options) {
-                    Err(untrusted) => Err(untrusted),
-                    Ok(_) => Err(Untrusted {
-                        message: "no trusted roster".to_owned(),
-                        first_roster: None,
-                        last_roster: None,
-                    }),
-                },
             }
         }
     }
@@ -251,13 +331,19 @@ pub fn with_any<'t>(
 
 /// Returns the order in which the rosters that are not connected with a bundle explain the result: a roster with another
 /// version of a known number comes first, and then the roster that lacks the fewest versions.
-fn rank(trust: &ChosenTrust, result: &Result<BundleReport, Untrusted>, versions: &[TrustedRoster]) -> (u8, u64) {
+fn rank(
+    trust: &ChosenTrust,
+    result: &Result<BundleReport, Untrusted>,
+    versions: &[TrustedRoster],
+) -> (u8, u64) {
     if contradiction(versions, trust, "the bundle").is_some() {
         return (0, 0);
     }
     let missing = result.as_ref().ok().and_then(|report| report.trust.missing);
     match (missing, &trust.pinned) {
-        (Some(missing), Pinned::Roster(roster)) if versions.iter().any(|one| seem_same(one, roster)) => {
+        (Some(missing), Pinned::Roster(roster))
+            if versions.iter().any(|one| seem_same(one, roster)) =>
+        {
             (1, missing.last)
         }
         (Some(missing), _) => (3, missing.last),
@@ -270,7 +356,9 @@ fn rank(trust: &ChosenTrust, result: &Result<BundleReport, Untrusted>, versions:
 fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     report.facts.as_ref().is_some_and(|facts| {
         roster.tables().name == facts.roster.name
-            || roster.boundary_key(&facts.boundary.name, &facts.boundary.keyid).is_some()
+            || roster
+                .boundary_key(&facts.boundary.name, &facts.boundary.keyid)
+                .is_some()
     })
 }
 
@@ -300,7 +388,10 @@ pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport)
 fn advice(untrusted: &Untrusted) -> String {
     let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
     advice
-        .replace("the boundary names the roster", "the bundle begins with the roster")
+        .replace(
+            "the boundary names the roster",
+            "the bundle begins with the roster",
+        )
         .replace("than this boundary", "than this bundle")
 }
 
@@ -311,26 +402,63 @@ mod tests {
     use documents::record::envelope::Envelope;
 
     const BUNDLE: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
-    const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/conformance/golden/valid/roster.json");
+    const ROSTER: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/conformance/golden/valid/roster.json"
+    );
 
     #[test]
     fn a_bundle_is_verified_with_the_matching_roster_among_several() {
-        let right = TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster");
-        let wrong = TrustArgs { roster: vec![format!("sha256:{}", "a".repeat(64))], ..TrustArgs::default() }
-            .find()
-            .expect("digest");
+        let right = TrustArgs {
+            roster: vec![ROSTER.to_owned()],
+            ..TrustArgs::default()
+        }
+        .find()
+        .expect("roster");
+        let wrong = TrustArgs {
+            roster: vec![format!("sha256:{}", "a".repeat(64))],
+            ..TrustArgs::default()
+        }
+        .find()
+        .expect("digest");
         let both = [wrong.clone(), right].concat();
-        let JudgedBundle { trusted, report, unconnected } =
-            with_any(BUNDLE, &both, VerifyOptions::default()).expect("trusted");
-        assert_eq!(unconnected.len(), 1, "a digest that may be of a later version");
+        let JudgedBundle {
+            trusted,
+            report,
+            unconnected,
+        } = with_any(BUNDLE, &both, VerifyOptions::default()).expect("trusted");
+        assert_eq!(
+            unconnected.len(),
+            1,
+            "a digest that may be of a later version"
+        );
         assert!(trusted.from.contains("roster.json"), "{}", trusted.from);
-        assert_eq!(report.failed().map(|check| check.name.word()).collect::<Vec<_>>(), Vec::<&str>::new());
+        assert_eq!(
+            report
+                .failed()
+                .map(|check| check.name.word())
+                .collect::<Vec<_>>(),
+            Vec::<&str>::new()
+        );
         assert!(report.verified);
-        assert_eq!(report.finding(CheckName::RosterChain), CheckFinding::Established);
+        assert_eq!(
+            report.finding(CheckName::RosterChain),
+            CheckFinding::Established
+        );
         let digest = BlobDigest::of(BUNDLE);
-        let basis = VerdictInputs { place: Path::new("x"), digest, trusted, report: &report, at: None };
+        let basis = VerdictInputs {
+            place: Path::new("x"),
+            digest,
+            trusted,
+            report: &report,
+            at: None,
+        };
         let printed = screen(&basis, None).paint(400, false);
-        assert!(printed.bytes().all(|c| c == b'\n' || (0x20..0x7f).contains(&c)));
+        assert!(
+            printed
+                .bytes()
+                .all(|c| c == b'\n' || (0x20..0x7f).contains(&c))
+        );
         assert!(printed.contains("verdict       verified"), "{printed}");
         // An auditor can paste this result: it contains the inputs, the evidence for each statement, and the checks
         // that were not made.
@@ -345,12 +473,22 @@ mod tests {
         }
         assert!(!printed.contains("EMERGENCY"), "{printed}");
         let mut report = report;
-        let approved = report.facts.as_mut().and_then(|facts| facts.approved.as_mut());
+        let approved = report
+            .facts
+            .as_mut()
+            .and_then(|facts| facts.approved.as_mut());
         approved.expect("an authorization").emergency = true;
-        let basis = VerdictInputs { place: Path::new("x"), digest, trusted, report: &report, at: None };
+        let basis = VerdictInputs {
+            place: Path::new("x"),
+            digest,
+            trusted,
+            report: &report,
+            at: None,
+        };
         let printed = screen(&basis, None).paint(400, true);
         assert!(
-            printed.contains("\x1b[1;31m  EMERGENCY     other people approved this run than normally"),
+            printed
+                .contains("\x1b[1;31m  EMERGENCY     other people approved this run than normally"),
             "{printed}"
         );
         match with_any(BUNDLE, &wrong, VerifyOptions::default()) {
@@ -360,14 +498,27 @@ mod tests {
     }
 
     /// A trusted roster file with these changes of the golden roster.
-    fn roster_with(from: &str, edit: impl FnOnce(&mut documents::record::roster::Roster)) -> ChosenTrust {
-        let first =
-            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
-        let Pinned::Roster(roster) = &first.pinned else { panic!("a file") };
+    fn roster_with(
+        from: &str,
+        edit: impl FnOnce(&mut documents::record::roster::Roster),
+    ) -> ChosenTrust {
+        let first = TrustArgs {
+            roster: vec![ROSTER.to_owned()],
+            ..TrustArgs::default()
+        }
+        .find()
+        .expect("roster")
+        .remove(0);
+        let Pinned::Roster(roster) = &first.pinned else {
+            panic!("a file")
+        };
         let mut tables = roster.tables().clone();
         tables.previous = Some(roster.digest());
         edit(&mut tables);
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("payload");
         let envelope = Envelope::new(&payload, Vec::new());
         ChosenTrust {
             pinned: Pinned::from_envelope(&envelope).expect("a roster"),
@@ -378,23 +529,38 @@ mod tests {
     }
 
     fn finding(bundle: &[u8], trust: &[ChosenTrust]) -> (bool, CheckFinding, CheckFinding) {
-        let report = with_any(bundle, trust, VerifyOptions::default()).expect("trusted").report;
-        (report.verified, report.finding(CheckName::RosterChain), report.finding(CheckName::KeysStillRostered))
+        let report = with_any(bundle, trust, VerifyOptions::default())
+            .expect("trusted")
+            .report;
+        (
+            report.verified,
+            report.finding(CheckName::RosterChain),
+            report.finding(CheckName::KeysStillRostered),
+        )
     }
 
     #[test]
     fn a_bundle_with_another_roster_of_a_known_version_fails_by_name() {
         // The bundle contains versions 1 and 2, and the user trusts another version 2, or a version 3 after another 2.
-        let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle-roster-2.json");
-        let first =
-            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
+        let bundle =
+            include_bytes!("../../../../tests/conformance/golden/valid/bundle-roster-2.json");
+        let first = TrustArgs {
+            roster: vec![ROSTER.to_owned()],
+            ..TrustArgs::default()
+        }
+        .find()
+        .expect("roster")
+        .remove(0);
         let branch = roster_with("branch", |tables| tables.version = 2);
         let after = roster_with("after", |tables| {
             tables.version = 3;
             tables.previous = Some(branch.pinned.digest());
         });
         let open = CheckFinding::Established;
-        assert_eq!(finding(bundle, std::slice::from_ref(&first)), (true, open, open));
+        assert_eq!(
+            finding(bundle, std::slice::from_ref(&first)),
+            (true, open, open)
+        );
         for trust in [
             vec![first.clone(), branch.clone()],
             vec![branch.clone(), first.clone()],
@@ -406,7 +572,10 @@ mod tests {
                 let judged = with_any(bundle, &trust, VerifyOptions::default()).expect("a report");
                 assert!(!judged.report.verified && judged.report.undecided().is_none());
                 let words = other_roster(bundle, judged.trusted, &judged.report).expect("words");
-                assert!(words.contains("the bundle has another version 2 of the roster"), "{words}");
+                assert!(
+                    words.contains("the bundle has another version 2 of the roster"),
+                    "{words}"
+                );
             }
         }
     }
@@ -414,34 +583,74 @@ mod tests {
     #[test]
     fn a_bundle_that_lacks_a_roster_version_is_not_decided_and_never_failed() {
         let third = roster_with("third", |tables| tables.version = 3);
-        let judged = with_any(BUNDLE, std::slice::from_ref(&third), VerifyOptions::default()).expect("a report");
-        assert_eq!(judged.report.undecided().as_deref(), Some("version 2 of the roster is missing"));
+        let judged = with_any(
+            BUNDLE,
+            std::slice::from_ref(&third),
+            VerifyOptions::default(),
+        )
+        .expect("a report");
+        assert_eq!(
+            judged.report.undecided().as_deref(),
+            Some("version 2 of the roster is missing")
+        );
         assert_eq!(judged.report.failed().count(), 0);
         // With version 1 too, only the newest keys stay open.
-        let first =
-            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
+        let first = TrustArgs {
+            roster: vec![ROSTER.to_owned()],
+            ..TrustArgs::default()
+        }
+        .find()
+        .expect("roster")
+        .remove(0);
         let both = finding(BUNDLE, &[third, first]);
-        assert_eq!(both, (true, CheckFinding::Established, CheckFinding::NotChecked));
+        assert_eq!(
+            both,
+            (true, CheckFinding::Established, CheckFinding::NotChecked)
+        );
     }
 
     #[test]
     fn a_roster_of_another_boundary_is_reported_once() {
-        let right =
-            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
-        let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
+        let right = TrustArgs {
+            roster: vec![ROSTER.to_owned()],
+            ..TrustArgs::default()
+        }
+        .find()
+        .expect("roster")
+        .remove(0);
+        let Pinned::Roster(roster) = &right.pinned else {
+            panic!("a file")
+        };
         for (name, says) in [
-            ("b2", format!("the trusted roster belongs to b2, but the bundle belongs to {}", roster.tables().name)),
-            (roster.tables().name.as_str(), "the bundle has another version 1 of the roster (sha256:".to_owned()),
+            (
+                "b2",
+                format!(
+                    "the trusted roster belongs to b2, but the bundle belongs to {}",
+                    roster.tables().name
+                ),
+            ),
+            (
+                roster.tables().name.as_str(),
+                "the bundle has another version 1 of the roster (sha256:".to_owned(),
+            ),
         ] {
             let other = roster_with("other", |tables| {
                 (tables.version, tables.previous) = (1, None);
                 tables.name = name.to_owned();
                 tables.threshold = 1;
                 if name == "b2" {
-                    tables.boundary.iter_mut().for_each(|entry| entry.name = "b2".parse().expect("a name"));
+                    tables
+                        .boundary
+                        .iter_mut()
+                        .for_each(|entry| entry.name = "b2".parse().expect("a name"));
                 }
             });
-            let judged = with_any(BUNDLE, std::slice::from_ref(&other), VerifyOptions::default()).expect("a report");
+            let judged = with_any(
+                BUNDLE,
+                std::slice::from_ref(&other),
+                VerifyOptions::default(),
+            )
+            .expect("a report");
             let words = other_roster(BUNDLE, judged.trusted, &judged.report).expect("words");
             let digest = BlobDigest::of(BUNDLE);
             let basis = VerdictInputs {
@@ -452,7 +661,10 @@ mod tests {
                 at: None,
             };
             let printed = screen(&basis, Some(&words)).paint(400, false);
-            assert!(printed.contains(&format!("because       {says}")), "{printed}");
+            assert!(
+                printed.contains(&format!("because       {says}")),
+                "{printed}"
+            );
             assert_eq!(printed.matches(WITHOUT_ROSTER).count(), 2, "{printed}");
             assert!(printed.contains("not checked  33 checks"), "{printed}");
         }
@@ -460,15 +672,21 @@ mod tests {
 
     #[test]
     fn the_programs_of_a_run_are_shown_with_complete_paths_and_counts() {
-        let words = |facts: serde_json::Value| program_words(&serde_json::from_value(facts).expect("facts"));
-        let paths = |path: &str, more: u64| json!({"paths": [{"path": path, "count": 2}], "more": more});
+        let words = |facts: serde_json::Value| {
+            program_words(&serde_json::from_value(facts).expect("facts"))
+        };
+        let paths =
+            |path: &str, more: u64| json!({"paths": [{"path": path, "count": 2}], "more": more});
         let none = json!({"paths": [], "more": 0});
         for (facts, expected) in [
             (
                 json!({"mode": "listed", "listed": 3, "started": paths("/usr/bin/jq", 4), "refused": paths("/tmp/work/jq", 0)}),
                 "3 listed; started /usr/bin/jq (2), others (4); refused /tmp/work/jq (2)",
             ),
-            (json!({"mode": "listed", "listed": 1, "started": none}), "1 listed; started none; refused not recorded"),
+            (
+                json!({"mode": "listed", "listed": 1, "started": none}),
+                "1 listed; started none; refused not recorded",
+            ),
             (
                 json!({"mode": "any", "listed": 0}),
                 "every program can start; started not recorded; refused not recorded",

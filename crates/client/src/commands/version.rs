@@ -20,8 +20,9 @@ pub struct BuildFacts {
 impl BuildFacts {
     /// Returns the facts. Only `src/main.rs` reads the commit, so that a new commit compiles this one small file again.
     pub fn new(commit: Option<&str>, features: &'static [&'static str]) -> Self {
-        let is_commit =
-            |text: &&str| matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_commit = |text: &&str| {
+            matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             commit: commit.filter(is_commit).map(str::to_ascii_lowercase),
@@ -42,7 +43,10 @@ impl BuildFacts {
         }
         let features = self.features.join(", ");
         terminal.line(&format!("countersign {}", self.version))?;
-        terminal.line(&format!("commit    {}", self.commit.as_deref().unwrap_or("unknown")))?;
+        terminal.line(&format!(
+            "commit    {}",
+            self.commit.as_deref().unwrap_or("unknown")
+        ))?;
         terminal.line(&format!("features  {features}"))?;
         terminal.line(&format!("target    {}", self.target))?;
         terminal.line(&format!("lock      {}", self.lock))?;
@@ -53,7 +57,10 @@ impl BuildFacts {
 /// Returns the digest of the file Cargo.lock in the source of this program. Cargo uses exactly these dependencies if
 /// the build has the option `--locked`.
 pub fn lock_digest() -> String {
-    format!("sha256:{}", hex(&sha256(include_bytes!("../../../../Cargo.lock"))))
+    format!(
+        "sha256:{}",
+        hex(&sha256(include_bytes!("../../../../Cargo.lock")))
+    )
 }
 
 /// Returns the processor, the system and the C library, for example `x86_64-linux-musl`.
@@ -76,7 +83,13 @@ mod tests {
         let commit = |text: &str| BuildFacts::new(Some(text), &[]).commit;
         assert_eq!(commit(&"aB".repeat(20)), Some("ab".repeat(20)));
         assert_eq!(commit(&"0".repeat(64)), Some("0".repeat(64)));
-        for text in ["", "main", "1234567", &"g".repeat(40), &format!("{}\n", "a".repeat(40))] {
+        for text in [
+            "",
+            "main",
+            "1234567",
+            &"g".repeat(40),
+            &format!("{}\n", "a".repeat(40)),
+        ] {
             assert_eq!(commit(text), None, "{text:?}");
         }
         assert_eq!(BuildFacts::new(None, &[]).commit, None);

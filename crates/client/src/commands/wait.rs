@@ -41,11 +41,27 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses the request.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let client = global.client_of_job(&args.job, &args.key)?;
-    let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
+    let id = find_proposal(
+        &client,
+        args.proposal.as_deref(),
+        LookupRange::Visible(ProposalStatus::Pending),
+    )?;
     stop_waiting_on_interrupt(&id);
     let mut printer = RunPrinter::new(terminal, args.form);
     let view = follow(&client, &id, &mut printer)?;
-    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, &printer)
+    conclude(
+        &client,
+        &view,
+        WantedBundle {
+            bundle: args.bundle.as_deref(),
+            witnesses: args.witness,
+        },
+        &printer,
+    )
 }

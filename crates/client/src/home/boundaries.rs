@@ -106,8 +106,18 @@ pub fn find_with_list(trust: &TrustArgs) -> Result<Vec<ChosenTrust>, CommandFail
     let mut found = trust.find()?;
     let is_unset = std::env::var_os("COUNTERSIGN_TRUST").is_none_or(|value| value.is_empty());
     if trust.roster.is_empty() && trust.listed.is_none() && is_unset {
-        for listed in BoundaryList::of_process()?.boundaries.into_iter().filter_map(|one| one.roster) {
-            found.extend(TrustArgs { roster: Vec::new(), listed: Some(listed) }.find()?);
+        for listed in BoundaryList::of_process()?
+            .boundaries
+            .into_iter()
+            .filter_map(|one| one.roster)
+        {
+            found.extend(
+                TrustArgs {
+                    roster: Vec::new(),
+                    listed: Some(listed),
+                }
+                .find()?,
+            );
         }
     }
     Ok(found)
@@ -128,13 +138,20 @@ impl BoundaryList {
     /// Returns the errors of [`Self::of_process`].
     pub fn read(home: &Home) -> Result<Self, CommandFailure> {
         let config = home.config.as_ref().ok_or_else(|| {
-            CommandFailure::usage("the home directory of this user is unknown: set HOME to its absolute path")
+            CommandFailure::usage(
+                "the home directory of this user is unknown: set HOME to its absolute path",
+            )
         })?;
         let path = config.join("boundaries.toml");
         if path.symlink_metadata().is_err() {
-            return Ok(Self { path, boundaries: Vec::new() });
+            return Ok(Self {
+                path,
+                boundaries: Vec::new(),
+            });
         }
-        let shown = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
+        let shown = PrintableText::text(&path.to_string_lossy())
+            .as_str()
+            .to_owned();
         let _own = check_own(&path)?;
         let mode = path.metadata().map_or(0, |about| about.mode() & 0o7777);
         if mode & 0o077 != 0 {
@@ -145,14 +162,20 @@ impl BoundaryList {
                 ),
             ));
         }
-        let text = String::from_utf8(read_bounded(&path, MAX_FILE_BYTES)?)
-            .map_err(|_| CommandFailure::usage(format!("{shown} is not UTF-8: correct the file")))?;
+        let text = String::from_utf8(read_bounded(&path, MAX_FILE_BYTES)?).map_err(|_| {
+            CommandFailure::usage(format!("{shown} is not UTF-8: correct the file"))
+        })?;
         let wrong = |why: &str| {
             let why = PrintableText::text(why).as_str().to_owned();
-            CommandFailure::usage(format!("{shown} is no list of boundaries: {why}; correct the file, or remove it"))
+            CommandFailure::usage(format!(
+                "{shown} is no list of boundaries: {why}; correct the file, or remove it"
+            ))
         };
         let file: BoundariesFile = toml::from_str(&text).map_err(|error| wrong(error.message()))?;
-        let list = Self { path, boundaries: file.boundary };
+        let list = Self {
+            path,
+            boundaries: file.boundary,
+        };
         list.check().map_err(|why| wrong(&why))?;
         Ok(list)
     }
@@ -168,11 +191,23 @@ impl BoundaryList {
                 return Err(format!("two boundaries have the name {}", one.name));
             }
             let files = [&one.ca, &one.certificate, &one.key, &one.token_file];
-            let roster = one.roster.as_deref().filter(|roster| !roster.starts_with("sha256:")).map(Path::new);
-            if let Some(path) =
-                files.into_iter().flatten().map(PathBuf::as_path).chain(roster).find(|p| !p.is_absolute())
+            let roster = one
+                .roster
+                .as_deref()
+                .filter(|roster| !roster.starts_with("sha256:"))
+                .map(Path::new);
+            if let Some(path) = files
+                .into_iter()
+                .flatten()
+                .map(PathBuf::as_path)
+                .chain(roster)
+                .find(|p| !p.is_absolute())
             {
-                return Err(format!("the path {} of {} is not absolute", path.display(), one.name));
+                return Err(format!(
+                    "the path {} of {} is not absolute",
+                    path.display(),
+                    one.name
+                ));
             }
         }
         Ok(())
@@ -228,18 +263,36 @@ impl BoundaryList {
     }
 
     fn write(&self) -> Result<(), CommandFailure> {
-        let shown = PrintableText::text(&self.path.to_string_lossy()).as_str().to_owned();
-        let failed = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("can't write {shown}: {error}"));
-        let text =
-            toml::to_string(&BoundariesFile { boundary: self.boundaries.clone() }).map_err(|error| failed(&error))?;
-        let directory = self.path.parent().ok_or_else(|| failed(&"the path has no directory"))?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
+        let shown = PrintableText::text(&self.path.to_string_lossy())
+            .as_str()
+            .to_owned();
+        let failed = |error: &dyn std::fmt::Display| {
+            CommandFailure::usage(format!("can't write {shown}: {error}"))
+        };
+        let text = toml::to_string(&BoundariesFile {
+            boundary: self.boundaries.clone(),
+        })
+        .map_err(|error| failed(&error))?;
+        let directory = self
+            .path
+            .parent()
+            .ok_or_else(|| failed(&"the path has no directory"))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| failed(&error))?;
         // The new file replaces the old file at once, so a crash leaves one of the two whole. A temporary file has mode
         // 0600.
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(|error| failed(&error))?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(|error| failed(&error))?;
         file.persist(&self.path).map_err(|error| failed(&error))?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| failed(&error))
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| failed(&error))
     }
 }
 
@@ -289,17 +342,39 @@ mod tests {
         assert!(list.boundaries.is_empty());
         list.add(one("prod")).expect("added");
         list.add(one("test")).expect("added");
-        assert!(list.add(one("prod")).expect_err("the name is taken").message.contains("is taken"));
+        assert!(
+            list.add(one("prod"))
+                .expect_err("the name is taken")
+                .message
+                .contains("is taken")
+        );
         let again = BoundaryList::read(&home).expect("a list");
         assert_eq!(again.boundaries, [one("prod"), one("test")]);
-        let path = home.config.clone().expect("a directory").join("boundaries.toml");
+        let path = home
+            .config
+            .clone()
+            .expect("a directory")
+            .join("boundaries.toml");
         assert_eq!(path.metadata().expect("a file").mode() & 0o7777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("mode");
-        assert!(BoundaryList::read(&home).expect_err("others can read it").message.contains("chmod 600"));
+        assert!(
+            BoundaryList::read(&home)
+                .expect_err("others can read it")
+                .message
+                .contains("chmod 600")
+        );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
         list.remove("prod").expect("removed");
-        assert!(list.remove("prod").expect_err("it is gone").message.contains("your list has test"));
-        assert_eq!(BoundaryList::read(&home).expect("a list").boundaries, [one("test")]);
+        assert!(
+            list.remove("prod")
+                .expect_err("it is gone")
+                .message
+                .contains("your list has test")
+        );
+        assert_eq!(
+            BoundaryList::read(&home).expect("a list").boundaries,
+            [one("test")]
+        );
     }
 
     #[test]
@@ -313,18 +388,36 @@ mod tests {
                 "[[boundary]]\nname = \"a\"\nurl = \"http://h\"\n[[boundary]]\nname = \"a\"\nurl = \"http://i\"\n",
                 "two boundaries have the name a",
             ),
-            ("[[boundary]]\nname = \"all\"\nurl = \"http://h\"\n", "is no name for a boundary"),
-            ("[[boundary]]\nname = \"A\\u001b\"\nurl = \"http://h\"\n", "is no name for a boundary"),
-            ("[[boundary]]\nname = \"a\"\nurl = \"http://h\"\ntoken = \"cst_x\"\n", "unknown field"),
-            ("[[boundary]]\nname = \"a\"\nurl = \"http://h\"\ntoken_file = \"token\"\n", "is not absolute"),
-            ("[[boundary]]\nname = \"a\"\nurl = \"http://h\"\nroster = \"roster.json\"\n", "is not absolute"),
+            (
+                "[[boundary]]\nname = \"all\"\nurl = \"http://h\"\n",
+                "is no name for a boundary",
+            ),
+            (
+                "[[boundary]]\nname = \"A\\u001b\"\nurl = \"http://h\"\n",
+                "is no name for a boundary",
+            ),
+            (
+                "[[boundary]]\nname = \"a\"\nurl = \"http://h\"\ntoken = \"cst_x\"\n",
+                "unknown field",
+            ),
+            (
+                "[[boundary]]\nname = \"a\"\nurl = \"http://h\"\ntoken_file = \"token\"\n",
+                "is not absolute",
+            ),
+            (
+                "[[boundary]]\nname = \"a\"\nurl = \"http://h\"\nroster = \"roster.json\"\n",
+                "is not absolute",
+            ),
             ("[[boundary]]\nname = \"a\"\n", "missing field"),
             ("boundary = 1", "invalid type"),
         ] {
             std::fs::write(&path, text).expect("written");
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
             let failure = BoundaryList::read(&home).expect_err(text);
-            assert!(failure.message.contains(why) && !failure.message.contains('\x1b'), "{text}: {failure}");
+            assert!(
+                failure.message.contains(why) && !failure.message.contains('\x1b'),
+                "{text}: {failure}"
+            );
         }
     }
 }

@@ -42,7 +42,9 @@ impl CheckoutDirectories {
     /// # Errors
     /// Returns an error if the process has no current directory.
     pub fn of_process() -> io::Result<Self> {
-        Ok(Self::of(&std::env::current_dir()?, |name| std::env::var_os(name)))
+        Ok(Self::of(&std::env::current_dir()?, |name| {
+            std::env::var_os(name)
+        }))
     }
 
     /// Returns the checkouts for this current directory and this environment.
@@ -58,7 +60,10 @@ impl CheckoutDirectories {
             let path = whole(PathBuf::from(variable(name)?));
             (path.is_absolute() && path != Path::new("/")).then(|| (*name, real(&path)))
         });
-        Self { current: real(current), workspaces: workspaces.collect() }
+        Self {
+            current: real(current),
+            workspaces: workspaces.collect(),
+        }
     }
 
     /// Returns the reason why a checkout controls the file, or `None` if no checkout controls the file.
@@ -75,7 +80,11 @@ impl CheckoutDirectories {
     }
 
     fn why(&self, place: &Path) -> Option<String> {
-        if let Some((name, _)) = self.workspaces.iter().find(|(_, workspace)| place.starts_with(workspace)) {
+        if let Some((name, _)) = self
+            .workspaces
+            .iter()
+            .find(|(_, workspace)| place.starts_with(workspace))
+        {
             return Some(format!("the file is in the checkout that ${name} names"));
         }
         // The directory `/` is no checkout. In a container it may be the current directory, and every file is below
@@ -87,8 +96,15 @@ impl CheckoutDirectories {
                     .to_owned(),
             );
         }
-        let mark = |top: &&Path| MARKS.iter().any(|mark| top.join(mark).symlink_metadata().is_ok());
-        place.ancestors().find(mark).map(|top| format!("the file is in the work tree {}", top.display()))
+        let mark = |top: &&Path| {
+            MARKS
+                .iter()
+                .any(|mark| top.join(mark).symlink_metadata().is_ok())
+        };
+        place
+            .ancestors()
+            .find(mark)
+            .map(|top| format!("the file is in the work tree {}", top.display()))
     }
 
     /// Returns the real directories that a lookup of the path uses, and last the file.
@@ -151,7 +167,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let top = dir.path().canonicalize().expect("real");
         let at = |name: &str| top.join(name);
-        for file in ["checkout/.git/HEAD", "checkout/roster.json", "checkout/a/b/roster.json", "safe/roster.json"] {
+        for file in [
+            "checkout/.git/HEAD",
+            "checkout/roster.json",
+            "checkout/a/b/roster.json",
+            "safe/roster.json",
+        ] {
             write(&at(file));
         }
         write(&at("elsewhere/x"));
@@ -174,7 +195,10 @@ mod tests {
         ] {
             assert!(held(file), "{file}");
         }
-        assert!(outside.holding(&at("safe/loop")).is_err() && outside.holding(&at("safe/none")).is_err());
+        assert!(
+            outside.holding(&at("safe/loop")).is_err()
+                && outside.holding(&at("safe/none")).is_err()
+        );
     }
 
     #[test]
@@ -184,13 +208,32 @@ mod tests {
         write(&top.join("work/sub/roster.json"));
         write(&top.join("trust/roster.json"));
         let here = CheckoutDirectories::of(&top.join("work"), |_| None);
-        assert!(here.holding(Path::new("sub/roster.json")).expect("there").is_some());
-        assert!(here.holding(&top.join("work/sub/roster.json")).expect("there").is_some());
-        assert!(here.holding(Path::new("../trust/roster.json")).expect("there").is_none());
+        assert!(
+            here.holding(Path::new("sub/roster.json"))
+                .expect("there")
+                .is_some()
+        );
+        assert!(
+            here.holding(&top.join("work/sub/roster.json"))
+                .expect("there")
+                .is_some()
+        );
+        assert!(
+            here.holding(Path::new("../trust/roster.json"))
+                .expect("there")
+                .is_none()
+        );
         for name in WORKSPACES {
-            let runner =
-                CheckoutDirectories::of(&top.join("trust"), |asked| (asked == name).then(|| top.join("work").into()));
-            assert!(runner.holding(&top.join("work/sub/roster.json")).expect("there").is_some(), "{name}");
+            let runner = CheckoutDirectories::of(&top.join("trust"), |asked| {
+                (asked == name).then(|| top.join("work").into())
+            });
+            assert!(
+                runner
+                    .holding(&top.join("work/sub/roster.json"))
+                    .expect("there")
+                    .is_some(),
+                "{name}"
+            );
         }
         let circle = |home: Option<&Path>| {
             CheckoutDirectories::of(&top.join("trust"), |asked| match asked {
@@ -199,9 +242,23 @@ mod tests {
                 _ => None,
             })
         };
-        assert!(circle(Some(&top)).holding(&top.join("work/sub/roster.json")).expect("there").is_some());
-        assert!(circle(None).holding(&top.join("work/sub/roster.json")).expect("there").is_none());
+        assert!(
+            circle(Some(&top))
+                .holding(&top.join("work/sub/roster.json"))
+                .expect("there")
+                .is_some()
+        );
+        assert!(
+            circle(None)
+                .holding(&top.join("work/sub/roster.json"))
+                .expect("there")
+                .is_none()
+        );
         let root = CheckoutDirectories::of(Path::new("/"), |_| Some("/".into()));
-        assert!(root.holding(&top.join("trust/roster.json")).expect("there").is_none());
+        assert!(
+            root.holding(&top.join("trust/roster.json"))
+                .expect("there")
+                .is_none()
+        );
     }
 }

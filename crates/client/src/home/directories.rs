@@ -17,23 +17,36 @@ pub struct Home {
 impl Home {
     /// Returns the directories of the user of this process.
     pub fn of_process() -> Self {
-        Self::of(std::env::home_dir().map(Into::into), std::env::var_os("XDG_CONFIG_HOME"))
+        Self::of(
+            std::env::home_dir().map(Into::into),
+            std::env::var_os("XDG_CONFIG_HOME"),
+        )
     }
 
     /// Returns the directories for these values of the variables. A relative path is ignored, as the XDG Base Directory
     /// specification requires.
     pub fn of(home: Option<OsString>, xdg: Option<OsString>) -> Self {
-        let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+        let absolute =
+            |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         let home = home.and_then(absolute);
-        let config = xdg.and_then(absolute).or_else(|| home.as_ref().map(|home| home.join(".config")));
-        Self { home, config: config.map(|config| config.join("countersign")) }
+        let config = xdg
+            .and_then(absolute)
+            .or_else(|| home.as_ref().map(|home| home.join(".config")));
+        Self {
+            home,
+            config: config.map(|config| config.join("countersign")),
+        }
     }
 
     /// Returns the path of the configuration directory as text for messages, or the default path if the directory is
     /// unknown.
     pub fn config_words(&self) -> String {
-        self.config.as_ref().map_or("~/.config/countersign".to_owned(), |path| {
-            PrintableText::text(&path.to_string_lossy()).as_str().to_owned()
-        })
+        self.config
+            .as_ref()
+            .map_or("~/.config/countersign".to_owned(), |path| {
+                PrintableText::text(&path.to_string_lossy())
+                    .as_str()
+                    .to_owned()
+            })
     }
 }

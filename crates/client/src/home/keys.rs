@@ -57,13 +57,24 @@ fn open(path: &Path) -> Result<Box<dyn Signer>, CommandFailure> {
 
 fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
     if let Some(path) = named {
-        return Ok(Keys { signers: vec![open(path)?] });
+        return Ok(Keys {
+            signers: vec![open(path)?],
+        });
     }
     let mut signers = Vec::new();
-    if let Some(own) = home.config.as_ref().map(|config| config.join("key.pem")).filter(|path| path.exists()) {
+    if let Some(own) = home
+        .config
+        .as_ref()
+        .map(|config| config.join("key.pem"))
+        .filter(|path| path.exists())
+    {
         signers.push(open(&own)?);
     }
-    if let Some(entries) = home.home.as_ref().and_then(|home| std::fs::read_dir(home.join(".ssh")).ok()) {
+    if let Some(entries) = home
+        .home
+        .as_ref()
+        .and_then(|home| std::fs::read_dir(home.join(".ssh")).ok())
+    {
         let mut public: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         public.retain(|path| path.extension().is_some_and(|ending| ending == "pub"));
         public.sort();
@@ -89,16 +100,24 @@ impl Keys {
     /// # Errors
     /// Returns an error if there is no key.
     pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, CommandFailure> {
-        self.first(fits).or_else(|| self.all().next()).ok_or_else(no_key)
+        self.first(fits)
+            .or_else(|| self.all().next())
+            .ok_or_else(no_key)
     }
 
     /// Returns the key of an approver that signs, with the name of the approver.
     ///
     /// # Errors
     /// Returns an error if no key belongs to an approver of the roster.
-    pub fn of_approver(&self, roster: Option<&TrustedRoster>) -> Result<(&dyn Signer, Name), CommandFailure> {
-        let approver =
-            |keyid: &KeyId| roster.and_then(|roster| roster.approver_of(keyid)).map(|(approver, _)| approver);
+    pub fn of_approver(
+        &self,
+        roster: Option<&TrustedRoster>,
+    ) -> Result<(&dyn Signer, Name), CommandFailure> {
+        let approver = |keyid: &KeyId| {
+            roster
+                .and_then(|roster| roster.approver_of(keyid))
+                .map(|(approver, _)| approver)
+        };
         let signer = self.preferred(|key| approver(&key.keyid()).is_some())?;
         let keyid = signer.key().keyid();
         let name = approver(&keyid).map(|approver| approver.name.clone()).ok_or_else(|| {
@@ -184,11 +203,16 @@ pub fn sign(
         _turn = Some(ONE_QUESTION.lock().unwrap_or_else(PoisonError::into_inner));
         let (file, key) = (file.to_string_lossy(), signer.key());
         let about = PrintableText::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
-        let _ = writeln!(std::io::stderr(), "ssh-keygen asks for the key {}, {}:", about.as_str(), purpose.words());
+        let _ = writeln!(
+            std::io::stderr(),
+            "ssh-keygen asks for the key {}, {}:",
+            about.as_str(),
+            purpose.words()
+        );
     }
-    let signature = signer
-        .sign(&pae(payload_type, body))
-        .map_err(|error| CommandFailure::new(Exit::Usage, format!("{}: {error}", purpose.failure())))?;
+    let signature = signer.sign(&pae(payload_type, body)).map_err(|error| {
+        CommandFailure::new(Exit::Usage, format!("{}: {error}", purpose.failure()))
+    })?;
     Ok(EnvelopeSignature::new(signer.key().keyid(), &signature))
 }
 
@@ -202,7 +226,12 @@ mod tests {
     fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {
         let directory = tempfile::tempdir().expect("directory");
         let home = Home::of(Some(directory.path().into()), None);
-        assert!(find(None, &home).expect("none").preferred(|_| true).is_err());
+        assert!(
+            find(None, &home)
+                .expect("none")
+                .preferred(|_| true)
+                .is_err()
+        );
         let config = home.config.clone().expect("configuration");
         std::fs::create_dir_all(&config).expect("directory");
         let ssh = directory.path().join(".ssh");
@@ -213,8 +242,14 @@ mod tests {
         std::fs::write(ssh.join("id_rsa.pub"), "ssh-rsa AAAA x\n").expect("written");
         let keys = find(None, &home).expect("keys");
         assert_eq!(keys.all().count(), 2);
-        assert_eq!(keys.preferred(|_| false).expect("key").key().public(), &SecretKey::from_seed([1; 32]).public());
-        assert_eq!(keys.preferred(|key| *key == other).expect("key").key(), &other);
+        assert_eq!(
+            keys.preferred(|_| false).expect("key").key().public(),
+            &SecretKey::from_seed([1; 32]).public()
+        );
+        assert_eq!(
+            keys.preferred(|key| *key == other).expect("key").key(),
+            &other
+        );
         let named = find(Some(&ssh.join("id_ed25519.pub")), &home).expect("keys");
         assert_eq!(named.all().count(), 1);
         assert!(find(Some(&ssh.join("none")), &home).is_err());

@@ -52,7 +52,9 @@ pub fn read_private(path: &Path, most: usize, what: &str) -> Result<Vec<u8>, Com
 /// Returns an error if the file cannot be read.
 pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
-    let failed = |error: std::io::Error| CommandFailure::usage(format!("can't read {}: {error}", place.as_str()));
+    let failed = |error: std::io::Error| {
+        CommandFailure::usage(format!("can't read {}: {error}", place.as_str()))
+    };
     let mut bytes = Vec::new();
     let limit = most as u64;
     if path == Path::new("-") {
@@ -62,9 +64,17 @@ pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailur
              standard input",
             ));
         }
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
     } else {
-        File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        File::open(path)
+            .map_err(failed)?
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
     }
     Ok(bytes)
 }

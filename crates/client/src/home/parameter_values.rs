@@ -19,7 +19,10 @@ pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     match strict::parse_written(&bytes, MAX_PARAMS_BYTES * 4) {
         Ok(Value::Object(params)) => Ok(params),
-        Ok(_) => Err(CommandFailure::usage(format!("{}: expected an object of parameters", place.as_str()))),
+        Ok(_) => Err(CommandFailure::usage(format!(
+            "{}: expected an object of parameters",
+            place.as_str()
+        ))),
         Err(error) => Err(CommandFailure::usage(format!(
             "{}: {}",
             place.as_str(),
@@ -34,9 +37,9 @@ pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
 /// Returns an error if the step has no such parameter, or if the value has another type.
 pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFailure> {
     let shown = PrintableText::text(given);
-    let (name, text) = given
-        .split_once('=')
-        .ok_or_else(|| CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
+    let (name, text) = given.split_once('=').ok_or_else(|| {
+        CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str()))
+    })?;
     let properties = schema["properties"].as_object();
     let Some(property) = properties.and_then(|properties| properties.get(name)) else {
         let known: Vec<_> = properties
@@ -44,24 +47,40 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
             .flat_map(|properties| properties.keys())
             .map(|key| PrintableText::text(key).as_str().to_owned())
             .collect();
-        let known =
-            if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
-        return Err(CommandFailure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
+        let known = if known.is_empty() {
+            "it takes none".to_owned()
+        } else {
+            format!("it takes {}", known.join(", "))
+        };
+        return Err(CommandFailure::usage(format!(
+            "-p {}: the step has no such parameter; {known}",
+            shown.as_str()
+        )));
     };
-    let wrong =
-        |expected: &str| CommandFailure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
+    let wrong = |expected: &str| {
+        CommandFailure::usage(format!(
+            "-p {}: the schema asks for {expected}",
+            shown.as_str()
+        ))
+    };
     let value = match property["type"].as_str() {
         // The text may be the secret itself, so no message repeats it.
-        Some("string") if property.get("x-secret").is_some() => serde_json::from_str(text).map_err(|_| {
-            let name = PrintableText::text(name);
-            let example = "{\"secret\": \"db-password\"}";
-            CommandFailure::usage(format!("-p {}: give the name of a secret: {example}", name.as_str()))
-        })?,
+        Some("string") if property.get("x-secret").is_some() => serde_json::from_str(text)
+            .map_err(|_| {
+                let name = PrintableText::text(name);
+                let example = "{\"secret\": \"db-password\"}";
+                CommandFailure::usage(format!(
+                    "-p {}: give the name of a secret: {example}",
+                    name.as_str()
+                ))
+            })?,
         Some("string") => Value::from(text),
         // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
         // number.
         Some("integer") => {
-            let is_exact = |number: &i64| number.to_string() == text && number.unsigned_abs() <= strict::MAX_INTEGER;
+            let is_exact = |number: &i64| {
+                number.to_string() == text && number.unsigned_abs() <= strict::MAX_INTEGER
+            };
             text.parse::<i64>().ok().filter(is_exact).map(Value::from).ok_or_else(|| {
                 let digits = text.strip_prefix('-').unwrap_or(text);
                 let has_zeros =
@@ -82,17 +101,28 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
             "false" => Value::from(false),
             _ => return Err(wrong("true or false")),
         },
-        Some(kind @ ("array" | "object")) => match strict::parse_written(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
-            Ok(value) if (kind == "array") == value.is_array() && (kind == "object") == value.is_object() => value,
-            _ => {
-                return Err(wrong(if kind == "array" {
-                    "an array in JSON, like [\"a\",\"b\"]"
-                } else {
-                    "an object in JSON, like {\"a\":1}"
-                }));
+        Some(kind @ ("array" | "object")) => {
+            match strict::parse_written(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
+                Ok(value)
+                    if (kind == "array") == value.is_array()
+                        && (kind == "object") == value.is_object() =>
+                {
+                    value
+                }
+                _ => {
+                    return Err(wrong(if kind == "array" {
+                        "an array in JSON, like [\"a\",\"b\"]"
+                    } else {
+                        "an object in JSON, like {\"a\":1}"
+                    }));
+                }
             }
-        },
-        _ => return Err(wrong("a type that this version does not support; use --params FILE")),
+        }
+        _ => {
+            return Err(wrong(
+                "a type that this version does not support; use --params FILE",
+            ));
+        }
     };
     Ok((name.to_owned(), value))
 }
@@ -121,11 +151,20 @@ mod tests {
         assert_eq!(typed("n=3").expect("integer"), json!(3));
         assert_eq!(typed("n=-3").expect("integer"), json!(-3));
         assert_eq!(typed("drain=true").expect("boolean"), json!(true));
-        assert_eq!(typed("zones=[\"a\",\"b\"]").expect("array"), json!(["a", "b"]));
+        assert_eq!(
+            typed("zones=[\"a\",\"b\"]").expect("array"),
+            json!(["a", "b"])
+        );
         assert_eq!(typed("o={}").expect("object"), json!({}));
-        assert_eq!(typed("pw={\"secret\": \"db\"}").expect("the name of a secret"), json!({"secret": "db"}));
+        assert_eq!(
+            typed("pw={\"secret\": \"db\"}").expect("the name of a secret"),
+            json!({"secret": "db"})
+        );
         let error = typed("pw=hunter2").expect_err("the secret itself");
-        assert!(error.exit == Exit::Usage && error.message.contains("{\"secret\": "), "{error}");
+        assert!(
+            error.exit == Exit::Usage && error.message.contains("{\"secret\": "),
+            "{error}"
+        );
         assert!(!error.message.contains("hunter2"), "{error}");
     }
 
@@ -149,7 +188,11 @@ mod tests {
             "none=1",
             "host",
         ] {
-            assert_eq!(typed(bad, &schema()).expect_err(bad).exit, Exit::Usage, "{bad}");
+            assert_eq!(
+                typed(bad, &schema()).expect_err(bad).exit,
+                Exit::Usage,
+                "{bad}"
+            );
         }
         let error = typed("hosst=x", &schema()).expect_err("unknown");
         assert!(error.message.contains("drain, host, n"), "{error}");

@@ -18,7 +18,10 @@ use judgement::trust::trusted_roster::TrustedRoster;
 
 /// Adds the versions of the bundles to the trusted rosters that lack older versions. The bundles are read only if a
 /// version is missing.
-pub fn join_bundles<B: AsRef<[u8]>>(trust: &[ChosenTrust], bundles: impl Iterator<Item = B>) -> Vec<ChosenTrust> {
+pub fn join_bundles<B: AsRef<[u8]>>(
+    trust: &[ChosenTrust],
+    bundles: impl Iterator<Item = B>,
+) -> Vec<ChosenTrust> {
     let mut joined = join(trust, &[]);
     for bundle in bundles {
         if joined.iter().all(|trust| wanted(trust).is_none()) {
@@ -35,8 +38,15 @@ pub fn join_bundles<B: AsRef<[u8]>>(trust: &[ChosenTrust], bundles: impl Iterato
 /// A roster that is an older version of another one is left out, because the newer one decides.
 pub fn join(trust: &[ChosenTrust], versions: &[Envelope]) -> Vec<ChosenTrust> {
     let given: HashMap<RosterDigest, &TrustedRoster> = trust.iter().filter_map(roster_of).collect();
-    let mut joined: Vec<ChosenTrust> = trust.iter().map(|one| complete(one, &given, versions)).collect();
-    let newer: Vec<ChosenTrust> = joined.iter().filter(|one| matches!(one.pinned, Pinned::Chain(_))).cloned().collect();
+    let mut joined: Vec<ChosenTrust> = trust
+        .iter()
+        .map(|one| complete(one, &given, versions))
+        .collect();
+    let newer: Vec<ChosenTrust> = joined
+        .iter()
+        .filter(|one| matches!(one.pinned, Pinned::Chain(_)))
+        .cloned()
+        .collect();
     joined.retain(|one| {
         let digest = one.pinned.digest();
         let has =
@@ -63,19 +73,33 @@ fn wanted(trust: &ChosenTrust) -> Option<RosterDigest> {
 }
 
 /// Returns the trust with all versions from version 1 on, or unchanged if versions are missing.
-fn complete(trust: &ChosenTrust, given: &HashMap<RosterDigest, &TrustedRoster>, versions: &[Envelope]) -> ChosenTrust {
+fn complete(
+    trust: &ChosenTrust,
+    given: &HashMap<RosterDigest, &TrustedRoster>,
+    versions: &[Envelope],
+) -> ChosenTrust {
     // The newest version comes first.
-    let mut line: Vec<&TrustedRoster> = roster_of(trust).map(|(_, roster)| roster).into_iter().collect();
-    while let Some(before) = line.last().and_then(|last| last.tables().previous).and_then(|digest| given.get(&digest)) {
+    let mut line: Vec<&TrustedRoster> = roster_of(trust)
+        .map(|(_, roster)| roster)
+        .into_iter()
+        .collect();
+    while let Some(before) = line
+        .last()
+        .and_then(|last| last.tables().previous)
+        .and_then(|digest| given.get(&digest))
+    {
         line.push(before);
     }
-    let needed = line.last().map_or_else(|| wanted(trust), |last| last.tables().previous);
+    let needed = line
+        .last()
+        .map_or_else(|| wanted(trust), |last| last.tables().previous);
     let below = match needed {
         // Version 1 has no version before it.
         None => 0,
         Some(needed) => {
             let is_it = |version: &Envelope| {
-                payload_of(version, Base64::Strict).is_ok_and(|payload| RosterDigest::of(&payload) == needed)
+                payload_of(version, Base64::Strict)
+                    .is_ok_and(|payload| RosterDigest::of(&payload) == needed)
             };
             match versions.iter().position(is_it) {
                 Some(at) => at + 1,
@@ -83,13 +107,20 @@ fn complete(trust: &ChosenTrust, given: &HashMap<RosterDigest, &TrustedRoster>, 
             }
         }
     };
-    let own = line.iter().rev().map(|roster| Envelope::new(roster.payload(), Vec::new()));
+    let own = line
+        .iter()
+        .rev()
+        .map(|roster| Envelope::new(roster.payload(), Vec::new()));
     let all: Vec<Envelope> = versions[..below].iter().cloned().chain(own).collect();
     // The pinned version is the last one, so `previous` alone connects all others with it.
     match Chain::connect(&Pinned::Digest(trust.pinned.digest()), &all) {
         Ok(chain) => {
             let chain = Box::new(chain);
-            ChosenTrust { pinned: Pinned::Chain(chain.clone()), audit: RosterTrust::Chain(chain), ..trust.clone() }
+            ChosenTrust {
+                pinned: Pinned::Chain(chain.clone()),
+                audit: RosterTrust::Chain(chain),
+                ..trust.clone()
+            }
         }
         Err(_) => trust.clone(),
     }
@@ -103,13 +134,19 @@ pub fn versions_in(bundle: &[u8]) -> Vec<TrustedRoster> {
 
 /// Parses versions of a roster as far as they can be read, without verification.
 pub fn read_versions(versions: &[Envelope]) -> Vec<TrustedRoster> {
-    let read = |version: &Envelope| TrustedRoster::from_payload(&payload_of(version, Base64::Strict).ok()?).ok();
+    let read = |version: &Envelope| {
+        TrustedRoster::from_payload(&payload_of(version, Base64::Strict).ok()?).ok()
+    };
     versions.iter().map_while(read).collect()
 }
 
 /// Returns the sentence that names a version of `versions` that differs from a version which `trust` knows. `place` has
 /// these versions: `the bundle` or `the log`.
-pub fn contradiction(versions: &[TrustedRoster], trust: &ChosenTrust, place: &str) -> Option<String> {
+pub fn contradiction(
+    versions: &[TrustedRoster],
+    trust: &ChosenTrust,
+    place: &str,
+) -> Option<String> {
     let known = match &trust.pinned {
         Pinned::Digest(_) => return None,
         Pinned::Roster(roster) => std::slice::from_ref(&**roster),
@@ -117,13 +154,24 @@ pub fn contradiction(versions: &[TrustedRoster], trust: &ChosenTrust, place: &st
     };
     // A version also names the digest of the version before.
     let named = known.iter().flat_map(|roster| {
-        [(roster.version(), Some(roster.digest())), (roster.version() - 1, roster.tables().previous)]
+        [
+            (roster.version(), Some(roster.digest())),
+            (roster.version() - 1, roster.tables().previous),
+        ]
     });
-    let (other, digest) =
-        named.filter_map(|(number, digest)| Some((number, digest?))).find_map(|(number, digest)| {
-            Some((versions.iter().find(|one| one.version() == number && one.digest() != digest)?, digest))
+    let (other, digest) = named
+        .filter_map(|(number, digest)| Some((number, digest?)))
+        .find_map(|(number, digest)| {
+            Some((
+                versions
+                    .iter()
+                    .find(|one| one.version() == number && one.digest() != digest)?,
+                digest,
+            ))
         })?;
-    let same = versions.iter().any(|one| known.iter().any(|roster| seem_same(one, roster)));
+    let same = versions
+        .iter()
+        .any(|one| known.iter().any(|roster| seem_same(one, roster)));
     same.then(|| {
         let (number, from) = (other.version(), PrintableText::text(&trust.from));
         let found = other.digest();
@@ -140,7 +188,9 @@ pub fn is_later(trust: &ChosenTrust, versions: &[TrustedRoster]) -> bool {
     match &trust.pinned {
         Pinned::Digest(_) => false,
         Pinned::Roster(roster) => roster.version() > 1,
-        Pinned::Chain(chain) => versions.first().is_some_and(|first| first.digest() == chain.versions()[0].digest()),
+        Pinned::Chain(chain) => versions
+            .first()
+            .is_some_and(|first| first.digest() == chain.versions()[0].digest()),
     }
 }
 

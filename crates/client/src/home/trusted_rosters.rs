@@ -92,7 +92,11 @@ pub fn newest_of<'t, T, E>(
     match best {
         Some((_, trust, found)) => {
             let unconnected = refused.into_iter().map(|(trust, _)| trust).collect();
-            Ok(DecidingRoster { trust, found, unconnected })
+            Ok(DecidingRoster {
+                trust,
+                found,
+                unconnected,
+            })
         }
         None => Err(refused),
     }
@@ -110,7 +114,10 @@ pub struct NewestRoster {
 impl NewestRoster {
     /// Returns the newest version of the chain.
     pub fn of(chain: &Chain) -> Self {
-        Self { version: chain.newest().version(), digest: chain.newest().digest() }
+        Self {
+            version: chain.newest().version(),
+            digest: chain.newest().digest(),
+        }
     }
 }
 
@@ -125,7 +132,9 @@ pub fn newest_unconnected<'t>(
         Pinned::Roster(roster) => Some((*trust, &**roster)),
         Pinned::Digest(_) | Pinned::Chain(_) => None,
     });
-    files.filter(|(_, roster)| roster.version() > 1 && is_same(roster)).max_by_key(|(_, roster)| roster.version())
+    files
+        .filter(|(_, roster)| roster.version() > 1 && is_same(roster))
+        .max_by_key(|(_, roster)| roster.version())
 }
 
 /// Returns true if two versions probably belong to one roster, because they have the same name or share a boundary's
@@ -134,9 +143,15 @@ pub fn newest_unconnected<'t>(
 pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
     let shared = |name: &BoundaryName| {
         let keys = one.boundary_keys(name).iter();
-        keys.map(SshKey::keyid).any(|keyid| other.boundary_key(name, &keyid).is_some())
+        keys.map(SshKey::keyid)
+            .any(|keyid| other.boundary_key(name, &keyid).is_some())
     };
-    one.tables().name == other.tables().name || one.tables().boundary.iter().any(|entry| shared(&entry.name))
+    one.tables().name == other.tables().name
+        || one
+            .tables()
+            .boundary
+            .iter()
+            .any(|entry| shared(&entry.name))
 }
 
 /// Maximum size of a file with one envelope, in bytes. The payload in the envelope has at most `MAX_ROSTER_BYTES`.
@@ -208,12 +223,25 @@ fn find(
 fn check_same(given: &[ChosenTrust]) -> Result<(), CommandFailure> {
     for (at, one) in given.iter().enumerate() {
         for other in &given[at + 1..] {
-            let (Pinned::Roster(roster), Pinned::Roster(second)) = (&one.pinned, &other.pinned) else { continue };
-            let (low, high) = if roster.version() <= second.version() { (roster, second) } else { (second, roster) };
+            let (Pinned::Roster(roster), Pinned::Roster(second)) = (&one.pinned, &other.pinned)
+            else {
+                continue;
+            };
+            let (low, high) = if roster.version() <= second.version() {
+                (roster, second)
+            } else {
+                (second, roster)
+            };
             let why = if low.version() == high.version() && low.digest() != high.digest() {
                 format!("two different rosters of version {}", low.version())
-            } else if low.version() + 1 == high.version() && high.tables().previous != Some(low.digest()) {
-                format!("version {} and a version {} that does not follow it", low.version(), high.version())
+            } else if low.version() + 1 == high.version()
+                && high.tables().previous != Some(low.digest())
+            {
+                format!(
+                    "version {} and a version {} that does not follow it",
+                    low.version(),
+                    high.version()
+                )
             } else {
                 continue;
             };
@@ -224,7 +252,10 @@ fn check_same(given: &[ChosenTrust]) -> Result<(), CommandFailure> {
                     other.from,
                     roster.tables().name
                 );
-                return Err(CommandFailure::new(Exit::NoTrust, PrintableText::text(&words).as_str()));
+                return Err(CommandFailure::new(
+                    Exit::NoTrust,
+                    PrintableText::text(&words).as_str(),
+                ));
             }
         }
     }
@@ -236,21 +267,36 @@ fn check_same(given: &[ChosenTrust]) -> Result<(), CommandFailure> {
 /// # Errors
 /// Returns an error if a file cannot be read or parsed, or if other users can write it.
 pub fn configured(home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
-    let Some(config) = &home.config else { return Ok(Vec::new()) };
+    let Some(config) = &home.config else {
+        return Ok(Vec::new());
+    };
     let mut files = vec![config.join("roster.json")];
     files.extend(json_files(&config.join("rosters")).unwrap_or_default());
     let mut found = Vec::new();
     for path in files.iter().filter(|path| path.exists()) {
-        found.push(roster_of(read_own(path)?, path, path.to_string_lossy().into_owned())?);
+        found.push(roster_of(
+            read_own(path)?,
+            path,
+            path.to_string_lossy().into_owned(),
+        )?);
     }
     let pins = config.join("trust");
     if pins.is_file() {
         let text = String::from_utf8_lossy(&read_own(&pins)?).into_owned();
         for line in text.lines() {
             // A line contains a digest, which a comment may follow.
-            let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
+            let Some(word) = line
+                .split_whitespace()
+                .next()
+                .filter(|word| !word.starts_with('#'))
+            else {
+                continue;
+            };
             let pinned = digest(parse_digest(word)?, pins.to_string_lossy().into_owned());
-            found.push(ChosenTrust { file: Some(pins.clone()), ..pinned });
+            found.push(ChosenTrust {
+                file: Some(pins.clone()),
+                ..pinned
+            });
         }
     }
     Ok(found)
@@ -267,19 +313,30 @@ fn named(
     }
     let path = Path::new(text);
     if !path.is_dir() {
-        let bytes = if is_stream(path) { read_bounded(path, MAX_FILE_BYTES)? } else { read(path)? };
+        let bytes = if is_stream(path) {
+            read_bounded(path, MAX_FILE_BYTES)?
+        } else {
+            read(path)?
+        };
         return Ok(vec![roster_of(bytes, path, from.to_owned())?]);
     }
     let failed = |why: &str| {
         let shown = PrintableText::text(text);
-        CommandFailure::new(Exit::NoTrust, format!("the directory {} {why}", shown.as_str()))
+        CommandFailure::new(
+            Exit::NoTrust,
+            format!("the directory {} {why}", shown.as_str()),
+        )
     };
     let files = json_files(path).map_err(|error| failed(&format!("can't be read: {error}")))?;
     if files.is_empty() {
-        return Err(failed("has no roster: each version is a file that ends with .json"));
+        return Err(failed(
+            "has no roster: each version is a file that ends with .json",
+        ));
     }
     let one = |file: PathBuf| {
-        let from = file.file_name().map_or_else(String::new, |name| format!("{from}: {}", name.to_string_lossy()));
+        let from = file.file_name().map_or_else(String::new, |name| {
+            format!("{from}: {}", name.to_string_lossy())
+        });
         roster_of(read(&file)?, &file, from)
     };
     files.into_iter().map(one).collect()
@@ -287,37 +344,60 @@ fn named(
 
 /// Returns the files of a directory whose names end with `.json`, in their order.
 fn json_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files: Vec<_> = std::fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(directory)?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
     files.sort();
     Ok(files)
 }
 
 fn digest(digest: RosterDigest, from: String) -> ChosenTrust {
-    ChosenTrust { pinned: Pinned::Digest(digest), audit: audit::RosterTrust::Digest(digest), from, file: None }
+    ChosenTrust {
+        pinned: Pinned::Digest(digest),
+        audit: audit::RosterTrust::Digest(digest),
+        from,
+        file: None,
+    }
 }
 
 fn parse_digest(text: &str) -> Result<RosterDigest, CommandFailure> {
-    text.parse().map_err(|error| CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str())))
+    text.parse().map_err(|error| {
+        CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str()))
+    })
 }
 
 fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy());
     let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
     let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| {
-        CommandFailure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str()))
+        CommandFailure::new(
+            Exit::NoTrust,
+            format!("{} is no roster: {error}; {advice}", place.as_str()),
+        )
     })?;
     let pinned = Pinned::from_envelope(&envelope).map_err(|error| {
-        CommandFailure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str()))
+        CommandFailure::new(
+            Exit::NoTrust,
+            format!("{} is no roster: {error}; {advice}", place.as_str()),
+        )
     })?;
-    Ok(ChosenTrust { pinned, audit: audit::RosterTrust::Roster(bytes), from, file: Some(path.to_owned()) })
+    Ok(ChosenTrust {
+        pinned,
+        audit: audit::RosterTrust::Roster(bytes),
+        from,
+        file: Some(path.to_owned()),
+    })
 }
 
 /// Returns true if the path is a stream that the shell created. Other users cannot write to such a stream.
 fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
         || path == Path::new("/dev/stdin")
-        || ["/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams))
+        || ["/dev/fd", "/proc/self/fd"]
+            .iter()
+            .any(|streams| path.starts_with(streams))
 }
 
 /// Reads a file that the program will trust. The function refuses a file that users other than this user and root can
@@ -340,7 +420,10 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
     let failed = |path: &Path, error: std::io::Error| {
         CommandFailure::new(
             Exit::NoTrust,
-            format!("{}: {error}", PrintableText::text(&path.to_string_lossy()).as_str()),
+            format!(
+                "{}: {error}",
+                PrintableText::text(&path.to_string_lossy()).as_str()
+            ),
         )
     };
     let real = path.canonicalize().map_err(|error| failed(path, error))?;
@@ -357,7 +440,11 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
                     "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
                      {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:...",
                     PrintableText::text(&place.to_string_lossy()).as_str(),
-                    if meta.is_dir() { "the file in it" } else { "it" },
+                    if meta.is_dir() {
+                        "the file in it"
+                    } else {
+                        "it"
+                    },
                 ),
             ));
         }
@@ -387,8 +474,17 @@ mod tests {
 
     use super::*;
 
-    fn found(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
-        find(&flag.map(str::to_owned).into_iter().collect::<Vec<_>>(), variable, home, read_own)
+    fn found(
+        flag: Option<&str>,
+        variable: Option<OsString>,
+        home: &Home,
+    ) -> Result<Vec<ChosenTrust>, CommandFailure> {
+        find(
+            &flag.map(str::to_owned).into_iter().collect::<Vec<_>>(),
+            variable,
+            home,
+            read_own,
+        )
     }
 
     const GOLDEN: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/roster.json");
@@ -401,7 +497,8 @@ mod tests {
     fn a_roster_in_the_current_directory_is_not_trusted() {
         // The current directory is a checkout that contains the files of a whole home directory.
         let checkout = tempfile::tempdir().expect("directory");
-        std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
+        std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters"))
+            .expect("directories");
         for place in [
             "roster.json",
             ".config/countersign/roster.json",
@@ -413,14 +510,19 @@ mod tests {
             std::fs::write(path, GOLDEN).expect("file");
         }
         let nobody = tempfile::tempdir().expect("directory");
-        assert!(found(None, None, &home(nobody.path())).expect("no error").is_empty());
+        assert!(
+            found(None, None, &home(nobody.path()))
+                .expect("no error")
+                .is_empty()
+        );
         // A relative value would name a place in the current directory, so it is ignored.
         for relative in [".", "", "home", ".config"] {
             let home = Home::of(Some(relative.into()), Some(relative.into()));
             assert!(home.config.is_none() && home.home.is_none(), "{relative}");
             assert!(found(None, None, &home).expect("no error").is_empty());
         }
-        let error = found(None, Some("roster.json".into()), &home(nobody.path())).expect_err("relative");
+        let error =
+            found(None, Some("roster.json".into()), &home(nobody.path())).expect_err("relative");
         assert_eq!(error.exit, Exit::Usage);
     }
 
@@ -443,15 +545,28 @@ mod tests {
         std::fs::write(config.join("trust"), format!("# mine\n{other} prod\n\n")).expect("file");
         assert_eq!(found(None, None, &home).expect("found").len(), 2);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("mode");
-        assert_eq!(found(None, None, &home).expect_err("others can write it").exit, Exit::NoTrust);
+        assert_eq!(
+            found(None, None, &home)
+                .expect_err("others can write it")
+                .exit,
+            Exit::NoTrust
+        );
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("mode");
         assert_eq!(found(None, None, &home).expect("found").len(), 2);
         // A user who can write the directory can replace the file.
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o777)).expect("mode");
         let refused = found(None, None, &home).expect_err("others can replace it");
-        assert!(refused.exit == Exit::NoTrust && refused.to_string().contains("chmod go-w"), "{refused}");
+        assert!(
+            refused.exit == Exit::NoTrust && refused.to_string().contains("chmod go-w"),
+            "{refused}"
+        );
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o1777)).expect("mode");
-        assert_eq!(found(None, None, &home).expect("nobody else's file is replaced there").len(), 2);
+        assert_eq!(
+            found(None, None, &home)
+                .expect("nobody else's file is replaced there")
+                .len(),
+            2
+        );
     }
 
     #[test]
@@ -459,7 +574,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let file = directory.path().join("r.json");
         std::fs::write(&file, b"{}").expect("file");
-        let error = found(Some(&file.to_string_lossy()), None, &Home::default()).expect_err("no roster");
+        let error =
+            found(Some(&file.to_string_lossy()), None, &Home::default()).expect_err("no roster");
         assert_eq!(error.exit, Exit::NoTrust);
         assert!(found(Some("sha256:xyz"), None, &Home::default()).is_err());
     }

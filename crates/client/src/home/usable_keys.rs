@@ -43,14 +43,27 @@ pub struct UsableKeys {
 /// The search covers the named keys, the files of `countersign` in the configuration directories,
 /// the files of `~/.ssh`, and the agent behind `SSH_AUTH_SOCK`. A file with a passphrase is skipped, because a program
 /// cannot use it alone.
-pub fn usable_keys(homes: &[Home], named: impl IntoIterator<Item = PathBuf>, agent: Option<OsString>) -> UsableKeys {
+pub fn usable_keys(
+    homes: &[Home],
+    named: impl IntoIterator<Item = PathBuf>,
+    agent: Option<OsString>,
+) -> UsableKeys {
     let mut found = UsableKeys::default();
     if homes.iter().all(|home| home.home.is_none()) {
-        found.unknown.push("the home directory of this user is unknown: set HOME to its absolute path".to_owned());
+        found.unknown.push(
+            "the home directory of this user is unknown: set HOME to its absolute path".to_owned(),
+        );
     }
     let mut files: Vec<PathBuf> = named.into_iter().collect();
-    let directories =
-        homes.iter().flat_map(|home| [home.config.clone(), home.home.as_ref().map(|home| home.join(".ssh"))]).flatten();
+    let directories = homes
+        .iter()
+        .flat_map(|home| {
+            [
+                home.config.clone(),
+                home.home.as_ref().map(|home| home.join(".ssh")),
+            ]
+        })
+        .flatten();
     for entries in directories.filter_map(|directory| std::fs::read_dir(directory).ok()) {
         files.extend(entries.flatten().map(|entry| entry.path()));
     }
@@ -59,26 +72,44 @@ pub fn usable_keys(homes: &[Home], named: impl IntoIterator<Item = PathBuf>, age
         Some(ending) if ending == "pub" => path.with_extension(""),
         _ => path,
     };
-    files = files.into_iter().map(private).filter(|path| path.is_file()).collect();
+    files = files
+        .into_iter()
+        .map(private)
+        .filter(|path| path.is_file())
+        .collect();
     files.sort();
     files.dedup();
     for path in files {
         if let Some(keyid) = key_of_file(&path) {
             let shown = PrintableText::text(&path.to_string_lossy());
-            found.keys.push(UsableKey { keyid, place: format!("the file {}", shown.as_str()) });
+            found.keys.push(UsableKey {
+                keyid,
+                place: format!("the file {}", shown.as_str()),
+            });
         }
     }
     if let Some(socket) = agent.filter(|socket| !socket.is_empty()) {
-        let place = format!("the ssh-agent {}", PrintableText::text(&socket.to_string_lossy()).as_str());
+        let place = format!(
+            "the ssh-agent {}",
+            PrintableText::text(&socket.to_string_lossy()).as_str()
+        );
         match ssh_agent::keys(Path::new(&socket)) {
             Ok(keys) => {
-                found.keys.extend(keys.iter().map(|key| UsableKey { keyid: key.keyid(), place: place.clone() }));
+                found.keys.extend(keys.iter().map(|key| UsableKey {
+                    keyid: key.keyid(),
+                    place: place.clone(),
+                }));
             }
             // Without an agent behind the socket, no program can use a key there.
             Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => {}
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+                ) => {}
             Err(error) => {
-                found.unknown.push(format!("{place}: {error}: correct this, or set SSH_AUTH_SOCK to an empty text"));
+                found.unknown.push(format!(
+                    "{place}: {error}: correct this, or set SSH_AUTH_SOCK to an empty text"
+                ));
             }
         }
     }
@@ -97,13 +128,26 @@ pub fn variable_of_ancestors(name: &str) -> Option<OsString> {
     for _ in 0..MAX_ANCESTORS {
         let place = PathBuf::from(format!("/proc/{process}"));
         let is_own = std::fs::metadata(&place).is_ok_and(|meta| meta.uid() == user);
-        let environment = if is_own { std::fs::read(place.join("environ")).unwrap_or_default() } else { Vec::new() };
-        let value = |entry: &'_ [u8]| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec);
+        let environment = if is_own {
+            std::fs::read(place.join("environ")).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let value = |entry: &'_ [u8]| {
+            entry
+                .strip_prefix(name.as_bytes())?
+                .strip_prefix(b"=")
+                .map(<[u8]>::to_vec)
+        };
         if let Some(found) = environment.split(|byte| *byte == 0).find_map(value) {
             return Some(OsString::from_vec(found));
         }
         let status = std::fs::read_to_string(place.join("status")).ok()?;
-        process = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned();
+        process = status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:"))?
+            .trim()
+            .to_owned();
     }
     None
 }
@@ -123,5 +167,7 @@ fn key_of_file(path: &Path) -> Option<KeyId> {
         return (!signer.has_passphrase()).then(|| signer.key().keyid());
     }
     let secret = SecretKey::from_pkcs8_pem(text).ok()?;
-    SshKey::from_public(secret.public(), "").ok().map(|key| key.keyid())
+    SshKey::from_public(secret.public(), "")
+        .ok()
+        .map(|key| key.keyid())
 }

@@ -17,8 +17,13 @@ const MAX_FILE_BYTES: usize = 1 << 16;
 /// # Errors
 /// Returns an error if the configuration can't be read or understood.
 pub fn show_own_letters(is_desk: bool) -> Result<(), CommandFailure> {
-    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let locale = set.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok());
+    let locale = set
+        .into_iter()
+        .find(|value| !value.is_empty())
+        .unwrap_or_default();
     display_scripts(&Home::of_process(), &locale, is_desk).map(DisplayScripts::use_in_process)
 }
 
@@ -27,18 +32,34 @@ pub fn show_own_letters(is_desk: bool) -> Result<(), CommandFailure> {
 ///
 /// # Errors
 /// Returns an error if the file can't be read or understood.
-fn display_scripts(home: &Home, locale: &str, is_desk: bool) -> Result<DisplayScripts, CommandFailure> {
+fn display_scripts(
+    home: &Home,
+    locale: &str,
+    is_desk: bool,
+) -> Result<DisplayScripts, CommandFailure> {
     let of_locale = DisplayScripts::of_locale(locale);
-    let path = home.config.as_ref().map(|config| config.join("config.toml")).filter(|path| path.exists());
-    let Some(path) = path.filter(|_| is_desk || of_locale != DisplayScripts::default()) else { return Ok(of_locale) };
+    let path = home
+        .config
+        .as_ref()
+        .map(|config| config.join("config.toml"))
+        .filter(|path| path.exists());
+    let Some(path) = path.filter(|_| is_desk || of_locale != DisplayScripts::default()) else {
+        return Ok(of_locale);
+    };
     let wrong = |why: &str| {
-        let words = format!("{} is no configuration: {why}; correct the file", path.display());
+        let words = format!(
+            "{} is no configuration: {why}; correct the file",
+            path.display()
+        );
         CommandFailure::usage(PrintableText::message(&words).as_str())
     };
-    let text = String::from_utf8(read_bounded(&path, MAX_FILE_BYTES)?).map_err(|_| wrong("the text is not UTF-8"))?;
+    let text = String::from_utf8(read_bounded(&path, MAX_FILE_BYTES)?)
+        .map_err(|_| wrong("the text is not UTF-8"))?;
     let file: UserConfiguration = toml::from_str(&text).map_err(|error| wrong(error.message()))?;
     match &file.display.scripts {
-        Some(names) => DisplayScripts::named(names.iter().map(String::as_str)).map_err(|why| wrong(&why)),
+        Some(names) => {
+            DisplayScripts::named(names.iter().map(String::as_str)).map_err(|why| wrong(&why))
+        }
         None => Ok(of_locale),
     }
 }
@@ -52,7 +73,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let home = Home::of(Some(directory.path().into()), None);
         let of = |names: &[&str]| DisplayScripts::named(names.iter().copied()).expect("scripts");
-        let shown = |locale: &str| display_scripts(&home, locale, false).map_err(|failure| failure.message);
+        let shown =
+            |locale: &str| display_scripts(&home, locale, false).map_err(|failure| failure.message);
         for (locale, names) in [
             ("", &[][..]),
             ("C", &[]),
@@ -78,22 +100,42 @@ mod tests {
         assert_eq!(shown("de_DE.UTF-8"), Ok(of(&["Latin", "Japanese"])));
         // A terminal without UTF-8 shows only ASCII, and a desk uses its file.
         assert_eq!(shown("C"), Ok(of(&[])));
-        assert_eq!(display_scripts(&home, "C", true).ok(), Some(of(&["Latin", "Japanese"])));
+        assert_eq!(
+            display_scripts(&home, "C", true).ok(),
+            Some(of(&["Latin", "Japanese"]))
+        );
         write("");
         assert_eq!(shown("el_GR.UTF-8"), Ok(of(&["Latin", "Greek"])));
         for (text, why) in [
-            ("[display]\nscripts = [\"Latin\", \"Klingon\"]\n", "\"Klingon\" is no script: write one of Armenian, "),
-            ("[display]\nscripts = [\"latin\"]\n", "\"latin\" is no script"),
+            (
+                "[display]\nscripts = [\"Latin\", \"Klingon\"]\n",
+                "\"Klingon\" is no script: write one of Armenian, ",
+            ),
+            (
+                "[display]\nscripts = [\"latin\"]\n",
+                "\"latin\" is no script",
+            ),
             ("[display]\nscripts = [\"Common\"]\n", "is no script"),
-            ("[display]\nscripts = [\"Hebrew\"]\n", "Hebrew is written from right to left"),
-            ("[display]\nscript = [\"Latin\"]\n", "unknown field `script`"),
+            (
+                "[display]\nscripts = [\"Hebrew\"]\n",
+                "Hebrew is written from right to left",
+            ),
+            (
+                "[display]\nscript = [\"Latin\"]\n",
+                "unknown field `script`",
+            ),
             ("[displays]\n", "unknown field `displays`"),
-            ("[display]\nscripts = [\"\\u001b\\u202e\"]\n", "is no script"),
+            (
+                "[display]\nscripts = [\"\\u001b\\u202e\"]\n",
+                "is no script",
+            ),
         ] {
             write(text);
             let failure = shown("C.UTF-8").expect_err(text);
             assert!(
-                failure.contains(why) && failure.is_ascii() && failure.ends_with("; correct the file"),
+                failure.contains(why)
+                    && failure.is_ascii()
+                    && failure.ends_with("; correct the file"),
                 "{failure}"
             );
         }

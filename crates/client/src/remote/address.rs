@@ -25,7 +25,9 @@ impl Address {
     /// Returns an error if the URL does not have the form `http://host[:port][/path]` or `https://host[:port][/path]`.
     pub fn parse(url: &str) -> Result<Self, CommandFailure> {
         // The text before `@` may be a password.
-        let hidden = url.rsplit_once('@').map(|(_, rest)| format!("(hidden)@{rest}"));
+        let hidden = url
+            .rsplit_once('@')
+            .map(|(_, rest)| format!("(hidden)@{rest}"));
         let shown = PrintableText::text(hidden.as_deref().unwrap_or(url));
         let wrong = |why: &str| {
             let shown = shown.as_str();
@@ -34,30 +36,49 @@ impl Address {
             ))
         };
         if hidden.is_some() {
-            return Err(wrong("it contains `@`, and an address has no user name and no password: remove them"));
+            return Err(wrong(
+                "it contains `@`, and an address has no user name and no password: remove them",
+            ));
         }
         let uses_tls = url.starts_with("https://");
         if !(uses_tls || url.starts_with("http://")) {
             return Err(wrong("begin with http:// or https:// in lower case"));
         }
         if url.contains(|c: char| !c.is_ascii_graphic() || "?#\\".contains(c)) {
-            return Err(wrong("remove `?`, `#`, `\\`, spaces, and letters outside of ASCII"));
+            return Err(wrong(
+                "remove `?`, `#`, `\\`, spaces, and letters outside of ASCII",
+            ));
         }
         // The HTTP library connects to the host that this parser finds.
-        let no_host = || wrong("after //, write a host, and `:` with a port between 0 and 65535 or nothing");
+        let no_host =
+            || wrong("after //, write a host, and `:` with a port between 0 and 65535 or nothing");
         let parsed: Uri = url.parse().map_err(|_| no_host())?;
         let host = parsed.host().unwrap_or_default();
-        let authority = parsed.authority().map_or("", |authority| authority.as_str());
+        let authority = parsed
+            .authority()
+            .map_or("", |authority| authority.as_str());
         let port = authority.strip_prefix(host).ok_or_else(no_host)?;
-        if !port.is_empty() && port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_err()) {
+        if !port.is_empty()
+            && port
+                .strip_prefix(':')
+                .is_none_or(|port| port.parse::<u16>().is_err())
+        {
             return Err(no_host());
         }
-        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let host = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
         if host.is_empty() {
             return Err(no_host());
         }
-        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), uses_tls, is_loopback })
+        let is_loopback =
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        Ok(Self {
+            base: url.trim_end_matches('/').to_owned(),
+            uses_tls,
+            is_loopback,
+        })
     }
 
     /// Returns the URL without `/` at its end.
@@ -119,12 +140,25 @@ mod tests {
             ("http://[::ffff:127.0.0.1]:7433", false, false),
         ] {
             let address = Address::parse(url).expect(url);
-            assert_eq!((address.uses_tls(), address.is_loopback()), (uses_tls, is_loopback), "{url}");
-            assert_eq!(address.check_private("the token").is_ok(), uses_tls || is_loopback, "{url}");
+            assert_eq!(
+                (address.uses_tls(), address.is_loopback()),
+                (uses_tls, is_loopback),
+                "{url}"
+            );
+            assert_eq!(
+                address.check_private("the token").is_ok(),
+                uses_tls || is_loopback,
+                "{url}"
+            );
         }
-        let refused = Address::parse("http://10.0.0.1").expect("an address").check_private("the token");
+        let refused = Address::parse("http://10.0.0.1")
+            .expect("an address")
+            .check_private("the token");
         let message = refused.expect_err("plain HTTP").message;
-        assert!(message.contains("https://") && message.contains("ssh -N -L"), "{message}");
+        assert!(
+            message.contains("https://") && message.contains("ssh -N -L"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -157,10 +191,19 @@ mod tests {
     #[test]
     fn a_malformed_address_is_refused_with_the_rule_and_without_a_password() {
         for (bad, words) in [
-            ("https://u:secret@localhost:7433", "no user name and no password"),
+            (
+                "https://u:secret@localhost:7433",
+                "no user name and no password",
+            ),
             ("u:secret@localhost", "no user name and no password"),
-            ("https://u:a@secret@localhost/", "no user name and no password"),
-            ("https://u:/secret@localhost/", "no user name and no password"),
+            (
+                "https://u:a@secret@localhost/",
+                "no user name and no password",
+            ),
+            (
+                "https://u:/secret@localhost/",
+                "no user name and no password",
+            ),
             ("HTTPS://localhost", "in lower case"),
             ("localhost:7433", "begin with http:// or https://"),
             ("https://localhost:/", "a port between"),
@@ -170,7 +213,10 @@ mod tests {
             ("https://:443", "write a host"),
         ] {
             let message = Address::parse(bad).expect_err(bad).message;
-            assert!(message.contains(words) && !message.contains("secret"), "{bad}: {message}");
+            assert!(
+                message.contains(words) && !message.contains("secret"),
+                "{bad}: {message}"
+            );
         }
     }
 }

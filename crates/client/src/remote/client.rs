@@ -96,7 +96,10 @@ impl Client {
     /// # Errors
     /// Returns an error if the file of the trusted authorities cannot be used.
     pub fn stranger(address: Address, tls: &TlsFiles) -> Result<Self, CommandFailure> {
-        Ok(Self { stranger: true, ..Self::new(address, &tls.without_certificate(), None, None)? })
+        Ok(Self {
+            stranger: true,
+            ..Self::new(address, &tls.without_certificate(), None, None)?
+        })
     }
 
     fn with(
@@ -123,7 +126,10 @@ impl Client {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
         if address.uses_tls() {
             let proxy = tls.proxy.as_ref().and_then(ProxyAddress::proxy);
-            config = config.https_only(true).tls_config(tls.config()?).proxy(proxy);
+            config = config
+                .https_only(true)
+                .tls_config(tls.config()?)
+                .proxy(proxy);
         }
         let keys = if token.is_some() { None } else { keys };
         Ok(Self {
@@ -178,7 +184,8 @@ impl Client {
         if response.status().as_u16() == 404 {
             return Ok(None);
         }
-        self.up_to(most as u64, self.refuse_problem(response)?).map(Some)
+        self.up_to(most as u64, self.refuse_problem(response)?)
+            .map(Some)
     }
 
     /// Fetches a blob of the log and checks its digest.
@@ -193,7 +200,9 @@ impl Client {
         } else {
             Err(CommandFailure::new(
                 Exit::Unreachable,
-                format!("the boundary returned other bytes for the blob {digest}: don't trust this boundary"),
+                format!(
+                    "the boundary returned other bytes for the blob {digest}: don't trust this boundary"
+                ),
             ))
         }
     }
@@ -202,7 +211,11 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CommandFailure> {
         self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
     }
 
@@ -218,7 +231,9 @@ impl Client {
         range: Option<&str>,
     ) -> Result<(u16, Vec<u8>), CommandFailure> {
         let response = self.answered(method.is_safe() || carries_nonce(body), || {
-            let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.address.base()));
+            let mut request = Request::builder()
+                .method(method.clone())
+                .uri(format!("{}{path}", self.address.base()));
             if let Some(range) = range {
                 request = request.header("range", range);
             }
@@ -227,7 +242,9 @@ impl Client {
             }
             let request = self.authorize(request).body(body.unwrap_or_default());
             let request = request.map_err(|error| self.odd(&error.to_string()))?;
-            self.agent.run(request).map_err(|error| self.unreachable(&error))
+            self.agent
+                .run(request)
+                .map_err(|error| self.unreachable(&error))
         })?;
         Ok((response.status().as_u16(), self.whole(response)?))
     }
@@ -244,17 +261,34 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, CommandFailure> {
+    pub fn lines(
+        &self,
+        path: &str,
+        after: Option<u64>,
+    ) -> Result<impl BufRead + use<>, CommandFailure> {
         let response = self.again_when_admission_ended(true, || {
-            let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base()));
+            let mut request = Request::builder()
+                .method(Method::GET)
+                .uri(format!("{}{path}", self.address.base()));
             request = request.header("accept", "application/x-ndjson");
             if let Some(after) = after {
                 request = request.header("last-event-id", after.to_string());
             }
-            let request = self.authorize(request).body(()).map_err(|error| self.odd(&error.to_string()))?;
-            self.agent.run(self.endless(request)).map_err(|error| self.unreachable(&error))
+            let request = self
+                .authorize(request)
+                .body(())
+                .map_err(|error| self.odd(&error.to_string()))?;
+            self.agent
+                .run(self.endless(request))
+                .map_err(|error| self.unreachable(&error))
         })?;
-        Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+        Ok(BufReader::new(
+            response
+                .into_body()
+                .into_with_config()
+                .limit(u64::MAX)
+                .reader(),
+        ))
     }
 
     /// Sends an envelope that runs at once, and reads the bundle, which comes when the run has ended.
@@ -262,7 +296,12 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
     pub fn submit(&self, envelope: &Envelope) -> Result<Value, CommandFailure> {
-        self.typed(self.request(Method::POST, "/v1/authorizations", Some(envelope), MEDIA_TYPE)?)
+        self.typed(self.request(
+            Method::POST,
+            "/v1/authorizations",
+            Some(envelope),
+            MEDIA_TYPE,
+        )?)
     }
 
     fn request(
@@ -272,12 +311,13 @@ impl Client {
         body: Option<&impl Serialize>,
         accept: &str,
     ) -> Result<Response<Body>, CommandFailure> {
-        let body = body
-            .map(serde_json::to_vec)
-            .transpose()
-            .map_err(|error| CommandFailure::usage(format!("the request can't be written: {error}")))?;
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| {
+            CommandFailure::usage(format!("the request can't be written: {error}"))
+        })?;
         let can_repeat = method.is_safe() || carries_nonce(body.as_deref());
-        self.again_when_admission_ended(can_repeat, || self.send(&method, path, body.as_deref(), accept))
+        self.again_when_admission_ended(can_repeat, || {
+            self.send(&method, path, body.as_deref(), accept)
+        })
     }
 
     fn send(
@@ -298,16 +338,28 @@ impl Client {
         let odd = |error: ureq::http::Error| self.odd(&error.to_string());
         let answer = match body {
             Some(body) => {
-                let request = request.header("content-type", "application/json").body(body).map_err(odd)?;
+                let request = request
+                    .header("content-type", "application/json")
+                    .body(body)
+                    .map_err(odd)?;
                 // A run has its own limit of time.
                 let answer = (accept != MEDIA_TYPE).then_some(ANSWER);
-                self.agent.run(self.agent.configure_request(request).timeout_recv_response(answer).build())
+                self.agent.run(
+                    self.agent
+                        .configure_request(request)
+                        .timeout_recv_response(answer)
+                        .build(),
+                )
             }
             None => {
                 let request = request.body(()).map_err(odd)?;
                 let limit = self.patience.get().filter(|_| method.is_safe());
                 self.agent.run(match limit {
-                    Some(limit) => self.agent.configure_request(request).timeout_global(Some(limit)).build(),
+                    Some(limit) => self
+                        .agent
+                        .configure_request(request)
+                        .timeout_global(Some(limit))
+                        .build(),
                     None => request,
                 })
             }
@@ -317,7 +369,10 @@ impl Client {
 
     /// Removes the time limit of the body, because a stream lasts as long as the run.
     fn endless<B: ureq::AsSendBody>(&self, request: Request<B>) -> Request<B> {
-        self.agent.configure_request(request).timeout_recv_body(None).build()
+        self.agent
+            .configure_request(request)
+            .timeout_recv_body(None)
+            .build()
     }
 
     fn authorize(&self, request: ureq::http::request::Builder) -> ureq::http::request::Builder {
@@ -356,7 +411,9 @@ impl Client {
             return send();
         }
         let pause = retry_after(&response).filter(|pause| can_repeat && *pause <= LONGEST_PAUSE);
-        match pause.filter(|_| self.patience.get().is_none() && may_pass(response.status().as_u16())) {
+        match pause
+            .filter(|_| self.patience.get().is_none() && may_pass(response.status().as_u16()))
+        {
             Some(pause) => {
                 std::thread::sleep(pause);
                 send()
@@ -379,7 +436,9 @@ impl Client {
             return true;
         }
         let answer = self.send(&Method::HEAD, "/log/tile/entries/000.p/1", None, "*/*");
-        answer.map_or(true, |answer| !matches!(answer.status().as_u16(), 401 | 403))
+        answer.map_or(true, |answer| {
+            !matches!(answer.status().as_u16(), 401 | 403)
+        })
     }
 
     /// Gets read access with the first key that the boundary knows. Returns false if the boundary knows none of the
@@ -394,15 +453,25 @@ impl Client {
         for signer in keys.find()?.all() {
             let (challenge, _) = match self.challenge(signer.key().keyid()) {
                 Err(failure) if failure.has_code(Code::UnknownSigner) => {
-                    let detail = failure.problem.as_ref().and_then(|problem| problem["detail"].as_str());
-                    self.refused_keys
-                        .borrow_mut()
-                        .push(PrintableText::text(detail.unwrap_or_default()).as_str().to_owned());
+                    let detail = failure
+                        .problem
+                        .as_ref()
+                        .and_then(|problem| problem["detail"].as_str());
+                    self.refused_keys.borrow_mut().push(
+                        PrintableText::text(detail.unwrap_or_default())
+                            .as_str()
+                            .to_owned(),
+                    );
                     continue;
                 }
                 challenge => challenge?,
             };
-            let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
+            let signature = keys::sign(
+                signer,
+                SignaturePurpose::Read,
+                CHALLENGE_TYPE,
+                challenge.as_bytes(),
+            )?;
             let admission = self.answer_challenge(challenge, signature)?;
             *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
             *self.name.borrow_mut() = Some(admission.name);
@@ -418,14 +487,18 @@ impl Client {
     fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
         let mut bytes = Vec::new();
         let mut reader = response.into_body().into_with_config().limit(most).reader();
-        reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("the answer ended too early: {error}")))?;
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.odd(&format!("the answer ended too early: {error}")))?;
         Ok(bytes)
     }
 
     fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, CommandFailure> {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-            Category::Data => self.odd(&format!("this version of the program does not understand the answer: {error}")),
+            Category::Data => self.odd(&format!(
+                "this version of the program does not understand the answer: {error}"
+            )),
             _ => self.odd(&foreign_answer(200, &bytes)),
         })
     }
@@ -433,7 +506,14 @@ impl Client {
 
 /// Returns the pause that an answer asks for (RFC 9110, section 10.2.3).
 fn retry_after(answer: &Response<Body>) -> Option<Duration> {
-    answer.headers().get("retry-after")?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+    answer
+        .headers()
+        .get("retry-after")?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 /// Returns true if a call has a nonce, so that a repetition is the same call.
@@ -460,8 +540,13 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     };
     // The detail of a parameter error already names each place.
     let told = |error: &ProblemError| {
-        let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
-        problem.detail.contains(&format!("{pointer}: {}", error.detail))
+        let pointer = error
+            .pointer
+            .strip_prefix("/params")
+            .unwrap_or(&error.pointer);
+        problem
+            .detail
+            .contains(&format!("{pointer}: {}", error.detail))
     };
     for error in problem.errors.iter().filter(|error| !told(error)) {
         message.push_str(&format!("; {}: {}", error.pointer, error.detail));
@@ -472,7 +557,11 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     if let Some(proposal) = &problem.proposal {
         message.push_str(&format!("; proposal {proposal}"));
     }
-    if let Some(fault) = problem.fault.as_ref().filter(|fault| !problem.detail.contains(fault.as_str())) {
+    if let Some(fault) = problem
+        .fault
+        .as_ref()
+        .filter(|fault| !problem.detail.contains(fault.as_str()))
+    {
         message.push_str(&format!("; the service's log has details under {fault}"));
     }
     if code == Some(Code::Unauthenticated) {
@@ -481,7 +570,10 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
              this machine), or a key of the roster (--key)",
         );
     }
-    CommandFailure { problem: whole, ..CommandFailure::new(exit, PrintableText::message(&message).as_str().to_owned()) }
+    CommandFailure {
+        problem: whole,
+        ..CommandFailure::new(exit, PrintableText::message(&message).as_str().to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -507,30 +599,45 @@ mod tests {
 
     #[test]
     fn each_error_of_a_problem_is_printed_once() {
-        let at = |pointer: &str, detail: &str| ProblemError { pointer: pointer.into(), detail: detail.into() };
+        let at = |pointer: &str, detail: &str| ProblemError {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        };
         let mut problem = Problem {
             kind: "/problems/invalid-params".into(),
             title: "the parameters do not fit".into(),
             status: 422,
             detail: "/text: expected a string; expected an object".into(),
-            errors: vec![at("/params/text", "expected a string"), at("/params/other", "unknown")],
+            errors: vec![
+                at("/params/text", "expected a string"),
+                at("/params/other", "unknown"),
+            ],
             receipt: None,
             proposal: None,
             fault: None,
         };
         let failure = refusal(&problem, None);
         assert!(
-            failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
+            failure.message.ends_with(
+                ": /text: expected a string; expected an object; /params/other: unknown"
+            ),
             "{failure}"
         );
         // The message names a place that the detail does not name.
         problem.detail = "expected 1 to 5 seconds".into();
         problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
-        assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
+        assert!(
+            refusal(&problem, None)
+                .message
+                .ends_with("; /expires_in_s: expected 1 to 5 seconds")
+        );
         // The message contains the title only once, even if the detail begins with the title.
         problem.errors.clear();
         problem.detail = "the parameters do not fit: none is known".into();
-        assert_eq!(refusal(&problem, None).message, "the parameters do not fit: none is known (invalid-params)");
+        assert_eq!(
+            refusal(&problem, None).message,
+            "the parameters do not fit: none is known (invalid-params)"
+        );
     }
 
     #[test]
@@ -549,16 +656,34 @@ mod tests {
             }
         });
         let address = Address::parse(&url).expect("an address");
-        let client =
-            Client::with(address, &TlsFiles::default(), None, None, Duration::from_millis(300)).expect("a client");
+        let client = Client::with(
+            address,
+            &TlsFiles::default(),
+            None,
+            None,
+            Duration::from_millis(300),
+        )
+        .expect("a client");
         let began = std::time::Instant::now();
-        for failure in [client.find("/log/checkpoint", 1000).map(drop), client.bytes("/log/blob").map(drop)]
-            .map(Result::unwrap_err)
+        for failure in [
+            client.find("/log/checkpoint", 1000).map(drop),
+            client.bytes("/log/blob").map(drop),
+        ]
+        .map(Result::unwrap_err)
         {
             assert!(failure.message.contains("ended too early"), "{failure}");
         }
         assert!(began.elapsed() < Duration::from_secs(5));
-        assert_eq!(client.lines("/v1/events", None).expect("a stream").lines().take(12).flatten().count(), 12);
+        assert_eq!(
+            client
+                .lines("/v1/events", None)
+                .expect("a stream")
+                .lines()
+                .take(12)
+                .flatten()
+                .count(),
+            12
+        );
     }
 
     #[test]

@@ -41,7 +41,11 @@ const FIRST_ANSWER: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached for a long time, or if the boundary refuses the request.
-pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Result<ProposalView, CommandFailure> {
+pub fn follow(
+    client: &Client,
+    id: &ProposalId,
+    sink: &mut RunPrinter<'_>,
+) -> Result<ProposalView, CommandFailure> {
     let path = format!("/v1/proposals/{id}/events");
     let mut after = None;
     let (mut tries, mut told) = (0, false);
@@ -65,11 +69,16 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
             }
             // All places of readers are taken. The proposal may wait for hours, so the command waits for a place.
             Ok(view)
-                if !view.status.has_ended() && broken.as_ref().is_some_and(|broken| broken.has_code(Code::Busy)) =>
+                if !view.status.has_ended()
+                    && broken
+                        .as_ref()
+                        .is_some_and(|broken| broken.has_code(Code::Busy)) =>
             {
                 outage = Outage::new(RESTART);
                 if !told {
-                    sink.terminal().say("the boundary has too many readers; the command waits for a free place");
+                    sink.terminal().say(
+                        "the boundary has too many readers; the command waits for a free place",
+                    );
                     told = true;
                 }
                 std::thread::sleep(PAUSE * 2_u32.pow(MOST_DOUBLED));
@@ -77,15 +86,23 @@ pub fn follow(client: &Client, id: &ProposalId, sink: &mut RunPrinter<'_>) -> Re
             // A proxy in between may end each connection. The command goes on as long as it can read the status.
             Ok(_) => {
                 outage = Outage::new(RESTART);
-                tries = if after == before { tries.saturating_add(1) } else { 0 };
+                tries = if after == before {
+                    tries.saturating_add(1)
+                } else {
+                    0
+                };
                 std::thread::sleep(PAUSE * 2_u32.pow(tries.min(MOST_DOUBLED)));
             }
-            Err(failure) => outage.wait(failure, sink.terminal()).map_err(|mut failure| {
-                if failure.exit == Exit::Unreachable {
-                    failure.message.push_str(&format!("; the proposal continues: countersign wait {id}"));
-                }
-                failure
-            })?,
+            Err(failure) => outage
+                .wait(failure, sink.terminal())
+                .map_err(|mut failure| {
+                    if failure.exit == Exit::Unreachable {
+                        failure
+                            .message
+                            .push_str(&format!("; the proposal continues: countersign wait {id}"));
+                    }
+                    failure
+                })?,
         }
     }
 }
@@ -99,7 +116,11 @@ struct Outage {
 
 impl Outage {
     const fn new(most: Duration) -> Self {
-        Self { most, began: None, tries: 0 }
+        Self {
+            most,
+            began: None,
+            tries: 0,
+        }
     }
 
     /// Waits before the next attempt.
@@ -112,7 +133,10 @@ impl Outage {
             return Err(failure);
         }
         if self.tries == 0 {
-            terminal.say(&format!("{failure}; the command tries again for up to {} s", self.most.as_secs()));
+            terminal.say(&format!(
+                "{failure}; the command tries again for up to {} s",
+                self.most.as_secs()
+            ));
         }
         std::thread::sleep(PAUSE * 2_u32.pow(self.tries.min(MOST_DOUBLED)));
         self.tries += 1;
@@ -173,25 +197,36 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Com
 /// # Errors
 /// Returns an error if the stream was interrupted.
 pub fn read_line(lines: &mut impl std::io::BufRead) -> Result<StreamLine, CommandFailure> {
-    let broke =
-        |what: String| CommandFailure::new(Exit::Unreachable, format!("the stream of events was interrupted: {what}"));
+    let broke = |what: String| {
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the stream of events was interrupted: {what}"),
+        )
+    };
     let mut line = Vec::new();
-    let read =
-        lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(|error| broke(error.to_string()))?;
+    let read = lines
+        .by_ref()
+        .take(MAX_LINE_BYTES)
+        .read_until(b'\n', &mut line)
+        .map_err(|error| broke(error.to_string()))?;
     if read == 0 {
         return Ok(StreamLine::End);
     }
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(StreamLine::Pause);
     }
-    serde_json::from_slice(&line).map(StreamLine::Document).map_err(|error| broke(error.to_string()))
+    serde_json::from_slice(&line)
+        .map(StreamLine::Document)
+        .map_err(|error| broke(error.to_string()))
 }
 
 /// Returns the exit code for a proposal that is over, or on which the command no longer waits.
 fn exit_of(view: &ProposalView) -> Exit {
     match (view.status, &view.outcome, &view.refusal) {
         // A denial stopped the run.
-        (ProposalStatus::Finished, Some(_), Some(refusal)) if refusal.code == Code::Denied => Exit::Denied,
+        (ProposalStatus::Finished, Some(_), Some(refusal)) if refusal.code == Code::Denied => {
+            Exit::Denied
+        }
         (ProposalStatus::Finished, Some(outcome), _) => Exit::of_outcome(outcome),
         (ProposalStatus::Finished, None, _) => Exit::Unreachable,
         (ProposalStatus::Expired, ..) => Exit::TimedOut,
@@ -199,7 +234,9 @@ fn exit_of(view: &ProposalView) -> Exit {
         (ProposalStatus::Denied, ..) => Exit::Denied,
         (ProposalStatus::Cancelled | ProposalStatus::Refused, ..) => Exit::Refused,
         // The command stopped waiting before the end of the proposal.
-        (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => Exit::TimedOut,
+        (ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running, ..) => {
+            Exit::TimedOut
+        }
     }
 }
 
@@ -258,9 +295,10 @@ pub fn conclude(
     }
     // The exit code of a failed run has priority over a failure to write the bundle.
     match bundle_failure {
-        Some(failure) if exit.code() == 0 => {
-            Err(CommandFailure::new(Exit::Unreachable, format!("the run succeeded, but its bundle {failure}")))
-        }
+        Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
+            Exit::Unreachable,
+            format!("the run succeeded, but its bundle {failure}"),
+        )),
         Some(failure) => {
             terminal.say(&format!("the bundle {failure}"));
             Ok(exit)
@@ -307,11 +345,20 @@ fn fetch(
 /// Returns the number of signatures in the bundle that may be cosignatures, and whether the bundle's roster names
 /// witnesses.
 fn cosignatures(bundle: &[u8]) -> (u64, bool) {
-    let Ok(bundle) = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES) else { return (0, false) };
+    let Ok(bundle) = strict::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES) else {
+        return (0, false);
+    };
     let proof = TlogProof::parse(&bundle.proofs.receipt).ok();
-    let roster = bundle.roster.last().and_then(|envelope| Pinned::from_envelope(envelope).ok());
-    let named = matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witness.is_empty());
-    (proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)), named)
+    let roster = bundle
+        .roster
+        .last()
+        .and_then(|envelope| Pinned::from_envelope(envelope).ok());
+    let named =
+        matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witness.is_empty());
+    (
+        proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)),
+        named,
+    )
 }
 
 /// Maximum time to wait for cosignatures. It permits a second attempt after the first error of a witness.
@@ -323,7 +370,12 @@ fn ending(view: &ProposalView) -> PrintableText {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), Some(refusal)) => format!("{}: {}", ended_words(outcome), refusal.detail),
         (Some(outcome), None) => ended_words(outcome) + &refused_words(&view.refused),
-        (None, Some(refusal)) => format!("{} ({}): {}", view.status.word(), refusal.code, refusal.detail),
+        (None, Some(refusal)) => format!(
+            "{} ({}): {}",
+            view.status.word(),
+            refusal.code,
+            refusal.detail
+        ),
         (None, None) => view.status.word().to_owned(),
     };
     if let Some(why) = &view.end_unknown_because {
@@ -332,7 +384,10 @@ fn ending(view: &ProposalView) -> PrintableText {
     if let Some(receipt) = &view.receipt {
         words.push_str(&format!("; receipt {receipt}"));
     }
-    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    let said = view
+        .denials
+        .iter()
+        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
     PrintableText::text(&words).then(&person_words(said))
 }
 
@@ -355,7 +410,11 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
 /// Describes an outcome. A receipt has no field for the reason why a run did not start.
 fn ended_words(outcome: &Outcome) -> String {
     let words = outcome_words(outcome);
-    if outcome.status == Status::NotStarted { format!("{words}; the log of the service says why") } else { words }
+    if outcome.status == Status::NotStarted {
+        format!("{words}; the log of the service says why")
+    } else {
+        words
+    }
 }
 
 #[cfg(test)]
@@ -364,7 +423,12 @@ mod tests {
 
     #[test]
     fn an_outcome_that_needs_an_explanation_has_one() {
-        let words = |code| ended_words(&Outcome { exit_code: Some(code), ..Outcome::of(Status::Failed) });
+        let words = |code| {
+            ended_words(&Outcome {
+                exit_code: Some(code),
+                ..Outcome::of(Status::Failed)
+            })
+        };
         assert_eq!(words(3), "failed, exit code 3");
         let not_started = ended_words(&Outcome::of(Status::NotStarted));
         assert_eq!(not_started, "not started; the log of the service says why");
@@ -372,10 +436,14 @@ mod tests {
 
     #[test]
     fn a_stream_is_read_line_by_line_and_an_incomplete_line_is_an_error() {
-        let mut lines = &b"{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n{\"id\":2}\n{\"id\""[..];
+        let mut lines =
+            &b"{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n{\"id\":2}\n{\"id\""[..];
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 1);
         assert_eq!(next_line(&mut lines).expect("line").expect("some")["id"], 2);
-        assert_eq!(next_line(&mut lines).expect_err("cut").exit, Exit::Unreachable);
+        assert_eq!(
+            next_line(&mut lines).expect_err("cut").exit,
+            Exit::Unreachable
+        );
         assert_eq!(next_line(&mut lines).expect("end"), None);
     }
 }

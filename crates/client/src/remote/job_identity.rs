@@ -17,7 +17,10 @@ use wire::tls::proxy_address::ProxyAddress;
 /// The variable with an ID token, which GitLab sets for `id_tokens`.
 const GIVEN: &str = "COUNTERSIGN_ID_TOKEN";
 /// The variables with which GitHub gives ID tokens to jobs with `permissions: id-token: write`.
-const GITHUB: [&str; 2] = ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
+const GITHUB: [&str; 2] = [
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+];
 /// Maximum size of the answer of GitHub in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 /// Time limit of the request to GitHub.
@@ -42,7 +45,9 @@ impl JobIdentity {
     /// Returns an error if the process runs in no job that can get an ID token, if the audience is missing, or if the given
     /// ID token is for another audience.
     pub fn of_process(audience: Option<String>) -> Result<Self, CommandFailure> {
-        Self::of_variables(audience, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::of_variables(audience, |name| {
+            std::env::var(name).ok().filter(|value| !value.is_empty())
+        })
     }
 
     fn of_variables(
@@ -101,7 +106,10 @@ impl JobIdentity {
 
 /// Returns true if the claim `aud` of an ID token is this audience. The boundary verifies the ID token.
 fn is_for(id_token: &str, audience: &str) -> bool {
-    let claims = id_token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims = id_token
+        .split('.')
+        .nth(1)
+        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let claims = claims.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     claims.is_some_and(|claims| match &claims["aud"] {
         Value::Array(audiences) => audiences.iter().any(|one| one == audience),
@@ -118,7 +126,10 @@ fn of_github(
 ) -> Result<Secret, CommandFailure> {
     let failed = |why: &str| {
         let why = PrintableText::text(why);
-        CommandFailure::new(Exit::Unreachable, format!("GitHub gave no ID token for this job: {}", why.as_str()))
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("GitHub gave no ID token for this job: {}", why.as_str()),
+        )
     };
     let server = url.split('/').take(3).collect::<Vec<_>>().join("/");
     let address = Address::parse(&server)?;
@@ -131,19 +142,37 @@ fn of_github(
         .timeout_global(Some(ANSWER));
     if address.uses_tls() {
         let proxy = proxy.and_then(ProxyAddress::proxy);
-        config = config.https_only(true).tls_config(TlsFiles::default().config()?).proxy(proxy);
+        config = config
+            .https_only(true)
+            .tls_config(TlsFiles::default().config()?)
+            .proxy(proxy);
     }
     let between = if url.contains('?') { '&' } else { '?' };
-    let request = config.build().new_agent().get(format!("{url}{between}audience={audience}"));
-    let answer = request.header("authorization", format!("Bearer {}", *token.0)).call();
+    let request = config
+        .build()
+        .new_agent()
+        .get(format!("{url}{between}audience={audience}"));
+    let answer = request
+        .header("authorization", format!("Bearer {}", *token.0))
+        .call();
     let mut answer = answer.map_err(|error| failed(&error.to_string()))?;
-    let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_vec();
     let body = body.map_err(|error| failed(&error.to_string()))?;
     if answer.status().as_u16() != 200 {
-        return Err(failed(&format!("its answer has the status {}", answer.status().as_u16())));
+        return Err(failed(&format!(
+            "its answer has the status {}",
+            answer.status().as_u16()
+        )));
     }
     let body: Value = serde_json::from_slice(&body).map_err(|_| failed("its answer is no JSON"))?;
-    body["value"].as_str().map(Secret::new).ok_or_else(|| failed("its answer has no `value`"))
+    body["value"]
+        .as_str()
+        .map(Secret::new)
+        .ok_or_else(|| failed("its answer has no `value`"))
 }
 
 #[cfg(test)]
@@ -153,28 +182,60 @@ mod tests {
     #[test]
     fn the_job_gives_its_id_token_or_a_message_about_what_is_missing() {
         let of_audience = |audience: Option<&str>, variables: &[(&str, &str)]| {
-            let find =
-                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            let find = |name: &str| {
+                variables
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
             JobIdentity::of_variables(audience.map(str::to_owned), find)
                 .map(|job| job.0)
                 .map_err(|failure| failure.message)
         };
         let of = |variables: &[(&str, &str)]| of_audience(Some("countersign:a"), variables);
-        let github = [(GITHUB[0], "https://github.example/?a=b"), (GITHUB[1], "t"), ("GITHUB_ACTIONS", "true")];
+        let github = [
+            (GITHUB[0], "https://github.example/?a=b"),
+            (GITHUB[1], "t"),
+            ("GITHUB_ACTIONS", "true"),
+        ];
         assert!(matches!(of(&github), Ok(IdTokenSource::GitHub(..))));
-        assert!(of_audience(None, &github).is_err_and(|message| message.contains("--boundary-id")), "nothing is asked");
-        let given = |claims: &str| format!("a.{}.c", URL_SAFE_NO_PAD.encode(claims));
-        for right in [r#"{"aud":"countersign:a"}"#, r#"{"aud":["countersign:a"]}"#, r#"{"aud":["b","countersign:a"]}"#]
-        {
-            assert!(matches!(of(&[github[0], github[1], (GIVEN, &given(right))]), Ok(IdTokenSource::Given(_))));
-        }
-        for wrong in [given(r#"{"aud":"countersign:b"}"#), given(r#"{"aud":["a","b"]}"#), "a.b.c".to_owned()] {
-            assert!(of(&[(GIVEN, &wrong)]).is_err_and(|message| message.contains("was not sent")), "{wrong}");
-            assert!(matches!(of_audience(None, &[(GIVEN, &wrong)]), Ok(IdTokenSource::Given(_))), "the job chose it");
-        }
         assert!(
-            of(&github[1..]).is_err_and(|message| message.contains("id-token: write") && !message.contains("GitLab"))
+            of_audience(None, &github).is_err_and(|message| message.contains("--boundary-id")),
+            "nothing is asked"
         );
-        assert!(of(&[]).is_err_and(|message| message.contains("id-token: write") && message.contains("id_tokens")));
+        let given = |claims: &str| format!("a.{}.c", URL_SAFE_NO_PAD.encode(claims));
+        for right in [
+            r#"{"aud":"countersign:a"}"#,
+            r#"{"aud":["countersign:a"]}"#,
+            r#"{"aud":["b","countersign:a"]}"#,
+        ] {
+            assert!(matches!(
+                of(&[github[0], github[1], (GIVEN, &given(right))]),
+                Ok(IdTokenSource::Given(_))
+            ));
+        }
+        for wrong in [
+            given(r#"{"aud":"countersign:b"}"#),
+            given(r#"{"aud":["a","b"]}"#),
+            "a.b.c".to_owned(),
+        ] {
+            assert!(
+                of(&[(GIVEN, &wrong)]).is_err_and(|message| message.contains("was not sent")),
+                "{wrong}"
+            );
+            assert!(
+                matches!(
+                    of_audience(None, &[(GIVEN, &wrong)]),
+                    Ok(IdTokenSource::Given(_))
+                ),
+                "the job chose it"
+            );
+        }
+        assert!(of(&github[1..]).is_err_and(
+            |message| message.contains("id-token: write") && !message.contains("GitLab")
+        ));
+        assert!(of(&[]).is_err_and(
+            |message| message.contains("id-token: write") && message.contains("id_tokens")
+        ));
     }
 }

@@ -14,7 +14,9 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::digest::BlobDigest;
 use documents::crypto::note::MAX_NOTE_BYTES;
-use documents::crypto::tlog_tiles::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
+use documents::crypto::tlog_tiles::{
+    MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries,
+};
 use judgement::audit::evidence_files::{EvidenceFiles, Unreadable};
 
 /// A source of a log.
@@ -55,10 +57,12 @@ impl LogSource {
     /// # Errors
     /// Returns an error if the checkpoint cannot be read.
     pub fn head(&self) -> Result<Option<String>, CommandFailure> {
-        let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
-        String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
+        let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else {
+            return Ok(None);
+        };
+        String::from_utf8(bytes).map(Some).map_err(|_| {
+            CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8")
+        })
     }
 
     /// Returns all signed checkpoints that `log export` stored in the copy, with their file names, sorted by name. Only
@@ -67,7 +71,9 @@ impl LogSource {
     /// # Errors
     /// Returns an error if the checkpoints cannot be read.
     pub fn kept_heads(&self) -> Result<Vec<(String, String)>, CommandFailure> {
-        let Self::Directory(directory) = self else { return Ok(Vec::new()) };
+        let Self::Directory(directory) = self else {
+            return Ok(Vec::new());
+        };
         let kept = directory.join(KEPT_HEADS);
         let failed = |error: io::Error| {
             CommandFailure::usage(format!(
@@ -88,8 +94,13 @@ impl LogSource {
             if name.starts_with(UNFINISHED) {
                 continue;
             }
-            let Some(bytes) = read_file(&entry.path(), MAX_NOTE_BYTES)? else { continue };
-            heads.push((format!("{KEPT_HEADS}/{name}"), String::from_utf8_lossy(&bytes).into_owned()));
+            let Some(bytes) = read_file(&entry.path(), MAX_NOTE_BYTES)? else {
+                continue;
+            };
+            heads.push((
+                format!("{KEPT_HEADS}/{name}"),
+                String::from_utf8_lossy(&bytes).into_owned(),
+            ));
         }
         heads.sort();
         Ok(heads)
@@ -132,11 +143,18 @@ impl LogSource {
                 }
                 None => "the log is incomplete",
             };
-            return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is missing: {why}")));
+            return Err(CommandFailure::new(
+                Exit::CheckSaidNo,
+                format!("{tile} is missing: {why}"),
+            ));
         };
-        let mut entries =
-            split_entries(&bytes).filter(|entries| entries.len() >= usize::from(tile.width())).ok_or_else(|| {
-                CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or is no tile of entries"))
+        let mut entries = split_entries(&bytes)
+            .filter(|entries| entries.len() >= usize::from(tile.width()))
+            .ok_or_else(|| {
+                CommandFailure::new(
+                    Exit::CheckSaidNo,
+                    format!("{tile} is incomplete, or is no tile of entries"),
+                )
             })?;
         entries.truncate(usize::from(tile.width()));
         Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
@@ -147,12 +165,24 @@ impl LogSource {
     /// # Errors
     /// Returns an error if the log has no such tile.
     pub fn tile_of(kind: TileKind, index: u64, size: u64) -> Result<TilePath, CommandFailure> {
-        let level = if let TileKind::Hashes(level) = kind { u32::from(level) } else { 0 };
+        let level = if let TileKind::Hashes(level) = kind {
+            u32::from(level)
+        } else {
+            0
+        };
         let entries = size.checked_shr(level * 8).unwrap_or(0);
-        let width = entries.saturating_sub(index.saturating_mul(u64::from(TILE_WIDTH))).min(u64::from(TILE_WIDTH));
-        u16::try_from(width).ok().and_then(|width| TilePath::new(kind, index, width)).ok_or_else(|| {
-            CommandFailure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level"))
-        })
+        let width = entries
+            .saturating_sub(index.saturating_mul(u64::from(TILE_WIDTH)))
+            .min(u64::from(TILE_WIDTH));
+        u16::try_from(width)
+            .ok()
+            .and_then(|width| TilePath::new(kind, index, width))
+            .ok_or_else(|| {
+                CommandFailure::new(
+                    Exit::CheckSaidNo,
+                    format!("a log of {size} entries has no tile {index} of this level"),
+                )
+            })
     }
 
     /// Returns the failure for an unreadable resource, with the exit code for an unreadable tile.
@@ -167,9 +197,9 @@ impl LogSource {
         match self {
             Self::Served(client) => client.find(&format!("/log/{path}"), most),
             Self::Directory(directory) => read_file(&directory.join(path), most),
-            Self::Stored(log) => log
-                .resource(path)
-                .map_err(|fault| CommandFailure::new(Exit::CheckSaidNo, format!("the store: {fault}"))),
+            Self::Stored(log) => log.resource(path).map_err(|fault| {
+                CommandFailure::new(Exit::CheckSaidNo, format!("the store: {fault}"))
+            }),
         }
     }
 }
@@ -180,26 +210,44 @@ impl LogSource {
 /// Returns an error if the file is unreadable or too large, or if the path is not a regular file.
 pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
     let shown = PrintableText::text(&path.to_string_lossy());
-    let failed = |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
+    let failed =
+        |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
     // Without this flag, opening a pipe would block until a process writes to it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)
+    {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(failed(error)),
     };
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
-        return Err(CommandFailure::usage(format!("{} is no file", shown.as_str())));
+        return Err(CommandFailure::usage(format!(
+            "{} is no file",
+            shown.as_str()
+        )));
     }
     let mut bytes = Vec::new();
     if facts.len() <= most as u64 {
-        file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        file.take(most as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
     }
     if facts.len().max(bytes.len() as u64) > most as u64 {
-        return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is too large", shown.as_str())));
+        return Err(CommandFailure::new(
+            Exit::CheckSaidNo,
+            format!("{} is too large", shown.as_str()),
+        ));
     }
     Ok(Some(bytes))
 }

@@ -28,16 +28,23 @@ impl Remote {
     /// Uses this client, which must have a token or a key. The first request checks the id of the listed boundary.
     pub fn new(client: Client, unchecked: Option<ListedBoundary>) -> Self {
         let client = Arc::new(Mutex::new((client, unchecked)));
-        Self { client, places: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+        Self {
+            client,
+            places: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        }
     }
 }
 
 impl BoundaryApi for Remote {
     async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
         let place = self.places.clone().acquire_owned().await;
-        let place = place.map_err(|error| ApiUnreachable(format!("the request can't begin: {error}")))?;
+        let place =
+            place.map_err(|error| ApiUnreachable(format!("the request can't begin: {error}")))?;
         let shared = self.client.clone();
-        let (client, unchecked) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (client, unchecked) = shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let exchange = move || {
             let _place = place;
             let method = match request.method {
@@ -46,22 +53,42 @@ impl BoundaryApi for Remote {
             };
             let body = request.body.map(|body| body.to_string().into_bytes());
             let checked = unchecked.as_ref().map_or(Ok(()), |listed| {
-                listed.check_id(client.get::<RegistryView>("/v1/registry?query=")?.boundary.id)
+                listed.check_id(
+                    client
+                        .get::<RegistryView>("/v1/registry?query=")?
+                        .boundary
+                        .id,
+                )
             });
             let unchecked = unchecked.filter(|_| checked.is_err());
-            let done = checked
-                .and_then(|()| client.exchange(&method, &request.path, body.as_deref(), request.range.as_deref()));
+            let done = checked.and_then(|()| {
+                client.exchange(
+                    &method,
+                    &request.path,
+                    body.as_deref(),
+                    request.range.as_deref(),
+                )
+            });
             *shared.lock().unwrap_or_else(PoisonError::into_inner) = (client, unchecked);
             done
         };
         let done = tokio::task::spawn_blocking(exchange).await;
-        let done = done.map_err(|error| ApiUnreachable(format!("the request ended early: {error}")))?;
+        let done =
+            done.map_err(|error| ApiUnreachable(format!("the request ended early: {error}")))?;
         match done {
             Ok((status, body)) => Ok(ApiAnswer { status, body }),
             // The boundary refuses the key.
-            Err(CommandFailure { problem: Some(problem), .. }) => {
-                let status = problem["status"].as_u64().and_then(|status| u16::try_from(status).ok());
-                Ok(ApiAnswer { status: status.unwrap_or(401), body: problem.to_string().into_bytes() })
+            Err(CommandFailure {
+                problem: Some(problem),
+                ..
+            }) => {
+                let status = problem["status"]
+                    .as_u64()
+                    .and_then(|status| u16::try_from(status).ok());
+                Ok(ApiAnswer {
+                    status: status.unwrap_or(401),
+                    body: problem.to_string().into_bytes(),
+                })
             }
             Err(failure) => Err(ApiUnreachable(failure.message)),
         }

@@ -27,7 +27,11 @@ pub enum LookupRange {
 ///
 /// # Errors
 /// Returns an error if no proposal matches. If several proposals match, the error names these proposals.
-pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -> Result<ProposalId, CommandFailure> {
+pub fn find_proposal(
+    client: &Client,
+    named: Option<&str>,
+    among: LookupRange,
+) -> Result<ProposalId, CommandFailure> {
     let none = |words: String| CommandFailure::new(Exit::Usage, words);
     let Some(name) = named else {
         let only = match among {
@@ -63,10 +67,18 @@ pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
         ([one], _) => Err(CommandFailure::new(
             Exit::Refused,
-            format!("the command asked for {ending}, but the boundary returned {}: nothing was done", one.id),
+            format!(
+                "the command asked for {ending}, but the boundary returned {}: nothing was done",
+                one.id
+            ),
         )),
-        ([], _) => Err(none(format!("no proposal that you may see ends with {ending}"))),
-        (several, _) => Err(ambiguous(several, "name one proposal by more digits of its id")),
+        ([], _) => Err(none(format!(
+            "no proposal that you may see ends with {ending}"
+        ))),
+        (several, _) => Err(ambiguous(
+            several,
+            "name one proposal by more digits of its id",
+        )),
     }
 }
 
@@ -80,15 +92,29 @@ pub fn only_one(found: &[ProposalView]) -> Result<ProposalId, CommandFailure> {
         [] => Err(CommandFailure::usage(
             "there is no such proposal now; `countersign inbox` lists the proposals that wait for you",
         )),
-        several => Err(ambiguous(several, "name one proposal by the last 6 digits of its id")),
+        several => Err(ambiguous(
+            several,
+            "name one proposal by the last 6 digits of its id",
+        )),
     }
 }
 
 fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
-    let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
+    let lines: Vec<_> = several
+        .iter()
+        .take(MOST_NAMED)
+        .map(|view| format!("  {} {}", view.id, view.step))
+        .collect();
     let more = several.len().saturating_sub(MOST_NAMED);
-    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    let words = format!("{} proposals match, so no proposal was chosen; {advice}", several.len());
+    let more = if more > 0 {
+        format!("\n  and {more} more")
+    } else {
+        String::new()
+    };
+    let words = format!(
+        "{} proposals match, so no proposal was chosen; {advice}",
+        several.len()
+    );
     CommandFailure::new(Exit::Usage, format!("{words}:\n{}{more}", lines.join("\n")))
 }
 
@@ -115,20 +141,39 @@ pub fn newest(
     let limit = keep.map_or(most, |_| 100).min(100);
     let mut found = Vec::new();
     let mut cursor: Option<ProposalId> = None;
-    let asked: String = query.iter().map(|(name, value)| format!("&{name}={value}")).collect();
+    let asked: String = query
+        .iter()
+        .map(|(name, value)| format!("&{name}={value}"))
+        .collect();
     for _ in 0..MAX_PAGES {
-        let from = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-        let page: ProposalList = client.get(&format!("/v1/proposals?limit={limit}{asked}{from}"))?;
-        found.extend(page.proposals.into_iter().filter(|view| keep.is_none_or(|keep| keep(view))));
+        let from = cursor
+            .as_ref()
+            .map(|cursor| format!("&cursor={cursor}"))
+            .unwrap_or_default();
+        let page: ProposalList =
+            client.get(&format!("/v1/proposals?limit={limit}{asked}{from}"))?;
+        found.extend(
+            page.proposals
+                .into_iter()
+                .filter(|view| keep.is_none_or(|keep| keep(view))),
+        );
         if found.len() >= most {
             found.truncate(most);
             return Ok(found);
         }
-        let Some(next) = page.cursor else { return Ok(found) };
-        let odd =
-            |_| CommandFailure::new(Exit::Unreachable, "the boundary's list has an invalid cursor for the next page");
+        let Some(next) = page.cursor else {
+            return Ok(found);
+        };
+        let odd = |_| {
+            CommandFailure::new(
+                Exit::Unreachable,
+                "the boundary's list has an invalid cursor for the next page",
+            )
+        };
         cursor = Some(next.parse().map_err(odd)?);
     }
-    let detail = format!("the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id");
+    let detail = format!(
+        "the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id"
+    );
     Err(CommandFailure::new(Exit::Unreachable, detail))
 }

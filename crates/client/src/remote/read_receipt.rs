@@ -41,13 +41,23 @@ impl ReadReceipt {
     pub fn of(view: ReceiptView, id: &ReceiptId) -> Result<Self, CommandFailure> {
         let (receipt, digest) = signed_receipt(&view.envelope)?;
         let payload = payload_of(&receipt.authorization)?;
-        let signed = Statement::<Authorization>::from_payload(&payload).map_err(|error| odd(&error))?.predicate;
+        let signed = Statement::<Authorization>::from_payload(&payload)
+            .map_err(|error| odd(&error))?
+            .predicate;
         if signed.proposal != id.proposal() {
-            let detail =
-                format!("this command asked for {id}, but the boundary returned the receipt of {}", signed.proposal);
+            let detail = format!(
+                "this command asked for {id}, but the boundary returned the receipt of {}",
+                signed.proposal
+            );
             return Err(CommandFailure::new(Exit::Refused, detail));
         }
-        Ok(Self { id: id.clone(), receipt, signed, digest, end_unknown_because: view.end_unknown_because })
+        Ok(Self {
+            id: id.clone(),
+            receipt,
+            signed,
+            digest,
+            end_unknown_because: view.end_unknown_because,
+        })
     }
 }
 
@@ -62,9 +72,14 @@ pub fn signed_receipt(envelope: &Envelope) -> Result<(Receipt, ContentDigest), C
 }
 
 fn payload_of(envelope: &Envelope) -> Result<Vec<u8>, CommandFailure> {
-    Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))
+    Base64::Strict
+        .decode("/payload", &envelope.payload)
+        .map_err(|error| odd(&error))
 }
 
 fn odd(error: &impl std::fmt::Display) -> CommandFailure {
-    CommandFailure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"))
+    CommandFailure::new(
+        Exit::Unreachable,
+        format!("the boundary's receipt can't be read: {error}"),
+    )
 }

@@ -11,16 +11,25 @@ use documents::record::receipt::Receipt;
 use wire::api::view::{ProposalView, ReceiptView};
 
 /// Returns a line for each program and each host that the lists of a run refused, from the receipt of the run.
-pub fn of_receipt(view: &ProposalView, receipt: &Receipt, complaints: &OutputComplaints) -> Vec<String> {
-    let Some(signed) = decode::<Authorization>(&view.payload) else { return Vec::new() };
+pub fn of_receipt(
+    view: &ProposalView,
+    receipt: &Receipt,
+    complaints: &OutputComplaints,
+) -> Vec<String> {
+    let Some(signed) = decode::<Authorization>(&view.payload) else {
+        return Vec::new();
+    };
     let place = ListPlace::Boundary(view.id.as_str());
     let mut lines = complaints.host_lines(&receipt.sandbox, &signed.sandbox);
-    lines.extend(
-        receipt
-            .programs
-            .iter()
-            .flat_map(|facts| refusal_lines(facts, &signed.sandbox, receipt.outcome.exit_code, complaints, &place)),
-    );
+    lines.extend(receipt.programs.iter().flat_map(|facts| {
+        refusal_lines(
+            facts,
+            &signed.sandbox,
+            receipt.outcome.exit_code,
+            complaints,
+            &place,
+        )
+    }));
     lines
 }
 
@@ -35,19 +44,28 @@ pub fn explain(
     complaints: &OutputComplaints,
     terminal: &Terminal,
 ) -> Result<(), CommandFailure> {
-    let Some(id) = &view.receipt else { return Ok(()) };
-    let has_list =
-        |signed: Authorization| signed.sandbox.programs.is_some() || !signed.sandbox.network.hosts.is_empty();
+    let Some(id) = &view.receipt else {
+        return Ok(());
+    };
+    let has_list = |signed: Authorization| {
+        signed.sandbox.programs.is_some() || !signed.sandbox.network.hosts.is_empty()
+    };
     if !decode::<Authorization>(&view.payload).is_some_and(has_list) {
         return Ok(());
     }
-    let Ok(found) = client.get::<ReceiptView>(&format!("/v1/receipts/{id}")) else { return Ok(()) };
+    let Ok(found) = client.get::<ReceiptView>(&format!("/v1/receipts/{id}")) else {
+        return Ok(());
+    };
     let receipt = decode::<Receipt>(&found.envelope.payload);
-    let lines = receipt.map(|receipt| of_receipt(view, &receipt, complaints)).unwrap_or_default();
+    let lines = receipt
+        .map(|receipt| of_receipt(view, &receipt, complaints))
+        .unwrap_or_default();
     print_hints(&lines, terminal)
 }
 
 fn decode<P: Predicate>(payload: &str) -> Option<P> {
     let payload = Base64::Strict.decode("/payload", payload).ok()?;
-    Statement::<P>::from_payload(&payload).ok().map(|statement| statement.predicate)
+    Statement::<P>::from_payload(&payload)
+        .ok()
+        .map(|statement| statement.predicate)
 }

@@ -47,7 +47,16 @@ impl<'t> RunPrinter<'t> {
     pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
         let (out, err, guard) = Default::default();
         let (held_up, complaints) = (None, OutputComplaints::default());
-        Self { terminal, form, out, err, guard, held_up, complaints, seen: Default::default() }
+        Self {
+            terminal,
+            form,
+            out,
+            err,
+            guard,
+            held_up,
+            complaints,
+            seen: Default::default(),
+        }
     }
 
     /// Returns the terminal of this printer.
@@ -73,7 +82,11 @@ impl<'t> RunPrinter<'t> {
     pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
         let piece = piece_of(event)?;
         if let Some((stream, piece)) = &piece {
-            let seen = if *stream == StreamName::Stdout { &mut self.seen.0 } else { &mut self.seen.1 };
+            let seen = if *stream == StreamName::Stdout {
+                &mut self.seen.0
+            } else {
+                &mut self.seen.1
+            };
             seen.update(piece);
         }
         if self.terminal.json {
@@ -94,7 +107,10 @@ impl<'t> RunPrinter<'t> {
                 Ok(())
             }
             Event::HeldUp { code, detail } => {
-                let why = RefusalView { code: *code, detail: detail.clone() };
+                let why = RefusalView {
+                    code: *code,
+                    detail: detail.clone(),
+                };
                 // After an interruption, the stream repeats this event.
                 if self.held_up.as_ref() != Some(&why) {
                     self.terminal.say(&held_up_words(&why));
@@ -109,8 +125,13 @@ impl<'t> RunPrinter<'t> {
                 }
                 Ok(())
             }
-            Event::Truncated { stream, bytes, recorded } => {
-                self.terminal.say(&truncated_words(*stream, *bytes, *recorded));
+            Event::Truncated {
+                stream,
+                bytes,
+                recorded,
+            } => {
+                self.terminal
+                    .say(&truncated_words(*stream, *bytes, *recorded));
                 self.guard.line_ended();
                 Ok(())
             }
@@ -129,7 +150,9 @@ impl<'t> RunPrinter<'t> {
             StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),
         };
         let visible = match self.form {
-            OutputForm { escape: true, .. } => Some(self.guard.defuse(stream, &plain(tamed.feed(piece)))),
+            OutputForm { escape: true, .. } => {
+                Some(self.guard.defuse(stream, &plain(tamed.feed(piece))))
+            }
             OutputForm { raw, .. } => (is_terminal && !raw).then(|| plain(tamed.feed(piece))),
         };
         let bytes = visible.as_ref().map_or(piece, String::as_bytes);
@@ -160,12 +183,25 @@ impl<'t> RunPrinter<'t> {
 /// # Errors
 /// Returns an error if the piece is not valid base64.
 pub fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandFailure> {
-    let Event::Output { stream, text, base64, .. } = event else { return Ok(None) };
+    let Event::Output {
+        stream,
+        text,
+        base64,
+        ..
+    } = event
+    else {
+        return Ok(None);
+    };
     let piece = match (text, base64) {
         (Some(text), _) => text.as_bytes().to_vec(),
-        (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
-            CommandFailure::new(Exit::Unreachable, "the boundary sent a piece of output that is not valid base64")
-        })?,
+        (None, Some(coded)) => base64::engine::general_purpose::STANDARD
+            .decode(coded)
+            .map_err(|_| {
+                CommandFailure::new(
+                    Exit::Unreachable,
+                    "the boundary sent a piece of output that is not valid base64",
+                )
+            })?,
         (None, None) => Vec::new(),
     };
     Ok(Some((*stream, piece)))
@@ -173,7 +209,10 @@ pub fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandF
 
 /// Returns the statement that a part of a stream was not recorded.
 pub fn truncated_words(stream: StreamName, bytes: u64, recorded: u64) -> String {
-    format!("{}: {recorded} of {bytes} bytes were recorded", stream.word())
+    format!(
+        "{}: {recorded} of {bytes} bytes were recorded",
+        stream.word()
+    )
 }
 
 /// Returns the reason why an approved run has not started, as text.
@@ -204,11 +243,18 @@ mod tests {
             printer.event(&event, &Value::Null).expect("printed");
         }
         let stdout = |bytes: &[u8]| Output {
-            stdout: Stream { sha256: ContentDigest::of(bytes), ..Stream::empty() },
+            stdout: Stream {
+                sha256: ContentDigest::of(bytes),
+                ..Stream::empty()
+            },
             stderr: Stream::empty(),
         };
         assert!(printer.has_printed(&stdout(b"a\xff")));
         assert!(!printer.has_printed(&stdout(b"a")));
-        assert!(printer.event(&piece(None, Some("!")), &Value::Null).is_err());
+        assert!(
+            printer
+                .event(&piece(None, Some("!")), &Value::Null)
+                .is_err()
+        );
     }
 }

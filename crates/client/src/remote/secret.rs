@@ -14,7 +14,11 @@ impl Secret {
 
     /// Returns true if the secret has only letters, digits, `_` and `-`, so that it can be sent in a header.
     pub fn is_plain(&self) -> bool {
-        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
+        !self.0.is_empty()
+            && self
+                .0
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
     }
 }
 

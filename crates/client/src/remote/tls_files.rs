@@ -35,7 +35,11 @@ pub struct TlsFiles {
 impl TlsFiles {
     /// Returns the files for a server to which the client sends no credentials.
     pub fn without_certificate(&self) -> Self {
-        Self { cert: None, cert_key: None, ..self.clone() }
+        Self {
+            cert: None,
+            cert_key: None,
+            ..self.clone()
+        }
     }
 
     /// Returns true if the files name the trusted authorities.
@@ -53,12 +57,17 @@ impl TlsFiles {
     /// # Errors
     /// Returns an error if a file cannot be used, or if the system has no list of authorities.
     pub fn config(&self) -> Result<TlsConfig, CommandFailure> {
-        let authorities = self.cacert.as_ref().map(|path| read_bounded(path, MAX_CERTIFICATES_BYTES)).transpose()?;
+        let authorities = self
+            .cacert
+            .as_ref()
+            .map(|path| read_bounded(path, MAX_CERTIFICATES_BYTES))
+            .transpose()?;
         let pair = match (&self.cert, &self.cert_key) {
             (None, None) => None,
-            (Some(cert), Some(key)) => {
-                Some((read_bounded(cert, MAX_CERTIFICATES_BYTES)?, read_private(key, MAX_KEY_BYTES, "key")?))
-            }
+            (Some(cert), Some(key)) => Some((
+                read_bounded(cert, MAX_CERTIFICATES_BYTES)?,
+                read_private(key, MAX_KEY_BYTES, "key")?,
+            )),
             (Some(_), None) => {
                 return Err(CommandFailure::usage(
                     "--cert (COUNTERSIGN_CERT) needs its private key: name the file with --cert-key \
@@ -72,13 +81,17 @@ impl TlsFiles {
                 ));
             }
         };
-        let pem = pair.as_ref().map(|(certificates, key)| ClientCertificatePem { certificates, key });
+        let pem = pair
+            .as_ref()
+            .map(|(certificates, key)| ClientCertificatePem { certificates, key });
         client_config(authorities.as_deref(), pem).map_err(|error| self.unusable(&error))
     }
 
     fn unusable(&self, error: &ClientConfigError) -> CommandFailure {
         let shown = |path: &Option<PathBuf>| {
-            PrintableText::text(&path.as_deref().unwrap_or(Path::new("")).to_string_lossy()).as_str().to_owned()
+            PrintableText::text(&path.as_deref().unwrap_or(Path::new("")).to_string_lossy())
+                .as_str()
+                .to_owned()
         };
         let why = PrintableText::text(&error.to_string()).as_str().to_owned();
         CommandFailure::usage(match error {
@@ -90,7 +103,11 @@ impl TlsFiles {
             ClientConfigError::Certificate(_) => format!("--cert {}: {why}", shown(&self.cert)),
             ClientConfigError::Key(_) => format!("--cert-key {}: {why}", shown(&self.cert_key)),
             ClientConfigError::OtherKey => {
-                format!("{why}: --cert {} and --cert-key {} must be a pair", shown(&self.cert), shown(&self.cert_key))
+                format!(
+                    "{why}: --cert {} and --cert-key {} must be a pair",
+                    shown(&self.cert),
+                    shown(&self.cert_key)
+                )
             }
         })
     }

@@ -35,8 +35,14 @@ const SETS: [(&str, &[&str]); 11] = [
     ("sandbox.sockets: ", &["sandbox", "sockets"]),
     ("sandbox.network.allow: ", &["sandbox", "network", "allow"]),
     ("sandbox.network.hosts: ", &["sandbox", "network", "hosts"]),
-    ("sandbox.network.private: ", &["sandbox", "network", "private"]),
-    ("sandbox.network.localhost: ", &["sandbox", "network", "localhost"]),
+    (
+        "sandbox.network.private: ",
+        &["sandbox", "network", "private"],
+    ),
+    (
+        "sandbox.network.localhost: ",
+        &["sandbox", "network", "localhost"],
+    ),
     ("sandbox.require: ", &["sandbox", "require"]),
     ("exclusive: ", &["exclusive"]),
 ];
@@ -44,15 +50,25 @@ const SETS: [(&str, &[&str]); 11] = [
 /// Compares the proposed run with the last successful run of the step.
 pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
     let Some(last) = &sources.last else {
-        return if sources.asked_last { RunComparison::First } else { RunComparison::Unknown };
+        return if sources.asked_last {
+            RunComparison::First
+        } else {
+            RunComparison::Unknown
+        };
     };
     let mut changed = Vec::new();
     let (mut script, mut fields) = (Vec::new(), Vec::new());
     if last.digest != signed.step.digest {
-        let before = last.definition.as_ref().filter(|bytes| StepDigest::of(bytes) == last.digest).and_then(|bytes| {
-            let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).ok()?;
-            json::typed::<StepDefinition>(&value).ok().map(|definition| (definition, value))
-        });
+        let before = last
+            .definition
+            .as_ref()
+            .filter(|bytes| StepDigest::of(bytes) == last.digest)
+            .and_then(|bytes| {
+                let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).ok()?;
+                json::typed::<StepDefinition>(&value)
+                    .ok()
+                    .map(|definition| (definition, value))
+            });
         match (&before, &found.definition) {
             (Some((old, old_value)), Some((new, new_value))) => {
                 // The source before a template is filled in, because the earlier parameters are not compared here.
@@ -74,8 +90,13 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
         let both = profile.programs.is_some() && signed.sandbox.programs.is_some();
         // Without a list, no layer `programs` is required, so this layer appears and disappears with the list.
         let value = |profile: &Profile| {
-            let mut profile = Profile { programs: None, ..profile.clone() };
-            profile.require.retain(|layer| both || *layer != Layer::Programs);
+            let mut profile = Profile {
+                programs: None,
+                ..profile.clone()
+            };
+            profile
+                .require
+                .retain(|layer| both || *layer != Layer::Programs);
             serde_json::to_value(profile)
         };
         let values = (value(profile), value(&signed.sandbox));
@@ -83,7 +104,10 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
             && old != new
         {
             changed.push("sandbox".to_owned());
-            fields.extend(fields_diff(&serde_json::json!({"sandbox": old}), &serde_json::json!({"sandbox": new})));
+            fields.extend(fields_diff(
+                &serde_json::json!({"sandbox": old}),
+                &serde_json::json!({"sandbox": new}),
+            ));
         }
         let lists = lists_diff(profile.programs.as_ref(), signed.sandbox.programs.as_ref());
         if !lists.is_empty() {
@@ -104,7 +128,13 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
         (Some(_), Some(_)) => "script, sandbox and programs",
         _ => "script",
     };
-    RunComparison::Since { last: words_of(last), compared, changed, script, fields }
+    RunComparison::Since {
+        last: words_of(last),
+        compared,
+        changed,
+        script,
+        fields,
+    }
 }
 
 /// Compares two definitions of a step, each with its script.
@@ -117,7 +147,11 @@ pub fn definitions_diff(old: (&str, &Value), new: (&str, &Value)) -> DefinitionD
 
 fn words_of(last: &LastRun) -> String {
     match usize::try_from(last.runs) {
-        Ok(runs) if runs > 0 => format!("the boundary says: {}, {} so far", last.finished_at, counted(runs, "success")),
+        Ok(runs) if runs > 0 => format!(
+            "the boundary says: {}, {} so far",
+            last.finished_at,
+            counted(runs, "success")
+        ),
         _ => format!("the boundary says: {}", last.finished_at),
     }
 }
@@ -149,7 +183,11 @@ fn lines_diff(old: (&str, &Value), new: (&str, &Value)) -> Vec<LineDifference> {
             Some(line) => PrintableText::source(line, *comment),
             None => PrintableText::source(text, *comment).and(" (no newline at the end)"),
         };
-        LineDifference { was, number: Some(at + 1), text }
+        LineDifference {
+            was,
+            number: Some(at + 1),
+            text,
+        }
     });
     changes.collect()
 }
@@ -160,12 +198,17 @@ pub fn changed_places<T: Hash + Eq + Ord>(old: &[T], new: &[T]) -> Vec<(bool, us
     // the program.
     let mut found = Compact::new(Replace::new(Capture::new()), old, new);
     let Ok(()) = myers::diff(&mut found, old, 0..old.len(), new, 0..new.len());
-    let places = found.into_inner().into_inner().into_ops().into_iter().flat_map(|op| {
-        let (tag, before, after) = op.as_tag_tuple();
-        let is_changed = tag != DiffTag::Equal;
-        let was = before.filter(move |_| is_changed).map(|at| (true, at));
-        was.chain(after.filter(move |_| is_changed).map(|at| (false, at)))
-    });
+    let places = found
+        .into_inner()
+        .into_inner()
+        .into_ops()
+        .into_iter()
+        .flat_map(|op| {
+            let (tag, before, after) = op.as_tag_tuple();
+            let is_changed = tag != DiffTag::Equal;
+            let was = before.filter(move |_| is_changed).map(|at| (true, at));
+            was.chain(after.filter(move |_| is_changed).map(|at| (false, at)))
+        });
     places.collect()
 }
 
@@ -181,9 +224,16 @@ fn lists_diff(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<LineD
     let line = |was, list: Option<&ProgramList>| {
         let text = match list {
             None => "programs: every program of the host".to_owned(),
-            Some(list) => format!("programs: only a list, {}", counted(list.list.len(), "program")),
+            Some(list) => format!(
+                "programs: only a list, {}",
+                counted(list.list.len(), "program")
+            ),
         };
-        LineDifference { was, number: None, text: PrintableText::text(&text) }
+        LineDifference {
+            was,
+            number: None,
+            text: PrintableText::text(&text),
+        }
     };
     vec![line(true, old), line(false, new)]
 }
@@ -191,36 +241,60 @@ fn lists_diff(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<LineD
 /// Compares the programs for which policy asks.
 fn runs_diff(old: &[Permission], new: &[Permission]) -> Vec<LineDifference> {
     let words = |permissions: &[Permission]| -> Vec<PrintableText> {
-        let runs = permissions.iter().filter(|permission| permission.kind == PermissionKind::Run);
-        runs.map(|permission| plain_or_quoted(&permission.what)).collect()
+        let runs = permissions
+            .iter()
+            .filter(|permission| permission.kind == PermissionKind::Run);
+        runs.map(|permission| plain_or_quoted(&permission.what))
+            .collect()
     };
     entries_diff("permission to run: ", &words(old), &words(new))
 }
 
 /// Compares two lists by their entries, because the position of an entry has no meaning.
-fn entries_diff(list: &'static str, old: &[PrintableText], new: &[PrintableText]) -> Vec<LineDifference> {
+fn entries_diff(
+    list: &'static str,
+    old: &[PrintableText],
+    new: &[PrintableText],
+) -> Vec<LineDifference> {
     let lines = |was: bool, sign: &'static str, mine: &[PrintableText], other: &[PrintableText]| {
         let start = PrintableText::words(list).and(sign);
         let only: Vec<_> = mine.iter().filter(|entry| !other.contains(entry)).collect();
         let more = only.len().saturating_sub(MOST_ENTRIES);
-        let mut texts: Vec<_> = only.iter().take(MOST_ENTRIES).map(|entry| start.clone().then(entry)).collect();
+        let mut texts: Vec<_> = only
+            .iter()
+            .take(MOST_ENTRIES)
+            .map(|entry| start.clone().then(entry))
+            .collect();
         if more > 0 {
             texts.push(start.then(&PrintableText::text(&format!("{more} more"))));
         }
-        texts.into_iter().map(move |text| LineDifference { was, number: None, text })
+        texts.into_iter().map(move |text| LineDifference {
+            was,
+            number: None,
+            text,
+        })
     };
-    lines(true, "- ", old, new).chain(lines(false, "+ ", new, old)).collect()
+    lines(true, "- ", old, new)
+        .chain(lines(false, "+ ", new, old))
+        .collect()
 }
 
 /// Returns the texts of the array at the path and removes the array. Returns no text for another value.
 fn take_entries(document: &mut Value, path: &[&str]) -> Vec<PrintableText> {
-    let Some((field, parents)) = path.split_last() else { return Vec::new() };
-    let parent = parents.iter().try_fold(document, |value, key| value.get_mut(key));
-    let Some(Value::Object(fields)) = parent else { return Vec::new() };
+    let Some((field, parents)) = path.split_last() else {
+        return Vec::new();
+    };
+    let parent = parents
+        .iter()
+        .try_fold(document, |value, key| value.get_mut(key));
+    let Some(Value::Object(fields)) = parent else {
+        return Vec::new();
+    };
     let found: Option<Vec<PrintableText>> = match fields.get(*field) {
-        Some(Value::Array(items)) if !items.is_empty() => {
-            items.iter().map(|item| item.is_string().then(|| PrintableText::value(item))).collect()
-        }
+        Some(Value::Array(items)) if !items.is_empty() => items
+            .iter()
+            .map(|item| item.is_string().then(|| PrintableText::value(item)))
+            .collect(),
         _ => None,
     };
     found.map_or_else(Vec::new, |texts| {
@@ -247,13 +321,27 @@ fn leaves_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
         leaves(document, String::new(), &mut found);
         let found = found.into_iter();
         found
-            .map(|(path, value)| PrintableText::path(path.trim_start_matches('.')).then(&PrintableText::value(value)))
+            .map(|(path, value)| {
+                PrintableText::path(path.trim_start_matches('.')).then(&PrintableText::value(value))
+            })
             .collect()
     };
     let (old, new) = (list(old), list(new));
-    let change = |was: bool| move |text: &PrintableText| LineDifference { was, number: None, text: text.clone() };
-    let gone = old.iter().filter(|leaf| !new.contains(leaf)).map(change(true));
-    let come = new.iter().filter(|leaf| !old.contains(leaf)).map(change(false));
+    let change = |was: bool| {
+        move |text: &PrintableText| LineDifference {
+            was,
+            number: None,
+            text: text.clone(),
+        }
+    };
+    let gone = old
+        .iter()
+        .filter(|leaf| !new.contains(leaf))
+        .map(change(true));
+    let come = new
+        .iter()
+        .filter(|leaf| !old.contains(leaf))
+        .map(change(false));
     gone.chain(come).collect()
 }
 
@@ -273,12 +361,19 @@ mod tests {
     fn words(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<String> {
         let difference = lists_diff(old, new);
         let sign = |was: bool| if was { "was" } else { "now" };
-        difference.iter().map(|line| format!("{} {}", sign(line.was), line.text.as_str())).collect()
+        difference
+            .iter()
+            .map(|line| format!("{} {}", sign(line.was), line.text.as_str()))
+            .collect()
     }
 
     #[test]
     fn lists_of_programs_are_compared_by_entry() {
-        let old = program_list(&[("awk", "/usr/bin/mawk"), ("cat", "/usr/bin/cat"), ("id", "/usr/bin/id")]);
+        let old = program_list(&[
+            ("awk", "/usr/bin/mawk"),
+            ("cat", "/usr/bin/cat"),
+            ("id", "/usr/bin/id"),
+        ]);
         let new = program_list(&[
             ("awk", "/usr/bin/gawk"),
             ("cat", "/usr/bin/cat"),
@@ -298,13 +393,27 @@ mod tests {
         assert!(words(old.as_ref(), old.as_ref()).is_empty() && words(None, None).is_empty());
         assert_eq!(
             words(None, old.as_ref()),
-            ["was programs: every program of the host", "now programs: only a list, 3 programs"]
+            [
+                "was programs: every program of the host",
+                "now programs: only a list, 3 programs"
+            ]
         );
-        assert_eq!(words(old.as_ref(), None)[1], "now programs: every program of the host");
+        assert_eq!(
+            words(old.as_ref(), None)[1],
+            "now programs: every program of the host"
+        );
         // At most 16 entries are named.
-        let many: Vec<_> = (0..20).map(|at| (format!("p{at}"), format!("/usr/bin/p{at}"))).collect();
-        let many: Vec<_> = many.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
-        let lines = words(program_list(&many[..1]).as_ref(), program_list(&many).as_ref());
+        let many: Vec<_> = (0..20)
+            .map(|at| (format!("p{at}"), format!("/usr/bin/p{at}")))
+            .collect();
+        let many: Vec<_> = many
+            .iter()
+            .map(|(name, path)| (name.as_str(), path.as_str()))
+            .collect();
+        let lines = words(
+            program_list(&many[..1]).as_ref(),
+            program_list(&many).as_ref(),
+        );
         assert_eq!(lines.len(), 17, "{lines:?}");
         assert_eq!(lines[16], "now programs: + 3 more");
     }
@@ -313,8 +422,11 @@ mod tests {
     fn an_added_program_is_one_line_and_no_change_of_the_sandbox() {
         let mut case = case();
         case.spoil = |signed| {
-            signed.sandbox.programs =
-                program_list(&[("awk", "/usr/bin/mawk"), ("bash", "/usr/bin/bash"), ("id", "/usr/bin/id")]);
+            signed.sandbox.programs = program_list(&[
+                ("awk", "/usr/bin/mawk"),
+                ("bash", "/usr/bin/bash"),
+                ("id", "/usr/bin/id"),
+            ]);
         };
         let mut sources = case.sources();
         let mut profile = Profile::nothing(STRICT.to_vec(), Limits::default());
@@ -322,10 +434,19 @@ mod tests {
         let last = sources.last.as_mut().expect("a last run");
         (last.profile, last.permissions) = (Some(profile), Some(Vec::new()));
         let screen = painted(&sources, 400, false);
-        assert!(screen.contains("programs changed since the last success (19 Nov)\n"), "{screen}");
-        let changes: Vec<_> =
-            screen.lines().filter(|line| line.starts_with("  was ") || line.starts_with("  now ")).collect();
-        assert_eq!(changes, ["  now       | programs: + awk (the file /usr/bin/mawk)"], "{screen}");
+        assert!(
+            screen.contains("programs changed since the last success (19 Nov)\n"),
+            "{screen}"
+        );
+        let changes: Vec<_> = screen
+            .lines()
+            .filter(|line| line.starts_with("  was ") || line.starts_with("  now "))
+            .collect();
+        assert_eq!(
+            changes,
+            ["  now       | programs: + awk (the file /usr/bin/mawk)"],
+            "{screen}"
+        );
         // The layer `programs` is no further change.
         case.spoil = |signed| {
             signed.sandbox.programs = program_list(&[("bash", "/usr/bin/bash")]);
@@ -333,10 +454,17 @@ mod tests {
             signed.sandbox.require.sort();
         };
         let mut sources = case.sources();
-        sources.last.as_mut().expect("a last run").profile = Some(Profile::nothing(STRICT.to_vec(), Limits::default()));
+        sources.last.as_mut().expect("a last run").profile =
+            Some(Profile::nothing(STRICT.to_vec(), Limits::default()));
         let screen = painted(&sources, 400, false);
-        assert!(screen.contains("programs changed since the last success (19 Nov)\n"), "{screen}");
-        assert!(screen.contains("  now       | programs: only a list, 1 program\n"), "{screen}");
+        assert!(
+            screen.contains("programs changed since the last success (19 Nov)\n"),
+            "{screen}"
+        );
+        assert!(
+            screen.contains("  now       | programs: only a list, 1 program\n"),
+            "{screen}"
+        );
     }
 
     #[test]
@@ -344,7 +472,8 @@ mod tests {
         let mut case = case();
         case.definition["programs"] = json!(["awk", "jq", "tar"]);
         case.definition["sandbox"] = json!({"read": ["/srv/a", "/srv/b"]});
-        case.spoil = |signed| signed.sandbox.read = ["/srv/a", "/srv/b"].map(str::to_owned).to_vec();
+        case.spoil =
+            |signed| signed.sandbox.read = ["/srv/a", "/srv/b"].map(str::to_owned).to_vec();
         let mut sources = case.sources();
         let mut before = case.definition.clone();
         before["programs"] = json!(["jq", "tar"]);
@@ -356,10 +485,20 @@ mod tests {
         (last.digest, last.definition) = (StepDigest::of(&before), Some(before));
         (last.profile, last.permissions) = (Some(profile), Some(Vec::new()));
         let screen = painted(&sources, 400, false);
-        let changes: Vec<_> =
-            screen.lines().filter(|line| line.starts_with("  was ") || line.starts_with("  now ")).collect();
-        let expected = ["programs: + \"awk\"", "sandbox.read: + \"/srv/a\"", "sandbox.read: + \"/srv/a\""];
-        assert_eq!(changes, expected.map(|text| format!("  now       | {text}")), "{screen}");
+        let changes: Vec<_> = screen
+            .lines()
+            .filter(|line| line.starts_with("  was ") || line.starts_with("  now "))
+            .collect();
+        let expected = [
+            "programs: + \"awk\"",
+            "sandbox.read: + \"/srv/a\"",
+            "sandbox.read: + \"/srv/a\"",
+        ];
+        assert_eq!(
+            changes,
+            expected.map(|text| format!("  now       | {text}")),
+            "{screen}"
+        );
         // The order of another array has a meaning.
         let (one, two) = (json!({"a": [1, 2]}), json!({"a": [2, 1]}));
         assert_eq!(fields_diff(&one, &two).len(), 4);
@@ -374,7 +513,10 @@ mod tests {
         before.definition["source"] = "set -eu\nsystemctl reload nginx\n".into();
         before.definition["interpreter"] = "sh".into();
         let definition = to_canonical(&before.definition);
-        let limits = Limits { processes: 7, ..Limits::default() };
+        let limits = Limits {
+            processes: 7,
+            ..Limits::default()
+        };
         sources.last = Some(LastRun {
             finished_at: "2026-11-19T09:00:00Z".into(),
             digest: StepDigest::of(&definition),

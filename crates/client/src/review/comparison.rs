@@ -51,14 +51,20 @@ impl RunComparison {
         match self {
             // A remark says that no success is known.
             Self::Unknown | Self::First => None,
-            Self::Since { last, compared, changed, .. } if changed.is_empty() => Some(
+            Self::Since {
+                last,
+                compared,
+                changed,
+                ..
+            } if changed.is_empty() => Some(
                 PrintableText::words(compared)
                     .and(" unchanged since the last successful run ")
                     .then(&PrintableText::text(&format!("({last})"))),
             ),
             Self::Since { last, changed, .. } => Some(
-                PrintableText::words("CHANGED since the last successful run ")
-                    .then(&PrintableText::text(&format!("({last}): {}", changed.join(", ")))),
+                PrintableText::words("CHANGED since the last successful run ").then(
+                    &PrintableText::text(&format!("({last}): {}", changed.join(", "))),
+                ),
             ),
         }
     }

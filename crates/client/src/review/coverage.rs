@@ -15,12 +15,26 @@ use documents::record::profile::{Limits, Profile, STRICT};
 
 /// Lists every signed field, and every field of the definition, because its digest is signed.
 pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
-    let Some(ground) = EqualValues::of(found) else { return Vec::new() };
-    let mut places: BTreeMap<&str, &'static str> =
-        lines.heading_shows.iter().map(|path| (path.as_str(), "heading")).collect();
+    let Some(ground) = EqualValues::of(found) else {
+        return Vec::new();
+    };
+    let mut places: BTreeMap<&str, &'static str> = lines
+        .heading_shows
+        .iter()
+        .map(|path| (path.as_str(), "heading"))
+        .collect();
     let mut name = "";
-    for line in lines.above.iter().chain(&lines.always).chain(&lines.remarks) {
-        name = if line.name.is_empty() { name } else { line.name };
+    for line in lines
+        .above
+        .iter()
+        .chain(&lines.always)
+        .chain(&lines.remarks)
+    {
+        name = if line.name.is_empty() {
+            name
+        } else {
+            line.name
+        };
         places.extend(line.shows.iter().map(|path| (path.as_str(), name)));
     }
     let shown = |path: &str| places.get(path).copied().map(FieldReason::Shown);
@@ -30,8 +44,14 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
         leaves(payload, String::new(), &mut signed);
         for (path, value) in signed {
             let name = format!("signed{path}");
-            let why = shown(&name).or_else(|| ground.of_payload(&path, value)).unwrap_or(FieldReason::Nowhere);
-            all.push(SignedField { path: name, value: value.clone(), why });
+            let why = shown(&name)
+                .or_else(|| ground.of_payload(&path, value))
+                .unwrap_or(FieldReason::Nowhere);
+            all.push(SignedField {
+                path: name,
+                value: value.clone(),
+                why,
+            });
         }
     }
     if let Some((_, definition)) = &found.definition {
@@ -39,8 +59,14 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
         leaves(definition, String::new(), &mut brought);
         for (path, value) in brought {
             let name = format!("definition{path}");
-            let why = shown(&name).or_else(|| ground.of_definition(&path, value)).unwrap_or(FieldReason::Nowhere);
-            all.push(SignedField { path: name, value: value.clone(), why });
+            let why = shown(&name)
+                .or_else(|| ground.of_definition(&path, value))
+                .unwrap_or(FieldReason::Nowhere);
+            all.push(SignedField {
+                path: name,
+                value: value.clone(),
+                why,
+            });
         }
     }
     all
@@ -65,9 +91,13 @@ impl<'f> EqualValues<'f> {
         leaves(&expected, String::new(), &mut follows);
         Some(Self {
             found,
-            expected: follows.into_iter().map(|(path, value)| (path, value.clone())).collect(),
+            expected: follows
+                .into_iter()
+                .map(|(path, value)| (path, value.clone()))
+                .collect(),
             profile: serde_json::to_value(&signed.sandbox).ok()?,
-            usual: serde_json::to_value(Profile::nothing(STRICT.to_vec(), Limits::default())).ok()?,
+            usual: serde_json::to_value(Profile::nothing(STRICT.to_vec(), Limits::default()))
+                .ok()?,
         })
     }
 
@@ -76,25 +106,39 @@ impl<'f> EqualValues<'f> {
         let signed = &self.found.statement.as_ref()?.predicate;
         let Some(inner) = path.strip_prefix(".predicate.") else {
             let follows = self.expected.get(path) == Some(value);
-            return follows
-                .then_some(FieldReason::Equals("the value that follows from the other fields and the format"));
+            return follows.then_some(FieldReason::Equals(
+                "the value that follows from the other fields and the format",
+            ));
         };
-        let rests_on =
-            |holds: bool, what| Some(if holds { FieldReason::Equals(what) } else { FieldReason::Open(what) });
+        let rests_on = |holds: bool, what| {
+            Some(if holds {
+                FieldReason::Equals(what)
+            } else {
+                FieldReason::Open(what)
+            })
+        };
         match inner {
             "boundary.id" | "boundary.epoch" => rests_on(
                 self.found.holds(SEALED),
                 "the value in the seal, which a key of the boundary in the roster signed",
             ),
-            "step.digest" => rests_on(self.found.definition.is_some(), "the digest of the definition"),
+            "step.digest" => rests_on(
+                self.found.definition.is_some(),
+                "the digest of the definition",
+            ),
             "rendered" => rests_on(self.found.holds(SCRIPT_DIGEST), "the digest of the script"),
-            "permissions" => signed.permissions.is_empty().then_some(FieldReason::Default),
+            "permissions" => signed
+                .permissions
+                .is_empty()
+                .then_some(FieldReason::Default),
             _ => {
                 let mut names = inner.strip_prefix("sandbox.")?.split(['.', '[']);
                 let field = names.next()?;
                 // Compare an array as a whole, because a missing element would not be noticed.
                 let (mine, usual) = match (field, names.next()) {
-                    ("limits" | "network", Some(part)) => (&self.profile[field][part], &self.usual[field][part]),
+                    ("limits" | "network", Some(part)) => {
+                        (&self.profile[field][part], &self.usual[field][part])
+                    }
                     _ => (&self.profile[field], &self.usual[field]),
                 };
                 (mine == usual).then_some(FieldReason::Default)
@@ -115,9 +159,16 @@ impl<'f> EqualValues<'f> {
             ".files" | ".secrets" | ".outputs" | ".approvals.from" => is(Value::Array(Vec::new())),
             ".approvals.required" => is(1.into()),
             _ if path == ".params" || path.starts_with(".params.") => Some(FieldReason::Schema),
-            _ if path == ".sandbox" || path.starts_with(".programs") || path.starts_with(".sandbox.") => {
+            _ if path == ".sandbox"
+                || path.starts_with(".programs")
+                || path.starts_with(".sandbox.") =>
+            {
                 let what = "the sandbox, which this program derives from the field";
-                Some(if self.found.holds(SANDBOX) { FieldReason::Equals(what) } else { FieldReason::Open(what) })
+                Some(if self.found.holds(SANDBOX) {
+                    FieldReason::Equals(what)
+                } else {
+                    FieldReason::Open(what)
+                })
             }
             _ => None,
         }

@@ -12,7 +12,8 @@ use std::borrow::Cow;
 use crate::review::coverage;
 use crate::review::derive::comparisons::{configured, differences, parameters, rendered};
 use crate::review::derived::{
-    COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict, TRUSTED,
+    COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict,
+    TRUSTED,
 };
 use crate::review::line::Lines;
 use crate::review::run_inputs::{self, INPUTS};
@@ -20,7 +21,9 @@ use crate::review::script_places::ScriptPlaces;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 use crate::review::step_files::{self, FILES};
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{
+    AuthorizationDigest, BlobDigest, PolicyDigest, SealDigest, StepDigest,
+};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::{canonical, json};
 use documents::record::authorization::{Authorization, Permission};
@@ -46,14 +49,20 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
         Ok(statement) => statement,
         Err(error) => {
-            found.note("the payload is a strict, canonical authorization", ReviewFinding::Fails(error.to_string()));
+            found.note(
+                "the payload is a strict, canonical authorization",
+                ReviewFinding::Fails(error.to_string()),
+            );
             let mut lines = Lines::of(sources, &found, now);
             lines.conclude(sources, &found, Vec::new());
             found.lines = lines;
             return found;
         }
     };
-    found.note("the payload is a strict, canonical authorization", ReviewFinding::Holds);
+    found.note(
+        "the payload is a strict, canonical authorization",
+        ReviewFinding::Holds,
+    );
     found.payload = serde_json::from_slice(&sources.payload).ok();
     let signed = statement.predicate.clone();
     found.statement = Some(statement);
@@ -96,10 +105,21 @@ impl Derived {
     }
 
     /// Decides from all checks whether the approver may sign, and adds the lines.
-    fn concluded(mut self, sources: &ReviewSources, mut lines: Lines, fields: Vec<SignedField>) -> Self {
+    fn concluded(
+        mut self,
+        sources: &ReviewSources,
+        mut lines: Lines,
+        fields: Vec<SignedField>,
+    ) -> Self {
         self.covered(&fields);
-        let fails = self.checks.iter().any(|check| matches!(check.finding, ReviewFinding::Fails(_)));
-        let open = self.checks.iter().any(|check| matches!(check.finding, ReviewFinding::NotChecked(_)));
+        let fails = self
+            .checks
+            .iter()
+            .any(|check| matches!(check.finding, ReviewFinding::Fails(_)));
+        let open = self
+            .checks
+            .iter()
+            .any(|check| matches!(check.finding, ReviewFinding::NotChecked(_)));
         self.standing = match (fails, sources.roster.trusted(), open) {
             (true, _, _) => StatementVerdict::Unsound,
             (false, None, _) => StatementVerdict::NoTrust,
@@ -113,14 +133,22 @@ impl Derived {
 
     /// Returns true if the check with this name was made and passed.
     pub fn holds(&self, what: &str) -> bool {
-        self.checks.iter().any(|check| check.what == what && check.finding == ReviewFinding::Holds)
+        self.checks
+            .iter()
+            .any(|check| check.what == what && check.finding == ReviewFinding::Holds)
     }
 
     /// Checks that every signed field is shown or follows from shown fields.
     pub(super) fn covered(&mut self, fields: &[SignedField]) {
-        let nowhere = fields.iter().filter(|field| field.why == FieldReason::Nowhere).map(|field| field.path.as_str());
+        let nowhere = fields
+            .iter()
+            .filter(|field| field.why == FieldReason::Nowhere)
+            .map(|field| field.path.as_str());
         let nowhere: Vec<_> = nowhere.collect();
-        let open = self.definition.is_none() || fields.iter().any(|field| matches!(field.why, FieldReason::Open(_)));
+        let open = self.definition.is_none()
+            || fields
+                .iter()
+                .any(|field| matches!(field.why, FieldReason::Open(_)));
         let finding = if !nowhere.is_empty() {
             ReviewFinding::Fails(format!(
                 "no line shows the field {}, and no rule derives the field",
@@ -142,14 +170,20 @@ impl Derived {
     fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
         let Some(bytes) = &sources.definition else {
-            self.note(IS_SIGNED, ReviewFinding::NotChecked("the definition could not be fetched".to_owned()));
+            self.note(
+                IS_SIGNED,
+                ReviewFinding::NotChecked("the definition could not be fetched".to_owned()),
+            );
             return;
         };
         let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
             Ok(value) => json::typed::<StepDefinition>(&value)
                 .map_err(|error| error.to_string())
                 .and_then(|definition| {
-                    definition.check_reserved().map(|()| definition).map_err(|error| error.to_string())
+                    definition
+                        .check_reserved()
+                        .map(|()| definition)
+                        .map_err(|error| error.to_string())
                 })
                 .map(|definition| (definition, value)),
             Err(error) => Err(error.to_string()),
@@ -159,7 +193,9 @@ impl Derived {
             Err(error) => {
                 self.note(
                     IS_SIGNED,
-                    ReviewFinding::Fails(format!("the boundary gave no valid step definition: {error}")),
+                    ReviewFinding::Fails(format!(
+                        "the boundary gave no valid step definition: {error}"
+                    )),
                 );
                 return;
             }
@@ -186,33 +222,50 @@ impl Derived {
 
     /// Compares the inputs, the parameters and the script of a run with the definition.
     fn filled_in(&mut self, sources: &ReviewSources, signed: &Authorization) {
-        let Some((definition, value)) = self.definition.take() else { return };
+        let Some((definition, value)) = self.definition.take() else {
+            return;
+        };
         let (inputs, finding) = run_inputs::check(signed, &sources.inputs);
         self.inputs = inputs;
         if let Some(finding) = finding {
             self.note(INPUTS, finding);
         }
-        self.note("the parameters are complete and fit the schema of the step", parameters(&definition, signed));
+        self.note(
+            "the parameters are complete and fit the schema of the step",
+            parameters(&definition, signed),
+        );
         let filled = step_template::rendered(&definition, &signed.params)
             .map(Cow::into_owned)
             .map_err(|error| format!("the template of the script can't be filled in: {error}"));
         self.note(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
         // Without its script, the definition would show another script than the run executes.
-        self.definition = filled.ok().map(|source| (StepDefinition { source, ..definition }, value));
+        self.definition = filled.ok().map(|source| {
+            (
+                StepDefinition {
+                    source,
+                    ..definition
+                },
+                value,
+            )
+        });
     }
 
     fn window(&mut self, signed: &Authorization, now: Timestamp) {
-        let contradiction = if signed.issued_at > signed.not_before || signed.not_before >= signed.expires_at {
-            Some("the times must be in the order issued_at, not_before, expires_at".to_owned())
-        } else if signed.expires_at.unix() - signed.issued_at.unix() > MAX_WINDOW_S {
-            Some(format!("the authorization would be valid for more than {} h", MAX_WINDOW_S / 3600))
-        } else if signed.issued_at > now.plus(SKEW_S) {
-            Some("the authorization was issued in the future: compare the clocks".to_owned())
-        } else if now >= signed.expires_at {
-            Some("the authorization has expired: propose the run again".to_owned())
-        } else {
-            None
-        };
+        let contradiction =
+            if signed.issued_at > signed.not_before || signed.not_before >= signed.expires_at {
+                Some("the times must be in the order issued_at, not_before, expires_at".to_owned())
+            } else if signed.expires_at.unix() - signed.issued_at.unix() > MAX_WINDOW_S {
+                Some(format!(
+                    "the authorization would be valid for more than {} h",
+                    MAX_WINDOW_S / 3600
+                ))
+            } else if signed.issued_at > now.plus(SKEW_S) {
+                Some("the authorization was issued in the future: compare the clocks".to_owned())
+            } else if now >= signed.expires_at {
+                Some("the authorization has expired: propose the run again".to_owned())
+            } else {
+                None
+            };
         self.note(
             "the window of validity still allows the run",
             contradiction.map_or(ReviewFinding::Holds, ReviewFinding::Fails),
@@ -223,14 +276,23 @@ impl Derived {
     fn sealed(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
         const SIGNED: &str = "the seal is signed by a key of this boundary in the roster";
         let gone = sources.gone.clone();
-        self.note("the boundary can still run this statement", gone.map_or(ReviewFinding::Holds, ReviewFinding::Fails));
+        self.note(
+            "the boundary can still run this statement",
+            gone.map_or(ReviewFinding::Holds, ReviewFinding::Fails),
+        );
         let name = &signed.boundary.name;
         let Some(roster) = sources.roster.roster() else {
-            self.note(SIGNED, ReviewFinding::NotChecked("there is no roster".to_owned()));
+            self.note(
+                SIGNED,
+                ReviewFinding::NotChecked("there is no roster".to_owned()),
+            );
             return None;
         };
         let Some(envelope) = &sources.seal else {
-            self.note(SIGNED, ReviewFinding::NotChecked("the seal could not be fetched".to_owned()));
+            self.note(
+                SIGNED,
+                ReviewFinding::NotChecked("the seal could not be fetched".to_owned()),
+            );
             return None;
         };
         let verified = Signed::<Seal>::from_envelope(envelope, Base64::Lenient)
@@ -239,7 +301,8 @@ impl Derived {
                 if seal.signature_count() == 0 {
                     return Err("the seal has no signature".to_owned());
                 }
-                seal.verify_raw(|keyid| roster.boundary_key(name, keyid)).map_err(|error| error.to_string())
+                seal.verify_raw(|keyid| roster.boundary_key(name, keyid))
+                    .map_err(|error| error.to_string())
             });
         let verified = match verified {
             Ok(verified) => verified,
@@ -250,9 +313,15 @@ impl Derived {
         };
         self.note(SIGNED, ReviewFinding::Holds);
         let seal = verified.predicate().clone();
-        let id = seal.boundary.id.unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
+        let id = seal
+            .boundary
+            .id
+            .unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
         let finding = if seal.boundary.name != *name || id != signed.boundary.id {
-            ReviewFinding::Fails(format!("the seal belongs to boundary {} {id}", seal.boundary.name))
+            ReviewFinding::Fails(format!(
+                "the seal belongs to boundary {} {id}",
+                seal.boundary.name
+            ))
         } else if seal.epoch != signed.boundary.epoch {
             ReviewFinding::Fails(
                 "the epoch of the seal in force is not the epoch of this authorization, so this authorization is void"
@@ -274,8 +343,14 @@ impl Derived {
             Ok(policy) => policy,
             Err(finding) => {
                 self.note(POLICY, finding);
-                self.note(PERMISSIONS, unknown("there is no policy, so the permissions can't be derived"));
-                self.note(SANDBOX, unknown("there is no policy, so the sandbox can't be derived"));
+                self.note(
+                    PERMISSIONS,
+                    unknown("there is no policy, so the permissions can't be derived"),
+                );
+                self.note(
+                    SANDBOX,
+                    unknown("there is no policy, so the sandbox can't be derived"),
+                );
                 return;
             }
         };
@@ -298,15 +373,18 @@ impl Derived {
             }
             _ => Err(unknown("the built-in lists could not be fetched")),
         };
-        let definition = self.definition.as_ref().map(|(definition, _)| definition.clone());
+        let definition = self
+            .definition
+            .as_ref()
+            .map(|(definition, _)| definition.clone());
         let (lists, definition) = match (lists, definition) {
             (Ok(lists), Some(definition)) => (lists, definition),
             (lists, _) => {
                 self.note(
                     PERMISSIONS,
-                    lists
-                        .err()
-                        .unwrap_or_else(|| unknown("there is no definition, so the permissions can't be derived")),
+                    lists.err().unwrap_or_else(|| {
+                        unknown("there is no definition, so the permissions can't be derived")
+                    }),
                 );
                 self.note(
                     SANDBOX,
@@ -339,7 +417,9 @@ impl Derived {
             return;
         }
         let given = match (&sources.configuration, seal) {
-            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => configured(bytes),
+            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => {
+                configured(bytes)
+            }
             (Some(bytes), Some(seal)) => Err(format!(
                 "the boundary gave the configuration {}, but the seal names {}",
                 BlobDigest::of(bytes),
@@ -356,7 +436,12 @@ impl Derived {
                 let compared = without_list(&signed.sandbox, &profile);
                 let finding = if profile == compared {
                     let listed = signed.sandbox.programs.as_ref();
-                    let by_rules = check_list(&ruling, definition, needs.programs.as_ref(), &signed.sandbox);
+                    let by_rules = check_list(
+                        &ruling,
+                        definition,
+                        needs.programs.as_ref(),
+                        &signed.sandbox,
+                    );
                     match (
                         by_rules.and_then(|()| check_programs(needs.programs.as_ref(), listed)),
                         check_programs(own.programs.as_ref(), listed),
@@ -412,7 +497,11 @@ impl Derived {
         own: Result<Vec<Permission>, PolicyDenied>,
     ) {
         let named = |permissions: &[&Permission]| {
-            permissions.iter().map(|permission| format!("{:?}", permission.what)).collect::<Vec<_>>().join(", ")
+            permissions
+                .iter()
+                .map(|permission| format!("{:?}", permission.what))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let asked = match asked {
             Ok(asked) => asked,
@@ -422,8 +511,15 @@ impl Derived {
             }
         };
         self.note(RUNS, ReviewFinding::Holds);
-        let lacking: Vec<_> = asked.iter().filter(|one| !signed.permissions.contains(one)).collect();
-        let surplus: Vec<_> = signed.permissions.iter().filter(|one| !asked.contains(one)).collect();
+        let lacking: Vec<_> = asked
+            .iter()
+            .filter(|one| !signed.permissions.contains(one))
+            .collect();
+        let surplus: Vec<_> = signed
+            .permissions
+            .iter()
+            .filter(|one| !asked.contains(one))
+            .collect();
         let finding = if !lacking.is_empty() {
             ReviewFinding::Fails(format!(
                 "policy also asks for {}, but this authorization does not contain this permission",
@@ -437,7 +533,10 @@ impl Derived {
         } else {
             match own {
                 Ok(own) => {
-                    let more: Vec<_> = own.iter().filter(|one| !signed.permissions.contains(one)).collect();
+                    let more: Vec<_> = own
+                        .iter()
+                        .filter(|one| !signed.permissions.contains(one))
+                        .collect();
                     if more.is_empty() {
                         ReviewFinding::Holds
                     } else {
@@ -448,28 +547,39 @@ impl Derived {
                         ))
                     }
                 }
-                Err(denied) => {
-                    ReviewFinding::Fails(format!("the built-in lists of this program deny the step: {denied}"))
-                }
+                Err(denied) => ReviewFinding::Fails(format!(
+                    "the built-in lists of this program deny the step: {denied}"
+                )),
             }
         };
         self.note(PERMISSIONS, finding);
     }
 
     fn signatures(&mut self, sources: &ReviewSources) {
-        let Some(roster) = sources.roster.roster() else { return };
+        let Some(roster) = sources.roster.roster() else {
+            return;
+        };
         for signature in &sources.signatures {
-            let verified =
-                Signed::<Authorization>::from_parts(&sources.payload, std::slice::from_ref(signature), Base64::Lenient)
+            let verified = Signed::<Authorization>::from_parts(
+                &sources.payload,
+                std::slice::from_ref(signature),
+                Base64::Lenient,
+            )
+            .map_err(|error| error.to_string())
+            .and_then(|one| {
+                let key = |keyid: &KeyId| roster.statement_approver(keyid).map(|(_, key)| key);
+                let one = one.verify(key).map_err(|error| error.to_string())?;
+                let counts =
+                    |one: &VerifiedSignature| signing_program(&one.sig, self.passkeys).map(drop);
+                one.signatures()
+                    .iter()
+                    .try_for_each(counts)
                     .map_err(|error| error.to_string())
-                    .and_then(|one| {
-                        let key = |keyid: &KeyId| roster.statement_approver(keyid).map(|(_, key)| key);
-                        let one = one.verify(key).map_err(|error| error.to_string())?;
-                        let counts = |one: &VerifiedSignature| signing_program(&one.sig, self.passkeys).map(drop);
-                        one.signatures().iter().try_for_each(counts).map_err(|error| error.to_string())
-                    });
+            });
             match (verified, roster.statement_approver(&signature.keyid)) {
-                (Ok(_), Some((approver, _))) => self.signers.push((approver.name.clone(), signature.keyid)),
+                (Ok(_), Some((approver, _))) => {
+                    self.signers.push((approver.name.clone(), signature.keyid))
+                }
                 (Ok(_), None) => {}
                 (Err(error), _) => self.strangers.push(error),
             }
@@ -491,11 +601,15 @@ fn policy_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Polic
             } else {
                 json::parse(bytes, bytes.len())
                     .map_err(|error| error.to_string())
-                    .and_then(|value| Policy::from_sealed(&value).map_err(|errors| joined(&errors, "; ")))
+                    .and_then(|value| {
+                        Policy::from_sealed(&value).map_err(|errors| joined(&errors, "; "))
+                    })
                     .map_err(ReviewFinding::Fails)
             }
         }
-        _ => Err(ReviewFinding::NotChecked("policy, roster or seal could not be fetched".to_owned())),
+        _ => Err(ReviewFinding::NotChecked(
+            "policy, roster or seal could not be fetched".to_owned(),
+        )),
     }
 }
 

@@ -95,14 +95,18 @@ pub struct Derived {
 impl Derived {
     /// Returns true if the statement says that the run is an emergency.
     pub fn is_emergency(&self) -> bool {
-        self.statement.as_ref().is_some_and(|statement| statement.predicate.emergency.is_some())
+        self.statement
+            .as_ref()
+            .is_some_and(|statement| statement.predicate.emergency.is_some())
     }
 
     /// Returns the checks that failed or could not be made, with the reasons.
     pub fn flaws(&self) -> Vec<String> {
         let flaw = |check: &ReviewCheck| match &check.finding {
             ReviewFinding::Holds => None,
-            ReviewFinding::Fails(why) | ReviewFinding::NotChecked(why) => Some(format!("{}: {why}", check.what)),
+            ReviewFinding::Fails(why) | ReviewFinding::NotChecked(why) => {
+                Some(format!("{}: {why}", check.what))
+            }
         };
         self.checks.iter().filter_map(flaw).collect()
     }
@@ -123,7 +127,8 @@ pub const SEALED: &str = "boundary and epoch are those of the seal";
 pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
 
 /// Name of the check that the screen leaves out no signed field.
-pub const COVERED: &str = "every signed field is shown, or equals a shown value or a built-in default";
+pub const COVERED: &str =
+    "every signed field is shown, or equals a shown value or a built-in default";
 
 /// Name of the check that the approver trusts the roster in force.
 pub const TRUSTED: &str = "the roster in force is the roster that you trust";

@@ -68,20 +68,27 @@ impl ReviewSubject {
     /// # Errors
     /// Returns an error if the payload is not base64 or does not have the digest that the boundary states.
     pub fn payload(&self) -> Result<Vec<u8>, CommandFailure> {
-        let refuse = |error: String| CommandFailure::new(Exit::Refused, format!("the payload can't be read: {error}"));
+        let refuse = |error: String| {
+            CommandFailure::new(Exit::Refused, format!("the payload can't be read: {error}"))
+        };
         match self {
             Self::File(envelope) => {
                 let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
                     .map_err(|error| refuse(error.to_string()))?;
                 drop(checked);
-                Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| refuse(error.to_string()))
+                Base64::Lenient
+                    .decode("/payload", &envelope.payload)
+                    .map_err(|error| refuse(error.to_string()))
             }
             Self::Proposal(view) => {
                 if view.payload.len() / 4 * 3 > MAX_AUTHORIZATION_BYTES + 3 {
-                    return Err(refuse(format!("the payload is larger than {MAX_AUTHORIZATION_BYTES} bytes")));
+                    return Err(refuse(format!(
+                        "the payload is larger than {MAX_AUTHORIZATION_BYTES} bytes"
+                    )));
                 }
-                let payload =
-                    Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
+                let payload = Base64::Strict
+                    .decode("/payload", &view.payload)
+                    .map_err(|error| refuse(error.to_string()))?;
                 if AuthorizationDigest::of(&payload) != view.digest {
                     return Err(refuse(format!(
                         "the boundary states the digest {}, but the payload has another digest",
@@ -98,7 +105,10 @@ impl ReviewSubject {
 fn reported(view: &ProposalView) -> ReportedState {
     ReportedState {
         status: view.status.word().to_owned(),
-        held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
+        held_up: view
+            .held_up
+            .as_ref()
+            .map(|why| format!("{}: {}", why.code, why.detail)),
         approvers: view.approvals.approvers.clone(),
         by_passkey: view.approvals.by_passkey.clone(),
         excluded: view.approvals.excluded.clone(),
@@ -115,7 +125,10 @@ pub fn gather(
     client: &impl BoundaryReader,
     trust: &[ChosenTrust],
 ) -> Result<ReviewSources, CommandFailure> {
-    let mut sources = ReviewSources { payload: subject.payload()?, ..ReviewSources::default() };
+    let mut sources = ReviewSources {
+        payload: subject.payload()?,
+        ..ReviewSources::default()
+    };
     match subject {
         ReviewSubject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
         ReviewSubject::Proposal(view) => {
@@ -125,14 +138,21 @@ pub fn gather(
         }
     }
     // An unreadable payload is shown as text and needs no further documents.
-    let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
+    let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else {
+        return Ok(sources);
+    };
     let signed = statement.predicate;
     if let ReviewSubject::Proposal(view) = subject
         && view.id != signed.proposal
     {
-        let detail =
-            format!("the review asked for {}, but the boundary returned the statement of {}", view.id, signed.proposal);
-        return Err(CommandFailure::new(Exit::Refused, format!("{detail}: nothing was signed")));
+        let detail = format!(
+            "the review asked for {}, but the boundary returned the statement of {}",
+            view.id, signed.proposal
+        );
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("{detail}: nothing was signed"),
+        ));
     }
     // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
     let may_be_gone = matches!(subject, ReviewSubject::File(_));
@@ -140,7 +160,11 @@ pub fn gather(
 }
 
 /// Collects the documents about the runs of a step under a grant, like [`gather`].
-pub fn gather_granted(run: &Authorization, client: &impl BoundaryReader, trust: &[ChosenTrust]) -> ReviewSources {
+pub fn gather_granted(
+    run: &Authorization,
+    client: &impl BoundaryReader,
+    trust: &[ChosenTrust],
+) -> ReviewSources {
     documents(ReviewSources::default(), run, true, client, trust)
 }
 
@@ -159,25 +183,37 @@ fn documents(
             None
         }
     };
-    let params = signed.params_digest().map(|digest| format!("?params_digest={digest}")).unwrap_or_default();
+    let params = signed
+        .params_digest()
+        .map(|digest| format!("?params_digest={digest}"))
+        .unwrap_or_default();
     let step = client.get::<StepView>(&format!("/v1/steps/{}{params}", signed.step.reference));
     sources.gone = match &step {
-        Ok(step) if may_be_gone && step.digest != signed.step.digest => {
-            Some(format!("the boundary has another definition of {} now: propose again", signed.step.reference))
-        }
-        Err(failure) if may_be_gone && failure.has_code(Code::UnknownStep) => {
-            Some(format!("the boundary has no step {} any more", signed.step.reference))
-        }
+        Ok(step) if may_be_gone && step.digest != signed.step.digest => Some(format!(
+            "the boundary has another definition of {} now: propose again",
+            signed.step.reference
+        )),
+        Err(failure) if may_be_gone && failure.has_code(Code::UnknownStep) => Some(format!(
+            "the boundary has no step {} any more",
+            signed.step.reference
+        )),
         _ => None,
     };
     sources.unknown_end = step.as_ref().ok().and_then(|step| step.unknown_end.clone());
     let definition = client.blob(signed.step.digest.as_bytes());
     sources.definition = match (definition, &step) {
         (Ok(bytes), _) => Some(bytes),
-        (Err(_), Ok(step)) if step.digest == signed.step.digest => Some(canonical::to_canonical(&step.definition)),
+        (Err(_), Ok(step)) if step.digest == signed.step.digest => {
+            Some(canonical::to_canonical(&step.definition))
+        }
         (Err(failure), _) => have("the definition", Err(failure)),
     };
-    for file in sources.definition.as_deref().map(files_of).unwrap_or_default() {
+    for file in sources
+        .definition
+        .as_deref()
+        .map(files_of)
+        .unwrap_or_default()
+    {
         if let Some(bytes) = have("a file of the step", client.blob(file.digest.as_bytes())) {
             sources.contents.insert(file.digest, bytes);
         }
@@ -190,20 +226,31 @@ fn documents(
         }
     }
     if let Some(session) = &signed.session {
-        let view = client.get::<SessionView>(&format!("/v1/sessions/{}", session.id)).ok();
-        sources.session_runs = view.map(|view| view.runs.iter().map(|run| run.step.to_string()).collect());
+        let view = client
+            .get::<SessionView>(&format!("/v1/sessions/{}", session.id))
+            .ok();
+        sources.session_runs =
+            view.map(|view| view.runs.iter().map(|run| run.step.to_string()).collect());
     }
     let registry = client.get::<RegistryView>("/v1/registry");
     match &registry {
         Ok(registry) => {
             let seal = &registry.seal;
-            sources.seal =
-                have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            sources.seal = have("the seal", seal_entry(client, seal.index))
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
             sources.policy = have("the policy", client.blob(seal.policy.as_bytes()));
             sources.builtins = have("the built-in lists", client.blob(seal.builtins.as_bytes()));
-            sources.configuration = have("the configuration", client.blob(seal.configuration.as_bytes()));
+            sources.configuration = have(
+                "the configuration",
+                client.blob(seal.configuration.as_bytes()),
+            );
             let versions = have("the roster in force", versions_in_force(client, seal));
-            sources.roster = believe(trust, &signed.boundary.name, versions.as_deref(), &mut missing);
+            sources.roster = believe(
+                trust,
+                &signed.boundary.name,
+                versions.as_deref(),
+                &mut missing,
+            );
         }
         Err(failure) => {
             missing.push(format!("the seal in force: {failure}"));
@@ -220,21 +267,35 @@ fn documents(
         let ran = client
             .get::<ReceiptView>(&format!("/v1/receipts/{}", last.receipt))
             .ok()
-            .and_then(|view| Base64::Strict.decode("/payload", &view.envelope.payload).ok())
+            .and_then(|view| {
+                Base64::Strict
+                    .decode("/payload", &view.envelope.payload)
+                    .ok()
+            })
             .and_then(|payload| Statement::<Receipt>::from_payload(&payload).ok())
             .map(|statement| statement.predicate);
         let authorized = ran
             .as_ref()
-            .and_then(|receipt| Base64::Strict.decode("/payload", &receipt.authorization.payload).ok())
+            .and_then(|receipt| {
+                Base64::Strict
+                    .decode("/payload", &receipt.authorization.payload)
+                    .ok()
+            })
             .and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok())
             .map(|statement| statement.predicate);
         let files = ran.and_then(|receipt| receipt.sandbox.fs);
-        let (profile, permissions) = authorized.map(|signed| (signed.sandbox, signed.permissions)).unzip();
+        let (profile, permissions) = authorized
+            .map(|signed| (signed.sandbox, signed.permissions))
+            .unzip();
         sources.last = Some(LastRun {
             finished_at: last.finished_at.to_string(),
             digest: last.digest,
             definition,
-            params: if last.params.is_object() { last.params } else { Value::Null },
+            params: if last.params.is_object() {
+                last.params
+            } else {
+                Value::Null
+            },
             runs: last.runs,
             profile,
             permissions,
@@ -256,14 +317,21 @@ pub fn roster_in_force(
 ) -> Result<(RegistryView, RosterSource), CommandFailure> {
     let registry = client.get::<RegistryView>("/v1/registry")?;
     let versions = versions_in_force(client, &registry.seal)?;
-    let roster = believe(trust, &registry.boundary.name, Some(&versions), &mut Vec::new());
+    let roster = believe(
+        trust,
+        &registry.boundary.name,
+        Some(&versions),
+        &mut Vec::new(),
+    );
     Ok((registry, roster))
 }
 
 /// Returns the files of a definition. An invalid definition is reported when it is checked.
 fn files_of(definition: &[u8]) -> Vec<StepFile> {
     let definition = json::parse_as::<StepDefinition>(definition, MAX_DEFINITION_BYTES);
-    let mut files = definition.map(|definition| definition.files).unwrap_or_default();
+    let mut files = definition
+        .map(|definition| definition.files)
+        .unwrap_or_default();
     files.sort_by_key(|file| file.digest);
     files.dedup_by_key(|file| file.digest);
     files.truncate(MAX_FILES);
@@ -272,7 +340,8 @@ fn files_of(definition: &[u8]) -> Vec<StepFile> {
 
 /// Returns the log entry of a seal.
 fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, CommandFailure> {
-    let odd = |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
+    let odd =
+        |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
     let checkpoint = client.bytes("/log/checkpoint")?;
     // The second line of a checkpoint is the size.
     let size: u64 = std::str::from_utf8(&checkpoint)
@@ -281,7 +350,9 @@ fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, Comma
         .and_then(|line| line.parse().ok())
         .ok_or_else(|| odd("the checkpoint has no size"))?;
     let (tile, place) = (index / u64::from(TILE_WIDTH), index % u64::from(TILE_WIDTH));
-    let width = size.saturating_sub(tile * u64::from(TILE_WIDTH)).min(u64::from(TILE_WIDTH));
+    let width = size
+        .saturating_sub(tile * u64::from(TILE_WIDTH))
+        .min(u64::from(TILE_WIDTH));
     let path = u16::try_from(width)
         .ok()
         .filter(|_| place < width)
@@ -289,8 +360,12 @@ fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, Comma
         .ok_or_else(|| odd("the log does not contain the seal that the boundary names"))?;
     let bytes = client.bytes(&format!("/log/{}", entries_path(&path)))?;
     let entries = split_entries(&bytes).ok_or_else(|| odd("the entries are truncated"))?;
-    let entry = usize::try_from(place).ok().and_then(|place| entries.get(place).copied());
-    entry.map(<[u8]>::to_vec).ok_or_else(|| odd("the log does not contain the seal that the boundary names"))
+    let entry = usize::try_from(place)
+        .ok()
+        .and_then(|place| entries.get(place).copied());
+    entry
+        .map(<[u8]>::to_vec)
+        .ok_or_else(|| odd("the log does not contain the seal that the boundary names"))
 }
 
 fn entries_path(path: &TilePath) -> String {
@@ -299,12 +374,16 @@ fn entries_path(path: &TilePath) -> String {
 }
 
 /// Returns all roster versions up to the version in force, as the JSON array of a bundle.
-fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, CommandFailure> {
+fn versions_in_force(
+    client: &impl BoundaryReader,
+    seal: &SealView,
+) -> Result<Vec<u8>, CommandFailure> {
     if let Some(versions) = &seal.rosters {
         return client.blob(versions.as_bytes());
     }
     let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
-    canonical::canonical_of(&[first]).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
+    canonical::canonical_of(&[first])
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
 }
 
 /// Chooses the newest trusted roster for the review, or else the boundary's own roster, which is not trusted.
@@ -314,20 +393,25 @@ fn believe(
     in_force: Option<&[u8]>,
     missing: &mut Vec<String>,
 ) -> RosterSource {
-    let versions = in_force.and_then(|bytes| match json::parse_as::<Vec<Envelope>>(bytes, MAX_BUNDLE_BYTES) {
-        Ok(versions) => Some(versions),
-        Err(error) => {
-            missing.push(format!("the roster in force: {error}"));
-            None
-        }
-    });
-    let in_force = versions.as_ref().and_then(|versions| match Chain::from_first(versions) {
-        Ok(chain) => Some(chain.last().clone()),
-        Err(error) => {
-            missing.push(format!("the roster in force: {error}"));
-            None
-        }
-    });
+    let versions =
+        in_force.and_then(
+            |bytes| match json::parse_as::<Vec<Envelope>>(bytes, MAX_BUNDLE_BYTES) {
+                Ok(versions) => Some(versions),
+                Err(error) => {
+                    missing.push(format!("the roster in force: {error}"));
+                    None
+                }
+            },
+        );
+    let in_force = versions
+        .as_ref()
+        .and_then(|versions| match Chain::from_first(versions) {
+            Ok(chain) => Some(chain.last().clone()),
+            Err(error) => {
+                missing.push(format!("the roster in force: {error}"));
+                None
+            }
+        });
     let mut broken = Vec::new();
     let mut connected: Vec<(&ChosenTrust, Chain)> = Vec::new();
     for trust in trust {
@@ -344,31 +428,57 @@ fn believe(
     });
     // A trusted roster file must contain the boundary of the proposal. If a roster is connected, the file must also
     // have the name of that roster, because two boundaries may have the same name.
-    let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
+    let name = connected
+        .first()
+        .map(|(_, chain)| chain.last().tables().name.clone());
     let files = files.filter(|(_, roster)| {
-        !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
+        !roster.boundary_keys(boundary).is_empty()
+            && name
+                .as_ref()
+                .is_none_or(|name| roster.tables().name == *name)
     });
     // A trusted version that follows a connected version, but is not in the boundary's chain, is on another branch. It
     // is chosen, whatever its version number.
     let branch = files.clone().find(|(_, roster)| {
-        let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
+        let is_here = |digest: &RosterDigest| {
+            connected
+                .iter()
+                .any(|(_, chain)| chain.by_digest(digest).is_some())
+        };
         roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
     });
-    let known = connected.iter().map(|(trust, chain)| (*trust, chain.newest()));
-    let newest = branch.or_else(|| files.chain(known.rev()).max_by_key(|(_, roster)| roster.version()));
+    let known = connected
+        .iter()
+        .map(|(trust, chain)| (*trust, chain.newest()));
+    let newest = branch.or_else(|| {
+        files
+            .chain(known.rev())
+            .max_by_key(|(_, roster)| roster.version())
+    });
     let leads = newest.and_then(|(_, newest)| {
         connected
             .iter()
-            .filter(|(_, chain)| chain.newest().digest() == newest.digest() && chain.last().digest() == newest.digest())
+            .filter(|(_, chain)| {
+                chain.newest().digest() == newest.digest()
+                    && chain.last().digest() == newest.digest()
+            })
             // Prefer a roster that the approver pinned directly.
             .max_by_key(|(trust, _)| trust.pinned.digest() == newest.digest())
     });
     if let Some((trust, chain)) = leads {
-        let mut from = match chain.by_digest(&trust.pinned.digest()).map(TrustedRoster::version) {
-            Some(version) if version != chain.last().version() => format!("followed from {version}"),
+        let mut from = match chain
+            .by_digest(&trust.pinned.digest())
+            .map(TrustedRoster::version)
+        {
+            Some(version) if version != chain.last().version() => {
+                format!("followed from {version}")
+            }
             _ => "pinned by you".to_owned(),
         };
-        let open: Vec<_> = chain.unguarded().map(|roster| roster.version().to_string()).collect();
+        let open: Vec<_> = chain
+            .unguarded()
+            .map(|roster| roster.version().to_string())
+            .collect();
         if !open.is_empty() && chain.last().is_guarded() {
             from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
         }

@@ -101,13 +101,29 @@ impl ReviewLine {
     /// Creates a line that is on every decision screen.
     pub fn always(name: &'static str, text: PrintableText, shows: &[&str]) -> Self {
         let shows = shows.iter().map(|path| (*path).to_owned()).collect();
-        Self { weight: LineWeight::Always, name, tone: LineTone::Plain, text, shows }
+        Self {
+            weight: LineWeight::Always,
+            name,
+            tone: LineTone::Plain,
+            text,
+            shows,
+        }
     }
 
     /// Creates a remark.
     pub fn remark(severity: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
-        let tone = if severity.is_red() { LineTone::Bad } else { LineTone::Plain };
-        Self { weight: LineWeight::Remark(severity), name: "remarks", tone, text, shows }
+        let tone = if severity.is_red() {
+            LineTone::Bad
+        } else {
+            LineTone::Plain
+        };
+        Self {
+            weight: LineWeight::Remark(severity),
+            name: "remarks",
+            tone,
+            text,
+            shows,
+        }
     }
 
     pub(super) fn to_json(&self) -> Value {

@@ -11,12 +11,14 @@ use crate::review::compare::compare;
 use crate::review::coverage::EqualValues;
 use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
-use crate::review::lines::values::{END, LeafText, PROSE, changed, folded, in_full, in_row, label_of};
+use crate::review::lines::values::{
+    END, LeafText, PROSE, changed, folded, in_full, in_row, label_of,
+};
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{
-    bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, paths, plain_or_quoted, rule_words,
-    short_id, told_rules,
+    bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, paths,
+    plain_or_quoted, rule_words, short_id, told_rules,
 };
 use crate::review::{program_lines, remarks, run_inputs, secrets_line, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
@@ -25,7 +27,9 @@ use crate::terminal::screen::{LineTone, lines_of};
 use documents::record::authorization::Authorization;
 use documents::record::ident::Name;
 use documents::record::joined::joined;
-use documents::record::profile::{ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use documents::record::profile::{
+    ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir,
+};
 use documents::record::step_definition::{Format, StepDefinition, Template};
 use documents::record::validity::Timestamp;
 
@@ -37,8 +41,9 @@ impl Lines {
     pub fn of(sources: &ReviewSources, found: &Derived, now: Timestamp) -> Self {
         let mut lines = Self::default();
         let Some(statement) = &found.statement else {
-            lines.heading =
-                PrintableText::words("This is not an authorization that this program can read. Its bytes, as text:");
+            lines.heading = PrintableText::words(
+                "This is not an authorization that this program can read. Its bytes, as text:",
+            );
             return lines;
         };
         let signed = &statement.predicate;
@@ -66,21 +71,42 @@ impl Lines {
     ) {
         let definition = found.definition.as_ref().map(|(definition, _)| definition);
         self.always.extend(step_files::line(&found.files));
-        self.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
-        self.always.extend(program_lines::asked(definition, signed, &found.places));
-        self.always.extend(program_lines::may_run(&signed.sandbox, found.has_programs()));
-        self.above.extend(program_lines::listed(&signed.sandbox, found.has_programs()));
+        self.always.extend(run_inputs::lines(
+            sources,
+            signed,
+            definition,
+            &found.inputs,
+        ));
+        self.always
+            .extend(program_lines::asked(definition, signed, &found.places));
+        self.always.extend(program_lines::may_run(
+            &signed.sandbox,
+            found.has_programs(),
+        ));
+        self.above
+            .extend(program_lines::listed(&signed.sandbox, found.has_programs()));
         self.sandbox(&signed.sandbox);
         self.limits(&signed.sandbox.limits, definition);
-        self.always.extend(definition.and_then(|definition| secrets_line::line(definition, &signed.params)));
+        self.always.extend(
+            definition.and_then(|definition| secrets_line::line(definition, &signed.params)),
+        );
         self.besides(found);
         self.signatures(sources, found, definition);
         let definition = found.definition.as_ref().map(|(_, value)| value);
-        let texts = [step_files::texts(&found.files), run_inputs::texts(&found.inputs)].concat();
+        let texts = [
+            step_files::texts(&found.files),
+            run_inputs::texts(&found.inputs),
+        ]
+        .concat();
         self.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
         self.remarks.extend(remarks::emergency(found));
         self.remarks.extend(remarks::of_contents(signed, found));
-        self.remarks.extend(remarks::of_comparison(sources, signed, &self.comparison, now));
+        self.remarks.extend(remarks::of_comparison(
+            sources,
+            signed,
+            &self.comparison,
+            now,
+        ));
         self.remarks.extend(remarks::unknown_end(sources, now));
         self.remarks.extend(remarks::same_runs(sources, now));
     }
@@ -94,7 +120,9 @@ impl Lines {
         });
         self.trust(sources, found);
         if found.statement.is_some() {
-            let count = |fits: fn(&FieldReason) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
+            let count = |fits: fn(&FieldReason) -> bool| {
+                fields.iter().filter(|field| fits(&field.why)).count()
+            };
             let same = count(|why| matches!(why, FieldReason::Equals(_) | FieldReason::Default));
             let schema = count(|why| matches!(why, FieldReason::Schema));
             let mut words = format!("{same} more are defaults or follow from the fields shown");
@@ -105,7 +133,11 @@ impl Lines {
             if open > 0 {
                 words.push_str(&format!("; FOR {open}, THIS COULD NOT BE PROVED"));
             }
-            self.above.push(ReviewLine::always("fields", PrintableText::text(&words), &[]));
+            self.above.push(ReviewLine::always(
+                "fields",
+                PrintableText::text(&words),
+                &[],
+            ));
         }
         self.fields = fields;
     }
@@ -131,20 +163,32 @@ impl Lines {
     }
 
     fn heading(&mut self, sources: &ReviewSources, signed: &Authorization) {
-        let mut heading = PrintableText::words(if signed.emergency.is_some() { "EMERGENCY: " } else { "" })
-            .then(&PrintableText::text(signed.step.reference.as_str()))
-            .and(" at ")
-            .then(&PrintableText::text(signed.boundary.name.as_str()))
-            .and(", asked by ")
-            .then(&PrintableText::text(signed.proposer.as_str()));
-        let owners: Vec<&Name> =
-            sources.told.iter().flat_map(|told| &told.excluded).filter(|name| **name != signed.proposer).collect();
+        let mut heading = PrintableText::words(if signed.emergency.is_some() {
+            "EMERGENCY: "
+        } else {
+            ""
+        })
+        .then(&PrintableText::text(signed.step.reference.as_str()))
+        .and(" at ")
+        .then(&PrintableText::text(signed.boundary.name.as_str()))
+        .and(", asked by ")
+        .then(&PrintableText::text(signed.proposer.as_str()));
+        let owners: Vec<&Name> = sources
+            .told
+            .iter()
+            .flat_map(|told| &told.excluded)
+            .filter(|name| **name != signed.proposer)
+            .collect();
         if !owners.is_empty() {
-            heading = heading.and(" (owner ").then(&PrintableText::text(&listed(&owners))).and(")");
+            heading = heading
+                .and(" (owner ")
+                .then(&PrintableText::text(&listed(&owners)))
+                .and(")");
         }
         self.heading = heading.and(", ").then(&short_id(signed.proposal.as_str()));
-        self.heading_shows =
-            ["step.ref", "boundary.name", "proposer"].map(|path| format!("signed.predicate.{path}")).to_vec();
+        self.heading_shows = ["step.ref", "boundary.name", "proposer"]
+            .map(|path| format!("signed.predicate.{path}"))
+            .to_vec();
         let id = PrintableText::text(signed.proposal.as_str())
             .and(", nonce ")
             .then(&PrintableText::text(&signed.nonce.to_string()));
@@ -154,10 +198,20 @@ impl Lines {
         }
         for (name, text, shows) in [
             ("proposal", id, &["proposal", "nonce"][..]),
-            ("window", PrintableText::text(&window), &["not_before", "expires_at", "issued_at"]),
+            (
+                "window",
+                PrintableText::text(&window),
+                &["not_before", "expires_at", "issued_at"],
+            ),
         ] {
-            let shows = shows.iter().map(|path| format!("signed.predicate.{path}")).collect();
-            self.above.push(ReviewLine { shows, ..ReviewLine::always(name, text, &[]) });
+            let shows = shows
+                .iter()
+                .map(|path| format!("signed.predicate.{path}"))
+                .collect();
+            self.above.push(ReviewLine {
+                shows,
+                ..ReviewLine::always(name, text, &[])
+            });
         }
     }
 
@@ -167,11 +221,14 @@ impl Lines {
             let (lines, ends) = lines_of(&definition.source);
             (lines.len(), ends)
         };
-        let mut foot = plain_or_quoted(&definition.interpreter).and(", ").then(&PrintableText::text(&format!(
-            "{}, {} bytes",
-            counted(count, "line"),
-            grouped(definition.source.len())
-        )));
+        let mut foot =
+            plain_or_quoted(&definition.interpreter)
+                .and(", ")
+                .then(&PrintableText::text(&format!(
+                    "{}, {} bytes",
+                    counted(count, "line"),
+                    grouped(definition.source.len())
+                )));
         if !ends {
             foot = foot.and(", no newline at the end");
         }
@@ -183,7 +240,11 @@ impl Lines {
         });
         if definition.template == Template::Gruntwork {
             let filled = signed.grant.is_none();
-            foot = foot.and(if filled { ", a filled-in template" } else { ", a template that each run fills in" });
+            foot = foot.and(if filled {
+                ", a filled-in template"
+            } else {
+                ", a template that each run fills in"
+            });
         }
         if definition.check {
             foot = foot.and(", a check by the word of its author");
@@ -198,7 +259,15 @@ impl Lines {
             None => foot,
         };
         self.heading_shows.extend(
-            ["interpreter", "source", "title", "format", "template", "check"].map(|path| format!("definition.{path}")),
+            [
+                "interpreter",
+                "source",
+                "title",
+                "format",
+                "template",
+                "check",
+            ]
+            .map(|path| format!("definition.{path}")),
         );
     }
 
@@ -217,7 +286,11 @@ impl Lines {
         leaves(value, String::new(), &mut parts);
         let name = label.as_str().strip_suffix(" = ").unwrap_or_default();
         for (path, part) in parts {
-            let label = if path.is_empty() { label.clone() } else { PrintableText::path(&format!("{name}{path}")) };
+            let label = if path.is_empty() {
+                label.clone()
+            } else {
+                PrintableText::path(&format!("{name}{path}"))
+            };
             self.whole.push(label.then(&leaf(part)));
         }
     }
@@ -228,24 +301,41 @@ impl Lines {
         let none = serde_json::Map::new();
         let params = signed.params.as_object().unwrap_or(&none);
         if params.is_empty() {
-            self.push("parameters", PrintableText::words("none"), &["signed.predicate.params"]);
+            self.push(
+                "parameters",
+                PrintableText::words("none"),
+                &["signed.predicate.params"],
+            );
         }
-        self.parameters = params.iter().map(|(key, value)| label_of(key).then(&in_row(value).0)).collect();
-        let rows_of =
-            |(key, value): (&String, &Value)| (label_of(key).width() + in_full(value, PROSE).0.width()).div_ceil(ROW);
+        self.parameters = params
+            .iter()
+            .map(|(key, value)| label_of(key).then(&in_row(value).0))
+            .collect();
+        let rows_of = |(key, value): (&String, &Value)| {
+            (label_of(key).width() + in_full(value, PROSE).0.width()).div_ceil(ROW)
+        };
         let in_rows = params.iter().map(rows_of).sum::<usize>() > PARAMETER_ROWS;
-        let before = sources.last.as_ref().and_then(|last| last.params.as_object());
+        let before = sources
+            .last
+            .as_ref()
+            .and_then(|last| last.params.as_object());
         let mut name = "parameters";
         let (mut only_above, mut rows) = (Vec::new(), Vec::new());
         for (at, (key, value)) in params.iter().enumerate() {
             let label = label_of(key);
-            let (shown, is_whole) = if in_rows { in_row(value) } else { in_full(value, PROSE) };
+            let (shown, is_whole) = if in_rows {
+                in_row(value)
+            } else {
+                in_full(value, PROSE)
+            };
             if at >= MOST_PARAMETERS || !is_whole {
                 self.put_above(&label, value, PROSE);
             }
             let mut parts = Vec::new();
             leaves(value, format!(".{}", path_key(key)), &mut parts);
-            let shows = parts.into_iter().map(|(path, _)| format!("signed.predicate.params{path}"));
+            let shows = parts
+                .into_iter()
+                .map(|(path, _)| format!("signed.predicate.params{path}"));
             if at >= MOST_PARAMETERS {
                 only_above.extend(shows);
                 continue;
@@ -254,23 +344,41 @@ impl Lines {
             if let Some(change) = before.and_then(|before| changed(before.get(key), value)) {
                 text = text.and("  (").then(&change).and(")");
             }
-            rows.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always(name, text, &[]) });
+            rows.push(ReviewLine {
+                shows: shows.collect(),
+                ..ReviewLine::always(name, text, &[])
+            });
             name = "";
         }
         // Three blanks in a row are an escape in a value, so no value can imitate another parameter.
         let in_one_row = PrintableText::joined(rows.iter().map(|row| row.text.clone()), "   ");
         if in_one_row.width() <= ROW && rows.len() > 1 {
             let shows = rows.drain(..).flat_map(|row| row.shows).collect();
-            rows.push(ReviewLine { shows, ..ReviewLine::always("parameters", in_one_row, &[]) });
+            rows.push(ReviewLine {
+                shows,
+                ..ReviewLine::always("parameters", in_one_row, &[])
+            });
         }
         self.always.append(&mut rows);
         if !only_above.is_empty() {
-            let text = format!("and {} more, in full above the script", params.len() - MOST_PARAMETERS);
-            self.always
-                .push(ReviewLine { shows: only_above, ..ReviewLine::always("", PrintableText::text(&text), &[]) });
+            let text = format!(
+                "and {} more, in full above the script",
+                params.len() - MOST_PARAMETERS
+            );
+            self.always.push(ReviewLine {
+                shows: only_above,
+                ..ReviewLine::always("", PrintableText::text(&text), &[])
+            });
         }
-        for (key, was) in before.into_iter().flatten().filter(|(key, _)| !params.contains_key(*key)) {
-            let text = label_of(key).and("nothing  (last success: ").then(&folded(was, PROSE).cut(END)).and(")");
+        for (key, was) in before
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| !params.contains_key(*key))
+        {
+            let text = label_of(key)
+                .and("nothing  (last success: ")
+                .then(&folded(was, PROSE).cut(END))
+                .and(")");
             self.push("", text, &[]);
         }
     }
@@ -291,14 +399,28 @@ impl Lines {
     fn sandbox(&mut self, profile: &Profile) {
         let mut parts = Vec::new();
         // The line `may run` shows the layer `programs`.
-        let required = profile.require.iter().filter(|layer| **layer != Layer::Programs);
+        let required = profile
+            .require
+            .iter()
+            .filter(|layer| **layer != Layer::Programs);
         let layers: Vec<_> = required.clone().map(|layer| layer.word()).collect();
         parts.push(if required.copied().eq(STRICT) {
-            PrintableText::words(if profile.off_reason.is_some() { "OFF, all layers named" } else { "strict" })
+            PrintableText::words(if profile.off_reason.is_some() {
+                "OFF, all layers named"
+            } else {
+                "strict"
+            })
         } else if layers.is_empty() {
-            PrintableText::words(if profile.off_reason.is_some() { "OFF" } else { "no layer is required" })
+            PrintableText::words(if profile.off_reason.is_some() {
+                "OFF"
+            } else {
+                "no layer is required"
+            })
         } else {
-            PrintableText::text(&format!("only these layers are required: {}", layers.join(", ")))
+            PrintableText::text(&format!(
+                "only these layers are required: {}",
+                layers.join(", ")
+            ))
         });
         parts.push(PrintableText::words(match profile.workdir {
             Workdir::Private => "own empty directory",
@@ -323,13 +445,30 @@ impl Lines {
             parts.push(PrintableText::words("a user of the host"));
         }
         let text = PrintableText::joined(parts, ", ");
-        let shows = ["workdir", "network.mode"].map(|path| format!("signed.predicate.sandbox.{path}")).into_iter();
-        let shows = shows.chain(paths("signed.predicate.sandbox.require", profile.require.len()));
-        self.always.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always("sandbox", text, &[]) });
+        let shows = ["workdir", "network.mode"]
+            .map(|path| format!("signed.predicate.sandbox.{path}"))
+            .into_iter();
+        let shows = shows.chain(paths(
+            "signed.predicate.sandbox.require",
+            profile.require.len(),
+        ));
+        self.always.push(ReviewLine {
+            shows: shows.collect(),
+            ..ReviewLine::always("sandbox", text, &[])
+        });
         if !profile.deny.is_empty() {
-            let text = PrintableText::joined(profile.deny.iter().map(|pattern| PrintableText::quoted(pattern)), ", ");
+            let text = PrintableText::joined(
+                profile
+                    .deny
+                    .iter()
+                    .map(|pattern| PrintableText::quoted(pattern)),
+                ", ",
+            );
             let shows = paths("signed.predicate.sandbox.deny", profile.deny.len());
-            self.always.push(ReviewLine { shows, ..ReviewLine::always("no access", text, &[]) });
+            self.always.push(ReviewLine {
+                shows,
+                ..ReviewLine::always("no access", text, &[])
+            });
         }
     }
 
@@ -342,16 +481,34 @@ impl Lines {
         let mut parts = vec![
             duration_ms(limits.wall_ms),
             bytes(limits.memory_bytes),
-            counted(usize::try_from(limits.processes).unwrap_or(usize::MAX), "process"),
+            counted(
+                usize::try_from(limits.processes).unwrap_or(usize::MAX),
+                "process",
+            ),
             cpu,
         ];
         let mut shows: Vec<String> = ["wall_ms", "memory_bytes", "processes", "cpu_milli"]
             .map(|path| format!("signed.predicate.sandbox.limits.{path}"))
             .to_vec();
         for (path, value, usual, words) in [
-            ("file_bytes", limits.file_bytes, default.file_bytes, "a file"),
-            ("disk_bytes", limits.disk_bytes, default.disk_bytes, "of disk"),
-            ("output_bytes", limits.output_bytes, default.output_bytes, "of recorded output"),
+            (
+                "file_bytes",
+                limits.file_bytes,
+                default.file_bytes,
+                "a file",
+            ),
+            (
+                "disk_bytes",
+                limits.disk_bytes,
+                default.disk_bytes,
+                "of disk",
+            ),
+            (
+                "output_bytes",
+                limits.output_bytes,
+                default.output_bytes,
+                "of recorded output",
+            ),
         ] {
             if value != usual {
                 parts.push(format!("{} {words}", bytes(value)));
@@ -360,15 +517,23 @@ impl Lines {
         }
         let mut text = PrintableText::text(&parts.join(", "));
         if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
-            text = text.and(", one run at a time of ").then(&plain_or_quoted(name));
+            text = text
+                .and(", one run at a time of ")
+                .then(&plain_or_quoted(name));
             shows.push("definition.exclusive".to_owned());
         }
-        self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
+        self.always.push(ReviewLine {
+            shows,
+            ..ReviewLine::always("limits", text, &[])
+        });
     }
 
     /// Adds a line for each field of the definition that has no other line and differs from its default.
     fn besides(&mut self, found: &Derived) {
-        let (Some((_, definition)), Some(ground)) = (&found.definition, EqualValues::of(found)) else { return };
+        let (Some((_, definition)), Some(ground)) = (&found.definition, EqualValues::of(found))
+        else {
+            return;
+        };
         let mut all = Vec::new();
         leaves(definition, String::new(), &mut all);
         let mut name = "step";
@@ -382,20 +547,31 @@ impl Lines {
             }
             let label = PrintableText::path(&path[1..]);
             let text = self.value(&label, value, PrintableText::value);
-            self.always
-                .push(ReviewLine { tone: LineTone::Bad, ..ReviewLine::always(name, label.then(&text), &[&shows]) });
+            self.always.push(ReviewLine {
+                tone: LineTone::Bad,
+                ..ReviewLine::always(name, label.then(&text), &[&shows])
+            });
             name = "";
         }
     }
 
-    fn signatures(&mut self, sources: &ReviewSources, found: &Derived, definition: Option<&StepDefinition>) {
+    fn signatures(
+        &mut self,
+        sources: &ReviewSources,
+        found: &Derived,
+        definition: Option<&StepDefinition>,
+    ) {
         let mut tone = LineTone::Plain;
         let told = sources.told.as_ref();
         let have: Vec<&Name> = match told {
             Some(told) => told.approvers.iter().collect(),
             None => found.signers.iter().map(|(name, _)| name).collect(),
         };
-        let names = if have.is_empty() { String::new() } else { format!(" ({})", listed(&have)) };
+        let names = if have.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", listed(&have))
+        };
         let mut rules = told_rules(&found.rules, definition);
         let mut parts = vec![match (rules.as_slice(), told) {
             // One simple rule is part of the count.
@@ -408,17 +584,33 @@ impl Lines {
             (_, Some(told)) => format!("{} of {}{names}", have.len(), told.required),
             (_, None) => format!("{} verified by this program{names}", have.len()),
         }];
-        parts.extend(rules.iter().map(|(asks, rule)| format!("{asks} {}", rule_words(rule))));
+        parts.extend(
+            rules
+                .iter()
+                .map(|(asks, rule)| format!("{asks} {}", rule_words(rule))),
+        );
         let roster = sources.roster.roster();
         for group in roster.iter().flat_map(|roster| &roster.tables().group) {
-            let Some(presence) = group.presence else { continue };
-            if found.rules.iter().any(|(_, rule)| rule.from.contains(&group.name)) {
-                parts.push(format!("of {}: only {} count", group.name, presence.words()));
+            let Some(presence) = group.presence else {
+                continue;
+            };
+            if found
+                .rules
+                .iter()
+                .any(|(_, rule)| rule.from.contains(&group.name))
+            {
+                parts.push(format!(
+                    "of {}: only {} count",
+                    group.name,
+                    presence.words()
+                ));
             }
         }
         parts.extend(found.passkey_words(sources));
         if let Some(mine) = &sources.mine {
-            let name = roster.and_then(|roster| roster.statement_approver(mine)).map(|(person, _)| &person.name);
+            let name = roster
+                .and_then(|roster| roster.statement_approver(mine))
+                .map(|(person, _)| &person.name);
             let signed = |name: &Name| {
                 told.is_some_and(|told| told.approvers.contains(name))
                     || found.signers.iter().any(|(signer, _)| signer == name)
@@ -439,48 +631,93 @@ impl Lines {
             });
         }
         if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
-            parts.push(format!("{} can't count", listed(&told.excluded.iter().collect::<Vec<_>>())));
+            parts.push(format!(
+                "{} can't count",
+                listed(&told.excluded.iter().collect::<Vec<_>>())
+            ));
         }
-        let mut line =
-            ReviewLine { tone, ..ReviewLine::always("signatures", PrintableText::text(&parts.join("; ")), &[]) };
-        if let Some(definition) = definition.filter(|definition| !is_default(&definition.approvals)) {
-            line.shows = vec!["definition.approvals.required".to_owned(), "definition.approvals.each".to_owned()];
-            line.shows.extend(paths("definition.approvals.from", definition.approvals.from.len()));
+        let mut line = ReviewLine {
+            tone,
+            ..ReviewLine::always("signatures", PrintableText::text(&parts.join("; ")), &[])
+        };
+        if let Some(definition) = definition.filter(|definition| !is_default(&definition.approvals))
+        {
+            line.shows = vec![
+                "definition.approvals.required".to_owned(),
+                "definition.approvals.each".to_owned(),
+            ];
+            line.shows.extend(paths(
+                "definition.approvals.from",
+                definition.approvals.from.len(),
+            ));
             if definition.approvals.from.is_empty() {
                 line.shows.push("definition.approvals.from".to_owned());
             }
         }
         self.always.push(line);
         if let Some(told) = told.filter(|told| told.status != "pending") {
-            let held_up = told.held_up.as_ref().map_or_else(String::new, |why| format!(", held up ({why})"));
-            self.push("status", PrintableText::text(&format!("{}{held_up}", told.status)), &[]);
+            let held_up = told
+                .held_up
+                .as_ref()
+                .map_or_else(String::new, |why| format!(", held up ({why})"));
+            self.push(
+                "status",
+                PrintableText::text(&format!("{}{held_up}", told.status)),
+                &[],
+            );
         }
     }
 
     fn until(&mut self, signed: &Authorization, now: Timestamp) {
         let left = signed.expires_at.unix() - now.unix();
-        let words = if left <= 0 { "EXPIRED".to_owned() } else { left_words(left) };
+        let words = if left <= 0 {
+            "EXPIRED".to_owned()
+        } else {
+            left_words(left)
+        };
         let mut text = format!("{} ({words})", clock(signed.expires_at, now));
         if signed.not_before > now {
             text.push_str(&format!(", not before {}", clock(signed.not_before, now)));
         }
-        let tone = if left <= 0 { LineTone::Bad } else { LineTone::Plain };
-        self.always.push(ReviewLine { tone, ..ReviewLine::always("until", PrintableText::text(&text), &[]) });
+        let tone = if left <= 0 {
+            LineTone::Bad
+        } else {
+            LineTone::Plain
+        };
+        self.always.push(ReviewLine {
+            tone,
+            ..ReviewLine::always("until", PrintableText::text(&text), &[])
+        });
     }
 
     fn trust(&mut self, sources: &ReviewSources, found: &Derived) {
         let roster = match &sources.roster {
             RosterSource::None => "no roster".to_owned(),
             RosterSource::Trusted(roster, from) => {
-                let unguarded = if roster.is_guarded() { "" } else { ", UNGUARDED (threshold 0)" };
-                format!("roster {} version {}{unguarded}, {from}", roster.tables().name, roster.version())
+                let unguarded = if roster.is_guarded() {
+                    ""
+                } else {
+                    ", UNGUARDED (threshold 0)"
+                };
+                format!(
+                    "roster {} version {}{unguarded}, {from}",
+                    roster.tables().name,
+                    roster.version()
+                )
             }
             RosterSource::BoundarysWord(roster) => {
-                format!("none: only the boundary states the roster {}", roster.digest())
+                format!(
+                    "none: only the boundary states the roster {}",
+                    roster.digest()
+                )
             }
         };
         let all = found.checks.len();
-        let holding = found.checks.iter().filter(|check| check.finding == ReviewFinding::Holds).count();
+        let holding = found
+            .checks
+            .iter()
+            .filter(|check| check.finding == ReviewFinding::Holds)
+            .count();
         let checks = if holding == all {
             "all checks hold".to_owned()
         } else {
@@ -492,7 +729,10 @@ impl Lines {
             StatementVerdict::NoTrust | StatementVerdict::Unsound => LineTone::Bad,
         };
         let text = PrintableText::text(&format!("{roster}; {checks}"));
-        self.always.push(ReviewLine { tone, ..ReviewLine::always("trust", text, &[]) });
+        self.always.push(ReviewLine {
+            tone,
+            ..ReviewLine::always("trust", text, &[])
+        });
     }
 }
 

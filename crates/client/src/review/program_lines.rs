@@ -18,15 +18,27 @@ pub(super) fn asked(
 ) -> Option<ReviewLine> {
     let mut parts = Vec::new();
     let mut shows = Vec::new();
-    for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
+    for kind in [
+        PermissionKind::Run,
+        PermissionKind::Read,
+        PermissionKind::Write,
+        PermissionKind::Env,
+    ] {
         let asked = remarks::asked(signed, kind, PermissionReason::Unlisted);
         if !asked.is_empty() {
-            parts.push(PrintableText::words(remarks::verb(kind)).then(&places.with_lines(kind, &asked)));
-            shows.extend(asked.iter().flat_map(|(at, _)| remarks::permission_paths(*at)));
+            parts.push(
+                PrintableText::words(remarks::verb(kind)).then(&places.with_lines(kind, &asked)),
+            );
+            shows.extend(
+                asked
+                    .iter()
+                    .flat_map(|(at, _)| remarks::permission_paths(*at)),
+            );
         }
     }
-    let readable =
-        definition.is_none_or(|definition| ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str()));
+    let readable = definition.is_none_or(|definition| {
+        ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str())
+    });
     let text = if !parts.is_empty() {
         PrintableText::joined(parts, "; ")
             .and(": in no list; your signature allows this ")
@@ -34,11 +46,18 @@ pub(super) fn asked(
     } else if readable {
         return None;
     } else if signed.sandbox.programs.is_some() {
-        PrintableText::words("not a shell script, so policy can't see which programs the script starts")
+        PrintableText::words(
+            "not a shell script, so policy can't see which programs the script starts",
+        )
     } else {
-        PrintableText::words("unknown: this is not a shell script, so the script may start any program")
+        PrintableText::words(
+            "unknown: this is not a shell script, so the script may start any program",
+        )
     };
-    Some(ReviewLine { shows, ..ReviewLine::always("asks", text, &[]) })
+    Some(ReviewLine {
+        shows,
+        ..ReviewLine::always("asks", text, &[])
+    })
 }
 
 /// Returns the line with the programs that the run can start, in a few words. If the sandbox is off, a remark says so.
@@ -56,8 +75,14 @@ pub(super) fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLi
 /// Returns the line above the script with each program of the list.
 pub(super) fn listed(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
     let programs = profile.programs.as_ref()?;
-    let each = |at| ["name", "path"].map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"));
+    let each = |at| {
+        ["name", "path"]
+            .map(|field| format!("signed.predicate.sandbox.programs.list[{at}].{field}"))
+    };
     let mut shows: Vec<String> = (0..programs.list.len()).flat_map(each).collect();
     shows.push("signed.predicate.sandbox.programs.mode".to_owned());
-    Some(ReviewLine { shows, ..ReviewLine::always("programs", list_words(programs, step_programs), &[]) })
+    Some(ReviewLine {
+        shows,
+        ..ReviewLine::always("programs", list_words(programs, step_programs), &[])
+    })
 }

@@ -78,11 +78,20 @@ impl ProposalReview {
         now: Timestamp,
     ) -> Result<Self, CommandFailure> {
         let sources = gather(subject, client, &trust.find()?)?;
-        Ok(Self::of(ReviewSources { mine: Some(mine), ..sources }, now))
+        Ok(Self::of(
+            ReviewSources {
+                mine: Some(mine),
+                ..sources
+            },
+            now,
+        ))
     }
 
     fn of(sources: ReviewSources, now: Timestamp) -> Self {
-        Self { found: derive(&sources, now), sources }
+        Self {
+            found: derive(&sources, now),
+            sources,
+        }
     }
 
     /// Makes the checks again, over the same documents at another time.
@@ -114,7 +123,10 @@ impl ProposalReview {
 
     /// Returns the advice for an approver who has no trusted roster for the boundary.
     pub fn advice(&self) -> String {
-        trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())
+        trust_advice(
+            self.sources.roster.roster().map(|roster| roster.digest()),
+            &Home::of_process().config_words(),
+        )
     }
 
     /// Checks that no failed check forbids a signature.
@@ -126,14 +138,20 @@ impl ProposalReview {
             StatementVerdict::Sound => Ok(SoundReview(())),
             StatementVerdict::NoTrust => Err(CommandFailure::new(
                 Exit::NoTrust,
-                format!("nothing was signed: you trust no roster for this boundary; {}", self.advice()),
+                format!(
+                    "nothing was signed: you trust no roster for this boundary; {}",
+                    self.advice()
+                ),
             )),
             StatementVerdict::Unsound => {
                 let why = self.found.flaws();
                 let why = PrintableText::text(&why.join("; "));
                 Err(CommandFailure::new(
                     Exit::Refused,
-                    format!("nothing was signed, because these checks failed: {}", why.as_str()),
+                    format!(
+                        "nothing was signed, because these checks failed: {}",
+                        why.as_str()
+                    ),
                 ))
             }
         }
@@ -191,14 +209,19 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, Comm
     if view.status == ProposalStatus::Pending || takes {
         return Ok(OpenProposal(()));
     }
-    let at = view.ended_at.map_or_else(String::new, |at| format!(" at {at}"));
+    let at = view
+        .ended_at
+        .map_or_else(String::new, |at| format!(" at {at}"));
     let why = view.refusal.as_ref();
     let how = match view.status {
         ProposalStatus::Pending => "is pending".to_owned(),
         ProposalStatus::Approved => "has all signatures that it needs".to_owned(),
         ProposalStatus::Running => "has all signatures that it needs, and runs".to_owned(),
         ProposalStatus::Finished => {
-            let outcome = view.outcome.as_ref().map_or_else(String::new, |outcome| format!(" ({})", outcome.status));
+            let outcome = view
+                .outcome
+                .as_ref()
+                .map_or_else(String::new, |outcome| format!(" ({})", outcome.status));
             format!("ran and ended{at}{outcome}")
         }
         ProposalStatus::Denied => match why.and_then(|why| why.detail.strip_prefix("denied by ")) {
@@ -208,12 +231,19 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, Comm
         ProposalStatus::Expired => format!("expired at {}", view.expires_at),
         ProposalStatus::Cancelled => format!("was withdrawn{at}"),
         ProposalStatus::Refused => {
-            let why = why.map_or_else(String::new, |why| format!(" ({}: {})", why.code, why.detail));
+            let why = why.map_or_else(String::new, |why| {
+                format!(" ({}: {})", why.code, why.detail)
+            });
             format!("was refused{at}{why}")
         }
     };
-    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-    let line = PrintableText::text(&format!("{} {how}", view.id)).then(&person_words(said)).and(": nothing to sign");
+    let said = view
+        .denials
+        .iter()
+        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    let line = PrintableText::text(&format!("{} {how}", view.id))
+        .then(&person_words(said))
+        .and(": nothing to sign");
     Err(CommandFailure::new(Exit::Refused, line.as_str()))
 }
 
@@ -229,7 +259,10 @@ mod tests {
     #[test]
     fn the_review_is_available_as_json() {
         let sources = case().sources();
-        let review = ProposalReview { found: judged(&sources), sources };
+        let review = ProposalReview {
+            found: judged(&sources),
+            sources,
+        };
         let said = review.to_json();
         let names: Vec<_> = said["lines"]
             .as_array()
@@ -255,7 +288,10 @@ mod tests {
             assert!(names.contains(&name), "{name}: {names:?}");
         }
         let fields = said["fields"].as_array().expect("fields");
-        assert!(fields.len() > 50 && fields.iter().all(|field| field["why"] != "NOT SHOWN"), "{fields:#?}");
+        assert!(
+            fields.len() > 50 && fields.iter().all(|field| field["why"] != "NOT SHOWN"),
+            "{fields:#?}"
+        );
         assert_eq!(said["standing"], "sound");
     }
 }

@@ -8,7 +8,9 @@ use crate::review::hidden::hidden;
 use crate::review::line::{MOST_LINES, MOST_PARAMETERS, RemarkSeverity, ReviewLine};
 use crate::review::script_places::ScriptPlaces;
 use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::value_words::{clock, counted, day, grouped, plain_or_quoted, rule_words, short_id, told_rules};
+use crate::review::value_words::{
+    clock, counted, day, grouped, plain_or_quoted, rule_words, short_id, told_rules,
+};
 use crate::review::{run_inputs, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::letters::DisplayScripts;
@@ -52,18 +54,30 @@ pub fn of_statement(
 /// Returns one remark for each resource that a run gets from the host.
 fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
-    let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
+    let missing = STRICT
+        .iter()
+        .filter(|layer| !profile.require.contains(layer))
+        .map(|layer| layer.word());
     let missing: Vec<_> = missing.collect();
     if profile.off_reason.is_none() && !missing.is_empty() {
-        let text = format!("the step runs even if the sandbox lacks these layers: {}", missing.join(", "));
-        remarks.push(ReviewLine::remark(RemarkSeverity::HostNeed, PrintableText::text(&text), Vec::new()));
+        let text = format!(
+            "the step runs even if the sandbox lacks these layers: {}",
+            missing.join(", ")
+        );
+        remarks.push(ReviewLine::remark(
+            RemarkSeverity::HostNeed,
+            PrintableText::text(&text),
+            Vec::new(),
+        ));
     }
     for permission in SandboxPermission::ALL {
         let line = permission.line(profile);
         let severity = match permission {
             SandboxPermission::Off => RemarkSeverity::SandboxOff,
             SandboxPermission::RunAs => RemarkSeverity::HostIdentity,
-            SandboxPermission::Write if profile.workdir == Workdir::InPlace => RemarkSeverity::LiveTree,
+            SandboxPermission::Write if profile.workdir == Workdir::InPlace => {
+                RemarkSeverity::LiveTree
+            }
             SandboxPermission::Network => RemarkSeverity::Network,
             SandboxPermission::Read
             | SandboxPermission::Write
@@ -73,10 +87,21 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
             | SandboxPermission::Proc => RemarkSeverity::HostNeed,
         };
         if line.is_remark {
-            let quoted = line.values.iter().map(|(value, words)| PrintableText::quoted(value).and(words));
+            let quoted = line
+                .values
+                .iter()
+                .map(|(value, words)| PrintableText::quoted(value).and(words));
             let values = PrintableText::joined(quoted, ", ");
-            let shows = line.shows.iter().map(|field| format!("signed.predicate.sandbox.{field}")).collect();
-            remarks.push(ReviewLine::remark(severity, PrintableText::words(line.words).then(&values), shows));
+            let shows = line
+                .shows
+                .iter()
+                .map(|field| format!("signed.predicate.sandbox.{field}"))
+                .collect();
+            remarks.push(ReviewLine::remark(
+                severity,
+                PrintableText::words(line.words).then(&values),
+                shows,
+            ));
         }
     }
     remarks
@@ -90,7 +115,12 @@ fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLi
         (PermissionReason::Unknown, RemarkSeverity::Unknowable),
         (PermissionReason::BuiltInDeny, RemarkSeverity::BuiltInDenied),
     ] {
-        for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
+        for kind in [
+            PermissionKind::Run,
+            PermissionKind::Read,
+            PermissionKind::Write,
+            PermissionKind::Env,
+        ] {
             let asked = asked(signed, kind, why);
             if asked.is_empty() {
                 continue;
@@ -101,9 +131,14 @@ fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLi
                 PermissionReason::Unknown => text
                     .and(": unknown before the run; your signature allows whatever this is, ")
                     .and(how_often(signed)),
-                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => text.and(": denied by a built-in list"),
+                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => {
+                    text.and(": denied by a built-in list")
+                }
             };
-            let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
+            let shows = asked
+                .iter()
+                .flat_map(|(at, _)| permission_paths(*at))
+                .collect();
             remarks.push(ReviewLine::remark(severity, text, shows));
         }
     }
@@ -120,11 +155,18 @@ fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
     }
     let listed = |what: &str| {
         let name = what.rsplit('/').next().unwrap_or_default();
-        list.iter().any(|one| one.name.as_str() == name || one.path.as_str().rsplit('/').next() == Some(name))
+        list.iter().any(|one| {
+            one.name.as_str() == name || one.path.as_str().rsplit('/').next() == Some(name)
+        })
     };
     let reasons = [PermissionReason::Unlisted, PermissionReason::BuiltInDeny];
-    let asked = reasons.into_iter().flat_map(|why| asked(signed, PermissionKind::Run, why));
-    let names: Vec<_> = asked.map(|(_, what)| what).filter(|what| what.contains('/') && !listed(what)).collect();
+    let asked = reasons
+        .into_iter()
+        .flat_map(|why| asked(signed, PermissionKind::Run, why));
+    let names: Vec<_> = asked
+        .map(|(_, what)| what)
+        .filter(|what| what.contains('/') && !listed(what))
+        .collect();
     if names.is_empty() {
         return None;
     }
@@ -132,14 +174,25 @@ fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
         ": not in the list of programs, so such a file can't start on the boundary's host, unless it is a link to a listed \
          program or an executable file of the step",
     );
-    Some(ReviewLine::remark(RemarkSeverity::HostNeed, text, Vec::new()))
+    Some(ReviewLine::remark(
+        RemarkSeverity::HostNeed,
+        text,
+        Vec::new(),
+    ))
 }
 
 /// Returns the permissions of this kind for which policy gives this reason, with their positions.
-pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason) -> Vec<(usize, &str)> {
+pub fn asked(
+    signed: &Authorization,
+    kind: PermissionKind,
+    why: PermissionReason,
+) -> Vec<(usize, &str)> {
     let permissions = signed.permissions.iter().enumerate();
-    let asked = permissions.filter(|(_, permission)| permission.kind == kind && permission.why == why);
-    asked.map(|(at, permission)| (at, permission.what.as_str())).collect()
+    let asked =
+        permissions.filter(|(_, permission)| permission.kind == kind && permission.why == why);
+    asked
+        .map(|(at, permission)| (at, permission.what.as_str()))
+        .collect()
 }
 
 /// Returns the paths of the three fields of a permission.
@@ -149,7 +202,11 @@ pub fn permission_paths(at: usize) -> [String; 3] {
 
 /// Returns how often a signature allows what it permits. The review of a grant has one statement for all runs of a step.
 pub const fn how_often(signed: &Authorization) -> &'static str {
-    if signed.grant.is_some() { "in each run" } else { "once" }
+    if signed.grant.is_some() {
+        "in each run"
+    } else {
+        "once"
+    }
 }
 
 /// Returns the verb for a permission of this kind, or an empty text for a program.
@@ -168,7 +225,11 @@ fn texts_of(document: &Value, prefix: &str) -> Vec<(String, String)> {
     leaves(document, String::new(), &mut found);
     let mut texts = Vec::new();
     for (path, value) in found {
-        let place = if prefix.is_empty() { path.trim_start_matches('.').to_owned() } else { format!("{prefix}{path}") };
+        let place = if prefix.is_empty() {
+            path.trim_start_matches('.').to_owned()
+        } else {
+            format!("{prefix}{path}")
+        };
         if let Value::String(text) = value {
             texts.push((place, text.clone()));
         }
@@ -196,14 +257,17 @@ fn keys_of(value: &Value, place: &str, texts: &mut Vec<(String, String)>) {
 fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
     let mut told: Vec<PrintableText> = Vec::new();
     for (place, text) in texts {
-        let is_prose = place.starts_with("params.") || ["reason", "definition.title"].contains(&place.as_str());
+        let is_prose = place.starts_with("params.")
+            || ["reason", "definition.title"].contains(&place.as_str());
         let what = hidden(text, is_prose.then(DisplayScripts::of_process));
         if what.is_empty() {
             continue;
         }
         let more = what.len().saturating_sub(MOST_KINDS);
-        let mut words =
-            place_name(place).and(" has ").then(&PrintableText::joined(what.into_iter().take(MOST_KINDS), ", "));
+        let mut words = place_name(place).and(" has ").then(&PrintableText::joined(
+            what.into_iter().take(MOST_KINDS),
+            ", ",
+        ));
         if more > 0 {
             words = words.then(&PrintableText::text(&format!(" and {more} more")));
         }
@@ -213,13 +277,23 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
         return None;
     }
     let more = told.len().saturating_sub(MOST_PLACES);
-    let mut text =
-        PrintableText::words("hidden text: ").then(&PrintableText::joined(told.into_iter().take(MOST_PLACES), "; "));
+    let mut text = PrintableText::words("hidden text: ").then(&PrintableText::joined(
+        told.into_iter().take(MOST_PLACES),
+        "; ",
+    ));
     if more > 0 {
-        let fields = if more == 1 { "another field has" } else { &*format!("{more} other fields have") };
+        let fields = if more == 1 {
+            "another field has"
+        } else {
+            &*format!("{more} other fields have")
+        };
         text = text.then(&PrintableText::text(&format!("; {fields} some too")));
     }
-    Some(ReviewLine::remark(RemarkSeverity::HiddenText, text, Vec::new()))
+    Some(ReviewLine::remark(
+        RemarkSeverity::HiddenText,
+        text,
+        Vec::new(),
+    ))
 }
 
 /// Maximum number of findings for one field. `MOST_PLACES` is the maximum number of fields.
@@ -242,34 +316,70 @@ fn place_name(place: &str) -> PrintableText {
 
 /// Returns one remark about all long values except the script, which the screen always shows in full.
 fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine> {
-    let texts = texts.iter().filter(|(place, _)| place != "definition.source");
+    let texts = texts
+        .iter()
+        .filter(|(place, _)| place != "definition.source");
     let texts = texts.map(|(place, text)| (place.clone(), text.len()));
-    let folded = params.as_object().into_iter().flatten().filter(|(_, value)| value.is_array() || value.is_object());
-    let folded = folded.map(|(key, value)| (format!("params.{}", path_key(key)), to_canonical(value).len()));
-    let long: Vec<_> = texts.chain(folded).filter(|(_, size)| *size > LONG).collect();
+    let folded = params
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| value.is_array() || value.is_object());
+    let folded = folded.map(|(key, value)| {
+        (
+            format!("params.{}", path_key(key)),
+            to_canonical(value).len(),
+        )
+    });
+    let long: Vec<_> = texts
+        .chain(folded)
+        .filter(|(_, size)| *size > LONG)
+        .collect();
     let named = long.iter().take(MOST_PLACES);
-    let named = named.map(|(place, size)| place_name(place).then(&PrintableText::text(&format!(" has {size} bytes"))));
+    let named = named.map(|(place, size)| {
+        place_name(place).then(&PrintableText::text(&format!(" has {size} bytes")))
+    });
     let mut told = PrintableText::joined(named, ", ");
     if long.len() > MOST_PLACES {
-        told = told.then(&PrintableText::text(&format!(" and {} more are long", long.len() - MOST_PLACES)));
+        told = told.then(&PrintableText::text(&format!(
+            " and {} more are long",
+            long.len() - MOST_PLACES
+        )));
     }
     let words = match long.len() {
         0 => return None,
         1 => ": read it whole",
         _ => ": read them whole",
     };
-    Some(ReviewLine::remark(RemarkSeverity::LongValue, told.and(words), Vec::new()))
+    Some(ReviewLine::remark(
+        RemarkSeverity::LongValue,
+        told.and(words),
+        Vec::new(),
+    ))
 }
 
 /// Returns a remark about the parameters that the decision screen leaves out.
 fn only_above(params: &Value) -> Option<ReviewLine> {
-    let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
+    let more = params
+        .as_object()
+        .map_or(0, serde_json::Map::len)
+        .saturating_sub(MOST_PARAMETERS);
     if more == 0 {
         return None;
     }
-    let (are, them) = if more == 1 { ("parameter is", "it") } else { ("parameters are", "them") };
-    let text = format!("{more} {are} shown only above the script, under \"Values in full\": read {them} there");
-    Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::text(&text), Vec::new()))
+    let (are, them) = if more == 1 {
+        ("parameter is", "it")
+    } else {
+        ("parameters are", "them")
+    };
+    let text = format!(
+        "{more} {are} shown only above the script, under \"Values in full\": read {them} there"
+    );
+    Some(ReviewLine::remark(
+        RemarkSeverity::LongValue,
+        PrintableText::text(&text),
+        Vec::new(),
+    ))
 }
 
 /// Returns the remarks about the comparison with the last successful run.
@@ -284,18 +394,31 @@ pub fn of_comparison(
         RunComparison::Unknown => {}
         RunComparison::First => {
             let text = PrintableText::words("no success of this step is known");
-            remarks.push(ReviewLine::remark(RemarkSeverity::FirstRun, text, Vec::new()));
+            remarks.push(ReviewLine::remark(
+                RemarkSeverity::FirstRun,
+                text,
+                Vec::new(),
+            ));
         }
         RunComparison::Since { changed, .. } if changed.is_empty() => {}
-        RunComparison::Since { changed, script, .. } => {
+        RunComparison::Since {
+            changed, script, ..
+        } => {
             let at = sources.last.as_ref().map_or("", |last| &*last.finished_at);
             let lines = match script.len() {
                 0 => String::new(),
                 lines => format!(": {}", counted(lines, "line")),
             };
             let day = day(at, &now.to_string());
-            let text = format!("{} changed since the last success ({day}){lines}", changed.join(", "));
-            remarks.push(ReviewLine::remark(RemarkSeverity::Changed, PrintableText::text(&text), Vec::new()));
+            let text = format!(
+                "{} changed since the last success ({day}){lines}",
+                changed.join(", ")
+            );
+            remarks.push(ReviewLine::remark(
+                RemarkSeverity::Changed,
+                PrintableText::text(&text),
+                Vec::new(),
+            ));
         }
     }
     remarks.extend(masked(sources, signed));
@@ -306,9 +429,18 @@ pub fn of_comparison(
 /// effect.
 pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine> {
     let run = sources.unknown_end.as_ref()?;
-    let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
-    let text = PrintableText::text(&words).then(&short_id(run.receipt.as_str())).and(")");
-    Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text, Vec::new()))
+    let words = format!(
+        "the same run ended unknown at {} (",
+        clock(run.finished_at, now)
+    );
+    let text = PrintableText::text(&words)
+        .then(&short_id(run.receipt.as_str()))
+        .and(")");
+    Some(ReviewLine::remark(
+        RemarkSeverity::UnknownEnd,
+        text,
+        Vec::new(),
+    ))
 }
 
 /// Returns a remark for each other proposal of the same run, as the boundary reports them. The proposer may have asked twice
@@ -318,7 +450,11 @@ pub fn same_runs(sources: &ReviewSources, now: Timestamp) -> impl Iterator<Item 
         let words = match (other.status, other.ended_at) {
             (ProposalStatus::Pending, _) => "is also pending".to_owned(),
             (status @ (ProposalStatus::Finished | ProposalStatus::Denied), Some(at)) => {
-                let how = if status == ProposalStatus::Denied { "was denied" } else { "succeeded" };
+                let how = if status == ProposalStatus::Denied {
+                    "was denied"
+                } else {
+                    "succeeded"
+                };
                 match (now.unix() - at.unix()).max(0) {
                     seconds @ 0..60 => format!("{how} {seconds} s ago"),
                     seconds => format!("{how} {} min ago", seconds / 60),
@@ -341,7 +477,10 @@ pub fn job(sources: &ReviewSources) -> Option<ReviewLine> {
     // A long claim must not push the other lines of the decision off the screen.
     let claims = PrintableText::text(&pairs(&job.claims)).cut(MOST_CLAIMS);
     let page = job.job.iter().map(|page| format!(", job {page}"));
-    let bound = job.bind.iter().map(|(parameter, claim)| format!("; {parameter} is its claim {claim}"));
+    let bound = job
+        .bind
+        .iter()
+        .map(|(parameter, claim)| format!("; {parameter} is its claim {claim}"));
     let text = PrintableText::words("the boundary says: admitted by OIDC of ")
         .then(&PrintableText::text(&job.issuer))
         .and(" as ")
@@ -357,7 +496,11 @@ pub fn emergency(found: &Derived) -> Option<ReviewLine> {
     }
     let definition = found.definition.as_ref().map(|(definition, _)| definition);
     let words = |rules: &[(&'static str, Approvals)]| {
-        told_rules(rules, definition).into_iter().map(|(_, rule)| rule_words(rule)).collect::<Vec<_>>().join(" and ")
+        told_rules(rules, definition)
+            .into_iter()
+            .map(|(_, rule)| rule_words(rule))
+            .collect::<Vec<_>>()
+            .join(" and ")
     };
     let text = match &found.emergency {
         Some(EmergencyApproval { rule, normally }) => format!(
@@ -373,7 +516,11 @@ pub fn emergency(found: &Derived) -> Option<ReviewLine> {
         }
     };
     let shows = vec!["signed.predicate.emergency".to_owned()];
-    Some(ReviewLine::remark(RemarkSeverity::Emergency, PrintableText::text(&text), shows))
+    Some(ReviewLine::remark(
+        RemarkSeverity::Emergency,
+        PrintableText::text(&text),
+        shows,
+    ))
 }
 
 /// Returns a remark about files whose content can't be shown, and a remark about long texts.
@@ -386,18 +533,33 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
     if !opaque.is_empty() {
         let named = opaque.iter().take(MOST_PLACES).map(|(name, size, from)| {
-            let words = format!(": content that can't be shown, {} bytes {from}", grouped(*size));
-            plain_or_quoted(name).cut(run_inputs::MOST_OF_NAME).then(&PrintableText::text(&words))
+            let words = format!(
+                ": content that can't be shown, {} bytes {from}",
+                grouped(*size)
+            );
+            plain_or_quoted(name)
+                .cut(run_inputs::MOST_OF_NAME)
+                .then(&PrintableText::text(&words))
         });
         let mut text = PrintableText::joined(named, "; ");
         if opaque.len() > MOST_PLACES {
-            text = text.then(&PrintableText::text(&format!("; and {} more files", opaque.len() - MOST_PLACES)));
+            text = text.then(&PrintableText::text(&format!(
+                "; and {} more files",
+                opaque.len() - MOST_PLACES
+            )));
         }
         remarks.push(ReviewLine::remark(RemarkSeverity::Opaque, text, Vec::new()));
     }
-    let script = found.definition.iter().map(|(definition, _)| (String::new(), definition.source.clone()));
-    let texts = script.chain(step_files::texts(&found.files)).chain(run_inputs::texts(&found.inputs));
-    let long = texts.map(|(place, text)| (place, lines_of(&text).0.len())).filter(|(_, lines)| *lines > MOST_LINES);
+    let script = found
+        .definition
+        .iter()
+        .map(|(definition, _)| (String::new(), definition.source.clone()));
+    let texts = script
+        .chain(step_files::texts(&found.files))
+        .chain(run_inputs::texts(&found.inputs));
+    let long = texts
+        .map(|(place, text)| (place, lines_of(&text).0.len()))
+        .filter(|(_, lines)| *lines > MOST_LINES);
     let named: Vec<_> = long
         .map(|(place, lines)| match &*place {
             "" => PrintableText::text(&counted(lines, "line")),
@@ -406,7 +568,11 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
         .collect();
     if !named.is_empty() {
         let text = PrintableText::joined(named, ", ").and(": read all of them; f shows them again");
-        remarks.push(ReviewLine::remark(RemarkSeverity::LongValue, text, Vec::new()));
+        remarks.push(ReviewLine::remark(
+            RemarkSeverity::LongValue,
+            text,
+            Vec::new(),
+        ));
     }
     remarks
 }
@@ -415,7 +581,12 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
 /// exists when a run starts.
 fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
     let last = sources.last.as_ref()?;
-    let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
+    let names = |count: u64| {
+        format!(
+            "{count} denied {}",
+            if count == 1 { "name" } else { "names" }
+        )
+    };
     let (severity, text) = match (last.masked.unwrap_or(0), last.masked_before) {
         (_, Some(before)) => {
             let text = format!(
@@ -426,9 +597,13 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
             (RemarkSeverity::LiveTree, text)
         }
         (0, None) => return None,
-        (now, None) if signed.sandbox.deny.is_empty() => {
-            (RemarkSeverity::LiveTree, format!("the last run hid {}, but this profile hides no name", names(now)))
-        }
+        (now, None) if signed.sandbox.deny.is_empty() => (
+            RemarkSeverity::LiveTree,
+            format!(
+                "the last run hid {}, but this profile hides no name",
+                names(now)
+            ),
+        ),
         (now, None) => {
             let text = format!(
                 "the last run hid {}; which names this run can't see is decided when the run starts",
@@ -437,14 +612,23 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
             (RemarkSeverity::HostNeed, text)
         }
     };
-    Some(ReviewLine::remark(severity, PrintableText::text(&text), Vec::new()))
+    Some(ReviewLine::remark(
+        severity,
+        PrintableText::text(&text),
+        Vec::new(),
+    ))
 }
 
 /// Returns remarks about failed checks, missing documents and signatures that do not count.
 pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
-    let mut add =
-        |text: &str| remarks.push(ReviewLine::remark(RemarkSeverity::Fails, PrintableText::text(text), Vec::new()));
+    let mut add = |text: &str| {
+        remarks.push(ReviewLine::remark(
+            RemarkSeverity::Fails,
+            PrintableText::text(text),
+            Vec::new(),
+        ))
+    };
     let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
     for check in &found.checks {
         if let ReviewFinding::Fails(why) = &check.finding {
@@ -467,20 +651,30 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
         }
     }
     for (why, things) in reasons {
-        add(&format!("these documents could not be fetched: {}: {why}", things.join(", ")));
+        add(&format!(
+            "these documents could not be fetched: {}: {why}",
+            things.join(", ")
+        ));
     }
-    let open = found.checks.iter().filter_map(|check| match &check.finding {
-        ReviewFinding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {
-            Some(format!("{} ({why})", check.what))
-        }
-        _ => None,
-    });
+    let open = found
+        .checks
+        .iter()
+        .filter_map(|check| match &check.finding {
+            ReviewFinding::NotChecked(why)
+                if check.what != COVERED && !(no_trust && check.what == TRUSTED) =>
+            {
+                Some(format!("{} ({why})", check.what))
+            }
+            _ => None,
+        });
     let open: Vec<_> = open.collect();
     if !open.is_empty() {
         add(&format!("not checked: {}", open.join("; ")));
     }
     for stranger in &found.strangers {
-        add(&format!("a signature in the file does not count: {stranger}"));
+        add(&format!(
+            "a signature in the file does not count: {stranger}"
+        ));
     }
     remarks
 }

@@ -26,7 +26,8 @@ pub const DEFINITION: &str = "Definition, every field";
 pub const SIGNED: &str = "To be signed, every field";
 
 /// Explanation of escapes on the screen. Most shells do not know these escapes.
-const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
+const ESCAPES: &str =
+    r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
 
 /// Draws the texts and the decision.
 pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
@@ -41,7 +42,11 @@ pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     let lines = &found.lines;
     screen.push(heading_tone(found), String::new(), lines.heading.clone());
     // The digest line fits 80 columns, so no usual terminal breaks it.
-    screen.push(LineTone::Plain, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
+    screen.push(
+        LineTone::Plain,
+        "  digest ".to_owned(),
+        PrintableText::text(&found.digest.to_string()),
+    );
     for line in &lines.above {
         draw(&mut screen, line);
     }
@@ -60,7 +65,11 @@ pub fn further(screen: &mut Screen, remarks: &[ReviewLine]) -> bool {
     if !further.is_empty() {
         screen.heading("Further remarks");
         for (at, line) in further.iter().enumerate() {
-            screen.push(line.tone, format!("  {:>3}. ", at + 1 + MOST_REMARKS), line.text.clone());
+            screen.push(
+                line.tone,
+                format!("  {:>3}. ", at + 1 + MOST_REMARKS),
+                line.text.clone(),
+            );
         }
     }
     !further.is_empty()
@@ -68,7 +77,10 @@ pub fn further(screen: &mut Screen, remarks: &[ReviewLine]) -> bool {
 
 /// Explains the escapes on the screen.
 pub fn escapes(screen: &mut Screen) {
-    draw(screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
+    draw(
+        screen,
+        &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]),
+    );
 }
 
 /// Draws the long values, the files and the script. `is_named` is true if the script needs a heading.
@@ -119,17 +131,34 @@ pub fn block(found: &Derived) -> Screen {
 /// Draws why nobody may sign, if that is so.
 pub fn not_to_be_signed(screen: &mut Screen, standing: StatementVerdict) {
     if standing != StatementVerdict::Sound {
-        let why = if standing == StatementVerdict::NoTrust { "no trusted roster" } else { "see the remarks" };
+        let why = if standing == StatementVerdict::NoTrust {
+            "no trusted roster"
+        } else {
+            "see the remarks"
+        };
         let text = PrintableText::words("NOT TO BE SIGNED: ").and(why);
-        draw(screen, &ReviewLine { tone: LineTone::Bad, ..ReviewLine::always("verdict", text, &[]) });
+        draw(
+            screen,
+            &ReviewLine {
+                tone: LineTone::Bad,
+                ..ReviewLine::always("verdict", text, &[])
+            },
+        );
     }
 }
 
 /// Returns the number of lines of the script and of all other texts above the decision.
 pub fn text_lines(found: &Derived) -> usize {
-    let script = found.definition.iter().map(|(definition, _)| lines_of(&definition.source).0.len());
-    let texts = step_files::texts(&found.files).into_iter().chain(run_inputs::texts(&found.inputs));
-    script.chain(texts.map(|(_, text)| lines_of(&text).0.len())).sum()
+    let script = found
+        .definition
+        .iter()
+        .map(|(definition, _)| lines_of(&definition.source).0.len());
+    let texts = step_files::texts(&found.files)
+        .into_iter()
+        .chain(run_inputs::texts(&found.inputs));
+    script
+        .chain(texts.map(|(_, text)| lines_of(&text).0.len()))
+        .sum()
 }
 
 /// Draws both complete lists of fields, then all checks, and then the decision screen.
@@ -138,7 +167,11 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
     if let Some((_, definition)) = &found.definition {
         screen.heading(DEFINITION);
         // The script section shows the filled-in script, so the definition shows the template.
-        let elsewhere: &[(&str, &str)] = if definition["template"] == "none" { &[(".source", SCRIPT)] } else { &[] };
+        let elsewhere: &[(&str, &str)] = if definition["template"] == "none" {
+            &[(".source", SCRIPT)]
+        } else {
+            &[]
+        };
         screen.exact(definition, elsewhere);
     }
     if let Some(payload) = &found.payload {
@@ -154,9 +187,15 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
         for why in reasons {
             if !told.contains(&why) {
                 told.push(why);
-                let paths: Vec<_> =
-                    fields.iter().filter(|field| field.why == why).map(|field| field.path.as_str()).collect();
-                screen.say(LineTone::Plain, &format!("{}: {}", why.words(), paths.join(" ")));
+                let paths: Vec<_> = fields
+                    .iter()
+                    .filter(|field| field.why == why)
+                    .map(|field| field.path.as_str())
+                    .collect();
+                screen.say(
+                    LineTone::Plain,
+                    &format!("{}: {}", why.words(), paths.join(" ")),
+                );
             }
         }
     }
@@ -181,7 +220,11 @@ pub fn checks(screen: &mut Screen, found: &Derived) {
             ReviewFinding::Fails(_) => (LineTone::Bad, "NOT TRUE"),
             ReviewFinding::NotChecked(_) => (LineTone::Bad, "not checked"),
         };
-        screen.push(tone, format!("  {word:<12}"), PrintableText::text(check.what));
+        screen.push(
+            tone,
+            format!("  {word:<12}"),
+            PrintableText::text(check.what),
+        );
     }
 }
 
@@ -191,14 +234,29 @@ pub fn brief(found: &Derived) -> Screen {
     let lines = &found.lines;
     screen.push(heading_tone(found), String::new(), lines.heading.cut(78));
     for name in ["parameters", "reason", "signatures"] {
-        let Some(line) = lines.always.iter().find(|line| line.name == name) else { continue };
+        let Some(line) = lines.always.iter().find(|line| line.name == name) else {
+            continue;
+        };
         if name == "parameters" && !lines.parameters.is_empty() {
             for (at, text) in in_three_rows(&lines.parameters).into_iter().enumerate() {
-                draw(&mut screen, &ReviewLine { name: if at == 0 { name } else { "" }, text, ..line.clone() });
+                draw(
+                    &mut screen,
+                    &ReviewLine {
+                        name: if at == 0 { name } else { "" },
+                        text,
+                        ..line.clone()
+                    },
+                );
             }
         } else {
             let rows = if name == "signatures" { 2 } else { 1 };
-            draw(&mut screen, &ReviewLine { text: line.text.cut(60 * rows), ..line.clone() });
+            draw(
+                &mut screen,
+                &ReviewLine {
+                    text: line.text.cut(60 * rows),
+                    ..line.clone()
+                },
+            );
         }
     }
     screen
@@ -210,17 +268,30 @@ fn in_three_rows(parameters: &[PrintableText]) -> Vec<PrintableText> {
     const MOST_IN_ROW: usize = 3;
     const BETWEEN: &str = ", ";
     let in_row = parameters.len().div_ceil(ROWS).min(MOST_IN_ROW);
-    let mut cells: Vec<PrintableText> =
-        parameters.iter().take(ROWS * in_row).map(|text| text.cut(ROW / in_row - BETWEEN.len())).collect();
+    let mut cells: Vec<PrintableText> = parameters
+        .iter()
+        .take(ROWS * in_row)
+        .map(|text| text.cut(ROW / in_row - BETWEEN.len()))
+        .collect();
     if parameters.len() > cells.len() {
         cells.pop();
-        cells.push(PrintableText::text(&format!("and {} more", parameters.len() - cells.len())));
+        cells.push(PrintableText::text(&format!(
+            "and {} more",
+            parameters.len() - cells.len()
+        )));
     }
-    cells.chunks(in_row).map(|row| PrintableText::joined(row.iter().cloned(), BETWEEN)).collect()
+    cells
+        .chunks(in_row)
+        .map(|row| PrintableText::joined(row.iter().cloned(), BETWEEN))
+        .collect()
 }
 
 fn heading_tone(found: &Derived) -> LineTone {
-    if found.is_emergency() { LineTone::Bad } else { LineTone::Strong }
+    if found.is_emergency() {
+        LineTone::Bad
+    } else {
+        LineTone::Strong
+    }
 }
 
 /// Draws a line.
@@ -232,28 +303,44 @@ pub fn draw(screen: &mut Screen, line: &ReviewLine) {
 pub fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
         let name = if at == 0 { line.name } else { "" };
-        screen.push(line.tone, format!("  {name:<12}{}. ", at + 1), line.text.clone());
+        screen.push(
+            line.tone,
+            format!("  {name:<12}{}. ", at + 1),
+            line.text.clone(),
+        );
     }
     if remarks.len() > MOST_REMARKS {
         let more = format!("and {} more above", remarks.len() - MOST_REMARKS);
         screen.push(LineTone::Bad, " ".repeat(14), PrintableText::text(&more));
     }
     if remarks.is_empty() {
-        draw(screen, &ReviewLine::always("remarks", PrintableText::words("none"), &[]));
+        draw(
+            screen,
+            &ReviewLine::always("remarks", PrintableText::words("none"), &[]),
+        );
     }
     debug_assert!(remarks.iter().all(|line| line.weight != LineWeight::Always));
 }
 
 /// Draws the differences from the last successful run below the script.
 fn differences(screen: &mut Screen, comparison: &RunComparison) {
-    let RunComparison::Since { script, fields, .. } = comparison else { return };
+    let RunComparison::Since { script, fields, .. } = comparison else {
+        return;
+    };
     draw_differences(screen, script.iter().chain(fields));
 }
 
 /// Draws changed lines and fields.
-pub fn draw_differences<'d>(screen: &mut Screen, changes: impl Iterator<Item = &'d LineDifference>) {
+pub fn draw_differences<'d>(
+    screen: &mut Screen,
+    changes: impl Iterator<Item = &'d LineDifference>,
+) {
     for LineDifference { was, number, text } in changes {
-        let (tone, word) = if *was { (LineTone::Bad, "was") } else { (LineTone::Good, "now") };
+        let (tone, word) = if *was {
+            (LineTone::Bad, "was")
+        } else {
+            (LineTone::Good, "now")
+        };
         let number = number.map_or(String::new(), |number| number.to_string());
         screen.push(tone, format!("  {word} {number:>5} | "), text.clone());
     }
@@ -266,34 +353,67 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     let own_root = profile.require.contains(&Layer::Namespaces);
     let limits = &profile.limits;
     let disk = match (profile.workdir, own_root) {
-        (Workdir::InPlace, _) => "as much as the host has, because nothing limits a live tree".to_owned(),
+        (Workdir::InPlace, _) => {
+            "as much as the host has, because nothing limits a live tree".to_owned()
+        }
         (_, true) => bytes(limits.disk_bytes),
-        (_, false) => format!("{}, but without namespaces as much as the host has", bytes(limits.disk_bytes)),
+        (_, false) => format!(
+            "{}, but without namespaces as much as the host has",
+            bytes(limits.disk_bytes)
+        ),
     };
     let shared = bytes(limits.shared_memory_bytes());
-    let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
-    let permissions = SandboxPermission::ALL.into_iter().map(|permission| permission.line(profile)).map(|line| {
-        let values: Vec<_> = line.values.iter().map(|(value, words)| format!("{value:?}{words}")).collect();
-        format!("{}{}", line.words, values.join(", "))
-    });
+    let counted = if own_root {
+        COUNTED
+    } else {
+        COUNTED_WITHOUT_NAMESPACES
+    };
+    let permissions = SandboxPermission::ALL
+        .into_iter()
+        .map(|permission| permission.line(profile))
+        .map(|line| {
+            let values: Vec<_> = line
+                .values
+                .iter()
+                .map(|(value, words)| format!("{value:?}{words}"))
+                .collect();
+            format!("{}{}", line.words, values.join(", "))
+        });
     let programs = profile.programs.as_ref().map_or_else(
         || "may run: every program that the run can see".to_owned(),
         |list| format!("may run: {}", list_words(list, step_programs).as_str()),
     );
     let others = [
         programs,
-        format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
+        format!(
+            "required layers: {}",
+            if layers.is_empty() {
+                "NONE".to_owned()
+            } else {
+                layers.join(", ")
+            }
+        ),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
-        format!("at most CPU: {}.{:03} CPUs{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
+        format!(
+            "at most CPU: {}.{:03} CPUs{UNGROUPED}",
+            limits.cpu_milli / 1000,
+            limits.cpu_milli % 1000
+        ),
         format!(
             "at most memory: {}{UNGROUPED}; in that case nothing limits {UNBOUNDED_WORDS}",
             bytes(limits.memory_bytes)
         ),
         format!("at most processes: {}{counted}", limits.processes),
-        format!("at most for one file: {}, for all files: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
+        format!(
+            "at most for one file: {}, for all files: {disk}; {shared} more in /dev/shm",
+            bytes(limits.file_bytes)
+        ),
         format!("at most recorded output: {}", bytes(limits.output_bytes)),
     ];
-    permissions.filter(|line| !line.is_empty()).chain(others).collect()
+    permissions
+        .filter(|line| !line.is_empty())
+        .chain(others)
+        .collect()
 }
 
 /// Text after the description of a limit that may apply to each process separately. Only the receipt shows whether a
@@ -302,7 +422,8 @@ const UNGROUPED: &str = ", for each process separately if the run has no control
 
 /// Text after the description of the limit of processes. The kernel counts the processes of root, but never prevents
 /// root from starting another process.
-const COUNTED: &str = ", but no limit if the run is the root user of the host and has no control group";
+const COUNTED: &str =
+    ", but no limit if the run is the root user of the host and has no control group";
 const COUNTED_WITHOUT_NAMESPACES: &str = ", and if the run has no namespaces and no control group, only if the run has \
                                           its own user id";
 

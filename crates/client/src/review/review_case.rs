@@ -10,7 +10,9 @@ use crate::review::line::{LineWeight, RemarkSeverity};
 use crate::review::render::decision;
 use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
 use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{
+    BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest,
+};
 use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use documents::crypto::ssh_key::SshKey;
 use documents::record::authorization::{
@@ -41,19 +43,30 @@ fn ssh(seed: u8, name: &str) -> SshKey {
 }
 
 pub(crate) fn signature(seed: u8, payload: &[u8]) -> EnvelopeSignature {
-    EnvelopeSignature::new(ssh(seed, "").keyid(), &key(seed).sign(&pae(PAYLOAD_TYPE, payload)))
+    EnvelopeSignature::new(
+        ssh(seed, "").keyid(),
+        &key(seed).sign(&pae(PAYLOAD_TYPE, payload)),
+    )
 }
 
 pub(super) fn kubectl() -> Permission {
-    Permission { kind: PermissionKind::Run, what: "kubectl".to_owned(), why: PermissionReason::BuiltInDeny }
+    Permission {
+        kind: PermissionKind::Run,
+        what: "kubectl".to_owned(),
+        why: PermissionReason::BuiltInDeny,
+    }
 }
 
 /// Returns a list of these programs, each a name and a path.
 pub(super) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
-    let list = programs
-        .iter()
-        .map(|(name, path)| ListedProgram { name: name.parse().expect("name"), path: path.parse().expect("path") });
-    Some(ProgramList { mode: OnlyListed::Listed, list: list.collect() })
+    let list = programs.iter().map(|(name, path)| ListedProgram {
+        name: name.parse().expect("name"),
+        path: path.parse().expect("path"),
+    });
+    Some(ProgramList {
+        mode: OnlyListed::Listed,
+        list: list.collect(),
+    })
 }
 
 /// Documents of a review, before they are hashed and signed.
@@ -110,20 +123,36 @@ impl ReviewCase {
     /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse the step,
     /// returns an empty list and the profile of a run without resources of the host.
     pub(super) fn granted(&self) -> (Vec<Permission>, Profile) {
-        let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
-        let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
+        let nothing = || {
+            (
+                Vec::new(),
+                Profile::nothing(STRICT.to_vec(), Limits::default()),
+            )
+        };
+        let limits = |which: &str| {
+            serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits")
+        };
         let require = self.configuration["sandbox"]["require"].clone();
         let level = match self.configuration["sandbox"]["level"].as_str() {
             Some("strict") => RequiredLayers::Strict,
             _ => RequiredLayers::BestEffort(serde_json::from_value(require).expect("layers")),
         };
-        let given = PolicyProfile { level, limits: limits("default"), maximum: limits("maximum") };
-        let Ok(definition) = serde_json::from_value::<StepDefinition>(self.definition.clone()) else {
+        let given = PolicyProfile {
+            level,
+            limits: limits("default"),
+            maximum: limits("maximum"),
+        };
+        let Ok(definition) = serde_json::from_value::<StepDefinition>(self.definition.clone())
+        else {
             return nothing();
         };
-        let Ok(policy) = Policy::from_sealed(&self.policy) else { return nothing() };
+        let Ok(policy) = Policy::from_sealed(&self.policy) else {
+            return nothing();
+        };
         let lists = serde_json::from_slice(&self.builtins).expect("JSON");
-        let Ok(lists) = Builtins::from_sealed(&lists) else { return nothing() };
+        let Ok(lists) = Builtins::from_sealed(&lists) else {
+            return nothing();
+        };
         let ruling = judgement::policy::ruling::resolve(&policy, &lists, &definition.reference);
         match (
             required_permissions::needs(&ruling, &definition).permissions,
@@ -149,17 +178,26 @@ impl ReviewCase {
                 {"name": "bob", "groups": ["security"], "keys": [ssh(2, "bob").line()]},
             ]))
             .expect("approvers"),
-            group: serde_json::from_value(json!([{"name": "ops"}, {"name": "security"}])).expect("groups"),
+            group: serde_json::from_value(json!([{"name": "ops"}, {"name": "security"}]))
+                .expect("groups"),
             proposer: Vec::new(),
             operator: Vec::new(),
-            boundary: serde_json::from_value(json!([{"name": "prod-eu", "keys": [ssh(3, "boundary").line()]}]))
-                .expect("boundary"),
+            boundary: serde_json::from_value(
+                json!([{"name": "prod-eu", "keys": [ssh(3, "boundary").line()]}]),
+            )
+            .expect("boundary"),
             witness: Vec::new(),
         };
-        let roster = roster.into_statement().and_then(|statement| statement.to_payload()).expect("roster");
+        let roster = roster
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("roster");
         let roster = TrustedRoster::from_payload(&roster).expect("roster");
         let mut seal = Seal {
-            boundary: SealedBoundary { name: "prod-eu".parse().expect("name"), id: None },
+            boundary: SealedBoundary {
+                name: "prod-eu".parse().expect("name"),
+                id: None,
+            },
             epoch: "e0".repeat(16).parse().expect("epoch"),
             at: Timestamp::from_unix(NOW - 600),
             number: 0,
@@ -187,7 +225,9 @@ impl ReviewCase {
                 id,
                 epoch: "e0".repeat(16).parse().expect("epoch"),
             },
-            proposal: "prp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("id"),
+            proposal: "prp_019aa0b0-5c00-7000-8000-000000000001"
+                .parse()
+                .expect("id"),
             nonce: "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg".parse().expect("nonce"),
             step: StepReference {
                 reference: "nginx:restart".parse().expect("ref"),
@@ -210,12 +250,16 @@ impl ReviewCase {
         };
         (self.spoil)(&mut signed);
         ReviewSources {
-            payload: signed.into_statement().and_then(|statement| statement.to_payload()).expect("payload"),
+            payload: signed
+                .into_statement()
+                .and_then(|statement| statement.to_payload())
+                .expect("payload"),
             definition: Some(definition),
             contents: BTreeMap::new(),
             // Contents of the inputs that a test may name.
             inputs: BTreeMap::from(
-                [("app.tar", "app"), ("plan", "plan")].map(|(name, text)| (name.into(), text.into())),
+                [("app.tar", "app"), ("plan", "plan")]
+                    .map(|(name, text)| (name.into(), text.into())),
             ),
             session_runs: None,
             seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
@@ -265,7 +309,11 @@ pub(super) fn painted(sources: &ReviewSources, width: usize, colour: bool) -> St
 /// Returns the decision screen without its digest, because every change of the document changes the digest.
 pub(super) fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
-    screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
+    screen
+        .lines()
+        .filter(|line| !line.starts_with("  digest "))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 pub(super) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
@@ -274,7 +322,10 @@ pub(super) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> 
         LineWeight::Remark(severity) => severity,
         LineWeight::Always => panic!("a remark without weight"),
     };
-    lines.into_iter().map(|line| (severity(line.weight), line.text.as_str().to_owned())).collect()
+    lines
+        .into_iter()
+        .map(|line| (severity(line.weight), line.text.as_str().to_owned()))
+        .collect()
 }
 
 pub(super) fn fails(found: &Derived) -> String {
@@ -300,5 +351,9 @@ pub(super) fn is_script(line: &str) -> bool {
 
 /// Returns the non-empty lines of a section.
 pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
-    lines.iter().filter(|(section, line)| section == name && !line.is_empty()).map(|(_, line)| line.as_str()).collect()
+    lines
+        .iter()
+        .filter(|(section, line)| section == name && !line.is_empty())
+        .map(|(_, line)| line.as_str())
+        .collect()
 }

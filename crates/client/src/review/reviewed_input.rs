@@ -18,7 +18,11 @@ pub struct ReviewedInput {
 impl ReviewedInput {
     /// Returns the size of the content, or else the signed size.
     pub fn size(&self) -> u64 {
-        self.content.as_ref().map(|content| content.len() as u64).or(self.bytes).unwrap_or_default()
+        self.content
+            .as_ref()
+            .map(|content| content.len() as u64)
+            .or(self.bytes)
+            .unwrap_or_default()
     }
 
     /// Returns the content of a text.

@@ -31,7 +31,14 @@ pub const MOST_OF_NAME: usize = 40;
 pub fn signed_inputs(signed: &Authorization) -> Vec<(String, ContentDigest, Option<u64>)> {
     let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
     let artifacts = artifacts.map(|one| (one.name.to_string(), one.digest, Some(one.bytes)));
-    artifacts.chain(signed.plan.iter().map(|plan| (PLAN.to_owned(), plan.output, None))).collect()
+    artifacts
+        .chain(
+            signed
+                .plan
+                .iter()
+                .map(|plan| (PLAN.to_owned(), plan.output, None)),
+        )
+        .collect()
 }
 
 /// Checks the contents from the boundary. Returns no finding if the run gets no files.
@@ -45,14 +52,20 @@ pub fn check(
         .map(|(name, digest, bytes)| {
             let content = contents.get(&name);
             let is_signed = |content: &&Vec<u8>| {
-                ContentDigest::of(content) == digest && bytes.is_none_or(|bytes| content.len() as u64 == bytes)
+                ContentDigest::of(content) == digest
+                    && bytes.is_none_or(|bytes| content.len() as u64 == bytes)
             };
             match content {
                 None => lacking.push(name.clone()),
                 Some(content) if !is_signed(&content) => other.push(name.clone()),
                 Some(_) => {}
             }
-            ReviewedInput { name, digest, bytes, content: content.filter(is_signed).cloned() }
+            ReviewedInput {
+                name,
+                digest,
+                bytes,
+                content: content.filter(is_signed).cloned(),
+            }
         })
         .collect();
     let finding = (!inputs.is_empty()).then(|| content_finding(&lacking, &other));
@@ -68,9 +81,17 @@ pub fn lines(
 ) -> Vec<ReviewLine> {
     let mut lines = Vec::new();
     let mut push = |name: &'static str, text: PrintableText, shows: Vec<String>| {
-        lines.push(ReviewLine { shows, ..ReviewLine::always(name, text, &[]) });
+        lines.push(ReviewLine {
+            shows,
+            ..ReviewLine::always(name, text, &[])
+        });
     };
-    let predicate = |names: &[&str]| names.iter().map(|name| format!("signed.predicate.{name}")).collect::<Vec<_>>();
+    let predicate = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| format!("signed.predicate.{name}"))
+            .collect::<Vec<_>>()
+    };
     if let Some(session) = &signed.session {
         let changes = match definition.map(|definition| definition.session) {
             Some(SessionUse::Write) => "reads and changes",
@@ -82,27 +103,50 @@ pub fn lines(
         push("session", PrintableText::text(&text), shows);
         push("", session_runs(sources), Vec::new());
     }
-    let mut artifacts: Vec<&ReviewedInput> = inputs.iter().filter(|input| input.bytes.is_some()).collect();
+    let mut artifacts: Vec<&ReviewedInput> = inputs
+        .iter()
+        .filter(|input| input.bytes.is_some())
+        .collect();
     if !artifacts.is_empty() {
         // The files that nobody can read are first. Many long names must not push the other lines off the screen.
         artifacts.sort_by_key(|input| input.text().is_some());
         let each = artifacts.iter().take(NAMED_UPLOADS).map(|input| {
             let size = format!(": {} bytes", grouped(input.size()));
-            let shown = if input.text().is_some() { "" } else { ", binary, NOT SHOWN" };
-            plain_or_quoted(&input.name).cut(MOST_OF_NAME).then(&PrintableText::text(&size)).and(shown)
+            let shown = if input.text().is_some() {
+                ""
+            } else {
+                ", binary, NOT SHOWN"
+            };
+            plain_or_quoted(&input.name)
+                .cut(MOST_OF_NAME)
+                .then(&PrintableText::text(&size))
+                .and(shown)
         });
-        let fields = |at| ["name", "digest", "bytes"].map(|field| format!("signed.predicate.artifacts[{at}].{field}"));
+        let fields = |at| {
+            ["name", "digest", "bytes"]
+                .map(|field| format!("signed.predicate.artifacts[{at}].{field}"))
+        };
         let mut text = PrintableText::joined(each, "; ");
         if artifacts.len() > NAMED_UPLOADS {
-            let more = format!("; and {} more above the script", artifacts.len() - NAMED_UPLOADS);
+            let more = format!(
+                "; and {} more above the script",
+                artifacts.len() - NAMED_UPLOADS
+            );
             text = text.then(&PrintableText::text(&more));
         }
-        push("uploads", text, (0..artifacts.len()).flat_map(fields).collect());
+        push(
+            "uploads",
+            text,
+            (0..artifacts.len()).flat_map(fields).collect(),
+        );
     }
     if let Some(plan) = &signed.plan {
         let asked = definition.and_then(|definition| definition.plan.as_ref());
         let (step, age) = match asked {
-            Some(asked) => (asked.step.to_string(), span(i64::try_from(asked.max_age_s).unwrap_or(i64::MAX))),
+            Some(asked) => (
+                asked.step.to_string(),
+                span(i64::try_from(asked.max_age_s).unwrap_or(i64::MAX)),
+            ),
             None => ("another step".to_owned(), "an unknown time".to_owned()),
         };
         let text = format!(
@@ -116,13 +160,24 @@ pub fn lines(
     }
     if let Some(definition) = definition.filter(|definition| !definition.outputs.is_empty()) {
         let word = |output: &documents::record::step_definition::StepOutput| {
-            plain_or_quoted(output.name.as_str()).and(" (").then(&plain_or_quoted(&kind_of(&output.schema))).and(")")
+            plain_or_quoted(output.name.as_str())
+                .and(" (")
+                .then(&plain_or_quoted(&kind_of(&output.schema)))
+                .and(")")
         };
         let text = PrintableText::words("values for later steps:")
             .and(" ")
-            .then(&PrintableText::joined(definition.outputs.iter().map(word), ", "));
-        let fields = |at| ["name", "schema.type"].map(|field| format!("definition.outputs[{at}].{field}"));
-        push("outputs", text, (0..definition.outputs.len()).flat_map(fields).collect());
+            .then(&PrintableText::joined(
+                definition.outputs.iter().map(word),
+                ", ",
+            ));
+        let fields =
+            |at| ["name", "schema.type"].map(|field| format!("definition.outputs[{at}].{field}"));
+        push(
+            "outputs",
+            text,
+            (0..definition.outputs.len()).flat_map(fields).collect(),
+        );
     }
     lines
 }
@@ -134,14 +189,22 @@ fn kind_of(schema: &serde_json::Value) -> String {
 /// Returns words about the earlier runs of the session, as the boundary reports them.
 fn session_runs(sources: &ReviewSources) -> PrintableText {
     let Some(runs) = &sources.session_runs else {
-        return PrintableText::words("the boundary gave no list of the earlier runs of this session");
+        return PrintableText::words(
+            "the boundary gave no list of the earlier runs of this session",
+        );
     };
     if runs.is_empty() {
         return PrintableText::words("no run has used this session before");
     }
     let from = runs.len().saturating_sub(NAMED_RUNS);
-    let last = PrintableText::joined(runs[from..].iter().map(|step| PrintableText::text(step)), ", ");
-    let words = format!("after {} in this session, the last:", counted(runs.len(), "run"));
+    let last = PrintableText::joined(
+        runs[from..].iter().map(|step| PrintableText::text(step)),
+        ", ",
+    );
+    let words = format!(
+        "after {} in this session, the last:",
+        counted(runs.len(), "run")
+    );
     PrintableText::text(&words).and(" ").then(&last)
 }
 
@@ -157,9 +220,17 @@ pub fn draw(screen: &mut Screen, inputs: &[ReviewedInput]) {
             (Some(_), None) => ": no text, so the content is not shown",
             (Some(_), Some(_)) => "",
         };
-        let tone = if one.content.is_some() { LineTone::Strong } else { LineTone::Bad };
+        let tone = if one.content.is_some() {
+            LineTone::Strong
+        } else {
+            LineTone::Bad
+        };
         let text = PrintableText::quoted(&one.name)
-            .then(&PrintableText::text(&format!(", {} bytes, {}", one.size(), one.digest)))
+            .then(&PrintableText::text(&format!(
+                ", {} bytes, {}",
+                one.size(),
+                one.digest
+            )))
             .and(what);
         screen.push(tone, "  input ".to_owned(), text);
         if let Some(text) = one.text() {
@@ -170,7 +241,10 @@ pub fn draw(screen: &mut Screen, inputs: &[ReviewedInput]) {
 
 /// Returns the texts of the inputs, each with its place for a remark.
 pub fn texts(inputs: &[ReviewedInput]) -> Vec<(String, String)> {
-    inputs.iter().filter_map(|one| Some((format!("the input {}", one.name), one.text()?.to_owned()))).collect()
+    inputs
+        .iter()
+        .filter_map(|one| Some((format!("the input {}", one.name), one.text()?.to_owned())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -192,30 +266,59 @@ mod tests {
         case.definition["plan"] = json!({"step": "nginx:plan", "max_age_s": 3600});
         case.spoil = |signed| {
             let digest = |text: &str| ContentDigest::of(text.as_bytes());
-            let id = "ses_019aa0b0-5c00-7000-8000-000000000003".parse().expect("an id");
-            signed.session = Some(SessionReference { id, state: digest("state") });
+            let id = "ses_019aa0b0-5c00-7000-8000-000000000003"
+                .parse()
+                .expect("an id");
+            signed.session = Some(SessionReference {
+                id,
+                state: digest("state"),
+            });
             let name = "notes".parse().expect("a name");
-            signed.artifacts = Some(Artifacts(vec![Artifact { name, digest: digest("hello\n"), bytes: 6 }]));
-            signed.plan = Some(PlanReference { receipt: digest("receipt"), output: digest(PLAN) });
+            signed.artifacts = Some(Artifacts(vec![Artifact {
+                name,
+                digest: digest("hello\n"),
+                bytes: 6,
+            }]));
+            signed.plan = Some(PlanReference {
+                receipt: digest("receipt"),
+                output: digest(PLAN),
+            });
         };
         let inputs = [("notes", "hello\n"), ("plan", PLAN)];
-        let inputs = inputs.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into_iter().collect();
-        ReviewSources { inputs, session_runs: Some(vec!["nginx:build".to_owned()]), ..case.sources() }
+        let inputs = inputs
+            .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
+            .into_iter()
+            .collect();
+        ReviewSources {
+            inputs,
+            session_runs: Some(vec!["nginx:build".to_owned()]),
+            ..case.sources()
+        }
     }
 
     #[test]
     fn a_review_shows_the_session_the_files_and_the_plan_of_a_run() {
         let sources = with_inputs();
-        assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+        assert_eq!(
+            judged(&sources).standing,
+            StatementVerdict::Sound,
+            "{}",
+            fails(&judged(&sources))
+        );
         let screen = painted(&sources, 600, false);
         for line in [
             "== Files that the run gets ==\n".to_owned(),
-            format!("  input \"notes\", 6 bytes, {}\n      1 | hello\n", ContentDigest::of(b"hello\n")),
+            format!(
+                "  input \"notes\", 6 bytes, {}\n      1 | hello\n",
+                ContentDigest::of(b"hello\n")
+            ),
             "1 | + create web-4\n".to_owned(),
-            "reads and changes ses_019aa0b0-5c00-7000-8000-000000000003, at the state sha256:".to_owned(),
+            "reads and changes ses_019aa0b0-5c00-7000-8000-000000000003, at the state sha256:"
+                .to_owned(),
             "after 1 run in this session, the last: nginx:build".to_owned(),
             "  uploads     notes: 6 bytes\n".to_owned(),
-            "the output of a run of nginx:plan, above the script, with the receipt sha256:".to_owned(),
+            "the output of a run of nginx:plan, above the script, with the receipt sha256:"
+                .to_owned(),
             "values for later steps: url (string)".to_owned(),
         ] {
             assert!(screen.contains(&line), "{line}\n{screen}");
@@ -231,34 +334,69 @@ mod tests {
         case.spoil = |signed| {
             let one = |at| {
                 let digest = ContentDigest::of(&[15 - at]);
-                Artifact { name: name(at).parse().expect("a name"), digest, bytes: 1 }
+                Artifact {
+                    name: name(at).parse().expect("a name"),
+                    digest,
+                    bytes: 1,
+                }
             };
             signed.artifacts = Some(Artifacts((0..16).map(one).collect()));
         };
         let inputs = (0..16).map(|at| (name(at), vec![15 - at])).collect();
-        let sources = ReviewSources { inputs, ..case.sources() };
+        let sources = ReviewSources {
+            inputs,
+            ..case.sources()
+        };
         let found = judged(&sources);
         assert_eq!(found.standing, StatementVerdict::Sound, "{}", fails(&found));
-        let uploads = found.lines.always.iter().find(|line| line.name == "uploads").expect("a line").text.as_str();
+        let uploads = found
+            .lines
+            .always
+            .iter()
+            .find(|line| line.name == "uploads")
+            .expect("a line")
+            .text
+            .as_str();
         // Only the last file is no text: it has the byte 0.
-        assert!(uploads.starts_with("fnnn") && uploads.contains(": 1 bytes, binary, NOT SHOWN; 0nnn"), "{uploads}");
-        assert!(uploads.ends_with("; and 12 more above the script") && uploads.len() < 300, "{uploads}");
+        assert!(
+            uploads.starts_with("fnnn") && uploads.contains(": 1 bytes, binary, NOT SHOWN; 0nnn"),
+            "{uploads}"
+        );
+        assert!(
+            uploads.ends_with("; and 12 more above the script") && uploads.len() < 300,
+            "{uploads}"
+        );
         let screen = painted(&sources, 600, false);
         assert!((0..16).all(|at| screen.contains(&name(at))), "{screen}");
     }
 
     #[test]
     fn an_input_without_its_signed_content_can_not_be_signed() {
-        for (name, content) in [("notes", Some("other!\n")), ("plan", Some("- destroy all\n")), ("plan", None)] {
+        for (name, content) in [
+            ("notes", Some("other!\n")),
+            ("plan", Some("- destroy all\n")),
+            ("plan", None),
+        ] {
             let mut sources = with_inputs();
             match content {
-                Some(content) => drop(sources.inputs.insert(name.to_owned(), content.as_bytes().to_vec())),
+                Some(content) => drop(
+                    sources
+                        .inputs
+                        .insert(name.to_owned(), content.as_bytes().to_vec()),
+                ),
                 None => drop(sources.inputs.remove(name)),
             }
             let found = judged(&sources);
-            assert_eq!(found.standing, StatementVerdict::Unsound, "{name} {content:?}");
+            assert_eq!(
+                found.standing,
+                StatementVerdict::Unsound,
+                "{name} {content:?}"
+            );
             let screen = painted(&sources, 600, false);
-            assert!(screen.contains("NOT SHOWN") && !screen.contains("destroy"), "{screen}");
+            assert!(
+                screen.contains("NOT SHOWN") && !screen.contains("destroy"),
+                "{screen}"
+            );
         }
     }
 }

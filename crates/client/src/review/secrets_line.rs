@@ -12,10 +12,15 @@ pub fn line(definition: &StepDefinition, params: &Value) -> Option<ReviewLine> {
     let mut shows = Vec::new();
     for (at, secret) in definition.secrets.iter().enumerate() {
         let name = PrintableText::text(secret.name.as_str());
-        let variable = secret.variable.as_ref().map(|variable| PrintableText::text(variable.as_str()));
+        let variable = secret
+            .variable
+            .as_ref()
+            .map(|variable| PrintableText::text(variable.as_str()));
         parts.push(match (secret.given, variable) {
             (SecretAs::Env, Some(variable)) => name.and(" in the variable ").then(&variable),
-            (SecretAs::File, Some(variable)) => name.and(" as a file, with its path in ").then(&variable),
+            (SecretAs::File, Some(variable)) => {
+                name.and(" as a file, with its path in ").then(&variable)
+            }
             (_, None) => name.and(" as a file"),
         });
         let fields = ["name", "as", "variable"].into_iter();
@@ -28,7 +33,10 @@ pub fn line(definition: &StepDefinition, params: &Value) -> Option<ReviewLine> {
     if parts.is_empty() {
         return None;
     }
-    Some(ReviewLine { shows, ..ReviewLine::always("secrets", PrintableText::joined(parts, "; "), &[]) })
+    Some(ReviewLine {
+        shows,
+        ..ReviewLine::always("secrets", PrintableText::joined(parts, "; "), &[])
+    })
 }
 
 #[cfg(test)]
@@ -52,7 +60,8 @@ mod tests {
             {"name": "ca", "as": "file"},
             {"name": "db", "as": "file", "variable": "DB_FILE"},
         ]);
-        let params = json!({"type": "object", "properties": {"pw": {"type": "string", "x-secret": true}}});
+        let params =
+            json!({"type": "object", "properties": {"pw": {"type": "string", "x-secret": true}}});
         let step = definition(secrets, params);
         let found = line(&step, &json!({"pw": {"secret": "root-pw"}})).expect("a line");
         assert_eq!(
@@ -61,6 +70,12 @@ mod tests {
              by a parameter"
         );
         assert_eq!(found.shows.len(), 8, "{:?}", found.shows);
-        assert!(line(&definition(json!([]), json!({"type": "object"})), &json!({})).is_none());
+        assert!(
+            line(
+                &definition(json!([]), json!({"type": "object"})),
+                &json!({})
+            )
+            .is_none()
+        );
     }
 }

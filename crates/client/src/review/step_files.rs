@@ -24,8 +24,9 @@ pub fn check(
     definition: &StepDefinition,
     contents: &BTreeMap<ContentDigest, Vec<u8>>,
 ) -> (Vec<ReviewedFile>, Option<ReviewFinding>) {
-    let is_signed =
-        |file: &StepFile, bytes: &[u8]| ContentDigest::of(bytes) == file.digest && bytes.len() as u64 == file.bytes;
+    let is_signed = |file: &StepFile, bytes: &[u8]| {
+        ContentDigest::of(bytes) == file.digest && bytes.len() as u64 == file.bytes
+    };
     let (mut lacking, mut other) = (Vec::new(), Vec::new());
     let mut reviewed = |file: &StepFile| {
         let content = contents.get(&file.digest);
@@ -34,7 +35,10 @@ pub fn check(
             Some(bytes) if !is_signed(file, bytes) => other.push(file.path.clone()),
             Some(_) => {}
         }
-        ReviewedFile { file: file.clone(), content: content.filter(|bytes| is_signed(file, bytes)).cloned() }
+        ReviewedFile {
+            file: file.clone(),
+            content: content.filter(|bytes| is_signed(file, bytes)).cloned(),
+        }
     };
     let files: Vec<_> = definition.files.iter().map(&mut reviewed).collect();
     let finding = (!files.is_empty()).then(|| content_finding(&lacking, &other));
@@ -44,9 +48,15 @@ pub fn check(
 /// Returns the finding about contents from the boundary: those that are missing, and those that have another digest.
 pub(super) fn content_finding(lacking: &[String], other: &[String]) -> ReviewFinding {
     if !other.is_empty() {
-        ReviewFinding::Fails(format!("the boundary gave another content of {}", other.join(", ")))
+        ReviewFinding::Fails(format!(
+            "the boundary gave another content of {}",
+            other.join(", ")
+        ))
     } else if !lacking.is_empty() {
-        ReviewFinding::NotChecked(format!("the boundary gave no content of {}", lacking.join(", ")))
+        ReviewFinding::NotChecked(format!(
+            "the boundary gave no content of {}",
+            lacking.join(", ")
+        ))
     } else {
         ReviewFinding::Holds
     }
@@ -60,19 +70,40 @@ pub fn line(files: &[ReviewedFile]) -> Option<ReviewLine> {
     let all: u64 = files.iter().map(|one| one.file.bytes).sum();
     let name = |one: &ReviewedFile| {
         let name = plain_or_quoted(&one.file.path);
-        let name = if one.file.executable { name.and(" (executable)") } else { name };
-        if one.text().is_some() { name } else { name.and(" (binary, NOT SHOWN)") }
+        let name = if one.file.executable {
+            name.and(" (executable)")
+        } else {
+            name
+        };
+        if one.text().is_some() {
+            name
+        } else {
+            name.and(" (binary, NOT SHOWN)")
+        }
     };
     let named = PrintableText::joined(files.iter().take(MOST_NAMED).map(name), ", ");
-    let mut text = PrintableText::text(&format!("{}, {}, above the script:", counted(files.len(), "file"), bytes(all)))
-        .and(" ")
-        .then(&named);
+    let mut text = PrintableText::text(&format!(
+        "{}, {}, above the script:",
+        counted(files.len(), "file"),
+        bytes(all)
+    ))
+    .and(" ")
+    .then(&named);
     if files.len() > MOST_NAMED {
-        text = text.and(" and ").then(&PrintableText::text(&format!("{} more", files.len() - MOST_NAMED)));
+        text = text.and(" and ").then(&PrintableText::text(&format!(
+            "{} more",
+            files.len() - MOST_NAMED
+        )));
     }
-    let fields = |at| ["path", "bytes", "digest", "executable"].map(|field| format!("definition.files[{at}].{field}"));
+    let fields = |at| {
+        ["path", "bytes", "digest", "executable"]
+            .map(|field| format!("definition.files[{at}].{field}"))
+    };
     let shows = (0..files.len()).flat_map(fields).collect();
-    Some(ReviewLine { shows, ..ReviewLine::always("files", text, &[]) })
+    Some(ReviewLine {
+        shows,
+        ..ReviewLine::always("files", text, &[])
+    })
 }
 
 /// Draws all files. The content of a binary file is not shown.
@@ -82,16 +113,27 @@ pub fn draw(screen: &mut Screen, files: &[ReviewedFile]) {
     }
     screen.heading(HEADING);
     for one in files {
-        let StepFile { path, bytes, digest, executable } = &one.file;
+        let StepFile {
+            path,
+            bytes,
+            digest,
+            executable,
+        } = &one.file;
         let mode = if *executable { "executable, " } else { "" };
         let what = match (&one.content, one.text()) {
             (None, _) => ": NOT SHOWN, because this program has no content with this digest",
             (Some(_), None) => ": no text, so the content is not shown",
             (Some(_), Some(_)) => "",
         };
-        let tone = if one.content.is_some() { LineTone::Strong } else { LineTone::Bad };
+        let tone = if one.content.is_some() {
+            LineTone::Strong
+        } else {
+            LineTone::Bad
+        };
         let text = PrintableText::quoted(path)
-            .then(&PrintableText::text(&format!(", {mode}{bytes} bytes, {digest}")))
+            .then(&PrintableText::text(&format!(
+                ", {mode}{bytes} bytes, {digest}"
+            )))
             .and(what);
         screen.push(tone, "  file ".to_owned(), text);
         if let Some(text) = one.text() {
@@ -102,7 +144,15 @@ pub fn draw(screen: &mut Screen, files: &[ReviewedFile]) {
 
 /// Returns the texts of the files, each with its place for a remark.
 pub fn texts(files: &[ReviewedFile]) -> Vec<(String, String)> {
-    files.iter().filter_map(|one| Some((format!("the file {}", one.file.path), one.text()?.to_owned()))).collect()
+    files
+        .iter()
+        .filter_map(|one| {
+            Some((
+                format!("the file {}", one.file.path),
+                one.text()?.to_owned(),
+            ))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -121,14 +171,28 @@ mod tests {
         let entry = |(path, bytes, executable): &(&str, &[u8], bool)| json!({"path": path, "bytes": bytes.len(), "digest": ContentDigest::of(bytes), "executable": executable});
         let mut case = case();
         case.definition["files"] = files.iter().map(entry).collect::<Value>();
-        let contents = files.iter().map(|(_, bytes, _)| (ContentDigest::of(bytes), bytes.to_vec())).collect();
-        ReviewSources { contents, ..case.sources() }
+        let contents = files
+            .iter()
+            .map(|(_, bytes, _)| (ContentDigest::of(bytes), bytes.to_vec()))
+            .collect();
+        ReviewSources {
+            contents,
+            ..case.sources()
+        }
     }
 
     #[test]
     fn a_review_names_each_file_and_shows_each_text() {
-        let sources = with_files(&[("bin/tool", b"\x7fELF\0\xff", true), ("lib.sh", LIB.as_bytes(), false)]);
-        assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+        let sources = with_files(&[
+            ("bin/tool", b"\x7fELF\0\xff", true),
+            ("lib.sh", LIB.as_bytes(), false),
+        ]);
+        assert_eq!(
+            judged(&sources).standing,
+            StatementVerdict::Sound,
+            "{}",
+            fails(&judged(&sources))
+        );
         let screen = painted(&sources, 400, false);
         let digest = ContentDigest::of(LIB.as_bytes());
         for line in [
@@ -150,12 +214,22 @@ mod tests {
         sources.contents.insert(digest, b"other\n".to_vec());
         let found = judged(&sources);
         assert_eq!(found.standing, StatementVerdict::Unsound);
-        assert!(fails(&found).contains("another content of lib.sh"), "{}", fails(&found));
-        assert!(!painted(&sources, 400, false).contains("1 | other"), "an unsigned content is not shown");
+        assert!(
+            fails(&found).contains("another content of lib.sh"),
+            "{}",
+            fails(&found)
+        );
+        assert!(
+            !painted(&sources, 400, false).contains("1 | other"),
+            "an unsigned content is not shown"
+        );
         sources.contents.clear();
         assert_eq!(judged(&sources).standing, StatementVerdict::Unsound);
         let screen = painted(&sources, 400, false);
-        assert!(screen.contains("NOT SHOWN, because") && screen.contains("no content of lib.sh"), "{screen}");
+        assert!(
+            screen.contains("NOT SHOWN, because") && screen.contains("no content of lib.sh"),
+            "{screen}"
+        );
     }
 
     #[test]
@@ -163,7 +237,10 @@ mod tests {
         let sources = with_files(&[("a.sh", "rm \u{202e}x\n".as_bytes(), false)]);
         let found = remarks(&sources);
         assert!(
-            found.iter().any(|(kind, text)| *kind == RemarkSeverity::HiddenText && text.contains("the file a.sh has")),
+            found
+                .iter()
+                .any(|(kind, text)| *kind == RemarkSeverity::HiddenText
+                    && text.contains("the file a.sh has")),
             "{found:?}"
         );
     }

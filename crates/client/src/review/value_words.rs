@@ -31,10 +31,17 @@ pub fn bytes(count: u64) -> String {
 /// Describes a quorum rule.
 pub fn rule_words(rule: &Approvals) -> String {
     let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
-    let people = if rule.required == 1 { "1 person".to_owned() } else { format!("{} people", rule.required) };
+    let people = if rule.required == 1 {
+        "1 person".to_owned()
+    } else {
+        format!("{} people", rule.required)
+    };
     match (rule.each, groups.as_slice()) {
         (_, []) => format!("{people} of the groups in the policy"),
-        (Some(true), _) => format!("{people} of each of {} (nobody counts for two groups)", groups.join(", ")),
+        (Some(true), _) => format!(
+            "{people} of each of {} (nobody counts for two groups)",
+            groups.join(", ")
+        ),
         (_, [one]) => format!("{people} of {one}"),
         _ => format!("{people} of {} (any of them)", groups.join(", ")),
     }
@@ -46,7 +53,10 @@ pub(super) fn told_rules<'r>(
     definition: Option<&StepDefinition>,
 ) -> Vec<&'r (&'static str, Approvals)> {
     let own = definition.is_some_and(|definition| !is_default(&definition.approvals));
-    let mut told: Vec<_> = rules.iter().filter(|(asks, _)| own || *asks != "the step asks").collect();
+    let mut told: Vec<_> = rules
+        .iter()
+        .filter(|(asks, _)| own || *asks != "the step asks")
+        .collect();
     // Policy and step often have the same rule.
     told.dedup_by(|(_, rule), (_, before)| rule == before);
     told
@@ -69,13 +79,21 @@ pub fn span(seconds: i64) -> String {
 
 /// Returns the path of each element of an array, or the path of the array if the array is empty.
 pub fn paths(array: &str, count: usize) -> Vec<String> {
-    if count == 0 { vec![array.to_owned()] } else { (0..count).map(|at| format!("{array}[{at}]")).collect() }
+    if count == 0 {
+        vec![array.to_owned()]
+    } else {
+        (0..count).map(|at| format!("{array}[{at}]")).collect()
+    }
 }
 
 /// Returns a word, in quotes if it contains unusual characters.
 pub fn plain_or_quoted(word: &str) -> PrintableText {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._/+-".contains(&c);
-    if !word.is_empty() && word.bytes().all(plain) { PrintableText::text(word) } else { PrintableText::quoted(word) }
+    if !word.is_empty() && word.bytes().all(plain) {
+        PrintableText::text(word)
+    } else {
+        PrintableText::quoted(word)
+    }
 }
 
 /// Describes each program of a list. A plain name is the file of this name in `/usr/bin`. `step_programs` is true if the
@@ -90,7 +108,11 @@ pub fn short_list_words(programs: &ProgramList, step_programs: bool) -> Printabl
         let name = one.name.as_str();
         let is_file = |file: &str| file == name || (name == "awk" && AWKS.contains(&file));
         (DEFAULT_TOOLS.contains(&name) || OF_SHELLS.contains(&name))
-            && one.path.as_str().strip_prefix("/usr/bin/").is_some_and(is_file)
+            && one
+                .path
+                .as_str()
+                .strip_prefix("/usr/bin/")
+                .is_some_and(is_file)
     };
     let (tools, others): (Vec<_>, Vec<_>) = programs.list.iter().partition(is_default);
     if tools.len() < FEWEST_TOOLS {
@@ -111,7 +133,8 @@ fn words_of<'p>(
         _ => program_words(one),
     });
     let of_step = step_programs.then(|| PrintableText::words("the executable files of the step"));
-    PrintableText::joined(first.into_iter().chain(each).chain(of_step), ", ").and("; the kernel starts no others")
+    PrintableText::joined(first.into_iter().chain(each).chain(of_step), ", ")
+        .and("; the kernel starts no others")
 }
 
 /// Programs that do the same as a builtin of each shell. A list contains those that the script names.
@@ -127,7 +150,10 @@ pub fn program_words(program: &ListedProgram) -> PrintableText {
         return PrintableText::words("every file in the directories that the run may write");
     }
     let path = plain_or_quoted(program.path.as_str());
-    plain_or_quoted(program.name.as_str()).and(" (the file ").then(&path).and(")")
+    plain_or_quoted(program.name.as_str())
+        .and(" (the file ")
+        .then(&path)
+        .and(")")
 }
 
 /// Returns a number with its noun, in the plural if needed.
@@ -153,17 +179,32 @@ pub fn grouped(number: impl std::fmt::Display) -> String {
 /// of `now`.
 pub fn clock(at: Timestamp, now: Timestamp) -> String {
     let (at, now) = (at.to_string(), now.to_string());
-    let date = if at[..10] == now[..10] { String::new() } else { format!("{} ", day(&at, &now)) };
+    let date = if at[..10] == now[..10] {
+        String::new()
+    } else {
+        format!("{} ", day(&at, &now))
+    };
     format!("{date}{} UTC", &at[11..16])
 }
 
 /// Formats the date of a time in the form `2026-11-22T02:10:00Z`. The year is left out if it is the year of `now`.
 pub fn day(at: &str, now: &str) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let part = |range: std::ops::Range<usize>| at.get(range).unwrap_or_default();
-    let month = part(5..7).parse::<usize>().ok().and_then(|month| MONTHS.get(month.wrapping_sub(1)));
-    let Some(month) = month else { return at.to_owned() };
-    let year = if at.get(..4) == now.get(..4) { String::new() } else { format!(" {}", part(0..4)) };
+    let month = part(5..7)
+        .parse::<usize>()
+        .ok()
+        .and_then(|month| MONTHS.get(month.wrapping_sub(1)));
+    let Some(month) = month else {
+        return at.to_owned();
+    };
+    let year = if at.get(..4) == now.get(..4) {
+        String::new()
+    } else {
+        format!(" {}", part(0..4))
+    };
     format!("{} {month}{year}", part(8..10).trim_start_matches('0'))
 }
 
@@ -205,26 +246,48 @@ mod tests {
     fn the_default_tools_in_their_usual_files_are_one_phrase() {
         type Programs = Vec<(&'static str, String)>;
         let words = |change: &dyn Fn(&mut Programs)| {
-            let mut list: Vec<_> = DEFAULT_TOOLS.iter().map(|tool| (*tool, format!("/usr/bin/{tool}"))).collect();
+            let mut list: Vec<_> = DEFAULT_TOOLS
+                .iter()
+                .map(|tool| (*tool, format!("/usr/bin/{tool}")))
+                .collect();
             list[0].1 = "/usr/bin/mawk".to_owned();
             list.extend(["bash", "printf"].map(|name| (name, format!("/usr/bin/{name}"))));
             change(&mut list);
             let list: Vec<_> = list.iter().map(|(name, path)| (*name, &**path)).collect();
-            short_list_words(&program_list(&list).expect("a list"), false).as_str().to_owned()
+            short_list_words(&program_list(&list).expect("a list"), false)
+                .as_str()
+                .to_owned()
         };
-        assert_eq!(words(&|_| {}), "the 24 default tools, bash; the kernel starts no others");
+        assert_eq!(
+            words(&|_| {}),
+            "the 24 default tools, bash; the kernel starts no others"
+        );
         assert!(words(&|list| list.truncate(23)).starts_with("the 23 default tools; the kernel"));
         let moved = words(&|list| list[2].1 = "/opt/cat".to_owned());
-        assert_eq!(moved, "the 23 default tools, cat (the file /opt/cat), bash; the kernel starts no others");
+        assert_eq!(
+            moved,
+            "the 23 default tools, cat (the file /opt/cat), bash; the kernel starts no others"
+        );
         let renamed = words(&|list| list[2].1 = "/usr/bin/mawk".to_owned());
-        assert!(renamed.contains("cat (the file /usr/bin/mawk)"), "{renamed}");
+        assert!(
+            renamed.contains("cat (the file /usr/bin/mawk)"),
+            "{renamed}"
+        );
         let few = words(&|list| list.truncate(7));
-        assert!(few.starts_with("awk (the file /usr/bin/mawk), basename, cat, cut, date, diff, dirname; "), "{few}");
+        assert!(
+            few.starts_with(
+                "awk (the file /usr/bin/mawk), basename, cat, cut, date, diff, dirname; "
+            ),
+            "{few}"
+        );
     }
 
     #[test]
     fn numbers_and_times_are_short_and_exact() {
-        assert_eq!([0, 999, 1000, 65_536, 1_000_000].map(grouped), ["0", "999", "1,000", "65,536", "1,000,000"]);
+        assert_eq!(
+            [0, 999, 1000, 65_536, 1_000_000].map(grouped),
+            ["0", "999", "1,000", "65,536", "1,000,000"]
+        );
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let now = at("2026-11-20T09:40:00Z");
         for (end, words) in [
@@ -238,6 +301,9 @@ mod tests {
             [59, 60, 3599, 3600, 12_060].map(left_words).join(", "),
             "59 s left, 1 min left, 59 min left, 1 h left, 3 h 21 min left"
         );
-        assert_eq!(short_id("prp_019aa0b0-5c00-7000-8000-000000d76004").as_str(), "prp_...d76004");
+        assert_eq!(
+            short_id("prp_019aa0b0-5c00-7000-8000-000000d76004").as_str(),
+            "prp_...d76004"
+        );
     }
 }

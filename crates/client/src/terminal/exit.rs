@@ -84,11 +84,13 @@ impl Exit {
     /// Returns the result for a run that has a receipt.
     pub const fn of_outcome(outcome: &Outcome) -> Self {
         match outcome.status {
-            Status::Succeeded | Status::Warned | Status::Failed => match (outcome.exit_code, outcome.signal) {
-                (Some(code), _) => Self::Step(code),
-                (None, Some(signal)) => Self::Signal(signal),
-                (None, None) => Self::Unreachable,
-            },
+            Status::Succeeded | Status::Warned | Status::Failed => {
+                match (outcome.exit_code, outcome.signal) {
+                    (Some(code), _) => Self::Step(code),
+                    (None, Some(signal)) => Self::Signal(signal),
+                    (None, None) => Self::Unreachable,
+                }
+            }
             Status::TimedOut => Self::TimedOut,
             Status::Cancelled => Self::Refused,
             // The sandbox enforces limits with SIGKILL (signal 9).
@@ -119,18 +121,27 @@ impl CommandFailure {
 
     /// Creates a failure with this result and this message.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), problem: None, quiet: false }
+        Self {
+            exit,
+            message: message.into(),
+            problem: None,
+            quiet: false,
+        }
     }
 
     /// Returns true if the failure is a refusal of the boundary with this code.
     pub fn has_code(&self, code: Code) -> bool {
-        let kind = self.problem.as_ref().and_then(|problem| problem["type"].as_str());
+        let kind = self
+            .problem
+            .as_ref()
+            .and_then(|problem| problem["type"].as_str());
         kind.and_then(|kind| kind.rsplit('/').next()) == Some(code.word())
     }
 
     /// Returns the failure as a JSON object for `--json`.
     pub fn to_json(&self) -> Value {
-        let mut error = json!({"message": self.message, "exit": self.exit.code(), "kind": self.exit.word()});
+        let mut error =
+            json!({"message": self.message, "exit": self.exit.code(), "kind": self.exit.word()});
         if let Some(problem) = &self.problem {
             error["problem"] = problem.clone();
         }
@@ -149,8 +160,15 @@ impl From<io::Error> for CommandFailure {
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
         // After a closed pipe, the exit code is the same as after SIGPIPE.
-        let exit = if quiet { Exit::Signal(13) } else { Exit::Unreachable };
-        Self { quiet, ..Self::new(exit, format!("can't write the output: {error}")) }
+        let exit = if quiet {
+            Exit::Signal(13)
+        } else {
+            Exit::Unreachable
+        };
+        Self {
+            quiet,
+            ..Self::new(exit, format!("can't write the output: {error}"))
+        }
     }
 }
 
@@ -188,7 +206,10 @@ mod tests {
                 .map(|code| code.word())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(of(2), ["malformed", "too-large", "invalid-params", "not-found"]);
+        assert_eq!(
+            of(2),
+            ["malformed", "too-large", "invalid-params", "not-found"]
+        );
         assert_eq!(of(123), ["denied"]);
         assert_eq!(of(124), ["expired"]);
         assert_eq!(of(125), ["busy", "standby", "database", "rate-limited"]);

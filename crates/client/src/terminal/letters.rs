@@ -13,7 +13,9 @@ use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::is_nfc;
 use unicode_script::{Script, ScriptExtension, UnicodeScript as _};
 use unicode_security::confusable_detection::skeleton;
-use unicode_security::{GeneralSecurityProfile as _, RestrictionLevel, RestrictionLevelDetection as _};
+use unicode_security::{
+    GeneralSecurityProfile as _, RestrictionLevel, RestrictionLevelDetection as _,
+};
 
 /// The scripts whose letters a person reads. Without a script, only ASCII is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +76,10 @@ static OF_PROCESS: RwLock<Option<DisplayScripts>> = RwLock::new(None);
 
 impl Default for DisplayScripts {
     fn default() -> Self {
-        Self { scripts: Script::Unknown.into(), dotless: false }
+        Self {
+            scripts: Script::Unknown.into(),
+            dotless: false,
+        }
     }
 }
 
@@ -91,9 +96,13 @@ impl DisplayScripts {
                 "Japanese" => &[Script::Han, Script::Hiragana, Script::Katakana],
                 "Korean" => &[Script::Han, Script::Hangul],
                 "Arabic" | "Hebrew" | "Thaana" => {
-                    return Err(format!("{name} is written from right to left, so its letters are always escapes"));
+                    return Err(format!(
+                        "{name} is written from right to left, so its letters are always escapes"
+                    ));
                 }
-                _ => match Script::from_full_name(name).filter(|_| SCRIPTS.iter().any(|(known, _)| *known == name)) {
+                _ => match Script::from_full_name(name)
+                    .filter(|_| SCRIPTS.iter().any(|(known, _)| *known == name))
+                {
                     Some(script) => &[script],
                     None => {
                         return Err(format!(
@@ -103,8 +112,13 @@ impl DisplayScripts {
                     }
                 },
             };
-            let scripts = scripts.iter().fold(all.scripts, |all, script| all.union((*script).into()));
-            Ok(Self { scripts, dotless: all.dotless || name == "Turkish" })
+            let scripts = scripts
+                .iter()
+                .fold(all.scripts, |all, script| all.union((*script).into()));
+            Ok(Self {
+                scripts,
+                dotless: all.dotless || name == "Turkish",
+            })
         })
     }
 
@@ -115,16 +129,32 @@ impl DisplayScripts {
         if !encoding.replace('-', "").eq_ignore_ascii_case("utf8") {
             return Self::default();
         }
-        let language = place.split('_').next().filter(|code| !code.is_empty()).unwrap_or("en");
-        let of_variant = SCRIPTS.iter().find(|(name, _)| name.eq_ignore_ascii_case(variant));
-        let of_language = || SCRIPTS.iter().find(|(_, codes)| codes.split(' ').any(|code| code == language));
-        let script = of_variant.or_else(of_language).map_or("Latin", |(name, _)| *name);
+        let language = place
+            .split('_')
+            .next()
+            .filter(|code| !code.is_empty())
+            .unwrap_or("en");
+        let of_variant = SCRIPTS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(variant));
+        let of_language = || {
+            SCRIPTS
+                .iter()
+                .find(|(_, codes)| codes.split(' ').any(|code| code == language))
+        };
+        let script = of_variant
+            .or_else(of_language)
+            .map_or("Latin", |(name, _)| *name);
         Self::named(["Latin", script]).unwrap_or_default()
     }
 
     /// Returns the scripts that this process shows. Before [`Self::use_in_process`], there are none.
     pub fn of_process() -> Self {
-        OF_PROCESS.read().ok().and_then(|scripts| *scripts).unwrap_or_default()
+        OF_PROCESS
+            .read()
+            .ok()
+            .and_then(|scripts| *scripts)
+            .unwrap_or_default()
     }
 
     /// Sets the scripts that this process shows.
@@ -139,7 +169,10 @@ impl DisplayScripts {
         match piece.chars().next() {
             _ if piece.is_ascii() => true,
             Some(first) if is_of_word(first) => self.flaw(piece).is_none(),
-            _ => self != Self::default() && (PUNCTUATION.contains(piece) || TYPOGRAPHY.contains(piece)),
+            _ => {
+                self != Self::default()
+                    && (PUNCTUATION.contains(piece) || TYPOGRAPHY.contains(piece))
+            }
         }
     }
 
@@ -149,7 +182,8 @@ impl DisplayScripts {
 
     /// Returns the reason why a word with letters beyond ASCII is not shown, in two parts.
     pub fn flaw(self, word: &str) -> Option<(&'static str, &'static str)> {
-        let is_listed = |c: &char| c.is_ascii() || !c.script_extension().intersection(self.scripts).is_empty();
+        let is_listed =
+            |c: &char| c.is_ascii() || !c.script_extension().intersection(self.scripts).is_empty();
         if let Some(other) = word.chars().find(|c| !is_listed(c)) {
             return Some((
                 "your locale, which must be UTF-8, or config.toml does not list ",
@@ -176,7 +210,11 @@ impl DisplayScripts {
 /// Returns the word at the beginning of a text, or else its first character.
 pub(super) fn first_piece(text: &str) -> &str {
     let end = text.find(|c| !is_of_word(c)).unwrap_or(text.len());
-    if end > 0 { &text[..end] } else { &text[..text.chars().next().map_or(0, char::len_utf8)] }
+    if end > 0 {
+        &text[..end]
+    } else {
+        &text[..text.chars().next().map_or(0, char::len_utf8)]
+    }
 }
 
 /// Returns true for a letter, a mark or a digit.
@@ -190,10 +228,17 @@ pub fn is_of_word(c: char) -> bool {
 fn has_odd_marks(word: &str) -> bool {
     let (mut before, mut marks) = (' ', MOST_MARKS);
     word.chars().any(|c| {
-        marks = if get_general_category(c).abbreviation().starts_with('M') { marks + 1 } else { 0 };
+        marks = if get_general_category(c).abbreviation().starts_with('M') {
+            marks + 1
+        } else {
+            0
+        };
         let last = std::mem::replace(&mut before, c);
         let is_hidden = c == '\u{307}' && "ijl\u{131}\u{237}".contains(last);
-        marks > MOST_MARKS || (marks > 0 && last == c) || is_hidden || canonical_combining_class(c) == OVERLAY
+        marks > MOST_MARKS
+            || (marks > 0 && last == c)
+            || is_hidden
+            || canonical_combining_class(c) == OVERLAY
     })
 }
 
@@ -215,7 +260,12 @@ mod tests {
 
     fn shown(text: &str, names: &[&str]) -> String {
         let quoted = PrintableText::quoted_in(text, scripts(names));
-        quoted.as_str().strip_prefix('"').and_then(|text| text.strip_suffix('"')).expect("quotes").to_owned()
+        quoted
+            .as_str()
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .expect("quotes")
+            .to_owned()
     }
 
     /// Checks all that the rule says about the words and characters beyond ASCII that a screen shows.
@@ -229,20 +279,35 @@ mod tests {
                 continue;
             }
             let is_word = piece.chars().all(is_of_word);
-            assert!(is_word || PUNCTUATION.contains(piece) || TYPOGRAPHY.contains(piece), "{piece:?} of {text:?}");
+            assert!(
+                is_word || PUNCTUATION.contains(piece) || TYPOGRAPHY.contains(piece),
+                "{piece:?} of {text:?}"
+            );
             assert!(is_nfc(piece), "{text:?}");
-            let is_known = TYPOGRAPHY.contains(piece) || piece.contains(|c| OWN_LETTERS.contains(c) || c == '\u{131}');
-            assert!(is_known || skeleton(piece).any(|c| !c.is_ascii()), "{text:?} looks like ASCII");
+            let is_known = TYPOGRAPHY.contains(piece)
+                || piece.contains(|c| OWN_LETTERS.contains(c) || c == '\u{131}');
+            assert!(
+                is_known || skeleton(piece).any(|c| !c.is_ascii()),
+                "{text:?} looks like ASCII"
+            );
             let is_left_to_right = |c: char| {
                 !matches!(
                     bidi_class(c),
-                    BidiClass::R | BidiClass::AL | BidiClass::AN | BidiClass::RLO | BidiClass::RLE | BidiClass::RLI
+                    BidiClass::R
+                        | BidiClass::AL
+                        | BidiClass::AN
+                        | BidiClass::RLO
+                        | BidiClass::RLE
+                        | BidiClass::RLI
                 )
             };
             assert!(piece.chars().all(is_left_to_right), "{text:?}");
             if is_word {
                 assert!(piece.chars().all(|c| c.identifier_allowed()), "{text:?}");
-                assert!(piece.check_restriction_level(RestrictionLevel::HighlyRestrictive), "{text:?}");
+                assert!(
+                    piece.check_restriction_level(RestrictionLevel::HighlyRestrictive),
+                    "{text:?}"
+                );
             }
         }
     }
@@ -281,8 +346,12 @@ mod tests {
     #[test]
     fn promise_4_each_code_point_alone_and_in_a_word_of_each_script_obeys_the_rule() {
         let all = scripts(&SCRIPTS.map(|(name, _)| name));
-        let assigned =
-            |c: &char| !matches!(get_general_category(*c), GeneralCategory::Unassigned | GeneralCategory::PrivateUse);
+        let assigned = |c: &char| {
+            !matches!(
+                get_general_category(*c),
+                GeneralCategory::Unassigned | GeneralCategory::PrivateUse
+            )
+        };
         let mut seen = 0;
         for c in (0..=0x0010_ffff).filter_map(char::from_u32) {
             let alone = c.to_string();
@@ -300,8 +369,9 @@ mod tests {
             }
             seen += 1;
             // The words of another script follow the same path, so most characters are tried in a few words.
-            let own =
-                WORDS.iter().filter(|(name, _)| all.flaw(&alone).is_none_or(|_| seen % 16 == 0) || *name == "Latin");
+            let own = WORDS.iter().filter(|(name, _)| {
+                all.flaw(&alone).is_none_or(|_| seen % 16 == 0) || *name == "Latin"
+            });
             for (_, word) in own.take(if seen % 64 == 0 { WORDS.len() } else { 2 }) {
                 for text in [format!("{word}{c}"), format!("{c}{word}"), format!("a{c}b")] {
                     let shown = PrintableText::quoted_in(&text, all);
@@ -327,7 +397,10 @@ mod tests {
             ("Zapalenie żółtej lampki, 5 €, §3", &["Latin"]),
             ("Lægen siger “nej” – se cœur, þing…", &["Latin"]),
             ("sınır nasıl", &["Turkish"]),
-            ("重启服务器（生产环境），原因：内存不足；请批准！", &["Chinese"]),
+            (
+                "重启服务器（生产环境），原因：内存不足；请批准！",
+                &["Chinese"],
+            ),
         ] {
             assert_eq!(shown(text, names), text);
         }
@@ -336,26 +409,44 @@ mod tests {
     #[test]
     fn no_attack_with_letters_beyond_ascii_is_shown() {
         let all = SCRIPTS.map(|(name, _)| name);
-        let all: &[&str] = &all.into_iter().filter(|name| *name != "Turkish").collect::<Vec<_>>();
+        let all: &[&str] = &all
+            .into_iter()
+            .filter(|name| *name != "Turkish")
+            .collect::<Vec<_>>();
         for (text, expected) in [
             // Look-alikes of ASCII, and scripts that no language mixes.
             ("p\u{430}ypal", r"p\u{430}ypal"),
             ("\u{430}", r"\u{430}"),
-            ("\u{440}\u{430}\u{440}\u{430}", r"\u{440}\u{430}\u{440}\u{430}"),
+            (
+                "\u{440}\u{430}\u{440}\u{430}",
+                r"\u{440}\u{430}\u{440}\u{430}",
+            ),
             ("Gr\u{f6}\u{430}", r"Gr\u{f6}\u{430}"),
             ("\u{30ce}", r"\u{30ce}"),
             ("etc\u{30ce}passwd", r"etc\u{30ce}passwd"),
             ("\u{3bf}\u{3bd}", r"\u{3bf}\u{3bd}"),
             ("\u{131}nit", r"\u{131}nit"),
             // The order of the text.
-            ("\u{5e9}\u{5dc}\u{5d5}\u{5dd}", r"\u{5e9}\u{5dc}\u{5d5}\u{5dd}"),
-            ("\u{645}\u{631}\u{62d}\u{628}\u{627}", r"\u{645}\u{631}\u{62d}\u{628}\u{627}"),
-            ("a\u{202e}\u{f6}\u{2066}", r"a\u{202e}\u{f6}\u{2066}".replace(r"\u{f6}", "ö").as_str()),
+            (
+                "\u{5e9}\u{5dc}\u{5d5}\u{5dd}",
+                r"\u{5e9}\u{5dc}\u{5d5}\u{5dd}",
+            ),
+            (
+                "\u{645}\u{631}\u{62d}\u{628}\u{627}",
+                r"\u{645}\u{631}\u{62d}\u{628}\u{627}",
+            ),
+            (
+                "a\u{202e}\u{f6}\u{2066}",
+                r"a\u{202e}\u{f6}\u{2066}".replace(r"\u{f6}", "ö").as_str(),
+            ),
             // Invisible characters and tags.
             ("ä\u{200b}ö\u{200d}\u{ad}", r"ä\u{200b}ö\u{200d}\u{ad}"),
             ("ä\u{e0041}\u{e007f}", r"ä\u{e0041}\u{e007f}"),
             ("ä\u{fe0f}", r"\u{e4}\u{fe0f}"),
-            ("\u{3164}\u{115f}\u{ffa0}\u{2800}", r"\u{3164}\u{115f}\u{ffa0}\u{2800}"),
+            (
+                "\u{3164}\u{115f}\u{ffa0}\u{2800}",
+                r"\u{3164}\u{115f}\u{ffa0}\u{2800}",
+            ),
             // Normal forms and marks.
             ("o\u{308}", r"o\u{308}"),
             ("/\u{338}x", r"/\u{338}x"),
@@ -363,14 +454,23 @@ mod tests {
             ("i\u{307}nit", r"i\u{307}nit"),
             ("s\u{336}t", r"s\u{336}t"),
             ("a\u{331}\u{331}", r"a\u{331}\u{331}"),
-            ("\u{1e05}\u{302}\u{303}\u{304}\u{306}\u{30c}", r"\u{1e05}\u{302}\u{303}\u{304}\u{306}\u{30c}"),
+            (
+                "\u{1e05}\u{302}\u{303}\u{304}\u{306}\u{30c}",
+                r"\u{1e05}\u{302}\u{303}\u{304}\u{306}\u{30c}",
+            ),
             // Other forms of ASCII, blanks and signs.
             ("\u{ff21}\u{ff22}\u{ff11}", r"\u{ff21}\u{ff22}\u{ff11}"),
             ("\u{1d42b}\u{1d426}", r"\u{1d42b}\u{1d426}"),
             ("\u{660}\u{661}", r"\u{660}\u{661}"),
             ("a\u{3000}b\u{a0}c\u{2003}d", r"a\u{3000}b\u{a0}c\u{2003}d"),
-            ("1\u{2044}2 \u{2215} \u{29f8}", r"1\u{2044}2 \u{2215} \u{29f8}"),
-            ("\u{201b}\u{ff02}\u{2024}\u{2010}\u{37e}", r"\u{201b}\u{ff02}\u{2024}\u{2010}\u{37e}"),
+            (
+                "1\u{2044}2 \u{2215} \u{29f8}",
+                r"1\u{2044}2 \u{2215} \u{29f8}",
+            ),
+            (
+                "\u{201b}\u{ff02}\u{2024}\u{2010}\u{37e}",
+                r"\u{201b}\u{ff02}\u{2024}\u{2010}\u{37e}",
+            ),
             ("x\u{2070}\u{2160}\u{1f600}", r"x\u{2070}\u{2160}\u{1f600}"),
         ] {
             assert_eq!(shown(text, all), expected, "{text}");
@@ -383,8 +483,25 @@ mod tests {
     #[test]
     fn the_punctuation_looks_like_no_ascii() {
         let looks_like_ascii = |c: &char| skeleton(&c.to_string()).any(|c| c.is_ascii());
-        assert_eq!(PUNCTUATION.chars().filter(looks_like_ascii).collect::<String>(), "");
-        assert_eq!(TYPOGRAPHY.chars().filter(looks_like_ascii).collect::<String>(), TYPOGRAPHY);
-        assert!(PUNCTUATION.chars().chain(TYPOGRAPHY.chars()).all(|c| !c.is_ascii() && !is_of_word(c)));
+        assert_eq!(
+            PUNCTUATION
+                .chars()
+                .filter(looks_like_ascii)
+                .collect::<String>(),
+            ""
+        );
+        assert_eq!(
+            TYPOGRAPHY
+                .chars()
+                .filter(looks_like_ascii)
+                .collect::<String>(),
+            TYPOGRAPHY
+        );
+        assert!(
+            PUNCTUATION
+                .chars()
+                .chain(TYPOGRAPHY.chars())
+                .all(|c| !c.is_ascii() && !is_of_word(c))
+        );
     }
 }

@@ -97,7 +97,9 @@ impl OutputPainter {
             text.insert(0, '\n');
         }
         self.in_line = !text.ends_with('\n');
-        let mut class = self.foreground.map_or(String::new(), |colour| format!("c{colour}"));
+        let mut class = self
+            .foreground
+            .map_or(String::new(), |colour| format!("c{colour}"));
         if self.bold {
             class.push_str(if class.is_empty() { "bold" } else { " bold" });
         }
@@ -110,7 +112,9 @@ impl OutputPainter {
     /// Takes the numbers of a colour sequence. Numbers for other colours and styles have no effect.
     fn colour(&mut self, numbers: &[u8]) {
         for number in numbers.split(|byte| *byte == b';') {
-            let number = std::str::from_utf8(number).ok().and_then(|text| text.parse::<u8>().ok());
+            let number = std::str::from_utf8(number)
+                .ok()
+                .and_then(|text| text.parse::<u8>().ok());
             match number.unwrap_or_default() {
                 0 => (self.foreground, self.bold) = (None, false),
                 1 => self.bold = true,
@@ -149,7 +153,10 @@ fn sequence(bytes: &[u8]) -> Found {
         [b'\r', ..] => Found::Return,
         [0x1b] => Found::Open,
         [0x1b, b'[', rest @ ..] => {
-            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+            let digits = rest
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
+                .count();
             match rest.get(digits) {
                 Some(b'm') => Found::Colour(digits + 3),
                 Some(b'K') => Found::Erasure(digits + 3),
@@ -167,14 +174,25 @@ mod tests {
     use proptest::prelude::*;
 
     fn part(class: &str, text: &str) -> ColouredText {
-        ColouredText { class: class.to_owned(), text: text.to_owned() }
+        ColouredText {
+            class: class.to_owned(),
+            text: text.to_owned(),
+        }
     }
 
     #[test]
     fn only_the_sixteen_colours_are_obeyed() {
         let mut painter = OutputPainter::default();
         let parts = painter.feed(b"a\x1b[1;31mb\x1b[0mc\r\nd\x1b[2Je\x1b[38;5;32mf\x1b[94mg\rh");
-        assert_eq!(parts, [part("", "a"), part("c1 bold", "b"), part("", "c\nd\\x1b[2Jef"), part("c12", "g\nh")]);
+        assert_eq!(
+            parts,
+            [
+                part("", "a"),
+                part("c1 bold", "b"),
+                part("", "c\nd\\x1b[2Jef"),
+                part("c12", "g\nh")
+            ]
+        );
     }
 
     #[test]
@@ -184,7 +202,10 @@ mod tests {
             (b"\r10%\r\r20%\r", "10%\n20%"),
             (b"a\r\nb\r\r\nc\n\r\n\rd", "a\nb\nc\n\nd"),
             (b"a\x1b[2K\rb\x1b[m\rc", "a\nb\nc"),
-            (b"\xe2\r\x82\xac \xe2\x1b[m\x82\xac", "\\xe2\n\\x82\\xac \\xe2\\x82\\xac"),
+            (
+                b"\xe2\r\x82\xac \xe2\x1b[m\x82\xac",
+                "\\xe2\n\\x82\\xac \\xe2\\x82\\xac",
+            ),
         ] {
             let mut painter = OutputPainter::default();
             assert_eq!(plain(painter.feed(bytes)) + &plain(painter.end()), shown);

@@ -36,7 +36,12 @@ impl PrintableText {
 
     /// Escapes prose, and shows the words in the scripts of this process.
     pub fn prose(text: &str) -> Self {
-        Self(escape(text, EscapeForm::Text, DisplayScripts::of_process(), 0))
+        Self(escape(
+            text,
+            EscapeForm::Text,
+            DisplayScripts::of_process(),
+            0,
+        ))
     }
 
     /// Escapes prose like [`Self::prose`], and encloses it in double quotes.
@@ -45,17 +50,30 @@ impl PrintableText {
     }
 
     pub(super) fn quoted_in(text: &str, scripts: DisplayScripts) -> Self {
-        Self(format!("\"{}\"", escape(text, EscapeForm::Quoted, scripts, 0)))
+        Self(format!(
+            "\"{}\"",
+            escape(text, EscapeForm::Quoted, scripts, 0)
+        ))
     }
 
     /// Formats a JSON value of a parameter as JSON in one line, as prose.
     pub fn json(value: &Value) -> Self {
-        Self(escape(&value.to_string(), EscapeForm::Escaped, DisplayScripts::of_process(), 0))
+        Self(escape(
+            &value.to_string(),
+            EscapeForm::Escaped,
+            DisplayScripts::of_process(),
+            0,
+        ))
     }
 
     /// Escapes a message of the program, in which external text is escaped already. A backslash stays unchanged.
     pub fn message(words: &str) -> Self {
-        Self(escape(words, EscapeForm::Escaped, DisplayScripts::default(), 0))
+        Self(escape(
+            words,
+            EscapeForm::Escaped,
+            DisplayScripts::default(),
+            0,
+        ))
     }
 
     /// Escapes a line of a script. A backslash stays unchanged unless it looks like an escape. `comment` is the place of
@@ -65,7 +83,12 @@ impl PrintableText {
     }
 
     pub(super) fn source_in(line: &str, comment: Option<usize>, scripts: DisplayScripts) -> Self {
-        Self(escape(line, EscapeForm::Source, scripts, comment.unwrap_or(line.len())))
+        Self(escape(
+            line,
+            EscapeForm::Source,
+            scripts,
+            comment.unwrap_or(line.len()),
+        ))
     }
 
     /// Creates a text from a string of the program. A `&'static str` cannot come from outside, so it needs no escapes.
@@ -83,7 +106,11 @@ impl PrintableText {
     pub fn joined(parts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let mut all = Self::default();
         for (at, part) in parts.into_iter().enumerate() {
-            all = if at == 0 { part } else { all.and(between).then(&part) };
+            all = if at == 0 {
+                part
+            } else {
+                all.and(between).then(&part)
+            };
         }
         all
     }
@@ -149,7 +176,9 @@ impl PrintableText {
             return self.clone();
         }
         let (mut end, mut width) = (0, 0);
-        while let Some(token) = first_token(&self.0[end..]).filter(|token| width + token.width() + 3 <= most) {
+        while let Some(token) =
+            first_token(&self.0[end..]).filter(|token| width + token.width() + 3 <= most)
+        {
             (end, width) = (end + token.len(), width + token.width());
         }
         Self(format!("{}...", &self.0[..end]))
@@ -162,7 +191,11 @@ impl PrintableText {
 
     /// Returns the text with blanks after it, so that it fills this number of columns.
     pub fn padded(&self, width: usize) -> String {
-        format!("{}{}", self.0, " ".repeat(width.saturating_sub(self.width())))
+        format!(
+            "{}{}",
+            self.0,
+            " ".repeat(width.saturating_sub(self.width()))
+        )
     }
 
     /// Formats a JSON value without inner values: a quoted string, a number, `true`, `null`, `[]` or `{}`.
@@ -177,13 +210,19 @@ impl PrintableText {
 
     /// Formats a JSON value like [`Self::value`], with a text as prose.
     pub fn prose_value(value: &Value) -> Self {
-        value.as_str().map_or_else(|| Self::value(value), Self::quoted_prose)
+        value
+            .as_str()
+            .map_or_else(|| Self::value(value), Self::quoted_prose)
     }
 
     /// Formats a path of fields as [`Self::path`] does, but without ` = `.
     pub(super) fn bare_path(path: &str) -> Self {
         let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
-        if safe { Self(path.to_owned()) } else { Self::text(path) }
+        if safe {
+            Self(path.to_owned())
+        } else {
+            Self::text(path)
+        }
     }
 
     /// Formats a path of fields, followed by ` = `. The path consists of names in the form of
@@ -227,12 +266,18 @@ const LONGEST_ESCAPE: usize = 24;
 /// Returns the first escape of a text, or else its first character with the marks on it.
 pub(super) fn first_token(text: &str) -> Option<&str> {
     let marked = || {
-        let next = text.char_indices().skip(1).find(|(_, c)| c.is_ascii() || c.width() != Some(0));
+        let next = text
+            .char_indices()
+            .skip(1)
+            .find(|(_, c)| c.is_ascii() || c.width() != Some(0));
         next.map_or(text.len(), |(at, _)| at)
     };
     let length = match text.as_bytes() {
         [] => return None,
-        [b'\\', b'u' | b's', b'{', ..] => text.find('}').filter(|at| *at < LONGEST_ESCAPE).map_or(1, |at| at + 1),
+        [b'\\', b'u' | b's', b'{', ..] => text
+            .find('}')
+            .filter(|at| *at < LONGEST_ESCAPE)
+            .map_or(1, |at| at + 1),
         [b'\\', b'x', ..] => 4,
         [b'\\', second, ..] if second.is_ascii() => 2,
         _ => marked(),
@@ -265,7 +310,13 @@ fn write_piece<'t>(
         return None;
     }
     let is_shown = scripts.shows(piece);
-    piece.chars().for_each(|c| if is_shown || c.is_ascii() { out.push(c) } else { escape(out, c) });
+    piece.chars().for_each(|c| {
+        if is_shown || c.is_ascii() {
+            out.push(c)
+        } else {
+            escape(out, c)
+        }
+    });
     Some(&text[piece.len()..])
 }
 
@@ -279,7 +330,11 @@ fn escape(text: &str, form: EscapeForm, scripts: DisplayScripts, prose: usize) -
         // Only for blanks: a search at each character of a long line would need quadratic time.
         let run_of = |c: char| rest.len() - rest.trim_start_matches(c).len();
         let at = text.len() - rest.len();
-        let scripts = if at >= prose { scripts } else { DisplayScripts::default() };
+        let scripts = if at >= prose {
+            scripts
+        } else {
+            DisplayScripts::default()
+        };
         if let Some(after) = write_piece(&mut out, rest, scripts, escaped) {
             rest = after;
             continue;
@@ -292,9 +347,15 @@ fn escape(text: &str, form: EscapeForm, scripts: DisplayScripts, prose: usize) -
             }
             '\t' if is_source => {
                 length = run_of(c);
-                let _ = write!(out, "\\s{{{length}tab{}}}", if length == 1 { "" } else { "s" });
+                let _ = write!(
+                    out,
+                    "\\s{{{length}tab{}}}",
+                    if length == 1 { "" } else { "s" }
+                );
             }
-            '\\' if is_source && ["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => escaped(&mut out, c),
+            '\\' if is_source && ["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => {
+                escaped(&mut out, c)
+            }
             '\\' if matches!(form, EscapeForm::Text | EscapeForm::Quoted) => out.push_str("\\\\"),
             '"' if form == EscapeForm::Quoted => out.push_str("\\\""),
             '\n' if !is_source => out.push_str("\\n"),
@@ -328,23 +389,52 @@ mod tests {
 
     #[test]
     fn control_and_invisible_characters_are_shown_as_escapes() {
-        assert_eq!(PrintableText::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(), r"a\u{202e}b\x1b[2K\\\t\u{200b}");
-        assert_eq!(PrintableText::text("rm  -rf x     # y ").as_str(), r"rm  -rf x\s{5}# y\s{1}");
+        assert_eq!(
+            PrintableText::text("a\u{202e}b\x1b[2K\\\t\u{200b}").as_str(),
+            r"a\u{202e}b\x1b[2K\\\t\u{200b}"
+        );
+        assert_eq!(
+            PrintableText::text("rm  -rf x     # y ").as_str(),
+            r"rm  -rf x\s{5}# y\s{1}"
+        );
         assert_eq!(PrintableText::text("    indented").as_str(), "    indented");
-        assert_eq!(PrintableText::text(&format!("{}hidden", " ".repeat(200))).as_str(), r"\s{200}hidden");
+        assert_eq!(
+            PrintableText::text(&format!("{}hidden", " ".repeat(200))).as_str(),
+            r"\s{200}hidden"
+        );
         assert_eq!(PrintableText::text("    ").as_str(), r"\s{4}");
-        assert_eq!(PrintableText::quoted("say \"x\"\n").as_str(), r#""say \"x\"\n""#);
-        assert_eq!(PrintableText::text("\u{e9}\u{85}\x7f").as_str(), r"\u{e9}\u{85}\x7f");
+        assert_eq!(
+            PrintableText::quoted("say \"x\"\n").as_str(),
+            r#""say \"x\"\n""#
+        );
+        assert_eq!(
+            PrintableText::text("\u{e9}\u{85}\x7f").as_str(),
+            r"\u{e9}\u{85}\x7f"
+        );
     }
 
     #[test]
     fn a_backslash_in_a_script_line_is_shown_unchanged() {
-        for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
+        for same in [
+            r"printf '%s\n' x",
+            r"sed 's/\t/\\/'",
+            r"echo \\",
+            "  indented",
+        ] {
             assert_eq!(PrintableText::source(same, None).as_str(), same);
         }
-        assert_eq!(PrintableText::source("\t\tx\ty", None).as_str(), r"\s{2tabs}x\s{1tab}y");
-        assert_eq!(PrintableText::source(r"grep '\s{2}'", None).as_str(), r"grep '\u{5c}s{2}'");
-        assert_eq!(PrintableText::source("a\r\x1b\u{202e} ", None).as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
+        assert_eq!(
+            PrintableText::source("\t\tx\ty", None).as_str(),
+            r"\s{2tabs}x\s{1tab}y"
+        );
+        assert_eq!(
+            PrintableText::source(r"grep '\s{2}'", None).as_str(),
+            r"grep '\u{5c}s{2}'"
+        );
+        assert_eq!(
+            PrintableText::source("a\r\x1b\u{202e} ", None).as_str(),
+            r"a\u{d}\u{1b}\u{202e}\s{1}"
+        );
     }
 
     #[test]
@@ -352,9 +442,15 @@ mod tests {
         let text = PrintableText::text(&"\u{202e}".repeat(20));
         assert_eq!(text.cut(20).as_str(), r"\u{202e}\u{202e}...");
         assert_eq!(text.ends(10).as_str(), r"\u{202e}...\u{202e}");
-        assert_eq!(PrintableText::text("a long text").ends(3).as_str(), "a l...ext");
+        assert_eq!(
+            PrintableText::text("a long text").ends(3).as_str(),
+            "a l...ext"
+        );
         assert_eq!(PrintableText::text("short").ends(5).as_str(), "short");
-        assert_eq!(PrintableText::text("a long text").around(0, 4).as_str(), "...text");
+        assert_eq!(
+            PrintableText::text("a long text").around(0, 4).as_str(),
+            "...text"
+        );
     }
 
     #[test]
@@ -365,11 +461,17 @@ mod tests {
             [one.as_str().to_owned(), other.as_str().to_owned()]
         };
         assert_eq!(of("prod-eu-01", "prod-eu-02"), ["...1", "...2"]);
-        assert_eq!(of("prod-01-eu-west", "prod-02-eu-west"), ["...1...", "...2..."]);
+        assert_eq!(
+            of("prod-01-eu-west", "prod-02-eu-west"),
+            ["...1...", "...2..."]
+        );
         assert_eq!(of("aaaaaa", "aaaaaaaa"), ["...", "...aa"]);
         assert_eq!(of("ab1", "ab2"), ["ab1", "ab2"]);
         assert_eq!(of("prod-eu", "prod-eu"), ["prod-eu", "prod-eu"]);
-        assert_eq!(of("same-\u{202e}", "same-\u{202f}"), [r"...\u{202e}", r"...\u{202f}"]);
+        assert_eq!(
+            of("same-\u{202e}", "same-\u{202f}"),
+            [r"...\u{202e}", r"...\u{202f}"]
+        );
         assert_eq!(PrintableText::text("short").cut(5).as_str(), "short");
     }
 }

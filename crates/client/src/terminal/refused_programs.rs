@@ -14,7 +14,9 @@ use documents::record::profile::{Layer, Profile};
 use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED};
 
 /// Directories whose programs a list can contain.
-const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+const SYSTEM: [&str; 7] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+];
 /// Directories that a run has for itself and can write.
 pub const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Error message of shells and other programs about a program that they may not execute.
@@ -63,7 +65,11 @@ impl OutputComplaints {
     /// Reads the next piece of output.
     pub fn read(&mut self, piece: &[u8]) {
         self.tail.extend_from_slice(piece);
-        let place_of = |words: &[u8]| self.tail.windows(words.len()).position(|part| part == words);
+        let place_of = |words: &[u8]| {
+            self.tail
+                .windows(words.len())
+                .position(|part| part == words)
+        };
         self.denied |= place_of(DENIED).is_some();
         if self.unmapped.is_none() {
             self.unmapped = place_of(UNMAPPED).map(|at| path_before(&self.tail[..at]));
@@ -76,7 +82,9 @@ impl OutputComplaints {
     pub fn host_lines(&self, facts: &Enforcement, profile: &Profile) -> Vec<String> {
         let mut lines = facts.refused_lines(&profile.network.hosts);
         let end = String::from_utf8_lossy(&self.tail);
-        if profile.require.contains(&Layer::Network) && NO_HOST.iter().any(|words| end.contains(words)) {
+        if profile.require.contains(&Layer::Network)
+            && NO_HOST.iter().any(|words| end.contains(words))
+        {
             lines.push(
                 "the run reaches only the hosts and ports that `network=` or --net names: if it needs another, add \
                         name:port or number:port there and, for a step, to the policy"
@@ -90,8 +98,15 @@ impl OutputComplaints {
 /// Returns the absolute path at the end of a text, before `: `, or an empty text.
 fn path_before(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.strip_suffix(b": ").unwrap_or_default());
-    let word = text.rsplit(|c: char| c.is_whitespace() || c == '\'' || c == '"').next().unwrap_or_default();
-    if word.starts_with('/') { word.to_owned() } else { String::new() }
+    let word = text
+        .rsplit(|c: char| c.is_whitespace() || c == '\'' || c == '"')
+        .next()
+        .unwrap_or_default();
+    if word.starts_with('/') {
+        word.to_owned()
+    } else {
+        String::new()
+    }
 }
 
 /// Returns lines about the programs that the list refused. `profile` is the profile of the run, with its list.
@@ -108,8 +123,11 @@ pub fn refusal_lines(
     if facts.mode == ProgramMode::Any {
         return Vec::new();
     }
-    let mut lines =
-        facts.refused.iter().flat_map(|refused| recorded_lines(refused, profile, place)).collect::<Vec<_>>();
+    let mut lines = facts
+        .refused
+        .iter()
+        .flat_map(|refused| recorded_lines(refused, profile, place))
+        .collect::<Vec<_>>();
     let failed = exit_code.is_some_and(|code| code != 0);
     let may_be_refused =
         // A check that warns also ends with 2, so with a record of refused programs this code says nothing about them.
@@ -135,19 +153,28 @@ fn unmapped_line(path: &str, profile: &Profile, place: &ListPlace<'_>) -> String
              that {subject} may write, {own}"
         );
     }
-    let start = format!("{start} the library {path}, because its list of programs does not have the directory: ");
+    let start = format!(
+        "{start} the library {path}, because its list of programs does not have the directory: "
+    );
     if is_writable(path, profile) {
         start + &own
     } else {
-        format!("{start}no entry of a list adds this directory: {}", any_program(place))
+        format!(
+            "{start}no entry of a list adds this directory: {}",
+            any_program(place)
+        )
     }
 }
 
 /// Returns true if the run may write the directory of a file.
 fn is_writable(path: &str, profile: &Profile) -> bool {
-    let below = |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    let below = |directory: &str| {
+        path.strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
     profile.write.iter().any(|directory| below(directory))
-        || (OWN_DIRECTORIES.into_iter().any(below) && !profile.read.iter().any(|directory| below(directory)))
+        || (OWN_DIRECTORIES.into_iter().any(below)
+            && !profile.read.iter().any(|directory| below(directory)))
 }
 
 /// Returns the words that let a run start every program.
@@ -165,10 +192,17 @@ fn recorded_lines(refused: &Executions, profile: &Profile, place: &ListPlace<'_>
     let subject = place.subject();
     let (mut tried, mut names, mut lines) = (Vec::new(), BTreeSet::new(), Vec::new());
     for Execution { path, count } in &refused.paths {
-        let times = if *count == 1 { String::new() } else { format!(" {count} times") };
+        let times = if *count == 1 {
+            String::new()
+        } else {
+            format!(" {count} times")
+        };
         let tried_one = format!("{path}{times}");
         if let Some(list) = &profile.programs
-            && list.list.iter().any(|one| one.path.as_str() == path.as_str())
+            && list
+                .list
+                .iter()
+                .any(|one| one.path.as_str() == path.as_str())
         {
             lines.push(format!(
                 "{subject} tried to run {tried_one}, but this file was replaced after {}",
@@ -187,14 +221,26 @@ fn recorded_lines(refused: &Executions, profile: &Profile, place: &ListPlace<'_>
     }
     if let Some((last, before)) = tried.split_last() {
         let them = if before.is_empty() { "it" } else { "them" };
-        let and = if before.is_empty() { String::new() } else { format!("{} and ", before.join(", ")) };
+        let and = if before.is_empty() {
+            String::new()
+        } else {
+            format!("{} and ", before.join(", "))
+        };
         let add = add(&names.into_iter().collect::<Vec<_>>(), place);
-        let line = format!("{subject} tried to run {and}{last}, but its list of programs does not have {them}: {add}");
+        let line = format!(
+            "{subject} tried to run {and}{last}, but its list of programs does not have {them}: {add}"
+        );
         lines.insert(0, line);
     }
     if refused.more > 0 {
-        let times = if refused.more == 1 { "once".to_owned() } else { format!("{} times", refused.more) };
-        lines.push(format!("the list of programs refused other programs {times}"));
+        let times = if refused.more == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", refused.more)
+        };
+        lines.push(format!(
+            "the list of programs refused other programs {times}"
+        ));
     }
     lines
 }
@@ -220,21 +266,35 @@ fn possible_reason(facts: &ProgramFacts, place: &ListPlace<'_>) -> String {
 }
 
 /// Returns the entry of a list that allows a program, or what a person does if no list can contain the program.
-fn entry_for<'a>(path: &'a str, profile: &Profile, place: &ListPlace<'_>) -> Result<&'a str, String> {
+fn entry_for<'a>(
+    path: &'a str,
+    profile: &Profile,
+    place: &ListPlace<'_>,
+) -> Result<&'a str, String> {
     if is_writable(path, profile) {
         return Ok(OWN_PROGRAMS);
     }
-    let below = |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    let below = |directory: &str| {
+        path.strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
     if !SYSTEM.into_iter().any(below) {
         let any = any_program(place);
         return Err(format!(
             "it is outside of the system directories, so no list can contain it: put it into /usr/local/bin, or {any}"
         ));
     }
-    let mut name =
-        path.rsplit_once('/').filter(|(directory, _)| SEARCHED.contains(directory)).map_or(path, |(_, name)| name);
+    let mut name = path
+        .rsplit_once('/')
+        .filter(|(directory, _)| SEARCHED.contains(directory))
+        .map_or(path, |(_, name)| name);
     // The name means another file, which the list already has.
-    if profile.programs.iter().flat_map(|list| &list.list).any(|one| one.name.as_str() == name) {
+    if profile
+        .programs
+        .iter()
+        .flat_map(|list| &list.list)
+        .any(|one| one.name.as_str() == name)
+    {
         name = path;
     }
     if check_program(name).is_err() || name.contains([',', '\'']) {
@@ -263,11 +323,17 @@ fn add(names: &[&str], place: &ListPlace<'_>) -> String {
         // The policy of a boundary is not at hand.
         ListPlace::Boundary(_) if names == [OWN_PROGRAMS] => format!("add {lasting}"),
         ListPlace::Boundary(_) => {
-            format!("add {lasting}, unless policy denies {}", if names.len() == 1 { "it" } else { "them" })
+            format!(
+                "add {lasting}, unless policy denies {}",
+                if names.len() == 1 { "it" } else { "them" }
+            )
         }
         // `--allow-run` names commands, and `{work}/**` is no command.
         ListPlace::Run(_) if names.contains(&OWN_PROGRAMS) => format!("add {lasting}"),
-        ListPlace::Run(_) => format!("add --allow-run {} to this command, {lasting}", quoted(&all, '\'')),
+        ListPlace::Run(_) => format!(
+            "add --allow-run {} to this command, {lasting}",
+            quoted(&all, '\'')
+        ),
         ListPlace::Sandbox => format!("add --programs {}", quoted(&all, '\'')),
     }
 }
@@ -283,7 +349,9 @@ impl ListPlace<'_> {
     /// Returns the time since which a listed file was replaced, and what a person does.
     const fn replaced_since(&self) -> &'static str {
         match self {
-            Self::Boundary(_) => "the boundary looked for the listed files: check the file, and propose the step again",
+            Self::Boundary(_) => {
+                "the boundary looked for the listed files: check the file, and propose the step again"
+            }
             Self::Run(_) => "the list was made: check the file, and run the step again",
             Self::Sandbox => "the list was made: check the file, and run the command again",
         }
@@ -291,8 +359,14 @@ impl ListPlace<'_> {
 }
 
 fn quoted(text: &str, quote: char) -> String {
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/+-,".contains(&byte));
-    if plain { text.to_owned() } else { format!("{quote}{text}{quote}") }
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._/+-,".contains(&byte));
+    if plain {
+        text.to_owned()
+    } else {
+        format!("{quote}{text}{quote}")
+    }
 }
 
 /// Prints lines that explain the end of a run.
@@ -325,7 +399,10 @@ mod tests {
             name: name.parse().expect("a program"),
             path: path.parse().expect("a path"),
         };
-        profile.programs = Some(ProgramList { mode: OnlyListed::Listed, list: list.iter().map(one).collect() });
+        profile.programs = Some(ProgramList {
+            mode: OnlyListed::Listed,
+            list: list.iter().map(one).collect(),
+        });
         profile
     }
 
@@ -334,11 +411,21 @@ mod tests {
         let list = [("tool", "/usr/local/bin/tool"), ("awk", "/usr/bin/mawk")];
         let profile = profile(&[], &[], &list);
         let lines = |path: &str, place: &ListPlace<'_>| {
-            refusal_lines(&facts(Some(&[(path, 2)]), 0), &profile, Some(126), &OutputComplaints::default(), place)
+            refusal_lines(
+                &facts(Some(&[(path, 2)]), 0),
+                &profile,
+                Some(126),
+                &OutputComplaints::default(),
+                place,
+            )
         };
         let run = ListPlace::Run(&BTreeMap::new());
         let said = lines("/usr/bin/tool", &run);
-        assert!(said[0].contains("add --allow-run /usr/bin/tool to this command, programs=/usr/bin/tool"), "{said:?}");
+        assert!(
+            said[0]
+                .contains("add --allow-run /usr/bin/tool to this command, programs=/usr/bin/tool"),
+            "{said:?}"
+        );
         assert_eq!(
             lines("/usr/bin/mawk", &run),
             [
@@ -347,7 +434,10 @@ mod tests {
             ]
         );
         let said = lines("/usr/local/bin/tool", &ListPlace::Boundary("4f2a9c"));
-        assert!(said.len() == 1 && said[0].ends_with("check the file, and propose the step again"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].ends_with("check the file, and propose the step again"),
+            "{said:?}"
+        );
     }
 
     #[test]
@@ -356,10 +446,20 @@ mod tests {
         let place = ListPlace::Boundary("4f2a9c");
         let lines = |path: &str, output: &str| {
             let mut complaints = OutputComplaints::default();
-            output.as_bytes().chunks(7).for_each(|piece| complaints.read(piece));
+            output
+                .as_bytes()
+                .chunks(7)
+                .for_each(|piece| complaints.read(piece));
             let refused = [(path, 1)];
             let refused = if path.is_empty() { &[][..] } else { &refused };
-            refusal_lines(&facts(Some(refused), 0), &profile, Some(1), &complaints, &place).join("\n")
+            refusal_lines(
+                &facts(Some(refused), 0),
+                &profile,
+                Some(1),
+                &complaints,
+                &place,
+            )
+            .join("\n")
         };
         for (path, advised) in [
             ("/home/pat/p/x", true),
@@ -371,21 +471,51 @@ mod tests {
             ("/usr/lib/x", false),
         ] {
             let said = lines(path, "");
-            assert!(said.contains("{work}/**") == advised && said.contains("does not have it"), "{said}");
-            for before in ["", "ImportError: ", "x: error while loading shared libraries: "] {
-                let said = lines("", &format!("a\n{before}{path}.so: failed to map segment from shared object\n"));
-                assert!(said.contains(&format!("the library {path}.so, because")), "{said}");
-                assert!(said.contains("{work}/**") == advised && said.contains("mode: any") != advised, "{said}");
+            assert!(
+                said.contains("{work}/**") == advised && said.contains("does not have it"),
+                "{said}"
+            );
+            for before in [
+                "",
+                "ImportError: ",
+                "x: error while loading shared libraries: ",
+            ] {
+                let said = lines(
+                    "",
+                    &format!("a\n{before}{path}.so: failed to map segment from shared object\n"),
+                );
+                assert!(
+                    said.contains(&format!("the library {path}.so, because")),
+                    "{said}"
+                );
+                assert!(
+                    said.contains("{work}/**") == advised && said.contains("mode: any") != advised,
+                    "{said}"
+                );
             }
         }
         let said = lines("", "libx.so: failed to map segment from shared object\n");
-        assert!(said.contains("for a library in a directory that the step may write, add programs"), "{said}");
+        assert!(
+            said.contains("for a library in a directory that the step may write, add programs"),
+            "{said}"
+        );
     }
 
     fn facts(refused: Option<&[(&str, u64)]>, more: u64) -> ProgramFacts {
-        let execution = |(path, count): &(&str, u64)| Execution { path: path.parse().expect("a path"), count: *count };
-        let refused = refused.map(|paths| Executions { paths: paths.iter().map(execution).collect(), more });
-        ProgramFacts { mode: ProgramMode::Listed, listed: 1, refused, started: None }
+        let execution = |(path, count): &(&str, u64)| Execution {
+            path: path.parse().expect("a path"),
+            count: *count,
+        };
+        let refused = refused.map(|paths| Executions {
+            paths: paths.iter().map(execution).collect(),
+            more,
+        });
+        ProgramFacts {
+            mode: ProgramMode::Listed,
+            listed: 1,
+            refused,
+            started: None,
+        }
     }
 
     #[test]
@@ -399,7 +529,13 @@ mod tests {
         ];
         let facts = facts(Some(&paths), 2);
         let of = |place: &ListPlace<'_>| {
-            refusal_lines(&facts, &profile(&["/home/pat/p"], &[], &[]), Some(1), &OutputComplaints::default(), place)
+            refusal_lines(
+                &facts,
+                &profile(&["/home/pat/p"], &[], &[]),
+                Some(1),
+                &OutputComplaints::default(),
+                place,
+            )
         };
         let tried = "tried to run /home/pat/p/deploy.sh, /tmp/own 3 times, /usr/bin/nc and \
                      /usr/lib/git-core/git-remote-ftp 2 times, but its list of programs does not have them: add";
@@ -412,7 +548,9 @@ mod tests {
         assert_eq!(
             of(&ListPlace::Boundary("4f2a9c")),
             [
-                &format!("the step {tried} programs=\"{names}\" to the block, or {policy}, unless policy denies them"),
+                &format!(
+                    "the step {tried} programs=\"{names}\" to the block, or {policy}, unless policy denies them"
+                ),
                 &format!("the step {outside} {any}"),
                 more,
             ]
@@ -433,29 +571,53 @@ mod tests {
 
     #[test]
     fn the_words_for_several_programs_can_be_pasted() {
-        let three = facts(Some(&[("/usr/bin/id", 1), ("/usr/bin/nl", 1), ("/usr/bin/od", 1)]), 0);
+        let three = facts(
+            Some(&[("/usr/bin/id", 1), ("/usr/bin/nl", 1), ("/usr/bin/od", 1)]),
+            0,
+        );
         let of = |place: &ListPlace<'_>| {
-            refusal_lines(&three, &profile(&[], &[], &[]), Some(1), &OutputComplaints::default(), place)
+            refusal_lines(
+                &three,
+                &profile(&[], &[], &[]),
+                Some(1),
+                &OutputComplaints::default(),
+                place,
+            )
         };
-        let tried =
-            "tried to run /usr/bin/id, /usr/bin/nl and /usr/bin/od, but its list of programs does not have them:";
-        assert_eq!(of(&ListPlace::Sandbox), [format!("the command {tried} add --programs id,nl,od")]);
-        let lasting = "programs=id,nl,od to the block, or sandbox.programs.allow: [id, nl, od] to the policy";
+        let tried = "tried to run /usr/bin/id, /usr/bin/nl and /usr/bin/od, but its list of programs does not have them:";
+        assert_eq!(
+            of(&ListPlace::Sandbox),
+            [format!("the command {tried} add --programs id,nl,od")]
+        );
+        let lasting =
+            "programs=id,nl,od to the block, or sandbox.programs.allow: [id, nl, od] to the policy";
         assert_eq!(
             of(&ListPlace::Run(&BTreeMap::new())),
-            [format!("the step {tried} add --allow-run id,nl,od to this command, {lasting}")]
+            [format!(
+                "the step {tried} add --allow-run id,nl,od to this command, {lasting}"
+            )]
         );
-        let denied = BTreeMap::from([("/usr/bin/nl".to_owned(), "run.deny \"nl\", default".to_owned())]);
+        let denied = BTreeMap::from([(
+            "/usr/bin/nl".to_owned(),
+            "run.deny \"nl\", default".to_owned(),
+        )]);
         let lines = of(&ListPlace::Run(&denied));
-        assert!(lines.len() == 2 && lines[0].contains("add --allow-run id,od to this command"), "{lines:?}");
-        let only =
-            ": policy denies it (run.deny \"nl\", default), so only the option --allow-run nl of this command adds it";
+        assert!(
+            lines.len() == 2 && lines[0].contains("add --allow-run id,od to this command"),
+            "{lines:?}"
+        );
+        let only = ": policy denies it (run.deny \"nl\", default), so only the option --allow-run nl of this command adds it";
         assert!(lines[1].ends_with(only), "{lines:?}");
     }
 
     #[test]
     fn a_name_that_no_list_can_contain_is_not_advised() {
-        for path in ["/usr/bin/a,b", "/usr/bin/a b", "/usr/bin/a*", "/usr/bin/it's"] {
+        for path in [
+            "/usr/bin/a,b",
+            "/usr/bin/a b",
+            "/usr/bin/a*",
+            "/usr/bin/it's",
+        ] {
             let facts = facts(Some(&[(path, 1)]), 0);
             let lines = refusal_lines(
                 &facts,
@@ -464,7 +626,10 @@ mod tests {
                 &OutputComplaints::default(),
                 &ListPlace::Run(&BTreeMap::new()),
             );
-            assert!(lines[0].ends_with("give the program another name"), "{lines:?}");
+            assert!(
+                lines[0].ends_with("give the program another name"),
+                "{lines:?}"
+            );
         }
     }
 
@@ -472,34 +637,77 @@ mod tests {
     fn without_a_record_the_list_is_named_as_a_possible_reason() {
         let said = |pieces: &[&str]| {
             let mut complaints = OutputComplaints::default();
-            pieces.iter().for_each(|piece| complaints.read(piece.as_bytes()));
+            pieces
+                .iter()
+                .for_each(|piece| complaints.read(piece.as_bytes()));
             complaints
         };
         let none = facts(None, 0);
         let lines = |facts: &ProgramFacts, code, pieces: &[&str]| {
-            refusal_lines(facts, &profile(&[], &[], &[]), code, &said(pieces), &ListPlace::Boundary("4f2a9c"))
+            refusal_lines(
+                facts,
+                &profile(&[], &[], &[]),
+                code,
+                &said(pieces),
+                &ListPlace::Boundary("4f2a9c"),
+            )
         };
         assert_eq!(lines(&none, Some(0), &["Permission granted"]), [""; 0]);
         assert_eq!(lines(&none, None, &[""]), [""; 0], "no exit code");
-        for (code, pieces) in
-            [(Some(126), &[""][..]), (Some(0), &["x: Permis", "sion de", "nied\n"]), (None, &["Permission denied"])]
-        {
+        for (code, pieces) in [
+            (Some(126), &[""][..]),
+            (Some(0), &["x: Permis", "sion de", "nied\n"]),
+            (None, &["Permission denied"]),
+        ] {
             let lines = lines(&none, code, pieces);
-            assert!(lines.len() == 1 && lines[0].contains("`countersign review 4f2a9c` shows the list"), "{lines:?}");
-            assert!(lines[0].contains("this host did not record") && lines[0].contains("programs=NAME"), "{lines:?}");
+            assert!(
+                lines.len() == 1 && lines[0].contains("`countersign review 4f2a9c` shows the list"),
+                "{lines:?}"
+            );
+            assert!(
+                lines[0].contains("this host did not record") && lines[0].contains("programs=NAME"),
+                "{lines:?}"
+            );
         }
         // A program that only asks whether a file is executable makes no record.
         let recorded = facts(Some(&[]), 0);
-        assert_eq!(lines(&recorded, Some(0), &["Permission denied"]), [""; 0], "the list refused nothing");
-        assert_eq!(lines(&recorded, Some(2), &[""]), [""; 0], "a check that warns");
+        assert_eq!(
+            lines(&recorded, Some(0), &["Permission denied"]),
+            [""; 0],
+            "the list refused nothing"
+        );
+        assert_eq!(
+            lines(&recorded, Some(2), &[""]),
+            [""; 0],
+            "a check that warns"
+        );
         for (code, piece) in [(2, "make: x: Permission denied"), (126, ""), (127, "")] {
             let lines = lines(&recorded, Some(code), &[piece]);
-            assert!(lines.len() == 1 && lines[0].contains("such as make, leaves no record"), "{lines:?}");
+            assert!(
+                lines.len() == 1 && lines[0].contains("such as make, leaves no record"),
+                "{lines:?}"
+            );
         }
-        assert_eq!(lines(&facts(Some(&[]), 2), Some(2), &[""]).len(), 1, "the count of other programs is enough");
-        let any = ProgramFacts { mode: ProgramMode::Any, listed: 0, refused: None, started: None };
+        assert_eq!(
+            lines(&facts(Some(&[]), 2), Some(2), &[""]).len(),
+            1,
+            "the count of other programs is enough"
+        );
+        let any = ProgramFacts {
+            mode: ProgramMode::Any,
+            listed: 0,
+            refused: None,
+            started: None,
+        };
         assert_eq!(lines(&any, Some(126), &["Permission denied"]), [""; 0]);
-        let unmapped = lines(&recorded, Some(1), &["x.so: failed to map segment from shared object"]);
-        assert!(unmapped[0].contains("programs=\"{work}/**\""), "{unmapped:?}");
+        let unmapped = lines(
+            &recorded,
+            Some(1),
+            &["x.so: failed to map segment from shared object"],
+        );
+        assert!(
+            unmapped[0].contains("programs=\"{work}/**\""),
+            "{unmapped:?}"
+        );
     }
 }

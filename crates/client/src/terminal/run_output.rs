@@ -48,7 +48,9 @@ impl EscapedOutput {
 /// Returns the length of the incomplete character at the end of the bytes.
 fn incomplete_end(bytes: &[u8]) -> Option<usize> {
     let last = bytes.utf8_chunks().last()?.invalid();
-    std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none()).then_some(last.len())
+    std::str::from_utf8(last)
+        .is_err_and(|error| error.error_len().is_none())
+        .then_some(last.len())
 }
 
 fn raw(bytes: &[u8], out: &mut String) {
@@ -135,11 +137,23 @@ mod tests {
     #[test]
     fn the_output_of_a_run_cannot_send_control_characters_to_the_terminal() {
         let mut tamed = EscapedOutput::default();
-        assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
-        assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");
+        assert_eq!(
+            tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"),
+            "a\\x1b[2Jb\\x0d\n\tc\\x07"
+        );
+        assert_eq!(
+            tamed.feed("\u{9b}2J\u{202e}é".as_bytes()),
+            "\\u{9b}2J\\u{202e}é"
+        );
         let hidden = "\u{e0041}\u{ad}\u{3164}\u{2800}\u{fe0f}";
-        assert_eq!(tamed.feed(hidden.as_bytes()), "\\u{e0041}\\u{ad}\\u{3164}\\u{2800}\\u{fe0f}");
-        assert_eq!(tamed.feed("\u{26a0}\u{fe0f} \u{3000}".as_bytes()), "\u{26a0}\u{fe0f} \u{3000}");
+        assert_eq!(
+            tamed.feed(hidden.as_bytes()),
+            "\\u{e0041}\\u{ad}\\u{3164}\\u{2800}\\u{fe0f}"
+        );
+        assert_eq!(
+            tamed.feed("\u{26a0}\u{fe0f} \u{3000}".as_bytes()),
+            "\u{26a0}\u{fe0f} \u{3000}"
+        );
         assert_eq!(tamed.feed(b"\xff\xfe"), "\\xff\\xfe");
         let mut split = String::new();
         for byte in "é\u{1b}€".as_bytes() {
@@ -155,30 +169,61 @@ mod tests {
     fn the_output_of_a_run_cannot_give_a_command_to_the_ci_system() {
         let defused = |pieces: &[(StreamName, &str)]| {
             let mut guard = CommandGuard::default();
-            pieces.iter().map(|(stream, text)| guard.defuse(*stream, text)).collect::<String>()
+            pieces
+                .iter()
+                .map(|(stream, text)| guard.defuse(*stream, text))
+                .collect::<String>()
         };
         use StreamName::{Stderr, Stdout};
         for (text, expected) in [
-            ("::set-output name=a::b\n::x::\n", ":\\x3aset-output name=a::b\n:\\x3ax::\n"),
+            (
+                "::set-output name=a::b\n::x::\n",
+                ":\\x3aset-output name=a::b\n:\\x3ax::\n",
+            ),
             (" \t\u{3000}::add-mask::x", " \t\u{3000}:\\x3aadd-mask::x"),
-            ("a ##vso[task.setvariable variable=x]y", "a ##\\x76so[task.setvariable variable=x]y"),
+            (
+                "a ##vso[task.setvariable variable=x]y",
+                "a ##\\x76so[task.setvariable variable=x]y",
+            ),
             ("##[group]x\n####[x]", "##\\x5bgroup]x\n####\\x5bx]"),
             ("##teamcity[x]", "##\\x74eamcity[x]"),
         ] {
             assert_eq!(defused(&[(Stdout, text)]), expected);
             // The text arrives byte by byte and alternates between two streams that share one log.
             let pieces: Vec<String> = text.chars().map(String::from).collect();
-            let single: Vec<_> = pieces.iter().map(|piece| (Stderr, piece.as_str())).collect();
+            let single: Vec<_> = pieces
+                .iter()
+                .map(|piece| (Stderr, piece.as_str()))
+                .collect();
             assert_eq!(defused(&single), expected);
             let turns = [Stdout, Stderr].into_iter().cycle();
-            let mixed: Vec<_> = turns.zip(&pieces).map(|(stream, piece)| (stream, piece.as_str())).collect();
+            let mixed: Vec<_> = turns
+                .zip(&pieces)
+                .map(|(stream, piece)| (stream, piece.as_str()))
+                .collect();
             let mixed = defused(&mixed);
-            assert!(mixed.lines().all(|line| !line.trim_start().starts_with("::")), "{mixed}");
-            assert!(!["##[", "##v", "##t"].iter().any(|mark| mixed.contains(mark)), "{mixed}");
+            assert!(
+                mixed
+                    .lines()
+                    .all(|line| !line.trim_start().starts_with("::")),
+                "{mixed}"
+            );
+            assert!(
+                !["##[", "##v", "##t"]
+                    .iter()
+                    .any(|mark| mixed.contains(mark)),
+                "{mixed}"
+            );
         }
         // If each stream has its own log, no marker can be split between the streams.
         assert_eq!(defused(&[(Stdout, "x"), (Stderr, "::a::")]), "x:\\x3aa::");
-        for harmless in ["std::vector\n", "# a\n## b\n### c\n", "a::b ##\n", "#[derive]\n", ": :\n"] {
+        for harmless in [
+            "std::vector\n",
+            "# a\n## b\n### c\n",
+            "a::b ##\n",
+            "#[derive]\n",
+            ": :\n",
+        ] {
             assert_eq!(defused(&[(Stdout, harmless)]), harmless);
         }
     }

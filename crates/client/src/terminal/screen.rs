@@ -69,7 +69,11 @@ impl Screen {
         if !self.lines.is_empty() {
             self.push(LineTone::Plain, String::new(), PrintableText::default());
         }
-        self.push(LineTone::Strong, format!("== {title} =="), PrintableText::default());
+        self.push(
+            LineTone::Strong,
+            format!("== {title} =="),
+            PrintableText::default(),
+        );
     }
 
     /// Adds a sentence of the program, in which external text may be quoted.
@@ -95,15 +99,27 @@ impl Screen {
         } else {
             PrintableText::text(&prefix).as_str().to_owned()
         };
-        let content = if prefix.trim().is_empty() { content.without_leading_plus() } else { content };
-        self.lines.push(Line { tone, prefix, content });
+        let content = if prefix.trim().is_empty() {
+            content.without_leading_plus()
+        } else {
+            content
+        };
+        self.lines.push(Line {
+            tone,
+            prefix,
+            content,
+        });
     }
 
     /// Adds a text with line numbers, then a line with the size of the text and whether it ends with a newline. `comments`
     /// are the places of the comments in the text, in order.
     pub fn numbered(&mut self, text: &str, comments: &[usize]) {
         self.source(text, comments);
-        self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));
+        self.push(
+            LineTone::Faint,
+            format!("  {:>5} = ", "end"),
+            PrintableText::text(&size_words(text)),
+        );
     }
 
     /// Adds the numbered lines of a text.
@@ -123,7 +139,9 @@ impl Screen {
         leaves(document, String::new(), &mut found);
         for (path, value) in found {
             let content = match elsewhere.iter().find(|(hidden, _)| *hidden == path) {
-                Some((_, place)) => PrintableText::bare_path(&path).and(" is in full under: ").and(place),
+                Some((_, place)) => PrintableText::bare_path(&path)
+                    .and(" is in full under: ")
+                    .and(place),
                 None => PrintableText::path(&path).then(&PrintableText::value(value)),
             };
             self.push(LineTone::Plain, "    ".to_owned(), content);
@@ -132,7 +150,11 @@ impl Screen {
 
     /// Returns true if a line contains an escape.
     pub fn has_escapes(&self) -> bool {
-        let rare = |line: &Line| [r"\s{", r"\u{", r"\x"].iter().any(|form| line.content.as_str().contains(form));
+        let rare = |line: &Line| {
+            [r"\s{", r"\u{", r"\x"]
+                .iter()
+                .any(|form| line.content.as_str().contains(form))
+        };
         self.lines.iter().any(rare)
     }
 
@@ -143,10 +165,24 @@ impl Screen {
 
     /// Returns the lines as they are before they are wrapped: the text of [`Self::paint`] in a terminal of any width.
     pub fn whole_lines(&self) -> impl Iterator<Item = ScreenLine<'_>> {
-        self.lines.iter().map(|Line { tone, prefix, content }| {
-            let content = content.as_str();
-            ScreenLine { tone: *tone, prefix: if content.is_empty() { prefix.trim_end() } else { prefix }, content }
-        })
+        self.lines.iter().map(
+            |Line {
+                 tone,
+                 prefix,
+                 content,
+             }| {
+                let content = content.as_str();
+                ScreenLine {
+                    tone: *tone,
+                    prefix: if content.is_empty() {
+                        prefix.trim_end()
+                    } else {
+                        prefix
+                    },
+                    content,
+                }
+            },
+        )
     }
 
     /// Formats the lines with at most `width` columns, and with SGR colours if `colour` is true.
@@ -172,7 +208,11 @@ impl Screen {
 /// Returns the numbers of lines and bytes in a text, and whether the last line ends with a newline, in words.
 fn size_words(text: &str) -> String {
     let (lines, ends) = lines_of(text);
-    let ending = if ends { "the last line ends with a newline" } else { "no newline at the end" };
+    let ending = if ends {
+        "the last line ends with a newline"
+    } else {
+        "no newline at the end"
+    };
     let many = if lines.len() == 1 { "line" } else { "lines" };
     format!("{} {many}, {} bytes, {ending}", lines.len(), text.len())
 }
@@ -228,9 +268,16 @@ fn wrap(line: &Line, width: usize) -> Vec<String> {
 /// Cuts a line, and returns the part for the next line. A blank near the end is preferred for the cut. The blank moves
 /// to the next line, because a reader could not see it at the end of a line.
 fn break_off(line: &mut String) -> String {
-    let near = line.rfind(' ').filter(|at| line.len() - at <= WORD).unwrap_or(line.len());
+    let near = line
+        .rfind(' ')
+        .filter(|at| line.len() - at <= WORD)
+        .unwrap_or(line.len());
     let kept = line[..near].trim_end_matches(' ').len();
-    if kept == 0 { String::new() } else { line.split_off(kept) }
+    if kept == 0 {
+        String::new()
+    } else {
+        line.split_off(kept)
+    }
 }
 
 #[cfg(test)]
@@ -255,14 +302,21 @@ mod tests {
             for line in painted.lines() {
                 assert!(line.len() <= width, "{width}: {line}");
                 assert!(!line.ends_with(' '), "{line:?}");
-                assert_eq!(line.matches("\\u{").count(), line.matches("\\u{202e}").count(), "{line}");
+                assert_eq!(
+                    line.matches("\\u{").count(),
+                    line.matches("\\u{202e}").count(),
+                    "{line}"
+                );
             }
         }
     }
 
     #[test]
     fn the_screen_shows_if_a_text_ends_with_a_newline() {
-        let all: Vec<String> = ["", "\n", "a", "a\n", "a\n\n", "\na"].iter().map(|text| painted(text, 80)).collect();
+        let all: Vec<String> = ["", "\n", "a", "a\n", "a\n\n", "\na"]
+            .iter()
+            .map(|text| painted(text, 80))
+            .collect();
         for (at, one) in all.iter().enumerate() {
             assert!(all[..at].iter().all(|other| other != one), "{one}");
         }

@@ -9,10 +9,17 @@ pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut section = String::new();
     for physical in painted.lines() {
-        if let Some(title) = physical.strip_prefix("== ").and_then(|rest| rest.strip_suffix(" ==")) {
+        if let Some(title) = physical
+            .strip_prefix("== ")
+            .and_then(|rest| rest.strip_suffix(" =="))
+        {
             section = title.to_owned();
         } else if let Some(more) = physical.trim_start_matches(' ').strip_prefix("+ ") {
-            lines.last_mut().expect("a line to go on from").1.push_str(more);
+            lines
+                .last_mut()
+                .expect("a line to go on from")
+                .1
+                .push_str(more);
         } else {
             lines.push((section.clone(), physical.to_owned()));
         }
@@ -32,7 +39,9 @@ pub(crate) fn unescape(text: &str) -> String {
                 out.push(char::from_u32(code).expect("a character"));
             }
             [b'\\', b's', ..] => out.push_str(&" ".repeat(inner().parse().expect("a count"))),
-            [b'\\', b'x', ..] => out.push(char::from(u8::from_str_radix(&token[2..], 16).expect("hex"))),
+            [b'\\', b'x', ..] => out.push(char::from(
+                u8::from_str_radix(&token[2..], 16).expect("hex"),
+            )),
             [b'\\', b'n'] => out.push('\n'),
             [b'\\', b'r'] => out.push('\r'),
             [b'\\', b't'] => out.push('\t'),
@@ -48,7 +57,9 @@ pub(crate) fn unescape_source(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let form = ["\\u{", "\\s{"].iter().position(|form| rest.starts_with(form));
+        let form = ["\\u{", "\\s{"]
+            .iter()
+            .position(|form| rest.starts_with(form));
         let Some(form) = form else {
             out.push(c);
             rest = &rest[c.len_utf8()..];
@@ -75,7 +86,10 @@ fn value(text: &str) -> Value {
     match text {
         "[]" => Value::Array(Vec::new()),
         "{}" => Value::Object(Map::new()),
-        _ => match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        _ => match text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+        {
             Some(inner) => Value::String(unescape(inner)),
             None => serde_json::from_str(text).expect("a number, true, false or null"),
         },
@@ -85,11 +99,23 @@ fn value(text: &str) -> Value {
 fn put(place: &mut Value, path: &str, leaf: Value) {
     if let Some(rest) = path.strip_prefix('.') {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        let key = if &rest[..end] == "\\e" { String::new() } else { unescape(&rest[..end]) };
+        let key = if &rest[..end] == "\\e" {
+            String::new()
+        } else {
+            unescape(&rest[..end])
+        };
         if place.is_null() {
             *place = Value::Object(Map::new());
         }
-        put(place.as_object_mut().expect("an object").entry(key).or_insert(Value::Null), &rest[end..], leaf);
+        put(
+            place
+                .as_object_mut()
+                .expect("an object")
+                .entry(key)
+                .or_insert(Value::Null),
+            &rest[end..],
+            leaf,
+        );
     } else if let Some(rest) = path.strip_prefix('[') {
         let end = rest.find(']').expect("a closing bracket");
         let at: usize = rest[..end].parse().expect("an index");
@@ -115,7 +141,10 @@ pub(crate) fn document(lines: &[&str], elsewhere: &[(&str, Value)]) -> Value {
             put(&mut whole, path, value(leaf));
         } else {
             let (path, _) = line.split_once(" is in full under: ").expect("a place");
-            let (_, leaf) = elsewhere.iter().find(|(hidden, _)| *hidden == path).expect("known");
+            let (_, leaf) = elsewhere
+                .iter()
+                .find(|(hidden, _)| *hidden == path)
+                .expect("known");
             put(&mut whole, path, leaf.clone());
         }
     }

@@ -61,7 +61,8 @@ impl Terminal {
         let out_is_terminal = io::stdout().is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        let width =
+            rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
         Self {
             json,
             colour: out_is_terminal && !plain,
@@ -75,7 +76,14 @@ impl Terminal {
     /// Returns streams that lead to this person instead of the standard streams. Output and outcomes are JSON objects.
     pub fn of_audience(audience: Arc<dyn Audience>) -> Self {
         let audience = Some(audience);
-        Self { json: true, colour: false, width: WIDTH, out_is_terminal: false, err_is_terminal: false, audience }
+        Self {
+            json: true,
+            colour: false,
+            width: WIDTH,
+            out_is_terminal: false,
+            err_is_terminal: false,
+            audience,
+        }
     }
 
     /// Returns true if the standard output is a terminal, where external text must be escaped because of control
@@ -96,7 +104,11 @@ impl Terminal {
 
     /// Returns the maximum number of columns of a table. A table in a pipe or a file has no maximum.
     pub const fn table_width(&self) -> usize {
-        if self.out_is_terminal { self.width } else { usize::MAX }
+        if self.out_is_terminal {
+            self.width
+        } else {
+            usize::MAX
+        }
     }
 
     /// Prints a screen.
@@ -112,20 +124,34 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn page(&self, screen: &Screen) -> Result<(), CommandFailure> {
-        let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
-        let Some(pager) = pager else { return self.show(screen) };
+        let pager =
+            std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
+        let Some(pager) = pager else {
+            return self.show(screen);
+        };
         // `$PAGER` is a command line, as for git. Some pagers do not support colours.
         let mut command = Command::new("/bin/sh");
         // The text comes from other people, so `less` must start no program, also not by a key.
-        command.arg("-c").arg(pager).env("LESSSECURE", "1").env_remove("LESSOPEN").env_remove("LESSCLOSE");
+        command
+            .arg("-c")
+            .arg(pager)
+            .env("LESSSECURE", "1")
+            .env_remove("LESSOPEN")
+            .env_remove("LESSCLOSE");
         let child = command.stdin(Stdio::piped()).spawn();
-        let Ok(mut child) = child else { return self.show(screen) };
+        let Ok(mut child) = child else {
+            return self.show(screen);
+        };
         if let Some(mut input) = child.stdin.take() {
             // The reader may close the pager before the end, so a write error is ignored.
             let _ = input.write_all(screen.paint(self.width, false).as_bytes());
         }
         // A pager that failed, or that is not installed, may have shown nothing.
-        if child.wait()?.success() { Ok(()) } else { self.show(screen) }
+        if child.wait()?.success() {
+            Ok(())
+        } else {
+            self.show(screen)
+        }
     }
 
     /// Prints a screen. Lines are wrapped only at a terminal, so that a search for a whole digest in a log succeeds.
@@ -133,7 +159,11 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn show_lines(&self, screen: &Screen) -> Result<(), CommandFailure> {
-        let width = if self.out_is_terminal { self.width } else { usize::MAX };
+        let width = if self.out_is_terminal {
+            self.width
+        } else {
+            usize::MAX
+        };
         self.put(screen.paint(width, self.colour).as_bytes())
     }
 
@@ -174,7 +204,8 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn object(&self, value: &impl Serialize) -> Result<(), CommandFailure> {
-        let failed = |error: serde_json::Error| CommandFailure::new(Exit::Unreachable, error.to_string());
+        let failed =
+            |error: serde_json::Error| CommandFailure::new(Exit::Unreachable, error.to_string());
         if let Some(audience) = &self.audience {
             audience.object(serde_json::to_value(value).map_err(failed)?);
             return Ok(());
@@ -199,9 +230,18 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if nobody can answer.
-    pub fn choose(&self, question: &str, choices: &[AnswerButton], instead: &str) -> Result<String, CommandFailure> {
-        let Some(audience) = &self.audience else { return self.ask(question, instead) };
-        audience.choose(question, choices).ok_or_else(|| CommandFailure::usage("nobody answered the question"))
+    pub fn choose(
+        &self,
+        question: &str,
+        choices: &[AnswerButton],
+        instead: &str,
+    ) -> Result<String, CommandFailure> {
+        let Some(audience) = &self.audience else {
+            return self.ask(question, instead);
+        };
+        audience
+            .choose(question, choices)
+            .ok_or_else(|| CommandFailure::usage("nobody answered the question"))
     }
 
     /// Prints the reason why a command failed.
@@ -224,14 +264,22 @@ impl Terminal {
     /// Returns an error if there is no terminal.
     pub fn ask(&self, question: &str, instead: &str) -> Result<String, CommandFailure> {
         let no_terminal = |error: io::Error| {
-            CommandFailure::usage(format!("there is no terminal for the question ({error}); {instead}"))
+            CommandFailure::usage(format!(
+                "there is no terminal for the question ({error}); {instead}"
+            ))
         };
-        let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
+        let mut terminal = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/tty")
+            .map_err(no_terminal)?;
         let _ = rustix::termios::tcflush(&terminal, rustix::termios::QueueSelector::IFlush);
         write!(terminal, "{question} ").map_err(no_terminal)?;
         terminal.flush().map_err(no_terminal)?;
         let mut answer = String::new();
-        BufReader::new(io::Read::take(terminal, MOST_TYPED)).read_line(&mut answer).map_err(no_terminal)?;
+        BufReader::new(io::Read::take(terminal, MOST_TYPED))
+            .read_line(&mut answer)
+            .map_err(no_terminal)?;
         Ok(answer.trim().to_owned())
     }
 }
@@ -264,11 +312,21 @@ pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), C
     }
     let place = PrintableText::text(&path.to_string_lossy());
     let failed = |error: io::Error| {
-        let advice = if error.kind() == io::ErrorKind::AlreadyExists { "; choose another name" } else { "" };
+        let advice = if error.kind() == io::ErrorKind::AlreadyExists {
+            "; choose another name"
+        } else {
+            ""
+        };
         CommandFailure::usage(format!("can't write {}: {error}{advice}", place.as_str()))
     };
-    let mut file = File::options().write(true).create_new(true).open(path).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
 /// Returns the value of a JSON object's field as text for a table.

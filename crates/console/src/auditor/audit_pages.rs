@@ -60,11 +60,18 @@ pub fn run(
     if let Some(problem) = &problem {
         terminal.say(problem);
     }
-    let failed = |what: &str, error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
+    let failed = |what: &str, error: std::io::Error| {
+        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
+    };
     let kept = KeptTable::new(named.join(", "), trust, table, problem)
         .map_err(|error| failed("the file for uploaded bundles can't be made", error))?;
     serve_pages(open, terminal, |door| {
-        let pages = AuditorPages { kept, door, forms: OpenForms::default(), uploads: Semaphore::new(1) };
+        let pages = AuditorPages {
+            kept,
+            door,
+            forms: OpenForms::default(),
+            uploads: Semaphore::new(1),
+        };
         routes(Arc::new(pages))
     })
 }

@@ -43,9 +43,21 @@ impl KeptTable {
     ///
     /// # Errors
     /// Returns an error if the file for uploads can't be made.
-    pub fn new(named: String, trust: Vec<ChosenTrust>, table: AuditTable, problem: Option<String>) -> io::Result<Self> {
+    pub fn new(
+        named: String,
+        trust: Vec<ChosenTrust>,
+        table: AuditTable,
+        problem: Option<String>,
+    ) -> io::Result<Self> {
         let uploads = Mutex::new((tempfile::tempfile()?, 0));
-        Ok(Self { named, trust, problem, table: Mutex::new(table), uploads, said: Mutex::default() })
+        Ok(Self {
+            named,
+            trust,
+            problem,
+            table: Mutex::new(table),
+            uploads,
+            said: Mutex::default(),
+        })
     }
 
     /// Returns the table.
@@ -55,7 +67,10 @@ impl KeptTable {
 
     /// Returns what the last upload added, in words.
     pub fn said(&self) -> Option<String> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.said
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Verifies uploaded files and adds their rows.
@@ -76,7 +91,8 @@ impl KeptTable {
         let mut results = Vec::new();
         for sent in files {
             // A crash of the program leaves nothing behind, because the file has no name.
-            file.write_all_at(sent.bytes, *end).map_err(|error| format!("the upload can't be kept: {error}"))?;
+            file.write_all_at(sent.bytes, *end)
+                .map_err(|error| format!("the upload can't be kept: {error}"))?;
             let place = RowPlace::Upload(*end, sent.bytes.len(), BlobDigest::of(sent.bytes));
             let result = AuditRow::of_bundle(&sent.name, sent.bytes.to_vec(), &trust, place);
             if result.is_ok() {
@@ -91,7 +107,10 @@ impl KeptTable {
             table.add(name, result);
         }
         table.sort();
-        let words = format!("The last upload added {rows} rows. {} of its files are no bundles.", files.len() - rows);
+        let words = format!(
+            "The last upload added {rows} rows. {} of its files are no bundles.",
+            files.len() - rows
+        );
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
         Ok(())
     }
@@ -100,10 +119,13 @@ impl KeptTable {
     /// log.
     pub fn verified_again(&self, name: &str, place: &RowPlace) -> Option<Result<Screen, String>> {
         let (shown, bytes) = match place {
-            RowPlace::File(path, digest) => {
-                (path.as_path(), read_again(path, digest).map_err(|failure| failure.message))
+            RowPlace::File(path, digest) => (
+                path.as_path(),
+                read_again(path, digest).map_err(|failure| failure.message),
+            ),
+            RowPlace::Upload(at, length, digest) => {
+                (Path::new(name), self.uploaded(*at, *length, digest))
             }
-            RowPlace::Upload(at, length, digest) => (Path::new(name), self.uploaded(*at, *length, digest)),
             RowPlace::Decision(_)
             | RowPlace::Denial(_)
             | RowPlace::Review(_)
@@ -111,10 +133,17 @@ impl KeptTable {
             | RowPlace::Consumption(_) => return None,
         };
         let trust = self.known_trust();
-        Some(bytes.and_then(|bytes| match with_any(&bytes, &trust, VerifyOptions::default()) {
-            Ok(judged) => Ok(judged_screen(shown, &bytes, &judged, VerifyOptions::default())),
-            Err(untrusted) => Err(unverified_words(shown, &untrusted)),
-        }))
+        Some(bytes.and_then(
+            |bytes| match with_any(&bytes, &trust, VerifyOptions::default()) {
+                Ok(judged) => Ok(judged_screen(
+                    shown,
+                    &bytes,
+                    &judged,
+                    VerifyOptions::default(),
+                )),
+                Err(untrusted) => Err(unverified_words(shown, &untrusted)),
+            },
+        ))
     }
 
     fn uploaded(&self, at: u64, length: usize, digest: &BlobDigest) -> Result<Vec<u8>, String> {
@@ -130,6 +159,10 @@ impl KeptTable {
     /// Returns the trusted rosters, with the older versions that the bundles contain.
     fn known_trust(&self) -> Vec<ChosenTrust> {
         let table = self.table();
-        if table.trust.is_empty() { self.trust.clone() } else { table.trust.clone() }
+        if table.trust.is_empty() {
+            self.trust.clone()
+        } else {
+            table.trust.clone()
+        }
     }
 }

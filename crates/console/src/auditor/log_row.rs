@@ -2,7 +2,9 @@
 
 use client::commands::audit::audit_row::{AuditRow, RowPlace};
 use client::commands::audit::audit_table::AuditTable;
-use client::commands::audit::audit_words::{approval_words, joined, review_words, revocation_words};
+use client::commands::audit::audit_words::{
+    approval_words, joined, review_words, revocation_words,
+};
 use client::commands::verdict_screen::program_words;
 use client::terminal::outcome_words::outcome_words;
 use client::terminal::printable_text::PrintableText;
@@ -34,7 +36,11 @@ pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
             screen.heading("A run without a receipt");
             field(&mut screen, "spent at", &run.at.to_string());
             field(&mut screen, "authorization", &run.authorization.to_string());
-            field(&mut screen, "consumption", &format!("item {} of log entry {}", run.item, run.consumption));
+            field(
+                &mut screen,
+                "consumption",
+                &format!("item {} of log entry {}", run.item, run.consumption),
+            );
             screen.say(
                 LineTone::Plain,
                 "The log has only the digest of what was approved. Ask the boundary for the bundle, or audit a newer copy of \
@@ -45,13 +51,22 @@ pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
         RowPlace::File(..) | RowPlace::Upload(..) => return None,
     };
     screen.heading("Findings");
-    let all = table.logs.get(row.log).into_iter().flat_map(|log| &log.findings);
-    let found: Vec<&Finding> =
-        all.filter(|finding| finding.entry.is_some_and(|entry| entries.contains(&entry))).collect();
+    let all = table
+        .logs
+        .get(row.log)
+        .into_iter()
+        .flat_map(|log| &log.findings);
+    let found: Vec<&Finding> = all
+        .filter(|finding| finding.entry.is_some_and(|entry| entries.contains(&entry)))
+        .collect();
     for finding in &found {
         let word = if finding.differs { " (differs)" } else { "" };
         let words = format!("{} - shown by {}", finding.detail, finding.rests_on.words());
-        screen.push(LineTone::Plain, format!("  {}{word} ", finding.what), PrintableText::text(&words));
+        screen.push(
+            LineTone::Plain,
+            format!("  {}{word} ", finding.what),
+            PrintableText::text(&words),
+        );
     }
     if found.is_empty() {
         screen.say(LineTone::Plain, "none at the entries of this row");
@@ -65,13 +80,25 @@ fn field(screen: &mut Screen, name: &'static str, text: &str) {
 
 fn decision(screen: &mut Screen, line: &DecisionLine) {
     screen.heading("What was approved");
-    field(screen, "step", &format!("{} {}", line.step, line.step_digest));
+    field(
+        screen,
+        "step",
+        &format!("{} {}", line.step, line.step_digest),
+    );
     field(screen, "parameters", &line.params_digest.to_string());
     field(screen, "proposer", line.proposer.as_str());
     screen.field("reason", &PrintableText::quoted_prose(&line.reason));
-    field(screen, "approved by", &approval_words(&joined(&line.approvers), line.emergency));
+    field(
+        screen,
+        "approved by",
+        &approval_words(&joined(&line.approvers), line.emergency),
+    );
     if let Some(used) = &line.used_grant {
-        field(screen, "under", &format!("{} {}", used.words(), used.digest));
+        field(
+            screen,
+            "under",
+            &format!("{} {}", used.words(), used.digest),
+        );
     }
     field(screen, "groups", &joined(&line.groups));
     field(screen, "handed in by", line.handed_in_by.as_str());
@@ -86,7 +113,10 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
     field(
         screen,
         "log entries",
-        &format!("consumption {} item {}, receipt {}", line.consumption, line.item, line.entry),
+        &format!(
+            "consumption {} item {}, receipt {}",
+            line.consumption, line.item, line.entry
+        ),
     );
     field(screen, "seal", &format!("number {}", line.seal));
     screen.heading("Not checked");
@@ -94,7 +124,10 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
         screen.say(LineTone::Plain, what.word());
     }
     if line.unchecked.is_empty() {
-        screen.say(LineTone::Plain, "every question about this decision has an answer");
+        screen.say(
+            LineTone::Plain,
+            "every question about this decision has an answer",
+        );
     }
 }
 
@@ -104,19 +137,28 @@ fn denial(screen: &mut Screen, line: &DenialLine) {
     field(screen, "not before", &line.after.to_string());
     field(screen, "authorization", &line.authorization.to_string());
     let whose = PrintableText::text(line.approver.as_str()).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&line.reason)));
+    screen.field(
+        "reason",
+        &whose.then(&PrintableText::quoted_prose(&line.reason)),
+    );
     field(screen, "log entry", &line.entry.to_string());
 }
 
 fn review(screen: &mut Screen, line: &ReviewedLine) {
     screen.heading("A review");
-    let reviewer = line.reviewer.as_ref().map_or("an unknown person", |name| name.as_str());
+    let reviewer = line
+        .reviewer
+        .as_ref()
+        .map_or("an unknown person", |name| name.as_str());
     field(screen, "reviewed by", reviewer);
     field(screen, "not before", &line.after.to_string());
     field(screen, "receipt", line.receipt.as_str());
     field(screen, "says", &review_words(line));
     let whose = PrintableText::text(reviewer).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&line.reason)));
+    screen.field(
+        "reason",
+        &whose.then(&PrintableText::quoted_prose(&line.reason)),
+    );
     field(screen, "log entry", &line.entry.to_string());
 }
 
@@ -127,7 +169,10 @@ fn revocation(screen: &mut Screen, line: &RevocationLine) {
     field(screen, "says", &revocation_words(line));
     field(screen, "subject", &line.subject.to_string());
     let whose = PrintableText::text(&line.signer).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&line.reason)));
+    screen.field(
+        "reason",
+        &whose.then(&PrintableText::quoted_prose(&line.reason)),
+    );
     field(screen, "log entry", &line.entry.to_string());
 }
 
@@ -143,7 +188,9 @@ mod tests {
         let line = ReviewedLine {
             after: Timestamp::from_unix(0),
             reviewer: Some("bob".parse().expect("a name")),
-            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("an id"),
+            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000001"
+                .parse()
+                .expect("an id"),
             verdict: ReviewVerdict::Rejected,
             observed: Some(ObservedEnd::Partly),
             reason: "half of it".to_owned(),
@@ -152,7 +199,10 @@ mod tests {
         let mut screen = Screen::default();
         review(&mut screen, &line);
         let shown = screen.paint(200, false);
-        assert!(shown.contains("run rejected by bob, observed: partly"), "{shown}");
+        assert!(
+            shown.contains("run rejected by bob, observed: partly"),
+            "{shown}"
+        );
         assert!(shown.contains(r#"bob's words: "half of it""#), "{shown}");
     }
 
@@ -168,6 +218,9 @@ mod tests {
         let mut screen = Screen::default();
         denial(&mut screen, &line);
         let shown = screen.paint(200, false);
-        assert!(shown.contains(r#"alice's words: "wait \"now\"""#), "{shown}");
+        assert!(
+            shown.contains(r#"alice's words: "wait \"now\"""#),
+            "{shown}"
+        );
     }
 }

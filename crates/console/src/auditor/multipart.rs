@@ -47,7 +47,8 @@ impl<'b> SentForm<'b> {
                 return Ok(form);
             }
             rest = rest.strip_prefix(b"\r\n").ok_or_else(broken)?;
-            let head_end = find(&rest[..rest.len().min(MAX_HEAD)], b"\r\n\r\n").ok_or_else(broken)?;
+            let head_end =
+                find(&rest[..rest.len().min(MAX_HEAD)], b"\r\n\r\n").ok_or_else(broken)?;
             let head = String::from_utf8_lossy(&rest[..head_end]).into_owned();
             rest = &rest[head_end + 4..];
             let length = find(rest, delimiter.as_bytes()).ok_or_else(broken)?;
@@ -58,14 +59,22 @@ impl<'b> SentForm<'b> {
                 // A browser sends an empty file if the person chose none.
                 Some(file) if file.is_empty() && bytes.is_empty() => {}
                 Some(_) if form.files.len() >= MAX_FILES => {
-                    return Err(format!("one form can have {MAX_FILES} files: send the others in a further form"));
+                    return Err(format!(
+                        "one form can have {MAX_FILES} files: send the others in a further form"
+                    ));
                 }
                 Some(file) => {
-                    let below = file.split_once('/').map_or(file.as_str(), |(_, below)| below);
-                    form.files.push(SentFile { name: below.to_owned(), bytes });
+                    let below = file
+                        .split_once('/')
+                        .map_or(file.as_str(), |(_, below)| below);
+                    form.files.push(SentFile {
+                        name: below.to_owned(),
+                        bytes,
+                    });
                 }
                 None => {
-                    form.fields.insert(name, String::from_utf8_lossy(bytes).into_owned());
+                    form.fields
+                        .insert(name, String::from_utf8_lossy(bytes).into_owned());
                 }
             }
         }
@@ -88,11 +97,18 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 /// Returns a parameter of the field `Content-Disposition`. Browsers write quotes and line ends in it as percent escapes
 /// (HTML Living Standard, section 4.10.22.8).
 fn parameter(head: &str, name: &str) -> Option<String> {
-    let line =
-        head.split("\r\n").find(|line| line.to_ascii_lowercase().starts_with("content-disposition: form-data"))?;
+    let line = head.split("\r\n").find(|line| {
+        line.to_ascii_lowercase()
+            .starts_with("content-disposition: form-data")
+    })?;
     let (_, rest) = line.split_once(&format!("; {name}=\""))?;
     let (value, _) = rest.split_once('"')?;
-    Some(value.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n"))
+    Some(
+        value
+            .replace("%22", "\"")
+            .replace("%0D", "\r")
+            .replace("%0A", "\n"),
+    )
 }
 
 #[cfg(test)]
@@ -104,7 +120,9 @@ mod tests {
     fn body(parts: &[(&str, &[u8])]) -> Vec<u8> {
         let mut body = Vec::new();
         for (head, bytes) in parts {
-            body.extend_from_slice(format!("--x1\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes());
+            body.extend_from_slice(
+                format!("--x1\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes(),
+            );
             body.extend_from_slice(bytes);
             body.extend_from_slice(b"\r\n");
         }
@@ -118,7 +136,10 @@ mod tests {
     fn fields_and_files_of_a_form_are_read_unchanged() {
         let body = body(&[
             ("name=\"form\"", b"7"),
-            ("name=\"files\"; filename=\"a%22b.json\"\r\nContent-Type: application/json", b"{\"a\":\r\n--x\r\n1}"),
+            (
+                "name=\"files\"; filename=\"a%22b.json\"\r\nContent-Type: application/json",
+                b"{\"a\":\r\n--x\r\n1}",
+            ),
             ("name=\"folder\"; filename=\"top/below/c.json\"", b""),
             ("name=\"files\"; filename=\"\"", b""),
         ]);

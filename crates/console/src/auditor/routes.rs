@@ -58,32 +58,59 @@ fn refuse(status: StatusCode, title: &str, what: &str) -> Response {
 
 fn download(kind: &'static str, name: &'static str, text: String) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
-    ([(CONTENT_TYPE, kind.to_owned()), (CONTENT_DISPOSITION, disposition)], text).into_response()
+    (
+        [
+            (CONTENT_TYPE, kind.to_owned()),
+            (CONTENT_DISPOSITION, disposition),
+        ],
+        text,
+    )
+        .into_response()
 }
 
 impl AuditorPages {
     fn views(&self) -> AuditorViews<'_> {
-        AuditorViews { kept: &self.kept, door: &self.door, forms: &self.forms }
+        AuditorViews {
+            kept: &self.kept,
+            door: &self.door,
+            forms: &self.forms,
+        }
     }
 }
 
 async fn index(State(pages): State<Arc<AuditorPages>>, Query(fields): Fields) -> Response {
     let filter = RowFilter::parse(&fields);
-    let status = if filter.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    (status, Html(pages.views().index(&fields, filter).into_string())).into_response()
+    let status = if filter.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    (
+        status,
+        Html(pages.views().index(&fields, filter).into_string()),
+    )
+        .into_response()
 }
 
 async fn row(State(pages): State<Arc<AuditorPages>>, Path(number): Path<usize>) -> Response {
     match pages.views().row(number) {
         Some(page) => Html(page.into_string()).into_response(),
-        None => refuse(StatusCode::NOT_FOUND, "No such row", "The table has no row with this number."),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            "No such row",
+            "The table has no row with this number.",
+        ),
     }
 }
 
 async fn log(State(pages): State<Arc<AuditorPages>>) -> Response {
     match pages.views().log() {
         Some(page) => Html(page.into_string()).into_response(),
-        None => refuse(StatusCode::NOT_FOUND, "No log", "The table is about bundles, not about a log."),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            "No log",
+            "The table is about bundles, not about a log.",
+        ),
     }
 }
 
@@ -101,13 +128,25 @@ async fn csv(State(pages): State<Arc<AuditorPages>>, Query(fields): Fields) -> R
 async fn grants(State(pages): State<Arc<AuditorPages>>) -> Response {
     let table = pages.kept.table();
     match table.logs.is_empty() {
-        false => download("text/csv; charset=utf-8", "grants.csv", csv_grants(&table.grants())),
-        true => refuse(StatusCode::NOT_FOUND, "No log", "The table is about bundles, not about a log."),
+        false => download(
+            "text/csv; charset=utf-8",
+            "grants.csv",
+            csv_grants(&table.grants()),
+        ),
+        true => refuse(
+            StatusCode::NOT_FOUND,
+            "No log",
+            "The table is about bundles, not about a log.",
+        ),
     }
 }
 
 /// Adds the bundles of a form to the table.
-async fn upload(State(pages): State<Arc<AuditorPages>>, headers: HeaderMap, request: Request) -> Response {
+async fn upload(
+    State(pages): State<Arc<AuditorPages>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
     let Ok(_one) = pages.uploads.try_acquire() else {
         let what = "Another upload has not ended. Wait for it, then send these files again.";
         return refuse(StatusCode::CONFLICT, "Not done", what);
@@ -117,7 +156,11 @@ async fn upload(State(pages): State<Arc<AuditorPages>>, headers: HeaderMap, requ
             several uploads, or save them in a directory and name the directory in the command.";
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "Not done", what);
     };
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let work = {
         let pages = pages.clone();
         move || add(&pages, &kind, &body)
@@ -125,13 +168,24 @@ async fn upload(State(pages): State<Arc<AuditorPages>>, headers: HeaderMap, requ
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(())) => Redirect::to("/").into_response(),
         Ok(Err(why)) => refuse(StatusCode::CONFLICT, "Not done", &why),
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Not done", &error.to_string()),
+        Err(error) => refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Not done",
+            &error.to_string(),
+        ),
     }
 }
 
 fn add(pages: &AuditorPages, kind: &str, body: &[u8]) -> Result<(), String> {
     let form = SentForm::parse(kind, body)?;
-    if TakenForm::take(&pages.door.form_key, &pages.forms, UPLOAD_PATH, &form.fields).is_none() {
+    if TakenForm::take(
+        &pages.door.form_key,
+        &pages.forms,
+        UPLOAD_PATH,
+        &form.fields,
+    )
+    .is_none()
+    {
         return Err("This form was sent before, or the page is old. Nothing was added. Load the page again.".to_owned());
     }
     pages.kept.upload(&form.files)

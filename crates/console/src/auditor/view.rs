@@ -53,7 +53,11 @@ impl AuditorViews<'_> {
         };
         let rows: Vec<&AuditRow> = table.rows.iter().filter(|row| filter.takes(row)).collect();
         let last = rows.len().div_ceil(ROWS).max(1);
-        let at = fields.get("page").and_then(|page| page.parse().ok()).unwrap_or(1).clamp(1, last);
+        let at = fields
+            .get("page")
+            .and_then(|page| page.parse().ok())
+            .unwrap_or(1)
+            .clamp(1, last);
         let on_page = &rows[(at - 1) * ROWS..rows.len().min(at * ROWS)];
         let main = html! {
             h1 { "Decisions of " (shown(&self.kept.named)) }
@@ -136,7 +140,11 @@ impl AuditorViews<'_> {
         let found = log_row(&table, &row);
         drop(table);
         let name = row.cells.last().map_or("", |cell| cell);
-        let title = if row.at.is_some() { format!("{}, {}", row.cells[0], row.cells[TIME]) } else { name.to_owned() };
+        let title = if row.at.is_some() {
+            format!("{}, {}", row.cells[0], row.cells[TIME])
+        } else {
+            name.to_owned()
+        };
         let checks = self.kept.verified_again(name, &row.place);
         let main = html! {
             h1 { (title) }
@@ -196,7 +204,13 @@ fn open_work(lines: &[(LineTone, PrintableText)]) -> Markup {
 
 fn facts(table: &AuditTable) -> Markup {
     let facts = table.facts();
-    let verdict = joined(facts.iter().filter(|(name, _)| *name == "verdict").map(|(_, value)| value), "; ");
+    let verdict = joined(
+        facts
+            .iter()
+            .filter(|(name, _)| *name == "verdict")
+            .map(|(_, value)| value),
+        "; ",
+    );
     html! {
         details {
             summary { "What was audited here: " (verdict) }
@@ -237,7 +251,10 @@ fn grants(grants: &[(&GrantLine, Timestamp)]) -> Markup {
 
 fn decisions(rows: &[&AuditRow]) -> Markup {
     // The name of the only boundary says nothing.
-    let mut names = rows.iter().map(|row| &row.cells[BOUNDARY]).filter(|name| !name.is_empty());
+    let mut names = rows
+        .iter()
+        .map(|row| &row.cells[BOUNDARY])
+        .filter(|name| !name.is_empty());
     let first = names.next();
     let several = names.any(|name| Some(name) != first);
     let is_shown = |at: &usize| several || *at != BOUNDARY;
@@ -322,15 +339,24 @@ fn skipped(table: &AuditTable) -> Markup {
 }
 
 fn address(path: &str, query: &str) -> String {
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    }
 }
 
 /// Returns the filters and the page as the query of an address.
 fn query(fields: &Fields, page: Option<usize>) -> String {
     let page = page.map(|page| ("page", page.to_string()));
-    let filters = FIELDS.iter().filter_map(|name| Some((*name, fields.get(*name)?.clone())));
+    let filters = FIELDS
+        .iter()
+        .filter_map(|name| Some((*name, fields.get(*name)?.clone())));
     let pairs = filters.filter(|(_, value)| !value.is_empty()).chain(page);
-    pairs.map(|(name, value)| format!("{name}={}", percent_encoded(&value))).collect::<Vec<_>>().join("&")
+    pairs
+        .map(|(name, value)| format!("{name}={}", percent_encoded(&value)))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -351,9 +377,19 @@ mod tests {
     #[test]
     fn open_work_is_a_list_in_which_runs_without_reviews_are_red() {
         let line = |tone, text: &str| (tone, PrintableText::text(text));
-        let page = open_work(&[line(LineTone::Bad, "rcp_1 <b>"), line(LineTone::Plain, "grant grt_1")]).into_string();
-        assert!(page.contains("<h2>Open</h2>") && page.contains("<li>grant grt_1</li>"), "{page}");
-        assert!(page.contains("<strong class=\"bad\">rcp_1 &lt;b&gt;</strong>"), "{page}");
+        let page = open_work(&[
+            line(LineTone::Bad, "rcp_1 <b>"),
+            line(LineTone::Plain, "grant grt_1"),
+        ])
+        .into_string();
+        assert!(
+            page.contains("<h2>Open</h2>") && page.contains("<li>grant grt_1</li>"),
+            "{page}"
+        );
+        assert!(
+            page.contains("<strong class=\"bad\">rcp_1 &lt;b&gt;</strong>"),
+            "{page}"
+        );
         assert_eq!(open_work(&[]).into_string(), "");
     }
 

@@ -54,7 +54,11 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the list of boundaries can't be read, if a named key can't be used, if the evidence does not exist,
 /// or if the port is taken.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match &args.audit[..] {
         _ if args.desk.desk => desk::run(&args.desk, &args.trust, global, terminal),
         [_, ..] => audit_pages::run(&args.audit, &args.trust, args.open, global, terminal),

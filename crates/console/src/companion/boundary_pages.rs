@@ -19,7 +19,9 @@ use wire::api::registry_view::{RegistryView, StepView};
 use wire::api::review_view::UnsettledList;
 use wire::api::view::{ProposalList, SessionList, SessionView};
 
-use crate::companion::boundary_views::{SessionForms, log, open_work, receipts, sessions, step, steps, unread_advice};
+use crate::companion::boundary_views::{
+    SessionForms, log, open_work, receipts, sessions, step, steps, unread_advice,
+};
 use crate::companion::requests::{PageState, Sent, SharedPages, failed};
 use crate::companion::views::NavPlace;
 use crate::proposal::reached::ReachedBoundary;
@@ -51,17 +53,28 @@ async fn shown<T: Send + 'static>(
     let place = own.place(at)?;
     let found = place.read(read).await.map_err(|failure| {
         let title = format!("{section} of {}: not read", place.shown_name());
-        failed(NavPlace::section(at, section), &title, &failure, unread_advice(&failure))
+        failed(
+            NavPlace::section(at, section),
+            &title,
+            &failure,
+            unread_advice(&failure),
+        )
     })?;
     Ok(Html(page(&place.read_name().await, &found)).into_response())
 }
 
 async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<RegistryView>("/v1/registry");
-    shown(&own, at, "Steps", read, |name, found| steps(at, name, found)).await
+    shown(&own, at, "Steps", read, |name, found| {
+        steps(at, name, found)
+    })
+    .await
 }
 
-async fn show_step(State(own): SharedPages, Path((at, asked)): Path<(usize, StepRef)>) -> PageAnswer<Response> {
+async fn show_step(
+    State(own): SharedPages,
+    Path((at, asked)): Path<(usize, StepRef)>,
+) -> PageAnswer<Response> {
     let read = move |_: &ReachedBoundary, client: &Client| {
         let view: StepView = client.get(&format!("/v1/steps/{asked}"))?;
         if StepDigest::of(&to_canonical(&view.definition)) == view.digest {
@@ -75,8 +88,14 @@ async fn show_step(State(own): SharedPages, Path((at, asked)): Path<(usize, Step
 
 async fn list_sessions(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<SessionList>("/v1/sessions");
-    let forms = SessionForms { form_key: &own.form_key, numbers: &own.forms };
-    shown(&own, at, "Sessions", read, |name, found| sessions(at, name, &found.sessions, forms)).await
+    let forms = SessionForms {
+        form_key: &own.form_key,
+        numbers: &own.forms,
+    };
+    shown(&own, at, "Sessions", read, |name, found| {
+        sessions(at, name, &found.sessions, forms)
+    })
+    .await
 }
 
 async fn list_receipts(
@@ -84,25 +103,41 @@ async fn list_receipts(
     Path(at): Path<usize>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> PageAnswer<Response> {
-    let from = query.get("from").and_then(|text| text.parse::<ProposalId>().ok());
-    let cursor = from.as_ref().map(|from| format!("&cursor={from}")).unwrap_or_default();
+    let from = query
+        .get("from")
+        .and_then(|text| text.parse::<ProposalId>().ok());
+    let cursor = from
+        .as_ref()
+        .map(|from| format!("&cursor={from}"))
+        .unwrap_or_default();
     let read = move |_: &ReachedBoundary, client: &Client| {
         client.get::<ProposalList>(&format!("/v1/proposals?limit={ON_PAGE}{cursor}"))
     };
-    shown(&own, at, "Receipts", read, |name, found| receipts(at, name, found, from.is_some())).await
+    shown(&own, at, "Receipts", read, |name, found| {
+        receipts(at, name, found, from.is_some())
+    })
+    .await
 }
 
 async fn list_open(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| {
-        Ok((client.get::<UnsettledList>("/v1/unsettled")?, client.get::<GrantList>("/v1/grants")?))
+        Ok((
+            client.get::<UnsettledList>("/v1/unsettled")?,
+            client.get::<GrantList>("/v1/grants")?,
+        ))
     };
-    shown(&own, at, "Open", read, |name, (runs, grants)| open_work(at, name, runs, &grants.grants)).await
+    shown(&own, at, "Open", read, |name, (runs, grants)| {
+        open_work(at, name, runs, &grants.grants)
+    })
+    .await
 }
 
 async fn show_log(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |place: &ReachedBoundary, client: &Client| {
         let (_, roster) = place.roster(client)?;
-        place.hashes.check(&place.trust.rosters()?, roster.trusted(), client)
+        place
+            .hashes
+            .check(&place.trust.rosters()?, roster.trusted(), client)
     };
     shown(&own, at, "Log", read, |name, head| log(at, name, head)).await
 }
@@ -114,11 +149,18 @@ async fn end_session(
 ) -> PageAnswer<Response> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/end/{id}"), &sent)?;
-    let done = place.act(move |_, client| client.post_nothing::<SessionView>(&format!("/v1/sessions/{id}/end")));
+    let done = place.act(move |_, client| {
+        client.post_nothing::<SessionView>(&format!("/v1/sessions/{id}/end"))
+    });
     let back = format!("/b/{at}/sessions");
     done.await.map_err(|failure| {
         let way = html! { p { a href=(back) { "Back to the sessions" } } };
-        failed(NavPlace::section(at, "Sessions"), "The session was not ended", &failure, way)
+        failed(
+            NavPlace::section(at, "Sessions"),
+            "The session was not ended",
+            &failure,
+            way,
+        )
     })?;
     Ok(Redirect::to(&back).into_response())
 }

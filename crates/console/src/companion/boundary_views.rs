@@ -54,7 +54,12 @@ pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> String {
             }
         }
     };
-    companion_page(NavPlace::section(at, "Steps"), &format!("Steps of {}", plain(name)), main, false)
+    companion_page(
+        NavPlace::section(at, "Steps"),
+        &format!("Steps of {}", plain(name)),
+        main,
+        false,
+    )
 }
 
 /// Returns the page of one step: its script, and its whole definition.
@@ -72,7 +77,12 @@ pub(super) fn step(at: usize, name: &str, view: &StepView) -> String {
 }
 
 /// Returns the list of the sessions of a boundary.
-pub(super) fn sessions(at: usize, name: &str, found: &[SessionView], forms: SessionForms<'_>) -> String {
+pub(super) fn sessions(
+    at: usize,
+    name: &str,
+    found: &[SessionView],
+    forms: SessionForms<'_>,
+) -> String {
     let run = |id: &ProposalId, words: &str| html! { a href=(format!("/b/{at}/run/{id}")) { (plain(words)) } };
     let main = html! {
         h1 { "Sessions of " (plain(name)) }
@@ -105,13 +115,25 @@ pub(super) fn sessions(at: usize, name: &str, found: &[SessionView], forms: Sess
         }
         @if !found.is_empty() { p.hint { "A session that ends loses its variables and files. Only its owner can end it, with the permission " code { "propose" } "." } }
     };
-    companion_page(NavPlace::section(at, "Sessions"), &format!("Sessions of {}", plain(name)), main, false)
+    companion_page(
+        NavPlace::section(at, "Sessions"),
+        &format!("Sessions of {}", plain(name)),
+        main,
+        false,
+    )
 }
 
 /// Returns one page of the ended proposals of a boundary. `later` is true if newer proposals are on another page.
 pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> String {
-    let ended: Vec<_> = found.proposals.iter().filter(|view| view.status.has_ended()).collect();
-    let older = found.cursor.as_deref().and_then(|cursor| cursor.parse::<ProposalId>().ok());
+    let ended: Vec<_> = found
+        .proposals
+        .iter()
+        .filter(|view| view.status.has_ended())
+        .collect();
+    let older = found
+        .cursor
+        .as_deref()
+        .and_then(|cursor| cursor.parse::<ProposalId>().ok());
     let main = html! {
         h1 { "Receipts of " (plain(name)) }
         p.hint { "Ended proposals, the newest proposal first. The outcomes are the boundary's word: open a run to verify its receipt on this machine." }
@@ -135,7 +157,12 @@ pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool)
             @if let Some(from) = older { a href=(format!("/b/{at}/receipts?from={from}")) { "Older proposals" } }
         }
     };
-    companion_page(NavPlace::section(at, "Receipts"), &format!("Receipts of {}", plain(name)), main, false)
+    companion_page(
+        NavPlace::section(at, "Receipts"),
+        &format!("Receipts of {}", plain(name)),
+        main,
+        false,
+    )
 }
 
 /// Returns what the boundary leaves to people: the runs that need a review, in the words of `countersign unsettled`, and the
@@ -183,7 +210,12 @@ pub(super) fn open_work(
             p.hint { "The page of a grant shows what it permits, and how to sign a draft or to end a grant." }
         }
     };
-    companion_page(NavPlace::section(at, "Open"), &format!("Open work of {}", plain(name)), main, false)
+    companion_page(
+        NavPlace::section(at, "Open"),
+        &format!("Open work of {}", plain(name)),
+        main,
+        false,
+    )
 }
 
 /// Returns the head of the log, and what was verified here.
@@ -217,7 +249,12 @@ pub(super) fn log(at: usize, name: &str, head: &CheckedHead) -> String {
             li { code { "countersign audit mirror/" } }
         }
     };
-    companion_page(NavPlace::section(at, "Log"), &format!("Log of {}", plain(name)), main, false)
+    companion_page(
+        NavPlace::section(at, "Log"),
+        &format!("Log of {}", plain(name)),
+        main,
+        false,
+    )
 }
 
 /// Returns the lines of a signed note. A line of a signature begins with an em dash (C2SP signed-note).
@@ -231,7 +268,9 @@ fn plain_lines(text: &str) -> String {
 
 /// Returns what a person can do if a page of a boundary can't be read.
 pub(super) fn unread_advice(failure: &CommandFailure) -> Markup {
-    let refused = [Code::Forbidden, Code::Unauthenticated].iter().any(|code| failure.has_code(*code));
+    let refused = [Code::Forbidden, Code::Unauthenticated]
+        .iter()
+        .any(|code| failure.has_code(*code));
     html! {
         @if refused {
             p { "This page needs the permission " code { "read" } " for all steps. The key of an approver has it. A token has it if an operator made it with " code { "--scope read" } "." }

@@ -34,19 +34,39 @@ type SignedFields = BTreeMap<String, String>;
 /// Reads the fields of the signed bytes, and not what the boundary says about them.
 pub(super) fn fields_of(view: &ProposalView) -> Result<SignedFields, CommandFailure> {
     let payload = ReviewSubject::Proposal(Box::new(view.clone())).payload()?;
-    let document: Value = serde_json::from_slice(&payload)
-        .map_err(|error| CommandFailure::usage(format!("the statement of {} can't be read: {error}", view.id)))?;
+    let document: Value = serde_json::from_slice(&payload).map_err(|error| {
+        CommandFailure::usage(format!(
+            "the statement of {} can't be read: {error}",
+            view.id
+        ))
+    })?;
     let mut found = Vec::new();
     leaves(&document, String::new(), &mut found);
-    let value = |value: &Value| PrintableText::value(value).cut(MOST_OF_VALUE).as_str().to_owned();
-    Ok(found.into_iter().map(|(path, one)| (path.trim_start_matches('.').to_owned(), value(one))).collect())
+    let value = |value: &Value| {
+        PrintableText::value(value)
+            .cut(MOST_OF_VALUE)
+            .as_str()
+            .to_owned()
+    };
+    Ok(found
+        .into_iter()
+        .map(|(path, one)| (path.trim_start_matches('.').to_owned(), value(one)))
+        .collect())
 }
 
 /// Returns the paths of the fields that differ: parameters first, and what always differs last.
 fn different(all: &[SignedFields]) -> Vec<&str> {
-    let paths: BTreeSet<&str> = all.iter().flat_map(|fields| fields.keys().map(String::as_str)).collect();
-    let mut paths: Vec<&str> =
-        paths.into_iter().filter(|path| all.windows(2).any(|pair| pair[0].get(*path) != pair[1].get(*path))).collect();
+    let paths: BTreeSet<&str> = all
+        .iter()
+        .flat_map(|fields| fields.keys().map(String::as_str))
+        .collect();
+    let mut paths: Vec<&str> = paths
+        .into_iter()
+        .filter(|path| {
+            all.windows(2)
+                .any(|pair| pair[0].get(*path) != pair[1].get(*path))
+        })
+        .collect();
     let rank = |path: &str| match path {
         path if path.starts_with("predicate.params") => 0,
         path if ALWAYS_DIFFERENT.iter().any(|begin| path.starts_with(begin)) => 2,
@@ -64,7 +84,9 @@ pub(super) fn compare(
     all: &[SignedFields],
     more: usize,
 ) -> String {
-    let step = views.first().map_or(String::new(), |view| plain(view.step.as_str()));
+    let step = views
+        .first()
+        .map_or(String::new(), |view| plain(view.step.as_str()));
     let rows = different(all);
     let count: BTreeSet<&String> = all.iter().flat_map(SignedFields::keys).collect();
     let main = html! {
@@ -97,7 +119,12 @@ pub(super) fn compare(
             }
         }
     };
-    companion_page(NavPlace::at(boundary), &format!("Proposals of {step}"), main, false)
+    companion_page(
+        NavPlace::at(boundary),
+        &format!("Proposals of {step}"),
+        main,
+        false,
+    )
 }
 
 #[cfg(test)]
@@ -107,12 +134,27 @@ mod tests {
     #[test]
     fn parameters_come_first_and_what_always_differs_comes_last() {
         let fields = |pairs: &[(&str, &str)]| -> SignedFields {
-            pairs.iter().map(|(path, value)| ((*path).to_owned(), (*value).to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(path, value)| ((*path).to_owned(), (*value).to_owned()))
+                .collect()
         };
-        let one =
-            fields(&[("predicate.nonce", "1"), ("predicate.params.a", "1"), ("predicate.reason", "x"), ("same", "1")]);
-        let two = fields(&[("predicate.nonce", "2"), ("predicate.reason", "y"), ("same", "1")]);
-        let three = fields(&[("predicate.nonce", "3"), ("predicate.reason", "y"), ("same", "1")]);
+        let one = fields(&[
+            ("predicate.nonce", "1"),
+            ("predicate.params.a", "1"),
+            ("predicate.reason", "x"),
+            ("same", "1"),
+        ]);
+        let two = fields(&[
+            ("predicate.nonce", "2"),
+            ("predicate.reason", "y"),
+            ("same", "1"),
+        ]);
+        let three = fields(&[
+            ("predicate.nonce", "3"),
+            ("predicate.reason", "y"),
+            ("same", "1"),
+        ]);
         assert_eq!(
             different(&[one, two.clone(), three]),
             ["predicate.params.a", "predicate.reason", "predicate.nonce"]

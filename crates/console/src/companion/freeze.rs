@@ -29,7 +29,12 @@ async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> 
 }
 
 /// Returns the page. `refused` is the reason of a form without the word, and `more` stands below the form.
-pub(crate) async fn page(own: &PageState, at: usize, refused: Option<&str>, more: Markup) -> PageAnswer<String> {
+pub(crate) async fn page(
+    own: &PageState,
+    at: usize,
+    refused: Option<&str>,
+    more: Markup,
+) -> PageAnswer<String> {
     let (path, name) = (format!("/b/{at}/freeze"), own.place(at)?.read_name().await);
     let main = html! {
         h1 { "Freeze " (plain(&name)) }
@@ -38,11 +43,21 @@ pub(crate) async fn page(own: &PageState, at: usize, refused: Option<&str>, more
         (word_form(own, (&path, WORD), refused, "Sign the freeze"))
         (more)
     };
-    Ok(companion_page(NavPlace::section(at, FREEZE), &format!("Freeze {}", plain(&name)), main, false))
+    Ok(companion_page(
+        NavPlace::section(at, FREEZE),
+        &format!("Freeze {}", plain(&name)),
+        main,
+        false,
+    ))
 }
 
 /// Returns the form of a revocation, which asks for a word. `refused` is the reason of a form without the word.
-pub(crate) fn word_form(own: &PageState, (path, word): (&str, &str), refused: Option<&str>, button: &str) -> Markup {
+pub(crate) fn word_form(
+    own: &PageState,
+    (path, word): (&str, &str),
+    refused: Option<&str>,
+    button: &str,
+) -> Markup {
     html! {
         @if refused.is_some() { div.question role="alert" { "Nothing was signed: type the word " (word) " to confirm." } }
         form method="post" action=(path) {
@@ -54,7 +69,11 @@ pub(crate) fn word_form(own: &PageState, (path, word): (&str, &str), refused: Op
     }
 }
 
-async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn freeze(
+    State(own): Shared,
+    Path(at): Path<usize>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
     own.pages.take(&format!("/b/{at}/freeze"), &sent)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim()).to_owned();
@@ -64,7 +83,9 @@ async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> 
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let signing = own.signing.clone();
-    let done = place.act(move |place, client| signing.freeze(&reason, &place.trust, client)).await;
+    let done = place
+        .act(move |place, client| signing.freeze(&reason, &place.trust, client))
+        .await;
     let nav = NavPlace::section(at, FREEZE);
     let answer = done.map_err(|failure| failed(nav, "Not frozen", &failure, way_back(at)))?;
     let main = html! {

@@ -30,7 +30,9 @@ const WORD: &str = "revoke";
 
 /// Returns the routes. A sent form uses a key.
 pub(super) fn routes() -> Router<Arc<Companion>> {
-    Router::new().route("/b/{at}/grant/{id}", get(show).post(sign)).route("/b/{at}/revoke/{id}", post(revoke))
+    Router::new()
+        .route("/b/{at}/grant/{id}", get(show).post(sign))
+        .route("/b/{at}/revoke/{id}", post(revoke))
 }
 
 async fn show(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>) -> PageAnswer<Response> {
@@ -38,26 +40,74 @@ async fn show(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>) -> Pag
 }
 
 /// Reads the grant, and shows what was wrong with an earlier form.
-async fn show_grant(own: &Companion, at: usize, id: GrantId, refused: RefusedReview) -> PageAnswer<Response> {
-    let (place, signing, asked, way) = (own.pages.place(at)?, own.signing.clone(), id.clone(), way_back(at, &id));
-    let made = place.read(move |place, client| signing.grant(&asked, &place.trust, client)).await;
-    let made = made.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, way.clone()))?;
+async fn show_grant(
+    own: &Companion,
+    at: usize,
+    id: GrantId,
+    refused: RefusedReview,
+) -> PageAnswer<Response> {
+    let (place, signing, asked, way) = (
+        own.pages.place(at)?,
+        own.signing.clone(),
+        id.clone(),
+        way_back(at, &id),
+    );
+    let made = place
+        .read(move |place, client| signing.grant(&asked, &place.trust, client))
+        .await;
+    let made =
+        made.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, way.clone()))?;
     let digest = made.review.digest().to_string();
     // The person answered for the grant of the page before.
-    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
-        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), way));
+    if refused
+        .sent
+        .get("digest")
+        .is_some_and(|before| *before != digest)
+    {
+        return Err(failed(
+            NavPlace::at(at),
+            "Nothing was signed",
+            &replaced(id.as_str()),
+            way,
+        ));
     }
     let number = own.pages.forms.issue();
     let page = page(own, at, &made, &number, &refused);
-    own.held_grants.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
-    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    own.held_grants.keep(
+        &number,
+        HeldReview {
+            boundary: at,
+            id,
+            digest,
+            review: made.review,
+            made: Instant::now(),
+        },
+    );
+    let status = if refused.errors.0.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
     Ok((status, Html(page)).into_response())
 }
 
-fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &RefusedReview) -> String {
-    let MadeGrant { review, view, approver } = made;
+fn page(
+    own: &Companion,
+    at: usize,
+    made: &MadeGrant,
+    number: &str,
+    refused: &RefusedReview,
+) -> String {
+    let MadeGrant {
+        review,
+        view,
+        approver,
+    } = made;
     let (errors, digest) = (&refused.errors, review.digest().to_string());
-    let (sign, end) = (format!("/b/{at}/grant/{}", view.id), format!("/b/{at}/revoke/{}", view.id));
+    let (sign, end) = (
+        format!("/b/{at}/grant/{}", view.id),
+        format!("/b/{at}/revoke/{}", view.id),
+    );
     let main = html! {
         h1 { "Standing grant" }
         (own.pages.signed(&sign))
@@ -98,29 +148,51 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
     companion_page(NavPlace::at(at), "Standing grant", main, false)
 }
 
-async fn sign(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn sign(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, GrantId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let (place, path) = (own.pages.place(at)?, format!("/b/{at}/grant/{id}"));
-    let held = take_held(&own.pages, &own.held_grants, (&path, &sent), (at, &id, way_back(at, &id)))?;
+    let held = take_held(
+        &own.pages,
+        &own.held_grants,
+        (&path, &sent),
+        (at, &id, way_back(at, &id)),
+    )?;
     let refused = RefusedReview::of_grant(&held.review, sent);
     if !refused.errors.0.is_empty() {
         return show_grant(&own, at, id, refused).await;
     }
     let (typed, signing) = (refused.value("answer").to_owned(), own.signing.clone());
-    let done = place.act(move |place, client| signing.approve_grant(held, &typed, &place.trust, client)).await;
+    let done = place
+        .act(move |place, client| signing.approve_grant(held, &typed, &place.trust, client))
+        .await;
     after_signature(&own.pages, done, (at, &path, way_back(at, &id)))
 }
 
-async fn revoke(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn revoke(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, GrantId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
     let form = own.pages.take(&format!("/b/{at}/revoke/{id}"), &sent)?;
     let refused = RefusedReview::of_word(WORD, sent);
     if !refused.errors.0.is_empty() {
         return show_grant(&own, at, id, refused).await;
     }
-    let (reason, signing, way) = (refused.value("reason").trim().to_owned(), own.signing.clone(), way_back(at, &id));
-    let work = place.act(move |place, client| signing.end_grant(&id, &form.contents, &reason, &place.trust, client));
-    let (answer, words) =
-        work.await.map_err(|failure| failed(NavPlace::at(at), "Not revoked", &failure, way.clone()))?;
+    let (reason, signing, way) = (
+        refused.value("reason").trim().to_owned(),
+        own.signing.clone(),
+        way_back(at, &id),
+    );
+    let work = place.act(move |place, client| {
+        signing.end_grant(&id, &form.contents, &reason, &place.trust, client)
+    });
+    let (answer, words) = work
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "Not revoked", &failure, way.clone()))?;
     let main = html! {
         h1 { "Revoked" }
         p role="status" { (plain(&done_words(&answer, Some(&words)))) }

@@ -72,14 +72,24 @@ mod tests {
     use super::*;
 
     fn held(made: Instant) -> HeldReview<u8, &'static str> {
-        HeldReview { boundary: 0, id: 1, digest: "sha256:x".to_owned(), review: "a review", made }
+        HeldReview {
+            boundary: 0,
+            id: 1,
+            digest: "sha256:x".to_owned(),
+            review: "a review",
+            made,
+        }
     }
 
     #[test]
     fn a_review_is_used_once_and_for_ten_minutes() {
         let (reviews, began) = (HeldReviews::default(), Instant::now());
         reviews.keep("1", held(began));
-        assert!(reviews.take("1", began + LIFE - Duration::from_secs(1)).is_some());
+        assert!(
+            reviews
+                .take("1", began + LIFE - Duration::from_secs(1))
+                .is_some()
+        );
         assert!(reviews.take("1", began).is_none(), "it was used");
         reviews.keep("2", held(began));
         assert!(reviews.take("2", began + LIFE).is_none(), "it is too old");

@@ -48,7 +48,11 @@ impl BoundaryInbox {
     ) -> Result<Self, CommandFailure> {
         let state = place.state(client)?;
         let pending = list(client, &[("status", "pending")])?;
-        let is_mine = |view: &ProposalView| approver.as_ref().is_ok_and(|approver| view.approvals.need(approver));
+        let is_mine = |view: &ProposalView| {
+            approver
+                .as_ref()
+                .is_ok_and(|approver| view.approvals.need(approver))
+        };
         let (mut mine, mut others): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_mine);
         mine.sort_by_key(|view| view.expires_at);
         others.sort_by_key(|view| view.expires_at);
@@ -60,9 +64,21 @@ impl BoundaryInbox {
         }
         ended.retain(|view| view.ended_at.is_some_and(|at| is_same_day(at, now)));
         ended.sort_by_key(|view| std::cmp::Reverse(view.ended_at));
-        let grants = approver.as_ref().map_or_else(|_| Vec::new(), |mine| waiting_grants(client, Some(mine)));
-        let approver = approver.map(|approver| approver.name).map_err(|failure| failure.message);
-        Ok(Self { state, approver, mine, grants, others, running, ended })
+        let grants = approver
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |mine| waiting_grants(client, Some(mine)));
+        let approver = approver
+            .map(|approver| approver.name)
+            .map_err(|failure| failure.message);
+        Ok(Self {
+            state,
+            approver,
+            mine,
+            grants,
+            others,
+            running,
+            ended,
+        })
     }
 
     /// Returns the pending proposals of definitions that more than one pending proposal has.
@@ -96,7 +112,9 @@ pub(super) async fn read_all(
                 place
                     .read(move |place, client| {
                         let trusted = || place.trust.rosters();
-                        let approver = signing.keys().and_then(|keys| myself(&keys, &trusted()?, client));
+                        let approver = signing
+                            .keys()
+                            .and_then(|keys| myself(&keys, &trusted()?, client));
                         BoundaryInbox::read((place, client), approver, now)
                     })
                     .await
@@ -105,7 +123,10 @@ pub(super) async fn read_all(
         .collect();
     let mut all = Vec::new();
     for read in reads {
-        all.push(read.await.unwrap_or_else(|error| Err(CommandFailure::usage(error.to_string()))));
+        all.push(
+            read.await
+                .unwrap_or_else(|error| Err(CommandFailure::usage(error.to_string()))),
+        );
     }
     all
 }
@@ -117,7 +138,13 @@ mod tests {
     #[test]
     fn a_day_ends_at_midnight_of_utc() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        assert!(is_same_day(at("2026-11-20T00:00:00Z"), at("2026-11-20T23:59:59Z")));
-        assert!(!is_same_day(at("2026-11-19T23:59:59Z"), at("2026-11-20T00:00:00Z")));
+        assert!(is_same_day(
+            at("2026-11-20T00:00:00Z"),
+            at("2026-11-20T23:59:59Z")
+        ));
+        assert!(!is_same_day(
+            at("2026-11-19T23:59:59Z"),
+            at("2026-11-20T00:00:00Z")
+        ));
     }
 }

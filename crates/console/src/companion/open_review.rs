@@ -36,15 +36,23 @@ impl MadeReview {
         approver: impl FnOnce(&ProposalReview) -> Result<Name, CommandFailure>,
     ) -> Result<Self, CommandFailure> {
         let subject = find_subject(Some(id.as_str()), client)?;
-        let ReviewSubject::Proposal(view) = &subject else { return Err(odd()) };
+        let ReviewSubject::Proposal(view) = &subject else {
+            return Err(odd());
+        };
         check_open(view, is_stoppable(view.status))?;
         let review = make(&subject)?;
         if let Some(statement) = &review.found.statement {
             trust.check_id(statement.predicate.boundary.id)?;
         }
         let approver = approver(&review).map_err(|failure| failure.message);
-        let ReviewSubject::Proposal(view) = subject else { return Err(odd()) };
-        Ok(Self { review, view: *view, approver })
+        let ReviewSubject::Proposal(view) = subject else {
+            return Err(odd());
+        };
+        Ok(Self {
+            review,
+            view: *view,
+            approver,
+        })
     }
 }
 
@@ -58,7 +66,9 @@ pub(crate) fn still_open(
 ) -> Result<(ProposalId, ProposalReview), CommandFailure> {
     let HeldReview { id, review, .. } = held;
     let subject = find_subject(Some(id.as_str()), client)?;
-    let ReviewSubject::Proposal(view) = &subject else { return Err(odd()) };
+    let ReviewSubject::Proposal(view) = &subject else {
+        return Err(odd());
+    };
     check_open(view, stops && is_stoppable(view.status))?;
     if subject.payload()? != review.sources.payload {
         return Err(CommandFailure::new(
@@ -72,7 +82,9 @@ pub(crate) fn still_open(
     }
     let review = review.again(now());
     let statement = review.found.statement.as_ref();
-    statement.map_or(Ok(()), |statement| trust.check_id(statement.predicate.boundary.id))?;
+    statement.map_or(Ok(()), |statement| {
+        trust.check_id(statement.predicate.boundary.id)
+    })?;
     Ok((id, review))
 }
 
@@ -82,5 +94,8 @@ const fn is_stoppable(status: ProposalStatus) -> bool {
 }
 
 fn odd() -> CommandFailure {
-    CommandFailure::new(Exit::Refused, "nothing was signed: the address names no proposal")
+    CommandFailure::new(
+        Exit::Refused,
+        "nothing was signed: the address names no proposal",
+    )
 }

@@ -38,6 +38,9 @@ pub fn run(
     });
     let places: Vec<_> = places.collect();
     serve_pages(open, terminal, |door| {
-        routes(Arc::new(Companion::new(PageState::new(places, door.form_key.clone()), signing)))
+        routes(Arc::new(Companion::new(
+            PageState::new(places, door.form_key.clone()),
+            signing,
+        )))
     })
 }

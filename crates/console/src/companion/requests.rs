@@ -60,14 +60,29 @@ pub(super) type Shared = State<Arc<Companion>>;
 impl Companion {
     pub(super) fn new(pages: PageState, signing: Arc<Signing>) -> Self {
         let (held, held_grants, held_runs) = Default::default();
-        Self { pages: Arc::new(pages), signing, held, held_grants, held_runs }
+        Self {
+            pages: Arc::new(pages),
+            signing,
+            held,
+            held_grants,
+            held_runs,
+        }
     }
 }
 
 /// Returns the page of a request that failed, with the way back to the proposal.
-pub(crate) fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup) -> RefusedRequest {
-    let main = html! { h1 { (title) } div.question role="alert" { (visible(&failure.message)) } (way) };
-    RefusedRequest::with(status_of(failure), PreEscaped(companion_page(nav, title, main, false)))
+pub(crate) fn failed(
+    nav: NavPlace,
+    title: &str,
+    failure: &CommandFailure,
+    way: Markup,
+) -> RefusedRequest {
+    let main =
+        html! { h1 { (title) } div.question role="alert" { (visible(&failure.message)) } (way) };
+    RefusedRequest::with(
+        status_of(failure),
+        PreEscaped(companion_page(nav, title, main, false)),
+    )
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed. `to` is the page after a signature.
@@ -84,10 +99,24 @@ pub(crate) fn after_signature<T>(
         }
         Ok(SentSignature(Err(failure), _)) => {
             let is_refused = failure.problem.is_some() && failure.exit != Exit::Unreachable;
-            let what = if is_refused { "refused" } else { "did not confirm" };
-            Err(failed(NavPlace::at(at), &format!("Signed, but the boundary {what} the signature"), &failure, way))
+            let what = if is_refused {
+                "refused"
+            } else {
+                "did not confirm"
+            };
+            Err(failed(
+                NavPlace::at(at),
+                &format!("Signed, but the boundary {what} the signature"),
+                &failure,
+                way,
+            ))
         }
-        Err(failure) => Err(failed(NavPlace::at(at), "Nothing was signed", &failure, way)),
+        Err(failure) => Err(failed(
+            NavPlace::at(at),
+            "Nothing was signed",
+            &failure,
+            way,
+        )),
     }
 }
 
@@ -137,12 +166,20 @@ impl PageState {
 
     /// Returns a boundary of the list.
     pub(crate) fn place(&self, at: usize) -> PageAnswer<Arc<ReachedBoundary>> {
-        let what = "Your list has no boundary at this address. The list is read when the program starts.";
-        self.places.get(at).cloned().ok_or_else(|| RefusedRequest::new(StatusCode::NOT_FOUND, "No such boundary", what))
+        let what =
+            "Your list has no boundary at this address. The list is read when the program starts.";
+        self.places
+            .get(at)
+            .cloned()
+            .ok_or_else(|| RefusedRequest::new(StatusCode::NOT_FOUND, "No such boundary", what))
     }
 
     /// Takes a form that a page of this program made for this path, once.
-    pub(crate) fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
+    pub(crate) fn take(
+        &self,
+        path: &str,
+        sent: &BTreeMap<String, String>,
+    ) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
             or stopped by this request. Load the page again.";
         let taken = TakenForm::take(&self.form_key, &self.forms, path, sent);

@@ -57,17 +57,48 @@ pub(crate) fn shown_review(
     question: impl FnOnce(&MadeReview) -> Option<PasskeyQuestion>,
     refused: &RefusedReview,
 ) -> PageAnswer<Response> {
-    let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
+    let made =
+        made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
     let digest = made.review.found.digest.to_string();
     // The person typed the digits of the review before.
-    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
-        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), ways(at, &id)));
+    if refused
+        .sent
+        .get("digest")
+        .is_some_and(|before| *before != digest)
+    {
+        return Err(failed(
+            NavPlace::at(at),
+            "Nothing was signed",
+            &replaced(id.as_str()),
+            ways(at, &id),
+        ));
     }
     let (number, passkey) = (pages.forms.issue(), question(&made));
     let (form_key, passkey) = (&pages.form_key, passkey.as_ref());
-    let page = ReviewView { form_key, number: &number, boundary: at, passkey, made: &made, refused }.page();
-    held.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
-    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let page = ReviewView {
+        form_key,
+        number: &number,
+        boundary: at,
+        passkey,
+        made: &made,
+        refused,
+    }
+    .page();
+    held.keep(
+        &number,
+        HeldReview {
+            boundary: at,
+            id,
+            digest,
+            review: made.review,
+            made: Instant::now(),
+        },
+    );
+    let status = if refused.errors.0.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
     Ok((status, Html(page)).into_response())
 }
 
@@ -83,7 +114,10 @@ pub(crate) struct RefusedReview {
 impl RefusedReview {
     /// Compares what the person sent to sign with what the review asks for.
     pub(crate) fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self { sent, errors: FieldErrors::default() };
+        let mut found = Self {
+            sent,
+            errors: FieldErrors::default(),
+        };
         if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
             found.wrong(
                 "more",
@@ -91,15 +125,26 @@ impl RefusedReview {
                 "this is not the number in \"and N more above\"".to_owned(),
             );
         }
-        if !found.value("digits").trim().eq_ignore_ascii_case(&asked.tail) {
-            found.wrong("digits", "The last 8 digits", "these are not the last 8 digits of the digest".to_owned());
+        if !found
+            .value("digits")
+            .trim()
+            .eq_ignore_ascii_case(&asked.tail)
+        {
+            found.wrong(
+                "digits",
+                "The last 8 digits",
+                "these are not the last 8 digits of the digest".to_owned(),
+            );
         }
         found
     }
 
     /// Checks what the person sent to deny.
     pub(crate) fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self { sent, errors: FieldErrors::default() };
+        let mut found = Self {
+            sent,
+            errors: FieldErrors::default(),
+        };
         if let Err(failure) = deny::payload(review, found.value("reason").trim()) {
             found.wrong("reason", "Reason of a denial", failure.message);
         }
@@ -115,31 +160,54 @@ impl RefusedReview {
 
     /// Compares what the person sent to sign a grant with what its review asks for.
     pub(crate) fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self { sent, errors: FieldErrors::default() };
+        let mut found = Self {
+            sent,
+            errors: FieldErrors::default(),
+        };
         if check_typed(review, found.value("answer")).is_err() {
-            let message = "this is not the number of uses, a blank, and the last 8 digits of the digest".to_owned();
-            found.wrong("answer", "The number of uses and the last 8 digits", message);
+            let message =
+                "this is not the number of uses, a blank, and the last 8 digits of the digest"
+                    .to_owned();
+            found.wrong(
+                "answer",
+                "The number of uses and the last 8 digits",
+                message,
+            );
         }
         found
     }
 
     /// Compares the typed word with the word that the page asks for.
     pub(crate) fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self { sent, errors: FieldErrors::default() };
+        let mut found = Self {
+            sent,
+            errors: FieldErrors::default(),
+        };
         if found.value("word").trim() != word {
-            found.wrong("word", &format!("The word {word}"), format!("type the word {word} to confirm"));
+            found.wrong(
+                "word",
+                &format!("The word {word}"),
+                format!("type the word {word} to confirm"),
+            );
         }
         found
     }
 
     /// Notes what is wrong with a field.
     pub(crate) fn wrong(&mut self, id: &str, label: &str, message: String) {
-        self.errors.0.push(FieldError { id: id.to_owned(), label: label.to_owned(), message });
+        self.errors.0.push(FieldError {
+            id: id.to_owned(),
+            label: label.to_owned(),
+            message,
+        });
     }
 
     /// Returns what the person typed to sign.
     pub(crate) fn typed(&self) -> String {
-        let fields = ["more", "digits"].into_iter().filter_map(|name| self.sent.get(name)).map(|text| text.trim());
+        let fields = ["more", "digits"]
+            .into_iter()
+            .filter_map(|name| self.sent.get(name))
+            .map(|text| text.trim());
         fields.collect::<Vec<_>>().join(" ")
     }
 
@@ -170,27 +238,45 @@ impl ReviewView<'_> {
             }
             p { a href=(path_of("run", self.boundary, view)) { "The state of this proposal" } }
         };
-        companion_page(NavPlace::at(self.boundary), &format!("Review of {step}"), main, false)
+        companion_page(
+            NavPlace::at(self.boundary),
+            &format!("Review of {step}"),
+            main,
+            false,
+        )
     }
 
     /// Returns the form for a signature, or why there is none.
     fn sign_form(&self) -> Markup {
-        let MadeReview { review, view, approver } = self.made;
+        let MadeReview {
+            review,
+            view,
+            approver,
+        } = self.made;
         if review.found.standing == StatementVerdict::NoTrust {
-            return self.no_form(&format!("you trust no roster for this boundary; {}", review.advice()));
+            return self.no_form(&format!(
+                "you trust no roster for this boundary; {}",
+                review.advice()
+            ));
         }
         if review.found.standing == StatementVerdict::Unsound {
             return self.no_form("a check failed or could not be made: see the remarks");
         }
         if view.status != ProposalStatus::Pending {
-            return self
-                .no_form(&format!("the proposal is {}: it has all signatures that it needs", view.status.word()));
+            return self.no_form(&format!(
+                "the proposal is {}: it has all signatures that it needs",
+                view.status.word()
+            ));
         }
         let approver = match approver {
             Ok(approver) => approver,
             Err(why) => return self.no_form(why.trim_start_matches("nothing was signed: ")),
         };
-        if let Some(why) = review.found.cannot_count(&review.sources, approver, self.passkey.is_some()) {
+        if let Some(why) =
+            review
+                .found
+                .cannot_count(&review.sources, approver, self.passkey.is_some())
+        {
             return self.no_form(&format!("your signature can't count: {why}"));
         }
         let path = path_of("sign", self.boundary, view);

@@ -38,42 +38,91 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
 async fn first(State(own): Shared) -> Response {
     let time = now();
     let all = read_all(&own.pages.places, &own.signing, time).await;
-    let all: Vec<_> = own.pages.places.iter().map(|place| place.shown_name()).zip(all).collect();
+    let all: Vec<_> = own
+        .pages
+        .places
+        .iter()
+        .map(|place| place.shown_name())
+        .zip(all)
+        .collect();
     Html(inbox(&all, time, &html! {})).into_response()
 }
 
-async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
+async fn review(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, ProposalId)>,
+) -> PageAnswer<Response> {
     show_review(&own, at, id, &RefusedReview::default()).await
 }
 
 /// Makes a new review, and shows what was wrong with an earlier form.
-async fn show_review(own: &Companion, at: usize, id: ProposalId, refused: &RefusedReview) -> PageAnswer<Response> {
+async fn show_review(
+    own: &Companion,
+    at: usize,
+    id: ProposalId,
+    refused: &RefusedReview,
+) -> PageAnswer<Response> {
     let (place, signing, asked) = (own.pages.place(at)?, own.signing.clone(), id.clone());
-    let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
+    let made = place
+        .read(move |place, client| signing.review(&asked, &place.trust, client))
+        .await;
     shown_review((&own.pages, &own.held), (at, id), made, |_| None, refused)
 }
 
-async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn sign(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/sign/{id}"), &sent), (at, &id, ways(at, &id)))?;
+    let held = take_held(
+        &own.pages,
+        &own.held,
+        (&format!("/b/{at}/sign/{id}"), &sent),
+        (at, &id, ways(at, &id)),
+    )?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
     }
     let (typed, signing) = (refused.typed(), own.signing.clone());
-    let done = place.act(move |place, client| signing.approve(held, &typed, &place.trust, client)).await;
-    after_signature(&own.pages, done, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    let done = place
+        .act(move |place, client| signing.approve(held, &typed, &place.trust, client))
+        .await;
+    after_signature(
+        &own.pages,
+        done,
+        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
+    )
 }
 
-async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn deny(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/deny/{id}"), &sent), (at, &id, ways(at, &id)))?;
+    let held = take_held(
+        &own.pages,
+        &own.held,
+        (&format!("/b/{at}/deny/{id}"), &sent),
+        (at, &id, ways(at, &id)),
+    )?;
     let refused = RefusedReview::of_denial(&held.review, sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
     }
     let sent = refused.sent;
-    let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
-    let done = place.act(move |place, client| signing.deny(held, &reason, &place.trust, client)).await;
-    after_signature(&own.pages, done, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    let (reason, signing) = (
+        sent.get("reason").map_or("", |text| text.trim()).to_owned(),
+        own.signing.clone(),
+    );
+    let done = place
+        .act(move |place, client| signing.deny(held, &reason, &place.trust, client))
+        .await;
+    after_signature(
+        &own.pages,
+        done,
+        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
+    )
 }

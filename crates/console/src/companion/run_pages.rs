@@ -27,8 +27,7 @@ use crate::proposal::run_view::{RunAddresses, RunView};
 use crate::web::refused_request::{PageAnswer, RefusedRequest};
 
 /// Advice if a boundary refuses to cancel.
-const CANCEL_ADVICE: &str =
-    "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
+const CANCEL_ADVICE: &str = "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
 
 /// Returns the routes. No route uses a key.
 pub(crate) fn routes() -> Router<Arc<PageState>> {
@@ -45,7 +44,10 @@ fn after(at: usize, id: &ProposalId) -> Response {
     Redirect::to(&format!("/b/{at}/run/{id}")).into_response()
 }
 
-async fn side_by_side(State(own): SharedPages, Path((at, digest)): Path<(usize, StepDigest)>) -> PageAnswer<Response> {
+async fn side_by_side(
+    State(own): SharedPages,
+    Path((at, digest)): Path<(usize, StepDigest)>,
+) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |_, client| {
         let mut views = list(client, &[("status", "pending")])?;
@@ -55,23 +57,36 @@ async fn side_by_side(State(own): SharedPages, Path((at, digest)): Path<(usize, 
         let fields = views.iter().map(fields_of).collect::<Result<Vec<_>, _>>()?;
         Ok((views, fields, more))
     });
-    let (views, fields, more) =
-        read.await.map_err(|failure| failed(NavPlace::at(at), "No comparison", &failure, html! {}))?;
+    let (views, fields, more) = read
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "No comparison", &failure, html! {}))?;
     if views.is_empty() {
         let what = "No proposal of this definition is pending any more.";
-        return Err(RefusedRequest::new(StatusCode::NOT_FOUND, "No comparison", what));
+        return Err(RefusedRequest::new(
+            StatusCode::NOT_FOUND,
+            "No comparison",
+            what,
+        ));
     }
     Ok(Html(compare(at, &place.read_name().await, &views, &fields, more)).into_response())
 }
 
-async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
+async fn run(
+    State(own): SharedPages,
+    Path((at, id)): Path<(usize, ProposalId)>,
+) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |place, client| {
         let view = proposal_of(client, &id)?;
-        let receipt = view.receipt.clone().map(|receipt| check(&place.trust, client, &view, &receipt));
+        let receipt = view
+            .receipt
+            .clone()
+            .map(|receipt| check(&place.trust, client, &view, &receipt));
         Ok((view, receipt))
     });
-    let (view, receipt) = read.await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))?;
+    let (view, receipt) = read
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))?;
     let number = own.forms.issue();
     let links = RunAddresses {
         events: path_of("events", at, &view),
@@ -80,16 +95,32 @@ async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>)
         bundle: path_of("bundle", at, &view),
     };
     let (receipt, live) = (receipt.as_ref(), is_live(view.status));
-    let shown =
-        RunView { form_key: &own.form_key, number: &number, links: &links, view: &view, receipt, live, now: now() };
-    let title = format!("{} at {}", plain(view.step.as_str()), plain(&place.read_name().await));
+    let shown = RunView {
+        form_key: &own.form_key,
+        number: &number,
+        links: &links,
+        view: &view,
+        receipt,
+        live,
+        now: now(),
+    };
+    let title = format!(
+        "{} at {}",
+        plain(view.step.as_str()),
+        plain(&place.read_name().await)
+    );
     let main = html! { h1 { (title) } (own.signed(&path_of("run", at, &view))) (shown.markup()) };
     Ok(Html(companion_page(NavPlace::at(at), &title, main, live)).into_response())
 }
 
 /// Sends the bundle of the receipt, which `countersign verify` reads.
-async fn bundle(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
-    sent_bundle(&own.place(at)?, id).await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))
+async fn bundle(
+    State(own): SharedPages,
+    Path((at, id)): Path<(usize, ProposalId)>,
+) -> PageAnswer<Response> {
+    sent_bundle(&own.place(at)?, id)
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))
 }
 
 async fn events(
@@ -109,14 +140,25 @@ async fn stop(
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/stop/{id}"), &sent)?;
     let asked = id.clone();
-    let done =
-        place.act(move |_, client| client.post_nothing::<ProposalView>(&format!("/v1/proposals/{asked}/cancellation")));
+    let done = place.act(move |_, client| {
+        client.post_nothing::<ProposalView>(&format!("/v1/proposals/{asked}/cancellation"))
+    });
     match done.await {
         Ok(_) => Ok(after(at, &id)),
         Err(failure) if failure.has_code(Code::Forbidden) => {
             let message = format!("{}; {CANCEL_ADVICE}", failure.message);
-            Err(failed(NavPlace::at(at), "Not cancelled", &CommandFailure { message, ..failure }, ways(at, &id)))
+            Err(failed(
+                NavPlace::at(at),
+                "Not cancelled",
+                &CommandFailure { message, ..failure },
+                ways(at, &id),
+            ))
         }
-        Err(failure) => Err(failed(NavPlace::at(at), "Not cancelled", &failure, ways(at, &id))),
+        Err(failure) => Err(failed(
+            NavPlace::at(at),
+            "Not cancelled",
+            &failure,
+            ways(at, &id),
+        )),
     }
 }

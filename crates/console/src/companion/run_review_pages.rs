@@ -34,31 +34,60 @@ const VERDICTS: [(ReviewVerdict, &str, &str); 2] = [
     (ReviewVerdict::Accepted, "accept", "the run was right"),
     (ReviewVerdict::Rejected, "reject", "the run was not right"),
 ];
-const ENDS: [ObservedEnd; 4] =
-    [ObservedEnd::Succeeded, ObservedEnd::Failed, ObservedEnd::NotStarted, ObservedEnd::Partly];
+const ENDS: [ObservedEnd; 4] = [
+    ObservedEnd::Succeeded,
+    ObservedEnd::Failed,
+    ObservedEnd::NotStarted,
+    ObservedEnd::Partly,
+];
 
 /// Returns the routes. Only `sign` uses a key.
 pub(super) fn routes() -> Router<Arc<Companion>> {
-    Router::new().route("/b/{at}/review-run/{id}", get(show).post(make)).route("/b/{at}/sign-review/{id}", post(sign))
+    Router::new()
+        .route("/b/{at}/review-run/{id}", get(show).post(make))
+        .route("/b/{at}/sign-review/{id}", post(sign))
 }
 
-async fn show(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>) -> PageAnswer<Response> {
+async fn show(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, ReceiptId)>,
+) -> PageAnswer<Response> {
     show_run(&own, at, id, RefusedReview::default()).await
 }
 
 /// Reads the run, and shows what was wrong with an earlier form.
-async fn show_run(own: &Companion, at: usize, id: ReceiptId, refused: RefusedReview) -> PageAnswer<Response> {
+async fn show_run(
+    own: &Companion,
+    at: usize,
+    id: ReceiptId,
+    refused: RefusedReview,
+) -> PageAnswer<Response> {
     let (place, asked, way) = (own.pages.place(at)?, id.clone(), way_back(at, &id));
     let read = place.read(move |place, client| {
         let run = ReadReceipt::fetch(client, &asked)?;
         place.trust.check_id(run.signed.boundary.id)?;
         let open = client.get::<UnsettledList>("/v1/unsettled")?.runs;
-        Ok((run, open.into_iter().find(|open| open.receipt.as_ref() == Some(&asked))))
+        Ok((
+            run,
+            open.into_iter()
+                .find(|open| open.receipt.as_ref() == Some(&asked)),
+        ))
     });
-    let (run, open) = read.await.map_err(|failure| failed(NavPlace::at(at), "No run", &failure, way.clone()))?;
+    let (run, open) = read
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "No run", &failure, way.clone()))?;
     // The person filled in the form for the run of the page before.
-    if refused.sent.get("digest").is_some_and(|before| *before != run.digest.to_string()) {
-        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), way));
+    if refused
+        .sent
+        .get("digest")
+        .is_some_and(|before| *before != run.digest.to_string())
+    {
+        return Err(failed(
+            NavPlace::at(at),
+            "Nothing was signed",
+            &replaced(id.as_str()),
+            way,
+        ));
     }
     let main = html! {
         h1 { "Review of a run" }
@@ -70,11 +99,30 @@ async fn show_run(own: &Companion, at: usize, id: ReceiptId, refused: RefusedRev
             Some(open) => (form(own, at, &run, open, &refused)),
         }
     };
-    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok((status, Html(companion_page(NavPlace::at(at), "Review of a run", main, false))).into_response())
+    let status = if refused.errors.0.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    Ok((
+        status,
+        Html(companion_page(
+            NavPlace::at(at),
+            "Review of a run",
+            main,
+            false,
+        )),
+    )
+        .into_response())
 }
 
-fn form(own: &Companion, at: usize, run: &ReadReceipt, open: &UnsettledRun, refused: &RefusedReview) -> Markup {
+fn form(
+    own: &Companion,
+    at: usize,
+    run: &ReadReceipt,
+    open: &UnsettledRun,
+    refused: &RefusedReview,
+) -> Markup {
     let (path, errors) = (format!("/b/{at}/review-run/{}", run.id), &refused.errors);
     let choice = |id: &str, label: &str, options: &[(&str, String)]| {
         html! {
@@ -110,13 +158,30 @@ fn form(own: &Companion, at: usize, run: &ReadReceipt, open: &UnsettledRun, refu
 
 /// Reads the fields of the form.
 fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, RefusedReview> {
-    let mut found = RefusedReview { sent, ..RefusedReview::default() };
-    let verdict = VERDICTS.iter().find(|(_, word, _)| *word == found.value("verdict")).map(|(verdict, ..)| *verdict);
-    let observed = ENDS.into_iter().find(|end| observed_word(*end) == found.value("observed"));
+    let mut found = RefusedReview {
+        sent,
+        ..RefusedReview::default()
+    };
+    let verdict = VERDICTS
+        .iter()
+        .find(|(_, word, _)| *word == found.value("verdict"))
+        .map(|(verdict, ..)| *verdict);
+    let observed = ENDS
+        .into_iter()
+        .find(|end| observed_word(*end) == found.value("observed"));
     let reason = found.value("reason").trim().to_owned();
-    let evidence: Result<Vec<ReceiptId>, _> = found.value("evidence").split_whitespace().map(str::parse).collect();
+    let evidence: Result<Vec<ReceiptId>, _> = found
+        .value("evidence")
+        .split_whitespace()
+        .map(str::parse)
+        .collect();
     for (is_wrong, id, label, message) in [
-        (verdict.is_none(), "verdict", "Verdict", "choose accept or reject"),
+        (
+            verdict.is_none(),
+            "verdict",
+            "Verdict",
+            "choose accept or reject",
+        ),
         (
             status == Status::Unknown && observed.is_none(),
             "observed",
@@ -124,25 +189,41 @@ fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, 
             "nobody saw how this run ended: find out what the run left, and choose an end",
         ),
         (reason.is_empty(), "reason", "Reason", "write a reason"),
-        (evidence.is_err(), "evidence", "Receipts of checks", "write only ids of receipts (rcp_…)"),
+        (
+            evidence.is_err(),
+            "evidence",
+            "Receipts of checks",
+            "write only ids of receipts (rcp_…)",
+        ),
     ] {
         if is_wrong {
             found.wrong(id, label, message.to_owned());
         }
     }
     match (verdict, evidence) {
-        (Some(verdict), Ok(evidence)) if found.errors.0.is_empty() => {
-            Ok(SaidOfRun { verdict, observed, reason, evidence })
-        }
+        (Some(verdict), Ok(evidence)) if found.errors.0.is_empty() => Ok(SaidOfRun {
+            verdict,
+            observed,
+            reason,
+            evidence,
+        }),
         _ => Err(found),
     }
 }
 
 /// Makes the review, and shows it as it will be signed.
-async fn make(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn make(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, ReceiptId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let (place, asked) = (own.pages.place(at)?, id.clone());
     let form = own.pages.take(&format!("/b/{at}/review-run/{id}"), &sent)?;
-    let (signing, way, digest) = (own.signing.clone(), way_back(at, &id), form.contents.clone());
+    let (signing, way, digest) = (
+        own.signing.clone(),
+        way_back(at, &id),
+        form.contents.clone(),
+    );
     let made = place.read(move |place, client| {
         let run = ReadReceipt::fetch(client, &asked)?;
         if run.digest.to_string() != form.contents {
@@ -152,17 +233,33 @@ async fn make(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form
             .map(|said| signing.review_run(run, &said, &place.trust, client))
             .map_or_else(|refused| Ok(Err(refused)), |made| made.map(Ok))
     });
-    match made.await.map_err(|failure| failed(NavPlace::at(at), "Nothing was signed", &failure, way))? {
+    match made
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "Nothing was signed", &failure, way))?
+    {
         Err(refused) => show_run(&own, at, id, refused).await,
         Ok(review) => {
-            let held = HeldReview { boundary: at, id, digest, review, made: Instant::now() };
+            let held = HeldReview {
+                boundary: at,
+                id,
+                digest,
+                review,
+                made: Instant::now(),
+            };
             Ok(show_made(&own, held, &RefusedReview::default()))
         }
     }
 }
 
-fn show_made(own: &Companion, held: HeldReview<ReceiptId, RunReview>, refused: &RefusedReview) -> Response {
-    let (number, path) = (own.pages.forms.issue(), format!("/b/{}/sign-review/{}", held.boundary, held.id));
+fn show_made(
+    own: &Companion,
+    held: HeldReview<ReceiptId, RunReview>,
+    refused: &RefusedReview,
+) -> Response {
+    let (number, path) = (
+        own.pages.forms.issue(),
+        format!("/b/{}/sign-review/{}", held.boundary, held.id),
+    );
     let word = word_of(&held.review);
     let main = html! {
         h1 { "Sign this review at " (plain(held.review.boundary().as_str())) "?" }
@@ -179,16 +276,27 @@ fn show_made(own: &Companion, held: HeldReview<ReceiptId, RunReview>, refused: &
     };
     let page = companion_page(NavPlace::at(held.boundary), "Sign a review", main, false);
     own.held_runs.keep(&number, held);
-    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let status = if refused.errors.0.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
     (status, Html(page)).into_response()
 }
 
 /// Returns the word that the person types: the verdict.
 fn word_of(review: &RunReview) -> &'static str {
-    VERDICTS.iter().find(|(verdict, ..)| *verdict == review.verdict()).map_or("", |(_, word, _)| word)
+    VERDICTS
+        .iter()
+        .find(|(verdict, ..)| *verdict == review.verdict())
+        .map_or("", |(_, word, _)| word)
 }
 
-async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn sign(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, ReceiptId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
     let held = take_held(
         &own.pages,
@@ -201,13 +309,19 @@ async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form
         return Ok(show_made(&own, held, &refused));
     }
     let signing = own.signing.clone();
-    match place.act(move |_, client| signing.sign_review(&held, client)).await {
+    match place
+        .act(move |_, client| signing.sign_review(&held, client))
+        .await
+    {
         Ok(SentSignature(Ok(answer), _)) => {
-            let main =
-                html! { h1 { "Reviewed" } p role="status" { (plain(&done_words(&answer))) } (way_back(at, &id)) };
+            let main = html! { h1 { "Reviewed" } p role="status" { (plain(&done_words(&answer))) } (way_back(at, &id)) };
             Ok(Html(companion_page(NavPlace::at(at), "Reviewed", main, false)).into_response())
         }
-        other => after_signature(&own.pages, other, (at, &format!("/b/{at}/open"), way_back(at, &id))),
+        other => after_signature(
+            &own.pages,
+            other,
+            (at, &format!("/b/{at}/open"), way_back(at, &id)),
+        ),
     }
 }
 

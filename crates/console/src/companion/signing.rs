@@ -49,8 +49,14 @@ pub(super) struct MadeGrant {
 impl Signing {
     /// Takes the files of the keys. Without a file, the keys of the configuration directory and of SSH are used.
     pub(super) fn new(files: &[PathBuf]) -> Self {
-        let keys = KeyArgs { key: files.first().cloned(), more: files.iter().skip(1).cloned().collect() };
-        Self { keys, turn: Mutex::default() }
+        let keys = KeyArgs {
+            key: files.first().cloned(),
+            more: files.iter().skip(1).cloned().collect(),
+        };
+        Self {
+            keys,
+            turn: Mutex::default(),
+        }
     }
 
     /// Returns the option of the keys, for read access.
@@ -94,7 +100,10 @@ impl Signing {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = approve::sign(&review, consent, signer)?;
         drop(turn);
-        Ok(SentSignature(approve::hand_in(client, &id, signature), format!("You signed as {name}")))
+        Ok(SentSignature(
+            approve::hand_in(client, &id, signature),
+            format!("You signed as {name}"),
+        ))
     }
 
     /// Signs a denial of the statement that the page showed, and sends it.
@@ -108,14 +117,19 @@ impl Signing {
         let (_, review) = still_open(held, true, trust, client)?;
         let keys = self.keys()?;
         let roster = review.sources.roster.roster();
-        let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+        let signer = keys.preferred(|key| {
+            roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some())
+        })?;
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let denial = deny::sign(&review, reason, signer)?;
         drop(turn);
         let name = roster
             .and_then(|roster| roster.approver_of(&signer.key().keyid()))
             .map_or("", |(found, _)| found.name.as_str());
-        Ok(SentSignature(deny::send(&review, &denial, client), format!("You denied as {name}")))
+        Ok(SentSignature(
+            deny::send(&review, &denial, client),
+            format!("You denied as {name}"),
+        ))
     }
 
     /// Signs and sends the freeze of the boundary.
@@ -142,9 +156,16 @@ impl Signing {
         let view = find_grant(id.as_str(), client)?;
         let review = GrantReview::make(&view, client, &trust.rosters()?)?;
         trust.check_id(review.terms().boundary.id)?;
-        let can_sign = check_pending(&view).and_then(|()| review.check_sound()).and_then(|()| self.keys());
-        let approver = can_sign.and_then(|keys| keys.of_approver(review.roster()).map(|(_, name)| name));
-        Ok(MadeGrant { review, view, approver: approver.map_err(|failure| failure.message) })
+        let can_sign = check_pending(&view)
+            .and_then(|()| review.check_sound())
+            .and_then(|()| self.keys());
+        let approver =
+            can_sign.and_then(|keys| keys.of_approver(review.roster()).map(|(_, name)| name));
+        Ok(MadeGrant {
+            review,
+            view,
+            approver: approver.map_err(|failure| failure.message),
+        })
     }
 
     /// Signs the grant that the page showed, after all checks were made again, and sends the signature.
@@ -167,7 +188,10 @@ impl Signing {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = grants::sign(&held.review, consent, signer)?;
         drop(turn);
-        Ok(SentSignature(grants::hand_in(client, &held.id, signature), format!("You signed as {name}")))
+        Ok(SentSignature(
+            grants::hand_in(client, &held.id, signature),
+            format!("You signed as {name}"),
+        ))
     }
 
     /// Signs and sends the revocation of the grant with this digest. Returns the words for the grant too.
@@ -185,8 +209,13 @@ impl Signing {
         }
         let keys = self.keys()?;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let signed = revoke::sign_end(&view, reason, &keys, client, |boundary| trust.check_id(boundary.id))?;
-        Ok((revocation::send(client, &signed)?, revoke::grant_words(&view)))
+        let signed = revoke::sign_end(&view, reason, &keys, client, |boundary| {
+            trust.check_id(boundary.id)
+        })?;
+        Ok((
+            revocation::send(client, &signed)?,
+            revoke::grant_words(&view),
+        ))
     }
 
     /// Makes the review of a run with what the person says.
@@ -211,6 +240,9 @@ impl Signing {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let signed = held.review.sign(&keys)?;
         drop(turn);
-        Ok(SentSignature(review_run::send(client, &held.id, &signed), String::new()))
+        Ok(SentSignature(
+            review_run::send(client, &held.id, &signed),
+            String::new(),
+        ))
     }
 }

@@ -49,12 +49,18 @@ pub(crate) struct NavPlace {
 impl NavPlace {
     /// Returns the place of a page about one proposal, or about several proposals of one boundary.
     pub(crate) const fn at(boundary: usize) -> Self {
-        Self { boundary: Some(boundary), here: None }
+        Self {
+            boundary: Some(boundary),
+            here: None,
+        }
     }
 
     /// Returns the place of a page of the boundary.
     pub(crate) const fn section(boundary: usize, here: &'static str) -> Self {
-        Self { boundary: Some(boundary), here: Some(here) }
+        Self {
+            boundary: Some(boundary),
+            here: Some(here),
+        }
     }
 
     fn links(self) -> Markup {
@@ -86,7 +92,11 @@ pub(crate) fn id_end(view: &ProposalView) -> &str {
 /// Returns the name of a boundary, with its own name if the person chose another one.
 fn boundary_words(name: &str, state: &BoundaryState) -> String {
     let own = state.name.as_str();
-    if name == own { plain(name) } else { plain(&format!("{name} ({own})")) }
+    if name == own {
+        plain(name)
+    } else {
+        plain(&format!("{name} ({own})"))
+    }
 }
 
 type Read = Result<BoundaryInbox, CommandFailure>;
@@ -94,16 +104,23 @@ type Read = Result<BoundaryInbox, CommandFailure>;
 /// Returns the inbox over all boundaries, with `last` as its end.
 pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> String {
     let each = || {
-        let read = all.iter().enumerate().map(|(at, (name, read))| (at, name.as_str(), read.as_ref().ok()));
+        let read = all
+            .iter()
+            .enumerate()
+            .map(|(at, (name, read))| (at, name.as_str(), read.as_ref().ok()));
         read.filter_map(|(at, name, read)| read.map(|read| (at, name, read)))
     };
-    let group = |of: fn(&BoundaryInbox) -> &Vec<ProposalView>| -> Vec<(usize, &str, &ProposalView)> {
-        each().flat_map(|(at, name, read)| of(read).iter().map(move |view| (at, name, view))).collect()
-    };
+    let group =
+        |of: fn(&BoundaryInbox) -> &Vec<ProposalView>| -> Vec<(usize, &str, &ProposalView)> {
+            each()
+                .flat_map(|(at, name, read)| of(read).iter().map(move |view| (at, name, view)))
+                .collect()
+        };
     let mut mine = group(|read| &read.mine);
     mine.sort_by_key(|(_, _, view)| view.expires_at);
-    let grants: Vec<_> =
-        each().flat_map(|(at, name, read)| read.grants.iter().map(move |grant| (at, name, grant))).collect();
+    let grants: Vec<_> = each()
+        .flat_map(|(at, name, read)| read.grants.iter().map(move |grant| (at, name, grant)))
+        .collect();
     let main = html! {
         h1 { "Inbox" }
         @for (name, read) in all {
@@ -157,11 +174,20 @@ pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> St
         0 => "Inbox".to_owned(),
         waiting => format!("Inbox ({waiting})"),
     };
-    let place = NavPlace { boundary: (all.len() == 1).then_some(0), here: Some("Inbox") };
+    let place = NavPlace {
+        boundary: (all.len() == 1).then_some(0),
+        here: Some("Inbox"),
+    };
     companion_page(place, &title, main, false)
 }
 
-fn table(title: &str, none: &str, rows: &[(usize, &str, &ProposalView)], now: Timestamp, pending: bool) -> Markup {
+fn table(
+    title: &str,
+    none: &str,
+    rows: &[(usize, &str, &ProposalView)],
+    now: Timestamp,
+    pending: bool,
+) -> Markup {
     html! {
         h2 { (title) " (" (rows.len()) ")" }
         @if rows.is_empty() {

@@ -28,10 +28,18 @@ impl DeskBoundary {
     ///
     /// # Errors
     /// Returns an error if no roster of the boundary can be read from a file, because then nobody can log in.
-    pub(super) fn new(options: GlobalOptions, trust: &TrustArgs, host: &str) -> Result<Self, CommandFailure> {
+    pub(super) fn new(
+        options: GlobalOptions,
+        trust: &TrustArgs,
+        host: &str,
+    ) -> Result<Self, CommandFailure> {
         let own = options.clone();
         let public = ReachedBoundary::new(options.clone(), trust, move || own.client_with(None));
-        let boundary = Self { options, trust: trust.clone(), public: Arc::new(public) };
+        let boundary = Self {
+            options,
+            trust: trust.clone(),
+            public: Arc::new(public),
+        };
         if boundary.rosters()?.is_empty() {
             let words = if boundary.options.listed().is_none() && !boundary.options.given.address {
                 format!(
@@ -52,33 +60,47 @@ impl DeskBoundary {
 
     /// Returns true if people call the boundary by this name.
     pub(super) fn has_name(&self, name: &str) -> bool {
-        self.options.listed().is_some_and(|listed| listed.name == name)
+        self.options
+            .listed()
+            .is_some_and(|listed| listed.name == name)
     }
 
     /// Returns the boundary with the access of one person.
     pub(super) fn with_bearer(&self, bearer: String) -> ReachedBoundary {
         let own = self.options.clone();
-        ReachedBoundary::new(self.options.clone(), &self.trust, move || own.client_with(Some(&bearer)))
+        ReachedBoundary::new(self.options.clone(), &self.trust, move || {
+            own.client_with(Some(&bearer))
+        })
     }
 
     fn rosters(&self) -> Result<Vec<TrustedRoster>, CommandFailure> {
         let pinned = self.public.trust.rosters()?;
-        Ok(pinned.iter().filter_map(|chosen| chosen.pinned.newest().cloned()).collect())
+        Ok(pinned
+            .iter()
+            .filter_map(|chosen| chosen.pinned.newest().cloned())
+            .collect())
     }
 
     /// Returns the passkeys of this approver at this host. The file is read again each time, so a new roster needs no restart.
     pub(super) fn passkeys(&self, person: &Name, host: &str) -> Vec<ForeignKey> {
         let rosters = self.rosters().unwrap_or_default();
-        let keys = rosters.iter().flat_map(TrustedRoster::foreign_keys).filter(|(holder, key)| {
-            let holds = matches!(holder, KeyHolder::Approver(name) if name == person);
-            holds && key.passkey().is_some_and(|passkey| passkey.host() == host)
-        });
+        let keys = rosters
+            .iter()
+            .flat_map(TrustedRoster::foreign_keys)
+            .filter(|(holder, key)| {
+                let holds = matches!(holder, KeyHolder::Approver(name) if name == person);
+                holds && key.passkey().is_some_and(|passkey| passkey.host() == host)
+            });
         keys.map(|(_, key)| key.clone()).collect()
     }
 
     /// Asks the boundary for the challenge of a key. The challenge names the boundary, so no boundary can pass on the challenge of
     /// another one.
-    pub(super) fn challenge(trust: &BoundaryTrust, client: &Client, keyid: KeyId) -> Result<String, CommandFailure> {
+    pub(super) fn challenge(
+        trust: &BoundaryTrust,
+        client: &Client,
+        keyid: KeyId,
+    ) -> Result<String, CommandFailure> {
         let (challenge, id) = client.challenge(keyid)?;
         trust.check_id(id)?;
         Ok(challenge)

@@ -25,7 +25,10 @@ impl DeskPerson {
     /// Returns what the script asks the passkey to sign.
     pub(super) fn question(&self, payload: &[u8]) -> PasskeyQuestion {
         let challenge = PasskeyMessage::of_statement(payload).challenge();
-        PasskeyQuestion { host: self.host.clone(), challenge }
+        PasskeyQuestion {
+            host: self.host.clone(),
+            challenge,
+        }
     }
 
     /// Takes the answer of the browser as a signature of this person over a statement.
@@ -37,11 +40,18 @@ impl DeskPerson {
         payload: &[u8],
         answer: Option<&BrowserAnswer>,
     ) -> Result<EnvelopeSignature, CommandFailure> {
-        let refused = |why: String| CommandFailure::new(Exit::Refused, format!("nothing was signed: {why}"));
-        let answer = answer.ok_or_else(|| refused("the browser sent no answer of a passkey".to_owned()))?;
-        let blob = PasskeyMessage::of_statement(payload).signature(&self.key, answer).map_err(|error| {
-            refused(format!("{error}. Use the passkey with which you logged in, {}", self.key.keyid()))
-        })?;
+        let refused =
+            |why: String| CommandFailure::new(Exit::Refused, format!("nothing was signed: {why}"));
+        let answer =
+            answer.ok_or_else(|| refused("the browser sent no answer of a passkey".to_owned()))?;
+        let blob = PasskeyMessage::of_statement(payload)
+            .signature(&self.key, answer)
+            .map_err(|error| {
+                refused(format!(
+                    "{error}. Use the passkey with which you logged in, {}",
+                    self.key.keyid()
+                ))
+            })?;
         Ok(EnvelopeSignature::new(self.key.keyid(), &blob))
     }
 
@@ -49,7 +59,10 @@ impl DeskPerson {
     ///
     /// # Errors
     /// Returns an error if the passkey belongs to no approver of the trusted roster.
-    pub(super) fn approver_of<'r>(&self, roster: Option<&'r TrustedRoster>) -> Result<&'r Approver, CommandFailure> {
+    pub(super) fn approver_of<'r>(
+        &self,
+        roster: Option<&'r TrustedRoster>,
+    ) -> Result<&'r Approver, CommandFailure> {
         let found = roster.and_then(|roster| roster.statement_approver(&self.key.keyid()));
         found.map(|(approver, _)| approver).ok_or_else(|| {
             let version = roster.map_or(0, TrustedRoster::version);
@@ -62,7 +75,11 @@ impl DeskPerson {
     }
 
     /// Reads the roster in force, and returns the approver with this passkey.
-    pub(super) fn approver(&self, place: &ReachedBoundary, client: &Client) -> Result<Approver, CommandFailure> {
+    pub(super) fn approver(
+        &self,
+        place: &ReachedBoundary,
+        client: &Client,
+    ) -> Result<Approver, CommandFailure> {
         let (_, roster) = place.roster(client)?;
         self.approver_of(roster.trusted()).cloned()
     }

@@ -40,31 +40,48 @@ pub(super) fn desk_routes(desk: Arc<Desk>) -> Router {
         .with_state(desk.clone())
         .merge(files())
         .layer(DefaultBodyLimit::max(MAX_FORM));
-    Router::new().fallback_service(inner).layer(from_fn_with_state(desk, outside))
+    Router::new()
+        .fallback_service(inner)
+        .layer(from_fn_with_state(desk, outside))
 }
 
 /// Checks host and origin, reads the body within its deadline, and adds the headers.
 async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let only = |headers: &HeaderMap, name, own: &str| {
         let mut values = headers.get_all(name).iter();
-        values.next().is_some_and(|value| value.as_bytes() == own.as_bytes()) && values.next().is_none()
+        values
+            .next()
+            .is_some_and(|value| value.as_bytes() == own.as_bytes())
+            && values.next().is_none()
     };
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let answer = if !only(request.headers(), HOST, desk.authority()) {
         if let Some(peer) = request.extensions().get::<BrowserAddress>() {
-            let host = request.headers().get(HOST).map_or(&b""[..], HeaderValue::as_bytes).escape_ascii();
+            let host = request
+                .headers()
+                .get(HOST)
+                .map_or(&b""[..], HeaderValue::as_bytes)
+                .escape_ascii();
             eprintln_quietly(&format!(
                 "refused a request from {}: its Host is {host}, but --host is {}",
                 peer.0,
                 desk.authority()
             ));
         }
-        (StatusCode::MISDIRECTED_REQUEST, "this server answers only under its own address\n").into_response()
+        (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this server answers only under its own address\n",
+        )
+            .into_response()
     } else if reads {
         next.run(request).await
     } else if !only(request.headers(), ORIGIN, &desk.origin) {
         let what = "The form does not come from a page of this desk, so nothing was done.";
-        (StatusCode::FORBIDDEN, Html(problem("Refused", what).into_string())).into_response()
+        (
+            StatusCode::FORBIDDEN,
+            Html(problem("Refused", what).into_string()),
+        )
+            .into_response()
     } else {
         let (head, body) = request.into_parts();
         match timeout(BODY_DEADLINE, to_bytes(body, MAX_FORM)).await {
@@ -74,7 +91,9 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
         }
     };
     let mut answer = finish(answer);
-    answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, ONLY_TLS);
+    answer
+        .headers_mut()
+        .insert(STRICT_TRANSPORT_SECURITY, ONLY_TLS);
     answer
 }
 
@@ -83,7 +102,11 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
 async fn linked(Path((boundary, id)): Path<(String, String)>) -> Response {
     let Some(to) = LoginTarget::parse(&format!("/go/{boundary}/{id}")) else {
         let what = "The link is not whole. Copy all of it from the message.";
-        return (StatusCode::NOT_FOUND, Html(problem("No such page", what).into_string())).into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            Html(problem("No such page", what).into_string()),
+        )
+            .into_response();
     };
     let page = html! {
         (DOCTYPE)
@@ -101,9 +124,16 @@ async fn go(
     headers: HeaderMap,
 ) -> PageAnswer<Response> {
     let Some(to) = LoginTarget::parse(&format!("/b/0/review/{id}")) else {
-        return Err(RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "The link is not whole."));
+        return Err(RefusedRequest::new(
+            StatusCode::NOT_FOUND,
+            "No such page",
+            "The link is not whole.",
+        ));
     };
-    let known = desk.logins.find(&headers, Instant::now()).filter(|(_, at)| desk.place_of(&boundary) == Some(*at));
+    let known = desk
+        .logins
+        .find(&headers, Instant::now())
+        .filter(|(_, at)| desk.place_of(&boundary) == Some(*at));
     Ok(match known {
         Some(_) => Redirect::to(to.as_str()).into_response(),
         None => login::page(&boundary, &to).into_response(),
@@ -112,8 +142,11 @@ async fn go(
 
 /// Serves the pages of a person who is logged in.
 async fn inside(State(desk): State<Arc<Desk>>, request: Request) -> Response {
-    let (headers, method, path) =
-        (request.headers().clone(), request.method().clone(), request.uri().path().to_owned());
+    let (headers, method, path) = (
+        request.headers().clone(),
+        request.method().clone(),
+        request.uri().path().to_owned(),
+    );
     if let Some((pages, _)) = desk.logins.find(&headers, Instant::now()) {
         let Ok(answer) = pages.oneshot(request).await;
         if answer.status() != StatusCode::UNAUTHORIZED {
@@ -127,5 +160,9 @@ async fn inside(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         return login::page("", &to).into_response();
     }
     let what = "Your login has ended, so nothing was signed or stopped. Log in again, then load the page again.";
-    (StatusCode::UNAUTHORIZED, Html(problem("Not logged in", what).into_string())).into_response()
+    (
+        StatusCode::UNAUTHORIZED,
+        Html(problem("Not logged in", what).into_string()),
+    )
+        .into_response()
 }

@@ -27,7 +27,10 @@ impl LoginTarget {
     /// Takes a path of this desk, with plain characters only. `//host` would lead to another site.
     pub(super) fn parse(path: &str) -> Option<Self> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"/._-:".contains(&c);
-        let own = path.starts_with('/') && !path.contains("//") && path.len() <= LONGEST && path.bytes().all(plain);
+        let own = path.starts_with('/')
+            && !path.contains("//")
+            && path.len() <= LONGEST
+            && path.bytes().all(plain);
         own.then(|| Self(path.to_owned()))
     }
 
@@ -63,7 +66,10 @@ impl LoginAttempt {
     /// Returns the boundary, and the passkeys of the person.
     pub(super) fn keys<'d>(&self, desk: &'d Desk) -> Option<(&'d DeskBoundary, Vec<ForeignKey>)> {
         let boundary = desk.boundaries.get(self.place?)?;
-        Some((boundary, boundary.passkeys(self.name.as_ref()?, desk.host())))
+        Some((
+            boundary,
+            boundary.passkeys(self.name.as_ref()?, desk.host()),
+        ))
     }
 }
 
@@ -91,7 +97,14 @@ impl Desk {
     /// Returns an error if the system has no random bytes.
     pub(super) fn new(origin: &str, boundaries: Vec<DeskBoundary>) -> io::Result<Self> {
         let (forms, limits, logins) = Default::default();
-        Ok(Self { origin: origin.to_owned(), boundaries, logins, form_key: FormKey::random()?, forms, limits })
+        Ok(Self {
+            origin: origin.to_owned(),
+            boundaries,
+            logins,
+            form_key: FormKey::random()?,
+            forms,
+            limits,
+        })
     }
 
     /// Returns the name and the port, as a browser sends them.
@@ -106,7 +119,10 @@ impl Desk {
 
     /// Returns the place of the boundary with this name. A desk with one boundary needs no name.
     pub(super) fn place_of(&self, name: &str) -> Option<usize> {
-        let named = self.boundaries.iter().position(|boundary| boundary.has_name(name));
+        let named = self
+            .boundaries
+            .iter()
+            .position(|boundary| boundary.has_name(name));
         named.or_else(|| (self.boundaries.len() == 1).then_some(0))
     }
 
@@ -115,9 +131,16 @@ impl Desk {
         if self.limits.take(peer.0, Instant::now()) {
             return Ok(());
         }
-        eprintln_quietly(&format!("refused a request from {}: too many attempts", peer.0));
+        eprintln_quietly(&format!(
+            "refused a request from {}: too many attempts",
+            peer.0
+        ));
         let what = "Too many attempts come from your address. Wait a minute, then try again.";
-        Err(RefusedRequest::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", what))
+        Err(RefusedRequest::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many attempts",
+            what,
+        ))
     }
 }
 
@@ -131,9 +154,17 @@ mod tests {
             assert_eq!(LoginTarget::parse(good).expect("a path").as_str(), good);
         }
         let long = "/a".repeat(LONGEST);
-        for bad in
-            ["", "b", "//evil.example", "/\\evil.example", "/b//c", "/b?x=//", "/a b", "https://evil.example", &long]
-        {
+        for bad in [
+            "",
+            "b",
+            "//evil.example",
+            "/\\evil.example",
+            "/b//c",
+            "/b?x=//",
+            "/a b",
+            "https://evil.example",
+            &long,
+        ] {
             assert!(LoginTarget::parse(bad).is_none(), "{bad}");
         }
     }

@@ -50,7 +50,8 @@ async fn show(
 ) -> PageAnswer<Response> {
     desk.count(peer)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
-    let refuse = |what: &str| RefusedRequest::new(StatusCode::UNPROCESSABLE_ENTITY, "No passkey", what);
+    let refuse =
+        |what: &str| RefusedRequest::new(StatusCode::UNPROCESSABLE_ENTITY, "No passkey", what);
     let name: Name = field("name").parse().map_err(|_| {
         refuse("The name has another form than names in a roster: small letters, digits, dots, hyphens. Ask a signer of the roster for your name there.")
     })?;

@@ -36,16 +36,28 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct BrowserAddress(pub(super) IpAddr);
 
 /// Serves the pages for ever. A connection from one of the `proxies` begins with a header that names the browser.
-pub(super) async fn serve(listener: TcpListener, tls: Arc<TlsServer>, pages: Router, proxies: Arc<[IpAddr]>) {
-    let (room, peers) = (Arc::new(Semaphore::new(MOST)), Arc::new(ConnectionCounts::default()));
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Arc<TlsServer>,
+    pages: Router,
+    proxies: Arc<[IpAddr]>,
+) {
+    let (room, peers) = (
+        Arc::new(Semaphore::new(MOST)),
+        Arc::new(ConnectionCounts::default()),
+    );
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(DEADLINE);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(DEADLINE);
     loop {
         let Ok((mut stream, peer)) = listener.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
-        let Ok(place) = room.clone().try_acquire_owned() else { continue };
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            continue;
+        };
         let (tls, pages, builder) = (tls.clone(), pages.clone(), builder.clone());
         let (peers, proxies) = (peers.clone(), proxies.clone());
         tokio::spawn(async move {
@@ -63,15 +75,21 @@ pub(super) async fn serve(listener: TcpListener, tls: Arc<TlsServer>, pages: Rou
                     }
                 }
             }
-            let Some(_counted) = peers.enter(peer) else { return };
-            let Ok(Ok(stream)) = timeout(DEADLINE, tls.accept(stream)).await else { return };
+            let Some(_counted) = peers.enter(peer) else {
+                return;
+            };
+            let Ok(Ok(stream)) = timeout(DEADLINE, tls.accept(stream)).await else {
+                return;
+            };
             let service = service_fn(move |request: HttpRequest<Incoming>| {
                 let mut request: Request = request.map(Body::new);
                 request.extensions_mut().insert(BrowserAddress(peer));
                 pages.clone().oneshot(request)
             });
             // A browser that ends the connection is no error of the desk.
-            let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
+            let _ended = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -131,7 +149,8 @@ impl AttemptLimits {
         if all.len() >= MOST_ADDRESSES {
             all.retain(|_, full| *full > now);
         }
-        let place = Some(network(peer)).filter(|peer| all.len() < MOST_ADDRESSES || all.contains_key(&Some(*peer)));
+        let place = Some(network(peer))
+            .filter(|peer| all.len() < MOST_ADDRESSES || all.contains_key(&Some(*peer)));
         let full = all.entry(place).or_insert(now);
         let then = (*full).max(now) + EACH;
         let permitted = then <= now + EACH * BURST;
@@ -155,16 +174,27 @@ mod tests {
         let (limits, began) = (AttemptLimits::default(), Instant::now());
         let one = address("2001:db8::1");
         assert!((0..BURST).all(|_| limits.take(one, began)));
-        assert!(!limits.take(address("2001:db8::ffff"), began), "the same network");
-        assert!(limits.take(address("2001:db8:0:1::1"), began) && limits.take(address("192.0.2.1"), began));
+        assert!(
+            !limits.take(address("2001:db8::ffff"), began),
+            "the same network"
+        );
+        assert!(
+            limits.take(address("2001:db8:0:1::1"), began)
+                && limits.take(address("192.0.2.1"), began)
+        );
         assert!(limits.take(one, began + EACH) && !limits.take(one, began + EACH));
     }
 
     #[test]
     fn an_address_has_a_limited_number_of_connections() {
         let counts = Arc::new(ConnectionCounts::default());
-        let mut held: Vec<_> = (0..MOST_OF_ONE).map(|_| counts.enter(address("192.0.2.1")).expect("a place")).collect();
-        assert!(counts.enter(address("::ffff:192.0.2.1")).is_none() && counts.enter(address("192.0.2.2")).is_some());
+        let mut held: Vec<_> = (0..MOST_OF_ONE)
+            .map(|_| counts.enter(address("192.0.2.1")).expect("a place"))
+            .collect();
+        assert!(
+            counts.enter(address("::ffff:192.0.2.1")).is_none()
+                && counts.enter(address("192.0.2.2")).is_some()
+        );
         held.pop();
         assert!(counts.enter(address("192.0.2.1")).is_some());
         held.clear();

@@ -38,11 +38,17 @@ const LOGIN: &str = "/login";
 const ANSWER: &str = "/login/answer";
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
-    Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered)).route(LOG_OUT, post(log_out))
+    Router::new()
+        .route(LOGIN, get(show).post(begin))
+        .route(ANSWER, post(answered))
+        .route(LOG_OUT, post(log_out))
 }
 
 async fn show(Query(query): Query<BTreeMap<String, String>>) -> Response {
-    let to = query.get("to").and_then(|to| LoginTarget::parse(to)).unwrap_or_default();
+    let to = query
+        .get("to")
+        .and_then(|to| LoginTarget::parse(to))
+        .unwrap_or_default();
     page("", &to).into_response()
 }
 
@@ -80,8 +86,12 @@ async fn begin(
     desk.count(peer)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
     let to = LoginTarget::parse(field("to")).unwrap_or_default();
-    let attempt =
-        LoginAttempt { place: desk.place_of(field("boundary")), key: 0, name: field("name").parse().ok(), to };
+    let attempt = LoginAttempt {
+        place: desk.place_of(field("boundary")),
+        key: 0,
+        name: field("name").parse().ok(),
+        to,
+    };
     ask(&desk, attempt).await
 }
 
@@ -97,7 +107,9 @@ async fn ask(desk: &Desk, attempt: LoginAttempt) -> PageAnswer<Response> {
     let made = match boundary.map(|boundary| boundary.public.clone()) {
         None => None,
         Some(place) => {
-            let asked = place.read(move |place, client| DeskBoundary::challenge(&place.trust, client, keyid)).await;
+            let asked = place
+                .read(move |place, client| DeskBoundary::challenge(&place.trust, client, keyid))
+                .await;
             match asked {
                 Ok(challenge) => Some(challenge),
                 Err(failure) if failure.problem.is_some() => None,
@@ -130,7 +142,9 @@ async fn answered(
     desk.count(peer)?;
     let taken = TakenForm::take(&desk.form_key, &desk.forms, ANSWER, &sent);
     let refuse = |what: &str| RefusedRequest::with(StatusCode::FORBIDDEN, not_logged_in(what));
-    let (attempt, challenge) = taken.ok_or_else(|| refuse("This page was used before, or it is too old."))?.kept;
+    let (attempt, challenge) = taken
+        .ok_or_else(|| refuse("This page was used before, or it is too old."))?
+        .kept;
     let wrong = || {
         refuse(
             "The name, the boundary or the passkey is wrong, or the roster at this desk does not have your passkey yet, or the \
@@ -141,21 +155,50 @@ async fn answered(
     let message = PasskeyMessage::new(CHALLENGE_TYPE, challenge.as_bytes());
     let (boundary, keys) = attempt.keys(&desk).ok_or_else(wrong)?;
     let mut valid = keys.into_iter().enumerate();
-    let valid = valid.find_map(|(number, key)| message.signature(&key, &answer).ok().map(|blob| (number, key, blob)));
+    let valid = valid.find_map(|(number, key)| {
+        message
+            .signature(&key, &answer)
+            .ok()
+            .map(|blob| (number, key, blob))
+    });
     let (number, key, blob) = valid.ok_or_else(wrong)?;
     if number != attempt.key {
         // The challenge is valid for one key. A person with several passkeys may have used another one.
-        return ask(&desk, LoginAttempt { key: number, ..attempt }).await;
+        return ask(
+            &desk,
+            LoginAttempt {
+                key: number,
+                ..attempt
+            },
+        )
+        .await;
     }
     let signature = EnvelopeSignature::new(key.keyid(), &blob);
-    let admitted = boundary.public.act(move |_, client| client.answer_challenge(challenge, signature)).await;
+    let admitted = boundary
+        .public
+        .act(move |_, client| client.answer_challenge(challenge, signature))
+        .await;
     let admission = admitted.map_err(|failure| failed(&failure))?;
-    let (Some(place), Some(person)) = (attempt.place, attempt.name) else { return Err(wrong()) };
+    let (Some(place), Some(person)) = (attempt.place, attempt.name) else {
+        return Err(wrong());
+    };
     let seconds = u64::try_from(admission.expires_at.unix() - now().unix()).unwrap_or_default();
-    let (began, ends) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
-    let own = DeskPerson { key, host: desk.host().to_owned() };
-    let pages = passkey_pages::routes(boundary.with_bearer(admission.bearer), own).map_err(no_secret)?;
-    let session = LoginSession { person, boundary: place, pages, ends };
+    let (began, ends) = (
+        Instant::now(),
+        Instant::now() + Duration::from_secs(seconds),
+    );
+    let own = DeskPerson {
+        key,
+        host: desk.host().to_owned(),
+    };
+    let pages =
+        passkey_pages::routes(boundary.with_bearer(admission.bearer), own).map_err(no_secret)?;
+    let session = LoginSession {
+        person,
+        boundary: place,
+        pages,
+        ends,
+    };
     let cookie = desk.logins.open(session, began).map_err(no_secret)?;
     Ok(([(SET_COOKIE, cookie)], Redirect::to(attempt.to.as_str())).into_response())
 }
@@ -175,5 +218,8 @@ fn no_secret(error: std::io::Error) -> RefusedRequest {
 }
 
 fn failed(failure: &CommandFailure) -> RefusedRequest {
-    RefusedRequest::with(status_of(failure), not_logged_in(&visible(&failure.message)))
+    RefusedRequest::with(
+        status_of(failure),
+        not_logged_in(&visible(&failure.message)),
+    )
 }

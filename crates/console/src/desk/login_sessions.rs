@@ -35,7 +35,9 @@ pub(super) struct LoginSession {
 
 impl fmt::Debug for LoginSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginSession").field("person", &self.person).finish_non_exhaustive()
+        f.debug_struct("LoginSession")
+            .field("person", &self.person)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,7 +55,9 @@ impl LoginSessions {
         let cookie = format!("{COOKIE_NAME}={secret}; Path=/; Secure; HttpOnly; SameSite=Strict");
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, other| other.ends > now);
-        let is_same = |other: &LoginSession| (&other.person, other.boundary) == (&session.person, session.boundary);
+        let is_same = |other: &LoginSession| {
+            (&other.person, other.boundary) == (&session.person, session.boundary)
+        };
         let own = all.iter().filter(|(_, other)| is_same(other));
         let mut own: Vec<_> = own.map(|(cookie, other)| (other.ends, *cookie)).collect();
         own.sort_by_key(|(ends, _)| *ends);
@@ -69,7 +73,9 @@ impl LoginSessions {
     pub(super) fn find(&self, headers: &HeaderMap, now: Instant) -> Option<(Router, usize)> {
         let cookie = blake3::hash(cookie_of(headers, COOKIE_NAME)?.as_bytes());
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&cookie).filter(|session| session.ends > now).map(|session| (session.pages.clone(), session.boundary))
+        all.get(&cookie)
+            .filter(|session| session.ends > now)
+            .map(|session| (session.pages.clone(), session.boundary))
     }
 
     /// Ends the login that a request belongs to.
@@ -91,20 +97,49 @@ mod tests {
     fn a_login_ends_with_its_time_or_after_newer_logins_of_the_person() {
         let (logins, began) = (LoginSessions::default(), Instant::now());
         let open = |person: &str, seconds: u64| {
-            let (person, ends) = (person.parse().expect("a name"), began + Duration::from_secs(seconds));
-            let session = LoginSession { person, boundary: 0, pages: Router::new(), ends };
+            let (person, ends) = (
+                person.parse().expect("a name"),
+                began + Duration::from_secs(seconds),
+            );
+            let session = LoginSession {
+                person,
+                boundary: 0,
+                pages: Router::new(),
+                ends,
+            };
             let cookie = logins.open(session, began).expect("a cookie");
-            let pair = cookie.to_str().expect("text").split(';').next().expect("a pair").to_owned();
+            let pair = cookie
+                .to_str()
+                .expect("text")
+                .split(';')
+                .next()
+                .expect("a pair")
+                .to_owned();
             HeaderMap::from_iter([(axum::http::header::COOKIE, pair.parse().expect("a value"))])
         };
         let (bob, first) = (open("bob", 600), open("alice", 599));
         let later: Vec<_> = (0..3).map(|_| open("alice", 600)).collect();
-        assert!(logins.find(&first, began).is_some(), "four logins are permitted");
+        assert!(
+            logins.find(&first, began).is_some(),
+            "four logins are permitted"
+        );
         let newest = open("alice", 600);
         assert!(logins.find(&first, began).is_none());
-        assert!([&bob, &newest].into_iter().chain(&later).all(|one| logins.find(one, began).is_some()));
-        assert!(logins.find(&bob, began + Duration::from_secs(600)).is_none(), "its time is over");
+        assert!(
+            [&bob, &newest]
+                .into_iter()
+                .chain(&later)
+                .all(|one| logins.find(one, began).is_some())
+        );
+        assert!(
+            logins
+                .find(&bob, began + Duration::from_secs(600))
+                .is_none(),
+            "its time is over"
+        );
         logins.end(&bob);
-        assert!(logins.find(&bob, began).is_none() && logins.find(&HeaderMap::new(), began).is_none());
+        assert!(
+            logins.find(&bob, began).is_none() && logins.find(&HeaderMap::new(), began).is_none()
+        );
     }
 }

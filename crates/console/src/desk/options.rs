@@ -46,7 +46,12 @@ pub struct DeskOptions {
     #[arg(long, requires = "desk", value_name = "FILE")]
     certificate_key: Option<PathBuf>,
     /// The address on which the desk listens
-    #[arg(long, requires = "desk", value_name = "ADDR:PORT", default_value = "0.0.0.0:443")]
+    #[arg(
+        long,
+        requires = "desk",
+        value_name = "ADDR:PORT",
+        default_value = "0.0.0.0:443"
+    )]
     listen: SocketAddr,
     /// The address of a proxy that passes connections through, and that begins each with a header of the PROXY protocol,
     /// version 2; may be repeated. The desk then counts the attempts of the address in the header
@@ -65,33 +70,72 @@ pub fn run(
     global: &GlobalOptions,
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
-    let (Some(host), Some(certificate), Some(key)) = (&options.host, &options.certificate, &options.certificate_key)
-    else {
-        return Err(CommandFailure::usage("a desk needs --host, --certificate and --certificate-key"));
+    let (Some(host), Some(certificate), Some(key)) = (
+        &options.host,
+        &options.certificate,
+        &options.certificate_key,
+    ) else {
+        return Err(CommandFailure::usage(
+            "a desk needs --host, --certificate and --certificate-key",
+        ));
     };
-    let (name, port) = name_and_port(host).map_err(|why| CommandFailure::usage(format!("--host {host}: {why}")))?;
+    let (name, port) = name_and_port(host)
+        .map_err(|why| CommandFailure::usage(format!("--host {host}: {why}")))?;
     show_own_letters(true)?;
-    let files = DeskFiles { name, certificate, key };
+    let files = DeskFiles {
+        name,
+        certificate,
+        key,
+    };
     let renewed = RenewedServer::new(files.read()?, |text| files.check(text))?;
-    let boundaries = global.chosen()?.into_iter().map(|one| DeskBoundary::new(one, trust, name));
+    let boundaries = global
+        .chosen()?
+        .into_iter()
+        .map(|one| DeskBoundary::new(one, trust, name));
     let boundaries = boundaries.collect::<Result<Vec<_>, _>>()?;
-    let failed = |what: &str, error: io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| failed("the server of the desk can't be started", error))?;
+    let failed = |what: &str, error: io::Error| {
+        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| failed("the server of the desk can't be started", error))?;
     runtime.block_on(async {
         let taken = |error: io::Error| {
-            CommandFailure::usage(format!("{} can't be opened: {error}; choose another --listen", options.listen))
+            CommandFailure::usage(format!(
+                "{} can't be opened: {error}; choose another --listen",
+                options.listen
+            ))
         };
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
-        let port = port.map_or_else(|| listener.local_addr().map(|own| own.port()), Ok).map_err(taken)?;
+        let port = port
+            .map_or_else(|| listener.local_addr().map(|own| own.port()), Ok)
+            .map_err(taken)?;
         let origin = origin(name, port);
-        let desk = Desk::new(&origin, boundaries).map_err(|error| failed("the desk can't make its secrets", error))?;
+        let desk = Desk::new(&origin, boundaries)
+            .map_err(|error| failed("the desk can't make its secrets", error))?;
         terminal.line(&format!("the desk serves {origin}"))?;
-        terminal.say(&format!("people make their passkeys at {origin}/enrol; Ctrl-C ends the command"));
-        let proxies = options.proxy_from.iter().map(IpAddr::to_canonical).collect();
-        let serving = tokio::spawn(serve(listener, renewed.server(), desk_routes(Arc::new(desk)), proxies));
+        terminal.say(&format!(
+            "people make their passkeys at {origin}/enrol; Ctrl-C ends the command"
+        ));
+        let proxies = options
+            .proxy_from
+            .iter()
+            .map(IpAddr::to_canonical)
+            .collect();
+        let serving = tokio::spawn(serve(
+            listener,
+            renewed.server(),
+            desk_routes(Arc::new(desk)),
+            proxies,
+        ));
         files.keep(renewed, serving, terminal).await;
-        Err(CommandFailure::new(Exit::Unreachable, "the server of the desk ended too early: start the desk again"))
+        Err(CommandFailure::new(
+            Exit::Unreachable,
+            "the server of the desk ended too early: start the desk again",
+        ))
     })
 }
 
@@ -100,19 +144,33 @@ fn name_and_port(host: &str) -> Result<(&str, Option<u16>), String> {
     if host.contains("://") {
         return Err("leave https:// and the path out: write NAME or NAME:PORT".to_owned());
     }
-    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    let (name, port) = host
+        .split_once(':')
+        .map_or((host, None), |(name, port)| (name, Some(port)));
     if host.starts_with('[') || host.parse::<IpAddr>().or_else(|_| name.parse()).is_ok() {
-        return Err("passkeys belong to a name, and this is an address: give the name that people type".to_owned());
+        return Err(
+            "passkeys belong to a name, and this is an address: give the name that people type"
+                .to_owned(),
+        );
     }
     check_origin(&origin(name, USUAL_PORT))?;
-    let number = |port: &str| -> Option<u16> { port.parse().ok().filter(|_| !port.starts_with(['+', '0'])) };
+    let number =
+        |port: &str| -> Option<u16> { port.parse().ok().filter(|_| !port.starts_with(['+', '0'])) };
     let no_port = || "the port is no number from 1 to 65535: write NAME:PORT".to_owned();
-    Ok((name, port.map(|port| number(port).ok_or_else(no_port)).transpose()?))
+    Ok((
+        name,
+        port.map(|port| number(port).ok_or_else(no_port))
+            .transpose()?,
+    ))
 }
 
 /// Returns the address as browsers write an origin.
 fn origin(name: &str, port: u16) -> String {
-    if port == USUAL_PORT { format!("https://{name}") } else { format!("https://{name}:{port}") }
+    if port == USUAL_PORT {
+        format!("https://{name}")
+    } else {
+        format!("https://{name}:{port}")
+    }
 }
 
 /// The files of the certificate, and the name for which it must be.
@@ -132,10 +190,18 @@ impl DeskFiles<'_> {
     }
 
     fn check(&self, text: &PairText) -> Result<ServerPair, CommandFailure> {
-        let Self { name, certificate, key } = self;
+        let Self {
+            name,
+            certificate,
+            key,
+        } = self;
         let pair = ServerPair::check(text, now()).map_err(|flaws| {
             let flaws = flaws.iter().map(|flaw| {
-                let file = if flaw.file == PairFile::Key { key } else { certificate };
+                let file = if flaw.file == PairFile::Key {
+                    key
+                } else {
+                    certificate
+                };
                 format!("{}: {}", file.display(), flaw.message)
             });
             CommandFailure::usage(flaws.collect::<Vec<_>>().join("; "))
@@ -151,23 +217,37 @@ impl DeskFiles<'_> {
     }
 
     /// Takes new files every few seconds, as long as the desk serves. Tells each problem once.
-    async fn keep(&self, mut renewed: RenewedServer, mut serving: JoinHandle<()>, terminal: &Terminal) {
+    async fn keep(
+        &self,
+        mut renewed: RenewedServer,
+        mut serving: JoinHandle<()>,
+        terminal: &Terminal,
+    ) {
         let mut told: Option<String> = None;
         while timeout(RenewedServer::EVERY, &mut serving).await.is_err() {
-            let problem = match self.read().and_then(|text| renewed.take(text, |text| self.check(text))) {
+            let problem = match self
+                .read()
+                .and_then(|text| renewed.take(text, |text| self.check(text)))
+            {
                 Ok(Some(valid)) => {
-                    terminal.say(&format!("took a new certificate, which expires at {}", valid.not_after));
+                    terminal.say(&format!(
+                        "took a new certificate, which expires at {}",
+                        valid.not_after
+                    ));
                     None
                 }
                 Ok(None) => {
                     let expired = renewed.server().valid().objection(now());
                     expired.map(|why| format!("browsers refuse the certificate of the desk: {why}"))
                 }
-                Err(why) => {
-                    Some(format!("the desk can't use the new files and continues with the old certificate: {why}"))
-                }
+                Err(why) => Some(format!(
+                    "the desk can't use the new files and continues with the old certificate: {why}"
+                )),
             };
-            if let Some(problem) = problem.as_ref().filter(|problem| told.as_ref() != Some(problem)) {
+            if let Some(problem) = problem
+                .as_ref()
+                .filter(|problem| told.as_ref() != Some(problem))
+            {
                 terminal.say(problem);
             }
             told = problem;
@@ -182,7 +262,10 @@ mod tests {
     #[test]
     fn a_desk_has_a_name_and_a_port_as_browsers_write_it() {
         assert_eq!(name_and_port("desk.example"), Ok(("desk.example", None)));
-        assert_eq!(name_and_port("desk.example:8443"), Ok(("desk.example", Some(8443))));
+        assert_eq!(
+            name_and_port("desk.example:8443"),
+            Ok(("desk.example", Some(8443)))
+        );
         for (bad, why) in [
             ("https://desk.example", "leave https:// and the path out"),
             ("127.0.0.1", "this is an address"),

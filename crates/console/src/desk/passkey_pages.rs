@@ -59,7 +59,12 @@ pub(super) fn routes(place: ReachedBoundary, person: DeskPerson) -> std::io::Res
     let pages = Arc::new(PageState::new(vec![Arc::new(place)], FormKey::random()?));
     let stops = StopPages::new(pages.clone(), person.clone());
     let (held, denials) = Default::default();
-    let own = Arc::new(PasskeyPages { pages: pages.clone(), person, held, denials });
+    let own = Arc::new(PasskeyPages {
+        pages: pages.clone(),
+        person,
+        held,
+        denials,
+    });
     Ok(Router::new()
         .route("/", get(first))
         .route("/b/{at}/review/{id}", get(review))
@@ -75,18 +80,29 @@ pub(super) fn routes(place: ReachedBoundary, person: DeskPerson) -> std::io::Res
 async fn first(State(own): Own) -> PageAnswer<Response> {
     let (place, person, time) = (own.pages.place(0)?, own.person.clone(), now());
     let read = place
-        .read(move |place, client| BoundaryInbox::read((place, client), person.approver(place, client), time))
+        .read(move |place, client| {
+            BoundaryInbox::read((place, client), person.approver(place, client), time)
+        })
         .await;
-    let log_out = html! { form method="post" action=(LOG_OUT) { button type="submit" { "Log out" } } };
+    let log_out =
+        html! { form method="post" action=(LOG_OUT) { button type="submit" { "Log out" } } };
     Ok(Html(inbox(&[(place.shown_name(), read)], time, &log_out)).into_response())
 }
 
-async fn review(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
+async fn review(
+    State(own): Own,
+    Path((at, id)): Path<(usize, ProposalId)>,
+) -> PageAnswer<Response> {
     show_review(&own, at, id, &RefusedReview::default()).await
 }
 
 /// Makes a new review, and shows what was wrong with an earlier form.
-async fn show_review(own: &PasskeyPages, at: usize, id: ProposalId, refused: &RefusedReview) -> PageAnswer<Response> {
+async fn show_review(
+    own: &PasskeyPages,
+    at: usize,
+    id: ProposalId,
+    refused: &RefusedReview,
+) -> PageAnswer<Response> {
     let (place, person, asked) = (own.pages.place(at)?, own.person.clone(), id.clone());
     let made = place.read(move |place, client| {
         let keyid = person.key.keyid();
@@ -107,39 +123,86 @@ async fn show_review(own: &PasskeyPages, at: usize, id: ProposalId, refused: &Re
         )
     });
     let question = |made: &MadeReview| Some(own.person.question(&made.review.sources.payload));
-    shown_review((&own.pages, &own.held), (at, id), made.await, question, refused)
+    shown_review(
+        (&own.pages, &own.held),
+        (at, id),
+        made.await,
+        question,
+        refused,
+    )
 }
 
-async fn sign(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
+async fn sign(
+    State(own): Own,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/sign/{id}"), &sent), (at, &id, ways(at, &id)))?;
+    let held = take_held(
+        &own.pages,
+        &own.held,
+        (&format!("/b/{at}/sign/{id}"), &sent),
+        (at, &id, ways(at, &id)),
+    )?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
     }
-    let (typed, answer, person) = (refused.typed(), browser_answer(&refused.sent), own.person.clone());
+    let (typed, answer, person) = (
+        refused.typed(),
+        browser_answer(&refused.sent),
+        own.person.clone(),
+    );
     let done = place.act(move |place, client| {
         let (id, review) = still_open(held, false, &place.trust, client)?;
         let sound = review.check_sound()?;
         let _consent = AskedText::of(&review).check(&typed, sound)?;
         let signature = person.signature(&review.sources.payload, answer.as_ref())?;
         let name = &person.approver_of(review.sources.roster.trusted())?.name;
-        Ok(SentSignature(approve::hand_in(client, &id, signature), format!("You signed as {name}")))
+        Ok(SentSignature(
+            approve::hand_in(client, &id, signature),
+            format!("You signed as {name}"),
+        ))
     });
-    after_signature(&own.pages, done.await, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    after_signature(
+        &own.pages,
+        done.await,
+        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
+    )
 }
 
 /// Shows the denial that the passkey signs next.
-async fn deny(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
-    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/deny/{id}"), &sent), (at, &id, ways(at, &id)))?;
+async fn deny(
+    State(own): Own,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
+    let held = take_held(
+        &own.pages,
+        &own.held,
+        (&format!("/b/{at}/deny/{id}"), &sent),
+        (at, &id, ways(at, &id)),
+    )?;
     let refused = RefusedReview::of_denial(&held.review, sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
     }
-    let HeldReview { boundary, id, digest, review, made } = held;
+    let HeldReview {
+        boundary,
+        id,
+        digest,
+        review,
+        made,
+    } = held;
     let reason = refused.value("reason").trim();
-    let payload = deny::payload(&review, reason)
-        .map_err(|failure| failed(NavPlace::at(at), "Nothing was signed", &failure, ways(at, &id)))?;
+    let payload = deny::payload(&review, reason).map_err(|failure| {
+        failed(
+            NavPlace::at(at),
+            "Nothing was signed",
+            &failure,
+            ways(at, &id),
+        )
+    })?;
     let (number, question) = (own.pages.forms.issue(), own.person.question(&payload));
     let path = format!("/b/{at}/denial/{id}");
     let statement = html! {
@@ -148,8 +211,22 @@ async fn deny(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(s
         dl.pairs { dt { "Reason" } dd { (PrintableText::quoted_prose(reason).as_str()) } }
     };
     let fields = hidden(&own.pages.form_key, &path, &number, &digest);
-    let page = signing_page((at, "Sign a denial"), &statement, (&path, &fields), &question);
-    own.denials.keep(&number, HeldReview { boundary, id, digest, review: UnsignedDenial { review, payload }, made });
+    let page = signing_page(
+        (at, "Sign a denial"),
+        &statement,
+        (&path, &fields),
+        &question,
+    );
+    own.denials.keep(
+        &number,
+        HeldReview {
+            boundary,
+            id,
+            digest,
+            review: UnsignedDenial { review, payload },
+            made,
+        },
+    );
     Ok(Html(page).into_response())
 }
 
@@ -159,15 +236,41 @@ async fn send_denial(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(&own.pages, &own.denials, (&format!("/b/{at}/denial/{id}"), &sent), (at, &id, ways(at, &id)))?;
+    let held = take_held(
+        &own.pages,
+        &own.denials,
+        (&format!("/b/{at}/denial/{id}"), &sent),
+        (at, &id, ways(at, &id)),
+    )?;
     let (answer, person) = (browser_answer(&sent), own.person.clone());
     let done = place.act(move |place, client| {
-        let HeldReview { boundary, id, digest, review: UnsignedDenial { review, payload }, made } = held;
-        let (_, review) = still_open(HeldReview { boundary, id, digest, review, made }, true, &place.trust, client)?;
+        let HeldReview {
+            boundary,
+            id,
+            digest,
+            review: UnsignedDenial { review, payload },
+            made,
+        } = held;
+        let (_, review) = still_open(
+            HeldReview {
+                boundary,
+                id,
+                digest,
+                review,
+                made,
+            },
+            true,
+            &place.trust,
+            client,
+        )?;
         let signature = person.signature(&payload, answer.as_ref())?;
         let name = &person.approver_of(review.sources.roster.trusted())?.name;
         let sent = deny::send(&review, &Envelope::new(&payload, vec![signature]), client);
         Ok(SentSignature(sent, format!("You denied as {name}")))
     });
-    after_signature(&own.pages, done.await, (at, &format!("/b/{at}/run/{id}"), ways(at, &id)))
+    after_signature(
+        &own.pages,
+        done.await,
+        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
+    )
 }

@@ -21,7 +21,9 @@ const MOST: usize = 520;
 ///
 /// # Errors
 /// Returns what is wrong with the header.
-pub(super) async fn read_proxy_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, &'static str> {
+pub(super) async fn read_proxy_header(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<IpAddr>, &'static str> {
     let early = |_| "the connection ended before the end of its header";
     let mut head = [0; 16];
     stream.read_exact(&mut head).await.map_err(early)?;
@@ -66,28 +68,51 @@ mod tests {
 
     /// Reads the header of these bytes, after which the connection ends. Returns also what is left.
     fn read(bytes: &[u8]) -> (Result<Option<IpAddr>, &'static str>, Vec<u8>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         let mut left = bytes;
-        (runtime.block_on(read_proxy_header(&mut left)), left.to_vec())
+        (
+            runtime.block_on(read_proxy_header(&mut left)),
+            left.to_vec(),
+        )
     }
 
     #[test]
     fn only_a_whole_header_of_version_2_for_tcp_names_a_browser() {
         let four: &[u8] = &[192, 0, 2, 7, 127, 0, 0, 1, 200, 1, 1, 187];
-        let six: &[u8] = &[&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[7], &[0; 15], &[1], &[200, 1, 1, 187]].concat();
+        let six: &[u8] = &[
+            &[0x20, 1, 0xd, 0xb8][..],
+            &[0; 11],
+            &[7],
+            &[0; 15],
+            &[1],
+            &[200, 1, 1, 187],
+        ]
+        .concat();
         let tlv: &[u8] = &[3, 0, 4, 1, 2, 3, 4];
-        let (v4, v6) = ("192.0.2.7".parse().expect("v4"), "2001:db8::7".parse().expect("v6"));
+        let (v4, v6) = (
+            "192.0.2.7".parse().expect("v4"),
+            "2001:db8::7".parse().expect("v6"),
+        );
         for (bytes, browser) in [
             (header(PROXY, TCP4, four), Some(v4)),
             (header(PROXY, TCP6, six), Some(v6)),
             (header(PROXY, TCP4, &[four, tlv].concat()), Some(v4)),
-            (header(PROXY, TCP6, &[six, &vec![0; MOST - 36]].concat()), Some(v6)),
+            (
+                header(PROXY, TCP6, &[six, &vec![0; MOST - 36]].concat()),
+                Some(v6),
+            ),
             (header(LOCAL, 0, &[]), None),
             (header(LOCAL, TCP4, four), None),
             (header(LOCAL, 0x31, tlv), None),
         ] {
             let behind = b"\x16\x03\x01 the handshake";
-            assert_eq!(read(&[&bytes[..], behind].concat()), (Ok(browser), behind.to_vec()), "{bytes:?}");
+            assert_eq!(
+                read(&[&bytes[..], behind].concat()),
+                (Ok(browser), behind.to_vec()),
+                "{bytes:?}"
+            );
             for length in 0..bytes.len() {
                 read(&bytes[..length]).0.expect_err("a part of a header");
             }
@@ -97,8 +122,14 @@ mod tests {
         let mut too_long = header(LOCAL, 0, &[0; MOST + 1]);
         for (bytes, why) in [
             (other_signature, "does not begin with"),
-            (b"PROXY TCP4 192.0.2.7 127.0.0.1 51201 443\r\n".to_vec(), "does not begin with"),
-            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and more".to_vec(), "does not begin with"),
+            (
+                b"PROXY TCP4 192.0.2.7 127.0.0.1 51201 443\r\n".to_vec(),
+                "does not begin with",
+            ),
+            (
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and more".to_vec(),
+                "does not begin with",
+            ),
             (header(0x11, TCP4, four), "another version"),
             (header(0x31, TCP4, four), "another version"),
             (header(0x22, TCP4, four), "another version"),

@@ -22,30 +22,49 @@ use crate::page::screen_lines::screen_lines;
 use crate::web::refused_request::PageAnswer;
 
 pub(super) fn routes() -> Router<Arc<PageState>> {
-    Router::new().route("/b/{at}/grant/{id}", get(grant)).route("/b/{at}/review-run/{id}", get(run))
+    Router::new()
+        .route("/b/{at}/grant/{id}", get(grant))
+        .route("/b/{at}/review-run/{id}", get(run))
 }
 
-async fn grant(State(own): SharedPages, Path((at, id)): Path<(usize, GrantId)>) -> PageAnswer<Response> {
+async fn grant(
+    State(own): SharedPages,
+    Path((at, id)): Path<(usize, GrantId)>,
+) -> PageAnswer<Response> {
     let (place, asked) = (own.place(at)?, id.clone());
     let read = place.read(move |place, client| {
-        let review = GrantReview::make(&find_grant(asked.as_str(), client)?, client, &place.trust.rosters()?)?;
+        let review = GrantReview::make(
+            &find_grant(asked.as_str(), client)?,
+            client,
+            &place.trust.rosters()?,
+        )?;
         place.trust.check_id(review.terms().boundary.id)?;
         Ok(review.screen(now()))
     });
-    let screen = read.await.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, html! {}))?;
-    let commands = [format!("countersign approve {id}"), format!("countersign revoke {id}")];
+    let screen = read
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, html! {}))?;
+    let commands = [
+        format!("countersign approve {id}"),
+        format!("countersign revoke {id}"),
+    ];
     let why = "A passkey signs no standing grant, because runs then start without a person. It ends no grant either.";
     Ok(page(at, ("Standing grant", why), &screen, &commands))
 }
 
-async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ReceiptId)>) -> PageAnswer<Response> {
+async fn run(
+    State(own): SharedPages,
+    Path((at, id)): Path<(usize, ReceiptId)>,
+) -> PageAnswer<Response> {
     let (place, asked) = (own.place(at)?, id.clone());
     let read = place.read(move |place, client| {
         let run = ReadReceipt::fetch(client, &asked)?;
         place.trust.check_id(run.signed.boundary.id)?;
         Ok(run_to_review(&run))
     });
-    let screen = read.await.map_err(|failure| failed(NavPlace::at(at), "No run", &failure, html! {}))?;
+    let screen = read
+        .await
+        .map_err(|failure| failed(NavPlace::at(at), "No run", &failure, html! {}))?;
     let commands = [format!("countersign review-run {id}")];
     let why = "A passkey signs no review of a run, because a review can wait until you are at your own machine.";
     Ok(page(at, ("Review of a run", why), &screen, &commands))

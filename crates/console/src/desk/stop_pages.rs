@@ -37,7 +37,11 @@ pub(super) struct StopPages {
 
 impl StopPages {
     pub(super) fn new(pages: Arc<PageState>, person: DeskPerson) -> Self {
-        Self { pages, person, held: HeldReviews::default() }
+        Self {
+            pages,
+            person,
+            held: HeldReviews::default(),
+        }
     }
 }
 
@@ -63,9 +67,12 @@ async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> Pag
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let words = "You freeze the boundary. All proposals and runs end, and nothing runs until the operator of its host thaws it.";
-    show(&own, (at, "send-freeze", words), field("reason"), |boundary, _| {
-        RevokedSubject::epoch(&boundary.boundary.epoch)
-    })
+    show(
+        &own,
+        (at, "send-freeze", words),
+        field("reason"),
+        |boundary, _| RevokedSubject::epoch(&boundary.boundary.epoch),
+    )
     .await
 }
 
@@ -90,7 +97,13 @@ async fn end_key(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> Pa
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let words = "You revoke your own passkey. It then signs nothing at this boundary.";
-    show(&own, (at, "send-my-key", words), field("reason"), |_, person| RevokedSubject::Key(person.key.keyid())).await
+    show(
+        &own,
+        (at, "send-my-key", words),
+        field("reason"),
+        |_, person| RevokedSubject::Key(person.key.keyid()),
+    )
+    .await
 }
 
 /// Shows the revocation that the passkey signs next.
@@ -105,11 +118,20 @@ async fn show(
         let boundary = RevokingBoundary::read(client)?;
         place.trust.check_id(boundary.boundary.id)?;
         let subject = subject(&boundary, &person);
-        Ok((subject, revocation::payload(boundary.boundary, subject, &said)?))
+        Ok((
+            subject,
+            revocation::payload(boundary.boundary, subject, &said)?,
+        ))
     });
     let nav = NavPlace::at(at);
-    let (subject, payload) = made.await.map_err(|failure| failed(nav, "Nothing was signed", &failure, way_back(at)))?;
-    let (path, number, digest) = (format!("/b/{at}/{send}"), own.pages.forms.issue(), subject.to_string());
+    let (subject, payload) = made
+        .await
+        .map_err(|failure| failed(nav, "Nothing was signed", &failure, way_back(at)))?;
+    let (path, number, digest) = (
+        format!("/b/{at}/{send}"),
+        own.pages.forms.issue(),
+        subject.to_string(),
+    );
     let statement = html! {
         p { strong { (words) } " This can't be undone." }
         dl.pairs {
@@ -119,8 +141,22 @@ async fn show(
         }
     };
     let fields = hidden(&own.pages.form_key, &path, &number, &digest);
-    let page = signing_page((at, "Sign a revocation"), &statement, (&path, &fields), &own.person.question(&payload));
-    own.held.keep(&number, HeldReview { boundary: at, id: send, digest, review: payload, made: Instant::now() });
+    let page = signing_page(
+        (at, "Sign a revocation"),
+        &statement,
+        (&path, &fields),
+        &own.person.question(&payload),
+    );
+    own.held.keep(
+        &number,
+        HeldReview {
+            boundary: at,
+            id: send,
+            digest,
+            review: payload,
+            made: Instant::now(),
+        },
+    );
     Ok(Html(page).into_response())
 }
 
@@ -132,15 +168,27 @@ async fn send_key(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAns
     send(&own, at, "send-my-key", sent).await
 }
 
-async fn send(own: &StopPages, at: usize, path: &'static str, Form(sent): Sent) -> PageAnswer<Response> {
+async fn send(
+    own: &StopPages,
+    at: usize,
+    path: &'static str,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(&own.pages, &own.held, (&format!("/b/{at}/{path}"), &sent), (at, &path, way_back(at)))?;
+    let held = take_held(
+        &own.pages,
+        &own.held,
+        (&format!("/b/{at}/{path}"), &sent),
+        (at, &path, way_back(at)),
+    )?;
     let (answer, person, nav) = (browser_answer(&sent), own.person.clone(), NavPlace::at(at));
     let done = place.act(move |_, client| {
         let signature = person.signature(&held.review, answer.as_ref())?;
         revocation::send(client, &Envelope::new(&held.review, vec![signature]))
     });
-    let answer = done.await.map_err(|failure| failed(nav, "Not done", &failure, way_back(at)))?;
+    let answer = done
+        .await
+        .map_err(|failure| failed(nav, "Not done", &failure, way_back(at)))?;
     let main = html! { h1 { "Done" } p role="status" { (plain(&done_words(&answer, None))) } (way_back(at)) };
     Ok(Html(companion_page(nav, "Done", main, false)).into_response())
 }

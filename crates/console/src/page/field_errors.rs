@@ -20,7 +20,10 @@ pub struct FieldErrors(pub Vec<FieldError>);
 impl FieldErrors {
     /// Returns what is wrong with the field with this id.
     pub fn of(&self, id: &str) -> Option<&str> {
-        self.0.iter().find(|error| error.id == id).map(|error| error.message.as_str())
+        self.0
+            .iter()
+            .find(|error| error.id == id)
+            .map(|error| error.message.as_str())
     }
 
     /// Returns the text that stands beside the field.
@@ -35,7 +38,10 @@ impl FieldErrors {
 
     /// Returns the ids of what describes the field: its hint, and its error.
     pub fn described(&self, id: &str, hint: &str) -> String {
-        let error = self.of(id).map(|_| format!("{id}-error")).unwrap_or_default();
+        let error = self
+            .of(id)
+            .map(|_| format!("{id}-error"))
+            .unwrap_or_default();
         format!("{hint} {error}").trim().to_owned()
     }
 

@@ -43,8 +43,16 @@ pub struct Prose {
 /// Walks through the tree of a page. `lines` are the lines of the steps. A step stands behind the block that contains its
 /// line, and a block that is nothing else than the step is not repeated.
 pub fn prose(tree: &Node, lines: &[usize]) -> Prose {
-    let prose = Prose { confirmations: vec![Vec::new(); lines.len()], ..Prose::default() };
-    let mut walker = Walker { prose, lines, placed: vec![false; lines.len()], confirm: Vec::new() };
+    let prose = Prose {
+        confirmations: vec![Vec::new(); lines.len()],
+        ..Prose::default()
+    };
+    let mut walker = Walker {
+        prose,
+        lines,
+        placed: vec![false; lines.len()],
+        confirm: Vec::new(),
+    };
     walker.flow(children(tree));
     for (at, placed) in walker.placed.iter().enumerate() {
         if !placed {
@@ -69,29 +77,41 @@ fn children(node: &Node) -> &[Node] {
 impl Walker<'_> {
     fn flow(&mut self, nodes: &[Node]) {
         for node in nodes {
-            let range = node.position().map_or(0..=0, |place| place.start.line..=place.end.line);
-            let steps: Vec<usize> =
-                (0..self.lines.len()).filter(|at| !self.placed[*at] && range.contains(&self.lines[*at])).collect();
-            let is_step = !steps.is_empty() && matches!(node, Node::Code(_) | Node::MdxJsxFlowElement(_));
+            let range = node
+                .position()
+                .map_or(0..=0, |place| place.start.line..=place.end.line);
+            let steps: Vec<usize> = (0..self.lines.len())
+                .filter(|at| !self.placed[*at] && range.contains(&self.lines[*at]))
+                .collect();
+            let is_step =
+                !steps.is_empty() && matches!(node, Node::Code(_) | Node::MdxJsxFlowElement(_));
             let element = kind_of_element(node);
             if matches!(node, Node::Heading(_)) {
                 self.confirm.clear();
             }
             if element == Some("Admonition") {
-                self.confirm.extend(text_attribute(node, "confirmationText").map(|text| shown(&text)));
+                self.confirm
+                    .extend(text_attribute(node, "confirmationText").map(|text| shown(&text)));
             }
             // An element such as an admonition can have steps between its prose.
-            let opens = element.is_some() && !children(node).is_empty() && !is_step_element(element);
+            let opens =
+                element.is_some() && !children(node).is_empty() && !is_step_element(element);
             if opens && !steps.is_empty() {
                 if let Some(title) = element.and_then(|_| admonition_title(node)) {
-                    self.prose.parts.push(Part::Prose(html! { p.admonition { strong { (title) } } }));
+                    self.prose
+                        .parts
+                        .push(Part::Prose(html! { p.admonition { strong { (title) } } }));
                 }
                 self.flow(children(node));
             } else if !is_step {
                 let markup = self.block(node);
                 self.prose.parts.push(Part::Prose(markup));
             }
-            for at in steps.into_iter().filter(|at| !self.placed[*at]).collect::<Vec<_>>() {
+            for at in steps
+                .into_iter()
+                .filter(|at| !self.placed[*at])
+                .collect::<Vec<_>>()
+            {
                 self.placed[at] = true;
                 self.prose.confirmations[at].clone_from(&self.confirm);
                 self.prose.parts.push(Part::Step(at));
@@ -106,7 +126,11 @@ impl Walker<'_> {
                 let id = format!("h{}", self.prose.headings.len());
                 // A link without a text would lead the keyboard to nothing.
                 if !text.trim().is_empty() {
-                    self.prose.headings.push(Heading { level: heading.depth, id: id.clone(), text });
+                    self.prose.headings.push(Heading {
+                        level: heading.depth,
+                        id: id.clone(),
+                        text,
+                    });
                 }
                 let inner = self.inline(&heading.children);
                 // The page has one heading of the first level: its title.
@@ -153,7 +177,11 @@ impl Walker<'_> {
                 div.note { (shown(&note.identifier)) ": " (self.blocks(&note.children)) }
             },
             // Front matter, imports, exports, values in braces and definitions of links are no prose.
-            Node::Yaml(_) | Node::Toml(_) | Node::MdxjsEsm(_) | Node::MdxFlowExpression(_) | Node::Definition(_) => {
+            Node::Yaml(_)
+            | Node::Toml(_)
+            | Node::MdxjsEsm(_)
+            | Node::MdxFlowExpression(_)
+            | Node::Definition(_) => {
                 html! {}
             }
             other => self.inline(std::slice::from_ref(other)),
@@ -165,7 +193,11 @@ impl Walker<'_> {
     }
 
     fn item(&mut self, item: &Node) -> Markup {
-        let checked = if let Node::ListItem(item) = item { item.checked } else { None };
+        let checked = if let Node::ListItem(item) = item {
+            item.checked
+        } else {
+            None
+        };
         let text = match children(item) {
             [Node::Paragraph(only)] => self.inline(&only.children),
             more => self.blocks(more),
@@ -238,7 +270,9 @@ fn decoded(text: &str) -> String {
                 "nbsp" => ' ',
                 _ => {
                     let code = name.strip_prefix('#')?;
-                    let hex = code.strip_prefix(['x', 'X']).map(|hex| u32::from_str_radix(hex, 16));
+                    let hex = code
+                        .strip_prefix(['x', 'X'])
+                        .map(|hex| u32::from_str_radix(hex, 16));
                     char::from_u32(hex.unwrap_or_else(|| code.parse()).ok()?)?
                 }
             };
@@ -259,7 +293,10 @@ fn decoded(text: &str) -> String {
 }
 
 fn is_step_element(name: Option<&str>) -> bool {
-    matches!(name, Some("Command" | "Check" | "Template" | "TemplateInline" | "Inputs"))
+    matches!(
+        name,
+        Some("Command" | "Check" | "Template" | "TemplateInline" | "Inputs")
+    )
 }
 
 /// Returns the title of an admonition.
@@ -283,7 +320,9 @@ fn is_runbook(url: &str) -> bool {
 }
 
 fn is_web(url: &str) -> bool {
-    ["https://", "http://", "mailto:"].iter().any(|scheme| url.starts_with(scheme))
+    ["https://", "http://", "mailto:"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
 }
 
 /// Returns all text of a node.
@@ -380,16 +419,31 @@ mod tests {
 
     #[test]
     fn references_to_characters_are_shown_as_the_characters() {
-        let (markup, _) = markup_of("a.md", "a &lt;b&gt; &amp; &nbsp;&#8230; &#x2014; &none; & `&lt;`\n", &[]);
-        assert!(markup.contains("a &lt;b&gt; &amp;  \u{2026} \u{2014} &amp;none; &amp; "), "{markup}");
-        assert!(markup.contains("<code>&amp;lt;</code>"), "code is shown as it is written: {markup}");
+        let (markup, _) = markup_of(
+            "a.md",
+            "a &lt;b&gt; &amp; &nbsp;&#8230; &#x2014; &none; & `&lt;`\n",
+            &[],
+        );
+        assert!(
+            markup.contains("a &lt;b&gt; &amp;  \u{2026} \u{2014} &amp;none; &amp; "),
+            "{markup}"
+        );
+        assert!(
+            markup.contains("<code>&amp;lt;</code>"),
+            "code is shown as it is written: {markup}"
+        );
     }
 
     #[test]
     fn a_link_to_a_host_in_punycode_shows_the_host() {
-        let (markup, _) = markup_of("a.md", "[bank](https://xn--bnk-rla.example/x) [own](https://own.example/)\n", &[]);
+        let (markup, _) = markup_of(
+            "a.md",
+            "[bank](https://xn--bnk-rla.example/x) [own](https://own.example/)\n",
+            &[],
+        );
         assert!(
-            markup.contains("bank</a> (<code>xn--bnk-rla.example</code>)") && !markup.contains("<code>own"),
+            markup.contains("bank</a> (<code>xn--bnk-rla.example</code>)")
+                && !markup.contains("<code>own"),
             "{markup}"
         );
     }
@@ -397,19 +451,27 @@ mod tests {
     #[test]
     fn an_empty_heading_has_no_link_and_the_keyboard_can_scroll_code() {
         let tree = prose_tree("a.md", "#\n\n# One\n\n```text\nlong\n```\n").expect("a tree");
-        let headings: Vec<String> = prose(&tree, &[]).headings.into_iter().map(|heading| heading.text).collect();
+        let headings: Vec<String> = prose(&tree, &[])
+            .headings
+            .into_iter()
+            .map(|heading| heading.text)
+            .collect();
         assert_eq!(headings, ["One"]);
         let (markup, _) = markup_of("a.md", "```text\nlong\n```\n", &[]);
-        assert!(markup.contains("<pre tabindex=\"0\" role=\"region\" aria-label=\"Code\">"), "{markup}");
+        assert!(
+            markup.contains("<pre tabindex=\"0\" role=\"region\" aria-label=\"Code\">"),
+            "{markup}"
+        );
     }
 
     #[test]
     fn no_script_link_and_no_image_from_outside_come_into_a_page() {
-        let page =
-            "[a](javascript:alert(1)) ![x](https://example.com/a.png) ![y](pictures/b.png) <b onclick=\"c()\">d</b>\n";
+        let page = "[a](javascript:alert(1)) ![x](https://example.com/a.png) ![y](pictures/b.png) <b onclick=\"c()\">d</b>\n";
         let (markup, _) = markup_of("a.md", page, &[]);
         assert!(
-            !markup.contains("href=\"javascript") && !markup.contains("<b ") && !markup.contains("src=\"http"),
+            !markup.contains("href=\"javascript")
+                && !markup.contains("<b ")
+                && !markup.contains("src=\"http"),
             "{markup}"
         );
         assert!(markup.contains("src=\"image/0\""), "{markup}");
@@ -426,17 +488,28 @@ mod tests {
         for name in ["a.md", "a.mdx"] {
             let tree = prose_tree(name, &page).expect("a tree");
             let prose = prose(&tree, &[]);
-            let mut texts: String = prose.headings.iter().map(|heading| heading.text.clone()).collect();
+            let mut texts: String = prose
+                .headings
+                .iter()
+                .map(|heading| heading.text.clone())
+                .collect();
             for part in prose.parts {
                 let Part::Prose(markup) = part else { continue };
                 texts.push_str(&markup.into_string());
             }
-            let escaped = "\\u{202e}\\u{2066}\\u{200b}\\u{ad}\\u{e0041}\\x7f\\u{feff}\\u{3164}\\u{fe0f}";
+            let escaped =
+                "\\u{202e}\\u{2066}\\u{200b}\\u{ad}\\u{e0041}\\x7f\\u{feff}\\u{3164}\\u{fe0f}";
             // The address of a link stands beside its text.
             assert!(texts.matches(escaped).count() >= 13, "{texts}");
-            assert!(texts.contains("Gr\u{fc}n \u{5b8c}\u{4e86} \u{26a0}\u{fe0f}"), "{texts}");
+            assert!(
+                texts.contains("Gr\u{fc}n \u{5b8c}\u{4e86} \u{26a0}\u{fe0f}"),
+                "{texts}"
+            );
             let rest = texts.replace("\u{26a0}\u{fe0f}", "");
-            assert!(!rest.contains(|c| HiddenCharacter::of(c).is_some()), "{texts}");
+            assert!(
+                !rest.contains(|c| HiddenCharacter::of(c).is_some()),
+                "{texts}"
+            );
         }
     }
 

@@ -24,7 +24,14 @@ fn line_of(line: ScreenLine<'_>, level: u8) -> Markup {
         LineTone::Faint => " faint",
     };
     // The number of a line stays beside its text also on a phone.
-    let class = format!("line{}{tone}", if line.prefix.ends_with("| ") { " numbered" } else { "" });
+    let class = format!(
+        "line{}{tone}",
+        if line.prefix.ends_with("| ") {
+            " numbered"
+        } else {
+            ""
+        }
+    );
     let parts = html! {
         @if !line.prefix.is_empty() { span.before { (line.prefix) } }
         @if !line.content.is_empty() { span.after { (line.content) } }
@@ -48,8 +55,14 @@ mod tests {
     fn text_of_lines(page: &str) -> String {
         let mut text = String::new();
         for line in page.split("class=\"line").skip(1) {
-            let Some((_, line)) = line.split_once('>') else { continue };
-            let end = ["</div>", "</h2>", "</h3>"].iter().filter_map(|end| line.find(end)).min().unwrap_or(line.len());
+            let Some((_, line)) = line.split_once('>') else {
+                continue;
+            };
+            let end = ["</div>", "</h2>", "</h3>"]
+                .iter()
+                .filter_map(|end| line.find(end))
+                .min()
+                .unwrap_or(line.len());
             let mut rest = &line[..end];
             while let Some((plain, tag)) = rest.split_once('<') {
                 text.push_str(&unescaped(plain));
@@ -62,7 +75,10 @@ mod tests {
     }
 
     fn unescaped(text: &str) -> String {
-        text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+        text.replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&amp;", "&")
     }
 
     #[test]
@@ -70,7 +86,11 @@ mod tests {
         let mut screen = Screen::default();
         screen.heading("Decision");
         screen.say(LineTone::Bad, "== Decision == </div><h2 class=\"line\">");
-        screen.push(LineTone::Plain, String::new(), PrintableText::text("== Script =="));
+        screen.push(
+            LineTone::Plain,
+            String::new(),
+            PrintableText::text("== Script =="),
+        );
         let page = screen_lines(&screen, 2).into_string();
         assert_eq!(page.matches("<h2").count(), 1, "{page}");
         assert!(page.contains("&lt;/div&gt;&lt;h2"), "{page}");

@@ -16,7 +16,10 @@ pub struct BoundaryTrust {
 impl BoundaryTrust {
     /// Takes the options of trust for the boundary of these options.
     pub fn new(global: &GlobalOptions, trust: &TrustArgs) -> Self {
-        Self { options: global.trust(trust), listed: global.listed().cloned() }
+        Self {
+            options: global.trust(trust),
+            listed: global.listed().cloned(),
+        }
     }
 
     /// Returns the trusted rosters.
@@ -37,6 +40,8 @@ impl BoundaryTrust {
     /// # Errors
     /// Returns an error if the id is another one.
     pub fn check_id(&self, found: SealDigest) -> Result<(), CommandFailure> {
-        self.listed.as_ref().map_or(Ok(()), |listed| listed.check_id(found))
+        self.listed
+            .as_ref()
+            .map_or(Ok(()), |listed| listed.check_id(found))
     }
 }

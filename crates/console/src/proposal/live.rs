@@ -57,11 +57,26 @@ impl RunWatchers {
             return (StatusCode::SERVICE_UNAVAILABLE, Html(page)).into_response();
         };
         let number = |text: &str| text.parse::<u64>().ok();
-        let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(number);
+        let last = headers
+            .get("last-event-id")
+            .and_then(|value| value.to_str().ok())
+            .and_then(number);
         let after = last.or_else(|| query.get("after").and_then(|text| number(text)));
         // The page has seen each signature before the event `after`.
-        let shown = query.get("have").and_then(|text| number(text)).map(|have| if after.is_some() { 0 } else { have });
-        stream(place, id, after, LiveRun { shown, ..LiveRun::default() }, watcher)
+        let shown = query
+            .get("have")
+            .and_then(|text| number(text))
+            .map(|have| if after.is_some() { 0 } else { have });
+        stream(
+            place,
+            id,
+            after,
+            LiveRun {
+                shown,
+                ..LiveRun::default()
+            },
+            watcher,
+        )
     }
 }
 
@@ -82,19 +97,32 @@ fn stream(
             let _ended = forward(&mut lines, run, &send);
         }
     });
-    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(ReceiverStream::new(receive))).into_response()
+    (
+        [(CONTENT_TYPE, "text/event-stream")],
+        Body::from_stream(ReceiverStream::new(receive)),
+    )
+        .into_response()
 }
 
 /// Forwards the events until the stream ends, or until the browser leaves.
-fn forward(lines: &mut impl std::io::BufRead, mut run: LiveRun, send: &Sender<Piece>) -> Result<(), CommandFailure> {
+fn forward(
+    lines: &mut impl std::io::BufRead,
+    mut run: LiveRun,
+    send: &Sender<Piece>,
+) -> Result<(), CommandFailure> {
     loop {
         let text = match read_line(lines)? {
             StreamLine::Document(line) => {
-                let Ok(event) = serde_json::from_value::<Event>(line.clone()) else { continue };
+                let Ok(event) = serde_json::from_value::<Event>(line.clone()) else {
+                    continue;
+                };
                 let data = run.shown(&event)?;
                 match data.is_null() {
                     true => continue,
-                    false => format!("id: {}\ndata: {data}\n\n", line["id"].as_u64().unwrap_or_default()),
+                    false => format!(
+                        "id: {}\ndata: {data}\n\n",
+                        line["id"].as_u64().unwrap_or_default()
+                    ),
                 }
             }
             // A comment, which the page ignores. It fails if the browser has left.
@@ -127,15 +155,20 @@ impl LiveRun {
         Ok(match event {
             Event::Status { status, .. } if status.has_ended() => json!({"type": "reload"}),
             Event::Status { status, .. } => fact(status.word()),
-            Event::HeldUp { code, detail } => {
-                fact(&held_up_words(&RefusalView { code: *code, detail: detail.clone() }))
-            }
+            Event::HeldUp { code, detail } => fact(&held_up_words(&RefusalView {
+                code: *code,
+                detail: detail.clone(),
+            })),
             Event::Signature { .. } if self.shown == Some(0) => json!({"type": "reload"}),
             Event::Signature { approver } => {
                 self.shown = self.shown.map(|shown| shown - 1);
                 fact(&format!("signed by {approver}"))
             }
-            Event::Truncated { stream, bytes, recorded } => fact(&truncated_words(*stream, *bytes, *recorded)),
+            Event::Truncated {
+                stream,
+                bytes,
+                recorded,
+            } => fact(&truncated_words(*stream, *bytes, *recorded)),
             Event::Output { .. } | Event::Exit { .. } | Event::Receipt { .. } => Value::Null,
         })
     }
@@ -150,14 +183,24 @@ impl LiveRun {
                 "The output is too long for a live page. The page of the ended run says how to read all of it.",
             );
         }
-        let painter = if stream == StreamName::Stdout { &mut self.out } else { &mut self.err };
-        let parts: Vec<_> = painter.feed(piece).into_iter().map(|part| json!([part.class, part.text])).collect();
+        let painter = if stream == StreamName::Stdout {
+            &mut self.out
+        } else {
+            &mut self.err
+        };
+        let parts: Vec<_> = painter
+            .feed(piece)
+            .into_iter()
+            .map(|part| json!([part.class, part.text]))
+            .collect();
         json!({"type": "output", "at": "run", "parts": parts})
     }
 }
 
 fn fact(text: &str) -> Value {
-    let text = client::terminal::printable_text::PrintableText::text(text).as_str().to_owned();
+    let text = client::terminal::printable_text::PrintableText::text(text)
+        .as_str()
+        .to_owned();
     json!({"type": "fact", "at": "run", "text": text})
 }
 
@@ -179,21 +222,40 @@ mod tests {
             all.push_str(&piece.expect("text"));
         }
         assert!(
-            all.starts_with("id: 1\ndata: {\"at\":\"run\",\"text\":\"running\",\"type\":\"fact\"}\n\n:\n\n"),
+            all.starts_with(
+                "id: 1\ndata: {\"at\":\"run\",\"text\":\"running\",\"type\":\"fact\"}\n\n:\n\n"
+            ),
             "{all}"
         );
-        assert!(all.contains("id: 2\ndata: ") && all.contains("[\"\",\"<b>\"],[\"c1\",\"red\\\\x1b[2J\"]"), "{all}");
-        assert!(all.ends_with("data: {\"type\":\"reload\"}\n\n") && !all.contains("later"), "{all}");
+        assert!(
+            all.contains("id: 2\ndata: ")
+                && all.contains("[\"\",\"<b>\"],[\"c1\",\"red\\\\x1b[2J\"]"),
+            "{all}"
+        );
+        assert!(
+            all.ends_with("data: {\"type\":\"reload\"}\n\n") && !all.contains("later"),
+            "{all}"
+        );
     }
 
     #[test]
     fn a_page_loads_again_at_the_first_signature_that_it_does_not_show() {
         let signed: Event =
-            serde_json::from_value(json!({"type": "signature", "approver": "alice"})).expect("an event");
-        for (shown, types) in [(None, ["fact", "fact"]), (Some(1), ["fact", "reload"]), (Some(0), ["reload", "reload"])]
-        {
-            let mut run = LiveRun { shown, ..LiveRun::default() };
-            assert_eq!(types.map(|_| run.shown(&signed).expect("shown")["type"].clone()), types);
+            serde_json::from_value(json!({"type": "signature", "approver": "alice"}))
+                .expect("an event");
+        for (shown, types) in [
+            (None, ["fact", "fact"]),
+            (Some(1), ["fact", "reload"]),
+            (Some(0), ["reload", "reload"]),
+        ] {
+            let mut run = LiveRun {
+                shown,
+                ..LiveRun::default()
+            };
+            assert_eq!(
+                types.map(|_| run.shown(&signed).expect("shown")["type"].clone()),
+                types
+            );
         }
     }
 

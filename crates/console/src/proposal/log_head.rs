@@ -37,7 +37,12 @@ pub struct CheckedHead {
 impl CheckedHead {
     /// Returns the root hash as the head writes it.
     pub fn root(&self) -> String {
-        self.checkpoint.body().lines().nth(2).unwrap_or_default().to_owned()
+        self.checkpoint
+            .body()
+            .lines()
+            .nth(2)
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -57,28 +62,53 @@ impl VerifiedHashes {
         // A copy of hashes names no roster, so the export needs the roster itself, also if the person pinned a digest.
         let pinned = chosen.first().zip(trusted).map(|(from, roster)| {
             let pinned = Pinned::Roster(Box::new(roster.clone()));
-            ChosenTrust { pinned, ..from.clone() }
+            ChosenTrust {
+                pinned,
+                ..from.clone()
+            }
         });
         let pinned: Vec<ChosenTrust> = pinned.into_iter().collect();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unkept = |error: std::io::Error| {
-            CommandFailure::usage(format!("the directory for the hashes of the log can't be made: {error}"))
+            CommandFailure::usage(format!(
+                "the directory for the hashes of the log can't be made: {error}"
+            ))
         };
         let directory = match &mut *kept {
             Some(directory) => directory,
             none => none.insert(tempfile::tempdir().map_err(unkept)?),
         };
         let served = LogSource::Served(Box::new(client.clone()));
-        let done = export(&served, directory.path(), true, &pinned, &Terminal::new(true))?;
-        let unread =
-            |why: String| CommandFailure::new(Exit::CheckSaidNo, format!("the head of the log can't be read: {why}"));
+        let done = export(
+            &served,
+            directory.path(),
+            true,
+            &pinned,
+            &Terminal::new(true),
+        )?;
+        let unread = |why: String| {
+            CommandFailure::new(
+                Exit::CheckSaidNo,
+                format!("the head of the log can't be read: {why}"),
+            )
+        };
         let note = LogSource::Directory(directory.path().to_owned()).head()?;
         let note = note.ok_or_else(|| unread("it is missing".to_owned()))?;
         drop(kept);
         let parsed = Note::parse(&note).map_err(|error| unread(error.to_string()))?;
-        let checkpoint = Checkpoint::parse(parsed.unverified_text()).map_err(|error| unread(error.to_string()))?;
-        let (roster, more_signatures) = (trusted.map(|roster| roster.version()), parsed.signatures().len());
+        let checkpoint = Checkpoint::parse(parsed.unverified_text())
+            .map_err(|error| unread(error.to_string()))?;
+        let (roster, more_signatures) = (
+            trusted.map(|roster| roster.version()),
+            parsed.signatures().len(),
+        );
         let more_signatures = more_signatures - usize::from(roster.is_some());
-        Ok(CheckedHead { checkpoint, note, before: done.before, roster, more_signatures })
+        Ok(CheckedHead {
+            checkpoint,
+            note,
+            before: done.before,
+            roster,
+            more_signatures,
+        })
     }
 }

@@ -32,8 +32,14 @@ pub fn standing_words(view: &ProposalView) -> String {
     if let Some(why) = &view.end_unknown_because {
         words.push_str(&format!(": {why}"));
     }
-    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-    PrintableText::text(&words).then(&person_words(said)).as_str().to_owned()
+    let said = view
+        .denials
+        .iter()
+        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    PrintableText::text(&words)
+        .then(&person_words(said))
+        .as_str()
+        .to_owned()
 }
 
 /// Reads a proposal, and checks that the boundary returned this proposal.
@@ -45,7 +51,10 @@ pub fn proposal_of(client: &Client, id: &ProposalId) -> Result<ProposalView, Com
     if view.id == *id {
         return Ok(view);
     }
-    let what = format!("this page asked for {id}, but the boundary returned {}: don't trust this boundary", view.id);
+    let what = format!(
+        "this page asked for {id}, but the boundary returned {}: don't trust this boundary",
+        view.id
+    );
     Err(CommandFailure::new(Exit::Refused, what))
 }
 

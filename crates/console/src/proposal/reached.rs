@@ -57,7 +57,9 @@ pub struct BoundaryState {
 
 impl fmt::Debug for ReachedBoundary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReachedBoundary").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ReachedBoundary")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +87,9 @@ impl ReachedBoundary {
     /// Returns the name for pages: the name in the list, or else the name that the boundary has in its roster.
     pub fn shown_name(&self) -> String {
         let own = self.own_name.lock().unwrap_or_else(PoisonError::into_inner);
-        own.as_ref().filter(|_| self.options.listed().is_none()).map_or_else(|| self.name.clone(), ToString::to_string)
+        own.as_ref()
+            .filter(|_| self.options.listed().is_none())
+            .map_or_else(|| self.name.clone(), ToString::to_string)
     }
 
     /// Returns the name for pages, and asks the boundary for its name if this program does not know it yet.
@@ -101,8 +105,15 @@ impl ReachedBoundary {
     ///
     /// # Errors
     /// Returns the error of the work, or the reason why there is no client.
-    pub fn with<T>(&self, work: impl FnOnce(&Client) -> Result<T, CommandFailure>) -> Result<T, CommandFailure> {
-        let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    pub fn with<T>(
+        &self,
+        work: impl FnOnce(&Client) -> Result<T, CommandFailure>,
+    ) -> Result<T, CommandFailure> {
+        let known = self
+            .client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let client = match known {
             Some(client) => client,
             None => (self.make)()?,
@@ -118,9 +129,16 @@ impl ReachedBoundary {
     /// Returns an error if the boundary does not answer, or has another id than the list of boundaries states.
     pub fn state(&self, client: &Client) -> Result<BoundaryState, CommandFailure> {
         let (registry, roster) = self.roster(client)?;
-        let is_trusted = roster.trusted().is_some_and(|trusted| trusted.digest() == registry.seal.roster);
+        let is_trusted = roster
+            .trusted()
+            .is_some_and(|trusted| trusted.digest() == registry.seal.roster);
         let version = roster.roster().map_or(0, |roster| roster.version());
-        Ok(BoundaryState { name: registry.boundary.name, roster: version, is_trusted, frozen: registry.frozen })
+        Ok(BoundaryState {
+            name: registry.boundary.name,
+            roster: version,
+            is_trusted,
+            frozen: registry.frozen,
+        })
     }
 
     /// Reads the roster in force, and checks the id of the boundary.
@@ -130,7 +148,8 @@ impl ReachedBoundary {
     pub fn roster(&self, client: &Client) -> Result<(RegistryView, RosterSource), CommandFailure> {
         let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
         self.trust.check_id(registry.boundary.id)?;
-        *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.boundary.name.clone());
+        *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(registry.boundary.name.clone());
         Ok((registry, roster))
     }
 
@@ -171,8 +190,18 @@ impl ReachedBoundary {
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
     ) -> Result<T, CommandFailure> {
-        let ended = |what: String| CommandFailure::new(Exit::Unreachable, format!("the work ended too early: {what}"));
-        let place = self.places.clone().acquire_owned().await.map_err(|error| ended(error.to_string()))?;
+        let ended = |what: String| {
+            CommandFailure::new(
+                Exit::Unreachable,
+                format!("the work ended too early: {what}"),
+            )
+        };
+        let place = self
+            .places
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|error| ended(error.to_string()))?;
         let own = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let _place = place;

@@ -95,7 +95,9 @@ impl RunView<'_> {
     }
 
     fn output(&self) -> Markup {
-        let Some(Ok(receipt)) = self.receipt else { return html! {} };
+        let Some(Ok(receipt)) = self.receipt else {
+            return html! {};
+        };
         html! {
             @for (name, parts) in &receipt.output {
                 h2 { "The " (name) }
@@ -148,11 +150,18 @@ impl RunView<'_> {
 }
 
 fn joined<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
-    names.into_iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+    names
+        .into_iter()
+        .map(|name| name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn is_use(facts: &Facts) -> bool {
-    facts.approved.as_ref().is_some_and(|approved| approved.grant.is_some())
+    facts
+        .approved
+        .as_ref()
+        .is_some_and(|approved| approved.grant.is_some())
 }
 
 fn checks(receipt: &CheckedReceipt) -> Markup {

@@ -12,11 +12,21 @@ use crate::web::door::Door;
 /// # Errors
 /// Returns an error if the file can't be written, or if there is no program that opens a browser.
 pub fn start(door: &Door) -> io::Result<tempfile::TempDir> {
-    let directory = tempfile::Builder::new().prefix("countersign-open-").tempdir()?;
+    let directory = tempfile::Builder::new()
+        .prefix("countersign-open-")
+        .tempdir()?;
     let page = door.write_link(directory.path())?;
-    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let program = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
     let mut command = Command::new(program);
-    command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg(page)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     match command.spawn() {
         Ok(_) => Ok(directory),
         Err(error) => Err(io::Error::new(error.kind(), format!("{program}: {error}"))),

@@ -64,13 +64,19 @@ impl Door {
     /// # Errors
     /// Returns an error if the file can't be written, or if the link was used.
     pub fn write_link(&self, directory: &Path) -> io::Result<PathBuf> {
-        let link = self.link().ok_or_else(|| io::Error::other("the link was used"))?;
+        let link = self
+            .link()
+            .ok_or_else(|| io::Error::other("the link was used"))?;
         let path = directory.join("open.html");
         let page = html! {
             (DOCTYPE)
             html { head { meta charset="utf-8"; meta http-equiv="refresh" content=(format!("0;url={link}")); } body { p { a href=(link) { "Open the pages" } } } }
         };
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(page.into_string().as_bytes())?;
         Ok(path)
     }
@@ -82,20 +88,28 @@ impl Door {
             return None;
         }
         *link = None;
-        let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict", self.cookie);
+        let cookie = format!(
+            "{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict",
+            self.cookie
+        );
         HeaderValue::from_str(&cookie).ok()
     }
 
     /// Returns true if a request names the host of this server.
     pub(super) fn is_host(&self, headers: &HeaderMap) -> bool {
         let mut hosts = headers.get_all(axum::http::header::HOST).iter();
-        hosts.next().is_some_and(|host| host.as_bytes() == self.host.as_bytes()) && hosts.next().is_none()
+        hosts
+            .next()
+            .is_some_and(|host| host.as_bytes() == self.host.as_bytes())
+            && hosts.next().is_none()
     }
 
     /// Returns true if a request comes from one of the pages.
     pub(super) fn is_origin(&self, headers: &HeaderMap) -> bool {
         let own = format!("http://{}", self.host);
-        headers.get(axum::http::header::ORIGIN).is_some_and(|origin| origin.as_bytes() == own.as_bytes())
+        headers
+            .get(axum::http::header::ORIGIN)
+            .is_some_and(|origin| origin.as_bytes() == own.as_bytes())
     }
 
     /// Returns the name of the host, without its port.
@@ -111,9 +125,16 @@ impl Door {
 
 /// Returns the value of the only cookie of this name.
 pub(crate) fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut own = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value);
+    let values = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let pairs = values
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    let mut own = pairs
+        .filter(|(found, _)| *found == name)
+        .map(|(_, value)| value);
     own.next().filter(|_| own.next().is_none())
 }
 
@@ -122,7 +143,15 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.parse().expect("a name"),
+                    value.parse().expect("a value"),
+                )
+            })
+            .collect()
     }
 
     #[tokio::test]
@@ -133,9 +162,18 @@ mod tests {
         assert!(door.enter("other").is_none());
         let cookie = door.enter(&secret).expect("a cookie");
         assert!(door.enter(&secret).is_none() && door.link().is_none());
-        let pair = cookie.to_str().expect("text").split(';').next().expect("a pair").to_owned();
+        let pair = cookie
+            .to_str()
+            .expect("text")
+            .split(';')
+            .next()
+            .expect("a pair")
+            .to_owned();
         assert!(door.has_cookie(&headers(&[("cookie", &pair)])));
-        assert!(!door.has_cookie(&headers(&[("cookie", &format!("{pair}; {pair}"))])), "two cookies of the name");
+        assert!(
+            !door.has_cookie(&headers(&[("cookie", &format!("{pair}; {pair}"))])),
+            "two cookies of the name"
+        );
         assert!(!door.has_cookie(&headers(&[("cookie", "countersign_pages=")])));
     }
 
@@ -145,7 +183,10 @@ mod tests {
         let (other, _second) = Door::open(0).await.expect("a port");
         let seal = door.form_key.seal("/run", "a");
         assert!(door.form_key.is_sealed("/run", "a", &seal));
-        assert!(!door.form_key.is_sealed("/ru", "na", &seal) && !door.form_key.is_sealed("/run", "b", &seal));
+        assert!(
+            !door.form_key.is_sealed("/ru", "na", &seal)
+                && !door.form_key.is_sealed("/run", "b", &seal)
+        );
         assert!(!other.form_key.is_sealed("/run", "a", &seal));
     }
 }

@@ -30,8 +30,14 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (REFERRER_POLICY, "same-origin"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CACHE_CONTROL, "no-store"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];
 
 /// Maximum length of a form.
@@ -55,8 +61,14 @@ pub fn guarded(door: Arc<Door>, pages: Router) -> Router {
 /// Returns the routes of the style and of the script.
 pub(crate) fn files() -> Router {
     Router::new()
-        .route(STYLE_PATH, get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
-        .route(SCRIPT_PATH, get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+        .route(
+            STYLE_PATH,
+            get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)),
+        )
+        .route(
+            SCRIPT_PATH,
+            get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)),
+        )
 }
 
 /// Checks host and origin, finds out whether the browser was let in, and adds the headers.
@@ -68,7 +80,11 @@ async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next
         (StatusCode::MISDIRECTED_REQUEST, what).into_response()
     } else if !reads && !door.is_origin(request.headers()) {
         let what = "The form does not come from a page of this program, so nothing was done.";
-        (StatusCode::FORBIDDEN, Html(problem("Refused", what).into_string())).into_response()
+        (
+            StatusCode::FORBIDDEN,
+            Html(problem("Refused", what).into_string()),
+        )
+            .into_response()
     } else {
         if door.has_cookie(request.headers()) {
             request.extensions_mut().insert(LetIn);
@@ -86,10 +102,17 @@ pub(crate) fn finish(answer: Response) -> Response {
             "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",
             MAX_FORM >> 10
         );
-        answer = (StatusCode::PAYLOAD_TOO_LARGE, Html(problem("Too long", &what).into_string())).into_response();
+        answer = (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Html(problem("Too long", &what).into_string()),
+        )
+            .into_response();
     }
     for (name, value) in HEADERS {
-        answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        answer
+            .headers_mut()
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     answer
 }
@@ -101,12 +124,20 @@ async fn inside(request: Request, next: Next) -> Response {
     }
     let what = "This browser was not let in. The address that the program printed works once, in one browser: stop the \
         program with Ctrl-C, start it again, and open the new address.";
-    (StatusCode::UNAUTHORIZED, Html(problem("Not let in", what).into_string())).into_response()
+    (
+        StatusCode::UNAUTHORIZED,
+        Html(problem("Not let in", what).into_string()),
+    )
+        .into_response()
 }
 
 /// Lets a browser in. The page leads on by itself, because a cookie with `SameSite=Strict` does not come with a redirect
 /// that began on another site.
-async fn enter(State(door): State<Arc<Door>>, Path(secret): Path<String>, method: Method) -> Response {
+async fn enter(
+    State(door): State<Arc<Door>>,
+    Path(secret): Path<String>,
+    method: Method,
+) -> Response {
     // A program that only looks whether the address works would use it up.
     if method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
@@ -114,7 +145,11 @@ async fn enter(State(door): State<Arc<Door>>, Path(secret): Path<String>, method
     let Some(cookie) = door.enter(&secret) else {
         let what = "This address was used before, or it is wrong. Each start of the program has one address, which works \
             once: stop the program with Ctrl-C, start it again, and open the new address.";
-        return (StatusCode::FORBIDDEN, Html(problem("Not let in", what).into_string())).into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            Html(problem("Not let in", what).into_string()),
+        )
+            .into_response();
     };
     let page = html! {
         (DOCTYPE)

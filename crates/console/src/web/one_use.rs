@@ -43,8 +43,13 @@ impl<T> OpenForms<T> {
     /// Takes the value of a sent form. Returns `None` if the form was sent before, or is too old.
     pub fn take(&self, number: &str) -> Option<T> {
         let mut issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = number.parse().ok().and_then(|number: u64| issued.open.remove(&number));
-        found.filter(|(issued, _)| issued.elapsed() < LIFE).map(|(_, kept)| kept)
+        let found = number
+            .parse()
+            .ok()
+            .and_then(|number: u64| issued.open.remove(&number));
+        found
+            .filter(|(issued, _)| issued.elapsed() < LIFE)
+            .map(|(_, kept)| kept)
     }
 }
 
@@ -56,6 +61,13 @@ mod tests {
     fn a_form_works_once() {
         let forms = OpenForms::default();
         let number = forms.issue_with("kept");
-        assert_eq!([forms.take(&number), forms.take(&number), forms.take("other")], [Some("kept"), None, None]);
+        assert_eq!(
+            [
+                forms.take(&number),
+                forms.take(&number),
+                forms.take("other")
+            ],
+            [Some("kept"), None, None]
+        );
     }
 }

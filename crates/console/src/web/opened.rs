@@ -32,9 +32,15 @@ pub fn serve_pages(
     terminal: &Terminal,
     pages: impl FnOnce(Arc<Door>) -> Router,
 ) -> Result<Exit, CommandFailure> {
-    let failed = |what: &str, error: io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
+    let failed = |what: &str, error: io::Error| {
+        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
     runtime.block_on(async {
         let port = options.port;
         let (door, listener) = Door::open(port).await.map_err(|error| {

@@ -35,7 +35,10 @@ impl IntoResponse for RefusedRequest {
 /// Gives the page of an unknown address in place of an answer without a page: no route has the path, or a part of the path can't
 /// be read.
 pub(crate) fn with_page(response: Response) -> Response {
-    let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let kind = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], |kind| kind.as_bytes());
     let is_bare = match response.status() {
         StatusCode::NOT_FOUND => kind.is_empty(),
         StatusCode::BAD_REQUEST => kind.starts_with(b"text/plain"),

@@ -35,11 +35,24 @@ pub struct TakenForm<T = ()> {
 impl<T> TakenForm<T> {
     /// Takes a form that a page of this program made for this path. Returns `None` for any other form, and for a form that
     /// was sent before.
-    pub fn take(key: &FormKey, forms: &OpenForms<T>, path: &str, sent: &BTreeMap<String, String>) -> Option<Self> {
+    pub fn take(
+        key: &FormKey,
+        forms: &OpenForms<T>,
+        path: &str,
+        sent: &BTreeMap<String, String>,
+    ) -> Option<Self> {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
         let (number, contents) = (field("form"), field("digest"));
         let is_own = key.is_sealed(path, &sealed(number, contents), field("seal"));
-        let kept = if is_own { forms.take(number)? } else { return None };
-        Some(Self { number: number.to_owned(), contents: contents.to_owned(), kept })
+        let kept = if is_own {
+            forms.take(number)?
+        } else {
+            return None;
+        };
+        Some(Self {
+            number: number.to_owned(),
+            contents: contents.to_owned(),
+            kept,
+        })
     }
 }

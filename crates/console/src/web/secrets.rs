@@ -19,7 +19,10 @@ impl FormKey {
     /// Returns the seal of a form: it is valid for this path and these contents, and under no other key.
     pub fn seal(&self, path: &str, contents: &str) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes()).update(contents.as_bytes());
+        hasher
+            .update(&(path.len() as u64).to_le_bytes())
+            .update(path.as_bytes())
+            .update(contents.as_bytes());
         hasher.finalize().to_hex().to_string()
     }
 

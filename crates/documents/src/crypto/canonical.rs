@@ -32,7 +32,10 @@ pub fn to_canonical(value: &Value) -> Vec<u8> {
 /// Returns an error if the document cannot be written as JSON, or contains something that the strict reader refuses.
 pub fn canonical_of<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, CanonicalError> {
     writer::write(document).map_err(|flaw| match flaw.rule {
-        Some(reason) => CanonicalError::Refused { reason, pointer: flaw.pointer },
+        Some(reason) => CanonicalError::Refused {
+            reason,
+            pointer: flaw.pointer,
+        },
         None => CanonicalError::Unwritable(flaw.message),
     })
 }
@@ -47,17 +50,30 @@ pub fn parse_canonical(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonErro
     if canonical == bytes {
         return Ok(value);
     }
-    let at = bytes.iter().zip(&canonical).take_while(|(a, b)| a == b).count();
-    let detail =
-        format!("the document is not in canonical form (first difference at byte {at}); write the canonical form");
-    Err(JsonError { reason: Reason::NotCanonical, line: 0, column: 0, detail })
+    let at = bytes
+        .iter()
+        .zip(&canonical)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let detail = format!(
+        "the document is not in canonical form (first difference at byte {at}); write the canonical form"
+    );
+    Err(JsonError {
+        reason: Reason::NotCanonical,
+        line: 0,
+        column: 0,
+        detail,
+    })
 }
 
 /// Reads a document of type `T` like [`json::parse_as`], but faster if the bytes are in canonical form.
 ///
 /// # Errors
 /// Returns the errors of [`json::parse_as`].
-pub fn read_as<T: Serialize + DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, ReadError> {
+pub fn read_as<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    max_bytes: usize,
+) -> Result<T, ReadError> {
     if bytes.len() <= max_bytes
         && let Some(document) = read_exact(bytes)
     {
@@ -106,9 +122,15 @@ mod tests {
             Err(CanonicalError::Refused { reason, pointer }) => (reason, pointer),
             other => panic!("{other:?}"),
         };
-        assert_eq!(refused(json!({"a": [1, 1.5]})), (Reason::Number, "/a/1".into()));
+        assert_eq!(
+            refused(json!({"a": [1, 1.5]})),
+            (Reason::Number, "/a/1".into())
+        );
         assert_eq!(refused(json!(u64::MAX)), (Reason::Number, String::new()));
-        assert_eq!(refused(json!({"$serde_json::x": 1})), (Reason::ReservedKey, "/$serde_json::x".into()));
+        assert_eq!(
+            refused(json!({"$serde_json::x": 1})),
+            (Reason::ReservedKey, "/$serde_json::x".into())
+        );
         let deep = (0..33).fold(json!([]), |inner, _| json!([inner]));
         assert_eq!(refused(deep).0, Reason::Depth);
         assert!(matches!(
@@ -119,7 +141,10 @@ mod tests {
 
     fn values() -> impl Strategy<Value = Value> {
         let max = i64::try_from(json::MAX_INTEGER).expect("fits");
-        let text = prop_oneof![any::<String>(), "[\\\\u{}0-9a-f\"'/\u{0}-\u{1f}\u{7f}é😀]{0,12}"];
+        let text = prop_oneof![
+            any::<String>(),
+            "[\\\\u{}0-9a-f\"'/\u{0}-\u{1f}\u{7f}é😀]{0,12}"
+        ];
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),

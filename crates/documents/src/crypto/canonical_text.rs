@@ -27,7 +27,12 @@ fn plain_length(bytes: &[u8]) -> usize {
         // Each number has the high bit of a byte that needs an escape. A carry begins only at such a byte.
         (below_space | quote | backslash | delete | word) & (EACH << 7) == 0
     };
-    let plain = 8 * bytes.as_chunks().0.iter().take_while(|block| is_plain(block)).count();
+    let plain = 8 * bytes
+        .as_chunks()
+        .0
+        .iter()
+        .take_while(|block| is_plain(block))
+        .count();
     let is_plain = |byte: &&u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     plain + bytes[plain..].iter().take_while(is_plain).count()
 }
@@ -65,7 +70,11 @@ mod tests {
                 for fill in [b' ', b'!', b'#', b'[', b']', b'~'] {
                     let mut bytes = [fill; 24];
                     bytes[at] = byte;
-                    assert_eq!(plain_length(&bytes), if is_plain { 24 } else { at }, "{byte} at {at}");
+                    assert_eq!(
+                        plain_length(&bytes),
+                        if is_plain { 24 } else { at },
+                        "{byte} at {at}"
+                    );
                 }
             }
         }

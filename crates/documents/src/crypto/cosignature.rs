@@ -49,7 +49,10 @@ impl WitnessKey {
 
     /// Returns the witness key with this name. Only signing checks whether the name can be part of a note.
     pub fn new(name: &str, key: PublicKey) -> Self {
-        Self { name: name.to_owned(), key }
+        Self {
+            name: name.to_owned(),
+            key,
+        }
     }
 
     /// Returns the vkey text.
@@ -77,25 +80,40 @@ impl WitnessKey {
         let mut earliest = None;
         for line in self.lines(note.signatures()) {
             let cosigned = self.verify_line(note, line)?;
-            earliest = Some(earliest.map_or(cosigned, |before: VerifiedCosignature| before.min(cosigned)));
+            earliest =
+                Some(earliest.map_or(cosigned, |before: VerifiedCosignature| before.min(cosigned)));
         }
         Ok(earliest)
     }
 
     /// Returns the signature lines of this key, without verification.
-    pub fn lines<'a>(&self, lines: &'a [NoteSignature]) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
-        let (name, id) = (self.name.clone(), key_hash_of(COSIGNATURE, &self.name, &self.key));
-        lines.iter().filter(move |line| line.of(&name, id).is_some())
+    pub fn lines<'a>(
+        &self,
+        lines: &'a [NoteSignature],
+    ) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
+        let (name, id) = (
+            self.name.clone(),
+            key_hash_of(COSIGNATURE, &self.name, &self.key),
+        );
+        lines
+            .iter()
+            .filter(move |line| line.of(&name, id).is_some())
     }
 
     /// Verifies one signature line, which must belong to this key.
     ///
     /// # Errors
     /// Returns an error if the signature line is not valid.
-    pub fn verify_line(&self, note: &Note, line: &NoteSignature) -> Result<VerifiedCosignature, NoteError> {
+    pub fn verify_line(
+        &self,
+        note: &Note,
+        line: &NoteSignature,
+    ) -> Result<VerifiedCosignature, NoteError> {
         let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
         let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
-        let (time, signature) = bytes.split_first_chunk::<8>().ok_or(NoteError::BadSignature)?;
+        let (time, signature) = bytes
+            .split_first_chunk::<8>()
+            .ok_or(NoteError::BadSignature)?;
         let seconds = u64::from_be_bytes(*time);
         let signature = signature.try_into().map_err(|_| NoteError::BadSignature)?;
         // c2sp.org/tlog-cosignature about the time: "It MUST NOT exceed 2^63 - 1".
@@ -103,7 +121,10 @@ impl WitnessKey {
             return Err(NoteError::BadSignature);
         }
         let message = message(seconds, note.unverified_text());
-        let _proof = self.key.verify(message.as_bytes(), signature).map_err(|_| NoteError::BadSignature)?;
+        let _proof = self
+            .key
+            .verify(message.as_bytes(), signature)
+            .map_err(|_| NoteError::BadSignature)?;
         Ok(VerifiedCosignature(seconds))
     }
 
@@ -120,7 +141,11 @@ impl WitnessKey {
     ) -> Result<NoteSignature, E> {
         let signature = sign(message(seconds, note.unverified_text()).as_bytes())?;
         let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
-        Ok(NoteSignature::new(&self.name, id, &[&seconds.to_be_bytes()[..], &signature].concat()))
+        Ok(NoteSignature::new(
+            &self.name,
+            id,
+            &[&seconds.to_be_bytes()[..], &signature].concat(),
+        ))
     }
 }
 
@@ -135,7 +160,10 @@ impl fmt::Display for WitnessKey {
 pub fn lines_of_others(note: &str) -> u64 {
     Note::parse(note).map_or(0, |note| {
         let origin = note.unverified_text().lines().next().unwrap_or_default();
-        note.signatures().iter().filter(|line| line.name() != origin).count() as u64
+        note.signatures()
+            .iter()
+            .filter(|line| line.name() != origin)
+            .count() as u64
     })
 }
 
@@ -163,7 +191,11 @@ mod tests {
 
     fn cosigned(note: &Note, name: &str, seed: u8, at: u64) -> Note {
         let (key, secret) = witness(name, seed);
-        let line = key.cosign(note, at, |message| Ok::<_, Infallible>(secret.sign(message))).expect("signed");
+        let line = key
+            .cosign(note, at, |message| {
+                Ok::<_, Infallible>(secret.sign(message))
+            })
+            .expect("signed");
         note.clone().with(line).expect("room")
     }
 
@@ -173,7 +205,14 @@ mod tests {
         assert!(WitnessKey::parse(&vkey("w.example/1", &secret.public())).is_err());
         // A plain note signature of the same key is not a cosignature.
         let plain = Note::parse(GOLDEN).expect("note");
-        assert!(verify_note(&cosigned(&plain, ORIGIN, 3, 5), ORIGIN, &SecretKey::from_seed([3; 32]).public()).is_ok());
+        assert!(
+            verify_note(
+                &cosigned(&plain, ORIGIN, 3, 5),
+                ORIGIN,
+                &SecretKey::from_seed([3; 32]).public()
+            )
+            .is_ok()
+        );
         assert!(verify_note(&cosigned(&plain, "x", 7, 5), "x", &secret.public()).is_err());
     }
 
@@ -182,8 +221,19 @@ mod tests {
         let plain = Note::parse(GOLDEN).expect("note");
         let note = cosigned(&plain, "w.example/1", 7, 5);
         let line = note.to_string().lines().last().expect("line").to_owned();
-        assert_eq!(parse_signatures(&format!("{line}\n")).expect("lines"), note.signatures()[1..]);
-        for bad in ["", "\n", &line, &format!("\n{line}\n"), &format!("{line}\n\n"), "409\n", &format!("{line}\r\n")] {
+        assert_eq!(
+            parse_signatures(&format!("{line}\n")).expect("lines"),
+            note.signatures()[1..]
+        );
+        for bad in [
+            "",
+            "\n",
+            &line,
+            &format!("\n{line}\n"),
+            &format!("{line}\n\n"),
+            "409\n",
+            &format!("{line}\r\n"),
+        ] {
             assert!(parse_signatures(bad).is_err(), "{bad:?}");
         }
         assert!(parse_signatures(&format!("{line}\n").repeat(65)).is_err());

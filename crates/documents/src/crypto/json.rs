@@ -60,16 +60,28 @@ pub fn parse_foreign(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError>
 
 fn read(bytes: &[u8], max_bytes: usize, numbers: Numbers) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
-        let detail = format!("the document has {} bytes, at most {max_bytes} are allowed", bytes.len());
-        return Err(JsonError { reason: Reason::TooLarge, line: 0, column: 0, detail });
+        let detail = format!(
+            "the document has {} bytes, at most {max_bytes} are allowed",
+            bytes.len()
+        );
+        return Err(JsonError {
+            reason: Reason::TooLarge,
+            line: 0,
+            column: 0,
+            detail,
+        });
     }
     let text = text(bytes)?;
     let broken = RefCell::new(None);
     let mut reader = serde_json::Deserializer::from_str(text);
-    Walk { depth: 0, numbers, broken: &broken }
-        .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value))
-        .map_err(|error| describe(&error, broken.take()))
+    Walk {
+        depth: 0,
+        numbers,
+        broken: &broken,
+    }
+    .deserialize(&mut reader)
+    .and_then(|value| reader.end().map(|()| value))
+    .map_err(|error| describe(&error, broken.take()))
 }
 
 /// Reads one document of type `T` of at most `max_bytes` bytes.
@@ -86,8 +98,10 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T
 /// # Errors
 /// Returns [`ReadError::Type`] with the pointer of the first value that does not fit the type.
 pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
-    T::deserialize(Strict(value))
-        .map_err(|misfit| ReadError::Type { pointer: misfit.pointer(), message: misfit.message })
+    T::deserialize(Strict(value)).map_err(|misfit| ReadError::Type {
+        pointer: misfit.pointer(),
+        message: misfit.message,
+    })
 }
 
 /// Rule of strict JSON.
@@ -187,7 +201,10 @@ impl From<JsonError> for ReadError {
 fn text(bytes: &[u8]) -> Result<&str, JsonError> {
     let broken = |at: usize, detail: &str| {
         let before = &bytes[..at];
-        let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |newline| newline + 1);
+        let line_start = before
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |newline| newline + 1);
         JsonError {
             reason: Reason::Encoding,
             line: 1 + before.iter().filter(|&&b| b == b'\n').count(),
@@ -196,10 +213,16 @@ fn text(bytes: &[u8]) -> Result<&str, JsonError> {
         }
     };
     if bytes.starts_with(b"\xef\xbb\xbf") {
-        return Err(broken(0, "the document begins with a byte order mark; save the document without this mark"));
+        return Err(broken(
+            0,
+            "the document begins with a byte order mark; save the document without this mark",
+        ));
     }
     std::str::from_utf8(bytes).map_err(|error| {
-        broken(error.valid_up_to(), "the document is not UTF-8: it is damaged, or was saved in another encoding")
+        broken(
+            error.valid_up_to(),
+            "the document is not UTF-8: it is damaged, or was saved in another encoding",
+        )
     })
 }
 
@@ -211,9 +234,21 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
         }
         // serde_json rejects `1e999` before the visitor gets it, because no double can represent this number.
         let number = detail.starts_with("number out of range");
-        (if number { Reason::Number } else { Reason::Syntax }, detail)
+        (
+            if number {
+                Reason::Number
+            } else {
+                Reason::Syntax
+            },
+            detail,
+        )
     });
-    JsonError { reason, line: error.line(), column: error.column(), detail }
+    JsonError {
+        reason,
+        line: error.line(),
+        column: error.column(),
+        detail,
+    }
 }
 
 /// The numbers that a reader accepts.
@@ -248,10 +283,15 @@ impl Walk<'_> {
 
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth == MAX_DEPTH {
-            return Err(self
-                .refuse(Reason::Depth, format!("the document is nested deeper than {MAX_DEPTH} arrays and objects")));
+            return Err(self.refuse(
+                Reason::Depth,
+                format!("the document is nested deeper than {MAX_DEPTH} arrays and objects"),
+            ));
         }
-        Ok(Self { depth: self.depth + 1, ..self })
+        Ok(Self {
+            depth: self.depth + 1,
+            ..self
+        })
     }
 }
 
@@ -322,9 +362,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if key.starts_with(RESERVED_PREFIX) {
-                return Err(
-                    self.refuse(Reason::ReservedKey, format!("keys that begin with {RESERVED_PREFIX} are reserved"))
-                );
+                return Err(self.refuse(
+                    Reason::ReservedKey,
+                    format!("keys that begin with {RESERVED_PREFIX} are reserved"),
+                ));
             }
             match map.entry(key) {
                 Entry::Vacant(place) => {
@@ -332,7 +373,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
                 }
                 Entry::Occupied(place) => {
                     let shown: String = place.key().chars().take(80).collect();
-                    return Err(self.refuse(Reason::DuplicateKey, format!("the key {shown:?}  is twice in one object")));
+                    return Err(self.refuse(
+                        Reason::DuplicateKey,
+                        format!("the key {shown:?}  is twice in one object"),
+                    ));
                 }
             }
         }
@@ -346,7 +390,9 @@ mod tests {
     use serde::Deserialize;
 
     fn reason(bytes: impl AsRef<[u8]>) -> Option<Reason> {
-        parse(bytes.as_ref(), 1 << 20).err().map(|error| error.reason)
+        parse(bytes.as_ref(), 1 << 20)
+            .err()
+            .map(|error| error.reason)
     }
 
     #[test]
@@ -359,15 +405,33 @@ mod tests {
 
     #[test]
     fn each_broken_rule_is_named_with_its_place() {
-        let error = parse(b"{\"a\": 1,\n \"b\": {\"x\": 1, \"\\u0078\": 2}}", 100).expect_err("duplicate");
+        let error =
+            parse(b"{\"a\": 1,\n \"b\": {\"x\": 1, \"\\u0078\": 2}}", 100).expect_err("duplicate");
         assert_eq!((error.reason, error.line), (Reason::DuplicateKey, 2));
         assert!(error.detail.contains("\"x\""), "{error}");
         let error = parse(b"{\n\"\xff\"}", 100).expect_err("not utf-8");
-        assert_eq!((error.reason, error.line, error.column), (Reason::Encoding, 2, 2));
-        assert_eq!(parse(b"[1,2]", 4).expect_err("size").reason, Reason::TooLarge);
-        assert_eq!(parse(b"\xff\xff\xff\xff\xff", 4).expect_err("size first").reason, Reason::TooLarge);
-        assert_eq!(reason(r#"{"$serde_json::private::Number":"1"}"#), Some(Reason::ReservedKey));
-        assert_eq!(reason(r#"{"\u0024serde_json::private::RawValue":"1"}"#), Some(Reason::ReservedKey));
+        assert_eq!(
+            (error.reason, error.line, error.column),
+            (Reason::Encoding, 2, 2)
+        );
+        assert_eq!(
+            parse(b"[1,2]", 4).expect_err("size").reason,
+            Reason::TooLarge
+        );
+        assert_eq!(
+            parse(b"\xff\xff\xff\xff\xff", 4)
+                .expect_err("size first")
+                .reason,
+            Reason::TooLarge
+        );
+        assert_eq!(
+            reason(r#"{"$serde_json::private::Number":"1"}"#),
+            Some(Reason::ReservedKey)
+        );
+        assert_eq!(
+            reason(r#"{"\u0024serde_json::private::RawValue":"1"}"#),
+            Some(Reason::ReservedKey)
+        );
     }
 
     #[test]
@@ -375,7 +439,11 @@ mod tests {
         let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert_eq!(reason(nest(32)), None);
         assert_eq!(reason(nest(33)), Some(Reason::Depth));
-        assert_eq!(reason("[".repeat(500_000)), Some(Reason::Depth), "stops at the depth limit");
+        assert_eq!(
+            reason("[".repeat(500_000)),
+            Some(Reason::Depth),
+            "stops at the depth limit"
+        );
         assert_eq!(reason("{\"a\":".repeat(33)), Some(Reason::Depth));
         assert_eq!(reason(nest(31).replacen("[]", "[1]", 1)), None);
     }
@@ -401,11 +469,20 @@ mod tests {
             Err(ReadError::Type { pointer, .. }) => pointer,
             other => panic!("{other:?}"),
         };
-        assert_eq!(pointer_of(r#"{"items":[{"a/b~c":1},{"a/b~c":"x"}]}"#), "/items/1/a~1b~0c");
-        assert_eq!(pointer_of(r#"{"items":[{"a/b~c":1,"more":2}]}"#), "/items/0/more");
+        assert_eq!(
+            pointer_of(r#"{"items":[{"a/b~c":1},{"a/b~c":"x"}]}"#),
+            "/items/1/a~1b~0c"
+        );
+        assert_eq!(
+            pointer_of(r#"{"items":[{"a/b~c":1,"more":2}]}"#),
+            "/items/0/more"
+        );
         assert_eq!(pointer_of(r#"{"items":[{}]}"#), "/items/0");
         assert_eq!(pointer_of("{}"), "");
         assert!(parse_as::<Document>(br#"{"items":[{"a/b~c":1}]}"#, 1000).is_ok());
-        assert!(matches!(parse_as::<Document>(b"{", 10), Err(ReadError::Json(_))));
+        assert!(matches!(
+            parse_as::<Document>(b"{", 10),
+            Err(ReadError::Json(_))
+        ));
     }
 }

@@ -16,13 +16,24 @@ pub fn public_key_line(bytes: &[u8]) -> Result<&str, String> {
     if text.contains('\0') {
         return Err(BINARY.to_owned());
     }
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     match lines[..] {
-        [] => Err("the file has no key: give a file with one public key line, usually FILE.pub".to_owned()),
-        [line] if line.starts_with(['{', '[']) => Err("this is JSON and no public key line: give FILE.pub".to_owned()),
+        [] => Err(
+            "the file has no key: give a file with one public key line, usually FILE.pub"
+                .to_owned(),
+        ),
+        [line] if line.starts_with(['{', '[']) => {
+            Err("this is JSON and no public key line: give FILE.pub".to_owned())
+        }
         [line] => check_begin(line).map(|()| line),
-        _ => Err(format!("the file has {} lines, but a key is one line: give one file for each key", lines.len())),
+        _ => Err(format!(
+            "the file has {} lines, but a key is one line: give one file for each key",
+            lines.len()
+        )),
     }
 }
 
@@ -48,9 +59,9 @@ fn check_begin(line: &str) -> Result<(), String> {
 /// Beginnings of the types of public keys.
 const TYPES: [&str; 4] = ["ssh-", "sk-ssh-", "ecdsa-", "sk-ecdsa-"];
 
-const BINARY: &str = "the file is binary or in UTF-16, and no public key line: give FILE.pub, saved as UTF-8";
-const PRIVATE: &str =
-    "this is a private key: give the file with its public key, usually FILE.pub, and hand the private key to nobody";
+const BINARY: &str =
+    "the file is binary or in UTF-16, and no public key line: give FILE.pub, saved as UTF-8";
+const PRIVATE: &str = "this is a private key: give the file with its public key, usually FILE.pub, and hand the private key to nobody";
 
 /// Texts that other kinds of files contain, with the advice.
 const OTHER_FILES: [(&str, &str); 9] = [
@@ -58,25 +69,42 @@ const OTHER_FILES: [(&str, &str); 9] = [
     ("PuTTY-User-Key-File", PRIVATE),
     ("AGE-SECRET-KEY-", PRIVATE),
     ("\"d\":", PRIVATE),
-    ("BEGIN CERTIFICATE", "this is an X.509 certificate: give an OpenSSH public key, usually FILE.pub"),
-    ("BEGIN PGP", "this is a file of PGP: give an OpenSSH public key, usually FILE.pub"),
-    ("BEGIN SSH2 PUBLIC KEY", "this is a public key in another form: `ssh-keygen -i -f FILE` prints its OpenSSH line"),
+    (
+        "BEGIN CERTIFICATE",
+        "this is an X.509 certificate: give an OpenSSH public key, usually FILE.pub",
+    ),
+    (
+        "BEGIN PGP",
+        "this is a file of PGP: give an OpenSSH public key, usually FILE.pub",
+    ),
+    (
+        "BEGIN SSH2 PUBLIC KEY",
+        "this is a public key in another form: `ssh-keygen -i -f FILE` prints its OpenSSH line",
+    ),
     (
         "PUBLIC KEY-----",
         "this is a public key in PEM: give its OpenSSH line, which `countersign key show` prints for its private key",
     ),
-    ("BEGIN SSH SIGNATURE", "this is a signature: give an OpenSSH public key, usually FILE.pub"),
+    (
+        "BEGIN SSH SIGNATURE",
+        "this is a signature: give an OpenSSH public key, usually FILE.pub",
+    ),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAMAW2kqNBDJrgxrcNSL9X1XjqhyWwsoV2QC1vKPFnhC a b";
+    const LINE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAMAW2kqNBDJrgxrcNSL9X1XjqhyWwsoV2QC1vKPFnhC a b";
 
     #[test]
     fn comments_empty_lines_and_line_ends_around_one_key_are_no_error() {
-        for text in [format!("{LINE}\n"), format!("# mine\r\n\r\n{LINE}\r\n"), format!("\u{feff}{LINE}")] {
+        for text in [
+            format!("{LINE}\n"),
+            format!("# mine\r\n\r\n{LINE}\r\n"),
+            format!("\u{feff}{LINE}"),
+        ] {
             assert_eq!(public_key_line(text.as_bytes()), Ok(LINE), "{text}");
         }
     }
@@ -95,11 +123,17 @@ mod tests {
         ]);
         for text in private {
             let message = public_key_line(text.as_bytes()).expect_err(text);
-            assert!(message.contains("private key") && message.contains("FILE.pub"), "{text}: {message}");
+            assert!(
+                message.contains("private key") && message.contains("FILE.pub"),
+                "{text}: {message}"
+            );
             assert!(!message.to_lowercase().contains("secret"), "{message}");
         }
         let two = format!("{LINE}\n{LINE}\n");
-        let (options, host) = (format!("from=\"10.0.0.0/8\" {LINE}"), format!("git.example {LINE}"));
+        let (options, host) = (
+            format!("from=\"10.0.0.0/8\" {LINE}"),
+            format!("git.example {LINE}"),
+        );
         let utf16: Vec<u8> = LINE.encode_utf16().flat_map(u16::to_le_bytes).collect();
         for (bytes, words) in [
             (&b""[..], "no key"),

@@ -22,10 +22,15 @@ impl KeyId {
     }
 
     /// Returns the 32 bytes of the id: the SHA-256 digest of the key.
-    #[expect(clippy::expect_used, reason = "each constructor takes 32 bytes in base64")]
+    #[expect(
+        clippy::expect_used,
+        reason = "each constructor takes 32 bytes in base64"
+    )]
     pub fn to_bytes(&self) -> [u8; 32] {
         let bytes = STANDARD_NO_PAD.decode(&self.0[7..]).ok();
-        bytes.and_then(|bytes| bytes.try_into().ok()).expect("a key id has 32 bytes")
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .expect("a key id has 32 bytes")
     }
 
     pub(super) fn of_blob(blob: &[u8]) -> Self {
@@ -35,7 +40,10 @@ impl KeyId {
     /// Returns the id with these 32 bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         let mut id = *b"SHA256:-------------------------------------------";
-        for (place, c) in id[7..].iter_mut().zip(STANDARD_NO_PAD.encode(bytes).bytes()) {
+        for (place, c) in id[7..]
+            .iter_mut()
+            .zip(STANDARD_NO_PAD.encode(bytes).bytes())
+        {
             *place = c;
         }
         Self(id)
@@ -56,14 +64,18 @@ impl fmt::Debug for KeyId {
 
 /// The error for a text that is not a key id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key id must have the form SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints the id")]
+#[error(
+    "a key id must have the form SHA256:<43 characters of base64>, as `ssh-keygen -lf` prints the id"
+)]
 pub struct KeyIdError;
 
 impl FromStr for KeyId {
     type Err = KeyIdError;
     fn from_str(id: &str) -> Result<Self, KeyIdError> {
         // The decoder also refuses stray bits at the end, so each hash has only one text.
-        let hash = id.strip_prefix("SHA256:").and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
+        let hash = id
+            .strip_prefix("SHA256:")
+            .and_then(|hash| STANDARD_NO_PAD.decode(hash).ok());
         match (hash, id.as_bytes().try_into()) {
             (Some(hash), Ok(bytes)) if hash.len() == 32 => Ok(Self(bytes)),
             _ => Err(KeyIdError),

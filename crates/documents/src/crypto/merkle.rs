@@ -11,8 +11,8 @@ pub type Hash = [u8; 32];
 
 /// The root hash of the empty tree: SHA-256 of zero bytes.
 pub const EMPTY_ROOT: Hash = [
-    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
-    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
+    0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
 
 /// Returns the hash of a leaf that has this data (RFC 6962, 2.1).
@@ -113,7 +113,11 @@ pub fn verify_inclusion(
     if second != 0 {
         return Err(ProofError::WrongLength);
     }
-    if hash == *root { Ok(InclusionProved(())) } else { Err(ProofError::OtherRoot) }
+    if hash == *root {
+        Ok(InclusionProved(()))
+    } else {
+        Err(ProofError::OtherRoot)
+    }
 }
 
 /// Verifies that the tree of `old_size` leaves is a prefix of the tree of `new_size` leaves (RFC 9162, 2.1.4.2).
@@ -130,7 +134,10 @@ pub fn verify_consistency(
     path: &[Hash],
 ) -> Result<ConsistencyProved, ProofError> {
     if old_size > new_size {
-        return Err(ProofError::SizesReversed { old: old_size, new: new_size });
+        return Err(ProofError::SizesReversed {
+            old: old_size,
+            new: new_size,
+        });
     }
     if old_size == 0 || old_size == new_size {
         let known = if old_size == 0 { &EMPTY_ROOT } else { new_root };
@@ -175,7 +182,11 @@ pub fn verify_consistency(
     if second != 0 || (rest.is_empty() && path.is_empty()) {
         return Err(ProofError::WrongLength);
     }
-    if old == *old_root && new == *new_root { Ok(ConsistencyProved(())) } else { Err(ProofError::OtherRoot) }
+    if old == *old_root && new == *new_root {
+        Ok(ConsistencyProved(()))
+    } else {
+        Err(ProofError::OtherRoot)
+    }
 }
 
 /// Returns the root hash of the tree of `size` leaves. `source(level, index)` returns the hash of the complete subtree
@@ -184,8 +195,15 @@ pub fn verify_consistency(
 ///
 /// # Errors
 /// Returns the errors of `source`.
-pub fn root_of<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
-    if size == 0 { Ok(EMPTY_ROOT) } else { range(0, size, &mut source) }
+pub fn root_of<E>(
+    size: u64,
+    mut source: impl FnMut(u8, u64) -> Result<Hash, E>,
+) -> Result<Hash, E> {
+    if size == 0 {
+        Ok(EMPTY_ROOT)
+    } else {
+        range(0, size, &mut source)
+    }
 }
 
 /// Returns the inclusion proof of the leaf `index` in the tree of `size` leaves, lowest hash first (RFC 6962, 2.1.1).
@@ -259,12 +277,19 @@ const fn left_leaves(leaves: u64) -> u64 {
 
 /// Returns the root hash of the subtree over the leaves `low..high`. `low` must be a multiple of the largest power of
 /// two that is at most `high - low`.
-fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
+fn range<E>(
+    mut low: u64,
+    high: u64,
+    source: &mut impl FnMut(u8, u64) -> Result<Hash, E>,
+) -> Result<Hash, E> {
     let mut parts = Vec::new();
     while low < high {
         let level = (high - low).ilog2();
         // ilog2 of a u64 is below 64.
-        parts.push(source(u8::try_from(level).unwrap_or(u8::MAX), low >> level)?);
+        parts.push(source(
+            u8::try_from(level).unwrap_or(u8::MAX),
+            low >> level,
+        )?);
         low += 1 << level;
     }
     Ok(fold(&parts))
@@ -272,7 +297,9 @@ fn range<E>(mut low: u64, high: u64, source: &mut impl FnMut(u8, u64) -> Result<
 
 fn fold(parts: &[Hash]) -> Hash {
     let mut rest = parts.iter().rev();
-    let Some(last) = rest.next() else { return EMPTY_ROOT };
+    let Some(last) = rest.next() else {
+        return EMPTY_ROOT;
+    };
     rest.fold(*last, |right, left| node_hash(left, &right))
 }
 
@@ -344,7 +371,11 @@ mod tests {
 
     impl Tree {
         fn of(leaves: impl IntoIterator<Item = Hash>) -> Self {
-            let mut tree = Self { frontier: Frontier::default(), subtrees: HashMap::new(), roots: vec![EMPTY_ROOT] };
+            let mut tree = Self {
+                frontier: Frontier::default(),
+                subtrees: HashMap::new(),
+                roots: vec![EMPTY_ROOT],
+            };
             for leaf in leaves {
                 tree.frontier.append_with(leaf, |level, index, hash| {
                     assert_eq!(tree.subtrees.insert((level, index), *hash), None);
@@ -363,11 +394,15 @@ mod tests {
         }
 
         fn inclusion(&self, index: u64, size: u64) -> Vec<Hash> {
-            inclusion_path(index, size, self.source()).expect("source").expect("a leaf")
+            inclusion_path(index, size, self.source())
+                .expect("source")
+                .expect("a leaf")
         }
 
         fn consistency(&self, old: u64, new: u64) -> Vec<Hash> {
-            consistency_path(old, new, self.source()).expect("source").expect("older")
+            consistency_path(old, new, self.source())
+                .expect("source")
+                .expect("older")
         }
 
         fn root(&self, size: u64) -> &Hash {
@@ -395,9 +430,15 @@ mod tests {
             for index in 0..size {
                 let leaf = tree.subtrees[&(0, index)];
                 let path = tree.inclusion(index, size);
-                assert_eq!(verify_inclusion(&leaf, index, size, &path, root), Ok(InclusionProved(())));
+                assert_eq!(
+                    verify_inclusion(&leaf, index, size, &path, root),
+                    Ok(InclusionProved(()))
+                );
                 let refused = |leaf: &Hash, index, size, path: &[Hash], root: &Hash| {
-                    assert!(verify_inclusion(leaf, index, size, path, root).is_err(), "{index} of {size}");
+                    assert!(
+                        verify_inclusion(leaf, index, size, path, root).is_err(),
+                        "{index} of {size}"
+                    );
                 };
                 refused(&leaf, index + 1, size, &path, root);
                 refused(&leaf, index ^ 1, size, &path, root);
@@ -434,7 +475,10 @@ mod tests {
                     "{old} {new}"
                 );
                 let refused = |old_root: &Hash, new_root: &Hash, path: &[Hash]| {
-                    assert!(verify_consistency(old, old_root, new, new_root, path).is_err(), "{old} {new}");
+                    assert!(
+                        verify_consistency(old, old_root, new, new_root, path).is_err(),
+                        "{old} {new}"
+                    );
                 };
                 refused(tree.root(old + 1), new_root, &path);
                 refused(old_root, new_root, &[&path[..], &[*old_root]].concat());
@@ -465,7 +509,10 @@ mod tests {
             assert_eq!(textbook_root(&leaves), *tree.root(size));
             let mut again = Frontier::from_parts(size, frontier.parts().to_vec()).expect("parts");
             again.append(tree.subtrees[&(0, size)]);
-            assert_eq!((again.size(), again.root()), (size + 1, *tree.root(size + 1)));
+            assert_eq!(
+                (again.size(), again.root()),
+                (size + 1, *tree.root(size + 1))
+            );
             assert_eq!(
                 Frontier::from_parts(size + 1, frontier.parts().to_vec()).is_some(),
                 size.count_ones() == (size + 1).count_ones()

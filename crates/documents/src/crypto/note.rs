@@ -46,7 +46,11 @@ pub fn vkey(name: &str, key: &PublicKey) -> String {
 pub(crate) fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
     let mut bytes = vec![algorithm];
     bytes.extend_from_slice(key.as_bytes());
-    format!("{name}+{}+{}", hex(&key_hash_of(algorithm, name, key)), STANDARD.encode(bytes))
+    format!(
+        "{name}+{}+{}",
+        hex(&key_hash_of(algorithm, name, key)),
+        STANDARD.encode(bytes)
+    )
 }
 
 /// Reads the name and the key from a vkey.
@@ -61,9 +65,10 @@ pub(crate) fn parse_vkey_of(algorithm: u8, text: &str) -> Result<(String, Public
     };
     let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::Vkey)?;
     let key = match bytes.split_first() {
-        Some((found, key)) if *found == algorithm => {
-            key.try_into().ok().and_then(|key| PublicKey::from_bytes(key).ok())
-        }
+        Some((found, key)) if *found == algorithm => key
+            .try_into()
+            .ok()
+            .and_then(|key| PublicKey::from_bytes(key).ok()),
         _ => None,
     };
     let key = key.ok_or(NoteError::Vkey)?;
@@ -95,12 +100,19 @@ impl NoteSignature {
     }
 
     pub(crate) fn new(name: &str, id: [u8; 4], signature: &[u8]) -> Self {
-        Self { name: name.to_owned(), bytes: [&id[..], signature].concat() }
+        Self {
+            name: name.to_owned(),
+            bytes: [&id[..], signature].concat(),
+        }
     }
 
     /// Returns the bytes after the key id, or `None` if the line belongs to another key.
     pub(crate) fn of(&self, name: &str, id: [u8; 4]) -> Option<&[u8]> {
-        if self.name == name { self.bytes.strip_prefix(&id) } else { None }
+        if self.name == name {
+            self.bytes.strip_prefix(&id)
+        } else {
+            None
+        }
     }
 }
 
@@ -113,7 +125,10 @@ pub fn parse_signatures(lines: &str) -> Result<Vec<NoteSignature>, NoteError> {
         return Err(NoteError::TooLarge);
     }
     let lines = lines.strip_suffix('\n').ok_or(NoteError::NoSignatures)?;
-    let signatures = lines.split('\n').map(parse_line).collect::<Result<Vec<_>, _>>()?;
+    let signatures = lines
+        .split('\n')
+        .map(parse_line)
+        .collect::<Result<Vec<_>, _>>()?;
     if signatures.len() > MAX_SIGNATURES {
         return Err(NoteError::TooLarge);
     }
@@ -132,7 +147,10 @@ impl Note {
         let split = note.rfind("\n\n").ok_or(NoteError::NoSignatures)?;
         let (text, lines) = (&note[..=split], &note[split + 2..]);
         check_text(text)?;
-        Ok(Self { text: text.to_owned(), signatures: parse_signatures(lines)? })
+        Ok(Self {
+            text: text.to_owned(),
+            signatures: parse_signatures(lines)?,
+        })
     }
 
     /// Returns the text, unverified. [`verify_note`] returns the verified text.
@@ -162,7 +180,12 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
         for signature in &self.signatures {
-            writeln!(f, "{LINE_START}{} {}", signature.name, STANDARD.encode(&signature.bytes))?;
+            writeln!(
+                f,
+                "{LINE_START}{} {}",
+                signature.name,
+                STANDARD.encode(&signature.bytes)
+            )?;
         }
         Ok(())
     }
@@ -184,7 +207,13 @@ pub fn sign_note<E>(
     }
     let mut bytes = key_hash(name, key).to_vec();
     bytes.extend_from_slice(&sign(text.as_bytes()).map_err(SignNoteError::Signer)?);
-    Ok(Note { text: text.to_owned(), signatures: vec![NoteSignature { name: name.to_owned(), bytes }] })
+    Ok(Note {
+        text: text.to_owned(),
+        signatures: vec![NoteSignature {
+            name: name.to_owned(),
+            bytes,
+        }],
+    })
 }
 
 /// Text that a known key signed. Only [`verify_note`] constructs this value.
@@ -204,26 +233,46 @@ impl<'a> SignedText<'a> {
 ///
 /// # Errors
 /// Returns an error if the note has no signature line of this key, or if such a line is not valid.
-pub fn verify_note<'a>(note: &'a Note, name: &str, key: &PublicKey) -> Result<SignedText<'a>, NoteError> {
+pub fn verify_note<'a>(
+    note: &'a Note,
+    name: &str,
+    key: &PublicKey,
+) -> Result<SignedText<'a>, NoteError> {
     let id = key_hash(name, key);
     let mut found = false;
-    for signature in note.signatures.iter().filter(|signature| signature.name == name) {
-        let Some(raw) = signature.bytes.strip_prefix(&id) else { continue };
+    for signature in note
+        .signatures
+        .iter()
+        .filter(|signature| signature.name == name)
+    {
+        let Some(raw) = signature.bytes.strip_prefix(&id) else {
+            continue;
+        };
         let raw = raw.try_into().map_err(|_| NoteError::BadSignature)?;
-        let _proof = key.verify(note.text.as_bytes(), raw).map_err(|_| NoteError::BadSignature)?;
+        let _proof = key
+            .verify(note.text.as_bytes(), raw)
+            .map_err(|_| NoteError::BadSignature)?;
         found = true;
     }
-    if found { Ok(SignedText(&note.text)) } else { Err(NoteError::NotSignedBy(name.to_owned())) }
+    if found {
+        Ok(SignedText(&note.text))
+    } else {
+        Err(NoteError::NotSignedBy(name.to_owned()))
+    }
 }
 
 /// Reason why a text is not a note, a vkey or a tlog-proof, or why a signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
     /// The note has too many bytes ([`MAX_NOTE_BYTES`]) or signature lines ([`MAX_SIGNATURES`]).
-    #[error("the note is larger than {MAX_NOTE_BYTES} bytes or has over {MAX_SIGNATURES} signatures")]
+    #[error(
+        "the note is larger than {MAX_NOTE_BYTES} bytes or has over {MAX_SIGNATURES} signatures"
+    )]
     TooLarge,
     /// The text is empty, does not end with a line feed, or contains control characters.
-    #[error("the text of the note is empty, does not end with a line feed, or contains control characters")]
+    #[error(
+        "the text of the note is empty, does not end with a line feed, or contains control characters"
+    )]
     Text,
     /// The name of a key is empty, too long, or contains a space or a plus.
     #[error("a note key name must have 1 to 255 bytes, without spaces and plus signs")]
@@ -241,7 +290,9 @@ pub enum NoteError {
     #[error("the note is not signed by the known key of {0:?}")]
     NotSignedBy(String),
     /// The text is not a vkey of a strong Ed25519 key.
-    #[error("the verifier key must have the form `<name>+<8 hex digits>+<base64>` and contain an Ed25519 key")]
+    #[error(
+        "the verifier key must have the form `<name>+<8 hex digits>+<base64>` and contain an Ed25519 key"
+    )]
     Vkey,
     /// The tlog-proof is malformed. The value names the expected part.
     #[error("the tlog-proof is malformed: expected {0}")]
@@ -278,8 +329,9 @@ impl TlogProof {
         if text.len() > MAX_NOTE_BYTES {
             return Err(NoteError::TooLarge);
         }
-        let (head, checkpoint) =
-            text.split_once("\n\n").ok_or(NoteError::Proof("a blank line before the checkpoint"))?;
+        let (head, checkpoint) = text
+            .split_once("\n\n")
+            .ok_or(NoteError::Proof("a blank line before the checkpoint"))?;
         if checkpoint.is_empty() {
             return Err(NoteError::Proof("a checkpoint after the blank line"));
         }
@@ -287,17 +339,34 @@ impl TlogProof {
         if lines.next() != Some(PROOF_HEADER) {
             return Err(NoteError::Proof("c2sp.org/tlog-proof@v1 in the first line"));
         }
-        let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(|digits| {
-            // The index must be written without a sign or a leading zero.
-            digits.parse::<u64>().ok().filter(|index| index.to_string() == digits)
-        });
-        let index = index.ok_or(NoteError::Proof("`index <number>` in the second line, and no `extra` line"))?;
+        let index = lines
+            .next()
+            .and_then(|line| line.strip_prefix("index "))
+            .and_then(|digits| {
+                // The index must be written without a sign or a leading zero.
+                digits
+                    .parse::<u64>()
+                    .ok()
+                    .filter(|index| index.to_string() == digits)
+            });
+        let index = index.ok_or(NoteError::Proof(
+            "`index <number>` in the second line, and no `extra` line",
+        ))?;
         let hashes = lines
-            .map(|line| STANDARD.decode(line).ok().and_then(|hash| Hash::try_from(hash).ok()))
+            .map(|line| {
+                STANDARD
+                    .decode(line)
+                    .ok()
+                    .and_then(|hash| Hash::try_from(hash).ok())
+            })
             .collect::<Option<Vec<_>>>()
             .filter(|hashes| hashes.len() <= MAX_PATH)
             .ok_or(NoteError::Proof("at most 63 lines of a base64 hash each"))?;
-        Ok(Self { index, hashes, checkpoint: checkpoint.to_owned() })
+        Ok(Self {
+            index,
+            hashes,
+            checkpoint: checkpoint.to_owned(),
+        })
     }
 }
 
@@ -319,22 +388,36 @@ const MAX_PATH: usize = 63;
 
 fn check_text(text: &str) -> Result<(), NoteError> {
     let control = |c: char| c.is_control() && c != '\n';
-    if text.len() < 2 || !text.ends_with('\n') || text.chars().any(control) { Err(NoteError::Text) } else { Ok(()) }
+    if text.len() < 2 || !text.ends_with('\n') || text.chars().any(control) {
+        Err(NoteError::Text)
+    } else {
+        Ok(())
+    }
 }
 
 fn is_name(name: &str) -> bool {
-    (1..=255).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
+    (1..=255).contains(&name.len())
+        && !name
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == '+')
 }
 
 fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
-    let (name, encoded) =
-        line.strip_prefix(LINE_START).and_then(|rest| rest.split_once(' ')).ok_or(NoteError::SignatureLine)?;
-    let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::SignatureLine)?;
+    let (name, encoded) = line
+        .strip_prefix(LINE_START)
+        .and_then(|rest| rest.split_once(' '))
+        .ok_or(NoteError::SignatureLine)?;
+    let bytes = STANDARD
+        .decode(encoded)
+        .map_err(|_| NoteError::SignatureLine)?;
     // Key id, and at least one byte of the signature.
     if !is_name(name) || bytes.len() < 5 {
         return Err(NoteError::SignatureLine);
     }
-    Ok(NoteSignature { name: name.to_owned(), bytes })
+    Ok(NoteSignature {
+        name: name.to_owned(),
+        bytes,
+    })
 }
 
 #[cfg(test)]
@@ -345,7 +428,8 @@ mod tests {
     use std::convert::Infallible;
 
     const GOLDEN: &str = include_str!("../../../../tests/conformance/golden/valid/log/checkpoint");
-    const PROOF: &str = include_str!("../../../../tests/conformance/golden/valid/log/proof/receipt.tlog-proof");
+    const PROOF: &str =
+        include_str!("../../../../tests/conformance/golden/valid/log/proof/receipt.tlog-proof");
     const ORIGIN: &str = "prod-eu/e49d5ff1e1633eb0";
 
     fn boundary() -> SecretKey {
@@ -354,7 +438,10 @@ mod tests {
 
     fn sign(text: &str, name: &str, seed: u8) -> Note {
         let key = SecretKey::from_seed([seed; 32]);
-        sign_note(text, name, &key.public(), |message| Ok::<_, Infallible>(key.sign(message))).expect("a note")
+        sign_note(text, name, &key.public(), |message| {
+            Ok::<_, Infallible>(key.sign(message))
+        })
+        .expect("a note")
     }
 
     #[test]
@@ -362,8 +449,15 @@ mod tests {
         let key = boundary().public();
         let text = "origin\n1\nroot\n";
         let good = sign(text, ORIGIN, 3);
-        let line_of = |note: &Note| note.to_string().rsplit_once("\n\n").expect("lines").1.to_owned();
-        let with = |lines: &[String]| Note::parse(&format!("{text}\n{}", lines.concat())).expect("note");
+        let line_of = |note: &Note| {
+            note.to_string()
+                .rsplit_once("\n\n")
+                .expect("lines")
+                .1
+                .to_owned()
+        };
+        let with =
+            |lines: &[String]| Note::parse(&format!("{text}\n{}", lines.concat())).expect("note");
         let stranger = line_of(&sign(text, "witness.example", 4));
         let namesake = line_of(&sign(text, ORIGIN, 4));
         let bad = line_of(&sign("something else\n", ORIGIN, 3));
@@ -371,13 +465,30 @@ mod tests {
         short_bytes.extend_from_slice(&[0; 63]);
         let short = format!("— {ORIGIN} {}\n", STANDARD.encode(short_bytes));
         assert_eq!(
-            verify_note(&with(&[stranger.clone(), namesake.clone(), line_of(&good)]), ORIGIN, &key).map(|t| t.as_str()),
+            verify_note(
+                &with(&[stranger.clone(), namesake.clone(), line_of(&good)]),
+                ORIGIN,
+                &key
+            )
+            .map(|t| t.as_str()),
             Ok(text)
         );
-        assert_eq!(verify_note(&with(&[line_of(&good), bad]), ORIGIN, &key), Err(NoteError::BadSignature));
-        assert_eq!(verify_note(&with(&[line_of(&good), short]), ORIGIN, &key), Err(NoteError::BadSignature));
-        assert_eq!(verify_note(&with(&[stranger, namesake]), ORIGIN, &key), Err(NoteError::NotSignedBy(ORIGIN.into())));
-        assert!(verify_note(&good, "prod-us/e49d5ff1e1633eb0", &key).is_err(), "the name is part of the key");
+        assert_eq!(
+            verify_note(&with(&[line_of(&good), bad]), ORIGIN, &key),
+            Err(NoteError::BadSignature)
+        );
+        assert_eq!(
+            verify_note(&with(&[line_of(&good), short]), ORIGIN, &key),
+            Err(NoteError::BadSignature)
+        );
+        assert_eq!(
+            verify_note(&with(&[stranger, namesake]), ORIGIN, &key),
+            Err(NoteError::NotSignedBy(ORIGIN.into()))
+        );
+        assert!(
+            verify_note(&good, "prod-us/e49d5ff1e1633eb0", &key).is_err(),
+            "the name is part of the key"
+        );
     }
 
     #[test]
@@ -408,18 +519,38 @@ mod tests {
         }
         assert_eq!(refused("\n\n— x AAAAAAA=\n"), NoteError::Text);
         assert_eq!(refused("a\r\n\n— x AAAAAAA=\n"), NoteError::Text);
-        assert_eq!(refused(&format!("a\n\n{}", "— x AAAAAAA=\n".repeat(65))), NoteError::TooLarge);
-        assert_eq!(refused(&"a".repeat(MAX_NOTE_BYTES + 1)), NoteError::TooLarge);
+        assert_eq!(
+            refused(&format!("a\n\n{}", "— x AAAAAAA=\n".repeat(65))),
+            NoteError::TooLarge
+        );
+        assert_eq!(
+            refused(&"a".repeat(MAX_NOTE_BYTES + 1)),
+            NoteError::TooLarge
+        );
         let key = boundary();
-        let attempt =
-            |text: &str, name: &str| sign_note(text, name, &key.public(), |m| Ok::<_, Infallible>(key.sign(m)));
-        assert_eq!(attempt("no end", "n"), Err(SignNoteError::Note(NoteError::Text)));
-        assert_eq!(attempt("a\n", "n n"), Err(SignNoteError::Note(NoteError::Name)));
+        let attempt = |text: &str, name: &str| {
+            sign_note(text, name, &key.public(), |m| {
+                Ok::<_, Infallible>(key.sign(m))
+            })
+        };
+        assert_eq!(
+            attempt("no end", "n"),
+            Err(SignNoteError::Note(NoteError::Text))
+        );
+        assert_eq!(
+            attempt("a\n", "n n"),
+            Err(SignNoteError::Note(NoteError::Name))
+        );
     }
 
     #[test]
     fn a_proof_has_only_one_accepted_form() {
-        let refused = |text: &str| assert!(matches!(TlogProof::parse(text), Err(NoteError::Proof(_))), "{text}");
+        let refused = |text: &str| {
+            assert!(
+                matches!(TlogProof::parse(text), Err(NoteError::Proof(_))),
+                "{text}"
+            )
+        };
         refused("");
         refused(&PROOF.replacen("@v1", "@v2", 1));
         refused(&PROOF.replacen("index 3", "extra AAAA\nindex 3", 1));

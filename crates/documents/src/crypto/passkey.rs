@@ -34,8 +34,8 @@ const EXTENSIONS: u8 = 0x80;
 
 /// The order of the group of P-256 (SEC 2, section 2.4.2).
 const ORDER: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
-    0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 
 /// The public key of a passkey.
@@ -57,7 +57,11 @@ impl Passkey {
         let point: [u8; 65] = wire.string()?.try_into().ok()?;
         let host = text(wire.string()?)?;
         let whole = wire.0.is_empty() && point[0] == 4 && is_host(host);
-        whole.then(|| Self { point, host: host.to_owned(), blob: blob.to_vec() })
+        whole.then(|| Self {
+            point,
+            host: host.to_owned(),
+            blob: blob.to_vec(),
+        })
     }
 
     /// Returns the host of the website, which is the application of the key.
@@ -72,7 +76,10 @@ impl Passkey {
 
 fn is_host(text: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    text.len() <= MAX_HOST_BYTES && text.split('.').all(|label| !label.is_empty() && label.bytes().all(plain))
+    text.len() <= MAX_HOST_BYTES
+        && text
+            .split('.')
+            .all(|label| !label.is_empty() && label.bytes().all(plain))
 }
 
 /// What an authenticator and a browser signed: the part of an SSHSIG after the type of the signature.
@@ -101,20 +108,32 @@ impl<'a> Assertion<'a> {
         }
         let (flags, counter) = (inner.u8().ok_or_else(cut)?, inner.u32().ok_or_else(cut)?);
         let mut string = || inner.string().ok_or_else(cut);
-        Ok(Self { numbers, flags, counter, origin: string()?, client_data: string()?, extensions: string()? })
+        Ok(Self {
+            numbers,
+            flags,
+            counter,
+            origin: string()?,
+            client_data: string()?,
+            extensions: string()?,
+        })
     }
 
     /// Verifies the signature of `key` over the SSHSIG data `signed`. `(r, s)` and `(r, n - s)` are both valid, so a
     /// signature is not unique.
-    pub(super) fn verify(&self, key: &Passkey, signed: &[u8]) -> Result<SignatureProof, AssertionError> {
+    pub(super) fn verify(
+        &self,
+        key: &Passkey,
+        signed: &[u8],
+    ) -> Result<SignatureProof, AssertionError> {
         self.check_flags()?;
         self.check_client_data(key, signed)?;
         let mut asserted = sha256(key.host.as_bytes()).to_vec();
         asserted.push(self.flags);
         asserted.extend_from_slice(&self.counter.to_be_bytes());
         asserted.extend_from_slice(&sha256(self.client_data));
-        verify_p256(&key.point, &asserted, &self.numbers)
-            .map_err(|BadSignature| AssertionError("the signature is not valid for this key and message"))
+        verify_p256(&key.point, &asserted, &self.numbers).map_err(|BadSignature| {
+            AssertionError("the signature is not valid for this key and message")
+        })
     }
 
     fn check_flags(&self) -> Result<(), AssertionError> {
@@ -125,7 +144,9 @@ impl<'a> Assertion<'a> {
             return Err(AssertionError("it has extensions or the data of a new key"));
         }
         if self.flags & (CAN_BE_COPIED | IS_COPIED) == IS_COPIED {
-            return Err(AssertionError("the flags state a copy of a key that can't be copied"));
+            return Err(AssertionError(
+                "the flags state a copy of a key that can't be copied",
+            ));
         }
         Ok(())
     }
@@ -135,23 +156,41 @@ impl<'a> Assertion<'a> {
             return Err(AssertionError("the client data has more than 1,024 bytes"));
         }
         let data = json::parse(self.client_data, MAX_CLIENT_DATA).ok();
-        let data = data.filter(Value::is_object).ok_or(AssertionError("the client data is no strict JSON object"))?;
+        let data = data
+            .filter(Value::is_object)
+            .ok_or(AssertionError("the client data is no strict JSON object"))?;
         if data["type"] != "webauthn.get" {
-            return Err(AssertionError("the type in the client data is not webauthn.get"));
+            return Err(AssertionError(
+                "the type in the client data is not webauthn.get",
+            ));
         }
         if data["challenge"] != URL_SAFE_NO_PAD.encode(signed) {
-            return Err(AssertionError("the challenge in the client data is not that of this message"));
+            return Err(AssertionError(
+                "the challenge in the client data is not that of this message",
+            ));
         }
-        let origin = data["origin"].as_str().ok_or(AssertionError("the client data has no origin"))?;
+        let origin = data["origin"]
+            .as_str()
+            .ok_or(AssertionError("the client data has no origin"))?;
         if origin.as_bytes() != self.origin {
-            return Err(AssertionError("the origin beside the client data is another one"));
+            return Err(AssertionError(
+                "the origin beside the client data is another one",
+            ));
         }
-        let port = origin.strip_prefix("https://").and_then(|rest| rest.strip_prefix(key.host()));
+        let port = origin
+            .strip_prefix("https://")
+            .and_then(|rest| rest.strip_prefix(key.host()));
         if !port.is_some_and(is_port) {
-            return Err(AssertionError("the origin is not https and the host of the passkey"));
+            return Err(AssertionError(
+                "the origin is not https and the host of the passkey",
+            ));
         }
-        if !matches!(data.get("crossOrigin"), None | Some(Value::Bool(false))) || data.get("topOrigin").is_some() {
-            return Err(AssertionError("the page was part of a page of another origin"));
+        if !matches!(data.get("crossOrigin"), None | Some(Value::Bool(false)))
+            || data.get("topOrigin").is_some()
+        {
+            return Err(AssertionError(
+                "the page was part of a page of another origin",
+            ));
         }
         Ok(())
     }
@@ -169,8 +208,12 @@ impl<'a> Assertion<'a> {
 
 /// Returns true for no port, and for `:PORT` as browsers write it. They leave out the port 443 of https.
 fn is_port(text: &str) -> bool {
-    let Some(digits) = text.strip_prefix(':') else { return text.is_empty() };
-    digits.parse::<u16>().is_ok_and(|port| port > 0 && port != 443 && port.to_string() == digits)
+    let Some(digits) = text.strip_prefix(':') else {
+        return text.is_empty();
+    };
+    digits
+        .parse::<u16>()
+        .is_ok_and(|port| port > 0 && port != 443 && port.to_string() == digits)
 }
 
 /// Reads a positive number below the group order (`mpint` of RFC 4251, section 5).
@@ -181,13 +224,22 @@ fn number(bytes: &[u8]) -> Result<[u8; 32], AssertionError> {
         [] => false,
     };
     if !shortest {
-        return Err(AssertionError("r or s is not a positive number in its shortest form"));
+        return Err(AssertionError(
+            "r or s is not a positive number in its shortest form",
+        ));
     }
     let digits = bytes.strip_prefix(&[0]).unwrap_or(bytes);
     let mut number = [0; 32];
-    let at = number.len().checked_sub(digits.len()).ok_or(AssertionError("r or s is too large"))?;
+    let at = number
+        .len()
+        .checked_sub(digits.len())
+        .ok_or(AssertionError("r or s is too large"))?;
     number[at..].copy_from_slice(digits);
-    if number < ORDER { Ok(number) } else { Err(AssertionError("r or s is too large")) }
+    if number < ORDER {
+        Ok(number)
+    } else {
+        Err(AssertionError("r or s is too large"))
+    }
 }
 
 /// Reason why a signature of a passkey is refused.

@@ -9,12 +9,14 @@ use crate::crypto::passkey::{ASSERTION, MAX_CLIENT_DATA, PASSKEY};
 use crate::crypto::signature::{PAYLOAD_TYPE, pae};
 use crate::crypto::ssh_key::ForeignKey;
 use crate::crypto::ssh_wire::put;
-use crate::crypto::sshsig::{HashName, MAGIC, NAMESPACE, SignatureError, StatementKey, signed_data, verify};
+use crate::crypto::sshsig::{
+    HashName, MAGIC, NAMESPACE, SignatureError, StatementKey, signed_data, verify,
+};
 
 /// Beginning of a public key of P-256 with an uncompressed point (RFC 5480), before the point.
 const P256_HEAD: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// Length of the hash, the flags and the counter at the beginning of the data of an authenticator.
@@ -46,9 +48,18 @@ pub struct BrowserAnswer {
 impl BrowserAnswer {
     /// Reads the three values, which are base64url.
     pub fn parse(client_data: &str, authenticator_data: &str, signature: &str) -> Option<Self> {
-        let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| !bytes.is_empty());
+        let bytes = |text: &str| {
+            URL_SAFE_NO_PAD
+                .decode(text)
+                .ok()
+                .filter(|bytes| !bytes.is_empty())
+        };
         let (client_data, authenticator_data) = (bytes(client_data)?, bytes(authenticator_data)?);
-        Some(Self { client_data, authenticator_data, signature: bytes(signature)? })
+        Some(Self {
+            client_data,
+            authenticator_data,
+            signature: bytes(signature)?,
+        })
     }
 }
 
@@ -76,16 +87,23 @@ impl PasskeyMessage {
     ///
     /// # Errors
     /// Returns an error if the key is no passkey, or if its signature is not valid for this message.
-    pub fn signature(&self, key: &ForeignKey, answer: &BrowserAnswer) -> Result<Vec<u8>, SignatureError> {
+    pub fn signature(
+        &self,
+        key: &ForeignKey,
+        answer: &BrowserAnswer,
+    ) -> Result<Vec<u8>, SignatureError> {
         let form = SignatureError::Form;
         let passkey = key.passkey().ok_or(form("the key is no passkey"))?;
         let data = json::parse(&answer.client_data, MAX_CLIENT_DATA).ok();
         let origin = data.as_ref().and_then(|data| data["origin"].as_str());
         let origin = origin.ok_or(form("the client data has no origin"))?;
         let cut = || form("the data of the authenticator ends too early");
-        let (counted, extensions) =
-            answer.authenticator_data.split_at_checked(HASH + FLAGS_AND_COUNTER).ok_or_else(cut)?;
-        let (r, s) = numbers(&answer.signature).ok_or(form("the signature of the browser is not DER"))?;
+        let (counted, extensions) = answer
+            .authenticator_data
+            .split_at_checked(HASH + FLAGS_AND_COUNTER)
+            .ok_or_else(cut)?;
+        let (r, s) =
+            numbers(&answer.signature).ok_or(form("the signature of the browser is not DER"))?;
         let mut pair = Vec::new();
         put(&mut pair, r);
         put(&mut pair, s);
@@ -130,7 +148,15 @@ mod tests {
         for end in 0..der.len() {
             assert_eq!(numbers(&der[..end]), None, "{end}");
         }
-        for (at, byte) in [(0, 0x31), (1, 6), (1, 0x81), (2, 3), (3, 0x85), (7, 0), (7, 2)] {
+        for (at, byte) in [
+            (0, 0x31),
+            (1, 6),
+            (1, 0x81),
+            (2, 3),
+            (3, 0x85),
+            (7, 0),
+            (7, 2),
+        ] {
             let mut other = der;
             other[at] = byte;
             assert_eq!(numbers(&other), None, "{at} {byte}");
@@ -142,7 +168,10 @@ mod tests {
     fn a_new_passkey_gets_a_line_only_with_a_point_a_host_and_a_comment_of_one_line() {
         let key = [&P256_HEAD[..], &[4], &[7; 64]].concat();
         let (line, keyid) = enrolled(&key, "desk.example", "alice").expect("a line");
-        assert!(line.starts_with("sk-ecdsa-sha2-nistp256@openssh.com ") && line.ends_with(" alice"), "{line}");
+        assert!(
+            line.starts_with("sk-ecdsa-sha2-nistp256@openssh.com ") && line.ends_with(" alice"),
+            "{line}"
+        );
         assert_eq!(ForeignKey::parse(&line).expect("a key").keyid(), keyid);
         for (key, host, comment) in [
             (&key[..90], "desk.example", "a"),

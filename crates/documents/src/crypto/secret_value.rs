@@ -35,7 +35,9 @@ mod tests {
     fn the_debug_form_of_a_secret_does_not_contain_its_bytes() {
         let value = SecretValue::new(Zeroizing::new(b"hunter2".to_vec()));
         assert_eq!(
-            format!("{value:?} {:#?}", [&value]).replace("[redacted]", "").trim_matches(['[', ']', ' ', '\n', ',']),
+            format!("{value:?} {:#?}", [&value])
+                .replace("[redacted]", "")
+                .trim_matches(['[', ']', ' ', '\n', ',']),
             ""
         );
     }

@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess, Unexpected, VariantAccess,
-    Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess,
+    Unexpected, VariantAccess, Visitor,
 };
 use serde_json::Value;
 
@@ -25,7 +25,10 @@ impl TypeMismatch {
     /// Returns the RFC 6901 pointer to the value.
     pub(super) fn pointer(&self) -> String {
         let mut pointer = String::new();
-        self.path.iter().rev().for_each(|step| push_step(&mut pointer, step));
+        self.path
+            .iter()
+            .rev()
+            .for_each(|step| push_step(&mut pointer, step));
         pointer
     }
 
@@ -37,19 +40,27 @@ impl TypeMismatch {
 
 impl serde::de::Error for TypeMismatch {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { path: Vec::new(), message: message.to_string() }
+        Self {
+            path: Vec::new(),
+            message: message.to_string(),
+        }
     }
 
     // The words of serde name types of Rust, which the author of a document does not know.
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let kind = wanted(expected);
         let advice = match found {
-            Unexpected::Str(text) if kind.starts_with("a whole number") && text.parse::<i64>().is_ok() => {
+            Unexpected::Str(text)
+                if kind.starts_with("a whole number") && text.parse::<i64>().is_ok() =>
+            {
                 format!(": write {text} without quotes")
             }
             _ => String::new(),
         };
-        Self::custom(format_args!("expected {kind}, not {}{advice}", found_words(found)))
+        Self::custom(format_args!(
+            "expected {kind}, not {}{advice}",
+            found_words(found)
+        ))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -57,11 +68,18 @@ impl serde::de::Error for TypeMismatch {
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("expected {}, not {length} elements", wanted(expected)))
+        Self::custom(format_args!(
+            "expected {}, not {length} elements",
+            wanted(expected)
+        ))
     }
 
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
-        Self::custom(format_args!("expected {}, not {}", one_of(known), found_words(Unexpected::Str(found))))
+        Self::custom(format_args!(
+            "expected {}, not {}",
+            one_of(known),
+            found_words(Unexpected::Str(found))
+        ))
     }
 }
 
@@ -94,7 +112,10 @@ fn found_words(found: Unexpected<'_>) -> String {
         Unexpected::Unsigned(value) => format!("the number {value}"),
         Unexpected::Signed(value) => format!("the number {value}"),
         Unexpected::Float(value) => format!("the number {value}"),
-        Unexpected::Str(text) => format!("the text {:?}", text.chars().take(MAX_REPEATED).collect::<String>()),
+        Unexpected::Str(text) => format!(
+            "the text {:?}",
+            text.chars().take(MAX_REPEATED).collect::<String>()
+        ),
         Unexpected::Seq => "an array".to_owned(),
         Unexpected::Map => "an object".to_owned(),
         Unexpected::Unit | Unexpected::Option => "null".to_owned(),
@@ -156,7 +177,10 @@ impl<'de> Deserializer<'de> for Strict<'de> {
                 }
             }
             Value::Object(fields) => {
-                let mut fields = Fields { rest: fields.iter(), of: None };
+                let mut fields = Fields {
+                    rest: fields.iter(),
+                    of: None,
+                };
                 visitor.visit_map(&mut fields)
             }
             Value::Null => visitor.visit_unit(),
@@ -171,7 +195,11 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeMismatch> {
-        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.0.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -205,11 +233,19 @@ impl<'de> Deserializer<'de> for Strict<'de> {
             Value::Object(fields) => {
                 let mut fields = fields.iter();
                 match (fields.next(), fields.next()) {
-                    (Some((variant, value)), None) => visitor.visit_enum(Variant { variant, value: Some(value) }),
-                    _ => Err(TypeMismatch::custom("expected an object with one field, the variant's name")),
+                    (Some((variant, value)), None) => visitor.visit_enum(Variant {
+                        variant,
+                        value: Some(value),
+                    }),
+                    _ => Err(TypeMismatch::custom(
+                        "expected an object with one field, the variant's name",
+                    )),
                 }
             }
-            Value::String(variant) => visitor.visit_enum(Variant { variant, value: None }),
+            Value::String(variant) => visitor.visit_enum(Variant {
+                variant,
+                value: None,
+            }),
             _ => Err(TypeMismatch::custom(format_args!(
                 "expected {}, not {}",
                 one_of(variants),
@@ -229,9 +265,16 @@ struct Items<'de>(std::iter::Enumerate<std::slice::Iter<'de, Value>>);
 impl<'de> SeqAccess<'de> for &mut Items<'de> {
     type Error = TypeMismatch;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, TypeMismatch> {
-        let Some((at, item)) = self.0.next() else { return Ok(None) };
-        seed.deserialize(Strict(item)).map(Some).map_err(|misfit| misfit.below(at))
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, TypeMismatch> {
+        let Some((at, item)) = self.0.next() else {
+            return Ok(None);
+        };
+        seed.deserialize(Strict(item))
+            .map(Some)
+            .map_err(|misfit| misfit.below(at))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -248,17 +291,29 @@ struct Fields<'de> {
 impl<'de> MapAccess<'de> for &mut Fields<'de> {
     type Error = TypeMismatch;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TypeMismatch> {
-        let Some((key, value)) = self.rest.next() else { return Ok(None) };
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, TypeMismatch> {
+        let Some((key, value)) = self.rest.next() else {
+            return Ok(None);
+        };
         self.of = Some((key, value));
         seed.deserialize(BorrowedStrDeserializer::<TypeMismatch>::new(key))
             .map(Some)
             .map_err(|misfit| misfit.below(key))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, TypeMismatch> {
-        let (key, value) = self.of.take().ok_or_else(|| TypeMismatch::custom("a value was read without its key"))?;
-        seed.deserialize(Strict(value)).map_err(|misfit| misfit.below(key))
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, TypeMismatch> {
+        let (key, value) = self
+            .of
+            .take()
+            .ok_or_else(|| TypeMismatch::custom("a value was read without its key"))?;
+        seed.deserialize(Strict(value))
+            .map_err(|misfit| misfit.below(key))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -276,8 +331,14 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
     type Error = TypeMismatch;
     type Variant = Content<'de>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'de>), TypeMismatch> {
-        Ok((seed.deserialize(BorrowedStrDeserializer::<TypeMismatch>::new(self.variant))?, Content(self)))
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Content<'de>), TypeMismatch> {
+        Ok((
+            seed.deserialize(BorrowedStrDeserializer::<TypeMismatch>::new(self.variant))?,
+            Content(self),
+        ))
     }
 }
 
@@ -285,7 +346,12 @@ struct Content<'de>(Variant<'de>);
 
 impl<'de> Content<'de> {
     fn value(&self) -> Result<Strict<'de>, TypeMismatch> {
-        let missing = || TypeMismatch::custom(format_args!("expected an object with the field `{}`", self.0.variant));
+        let missing = || {
+            TypeMismatch::custom(format_args!(
+                "expected an object with the field `{}`",
+                self.0.variant
+            ))
+        };
         self.0.value.map(Strict).ok_or_else(missing)
     }
 }
@@ -301,12 +367,22 @@ impl<'de> VariantAccess<'de> for Content<'de> {
         }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, TypeMismatch> {
-        seed.deserialize(self.value()?).map_err(|misfit| misfit.below(self.0.variant))
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, TypeMismatch> {
+        seed.deserialize(self.value()?)
+            .map_err(|misfit| misfit.below(self.0.variant))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, TypeMismatch> {
-        self.value()?.deserialize_any(visitor).map_err(|misfit| misfit.below(self.0.variant))
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, TypeMismatch> {
+        self.value()?
+            .deserialize_any(visitor)
+            .map_err(|misfit| misfit.below(self.0.variant))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -314,7 +390,9 @@ impl<'de> VariantAccess<'de> for Content<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypeMismatch> {
-        self.value()?.deserialize_struct("", fields, visitor).map_err(|misfit| misfit.below(self.0.variant))
+        self.value()?
+            .deserialize_struct("", fields, visitor)
+            .map_err(|misfit| misfit.below(self.0.variant))
     }
 }
 
@@ -345,10 +423,15 @@ mod tests {
 
     #[test]
     fn an_array_is_never_read_as_a_struct_at_any_depth() {
-        let outer = read(json!({"name": "a", "inner": {"number": 1}, "list": [{"number": 2}]})).expect("objects");
+        let outer = read(json!({"name": "a", "inner": {"number": 1}, "list": [{"number": 2}]}))
+            .expect("objects");
         assert_eq!(
             outer,
-            Outer { name: "a".to_owned(), inner: Some(Inner { number: 1 }), list: vec![Inner { number: 2 }] }
+            Outer {
+                name: "a".to_owned(),
+                inner: Some(Inner { number: 1 }),
+                list: vec![Inner { number: 2 }]
+            }
         );
         for bad in [
             json!(["a", {"number": 1}, []]),
@@ -376,17 +459,34 @@ mod tests {
                 "/list/1/number",
                 "not the text \"2\": write 2 without quotes",
             ),
-            (json!({"name": "a", "list": [{"number": 1}, [2]]}), "/list/1", "expected an object"),
-            (json!({"name": "a", "m~o/re": 1}), "/m~0o~1re", "unknown field"),
-            (json!({"name": "a", "inner": {}}), "/inner", "missing field `number`"),
+            (
+                json!({"name": "a", "list": [{"number": 1}, [2]]}),
+                "/list/1",
+                "expected an object",
+            ),
+            (
+                json!({"name": "a", "m~o/re": 1}),
+                "/m~0o~1re",
+                "unknown field",
+            ),
+            (
+                json!({"name": "a", "inner": {}}),
+                "/inner",
+                "missing field `number`",
+            ),
             (json!({}), "", "missing field `name`"),
             (json!(7), "", "expected an object, not the number 7"),
         ] {
             let misfit = read(value.clone()).expect_err("no fit");
             assert_eq!(misfit.pointer(), pointer, "{value}");
-            assert!(misfit.message.contains(message), "{value}: {}", misfit.message);
+            assert!(
+                misfit.message.contains(message),
+                "{value}: {}",
+                misfit.message
+            );
         }
-        let misfit = Choice::deserialize(Strict(&json!({"with": {"number": []}}))).expect_err("no fit");
+        let misfit =
+            Choice::deserialize(Strict(&json!({"with": {"number": []}}))).expect_err("no fit");
         assert_eq!(misfit.pointer(), "/with/number");
     }
 
@@ -401,7 +501,10 @@ mod tests {
     fn enum_variants_are_read_only_by_name() {
         let read = |value: Value| Choice::deserialize(Strict(&value));
         assert_eq!(read(json!("plain")).expect("plain"), Choice::Plain);
-        assert_eq!(read(json!({"with": {"number": 3}})).expect("with"), Choice::With { number: 3 });
+        assert_eq!(
+            read(json!({"with": {"number": 3}})).expect("with"),
+            Choice::With { number: 3 }
+        );
         for bad in [
             json!({"with": [3]}),
             json!({"plain": 1}),

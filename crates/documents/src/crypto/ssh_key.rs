@@ -51,7 +51,14 @@ impl SshKey {
         let (public, application) = parse_blob(kind, &blob)?;
         let comment_at = line.len().min(kind.len() + 1 + encoded.len() + 1);
         let keyid = KeyId::of_blob(&blob);
-        Ok(Self(Arc::new(Inner { public, application, blob, keyid, line: line.to_owned(), comment_at })))
+        Ok(Self(Arc::new(Inner {
+            public,
+            application,
+            blob,
+            keyid,
+            line: line.to_owned(),
+            comment_at,
+        })))
     }
 
     /// Makes the line of an `ssh-ed25519` key.
@@ -70,7 +77,10 @@ impl SshKey {
     /// # Errors
     /// Returns the errors of [`Self::parse`].
     pub fn from_blob(blob: &[u8], comment: &str) -> Result<Self, SshKeyError> {
-        let kind = WireReader(blob).string().and_then(text).ok_or(SshKeyError::Blob)?;
+        let kind = WireReader(blob)
+            .string()
+            .and_then(text)
+            .ok_or(SshKeyError::Blob)?;
         let space = if comment.is_empty() { "" } else { " " };
         Self::parse(&format!("{kind} {}{space}{comment}", STANDARD.encode(blob)))
     }
@@ -206,7 +216,12 @@ impl ForeignKey {
         }
         let keyid = KeyId::of_blob(&blob);
         let passkey = Passkey::of_blob(&blob);
-        Ok(Self { kind: kind.to_owned(), blob, keyid, passkey })
+        Ok(Self {
+            kind: kind.to_owned(),
+            blob,
+            keyid,
+            passkey,
+        })
     }
 
     /// Returns the type, which is the first word of the line.
@@ -234,7 +249,9 @@ impl ForeignKey {
                 passkey.host()
             );
         }
-        let application = self.application().map_or_else(String::new, |text| format!(" for the application {text:?}"));
+        let application = self
+            .application()
+            .map_or_else(String::new, |text| format!(" for the application {text:?}"));
         format!(
             "the key {} of {holder} has the type {}{application}, which this version can't verify, so its signatures do not \
              count",
@@ -246,7 +263,9 @@ impl ForeignKey {
     fn application(&self) -> Option<&str> {
         let mut wire = WireReader(&self.blob);
         let last = std::iter::from_fn(|| wire.string()).last().and_then(text);
-        last.filter(|text| self.kind.contains("sk-") && !text.is_empty() && !text.chars().any(char::is_control))
+        last.filter(|text| {
+            self.kind.contains("sk-") && !text.is_empty() && !text.chars().any(char::is_control)
+        })
     }
 
     /// Returns SHA-256 of the whole blob, which represents the key in comparisons.
@@ -265,10 +284,14 @@ pub enum SshKeyError {
     #[error("the public key line is longer than {MAX_LINE_BYTES} bytes")]
     TooLong,
     /// The line contains a control character, such as a line feed or an escape.
-    #[error("the public key line contains a control character; give one line without its line feed")]
+    #[error(
+        "the public key line contains a control character; give one line without its line feed"
+    )]
     Control,
     /// The type, given here, is not accepted.
-    #[error("the key type {0:?} is not accepted; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)")]
+    #[error(
+        "the key type {0:?} is not accepted; use {PLAIN} or {SECURITY_KEY} (`ssh-keygen -t ed25519`)"
+    )]
     OtherType(String),
     /// The second word of the line is not standard base64 with padding.
     #[error("the public key is not standard base64; copy the whole line of the .pub file")]
@@ -284,7 +307,10 @@ pub enum SshKeyError {
 fn parse_blob(kind: &str, blob: &[u8]) -> Result<(PublicKey, Option<String>), SshKeyError> {
     let mut wire = WireReader(blob);
     let kind_inside = wire.string().ok_or(SshKeyError::Blob)?;
-    let key = wire.string().and_then(|key| <&[u8; 32]>::try_from(key).ok()).ok_or(SshKeyError::Blob)?;
+    let key = wire
+        .string()
+        .and_then(|key| <&[u8; 32]>::try_from(key).ok())
+        .ok_or(SshKeyError::Blob)?;
     let application = if kind == SECURITY_KEY {
         let application = wire.string().and_then(text).ok_or(SshKeyError::Blob)?;
         if application.is_empty() || application.chars().any(char::is_control) {
@@ -297,7 +323,10 @@ fn parse_blob(kind: &str, blob: &[u8]) -> Result<(PublicKey, Option<String>), Ss
     if kind_inside != kind.as_bytes() || !wire.0.is_empty() {
         return Err(SshKeyError::Blob);
     }
-    Ok((PublicKey::from_bytes(key).map_err(SshKeyError::Key)?, application))
+    Ok((
+        PublicKey::from_bytes(key).map_err(SshKeyError::Key)?,
+        application,
+    ))
 }
 
 #[cfg(test)]
@@ -315,21 +344,64 @@ mod tests {
         assert_eq!(refused(&format!("{line}\n")), SshKeyError::Control);
         assert_eq!(refused(&format!("{line}\u{1b}[1m")), SshKeyError::Control);
         assert_eq!(refused(&format!("{line}\u{9b}1m")), SshKeyError::Control);
-        assert_eq!(refused("ssh-rsa AAAA x"), SshKeyError::OtherType("ssh-rsa".into()));
-        assert_eq!(refused("ecdsa-sha2-nistp256 AAAA"), SshKeyError::OtherType("ecdsa-sha2-nistp256".into()));
-        assert_eq!(refused(&format!("restrict {line}")), SshKeyError::OtherType("restrict".into()));
-        assert_eq!(refused(&format!(" {line}")), SshKeyError::OtherType(String::new()));
-        assert_eq!(refused(&format!("{kind}  {encoded}")), SshKeyError::Blob, "empty");
+        assert_eq!(
+            refused("ssh-rsa AAAA x"),
+            SshKeyError::OtherType("ssh-rsa".into())
+        );
+        assert_eq!(
+            refused("ecdsa-sha2-nistp256 AAAA"),
+            SshKeyError::OtherType("ecdsa-sha2-nistp256".into())
+        );
+        assert_eq!(
+            refused(&format!("restrict {line}")),
+            SshKeyError::OtherType("restrict".into())
+        );
+        assert_eq!(
+            refused(&format!(" {line}")),
+            SshKeyError::OtherType(String::new())
+        );
+        assert_eq!(
+            refused(&format!("{kind}  {encoded}")),
+            SshKeyError::Blob,
+            "empty"
+        );
         assert_eq!(refused(&format!("{kind} {encoded}=")), SshKeyError::Base64);
-        assert_eq!(refused(&format!("{kind} {}", &encoded[..encoded.len() - 4])), SshKeyError::Blob);
-        assert_eq!(refused(&format!("{kind} {encoded}AAAA")), SshKeyError::Blob, "trailing bytes");
-        assert_eq!(refused(&format!("{SECURITY_KEY} {encoded}")), SshKeyError::Blob, "another type inside");
-        assert_eq!(refused(&format!("{line} {}", "x".repeat(1024))), SshKeyError::TooLong);
+        assert_eq!(
+            refused(&format!("{kind} {}", &encoded[..encoded.len() - 4])),
+            SshKeyError::Blob
+        );
+        assert_eq!(
+            refused(&format!("{kind} {encoded}AAAA")),
+            SshKeyError::Blob,
+            "trailing bytes"
+        );
+        assert_eq!(
+            refused(&format!("{SECURITY_KEY} {encoded}")),
+            SshKeyError::Blob,
+            "another type inside"
+        );
+        assert_eq!(
+            refused(&format!("{line} {}", "x".repeat(1024))),
+            SshKeyError::TooLong
+        );
         let mut weak = Vec::new();
         put(&mut weak, PLAIN.as_bytes());
         put(&mut weak, &[0; 32]);
-        assert_eq!(SshKey::from_blob(&weak, "").expect_err("weak"), SshKeyError::Key(KeyError::Weak));
-        assert_eq!(SshKey::parse(&format!("{kind} {encoded}")).expect("no comment").comment(), "");
-        assert_eq!(SshKey::parse(&format!("{kind} {encoded} a b ")).expect("words").comment(), "a b ");
+        assert_eq!(
+            SshKey::from_blob(&weak, "").expect_err("weak"),
+            SshKeyError::Key(KeyError::Weak)
+        );
+        assert_eq!(
+            SshKey::parse(&format!("{kind} {encoded}"))
+                .expect("no comment")
+                .comment(),
+            ""
+        );
+        assert_eq!(
+            SshKey::parse(&format!("{kind} {encoded} a b "))
+                .expect("words")
+                .comment(),
+            "a b "
+        );
     }
 }

@@ -38,16 +38,26 @@ pub fn verify<'k>(
 ) -> Result<KeyProof, SignatureError> {
     let key = key.into();
     if signature.len() > MAX_SIGNATURE_BYTES {
-        return Err(SignatureError::TooLong { bytes: signature.len() });
+        return Err(SignatureError::TooLong {
+            bytes: signature.len(),
+        });
     }
     if let (StatementKey::Ssh(plain), Ok(raw)) = (key, signature.try_into())
         && !plain.is_security_key()
     {
-        let proof = plain.public().verify(message, raw).map_err(|_| SignatureError::Bad)?;
-        return Ok(KeyProof { presence: Presence::Unknown, _proof: proof });
+        let proof = plain
+            .public()
+            .verify(message, raw)
+            .map_err(|_| SignatureError::Bad)?;
+        return Ok(KeyProof {
+            presence: Presence::Unknown,
+            _proof: proof,
+        });
     }
     if !signature.starts_with(MAGIC) {
-        return Err(SignatureError::Form("the bytes are neither a raw signature nor SSHSIG"));
+        return Err(SignatureError::Form(
+            "the bytes are neither a raw signature nor SSHSIG",
+        ));
     }
     let blob = Blob::parse(signature)?;
     if blob.key != key.blob() {
@@ -55,7 +65,11 @@ pub fn verify<'k>(
     }
     if blob.namespace != NAMESPACE.as_bytes() {
         return Err(SignatureError::OtherNamespace(
-            text(blob.namespace).unwrap_or_default().chars().take(40).collect(),
+            text(blob.namespace)
+                .unwrap_or_default()
+                .chars()
+                .take(40)
+                .collect(),
         ));
     }
     let signed = signed_data(blob.hash, message);
@@ -65,31 +79,58 @@ pub fn verify<'k>(
     };
     match (key, application, blob.inner) {
         (StatementKey::Ssh(key), None, InnerSignature::Plain(signature)) => {
-            let proof = key.public().verify(&signed, signature).map_err(|_| SignatureError::Bad)?;
-            Ok(KeyProof { presence: Presence::Unknown, _proof: proof })
+            let proof = key
+                .public()
+                .verify(&signed, signature)
+                .map_err(|_| SignatureError::Bad)?;
+            Ok(KeyProof {
+                presence: Presence::Unknown,
+                _proof: proof,
+            })
         }
         (StatementKey::Passkey(key), _, InnerSignature::Passkey(assertion)) => {
-            let proof = assertion.verify(key, &signed).map_err(SignatureError::Passkey)?;
-            let presence = if assertion.is_verified() { Presence::Verified } else { Presence::Touched };
-            Ok(KeyProof { presence, _proof: proof })
+            let proof = assertion
+                .verify(key, &signed)
+                .map_err(SignatureError::Passkey)?;
+            let presence = if assertion.is_verified() {
+                Presence::Verified
+            } else {
+                Presence::Touched
+            };
+            Ok(KeyProof {
+                presence,
+                _proof: proof,
+            })
         }
         // OpenSSH's PROTOCOL.u2f: the authenticator signs SHA256(application) || flags || counter || SHA256(message).
-        (StatementKey::Ssh(key), Some(application), InnerSignature::SecurityKey(signature, flags, counter)) => {
+        (
+            StatementKey::Ssh(key),
+            Some(application),
+            InnerSignature::SecurityKey(signature, flags, counter),
+        ) => {
             let mut asserted = Vec::with_capacity(69);
             asserted.extend_from_slice(&sha256(application.as_bytes()));
             asserted.push(flags);
             asserted.extend_from_slice(&counter.to_be_bytes());
             asserted.extend_from_slice(&sha256(&signed));
-            let proof = key.public().verify(&asserted, signature).map_err(|_| SignatureError::Bad)?;
+            let proof = key
+                .public()
+                .verify(&asserted, signature)
+                .map_err(|_| SignatureError::Bad)?;
             let presence = match flags & 5 {
                 5 => Presence::Verified,
                 1 => Presence::Touched,
                 // A PIN without a touch proves nothing about the moment of signing.
                 _ => Presence::NotTouched,
             };
-            Ok(KeyProof { presence, _proof: proof })
+            Ok(KeyProof {
+                presence,
+                _proof: proof,
+            })
         }
-        _ => Err(SignatureError::Form("the type of the signature differs from the type of the key")),
+        _ => Err(SignatureError::Form(
+            "the type of the signature differs from the type of the key",
+        )),
     }
 }
 
@@ -195,14 +236,22 @@ pub fn armour(blob: &[u8]) -> String {
 /// # Errors
 /// Returns an error if the text is not exactly one armoured block of at most [`MAX_SIGNATURE_BYTES`] bytes.
 pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
-    let body = file.trim().strip_prefix(ARMOUR_BEGIN).and_then(|rest| rest.strip_suffix(ARMOUR_END));
-    let body = body.ok_or(SignatureError::Form("the text is not exactly one block `-----BEGIN SSH SIGNATURE-----`"))?;
+    let body = file
+        .trim()
+        .strip_prefix(ARMOUR_BEGIN)
+        .and_then(|rest| rest.strip_suffix(ARMOUR_END));
+    let body = body.ok_or(SignatureError::Form(
+        "the text is not exactly one block `-----BEGIN SSH SIGNATURE-----`",
+    ))?;
     let encoded: String = body.lines().collect();
     if encoded.len() > MAX_SIGNATURE_BYTES.div_ceil(3) * 4 {
-        return Err(SignatureError::TooLong { bytes: encoded.len() / 4 * 3 });
+        return Err(SignatureError::TooLong {
+            bytes: encoded.len() / 4 * 3,
+        });
     }
-    let blob =
-        STANDARD.decode(encoded).map_err(|_| SignatureError::Form("the armoured text is not standard base64"))?;
+    let blob = STANDARD
+        .decode(encoded)
+        .map_err(|_| SignatureError::Form("the armoured text is not standard base64"))?;
     if blob.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong { bytes: blob.len() });
     }
@@ -258,19 +307,28 @@ impl<'a> Blob<'a> {
             InnerSignature::Passkey(Assertion::read(&mut inner).map_err(SignatureError::Passkey)?)
         } else {
             let signature = inner.string().ok_or_else(cut)?;
-            let signature = signature.try_into().map_err(|_| form("the inner signature does not have 64 bytes"))?;
+            let signature = signature
+                .try_into()
+                .map_err(|_| form("the inner signature does not have 64 bytes"))?;
             match kind {
                 kind if kind == PLAIN.as_bytes() => InnerSignature::Plain(signature),
-                kind if kind == SECURITY_KEY.as_bytes() => {
-                    InnerSignature::SecurityKey(signature, inner.u8().ok_or_else(cut)?, inner.u32().ok_or_else(cut)?)
-                }
+                kind if kind == SECURITY_KEY.as_bytes() => InnerSignature::SecurityKey(
+                    signature,
+                    inner.u8().ok_or_else(cut)?,
+                    inner.u32().ok_or_else(cut)?,
+                ),
                 _ => return Err(form("the signature type is not supported")),
             }
         };
         if !wire.0.is_empty() || !inner.0.is_empty() {
             return Err(form("bytes follow the end of the SSHSIG"));
         }
-        Ok(Self { key, namespace, hash, inner: signature })
+        Ok(Self {
+            key,
+            namespace,
+            hash,
+            inner: signature,
+        })
     }
 }
 
@@ -298,9 +356,11 @@ mod tests {
     use crate::crypto::signature::SecretKey;
     use serde_json::Value;
 
-    const MESSAGE: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/pae/authorization.bin");
+    const MESSAGE: &[u8] =
+        include_bytes!("../../../../tests/conformance/golden/valid/pae/authorization.bin");
     const BOB: &str = include_str!("../../../../tests/conformance/golden/valid/keys/bob.pub");
-    const BOB_FILE: &str = include_str!("../../../../tests/conformance/golden/valid/sshsig/authorization.bob.sig");
+    const BOB_FILE: &str =
+        include_str!("../../../../tests/conformance/golden/valid/sshsig/authorization.bob.sig");
 
     fn bob() -> SshKey {
         SshKey::parse(BOB.trim_end()).expect("bob's key")
@@ -344,7 +404,12 @@ mod tests {
     }
 
     fn touched() -> Made<'static> {
-        Made { key: sk_key("ssh:").blob().to_vec(), kind: SECURITY_KEY.as_bytes(), flags: Some(1), ..plain() }
+        Made {
+            key: sk_key("ssh:").blob().to_vec(),
+            kind: SECURITY_KEY.as_bytes(),
+            flags: Some(1),
+            ..plain()
+        }
     }
 
     impl Made<'_> {
@@ -375,7 +440,13 @@ mod tests {
             inner.extend_from_slice(self.inner_tail);
             let mut blob = self.magic.to_vec();
             blob.extend_from_slice(&self.version.to_be_bytes());
-            for field in [&self.key[..], self.namespace, self.reserved, self.hash, &inner] {
+            for field in [
+                &self.key[..],
+                self.namespace,
+                self.reserved,
+                self.hash,
+                &inner,
+            ] {
                 put(&mut blob, field);
             }
             blob.extend_from_slice(self.tail);
@@ -389,19 +460,33 @@ mod tests {
 
     #[test]
     fn the_golden_security_key_signature_verifies_and_reports_a_touch() {
-        let bundle: Value =
-            serde_json::from_str(include_str!("../../../../tests/conformance/golden/valid/bundle-sk.json"))
-                .expect("bundle");
-        let decode = |value: &Value| STANDARD.decode(value.as_str().expect("text")).expect("base64");
-        let receipt: Value = serde_json::from_slice(&decode(&bundle["receipt"]["payload"])).expect("receipt");
+        let bundle: Value = serde_json::from_str(include_str!(
+            "../../../../tests/conformance/golden/valid/bundle-sk.json"
+        ))
+        .expect("bundle");
+        let decode = |value: &Value| {
+            STANDARD
+                .decode(value.as_str().expect("text"))
+                .expect("base64")
+        };
+        let receipt: Value =
+            serde_json::from_slice(&decode(&bundle["receipt"]["payload"])).expect("receipt");
         let envelope = &receipt["predicate"]["authorization"];
-        let message =
-            crate::crypto::signature::pae(crate::crypto::signature::PAYLOAD_TYPE, &decode(&envelope["payload"]));
+        let message = crate::crypto::signature::pae(
+            crate::crypto::signature::PAYLOAD_TYPE,
+            &decode(&envelope["payload"]),
+        );
         let key = sk_key("ssh:");
         assert_eq!(envelope["signatures"][1]["keyid"], key.keyid().as_str());
         let signature = decode(&envelope["signatures"][1]["sig"]);
-        assert_eq!(verify(&key, &message, &signature).map(|p| p.presence()), Ok(Presence::Touched));
-        assert_eq!(verify(&sk_key("ssh:other"), &message, &signature), Err(SignatureError::OtherKey));
+        assert_eq!(
+            verify(&key, &message, &signature).map(|p| p.presence()),
+            Ok(Presence::Touched)
+        );
+        assert_eq!(
+            verify(&sk_key("ssh:other"), &message, &signature),
+            Err(SignatureError::OtherKey)
+        );
     }
 
     #[test]
@@ -409,52 +494,158 @@ mod tests {
         let key = sk_key("ssh:");
         assert!(key.is_security_key());
         assert_eq!(presence(&key, &touched().blob()), Ok(Presence::Touched));
-        assert_eq!(presence(&key, &Made { flags: Some(5), ..touched() }.blob()), Ok(Presence::Verified));
-        assert_eq!(presence(&key, &Made { flags: Some(4), ..touched() }.blob()), Ok(Presence::NotTouched));
-        let untouched = Made { flags: Some(0), ..touched() }.blob();
+        assert_eq!(
+            presence(
+                &key,
+                &Made {
+                    flags: Some(5),
+                    ..touched()
+                }
+                .blob()
+            ),
+            Ok(Presence::Verified)
+        );
+        assert_eq!(
+            presence(
+                &key,
+                &Made {
+                    flags: Some(4),
+                    ..touched()
+                }
+                .blob()
+            ),
+            Ok(Presence::NotTouched)
+        );
+        let untouched = Made {
+            flags: Some(0),
+            ..touched()
+        }
+        .blob();
         assert_eq!(presence(&key, &untouched), Ok(Presence::NotTouched));
         let mut claimed = untouched.clone();
         let flags_at = untouched.len() - 5;
         claimed[flags_at] = 1;
-        assert_eq!(presence(&key, &claimed), Err(SignatureError::Bad), "the flag is signed");
+        assert_eq!(
+            presence(&key, &claimed),
+            Err(SignatureError::Bad),
+            "the flag is signed"
+        );
         // The application in the blob differs from the application of the key.
-        let elsewhere = Made { key: sk_key("ssh:b").blob().to_vec(), ..touched() }.blob();
-        assert_eq!(presence(&sk_key("ssh:b"), &elsewhere), Err(SignatureError::Bad));
+        let elsewhere = Made {
+            key: sk_key("ssh:b").blob().to_vec(),
+            ..touched()
+        }
+        .blob();
+        assert_eq!(
+            presence(&sk_key("ssh:b"), &elsewhere),
+            Err(SignatureError::Bad)
+        );
     }
 
     #[test]
     fn a_security_key_signs_only_in_the_sshsig_format() {
         let raw = SecretKey::from_seed([2; 32]).sign(MESSAGE);
-        assert!(matches!(presence(&sk_key("ssh:"), &raw), Err(SignatureError::Form(_))));
-        let as_plain = Made { key: sk_key("ssh:").blob().to_vec(), ..plain() }.blob();
-        assert!(matches!(presence(&sk_key("ssh:"), &as_plain), Err(SignatureError::Form(_))));
-        let as_sk = Made { key: bob().blob().to_vec(), ..touched() }.blob();
-        assert!(matches!(presence(&bob(), &as_sk), Err(SignatureError::Form(_))));
+        assert!(matches!(
+            presence(&sk_key("ssh:"), &raw),
+            Err(SignatureError::Form(_))
+        ));
+        let as_plain = Made {
+            key: sk_key("ssh:").blob().to_vec(),
+            ..plain()
+        }
+        .blob();
+        assert!(matches!(
+            presence(&sk_key("ssh:"), &as_plain),
+            Err(SignatureError::Form(_))
+        ));
+        let as_sk = Made {
+            key: bob().blob().to_vec(),
+            ..touched()
+        }
+        .blob();
+        assert!(matches!(
+            presence(&bob(), &as_sk),
+            Err(SignatureError::Form(_))
+        ));
     }
 
     #[test]
     fn an_sshsig_that_differs_in_one_field_is_refused() {
         let refused = |made: Made<'_>| presence(&bob(), &made.blob()).expect_err("refused");
-        assert_eq!(presence(&bob(), &Made { hash: b"sha256", ..plain() }.blob()), Ok(Presence::Unknown));
-        assert_eq!(refused(Made { namespace: b"git", ..plain() }), SignatureError::OtherNamespace("git".into()));
+        assert_eq!(
+            presence(
+                &bob(),
+                &Made {
+                    hash: b"sha256",
+                    ..plain()
+                }
+                .blob()
+            ),
+            Ok(Presence::Unknown)
+        );
+        assert_eq!(
+            refused(Made {
+                namespace: b"git",
+                ..plain()
+            }),
+            SignatureError::OtherNamespace("git".into())
+        );
         let alice = SshKey::from_public(SecretKey::from_seed([1; 32]).public(), "").expect("key");
-        assert_eq!(refused(Made { key: alice.blob().to_vec(), ..plain() }), SignatureError::OtherKey);
-        assert_eq!(presence(&alice, &plain().blob()), Err(SignatureError::OtherKey));
+        assert_eq!(
+            refused(Made {
+                key: alice.blob().to_vec(),
+                ..plain()
+            }),
+            SignatureError::OtherKey
+        );
+        assert_eq!(
+            presence(&alice, &plain().blob()),
+            Err(SignatureError::OtherKey)
+        );
         for made in [
-            Made { magic: b"SSHSIh", ..plain() },
-            Made { version: 2, ..plain() },
-            Made { reserved: b"x", ..plain() },
-            Made { hash: b"sha384", ..plain() },
-            Made { hash: b"SHA512", ..plain() },
-            Made { kind: b"ssh-rsa", ..plain() },
-            Made { tail: b"\0", ..plain() },
-            Made { inner_tail: b"\0", ..plain() },
+            Made {
+                magic: b"SSHSIh",
+                ..plain()
+            },
+            Made {
+                version: 2,
+                ..plain()
+            },
+            Made {
+                reserved: b"x",
+                ..plain()
+            },
+            Made {
+                hash: b"sha384",
+                ..plain()
+            },
+            Made {
+                hash: b"SHA512",
+                ..plain()
+            },
+            Made {
+                kind: b"ssh-rsa",
+                ..plain()
+            },
+            Made {
+                tail: b"\0",
+                ..plain()
+            },
+            Made {
+                inner_tail: b"\0",
+                ..plain()
+            },
         ] {
             assert!(matches!(refused(made), SignatureError::Form(_)));
         }
         assert_eq!(
-            refused(Made { tail: &[0; MAX_SIGNATURE_BYTES], ..plain() }),
-            SignatureError::TooLong { bytes: plain().blob().len() + MAX_SIGNATURE_BYTES }
+            refused(Made {
+                tail: &[0; MAX_SIGNATURE_BYTES],
+                ..plain()
+            }),
+            SignatureError::TooLong {
+                bytes: plain().blob().len() + MAX_SIGNATURE_BYTES
+            }
         );
     }
 
@@ -483,8 +674,14 @@ mod tests {
         ] {
             assert!(dearmour(bad).is_err(), "{bad}");
         }
-        assert!(matches!(dearmour(&armour(&[0; MAX_SIGNATURE_BYTES + 1])), Err(SignatureError::TooLong { .. })));
-        assert_eq!(dearmour(&armour(&[7; MAX_SIGNATURE_BYTES])), Ok(vec![7; MAX_SIGNATURE_BYTES]));
+        assert!(matches!(
+            dearmour(&armour(&[0; MAX_SIGNATURE_BYTES + 1])),
+            Err(SignatureError::TooLong { .. })
+        ));
+        assert_eq!(
+            dearmour(&armour(&[7; MAX_SIGNATURE_BYTES])),
+            Ok(vec![7; MAX_SIGNATURE_BYTES])
+        );
         assert!(dearmour(&BOB_FILE.replace('\n', "\r\n")).is_ok());
     }
 }

@@ -41,9 +41,19 @@ impl TilePath {
     /// Parses a path in its canonical form. Returns `None` for any other form.
     pub fn parse(path: &str) -> Option<Self> {
         let (kind, place) = path.strip_prefix("tile/")?.split_once('/')?;
-        let kind = if kind == "entries" { TileKind::Entries } else { TileKind::Hashes(kind.parse().ok()?) };
+        let kind = if kind == "entries" {
+            TileKind::Entries
+        } else {
+            TileKind::Hashes(kind.parse().ok()?)
+        };
         let (place, width) = match place.split_once(".p/") {
-            Some((place, width)) => (place, width.parse().ok().filter(|&width: &u16| width < TILE_WIDTH)?),
+            Some((place, width)) => (
+                place,
+                width
+                    .parse()
+                    .ok()
+                    .filter(|&width: &u16| width < TILE_WIDTH)?,
+            ),
             None => (place, TILE_WIDTH),
         };
         let mut index = 0_u64;
@@ -79,7 +89,9 @@ impl TilePath {
     pub fn subtrees(&self) -> Option<(u8, std::ops::Range<u64>)> {
         let level = match self.kind {
             TileKind::Entries => 0,
-            TileKind::Hashes(tile_level) => tile_level.checked_mul(TILE_HEIGHT).filter(|&level| level < 64)?,
+            TileKind::Hashes(tile_level) => tile_level
+                .checked_mul(TILE_HEIGHT)
+                .filter(|&level| level < 64)?,
         };
         let start = self.index.checked_mul(u64::from(TILE_WIDTH))?;
         let end = start.checked_add(u64::from(self.width))?;
@@ -89,7 +101,8 @@ impl TilePath {
 
     /// Returns true if a tree of `size` leaves contains the whole tile.
     pub fn is_within(&self, size: u64) -> bool {
-        self.subtrees().is_some_and(|(level, range)| range.end <= size >> level)
+        self.subtrees()
+            .is_some_and(|(level, range)| range.end <= size >> level)
     }
 }
 
@@ -165,10 +178,18 @@ mod tests {
             ("tile/entries/000", TileKind::Entries, 0, 256),
             ("tile/2/x001/x234/067", TileKind::Hashes(2), 1_234_067, 256),
             ("tile/entries/x001/000.p/255", TileKind::Entries, 1000, 255),
-            ("tile/63/x018/x446/x744/x073/x709/x551/615", TileKind::Hashes(63), u64::MAX, 256),
+            (
+                "tile/63/x018/x446/x744/x073/x709/x551/615",
+                TileKind::Hashes(63),
+                u64::MAX,
+                256,
+            ),
         ] {
             let tile = TilePath::new(kind, index, width).expect(path);
-            assert_eq!((TilePath::parse(path), tile.to_string()), (Some(tile), path.to_owned()));
+            assert_eq!(
+                (TilePath::parse(path), tile.to_string()),
+                (Some(tile), path.to_owned())
+            );
         }
         let bad = "tile/ tile/0 tile/0/ tile/0/0 tile/0/0000 tile/00/000 tile/+0/000 tile/64/000 \
                    tile/256/000 tile/0/x000/000 tile/0/001/000 tile/0/x001 tile/0/x001/x000 tile/0/000.p/0 \
@@ -185,7 +206,10 @@ mod tests {
         let tile = |path: &str| TilePath::parse(path).expect(path);
         assert_eq!(tile("tile/1/002.p/3").subtrees(), Some((8, 512..515)));
         assert_eq!(tile("tile/8/000").subtrees(), None);
-        assert_eq!(tile("tile/63/x018/x446/x744/x073/x709/x551/615").subtrees(), None);
+        assert_eq!(
+            tile("tile/63/x018/x446/x744/x073/x709/x551/615").subtrees(),
+            None
+        );
         assert!(tile("tile/0/000.p/5").is_within(5));
         assert!(!tile("tile/0/000.p/6").is_within(5));
         assert!(tile("tile/1/000.p/1").is_within(256));
@@ -196,7 +220,10 @@ mod tests {
     fn an_entry_has_at_most_65535_bytes() {
         let mut tile = Vec::new();
         assert_eq!(push_entry(&mut tile, &[1; 65_535]), Ok(()));
-        assert_eq!(push_entry(&mut tile, &[1; 65_536]), Err(EntryTooLarge { bytes: 65_536 }));
+        assert_eq!(
+            push_entry(&mut tile, &[1; 65_536]),
+            Err(EntryTooLarge { bytes: 65_536 })
+        );
         assert_eq!(split_entries(&tile).map(|entries| entries.len()), Some(1));
         assert_eq!(split_entries(&tile[..65_536]), None);
         assert_eq!(split_entries(&[0]), None);
@@ -204,7 +231,10 @@ mod tests {
 
     #[test]
     fn a_tile_has_at_most_256_entries() {
-        assert_eq!(split_entries(&[0; 2 * 256]).map(|entries| entries.len()), Some(256));
+        assert_eq!(
+            split_entries(&[0; 2 * 256]).map(|entries| entries.len()),
+            Some(256)
+        );
         assert_eq!(split_entries(&[0; 2 * 257]), None);
         assert_eq!(split_entries(&[0; 16 << 20]), None);
     }

@@ -44,7 +44,11 @@ pub(super) struct Flaw {
 
 impl Flaw {
     fn broken(rule: Reason) -> Box<Self> {
-        Box::new(Self { rule: Some(rule), message: String::new(), pointer: String::new() })
+        Box::new(Self {
+            rule: Some(rule),
+            message: String::new(),
+            pointer: String::new(),
+        })
     }
 
     /// Adds the key or index `step` of the parent to the pointer of the flaw.
@@ -67,7 +71,11 @@ impl std::error::Error for Flaw {}
 // Every part of a document has a result, which the box keeps small.
 impl ser::Error for Box<Flaw> {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(Flaw { rule: None, message: message.to_string(), pointer: String::new() })
+        Self::new(Flaw {
+            rule: None,
+            message: message.to_string(),
+            pointer: String::new(),
+        })
     }
 }
 
@@ -87,7 +95,13 @@ type Written = Result<(), Box<Flaw>>;
 impl Writer {
     fn new(strict: bool) -> Self {
         // Most documents fit into these capacities, so the buffers rarely grow.
-        Self { out: Vec::with_capacity(8192), fields: Vec::with_capacity(32), scratch: Vec::new(), depth: 0, strict }
+        Self {
+            out: Vec::with_capacity(8192),
+            fields: Vec::with_capacity(32),
+            scratch: Vec::new(),
+            depth: 0,
+            strict,
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -113,7 +127,12 @@ impl Writer {
     fn object(&mut self) -> Result<Object<'_>, Box<Flaw>> {
         self.enter(b'{')?;
         let (first, begin) = (self.fields.len(), self.out.len());
-        Ok(Object { writer: self, first, begin, sorted: true })
+        Ok(Object {
+            writer: self,
+            first,
+            begin,
+            sorted: true,
+        })
     }
 
     fn integer(&mut self, magnitude: u64, negative: bool) -> Written {
@@ -142,12 +161,21 @@ impl Writer {
     fn sort(&mut self, first: usize, begin: usize) -> Written {
         let (out, fields) = (&self.out, &self.fields[first..]);
         // Each field except the first has a comma before it.
-        let ends = fields.iter().skip(1).map(|next| next.start - 1).chain([out.len()]);
-        let mut parts: Vec<(Cow<'_, [u8]>, &[u8])> =
-            fields.iter().zip(ends).map(|(key, end)| (key_text(&out[key.clone()]), &out[key.start..end])).collect();
+        let ends = fields
+            .iter()
+            .skip(1)
+            .map(|next| next.start - 1)
+            .chain([out.len()]);
+        let mut parts: Vec<(Cow<'_, [u8]>, &[u8])> = fields
+            .iter()
+            .zip(ends)
+            .map(|(key, end)| (key_text(&out[key.clone()]), &out[key.start..end]))
+            .collect();
         parts.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         if let Some(pair) = parts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(Flaw::broken(Reason::DuplicateKey).below(&String::from_utf8_lossy(&pair[0].0)));
+            return Err(
+                Flaw::broken(Reason::DuplicateKey).below(&String::from_utf8_lossy(&pair[0].0))
+            );
         }
         self.scratch.clear();
         for (at, (_, part)) in parts.into_iter().enumerate() {
@@ -167,7 +195,10 @@ fn key_text(quoted: &[u8]) -> Cow<'_, [u8]> {
     if !plain.contains(&b'\\') {
         return Cow::Borrowed(plain);
     }
-    #[expect(clippy::expect_used, reason = "the writer wrote the key as a JSON text")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the writer wrote the key as a JSON text"
+    )]
     let text: String = serde_json::from_slice(quoted).expect("a JSON text");
     Cow::Owned(text.into_bytes())
 }
@@ -184,7 +215,8 @@ impl<'a> Serializer for &'a mut Writer {
     type SerializeStructVariant = Impossible<(), Box<Flaw>>;
 
     fn serialize_bool(self, value: bool) -> Written {
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        self.out
+            .extend_from_slice(if value { b"true" } else { b"false" });
         Ok(())
     }
 
@@ -267,7 +299,11 @@ impl<'a> Serializer for &'a mut Writer {
         self.serialize_str(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Written {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Written {
         value.serialize(self)
     }
 
@@ -286,14 +322,21 @@ impl<'a> Serializer for &'a mut Writer {
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, Box<Flaw>> {
         self.enter(b'[')?;
-        Ok(Items { writer: self, count: 0 })
+        Ok(Items {
+            writer: self,
+            count: 0,
+        })
     }
 
     fn serialize_tuple(self, length: usize) -> Result<Items<'a>, Box<Flaw>> {
         self.serialize_seq(Some(length))
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Box<Flaw>> {
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, Box<Flaw>> {
         Err(unsupported("a tuple struct"))
     }
 
@@ -334,7 +377,8 @@ impl<'a> Serializer for &'a mut Writer {
             }
         }
         self.out.push(b'"');
-        fmt::write(&mut Escaped(&mut self.out), format_args!("{value}")).map_err(Box::<Flaw>::custom)?;
+        fmt::write(&mut Escaped(&mut self.out), format_args!("{value}"))
+            .map_err(Box::<Flaw>::custom)?;
         self.out.push(b'"');
         Ok(())
     }
@@ -359,7 +403,9 @@ impl ser::SerializeSeq for Items<'_> {
         if self.count > 0 {
             self.writer.out.push(b',');
         }
-        value.serialize(&mut *self.writer).map_err(|flaw| flaw.below(&self.count.to_string()))?;
+        value
+            .serialize(&mut *self.writer)
+            .map_err(|flaw| flaw.below(&self.count.to_string()))?;
         self.count += 1;
         Ok(())
     }
@@ -402,11 +448,12 @@ impl Object<'_> {
         }
         let begin = writer.out.len();
         key.serialize(&mut *writer)?;
-        let [b'"', text @ .., b'"'] = &writer.out[begin..] else { return Err(unsupported("a key that is not a text")) };
+        let [b'"', text @ .., b'"'] = &writer.out[begin..] else {
+            return Err(unsupported("a key that is not a text"));
+        };
         if writer.strict && text.starts_with(RESERVED_PREFIX.as_bytes()) {
-            return Err(
-                Flaw::broken(Reason::ReservedKey).below(&String::from_utf8_lossy(&key_text(&writer.out[begin..])))
-            );
+            return Err(Flaw::broken(Reason::ReservedKey)
+                .below(&String::from_utf8_lossy(&key_text(&writer.out[begin..]))));
         }
         if self.sorted {
             let after = previous.is_none_or(|key| &writer.out[key.start + 1..key.end - 1] < text);
@@ -420,7 +467,11 @@ impl Object<'_> {
 
     /// Writes the name of a struct's field. All such names are plain identifiers, so this is faster than `key`.
     fn name(&mut self, name: &'static str) -> Written {
-        debug_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$:".contains(&byte)), "{name}");
+        debug_assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-$:".contains(&byte)),
+            "{name}"
+        );
         if name.starts_with(RESERVED_PREFIX) {
             return Err(Flaw::broken(Reason::ReservedKey).below(name));
         }
@@ -522,10 +573,25 @@ mod tests {
     }
 
     fn document(middle: Option<&'static str>) -> Unsorted {
-        let params = [("a", json!("\u{7f}é\n")), ("ab", json!({"k": [1, -2, null, true]})), ("b", json!({}))];
-        let params = params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let apple = Inner { b: -9_007_199_254_740_991, a: params };
-        Unsorted { zebra: 7, middle, apple, list: vec![Word::Second, Word::First, Word::Content(vec![])] }
+        let params = [
+            ("a", json!("\u{7f}é\n")),
+            ("ab", json!({"k": [1, -2, null, true]})),
+            ("b", json!({})),
+        ];
+        let params = params
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let apple = Inner {
+            b: -9_007_199_254_740_991,
+            a: params,
+        };
+        Unsorted {
+            zebra: 7,
+            middle,
+            apple,
+            list: vec![Word::Second, Word::First, Word::Content(vec![])],
+        }
     }
 
     #[test]
@@ -533,7 +599,10 @@ mod tests {
         for middle in [None, Some("x"), Some("")] {
             let document = document(middle);
             let tree = serde_json::to_value(&document).expect("a tree");
-            assert_eq!(write(&document).expect("written"), canonical::to_canonical(&tree));
+            assert_eq!(
+                write(&document).expect("written"),
+                canonical::to_canonical(&tree)
+            );
         }
         let bytes = write(&document(Some("\u{1f600}"))).expect("written");
         let expected =
@@ -546,7 +615,18 @@ mod tests {
     #[test]
     fn keys_are_sorted_by_their_text_and_not_by_their_escapes() {
         // U+00E9 sorts after `z`, but its escape sorts before `z`.
-        let texts = ["z", "\u{e9}", "\"", "\\", "a\n", "a", "ab", "", "\u{1f600}", "\u{ffff}"];
+        let texts = [
+            "z",
+            "\u{e9}",
+            "\"",
+            "\\",
+            "a\n",
+            "a",
+            "ab",
+            "",
+            "\u{1f600}",
+            "\u{ffff}",
+        ];
         let keys: HashMap<&str, u8> = texts.into_iter().zip(0..).collect();
         let tree: BTreeMap<&str, u8> = texts.into_iter().zip(0..).collect();
         let bytes = write(&keys).expect("written");
@@ -554,7 +634,10 @@ mod tests {
         let expected = r#"{"":7,"\"":2,"\\":3,"a":5,"a\n":4,"ab":6,"z":0,"\u00e9":1,"\uffff":9,"\ud83d\ude00":8}"#;
         assert_eq!(String::from_utf8(bytes).as_deref(), Ok(expected));
         let unordered: HashMap<String, u8> = (0..40).map(|n| (n.to_string(), n)).collect();
-        assert_eq!(write(&[&unordered]).map(|bytes| bytes.len()).ok(), Some(303));
+        assert_eq!(
+            write(&[&unordered]).map(|bytes| bytes.len()).ok(),
+            Some(303)
+        );
     }
 
     #[derive(Serialize)]
@@ -580,25 +663,58 @@ mod tests {
         assert_eq!(refused(write(&1.5)), number(""));
         assert_eq!(refused(write(&(1_u64 << 53))), number(""));
         assert_eq!(refused(write(&(1, i64::MIN))), number("/1"));
-        assert_eq!(refused(write(&json!({"a": 1, "b~/\n": [{"\u{e9}": 1.5}]}))), number("/b~0~1\n/0/\u{e9}"));
-        assert_eq!(refused(write(&Word::Content(vec![0.5]))), number("/content/0"));
+        assert_eq!(
+            refused(write(&json!({"a": 1, "b~/\n": [{"\u{e9}": 1.5}]}))),
+            number("/b~0~1\n/0/\u{e9}")
+        );
+        assert_eq!(
+            refused(write(&Word::Content(vec![0.5]))),
+            number("/content/0")
+        );
         let reserved = (Some(Reason::ReservedKey), "/a/$serde_json::x".to_owned());
-        assert_eq!(refused(write(&json!({"a": {"$serde_json::x": 1}}))), reserved);
-        assert_eq!(refused(write(&[Reserved { name: 1 }])).1, "/0/$serde_json::x");
-        let twice = |key| Twice { a: 1, rest: [(key, json!(2))].into() };
-        assert_eq!(refused(write(&twice("a"))), (Some(Reason::DuplicateKey), "/a".to_owned()));
-        assert_eq!(write(&twice("A")).ok().as_deref(), Some(&br#"{"A":2,"a":1}"#[..]));
-        assert_eq!(refused(write(&BTreeMap::from([(1, 1)]))), (None, String::new()), "a key that is not a text");
-        assert_eq!(refused(write(&[Word::Several(1, 2)])), (None, "/0".to_owned()), "a variant with several fields");
+        assert_eq!(
+            refused(write(&json!({"a": {"$serde_json::x": 1}}))),
+            reserved
+        );
+        assert_eq!(
+            refused(write(&[Reserved { name: 1 }])).1,
+            "/0/$serde_json::x"
+        );
+        let twice = |key| Twice {
+            a: 1,
+            rest: [(key, json!(2))].into(),
+        };
+        assert_eq!(
+            refused(write(&twice("a"))),
+            (Some(Reason::DuplicateKey), "/a".to_owned())
+        );
+        assert_eq!(
+            write(&twice("A")).ok().as_deref(),
+            Some(&br#"{"A":2,"a":1}"#[..])
+        );
+        assert_eq!(
+            refused(write(&BTreeMap::from([(1, 1)]))),
+            (None, String::new()),
+            "a key that is not a text"
+        );
+        assert_eq!(
+            refused(write(&[Word::Several(1, 2)])),
+            (None, "/0".to_owned()),
+            "a variant with several fields"
+        );
         let nested = |depth| (0..depth).fold(json!([]), |inner, _| json!([inner]));
         assert!(write(&nested(31)).is_ok());
-        assert_eq!(refused(write(&nested(32))), (Some(Reason::Depth), "/0".repeat(32)));
+        assert_eq!(
+            refused(write(&nested(32))),
+            (Some(Reason::Depth), "/0".repeat(32))
+        );
     }
 
     #[test]
     fn a_value_with_broken_rules_is_written_by_the_unchecked_writer() {
         let value = json!({"$serde_json::x": [1.5, 1e300, u64::MAX, i64::MIN, -0.0]});
-        let expected = r#"{"$serde_json::x":[1.5,1e+300,18446744073709551615,-9223372036854775808,-0.0]}"#;
+        let expected =
+            r#"{"$serde_json::x":[1.5,1e+300,18446744073709551615,-9223372036854775808,-0.0]}"#;
         assert_eq!(std::str::from_utf8(&write_unchecked(&value)), Ok(expected));
     }
 }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::canonical;
-use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
+use crate::crypto::digest::{
+    AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest,
+};
 use crate::crypto::key_id::KeyId;
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::envelope::Verified;
@@ -13,7 +15,9 @@ use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef
 use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
 use crate::record::reserved::{Reserved, below};
-use crate::record::run_extensions::{Artifacts, Emergency, PlanReference, RunTarget, SessionReference};
+use crate::record::run_extensions::{
+    Artifacts, Emergency, PlanReference, RunTarget, SessionReference,
+};
 use crate::record::validity::Timestamp;
 
 /// Maximum size of an authorization's payload, in bytes.
@@ -188,19 +192,27 @@ impl Predicate for Authorization {
         if !self.params.is_object() {
             return Err(Malformed::at("/predicate/params", "expected an object"));
         }
-        let params = bounded("/predicate/params", canonical::canonical_of(&self.params), MAX_PARAMS_BYTES)?;
+        let params = bounded(
+            "/predicate/params",
+            canonical::canonical_of(&self.params),
+            MAX_PARAMS_BYTES,
+        )?;
         check_reason("/predicate/reason", &self.reason)?;
         check_permissions("/predicate/permissions", &self.permissions)?;
         self.sandbox.check("/predicate/sandbox")?;
         if let Some(emergency) = &self.emergency {
-            emergency.check().map_err(|error| below("/predicate/emergency", error))?;
+            emergency
+                .check()
+                .map_err(|error| below("/predicate/emergency", error))?;
             if self.grant.is_some() {
                 let why = "an emergency cannot use a grant: leave out one of the two";
                 return Err(Malformed::at("/predicate/emergency", why));
             }
         }
         if let Some(artifacts) = &self.artifacts {
-            artifacts.check().map_err(|error| below("/predicate/artifacts", error))?;
+            artifacts
+                .check()
+                .map_err(|error| below("/predicate/artifacts", error))?;
         }
         check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
     }
@@ -212,7 +224,9 @@ impl Predicate for Authorization {
         let found = keyids.len();
         Err(Malformed::at(
             "/signatures",
-            format!("found {found} signatures, expected one: only the grantee signs the use of a grant"),
+            format!(
+                "found {found} signatures, expected one: only the grantee signs the use of a grant"
+            ),
         ))
     }
 }
@@ -226,7 +240,10 @@ fn bounded(
     if bytes.len() <= most {
         return Ok(bytes);
     }
-    Err(Malformed::too_large(pointer, format!("{} bytes, at most {most} are allowed", bytes.len())))
+    Err(Malformed::too_large(
+        pointer,
+        format!("{} bytes, at most {most} are allowed", bytes.len()),
+    ))
 }
 
 /// Checks the size of a reason.
@@ -234,7 +251,8 @@ fn bounded(
 /// # Errors
 /// Returns an error that names the size of the reason.
 pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
-    let bytes = canonical::canonical_of(reason).map_err(|error| Malformed::at(pointer, error.to_string()))?;
+    let bytes = canonical::canonical_of(reason)
+        .map_err(|error| Malformed::at(pointer, error.to_string()))?;
     // The quotes do not count towards the size.
     let bytes = bytes.len().saturating_sub(2);
     if bytes > MAX_REASON_BYTES {
@@ -262,9 +280,15 @@ fn fitting(reason: &str) -> usize {
 ///
 /// # Errors
 /// Returns an error for the first permission that breaks a rule.
-pub(super) fn check_permissions(pointer: &str, permissions: &[Permission]) -> Result<(), Malformed> {
+pub(super) fn check_permissions(
+    pointer: &str,
+    permissions: &[Permission],
+) -> Result<(), Malformed> {
     if permissions.len() > MAX_PERMISSIONS {
-        return Err(Malformed::too_large(pointer, format!("at most {MAX_PERMISSIONS} are allowed")));
+        return Err(Malformed::too_large(
+            pointer,
+            format!("at most {MAX_PERMISSIONS} are allowed"),
+        ));
     }
     for (at, permission) in permissions.iter().enumerate() {
         if permission.what.len() > MAX_PERMISSION_BYTES {

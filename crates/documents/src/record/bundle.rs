@@ -114,48 +114,89 @@ impl Bundle {
     /// Checks the rules that the types cannot express. Returns the pointer of the first reserved part.
     fn check(&self, value: &Value) -> Result<Option<String>, Malformed> {
         if self.media_type != MEDIA_TYPE {
-            return Err(Malformed::at("/mediaType", format!("expected {MEDIA_TYPE:?}")));
+            return Err(Malformed::at(
+                "/mediaType",
+                format!("expected {MEDIA_TYPE:?}"),
+            ));
         }
-        for (pointer, value) in [("/step", &self.step), ("/policy", &self.policy), ("/builtins", &self.builtins)] {
+        for (pointer, value) in [
+            ("/step", &self.step),
+            ("/policy", &self.policy),
+            ("/builtins", &self.builtins),
+        ] {
             if !value.is_object() {
                 return Err(Malformed::at(pointer, "expected an object"));
             }
         }
         if crate::crypto::canonical::to_canonical(&self.step).len() > MAX_DEFINITION_BYTES {
-            return Err(Malformed::too_large("/step", format!("at most {MAX_DEFINITION_BYTES} bytes are allowed")));
+            return Err(Malformed::too_large(
+                "/step",
+                format!("at most {MAX_DEFINITION_BYTES} bytes are allowed"),
+            ));
         }
         for field in ["grant", "manifest", "plan", "report"] {
             if value[field].is_null() && value.get(field).is_some() {
-                return Err(Malformed::at(format!("/{field}"), "this optional field is null: leave the field out"));
+                return Err(Malformed::at(
+                    format!("/{field}"),
+                    "this optional field is null: leave the field out",
+                ));
             }
         }
         if let Some(manifest) = &self.manifest {
-            manifest.check().map_err(|error| below("/manifest", error))?;
+            manifest
+                .check()
+                .map_err(|error| below("/manifest", error))?;
         }
         self.check_grant(value)?;
         let later = self.check_reserved()?;
-        let Some(plan) = &self.plan else { return Ok(later) };
+        let Some(plan) = &self.plan else {
+            return Ok(later);
+        };
         if plan.plan.is_some() {
-            return Err(Malformed::at("/plan/plan", "the bundle of a plan cannot contain another plan"));
+            return Err(Malformed::at(
+                "/plan/plan",
+                "the bundle of a plan cannot contain another plan",
+            ));
         }
-        let below_plan = plan.check(&value["plan"]).map_err(|error| below("/plan", error))?;
-        Ok(later.into_iter().chain(below_plan.map(|pointer| format!("/plan{pointer}"))).min())
+        let below_plan = plan
+            .check(&value["plan"])
+            .map_err(|error| below("/plan", error))?;
+        Ok(later
+            .into_iter()
+            .chain(below_plan.map(|pointer| format!("/plan{pointer}")))
+            .min())
     }
 
     /// Checks the form of the grant, and that its proof has the checkpoint of the other proofs.
     fn check_grant(&self, value: &Value) -> Result<(), Malformed> {
         if value["proofs"].get("grant").is_some_and(Value::is_null) {
-            return Err(Malformed::at("/proofs/grant", "this optional field is null: leave the field out"));
+            return Err(Malformed::at(
+                "/proofs/grant",
+                "this optional field is null: leave the field out",
+            ));
         }
         let (grant, proof) = match (&self.grant, &self.proofs.grant) {
             (Some(grant), Some(proof)) => (grant, proof),
-            (Some(_), None) => return Err(Malformed::at("/grant", "the bundle has a grant without its proof")),
-            (None, Some(_)) => return Err(Malformed::at("/proofs/grant", "the bundle has a proof without its grant")),
+            (Some(_), None) => {
+                return Err(Malformed::at(
+                    "/grant",
+                    "the bundle has a grant without its proof",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(Malformed::at(
+                    "/proofs/grant",
+                    "the bundle has a proof without its grant",
+                ));
+            }
             (None, None) => return Ok(()),
         };
         check_envelope::<Grant>(grant).map_err(|error| below("/grant", error))?;
-        let proof = TlogProof::parse(proof).map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
-        if TlogProof::parse(&self.proofs.receipt).is_ok_and(|receipt| receipt.checkpoint == proof.checkpoint) {
+        let proof = TlogProof::parse(proof)
+            .map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
+        if TlogProof::parse(&self.proofs.receipt)
+            .is_ok_and(|receipt| receipt.checkpoint == proof.checkpoint)
+        {
             return Ok(());
         }
         Err(Malformed::at(
@@ -166,10 +207,15 @@ impl Bundle {
 
     /// Reads the parts of later versions strictly. Returns the pointer of the first one.
     fn check_reserved(&self) -> Result<Option<String>, Malformed> {
-        let Some(report) = &self.report else { return Ok(None) };
+        let Some(report) = &self.report else {
+            return Ok(None);
+        };
         check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
         if report.signatures.len() != 1 {
-            return Err(Malformed::at("/report/signatures", "expected one signature, by the runner"));
+            return Err(Malformed::at(
+                "/report/signatures",
+                "expected one signature, by the runner",
+            ));
         }
         Ok(Some("/report".to_owned()))
     }

@@ -35,7 +35,12 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Returns the signed text, which ends with a line feed.
     pub fn body(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+        format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.size,
+            STANDARD.encode(self.root)
+        )
     }
 
     /// Reads the text of a checkpoint. Each checkpoint has exactly one form.
@@ -43,20 +48,38 @@ impl Checkpoint {
     /// # Errors
     /// Returns an error that names the malformed line.
     pub fn parse(body: &str) -> Result<Self, CheckpointError> {
-        let lines: Vec<&str> = body.strip_suffix('\n').ok_or(CheckpointError::Lines)?.split('\n').collect();
-        let [origin, size, root] = lines[..] else { return Err(CheckpointError::Lines) };
+        let lines: Vec<&str> = body
+            .strip_suffix('\n')
+            .ok_or(CheckpointError::Lines)?
+            .split('\n')
+            .collect();
+        let [origin, size, root] = lines[..] else {
+            return Err(CheckpointError::Lines);
+        };
         if origin.is_empty()
             || origin.len() > MAX_ORIGIN_BYTES
             || origin.chars().any(|c| c.is_whitespace() || c.is_control())
         {
             return Err(CheckpointError::Origin);
         }
-        let count = size.parse::<u64>().ok().filter(|count| count.to_string() == size).ok_or(CheckpointError::Size)?;
-        let root = STANDARD.decode(root).ok().and_then(|root| root.try_into().ok()).ok_or(CheckpointError::Root)?;
+        let count = size
+            .parse::<u64>()
+            .ok()
+            .filter(|count| count.to_string() == size)
+            .ok_or(CheckpointError::Size)?;
+        let root = STANDARD
+            .decode(root)
+            .ok()
+            .and_then(|root| root.try_into().ok())
+            .ok_or(CheckpointError::Root)?;
         if count == 0 && root != merkle::EMPTY_ROOT {
             return Err(CheckpointError::Root);
         }
-        Ok(Self { origin: origin.to_owned(), size: count, root })
+        Ok(Self {
+            origin: origin.to_owned(),
+            size: count,
+            root,
+        })
     }
 }
 
@@ -85,23 +108,45 @@ pub enum CheckpointError {
 mod tests {
     use super::*;
 
-    const GOLDEN: &str = "prod-eu/e49d5ff1e1633eb0\n5\nhBeC4UJtrGZiYuDzdozhxNgTzDeSajueopOc87hLR1U=\n";
+    const GOLDEN: &str =
+        "prod-eu/e49d5ff1e1633eb0\n5\nhBeC4UJtrGZiYuDzdozhxNgTzDeSajueopOc87hLR1U=\n";
 
     #[test]
     fn a_checkpoint_in_a_form_that_is_not_canonical_is_refused() {
         let refused = |text: &str| Checkpoint::parse(text).expect_err(text);
         assert_eq!(refused(""), CheckpointError::Lines);
         assert_eq!(refused(GOLDEN.trim_end()), CheckpointError::Lines);
-        assert_eq!(refused(&format!("{GOLDEN}extension\n")), CheckpointError::Lines);
+        assert_eq!(
+            refused(&format!("{GOLDEN}extension\n")),
+            CheckpointError::Lines
+        );
         assert_eq!(refused(&format!("{GOLDEN}\n")), CheckpointError::Lines);
-        assert_eq!(refused(&GOLDEN.replacen("prod-eu/", "prod eu/", 1)), CheckpointError::Origin);
+        assert_eq!(
+            refused(&GOLDEN.replacen("prod-eu/", "prod eu/", 1)),
+            CheckpointError::Origin
+        );
         assert_eq!(refused(&GOLDEN[24..]), CheckpointError::Origin);
-        assert_eq!(refused(&GOLDEN.replace('\n', "\r\n")), CheckpointError::Origin);
+        assert_eq!(
+            refused(&GOLDEN.replace('\n', "\r\n")),
+            CheckpointError::Origin
+        );
         for size in ["05", "+5", "-5", "", "5 ", "18446744073709551616", "٥"] {
-            assert_eq!(refused(&GOLDEN.replace("\n5\n", &format!("\n{size}\n"))), CheckpointError::Size, "{size}");
+            assert_eq!(
+                refused(&GOLDEN.replace("\n5\n", &format!("\n{size}\n"))),
+                CheckpointError::Size,
+                "{size}"
+            );
         }
-        assert_eq!(refused(&GOLDEN.replace("1U=", "1V=")), CheckpointError::Root, "stray bits");
+        assert_eq!(
+            refused(&GOLDEN.replace("1U=", "1V=")),
+            CheckpointError::Root,
+            "stray bits"
+        );
         assert_eq!(refused(&GOLDEN.replace("1U=", "1U")), CheckpointError::Root);
-        assert_eq!(refused(&GOLDEN.replace("\n5\n", "\n0\n")), CheckpointError::Root, "an empty log has one root");
+        assert_eq!(
+            refused(&GOLDEN.replace("\n5\n", "\n0\n")),
+            CheckpointError::Root,
+            "an empty log has one root"
+        );
     }
 }

@@ -146,7 +146,10 @@ mod tests {
         for code in Code::ALL {
             of.entry(code.status()).or_default().push(code.word());
         }
-        assert_eq!(of.remove(&422).map(|codes| codes.len()), Some(Code::ALL.len() - 16));
+        assert_eq!(
+            of.remove(&422).map(|codes| codes.len()),
+            Some(Code::ALL.len() - 16)
+        );
         let expected = [
             (400, vec!["malformed"]),
             (401, vec!["unauthenticated"]),

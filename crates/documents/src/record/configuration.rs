@@ -60,7 +60,9 @@ mod tests {
     #[test]
     fn the_layer_of_a_list_of_programs_belongs_to_no_level() {
         let read = |layers: &str| {
-            serde_json::from_str::<ConfiguredSandbox>(&format!(r#"{{"level":"strict","require":[{layers}]}}"#))
+            serde_json::from_str::<ConfiguredSandbox>(&format!(
+                r#"{{"level":"strict","require":[{layers}]}}"#
+            ))
         };
         assert!(read(r#""landlock","seccomp""#).is_ok());
         assert!(read(r#""landlock","programs""#).is_err());

@@ -58,7 +58,10 @@ impl Consumption {
     }
 
     fn subjects(&self) -> Vec<Subject> {
-        self.spent.iter().map(|spent| Subject::new("authorization", spent.authorization.as_bytes())).collect()
+        self.spent
+            .iter()
+            .map(|spent| Subject::new("authorization", spent.authorization.as_bytes()))
+            .collect()
     }
 }
 
@@ -69,14 +72,26 @@ impl Predicate for Consumption {
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.spent.is_empty() || self.spent.len() > MAX_ITEMS {
-            return Err(Malformed::at("/predicate/spent", format!("expected 1 to {MAX_ITEMS} items")));
+            return Err(Malformed::at(
+                "/predicate/spent",
+                format!("expected 1 to {MAX_ITEMS} items"),
+            ));
         }
         for (at, spent) in self.spent.iter().enumerate() {
-            if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
+            if self.spent[..at]
+                .iter()
+                .any(|before| before.authorization == spent.authorization)
+            {
                 let message = "this value is spent twice in one consumption";
-                return Err(Malformed::at(format!("/predicate/spent/{at}/authorization"), message));
+                return Err(Malformed::at(
+                    format!("/predicate/spent/{at}/authorization"),
+                    message,
+                ));
             }
-            if self.spent[..at].iter().any(|before| before.nonce == spent.nonce) {
+            if self.spent[..at]
+                .iter()
+                .any(|before| before.nonce == spent.nonce)
+            {
                 return Err(Malformed::at(
                     format!("/predicate/spent/{at}/nonce"),
                     "this value is spent twice in one consumption",
@@ -94,7 +109,9 @@ impl Predicate for Consumption {
             };
             return Err(Malformed::at(
                 format!("/predicate/spent/{at}/{lone}"),
-                format!("the item has `{lone}` without `{other}`: give both fields, or leave both out"),
+                format!(
+                    "the item has `{lone}` without `{other}`: give both fields, or leave both out"
+                ),
             ));
         }
         check_subjects(subjects, &self.subjects())
@@ -119,21 +136,34 @@ mod tests {
             grant: None,
             grant_use: None,
         };
-        Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
+        Consumption {
+            seal: SealDigest::of(b""),
+            at: Timestamp::from_unix(0),
+            spent: (0..items).map(spent).collect(),
+        }
     }
 
     fn nonce(item: usize) -> Nonce {
         use base64::Engine as _;
         let mut bytes = [0xff; 64];
         bytes[..8].copy_from_slice(&(item as u64).to_be_bytes());
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes).parse().expect("a nonce")
+        base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .encode(bytes)
+            .parse()
+            .expect("a nonce")
     }
 
     #[test]
     fn a_consumption_of_most_items_with_the_longest_nonces_fits_into_a_log_entry() {
-        let payload = of(MAX_ITEMS).into_statement().to_payload().expect("within its size");
+        let payload = of(MAX_ITEMS)
+            .into_statement()
+            .to_payload()
+            .expect("within its size");
         let key = SshKey::from_public(SecretKey::from_seed([1; 32]).public(), "").expect("a key");
-        let envelope = Envelope::new(&payload, vec![EnvelopeSignature::new(key.keyid(), &[255; 64])]);
+        let envelope = Envelope::new(
+            &payload,
+            vec![EnvelopeSignature::new(key.keyid(), &[255; 64])],
+        );
         let leaf = canonical::canonical_of(&envelope).expect("canonical");
         assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
         assert!(of(MAX_ITEMS + 1).into_statement().to_payload().is_err());
@@ -148,23 +178,44 @@ mod tests {
                 "grant": digest, "use": 1000, "runner": "n".repeat(64),
                 "session": {"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest},
             });
-            item.as_object_mut().expect("an item").extend(more.as_object().expect("fields").clone());
+            item.as_object_mut()
+                .expect("an item")
+                .extend(more.as_object().expect("fields").clone());
         }
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Consumption>::from_payload(&payload).expect_err("reserved parts");
-        assert!(refused.later && refused.pointer == "/predicate/spent/0/runner", "{refused}");
-        assert!(payload.len() <= <Consumption as Predicate>::MAX_BYTES, "{} bytes", payload.len());
+        assert!(
+            refused.later && refused.pointer == "/predicate/spent/0/runner",
+            "{refused}"
+        );
+        assert!(
+            payload.len() <= <Consumption as Predicate>::MAX_BYTES,
+            "{} bytes",
+            payload.len()
+        );
     }
 
     #[test]
     fn one_consumption_never_spends_a_nonce_twice() {
         for (pointer, twice) in [
-            ("/predicate/spent/1/nonce", (|spent| spent[1].nonce = spent[0].nonce.clone()) as fn(&mut Vec<Spent>)),
-            ("/predicate/spent/1/authorization", |spent| spent[1].authorization = spent[0].authorization),
+            (
+                "/predicate/spent/1/nonce",
+                (|spent| spent[1].nonce = spent[0].nonce.clone()) as fn(&mut Vec<Spent>),
+            ),
+            ("/predicate/spent/1/authorization", |spent| {
+                spent[1].authorization = spent[0].authorization
+            }),
         ] {
             let mut consumption = of(2);
             twice(&mut consumption.spent);
-            assert_eq!(consumption.into_statement().to_payload().expect_err("twice").pointer, pointer);
+            assert_eq!(
+                consumption
+                    .into_statement()
+                    .to_payload()
+                    .expect_err("twice")
+                    .pointer,
+                pointer
+            );
         }
     }
 }

@@ -25,8 +25,13 @@ pub enum DeclaredNetwork<H = String> {
     Host,
 }
 
-pub(super) fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|_| unknown(&format!("value of {name}"), text, known))
+pub(super) fn word<T: DeserializeOwned>(
+    name: &str,
+    text: &str,
+    known: &[&str],
+) -> Result<T, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| unknown(&format!("value of {name}"), text, known))
 }
 
 /// Reads `none`, `host` or `{allow: [name:port]}`. `read` reads the list.
@@ -37,7 +42,9 @@ fn network<H: DeserializeOwned>(
 ) -> Option<DeclaredNetwork<H>> {
     if let YamlKind::Text(text) = &node.kind {
         let read = word("`network`", text, &["none", "host"]);
-        return read.map_err(|message| flaws.push(YamlFlaw::new(node.place, message))).ok();
+        return read
+            .map_err(|message| flaws.push(YamlFlaw::new(node.place, message)))
+            .ok();
     }
     node.closed_map("network", &["allow"], &[], flaws);
     let Some(allow) = node.value("allow") else {
@@ -53,13 +60,27 @@ fn network<H: DeserializeOwned>(
 }
 
 /// Reads the network that a step declares.
-pub(super) fn network_of_step(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork> {
-    network(node, |allow, flaws| list(allow, "`allow`", check_host, flaws), flaws)
+pub(super) fn network_of_step(
+    node: &YamlNode,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<DeclaredNetwork> {
+    network(
+        node,
+        |allow, flaws| list(allow, "`allow`", check_host, flaws),
+        flaws,
+    )
 }
 
 /// Reads the network that a rule of policy allows.
-pub fn network_of_rule(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork<AllowedHost>> {
-    network(node, |allow, flaws| list_of(allow, "`allow`", allowed_host, |host| &host.host, flaws), flaws)
+pub fn network_of_rule(
+    node: &YamlNode,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<DeclaredNetwork<AllowedHost>> {
+    network(
+        node,
+        |allow, flaws| list_of(allow, "`allow`", allowed_host, |host| &host.host, flaws),
+        flaws,
+    )
 }
 
 /// Reads `"name:port"` or `{host: "name:port", private: true, localhost: true}`.
@@ -67,12 +88,16 @@ fn allowed_host(item: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<AllowedHos
     let mut found = AllowedHost::default();
     let mut text = item;
     if let YamlKind::Map(_) = item.kind {
-        for (key, value) in item.closed_map("a host", &["host", "private", "localhost"], &[], flaws) {
+        for (key, value) in item.closed_map("a host", &["host", "private", "localhost"], &[], flaws)
+        {
             match (key.name.as_str(), &value.kind) {
                 ("private", YamlKind::Boolean(word)) => found.private = *word,
                 ("localhost", YamlKind::Boolean(word)) => found.localhost = *word,
                 ("private" | "localhost", _) => {
-                    flaws.push(YamlFlaw::new(value.place, format!("`{}` must be true or false", key.name)));
+                    flaws.push(YamlFlaw::new(
+                        value.place,
+                        format!("`{}` must be true or false", key.name),
+                    ));
                 }
                 _ => {}
             }
@@ -95,12 +120,24 @@ pub fn list(
     check: fn(&str) -> Result<(), String>,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<Vec<String>> {
-    list_of(node, what, |item, flaws| checked_text(item, check, flaws), |text| text, flaws)
+    list_of(
+        node,
+        what,
+        |item, flaws| checked_text(item, check, flaws),
+        |text| text,
+        flaws,
+    )
 }
 
-fn checked_text(item: &YamlNode, check: fn(&str) -> Result<(), String>, flaws: &mut Vec<YamlFlaw>) -> Option<String> {
+fn checked_text(
+    item: &YamlNode,
+    check: fn(&str) -> Result<(), String>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<String> {
     let text = item.text("an entry", flaws)?;
-    check(text).map_err(|message| flaws.push(YamlFlaw::new(item.place, message))).ok()?;
+    check(text)
+        .map_err(|message| flaws.push(YamlFlaw::new(item.place, message)))
+        .ok()?;
     Some(text.to_owned())
 }
 
@@ -115,27 +152,41 @@ fn list_of<T>(
     let before = flaws.len();
     let mut found: Vec<T> = Vec::new();
     for item in node.list(what, flaws)? {
-        let Some(one) = read(item, flaws) else { continue };
+        let Some(one) = read(item, flaws) else {
+            continue;
+        };
         if found.iter().any(|other| name(other) == name(&one)) {
             let text = name(&one);
-            flaws.push(YamlFlaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
+            flaws.push(YamlFlaw::new(
+                item.place,
+                format!("{text:?} is listed twice: remove one of the two"),
+            ));
         } else {
             found.push(one);
         }
     }
     found.sort_by(|one, other| name(one).cmp(name(other)));
     if found.is_empty() && flaws.len() == before {
-        flaws.push(YamlFlaw::new(node.place, format!("{what} is empty: add an element, or remove {what}")));
+        flaws.push(YamlFlaw::new(
+            node.place,
+            format!("{what} is empty: add an element, or remove {what}"),
+        ));
     }
     (flaws.len() == before).then_some(found)
 }
 
 /// Checks each text of a list, and sorts the texts.
-pub(super) fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), String>) -> Result<Vec<String>, String> {
+pub(super) fn checked(
+    mut items: Vec<String>,
+    check: fn(&str) -> Result<(), String>,
+) -> Result<Vec<String>, String> {
     items.iter().try_for_each(|item| check(item))?;
     items.sort();
     match items.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("{:?} is listed twice: remove one of the two", pair[0])),
+        Some(pair) => Err(format!(
+            "{:?} is listed twice: remove one of the two",
+            pair[0]
+        )),
         None => Ok(items),
     }
 }
@@ -237,8 +288,11 @@ pub struct ProgramsRule {
 /// # Errors
 /// Returns an error if the text is neither a name, nor an absolute path, nor `{work}/**`.
 pub fn check_program(text: &str) -> Result<(), String> {
-    let _word: Program = text.parse().map_err(|error: crate::record::ident::IdentError| error.to_string())?;
-    let plain = !text.contains(['*', '?', '[', '{', '"', '\\', ' ']) && (text.starts_with('/') || !text.contains('/'));
+    let _word: Program = text
+        .parse()
+        .map_err(|error: crate::record::ident::IdentError| error.to_string())?;
+    let plain = !text.contains(['*', '?', '[', '{', '"', '\\', ' '])
+        && (text.starts_with('/') || !text.contains('/'));
     if text == OWN_PROGRAMS || plain {
         return Ok(());
     }
@@ -255,9 +309,31 @@ impl SandboxRule {
         may_be_off: Option<bool>,
         programs: Option<ProgramsRule>,
     ) -> Self {
-        let DeclaredSandbox { limits, proc, read, write, deny, workdir, network: _, sockets, run_as, off_reason: _ } =
-            most;
-        Self { limits, proc, read, write, deny, workdir, network, sockets, run_as, may_be_off, programs }
+        let DeclaredSandbox {
+            limits,
+            proc,
+            read,
+            write,
+            deny,
+            workdir,
+            network: _,
+            sockets,
+            run_as,
+            off_reason: _,
+        } = most;
+        Self {
+            limits,
+            proc,
+            read,
+            write,
+            deny,
+            workdir,
+            network,
+            sockets,
+            run_as,
+            may_be_off,
+            programs,
+        }
     }
 
     /// Adds a later rule for the same step. Its values replace the earlier values, but the deny patterns of both rules
@@ -267,8 +343,19 @@ impl SandboxRule {
             *to = later.or_else(|| to.take());
         }
         // A ruling stores the limits, `proc` and the programs elsewhere, with the origin of each value.
-        let Self { limits: _, proc: _, programs: _, read, write, deny, workdir, network, sockets, run_as, may_be_off } =
-            later.clone();
+        let Self {
+            limits: _,
+            proc: _,
+            programs: _,
+            read,
+            write,
+            deny,
+            workdir,
+            network,
+            sockets,
+            run_as,
+            may_be_off,
+        } = later.clone();
         set(&mut self.read, read);
         set(&mut self.write, write);
         set(&mut self.workdir, workdir);
@@ -276,7 +363,9 @@ impl SandboxRule {
         set(&mut self.sockets, sockets);
         set(&mut self.run_as, run_as);
         set(&mut self.may_be_off, may_be_off);
-        self.deny.get_or_insert_default().extend(deny.into_iter().flatten());
+        self.deny
+            .get_or_insert_default()
+            .extend(deny.into_iter().flatten());
     }
 }
 

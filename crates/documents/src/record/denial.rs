@@ -21,7 +21,10 @@ pub struct Denial {
 impl Denial {
     /// Makes the denial of `authorization`.
     pub fn of(self, authorization: AuthorizationDigest) -> Statement<Self> {
-        Statement::new(self, vec![Subject::new("authorization", authorization.as_bytes())])
+        Statement::new(
+            self,
+            vec![Subject::new("authorization", authorization.as_bytes())],
+        )
     }
 }
 

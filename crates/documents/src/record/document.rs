@@ -67,7 +67,9 @@ pub fn predicate_type(kind: &str) -> String {
 
 /// Returns the kind of a predicate type of this project, or `None` for any other predicate type.
 fn predicate_kind(predicate_type: &str) -> Option<&str> {
-    predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
+    predicate_type
+        .strip_prefix(PREDICATE_BASE)?
+        .strip_suffix("/v1")
 }
 
 /// A subject of the statement: a name, and the digest of the named bytes.
@@ -93,7 +95,12 @@ pub struct DigestSet {
 impl Subject {
     /// Returns the subject with this name and this SHA-256 digest.
     pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
-        Self { name: name.into(), digest: DigestSet { sha256: digest::hex(sha256) } }
+        Self {
+            name: name.into(),
+            digest: DigestSet {
+                sha256: digest::hex(sha256),
+            },
+        }
     }
 
     /// Returns the 32 bytes of the SHA-256 digest, if the hex digits are well-formed.
@@ -108,16 +115,25 @@ impl Subject {
 /// Returns an error for the first subject that differs.
 pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Malformed> {
     if given.len() != expected.len() {
-        return Err(Malformed::at("/subject", format!("{} subjects, expected {}", given.len(), expected.len())));
+        return Err(Malformed::at(
+            "/subject",
+            format!("{} subjects, expected {}", given.len(), expected.len()),
+        ));
     }
     for (at, (given, expected)) in given.iter().zip(expected).enumerate() {
         if given.name != expected.name {
-            return Err(Malformed::at(format!("/subject/{at}/name"), format!("expected {:?}", expected.name)));
+            return Err(Malformed::at(
+                format!("/subject/{at}/name"),
+                format!("expected {:?}", expected.name),
+            ));
         }
         if given != expected {
             return Err(Malformed::at(
                 format!("/subject/{at}/digest"),
-                format!("the digest of subject {:?} differs from the digest in the predicate", given.name),
+                format!(
+                    "the digest of subject {:?} differs from the digest in the predicate",
+                    given.name
+                ),
             ));
         }
     }
@@ -130,10 +146,16 @@ pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Mal
 /// Returns an error with the expected subject if the number of subjects, the name or the digest is wrong.
 pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed> {
     match given {
-        [one] if one.name == name => {
-            one.sha256().ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 lower-case hex digits"))
-        }
-        _ => Err(Malformed::at("/subject", format!("expected exactly one subject, {name:?}, with a sha256 digest"))),
+        [one] if one.name == name => one.sha256().ok_or_else(|| {
+            Malformed::at(
+                "/subject/0/digest/sha256",
+                "expected 64 lower-case hex digits",
+            )
+        }),
+        _ => Err(Malformed::at(
+            "/subject",
+            format!("expected exactly one subject, {name:?}, with a sha256 digest"),
+        )),
     }
 }
 
@@ -147,7 +169,8 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     }
     let mut before: Option<Vec<u8>> = None;
     for (at, item) in items.iter().enumerate() {
-        let bytes = canonical::canonical_of(item).map_err(|error| Malformed::at(pointer, error.to_string()))?;
+        let bytes = canonical::canonical_of(item)
+            .map_err(|error| Malformed::at(pointer, error.to_string()))?;
         if before.as_ref().is_some_and(|before| *before >= bytes) {
             return Err(Malformed::at(
                 format!("{pointer}/{at}"),
@@ -177,7 +200,12 @@ pub struct Statement<P> {
 impl<P: Predicate> Statement<P> {
     /// Makes the statement with `predicate` about `subject`.
     pub fn new(predicate: P, subject: Vec<Subject>) -> Self {
-        Self { statement_type: STATEMENT_TYPE.to_owned(), predicate, predicate_type: predicate_type(P::KIND), subject }
+        Self {
+            statement_type: STATEMENT_TYPE.to_owned(),
+            predicate,
+            predicate_type: predicate_type(P::KIND),
+            subject,
+        }
     }
 
     /// Returns the payload as canonical JSON, checked with the rules of the reader.
@@ -186,11 +214,17 @@ impl<P: Predicate> Statement<P> {
     /// Returns an error if the statement contradicts itself or is too large for its kind.
     pub fn to_payload(&self) -> Result<Vec<u8>, Malformed> {
         self.predicate.check(&self.subject)?;
-        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;
+        let bytes =
+            canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;
         if bytes.len() > P::MAX_BYTES {
             return Err(Malformed::too_large(
                 "",
-                format!("the {} would have {} bytes, but at most {} are allowed", P::KIND, bytes.len(), P::MAX_BYTES),
+                format!(
+                    "the {} would have {} bytes, but at most {} are allowed",
+                    P::KIND,
+                    bytes.len(),
+                    P::MAX_BYTES
+                ),
             ));
         }
         self.predicate.check_size(bytes.len())?;
@@ -219,12 +253,18 @@ impl<P: Predicate> Statement<P> {
         // The fast path refused the payload. The slow path finds the error and its place.
         let value = json::parse(payload, P::MAX_BYTES)?;
         // Check the type before any other field, so that a document of one kind never passes as another kind.
-        for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
+        for (field, expected) in [
+            ("_type", STATEMENT_TYPE),
+            ("predicateType", &*predicate_type(P::KIND)),
+        ] {
             let given = value.get(field).and_then(Value::as_str);
             if given != Some(expected) {
                 return Err(Malformed::at(
                     format!("/{field}"),
-                    format!("expected {expected:?}, because this must be a document of kind {}", P::KIND),
+                    format!(
+                        "expected {expected:?}, because this must be a document of kind {}",
+                        P::KIND
+                    ),
                 ));
             }
         }
@@ -235,7 +275,8 @@ impl<P: Predicate> Statement<P> {
         }
         let statement: Self = json::typed(&value)?;
         // The parsed document, written again, must equal the signed bytes.
-        let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
+        let again = canonical::canonical_of(&statement)
+            .map_err(|error| Malformed::at("", error.to_string()))?;
         if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
             reserved::check_no_null(&value, &statement)?;
@@ -255,11 +296,16 @@ impl<P: Predicate> Statement<P> {
 pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
     let mut found: Vec<String> = Vec::new();
     for reserved in P::RESERVED {
-        each(&statement["predicate"], reserved.path, "/predicate", &mut |value, pointer| {
-            (reserved.read)(value).map_err(|error| below(pointer, error))?;
-            found.push(pointer.to_owned());
-            Ok(())
-        })?;
+        each(
+            &statement["predicate"],
+            reserved.path,
+            "/predicate",
+            &mut |value, pointer| {
+                (reserved.read)(value).map_err(|error| below(pointer, error))?;
+                found.push(pointer.to_owned());
+                Ok(())
+            },
+        )?;
     }
     if found.is_empty() {
         return Ok(Vec::new());
@@ -279,7 +325,10 @@ mod tests {
     use crate::record::consumption::Consumption;
 
     fn payload(kind: &str) -> Vec<u8> {
-        let path = format!("{}/../../tests/conformance/golden/valid/payload/{kind}.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/../../tests/conformance/golden/valid/payload/{kind}.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
         std::fs::read(path).expect("a golden payload")
     }
 
@@ -291,9 +340,11 @@ mod tests {
 
     #[test]
     fn an_absent_optional_field_is_omitted_and_never_null() {
-        let mut value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&payload("authorization")).expect("json");
         value["predicate"]["sandbox"]["off_reason"] = serde_json::Value::Null;
-        let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("null");
+        let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value))
+            .expect_err("null");
         assert!(refused.message.contains("null"), "{refused}");
         assert_eq!(refused.pointer, "/predicate/sandbox/off_reason");
     }
@@ -303,7 +354,16 @@ mod tests {
         let other = altered("authorization", r#""host":"web-3""#, r#""host":"web-4""#);
         let refused = Statement::<Authorization>::from_payload(&other).expect_err("twin");
         assert_eq!(refused.pointer, "/subject/1/digest");
-        let other = altered("consumption", r#""name":"authorization""#, r#""name":"authorisation""#);
-        assert_eq!(Statement::<Consumption>::from_payload(&other).expect_err("name").pointer, "/subject/0/name");
+        let other = altered(
+            "consumption",
+            r#""name":"authorization""#,
+            r#""name":"authorisation""#,
+        );
+        assert_eq!(
+            Statement::<Consumption>::from_payload(&other)
+                .expect_err("name")
+                .pointer,
+            "/subject/0/name"
+        );
     }
 }

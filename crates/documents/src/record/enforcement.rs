@@ -120,7 +120,11 @@ impl Enforcement {
 
     /// Returns a line for people about each refused host: the host, and what to do. `hosts` is the signed list.
     pub fn refused_lines(&self, hosts: &[String]) -> Vec<String> {
-        self.refused_hosts.iter().flatten().map(|refused| refused.line(hosts)).collect()
+        self.refused_hosts
+            .iter()
+            .flatten()
+            .map(|refused| refused.line(hosts))
+            .collect()
     }
 
     /// Checks that each list is sorted and unique, and that the lists do not contradict each other.
@@ -130,9 +134,18 @@ impl Enforcement {
     pub fn check(&self) -> Result<(), Malformed> {
         check_sorted("/predicate/sandbox/layers", &self.layers)?;
         check_sorted("/predicate/sandbox/missing", &self.missing)?;
-        check_sorted("/predicate/sandbox/ns", self.ns.as_deref().unwrap_or_default())?;
-        check_sorted("/predicate/sandbox/contacted", self.contacted.as_deref().unwrap_or_default())?;
-        check_sorted("/predicate/sandbox/kill", self.kill.as_deref().unwrap_or_default())?;
+        check_sorted(
+            "/predicate/sandbox/ns",
+            self.ns.as_deref().unwrap_or_default(),
+        )?;
+        check_sorted(
+            "/predicate/sandbox/contacted",
+            self.contacted.as_deref().unwrap_or_default(),
+        )?;
+        check_sorted(
+            "/predicate/sandbox/kill",
+            self.kill.as_deref().unwrap_or_default(),
+        )?;
         if let Some(refused) = &self.refused_hosts {
             let in_order = refused.windows(2).all(|pair| pair[0].at < pair[1].at);
             let in_list = refused.iter().all(|host| host.at < MAX_HOSTS as u64);
@@ -144,19 +157,31 @@ impl Enforcement {
         if let Some(limits) = &self.limits {
             limits.check()?;
         }
-        if let Some(FilesystemFacts { masked, masked_before: Some(before), .. }) = &self.fs
+        if let Some(FilesystemFacts {
+            masked,
+            masked_before: Some(before),
+            ..
+        }) = &self.fs
             && (*masked != Some(0) || *before == 0)
         {
             let message = "`masked_before` is allowed only if `masked` is 0, and must be above 0";
-            return Err(Malformed::at("/predicate/sandbox/fs/masked_before", message));
+            return Err(Malformed::at(
+                "/predicate/sandbox/fs/masked_before",
+                message,
+            ));
         }
         for (name, words) in [("ns", &self.ns), ("kill", &self.kill)] {
             if let Some(at) = words.iter().flatten().position(|word| !is_word(word)) {
                 let message = "each word must have 1 to 32 lower-case letters, digits and dots";
-                return Err(Malformed::at(format!("/predicate/sandbox/{name}/{at}"), message));
+                return Err(Malformed::at(
+                    format!("/predicate/sandbox/{name}/{at}"),
+                    message,
+                ));
             }
         }
-        let hex = |text: &str| text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = |text: &str| {
+            text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+        };
         match &self.seccomp {
             Some(facts) if !hex(&facts.sha256) => {
                 let message = "a SHA-256 digest must have 64 lower-case hex digits";
@@ -300,18 +325,30 @@ pub struct LimitFacts {
 }
 
 /// Allowed values of the field `unbounded`.
-pub const UNBOUNDED: [&str; 5] = ["kernel-objects", "page-tables", "pipes", "shared-memory", "socket-buffers"];
+pub const UNBOUNDED: [&str; 5] = [
+    "kernel-objects",
+    "page-tables",
+    "pipes",
+    "shared-memory",
+    "socket-buffers",
+];
 /// The values of [`UNBOUNDED`] in words for messages.
-pub const UNBOUNDED_WORDS: &str = "shared memory, socket buffers, pipes, page tables and other kernel objects";
+pub const UNBOUNDED_WORDS: &str =
+    "shared memory, socket buffers, pipes, page tables and other kernel objects";
 /// Maximum number of kinds of memory that one receipt lists.
 const MAX_UNBOUNDED: usize = 16;
 
 impl LimitFacts {
     fn check(&self) -> Result<(), Malformed> {
         const AT: &str = "/predicate/sandbox/limits/unbounded";
-        let Some(kinds) = &self.unbounded else { return Ok(()) };
+        let Some(kinds) = &self.unbounded else {
+            return Ok(());
+        };
         if kinds.is_empty() || kinds.len() > MAX_UNBOUNDED {
-            return Err(Malformed::at(AT, format!("expected 1 to {MAX_UNBOUNDED} kinds of memory")));
+            return Err(Malformed::at(
+                AT,
+                format!("expected 1 to {MAX_UNBOUNDED} kinds of memory"),
+            ));
         }
         check_sorted(AT, kinds)?;
         let is_kind = |text: &String| {
@@ -320,9 +357,10 @@ impl LimitFacts {
                 && !text.starts_with('-')
         };
         match kinds.iter().position(|kind| !is_kind(kind)) {
-            Some(at) => {
-                Err(Malformed::at(format!("{AT}/{at}"), "each kind must have 1 to 32 lower-case letters and hyphens"))
-            }
+            Some(at) => Err(Malformed::at(
+                format!("{AT}/{at}"),
+                "each kind must have 1 to 32 lower-case letters and hyphens",
+            )),
             None => Ok(()),
         }
     }
@@ -384,33 +422,64 @@ mod tests {
     fn the_mask_warning_and_the_list_of_unbounded_memory_have_only_one_valid_form() {
         let check = |facts: &str| {
             let text = format!(r#"{{"layers":[],"level":"strict","missing":[],{facts}}}"#);
-            serde_json::from_str::<Enforcement>(&text).expect("a block").check()
+            serde_json::from_str::<Enforcement>(&text)
+                .expect("a block")
+                .check()
         };
-        let fs = |masked: &str| check(&format!(r#""fs":{{{masked}"mode":"in-place","root":"own"}}"#));
+        let fs = |masked: &str| {
+            check(&format!(
+                r#""fs":{{{masked}"mode":"in-place","root":"own"}}"#
+            ))
+        };
         assert_eq!(fs(r#""masked":0,"masked_before":3,"#), Ok(()));
-        for bad in [r#""masked":1,"masked_before":3,"#, r#""masked":0,"masked_before":0,"#, r#""masked_before":3,"#] {
+        for bad in [
+            r#""masked":1,"masked_before":3,"#,
+            r#""masked":0,"masked_before":0,"#,
+            r#""masked_before":3,"#,
+        ] {
             let refused = fs(bad).expect_err(bad).to_string();
-            assert!(refused.contains("/predicate/sandbox/fs/masked_before"), "{refused}");
+            assert!(
+                refused.contains("/predicate/sandbox/fs/masked_before"),
+                "{refused}"
+            );
         }
         let unbounded = |list: &str| check(&format!(r#""limits":{{"unbounded":[{list}]}}"#));
         assert_eq!(unbounded(r#""page-tables","pipes""#), Ok(()));
-        for bad in
-            ["", r#""pipes","page-tables""#, r#""pipes","pipes""#, r#""Pipes""#, r#""-pipes""#, r#""""#, r#""a b""#]
-        {
+        for bad in [
+            "",
+            r#""pipes","page-tables""#,
+            r#""pipes","pipes""#,
+            r#""Pipes""#,
+            r#""-pipes""#,
+            r#""""#,
+            r#""a b""#,
+        ] {
             let refused = unbounded(bad).expect_err(bad).to_string();
-            assert!(refused.contains("/predicate/sandbox/limits/unbounded"), "{refused}");
+            assert!(
+                refused.contains("/predicate/sandbox/limits/unbounded"),
+                "{refused}"
+            );
         }
     }
 
     #[test]
     fn refused_hosts_have_one_valid_form_of_at_most_256_bytes() {
         let check = |list: &str| {
-            let text = format!(r#"{{"layers":[],"level":"strict","missing":[],"refused_hosts":[{list}]}}"#);
-            serde_json::from_str::<Enforcement>(&text).map_err(drop)?.check().map_err(drop)
+            let text = format!(
+                r#"{{"layers":[],"level":"strict","missing":[],"refused_hosts":[{list}]}}"#
+            );
+            serde_json::from_str::<Enforcement>(&text)
+                .map_err(drop)?
+                .check()
+                .map_err(drop)
         };
         let one = |at: u64| format!(r#"{{"at":{at},"why":"unreachable"}}"#);
         let many = |from: u64| (from..64).map(one).collect::<Vec<_>>().join(",");
-        assert!(check(&many(56)).is_ok() && many(56).len() + 2 <= 256, "{}", many(56));
+        assert!(
+            check(&many(56)).is_ok() && many(56).len() + 2 <= 256,
+            "{}",
+            many(56)
+        );
         for bad in [
             String::new(),
             many(55),
@@ -424,15 +493,32 @@ mod tests {
         ] {
             assert!(check(&bad).is_err(), "{bad}");
         }
-        let line = |at| RefusedHost { at, why: HostRefusal::Private }.line(&["db.internal:5432".to_owned()]);
+        let line = |at| {
+            RefusedHost {
+                at,
+                why: HostRefusal::Private,
+            }
+            .line(&["db.internal:5432".to_owned()])
+        };
         assert_eq!(
             line(0),
             "refused  db.internal:5432: its address is private; the policy must say private: true of this host: \
              {host: \"db.internal:5432\", private: true}"
         );
-        let own = RefusedHost { at: 0, why: HostRefusal::Localhost }.line(&["db:1".to_owned()]);
-        assert!(own.ends_with(": {host: \"db:1\", localhost: true}"), "{own}");
-        assert!(line(7).starts_with("refused  host 8 of the list: "), "{}", line(7));
+        let own = RefusedHost {
+            at: 0,
+            why: HostRefusal::Localhost,
+        }
+        .line(&["db:1".to_owned()]);
+        assert!(
+            own.ends_with(": {host: \"db:1\", localhost: true}"),
+            "{own}"
+        );
+        assert!(
+            line(7).starts_with("refused  host 8 of the list: "),
+            "{}",
+            line(7)
+        );
     }
 
     #[test]

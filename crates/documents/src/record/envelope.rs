@@ -68,7 +68,10 @@ pub struct EnvelopeSignature {
 impl EnvelopeSignature {
     /// Makes a signature in the form that documents use.
     pub fn new(keyid: KeyId, sig: &[u8]) -> Self {
-        Self { keyid, sig: STANDARD.encode(sig) }
+        Self {
+            keyid,
+            sig: STANDARD.encode(sig),
+        }
     }
 }
 
@@ -114,7 +117,11 @@ impl Base64 {
 impl Envelope {
     /// Makes an envelope from a payload and its signatures.
     pub fn new(payload: &[u8], signatures: Vec<EnvelopeSignature>) -> Self {
-        Self { payload: STANDARD.encode(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
+        Self {
+            payload: STANDARD.encode(payload),
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            signatures,
+        }
     }
 
     /// Returns the envelope as canonical JSON, in the form that the log stores.
@@ -142,23 +149,41 @@ impl<P: Predicate> Signed<P> {
     /// Returns an error if the envelope has another payload type, is too large, or is not base64.
     pub fn from_envelope(envelope: &Envelope, base64: Base64) -> Result<Self, Malformed> {
         if envelope.payload_type != PAYLOAD_TYPE {
-            return Err(Malformed::at("/payloadType", format!("expected {PAYLOAD_TYPE:?}")));
+            return Err(Malformed::at(
+                "/payloadType",
+                format!("expected {PAYLOAD_TYPE:?}"),
+            ));
         }
         if envelope.payload.len() / 4 * 3 > P::MAX_BYTES + 3 {
-            return Err(Malformed::too_large("/payload", format!("at most {} bytes are allowed", P::MAX_BYTES)));
+            return Err(Malformed::too_large(
+                "/payload",
+                format!("at most {} bytes are allowed", P::MAX_BYTES),
+            ));
         }
         let payload = base64.decode("/payload", &envelope.payload)?;
         let signatures = decode_signatures(&envelope.signatures, base64)?;
-        Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
+        Ok(Self {
+            payload: payload.into(),
+            signatures,
+            kind: PhantomData,
+        })
     }
 
     /// Combines a payload that this program stores with signatures that the program received.
     ///
     /// # Errors
     /// Returns an error if a signature is too large or not base64, or if there are too many signatures.
-    pub fn from_parts(payload: &[u8], signatures: &[EnvelopeSignature], base64: Base64) -> Result<Self, Malformed> {
+    pub fn from_parts(
+        payload: &[u8],
+        signatures: &[EnvelopeSignature],
+        base64: Base64,
+    ) -> Result<Self, Malformed> {
         let signatures = decode_signatures(signatures, base64)?;
-        Ok(Self { payload: payload.into(), signatures, kind: PhantomData })
+        Ok(Self {
+            payload: payload.into(),
+            signatures,
+            kind: PhantomData,
+        })
     }
 
     /// Returns the SHA-256 digest of the payload. The digest identifies this document.
@@ -177,7 +202,9 @@ impl<P: Predicate> Signed<P> {
     /// Reads the payload. An error in the envelope is reported before a reserved part of the payload.
     fn read(&self) -> Result<Statement<P>, Malformed> {
         let (statement, later) = Statement::<P>::read_parts(&self.payload)?;
-        statement.predicate.check_signatures(&self.claimed().collect::<Vec<_>>())?;
+        statement
+            .predicate
+            .check_signatures(&self.claimed().collect::<Vec<_>>())?;
         later.map_or(Ok(statement), |pointer| Err(Malformed::later(pointer)))
     }
 
@@ -204,7 +231,12 @@ impl<P: Predicate> Signed<P> {
     ) -> Result<Verified<P>, VerifyError> {
         let signatures = self.verify_signatures(key)?;
         let statement = self.read().map_err(VerifyError::Malformed)?;
-        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+        Ok(Verified {
+            statement,
+            payload: self.payload,
+            digest: OnceLock::new(),
+            signatures,
+        })
     }
 
     fn verify_signatures<'k, K: Into<StatementKey<'k>>>(
@@ -213,7 +245,10 @@ impl<P: Predicate> Signed<P> {
     ) -> Result<Vec<VerifiedSignature>, VerifyError> {
         let mut found = Vec::with_capacity(self.signatures.len());
         for (at, (keyid, _)) in self.signatures.iter().enumerate() {
-            if self.signatures[..at].iter().any(|(before, _)| before == keyid) {
+            if self.signatures[..at]
+                .iter()
+                .any(|(before, _)| before == keyid)
+            {
                 return Err(VerifyError::SignedTwice { keyid: *keyid });
             }
             found.push(key(keyid).ok_or(VerifyError::UnknownSigner { keyid: *keyid })?);
@@ -224,10 +259,21 @@ impl<P: Predicate> Signed<P> {
             let key: StatementKey<'k> = key.into();
             let proof = sshsig::verify(key, &message, sig).map_err(|error| {
                 let is_over_payload = sshsig::verify(key, &self.payload, sig).is_ok();
-                let reason = if is_over_payload { OVER_PAYLOAD.to_owned() } else { error.to_string() };
-                VerifyError::BadSignature { keyid: *keyid, reason }
+                let reason = if is_over_payload {
+                    OVER_PAYLOAD.to_owned()
+                } else {
+                    error.to_string()
+                };
+                VerifyError::BadSignature {
+                    keyid: *keyid,
+                    reason,
+                }
             })?;
-            signatures.push(VerifiedSignature { keyid: *keyid, presence: proof.presence(), sig: sig.clone() });
+            signatures.push(VerifiedSignature {
+                keyid: *keyid,
+                presence: proof.presence(),
+                sig: sig.clone(),
+            });
         }
         Ok(signatures)
     }
@@ -238,16 +284,28 @@ impl<P: Predicate> Signed<P> {
     ///
     /// # Errors
     /// Returns the errors of [`Signed::verify`] for the other signatures.
-    pub fn verify_known<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+    pub fn verify_known<'k>(
+        self,
+        key: impl Fn(&KeyId) -> Option<&'k SshKey>,
+    ) -> Result<Verified<P>, VerifyError> {
         // The rules for the signatures of a document are about all its signatures, so read it before.
         let statement = self.read().map_err(VerifyError::Malformed)?;
         let known = Self {
             payload: Arc::clone(&self.payload),
-            signatures: self.signatures.into_iter().filter(|(keyid, _)| key(keyid).is_some()).collect(),
+            signatures: self
+                .signatures
+                .into_iter()
+                .filter(|(keyid, _)| key(keyid).is_some())
+                .collect(),
             kind: PhantomData,
         };
         let signatures = known.verify_signatures(key)?;
-        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+        Ok(Verified {
+            statement,
+            payload: self.payload,
+            digest: OnceLock::new(),
+            signatures,
+        })
     }
 
     /// Does the same as [`Signed::verify`] for a draft: the rules about the number and the order of the signatures apply to
@@ -255,10 +313,19 @@ impl<P: Predicate> Signed<P> {
     ///
     /// # Errors
     /// Returns the other errors of [`Signed::verify`].
-    pub fn verify_draft<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+    pub fn verify_draft<'k>(
+        self,
+        key: impl Fn(&KeyId) -> Option<&'k SshKey>,
+    ) -> Result<Verified<P>, VerifyError> {
         let signatures = self.verify_signatures(key)?;
-        let statement = Statement::<P>::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
-        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+        let statement =
+            Statement::<P>::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
+        Ok(Verified {
+            statement,
+            payload: self.payload,
+            digest: OnceLock::new(),
+            signatures,
+        })
     }
 
     /// Does the same as [`Signed::verify`] for a document that a boundary signs. Each signature of a boundary must have
@@ -266,11 +333,23 @@ impl<P: Predicate> Signed<P> {
     ///
     /// # Errors
     /// Returns the errors of [`Signed::verify`], or an error for a signature of another length.
-    pub fn verify_raw<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
-        if let Some((keyid, sig)) = self.signatures.iter().find(|(_, sig)| sig.len() != SIGNATURE_BYTES) {
-            let reason =
-                format!("the signature of a boundary must have {SIGNATURE_BYTES} raw bytes, found {}", sig.len());
-            return Err(VerifyError::BadSignature { keyid: *keyid, reason });
+    pub fn verify_raw<'k>(
+        self,
+        key: impl Fn(&KeyId) -> Option<&'k SshKey>,
+    ) -> Result<Verified<P>, VerifyError> {
+        if let Some((keyid, sig)) = self
+            .signatures
+            .iter()
+            .find(|(_, sig)| sig.len() != SIGNATURE_BYTES)
+        {
+            let reason = format!(
+                "the signature of a boundary must have {SIGNATURE_BYTES} raw bytes, found {}",
+                sig.len()
+            );
+            return Err(VerifyError::BadSignature {
+                keyid: *keyid,
+                reason,
+            });
         }
         self.verify(key)
     }
@@ -285,16 +364,28 @@ const OVER_PAYLOAD: &str = "it is over the payload alone: sign the DSSE message,
 #[must_use]
 pub struct WellFormed(());
 
-fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result<Vec<(KeyId, Vec<u8>)>, Malformed> {
+fn decode_signatures(
+    signatures: &[EnvelopeSignature],
+    base64: Base64,
+) -> Result<Vec<(KeyId, Vec<u8>)>, Malformed> {
     if signatures.len() > MAX_SIGNATURES {
-        return Err(Malformed::too_large("/signatures", format!("at most {MAX_SIGNATURES} signatures are allowed")));
+        return Err(Malformed::too_large(
+            "/signatures",
+            format!("at most {MAX_SIGNATURES} signatures are allowed"),
+        ));
     }
     let too_large = || {
-        let message = format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed for all signatures together");
+        let message =
+            format!("at most {MAX_SIGNATURE_BYTES} bytes are allowed for all signatures together");
         Malformed::too_large("/signatures", message)
     };
     // Check the length before decoding. Base64 is less than twice as long as the decoded bytes.
-    if signatures.iter().map(|signature| signature.sig.len()).sum::<usize>() > MAX_SIGNATURE_BYTES * 2 {
+    if signatures
+        .iter()
+        .map(|signature| signature.sig.len())
+        .sum::<usize>()
+        > MAX_SIGNATURE_BYTES * 2
+    {
         return Err(too_large());
     }
     let mut decoded = Vec::with_capacity(signatures.len());
@@ -304,7 +395,11 @@ fn decode_signatures(signatures: &[EnvelopeSignature], base64: Base64) -> Result
         bytes += sig.len();
         decoded.push((signature.keyid, sig));
     }
-    if bytes > MAX_SIGNATURE_BYTES { Err(too_large()) } else { Ok(decoded) }
+    if bytes > MAX_SIGNATURE_BYTES {
+        Err(too_large())
+    } else {
+        Ok(decoded)
+    }
 }
 
 /// Reason why the signatures of a document, or its payload, were refused.

@@ -14,11 +14,14 @@ fn is_word(text: &str, most: usize, first: fn(u8) -> bool, more: &[u8]) -> bool 
     let bytes = text.as_bytes();
     (1..=most).contains(&bytes.len())
         && first(bytes[0])
-        && bytes.iter().all(|&c| c.is_ascii_alphanumeric() || c == b'_' || more.contains(&c))
+        && bytes
+            .iter()
+            .all(|&c| c.is_ascii_alphanumeric() || c == b'_' || more.contains(&c))
 }
 
 fn is_relative(text: &str) -> bool {
-    let plain = |segment: &str| (1..=255).contains(&segment.len()) && segment != "." && segment != "..";
+    let plain =
+        |segment: &str| (1..=255).contains(&segment.len()) && segment != "." && segment != "..";
     text.len() <= 1024 && text.split('/').all(plain) && !text.chars().any(char::is_control)
 }
 
@@ -158,7 +161,9 @@ mod tests {
             assert!(format!("/{good}").parse::<HostPath>().is_ok(), "{good}");
         }
         let long = "a".repeat(256);
-        for bad in ["", "/", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", "a\nb", "a\u{85}", &long] {
+        for bad in [
+            "", "/", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", "a\nb", "a\u{85}", &long,
+        ] {
             assert!(bad.parse::<RelativePath>().is_err(), "{bad:?}");
             assert!(format!("/{bad}").parse::<HostPath>().is_err(), "{bad:?}");
         }

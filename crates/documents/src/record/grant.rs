@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::crypto::digest::StepDigest;
 use crate::crypto::key_id::KeyId;
-use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
+use crate::record::authorization::{
+    BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason,
+};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::extension_names::GrantId;
 use crate::record::ident::{Name, StepRef};
@@ -14,7 +16,8 @@ use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
 use crate::record::reserved::below;
 use crate::record::run_extensions::{
-    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by, check_count, check_range,
+    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by, check_count,
+    check_range,
 };
 use crate::record::validity::Timestamp;
 
@@ -105,7 +108,9 @@ pub struct GrantRate {
 }
 
 /// Which sessions the runs under a grant may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantedSession {
     /// The runs use no session.
@@ -135,7 +140,10 @@ impl Grant {
     }
 
     fn subjects(&self) -> Vec<Subject> {
-        self.steps.iter().map(|step| Subject::new(step.reference.as_str(), step.digest.as_bytes())).collect()
+        self.steps
+            .iter()
+            .map(|step| Subject::new(step.reference.as_str(), step.digest.as_bytes()))
+            .collect()
     }
 }
 
@@ -144,11 +152,16 @@ impl Predicate for Grant {
     const MAX_BYTES: usize = MAX_GRANT_BYTES;
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         check_count("/predicate/steps", self.steps.len(), 1, MAX_STEPS)?;
-        check_by("/predicate/steps", &self.steps, |step| step.reference.as_str())?;
+        check_by("/predicate/steps", &self.steps, |step| {
+            step.reference.as_str()
+        })?;
         for (at, step) in self.steps.iter().enumerate() {
             let pointer = format!("/predicate/steps/{at}");
             if step.params["type"] != "object" {
-                return Err(Malformed::at(format!("{pointer}/params"), "expected a schema of type object"));
+                return Err(Malformed::at(
+                    format!("{pointer}/params"),
+                    "expected a schema of type object",
+                ));
             }
             check_permissions(&format!("{pointer}/permissions"), &step.permissions)?;
             step.sandbox.check(&format!("{pointer}/sandbox"))?;
@@ -158,9 +171,17 @@ impl Predicate for Grant {
             check_range("/predicate/rate/uses", rate.uses, 1, self.max_uses)?;
             check_range("/predicate/rate/seconds", rate.seconds, 1, MAX_GRANT_S)?;
         }
-        check_count("/predicate/artifacts", self.artifacts.len(), 0, MAX_ARTIFACTS)?;
-        check_by("/predicate/artifacts", &self.artifacts, |artifact| artifact.name.as_str())?;
-        check_artifact_bytes(&self.artifacts).map_err(|error| below("/predicate/artifacts", error))?;
+        check_count(
+            "/predicate/artifacts",
+            self.artifacts.len(),
+            0,
+            MAX_ARTIFACTS,
+        )?;
+        check_by("/predicate/artifacts", &self.artifacts, |artifact| {
+            artifact.name.as_str()
+        })?;
+        check_artifact_bytes(&self.artifacts)
+            .map_err(|error| below("/predicate/artifacts", error))?;
         check_reason("/predicate/reason", &self.reason)?;
         if self.issued_at > self.not_before || self.not_before >= self.expires_at {
             return Err(Malformed::at(
@@ -169,14 +190,20 @@ impl Predicate for Grant {
             ));
         }
         if self.expires_at.unix().abs_diff(self.issued_at.unix()) > MAX_GRANT_S {
-            return Err(Malformed::at("/predicate/expires_at", "a grant may last at most 30 days"));
+            return Err(Malformed::at(
+                "/predicate/expires_at",
+                "a grant may last at most 30 days",
+            ));
         }
         check_subjects(subjects, &self.subjects())
     }
 
     fn check_signatures(&self, keyids: &[&KeyId]) -> Result<(), Malformed> {
         if keyids.is_empty() {
-            return Err(Malformed::at("/signatures", "found no signature: approvers sign a grant"));
+            return Err(Malformed::at(
+                "/signatures",
+                "found no signature: approvers sign a grant",
+            ));
         }
         match keyids.windows(2).position(|pair| pair[0] >= pair[1]) {
             None => Ok(()),
@@ -199,24 +226,37 @@ mod tests {
 
     fn keyid(seed: usize) -> KeyId {
         let seed = u8::try_from(seed).expect("few");
-        SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key").keyid()
+        SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "")
+            .expect("a key")
+            .keyid()
     }
 
     #[test]
     fn the_signatures_of_a_grant_are_sorted_and_each_key_signs_once() {
         let mut ids: Vec<KeyId> = (1..4).map(keyid).collect();
         ids.sort();
-        let payload = include_bytes!("../../../../tests/conformance/golden/reserved/valid/grant.json");
+        let payload =
+            include_bytes!("../../../../tests/conformance/golden/reserved/valid/grant.json");
         let check = |ids: &[KeyId]| {
-            let signatures: Vec<_> = ids.iter().map(|keyid| EnvelopeSignature::new(*keyid, &[1; 64])).collect();
-            let signed = Signed::<Grant>::from_parts(payload, &signatures, Base64::Strict).expect("an envelope");
-            signed.check_document().map(drop).map_err(|error| error.pointer)
+            let signatures: Vec<_> = ids
+                .iter()
+                .map(|keyid| EnvelopeSignature::new(*keyid, &[1; 64]))
+                .collect();
+            let signed = Signed::<Grant>::from_parts(payload, &signatures, Base64::Strict)
+                .expect("an envelope");
+            signed
+                .check_document()
+                .map(drop)
+                .map_err(|error| error.pointer)
         };
         assert_eq!(check(&ids), Ok(()));
         assert_eq!(check(&ids[..1]), Ok(()));
         assert_eq!(check(&[]), Err("/signatures".to_owned()));
         assert_eq!(check(&[ids[1], ids[0]]), Err("/signatures/1".to_owned()));
-        assert_eq!(check(&[ids[0], ids[1], ids[1]]), Err("/signatures/2".to_owned()));
+        assert_eq!(
+            check(&[ids[0], ids[1], ids[1]]),
+            Err("/signatures/2".to_owned())
+        );
     }
 
     proptest::proptest! {

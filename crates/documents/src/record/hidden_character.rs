@@ -25,7 +25,11 @@ impl HiddenCharacter {
         match c {
             // Newlines and tabs are visible in a text of several lines.
             '\n' | '\t' | ' '..='~' => return None,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
                 return Some(Self::Direction);
             }
             // Characters without a visible form: default ignorable code points that are letters, marks or symbols, and
@@ -46,9 +50,9 @@ impl HiddenCharacter {
         match get_general_category(c) {
             GeneralCategory::Control => Some(Self::Control),
             GeneralCategory::Format => Some(Self::Invisible),
-            GeneralCategory::SpaceSeparator | GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator => {
-                Some(Self::Blank)
-            }
+            GeneralCategory::SpaceSeparator
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator => Some(Self::Blank),
             GeneralCategory::PrivateUse | GeneralCategory::Unassigned => Some(Self::Unknown),
             _ => None,
         }
@@ -75,7 +79,9 @@ pub fn visible(text: &str) -> String {
 /// Adds a character to a text, or its escape if the character is hidden. The sign that makes a symbol a coloured picture
 /// (U+FE0F) stays directly after a symbol.
 pub fn push_visible(out: &mut String, before: char, c: char) {
-    let is_symbol = |c| get_general_category(c) == GeneralCategory::OtherSymbol && HiddenCharacter::of(c).is_none();
+    let is_symbol = |c| {
+        get_general_category(c) == GeneralCategory::OtherSymbol && HiddenCharacter::of(c).is_none()
+    };
     if HiddenCharacter::is_escaped(c) && !(c == '\u{fe0f}' && is_symbol(before)) {
         push_escape(out, c);
     } else {
@@ -86,5 +92,9 @@ pub fn push_visible(out: &mut String, before: char, c: char) {
 /// Adds the escape of a character to a text: `\xNN` below U+0080, and `\u{hex}` for all others.
 pub fn push_escape(out: &mut String, c: char) {
     let code = u32::from(c);
-    let _ = if code < 0x80 { write!(out, "\\x{code:02x}") } else { write!(out, "\\u{{{code:x}}}") };
+    let _ = if code < 0x80 {
+        write!(out, "\\x{code:02x}")
+    } else {
+        write!(out, "\\u{{{code:x}}}")
+    };
 }

@@ -23,10 +23,14 @@ const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 pub fn check_path(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the path {:?} {why}", shortened(text)));
     if text.len() > MAX_PATH_BYTES {
-        return refuse(format!("is longer than {MAX_PATH_BYTES} bytes: name a directory above this path"));
+        return refuse(format!(
+            "is longer than {MAX_PATH_BYTES} bytes: name a directory above this path"
+        ));
     }
     if text.chars().any(char::is_control) {
-        return refuse("contains a line break or another control character: rename the file".to_owned());
+        return refuse(
+            "contains a line break or another control character: rename the file".to_owned(),
+        );
     }
     if !text.starts_with('/') {
         return refuse("is relative: write a path that begins with /".to_owned());
@@ -34,7 +38,10 @@ pub fn check_path(text: &str) -> Result<(), String> {
     if text.contains(['*', '?', '[', '{']) {
         return refuse("looks like a pattern: name the directory itself".to_owned());
     }
-    let plain: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let plain: Vec<&str> = text
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     if plain.contains(&"..") {
         return refuse("contains `..`: write the path without `..`".to_owned());
     }
@@ -46,15 +53,22 @@ pub fn check_path(text: &str) -> Result<(), String> {
         return refuse(format!("is not in its plain form: write {plain}"));
     }
     if let Some(own) = OWN.into_iter().find(|own| is_at_or_below(text, own)) {
-        return refuse(format!("is below {own}, and each run has its own {own}: remove the path"));
+        return refuse(format!(
+            "is below {own}, and each run has its own {own}: remove the path"
+        ));
     }
-    if let Some(own) = OWN.into_iter().find(|own| text != "/tmp" && is_at_or_below(own, text)) {
+    if let Some(own) = OWN
+        .into_iter()
+        .find(|own| text != "/tmp" && is_at_or_below(own, text))
+    {
         return refuse(format!(
             "would cover {own}, and each run has its own {own}: name only the paths that the step needs"
         ));
     }
     if is_at_or_below(text, "/var/tmp") {
-        return refuse("is below /var/tmp, and each run has its own /var/tmp: remove the path".to_owned());
+        return refuse(
+            "is below /var/tmp, and each run has its own /var/tmp: remove the path".to_owned(),
+        );
     }
     if ["/tmp", "/etc"].contains(&text) {
         return refuse(
@@ -68,7 +82,8 @@ pub fn check_path(text: &str) -> Result<(), String> {
 /// Returns true if `path` equals `directory` or lies below `directory`, compared by segments. Both paths must be in
 /// plain form.
 pub fn is_at_or_below(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
 }
 
 /// Checks the length of a deny pattern, and that the pattern does not match every path.
@@ -78,19 +93,30 @@ pub fn is_at_or_below(path: &str, directory: &str) -> bool {
 pub fn check_pattern(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the deny pattern {:?} {why}", shortened(text)));
     if text.len() > MAX_PATTERN_BYTES {
-        return refuse(format!("is longer than {MAX_PATTERN_BYTES} bytes: write several patterns"));
+        return refuse(format!(
+            "is longer than {MAX_PATTERN_BYTES} bytes: write several patterns"
+        ));
     }
     if text.chars().any(char::is_control) {
-        return refuse("contains a line break or another control character: remove the character".to_owned());
+        return refuse(
+            "contains a line break or another control character: remove the character".to_owned(),
+        );
     }
     if text.matches('*').count() > MAX_STARS {
-        return refuse(format!("has more than {MAX_STARS} stars: write several patterns"));
+        return refuse(format!(
+            "has more than {MAX_STARS} stars: write several patterns"
+        ));
     }
     if text.chars().all(|c| "*?/.".contains(c)) {
-        return refuse("matches everything: name the files to hide, for example \"**/.env\"".to_owned());
+        return refuse(
+            "matches everything: name the files to hide, for example \"**/.env\"".to_owned(),
+        );
     }
     if !text.starts_with('/') && !text.starts_with("**/") {
-        return refuse(format!("must begin with / or **/: write for example **/{}", shortened(text)));
+        return refuse(format!(
+            "must begin with / or **/: write for example **/{}",
+            shortened(text)
+        ));
     }
     Ok(())
 }
@@ -113,7 +139,10 @@ pub fn split_patterns(text: &str) -> Vec<String> {
             pattern.push(c);
         }
     }
-    patterns.iter().map(|pattern| pattern.trim().to_owned()).collect()
+    patterns
+        .iter()
+        .map(|pattern| pattern.trim().to_owned())
+        .collect()
 }
 
 /// Checks a lower-case host name with a port, for example `api.example.com:443`.
@@ -125,21 +154,29 @@ pub fn check_address(text: &str) -> Result<(), String> {
     let Some((name, port)) = text.rsplit_once(':') else {
         return refuse("has no port: write name:port, for example \"api.example.com:443\"");
     };
-    let digits =
-        !port.is_empty() && port.len() <= 5 && port.bytes().all(|c| c.is_ascii_digit()) && !port.starts_with('0');
+    let digits = !port.is_empty()
+        && port.len() <= 5
+        && port.bytes().all(|c| c.is_ascii_digit())
+        && !port.starts_with('0');
     if !digits || port.parse::<u16>().is_err() {
         return refuse("has no port between 1 and 65535: write name:port");
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_')
+            && label
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     if name.contains('*') {
         return refuse("is a pattern: list each host by its full name");
     }
-    if name.contains(':') || name.split('.').all(|part| part.bytes().all(|c| c.is_ascii_digit())) {
+    if name.contains(':')
+        || name
+            .split('.')
+            .all(|part| part.bytes().all(|c| c.is_ascii_digit()))
+    {
         return refuse("is not a name: write name:port");
     }
     // Some resolvers interpret a name whose last part is a number as an IP address (0x7f.1).
@@ -157,9 +194,13 @@ pub fn check_address(text: &str) -> Result<(), String> {
 /// # Errors
 /// Returns a message with the error and the text to write instead.
 pub fn check_origin(text: &str) -> Result<(), String> {
-    let name = text.strip_prefix("https://").ok_or_else(|| "the address must be https://NAME".to_owned())?;
+    let name = text
+        .strip_prefix("https://")
+        .ok_or_else(|| "the address must be https://NAME".to_owned())?;
     match name.strip_suffix(":443") {
-        Some(plain) => Err(format!("browsers leave the port 443 out: write https://{plain}")),
+        Some(plain) => Err(format!(
+            "browsers leave the port 443 out: write https://{plain}"
+        )),
         None if name.contains(':') => check_address(name),
         None => check_address(&format!("{name}:443")),
     }
@@ -173,11 +214,16 @@ pub fn check_user(text: &str) -> Result<(), String> {
     let first = |c: u8| c.is_ascii_lowercase() || c == b'_';
     let ok = (1..=32).contains(&text.len())
         && text.bytes().next().is_some_and(first)
-        && text.bytes().all(|c| first(c) || c.is_ascii_digit() || c == b'-' || c == b'.');
+        && text
+            .bytes()
+            .all(|c| first(c) || c.is_ascii_digit() || c == b'-' || c == b'.');
     if text == "root" {
         Err("no step runs as root: name another user".to_owned())
     } else if text == ISOLATED || !ok {
-        Err(format!("{:?} is not the name of a user: use lower-case letters, digits and _ - .", shortened(text)))
+        Err(format!(
+            "{:?} is not the name of a user: use lower-case letters, digits and _ - .",
+            shortened(text)
+        ))
     } else {
         Ok(())
     }
@@ -192,7 +238,9 @@ pub fn check_reason(text: &str) -> Result<(), String> {
         return Err("the reason is empty: write why the step cannot run in the sandbox".to_owned());
     }
     if text.len() > MAX_REASON_BYTES || text.chars().any(char::is_control) {
-        return Err(format!("the reason must be one line of at most {MAX_REASON_BYTES} bytes: shorten the reason"));
+        return Err(format!(
+            "the reason must be one line of at most {MAX_REASON_BYTES} bytes: shorten the reason"
+        ));
     }
     Ok(())
 }
@@ -222,7 +270,16 @@ mod tests {
 
     #[test]
     fn a_host_path_is_an_absolute_plain_path_and_never_a_path_that_the_run_provides() {
-        for good in ["/srv/app", "/var/lib/a b", "/tmp/x", "/etc/ssl", "/run/stepping", "/var", "/var/tmpx", "/a..b"] {
+        for good in [
+            "/srv/app",
+            "/var/lib/a b",
+            "/tmp/x",
+            "/etc/ssl",
+            "/run/stepping",
+            "/var",
+            "/var/tmpx",
+            "/a..b",
+        ] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
         let long = format!("/{}", "a".repeat(2000));
@@ -279,7 +336,13 @@ mod tests {
 
     #[test]
     fn a_network_address_consists_of_a_name_and_a_port() {
-        for good in ["api.example.com:443", "a:1", "xn--bcher-kva.example:8443", "db_1.internal:5432", "1a.example:1"] {
+        for good in [
+            "api.example.com:443",
+            "a:1",
+            "xn--bcher-kva.example:8443",
+            "db_1.internal:5432",
+            "1a.example:1",
+        ] {
             assert_eq!(check_address(good), Ok(()), "{good}");
         }
         let bad = "a a: a:0 a:65536 a:080 a:+1 A.example:1 a..b:1 .a:1 a.:1 -a:1 127.0.0.1:80 [::1]:80 \
@@ -292,7 +355,11 @@ mod tests {
 
     #[test]
     fn the_address_of_a_website_is_an_origin() {
-        for good in ["https://desk.example", "https://desk.example:8443", "https://localhost:1"] {
+        for good in [
+            "https://desk.example",
+            "https://desk.example:8443",
+            "https://localhost:1",
+        ] {
             assert_eq!(check_origin(good), Ok(()), "{good}");
         }
         for bad in
@@ -308,9 +375,22 @@ mod tests {
         for good in ["web", "www-data", "_apt", "a1.b"] {
             assert_eq!(check_user(good), Ok(()), "{good}");
         }
-        for bad in ["", "root", "isolated", "0", "Web", "a b", "-a", &"a".repeat(33)] {
+        for bad in [
+            "",
+            "root",
+            "isolated",
+            "0",
+            "Web",
+            "a b",
+            "-a",
+            &"a".repeat(33),
+        ] {
             assert!(check_user(bad).is_err(), "{bad}");
         }
-        assert!(check_reason(" ").is_err() && check_reason("a\nb").is_err() && check_reason("needs docker").is_ok());
+        assert!(
+            check_reason(" ").is_err()
+                && check_reason("a\nb").is_err()
+                && check_reason("needs docker").is_ok()
+        );
     }
 }

@@ -14,7 +14,10 @@ pub struct IdentError {
 }
 
 pub(super) fn refuse(expected: &'static str, given: &str) -> IdentError {
-    IdentError { expected, given: given.chars().take(80).collect() }
+    IdentError {
+        expected,
+        given: given.chars().take(80).collect(),
+    }
 }
 
 macro_rules! text_type {
@@ -89,13 +92,18 @@ pub(super) fn is_name(text: &str, extra: &[u8]) -> bool {
     let bytes = text.as_bytes();
     (1..=64).contains(&bytes.len())
         && lower_or_digit(bytes[0])
-        && bytes.iter().all(|&c| lower_or_digit(c) || extra.contains(&c))
+        && bytes
+            .iter()
+            .all(|&c| lower_or_digit(c) || extra.contains(&c))
 }
 
 fn is_boundary_name(text: &str) -> bool {
     let mut segments = text.split('/');
     let plain = |segment: &str, extra: &[u8]| {
-        !segment.is_empty() && segment.bytes().all(|c| lower_or_digit(c) || extra.contains(&c))
+        !segment.is_empty()
+            && segment
+                .bytes()
+                .all(|c| lower_or_digit(c) || extra.contains(&c))
     };
     text.len() <= 40
         && segments.next().is_some_and(|first| plain(first, b".-"))
@@ -105,20 +113,25 @@ fn is_boundary_name(text: &str) -> bool {
 fn is_ref_path(text: &str) -> bool {
     let char_ok = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
     !text.is_empty()
-        && text
-            .split('/')
-            .all(|segment| !segment.is_empty() && segment.bytes().all(char_ok) && segment != "." && segment != "..")
+        && text.split('/').all(|segment| {
+            !segment.is_empty() && segment.bytes().all(char_ok) && segment != "." && segment != ".."
+        })
 }
 
 fn is_step_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=64).contains(&bytes.len())
         && (bytes[0].is_ascii_alphanumeric() || bytes[0] == b'_')
-        && bytes.iter().all(|&c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+        && bytes
+            .iter()
+            .all(|&c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
 }
 
 fn is_step_ref(text: &str) -> bool {
-    text.len() <= 255 && text.rsplit_once(':').is_some_and(|(path, id)| is_ref_path(path) && is_step_id(id))
+    text.len() <= 255
+        && text
+            .rsplit_once(':')
+            .is_some_and(|(path, id)| is_ref_path(path) && is_step_id(id))
 }
 
 /// Returns true if the text is `prefix` and then a UUIDv7 in lower case (RFC 9562).
@@ -140,7 +153,9 @@ fn is_id_ending(text: &str) -> bool {
     text.len() <= 36
         && digits.clone().count() >= 6
         && !text.contains("--")
-        && digits.into_iter().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+        && digits
+            .into_iter()
+            .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
 /// Returns true if the text is base64url of 16 to 64 bytes, without padding and without stray bits at the end.
@@ -153,7 +168,10 @@ fn is_nonce(text: &str) -> bool {
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    text.len() == digits
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
 }
 
 text_type!(
@@ -261,7 +279,9 @@ impl ProposalId {
     /// Returns the time in the id, in milliseconds since 1970, which the creator of the id chose.
     pub fn millis(&self) -> u64 {
         let digits = self.0[4..].bytes().filter(u8::is_ascii_hexdigit).take(12);
-        digits.fold(0, |millis, digit| millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0)))
+        digits.fold(0, |millis, digit| {
+            millis << 4 | u64::from(char::from(digit).to_digit(16).unwrap_or(0))
+        })
     }
 
     /// Returns the id of this proposal's receipt.
@@ -297,7 +317,9 @@ impl Nonce {
     /// Returns the raw bytes of the nonce, which are its key in the store.
     pub fn to_bytes(&self) -> Vec<u8> {
         use base64::Engine as _;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(self.as_str()).unwrap_or_default()
+        base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(self.as_str())
+            .unwrap_or_default()
     }
 
     fn encode(bytes: &[u8]) -> String {
@@ -330,18 +352,55 @@ mod tests {
         assert!(proposal.as_str().parse::<ProposalId>().is_ok());
         assert_eq!(proposal.receipt().proposal(), proposal);
         assert!(proposal.receipt().as_str().parse::<ReceiptId>().is_ok());
-        assert!("prp_019aa0b0-5c00-4000-8000-000000000001".parse::<ProposalId>().is_err(), "version 4");
-        assert!("prp_019AA0B0-5c00-7000-8000-000000000001".parse::<ProposalId>().is_err(), "upper case");
+        assert!(
+            "prp_019aa0b0-5c00-4000-8000-000000000001"
+                .parse::<ProposalId>()
+                .is_err(),
+            "version 4"
+        );
+        assert!(
+            "prp_019AA0B0-5c00-7000-8000-000000000001"
+                .parse::<ProposalId>()
+                .is_err(),
+            "upper case"
+        );
     }
 
     #[test]
     fn the_last_digits_of_an_id_are_at_least_6_digits() {
-        let id: ProposalId = "prp_019aa0b0-5c00-7000-8000-0000004f2a9c".parse().expect("an id");
-        for good in ["4f2a9c", "0000004f2a9c", "8000-0000004f2a9c", "-0000004f2a9c", &id.as_str()[4..]] {
-            assert!(good.parse::<ProposalIdEnding>().is_ok_and(|ending| ending.is_of(&id)), "{good}");
+        let id: ProposalId = "prp_019aa0b0-5c00-7000-8000-0000004f2a9c"
+            .parse()
+            .expect("an id");
+        for good in [
+            "4f2a9c",
+            "0000004f2a9c",
+            "8000-0000004f2a9c",
+            "-0000004f2a9c",
+            &id.as_str()[4..],
+        ] {
+            assert!(
+                good.parse::<ProposalIdEnding>()
+                    .is_ok_and(|ending| ending.is_of(&id)),
+                "{good}"
+            );
         }
-        assert!(!"4f2a9d".parse::<ProposalIdEnding>().expect("an ending").is_of(&id));
-        for bad in ["", "4f2a9", "-f2a9c", "4F2A9C", "4f2a9g", "4f--2a9c", "4f2a9c ", id.as_str(), &"0".repeat(37)] {
+        assert!(
+            !"4f2a9d"
+                .parse::<ProposalIdEnding>()
+                .expect("an ending")
+                .is_of(&id)
+        );
+        for bad in [
+            "",
+            "4f2a9",
+            "-f2a9c",
+            "4F2A9C",
+            "4f2a9g",
+            "4f--2a9c",
+            "4f2a9c ",
+            id.as_str(),
+            &"0".repeat(37),
+        ] {
             assert!(bad.parse::<ProposalIdEnding>().is_err(), "{bad}");
         }
     }

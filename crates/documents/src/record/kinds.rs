@@ -106,7 +106,10 @@ impl StatementKind {
 impl LeafKind {
     /// Returns the name of this kind in the predicate type of a statement.
     pub fn word(self) -> &'static str {
-        KINDS.iter().find(|kind| kind.carrier == Carrier::Log(self)).map_or("", |kind| kind.word)
+        KINDS
+            .iter()
+            .find(|kind| kind.carrier == Carrier::Log(self))
+            .map_or("", |kind| kind.word)
     }
 
     /// Returns the kind of leaf with this number in the database.
@@ -122,12 +125,15 @@ impl LeafKind {
 /// [`Malformed::later`] for a valid payload. Returns `None` if `kind` is not reserved.
 pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malformed> {
     let kind = StatementKind::of(kind)?;
-    let Carrier::LaterFiles(most) = kind.carrier else { return None };
+    let Carrier::LaterFiles(most) = kind.carrier else {
+        return None;
+    };
     Some(match (kind.read)(payload) {
         Err(error) if !error.later => error,
-        _ if !(1..=most).contains(&signatures) => {
-            Malformed::at("/signatures", format!("found {signatures} signatures, expected 1 to {most}"))
-        }
+        _ if !(1..=most).contains(&signatures) => Malformed::at(
+            "/signatures",
+            format!("found {signatures} signatures, expected 1 to {most}"),
+        ),
         _ => Malformed::later("/predicateType"),
     })
 }

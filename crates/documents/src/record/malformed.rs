@@ -21,19 +21,34 @@ pub struct Malformed {
 impl Malformed {
     /// Returns an error at `pointer`.
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), too_large: false, later: false }
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+            too_large: false,
+            later: false,
+        }
     }
 
     /// Makes an error about the size of a document.
     pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), too_large: true, later: false }
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+            too_large: true,
+            later: false,
+        }
     }
 
     /// Makes an error for a valid document that uses a feature of a later version.
     pub fn later(pointer: impl Into<String>) -> Self {
         let message =
             "this belongs to a feature that this program version does not have: use a newer version".to_owned();
-        Self { pointer: pointer.into(), message, too_large: false, later: true }
+        Self {
+            pointer: pointer.into(),
+            message,
+            too_large: false,
+            later: true,
+        }
     }
 }
 

@@ -47,15 +47,40 @@ enum AllowedHostForm {
 impl From<AllowedHostForm> for AllowedHost {
     fn from(form: AllowedHostForm) -> Self {
         match form {
-            AllowedHostForm::Public(host) => Self { host, ..Self::default() },
-            AllowedHostForm::WithWords { host, private, localhost } => Self { host, private, localhost },
+            AllowedHostForm::Public(host) => Self {
+                host,
+                ..Self::default()
+            },
+            AllowedHostForm::WithWords {
+                host,
+                private,
+                localhost,
+            } => Self {
+                host,
+                private,
+                localhost,
+            },
         }
     }
 }
 
 impl From<AllowedHost> for AllowedHostForm {
-    fn from(AllowedHost { host, private, localhost }: AllowedHost) -> Self {
-        if private || localhost { Self::WithWords { host, private, localhost } } else { Self::Public(host) }
+    fn from(
+        AllowedHost {
+            host,
+            private,
+            localhost,
+        }: AllowedHost,
+    ) -> Self {
+        if private || localhost {
+            Self::WithWords {
+                host,
+                private,
+                localhost,
+            }
+        } else {
+            Self::Public(host)
+        }
     }
 }
 
@@ -94,7 +119,9 @@ impl HostRefusal {
     /// Returns the reason for people, with the words that a person adds to the policy.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Private => "its address is private; the policy must say private: true of this host",
+            Self::Private => {
+                "its address is private; the policy must say private: true of this host"
+            }
             Self::Localhost => {
                 "its address belongs to the host of the boundary; the policy must say localhost: true of this host"
             }
@@ -110,7 +137,9 @@ impl HostRefusal {
             Self::Unreachable => {
                 "it accepts no connection from the host of the boundary; check address, port and firewall"
             }
-            Self::Limit => "the run had too many connections at one time, or in all, or transferred too many bytes",
+            Self::Limit => {
+                "the run had too many connections at one time, or in all, or transferred too many bytes"
+            }
         }
     }
 
@@ -138,8 +167,12 @@ const NEVER_V4: [([u8; 4], u32); 12] = [
     ([240, 0, 0, 0], 4),
 ];
 /// Private networks of IPv4 (RFC 1918, RFC 6598).
-const PRIVATE_V4: [([u8; 4], u32); 4] =
-    [([10, 0, 0, 0], 8), ([100, 64, 0, 0], 10), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16)];
+const PRIVATE_V4: [([u8; 4], u32); 4] = [
+    ([10, 0, 0, 0], 8),
+    ([100, 64, 0, 0], 10),
+    ([172, 16, 0, 0], 12),
+    ([192, 168, 0, 0], 16),
+];
 /// The first 32 bits of networks of IPv6 that no run reaches, inside of the public and private ones: metadata services of
 /// Amazon, Oracle, Scaleway, Akamai and Google, protocols (Teredo), examples, and 6to4.
 const NEVER_V6: [(u32, u32); 9] = [
@@ -200,7 +233,11 @@ fn needs(address: IpAddr) -> Result<Option<HostRefusal>, HostRefusal> {
 /// Returns the reason against the address.
 pub fn check_reach(host: &AllowedHost, address: IpAddr, is_own: bool) -> Result<(), HostRefusal> {
     let of_kind = needs(address)?;
-    match if is_own { Some(HostRefusal::Localhost) } else { of_kind } {
+    match if is_own {
+        Some(HostRefusal::Localhost)
+    } else {
+        of_kind
+    } {
         Some(HostRefusal::Localhost) if host.localhost => Ok(()),
         Some(HostRefusal::Private) if host.private => Ok(()),
         needed => needed.map_or(Ok(()), Err),
@@ -230,15 +267,21 @@ pub fn is_localhost(host: &str) -> bool {
 /// # Errors
 /// Returns a message with the error and the text to write instead.
 pub fn check_host(text: &str) -> Result<(), String> {
-    let Ok(number) = text.parse::<SocketAddr>() else { return check_address(text) };
+    let Ok(number) = text.parse::<SocketAddr>() else {
+        return check_address(text);
+    };
     let refuse = |why: &str| Err(format!("the address {text:?} {why}"));
     let zone = matches!(number, SocketAddr::V6(v6) if v6.scope_id() != 0);
     if zone || number.port() == 0 || number.to_string() != text {
         let plain = SocketAddr::new(number.ip(), number.port());
-        return refuse(&format!("must be in its plain form, with a port from 1 to 65535: write {plain}"));
+        return refuse(&format!(
+            "must be in its plain form, with a port from 1 to 65535: write {plain}"
+        ));
     }
     if matches!(number.ip(), IpAddr::V4(v4) if is_in_v4(v4, OF_NAMES)) {
-        return refuse("is in 127.77.0.0/16, which each run has for the names of its list: write another address");
+        return refuse(
+            "is in 127.77.0.0/16, which each run has for the names of its list: write another address",
+        );
     }
     match needs(number.ip()) {
         Ok(_) => Ok(()),
@@ -251,14 +294,19 @@ mod tests {
     use super::*;
 
     fn host(private: bool, localhost: bool) -> AllowedHost {
-        AllowedHost { host: "a:1".to_owned(), private, localhost }
+        AllowedHost {
+            host: "a:1".to_owned(),
+            private,
+            localhost,
+        }
     }
 
     /// Returns the reason against an address for a host without words, with `private`, with `localhost` and with both.
     fn reasons(address: &str) -> [Option<HostRefusal>; 4] {
         let address = address.parse().expect("an address");
-        [(false, false), (true, false), (false, true), (true, true)]
-            .map(|(private, localhost)| check_reach(&host(private, localhost), address, false).err())
+        [(false, false), (true, false), (false, true), (true, true)].map(|(private, localhost)| {
+            check_reach(&host(private, localhost), address, false).err()
+        })
     }
 
     #[test]
@@ -295,10 +343,18 @@ mod tests {
             "fd00::1",
             "fd20:cf::254",
         ] {
-            assert_eq!(reasons(private), [Some(Private), None, Some(Private), None], "{private}");
+            assert_eq!(
+                reasons(private),
+                [Some(Private), None, Some(Private), None],
+                "{private}"
+            );
         }
         for own in ["127.0.0.1", "127.255.0.1", "127.77.0.1", "::1"] {
-            assert_eq!(reasons(own), [Some(Localhost), Some(Localhost), None, None], "{own}");
+            assert_eq!(
+                reasons(own),
+                [Some(Localhost), Some(Localhost), None, None],
+                "{own}"
+            );
         }
         for never in [
             "0.0.0.0",
@@ -358,12 +414,20 @@ mod tests {
     #[test]
     fn an_address_of_the_host_itself_needs_the_word_localhost_also_if_it_is_public_or_private() {
         for own in ["10.0.0.1", "1.1.1.1", "fd00::1"] {
-            let check =
-                |private, localhost| check_reach(&host(private, localhost), own.parse().expect("an address"), true);
+            let check = |private, localhost| {
+                check_reach(
+                    &host(private, localhost),
+                    own.parse().expect("an address"),
+                    true,
+                )
+            };
             assert_eq!(check(true, false), Err(HostRefusal::Localhost), "{own}");
             assert_eq!(check(false, true), Ok(()), "{own}");
         }
-        assert_eq!(check_reach(&host(true, true), "169.254.1.1".parse().expect("one"), true), Err(HostRefusal::Never));
+        assert_eq!(
+            check_reach(&host(true, true), "169.254.1.1".parse().expect("one"), true),
+            Err(HostRefusal::Never)
+        );
     }
 
     #[test]
@@ -412,14 +476,32 @@ mod tests {
     #[test]
     fn localhost_and_numbers_are_judged_before_a_run() {
         let check = |text: &str, private, localhost| {
-            check_unresolved(&AllowedHost { host: text.to_owned(), private, localhost }).err()
+            check_unresolved(&AllowedHost {
+                host: text.to_owned(),
+                private,
+                localhost,
+            })
+            .err()
         };
-        assert_eq!(check("localhost:80", true, false), Some(HostRefusal::Localhost));
+        assert_eq!(
+            check("localhost:80", true, false),
+            Some(HostRefusal::Localhost)
+        );
         assert_eq!(check("localhost:80", false, true), None);
-        assert_eq!(check("10.1.2.3:80", false, true), Some(HostRefusal::Private));
+        assert_eq!(
+            check("10.1.2.3:80", false, true),
+            Some(HostRefusal::Private)
+        );
         assert_eq!(check("10.1.2.3:80", true, false), None);
         assert_eq!(check("[::1]:80", true, false), Some(HostRefusal::Localhost));
-        assert_eq!(check("169.254.169.254:80", true, true), Some(HostRefusal::Never));
-        assert_eq!(check("db.internal:80", false, false), None, "the boundary resolves a name at the connection");
+        assert_eq!(
+            check("169.254.169.254:80", true, true),
+            Some(HostRefusal::Never)
+        );
+        assert_eq!(
+            check("db.internal:80", false, false),
+            None,
+            "the boundary resolves a name at the connection"
+        );
     }
 }

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 /// A layer: one mechanism of the sandbox. The list of layers is closed. A level such as `strict` is a short name for
 /// several layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
     /// The run has no capabilities, cannot gain any (`no_new_privs`), and has its own user id.
@@ -48,8 +50,14 @@ impl Layer {
 }
 
 /// The layers of `strict`, sorted. The layer [`Layer::Programs`] belongs to profiles with a list of programs only.
-pub const STRICT: [Layer; 6] =
-    [Layer::Capabilities, Layer::Filesystem, Layer::Landlock, Layer::Namespaces, Layer::Network, Layer::Seccomp];
+pub const STRICT: [Layer; 6] = [
+    Layer::Capabilities,
+    Layer::Filesystem,
+    Layer::Landlock,
+    Layer::Namespaces,
+    Layer::Network,
+    Layer::Seccomp,
+];
 
 /// The signed description of the sandbox of one run. All arrays are sorted, and no element occurs twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -111,16 +119,33 @@ impl Profile {
         ] {
             check_sorted(&format!("{pointer}/{name}"), items)?;
         }
-        for (name, items) in [("private", &self.network.private), ("localhost", &self.network.localhost)] {
-            if let Some(at) = items.iter().position(|host| !self.network.hosts.contains(host)) {
-                return Err(Malformed::at(format!("{pointer}/network/{name}/{at}"), "not a host of the list"));
+        for (name, items) in [
+            ("private", &self.network.private),
+            ("localhost", &self.network.localhost),
+        ] {
+            if let Some(at) = items
+                .iter()
+                .position(|host| !self.network.hosts.contains(host))
+            {
+                return Err(Malformed::at(
+                    format!("{pointer}/network/{name}/{at}"),
+                    "not a host of the list",
+                ));
             }
         }
-        match (&self.programs, self.require.iter().position(|layer| *layer == Layer::Programs)) {
-            (Some(programs), _) => programs.check().map_err(|error| below(&format!("{pointer}/programs"), error)),
-            (None, Some(at)) => {
-                Err(Malformed::at(format!("{pointer}/require/{at}"), "required without a list of programs"))
-            }
+        match (
+            &self.programs,
+            self.require
+                .iter()
+                .position(|layer| *layer == Layer::Programs),
+        ) {
+            (Some(programs), _) => programs
+                .check()
+                .map_err(|error| below(&format!("{pointer}/programs"), error)),
+            (None, Some(at)) => Err(Malformed::at(
+                format!("{pointer}/require/{at}"),
+                "required without a list of programs",
+            )),
             (None, None) => Ok(()),
         }
     }
@@ -193,8 +218,12 @@ pub struct Network {
 
 impl Network {
     /// The network of a run without hosts.
-    pub const NONE: Self =
-        Self { mode: NetworkMode::None, hosts: Vec::new(), private: Vec::new(), localhost: Vec::new() };
+    pub const NONE: Self = Self {
+        mode: NetworkMode::None,
+        hosts: Vec::new(),
+        private: Vec::new(),
+        localhost: Vec::new(),
+    };
 }
 
 /// Whether a run has no network, a list of hosts, or the network of the host.

@@ -21,7 +21,14 @@ pub const MAX_REFUSED: usize = 8;
 pub const MAX_STARTED: usize = 16;
 
 /// Directories in which a run searches programs by name.
-pub const SEARCHED: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+pub const SEARCHED: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// The programs that a run may execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -122,12 +129,18 @@ impl ReservedPart for ProgramFacts {
     fn check(&self) -> Result<(), Malformed> {
         check_range("/listed", self.listed, 0, MAX_PROGRAMS as u64)?;
         if (self.mode == ProgramMode::Any) != (self.listed == 0) {
-            return Err(Malformed::at("/listed", "expected 0 with mode any, and more than 0 with every other mode"));
+            return Err(Malformed::at(
+                "/listed",
+                "expected 0 with mode any, and more than 0 with every other mode",
+            ));
         }
-        for (name, executions, most) in
-            [("refused", &self.refused, MAX_REFUSED), ("started", &self.started, MAX_STARTED)]
-        {
-            let Some(Executions { paths, .. }) = executions else { continue };
+        for (name, executions, most) in [
+            ("refused", &self.refused, MAX_REFUSED),
+            ("started", &self.started, MAX_STARTED),
+        ] {
+            let Some(Executions { paths, .. }) = executions else {
+                continue;
+            };
             let pointer = format!("/{name}/paths");
             check_count(&pointer, paths.len(), 0, most)?;
             for (at, one) in paths.iter().enumerate() {

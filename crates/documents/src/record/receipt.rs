@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{
-    AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest, Sha256Stream,
+    AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest,
+    Sha256Stream,
 };
 use crate::crypto::key_id::KeyId;
 use crate::record::declared::Limit;
@@ -105,7 +106,9 @@ impl Decision {
     /// # Errors
     /// Returns `too-large` if the decision names so many groups or people that no receipt could be written.
     pub fn check_room(&self) -> Result<RoomInReceipt, Malformed> {
-        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?.len();
+        let bytes = canonical::canonical_of(self)
+            .map_err(|error| Malformed::at("", error.to_string()))?
+            .len();
         if bytes <= MAX_DECISION_BYTES {
             return Ok(RoomInReceipt(()));
         }
@@ -207,17 +210,32 @@ impl Outcome {
             2 => Status::Warned,
             _ => Status::Failed,
         };
-        Self { status, exit_code: Some(code), signal: None, limit: None }
+        Self {
+            status,
+            exit_code: Some(code),
+            signal: None,
+            limit: None,
+        }
     }
 
     /// Returns the outcome of a step that `signal` ended.
     pub const fn signalled(signal: u8) -> Self {
-        Self { status: Status::Failed, exit_code: None, signal: Some(signal), limit: None }
+        Self {
+            status: Status::Failed,
+            exit_code: None,
+            signal: Some(signal),
+            limit: None,
+        }
     }
 
     /// Returns an outcome without an exit code.
     pub const fn of(status: Status) -> Self {
-        Self { status, exit_code: None, signal: None, limit: None }
+        Self {
+            status,
+            exit_code: None,
+            signal: None,
+            limit: None,
+        }
     }
 
     /// Checks that status, exit code, signal and limit do not contradict each other.
@@ -227,14 +245,18 @@ impl Outcome {
     pub fn check(&self) -> Result<(), Malformed> {
         let expected = match (self.status, self.exit_code, self.signal) {
             (Status::Failed, None, Some(_)) => self.signal.map(Self::signalled),
-            (Status::Succeeded | Status::Warned | Status::Failed, Some(code), None) => Some(Self::exited(code)),
+            (Status::Succeeded | Status::Warned | Status::Failed, Some(code), None) => {
+                Some(Self::exited(code))
+            }
             (Status::Killed, None, None) => {
                 let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
                 self.limit.as_ref().is_some_and(known).then(|| self.clone())
             }
-            (Status::TimedOut | Status::Cancelled | Status::NotStarted | Status::Unknown, None, None) => {
-                Some(Self::of(self.status))
-            }
+            (
+                Status::TimedOut | Status::Cancelled | Status::NotStarted | Status::Unknown,
+                None,
+                None,
+            ) => Some(Self::of(self.status)),
             _ => None,
         };
         if expected.as_ref() == Some(self) {
@@ -242,7 +264,10 @@ impl Outcome {
         } else {
             Err(Malformed::at(
                 "/predicate/outcome",
-                format!("the status {} contradicts the exit code, the signal or the limit", self.status),
+                format!(
+                    "the status {} contradicts the exit code, the signal or the limit",
+                    self.status
+                ),
             ))
         }
     }
@@ -324,7 +349,11 @@ const EMPTY_MANIFEST: &[u8] = b"[]";
 impl Files {
     /// Returns the record of a run that left no files behind.
     pub fn none() -> Self {
-        Self { count: 0, bytes: 0, manifest: ContentDigest::of(EMPTY_MANIFEST) }
+        Self {
+            count: 0,
+            bytes: 0,
+            manifest: ContentDigest::of(EMPTY_MANIFEST),
+        }
     }
 
     /// Returns the record of a run that left the files of `manifest`.
@@ -333,8 +362,15 @@ impl Files {
     /// Returns an error if the manifest breaks a rule: number, order or size.
     pub fn of(manifest: &Manifest) -> Result<Self, Malformed> {
         let canonical = manifest.to_canonical()?;
-        let bytes = manifest.0.iter().fold(0, |bytes: u64, entry| bytes.saturating_add(entry.bytes));
-        Ok(Self { count: manifest.0.len() as u64, bytes, manifest: ContentDigest::of(&canonical) })
+        let bytes = manifest
+            .0
+            .iter()
+            .fold(0, |bytes: u64, entry| bytes.saturating_add(entry.bytes));
+        Ok(Self {
+            count: manifest.0.len() as u64,
+            bytes,
+            manifest: ContentDigest::of(&canonical),
+        })
     }
 }
 
@@ -386,7 +422,10 @@ impl Receipt {
     /// # Errors
     /// Returns an error if the payload is not base64 in the strict form.
     pub fn authorization_digest(&self) -> Result<AuthorizationDigest, Malformed> {
-        let payload = Base64::Strict.decode("/predicate/authorization/payload", &self.authorization.payload)?;
+        let payload = Base64::Strict.decode(
+            "/predicate/authorization/payload",
+            &self.authorization.payload,
+        )?;
         Ok(AuthorizationDigest::of(&payload))
     }
 
@@ -395,12 +434,18 @@ impl Receipt {
     ///
     /// # Errors
     /// Returns an error if the subject is another authorization.
-    pub fn check_authorization_subject(&self, subjects: &[Subject]) -> Result<AuthorizationDigest, Malformed> {
+    pub fn check_authorization_subject(
+        &self,
+        subjects: &[Subject],
+    ) -> Result<AuthorizationDigest, Malformed> {
         let digest = self.authorization_digest()?;
         if subjects.first() == Some(&Subject::new("authorization", digest.as_bytes())) {
             Ok(digest)
         } else {
-            Err(Malformed::at("/subject/0/digest", "this is not the digest of the authorization in the receipt"))
+            Err(Malformed::at(
+                "/subject/0/digest",
+                "this is not the digest of the authorization in the receipt",
+            ))
         }
     }
 
@@ -425,13 +470,24 @@ impl Predicate for Receipt {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
         check_sorted("/predicate/decision/groups", &self.decision.groups)?;
         check_sorted("/predicate/decision/excluded", &self.decision.excluded)?;
-        let below = |error: Malformed| Malformed { pointer: "/predicate/decision".to_owned(), ..error };
+        let below = |error: Malformed| Malformed {
+            pointer: "/predicate/decision".to_owned(),
+            ..error
+        };
         let _room = self.decision.check_room().map_err(below)?;
         self.sandbox.check()?;
         check_programs(self.programs.as_ref())?;
         let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
-        if self.outcome.limit.as_ref().is_some_and(|limit| !known(limit)) {
-            return Err(Malformed::at("/predicate/outcome/limit", "expected the name of a limit of the profile"));
+        if self
+            .outcome
+            .limit
+            .as_ref()
+            .is_some_and(|limit| !known(limit))
+        {
+            return Err(Malformed::at(
+                "/predicate/outcome/limit",
+                "expected the name of a limit of the profile",
+            ));
         }
         if self.finished_at < self.started_at {
             return Err(Malformed::at("/predicate/finished_at", "before started_at"));
@@ -479,7 +535,11 @@ pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
 /// # Errors
 /// Returns the error with its place in the payload.
 pub(super) fn check_programs(programs: Option<&ProgramFacts>) -> Result<(), Malformed> {
-    programs.map_or(Ok(()), |programs| programs.check().map_err(|error| below("/predicate/programs", error)))
+    programs.map_or(Ok(()), |programs| {
+        programs
+            .check()
+            .map_err(|error| below("/predicate/programs", error))
+    })
 }
 
 #[cfg(test)]
@@ -492,8 +552,8 @@ mod tests {
     use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
     use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
     use crate::record::enforcement::{
-        Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts, LimitHolder, Masks,
-        RefusedHost, Root, SeccompFacts, UNBOUNDED,
+        Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts,
+        LimitHolder, Masks, RefusedHost, Root, SeccompFacts, UNBOUNDED,
     };
     use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
     use crate::record::network_host::HostRefusal;
@@ -504,7 +564,9 @@ mod tests {
     where
         T::Err: fmt::Debug,
     {
-        format!("{at:02}{}", "n".repeat(62)).parse().expect("a name")
+        format!("{at:02}{}", "n".repeat(62))
+            .parse()
+            .expect("a name")
     }
 
     fn decision(groups: usize) -> Decision {
@@ -530,7 +592,9 @@ mod tests {
         let most = MAX_INTEGER;
         let key = |n: u8| {
             let key = crate::crypto::signature::SecretKey::from_seed([n; 32]).public();
-            crate::crypto::ssh_key::SshKey::from_public(key, "").expect("a key").keyid()
+            crate::crypto::ssh_key::SshKey::from_public(key, "")
+                .expect("a key")
+                .keyid()
         };
         // These sizes cause the most base64 padding.
         let (size, last) = (511, MAX_SIGNATURE_BYTES - 511 * (MAX_SIGNATURES - 1));
@@ -548,30 +612,60 @@ mod tests {
         };
         let layers = || {
             use Layer as L;
-            vec![L::Capabilities, L::Filesystem, L::Landlock, L::Namespaces, L::Network, L::Seccomp]
+            vec![
+                L::Capabilities,
+                L::Filesystem,
+                L::Landlock,
+                L::Namespaces,
+                L::Network,
+                L::Seccomp,
+            ]
         };
-        let held = Some(HeldLimit { max: most, by: LimitHolder::Cgroup2 });
+        let held = Some(HeldLimit {
+            max: most,
+            by: LimitHolder::Cgroup2,
+        });
         let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
         Receipt {
-            consumption: ConsumptionRef { index: most, leaf: LeafHash::from_bytes([9; 32]), item: 15 },
+            consumption: ConsumptionRef {
+                index: most,
+                leaf: LeafHash::from_bytes([9; 32]),
+                item: 15,
+            },
             authorization: Envelope::new(
                 &vec![b'x'; MAX_AUTHORIZATION_BYTES],
                 (0..MAX_SIGNATURES).map(signature).collect(),
             ),
             decision: largest_decision(),
-            outcome: Outcome { limit: Some("output_bytes".to_owned()), ..Outcome::of(Status::Killed) },
+            outcome: Outcome {
+                limit: Some("output_bytes".to_owned()),
+                ..Outcome::of(Status::Killed)
+            },
             started_at: Timestamp::from_unix(0),
             finished_at: Timestamp::from_unix(0),
             duration_ms: most,
-            output: Output { stdout: stream.clone(), stderr: stream },
-            files: Files { count: most, bytes: most, manifest: ContentDigest::of(b"") },
+            output: Output {
+                stdout: stream.clone(),
+                stderr: stream,
+            },
+            files: Files {
+                count: most,
+                bytes: most,
+                manifest: ContentDigest::of(b""),
+            },
             sandbox: Enforcement {
                 level: Level::BestEffort,
                 layers: layers(),
                 missing: layers(),
                 ns: words(&["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]),
-                landlock: Some(LandlockFacts { abi: most, status: LandlockStatus::Partially, rules: most }),
-                seccomp: Some(SeccompFacts { sha256: "a".repeat(64) }),
+                landlock: Some(LandlockFacts {
+                    abi: most,
+                    status: LandlockStatus::Partially,
+                    rules: most,
+                }),
+                seccomp: Some(SeccompFacts {
+                    sha256: "a".repeat(64),
+                }),
                 caps: Some(Capabilities::None),
                 fs: Some(FilesystemFacts {
                     mode: Workdir::InPlace,
@@ -580,8 +674,19 @@ mod tests {
                     masked_before: Some(most),
                     deny: Some(Masks::PointInTime),
                 }),
-                contacted: Some((0..6).map(|at| format!("{at:02}{}:65535", "a".repeat(244))).collect()),
-                refused_hosts: Some((56..64).map(|at| RefusedHost { at, why: HostRefusal::Unreachable }).collect()),
+                contacted: Some(
+                    (0..6)
+                        .map(|at| format!("{at:02}{}:65535", "a".repeat(244)))
+                        .collect(),
+                ),
+                refused_hosts: Some(
+                    (56..64)
+                        .map(|at| RefusedHost {
+                            at,
+                            why: HostRefusal::Unreachable,
+                        })
+                        .collect(),
+                ),
                 net: Some(NetworkMode::Allow),
                 limits: Some(LimitFacts {
                     cpu: held,
@@ -597,8 +702,15 @@ mod tests {
                 left: Some(most),
             },
             programs: Some(serde_json::from_value(largest_programs()).expect("the field")),
-            usage: Usage { cpu_ms: most, memory_peak_bytes: most, processes_peak: Some(most) },
-            session: Some(SessionChange { before: ContentDigest::of(b"a"), after: ContentDigest::of(b"b") }),
+            usage: Usage {
+                cpu_ms: most,
+                memory_peak_bytes: most,
+                processes_peak: Some(most),
+            },
+            session: Some(SessionChange {
+                before: ContentDigest::of(b"a"),
+                after: ContentDigest::of(b"b"),
+            }),
             seal: SealDigest::of(b""),
             boundary: ReceiptBoundary {
                 name: "n".repeat(40).parse().expect("a boundary's name"),
@@ -621,31 +733,52 @@ mod tests {
         };
         (0..200)
             .map(fill)
-            .take_while(|programs| canonical::to_canonical(programs).len() <= MAX_PROGRAM_FACTS_BYTES)
+            .take_while(|programs| {
+                canonical::to_canonical(programs).len() <= MAX_PROGRAM_FACTS_BYTES
+            })
             .last()
             .expect("short paths fit")
     }
 
     #[test]
     fn a_receipt_with_everything_at_its_maximum_fits_into_a_log_entry() {
-        let payload = largest().into_statement().expect("subjects").to_payload().expect("within its size");
+        let payload = largest()
+            .into_statement()
+            .expect("subjects")
+            .to_payload()
+            .expect("within its size");
         let mut value: Value = serde_json::from_slice(&payload).expect("JSON");
         let digest = ContentDigest::of(b"x").to_string();
         value["predicate"]["runner"] =
             json!({"name": "n".repeat(64), "keyid": largest().boundary.keyid, "report": digest});
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
-        assert!(refused.later && refused.pointer == "/predicate/runner", "{refused}");
-        let authorization = largest().authorization.to_canonical().expect("canonical").len();
-        assert_eq!(<Receipt as Predicate>::MAX_BYTES, authorization + MAX_REST_BYTES, "nothing is larger");
+        assert!(
+            refused.later && refused.pointer == "/predicate/runner",
+            "{refused}"
+        );
+        let authorization = largest()
+            .authorization
+            .to_canonical()
+            .expect("canonical")
+            .len();
+        assert_eq!(
+            <Receipt as Predicate>::MAX_BYTES,
+            authorization + MAX_REST_BYTES,
+            "nothing is larger"
+        );
         let rest = payload.len() - authorization;
         // A real receipt can have more facts about the sandbox than this one: kinds of memory without a limit, and the
         // number of names that the previous run masked.
-        assert!(rest + 102 <= MAX_REST_BYTES, "{rest} bytes besides the authorization");
+        assert!(
+            rest + 102 <= MAX_REST_BYTES,
+            "{rest} bytes besides the authorization"
+        );
         let signature = EnvelopeSignature::new(largest().boundary.keyid, &[255; 64]);
         let whole = vec![b'x'; <Receipt as Predicate>::MAX_BYTES];
         for payload in [payload, whole] {
-            let leaf = canonical::canonical_of(&Envelope::new(&payload, vec![signature.clone()])).expect("canonical");
+            let leaf = canonical::canonical_of(&Envelope::new(&payload, vec![signature.clone()]))
+                .expect("canonical");
             assert!(leaf.len() <= MAX_ENTRY_BYTES, "{} bytes", leaf.len());
         }
     }
@@ -660,7 +793,13 @@ mod tests {
 
     #[test]
     fn only_limits_of_the_profile_can_kill_a_run() {
-        let killed = |limit: &str| Outcome { limit: Some(limit.to_owned()), ..Outcome::of(Status::Killed) }.check();
+        let killed = |limit: &str| {
+            Outcome {
+                limit: Some(limit.to_owned()),
+                ..Outcome::of(Status::Killed)
+            }
+            .check()
+        };
         assert!(killed("memory_bytes").is_ok());
         assert!(killed("patience").is_err());
         assert!(Outcome::of(Status::Killed).check().is_err());

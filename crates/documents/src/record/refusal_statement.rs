@@ -60,8 +60,14 @@ impl RefusalStatement {
         at: Timestamp,
         input: InputDigest,
     ) -> Statement<Self> {
-        let refusal =
-            Self { boundary: Some(boundary), code: Some(code), pointer, principal: Some(principal), counts: None, at };
+        let refusal = Self {
+            boundary: Some(boundary),
+            code: Some(code),
+            pointer,
+            principal: Some(principal),
+            counts: None,
+            at,
+        };
         Statement::new(refusal, vec![Subject::new("input", input.as_bytes())])
     }
 
@@ -75,15 +81,24 @@ impl RefusalStatement {
         at: Timestamp,
     ) -> Result<Statement<Self>, Malformed> {
         let input = counts_digest(&counts)?;
-        let refusal =
-            Self { boundary: Some(boundary), code: None, pointer: None, principal: None, counts: Some(counts), at };
-        Ok(Statement::new(refusal, vec![Subject::new("input", input.as_bytes())]))
+        let refusal = Self {
+            boundary: Some(boundary),
+            code: None,
+            pointer: None,
+            principal: None,
+            counts: Some(counts),
+            at,
+        };
+        Ok(Statement::new(
+            refusal,
+            vec![Subject::new("input", input.as_bytes())],
+        ))
     }
 }
 
 fn counts_digest(counts: &BTreeMap<Code, u64>) -> Result<InputDigest, Malformed> {
-    let bytes =
-        canonical::canonical_of(counts).map_err(|error| Malformed::at("/predicate/counts", error.to_string()))?;
+    let bytes = canonical::canonical_of(counts)
+        .map_err(|error| Malformed::at("/predicate/counts", error.to_string()))?;
     Ok(InputDigest::of(&bytes))
 }
 
@@ -104,10 +119,16 @@ impl Predicate for RefusalStatement {
                 } else if counts_digest(counts)?.as_bytes() == &input {
                     Ok(())
                 } else {
-                    Err(Malformed::at("/subject/0/digest", "the digest of the subject is not the digest of the counts"))
+                    Err(Malformed::at(
+                        "/subject/0/digest",
+                        "the digest of the subject is not the digest of the counts",
+                    ))
                 }
             }
-            _ => Err(Malformed::at("/predicate", "expected `code` and `principal`, or only `counts`")),
+            _ => Err(Malformed::at(
+                "/predicate",
+                "expected `code` and `principal`, or only `counts`",
+            )),
         }
     }
 }

@@ -24,22 +24,38 @@ impl Receipt {
 
 /// Returns what the lists of a run refused, if the exit code of the run is 0.
 pub fn refused_parts(outcome: &Outcome, programs: Option<&ProgramFacts>) -> Vec<RefusedPart> {
-    let programs = programs.filter(|facts| facts.mode == ProgramMode::Listed && outcome.exit_code == Some(0));
-    let Some(Executions { paths, more }) = programs.and_then(|facts| facts.refused.as_ref()) else { return Vec::new() };
+    let programs =
+        programs.filter(|facts| facts.mode == ProgramMode::Listed && outcome.exit_code == Some(0));
+    let Some(Executions { paths, more }) = programs.and_then(|facts| facts.refused.as_ref()) else {
+        return Vec::new();
+    };
     let named = |one: &Execution| {
         let path = one.path.as_str();
-        let found = path.rsplit_once('/').filter(|(directory, _)| SEARCHED.contains(directory));
+        let found = path
+            .rsplit_once('/')
+            .filter(|(directory, _)| SEARCHED.contains(directory));
         let program = found.map_or(path, |(_, name)| name);
-        RefusedPart { name: path.to_owned(), add: format!("programs={program}") }
+        RefusedPart {
+            name: path.to_owned(),
+            add: format!("programs={program}"),
+        }
     };
-    let others =
-        (*more > 0).then(|| RefusedPart { name: "other programs".to_owned(), add: "programs=NAME".to_owned() });
+    let others = (*more > 0).then(|| RefusedPart {
+        name: "other programs".to_owned(),
+        add: "programs=NAME".to_owned(),
+    });
     paths.iter().map(named).chain(others).collect()
 }
 
 /// Returns the words after an outcome, or an empty text: `; refused: /usr/bin/jq (add programs=jq to the block)`.
 pub fn refused_words(parts: &[RefusedPart]) -> String {
-    let words: Vec<String> =
-        parts.iter().map(|part| format!("{} (add {} to the block)", part.name, part.add)).collect();
-    if words.is_empty() { String::new() } else { format!("; refused: {}", words.join(", ")) }
+    let words: Vec<String> = parts
+        .iter()
+        .map(|part| format!("{} (add {} to the block)", part.name, part.add))
+        .collect();
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!("; refused: {}", words.join(", "))
+    }
 }

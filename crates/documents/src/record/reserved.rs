@@ -38,7 +38,11 @@ pub struct Reserved {
 impl Reserved {
     /// Returns the place of an optional field of the type `T`.
     pub const fn field<T: ReservedPart>(path: &'static str) -> Self {
-        Self { path, read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> }
+        Self {
+            path,
+            read: read_part::<T>,
+            schema: SchemaGenerator::subschema_for::<T>,
+        }
     }
 }
 
@@ -63,7 +67,10 @@ pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malform
     let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
     match differing(value, &again, "") {
         None => Ok(()),
-        Some(pointer) => Err(Malformed::at(pointer, "this optional field is null: leave the field out")),
+        Some(pointer) => Err(Malformed::at(
+            pointer,
+            "this optional field is null: leave the field out",
+        )),
     }
 }
 
@@ -71,7 +78,9 @@ pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malform
 fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
     match (given, again) {
         (Value::Object(given), Value::Object(again)) => {
-            let names = given.keys().chain(again.keys().filter(|name| !given.contains_key(*name)));
+            let names = given
+                .keys()
+                .chain(again.keys().filter(|name| !given.contains_key(*name)));
             names.into_iter().find_map(|name| {
                 let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
                 match (given.get(name), again.get(name)) {
@@ -80,15 +89,20 @@ fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
                 }
             })
         }
-        (Value::Array(given), Value::Array(again)) if given.len() == again.len() => (given.iter().zip(again))
-            .enumerate()
-            .find_map(|(at, (value, again))| differing(value, again, &format!("{pointer}/{at}"))),
+        (Value::Array(given), Value::Array(again)) if given.len() == again.len() => (given
+            .iter()
+            .zip(again))
+        .enumerate()
+        .find_map(|(at, (value, again))| differing(value, again, &format!("{pointer}/{at}"))),
         _ => (given != again).then(|| pointer.to_owned()),
     }
 }
 
 pub(super) fn below(pointer: &str, error: Malformed) -> Malformed {
-    Malformed { pointer: format!("{pointer}{}", error.pointer), ..error }
+    Malformed {
+        pointer: format!("{pointer}{}", error.pointer),
+        ..error
+    }
 }
 
 /// Calls `take` for every value at `path`.
@@ -98,7 +112,9 @@ pub(super) fn each(
     pointer: &str,
     take: &mut dyn FnMut(&Value, &str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
-    let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
+    let (step, rest) = path
+        .split_once('/')
+        .map_or((path, None), |(step, rest)| (step, Some(rest)));
     let mut one = |at: &str, value: &Value| {
         let pointer = format!("{pointer}/{at}");
         match rest {
@@ -107,16 +123,23 @@ pub(super) fn each(
         }
     };
     match (step, value) {
-        ("*", Value::Array(items)) => items.iter().enumerate().try_for_each(|(at, item)| one(&at.to_string(), item)),
+        ("*", Value::Array(items)) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, item)| one(&at.to_string(), item)),
         (field, Value::Object(map)) => map.get(field).map_or(Ok(()), |value| one(field, value)),
         _ => Ok(()),
     }
 }
 
 pub(super) fn remove(value: &mut Value, path: &str) {
-    let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
+    let (step, rest) = path
+        .split_once('/')
+        .map_or((path, None), |(step, rest)| (step, Some(rest)));
     match (step, value, rest) {
-        ("*", Value::Array(items), Some(rest)) => items.iter_mut().for_each(|item| remove(item, rest)),
+        ("*", Value::Array(items), Some(rest)) => {
+            items.iter_mut().for_each(|item| remove(item, rest))
+        }
         (field, Value::Object(map), Some(rest)) => {
             if let Some(value) = map.get_mut(field) {
                 remove(value, rest);

@@ -23,7 +23,9 @@ pub struct Revocation {
 }
 
 /// The only subject of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum RevokedSubject {
     /// A grant, by the digest of its payload.
@@ -49,16 +51,26 @@ impl RevokedSubject {
 
     fn read(subjects: &[Subject]) -> Result<Self, Malformed> {
         let [one] = subjects else {
-            return Err(Malformed::at("/subject", "expected exactly one subject: epoch, grant, key or token"));
+            return Err(Malformed::at(
+                "/subject",
+                "expected exactly one subject: epoch, grant, key or token",
+            ));
         };
         let of: fn([u8; 32]) -> Self = match &*one.name {
             "epoch" => |bytes| Self::Epoch(ContentDigest::from_bytes(bytes)),
             "grant" => |bytes| Self::Grant(ContentDigest::from_bytes(bytes)),
             "key" => |bytes| Self::Key(KeyId::from_bytes(&bytes)),
             "token" => |bytes| Self::Token(ContentDigest::from_bytes(bytes)),
-            _ => return Err(Malformed::at("/subject/0/name", "expected epoch, grant, key or token")),
+            _ => {
+                return Err(Malformed::at(
+                    "/subject/0/name",
+                    "expected epoch, grant, key or token",
+                ));
+            }
         };
-        one.sha256().map(of).ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 hex digits"))
+        one.sha256()
+            .map(of)
+            .ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 hex digits"))
     }
 }
 
@@ -100,8 +112,13 @@ impl Predicate for Revocation {
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         let subject = RevokedSubject::read(subjects)?;
-        if matches!(subject, RevokedSubject::Epoch(_)) && subject != RevokedSubject::epoch(&self.boundary.epoch) {
-            return Err(Malformed::at("/subject/0/digest", "this is not the digest of the boundary's epoch"));
+        if matches!(subject, RevokedSubject::Epoch(_))
+            && subject != RevokedSubject::epoch(&self.boundary.epoch)
+        {
+            return Err(Malformed::at(
+                "/subject/0/digest",
+                "this is not the digest of the boundary's epoch",
+            ));
         }
         Ok(())
     }
@@ -115,7 +132,10 @@ mod tests {
     fn the_subject_of_a_golden_revocation_is_read_and_written_again() {
         macro_rules! golden {
             ($name:literal) => {
-                &include_bytes!(concat!("../../../../tests/conformance/golden/reserved/valid/revocation-", $name))[..]
+                &include_bytes!(concat!(
+                    "../../../../tests/conformance/golden/reserved/valid/revocation-",
+                    $name
+                ))[..]
             };
         }
         for (payload, word) in [
@@ -127,10 +147,18 @@ mod tests {
             let statement = Statement::<Revocation>::from_payload(payload).expect(word);
             let subject = revoked(&statement).expect(word);
             assert!(subject.to_string().starts_with(word), "{subject}");
-            let again = statement.predicate.clone().of(subject).to_payload().expect(word);
+            let again = statement
+                .predicate
+                .clone()
+                .of(subject)
+                .to_payload()
+                .expect(word);
             assert_eq!(again, payload, "{word}");
             let saved = serde_json::to_vec(&subject).expect(word);
-            assert_eq!(serde_json::from_slice::<RevokedSubject>(&saved).expect(word), subject);
+            assert_eq!(
+                serde_json::from_slice::<RevokedSubject>(&saved).expect(word),
+                subject
+            );
         }
     }
 }

@@ -157,7 +157,8 @@ impl Roster {
     }
 
     fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
-        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("/predicate", error.to_string()))?;
+        let bytes = canonical::canonical_of(self)
+            .map_err(|error| Malformed::at("/predicate", error.to_string()))?;
         Ok(vec![Subject::new("roster", &sha256(&bytes))])
     }
 }
@@ -179,26 +180,40 @@ impl Predicate for Roster {
 
     fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
         // The subject is the digest of the whole predicate, including the reserved parts.
-        let whole = Subject::new("roster", &sha256(&canonical::to_canonical(&statement["predicate"])));
-        let subjects = read_typed::<Vec<Subject>>(&statement["subject"]).map_err(|error| below("/subject", error))?;
+        let whole = Subject::new(
+            "roster",
+            &sha256(&canonical::to_canonical(&statement["predicate"])),
+        );
+        let subjects = read_typed::<Vec<Subject>>(&statement["subject"])
+            .map_err(|error| below("/subject", error))?;
         check_subjects(&subjects, &[whole])?;
         let predicate = &statement["predicate"];
         let entries = |table: &'static str| predicate[table].as_array().into_iter().flatten();
         let mut keys: Vec<[u8; 32]> = Vec::new();
         for table in ["approver", "proposer", "operator", "boundary"] {
-            let lines = entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
+            let lines =
+                entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
             // The parser of these tables reports an invalid key, so it is skipped here.
             keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
         }
         for (at, runner) in entries("runner").enumerate() {
-            let named = ["approver", "proposer", "operator"].into_iter().flat_map(entries);
-            if named.into_iter().any(|person| person["name"] == runner["name"]) {
-                return Err(Malformed::at(format!("/predicate/runner/{at}/name"), "a person already has this name"));
+            let named = ["approver", "proposer", "operator"]
+                .into_iter()
+                .flat_map(entries);
+            if named
+                .into_iter()
+                .any(|person| person["name"] == runner["name"])
+            {
+                return Err(Malformed::at(
+                    format!("/predicate/runner/{at}/name"),
+                    "a person already has this name",
+                ));
             }
             for (place, line) in runner["keys"].as_array().into_iter().flatten().enumerate() {
                 let pointer = format!("/predicate/runner/{at}/keys/{place}");
                 let line = line.as_str().unwrap_or_default();
-                let key = material(line).map_err(|error| Malformed::at(&pointer, error.to_string()))?;
+                let key =
+                    material(line).map_err(|error| Malformed::at(&pointer, error.to_string()))?;
                 if keys.contains(&key) {
                     return Err(Malformed::at(pointer, "this key is listed twice"));
                 }
@@ -209,8 +224,11 @@ impl Predicate for Roster {
         if let Some(map) = rest.as_object_mut() {
             map.remove("runner");
         }
-        statement["subject"] = serde_json::to_value([Subject::new("roster", &sha256(&canonical::to_canonical(&rest)))])
-            .unwrap_or_default();
+        statement["subject"] = serde_json::to_value([Subject::new(
+            "roster",
+            &sha256(&canonical::to_canonical(&rest)),
+        )])
+        .unwrap_or_default();
         Ok(())
     }
 }

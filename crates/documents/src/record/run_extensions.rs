@@ -37,11 +37,19 @@ pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
 ///
 /// # Errors
 /// Returns an error with the allowed range.
-pub(super) fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> Result<(), Malformed> {
+pub(super) fn check_range(
+    pointer: &str,
+    value: u64,
+    least: u64,
+    most: u64,
+) -> Result<(), Malformed> {
     if (least..=most).contains(&value) {
         Ok(())
     } else {
-        Err(Malformed::at(pointer, format!("{value} is not between {least} and {most}")))
+        Err(Malformed::at(
+            pointer,
+            format!("{value} is not between {least} and {most}"),
+        ))
     }
 }
 
@@ -49,11 +57,19 @@ pub(super) fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> R
 ///
 /// # Errors
 /// Returns an error with the found and the expected number.
-pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize) -> Result<(), Malformed> {
+pub(super) fn check_count(
+    pointer: &str,
+    found: usize,
+    least: usize,
+    most: usize,
+) -> Result<(), Malformed> {
     if (least..=most).contains(&found) {
         Ok(())
     } else {
-        Err(Malformed::at(pointer, format!("found {found} elements, expected {least} to {most}")))
+        Err(Malformed::at(
+            pointer,
+            format!("found {found} elements, expected {least} to {most}"),
+        ))
     }
 }
 
@@ -61,8 +77,15 @@ pub(super) fn check_count(pointer: &str, found: usize, least: usize, most: usize
 ///
 /// # Errors
 /// Returns an error for the first element that is out of order.
-pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&T) -> &K) -> Result<(), Malformed> {
-    match items.windows(2).position(|pair| key(&pair[0]) >= key(&pair[1])) {
+pub(super) fn check_by<T, K: Ord + ?Sized>(
+    pointer: &str,
+    items: &[T],
+    key: fn(&T) -> &K,
+) -> Result<(), Malformed> {
+    match items
+        .windows(2)
+        .position(|pair| key(&pair[0]) >= key(&pair[1]))
+    {
         None => Ok(()),
         Some(before) => Err(Malformed::at(
             format!("{pointer}/{}", before + 1),
@@ -75,12 +98,21 @@ pub(super) fn check_by<T, K: Ord + ?Sized>(pointer: &str, items: &[T], key: fn(&
 ///
 /// # Errors
 /// Returns an error with the size of the part.
-pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
-    let bytes = canonical::canonical_of(part).map_err(|error| Malformed::at(pointer, error.to_string()))?.len();
+pub(super) fn check_bytes<T: Serialize>(
+    pointer: &str,
+    part: &T,
+    most: usize,
+) -> Result<(), Malformed> {
+    let bytes = canonical::canonical_of(part)
+        .map_err(|error| Malformed::at(pointer, error.to_string()))?
+        .len();
     if bytes <= most {
         Ok(())
     } else {
-        Err(Malformed::too_large(pointer, format!("found {bytes} bytes, but at most {most} are allowed")))
+        Err(Malformed::too_large(
+            pointer,
+            format!("found {bytes} bytes, but at most {most} are allowed"),
+        ))
     }
 }
 
@@ -99,7 +131,14 @@ impl Emergency {
     /// # Errors
     /// Returns an error that says how to leave the field out.
     pub fn check(self) -> Result<(), Malformed> {
-        if self.0 { Ok(()) } else { Err(Malformed::at("", "expected true: to say false, leave the field out")) }
+        if self.0 {
+            Ok(())
+        } else {
+            Err(Malformed::at(
+                "",
+                "expected true: to say false, leave the field out",
+            ))
+        }
     }
 }
 
@@ -128,9 +167,14 @@ pub struct RunTarget {
 impl ReservedPart for RunTarget {
     fn check(&self) -> Result<(), Malformed> {
         if self.runner.is_some() == self.labels.is_some() {
-            return Err(Malformed::at("", "expected exactly one of `runner` and `labels`"));
+            return Err(Malformed::at(
+                "",
+                "expected exactly one of `runner` and `labels`",
+            ));
         }
-        self.labels.as_deref().map_or(Ok(()), |labels| check_labels("/labels", labels, 1))
+        self.labels
+            .as_deref()
+            .map_or(Ok(()), |labels| check_labels("/labels", labels, 1))
     }
 }
 
@@ -183,7 +227,8 @@ pub struct Artifacts(#[schemars(length(min = 1, max = MAX_ARTIFACTS))] pub Vec<A
 impl Artifacts {
     /// Returns the subjects of the artifacts, in the order of the artifacts.
     pub fn subjects(&self) -> Vec<Subject> {
-        let subject = |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());
+        let subject =
+            |one: &Artifact| Subject::new(format!("artifact/{}", one.name), one.digest.as_bytes());
         self.0.iter().map(subject).collect()
     }
 
@@ -204,11 +249,18 @@ impl Artifacts {
 /// Returns the error, with a pointer into the artifacts.
 pub(super) fn check_artifact_bytes(artifacts: &[Artifact]) -> Result<(), Malformed> {
     for (at, artifact) in artifacts.iter().enumerate() {
-        check_range(&format!("/{at}/bytes"), artifact.bytes, 0, MAX_ARTIFACTS_BYTES)?;
+        check_range(
+            &format!("/{at}/bytes"),
+            artifact.bytes,
+            0,
+            MAX_ARTIFACTS_BYTES,
+        )?;
     }
     let bytes: u64 = artifacts.iter().map(|artifact| artifact.bytes).sum();
     if bytes > MAX_ARTIFACTS_BYTES {
-        let message = format!("all artifacts together have {bytes} bytes, at most {MAX_ARTIFACTS_BYTES} are allowed");
+        let message = format!(
+            "all artifacts together have {bytes} bytes, at most {MAX_ARTIFACTS_BYTES} are allowed"
+        );
         return Err(Malformed::at("", message));
     }
     Ok(())
@@ -263,7 +315,10 @@ impl ReservedPart for Runners {
             check_count(&format!("/{at}/keys"), runner.keys.len(), 1, usize::MAX)?;
             check_labels(&format!("/{at}/labels"), &runner.labels, 0)?;
             if self.0[..at].iter().any(|before| before.name == runner.name) {
-                return Err(Malformed::at(format!("/{at}/name"), "this name is listed twice"));
+                return Err(Malformed::at(
+                    format!("/{at}/name"),
+                    "this name is listed twice",
+                ));
             }
         }
         Ok(())
@@ -288,7 +343,9 @@ pub struct ManifestEntry {
 
 /// The manifest: the files that a run left, sorted by path. The receipt contains the digest of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Manifest(#[schemars(length(min = 1, max = MAX_MANIFEST_ENTRIES))] pub Vec<ManifestEntry>);
+pub struct Manifest(
+    #[schemars(length(min = 1, max = MAX_MANIFEST_ENTRIES))] pub Vec<ManifestEntry>,
+);
 
 impl Manifest {
     /// Checks the number and the order of the files, and the size of the manifest.
@@ -329,7 +386,12 @@ mod tests {
 
     #[test]
     fn artifacts_have_at_most_64_mib_together() {
-        for good in [&[0][..], &[MAX_ARTIFACTS_BYTES], &[MAX_ARTIFACTS_BYTES - 1, 1], &[1; MAX_ARTIFACTS]] {
+        for good in [
+            &[0][..],
+            &[MAX_ARTIFACTS_BYTES],
+            &[MAX_ARTIFACTS_BYTES - 1, 1],
+            &[1; MAX_ARTIFACTS],
+        ] {
             assert_eq!(artifacts(good), Ok(()), "{good:?}");
         }
         for (bad, pointer) in [
@@ -339,7 +401,11 @@ mod tests {
             (&[1, MAX_ARTIFACTS_BYTES + 1], "/1/bytes"),
             (&[u64::MAX, u64::MAX], "/0/bytes"),
         ] {
-            assert_eq!(artifacts(bad).expect_err(pointer).pointer, pointer, "{bad:?}");
+            assert_eq!(
+                artifacts(bad).expect_err(pointer).pointer,
+                pointer,
+                "{bad:?}"
+            );
         }
     }
 
@@ -348,7 +414,13 @@ mod tests {
             let digests = (ContentDigest::of(b"done"), Blake3Digest::of(b"done"));
             let (sha256, blake3) = digests;
             let path = format!("{at:04}{name}").parse().expect("a path");
-            ManifestEntry { path, bytes: 4, sha256, blake3, executable: false }
+            ManifestEntry {
+                path,
+                bytes: 4,
+                sha256,
+                blake3,
+                executable: false,
+            }
         };
         Manifest((0..count).map(entry).collect())
     }
@@ -359,11 +431,21 @@ mod tests {
         assert_eq!((files.count, files.bytes), (1000, 4000));
         let canonical = manifest(2, "").to_canonical().expect("canonical");
         let again: Manifest = serde_json::from_slice(&canonical).expect("a manifest");
-        assert_eq!(Files::of(&again).expect("files").manifest, ContentDigest::of(&canonical));
+        assert_eq!(
+            Files::of(&again).expect("files").manifest,
+            ContentDigest::of(&canonical)
+        );
         assert!(Files::of(&manifest(MAX_MANIFEST_ENTRIES + 1, "")).is_err());
-        assert!(Files::of(&manifest(0, "")).is_err(), "no files have no manifest");
+        assert!(
+            Files::of(&manifest(0, "")).is_err(),
+            "no files have no manifest"
+        );
         let long = format!("/{}", "x".repeat(250)).repeat(4);
-        assert!(Files::of(&manifest(MAX_MANIFEST_ENTRIES, &long)).expect_err("too large").too_large);
+        assert!(
+            Files::of(&manifest(MAX_MANIFEST_ENTRIES, &long))
+                .expect_err("too large")
+                .too_large
+        );
         let mut twice = manifest(2, "");
         twice.0[1].path = twice.0[0].path.clone();
         assert_eq!(Files::of(&twice).expect_err("twice").pointer, "/1");

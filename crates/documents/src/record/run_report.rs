@@ -10,7 +10,9 @@ use crate::record::enforcement::Enforcement;
 use crate::record::ident::Name;
 use crate::record::malformed::Malformed;
 use crate::record::program_list::ProgramFacts;
-use crate::record::receipt::{ConsumptionRef, Files, Outcome, Output, Usage, check_output, check_programs};
+use crate::record::receipt::{
+    ConsumptionRef, Files, Outcome, Output, Usage, check_output, check_programs,
+};
 use crate::record::refusal_statement::RefusingBoundary;
 use crate::record::validity::Timestamp;
 

@@ -3,10 +3,14 @@
 //! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
 //! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
-use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network_of_step, word};
+use crate::record::declared::{
+    DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network_of_step, word,
+};
 use crate::record::host_names::{check_path, check_pattern, check_reason, check_user};
 use crate::record::host_names::{is_at_or_below, split_patterns};
-use crate::record::network_host::{AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_unresolved, is_localhost};
+use crate::record::network_host::{
+    AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_unresolved, is_localhost,
+};
 use crate::record::profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
 use crate::yaml::{YamlFlaw, YamlNode};
 
@@ -87,7 +91,9 @@ impl SandboxPermission {
 
     /// Returns the sandbox permission with this attribute.
     pub fn of_attribute(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|permission| permission.attribute() == name)
+        Self::ALL
+            .into_iter()
+            .find(|permission| permission.attribute() == name)
     }
 
     /// Returns the name of the key in a policy rule.
@@ -102,7 +108,13 @@ impl SandboxPermission {
     pub const fn is_for_files(self) -> bool {
         match self {
             Self::RunAs | Self::Off => false,
-            Self::Read | Self::Write | Self::Deny | Self::Workdir | Self::Network | Self::Sockets | Self::Proc => true,
+            Self::Read
+            | Self::Write
+            | Self::Deny
+            | Self::Workdir
+            | Self::Network
+            | Self::Sockets
+            | Self::Proc => true,
         }
     }
 
@@ -110,7 +122,13 @@ impl SandboxPermission {
     pub const fn is_for_all(self) -> bool {
         match self {
             Self::Deny | Self::Proc => true,
-            Self::Off | Self::Read | Self::Write | Self::Workdir | Self::Network | Self::Sockets | Self::RunAs => false,
+            Self::Off
+            | Self::Read
+            | Self::Write
+            | Self::Workdir
+            | Self::Network
+            | Self::Sockets
+            | Self::RunAs => false,
         }
     }
 
@@ -125,7 +143,11 @@ impl SandboxPermission {
             Self::Write => declared.write = Some(checked(items(), check_path)?),
             Self::Deny => declared.deny = Some(checked(split_patterns(text), check_pattern)?),
             Self::Workdir => {
-                declared.workdir = Some(word(self.field(), text, &["private", "copy", "overlay", "in-place"])?)
+                declared.workdir = Some(word(
+                    self.field(),
+                    text,
+                    &["private", "copy", "overlay", "in-place"],
+                )?)
             }
             Self::Network => {
                 declared.network = Some(match text {
@@ -144,7 +166,12 @@ impl SandboxPermission {
 
     /// Parses the value of a key in front matter or in a policy rule. An erroneous value is recorded as an error and
     /// not added.
-    pub fn read_yaml(self, node: &YamlNode, declared: &mut DeclaredSandbox, flaws: &mut Vec<YamlFlaw>) {
+    pub fn read_yaml(
+        self,
+        node: &YamlNode,
+        declared: &mut DeclaredSandbox,
+        flaws: &mut Vec<YamlFlaw>,
+    ) {
         match self {
             Self::Read => declared.read = list(node, "`read`", check_path, flaws),
             Self::Write => declared.write = list(node, "`write`", check_path, flaws),
@@ -152,7 +179,9 @@ impl SandboxPermission {
             Self::Network => declared.network = network_of_step(node, flaws),
             Self::Sockets => declared.sockets = list(node, "`sockets`", check_path, flaws),
             Self::Workdir | Self::Proc | Self::RunAs | Self::Off => {
-                let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else { return };
+                let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else {
+                    return;
+                };
                 if let Err(message) = self.read_text(text, declared) {
                     flaws.push(YamlFlaw::new(node.place, message));
                 }
@@ -190,12 +219,17 @@ impl SandboxPermission {
                 Some(DeclaredNetwork::Allow(hosts)) if hosts.is_empty() => {
                     Err("the network allows no host: name a host, or write network=none".to_owned())
                 }
-                Some(DeclaredNetwork::Allow(hosts)) => hosts.iter().try_for_each(|host| check_host(host)),
+                Some(DeclaredNetwork::Allow(hosts)) => {
+                    hosts.iter().try_for_each(|host| check_host(host))
+                }
                 Some(DeclaredNetwork::None | DeclaredNetwork::Host) | None => Ok(()),
             },
             Self::Sockets => each(&declared.sockets, check_path),
             Self::RunAs => declared.run_as.iter().try_for_each(|user| check_user(user)),
-            Self::Off => declared.off_reason.iter().try_for_each(|reason| check_reason(reason)),
+            Self::Off => declared
+                .off_reason
+                .iter()
+                .try_for_each(|reason| check_reason(reason)),
             Self::Workdir | Self::Proc => Ok(()),
         }
     }
@@ -204,20 +238,38 @@ impl SandboxPermission {
     ///
     /// # Errors
     /// Returns what the step declares and policy does not allow, and the key of `sandbox` that allows it in an override.
-    pub fn check_allowed(self, rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<(), (String, String)> {
+    pub fn check_allowed(
+        self,
+        rule: &SandboxRule,
+        declared: &DeclaredSandbox,
+    ) -> Result<(), (String, String)> {
         let refuse = |asks: &str, write: &str| Err((asks.to_owned(), write.to_owned()));
         let name = self.attribute();
         // The lists of a later override replace those of earlier ones, so the new list also has the values of `kept`.
-        let each = |items: &Option<Vec<String>>, kept: &Option<Vec<String>>, allowed: &dyn Fn(&String) -> bool| {
-            let refused: Vec<String> = items.iter().flatten().filter(|item| !allowed(item)).cloned().collect();
+        let each = |items: &Option<Vec<String>>,
+                    kept: &Option<Vec<String>>,
+                    allowed: &dyn Fn(&String) -> bool| {
+            let refused: Vec<String> = items
+                .iter()
+                .flatten()
+                .filter(|item| !allowed(item))
+                .cloned()
+                .collect();
             if refused.is_empty() {
                 return Ok(());
             }
             let all: Vec<_> = kept.iter().flatten().chain(&refused).collect();
-            refuse(&format!("{name}={}", refused.join(",")), &format!("{name}: {all:?}"))
+            refuse(
+                &format!("{name}={}", refused.join(",")),
+                &format!("{name}: {all:?}"),
+            )
         };
-        let below =
-            |path: &String, trees: &Option<Vec<String>>| trees.iter().flatten().any(|tree| is_at_or_below(path, tree));
+        let below = |path: &String, trees: &Option<Vec<String>>| {
+            trees
+                .iter()
+                .flatten()
+                .any(|tree| is_at_or_below(path, tree))
+        };
         let in_place = declared.workdir == Some(Workdir::InPlace);
         match self {
             Self::Off if declared.off_reason.is_some() && rule.may_be_off != Some(true) => {
@@ -225,11 +277,15 @@ impl SandboxPermission {
             }
             // A rule for `write` also allows `read` below the same path. A copy or an overlay only reads the host's
             // tree.
-            Self::Read => each(&declared.read, &rule.read, &|path| below(path, &rule.read) || below(path, &rule.write)),
-            Self::Write if in_place => each(&declared.write, &rule.write, &|path| below(path, &rule.write)),
-            Self::Write => {
-                each(&declared.write, &rule.write, &|path| below(path, &rule.read) || below(path, &rule.write))
-            }
+            Self::Read => each(&declared.read, &rule.read, &|path| {
+                below(path, &rule.read) || below(path, &rule.write)
+            }),
+            Self::Write if in_place => each(&declared.write, &rule.write, &|path| {
+                below(path, &rule.write)
+            }),
+            Self::Write => each(&declared.write, &rule.write, &|path| {
+                below(path, &rule.read) || below(path, &rule.write)
+            }),
             Self::Workdir if in_place && rule.workdir != Some(Workdir::InPlace) => {
                 refuse("workdir=in-place", "workdir: in-place")
             }
@@ -238,11 +294,18 @@ impl SandboxPermission {
                 | (Some(DeclaredNetwork::Host), Some(DeclaredNetwork::Host)) => Ok(()),
                 (Some(DeclaredNetwork::Host), _) => refuse("network=host", "network: host"),
                 (Some(DeclaredNetwork::Allow(hosts)), rule) => {
-                    let mut all = if let Some(DeclaredNetwork::Allow(list)) = rule { list.clone() } else { Vec::new() };
+                    let mut all = if let Some(DeclaredNetwork::Allow(list)) = rule {
+                        list.clone()
+                    } else {
+                        Vec::new()
+                    };
                     let mut asked = Vec::new();
                     for host in hosts {
                         let listed = listed_host(host, rule.as_ref());
-                        let plain = AllowedHost { host: host.clone(), ..AllowedHost::default() };
+                        let plain = AllowedHost {
+                            host: host.clone(),
+                            ..AllowedHost::default()
+                        };
                         let entry = with_needed_word(listed.clone().unwrap_or(plain));
                         asked.extend((listed.as_ref() != Some(&entry)).then_some(host.as_str()));
                         all.retain(|other| other.host != *host);
@@ -256,9 +319,9 @@ impl SandboxPermission {
                     refuse(&format!("network={}", asked.join(",")), &entries)
                 }
             },
-            Self::Sockets => {
-                each(&declared.sockets, &rule.sockets, &|path| rule.sockets.iter().flatten().any(|one| one == path))
-            }
+            Self::Sockets => each(&declared.sockets, &rule.sockets, &|path| {
+                rule.sockets.iter().flatten().any(|one| one == path)
+            }),
             Self::RunAs => match &declared.run_as {
                 Some(user) if rule.run_as.as_ref() != Some(user) => {
                     refuse(&format!("run-as={user}"), &format!("run_as: {user}"))
@@ -290,18 +353,29 @@ impl SandboxPermission {
             Self::Network => {
                 let (mode, hosts) = match &declared.network {
                     None | Some(DeclaredNetwork::None) => (NetworkMode::None, Vec::new()),
-                    Some(DeclaredNetwork::Allow(hosts)) => (NetworkMode::Allow, sorted(&Some(hosts.clone()))),
+                    Some(DeclaredNetwork::Allow(hosts)) => {
+                        (NetworkMode::Allow, sorted(&Some(hosts.clone())))
+                    }
                     Some(DeclaredNetwork::Host) => (NetworkMode::Host, Vec::new()),
                 };
                 if mode == NetworkMode::Host {
                     // No layer can restrict the network if the run uses the host's network.
                     profile.require.retain(|layer| *layer != Layer::Network);
                 }
-                profile.network = Network { mode, hosts, ..Network::NONE };
+                profile.network = Network {
+                    mode,
+                    hosts,
+                    ..Network::NONE
+                };
             }
             Self::Sockets => profile.sockets = sorted(&declared.sockets),
             Self::Proc => profile.proc = declared.proc.unwrap_or(Proc::Minimal),
-            Self::RunAs => profile.run_as = declared.run_as.clone().unwrap_or_else(|| ISOLATED.to_owned()),
+            Self::RunAs => {
+                profile.run_as = declared
+                    .run_as
+                    .clone()
+                    .unwrap_or_else(|| ISOLATED.to_owned())
+            }
             Self::Off => {
                 profile.off_reason.clone_from(&declared.off_reason);
                 if profile.off_reason.is_some() {
@@ -314,16 +388,34 @@ impl SandboxPermission {
 
     /// Returns the line of a review screen about this sandbox permission.
     pub fn line<'p>(self, profile: &'p Profile) -> PermissionLine<'p> {
-        let plain = |words| PermissionLine { words, values: Vec::new(), shows: Vec::new(), is_remark: false };
+        let plain = |words| PermissionLine {
+            words,
+            values: Vec::new(),
+            shows: Vec::new(),
+            is_remark: false,
+        };
         let text = |words, value| {
             let shows = vec![self.field().to_owned()];
-            PermissionLine { words, values: vec![(value, "")], shows, is_remark: true }
+            PermissionLine {
+                words,
+                values: vec![(value, "")],
+                shows,
+                is_remark: true,
+            }
         };
-        let shows =
-            |field: &str, values: &[String]| (0..values.len()).map(|at| format!("{field}[{at}]")).collect::<Vec<_>>();
+        let shows = |field: &str, values: &[String]| {
+            (0..values.len())
+                .map(|at| format!("{field}[{at}]"))
+                .collect::<Vec<_>>()
+        };
         let list = |words, field: &str, values: &'p [String]| {
             let quoted = values.iter().map(|value| (value.as_str(), "")).collect();
-            PermissionLine { words, values: quoted, shows: shows(field, values), is_remark: true }
+            PermissionLine {
+                words,
+                values: quoted,
+                shows: shows(field, values),
+                is_remark: true,
+            }
         };
         match self {
             Self::Off => match &profile.off_reason {
@@ -339,7 +431,9 @@ impl SandboxPermission {
             Self::Read => list("reads on the host: ", "read", &profile.read),
             Self::Write => {
                 let words = match profile.workdir {
-                    Workdir::InPlace => "writes to live trees of the host, and the changes remain after the run: ",
+                    Workdir::InPlace => {
+                        "writes to live trees of the host, and the changes remain after the run: "
+                    }
                     _ if profile.write.is_empty() => return plain("writes on the host: nothing"),
                     Workdir::Private => "writes on the host: ",
                     Workdir::Copy => "reads, and writes only in a private copy: ",
@@ -347,16 +441,23 @@ impl SandboxPermission {
                 };
                 list(words, "write", &profile.write)
             }
-            Self::Deny if profile.deny.is_empty() => plain("cannot access paths that match: no pattern"),
+            Self::Deny if profile.deny.is_empty() => {
+                plain("cannot access paths that match: no pattern")
+            }
             // A deny pattern gives the run no access, so the line is no remark. The decision screen lists the patterns
             // on another line.
-            Self::Deny => {
-                PermissionLine { is_remark: false, ..list("cannot access paths that match: ", "deny", &profile.deny) }
-            }
+            Self::Deny => PermissionLine {
+                is_remark: false,
+                ..list("cannot access paths that match: ", "deny", &profile.deny)
+            },
             // The line about `write` names the trees.
             Self::Workdir => plain(match profile.workdir {
-                Workdir::Private => "works in: its own empty directory, which is deleted after the run",
-                Workdir::Copy => "works in: a private copy of the trees above, which is deleted after the run",
+                Workdir::Private => {
+                    "works in: its own empty directory, which is deleted after the run"
+                }
+                Workdir::Copy => {
+                    "works in: a private copy of the trees above, which is deleted after the run"
+                }
                 Workdir::Overlay => {
                     "works in: the trees above, with an overlay for changes, which is deleted after the run"
                 }
@@ -367,15 +468,25 @@ impl SandboxPermission {
             Self::Network => match profile.network.mode {
                 NetworkMode::None => plain("network: none"),
                 NetworkMode::Allow => {
-                    let Network { hosts, private, localhost, .. } = &profile.network;
+                    let Network {
+                        hosts,
+                        private,
+                        localhost,
+                        ..
+                    } = &profile.network;
                     let words = |host| match (private.contains(host), localhost.contains(host)) {
                         (false, false) => "",
                         (true, false) => " (may be inside your network)",
                         (false, true) => " (may be the host of the boundary itself)",
-                        (true, true) => " (may be inside your network, or the host of the boundary itself)",
+                        (true, true) => {
+                            " (may be inside your network, or the host of the boundary itself)"
+                        }
                     };
                     let mut line = list("network: only ", "network.hosts", hosts);
-                    line.values = hosts.iter().map(|host| (host.as_str(), words(host))).collect();
+                    line.values = hosts
+                        .iter()
+                        .map(|host| (host.as_str(), words(host)))
+                        .collect();
                     line.shows.extend(shows("network.private", private));
                     line.shows.extend(shows("network.localhost", localhost));
                     line
@@ -385,10 +496,16 @@ impl SandboxPermission {
                     ..plain("network: every network that the host can reach, with its names")
                 },
             },
-            Self::Sockets if profile.sockets.is_empty() => plain("reaches sockets of the host: none"),
+            Self::Sockets if profile.sockets.is_empty() => {
+                plain("reaches sockets of the host: none")
+            }
             Self::Sockets => list("reaches sockets of the host: ", "sockets", &profile.sockets),
             Self::Proc => match profile.proc {
-                Proc::Full => PermissionLine { shows: vec!["proc".to_owned()], is_remark: true, ..plain(PROC_FULL) },
+                Proc::Full => PermissionLine {
+                    shows: vec!["proc".to_owned()],
+                    is_remark: true,
+                    ..plain(PROC_FULL)
+                },
                 // Without the layer `namespaces`, the run may use the host's root directory.
                 Proc::Minimal if profile.require.contains(&Layer::Namespaces) => {
                     plain("sees in /proc: only its own processes")
@@ -409,8 +526,13 @@ impl SandboxPermission {
 pub fn listed_host(host: &str, rule: Option<&DeclaredNetwork<AllowedHost>>) -> Option<AllowedHost> {
     match rule {
         // A rule with the network of the host allows each list, but says nothing about the addresses of a name.
-        Some(DeclaredNetwork::Host) => Some(AllowedHost { host: host.to_owned(), ..AllowedHost::default() }),
-        Some(DeclaredNetwork::Allow(list)) => list.iter().find(|listed| listed.host == host).cloned(),
+        Some(DeclaredNetwork::Host) => Some(AllowedHost {
+            host: host.to_owned(),
+            ..AllowedHost::default()
+        }),
+        Some(DeclaredNetwork::Allow(list)) => {
+            list.iter().find(|listed| listed.host == host).cloned()
+        }
         Some(DeclaredNetwork::None) | None => None,
     }
 }
@@ -427,9 +549,19 @@ pub fn with_needed_word(mut host: AllowedHost) -> AllowedHost {
 
 /// Returns the entry for a host in a rule of policy.
 pub fn rule_entry(host: &AllowedHost) -> String {
-    let word = |is_set, word: &str| if is_set { format!(", {word}: true") } else { String::new() };
+    let word = |is_set, word: &str| {
+        if is_set {
+            format!(", {word}: true")
+        } else {
+            String::new()
+        }
+    };
     let words = word(host.private, "private") + &word(host.localhost, "localhost");
-    if words.is_empty() { format!("{:?}", host.host) } else { format!("{{host: {:?}{words}}}", host.host) }
+    if words.is_empty() {
+        format!("{:?}", host.host)
+    } else {
+        format!("{{host: {:?}{words}}}", host.host)
+    }
 }
 
 /// Text about a run that sees the whole `/proc`.
@@ -447,21 +579,31 @@ impl DeclaredSandbox {
     /// # Errors
     /// Returns a message with the error and the correction.
     pub fn check(&self) -> Result<(), String> {
-        SandboxPermission::ALL.into_iter().try_for_each(|permission| permission.check(self))?;
+        SandboxPermission::ALL
+            .into_iter()
+            .try_for_each(|permission| permission.check(self))?;
         if let Some(DeclaredNetwork::Allow(hosts)) = &self.network {
-            if hosts.len() > MAX_HOSTS || hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES {
+            if hosts.len() > MAX_HOSTS
+                || hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
+            {
                 return Err(format!(
                     "the hosts of `network` take more than {MOST_HOSTS_BYTES} bytes, or are more than {MAX_HOSTS}, and each \
                      receipt names the contacted hosts: name fewer hosts, or split the step"
                 ));
             }
-            let same =
-                |host: &&String| is_localhost(host) && hosts.contains(&host.replacen("localhost", "127.0.0.1", 1));
+            let same = |host: &&String| {
+                is_localhost(host) && hosts.contains(&host.replacen("localhost", "127.0.0.1", 1))
+            };
             if let Some(twice) = hosts.iter().find(same) {
-                return Err(format!("a run has 127.0.0.1 and {twice} at the same place: remove one of the two"));
+                return Err(format!(
+                    "a run has 127.0.0.1 and {twice} at the same place: remove one of the two"
+                ));
             }
         }
-        let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
+        let named = [&self.read, &self.write, &self.deny, &self.sockets]
+            .into_iter()
+            .flatten()
+            .flatten();
         if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
             return Err(format!(
                 "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer paths, for \
@@ -469,11 +611,18 @@ impl DeclaredSandbox {
             ));
         }
         let written = serde_json::to_value(self).unwrap_or_default();
-        let others = SandboxPermission::ALL.into_iter().filter(|other| *other != SandboxPermission::Off);
+        let others = SandboxPermission::ALL
+            .into_iter()
+            .filter(|other| *other != SandboxPermission::Off);
         if self.off_reason.is_some()
-            && let Some(other) = others.into_iter().find(|other| written.get(other.field()).is_some())
+            && let Some(other) = others
+                .into_iter()
+                .find(|other| written.get(other.field()).is_some())
         {
-            return Err(format!("with sandbox=off nothing enforces `{}`: remove one of the two", other.attribute()));
+            return Err(format!(
+                "with sandbox=off nothing enforces `{}`: remove one of the two",
+                other.attribute()
+            ));
         }
         let writes = self.write.as_ref().is_some_and(|paths| !paths.is_empty());
         match self.workdir {
@@ -498,18 +647,36 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn fields<T: JsonSchema>() -> BTreeSet<String> {
-        schema_for!(T).get("properties").and_then(|found| found.as_object()).expect("fields").keys().cloned().collect()
+        schema_for!(T)
+            .get("properties")
+            .and_then(|found| found.as_object())
+            .expect("fields")
+            .keys()
+            .cloned()
+            .collect()
     }
 
     #[test]
     fn each_field_of_a_profile_a_step_and_a_rule_is_in_the_table() {
         let table = |name: fn(SandboxPermission) -> &'static str, others: &[&str]| {
-            SandboxPermission::ALL.into_iter().map(name).chain(others.iter().copied()).map(str::to_owned).collect()
+            SandboxPermission::ALL
+                .into_iter()
+                .map(name)
+                .chain(others.iter().copied())
+                .map(str::to_owned)
+                .collect()
         };
-        let expected: BTreeSet<String> = table(SandboxPermission::field, &["limits", "programs", "require"]);
+        let expected: BTreeSet<String> =
+            table(SandboxPermission::field, &["limits", "programs", "require"]);
         assert_eq!(fields::<Profile>(), expected);
-        assert_eq!(fields::<DeclaredSandbox>(), table(SandboxPermission::field, &["limits"]));
-        assert_eq!(fields::<SandboxRule>(), table(SandboxPermission::rule_key, &["limits", "programs"]));
+        assert_eq!(
+            fields::<DeclaredSandbox>(),
+            table(SandboxPermission::field, &["limits"])
+        );
+        assert_eq!(
+            fields::<SandboxRule>(),
+            table(SandboxPermission::rule_key, &["limits", "programs"])
+        );
     }
 
     #[test]
@@ -518,41 +685,119 @@ mod tests {
         let plain = DeclaredSandbox::default();
         let many: Vec<String> = (1..=MAX_HOSTS).map(|port| format!("a:{port}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let allow = |hosts: &[&str]| Some(DeclaredNetwork::Allow(hosts.iter().map(|&host| host.to_owned()).collect()));
+        let allow = |hosts: &[&str]| {
+            Some(DeclaredNetwork::Allow(
+                hosts.iter().map(|&host| host.to_owned()).collect(),
+            ))
+        };
         for (bad, words) in [
-            (DeclaredSandbox { read: texts("srv"), ..plain.clone() }, "\"srv\" is relative"),
-            (DeclaredSandbox { write: texts("/srv/../etc"), ..plain.clone() }, "/srv/../etc"),
-            (DeclaredSandbox { deny: texts("a\0b"), ..plain.clone() }, "pattern"),
-            (DeclaredSandbox { network: allow(&["169.254.169.254:80"]), ..plain.clone() }, "169.254.169.254:80"),
-            (DeclaredSandbox { network: allow(&["127.77.0.1:80"]), ..plain.clone() }, "127.77.0.0/16"),
             (
-                DeclaredSandbox { network: allow(&["127.0.0.1:80", "localhost:80"]), ..plain.clone() },
+                DeclaredSandbox {
+                    read: texts("srv"),
+                    ..plain.clone()
+                },
+                "\"srv\" is relative",
+            ),
+            (
+                DeclaredSandbox {
+                    write: texts("/srv/../etc"),
+                    ..plain.clone()
+                },
+                "/srv/../etc",
+            ),
+            (
+                DeclaredSandbox {
+                    deny: texts("a\0b"),
+                    ..plain.clone()
+                },
+                "pattern",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&["169.254.169.254:80"]),
+                    ..plain.clone()
+                },
+                "169.254.169.254:80",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&["127.77.0.1:80"]),
+                    ..plain.clone()
+                },
+                "127.77.0.0/16",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&["127.0.0.1:80", "localhost:80"]),
+                    ..plain.clone()
+                },
                 "remove one of the two",
             ),
             (
-                DeclaredSandbox { network: allow(&[many.as_slice(), &["b:1"]].concat()), ..plain.clone() },
+                DeclaredSandbox {
+                    network: allow(&[many.as_slice(), &["b:1"]].concat()),
+                    ..plain.clone()
+                },
                 "more than 64",
             ),
-            (DeclaredSandbox { network: allow(&[]), ..plain.clone() }, "allows no host"),
-            (DeclaredSandbox { sockets: texts("run/x"), ..plain.clone() }, "\"run/x\" is relative"),
-            (DeclaredSandbox { run_as: Some("root".to_owned()), ..plain.clone() }, "no step runs as root"),
-            (DeclaredSandbox { off_reason: Some(String::new()), ..plain.clone() }, "reason"),
+            (
+                DeclaredSandbox {
+                    network: allow(&[]),
+                    ..plain.clone()
+                },
+                "allows no host",
+            ),
+            (
+                DeclaredSandbox {
+                    sockets: texts("run/x"),
+                    ..plain.clone()
+                },
+                "\"run/x\" is relative",
+            ),
+            (
+                DeclaredSandbox {
+                    run_as: Some("root".to_owned()),
+                    ..plain.clone()
+                },
+                "no step runs as root",
+            ),
+            (
+                DeclaredSandbox {
+                    off_reason: Some(String::new()),
+                    ..plain.clone()
+                },
+                "reason",
+            ),
         ] {
             let why = bad.check().expect_err("malformed");
             assert!(why.contains(words), "{why}");
         }
         assert_eq!(plain.check(), Ok(()));
-        assert_eq!(DeclaredSandbox { network: allow(&many), ..plain }.check(), Ok(()), "64 hosts are allowed");
+        assert_eq!(
+            DeclaredSandbox {
+                network: allow(&many),
+                ..plain
+            }
+            .check(),
+            Ok(()),
+            "64 hosts are allowed"
+        );
     }
 
     #[test]
     fn all_hosts_that_policy_does_not_allow_are_named_with_the_entries_to_add() {
         let declared = |hosts: &str| {
             let mut declared = DeclaredSandbox::default();
-            SandboxPermission::Network.read_text(hosts, &mut declared).expect("readable");
+            SandboxPermission::Network
+                .read_text(hosts, &mut declared)
+                .expect("readable");
             declared
         };
-        let host = |host: &str, private, localhost| AllowedHost { host: host.to_owned(), private, localhost };
+        let host = |host: &str, private, localhost| AllowedHost {
+            host: host.to_owned(),
+            private,
+            localhost,
+        };
         let rule = |hosts: &[AllowedHost]| SandboxRule {
             network: Some(DeclaredNetwork::Allow(hosts.to_vec())),
             ..SandboxRule::default()
@@ -560,34 +805,66 @@ mod tests {
         let check = |hosts: &[AllowedHost], asked: &str| {
             SandboxPermission::Network.check_allowed(&rule(hosts), &declared(asked))
         };
-        let why =
-            check(&[host("10.1.2.3:5432", false, true)], "10.1.2.3:5432,a.example:443,localhost:80,[::1]:1,1.1.1.1:53")
-                .expect_err("nothing allows them");
-        assert_eq!(why.0, "network=1.1.1.1:53,10.1.2.3:5432,[::1]:1,a.example:443,localhost:80");
+        let why = check(
+            &[host("10.1.2.3:5432", false, true)],
+            "10.1.2.3:5432,a.example:443,localhost:80,[::1]:1,1.1.1.1:53",
+        )
+        .expect_err("nothing allows them");
+        assert_eq!(
+            why.0,
+            "network=1.1.1.1:53,10.1.2.3:5432,[::1]:1,a.example:443,localhost:80"
+        );
         assert_eq!(
             why.1,
             "network: {allow: [\"1.1.1.1:53\", {host: \"10.1.2.3:5432\", private: true, localhost: true}, \
              {host: \"[::1]:1\", localhost: true}, \"a.example:443\", {host: \"localhost:80\", localhost: true}]}"
         );
         // A later override replaces the list of an earlier one, so the new list also has the hosts of other steps.
-        let (asked, list) = check(&[host("other:1", true, false), host("db:1", false, false)], "new:1,db:1")
-            .expect_err("it is not allowed");
+        let (asked, list) = check(
+            &[host("other:1", true, false), host("db:1", false, false)],
+            "new:1,db:1",
+        )
+        .expect_err("it is not allowed");
         assert_eq!(asked, "network=new:1");
-        assert_eq!(list, "network: {allow: [{host: \"other:1\", private: true}, \"db:1\", \"new:1\"]}");
         assert_eq!(
-            check(&[host("10.1.2.3:5432", true, false), host("db:1", false, false)], "10.1.2.3:5432,db:1"),
+            list,
+            "network: {allow: [{host: \"other:1\", private: true}, \"db:1\", \"new:1\"]}"
+        );
+        assert_eq!(
+            check(
+                &[
+                    host("10.1.2.3:5432", true, false),
+                    host("db:1", false, false)
+                ],
+                "10.1.2.3:5432,db:1"
+            ),
             Ok(())
         );
         assert!(check(&[host("localhost:80", true, false)], "localhost:80").is_err());
-        let whole = SandboxRule { network: Some(DeclaredNetwork::Host), ..SandboxRule::default() };
-        assert_eq!(SandboxPermission::Network.check_allowed(&whole, &declared("a:1")), Ok(()));
-        assert!(SandboxPermission::Network.check_allowed(&whole, &declared("10.0.0.1:1")).is_err());
+        let whole = SandboxRule {
+            network: Some(DeclaredNetwork::Host),
+            ..SandboxRule::default()
+        };
+        assert_eq!(
+            SandboxPermission::Network.check_allowed(&whole, &declared("a:1")),
+            Ok(())
+        );
+        assert!(
+            SandboxPermission::Network
+                .check_allowed(&whole, &declared("10.0.0.1:1"))
+                .is_err()
+        );
     }
 
     #[test]
     fn the_review_names_each_host_that_may_be_inside_of_the_network() {
         let mut profile = Profile::nothing(Vec::new(), Limits::default());
-        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let texts = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|&text| text.to_owned())
+                .collect::<Vec<_>>()
+        };
         profile.network = Network {
             mode: NetworkMode::Allow,
             hosts: texts(&["a:1", "b:1", "c:1", "d:1"]),
@@ -602,11 +879,24 @@ mod tests {
                 ("a:1", ""),
                 ("b:1", " (may be inside your network)"),
                 ("c:1", " (may be the host of the boundary itself)"),
-                ("d:1", " (may be inside your network, or the host of the boundary itself)"),
+                (
+                    "d:1",
+                    " (may be inside your network, or the host of the boundary itself)"
+                ),
             ]
         );
-        assert!(line.is_remark && line.shows.contains(&"network.localhost[1]".to_owned()), "{:?}", line.shows);
+        assert!(
+            line.is_remark && line.shows.contains(&"network.localhost[1]".to_owned()),
+            "{:?}",
+            line.shows
+        );
         profile.network.private.push("e:1".to_owned());
-        assert!(profile.check("/p").expect_err("no host of the list").to_string().contains("/p/network/private/2"));
+        assert!(
+            profile
+                .check("/p")
+                .expect_err("no host of the list")
+                .to_string()
+                .contains("/p/network/private/2")
+        );
     }
 }

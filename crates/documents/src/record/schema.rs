@@ -17,12 +17,16 @@ pub fn settings() -> SchemaSettings {
 
 /// Pattern of base64 in the standard alphabet, with padding and without stray bits at the end. Documents contain base64
 /// only in this form.
-pub const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
+pub const BASE64: &str =
+    "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 
 fn as_read(schema: &mut Schema) {
     without_null(schema);
     if schema.get("type").and_then(Value::as_str) == Some("integer") {
-        let most = schema.get("maximum").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        let most = schema
+            .get("maximum")
+            .and_then(Value::as_u64)
+            .unwrap_or(u64::MAX);
         schema.insert("maximum".to_owned(), most.min(MAX_INTEGER).into());
         if schema.get("minimum").is_none() {
             schema.insert("minimum".to_owned(), (-MAX_INTEGER.cast_signed()).into());
@@ -41,7 +45,9 @@ fn without_null(schema: &mut Schema) {
             schema.insert("type".to_owned(), one);
         }
     }
-    let Some(Value::Array(choices)) = schema.get_mut("anyOf") else { return };
+    let Some(Value::Array(choices)) = schema.get_mut("anyOf") else {
+        return;
+    };
     choices.retain(|choice| choice.get("type").and_then(Value::as_str) != Some("null"));
     if choices.len() == 1
         && let Some(Value::Array(mut only)) = schema.remove("anyOf")
@@ -81,13 +87,25 @@ mod tests {
 
     #[test]
     fn an_optional_field_is_never_null_and_integers_are_bounded() {
-        let schema = settings().into_generator().into_root_schema_for::<Sample>().to_value();
+        let schema = settings()
+            .into_generator()
+            .into_root_schema_for::<Sample>()
+            .to_value();
         let of = |name: &str| schema["properties"][name].clone();
         assert_eq!(of("text"), json!({"type": "string"}));
-        assert_eq!(of("inner"), json!({"$ref": "#/$defs/Inner", "description": "About it."}));
-        assert_eq!(of("code"), json!({"type": "integer", "minimum": 0, "maximum": 255}));
+        assert_eq!(
+            of("inner"),
+            json!({"$ref": "#/$defs/Inner", "description": "About it."})
+        );
+        assert_eq!(
+            of("code"),
+            json!({"type": "integer", "minimum": 0, "maximum": 255})
+        );
         let most = 9_007_199_254_740_991_i64;
-        assert_eq!(of("signed"), json!({"type": "integer", "minimum": -most, "maximum": most}));
+        assert_eq!(
+            of("signed"),
+            json!({"type": "integer", "minimum": -most, "maximum": most})
+        );
         assert_eq!(
             schema["$defs"]["Inner"]["properties"]["size"],
             json!({"type": "integer", "minimum": 0, "maximum": most})

@@ -128,7 +128,10 @@ impl Predicate for Seal {
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         let first = self.number == 0;
-        if self.genesis.is_some() != first || self.previous.is_none() != first || self.boundary.id.is_none() != first {
+        if self.genesis.is_some() != first
+            || self.previous.is_none() != first
+            || self.boundary.id.is_none() != first
+        {
             return Err(Malformed::at(
                 "/predicate/number",
                 "seal 0 must have `genesis`, but no `previous` and no boundary id; every later seal must have \
@@ -136,7 +139,10 @@ impl Predicate for Seal {
             ));
         }
         if self.keys.is_empty() {
-            return Err(Malformed::at("/predicate/keys", "the list is empty, expected the ids of the boundary's keys"));
+            return Err(Malformed::at(
+                "/predicate/keys",
+                "the list is empty, expected the ids of the boundary's keys",
+            ));
         }
         check_sorted("/predicate/keys", &self.keys)?;
         check_subjects(subjects, &self.subjects())

@@ -70,7 +70,11 @@ pub struct StepDefinition {
     pub runs_on: Option<Vec<Label>>,
     /// True if the step only shows a state, so that people can run it to find out what another run left. Absent if it is not
     /// true.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not", deserialize_with = "only_true")]
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "only_true"
+    )]
     #[schemars(extend("const" = true))]
     pub check: bool,
     /// Programs that the step starts and that its script does not name, sorted.
@@ -83,7 +87,9 @@ pub struct StepDefinition {
 fn only_true<'d, D: serde::Deserializer<'d>>(from: D) -> Result<bool, D::Error> {
     match bool::deserialize(from)? {
         true => Ok(true),
-        false => Err(serde::de::Error::custom("expected true, or no field `check`")),
+        false => Err(serde::de::Error::custom(
+            "expected true, or no field `check`",
+        )),
     }
 }
 
@@ -100,7 +106,11 @@ impl StepDefinition {
     /// use.
     pub fn check_reserved(&self) -> Result<(), Malformed> {
         self.check_parts()?;
-        if self.runs_on.is_some() { Err(Malformed::later("/step/runs_on")) } else { Ok(()) }
+        if self.runs_on.is_some() {
+            Err(Malformed::later("/step/runs_on"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Returns true if a definition with an invalid parameter schema is malformed. In any other definition, the check of
@@ -121,40 +131,70 @@ impl StepDefinition {
 
     /// Returns the secrets and the secret parameters of the step, in words for a message.
     pub fn needed_secrets(&self) -> Vec<String> {
-        let mut needed: Vec<String> = self.secrets.iter().map(|secret| format!("the secret {}", secret.name)).collect();
-        needed.extend(self.secret_parameters().iter().map(|name| format!("the secret parameter {name}")));
+        let mut needed: Vec<String> = self
+            .secrets
+            .iter()
+            .map(|secret| format!("the secret {}", secret.name))
+            .collect();
+        needed.extend(
+            self.secret_parameters()
+                .iter()
+                .map(|name| format!("the secret parameter {name}")),
+        );
         needed
     }
 
     fn check_parts(&self) -> Result<(), Malformed> {
         if !self.params.is_object() {
-            return Err(Malformed::at("/step/params", "expected an object: the schema of the parameters"));
+            return Err(Malformed::at(
+                "/step/params",
+                "expected an object: the schema of the parameters",
+            ));
         }
         check_files(&self.files)?;
         check_count("/step/secrets", self.secrets.len(), 0, MAX_SECRETS)?;
-        check_by("/step/secrets", &self.secrets, |secret| secret.name.as_str())?;
+        check_by("/step/secrets", &self.secrets, |secret| {
+            secret.name.as_str()
+        })?;
         for (at, secret) in self.secrets.iter().enumerate() {
             let pointer = format!("/step/secrets/{at}/variable");
             if secret.given == SecretAs::Env && secret.variable.is_none() {
-                return Err(Malformed::at(pointer, "the secret is given in the environment, but has no `variable`"));
+                return Err(Malformed::at(
+                    pointer,
+                    "the secret is given in the environment, but has no `variable`",
+                ));
             }
-            if secret.variable.is_some() && self.secrets[..at].iter().any(|one| one.variable == secret.variable) {
+            if secret.variable.is_some()
+                && self.secrets[..at]
+                    .iter()
+                    .any(|one| one.variable == secret.variable)
+            {
                 return Err(Malformed::at(pointer, "this variable is listed twice"));
             }
         }
         check_count("/step/outputs", self.outputs.len(), 0, MAX_OUTPUTS)?;
-        check_by("/step/outputs", &self.outputs, |output| output.name.as_str())?;
+        check_by("/step/outputs", &self.outputs, |output| {
+            output.name.as_str()
+        })?;
         for (at, output) in self.outputs.iter().enumerate() {
-            let known = output.schema["type"].as_str().is_some_and(|kind| OUTPUT_TYPES.contains(&kind));
+            let known = output.schema["type"]
+                .as_str()
+                .is_some_and(|kind| OUTPUT_TYPES.contains(&kind));
             if !known {
-                let message = format!("expected a schema with one of the types {}", OUTPUT_TYPES.join(", "));
+                let message = format!(
+                    "expected a schema with one of the types {}",
+                    OUTPUT_TYPES.join(", ")
+                );
                 return Err(Malformed::at(format!("/step/outputs/{at}/schema"), message));
             }
         }
         if let Some(plan) = &self.plan {
             check_range("/step/plan/max_age_s", plan.max_age_s, 1, MAX_GRANT_S)?;
             if plan.step == self.reference {
-                return Err(Malformed::at("/step/plan/step", "a step cannot be its own plan"));
+                return Err(Malformed::at(
+                    "/step/plan/step",
+                    "a step cannot be its own plan",
+                ));
             }
         }
         if let Some(labels) = &self.runs_on {
@@ -180,8 +220,15 @@ const OUTPUT_TYPES: [&str; 3] = ["boolean", "integer", "string"];
 
 /// Variables of every run, which no step can replace. The last one belongs to the ssh agent of the service, which no run
 /// gets.
-pub const OWN_VARIABLES: [&str; 7] =
-    ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS", "SSH_AUTH_SOCK"];
+pub const OWN_VARIABLES: [&str; 7] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "COUNTERSIGN_PARAMS",
+    "SSH_AUTH_SOCK",
+];
 
 /// Returns the secret parameters of a schema, as [`StepDefinition::secret_parameters`].
 pub fn secret_parameters(schema: &Value) -> Vec<String> {
@@ -208,7 +255,9 @@ fn names_in(schema: &Value, value: &Value, found: &mut Vec<SecretName>) {
         }
     }
     if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
-        values.iter().for_each(|value| names_in(items, value, found));
+        values
+            .iter()
+            .for_each(|value| names_in(items, value, found));
     }
 }
 
@@ -223,7 +272,11 @@ pub fn parameter_variable(name: &str) -> String {
 }
 
 fn below(pointer: &str, name: &str) -> String {
-    if pointer.is_empty() { name.to_owned() } else { format!("{pointer}/{name}") }
+    if pointer.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{pointer}/{name}")
+    }
 }
 
 fn secrets_in(schema: &Value, pointer: &str, found: &mut Vec<String>) {
@@ -339,17 +392,32 @@ pub struct Approvals {
 impl Approvals {
     /// Returns the rule of a step that declares no rule: one person of the groups that policy names.
     pub const fn unspecified() -> Self {
-        Self { required: 1, from: Vec::new(), each: None }
+        Self {
+            required: 1,
+            from: Vec::new(),
+            each: None,
+        }
     }
 
     /// Reads a rule that a person wrote, such as `{required: 2, from: [ops], each: true}`. An absent `required` means
     /// 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
     pub fn read(node: &YamlNode, groups: GroupSource, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        Self::read_map("approvals", &["required", "from", "each"], groups, node, flaws)
+        Self::read_map(
+            "approvals",
+            &["required", "from", "each"],
+            groups,
+            node,
+            flaws,
+        )
     }
 
     /// Reads `required` and `from` of a map of a policy that has the keys `known`.
-    pub fn read_among(what: &str, known: &[&str], node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
+    pub fn read_among(
+        what: &str,
+        known: &[&str],
+        node: &YamlNode,
+        flaws: &mut Vec<YamlFlaw>,
+    ) -> Option<Self> {
         Self::read_map(what, known, GroupSource::Named, node, flaws)
     }
 
@@ -371,7 +439,9 @@ impl Approvals {
                         "`required: 0` would let a step run without a signature: write 1 or more",
                     )),
                     Ok(count) => rule.required = count,
-                    Err(_) => flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more")),
+                    Err(_) => {
+                        flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more"))
+                    }
                 },
                 ("required", _) => flaws.push(YamlFlaw::new(
                     value.place,
@@ -380,7 +450,9 @@ impl Approvals {
                 ("from", _) => {
                     from_place = value.place;
                     for item in value.list("`from`", flaws).unwrap_or_default() {
-                        let Some(text) = item.text("a group", flaws) else { continue };
+                        let Some(text) = item.text("a group", flaws) else {
+                            continue;
+                        };
                         match text.parse::<GroupName>() {
                             Ok(name) if rule.from.contains(&name) => {
                                 flaws.push(YamlFlaw::new(
@@ -393,7 +465,9 @@ impl Approvals {
                         }
                     }
                 }
-                ("each", YamlKind::Boolean(each)) if known.contains(&"each") => rule.each = each.then_some(true),
+                ("each", YamlKind::Boolean(each)) if known.contains(&"each") => {
+                    rule.each = each.then_some(true)
+                }
                 ("each", _) if known.contains(&"each") => {
                     flaws.push(YamlFlaw::new(
                         value.place,
@@ -418,13 +492,25 @@ impl Approvals {
     /// Returns the error of a rule that no people can meet, or that requires no approver.
     pub fn fault(&self, groups: GroupSource) -> Option<String> {
         let named = self.from.len() as u64;
-        let places = if self.each == Some(true) { self.required.saturating_mul(named) } else { self.required };
+        let places = if self.each == Some(true) {
+            self.required.saturating_mul(named)
+        } else {
+            self.required
+        };
         if self.required == 0 {
-            Some("`required: 0` would let a step run without a signature: write 1 or more".to_owned())
+            Some(
+                "`required: 0` would let a step run without a signature: write 1 or more"
+                    .to_owned(),
+            )
         } else if named == 0 && (groups == GroupSource::Named || self.each == Some(true)) {
-            Some("`from` names no group: name at least one group whose members may approve".to_owned())
+            Some(
+                "`from` names no group: name at least one group whose members may approve"
+                    .to_owned(),
+            )
         } else if self.each == Some(true) && named > MAX_EACH_GROUPS {
-            Some(format!("`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"))
+            Some(format!(
+                "`each` asks for {named} groups: name at most {MAX_EACH_GROUPS}"
+            ))
         } else if places > MAX_SIGNATURES as u64 {
             Some(format!(
                 "the rule requires {places} signatures, but an authorization can have at most {MAX_SIGNATURES}: \

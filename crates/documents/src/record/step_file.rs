@@ -42,14 +42,23 @@ pub fn check_files(files: &[StepFile]) -> Result<(), Malformed> {
     check_count("/step/files", files.len(), 0, MAX_FILES)?;
     for (at, file) in files.iter().enumerate() {
         if let Err(error) = file.path.parse::<RelativePath>() {
-            return Err(Malformed::at(format!("/step/files/{at}/path"), error.to_string()));
+            return Err(Malformed::at(
+                format!("/step/files/{at}/path"),
+                error.to_string(),
+            ));
         }
-        check_range(&format!("/step/files/{at}/bytes"), file.bytes, 0, MAX_FILE_BYTES)?;
+        check_range(
+            &format!("/step/files/{at}/bytes"),
+            file.bytes,
+            0,
+            MAX_FILE_BYTES,
+        )?;
     }
     check_by("/step/files", files, |file| file.path.as_str())?;
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     if bytes > MAX_FILES_BYTES {
-        let message = format!("all files together have {bytes} bytes, at most {MAX_FILES_BYTES} are allowed");
+        let message =
+            format!("all files together have {bytes} bytes, at most {MAX_FILES_BYTES} are allowed");
         return Err(Malformed::at("/step/files", message));
     }
     match inside_a_file(files.iter().map(|file| file.path.as_str())) {
@@ -66,7 +75,9 @@ pub fn check_files(files: &[StepFile]) -> Result<(), Malformed> {
 pub fn inside_a_file<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Option<(usize, &'a str)> {
     let all: BTreeSet<&str> = paths.clone().collect();
     let directories = |path: &'a str| path.match_indices('/').map(move |(end, _)| &path[..end]);
-    paths.enumerate().find_map(|(at, path)| Some((at, directories(path).find(|above| all.contains(above))?)))
+    paths
+        .enumerate()
+        .find_map(|(at, path)| Some((at, directories(path).find(|above| all.contains(above))?)))
 }
 
 #[cfg(test)]
@@ -74,17 +85,37 @@ mod tests {
     use super::*;
 
     fn file(path: &str, bytes: u64) -> StepFile {
-        StepFile { path: path.to_owned(), bytes, digest: ContentDigest::of(b"x"), executable: false }
+        StepFile {
+            path: path.to_owned(),
+            bytes,
+            digest: ContentDigest::of(b"x"),
+            executable: false,
+        }
     }
 
     #[test]
     fn files_outside_of_the_limits_are_malformed() {
         assert_eq!(check_files(&[]).err(), None);
-        let at_the_limits: Vec<StepFile> = (0..4).map(|at| file(&format!("f{at}"), MAX_FILE_BYTES)).collect();
+        let at_the_limits: Vec<StepFile> = (0..4)
+            .map(|at| file(&format!("f{at}"), MAX_FILE_BYTES))
+            .collect();
         assert_eq!(check_files(&at_the_limits).err(), None);
-        assert_eq!(check_files(&[file(".env", 0), file("a", 1), file("a-b/c", 1), file("b/a", 1)]).err(), None);
-        let many: Vec<StepFile> = (0..=MAX_FILES).map(|at| file(&format!("f{at:03}"), 0)).collect();
-        let together: Vec<StepFile> = (0..5).map(|at| file(&format!("f{at}"), MAX_FILE_BYTES - at)).collect();
+        assert_eq!(
+            check_files(&[
+                file(".env", 0),
+                file("a", 1),
+                file("a-b/c", 1),
+                file("b/a", 1)
+            ])
+            .err(),
+            None
+        );
+        let many: Vec<StepFile> = (0..=MAX_FILES)
+            .map(|at| file(&format!("f{at:03}"), 0))
+            .collect();
+        let together: Vec<StepFile> = (0..5)
+            .map(|at| file(&format!("f{at}"), MAX_FILE_BYTES - at))
+            .collect();
         for (files, pointer) in [
             (many, "/step/files"),
             (together, "/step/files"),
@@ -95,11 +126,21 @@ mod tests {
             (vec![file("", 0)], "/step/files/0/path"),
             (vec![file("a", 0), file("a", 0)], "/step/files/1"),
             (vec![file("b", 0), file("a", 0)], "/step/files/1"),
-            (vec![file("a", 0), file("a-b", 0), file("a/b/c", 0)], "/step/files/2/path"),
-            (vec![file("a/b", 0), file("a/b-c", 0), file("a/b/c", 0)], "/step/files/2/path"),
+            (
+                vec![file("a", 0), file("a-b", 0), file("a/b/c", 0)],
+                "/step/files/2/path",
+            ),
+            (
+                vec![file("a/b", 0), file("a/b-c", 0), file("a/b/c", 0)],
+                "/step/files/2/path",
+            ),
         ] {
             let error = check_files(&files).expect_err(pointer);
-            assert_eq!((error.pointer.as_str(), error.later), (pointer, false), "{error}");
+            assert_eq!(
+                (error.pointer.as_str(), error.later),
+                (pointer, false),
+                "{error}"
+            );
         }
     }
 }

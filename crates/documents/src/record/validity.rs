@@ -75,7 +75,10 @@ pub struct TimestampFormatError;
 impl FromStr for Timestamp {
     type Err = TimestampFormatError;
     fn from_str(text: &str) -> Result<Self, TimestampFormatError> {
-        let bytes: &[u8; 20] = text.as_bytes().try_into().map_err(|_| TimestampFormatError)?;
+        let bytes: &[u8; 20] = text
+            .as_bytes()
+            .try_into()
+            .map_err(|_| TimestampFormatError)?;
         let two = |at: usize| {
             let digit = |at: usize| bytes[at].wrapping_sub(b'0');
             digit(at).wrapping_mul(10).wrapping_add(digit(at + 1))
@@ -89,7 +92,11 @@ impl FromStr for Timestamp {
         let parsed = Self::from_unix(at.assume_utc().unix_timestamp());
         // A time has only one text form, so the formatted time must equal the input text. The comparison also refuses
         // characters that are not digits.
-        if parsed.form() == *bytes { Ok(parsed) } else { Err(TimestampFormatError) }
+        if parsed.form() == *bytes {
+            Ok(parsed)
+        } else {
+            Err(TimestampFormatError)
+        }
     }
 }
 
@@ -153,19 +160,36 @@ pub fn judge(
     }
     let seconds = expires_at.unix() - issued_at.unix();
     if seconds > MAX_WINDOW_S {
-        return Err(WindowError::TooLong { seconds, allowed: MAX_WINDOW_S, by_policy: false });
+        return Err(WindowError::TooLong {
+            seconds,
+            allowed: MAX_WINDOW_S,
+            by_policy: false,
+        });
     }
     if let Some(allowed) = max_s.filter(|allowed| seconds > *allowed) {
-        return Err(WindowError::TooLong { seconds, allowed, by_policy: true });
+        return Err(WindowError::TooLong {
+            seconds,
+            allowed,
+            by_policy: true,
+        });
     }
     if at >= expires_at {
-        return Err(WindowError::Expired { until: expires_at, at });
+        return Err(WindowError::Expired {
+            until: expires_at,
+            at,
+        });
     }
     if issued_at > at.plus(SKEW_S) {
-        return Err(WindowError::IssuedLater { issued: issued_at, at });
+        return Err(WindowError::IssuedLater {
+            issued: issued_at,
+            at,
+        });
     }
     if not_before > at {
-        return Err(WindowError::NotYet { from: not_before, at });
+        return Err(WindowError::NotYet {
+            from: not_before,
+            at,
+        });
     }
     Ok(OpenWindow(at))
 }
@@ -198,7 +222,9 @@ pub enum WindowError {
         at: Timestamp,
     },
     /// The issue time is more than 60 s later than the judged moment. The tolerance for clock differences is 60 s.
-    #[error("the authorization was issued at {issued}, but the clock of this machine shows {at}; correct the clocks")]
+    #[error(
+        "the authorization was issued at {issued}, but the clock of this machine shows {at}; correct the clocks"
+    )]
     IssuedLater {
         /// The time of issue.
         issued: Timestamp,
@@ -206,7 +232,9 @@ pub enum WindowError {
         at: Timestamp,
     },
     /// The window has not begun.
-    #[error("the authorization is not valid before {from}, and the time now is {at}; wait until {from}")]
+    #[error(
+        "the authorization is not valid before {from}, and the time now is {at}; wait until {from}"
+    )]
     NotYet {
         /// Start of the window.
         from: Timestamp,
@@ -219,8 +247,13 @@ impl WindowError {
     /// The stable code.
     pub const fn code(&self) -> Code {
         match self {
-            Self::Reversed | Self::TooLong { by_policy: false, .. } => Code::Malformed,
-            Self::TooLong { by_policy: true, .. } => Code::PolicyDenied,
+            Self::Reversed
+            | Self::TooLong {
+                by_policy: false, ..
+            } => Code::Malformed,
+            Self::TooLong {
+                by_policy: true, ..
+            } => Code::PolicyDenied,
             Self::Expired { .. } => Code::Expired,
             Self::IssuedLater { .. } | Self::NotYet { .. } => Code::NotYetValid,
         }
@@ -235,10 +268,15 @@ mod tests {
     fn every_day_and_second_is_unchanged_after_writing_and_reading() {
         use time::macros::format_description;
         let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-        for day in (0..2_932_896).step_by(97).chain([0, 58, 59, 11_016, 2_932_895]) {
+        for day in (0..2_932_896)
+            .step_by(97)
+            .chain([0, 58, 59, 11_016, 2_932_895])
+        {
             let at = Timestamp::from_unix(day * 86_400 + day * 7919 % 86_400);
-            let written =
-                OffsetDateTime::from_unix_timestamp(at.unix()).expect("a time").format(form).expect("written");
+            let written = OffsetDateTime::from_unix_timestamp(at.unix())
+                .expect("a time")
+                .format(form)
+                .expect("written");
             assert_eq!(at.to_string(), written);
             assert_eq!(written.parse(), Ok(at));
         }
@@ -246,7 +284,9 @@ mod tests {
             for c in [b'0', b'9', b':', b'/', b'Z', 0, 0xff, b'-'] {
                 let mut bytes = *b"2024-02-29T23:59:59Z";
                 bytes[at] = c;
-                let Ok(text) = std::str::from_utf8(&bytes) else { continue };
+                let Ok(text) = std::str::from_utf8(&bytes) else {
+                    continue;
+                };
                 if let Ok(read) = text.parse::<Timestamp>() {
                     assert_eq!(read.to_string(), text);
                 }

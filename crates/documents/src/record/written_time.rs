@@ -20,18 +20,29 @@ pub fn duration(text: &str) -> Result<i64, String> {
     let (mut rest, mut units, mut sum) = (text, &UNITS[..], Some(0_i64));
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit());
-        let Some(at) = end.and_then(|end| units.iter().position(|(name, _)| rest[end..].starts_with(*name))) else {
+        let Some(at) = end.and_then(|end| {
+            units
+                .iter()
+                .position(|(name, _)| rest[end..].starts_with(*name))
+        }) else {
             sum = None;
             break;
         };
         let number = &rest[..end.unwrap_or_default()];
-        let count = number.parse::<i64>().ok().filter(|count| count.to_string() == number);
-        sum = count.and_then(|count| count.checked_mul(units[at].1)).and_then(|seconds| sum?.checked_add(seconds));
+        let count = number
+            .parse::<i64>()
+            .ok()
+            .filter(|count| count.to_string() == number);
+        sum = count
+            .and_then(|count| count.checked_mul(units[at].1))
+            .and_then(|seconds| sum?.checked_add(seconds));
         rest = &rest[number.len() + 1..];
         units = &units[at + 1..];
     }
     sum.filter(|seconds| (1..=MAX_DURATION_S).contains(seconds))
-        .ok_or_else(|| format!("{text:?} is no duration up to 100 years: write 90s, 30m, 1h30m, 24h or 7d"))
+        .ok_or_else(|| {
+            format!("{text:?} is no duration up to 100 years: write 90s, 30m, 1h30m, 24h or 7d")
+        })
 }
 
 /// Reads a time of RFC 3339 with any offset. A fraction of a second is cut off.
@@ -43,7 +54,9 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     // A time outside of the years 1970 to 9999 has no text form.
     Some(Timestamp::from_unix(seconds))
         .filter(|at| at.unix() == seconds)
-        .ok_or_else(|| format!("{text:?} is no time: write 2026-11-14T09:00:00Z or 2026-11-14T10:00:00+01:00"))
+        .ok_or_else(|| {
+            format!("{text:?} is no time: write 2026-11-14T09:00:00Z or 2026-11-14T10:00:00+01:00")
+        })
 }
 
 #[cfg(test)]
@@ -52,9 +65,14 @@ mod tests {
 
     #[test]
     fn a_duration_has_whole_numbers_with_units_of_which_the_longest_is_first() {
-        for (text, seconds) in
-            [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1d", 86_400), ("7d12h", 648_000), ("1d0h1s", 86_401)]
-        {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("30m", 1800),
+            ("1h30m", 5400),
+            ("1d", 86_400),
+            ("7d12h", 648_000),
+            ("1d0h1s", 86_401),
+        ] {
             assert_eq!(duration(text), Ok(seconds), "{text}");
         }
         for wrong in [
@@ -94,7 +112,13 @@ mod tests {
         ] {
             assert_eq!(time(same), Ok(utc), "{same}");
         }
-        for wrong in ["", "2026-11-27", "2026-11-27T09:00:00", "2026-11-27T09:00:00+25:00", "1969-12-31T23:59:59Z"] {
+        for wrong in [
+            "",
+            "2026-11-27",
+            "2026-11-27T09:00:00",
+            "2026-11-27T09:00:00+25:00",
+            "1969-12-31T23:59:59Z",
+        ] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

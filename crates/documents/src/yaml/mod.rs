@@ -47,18 +47,30 @@ pub struct OtherFile {
 impl YamlFlaw {
     /// Returns an error at `place`.
     pub fn new(place: TextPlace, message: impl Into<String>) -> Self {
-        Self { place, message: message.into(), other_file: None }
+        Self {
+            place,
+            message: message.into(),
+            other_file: None,
+        }
     }
 
     /// Returns an error at a place of another file.
     pub fn in_other_file(other: OtherFile, place: TextPlace, message: impl Into<String>) -> Self {
-        Self { place, message: message.into(), other_file: Some(Box::new(other)) }
+        Self {
+            place,
+            message: message.into(),
+            other_file: Some(Box::new(other)),
+        }
     }
 }
 
 impl fmt::Display for YamlFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.place.line, self.place.column, self.message)
+        write!(
+            f,
+            "{}:{}: {}",
+            self.place.line, self.place.column, self.message
+        )
     }
 }
 
@@ -123,31 +135,55 @@ pub fn parse_keys(text: &str, first_line: usize, read: &[&str]) -> Result<YamlNo
     parse_as(text, first_line, false, Some(read))
 }
 
-fn parse_as(text: &str, first_line: usize, takes_fractions: bool, read: Option<&[&str]>) -> Result<YamlNode, YamlFlaw> {
+fn parse_as(
+    text: &str,
+    first_line: usize,
+    takes_fractions: bool,
+    read: Option<&[&str]>,
+) -> Result<YamlNode, YamlFlaw> {
     let mut options = Options::default();
     options.disallow_directives = true;
     options.emit_unresolved_aliases = true;
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
-    let mut tree = Tree { open: Vec::new(), root: None, documents: 0, takes_fractions, read };
+    let mut tree = Tree {
+        open: Vec::new(),
+        root: None,
+        documents: 0,
+        takes_fractions,
+        read,
+    };
     for item in Parser::new_from_str_with_options(text, options) {
         let (event, span) = item.map_err(|error| {
             let at = error.marker();
             YamlFlaw::new(
-                TextPlace { line: at.line() + first_line - 1, column: at.col() + 1 },
+                TextPlace {
+                    line: at.line() + first_line - 1,
+                    column: at.col() + 1,
+                },
                 format!("not readable as YAML: {}", error.info()),
             )
         })?;
-        let place = TextPlace { line: span.start.line() + first_line - 1, column: span.start.col() + 1 };
+        let place = TextPlace {
+            line: span.start.line() + first_line - 1,
+            column: span.start.col() + 1,
+        };
         // The parser reports an absent value as the text `~`.
-        if let (Event::Scalar(_, ScalarStyle::Plain, 0, None), true) = (&event, span.start.index() == span.end.index())
+        if let (Event::Scalar(_, ScalarStyle::Plain, 0, None), true) =
+            (&event, span.start.index() == span.end.index())
         {
             tree.absent(place)?;
             continue;
         }
         tree.take(&event, place)?;
     }
-    Ok(tree.root.unwrap_or(YamlNode { place: TextPlace { line: first_line, column: 1 }, kind: YamlKind::Null }))
+    Ok(tree.root.unwrap_or(YamlNode {
+        place: TextPlace {
+            line: first_line,
+            column: 1,
+        },
+        kind: YamlKind::Null,
+    }))
 }
 
 /// Part of the tree that is already complete.
@@ -172,7 +208,10 @@ impl Tree<'_> {
         if self.awaits_key() {
             return self.key("", ScalarStyle::Plain, place);
         }
-        self.add(YamlNode { place, kind: YamlKind::Null });
+        self.add(YamlNode {
+            place,
+            kind: YamlKind::Null,
+        });
         Ok(())
     }
 
@@ -184,10 +223,16 @@ impl Tree<'_> {
             _ => (0, false),
         };
         if anchor != 0 {
-            return Err(YamlFlaw::new(place, "anchors (&name) are not supported: write the value itself"));
+            return Err(YamlFlaw::new(
+                place,
+                "anchors (&name) are not supported: write the value itself",
+            ));
         }
         if tag {
-            return Err(YamlFlaw::new(place, "tags (!type) are not supported: remove the tag"));
+            return Err(YamlFlaw::new(
+                place,
+                "tags (!type) are not supported: remove the tag",
+            ));
         }
         match event {
             Event::DocumentStart(..) => {
@@ -200,9 +245,10 @@ impl Tree<'_> {
                 }
                 Ok(())
             }
-            Event::Alias(..) | Event::UnresolvedAlias(..) => {
-                Err(YamlFlaw::new(place, "aliases (*name) are not supported: write the value itself"))
-            }
+            Event::Alias(..) | Event::UnresolvedAlias(..) => Err(YamlFlaw::new(
+                place,
+                "aliases (*name) are not supported: write the value itself",
+            )),
             Event::Scalar(text, style, ..) => {
                 if self.awaits_key() {
                     return self.key(text, *style, place);
@@ -227,7 +273,9 @@ impl Tree<'_> {
                 if self.open.len() >= MAX_DEPTH {
                     return Err(YamlFlaw::new(
                         place,
-                        format!("the values are nested deeper than {MAX_DEPTH} levels: reduce the nesting"),
+                        format!(
+                            "the values are nested deeper than {MAX_DEPTH} levels: reduce the nesting"
+                        ),
                     ));
                 }
                 self.open.push(match event {
@@ -238,10 +286,19 @@ impl Tree<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
-                    Some(Open::List(place, items)) => YamlNode { place, kind: YamlKind::List(items) },
-                    Some(Open::Map(place, entries, _)) => YamlNode { place, kind: YamlKind::Map(entries) },
+                    Some(Open::List(place, items)) => YamlNode {
+                        place,
+                        kind: YamlKind::List(items),
+                    },
+                    Some(Open::Map(place, entries, _)) => YamlNode {
+                        place,
+                        kind: YamlKind::Map(entries),
+                    },
                     None => {
-                        return Err(YamlFlaw::new(place, "a list or a map ends here, but its beginning is missing"));
+                        return Err(YamlFlaw::new(
+                            place,
+                            "a list or a map ends here, but its beginning is missing",
+                        ));
                     }
                 };
                 self.add(node);
@@ -253,7 +310,9 @@ impl Tree<'_> {
 
     /// Returns true below a key whose value the program does not read.
     fn is_unread(&self) -> bool {
-        let Some((Open::Map(_, _, Some(key)), read)) = self.open.first().zip(self.read) else { return false };
+        let Some((Open::Map(_, _, Some(key)), read)) = self.open.first().zip(self.read) else {
+            return false;
+        };
         !read.contains(&key.name.as_str())
     }
 
@@ -262,13 +321,21 @@ impl Tree<'_> {
     }
 
     fn key(&mut self, text: &str, style: ScalarStyle, place: TextPlace) -> Result<(), YamlFlaw> {
-        let Some(Open::Map(_, entries, waiting)) = self.open.last_mut() else { return Ok(()) };
+        let Some(Open::Map(_, entries, waiting)) = self.open.last_mut() else {
+            return Ok(());
+        };
         if style == ScalarStyle::Plain {
             if text == "<<" {
-                return Err(YamlFlaw::new(place, "merge keys (<<) are not supported: write the values themselves"));
+                return Err(YamlFlaw::new(
+                    place,
+                    "merge keys (<<) are not supported: write the values themselves",
+                ));
             }
             if !matches!(plain(text), Ok(YamlKind::Text(_))) {
-                return Err(YamlFlaw::new(place, format!("a key must be text: write {text:?} in quotes")));
+                return Err(YamlFlaw::new(
+                    place,
+                    format!("a key must be text: write {text:?} in quotes"),
+                ));
             }
         }
         if let Some((first, _)) = entries.iter().find(|(key, _)| key.name == text) {
@@ -280,7 +347,10 @@ impl Tree<'_> {
                 ),
             ));
         }
-        *waiting = Some(Key { place, name: text.to_owned() });
+        *waiting = Some(Key {
+            place,
+            name: text.to_owned(),
+        });
         Ok(())
     }
 
@@ -307,7 +377,9 @@ fn plain(text: &str) -> Result<YamlKind, String> {
         _ => {}
     }
     if ["~", "Null", "NULL"].contains(&text)
-        || ["true", "false", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
+        || ["true", "false", "yes", "no", "on", "off"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
     {
         return Err(format!(
             "some YAML parsers read {text:?} as text and others as another type: put the value in quotes, or write \
@@ -315,7 +387,9 @@ fn plain(text: &str) -> Result<YamlKind, String> {
         ));
     }
     if TIMESTAMP.is_match(text) {
-        return Err(format!("{text:?} could be a timestamp: put the value in quotes"));
+        return Err(format!(
+            "{text:?} could be a timestamp: put the value in quotes"
+        ));
     }
     if INTEGER.is_match(text) {
         return text
@@ -323,15 +397,22 @@ fn plain(text: &str) -> Result<YamlKind, String> {
             .ok()
             .filter(|number| number.unsigned_abs() <= MAX_INTEGER)
             .map(YamlKind::Integer)
-            .ok_or_else(|| format!("{text} is beyond +-(2^53-1): put the number in quotes, as text"));
+            .ok_or_else(|| {
+                format!("{text} is beyond +-(2^53-1): put the number in quotes, as text")
+            });
     }
     if NUMBER_TO_SOME.is_match(text) {
-        return Err(format!("{text:?} is not a whole number in plain digits: write a fraction as text, in quotes"));
+        return Err(format!(
+            "{text:?} is not a whole number in plain digits: write a fraction as text, in quotes"
+        ));
     }
     Ok(YamlKind::Text(text.to_owned()))
 }
 
-#[expect(clippy::expect_used, reason = "the four patterns are constants, compiled by every test of this file")]
+#[expect(
+    clippy::expect_used,
+    reason = "the four patterns are constants, compiled by every test of this file"
+)]
 fn constant(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
@@ -339,7 +420,8 @@ fn constant(pattern: &str) -> Regex {
 static INTEGER: LazyLock<Regex> = LazyLock::new(|| constant(r"^(?:0|-?[1-9][0-9]*)$"));
 static FRACTION: LazyLock<Regex> =
     LazyLock::new(|| constant(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"));
-static TIMESTAMP: LazyLock<Regex> = LazyLock::new(|| constant(r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\x20\t].*)?$"));
+static TIMESTAMP: LazyLock<Regex> =
+    LazyLock::new(|| constant(r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\x20\t].*)?$"));
 /// Matches integers and floats of YAML 1.1 and 1.2: any base, underscores, base 60, infinity, not-a-number.
 static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
     constant(concat!(
@@ -358,7 +440,10 @@ pub fn not_yet(what: &str) -> String {
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
         Some(near) => format!("unknown {what}: {name:?}; did you mean {near:?}?"),
-        None => format!("unknown {what}: {name:?}; write one of {}", known.join(", ")),
+        None => format!(
+            "unknown {what}: {name:?}; write one of {}",
+            known.join(", ")
+        ),
     }
 }
 
@@ -370,13 +455,18 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     let plain = |word: &str| word.to_ascii_lowercase().replace(['-', '_'], "");
     let slip = plain(name);
-    if let Some(longer) = known.iter().find(|word| slip.len() > 2 && plain(word).starts_with(&slip)) {
+    if let Some(longer) = known
+        .iter()
+        .find(|word| slip.len() > 2 && plain(word).starts_with(&slip))
+    {
         return Some(longer);
     }
     known
         .iter()
         .map(|word| (distance(&slip, &plain(word)), *word))
-        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1) && *distance < slip.len().max(1))
+        .filter(|(distance, word)| {
+            *distance <= (word.len() / 3).max(1) && *distance < slip.len().max(1)
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
 }
@@ -394,7 +484,9 @@ pub fn distance(a: &str, b: &str) -> usize {
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let changed = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + changed);
+            let mut best = (rows[i - 1][j] + 1)
+                .min(rows[i][j - 1] + 1)
+                .min(rows[i - 1][j - 1] + changed);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }
@@ -414,7 +506,9 @@ mod tests {
     use super::*;
 
     fn json(text: &str) -> Result<String, String> {
-        parse(text, 1).map(|node| node.to_json().to_string()).map_err(|flaw| flaw.to_string())
+        parse(text, 1)
+            .map(|node| node.to_json().to_string())
+            .map_err(|flaw| flaw.to_string())
     }
 
     #[test]
@@ -424,20 +518,30 @@ mod tests {
             read("a:\nb:\n  - \n  - x\nc: {d: , e: 1}\n").as_deref(),
             Ok(r#"{"a":null,"b":[null,"x"],"c":{"d":null,"e":1}}"#)
         );
-        assert_eq!(read("a:\n  # only a comment\nb: ''\n").as_deref(), Ok(r#"{"a":null,"b":""}"#));
+        assert_eq!(
+            read("a:\n  # only a comment\nb: ''\n").as_deref(),
+            Ok(r#"{"a":null,"b":""}"#)
+        );
         assert!(read("a: ~\n").is_err() && read(": 1\n").is_err());
     }
 
     #[test]
     fn yaml_values_are_parsed_as_json_values() {
-        let text = "a: 1\nb: [x, 'true', \"1.5\", true, -7, null]\nc:\n  d: |\n    two\n    lines\n";
+        let text =
+            "a: 1\nb: [x, 'true', \"1.5\", true, -7, null]\nc:\n  d: |\n    two\n    lines\n";
         assert_eq!(
             json(text).as_deref(),
             Ok(r#"{"a":1,"b":["x","true","1.5",true,-7,null],"c":{"d":"two\nlines\n"}}"#)
         );
-        assert_eq!(json("{\"a\": {\"b\": [1, \"\\u00e9\"]}}").as_deref(), Ok(r#"{"a":{"b":[1,"é"]}}"#));
+        assert_eq!(
+            json("{\"a\": {\"b\": [1, \"\\u00e9\"]}}").as_deref(),
+            Ok(r#"{"a":{"b":[1,"é"]}}"#)
+        );
         for text in ["60s", "256MiB", "1.2.3", "10.0.0.1", "a:b", "500m", "-x"] {
-            assert_eq!(json(&format!("a: {text}")), Ok(format!(r#"{{"a":"{text}"}}"#)));
+            assert_eq!(
+                json(&format!("a: {text}")),
+                Ok(format!(r#"{{"a":"{text}"}}"#))
+            );
         }
     }
 
@@ -474,7 +578,10 @@ mod tests {
             ("a: \"\\ud83d\"\n", "1:", "not readable"),
         ] {
             let refusal = json(text).expect_err(text);
-            assert!(refusal.starts_with(place) && refusal.contains(word), "{text:?}: {refusal}");
+            assert!(
+                refusal.starts_with(place) && refusal.contains(word),
+                "{text:?}: {refusal}"
+            );
         }
     }
 
@@ -489,9 +596,12 @@ mod tests {
     #[test]
     fn a_typing_error_in_a_key_is_answered_with_a_suggestion() {
         let known = ["timeout", "memory", "file_size", "run-as"];
-        for (slip, meant) in
-            [("timout", Some("timeout")), ("memroy", Some("memory")), ("file-size", Some("file_size")), ("zebra", None)]
-        {
+        for (slip, meant) in [
+            ("timout", Some("timeout")),
+            ("memroy", Some("memory")),
+            ("file-size", Some("file_size")),
+            ("zebra", None),
+        ] {
             assert_eq!(nearest(slip, &known), meant, "{slip}");
         }
     }

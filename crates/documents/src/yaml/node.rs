@@ -11,21 +11,30 @@ impl YamlNode {
         let kind = match value {
             Value::Null => YamlKind::Null,
             Value::Bool(flag) => YamlKind::Boolean(*flag),
-            Value::Number(number) => {
-                number.as_i64().map_or_else(|| YamlKind::Text(number.to_string()), YamlKind::Integer)
-            }
+            Value::Number(number) => number
+                .as_i64()
+                .map_or_else(|| YamlKind::Text(number.to_string()), YamlKind::Integer),
             Value::String(text) => YamlKind::Text(text.clone()),
             Value::Array(items) => YamlKind::List(items.iter().map(Self::of_json).collect()),
             Value::Object(entries) => YamlKind::Map(
                 entries
                     .iter()
                     .map(|(name, value)| {
-                        (Key { place: TextPlace::default(), name: name.clone() }, Self::of_json(value))
+                        (
+                            Key {
+                                place: TextPlace::default(),
+                                name: name.clone(),
+                            },
+                            Self::of_json(value),
+                        )
                     })
                     .collect(),
             ),
         };
-        Self { place: TextPlace::default(), kind }
+        Self {
+            place: TextPlace::default(),
+            kind,
+        }
     }
 
     /// Returns the value without places.
@@ -36,9 +45,12 @@ impl YamlNode {
             YamlKind::Integer(number) => Value::from(*number),
             YamlKind::Text(text) => Value::String(text.clone()),
             YamlKind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
-            YamlKind::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, value)| (key.name.clone(), value.to_json())).collect())
-            }
+            YamlKind::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|(key, value)| (key.name.clone(), value.to_json()))
+                    .collect(),
+            ),
         }
     }
 
@@ -56,27 +68,49 @@ impl YamlNode {
 
     /// Returns the value of a key, or `None` if this value is not a map with the key.
     pub fn value(&self, name: &str) -> Option<&Self> {
-        self.entries().iter().find(|(key, _)| key.name == name).map(|(_, value)| value)
+        self.entries()
+            .iter()
+            .find(|(key, _)| key.name == name)
+            .map(|(_, value)| value)
     }
 
     /// Returns the entries of a map, or no entries if the value is not a map.
     pub fn entries(&self) -> &[(Key, Self)] {
-        if let YamlKind::Map(entries) = &self.kind { entries } else { &[] }
+        if let YamlKind::Map(entries) = &self.kind {
+            entries
+        } else {
+            &[]
+        }
     }
 
     /// Returns the entries of a map. Records an error if the value is not a map, and for each key that is not in
     /// `known`. If the key is in `later`, the message says that this version does not support the key.
-    pub fn closed_map(&self, what: &str, known: &[&str], later: &[&str], flaws: &mut Vec<YamlFlaw>) -> &[(Key, Self)] {
+    pub fn closed_map(
+        &self,
+        what: &str,
+        known: &[&str],
+        later: &[&str],
+        flaws: &mut Vec<YamlFlaw>,
+    ) -> &[(Key, Self)] {
         let YamlKind::Map(entries) = &self.kind else {
-            flaws.push(YamlFlaw::new(self.place, format!("{what} must be a map, not {}", self.word())));
+            flaws.push(YamlFlaw::new(
+                self.place,
+                format!("{what} must be a map, not {}", self.word()),
+            ));
             return &[];
         };
         for (key, _) in entries {
             let name = key.name.as_str();
             if later.contains(&name) {
-                flaws.push(YamlFlaw::new(key.place, not_yet(&format!("`{name}` in {what}"))));
+                flaws.push(YamlFlaw::new(
+                    key.place,
+                    not_yet(&format!("`{name}` in {what}")),
+                ));
             } else if !known.contains(&name) {
-                flaws.push(YamlFlaw::new(key.place, unknown(&format!("key in {what}"), name, known)));
+                flaws.push(YamlFlaw::new(
+                    key.place,
+                    unknown(&format!("key in {what}"), name, known),
+                ));
             }
         }
         entries
@@ -87,7 +121,10 @@ impl YamlNode {
         if let YamlKind::Text(text) = &self.kind {
             return Some(text);
         }
-        flaws.push(YamlFlaw::new(self.place, format!("{what} must be text, not {}", self.word())));
+        flaws.push(YamlFlaw::new(
+            self.place,
+            format!("{what} must be text, not {}", self.word()),
+        ));
         None
     }
 
@@ -96,20 +133,30 @@ impl YamlNode {
         if let YamlKind::List(items) = &self.kind {
             return Some(items);
         }
-        flaws.push(YamlFlaw::new(self.place, format!("{what} must be a list, not {}", self.word())));
+        flaws.push(YamlFlaw::new(
+            self.place,
+            format!("{what} must be a list, not {}", self.word()),
+        ));
         None
     }
 
     /// Returns the place of the value to which the RFC 6901 pointer leads, or of the nearest existing parent. If
     /// `of_key` is true, the function returns the place of the last key instead of the place of its value.
     pub fn place_of(&self, tokens: &[&str], of_key: bool) -> TextPlace {
-        let Some((first, rest)) = tokens.split_first() else { return self.place };
+        let Some((first, rest)) = tokens.split_first() else {
+            return self.place;
+        };
         match &self.kind {
-            YamlKind::Map(entries) => {
-                entries.iter().find(|(key, _)| key.name == *first).map_or(self.place, |(key, value)| {
-                    if rest.is_empty() && of_key { key.place } else { value.place_of(rest, of_key) }
-                })
-            }
+            YamlKind::Map(entries) => entries.iter().find(|(key, _)| key.name == *first).map_or(
+                self.place,
+                |(key, value)| {
+                    if rest.is_empty() && of_key {
+                        key.place
+                    } else {
+                        value.place_of(rest, of_key)
+                    }
+                },
+            ),
             YamlKind::List(items) => first
                 .parse::<usize>()
                 .ok()

@@ -8,16 +8,18 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::audit::bundled_grant::{BundledGrant, check_in_log, check_present, item, read_grant, verify_signers};
+use crate::audit::bundled_grant::{
+    BundledGrant, check_in_log, check_present, item, read_grant, verify_signers,
+};
 use crate::audit::bundled_plan::RunOfPlan;
 use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::decided::{
-    check_asked, check_consumption, check_each_counts, check_excluded, check_outcome, check_quorum, check_registered,
-    check_sandbox, check_seal, check_still_rostered, check_subjects, read_rules,
+    check_asked, check_consumption, check_each_counts, check_excluded, check_outcome, check_quorum,
+    check_registered, check_sandbox, check_seal, check_still_rostered, check_subjects, read_rules,
 };
 use crate::audit::documents::{
-    check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization, verify_by_boundary,
-    verify_seal,
+    check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization,
+    verify_by_boundary, verify_seal,
 };
 use crate::audit::receipt_facts;
 use crate::audit::report::{
@@ -102,7 +104,11 @@ impl std::error::Error for Untrusted {}
 ///
 /// # Errors
 /// Returns an error if there is no usable trusted roster. The report contains all other results.
-pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Result<BundleReport, Untrusted> {
+pub fn verify(
+    bundle: &[u8],
+    trust: &RosterTrust,
+    options: VerifyOptions,
+) -> Result<BundleReport, Untrusted> {
     let parsed = Bundle::parse(bundle);
     let pinned = match trust {
         RosterTrust::Nothing => {
@@ -126,11 +132,18 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
                 .map(|payload| RosterDigest::of(&payload))
         };
         let rosters = parsed.as_ref().map_or(&[][..], |bundle| &bundle.roster);
-        Untrusted { message, first_roster: seen(rosters.first()), last_roster: seen(rosters.last()) }
+        Untrusted {
+            message,
+            first_roster: seen(rosters.first()),
+            last_roster: seen(rosters.last()),
+        }
     })?;
     let mut ledger = CheckLedger::default();
     let parsed = ledger.check(CheckName::Bundle, || match parsed {
-        Ok(bundle) => Ok((bundle, "the bundle is strict JSON, and all its fields are known".to_owned())),
+        Ok(bundle) => Ok((
+            bundle,
+            "the bundle is strict JSON, and all its fields are known".to_owned(),
+        )),
         Err(error) => Err(failed(error)),
     });
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
@@ -160,7 +173,10 @@ fn verify_parsed(
         let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| match error {
             // Without the versions between, the chain may be valid or not.
             ChainError::TooNew { trusted, newest } => {
-                missing = Some(MissingVersions { first: newest + 1, last: trusted - 1 });
+                missing = Some(MissingVersions {
+                    first: newest + 1,
+                    last: trusted - 1,
+                });
                 CheckStop::NotChecked(error.to_string())
             }
             error => failed(error),
@@ -177,24 +193,41 @@ fn verify_parsed(
 
     // The last roster of the bundle contains the boundary's keys. The check `roster-in-seal` then establishes that the
     // seal names this roster.
-    let receipt = check_document::<Receipt>(&mut ledger, C::ReceiptDocument, bundle.map(|bundle| &bundle.receipt));
-    let consumption =
-        check_document::<Consumption>(&mut ledger, C::ConsumptionDocument, bundle.map(|bundle| &bundle.consumption));
-    let seal = check_document::<Seal>(&mut ledger, C::SealDocument, bundle.map(|bundle| &bundle.seal));
+    let receipt = check_document::<Receipt>(
+        &mut ledger,
+        C::ReceiptDocument,
+        bundle.map(|bundle| &bundle.receipt),
+    );
+    let consumption = check_document::<Consumption>(
+        &mut ledger,
+        C::ConsumptionDocument,
+        bundle.map(|bundle| &bundle.consumption),
+    );
+    let seal = check_document::<Seal>(
+        &mut ledger,
+        C::SealDocument,
+        bundle.map(|bundle| &bundle.seal),
+    );
     let receipt_read = by_ref(&receipt).map(|_| ());
     let consumption_read = by_ref(&consumption).map(|_| ());
     let seal_read = by_ref(&seal).map(|_| ());
     let seal = ledger.check(C::SealSignature, || verify_seal(seal?, chain?.last()));
     let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?));
     let sealed = by_ref(&sealed);
-    let consumption = ledger.check(C::ConsumptionSignature, || verify_by_boundary(consumption?, sealed?));
+    let consumption = ledger.check(C::ConsumptionSignature, || {
+        verify_by_boundary(consumption?, sealed?)
+    });
     let consumption = by_ref(&consumption);
     let receipt = ledger.check(C::ReceiptSignature, || {
         let (receipt, detail) = verify_by_boundary(receipt?, sealed?)?;
         let said = receipt.predicate().boundary.keyid;
-        ensure(receipt.signatures().iter().all(|signature| signature.keyid == said), || {
-            format!("the receipt names the key {said}, but another key signed the receipt")
-        })?;
+        ensure(
+            receipt
+                .signatures()
+                .iter()
+                .all(|signature| signature.keyid == said),
+            || format!("the receipt names the key {said}, but another key signed the receipt"),
+        )?;
         Ok((receipt, detail))
     });
     let receipt = by_ref(&receipt);
@@ -244,25 +277,55 @@ fn verify_parsed(
         receipt.map(|receipt| &receipt.predicate().authorization),
     );
     let authorization_read = by_ref(&authorization).map(|_| ());
-    let authorization =
-        ledger.check(C::AuthorizationSignatures, || verify_authorization(authorization?, sealed?.roster));
+    let authorization = ledger.check(C::AuthorizationSignatures, || {
+        verify_authorization(authorization?, sealed?.roster)
+    });
     let authorization = by_ref(&authorization);
 
     let _place = ledger.check(C::Boundary, || {
         let sealed = sealed?;
         let seal = sealed.seal.predicate();
-        let _place = check_place(&authorization?.predicate().boundary, &seal.boundary.name, &sealed.id, &seal.epoch)
-            .map_err(failed)?;
+        let _place = check_place(
+            &authorization?.predicate().boundary,
+            &seal.boundary.name,
+            &sealed.id,
+            &seal.epoch,
+        )
+        .map_err(failed)?;
         let said = &receipt?.predicate().boundary;
-        ensure(said.name == seal.boundary.name && said.id == sealed.id, || {
-            format!("the receipt belongs to boundary {} ({})", said.name, said.id)
-        })?;
-        Ok(((), format!("{} ({}), epoch {}", seal.boundary.name, sealed.id, seal.epoch)))
+        ensure(
+            said.name == seal.boundary.name && said.id == sealed.id,
+            || {
+                format!(
+                    "the receipt belongs to boundary {} ({})",
+                    said.name, said.id
+                )
+            },
+        )?;
+        Ok((
+            (),
+            format!(
+                "{} ({}), epoch {}",
+                seal.boundary.name, sealed.id, seal.epoch
+            ),
+        ))
     });
-    let in_force =
-        ledger.check(C::Seal, || check_seal(bundle?, sealed?, consumption?.predicate(), receipt?.predicate()));
+    let in_force = ledger.check(C::Seal, || {
+        check_seal(
+            bundle?,
+            sealed?,
+            consumption?.predicate(),
+            receipt?.predicate(),
+        )
+    });
     let _spent = ledger.check(C::Consumption, || {
-        check_consumption(bundle?, log?, consumption?.predicate(), receipt?.predicate(), authorization?)
+        check_consumption(
+            bundle?,
+            log?,
+            consumption?.predicate(),
+            receipt?.predicate(),
+            authorization?,
+        )
     });
 
     // The verifier makes the decision again with the same functions that the boundary calls.
@@ -274,7 +337,9 @@ fn verify_parsed(
         Ok((sealed.step().clone(), detail))
     });
     let step = by_ref(&step);
-    let _registered = ledger.check(C::StepInRegistry, || check_registered(bundle?, sealed?.seal.predicate()));
+    let _registered = ledger.check(C::StepInRegistry, || {
+        check_registered(bundle?, sealed?.seal.predicate())
+    });
     let _fit = ledger.check(C::Parameters, || {
         let schema = ParameterSchema::compile(&step?.definition().params)
             .map_err(|flaws| failed(ParametersError::Schema(flaws)))?;
@@ -287,9 +352,13 @@ fn verify_parsed(
     });
     let rules = by_ref(&rules);
     let grant = ledger.check(C::GrantDocument, || read_grant(bundle?));
-    let grant = ledger.check(C::GrantDocument, || check_present(grant?, authorization?.predicate()));
+    let grant = ledger.check(C::GrantDocument, || {
+        check_present(grant?, authorization?.predicate())
+    });
     let grant_read = by_ref(&grant).map(|_| ());
-    let grant = ledger.check(C::GrantSignatures, || verify_signers(grant?, sealed?.roster));
+    let grant = ledger.check(C::GrantSignatures, || {
+        verify_signers(grant?, sealed?.roster)
+    });
     let grant = by_ref(&grant);
     let _in_log = ledger.check(C::GrantIncluded, || {
         grant_read?;
@@ -297,11 +366,20 @@ fn verify_parsed(
     });
     // A run that uses no grant needs no check of a grant.
     let used = || -> CheckOutcome<Option<&BundledGrant>> {
-        if authorization?.predicate().grant.is_some() { grant.map(Option::as_ref) } else { Ok(None) }
+        if authorization?.predicate().grant.is_some() {
+            grant.map(Option::as_ref)
+        } else {
+            Ok(None)
+        }
     };
     let excluded = ledger.check(C::Excluded, || {
         let terms = used()?.map(|grant| grant.verified.predicate());
-        check_excluded(authorization?.predicate(), terms, receipt?.predicate(), sealed?.roster)
+        check_excluded(
+            authorization?.predicate(),
+            terms,
+            receipt?.predicate(),
+            sealed?.roster,
+        )
     });
     let excluded = by_ref(&excluded);
     let count = ledger.check(C::AuthorizationSignatures, || {
@@ -310,10 +388,20 @@ fn verify_parsed(
         let (roster, at) = (sealed?.roster, consumption?.predicate().at);
         if let Some(grant) = used()? {
             let rules = grant.rules(rules?)?;
-            let count = signature_count::count(grant.verified.signatures(), roster, &none, &rules, at);
-            return Ok((count, format!("of the grantee {}", authorization?.predicate().proposer)));
+            let count =
+                signature_count::count(grant.verified.signatures(), roster, &none, &rules, at);
+            return Ok((
+                count,
+                format!("of the grantee {}", authorization?.predicate().proposer),
+            ));
         }
-        check_each_counts(signature_count::count(authorization?.signatures(), roster, &none, &rules?.rules, at))
+        check_each_counts(signature_count::count(
+            authorization?.signatures(),
+            roster,
+            &none,
+            &rules?.rules,
+            at,
+        ))
     });
     let count = by_ref(&count);
     let nobody_excluded = ledger.check(C::Excluded, || {
@@ -321,16 +409,27 @@ fn verify_parsed(
         if let Some(grant) = used()? {
             check_signers(grant.verified.signatures(), excluded, sealed?.roster).map_err(failed)?;
         }
-        let signed = count?.counted().iter().filter(|person| excluded.contains(&person.name));
-        let signed: Vec<_> =
-            signed.map(|person| format!("{} proposed the run, or controls the proposer", person.name)).collect();
+        let signed = count?
+            .counted()
+            .iter()
+            .filter(|person| excluded.contains(&person.name));
+        let signed: Vec<_> = signed
+            .map(|person| format!("{} proposed the run, or controls the proposer", person.name))
+            .collect();
         ensure(signed.is_empty(), || signed.join("; "))?;
-        Ok(((), format!("none of {} signed", joined(excluded.names(), ", "))))
+        Ok((
+            (),
+            format!("none of {} signed", joined(excluded.names(), ", ")),
+        ))
     });
     let met = ledger.check(C::Quorum, || {
         nobody_excluded?;
         let of_grant = used()?.map(|grant| grant.rules(rules?)).transpose()?;
-        check_quorum(of_grant.as_ref().unwrap_or(&rules?.rules), count?, receipt?.predicate())
+        check_quorum(
+            of_grant.as_ref().unwrap_or(&rules?.rules),
+            count?,
+            receipt?.predicate(),
+        )
     });
     let _window = ledger.check(C::Window, || {
         let at = consumption?.predicate().at;
@@ -339,7 +438,9 @@ fn verify_parsed(
         if let Some(now) = options.at {
             let last = at.max(receipt?.predicate().finished_at);
             ensure(last <= now.plus(SKEW_S), || {
-                format!("the receipt is dated {last}, but the time now is {now}; set the clocks right")
+                format!(
+                    "the receipt is dated {last}, but the time now is {now}; set the clocks right"
+                )
             })?;
         }
         Ok((
@@ -350,26 +451,46 @@ fn verify_parsed(
             ),
         ))
     });
-    let _permissions = ledger
-        .check(C::Permissions, || check_asked(rules?, step?, authorization?.predicate(), sealed?.seal.predicate()));
-    let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
-
-    let _covers = ledger.check(C::GrantCovers, || {
-        let Some(grant) = used()? else { return Ok(((), "the run uses no grant".to_owned())) };
-        let (authorization, consumption) = (authorization?, consumption?.predicate());
-        let spent =
-            item(receipt?.predicate(), consumption).ok_or_else(|| failed("the consumption has no such item"))?;
-        grant.check_covers(authorization, spent, consumption, (step?, rules?, sealed?.roster))
+    let _permissions = ledger.check(C::Permissions, || {
+        check_asked(
+            rules?,
+            step?,
+            authorization?.predicate(),
+            sealed?.seal.predicate(),
+        )
+    });
+    let _sandbox = ledger.check(C::Sandbox, || {
+        check_sandbox(authorization?.predicate(), receipt?.predicate())
     });
 
-    let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
+    let _covers = ledger.check(C::GrantCovers, || {
+        let Some(grant) = used()? else {
+            return Ok(((), "the run uses no grant".to_owned()));
+        };
+        let (authorization, consumption) = (authorization?, consumption?.predicate());
+        let spent = item(receipt?.predicate(), consumption)
+            .ok_or_else(|| failed("the consumption has no such item"))?;
+        grant.check_covers(
+            authorization,
+            spent,
+            consumption,
+            (step?, rules?, sealed?.roster),
+        )
+    });
+
+    let _outcome = ledger.check(C::Outcome, || {
+        check_outcome(receipt?.predicate(), consumption?.predicate().at)
+    });
     let _subjects = ledger.check(C::ReceiptSubjects, || {
         authorization_read?;
         check_subjects(bundle?, receipt?)
     });
 
     let plan_report = match (bundle, chain) {
-        (Ok(bundle), Ok(chain)) => bundle.plan.as_deref().map(|plan| verify_plan(plan, chain, options.at)),
+        (Ok(bundle), Ok(chain)) => bundle
+            .plan
+            .as_deref()
+            .map(|plan| verify_plan(plan, chain, options.at)),
         _ => None,
     };
     let _plan = ledger.check(C::Plan, || {
@@ -392,7 +513,9 @@ fn verify_parsed(
     for name in [C::SealInForce, C::Revocations] {
         let _in_log = ledger.check::<()>(name, || {
             sealed?;
-            Err(CheckStop::NotChecked("only the whole log can show this: run `countersign audit`".to_owned()))
+            Err(CheckStop::NotChecked(
+                "only the whole log can show this: run `countersign audit`".to_owned(),
+            ))
         });
     }
     let witnesses = ledger.check(C::Witnesses, || {
@@ -408,10 +531,17 @@ fn verify_parsed(
 
     let facts = match (receipt, sealed) {
         (Ok(receipt), Ok(sealed)) => {
-            let mut facts =
-                receipt_facts::collect(receipt, sealed.roster, consumption.ok(), authorization.ok(), count.ok());
+            let mut facts = receipt_facts::collect(
+                receipt,
+                sealed.roster,
+                consumption.ok(),
+                authorization.ok(),
+                count.ok(),
+            );
             facts.witnesses.clone_from(&witnesses);
-            let spent = consumption.ok().and_then(|consumption| item(receipt.predicate(), consumption.predicate()));
+            let spent = consumption
+                .ok()
+                .and_then(|consumption| item(receipt.predicate(), consumption.predicate()));
             if let (Some(approved), Ok(Some(grant))) = (&mut facts.approved, used()) {
                 approved.grant = Some(grant.facts(spent));
             }
@@ -427,12 +557,16 @@ fn verify_parsed(
         ));
     }
     let passkeys_count = rules.is_ok_and(|rules| rules.ruling.passkeys.is_some());
-    warnings.extend(warnings_of_foreign(chain.iter().flat_map(|chain| chain.last().foreign_keys()), passkeys_count));
+    warnings.extend(warnings_of_foreign(
+        chain.iter().flat_map(|chain| chain.last().foreign_keys()),
+        passkeys_count,
+    ));
     let trust = TrustFacts {
         roster: pinned.digest(),
-        newest: chain
-            .ok()
-            .map(|chain| VersionFacts { version: chain.newest().version(), digest: chain.newest().digest() }),
+        newest: chain.ok().map(|chain| VersionFacts {
+            version: chain.newest().version(),
+            digest: chain.newest().digest(),
+        }),
         guarded: chain.is_ok_and(Chain::is_guarded_since_trusted),
         missing,
     };
@@ -450,15 +584,29 @@ fn verify_parsed(
         CheckFinding::Failed => false,
     });
     let boundary_says = receipt_facts::boundary_says(&witnesses, facts.as_deref());
-    BundleReport { verified, checks, trust, facts, boundary_says, warnings }
+    BundleReport {
+        verified,
+        checks,
+        trust,
+        facts,
+        boundary_says,
+        warnings,
+    }
 }
 
 /// Verifies the bundle of a plan. The rosters of the plan must be versions of the rosters of the run.
 fn verify_plan(plan: &Bundle, chain: &Chain, at: Option<Timestamp>) -> BundleReport {
     let mut ledger = CheckLedger::default();
-    let plan = ledger.check(CheckName::Bundle, || Ok((plan.clone(), "the bundle of a plan".to_owned())));
+    let plan = ledger.check(CheckName::Bundle, || {
+        Ok((plan.clone(), "the bundle of a plan".to_owned()))
+    });
     let options = VerifyOptions { at, witnesses: 0 };
-    verify_parsed(ledger, &plan, &Pinned::Chain(Box::new(chain.clone())), options)
+    verify_parsed(
+        ledger,
+        &plan,
+        &Pinned::Chain(Box::new(chain.clone())),
+        options,
+    )
 }
 
 /// Returns the warnings about keys of a roster whose signatures may not count. If policy is known and lets passkeys count,
@@ -467,7 +615,8 @@ pub(crate) fn warnings_of_foreign<'k>(
     keys: impl Iterator<Item = &'k (KeyHolder, ForeignKey)>,
     passkeys_count: bool,
 ) -> impl Iterator<Item = String> {
-    keys.filter(move |(_, key)| !passkeys_count || key.passkey().is_none()).map(|(holder, key)| key.warning(holder))
+    keys.filter(move |(_, key)| !passkeys_count || key.passkey().is_none())
+        .map(|(holder, key)| key.warning(holder))
 }
 
 fn by_ref<T>(got: &CheckOutcome<T>) -> CheckOutcome<&T> {

@@ -6,8 +6,8 @@ use crate::audit::documents::{LogProofs, check_included};
 use crate::audit::report::UsedGrant;
 use crate::decision::granted_parameters::GrantedSchemas;
 use crate::decision::grants::{
-    check_grant_window, check_granted_parameters, check_granted_step, check_grantee, check_standing, check_use,
-    grant_rules, verify_grant,
+    check_grant_window, check_granted_parameters, check_granted_step, check_grantee,
+    check_standing, check_use, grant_rules, verify_grant,
 };
 use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::step::HashedStep;
@@ -38,10 +38,16 @@ pub(crate) struct BundledGrant {
 
 /// Reads the grant of the bundle. The parser of the bundle has already read its document.
 pub(crate) fn read_grant(bundle: &Bundle) -> Result<(Option<ReadGrant>, String), CheckStop> {
-    let Some(envelope) = &bundle.grant else { return Ok((None, NO_GRANT.to_owned())) };
+    let Some(envelope) = &bundle.grant else {
+        return Ok((None, NO_GRANT.to_owned()));
+    };
     let signed = Signed::<Grant>::from_envelope(envelope, Base64::Strict).map_err(failed)?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(failed)?;
-    let terms = Statement::<Grant>::from_payload(&payload).map_err(failed)?.predicate;
+    let payload = Base64::Strict
+        .decode("/payload", &envelope.payload)
+        .map_err(failed)?;
+    let terms = Statement::<Grant>::from_payload(&payload)
+        .map_err(failed)?
+        .predicate;
     let schemas = GrantedSchemas::of(&terms).map_err(failed)?;
     Ok((Some(ReadGrant { signed, schemas }), String::new()))
 }
@@ -54,8 +60,16 @@ pub(crate) fn check_present(
     let detail = match (&grant, &signed.grant) {
         (Some(_), Some(_)) => "a complete grant, canonical",
         (None, None) => NO_GRANT,
-        (None, Some(_)) => return Err(failed("the run used a grant, but the bundle does not contain the grant")),
-        (Some(_), None) => return Err(failed("the bundle contains a grant, but the authorization names none")),
+        (None, Some(_)) => {
+            return Err(failed(
+                "the run used a grant, but the bundle does not contain the grant",
+            ));
+        }
+        (Some(_), None) => {
+            return Err(failed(
+                "the bundle contains a grant, but the authorization names none",
+            ));
+        }
     };
     Ok((grant, detail.to_owned()))
 }
@@ -65,11 +79,23 @@ pub(crate) fn verify_signers(
     grant: Option<ReadGrant>,
     roster: &TrustedRoster,
 ) -> Result<(Option<BundledGrant>, String), CheckStop> {
-    let Some(ReadGrant { signed, schemas }) = grant else { return Ok((None, NO_GRANT.to_owned())) };
+    let Some(ReadGrant { signed, schemas }) = grant else {
+        return Ok((None, NO_GRANT.to_owned()));
+    };
     let signatures = signed.signature_count();
     let verified = verify_grant(signed, roster).map_err(failed)?;
-    let detail = format!("{} of {signatures} are of approvers in force, and verify", verified.signatures().len());
-    Ok((Some(BundledGrant { verified, schemas, signatures }), detail))
+    let detail = format!(
+        "{} of {signatures} are of approvers in force, and verify",
+        verified.signatures().len()
+    );
+    Ok((
+        Some(BundledGrant {
+            verified,
+            schemas,
+            signatures,
+        }),
+        detail,
+    ))
 }
 
 /// Checks that the grant is a log entry before the consumption.
@@ -80,7 +106,10 @@ pub(crate) fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<((), Stri
     let proof = TlogProof::parse(proof).map_err(failed)?;
     let (at, detail) = check_included(envelope, &proof, log)?;
     ensure(at < log.consumption.index, || {
-        format!("the grant is entry {at}, but the consumption is entry {}", log.consumption.index)
+        format!(
+            "the grant is entry {at}, but the consumption is entry {}",
+            log.consumption.index
+        )
     })?;
     Ok(((), detail))
 }
@@ -107,15 +136,28 @@ impl BundledGrant {
         };
         let index = check_use(terms, &self.digest(), signed, &signature.keyid).map_err(failed)?;
         check_granted_step(terms, index, step).map_err(failed)?;
-        let schema = self.schemas.of_step(index).ok_or_else(|| failed("the grant has no schema for the step"))?;
+        let schema = self
+            .schemas
+            .of_step(index)
+            .ok_or_else(|| failed("the grant has no schema for the step"))?;
         check_granted_parameters(schema, signed).map_err(failed)?;
         check_standing(terms, &signed.step.reference, &rules.ruling).map_err(failed)?;
         let used = spent.grant_use.map_or(0, |number| number.0);
         ensure((1..=terms.max_uses).contains(&used), || {
-            format!("the run has the use {used}, but the grant permits {} uses", terms.max_uses)
+            format!(
+                "the run has the use {used}, but the grant permits {} uses",
+                terms.max_uses
+            )
         })?;
-        let others = if terms.steps.len() > 1 { "; the other steps of the grant are not checked" } else { "" };
-        Ok(((), format!("{}, use {used} of {}{others}", terms.grant, terms.max_uses)))
+        let others = if terms.steps.len() > 1 {
+            "; the other steps of the grant are not checked"
+        } else {
+            ""
+        };
+        Ok((
+            (),
+            format!("{}, use {used} of {}{others}", terms.grant, terms.max_uses),
+        ))
     }
 
     fn digest(&self) -> ContentDigest {
@@ -128,7 +170,9 @@ impl BundledGrant {
         UsedGrant {
             grant: terms.grant.clone(),
             digest: self.digest(),
-            use_number: spent.and_then(|spent| spent.grant_use).map(|number| number.0),
+            use_number: spent
+                .and_then(|spent| spent.grant_use)
+                .map(|number| number.0),
             max_uses: terms.max_uses,
             expires_at: terms.expires_at,
             signatures: self.signatures as u64,
@@ -138,7 +182,9 @@ impl BundledGrant {
 
 /// Returns the item of the consumption that the receipt names.
 pub(crate) fn item<'c>(receipt: &Receipt, consumption: &'c Consumption) -> Option<&'c Spent> {
-    consumption.spent.get(usize::try_from(receipt.consumption.item).ok()?)
+    consumption
+        .spent
+        .get(usize::try_from(receipt.consumption.item).ok()?)
 }
 
 const NO_GRANT: &str = "the run uses no grant";

@@ -34,16 +34,30 @@ impl RunOfPlan<'_> {
                 return Ok(((), "the step has no plan".to_owned()));
             }
         };
-        let missing =
-            || failed("the authorization names a plan, but the bundle does not contain the bundle of this plan");
+        let missing = || {
+            failed(
+                "the authorization names a plan, but the bundle does not contain the bundle of this plan",
+            )
+        };
         let plan = self.bundle.plan.as_deref().ok_or_else(missing)?;
         let report = report.ok_or_else(missing)?;
         check_verified(report)?;
         let facts = self.facts(plan, report)?;
         let params = self.authorization.params_digest().map_err(failed)?;
-        let run = PlannedRun { asked, signed, params, at: self.consumption.at };
+        let run = PlannedRun {
+            asked,
+            signed,
+            params,
+            at: self.consumption.at,
+        };
         let _fits = check_plan(&run, &facts).map_err(failed)?;
-        Ok(((), format!("{} with the receipt {}, ended at {}", facts.step, facts.receipt, facts.finished_at)))
+        Ok((
+            (),
+            format!(
+                "{} with the receipt {}, ended at {}",
+                facts.step, facts.receipt, facts.finished_at
+            ),
+        ))
     }
 
     /// Returns what the plan's receipt states, if the plan belongs to this log and comes before the run.
@@ -52,16 +66,23 @@ impl RunOfPlan<'_> {
         let facts = report.facts.as_deref().ok_or_else(unread)?;
         let approved = facts.approved.as_ref().ok_or_else(unread)?;
         ensure(facts.boundary.id == self.sealed.id, || {
-            format!("the plan belongs to another boundary, {}", facts.boundary.id)
+            format!(
+                "the plan belongs to another boundary, {}",
+                facts.boundary.id
+            )
         })?;
-        let place = TlogProof::parse(&plan.proofs.receipt).map_err(failed)?.index;
+        let place = TlogProof::parse(&plan.proofs.receipt)
+            .map_err(failed)?
+            .index;
         ensure(place < self.log.consumption.index, || {
             format!(
                 "the receipt of the plan is entry {place}, but the nonce of the run was spent at entry {}",
                 self.log.consumption.index
             )
         })?;
-        let receipt = Base64::Strict.decode("/plan/receipt/payload", &plan.receipt.payload).map_err(failed)?;
+        let receipt = Base64::Strict
+            .decode("/plan/receipt/payload", &plan.receipt.payload)
+            .map_err(failed)?;
         Ok(PlanFacts {
             receipt: ContentDigest::of(&receipt),
             step: approved.step.clone(),
@@ -76,7 +97,12 @@ impl RunOfPlan<'_> {
 /// Returns the first reason why the bundle of the plan is not verified.
 fn check_verified(report: &BundleReport) -> Result<(), CheckStop> {
     match report.failed().next() {
-        Some(check) => Err(failed(format!("the bundle of the plan: {}: {}", check.name, check.detail))),
-        None => ensure(report.verified, || "the bundle of the plan is not verified".to_owned()),
+        Some(check) => Err(failed(format!(
+            "the bundle of the plan: {}: {}",
+            check.name, check.detail
+        ))),
+        None => ensure(report.verified, || {
+            "the bundle of the plan is not verified".to_owned()
+        }),
     }
 }

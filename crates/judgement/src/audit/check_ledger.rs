@@ -37,7 +37,11 @@ pub(crate) fn failed(why: impl fmt::Display) -> CheckStop {
 
 /// Returns a failed check unless `holds` is true.
 pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop> {
-    if holds { Ok(()) } else { Err(CheckStop::Failed(why())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(CheckStop::Failed(why()))
+    }
 }
 
 /// Results of the checks that were made, at most one result for each check.
@@ -55,7 +59,9 @@ impl CheckLedger {
             Ok((value, detail)) => (Ok(value), CheckFinding::Established, detail),
             Err(CheckStop::Failed(why)) => (Err(name), CheckFinding::Failed, why),
             Err(CheckStop::NotChecked(why)) => (Err(name), CheckFinding::NotChecked, why),
-            Err(CheckStop::Because(cause)) => (Err(cause), CheckFinding::NotChecked, self.because(cause)),
+            Err(CheckStop::Because(cause)) => {
+                (Err(cause), CheckFinding::NotChecked, self.because(cause))
+            }
         };
         // A later result never replaces a failure.
         match self.0.get_mut(&name) {
@@ -81,9 +87,15 @@ impl CheckLedger {
         CheckName::ALL
             .iter()
             .map(|&name| {
-                let (finding, detail) =
-                    results.remove(&name).unwrap_or_else(|| (CheckFinding::NotChecked, "not reached".to_owned()));
-                Check { name, finding, detail, rests_on: name.rests_on() }
+                let (finding, detail) = results
+                    .remove(&name)
+                    .unwrap_or_else(|| (CheckFinding::NotChecked, "not reached".to_owned()));
+                Check {
+                    name,
+                    finding,
+                    detail,
+                    rests_on: name.rests_on(),
+                }
             })
             .collect()
     }

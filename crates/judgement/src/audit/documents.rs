@@ -47,9 +47,15 @@ pub(crate) fn check_document<P: Predicate>(
     })
 }
 
-pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), CheckStop> {
+pub(crate) fn verify_seal(
+    seal: Signed<Seal>,
+    roster: &TrustedRoster,
+) -> Result<(Verified<Seal>, String), CheckStop> {
     ensure(seal.signature_count() == 1, || {
-        format!("found {} signatures, expected only the signature of the boundary", seal.signature_count())
+        format!(
+            "found {} signatures, expected only the signature of the boundary",
+            seal.signature_count()
+        )
     })?;
     let any_boundary = |keyid: &_| match roster.signer(keyid) {
         Some((KeyHolder::Boundary(_), key)) => Some(key),
@@ -59,8 +65,13 @@ pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<
     // The payload contains the boundary's name, so the name is read only after the signature is verified. The signing
     // key must belong to the boundary with this name.
     let name = &seal.predicate().boundary.name;
-    let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
-    ensure(of_that_name, || format!("the seal is not signed by a key of boundary {name}"))?;
+    let of_that_name = seal
+        .signatures()
+        .iter()
+        .all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
+    ensure(of_that_name, || {
+        format!("the seal is not signed by a key of boundary {name}")
+    })?;
     let detail = format!("by boundary {name}");
     Ok((seal, detail))
 }
@@ -71,11 +82,16 @@ pub(crate) fn check_roster_in_seal<'a>(
 ) -> Result<(SealedRoster<'a>, String), CheckStop> {
     let (stated, roster) = (seal.predicate(), chain.last());
     ensure(stated.roster == roster.digest(), || {
-        format!("the seal names roster {}, but the last roster in the bundle is {}", stated.roster, roster.digest())
+        format!(
+            "the seal names roster {}, but the last roster in the bundle is {}",
+            stated.roster,
+            roster.digest()
+        )
     })?;
     if let Some(named) = stated.rosters {
         ensure(roster.version() > 1, || {
-            "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
+            "the seal names signatures of version 1 of a roster, but version 1 has no signatures"
+                .to_owned()
         })?;
         let versions = chain.to_canonical().map_err(failed)?;
         ensure(BlobDigest::of(&versions) == named, || {
@@ -83,17 +99,36 @@ pub(crate) fn check_roster_in_seal<'a>(
                 .to_owned()
         })?;
     }
-    let mut keys: Vec<_> = roster.boundary_keys(&stated.boundary.name).iter().map(SshKey::keyid).collect();
+    let mut keys: Vec<_> = roster
+        .boundary_keys(&stated.boundary.name)
+        .iter()
+        .map(SshKey::keyid)
+        .collect();
     keys.sort();
     ensure(stated.keys == keys, || {
-        format!("the keys in the seal differ from the keys of boundary {} in the roster", stated.boundary.name)
+        format!(
+            "the keys in the seal differ from the keys of boundary {} in the roster",
+            stated.boundary.name
+        )
     })?;
     let digest = SealDigest::from_bytes(seal.digest());
     // The parser of the seal ensures that only the genesis seal (number 0) contains no boundary id. The digest of the
     // genesis seal is the boundary's id.
     let id = stated.boundary.id.unwrap_or(digest);
-    let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
-    Ok((SealedRoster { seal, digest, id, roster }, detail))
+    let detail = format!(
+        "version {}, {} boundary key(s)",
+        roster.version(),
+        keys.len()
+    );
+    Ok((
+        SealedRoster {
+            seal,
+            digest,
+            id,
+            roster,
+        },
+        detail,
+    ))
 }
 
 pub(crate) fn verify_by_boundary<P: Predicate>(
@@ -101,21 +136,32 @@ pub(crate) fn verify_by_boundary<P: Predicate>(
     sealed: &SealedRoster<'_>,
 ) -> Result<(Verified<P>, String), CheckStop> {
     ensure(signed.signature_count() == 1, || {
-        format!("found {} signatures, expected only the signature of the boundary", signed.signature_count())
+        format!(
+            "found {} signatures, expected only the signature of the boundary",
+            signed.signature_count()
+        )
     })?;
     let name = &sealed.seal.predicate().boundary.name;
-    let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
+    let verified = signed
+        .verify_raw(|keyid| sealed.roster.boundary_key(name, keyid))
+        .map_err(failed)?;
     Ok((verified, format!("by boundary {name}")))
 }
 
-pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Result<(LogProofs, String), CheckStop> {
-    let proof = |name: &str, text: &str| TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")));
+pub(crate) fn check_checkpoint(
+    bundle: &Bundle,
+    sealed: &SealedRoster<'_>,
+) -> Result<(LogProofs, String), CheckStop> {
+    let proof = |name: &str, text: &str| {
+        TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")))
+    };
     let receipt = proof("receipt", &bundle.proofs.receipt)?;
     let consumption = proof("consumption", &bundle.proofs.consumption)?;
     let seal = proof("seal", &bundle.proofs.seal)?;
-    ensure(receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint, || {
-        "the three proofs contain different checkpoints".to_owned()
-    })?;
+    ensure(
+        receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint,
+        || "the three proofs contain different checkpoints".to_owned(),
+    )?;
     let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
     let name = &sealed.seal.predicate().boundary.name;
     let origin = checkpoint::origin(name, &sealed.id);
@@ -129,14 +175,28 @@ pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Re
         }
     }
     let text = text.ok_or_else(|| {
-        failed(format!("the checkpoint of the log {origin} has no signature by a key of boundary {name}"))
+        failed(format!(
+            "the checkpoint of the log {origin} has no signature by a key of boundary {name}"
+        ))
     })?;
     let checkpoint = Checkpoint::parse(text).map_err(failed)?;
     ensure(checkpoint.origin == origin, || {
-        format!("the checkpoint belongs to the log {}, not to the log {origin}", checkpoint.origin)
+        format!(
+            "the checkpoint belongs to the log {}, not to the log {origin}",
+            checkpoint.origin
+        )
     })?;
     let detail = format!("{origin}, {} entries", checkpoint.size);
-    Ok((LogProofs { checkpoint, note: signed, receipt, consumption, seal }, detail))
+    Ok((
+        LogProofs {
+            checkpoint,
+            note: signed,
+            receipt,
+            consumption,
+            seal,
+        },
+        detail,
+    ))
 }
 
 pub(crate) fn check_included(
@@ -145,15 +205,25 @@ pub(crate) fn check_included(
     log: &LogProofs,
 ) -> Result<(u64, String), CheckStop> {
     let leaf = leaf_of(envelope)?;
-    let _included =
-        merkle::verify_inclusion(&leaf, proof.index, log.checkpoint.size, &proof.hashes, &log.checkpoint.root)
-            .map_err(failed)?;
-    Ok((proof.index, format!("entry {} of {}", proof.index, log.checkpoint.size)))
+    let _included = merkle::verify_inclusion(
+        &leaf,
+        proof.index,
+        log.checkpoint.size,
+        &proof.hashes,
+        &log.checkpoint.root,
+    )
+    .map_err(failed)?;
+    Ok((
+        proof.index,
+        format!("entry {} of {}", proof.index, log.checkpoint.size),
+    ))
 }
 
 /// Returns the RFC 6962 leaf hash of an envelope's canonical JSON.
 pub(crate) fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
-    canonical::canonical_of(envelope).map(|data| merkle::leaf_hash(&data)).map_err(failed)
+    canonical::canonical_of(envelope)
+        .map(|data| merkle::leaf_hash(&data))
+        .map_err(failed)
 }
 
 pub(crate) fn verify_authorization(
@@ -166,7 +236,8 @@ pub(crate) fn verify_authorization(
     })?;
     let verified = signed
         .verify(|keyid| match roster.statement_signer(keyid)? {
-            (KeyHolder::Approver(_), key) | (KeyHolder::Proposer(_), key @ StatementKey::Ssh(_)) => Some(key),
+            (KeyHolder::Approver(_), key)
+            | (KeyHolder::Proposer(_), key @ StatementKey::Ssh(_)) => Some(key),
             _ => None,
         })
         .map_err(failed)?;
@@ -179,7 +250,10 @@ pub(crate) fn verify_authorization(
         };
         ensure(fits, || match authorization.grant {
             Some(_) => {
-                format!("the key {keyid} is no key of the proposer {}, who uses a grant", authorization.proposer)
+                format!(
+                    "the key {keyid} is no key of the proposer {}, who uses a grant",
+                    authorization.proposer
+                )
             }
             None => format!("the key {keyid} is no key of an approver"),
         })?;
@@ -194,5 +268,9 @@ pub(crate) fn stated_authorization(envelope: &Envelope) -> Option<Authorization>
     let signed = Signed::<Authorization>::from_envelope(envelope, Base64::Strict).ok()?;
     let _well_formed = signed.check_document().ok()?;
     let payload = Base64::Strict.decode("", &envelope.payload).ok()?;
-    Some(Statement::<Authorization>::from_payload(&payload).ok()?.predicate)
+    Some(
+        Statement::<Authorization>::from_payload(&payload)
+            .ok()?
+            .predicate,
+    )
 }

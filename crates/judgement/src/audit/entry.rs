@@ -27,7 +27,11 @@ pub(super) struct EntryParts {
 impl LogEntry {
     /// Hashes an entry and parses its envelope.
     pub fn of(data: Vec<u8>) -> Self {
-        Self { hash: merkle::leaf_hash(&data), parts: EntryParts::read(&data), data }
+        Self {
+            hash: merkle::leaf_hash(&data),
+            parts: EntryParts::read(&data),
+            data,
+        }
     }
 
     /// Returns the bytes that were hashed.
@@ -51,7 +55,9 @@ impl LogEntry {
         const KEY: &[u8] = b"\"predicateType\":\"";
         let payload = &self.parts.as_ref().ok()?.payload;
         // A canonical statement ends with `predicateType` and the subjects, so search from the end.
-        let at = payload.windows(KEY.len()).rposition(|window| window == KEY)?;
+        let at = payload
+            .windows(KEY.len())
+            .rposition(|window| window == KEY)?;
         let rest = &payload[at + KEY.len()..];
         let kind = std::str::from_utf8(&rest[..rest.iter().position(|&c| c == b'"')?]).ok()?;
         kind.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
@@ -72,7 +78,11 @@ pub fn each<E>(
         let (to, raw) = mpsc::sync_channel(1);
         let (out, from) = mpsc::sync_channel(1);
         let work = move || raw.into_iter().try_for_each(|batch| out.send(apart(batch)));
-        if thread::Builder::new().name("entries".to_owned()).spawn_scoped(scope, work).is_err() {
+        if thread::Builder::new()
+            .name("entries".to_owned())
+            .spawn_scoped(scope, work)
+            .is_err()
+        {
             // If the second thread can't be started, this thread parses all entries, which takes longer.
             return batches.try_for_each(|batch| apart(batch?).iter().try_for_each(&mut take));
         }
@@ -92,7 +102,9 @@ pub fn each<E>(
             if ahead == 0 {
                 return failed.map_or(Ok(()), Err);
             }
-            let Ok(entries) = from.recv() else { return Ok(()) };
+            let Ok(entries) = from.recv() else {
+                return Ok(());
+            };
             ahead -= 1;
             entries.iter().try_for_each(&mut take)?;
         }
@@ -105,11 +117,16 @@ impl EntryParts {
     /// base64 a payload has only one encoding.
     fn read(data: &[u8]) -> Result<Self, String> {
         let other = || "the entry is not an envelope in canonical form".to_owned();
-        let rest = data.strip_prefix(BEFORE_PAYLOAD.as_bytes()).ok_or_else(other)?;
+        let rest = data
+            .strip_prefix(BEFORE_PAYLOAD.as_bytes())
+            .ok_or_else(other)?;
         // Search from the end, because the payload is long. The base64 decoder later rejects invalid characters in the
         // payload.
         let after = AFTER_PAYLOAD.as_bytes();
-        let end = rest.windows(after.len()).rposition(|window| window == after).ok_or_else(other)?;
+        let end = rest
+            .windows(after.len())
+            .rposition(|window| window == after)
+            .ok_or_else(other)?;
         let (payload, rest) = rest.split_at(end);
         let signatures = rest
             .strip_prefix(AFTER_PAYLOAD.as_bytes())
@@ -117,8 +134,13 @@ impl EntryParts {
             .and_then(canonical::read_exact::<Vec<EnvelopeSignature>>)
             .ok_or_else(other)?;
         let payload = std::str::from_utf8(payload).map_err(|_| other())?;
-        let payload = Base64::Strict.decode("/payload", payload).map_err(|error| error.to_string())?;
-        Ok(Self { signatures, payload })
+        let payload = Base64::Strict
+            .decode("/payload", payload)
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            signatures,
+            payload,
+        })
     }
 }
 
@@ -133,10 +155,15 @@ mod tests {
     fn entries_are_passed_in_order_and_all_entries_before_an_error_are_passed() {
         let batches = |failing: bool| {
             (0..40_u8).map(move |batch| {
-                if failing && batch == 7 { Err("cut") } else { Ok((0..batch % 5).map(|at| vec![batch, at]).collect()) }
+                if failing && batch == 7 {
+                    Err("cut")
+                } else {
+                    Ok((0..batch % 5).map(|at| vec![batch, at]).collect())
+                }
             })
         };
-        let expected = |end: u8| (0..end).flat_map(|batch| (0..batch % 5).map(move |at| vec![batch, at]));
+        let expected =
+            |end: u8| (0..end).flat_map(|batch| (0..batch % 5).map(move |at| vec![batch, at]));
         let mut taken = Vec::new();
         let all = each(batches(false), |entry| {
             assert_eq!(entry.hash(), merkle::leaf_hash(entry.data()));
@@ -152,8 +179,17 @@ mod tests {
         });
         assert_eq!((cut, taken), (Err("cut"), expected(7).collect()));
 
-        let refused = each(batches(false), |entry| if entry.data()[0] == 3 { Err("no") } else { Ok(()) });
+        let refused = each(batches(false), |entry| {
+            if entry.data()[0] == 3 {
+                Err("no")
+            } else {
+                Ok(())
+            }
+        });
         assert_eq!(refused, Err("no"));
-        assert_eq!(each(std::iter::empty::<Result<_, ()>>(), |_| Ok(())), Ok(()));
+        assert_eq!(
+            each(std::iter::empty::<Result<_, ()>>(), |_| Ok(())),
+            Ok(())
+        );
     }
 }

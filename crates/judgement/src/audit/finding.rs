@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::audit::people_lines::{DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState};
+use crate::audit::people_lines::{
+    DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState,
+};
 use crate::audit::report::{UsedGrant, WitnessFacts};
 use documents::crypto::digest::{
     AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest,
@@ -194,12 +196,22 @@ pub struct Finding {
 impl Finding {
     /// Creates a finding at a log entry.
     pub fn at(what: FindingKind, entry: u64, detail: impl Into<String>) -> Self {
-        Self { entry: Some(entry), ..Self::whole(what, detail) }
+        Self {
+            entry: Some(entry),
+            ..Self::whole(what, detail)
+        }
     }
 
     /// Creates a finding about the whole log.
     pub fn whole(what: FindingKind, detail: impl Into<String>) -> Self {
-        Self { what, entry: None, id: None, detail: detail.into(), rests_on: what.rests_on(), differs: false }
+        Self {
+            what,
+            entry: None,
+            id: None,
+            detail: detail.into(),
+            rests_on: what.rests_on(),
+            differs: false,
+        }
     }
 
     /// Sets the id of the document that the finding is about.

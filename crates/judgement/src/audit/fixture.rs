@@ -42,8 +42,11 @@ const BOUNDARY: u8 = 3;
 
 macro_rules! golden {
     ($path:literal) => {
-        serde_json::from_slice::<Value>(include_bytes!(concat!("../../../../tests/conformance/golden/valid/", $path)))
-            .expect($path)
+        serde_json::from_slice::<Value>(include_bytes!(concat!(
+            "../../../../tests/conformance/golden/valid/",
+            $path
+        )))
+        .expect($path)
     };
 }
 
@@ -74,12 +77,16 @@ impl HistoryCase {
         next["predicate"]["version"] = json!(2);
         next["predicate"]["previous"] = json!(reference(&first));
         edit(&mut next);
-        next["subject"][0]["digest"]["sha256"] = json!(hex(&sha256(&to_canonical(&next["predicate"]))));
+        next["subject"][0]["digest"]["sha256"] =
+            json!(hex(&sha256(&to_canonical(&next["predicate"]))));
         serde_json::to_vec(&envelope(&to_canonical(&next), &[ALICE, BOB])).expect("envelope")
     }
 
     fn apply(&self, stage: FixtureStage, value: &mut Value) {
-        self.edits.iter().filter(|(at, _)| *at == stage).for_each(|(_, edit)| edit(value));
+        self.edits
+            .iter()
+            .filter(|(at, _)| *at == stage)
+            .for_each(|(_, edit)| edit(value));
     }
 
     fn policy(&self) -> Value {
@@ -92,7 +99,8 @@ impl HistoryCase {
         let mut roster = golden!("payload/roster.json");
         roster["predicate"]["policy"] = json!(reference(&to_canonical(&self.policy())));
         self.apply(FixtureStage::Roster, &mut roster);
-        roster["subject"][0]["digest"]["sha256"] = json!(hex(&sha256(&to_canonical(&roster["predicate"]))));
+        roster["subject"][0]["digest"]["sha256"] =
+            json!(hex(&sha256(&to_canonical(&roster["predicate"]))));
         to_canonical(&roster)
     }
 
@@ -126,14 +134,18 @@ impl HistoryCase {
         consumption["predicate"]["seal"] = json!(id);
         consumption["predicate"]["spent"][0]["authorization"] = json!(reference(&authorization));
         self.apply(FixtureStage::Consumption, &mut consumption);
-        let named = consumption["predicate"]["spent"][0]["authorization"].as_str().expect("digest")[7..].to_owned();
+        let named = consumption["predicate"]["spent"][0]["authorization"]
+            .as_str()
+            .expect("digest")[7..]
+            .to_owned();
         consumption["subject"][0]["digest"]["sha256"] = json!(named);
         let consumption = envelope(&to_canonical(&consumption), &[BOUNDARY]);
         let consumption_leaf = leaf(&consumption);
 
         let mut receipt = golden!("payload/receipt.json");
         let stated = &mut receipt["predicate"];
-        stated["authorization"] = serde_json::to_value(envelope(&authorization, &[BOB, ALICE])).expect("envelope");
+        stated["authorization"] =
+            serde_json::to_value(envelope(&authorization, &[BOB, ALICE])).expect("envelope");
         stated["consumption"]["leaf"] = json!(format!("sha256:{}", hex(&consumption_leaf)));
         stated["decision"]["policy"] = json!(reference(&to_canonical(&policy)));
         stated["boundary"]["id"] = json!(id);
@@ -150,7 +162,12 @@ impl HistoryCase {
         let origin = format!("prod-eu/{}", &id[7..23]);
         let checkpoint = checkpoint(&origin, &root);
         let proof = |index: u64, hashes: &[Hash]| {
-            TlogProof { index, hashes: hashes.to_vec(), checkpoint: checkpoint.clone() }.to_string()
+            TlogProof {
+                index,
+                hashes: hashes.to_vec(),
+                checkpoint: checkpoint.clone(),
+            }
+            .to_string()
         };
         bundle["proofs"] = json!({
             "seal": proof(0, &[leaves[1], leaves[2]]),
@@ -188,20 +205,33 @@ fn envelope(payload: &[u8], seeds: &[u8]) -> Envelope {
 }
 
 fn leaf(envelope: &Envelope) -> Hash {
-    leaf_hash(&to_canonical(&serde_json::to_value(envelope).expect("envelope")))
+    leaf_hash(&to_canonical(
+        &serde_json::to_value(envelope).expect("envelope"),
+    ))
 }
 
 fn checkpoint(origin: &str, root: &Hash) -> String {
-    let body = documents::record::checkpoint::Checkpoint { origin: origin.to_owned(), size: 3, root: *root }.body();
+    let body = documents::record::checkpoint::Checkpoint {
+        origin: origin.to_owned(),
+        size: 3,
+        root: *root,
+    }
+    .body();
     let key = SecretKey::from_seed([BOUNDARY; 32]);
-    sign_note(&body, origin, &key.public(), |text| Ok::<_, std::convert::Infallible>(key.sign(text)))
-        .expect("note")
-        .to_string()
+    sign_note(&body, origin, &key.public(), |text| {
+        Ok::<_, std::convert::Infallible>(key.sign(text))
+    })
+    .expect("note")
+    .to_string()
 }
 
 /// Returns a crossing of another program version that found no permission in the script.
 pub(crate) fn read_by_another_version() -> HistoryCase {
     HistoryCase::new()
-        .edit(FixtureStage::Policy, |policy| policy["default"]["run"] = json!({"allow": ["systemctl"]}))
-        .edit(FixtureStage::Seal, |seal| seal["predicate"]["engine"] = json!("countersign 0.0.9"))
+        .edit(FixtureStage::Policy, |policy| {
+            policy["default"]["run"] = json!({"allow": ["systemctl"]})
+        })
+        .edit(FixtureStage::Seal, |seal| {
+            seal["predicate"]["engine"] = json!("countersign 0.0.9")
+        })
 }

@@ -105,7 +105,8 @@ impl GivenParameter {
             (Self::Value(value), signed) => value == signed,
             (Self::Text(text), Value::String(signed)) => text == signed,
             (Self::Text(text), Value::Array(_) | Value::Object(_)) => {
-                json::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4).is_ok_and(|value| value == *signed)
+                json::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4)
+                    .is_ok_and(|value| value == *signed)
             }
             // A number from the command line matches only in its exact JSON form. Text with a space beside a number
             // is not a number, and `propose -p` also refuses such text.
@@ -136,13 +137,18 @@ mod tests {
     #[test]
     fn a_required_number_matches_only_in_its_json_spelling() {
         let is = |text: &str, signed: Value| GivenParameter::Text(text.to_owned()).is(&signed);
-        assert!(is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true)));
+        assert!(
+            is("0", Value::from(0)) && is("-3", Value::from(-3)) && is("true", Value::from(true))
+        );
         for odd in ["0 ", " 0", "\t0", "0\n", "00", "-0", "+0", "0.0", "0e0", ""] {
             assert!(!is(odd, Value::from(0)), "{odd:?}");
         }
         assert!(!is("true ", Value::from(true)));
         assert!(is("3", json!("3")) && !is("3 4", json!(3)));
         assert!(is("[1, 2]", json!([1, 2])) && is(" ", Value::from(" ")));
-        assert!(!GivenParameter::Value(json!("3")).is(&json!(3)) && !GivenParameter::Value(json!(3)).is(&json!("3")));
+        assert!(
+            !GivenParameter::Value(json!("3")).is(&json!(3))
+                && !GivenParameter::Value(json!(3)).is(&json!("3"))
+        );
     }
 }

@@ -15,7 +15,9 @@ use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::decision::exclusion::Tokens;
 use crate::decision::grant_error::GrantError;
 use crate::decision::granted_parameters::GrantedSchemas;
-use crate::decision::grants::{GrantContext, PreparedGrant, RecentUses, check_grantee, stands, verify_grant};
+use crate::decision::grants::{
+    GrantContext, PreparedGrant, RecentUses, check_grantee, stands, verify_grant,
+};
 use crate::decision::permissions::check_profile;
 use crate::decision::place::check_place;
 use crate::decision::revocations::{Revocations, RevokedBefore};
@@ -98,17 +100,39 @@ impl GrantUses {
             .map_err(|error| error.to_string())?;
         let terms = verified.predicate();
         let _schemas = GrantedSchemas::of(terms).map_err(|error| error.to_string())?;
-        let _place =
-            check_place(&terms.boundary, &here.name, &here.id, &here.epoch).map_err(|error| error.to_string())?;
+        let _place = check_place(&terms.boundary, &here.name, &here.id, &here.epoch)
+            .map_err(|error| error.to_string())?;
         check_grantee(terms, &in_force.roster).map_err(|error| error.to_string())?;
         let digest = ContentDigest::of(payload);
-        if let Some(earlier) = self.0.values().find(|earlier| earlier.terms.grant == terms.grant) {
-            return Err(format!("entry {} already has the grant {}", earlier.entry, terms.grant));
+        if let Some(earlier) = self
+            .0
+            .values()
+            .find(|earlier| earlier.terms.grant == terms.grant)
+        {
+            return Err(format!(
+                "entry {} already has the grant {}",
+                earlier.entry, terms.grant
+            ));
         }
-        let name = |keyid| in_force.roster.approver_of(keyid).map(|(approver, _)| approver.name.clone());
-        let mut signers: Vec<_> = verified.signatures().iter().filter_map(|one| name(&one.keyid)).collect();
+        let name = |keyid| {
+            in_force
+                .roster
+                .approver_of(keyid)
+                .map(|(approver, _)| approver.name.clone())
+        };
+        let mut signers: Vec<_> = verified
+            .signatures()
+            .iter()
+            .filter_map(|one| name(&one.keyid))
+            .collect();
         signers.sort();
-        self.0.insert(digest, LoggedGrant { signers, ..LoggedGrant::new(terms.clone(), entry, data, signed) });
+        self.0.insert(
+            digest,
+            LoggedGrant {
+                signers,
+                ..LoggedGrant::new(terms.clone(), entry, data, signed)
+            },
+        );
         Ok(())
     }
 
@@ -140,10 +164,20 @@ impl GrantUses {
 
     /// Counts the item of a consumption at `at`. Returns the broken rules. `is_known` is true if an earlier item has the
     /// session of this item.
-    pub(crate) fn count(&mut self, spent: &Spent, at: Timestamp, is_known: bool) -> Vec<(FindingKind, String)> {
-        let Some(digest) = &spent.grant else { return Vec::new() };
+    pub(crate) fn count(
+        &mut self,
+        spent: &Spent,
+        at: Timestamp,
+        is_known: bool,
+    ) -> Vec<(FindingKind, String)> {
+        let Some(digest) = &spent.grant else {
+            return Vec::new();
+        };
         let Some(grant) = self.0.get_mut(digest) else {
-            return vec![(FindingKind::Grant, format!("no earlier entry is the grant {digest}"))];
+            return vec![(
+                FindingKind::Grant,
+                format!("no earlier entry is the grant {digest}"),
+            )];
         };
         let id = &grant.terms.grant;
         let mut found = Vec::new();
@@ -151,10 +185,18 @@ impl GrantUses {
         grant.last = Some(at);
         if spent.grant_use.is_none_or(|number| number.0 != grant.used) {
             let stated = spent.grant_use.map_or(0, |number| number.0);
-            found.push(format!("the use of {id} has the number {stated}, but the number {} follows", grant.used));
+            found.push(format!(
+                "the use of {id} has the number {stated}, but the number {} follows",
+                grant.used
+            ));
         }
         if grant.used > grant.terms.max_uses {
-            found.push(GrantError::Exhausted { max_uses: grant.terms.max_uses }.to_string());
+            found.push(
+                GrantError::Exhausted {
+                    max_uses: grant.terms.max_uses,
+                }
+                .to_string(),
+            );
         }
         if let Some(rate) = &grant.terms.rate
             && let Err(error) = grant.recent.add(rate, at)
@@ -167,9 +209,13 @@ impl GrantUses {
             ));
         }
         if grant.terms.session == GrantedSession::Fresh && is_known {
-            found.push("the session is not new, but the grant permits only new sessions".to_owned());
+            found
+                .push("the session is not new, but the grant permits only new sessions".to_owned());
         }
-        found.into_iter().map(|why| (FindingKind::GrantUse, why)).collect()
+        found
+            .into_iter()
+            .map(|why| (FindingKind::GrantUse, why))
+            .collect()
     }
 
     /// Follows the receipt of a use.
@@ -193,7 +239,8 @@ impl GrantUses {
         revocations: &Revocations,
         at: Timestamp,
     ) -> Vec<GrantLine> {
-        let ended = |digest: &ContentDigest| revocations.now().subject(&RevokedSubject::Grant(*digest));
+        let ended =
+            |digest: &ContentDigest| revocations.now().subject(&RevokedSubject::Grant(*digest));
         let line = |(digest, grant): (&ContentDigest, &LoggedGrant)| GrantLine {
             grant: grant.terms.grant.clone(),
             digest: *digest,
@@ -236,8 +283,12 @@ impl GrantUses {
         let mut grants = BTreeMap::new();
         for one in saved {
             let entry = LogEntry::of(one.data.clone().into_bytes());
-            let parts = entry.parts().map_err(|_| format!("the saved grant of entry {} can't be read", one.entry))?;
-            let terms = Statement::<Grant>::from_payload(&parts.payload).map_err(|error| error.to_string())?.predicate;
+            let parts = entry
+                .parts()
+                .map_err(|_| format!("the saved grant of entry {} can't be read", one.entry))?;
+            let terms = Statement::<Grant>::from_payload(&parts.payload)
+                .map_err(|error| error.to_string())?
+                .predicate;
             let signed = Signed::from_parts(&parts.payload, &parts.signatures, Base64::Strict);
             let signed = signed.map_err(|error| error.to_string())?;
             let grant = LoggedGrant {
@@ -295,22 +346,38 @@ impl LoggedGrant {
     }
 
     /// Returns why no run can use the grant under this seal at this time.
-    fn unusable(&self, in_force: &SealInForce, revoked: RevokedBefore<'_>, at: Timestamp) -> Option<String> {
+    fn unusable(
+        &self,
+        in_force: &SealInForce,
+        revoked: RevokedBefore<'_>,
+        at: Timestamp,
+    ) -> Option<String> {
         let state = in_force.state.as_deref()?;
         let stands_here = |grant: &PreparedGrant| {
-            decide_in(in_force, (state, revoked), at, |context| stands(grant, context).map(drop))
+            decide_in(in_force, (state, revoked), at, |context| {
+                stands(grant, context).map(drop)
+            })
         };
-        self.prepared(&in_force.roster).and_then(|grant| stands_here(&grant)).err().map(|error| error.to_string())
+        self.prepared(&in_force.roster)
+            .and_then(|grant| stands_here(&grant))
+            .err()
+            .map(|error| error.to_string())
     }
 
     /// Verifies the signatures with this roster. The uses under one roster share the result.
-    pub(crate) fn prepared(&self, roster: &TrustedRoster) -> Result<Arc<PreparedGrant>, GrantError> {
+    pub(crate) fn prepared(
+        &self,
+        roster: &TrustedRoster,
+    ) -> Result<Arc<PreparedGrant>, GrantError> {
         let mut last = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = last.as_ref().filter(|(of, _)| *of == roster.digest()) {
             return Ok(known.clone());
         }
-        let verified = verify_grant(self.signed.clone(), roster)
-            .map_err(|error| GrantError::NotCovered { pointer: String::new(), why: error.to_string() })?;
+        let verified =
+            verify_grant(self.signed.clone(), roster).map_err(|error| GrantError::NotCovered {
+                pointer: String::new(),
+                why: error.to_string(),
+            })?;
         let prepared = Arc::new(PreparedGrant::new(verified)?);
         *last = Some((roster.digest(), prepared.clone()));
         Ok(prepared)

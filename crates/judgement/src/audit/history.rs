@@ -119,8 +119,13 @@ pub struct Auditor {
 ///
 /// # Errors
 /// Returns an error if the source can't be read.
-pub fn rosters_in(entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Option<Vec<Envelope>>, Unreadable> {
-    let Ok(EntryParts { payload, .. }) = entry.parts() else { return Ok(None) };
+pub fn rosters_in(
+    entry: &LogEntry,
+    beside: &dyn EvidenceFiles,
+) -> Result<Option<Vec<Envelope>>, Unreadable> {
+    let Ok(EntryParts { payload, .. }) = entry.parts() else {
+        return Ok(None);
+    };
     if entry.kind() != Some(Seal::KIND) {
         return Ok(None);
     }
@@ -136,8 +141,15 @@ impl Auditor {
     ///
     /// # Errors
     /// Returns an error if the versions are not connected with the trusted roster.
-    pub fn new(trusted: Pinned, versions: &[Envelope], mut expected: Expected) -> Result<Self, ChainError> {
-        let seals = Seals { no_differences: expected.no_differences, ..Seals::default() };
+    pub fn new(
+        trusted: Pinned,
+        versions: &[Envelope],
+        mut expected: Expected,
+    ) -> Result<Self, ChainError> {
+        let seals = Seals {
+            no_differences: expected.no_differences,
+            ..Seals::default()
+        };
         expected.heads.sort_by_key(|seen| seen.size);
         let after = vec![None; expected.heads.len()];
         Ok(Self {
@@ -194,24 +206,32 @@ impl Auditor {
     /// # Errors
     /// Returns the reason why the checkpoint is not valid.
     pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
-        self.seals
-            .current
-            .as_ref()
-            .map_or_else(|| Err(NO_SEAL.to_owned()), |seal| verify_head(note, &seal.boundary, &seal.roster))
+        self.seals.current.as_ref().map_or_else(
+            || Err(NO_SEAL.to_owned()),
+            |seal| verify_head(note, &seal.boundary, &seal.roster),
+        )
     }
 
     /// Returns a verifier for the checkpoint of a longer copy, or `None` if the log has no seal yet.
     pub fn later(&self) -> Option<LongerCopy> {
         let in_force = self.seals.current.as_ref()?;
         let (boundary, roster) = (in_force.boundary.clone(), in_force.roster.clone());
-        Some(LongerCopy { boundary, roster, rosters: self.rosters.clone() })
+        Some(LongerCopy {
+            boundary,
+            roster,
+            rosters: self.rosters.clone(),
+        })
     }
 
     /// Returns a verifier for the checkpoint of another copy. The verifier must read that copy from its first entry.
     pub fn other(&self) -> Option<LongerCopy> {
         let boundary = self.seals.current.as_ref()?.boundary.clone();
         let first = self.rosters().versions().first()?;
-        Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
+        Some(LongerCopy {
+            boundary,
+            roster: Arc::new(first.clone()),
+            rosters: self.rosters.clone(),
+        })
     }
 
     /// Returns the checkpoints from other sources that no key of the boundary verifies.
@@ -228,19 +248,26 @@ impl Auditor {
     ///
     /// # Errors
     /// Returns an error if a file that the entry names can't be read.
-    pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Vec<AuditEvent>, Unreadable> {
+    pub fn entry(
+        &mut self,
+        entry: &LogEntry,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<Vec<AuditEvent>, Unreadable> {
         let index = self.tree.size();
         let hash = entry.hash();
         self.tree.append(hash);
         let mut differing = Vec::new();
-        self.tiles.append(hash, beside, &mut |finding| differing.push(finding))?;
+        self.tiles
+            .append(hash, beside, &mut |finding| differing.push(finding))?;
         differing.into_iter().for_each(|finding| self.say(finding));
         let used = self.runs.used.count();
         match entry.parts() {
             Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
             Ok(parts) => self.document(index, entry, parts, beside)?,
         }
-        if used == self.runs.used.count() && matches!(entry.kind(), Some(Consumption::KIND | Receipt::KIND)) {
+        if used == self.runs.used.count()
+            && matches!(entry.kind(), Some(Consumption::KIND | Receipt::KIND))
+        {
             self.runs.used.leave_out(index, None);
         }
         self.compare_heads();
@@ -251,13 +278,25 @@ impl Auditor {
     ///
     /// # Errors
     /// Returns an error if a tile can't be read.
-    pub fn finish(&mut self, head: &str, beside: &dyn EvidenceFiles) -> Result<(Vec<AuditEvent>, Summary), Unreadable> {
+    pub fn finish(
+        &mut self,
+        head: &str,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(Vec<AuditEvent>, Summary), Unreadable> {
         let mut differing = Vec::new();
-        self.tiles.finish(beside, &mut |finding| differing.push(finding))?;
+        self.tiles
+            .finish(beside, &mut |finding| differing.push(finding))?;
         differing.into_iter().for_each(|finding| self.say(finding));
         self.check_head(head);
         for seen in self.expected.heads.clone() {
-            let Some(in_force) = self.seals.current.clone().filter(|_| seen.size > self.size()) else { continue };
+            let Some(in_force) = self
+                .seals
+                .current
+                .clone()
+                .filter(|_| seen.size > self.size())
+            else {
+                continue;
+            };
             let finding = match seen.verify(&in_force) {
                 Ok(_) => {
                     let message = format!(
@@ -268,7 +307,9 @@ impl Auditor {
                     );
                     Finding::whole(FindingKind::Cut, message)
                 }
-                Err(why) => Finding::whole(FindingKind::Checkpoint, format!("{}: {why}", seen.from)),
+                Err(why) => {
+                    Finding::whole(FindingKind::Checkpoint, format!("{}: {why}", seen.from))
+                }
             };
             self.say(finding);
         }
@@ -280,7 +321,10 @@ impl Auditor {
                 "item {} of the consumption was spent at {} and has no receipt, although the log continues until {}",
                 run.item, run.at, self.at
             );
-            self.say(Finding::at(FindingKind::NoReceipt, run.consumption, message).about(run.authorization));
+            self.say(
+                Finding::at(FindingKind::NoReceipt, run.consumption, message)
+                    .about(run.authorization),
+            );
         }
         let summary = self.summary();
         Ok((std::mem::take(&mut self.said), summary))
@@ -290,7 +334,10 @@ impl Auditor {
         &mut self,
         index: u64,
         entry: &LogEntry,
-        EntryParts { signatures, payload }: &EntryParts,
+        EntryParts {
+            signatures,
+            payload,
+        }: &EntryParts,
         beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
         let kind = entry.kind().unwrap_or_default();
@@ -305,7 +352,8 @@ impl Auditor {
         }
         let Some(in_force) = self.seals.current.clone() else {
             if !self.lost {
-                let message = "the log does not begin with a valid seal, so no entry can be checked";
+                let message =
+                    "the log does not begin with a valid seal, so no entry can be checked";
                 self.say(Finding::at(FindingKind::SealChain, index, message));
                 self.lost = true;
             }
@@ -313,8 +361,9 @@ impl Auditor {
         };
         let known = StatementKind::of(kind).map(|kind| kind.carrier);
         let Some(Carrier::Log(leaf)) = known else {
-            let message =
-                format!("the entry has the kind {kind:?}, which this version does not know: use a newer version");
+            let message = format!(
+                "the entry has the kind {kind:?}, which this version does not know: use a newer version"
+            );
             self.say(Finding::at(FindingKind::UnknownKind, index, message));
             return Ok(());
         };
@@ -322,28 +371,40 @@ impl Auditor {
             // The function has already read each seal.
             LeafKind::Seal => {}
             LeafKind::Consumption => {
-                if let Some(document) = self.of_boundary::<Consumption>(index, payload, signatures, &in_force) {
+                if let Some(document) =
+                    self.of_boundary::<Consumption>(index, payload, signatures, &in_force)
+                {
                     self.time(index, document.predicate().at);
                     self.counts.consumptions += 1;
                     self.counts.spent += document.predicate().spent.len() as u64;
                     let (place, revoked) = ((index, entry.hash()), self.revocations.before(index));
-                    let findings = self.runs.consume(place, &document, &in_force, &self.denials, revoked);
+                    let findings =
+                        self.runs
+                            .consume(place, &document, &in_force, &self.denials, revoked);
                     findings.into_iter().for_each(|finding| self.say(finding));
                     self.undecided(index, &in_force);
                     self.runs.forget(self.at);
                 }
             }
             LeafKind::Receipt => {
-                if let Some(document) = self.of_boundary::<Receipt>(index, payload, signatures, &in_force) {
+                if let Some(document) =
+                    self.of_boundary::<Receipt>(index, payload, signatures, &in_force)
+                {
                     let state = (self.at, &self.revocations);
-                    let (decided, findings, under) =
-                        self.runs.close(index, &document, &in_force.boundary, state, &mut self.counts);
+                    let (decided, findings, under) = self.runs.close(
+                        index,
+                        &document,
+                        &in_force.boundary,
+                        state,
+                        &mut self.counts,
+                    );
                     if let Some(under) = under {
                         self.excuse(&findings, &under);
                     }
                     let findings = self.set_aside(index, document.predicate(), findings);
                     findings.into_iter().for_each(|finding| self.say(finding));
-                    self.said.extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
+                    self.said
+                        .extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
                 }
             }
             LeafKind::Denial => self.denial(index, payload, signatures, &in_force),
@@ -353,21 +414,41 @@ impl Auditor {
                 Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
                 Ok(signed) => {
                     self.counts.signatures += signed.signature_count() as u64;
-                    match self.runs.grants.add(index, (entry.data(), payload, signed), &in_force) {
+                    match self
+                        .runs
+                        .grants
+                        .add(index, (entry.data(), payload, signed), &in_force)
+                    {
                         Ok(()) => self.counts.grants += 1,
                         Err(why) => self.say(Finding::at(FindingKind::Grant, index, why)),
                     }
                 }
             },
             LeafKind::Refusal => {
-                if let Some(document) = self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force) {
-                    self.check_signer(index, document.signatures().iter().map(|signature| &signature.keyid));
+                if let Some(document) =
+                    self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force)
+                {
+                    self.check_signer(
+                        index,
+                        document
+                            .signatures()
+                            .iter()
+                            .map(|signature| &signature.keyid),
+                    );
                     let refusal = document.predicate();
                     self.counts.refusals += 1;
                     self.time(index, refusal.at);
                     let here = &in_force.boundary;
-                    if refusal.boundary.as_ref().is_some_and(|there| there.id != here.id || there.name != here.name) {
-                        self.say(Finding::at(FindingKind::Boundary, index, "the refusal belongs to another boundary"));
+                    if refusal
+                        .boundary
+                        .as_ref()
+                        .is_some_and(|there| there.id != here.id || there.name != here.name)
+                    {
+                        self.say(Finding::at(
+                            FindingKind::Boundary,
+                            index,
+                            "the refusal belongs to another boundary",
+                        ));
                     }
                 }
             }
@@ -387,14 +468,22 @@ impl Auditor {
         self.counts.signatures += 1;
         let before = self.seals.current.clone();
         let signers: Vec<KeyId> = signed.claimed().copied().collect();
-        let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
+        let (seal, flaws) =
+            self.seals
+                .follow(index, data, (payload, signed), &mut self.rosters, beside)?;
         let findings: Vec<_> = flaws
             .into_iter()
-            .map(|SealFlaw { what, why, differs }| Finding { differs, ..Finding::at(what, index, why) })
+            .map(|SealFlaw { what, why, differs }| Finding {
+                differs,
+                ..Finding::at(what, index, why)
+            })
             .collect();
         if let Some(in_force) = self.seals.current.clone() {
             self.excuse(&findings, &in_force);
-            if before.as_ref().is_some_and(|before| before.boundary.epoch != in_force.boundary.epoch) {
+            if before
+                .as_ref()
+                .is_some_and(|before| before.boundary.epoch != in_force.boundary.epoch)
+            {
                 self.denials = HashSet::new();
             }
         }
@@ -407,7 +496,8 @@ impl Auditor {
                 self.follows = Some(follows);
             }
             if index == 0
-                && let (Some(expected), Some(in_force)) = (self.expected.boundary, &self.seals.current)
+                && let (Some(expected), Some(in_force)) =
+                    (self.expected.boundary, &self.seals.current)
                 && expected != in_force.boundary.id
             {
                 let message = format!(
@@ -448,11 +538,19 @@ impl Auditor {
             self.say(Finding::at(
                 FindingKind::Time,
                 index,
-                format!("the entry is dated {at}, but an earlier entry is dated {}", self.at),
+                format!(
+                    "the entry is dated {at}, but an earlier entry is dated {}",
+                    self.at
+                ),
             ));
         }
         self.at = self.at.max(at);
-        while self.expected.heads.get(self.followed).is_some_and(|seen| seen.size <= index) {
+        while self
+            .expected
+            .heads
+            .get(self.followed)
+            .is_some_and(|seen| seen.size <= index)
+        {
             self.after[self.followed] = Some((index, at));
             self.followed += 1;
         }
@@ -476,9 +574,16 @@ const LATE_S: i64 = 600;
 
 /// Returns the kind of finding for a document that this version refuses.
 const fn of_malformed(malformed: &Malformed) -> FindingKind {
-    if malformed.later { FindingKind::LaterFeature } else { FindingKind::Entry }
+    if malformed.later {
+        FindingKind::LaterFeature
+    } else {
+        FindingKind::Entry
+    }
 }
 
-fn signed<P: Predicate>(payload: &[u8], signatures: &[EnvelopeSignature]) -> Result<Signed<P>, String> {
+fn signed<P: Predicate>(
+    payload: &[u8],
+    signatures: &[EnvelopeSignature],
+) -> Result<Signed<P>, String> {
     Signed::from_parts(payload, signatures, Base64::Strict).map_err(|error| error.to_string())
 }

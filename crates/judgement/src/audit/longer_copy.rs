@@ -28,12 +28,24 @@ impl LongerCopy {
     ///
     /// # Errors
     /// Returns an error if a file that the entry names can't be read.
-    pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
-        let Ok(EntryParts { signatures, payload }) = entry.parts() else { return Ok(()) };
+    pub fn entry(
+        &mut self,
+        entry: &LogEntry,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
+        let Ok(EntryParts {
+            signatures,
+            payload,
+        }) = entry.parts()
+        else {
+            return Ok(());
+        };
         if entry.kind() != Some(Seal::KIND) {
             return Ok(());
         }
-        let Ok(signed) = Signed::<Seal>::from_parts(payload, signatures, Base64::Strict) else { return Ok(()) };
+        let Ok(signed) = Signed::<Seal>::from_parts(payload, signatures, Base64::Strict) else {
+            return Ok(());
+        };
         if let Ok((seal, roster)) = verify_seal(payload, signed, &mut self.rosters, beside)?
             && seal.predicate().boundary.id == Some(self.boundary.id)
             && seal.predicate().boundary.name == self.boundary.name

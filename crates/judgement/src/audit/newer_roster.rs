@@ -14,11 +14,22 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
         newer.version(),
         newer.digest()
     );
-    report.trust.newest = Some(VersionFacts { version: newer.version(), digest: newer.digest() });
-    let seen = report.facts.as_mut().map(|facts| std::mem::take(&mut facts.witnesses)).unwrap_or_default();
+    report.trust.newest = Some(VersionFacts {
+        version: newer.version(),
+        digest: newer.digest(),
+    });
+    let seen = report
+        .facts
+        .as_mut()
+        .map(|facts| std::mem::take(&mut facts.witnesses))
+        .unwrap_or_default();
     report.boundary_says = receipt_facts::boundary_says(&[], report.facts.as_deref());
     let has_witnesses = !seen.is_empty() || !newer.tables().witness.is_empty();
-    for check in report.checks.iter_mut().filter(|check| check.finding == CheckFinding::Established) {
+    for check in report
+        .checks
+        .iter_mut()
+        .filter(|check| check.finding == CheckFinding::Established)
+    {
         check.finding = match check.name {
             CheckName::KeysStillRostered => CheckFinding::NotChecked,
             CheckName::Witnesses if options.witnesses > 0 => CheckFinding::Failed,

@@ -38,24 +38,55 @@ impl PlanReceipts {
     }
 
     pub(crate) fn add(&mut self, entry: u64, plan: PlanFacts) {
-        let PlanFacts { receipt, step, params, output, status, finished_at } = plan;
-        self.0.entry(receipt).or_insert(SavedPlan { entry, step, params, output, status, finished_at });
+        let PlanFacts {
+            receipt,
+            step,
+            params,
+            output,
+            status,
+            finished_at,
+        } = plan;
+        self.0.entry(receipt).or_insert(SavedPlan {
+            entry,
+            step,
+            params,
+            output,
+            status,
+            finished_at,
+        });
     }
 
     /// Drops the plans that are too old for every run from `since` on.
     pub(crate) fn forget(&mut self, since: Timestamp) {
         let most = i64::try_from(MAX_GRANT_S).unwrap_or(i64::MAX);
-        self.0.retain(|_, plan| plan.finished_at.plus(most) >= since);
+        self.0
+            .retain(|_, plan| plan.finished_at.plus(most) >= since);
     }
 
     /// Returns the reason why the run whose nonce was spent at the entry `consumed` could not carry out its plan.
     pub(crate) fn flaw(&self, run: &PlannedRun<'_>, consumed: u64) -> Option<String> {
         let receipt = run.signed.receipt;
         let Some(plan) = self.0.get(&receipt).filter(|plan| plan.entry < consumed) else {
-            return Some(format!("no receipt before the consumption is the receipt {receipt} of the plan"));
+            return Some(format!(
+                "no receipt before the consumption is the receipt {receipt} of the plan"
+            ));
         };
-        let SavedPlan { step, params, output, status, finished_at, .. } = plan.clone();
-        let facts = PlanFacts { receipt, step, params, output, status, finished_at };
+        let SavedPlan {
+            step,
+            params,
+            output,
+            status,
+            finished_at,
+            ..
+        } = plan.clone();
+        let facts = PlanFacts {
+            receipt,
+            step,
+            params,
+            output,
+            status,
+            finished_at,
+        };
         check_plan(run, &facts).err().map(|error| error.to_string())
     }
 }

@@ -1,6 +1,8 @@
 //! Collects the facts of a verified receipt for the report.
 
-use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts};
+use crate::audit::report::{
+    ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts,
+};
 use crate::decision::signature_count::SignatureCount;
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::sshsig::StatementKey;
@@ -19,11 +21,14 @@ pub(crate) fn collect(
     let stated = receipt.predicate();
     let decision = &stated.decision;
     let approvers = decision.approvers.iter().map(|name| {
-        let counted = count.and_then(|count| count.counted().iter().find(|person| person.name == *name));
+        let counted =
+            count.and_then(|count| count.counted().iter().find(|person| person.name == *name));
         let keyid = counted.map(|person| person.keyid);
         ApproverFacts {
             name: name.clone(),
-            groups: roster.approver(name).map_or_else(Vec::new, |approver| approver.groups.clone()),
+            groups: roster
+                .approver(name)
+                .map_or_else(Vec::new, |approver| approver.groups.clone()),
             keyid,
             passkey: match keyid.and_then(|keyid| roster.statement_approver(&keyid)) {
                 Some((_, StatementKey::Passkey(key))) => Some(key.host().to_owned()),
@@ -63,7 +68,9 @@ pub(crate) fn collect(
         sandbox: stated.sandbox.clone(),
         programs: stated.programs.clone(),
         refused_hosts: stated.sandbox.refused_lines(
-            authorization.map_or(&[][..], |authorization| &authorization.predicate().sandbox.network.hosts),
+            authorization.map_or(&[][..], |authorization| {
+                &authorization.predicate().sandbox.network.hosts
+            }),
         ),
         witnesses: Vec::new(),
         approved: authorization.map(|authorization| approved(authorization.predicate())),
@@ -118,7 +125,10 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -
         );
     }
     if approved.is_some_and(|approved| approved.artifacts.is_some()) {
-        says.push("the contents of the artifacts: not checked, because a bundle has only their digests".to_owned());
+        says.push(
+            "the contents of the artifacts: not checked, because a bundle has only their digests"
+                .to_owned(),
+        );
     }
     if approved.is_some_and(|approved| approved.grant.is_some()) {
         says.push(
@@ -128,7 +138,10 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -
         );
     }
     if approved.is_some_and(|approved| approved.emergency) {
-        says.push("whether people reviewed the emergency afterwards: only the whole log shows it".to_owned());
+        says.push(
+            "whether people reviewed the emergency afterwards: only the whole log shows it"
+                .to_owned(),
+        );
     }
     says.push(times);
     says

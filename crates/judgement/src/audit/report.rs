@@ -180,7 +180,13 @@ pub enum TrustBasis {
 
 impl TrustBasis {
     /// All variants, in order.
-    pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
+    pub const ALL: [Self; 5] = [
+        Self::Form,
+        Self::Roster,
+        Self::Approvers,
+        Self::Boundary,
+        Self::Witnesses,
+    ];
 
     /// Returns the name of the evidence in words, for a report.
     pub const fn words(self) -> &'static str {
@@ -261,18 +267,26 @@ pub struct BundleReport {
 impl BundleReport {
     /// Returns the result of a check.
     pub fn finding(&self, name: CheckName) -> CheckFinding {
-        self.checks.iter().find(|check| check.name == name).map_or(CheckFinding::NotChecked, |check| check.finding)
+        self.checks
+            .iter()
+            .find(|check| check.name == name)
+            .map_or(CheckFinding::NotChecked, |check| check.finding)
     }
 
     /// Returns all failed checks.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(|check| check.finding == CheckFinding::Failed)
+        self.checks
+            .iter()
+            .filter(|check| check.finding == CheckFinding::Failed)
     }
 
     /// Returns the reason in words if the bundle is neither verified nor refused, because versions of the roster are
     /// missing.
     pub fn undecided(&self) -> Option<String> {
-        let missing = self.trust.missing.filter(|_| self.failed().next().is_none())?;
+        let missing = self
+            .trust
+            .missing
+            .filter(|_| self.failed().next().is_none())?;
         Some(missing_words(missing.first, missing.last))
     }
 }
@@ -482,7 +496,9 @@ pub struct UsedGrant {
 impl UsedGrant {
     /// Names the grant and the use.
     pub fn words(&self) -> String {
-        let used = self.use_number.map_or_else(String::new, |number| format!(", use {number} of {}", self.max_uses));
+        let used = self.use_number.map_or_else(String::new, |number| {
+            format!(", use {number} of {}", self.max_uses)
+        });
         format!("standing grant {}{used}", self.grant)
     }
 }

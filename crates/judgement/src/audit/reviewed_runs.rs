@@ -90,21 +90,31 @@ pub struct UnsettledEnd {
 impl ReviewedRun {
     /// Returns true if the run is an emergency without its reviews.
     pub fn is_open(&self) -> bool {
-        self.emergency.as_ref().is_some_and(|emergency| emergency.closed.is_none())
+        self.emergency
+            .as_ref()
+            .is_some_and(|emergency| emergency.closed.is_none())
     }
 
     /// Returns true if nobody has settled how the run ended.
     pub fn is_unsettled(&self) -> bool {
-        self.unknown.as_ref().is_some_and(|unknown| unknown.settled.is_none())
+        self.unknown
+            .as_ref()
+            .is_some_and(|unknown| unknown.settled.is_none())
     }
 
     /// Returns how the run ended, if this is settled.
     pub(crate) fn settled(&self) -> Option<ObservedEnd> {
-        self.unknown.as_ref().and_then(|unknown| unknown.settled).map(|(_, end)| end)
+        self.unknown
+            .as_ref()
+            .and_then(|unknown| unknown.settled)
+            .map(|(_, end)| end)
     }
 
     pub(crate) fn state(&self) -> RunReviewState {
-        let is_reviewed = self.emergency.as_ref().is_some_and(|emergency| emergency.closed.is_some());
+        let is_reviewed = self
+            .emergency
+            .as_ref()
+            .is_some_and(|emergency| emergency.closed.is_some());
         let settled = self.settled();
         RunReviewState {
             receipt: self.receipt.clone(),
@@ -112,10 +122,18 @@ impl ReviewedRun {
             at: self.at,
             emergency: self.is_open(),
             unsettled: self.is_unsettled(),
-            disputed: self.unknown.as_ref().is_some_and(|unknown| unknown.disputed),
-            reviewed_by: if is_reviewed { self.reviews.reviewers().cloned().collect() } else { Vec::new() },
+            disputed: self
+                .unknown
+                .as_ref()
+                .is_some_and(|unknown| unknown.disputed),
+            reviewed_by: if is_reviewed {
+                self.reviews.reviewers().cloned().collect()
+            } else {
+                Vec::new()
+            },
             settled,
-            settled_by: settled.map_or_else(Vec::new, |end| self.reviews.who_say(end).cloned().collect()),
+            settled_by: settled
+                .map_or_else(Vec::new, |end| self.reviews.who_say(end).cloned().collect()),
             entry: self.entry,
         }
     }
@@ -136,7 +154,9 @@ impl ReviewedRuns {
     pub(crate) fn states(&self) -> [Vec<RunReviewState>; 2] {
         let mut runs: Vec<_> = self.0.values().collect();
         runs.sort_by_key(|run| run.entry);
-        let (open, done): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.is_open() || run.is_unsettled());
+        let (open, done): (Vec<_>, Vec<_>) = runs
+            .into_iter()
+            .partition(|run| run.is_open() || run.is_unsettled());
         [open, done].map(|runs| runs.into_iter().map(ReviewedRun::state).collect())
     }
 
@@ -152,7 +172,10 @@ impl ReviewedRuns {
         if !is_emergency && receipt.outcome.status != Status::Unknown {
             return Vec::new();
         }
-        let step = in_force.state.as_ref().and_then(|state| Some(state.step(&signed.step.reference)?.0));
+        let step = in_force
+            .state
+            .as_ref()
+            .and_then(|state| Some(state.step(&signed.step.reference)?.0));
         let rule = step.and_then(|step| step.ruling.emergency.as_ref());
         let run = ReviewedRun {
             receipt: signed.proposal.receipt(),
@@ -173,25 +196,40 @@ impl ReviewedRuns {
             reviews: RunReviews::default(),
         };
         self.0.insert(digest, run);
-        if is_emergency { self.exceeding(entry) } else { Vec::new() }
+        if is_emergency {
+            self.exceeding(entry)
+        } else {
+            Vec::new()
+        }
     }
 
     /// Finds the emergencies that began while too many others were open. The receipt of a later run can come first, so each
     /// receipt can show it for others.
     fn exceeding(&mut self, entry: u64) -> Vec<Finding> {
-        let spans: Vec<_> =
-            (self.0.values()).filter_map(|run| Some((run.place, run.emergency.as_ref()?.closed))).collect();
+        let spans: Vec<_> = (self.0.values())
+            .filter_map(|run| Some((run.place, run.emergency.as_ref()?.closed)))
+            .collect();
         let mut found = Vec::new();
         for run in self.0.values_mut() {
-            let Some(emergency) = run.emergency.as_mut().filter(|emergency| !emergency.reported) else { continue };
-            let Some(most) = emergency.max_unreviewed else { continue };
+            let Some(emergency) = run
+                .emergency
+                .as_mut()
+                .filter(|emergency| !emergency.reported)
+            else {
+                continue;
+            };
+            let Some(most) = emergency.max_unreviewed else {
+                continue;
+            };
             let before = |(place, closed): &&((u64, u64), Option<u64>)| {
                 *place < run.place && closed.is_none_or(|closed| closed > run.place.0)
             };
             let open = spans.iter().filter(before).count() as u64;
             if open >= most {
                 emergency.reported = true;
-                let why = format!("{open} emergencies had no review when this one began, but policy permits {most}");
+                let why = format!(
+                    "{open} emergencies had no review when this one began, but policy permits {most}"
+                );
                 found.push(Finding::at(FindingKind::Emergency, entry, why).about(&run.receipt));
             }
         }
@@ -210,7 +248,12 @@ impl ReviewedRuns {
         let run = self.0.get_mut(receipt)?;
         let rules = run.rules.as_ref()?;
         let before = run.unknown.as_ref().and_then(|unknown| unknown.settled);
-        let settlement = run.reviews.count(review, observed, before.map(|(_, end)| end), (rules, context));
+        let settlement = run.reviews.count(
+            review,
+            observed,
+            before.map(|(_, end)| end),
+            (rules, context),
+        );
         if let Some(emergency) = &mut run.emergency
             && emergency.closed.is_none()
             && run.reviews.are_enough(rules)
@@ -220,7 +263,9 @@ impl ReviewedRuns {
         let unknown = run.unknown.as_mut()?;
         unknown.disputed = settlement == Settlement::Disputed;
         unknown.settled = match settlement {
-            Settlement::Settled(end) => before.filter(|(_, known)| *known == end).or(Some((entry, end))),
+            Settlement::Settled(end) => before
+                .filter(|(_, known)| *known == end)
+                .or(Some((entry, end))),
             Settlement::Unsettled | Settlement::Disputed => None,
         };
         Some((run.grant?, run.entry, unknown.settled.is_some()))

@@ -19,7 +19,9 @@ use crate::audit::saved_audit::{SavedAudit, SavedOpenRun, SavedRuns};
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::audit::session_chains::SessionChains;
-use crate::audit::used_values::{Place, UsedValue, UsedValues, has_receipt, spent_before, without_run};
+use crate::audit::used_values::{
+    Place, UsedValue, UsedValues, has_receipt, spent_before, without_run,
+};
 use crate::decision::plan::{PlanFacts, PlannedRun};
 use crate::decision::revocations::{Revocations, RevokedBefore};
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
@@ -64,7 +66,12 @@ impl Runs {
         let mut findings = Vec::new();
         let consumption = document.predicate();
         let at = consumption.at;
-        if let Some(why) = revoked.signer(document.signatures().iter().map(|signature| &signature.keyid)) {
+        if let Some(why) = revoked.signer(
+            document
+                .signatures()
+                .iter()
+                .map(|signature| &signature.keyid),
+        ) {
             findings.push(Finding::at(FindingKind::Revoked, index, why));
         }
         if let Some(entry) = revoked.epoch(&in_force.boundary.epoch) {
@@ -87,7 +94,10 @@ impl Runs {
             let mut found = of_all_items.clone();
             let mut find = |what: FindingKind, message: String| {
                 found.push(what);
-                findings.push(Finding::at(what, index, format!("item {item}: {message}")).about(spent.authorization));
+                findings.push(
+                    Finding::at(what, index, format!("item {item}: {message}"))
+                        .about(spent.authorization),
+                );
             };
             let place = (index, item);
             let nonce = UsedValue::Nonce(&spent.nonce).hash();
@@ -121,20 +131,40 @@ impl Runs {
             if denials.contains(&spent.authorization) {
                 find(
                     FindingKind::Denied,
-                    "an approver had denied the authorization before its nonce was spent".to_owned(),
+                    "an approver had denied the authorization before its nonce was spent"
+                        .to_owned(),
                 );
             }
-            let is_known = spent.session.as_ref().is_some_and(|session| self.sessions.has(&session.id));
+            let is_known = spent
+                .session
+                .as_ref()
+                .is_some_and(|session| self.sessions.has(&session.id));
             for (what, why) in self.grants.count(spent, at, is_known) {
                 find(what, why);
             }
-            if let Some(entry) = spent.grant.and_then(|grant| revoked.subject(&RevokedSubject::Grant(grant))) {
-                find(FindingKind::Revoked, format!("the grant was revoked at entry {entry}"));
+            if let Some(entry) = spent
+                .grant
+                .and_then(|grant| revoked.subject(&RevokedSubject::Grant(grant)))
+            {
+                find(
+                    FindingKind::Revoked,
+                    format!("the grant was revoked at entry {entry}"),
+                );
             }
-            if let Some(why) = spent.session.as_ref().and_then(|session| self.sessions.consume(place, session)) {
+            if let Some(why) = spent
+                .session
+                .as_ref()
+                .and_then(|session| self.sessions.consume(place, session))
+            {
                 find(FindingKind::Session, why);
             }
-            let open = Open { leaf, at, spent: spent.clone(), in_force: in_force.clone(), found };
+            let open = Open {
+                leaf,
+                at,
+                spent: spent.clone(),
+                in_force: in_force.clone(),
+                found,
+            };
             self.open.insert(place, open);
         }
         findings
@@ -144,8 +174,12 @@ impl Runs {
     pub(crate) fn forget(&mut self, now: Timestamp) {
         self.used.forget(now);
         // This looks at every plan, so it is not done for each consumption.
-        if self.plans_forgotten.is_none_or(|last| last.plus(3600) <= now) {
-            self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
+        if self
+            .plans_forgotten
+            .is_none_or(|last| last.plus(3600) <= now)
+        {
+            self.plans
+                .forget(self.open.values().next().map_or(now, |open| open.at));
             self.plans_forgotten = Some(now);
         }
     }
@@ -161,18 +195,26 @@ impl Runs {
         counts: &mut AuditCounts,
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
         let receipt = document.predicate();
-        let mut again = Again { index, ours: true, parsed_alike: true, ..Again::default() };
+        let mut again = Again {
+            index,
+            ours: true,
+            parsed_alike: true,
+            ..Again::default()
+        };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
             let spent = Base64::Strict
                 .decode("", &receipt.authorization.payload)
                 .map(|payload| AuthorizationDigest::of(&payload))
-                .is_ok_and(|digest| self.used.earlier(UsedValue::Authorization(&digest).hash()) == Some(place));
+                .is_ok_and(|digest| {
+                    self.used.earlier(UsedValue::Authorization(&digest).hash()) == Some(place)
+                });
             return (None, vec![without_run(index, place, spent)], None);
         };
         counts.receipts += 1;
         if let Some(session) = &open.spent.session {
-            self.sessions.close(place, session, receipt.session.as_ref());
+            self.sessions
+                .close(place, session, receipt.session.as_ref());
         }
         if let Some(grant) = &open.spent.grant {
             self.grants.end(grant, index, receipt.outcome.status);
@@ -189,13 +231,25 @@ impl Runs {
         let authorization = match signed {
             Ok((authorization, _)) => authorization,
             Err(why) => {
-                let later = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
-                    .is_ok_and(|signed| signed.check_document().is_err_and(|error| error.later));
-                again.find(if later { FindingKind::LaterFeature } else { FindingKind::Approvals }, why);
+                let later =
+                    Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
+                        .is_ok_and(|signed| {
+                            signed.check_document().is_err_and(|error| error.later)
+                        });
+                again.find(
+                    if later {
+                        FindingKind::LaterFeature
+                    } else {
+                        FindingKind::Approvals
+                    },
+                    why,
+                );
                 counts.fail += 1;
                 // People must review the run, also if a signature is wrong.
                 let stated = stated_authorization(&receipt.authorization).into_iter();
-                again.findings.extend(stated.flat_map(|stated| self.follow(index, document, &stated, &open)));
+                again
+                    .findings
+                    .extend(stated.flat_map(|stated| self.follow(index, document, &stated, &open)));
                 return (None, again.findings, Some(open.in_force));
             }
         };
@@ -210,7 +264,8 @@ impl Runs {
         if self.used.earlier(proposal).is_some() {
             again.find(FindingKind::DoubleUse, has_receipt(&signed.proposal));
         } else {
-            self.used.add(proposal, (index, 0), now.plus(MAX_WINDOW_S + SKEW_S));
+            self.used
+                .add(proposal, (index, 0), now.plus(MAX_WINDOW_S + SKEW_S));
             self.used.keep(proposal);
         }
         let params = match &open.in_force.state {
@@ -223,9 +278,12 @@ impl Runs {
             }
             None => None,
         };
-        again.findings.extend(self.follow(index, document, signed, &open));
+        again
+            .findings
+            .extend(self.follow(index, document, signed, &open));
         again.ended(receipt, &open, signed);
-        let failed = again.findings.iter().any(|finding| !finding.differs) || !open.found.is_empty();
+        let failed =
+            again.findings.iter().any(|finding| !finding.differs) || !open.found.is_empty();
         let verdict = match (failed, &open.in_force.state) {
             (true, _) => EntryVerdict::Fails,
             (false, None) => EntryVerdict::Undecided,
@@ -233,7 +291,9 @@ impl Runs {
             (false, Some(_)) => EntryVerdict::Differs,
         };
         counts.add(verdict);
-        let params_digest = params.or_else(|| signed.params_digest().ok()).unwrap_or(ParamsDigest::of(b""));
+        let params_digest = params
+            .or_else(|| signed.params_digest().ok())
+            .unwrap_or(ParamsDigest::of(b""));
         let line = DecisionLine {
             at: open.at,
             proposer: signed.proposer.clone(),
@@ -262,7 +322,14 @@ impl Runs {
             unchecked: again.open.iter().map(|(what, _)| *what).collect(),
         };
         for (what, why) in again.open {
-            self.unchecked.entry(what).or_insert_with(|| UncheckedQuestion { what, decisions: 0, why }).decisions += 1;
+            self.unchecked
+                .entry(what)
+                .or_insert_with(|| UncheckedQuestion {
+                    what,
+                    decisions: 0,
+                    why,
+                })
+                .decisions += 1;
         }
         (Some(line), again.findings, Some(open.in_force))
     }
@@ -278,14 +345,25 @@ impl Runs {
     ) -> Vec<Finding> {
         let digest = ContentDigest::from_bytes(document.digest());
         let (about, spent) = ((document.predicate(), signed), (open.at, open.spent.grant));
-        self.reviewed.end((digest, index), about, spent, &open.in_force)
+        self.reviewed
+            .end((digest, index), about, spent, &open.in_force)
     }
 
     /// Checks that runs with the same exclusive name do not overlap: the nonce of each run must be spent after the
     /// receipt of the run before.
-    fn exclude(&mut self, again: &mut Again, state: &SealedState, signed: &Authorization, place: Place) {
-        let Some((step, _)) = state.step(&signed.step.reference) else { return };
-        let Some(name) = &step.hashed.definition().exclusive else { return };
+    fn exclude(
+        &mut self,
+        again: &mut Again,
+        state: &SealedState,
+        signed: &Authorization,
+        place: Place,
+    ) {
+        let Some((step, _)) = state.step(&signed.step.reference) else {
+            return;
+        };
+        let Some(name) = &step.hashed.definition().exclusive else {
+            return;
+        };
         match self.exclusive.get_mut(name) {
             Some(last) => {
                 if place.0 < *last {
@@ -309,10 +387,19 @@ impl Runs {
         document: &Verified<Receipt>,
         signed: &Authorization,
     ) {
-        let (receipt, Ok(params)) = (document.predicate(), signed.params_digest()) else { return };
-        let asked = state.step(&signed.step.reference).and_then(|(step, _)| step.hashed.definition().plan.as_ref());
+        let (receipt, Ok(params)) = (document.predicate(), signed.params_digest()) else {
+            return;
+        };
+        let asked = state
+            .step(&signed.step.reference)
+            .and_then(|(step, _)| step.hashed.definition().plan.as_ref());
         if let (Some(asked), Some(plan)) = (asked, &signed.plan) {
-            let run = PlannedRun { asked, signed: plan, params, at: open.at };
+            let run = PlannedRun {
+                asked,
+                signed: plan,
+                params,
+                at: open.at,
+            };
             if let Some(why) = self.plans.flaw(&run, receipt.consumption.index) {
                 again.find(FindingKind::Plan, why);
             }
@@ -336,12 +423,14 @@ impl Runs {
 
     /// Returns the runs without a receipt, in log order.
     pub(crate) fn open(&self) -> impl Iterator<Item = OpenRun> {
-        self.open.iter().map(|(&(consumption, item), open)| OpenRun {
-            consumption,
-            item,
-            authorization: open.spent.authorization,
-            at: open.at,
-        })
+        self.open
+            .iter()
+            .map(|(&(consumption, item), open)| OpenRun {
+                consumption,
+                item,
+                authorization: open.spent.authorization,
+                at: open.at,
+            })
     }
 
     /// Returns the runs without a receipt that must have ended by this time.
@@ -354,13 +443,19 @@ impl Runs {
 
     /// Returns the latest time at which an open run can end, or `None` if no run is open.
     pub(crate) fn open_until(&self) -> Option<Timestamp> {
-        self.open.values().map(|open| open.until().unwrap_or(open.at)).max()
+        self.open
+            .values()
+            .map(|open| open.until().unwrap_or(open.at))
+            .max()
     }
 
     /// Returns the seals of all open runs in log order, and then the seal in force.
     pub(crate) fn seals(&self, in_force: &Arc<SealInForce>) -> Vec<Arc<SealInForce>> {
-        let mut seals: BTreeMap<u64, Arc<SealInForce>> =
-            self.open.values().map(|open| (open.in_force.index, open.in_force.clone())).collect();
+        let mut seals: BTreeMap<u64, Arc<SealInForce>> = self
+            .open
+            .values()
+            .map(|open| (open.in_force.index, open.in_force.clone()))
+            .collect();
         seals.insert(in_force.index, in_force.clone());
         seals.into_values().collect()
     }
@@ -374,7 +469,11 @@ impl Runs {
             spent: open.spent.clone(),
             seal: open.in_force.index,
         });
-        let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
+        let exclusive: BTreeMap<_, _> = self
+            .exclusive
+            .iter()
+            .map(|(name, entry)| (name.clone(), *entry))
+            .collect();
         SavedRuns {
             open: open.collect(),
             exclusive,
@@ -388,21 +487,39 @@ impl Runs {
 
     /// Restores the stored records under the seals that were stored with them.
     pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
-        let SavedRuns { open, exclusive, sessions, plans, grants, reviewed, unchecked } = &kept.runs;
+        let SavedRuns {
+            open,
+            exclusive,
+            sessions,
+            plans,
+            grants,
+            reviewed,
+            unchecked,
+        } = &kept.runs;
         let mut runs = Self {
             sessions: sessions.clone(),
             plans: plans.clone(),
             grants: GrantUses::resume(grants)?,
             reviewed: reviewed.clone(),
             exclusive: exclusive.clone().into_iter().collect(),
-            unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
+            unchecked: unchecked
+                .iter()
+                .map(|one| (one.what, one.clone()))
+                .collect(),
             ..Self::default()
         };
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
-            let in_force = in_force.ok_or("a saved run names a seal that is missing in the saved state")?.clone();
-            let open =
-                Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
+            let in_force = in_force
+                .ok_or("a saved run names a seal that is missing in the saved state")?
+                .clone();
+            let open = Open {
+                leaf: *run.leaf.as_bytes(),
+                at: run.at,
+                spent: run.spent.clone(),
+                in_force,
+                found: Vec::new(),
+            };
             runs.open.insert(run.place, open);
         }
         Ok(runs)

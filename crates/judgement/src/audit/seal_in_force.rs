@@ -96,20 +96,42 @@ impl Seals {
         let mut flaws = Flaws::new();
         let (verified, roster) = match verify(payload, signed, rosters, beside)? {
             Ok(found) => found,
-            Err((what, why)) => return Ok((None, vec![SealFlaw { what, why, differs: false }])),
+            Err((what, why)) => {
+                return Ok((
+                    None,
+                    vec![SealFlaw {
+                        what,
+                        why,
+                        differs: false,
+                    }],
+                ));
+            }
         };
         let seal = verified.predicate().clone();
         let digest = SealDigest::from_bytes(verified.digest());
         let before = self.current.clone();
-        let mut flaw = |what: FindingKind, why: String| flaws.push(SealFlaw { what, why, differs: false });
+        let mut flaw = |what: FindingKind, why: String| {
+            flaws.push(SealFlaw {
+                what,
+                why,
+                differs: false,
+            })
+        };
         match &before {
             None if seal.number != 0 => flaw(
                 FindingKind::SealChain,
-                format!("the first seal of the log has the number {}, expected 0", seal.number),
+                format!(
+                    "the first seal of the log has the number {}, expected 0",
+                    seal.number
+                ),
             ),
             None => {}
             Some(before) => {
-                let expected = (before.number + 1, Some(before.digest), Some(before.boundary.id));
+                let expected = (
+                    before.number + 1,
+                    Some(before.digest),
+                    Some(before.boundary.id),
+                );
                 if (seal.number, seal.previous, seal.boundary.id) != expected {
                     let message = format!(
                         "seal number {} does not follow seal number {} ({}): a seal is missing, occurs twice, or was \
@@ -119,7 +141,10 @@ impl Seals {
                     flaw(FindingKind::SealChain, message);
                 }
                 if seal.boundary.name != before.boundary.name {
-                    flaw(FindingKind::Boundary, format!("the seal belongs to boundary {}", seal.boundary.name));
+                    flaw(
+                        FindingKind::Boundary,
+                        format!("the seal belongs to boundary {}", seal.boundary.name),
+                    );
                 }
                 if roster.version() < before.roster.version() {
                     let message = format!(
@@ -137,10 +162,17 @@ impl Seals {
         if self.past_epochs.contains(&seal.epoch) {
             flaw(
                 FindingKind::Epoch,
-                format!("the epoch {} was replaced earlier, but the seal puts this epoch into force again", seal.epoch),
+                format!(
+                    "the epoch {} was replaced earlier, but the seal puts this epoch into force again",
+                    seal.epoch
+                ),
             );
         }
-        let mut keys: Vec<_> = roster.boundary_keys(&seal.boundary.name).iter().map(SshKey::keyid).collect();
+        let mut keys: Vec<_> = roster
+            .boundary_keys(&seal.boundary.name)
+            .iter()
+            .map(SshKey::keyid)
+            .collect();
         keys.sort();
         if seal.keys != keys {
             flaw(
@@ -213,7 +245,10 @@ impl Seals {
         let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
         let names: BTreeSet<_> = now.iter().map(|token| &token.name).collect();
         if check_sorted("", now).is_err() || names.len() < now.len() {
-            flaw(FindingKind::Tokens, "the sealed tokens are not sorted, or a name occurs twice".to_owned());
+            flaw(
+                FindingKind::Tokens,
+                "the sealed tokens are not sorted, or a name occurs twice".to_owned(),
+            );
         }
         for token in now {
             let name = &token.name;
@@ -221,13 +256,17 @@ impl Seals {
                 Some(other) if other != token => {
                     flaw(
                         FindingKind::Tokens,
-                        format!("the token {name} was changed, but the owners, scopes and end of a token never change"),
+                        format!(
+                            "the token {name} was changed, but the owners, scopes and end of a token never change"
+                        ),
                     );
                 }
                 None if self.gone_tokens.contains(name) => {
                     flaw(
                         FindingKind::Tokens,
-                        format!("the removed token {name} is back: the name of a removed token is never used again"),
+                        format!(
+                            "the removed token {name} is back: the name of a removed token is never used again"
+                        ),
                     );
                 }
                 _ => {}
@@ -236,8 +275,11 @@ impl Seals {
                 flaw(FindingKind::Tokens, taken.to_string());
             }
         }
-        let gone = before.iter().filter(|token| now.iter().all(|other| other.name != token.name));
-        self.gone_tokens.extend(gone.map(|token| token.name.clone()));
+        let gone = before
+            .iter()
+            .filter(|token| now.iter().all(|other| other.name != token.name));
+        self.gone_tokens
+            .extend(gone.map(|token| token.name.clone()));
     }
 
     /// Reads the state of a seal that an earlier audit already accepted.
@@ -264,7 +306,11 @@ impl Seals {
             index,
             digest,
             number: seal.number,
-            boundary: BoundaryRef { name: seal.boundary.name.clone(), id, epoch: seal.epoch.clone() },
+            boundary: BoundaryRef {
+                name: seal.boundary.name.clone(),
+                id,
+                epoch: seal.epoch.clone(),
+            },
             roster,
             engine: seal.engine.as_str().into(),
             ours: no_differences || is_own_engine(&seal.engine),
@@ -285,8 +331,10 @@ pub(crate) fn verify(
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
     if signed.signature_count() != 1 {
-        let message =
-            format!("found {} signatures, expected only the signature of the boundary", signed.signature_count());
+        let message = format!(
+            "found {} signatures, expected only the signature of the boundary",
+            signed.signature_count()
+        );
         return Ok(Err((FindingKind::Signature, message)));
     }
     // The keys for this signature are in the roster that the seal names. Therefore the program reads the name of the
@@ -300,15 +348,19 @@ pub(crate) fn verify(
         Err(message) => return Ok(Err((FindingKind::RosterChain, message))),
     };
     let name = claimed.boundary.name;
-    Ok(match signed.verify_raw(|keyid| roster.boundary_key(&name, keyid)) {
-        Ok(verified) => Ok((verified, roster)),
-        Err(VerifyError::UnknownSigner { keyid }) => {
-            let version = roster.version();
-            Err((
-                FindingKind::Signature,
-                format!("the signing key {keyid} is no key of boundary {name} in version {version} of the roster"),
-            ))
-        }
-        Err(error) => Err((FindingKind::Signature, error.to_string())),
-    })
+    Ok(
+        match signed.verify_raw(|keyid| roster.boundary_key(&name, keyid)) {
+            Ok(verified) => Ok((verified, roster)),
+            Err(VerifyError::UnknownSigner { keyid }) => {
+                let version = roster.version();
+                Err((
+                    FindingKind::Signature,
+                    format!(
+                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
+                    ),
+                ))
+            }
+            Err(error) => Err((FindingKind::Signature, error.to_string())),
+        },
+    )
 }

@@ -38,7 +38,13 @@ impl SeenHead {
                     .to_owned(),
             );
         }
-        Ok(Self { size: head.size, note: note.to_owned(), from: from.into(), verified: false, at: None })
+        Ok(Self {
+            size: head.size,
+            note: note.to_owned(),
+            from: from.into(),
+            verified: false,
+            at: None,
+        })
     }
 
     pub(super) fn verify(&self, in_force: &SealInForce) -> Result<Checkpoint, String> {
@@ -47,12 +53,19 @@ impl SeenHead {
         }
         let note = Note::parse(&self.note).map_err(|error| error.to_string())?;
         let head = Checkpoint::parse(note.unverified_text()).map_err(|error| error.to_string())?;
-        of_log(head, &origin(&in_force.boundary.name, &in_force.boundary.id))
+        of_log(
+            head,
+            &origin(&in_force.boundary.name, &in_force.boundary.id),
+        )
     }
 }
 
 /// Verifies a signed checkpoint of this boundary's log with a key of the roster in force.
-pub(super) fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRoster) -> Result<Checkpoint, String> {
+pub(super) fn verify_head(
+    head: &str,
+    boundary: &BoundaryRef,
+    roster: &TrustedRoster,
+) -> Result<Checkpoint, String> {
     let note = Note::parse(head).map_err(|error| error.to_string())?;
     let name = &boundary.name;
     let origin = origin(name, &boundary.id);
@@ -71,13 +84,19 @@ pub(super) fn verify_head(head: &str, boundary: &BoundaryRef, roster: &TrustedRo
              roster"
         )
     })?;
-    of_log(Checkpoint::parse(text).map_err(|error| error.to_string())?, &origin)
+    of_log(
+        Checkpoint::parse(text).map_err(|error| error.to_string())?,
+        &origin,
+    )
 }
 
 fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {
     if head.origin == origin {
         Ok(head)
     } else {
-        Err(format!("the head belongs to the log {}, not to the log {origin}", head.origin))
+        Err(format!(
+            "the head belongs to the log {}, not to the log {origin}",
+            head.origin
+        ))
     }
 }

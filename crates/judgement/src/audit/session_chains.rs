@@ -39,7 +39,11 @@ impl SessionChains {
     }
 
     /// Follows a consumption. Returns the reason why the session could not be used then.
-    pub(crate) fn consume(&mut self, place: (u64, u64), session: &SessionReference) -> Option<String> {
+    pub(crate) fn consume(
+        &mut self,
+        place: (u64, u64),
+        session: &SessionReference,
+    ) -> Option<String> {
         let SessionReference { id, state } = session;
         let end = self.0.entry(id.clone()).or_default();
         let before = end.open.replace(place);
@@ -49,12 +53,21 @@ impl SessionChains {
             ));
         }
         let left = end.state.filter(|left| left != state)?;
-        Some(format!("the run used the session {id} at the state {state}, but the run before left the state {left}"))
+        Some(format!(
+            "the run used the session {id} at the state {state}, but the run before left the state {left}"
+        ))
     }
 
     /// Follows the receipt of a consumption.
-    pub(crate) fn close(&mut self, place: (u64, u64), session: &SessionReference, change: Option<&SessionChange>) {
-        let Some(end) = self.0.get_mut(&session.id) else { return };
+    pub(crate) fn close(
+        &mut self,
+        place: (u64, u64),
+        session: &SessionReference,
+        change: Option<&SessionChange>,
+    ) {
+        let Some(end) = self.0.get_mut(&session.id) else {
+            return;
+        };
         end.open = end.open.filter(|open| *open != place);
         end.state = change.map(|change| change.after).or(end.state);
     }

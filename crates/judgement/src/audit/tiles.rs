@@ -27,7 +27,10 @@ impl Tiles {
         let mut levels = Vec::new();
         let mut next = size;
         while next > 0 {
-            levels.push(Level { next, hashes: next.is_multiple_of(width).then(Vec::new) });
+            levels.push(Level {
+                next,
+                hashes: next.is_multiple_of(width).then(Vec::new),
+            });
             next >>= TILE_HEIGHT;
         }
         Self { levels }
@@ -46,7 +49,10 @@ impl Tiles {
         for level in 0_u8.. {
             let at = usize::from(level);
             if self.levels.len() == at {
-                self.levels.push(Level { next: 0, hashes: Some(Vec::new()) });
+                self.levels.push(Level {
+                    next: 0,
+                    hashes: Some(Vec::new()),
+                });
             }
             let tile = &mut self.levels[at];
             match (&mut tile.hashes, hash) {
@@ -58,7 +64,10 @@ impl Tiles {
                 break;
             }
             let index = tile.next / u64::from(TILE_WIDTH) - 1;
-            hash = match tile.hashes.replace(Vec::with_capacity(usize::from(TILE_WIDTH))) {
+            hash = match tile
+                .hashes
+                .replace(Vec::with_capacity(usize::from(TILE_WIDTH)))
+            {
                 Some(hashes) => {
                     compare(level, index, &hashes, beside, say)?;
                     Some(root(&hashes))
@@ -70,10 +79,20 @@ impl Tiles {
     }
 
     /// Compares the incomplete tiles at the end of the log with the tile files of the copy.
-    pub(crate) fn finish(&self, beside: &dyn EvidenceFiles, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
+    pub(crate) fn finish(
+        &self,
+        beside: &dyn EvidenceFiles,
+        say: &mut dyn FnMut(Finding),
+    ) -> Result<(), Unreadable> {
         for (level, tile) in (0_u8..).zip(&self.levels) {
             if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {
-                compare(level, tile.next / u64::from(TILE_WIDTH), hashes, beside, say)?;
+                compare(
+                    level,
+                    tile.next / u64::from(TILE_WIDTH),
+                    hashes,
+                    beside,
+                    say,
+                )?;
             }
         }
         Ok(())
@@ -88,7 +107,9 @@ fn compare(
     say: &mut dyn FnMut(Finding),
 ) -> Result<(), Unreadable> {
     let width = u16::try_from(hashes.len()).unwrap_or(TILE_WIDTH);
-    let Some(path) = TilePath::new(TileKind::Hashes(level), index, width) else { return Ok(()) };
+    let Some(path) = TilePath::new(TileKind::Hashes(level), index, width) else {
+        return Ok(());
+    };
     if let Some(stored) = beside.tile(&path)?
         && stored != hashes.as_flattened()
     {

@@ -56,7 +56,9 @@ impl UsedValue<'_> {
             Self::Proposal(id) => (b"propo:", id.as_str().as_bytes()),
         };
         let hash = sha256(&[kind, value].concat());
-        hash[..16].iter().fold(0, |number, byte| number << 8 | u128::from(*byte))
+        hash[..16]
+            .iter()
+            .fold(0, |number, byte| number << 8 | u128::from(*byte))
     }
 }
 
@@ -68,14 +70,24 @@ pub(crate) const fn short(hash: u128) -> u64 {
 impl UsedValues {
     /// Returns the place of an earlier use of the value with this hash, if it was used during the last day.
     pub(crate) fn earlier(&self, hash: u128) -> Option<Place> {
-        self.recent.values().find_map(|period| period.get(&hash)).map(|packed| (packed >> 8, packed & 255))
+        self.recent
+            .values()
+            .find_map(|period| period.get(&hash))
+            .map(|packed| (packed >> 8, packed & 255))
     }
 
     /// Remembers the place of the first use until `until`. Before this time, a second use is found at once.
     pub(crate) fn add(&mut self, hash: u128, place: Place, until: Timestamp) {
-        let end = until.unix().div_euclid(PERIOD_S).saturating_add(1).saturating_mul(PERIOD_S);
+        let end = until
+            .unix()
+            .div_euclid(PERIOD_S)
+            .saturating_add(1)
+            .saturating_mul(PERIOD_S);
         // A consumption has at most 16 items.
-        self.recent.entry(end).or_default().insert(hash, place.0 << 8 | place.1);
+        self.recent
+            .entry(end)
+            .or_default()
+            .insert(hash, place.0 << 8 | place.1);
     }
 
     /// Remembers the short hash for ever.
@@ -89,7 +101,11 @@ impl UsedValues {
 
     /// Drops the places and the 16 bytes of the values whose time is over.
     pub(crate) fn forget(&mut self, now: Timestamp) {
-        while self.recent.first_key_value().is_some_and(|(end, _)| *end <= now.unix()) {
+        while self
+            .recent
+            .first_key_value()
+            .is_some_and(|(end, _)| *end <= now.unix())
+        {
             self.recent.pop_first();
         }
     }
@@ -125,7 +141,9 @@ impl UsedValues {
         self.sort();
         self.compared += earlier.len() as u64;
         for sequence in earlier.chunk_by(|one, next| one <= next) {
-            self.sorted.iter().for_each(|chunk| common(sequence, chunk, &mut self.twice));
+            self.sorted
+                .iter()
+                .for_each(|chunk| common(sequence, chunk, &mut self.twice));
         }
     }
 
@@ -134,8 +152,15 @@ impl UsedValues {
         self.sort();
         let mut twice = std::mem::take(&mut self.twice);
         for (at, chunk) in self.sorted.iter().enumerate() {
-            twice.extend(chunk.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
-            self.sorted[..at].iter().for_each(|before| common(before, chunk, &mut twice));
+            twice.extend(
+                chunk
+                    .windows(2)
+                    .filter(|pair| pair[0] == pair[1])
+                    .map(|pair| pair[0]),
+            );
+            self.sorted[..at]
+                .iter()
+                .for_each(|before| common(before, chunk, &mut twice));
         }
         twice
     }
@@ -153,9 +178,17 @@ impl UsedValues {
 pub(crate) fn without_run(index: u64, (entry, item): Place, has_receipt: bool) -> Finding {
     let message = format!("item {item} of entry {entry} ");
     if has_receipt {
-        Finding::at(FindingKind::SecondReceipt, index, message + "already has its receipt")
+        Finding::at(
+            FindingKind::SecondReceipt,
+            index,
+            message + "already has its receipt",
+        )
     } else {
-        Finding::at(FindingKind::NoConsumption, index, message + "is not a consumption that still needs a receipt")
+        Finding::at(
+            FindingKind::NoConsumption,
+            index,
+            message + "is not a consumption that still needs a receipt",
+        )
     }
 }
 
@@ -171,7 +204,11 @@ pub(crate) fn has_receipt(proposal: &ProposalId) -> String {
 
 /// Adds the numbers that are in both sorted slices to `found`. The time depends on the shorter slice.
 fn common(one: &[u64], other: &[u64], found: &mut BTreeSet<u64>) {
-    let (short, mut long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    let (short, mut long) = if one.len() <= other.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
     for number in short {
         let mut end = 1;
         while long.get(end - 1).is_some_and(|at| at < number) {
@@ -192,7 +229,9 @@ mod tests {
     fn numbers(seed: u64, count: u64, below: u64) -> Vec<u64> {
         let mut state = seed;
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         let mut numbers: Vec<u64> = (0..count).map(|_| next()).collect();
@@ -202,11 +241,19 @@ mod tests {
 
     #[test]
     fn equal_numbers_of_two_sorted_slices_are_found() {
-        for (seed, one, other, below) in
-            [(1, 0, 9, 9), (2, 1, 1000, 1200), (3, 500, 500, 4000), (4, 7, 300, 50), (5, 2000, 3, 9000)]
-        {
+        for (seed, one, other, below) in [
+            (1, 0, 9, 9),
+            (2, 1, 1000, 1200),
+            (3, 500, 500, 4000),
+            (4, 7, 300, 50),
+            (5, 2000, 3, 9000),
+        ] {
             let (one, other) = (numbers(seed, one, below), numbers(seed + 90, other, below));
-            let expected: BTreeSet<u64> = one.iter().copied().filter(|number| other.contains(number)).collect();
+            let expected: BTreeSet<u64> = one
+                .iter()
+                .copied()
+                .filter(|number| other.contains(number))
+                .collect();
             for (one, other) in [(&one, &other), (&other, &one)] {
                 let mut found = BTreeSet::new();
                 common(one, other, &mut found);
@@ -239,8 +286,16 @@ mod tests {
         used.keep(nonce);
         for (now, is_kept) in [(-1, true), (0, true), (PERIOD_S, false)] {
             used.forget(until.plus(now));
-            assert_eq!(used.earlier(nonce), is_kept.then_some((1 << 40, 15)), "{now}");
+            assert_eq!(
+                used.earlier(nonce),
+                is_kept.then_some((1 << 40, 15)),
+                "{now}"
+            );
         }
-        assert_eq!((used.count(), used.sorted().len()), (1, 1), "the short hash is kept for ever");
+        assert_eq!(
+            (used.count(), used.sorted().len()),
+            (1, 1),
+            "the short hash is kept for ever"
+        );
     }
 }

@@ -25,33 +25,55 @@ pub(crate) fn check_witnesses(
 ) -> Result<(Vec<WitnessFacts>, String), CheckStop> {
     let named = &chain.newest().tables().witness;
     let versions = chain.versions().iter().chain([chain.newest()]);
-    let own: BTreeSet<[u8; 32]> =
-        versions.flat_map(|roster| roster.boundary_keys(boundary)).map(|key| *key.public().as_bytes()).collect();
+    let own: BTreeSet<[u8; 32]> = versions
+        .flat_map(|roster| roster.boundary_keys(boundary))
+        .map(|key| *key.public().as_bytes())
+        .collect();
     let mut keys = BTreeSet::new();
     let mut seen = Vec::new();
     let mut left_out = Vec::new();
     for witness in named {
         let Ok(key) = WitnessKey::parse(&witness.vkey) else {
-            left_out.push(format!("the key of {} has a type that this version can't read", witness.name));
+            left_out.push(format!(
+                "the key of {} has a type that this version can't read",
+                witness.name
+            ));
             continue;
         };
         // An invalid cosignature of a known key fails the whole check, even if the witness with this key would not
         // count.
-        let Some(cosigned) = key.verify(note).map_err(|error| failed(format!("{}: {error}", witness.name)))? else {
+        let Some(cosigned) = key
+            .verify(note)
+            .map_err(|error| failed(format!("{}: {error}", witness.name)))?
+        else {
             continue;
         };
-        let time = i64::try_from(cosigned.seconds()).map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
+        let time = i64::try_from(cosigned.seconds())
+            .map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
         if own.contains(key.key().as_bytes()) {
-            left_out.push(format!("{} has a key that is or was a key of the boundary", witness.name));
+            left_out.push(format!(
+                "{} has a key that is or was a key of the boundary",
+                witness.name
+            ));
         } else if at.is_some_and(|at| time > at.plus(SKEW_S)) {
-            left_out.push(format!("{} cosigned at {time}, which is in the future", witness.name));
+            left_out.push(format!(
+                "{} cosigned at {time}, which is in the future",
+                witness.name
+            ));
         } else if keys.insert(*key.key().as_bytes()) {
-            seen.push(WitnessFacts { name: witness.name.clone(), at: time });
+            seen.push(WitnessFacts {
+                name: witness.name.clone(),
+                at: time,
+            });
         } else {
             left_out.push(format!("{} has the key of another witness", witness.name));
         }
     }
-    let left_out = if left_out.is_empty() { String::new() } else { format!("; not counted: {}", left_out.join("; ")) };
+    let left_out = if left_out.is_empty() {
+        String::new()
+    } else {
+        format!("; not counted: {}", left_out.join("; "))
+    };
     let found = seen.len() as u64;
     ensure(found >= demanded, || {
         format!(
@@ -69,8 +91,14 @@ pub(crate) fn check_witnesses(
             named.len()
         )));
     }
-    let words: Vec<_> = seen.iter().map(|witness| format!("{} at {}", witness.name, witness.at)).collect();
-    Ok((seen, format!("{found} of {}: {}{left_out}", named.len(), words.join(", "))))
+    let words: Vec<_> = seen
+        .iter()
+        .map(|witness| format!("{} at {}", witness.name, witness.at))
+        .collect();
+    Ok((
+        seen,
+        format!("{found} of {}: {}{left_out}", named.len(), words.join(", ")),
+    ))
 }
 
 #[cfg(test)]
@@ -121,14 +149,32 @@ mod tests {
     }
 
     fn found(case: &HistoryCase, witnesses: u64, at: Option<&str>) -> (CheckFinding, String) {
-        let options = VerifyOptions { witnesses, at: at.map(|at| at.parse().expect("a time")) };
+        let options = VerifyOptions {
+            witnesses,
+            at: at.map(|at| at.parse().expect("a time")),
+        };
         let report = case.report(options);
-        let check = report.checks.iter().find(|check| check.name == CheckName::Witnesses).expect("the check");
-        assert_eq!(report.verified, check.finding != CheckFinding::Failed, "{:#?}", report.checks);
+        let check = report
+            .checks
+            .iter()
+            .find(|check| check.name == CheckName::Witnesses)
+            .expect("the check");
+        assert_eq!(
+            report.verified,
+            check.finding != CheckFinding::Failed,
+            "{:#?}",
+            report.checks
+        );
         if check.finding == CheckFinding::Established {
             assert_eq!(check.rests_on, TrustBasis::Witnesses);
             let facts = report.facts.expect("facts");
-            assert!(!facts.witnesses.is_empty() && report.boundary_says.iter().any(|says| says.contains("witness")));
+            assert!(
+                !facts.witnesses.is_empty()
+                    && report
+                        .boundary_says
+                        .iter()
+                        .any(|says| says.contains("witness"))
+            );
         }
         (check.finding, check.detail.clone())
     }
@@ -141,20 +187,36 @@ mod tests {
         let one_key_twice = cosigned(&[("w.example/1", 21), ("w.example/2", 21)]);
         assert_eq!(found(&one_key_twice, 1, None).0, CheckFinding::Established);
         let (finding, detail) = found(&one_key_twice, 2, None);
-        assert!(finding == CheckFinding::Failed && detail.contains("the key of another witness"), "{detail}");
+        assert!(
+            finding == CheckFinding::Failed && detail.contains("the key of another witness"),
+            "{detail}"
+        );
         // Seed of the boundary's key in the fixture.
         let own = cosigned(&[("w.example/1", 3)]);
         let (finding, detail) = found(&own, 0, None);
-        assert!(finding == CheckFinding::NotChecked && detail.contains("a key of the boundary"), "{detail}");
+        assert!(
+            finding == CheckFinding::NotChecked && detail.contains("a key of the boundary"),
+            "{detail}"
+        );
         assert_eq!(found(&own, 1, None).0, CheckFinding::Failed);
     }
 
     #[test]
     fn a_cosignature_from_the_future_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
-        assert_eq!(found(&case, 1, Some("2026-11-20T09:59:30Z")).0, CheckFinding::Established, "clocks differ");
-        assert_eq!(found(&case, 1, Some("2026-11-20T09:58:00Z")).0, CheckFinding::Failed);
-        assert_eq!(found(&case, 0, Some("2026-11-20T09:58:00Z")).0, CheckFinding::NotChecked);
+        assert_eq!(
+            found(&case, 1, Some("2026-11-20T09:59:30Z")).0,
+            CheckFinding::Established,
+            "clocks differ"
+        );
+        assert_eq!(
+            found(&case, 1, Some("2026-11-20T09:58:00Z")).0,
+            CheckFinding::Failed
+        );
+        assert_eq!(
+            found(&case, 0, Some("2026-11-20T09:58:00Z")).0,
+            CheckFinding::NotChecked
+        );
     }
 
     #[test]
@@ -162,22 +224,34 @@ mod tests {
         let case = cosigned(&[("w.example/1", 21)]);
         let newer = case.next_roster(|roster| roster["predicate"]["witness"] = json!([]));
         let trust = crate::audit::bundle_check::RosterTrust::Roster(newer);
-        let report = case.report_with(&trust, VerifyOptions { witnesses: 1, ..VerifyOptions::default() });
+        let report = case.report_with(
+            &trust,
+            VerifyOptions {
+                witnesses: 1,
+                ..VerifyOptions::default()
+            },
+        );
         assert_eq!(report.finding(CheckName::Witnesses), CheckFinding::Failed);
     }
 
     #[test]
     fn a_former_key_of_the_boundary_does_not_count_as_a_witness() {
-        for (seed, expected) in [(3, CheckFinding::NotChecked), (9, CheckFinding::Established)] {
+        for (seed, expected) in [
+            (3, CheckFinding::NotChecked),
+            (9, CheckFinding::Established),
+        ] {
             let secret = SecretKey::from_seed([seed; 32]);
             let key = WitnessKey::new("w.example", secret.public());
             let vkey = key.vkey();
             let cosign = move |bundle: &mut Value| {
                 for part in ["seal", "consumption", "receipt"] {
                     let mut proof =
-                        TlogProof::parse(bundle["proofs"][part].as_str().expect("a proof")).expect("a proof");
+                        TlogProof::parse(bundle["proofs"][part].as_str().expect("a proof"))
+                            .expect("a proof");
                     let note = Note::parse(&proof.checkpoint).expect("a note");
-                    let line = key.cosign(&note, 1_763_632_800, |message| Ok::<_, Infallible>(secret.sign(message)));
+                    let line = key.cosign(&note, 1_763_632_800, |message| {
+                        Ok::<_, Infallible>(secret.sign(message))
+                    });
                     proof.checkpoint = note.with(line.expect("signed")).expect("room").to_string();
                     bundle["proofs"][part] = json!(proof.to_string());
                 }
@@ -185,15 +259,23 @@ mod tests {
             let case = HistoryCase::new().edit(FixtureStage::Bundle, cosign);
             // The boundary uses a new key, and the next roster names the old key as a witness.
             let next = case.next_roster(|roster| {
-                let other = SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "").expect("a key");
+                let other =
+                    SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "").expect("a key");
                 roster["predicate"]["boundary"][0]["keys"] = json!([other.line()]);
                 roster["predicate"]["witness"] =
                     json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
             });
-            let report =
-                case.report_with(&crate::audit::bundle_check::RosterTrust::Roster(next), VerifyOptions::default());
+            let report = case.report_with(
+                &crate::audit::bundle_check::RosterTrust::Roster(next),
+                VerifyOptions::default(),
+            );
             assert!(report.verified, "{:#?}", report.checks);
-            assert_eq!(report.finding(CheckName::Witnesses), expected, "{seed}: {:#?}", report.checks);
+            assert_eq!(
+                report.finding(CheckName::Witnesses),
+                expected,
+                "{seed}: {:#?}",
+                report.checks
+            );
         }
     }
 }

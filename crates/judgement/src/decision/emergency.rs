@@ -38,12 +38,19 @@ pub fn rules_of_emergency(
     of_step: &Approvals,
 ) -> Result<QuorumRules, EmergencyError> {
     let rule = ruling.emergency.as_ref();
-    let rule = &rule.ok_or_else(|| EmergencyError::NotPermitted { step: step.clone() })?.value;
+    let rule = &rule
+        .ok_or_else(|| EmergencyError::NotPermitted { step: step.clone() })?
+        .value;
     let most_s = rule.max_window_s;
     if u64::try_from(window_s).is_ok_and(|window_s| window_s > most_s) {
-        return Err(EmergencyError::TooLong { step: step.clone(), window_s, most_s });
+        return Err(EmergencyError::TooLong {
+            step: step.clone(),
+            window_s,
+            most_s,
+        });
     }
-    let rules = QuorumRules::combine(Some(&rule.approvals()), of_step).map_err(EmergencyError::Rules)?;
+    let rules =
+        QuorumRules::combine(Some(&rule.approvals()), of_step).map_err(EmergencyError::Rules)?;
     Ok(rules.with_passkeys(ruling.passkeys))
 }
 

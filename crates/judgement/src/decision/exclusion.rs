@@ -41,8 +41,14 @@ pub fn judge(
         let token = match tokens {
             Tokens::Sealed(list, now) => {
                 let token = list.iter().find(|token| token.name == *name);
-                if let Some(end) = token.and_then(|token| token.expires_at).filter(|end| now >= *end) {
-                    return Err(ExclusionError::Ended { name: name.clone(), at: end });
+                if let Some(end) = token
+                    .and_then(|token| token.expires_at)
+                    .filter(|end| now >= *end)
+                {
+                    return Err(ExclusionError::Ended {
+                        name: name.clone(),
+                        at: end,
+                    });
                 }
                 token
             }
@@ -109,7 +115,9 @@ pub enum ExclusionError {
         step: StepRef,
     },
     /// The sealed token has expired.
-    #[error("the token {name} ended at {at}, so its proposals can no longer run; propose again with another token")]
+    #[error(
+        "the token {name} ended at {at}, so its proposals can no longer run; propose again with another token"
+    )]
     Ended {
         /// The name.
         name: Name,
@@ -145,10 +153,23 @@ mod tests {
 
     #[test]
     fn r8_the_proposer_its_owners_and_the_submitter_are_excluded() {
-        let tokens = [token("agent", &["alice"]), token("courier", &["bob", "carol"]), token("other", &["dora"])];
+        let tokens = [
+            token("agent", &["alice"]),
+            token("courier", &["bob", "carol"]),
+            token("other", &["dora"]),
+        ];
         let roster = roster();
-        let excluded = judge(&name("agent"), &name("courier"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
-        assert_eq!(excluded.names(), ["agent", "alice", "bob", "carol", "courier"].map(name));
+        let excluded = judge(
+            &name("agent"),
+            &name("courier"),
+            Tokens::Sealed(&tokens, NOW),
+            &roster,
+        )
+        .expect("known");
+        assert_eq!(
+            excluded.names(),
+            ["agent", "alice", "bob", "carol", "courier"].map(name)
+        );
     }
 
     #[test]
@@ -156,34 +177,74 @@ mod tests {
         let tokens = [token("agent", &["alice"])];
         let roster = roster();
         for (proposer, courier) in [("ghost", "agent"), ("agent", "ghost")] {
-            let error =
-                judge(&name(proposer), &name(courier), Tokens::Sealed(&tokens, NOW), &roster).expect_err("a ghost");
-            assert_eq!(error, ExclusionError::UnknownProposer { name: name("ghost") });
+            let error = judge(
+                &name(proposer),
+                &name(courier),
+                Tokens::Sealed(&tokens, NOW),
+                &roster,
+            )
+            .expect_err("a ghost");
+            assert_eq!(
+                error,
+                ExclusionError::UnknownProposer {
+                    name: name("ghost")
+                }
+            );
         }
-        assert!(judge(&name("ghost"), &name("ghost"), Tokens::Unknown, &roster).is_ok(), "a bundle can't know");
-        assert!(judge(&name("oscar"), &name("ghost"), Tokens::Unknown, &roster).is_err(), "an operator is no token");
+        assert!(
+            judge(&name("ghost"), &name("ghost"), Tokens::Unknown, &roster).is_ok(),
+            "a bundle can't know"
+        );
+        assert!(
+            judge(&name("oscar"), &name("ghost"), Tokens::Unknown, &roster).is_err(),
+            "an operator is no token"
+        );
     }
 
     #[test]
     fn excluded_names_are_sorted_like_the_arrays_in_documents() {
         let tokens = [token("a", &["a-b", "a.b", "a1"])];
         let roster = roster();
-        let excluded = judge(&name("a"), &name("a"), Tokens::Sealed(&tokens, NOW), &roster).expect("known");
+        let excluded = judge(
+            &name("a"),
+            &name("a"),
+            Tokens::Sealed(&tokens, NOW),
+            &roster,
+        )
+        .expect("known");
         let names = excluded.names();
-        assert!(documents::record::document::check_sorted("/excluded", &names).is_ok(), "{names:?}");
+        assert!(
+            documents::record::document::check_sorted("/excluded", &names).is_ok(),
+            "{names:?}"
+        );
     }
 
     #[test]
     fn r8_a_revoked_or_expired_token_can_neither_propose_nor_submit() {
-        let ends = |at| SealedToken { expires_at: Some(NOW.plus(at)), ..token("short", &["alice"]) };
+        let ends = |at| SealedToken {
+            expires_at: Some(NOW.plus(at)),
+            ..token("short", &["alice"])
+        };
         for (proposer, courier) in [("short", "agent"), ("agent", "short")] {
             let judged = |at| {
                 let tokens = [token("agent", &["bob"]), ends(at)];
-                judge(&name(proposer), &name(courier), Tokens::Sealed(&tokens, NOW), &roster()).map(|all| all.names())
+                judge(
+                    &name(proposer),
+                    &name(courier),
+                    Tokens::Sealed(&tokens, NOW),
+                    &roster(),
+                )
+                .map(|all| all.names())
             };
             assert!(judged(1).is_ok());
             for at in [0, -1] {
-                assert_eq!(judged(at), Err(ExclusionError::Ended { name: name("short"), at: NOW.plus(at) }));
+                assert_eq!(
+                    judged(at),
+                    Err(ExclusionError::Ended {
+                        name: name("short"),
+                        at: NOW.plus(at)
+                    })
+                );
             }
         }
     }

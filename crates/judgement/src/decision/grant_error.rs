@@ -114,7 +114,10 @@ pub enum GrantError {
 
 impl GrantError {
     pub(super) fn not_covered(pointer: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::NotCovered { pointer: pointer.into(), why: why.into() }
+        Self::NotCovered {
+            pointer: pointer.into(),
+            why: why.into(),
+        }
     }
 
     /// Returns true if another program version may decide differently, because the decision depends on the parsing of

@@ -26,7 +26,10 @@ impl GrantedSchemas {
         let schemas = grant.steps.iter().enumerate().map(|(at, granted)| {
             let at = place(at);
             if let Some((below, keyword)) = forbidden(&granted.params, String::new()) {
-                return Err(Malformed::at(format!("{at}{below}"), format!("a grant has no `{keyword}`: remove it")));
+                return Err(Malformed::at(
+                    format!("{at}{below}"),
+                    format!("a grant has no `{keyword}`: remove it"),
+                ));
             }
             ParameterSchema::compile(&granted.params).map_err(|flaws| {
                 let flaw = flaws.into_iter().next();
@@ -49,17 +52,26 @@ impl GrantedSchemas {
 ///
 /// # Errors
 /// Returns the first parameter of which no value satisfies both the grant and the step.
-pub fn check_usable(grant: &Grant, index: usize, definition: &StepDefinition) -> Result<(), GrantError> {
+pub fn check_usable(
+    grant: &Grant,
+    index: usize,
+    definition: &StepDefinition,
+) -> Result<(), GrantError> {
     let (granted, step) = (&grant.steps[index].params, &grant.steps[index].reference);
     let unusable = |name: &&String| {
-        let (own, of_step) = (&granted["properties"][name.as_str()], &definition.params["properties"][name.as_str()]);
+        let (own, of_step) = (
+            &granted["properties"][name.as_str()],
+            &definition.params["properties"][name.as_str()],
+        );
         !may_agree(own, of_step)
     };
     match names(granted).find(unusable) {
         None => Ok(()),
         Some(name) => Err(GrantError::not_covered(
             format!("{}/properties/{}", place(index), escape(name)),
-            format!("no run can use the grant, because the step {step} permits none of these values of {name}"),
+            format!(
+                "no run can use the grant, because the step {step} permits none of these values of {name}"
+            ),
         )),
     }
 }
@@ -67,8 +79,10 @@ pub fn check_usable(grant: &Grant, index: usize, definition: &StepDefinition) ->
 /// Returns false if no value can satisfy both schemas. Patterns are not compared with each other.
 fn may_agree(one: &Value, other: &Value) -> bool {
     let whole = |schema: &Value| {
-        ParameterSchema::compile(&json!({"type": "object", "properties": {"value": schema}, "required": ["value"]}))
-            .ok()
+        ParameterSchema::compile(
+            &json!({"type": "object", "properties": {"value": schema}, "required": ["value"]}),
+        )
+        .ok()
     };
     let listed = |schema: &Value| match schema.get("const") {
         Some(only) => Some(vec![only.clone()]),
@@ -78,11 +92,18 @@ fn may_agree(one: &Value, other: &Value) -> bool {
         whole(schema).is_some_and(|whole| whole.complete(json!({"value": value})).is_ok())
     };
     if let Some(values) = listed(one).or_else(|| listed(other)) {
-        return values.iter().any(|value| permits(one, value) && permits(other, value));
+        return values
+            .iter()
+            .any(|value| permits(one, value) && permits(other, value));
     }
     // A schema whose smallest bound is above its largest one is invalid.
     let mut both = one.clone();
-    for (name, bound) in other.as_object().into_iter().flatten().filter(|(name, _)| *name != "default") {
+    for (name, bound) in other
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != "default")
+    {
         both[name] = match (both[name].as_i64(), bound.as_i64()) {
             (Some(known), Some(bound)) if name.contains("ax") => known.min(bound).into(),
             (Some(known), Some(bound)) => known.max(bound).into(),
@@ -100,23 +121,39 @@ pub(super) fn place(at: usize) -> String {
 /// Returns the place of the first forbidden keyword.
 fn forbidden(schema: &Value, at: String) -> Option<(String, &'static str)> {
     let map = schema.as_object()?;
-    if let Some(keyword) = FORBIDDEN.into_iter().find(|keyword| map.contains_key(*keyword)) {
+    if let Some(keyword) = FORBIDDEN
+        .into_iter()
+        .find(|keyword| map.contains_key(*keyword))
+    {
         return Some((format!("{at}/{keyword}"), keyword));
     }
-    let properties = map.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let mut below = properties.map(|(name, schema)| (format!("{at}/properties/{}", escape(name)), schema));
-    below.find_map(|(at, schema)| forbidden(schema, at)).or_else(|| forbidden(map.get("items")?, format!("{at}/items")))
+    let properties = map
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    let mut below =
+        properties.map(|(name, schema)| (format!("{at}/properties/{}", escape(name)), schema));
+    below
+        .find_map(|(at, schema)| forbidden(schema, at))
+        .or_else(|| forbidden(map.get("items")?, format!("{at}/items")))
 }
 
 /// Returns the names of the outermost parameters of a schema.
 fn names(schema: &Value) -> impl Iterator<Item = &String> {
-    schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name)
+    schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name)
 }
 
 /// Returns the first parameter that only one of the two schemas names.
 pub(super) fn differing_name<'a>(granted: &'a Value, of_step: &'a Value) -> Option<&'a String> {
     let lacks = |schema: &Value, name: &str| schema["properties"].get(name).is_none();
-    names(of_step).find(|name| lacks(granted, name)).or_else(|| names(granted).find(|name| lacks(of_step, name)))
+    names(of_step)
+        .find(|name| lacks(granted, name))
+        .or_else(|| names(granted).find(|name| lacks(of_step, name)))
 }
 
 #[cfg(test)]
@@ -135,10 +172,22 @@ mod tests {
             (json!({"type": "string", "const": "Shop"}), &text, false),
             (json!({"type": "string", "enum": ["A", "b"]}), &text, true),
             (json!({"type": "string", "enum": ["A", "B"]}), &text, false),
-            (json!({"type": "string", "enum": ["-a"]}), &json!({"type": "string"}), false),
+            (
+                json!({"type": "string", "enum": ["-a"]}),
+                &json!({"type": "string"}),
+                false,
+            ),
             (json!({"type": "string", "minLength": 6}), &text, false),
-            (json!({"type": "string", "pattern": "^[c-z]$"}), &listed, false),
-            (json!({"type": "string", "pattern": "^[b-z]$"}), &listed, true),
+            (
+                json!({"type": "string", "pattern": "^[c-z]$"}),
+                &listed,
+                false,
+            ),
+            (
+                json!({"type": "string", "pattern": "^[b-z]$"}),
+                &listed,
+                true,
+            ),
             (
                 json!({"type": "string", "pattern": "^[a-z]{1,3}$"}),
                 &json!({"type": "string", "default": "hello"}),
@@ -146,7 +195,11 @@ mod tests {
             ),
             (json!({"type": "integer", "maximum": 3}), &number, true),
             (json!({"type": "integer", "maximum": 2}), &number, false),
-            (json!({"type": "boolean"}), &json!({"type": "boolean"}), true),
+            (
+                json!({"type": "boolean"}),
+                &json!({"type": "boolean"}),
+                true,
+            ),
             (
                 json!({"type": "array", "items": {"type": "string"}, "maxItems": 1}),
                 &json!({"type": "array", "items": {"type": "string"}, "minItems": 2}),

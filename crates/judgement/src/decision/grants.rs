@@ -69,7 +69,11 @@ impl PreparedGrant {
     /// Returns the first invalid schema.
     pub fn new(document: Verified<Grant>) -> Result<Self, GrantError> {
         let schemas = GrantedSchemas::of(document.predicate()).map_err(GrantError::Schema)?;
-        Ok(Self { digest: ContentDigest::from_bytes(document.digest()), document, schemas })
+        Ok(Self {
+            digest: ContentDigest::from_bytes(document.digest()),
+            document,
+            schemas,
+        })
     }
 
     /// Returns the grant with its verified signatures.
@@ -154,7 +158,10 @@ impl Authority {
 ///
 /// # Errors
 /// Returns the first invalid signature, or the error of the document.
-pub fn verify_grant(signed: Signed<Grant>, roster: &TrustedRoster) -> Result<Verified<Grant>, VerifyError> {
+pub fn verify_grant(
+    signed: Signed<Grant>,
+    roster: &TrustedRoster,
+) -> Result<Verified<Grant>, VerifyError> {
     signed.verify_known(|keyid| roster.approver_of(keyid).map(|(_, key)| key))
 }
 
@@ -162,11 +169,27 @@ pub fn verify_grant(signed: Signed<Grant>, roster: &TrustedRoster) -> Result<Ver
 ///
 /// # Errors
 /// Returns the first reason why no run can use the grant.
-pub fn stands<'g>(grant: &'g PreparedGrant, context: GrantContext<'_>) -> Result<Stands<'g>, GrantError> {
-    let GrantContext { boundary, roster, tokens, step, profile, revoked, at } = context;
+pub fn stands<'g>(
+    grant: &'g PreparedGrant,
+    context: GrantContext<'_>,
+) -> Result<Stands<'g>, GrantError> {
+    let GrantContext {
+        boundary,
+        roster,
+        tokens,
+        step,
+        profile,
+        revoked,
+        at,
+    } = context;
     let (terms, signatures) = (grant.document.predicate(), grant.document.signatures());
-    let _place =
-        check_place(&terms.boundary, &boundary.name, &boundary.id, &boundary.epoch).map_err(GrantError::Place)?;
+    let _place = check_place(
+        &terms.boundary,
+        &boundary.name,
+        &boundary.id,
+        &boundary.epoch,
+    )
+    .map_err(GrantError::Place)?;
     check_revoked(&grant.digest, terms, revoked)?;
     check_grant_window(terms, at)?;
     check_grantee(terms, roster)?;
@@ -176,19 +199,31 @@ pub fn stands<'g>(grant: &'g PreparedGrant, context: GrantContext<'_>) -> Result
     let mut steps = Vec::with_capacity(terms.steps.len());
     for (index, granted) in terms.steps.iter().enumerate() {
         let reference = &granted.reference;
-        let held = step(reference).ok_or_else(|| GrantError::Step(StepError::Unknown { step: reference.clone() }))?;
+        let held = step(reference).ok_or_else(|| {
+            GrantError::Step(StepError::Unknown {
+                step: reference.clone(),
+            })
+        })?;
         check_granted_step(terms, index, &held.hashed)?;
         check_standing(terms, reference, &held.ruling)?;
-        let _covered = check_permissions(held.asked(), &granted.permissions).map_err(GrantError::Permissions)?;
+        let _covered = check_permissions(held.asked(), &granted.permissions)
+            .map_err(GrantError::Permissions)?;
         profile(held, &granted.sandbox).map_err(GrantError::Permissions)?;
         let rules = grant_rules(&held.rules, &held.ruling)?;
         let is_revoked = |keyid: &KeyId| revoked.key(keyid).is_some();
         let count = count_unrevoked(signatures, roster, &excluded, &rules, at, is_revoked);
-        let met = quorum::decide(&rules, &count)
-            .map_err(|error| GrantError::Quorum { step: reference.clone(), error: Box::new(error) })?;
+        let met = quorum::decide(&rules, &count).map_err(|error| GrantError::Quorum {
+            step: reference.clone(),
+            error: Box::new(error),
+        })?;
         steps.push(met);
     }
-    Ok(Stands { grant, excluded, signers, steps })
+    Ok(Stands {
+        grant,
+        excluded,
+        signers,
+        steps,
+    })
 }
 
 /// Decides whether a standing grant covers the run of this authorization, of which `signer` is the only verified
@@ -216,13 +251,23 @@ pub fn covers(
 }
 
 /// Returns the people who may revoke the grant. `step` returns the rules of a sealed step.
-pub fn revocable<'s>(grant: &Grant, step: impl Fn(&StepRef) -> Option<&'s StepInForce>) -> RevocableGrant {
-    let held = grant.steps.iter().filter_map(|granted| step(&granted.reference));
+pub fn revocable<'s>(
+    grant: &Grant,
+    step: impl Fn(&StepRef) -> Option<&'s StepInForce>,
+) -> RevocableGrant {
+    let held = grant
+        .steps
+        .iter()
+        .filter_map(|granted| step(&granted.reference));
     let groups = held.flat_map(|held| {
-        let rules = grant_rules(&held.rules, &held.ruling).unwrap_or_else(|_| (*held.rules).clone());
+        let rules =
+            grant_rules(&held.rules, &held.ruling).unwrap_or_else(|_| (*held.rules).clone());
         rules.groups().into_iter().cloned().collect::<Vec<_>>()
     });
-    RevocableGrant { grantee: grant.grantee.name.clone(), groups: groups.collect() }
+    RevocableGrant {
+        grantee: grant.grantee.name.clone(),
+        groups: groups.collect(),
+    }
 }
 
 /// Returns the rules for the signatures of a grant: those of the step, and `standing.approvals` of policy.
@@ -230,8 +275,14 @@ pub fn revocable<'s>(grant: &Grant, step: impl Fn(&StepRef) -> Option<&'s StepIn
 /// # Errors
 /// Returns an error if `standing.approvals` is invalid.
 pub fn grant_rules(of_step: &QuorumRules, ruling: &Ruling) -> Result<QuorumRules, GrantError> {
-    let more = ruling.standing.as_ref().and_then(|standing| standing.value.approvals.as_ref());
-    of_step.clone().with_standing(more).map_err(GrantError::Rule)
+    let more = ruling
+        .standing
+        .as_ref()
+        .and_then(|standing| standing.value.approvals.as_ref());
+    of_step
+        .clone()
+        .with_standing(more)
+        .map_err(GrantError::Rule)
 }
 
 /// Returns the people who can't sign the grant: the grantee, the proposer and the owners of both.
@@ -244,9 +295,16 @@ pub fn judge_excluded(
     roster: &TrustedRoster,
 ) -> Result<ExcludedSigners, GrantError> {
     // An approver who asked for the grant has no owner, and does not count.
-    let approver = roster.approver(&grant.proposer).map(|approver| approver.name.clone());
-    let proposer = if approver.is_some() { &grant.grantee.name } else { &grant.proposer };
-    let excluded = exclusion::judge(&grant.grantee.name, proposer, tokens, roster).map_err(GrantError::Exclusion)?;
+    let approver = roster
+        .approver(&grant.proposer)
+        .map(|approver| approver.name.clone());
+    let proposer = if approver.is_some() {
+        &grant.grantee.name
+    } else {
+        &grant.proposer
+    };
+    let excluded = exclusion::judge(&grant.grantee.name, proposer, tokens, roster)
+        .map_err(GrantError::Exclusion)?;
     Ok(excluded.with(approver.as_slice()))
 }
 
@@ -264,7 +322,9 @@ pub fn check_signers(
 
 /// Returns the sorted names of the approvers who signed.
 fn signers_of(signatures: &[VerifiedSignature], roster: &TrustedRoster) -> Vec<Name> {
-    let signers = signatures.iter().filter_map(|signature| roster.approver_of(&signature.keyid));
+    let signers = signatures
+        .iter()
+        .filter_map(|signature| roster.approver_of(&signature.keyid));
     let mut names: Vec<_> = signers.map(|(approver, _)| approver.name.clone()).collect();
     names.sort();
     names.dedup();
@@ -272,17 +332,38 @@ fn signers_of(signatures: &[VerifiedSignature], roster: &TrustedRoster) -> Vec<N
 }
 
 fn check_nobody(signers: &[Name], excluded: &ExcludedSigners) -> Result<(), GrantError> {
-    let names: Vec<_> = signers.iter().filter(|name| excluded.contains(name)).cloned().collect();
-    if names.is_empty() { Ok(()) } else { Err(GrantError::SelfApproval { names }) }
+    let names: Vec<_> = signers
+        .iter()
+        .filter(|name| excluded.contains(name))
+        .cloned()
+        .collect();
+    if names.is_empty() {
+        Ok(())
+    } else {
+        Err(GrantError::SelfApproval { names })
+    }
 }
 
 /// Checks that neither the grant nor the key of the grantee nor the epoch is revoked.
-fn check_revoked(digest: &ContentDigest, grant: &Grant, revoked: RevokedBefore<'_>) -> Result<(), GrantError> {
+fn check_revoked(
+    digest: &ContentDigest,
+    grant: &Grant,
+    revoked: RevokedBefore<'_>,
+) -> Result<(), GrantError> {
     let key = grant.grantee.key;
     for (what, entry) in [
-        (format!("the grant {}", grant.grant), revoked.subject(&RevokedSubject::Grant(*digest))),
-        (format!("the key {key} of {}", grant.grantee.name), revoked.key(&key)),
-        (format!("the epoch {}", grant.boundary.epoch), revoked.epoch(&grant.boundary.epoch)),
+        (
+            format!("the grant {}", grant.grant),
+            revoked.subject(&RevokedSubject::Grant(*digest)),
+        ),
+        (
+            format!("the key {key} of {}", grant.grantee.name),
+            revoked.key(&key),
+        ),
+        (
+            format!("the epoch {}", grant.boundary.epoch),
+            revoked.epoch(&grant.boundary.epoch),
+        ),
     ] {
         if let Some(entry) = entry {
             return Err(GrantError::Revoked { what, entry });
@@ -297,11 +378,20 @@ fn check_revoked(digest: &ContentDigest, grant: &Grant, revoked: RevokedBefore<'
 /// Returns the first broken rule.
 pub fn check_grant_window(grant: &Grant, at: Timestamp) -> Result<(), GrantError> {
     let error = if at >= grant.expires_at {
-        WindowError::Expired { until: grant.expires_at, at }
+        WindowError::Expired {
+            until: grant.expires_at,
+            at,
+        }
     } else if grant.issued_at > at.plus(SKEW_S) {
-        WindowError::IssuedLater { issued: grant.issued_at, at }
+        WindowError::IssuedLater {
+            issued: grant.issued_at,
+            at,
+        }
     } else if grant.not_before > at {
-        WindowError::NotYet { from: grant.not_before, at }
+        WindowError::NotYet {
+            from: grant.not_before,
+            at,
+        }
     } else {
         return Ok(());
     };
@@ -316,7 +406,10 @@ pub fn check_grantee(grant: &Grant, roster: &TrustedRoster) -> Result<(), GrantE
     let grantee = &grant.grantee;
     match roster.signer(&grantee.key) {
         Some((KeyHolder::Proposer(name), _)) if *name == grantee.name => Ok(()),
-        _ => Err(GrantError::Grantee { name: grantee.name.clone(), keyid: grantee.key }),
+        _ => Err(GrantError::Grantee {
+            name: grantee.name.clone(),
+            keyid: grantee.key,
+        }),
     }
 }
 
@@ -325,24 +418,40 @@ pub fn check_grantee(grant: &Grant, roster: &TrustedRoster) -> Result<(), GrantE
 /// # Errors
 /// Returns an error if the definition differs, if the step has a plan or a secret parameter, or if the grant does not name
 /// exactly the parameters of the step.
-pub fn check_granted_step(grant: &Grant, index: usize, sealed: &HashedStep) -> Result<(), GrantError> {
+pub fn check_granted_step(
+    grant: &Grant,
+    index: usize,
+    sealed: &HashedStep,
+) -> Result<(), GrantError> {
     let (granted, definition) = (&grant.steps[index], sealed.definition());
     let step = granted.reference.clone();
     if sealed.digest() != granted.digest {
         let (signed, sealed) = (granted.digest, sealed.digest());
-        return Err(GrantError::Step(StepError::Changed { step, signed, sealed }));
+        return Err(GrantError::Step(StepError::Changed {
+            step,
+            signed,
+            sealed,
+        }));
     }
     if definition.plan.is_some() {
-        return Err(GrantError::NotGrantable { step, why: "a plan" });
+        return Err(GrantError::NotGrantable {
+            step,
+            why: "a plan",
+        });
     }
     if !definition.secret_parameters().is_empty() {
-        return Err(GrantError::NotGrantable { step, why: "a secret parameter" });
+        return Err(GrantError::NotGrantable {
+            step,
+            why: "a secret parameter",
+        });
     }
     match differing_name(&granted.params, &definition.params) {
         None => Ok(()),
         Some(name) => Err(GrantError::not_covered(
             place(index),
-            format!("only the grant or only the step {step} has the parameter {name}: name each parameter of the step"),
+            format!(
+                "only the grant or only the step {step} has the parameter {name}: name each parameter of the step"
+            ),
         )),
     }
 }
@@ -352,7 +461,12 @@ pub fn check_granted_step(grant: &Grant, index: usize, sealed: &HashedStep) -> R
 /// # Errors
 /// Returns an error if policy permits no grant, or fewer uses, a shorter time or a narrower session.
 pub fn check_standing(grant: &Grant, step: &StepRef, ruling: &Ruling) -> Result<(), GrantError> {
-    let refuse = |why: String| Err(GrantError::Policy { step: step.clone(), why });
+    let refuse = |why: String| {
+        Err(GrantError::Policy {
+            step: step.clone(),
+            why,
+        })
+    };
     let Some(standing) = ruling.standing.as_ref().map(|standing| &standing.value) else {
         return refuse("no grant is permitted".to_owned());
     };
@@ -364,7 +478,10 @@ pub fn check_standing(grant: &Grant, step: &StepRef, ruling: &Ruling) -> Result<
         return refuse(format!("at most {} days are permitted", standing.max_days));
     }
     if grant.session > standing.widest_session() {
-        return refuse(format!("the session of a grant can be at most `{}`", standing.widest_session().word()));
+        return refuse(format!(
+            "the session of a grant can be at most `{}`",
+            standing.widest_session().word()
+        ));
     }
     Ok(())
 }
@@ -380,33 +497,74 @@ pub fn check_use(
     signer: &KeyId,
 ) -> Result<usize, GrantError> {
     let ensure = |holds: bool, pointer: &str, why: &str| {
-        if holds { Ok(()) } else { Err(GrantError::not_covered(pointer, why)) }
+        if holds {
+            Ok(())
+        } else {
+            Err(GrantError::not_covered(pointer, why))
+        }
     };
-    let index = grant.steps.iter().position(|granted| granted.reference == signed.step.reference);
-    let index =
-        index.ok_or_else(|| GrantError::not_covered("/predicate/step/ref", "the grant does not name this step"))?;
+    let index = grant
+        .steps
+        .iter()
+        .position(|granted| granted.reference == signed.step.reference);
+    let index = index.ok_or_else(|| {
+        GrantError::not_covered("/predicate/step/ref", "the grant does not name this step")
+    })?;
     let granted: &GrantedStep = &grant.steps[index];
     let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
     for (holds, pointer, why) in [
-        (signed.grant == Some(*digest), "/predicate/grant", "the authorization names another grant"),
-        (signed.boundary == grant.boundary, "/predicate/boundary", "the grant is for another boundary or epoch"),
-        (signed.proposer == grant.grantee.name, "/predicate/proposer", "only the grantee can use the grant"),
-        (*signer == grant.grantee.key, "/signatures/0/keyid", "only the key that the grant names can use the grant"),
-        (signed.step.digest == granted.digest, "/predicate/step/digest", "the grant is for another definition"),
         (
-            signed.permissions.iter().all(|permission| granted.permissions.contains(permission)),
+            signed.grant == Some(*digest),
+            "/predicate/grant",
+            "the authorization names another grant",
+        ),
+        (
+            signed.boundary == grant.boundary,
+            "/predicate/boundary",
+            "the grant is for another boundary or epoch",
+        ),
+        (
+            signed.proposer == grant.grantee.name,
+            "/predicate/proposer",
+            "only the grantee can use the grant",
+        ),
+        (
+            *signer == grant.grantee.key,
+            "/signatures/0/keyid",
+            "only the key that the grant names can use the grant",
+        ),
+        (
+            signed.step.digest == granted.digest,
+            "/predicate/step/digest",
+            "the grant is for another definition",
+        ),
+        (
+            signed
+                .permissions
+                .iter()
+                .all(|permission| granted.permissions.contains(permission)),
             "/predicate/permissions",
             "the grant does not have all these permissions",
         ),
-        (signed.sandbox == granted.sandbox, "/predicate/sandbox", "the grant has another sandbox"),
-        (signed.expires_at <= grant.expires_at, "/predicate/expires_at", "the grant ends earlier"),
+        (
+            signed.sandbox == granted.sandbox,
+            "/predicate/sandbox",
+            "the grant has another sandbox",
+        ),
+        (
+            signed.expires_at <= grant.expires_at,
+            "/predicate/expires_at",
+            "the grant ends earlier",
+        ),
         (
             grant.session != GrantedSession::None || signed.session.is_none(),
             "/predicate/session",
             "the grant permits no session",
         ),
         (
-            artifacts.clone().all(|artifact| grant.artifacts.contains(artifact)),
+            artifacts
+                .clone()
+                .all(|artifact| grant.artifacts.contains(artifact)),
             "/predicate/artifacts",
             "the grant does not have all these artifacts",
         ),
@@ -420,12 +578,25 @@ pub fn check_use(
 ///
 /// # Errors
 /// Returns the first parameter with another value.
-pub fn check_granted_parameters(schema: &ParameterSchema, signed: &Authorization) -> Result<(), GrantError> {
+pub fn check_granted_parameters(
+    schema: &ParameterSchema,
+    signed: &Authorization,
+) -> Result<(), GrantError> {
     schema.check(&signed.params).map(drop).map_err(|errors| {
         let first = errors.into_iter().next();
         first.map_or_else(
-            || GrantError::not_covered("/predicate/params", "the grant does not permit these parameters"),
-            |error| GrantError::not_covered(format!("/predicate/params{}", error.pointer), error.message),
+            || {
+                GrantError::not_covered(
+                    "/predicate/params",
+                    "the grant does not permit these parameters",
+                )
+            },
+            |error| {
+                GrantError::not_covered(
+                    format!("/predicate/params{}", error.pointer),
+                    error.message,
+                )
+            },
         )
     })
 }
@@ -444,11 +615,18 @@ impl RecentUses {
         self.0.retain(|earlier| earlier.plus(seconds) > at);
         self.0.push_back(at);
         let most = usize::try_from(rate.uses).unwrap_or(usize::MAX);
-        match self.0.len().checked_sub(most + 1).and_then(|extra| self.0.get(extra)) {
+        match self
+            .0
+            .len()
+            .checked_sub(most + 1)
+            .and_then(|extra| self.0.get(extra))
+        {
             None => Ok(()),
-            Some(oldest) => {
-                Err(GrantError::TooOften { uses: rate.uses, seconds: rate.seconds, until: oldest.plus(seconds) })
-            }
+            Some(oldest) => Err(GrantError::TooOften {
+                uses: rate.uses,
+                seconds: rate.seconds,
+                until: oldest.plus(seconds),
+            }),
         }
     }
 

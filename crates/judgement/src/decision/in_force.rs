@@ -77,7 +77,10 @@ impl StepInForce {
         self.needs.get_or_init(|| {
             let found = needs(&self.ruling, &self.hashed.sample());
             let programs = found.programs.map(|names| self.names.share(names));
-            SharedNeeds { permissions: found.permissions, programs }
+            SharedNeeds {
+                permissions: found.permissions,
+                programs,
+            }
         })
     }
 
@@ -95,7 +98,12 @@ impl StepInForce {
             return Cow::Borrowed(self);
         }
         // The names of a run must not stay in memory, so its rules share no names with the steps.
-        Cow::Owned(Self { hashed: filled.clone(), needs: Arc::default(), names: Arc::default(), ..self.clone() })
+        Cow::Owned(Self {
+            hashed: filled.clone(),
+            needs: Arc::default(),
+            names: Arc::default(),
+            ..self.clone()
+        })
     }
 
     /// Returns the rules of one run. In an emergency, the rule `emergency` of policy takes the place of its approval rule.
@@ -106,7 +114,8 @@ impl StepInForce {
         if signed.emergency.is_none() {
             return Ok(Cow::Borrowed(self));
         }
-        self.for_emergency(signed.expires_at.unix() - signed.issued_at.unix()).map(Cow::Owned)
+        self.for_emergency(signed.expires_at.unix() - signed.issued_at.unix())
+            .map(Cow::Owned)
     }
 
     /// Returns the rules of an emergency of `window_s` seconds.
@@ -115,10 +124,26 @@ impl StepInForce {
     /// Returns an error if policy permits no such emergency.
     pub fn for_emergency(&self, window_s: i64) -> Result<Self, EmergencyError> {
         let definition = self.hashed.definition();
-        let rules = rules_of_emergency(&definition.reference, window_s, &self.ruling, &definition.approvals)?;
-        let of_policy = self.ruling.emergency.as_ref().map(|rule| rule.value.approvals());
-        let approvals = of_policy.into_iter().chain([definition.approvals.clone()]).collect();
-        Ok(Self { rules: Arc::new(rules), approvals: Arc::new(approvals), ..self.clone() })
+        let rules = rules_of_emergency(
+            &definition.reference,
+            window_s,
+            &self.ruling,
+            &definition.approvals,
+        )?;
+        let of_policy = self
+            .ruling
+            .emergency
+            .as_ref()
+            .map(|rule| rule.value.approvals());
+        let approvals = of_policy
+            .into_iter()
+            .chain([definition.approvals.clone()])
+            .collect();
+        Ok(Self {
+            rules: Arc::new(rules),
+            approvals: Arc::new(approvals),
+            ..self.clone()
+        })
     }
 
     /// Returns the proof for a bundle that the registry contains the step.
@@ -144,7 +169,11 @@ pub fn steps_in_force(
     configuration: &Configuration,
 ) -> Result<StepsInForce, Vec<RegistryError>> {
     let (steps, errors) = each_in_force(registry, policy, builtins, Some(roster), configuration);
-    if errors.is_empty() { Ok(steps) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(steps)
+    } else {
+        Err(errors)
+    }
 }
 
 /// Derives the rules for every valid step, and every reason for which a boundary seals none of the other steps. `known` has
@@ -156,21 +185,26 @@ pub fn steps_to_seal(
     configuration: &Configuration,
     known: Option<&StepsInForce>,
 ) -> (StepsInForce, Vec<RegistryError>) {
-    let (mut steps, mut errors) = each_in_force(registry, policy, Builtins::current(), roster, configuration);
+    let (mut steps, mut errors) =
+        each_in_force(registry, policy, Builtins::current(), roster, configuration);
     if let Some(known) = known {
         share_needs(&mut steps, known);
     }
     parse_scripts(&steps);
     // No approver could sign a run whose permissions do not fit into an authorization.
-    let unfit = steps.iter().filter_map(|(reference, step)| match step.asked() {
-        Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
-            Some(registry.get(reference)?.flaw(denied))
-        }
-        Ok(_)
-        | Err(PolicyDenied::Denied { .. } | PolicyDenied::NotUnderstood(_) | PolicyDenied::NothingAllowed { .. }) => {
-            None
-        }
-    });
+    let unfit = steps
+        .iter()
+        .filter_map(|(reference, step)| match step.asked() {
+            Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
+                Some(registry.get(reference)?.flaw(denied))
+            }
+            Ok(_)
+            | Err(
+                PolicyDenied::Denied { .. }
+                | PolicyDenied::NotUnderstood(_)
+                | PolicyDenied::NothingAllowed { .. },
+            ) => None,
+        });
     errors.extend(unfit);
     (steps, errors)
 }
@@ -193,23 +227,49 @@ fn each_in_force(
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(step.flaw(&error));
         let before = steps.last().map(|(_, step)| step);
-        let ruling = match before.filter(|step| step.hashed.definition().reference.path() == reference.path()) {
+        let ruling = match before
+            .filter(|step| step.hashed.definition().reference.path() == reference.path())
+        {
             Some(step) => Arc::clone(&step.ruling),
-            None => shared(resolve(policy, builtins, reference), before.map(|step| &step.ruling)),
+            None => shared(
+                resolve(policy, builtins, reference),
+                before.map(|step| &step.ruling),
+            ),
         };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = QuorumRules::combine(of_policy, &definition.approvals);
-        let rules = rules.map(|rules| rules.with_passkeys(ruling.passkeys)).map_err(|error| refuse(&error)).ok();
+        let rules = rules
+            .map(|rules| rules.with_passkeys(ruling.passkeys))
+            .map_err(|error| refuse(&error))
+            .ok();
         if let Some(rules) = &rules {
             let also = ruling.people_rules();
-            let groups: BTreeSet<_> =
-                rules.groups().into_iter().chain(also.iter().flat_map(|(_, rule)| &rule.from)).collect();
-            for group in groups.into_iter().filter(|group| roster.is_some_and(|roster| !roster.has_group(group))) {
-                refuse(&format!("the roster has no group {group}: add the group to the roster, or name another group"));
+            let groups: BTreeSet<_> = rules
+                .groups()
+                .into_iter()
+                .chain(also.iter().flat_map(|(_, rule)| &rule.from))
+                .collect();
+            for group in groups
+                .into_iter()
+                .filter(|group| roster.is_some_and(|roster| !roster.has_group(group)))
+            {
+                refuse(&format!(
+                    "the roster has no group {group}: add the group to the roster, or name another group"
+                ));
             }
-            let review = ruling.emergency.as_ref().map(|rule| ("emergency.review", &rule.value.review));
-            for (key, people) in review.into_iter().chain(policy.settle().map(|rule| ("settle", rule))) {
-                for group in people.from.iter().filter(|group| !rules.groups().contains(group)) {
+            let review = ruling
+                .emergency
+                .as_ref()
+                .map(|rule| ("emergency.review", &rule.value.review));
+            for (key, people) in review
+                .into_iter()
+                .chain(policy.settle().map(|rule| ("settle", rule)))
+            {
+                for group in people
+                    .from
+                    .iter()
+                    .filter(|group| !rules.groups().contains(group))
+                {
                     refuse(&format!(
                         "`{key}` of the policy names the group {group}, which no approval rule of the step names: name a \
                          group of the rule of policy or of the step"
@@ -219,15 +279,30 @@ fn each_in_force(
         }
         let profile = profile_of_step(&ruling, definition, &given);
         let path = reference.path();
-        let profile = profile.map_err(|errors| errors.iter().for_each(|error| refuse(&error.words(path)))).ok();
+        let profile = profile
+            .map_err(|errors| errors.iter().for_each(|error| refuse(&error.words(path))))
+            .ok();
         if let Some((profile, rules)) = profile.zip(rules) {
             let hashed = HashedStep::registered(step);
             let rules = shared(rules, before.map(|step| &step.rules));
-            let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
+            let approvals = of_policy
+                .into_iter()
+                .chain([&definition.approvals])
+                .cloned()
+                .collect();
             let approvals = shared(approvals, before.map(|step| &step.approvals));
             let profile = shared(profile, before.map(|step| &step.profile));
             let (needs, names) = (Arc::default(), Arc::clone(&names));
-            let step = StepInForce { ruling, needs, names, hashed, rules, approvals, profile, index };
+            let step = StepInForce {
+                ruling,
+                needs,
+                names,
+                hashed,
+                rules,
+                approvals,
+                profile,
+                index,
+            };
             steps.push((reference.clone(), step));
         }
     }
@@ -239,10 +314,15 @@ pub fn share_needs(steps: &mut StepsInForce, other: &StepsInForce) {
     // Most steps have the same ruling, so compare two rulings once.
     let mut equal: Option<[Arc<Ruling>; 2]> = None;
     for (reference, step) in steps {
-        let Some(other) = other.get(reference).filter(|other| other.hashed.digest() == step.hashed.digest()) else {
+        let Some(other) = other
+            .get(reference)
+            .filter(|other| other.hashed.digest() == step.hashed.digest())
+        else {
             continue;
         };
-        let known = |[a, b]: &[Arc<Ruling>; 2]| Arc::ptr_eq(a, &step.ruling) && Arc::ptr_eq(b, &other.ruling);
+        let known = |[a, b]: &[Arc<Ruling>; 2]| {
+            Arc::ptr_eq(a, &step.ruling) && Arc::ptr_eq(b, &other.ruling)
+        };
         if !equal.as_ref().is_some_and(known) {
             if step.ruling != other.ruling {
                 continue;
@@ -279,8 +359,11 @@ mod tests {
     fn steps(tools: &str, scripts: &[(&str, &str)]) -> StepsInForce {
         let step = |(reference, source): &(&str, &str)| {
             let mut step = definition();
-            (step["ref"], step["source"], step["params"]) =
-                (json!(reference), json!(source), json!({"type": "object", "properties": {}}));
+            (step["ref"], step["source"], step["params"]) = (
+                json!(reference),
+                json!(source),
+                json!({"type": "object", "properties": {}}),
+            );
             (step["template"], step["sandbox"]) = (json!("none"), json!({}));
             serde_json::from_value(step).expect("a step")
         };
@@ -290,28 +373,60 @@ mod tests {
              [{tools}]}}}}}}\n"
         );
         let policy = Policy::load(&policy).expect("a policy");
-        let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
-        let sandbox = ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() };
+        let limits = ConfiguredLimits {
+            default: Limits::default(),
+            maximum: Limits::default(),
+        };
+        let sandbox = ConfiguredSandbox {
+            level: Level::Strict,
+            require: STRICT.to_vec(),
+        };
         let configuration = Configuration { limits, sandbox };
-        let steps = steps_in_force(&registry, &policy, Builtins::current(), &roster(), &configuration).expect("steps");
+        let steps = steps_in_force(
+            &registry,
+            &policy,
+            Builtins::current(),
+            &roster(),
+            &configuration,
+        )
+        .expect("steps");
         parse_scripts(&steps);
         steps
     }
 
     fn programs<'s>(steps: &'s StepsInForce, reference: &str) -> &'s Arc<ProgramNames> {
-        steps[&reference.parse().expect("a ref")].programs().expect("a list")
+        steps[&reference.parse().expect("a ref")]
+            .programs()
+            .expect("a list")
     }
 
     #[test]
     fn steps_with_the_same_programs_share_one_list_in_memory() {
-        let scripts = [("a:one", "zed 1\n"), ("a:two", "zed 2; zed 3\n"), ("b:one", "zed 4\n"), ("b:two", "other\n")];
+        let scripts = [
+            ("a:one", "zed 1\n"),
+            ("a:two", "zed 2; zed 3\n"),
+            ("b:one", "zed 4\n"),
+            ("b:two", "other\n"),
+        ];
         let steps = steps("awk, cat", &scripts);
         let list = programs(&steps, "a:one");
-        assert!(list.optional.iter().any(|name| name.as_str() == "awk"), "{list:?}");
-        assert!(Arc::ptr_eq(list, programs(&steps, "a:two")) && Arc::ptr_eq(list, programs(&steps, "b:one")));
-        assert!(list != programs(&steps, "b:two"), "another program, another list");
+        assert!(
+            list.optional.iter().any(|name| name.as_str() == "awk"),
+            "{list:?}"
+        );
+        assert!(
+            Arc::ptr_eq(list, programs(&steps, "a:two"))
+                && Arc::ptr_eq(list, programs(&steps, "b:one"))
+        );
+        assert!(
+            list != programs(&steps, "b:two"),
+            "another program, another list"
+        );
         let rulings: Vec<&Arc<Ruling>> = steps.values().map(|step| &step.ruling).collect();
-        assert!(rulings.iter().all(|ruling| Arc::ptr_eq(ruling, rulings[0])), "no rule names a runbook");
+        assert!(
+            rulings.iter().all(|ruling| Arc::ptr_eq(ruling, rulings[0])),
+            "no rule names a runbook"
+        );
     }
 
     #[test]
@@ -319,13 +434,30 @@ mod tests {
         let shared = |before: &StepsInForce, mut after: StepsInForce| {
             share_needs(&mut after, before);
             let same = |(reference, step): (&StepRef, &StepInForce)| {
-                before.get(reference).is_some_and(|before| Arc::ptr_eq(&before.needs, &step.needs))
+                before
+                    .get(reference)
+                    .is_some_and(|before| Arc::ptr_eq(&before.needs, &step.needs))
             };
             after.iter().map(same).collect::<Vec<_>>()
         };
-        let before = steps("awk", &[("a:one", "zed\n"), ("a:two", "zed\n"), ("b:one", "zed\n")]);
-        let changed = [("a:one", "zed\n"), ("a:two", "rm x\n"), ("b:one", "zed\n"), ("c:one", "zed\n")];
-        assert_eq!(shared(&before, steps("awk", &changed)), [true, false, true, false]);
-        assert_eq!(shared(&before, steps("awk, cat", &changed)), [false; 4], "another policy");
+        let before = steps(
+            "awk",
+            &[("a:one", "zed\n"), ("a:two", "zed\n"), ("b:one", "zed\n")],
+        );
+        let changed = [
+            ("a:one", "zed\n"),
+            ("a:two", "rm x\n"),
+            ("b:one", "zed\n"),
+            ("c:one", "zed\n"),
+        ];
+        assert_eq!(
+            shared(&before, steps("awk", &changed)),
+            [true, false, true, false]
+        );
+        assert_eq!(
+            shared(&before, steps("awk, cat", &changed)),
+            [false; 4],
+            "another policy"
+        );
     }
 }

@@ -26,8 +26,13 @@ impl ParametersFit {
 /// # Errors
 /// Returns an error that lists all parameters that do not fit the schema. Also returns an error if the digest belongs
 /// to other parameters.
-pub fn check_parameters(signed: &Authorization, schema: &ParameterSchema) -> Result<ParametersFit, ParametersError> {
-    let params = schema.check(&signed.params).map_err(ParametersError::Invalid)?;
+pub fn check_parameters(
+    signed: &Authorization,
+    schema: &ParameterSchema,
+) -> Result<ParametersFit, ParametersError> {
+    let params = schema
+        .check(&signed.params)
+        .map_err(ParametersError::Invalid)?;
     // The parser of the statement has already compared the digest in the subject with the statement. The run uses the
     // digest that this function computes.
     match signed.params_digest() {

@@ -17,7 +17,10 @@ pub enum SigningProgram {
 ///
 /// # Errors
 /// Returns an error if a passkey made the signature, and policy does not let this passkey count.
-pub fn signing_program(signature: &[u8], rule: Option<PasskeysRule>) -> Result<SigningProgram, PasskeyError> {
+pub fn signing_program(
+    signature: &[u8],
+    rule: Option<PasskeysRule>,
+) -> Result<SigningProgram, PasskeyError> {
     match (is_of_synced_passkey(signature), rule) {
         (None, _) => Ok(SigningProgram::Own),
         (Some(_), None) => Err(PasskeyError::NoRule),

@@ -31,24 +31,42 @@ pub fn check_permissions(
     asked: &Result<Vec<Permission>, PolicyDenied>,
     signed: &[Permission],
 ) -> Result<PermissionsCovered, PermissionsError> {
-    let asked = asked.as_ref().map_err(|denied| PermissionsError::Denied(denied.clone()))?;
-    let missing: Vec<_> = asked.iter().filter(|question| !signed.contains(question)).cloned().collect();
-    if missing.is_empty() { Ok(PermissionsCovered(())) } else { Err(PermissionsError::NotSigned { missing }) }
+    let asked = asked
+        .as_ref()
+        .map_err(|denied| PermissionsError::Denied(denied.clone()))?;
+    let missing: Vec<_> = asked
+        .iter()
+        .filter(|question| !signed.contains(question))
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        Ok(PermissionsCovered(()))
+    } else {
+        Err(PermissionsError::NotSigned { missing })
+    }
 }
 
 /// Checks that the current sandbox is the signed sandbox.
 ///
 /// # Errors
 /// Returns an error that lists all fields in which the two sandboxes differ.
-pub fn check_profile(resolved: &Profile, signed: &Profile) -> Result<ProfileHolds, PermissionsError> {
+pub fn check_profile(
+    resolved: &Profile,
+    signed: &Profile,
+) -> Result<ProfileHolds, PermissionsError> {
     if resolved == signed {
         return Ok(ProfileHolds(()));
     }
     let json = |profile| serde_json::to_value(profile).unwrap_or_default();
     let (resolved, signed): (Value, Value) = (json(resolved), json(signed));
     let permissions = SandboxPermission::ALL.map(SandboxPermission::field);
-    let fields = ["require"].into_iter().chain(permissions).chain(["limits", "programs"]);
-    let fields = fields.filter(|field| resolved.get(field) != signed.get(field)).collect();
+    let fields = ["require"]
+        .into_iter()
+        .chain(permissions)
+        .chain(["limits", "programs"]);
+    let fields = fields
+        .filter(|field| resolved.get(field) != signed.get(field))
+        .collect();
     Err(PermissionsError::OtherSandbox { fields })
 }
 
@@ -99,10 +117,20 @@ mod tests {
 
     #[test]
     fn every_required_permission_must_be_signed_with_the_same_reason() {
-        let kubectl = Permission { kind: PermissionKind::Run, what: "kubectl".into(), why: PermissionReason::Unlisted };
-        let other = Permission { why: PermissionReason::BuiltInDeny, ..kubectl.clone() };
+        let kubectl = Permission {
+            kind: PermissionKind::Run,
+            what: "kubectl".into(),
+            why: PermissionReason::Unlisted,
+        };
+        let other = Permission {
+            why: PermissionReason::BuiltInDeny,
+            ..kubectl.clone()
+        };
         let asked = Ok(vec![kubectl.clone()]);
-        assert!(check_permissions(&asked, &[other.clone(), kubectl]).is_ok(), "more may be signed");
+        assert!(
+            check_permissions(&asked, &[other.clone(), kubectl]).is_ok(),
+            "more may be signed"
+        );
         let error = check_permissions(&asked, &[other]).expect_err("another reason");
         assert_eq!(error.code(), Code::ContextChanged);
     }
@@ -115,7 +143,12 @@ mod tests {
         resolved.limits.memory_bytes += 1;
         resolved.require.pop();
         let error = check_profile(&resolved, &signed).expect_err("another");
-        assert_eq!(error, PermissionsError::OtherSandbox { fields: vec!["require", "limits"] });
+        assert_eq!(
+            error,
+            PermissionsError::OtherSandbox {
+                fields: vec!["require", "limits"]
+            }
+        );
         assert_eq!(error.code(), Code::ContextChanged);
     }
 }

@@ -28,7 +28,10 @@ pub fn check_place(
         });
     }
     if signed.epoch != *epoch {
-        return Err(PlaceError::OtherEpoch { signed: signed.epoch.clone(), here: epoch.clone() });
+        return Err(PlaceError::OtherEpoch {
+            signed: signed.epoch.clone(),
+            here: epoch.clone(),
+        });
     }
     Ok(AtThisBoundary(()))
 }

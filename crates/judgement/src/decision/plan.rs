@@ -49,19 +49,41 @@ pub struct PlanFits(());
 /// Returns the first rule that the plan breaks.
 pub fn check_plan(run: &PlannedRun<'_>, plan: &PlanFacts) -> Result<PlanFits, PlanError> {
     let error = if plan.receipt != run.signed.receipt {
-        PlanError::OtherReceipt { signed: run.signed.receipt, found: plan.receipt }
+        PlanError::OtherReceipt {
+            signed: run.signed.receipt,
+            found: plan.receipt,
+        }
     } else if plan.output != run.signed.output {
-        PlanError::OtherOutput { signed: run.signed.output, found: plan.output }
+        PlanError::OtherOutput {
+            signed: run.signed.output,
+            found: plan.output,
+        }
     } else if plan.step != run.asked.step {
-        PlanError::OtherStep { asked: run.asked.step.clone(), found: plan.step.clone() }
+        PlanError::OtherStep {
+            asked: run.asked.step.clone(),
+            found: plan.step.clone(),
+        }
     } else if plan.status != Status::Succeeded {
-        PlanError::NotSucceeded { status: plan.status }
+        PlanError::NotSucceeded {
+            status: plan.status,
+        }
     } else if plan.params != run.params {
         PlanError::OtherParams
     } else if plan.finished_at > run.at {
-        PlanError::Later { finished_at: plan.finished_at, at: run.at }
-    } else if run.at > plan.finished_at.plus(i64::try_from(run.asked.max_age_s).unwrap_or(i64::MAX)) {
-        PlanError::TooOld { finished_at: plan.finished_at, at: run.at, max_age_s: run.asked.max_age_s }
+        PlanError::Later {
+            finished_at: plan.finished_at,
+            at: run.at,
+        }
+    } else if run.at
+        > plan
+            .finished_at
+            .plus(i64::try_from(run.asked.max_age_s).unwrap_or(i64::MAX))
+    {
+        PlanError::TooOld {
+            finished_at: plan.finished_at,
+            at: run.at,
+            max_age_s: run.asked.max_age_s,
+        }
     } else {
         return Ok(PlanFits(()));
     };
@@ -80,7 +102,9 @@ pub enum PlanError {
         found: ContentDigest,
     },
     /// The approvers signed another output.
-    #[error("the approvers signed the plan with the output {signed}, but its recorded output is {found}")]
+    #[error(
+        "the approvers signed the plan with the output {signed}, but its recorded output is {found}"
+    )]
     OtherOutput {
         /// The signed output.
         signed: ContentDigest,
@@ -144,10 +168,21 @@ mod tests {
     #[test]
     fn only_a_recent_successful_plan_of_the_named_step_for_the_same_parameters_is_carried_out() {
         let digest = |text: &str| ContentDigest::of(text.as_bytes());
-        let asked = StepPlan { step: "tf:plan".parse().expect("a ref"), max_age_s: 600 };
-        let signed = PlanReference { receipt: digest("receipt"), output: digest("output") };
+        let asked = StepPlan {
+            step: "tf:plan".parse().expect("a ref"),
+            max_age_s: 600,
+        };
+        let signed = PlanReference {
+            receipt: digest("receipt"),
+            output: digest("output"),
+        };
         let params = ParamsDigest::of(b"{}");
-        let run = PlannedRun { asked: &asked, signed: &signed, params, at: Timestamp::from_unix(1000) };
+        let run = PlannedRun {
+            asked: &asked,
+            signed: &signed,
+            params,
+            at: Timestamp::from_unix(1000),
+        };
         let plan = PlanFacts {
             receipt: signed.receipt,
             step: asked.step.clone(),
@@ -162,13 +197,34 @@ mod tests {
             change(&mut other);
             check_plan(&run, &other).expect_err("another plan")
         };
-        assert!(matches!(refused(|p| p.receipt = ContentDigest::of(b"x")), PlanError::OtherReceipt { .. }));
-        assert!(matches!(refused(|p| p.output = ContentDigest::of(b"x")), PlanError::OtherOutput { .. }));
-        assert!(matches!(refused(|p| p.step = "tf:show".parse().expect("ref")), PlanError::OtherStep { .. }));
-        assert!(matches!(refused(|p| p.status = Status::Warned), PlanError::NotSucceeded { .. }));
-        assert!(matches!(refused(|p| p.params = ParamsDigest::of(b"x")), PlanError::OtherParams));
-        assert!(matches!(refused(|p| p.finished_at = Timestamp::from_unix(1001)), PlanError::Later { .. }));
+        assert!(matches!(
+            refused(|p| p.receipt = ContentDigest::of(b"x")),
+            PlanError::OtherReceipt { .. }
+        ));
+        assert!(matches!(
+            refused(|p| p.output = ContentDigest::of(b"x")),
+            PlanError::OtherOutput { .. }
+        ));
+        assert!(matches!(
+            refused(|p| p.step = "tf:show".parse().expect("ref")),
+            PlanError::OtherStep { .. }
+        ));
+        assert!(matches!(
+            refused(|p| p.status = Status::Warned),
+            PlanError::NotSucceeded { .. }
+        ));
+        assert!(matches!(
+            refused(|p| p.params = ParamsDigest::of(b"x")),
+            PlanError::OtherParams
+        ));
+        assert!(matches!(
+            refused(|p| p.finished_at = Timestamp::from_unix(1001)),
+            PlanError::Later { .. }
+        ));
         let old = refused(|p| p.finished_at = Timestamp::from_unix(399));
-        assert_eq!((old.code(), matches!(old, PlanError::TooOld { .. })), (Code::Expired, true));
+        assert_eq!(
+            (old.code(), matches!(old, PlanError::TooOld { .. })),
+            (Code::Expired, true)
+        );
     }
 }

@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decision::quorum_rules::{QuorumRules, RuleSigner};
-use crate::decision::signature_count::{CountedSigner, NotCounted, SignatureCount, UncountedSignature};
+use crate::decision::signature_count::{
+    CountedSigner, NotCounted, SignatureCount, UncountedSignature,
+};
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::ident::{GroupName, Name};
@@ -28,7 +30,11 @@ pub struct QuorumMet {
 impl QuorumMet {
     /// Returns the same proof again, for each run under a grant.
     pub(super) fn copy(&self) -> Self {
-        Self { approvers: self.approvers.clone(), groups: self.groups.clone(), keys: self.keys.clone() }
+        Self {
+            approvers: self.approvers.clone(),
+            groups: self.groups.clone(),
+            keys: self.keys.clone(),
+        }
     }
 
     /// Returns the sorted names of the people whose signatures counted, as in a receipt's `decision.approvers`.
@@ -55,11 +61,23 @@ impl QuorumMet {
 pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, QuorumError> {
     let progress = progress(rules, count);
     if progress.missing > 0 {
-        return Err(QuorumError { progress, uncounted: count.uncounted().into() });
+        return Err(QuorumError {
+            progress,
+            uncounted: count.uncounted().into(),
+        });
     }
-    let mut approvers: Vec<_> = count.counted().iter().map(|person| person.name.clone()).collect();
+    let mut approvers: Vec<_> = count
+        .counted()
+        .iter()
+        .map(|person| person.name.clone())
+        .collect();
     approvers.sort();
-    let groups: BTreeSet<_> = count.counted().iter().flat_map(|person| &person.groups).cloned().collect();
+    let groups: BTreeSet<_> = count
+        .counted()
+        .iter()
+        .flat_map(|person| &person.groups)
+        .cloned()
+        .collect();
     Ok(QuorumMet {
         approvers,
         groups: groups.into_iter().collect(),
@@ -96,7 +114,11 @@ pub fn progress(rules: &QuorumRules, count: &SignatureCount) -> QuorumProgress {
         missing = missing.max(of_rule);
         missing_from.extend(groups);
     }
-    let mut approvers: Vec<_> = count.counted().iter().map(|person| person.name.clone()).collect();
+    let mut approvers: Vec<_> = count
+        .counted()
+        .iter()
+        .map(|person| person.name.clone())
+        .collect();
     approvers.sort();
     QuorumProgress {
         required: rules.required(),
@@ -122,7 +144,10 @@ pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<K
             break;
         }
         let one = kept.remove(at);
-        if rules.shortfalls(&for_rules(&kept)).any(|(missing, _)| missing > 0) {
+        if rules
+            .shortfalls(&for_rules(&kept))
+            .any(|(missing, _)| missing > 0)
+        {
             kept.insert(at, one);
         }
     }
@@ -141,8 +166,15 @@ pub struct QuorumError {
 impl QuorumError {
     /// Returns the stable code: `self-approval` if an excluded person signed, else `quorum-missing`.
     pub fn code(&self) -> Code {
-        let of_self = self.uncounted.iter().any(|signature| signature.why == NotCounted::Excluded);
-        if of_self { Code::SelfApproval } else { Code::QuorumMissing }
+        let of_self = self
+            .uncounted
+            .iter()
+            .any(|signature| signature.why == NotCounted::Excluded);
+        if of_self {
+            Code::SelfApproval
+        } else {
+            Code::QuorumMissing
+        }
     }
 }
 
@@ -189,13 +221,17 @@ pub(crate) mod tests {
 
     /// The people of the tests: alice (ops), bob (security) and carol (both groups, two keys).
     pub(crate) fn roster() -> TrustedRoster {
-        let payload = include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
+        let payload =
+            include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
         TrustedRoster::from_payload(payload).expect("golden roster")
     }
 
     pub(crate) fn authorization() -> Authorization {
-        let payload = include_bytes!("../../../../tests/conformance/golden/valid/payload/authorization.json");
-        Statement::from_payload(payload).expect("golden authorization").predicate
+        let payload =
+            include_bytes!("../../../../tests/conformance/golden/valid/payload/authorization.json");
+        Statement::from_payload(payload)
+            .expect("golden authorization")
+            .predicate
     }
 
     pub(crate) fn definition() -> Value {
@@ -220,24 +256,55 @@ pub(crate) mod tests {
         counted.push(person(99, "security"));
         let needed = counted[20].keyid;
         let count = SignatureCount::of(counted);
-        let each =
-            QuorumRules::combine(Some(&rule(1, &["ops", "security"], true)), &Approvals::unspecified()).expect("rules");
+        let each = QuorumRules::combine(
+            Some(&rule(1, &["ops", "security"], true)),
+            &Approvals::unspecified(),
+        )
+        .expect("rules");
         let kept = fewest(&each, &count, 16);
         assert_eq!(kept.len(), 16);
         assert!(kept.contains(&needed), "the only one of security");
-        assert_eq!(fewest(&each, &count, 1).len(), 2, "never fewer than the rule needs");
-        assert_eq!(fewest(&each, &count, 100).len(), 21, "nobody is left out without need");
+        assert_eq!(
+            fewest(&each, &count, 1).len(),
+            2,
+            "never fewer than the rule needs"
+        );
+        assert_eq!(
+            fewest(&each, &count, 100).len(),
+            21,
+            "nobody is left out without need"
+        );
     }
 
-    fn judge(policy: &Approvals, step: &Approvals, keys: &[&str]) -> Result<QuorumMet, QuorumError> {
+    fn judge(
+        policy: &Approvals,
+        step: &Approvals,
+        keys: &[&str],
+    ) -> Result<QuorumMet, QuorumError> {
         let rules = QuorumRules::combine(Some(policy), step).expect("rules");
-        decide(&rules, &count(&signed(keys), &roster(), &nobody(), &rules, at()))
+        decide(
+            &rules,
+            &count(&signed(keys), &roster(), &nobody(), &rules, at()),
+        )
     }
 
     #[test]
     fn missing_approvers_are_named() {
-        let error = judge(&rule(1, &["ops", "security"], true), &Approvals::unspecified(), &[ALICE]).expect_err("bob");
-        assert_eq!(error.progress.missing_from.iter().map(GroupName::as_str).collect::<Vec<_>>(), ["security"]);
+        let error = judge(
+            &rule(1, &["ops", "security"], true),
+            &Approvals::unspecified(),
+            &[ALICE],
+        )
+        .expect_err("bob");
+        assert_eq!(
+            error
+                .progress
+                .missing_from
+                .iter()
+                .map(GroupName::as_str)
+                .collect::<Vec<_>>(),
+            ["security"]
+        );
         assert_eq!((error.progress.required, error.progress.have), (2, 1));
     }
 }

@@ -52,7 +52,10 @@ impl QuorumRules {
             }
             _ => rules.push(Rule::of("the step", step, &step.from)?),
         }
-        Ok(Self { rules, passkeys: None })
+        Ok(Self {
+            rules,
+            passkeys: None,
+        })
     }
 
     /// Lets these passkeys of policy count. Without this call, no passkey counts.
@@ -72,7 +75,8 @@ impl QuorumRules {
     /// Returns the errors of [`QuorumRules::combine`].
     pub fn with_standing(mut self, rule: Option<&Approvals>) -> Result<Self, RuleError> {
         if let Some(rule) = rule {
-            self.rules.push(Rule::of("standing grants in policy", rule, &rule.from)?);
+            self.rules
+                .push(Rule::of("standing grants in policy", rule, &rule.from)?);
         }
         Ok(self.with_passkeys(None))
     }
@@ -84,17 +88,24 @@ impl QuorumRules {
 
     /// Returns the number of missing people and their groups, for the rule that lacks most people.
     pub(super) fn missing_of(&self, people: &[RuleSigner<'_>]) -> (u64, BTreeSet<GroupName>) {
-        self.shortfalls(people).max_by_key(|(missing, _)| *missing).unwrap_or_default()
+        self.shortfalls(people)
+            .max_by_key(|(missing, _)| *missing)
+            .unwrap_or_default()
     }
 
     /// Returns the number of missing people and their groups, for each rule.
-    pub(super) fn shortfalls(&self, people: &[RuleSigner<'_>]) -> impl Iterator<Item = (u64, BTreeSet<GroupName>)> {
+    pub(super) fn shortfalls(
+        &self,
+        people: &[RuleSigner<'_>],
+    ) -> impl Iterator<Item = (u64, BTreeSet<GroupName>)> {
         let groups: Vec<&BTreeSet<GroupName>> = people.iter().map(|signer| signer.groups).collect();
-        self.rules.iter().map(move |rule| match rule.shortfall(&groups) {
-            // Enough people signed, but all of them with passkeys.
-            (0, _) if self.lacks_own(rule, people) => (1, rule.from.clone()),
-            found => found,
-        })
+        self.rules
+            .iter()
+            .map(move |rule| match rule.shortfall(&groups) {
+                // Enough people signed, but all of them with passkeys.
+                (0, _) if self.lacks_own(rule, people) => (1, rule.from.clone()),
+                found => found,
+            })
     }
 
     /// Returns true if a rule has no signature of an approver's own program, although policy demands one.
@@ -103,8 +114,9 @@ impl QuorumRules {
     }
 
     fn lacks_own(&self, rule: &Rule, people: &[RuleSigner<'_>]) -> bool {
-        let own =
-            |signer: &RuleSigner<'_>| signer.program == SigningProgram::Own && !signer.groups.is_disjoint(&rule.from);
+        let own = |signer: &RuleSigner<'_>| {
+            signer.program == SigningProgram::Own && !signer.groups.is_disjoint(&rule.from)
+        };
         self.passkeys.is_some_and(|passkeys| !passkeys.alone) && !people.iter().any(own)
     }
 
@@ -113,15 +125,22 @@ impl QuorumRules {
     pub(super) fn surplus_passkeys(&self, people: &[RuleSigner<'_>]) -> Vec<usize> {
         let by_passkey = |at: &usize| people[*at].program == SigningProgram::Browser;
         let (mut waiting, own): (Vec<usize>, Vec<usize>) = (0..people.len()).partition(by_passkey);
-        let most = self.passkeys.map_or(0, |rule| usize::try_from(rule.most).unwrap_or(usize::MAX));
+        let most = self
+            .passkeys
+            .map_or(0, |rule| usize::try_from(rule.most).unwrap_or(usize::MAX));
         let mut kept: Vec<RuleSigner<'_>> = own.into_iter().map(|at| people[at]).collect();
         for _ in 0..most.min(waiting.len()) {
             let missing_with = |at: usize| {
                 let with: Vec<_> = kept.iter().copied().chain([people[at]]).collect();
-                self.shortfalls(&with).map(|(missing, _)| missing).sum::<u64>()
+                self.shortfalls(&with)
+                    .map(|(missing, _)| missing)
+                    .sum::<u64>()
             };
-            let best =
-                waiting.iter().enumerate().min_by_key(|(_, at)| missing_with(**at)).map_or(0, |(place, _)| place);
+            let best = waiting
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, at)| missing_with(**at))
+                .map_or(0, |(place, _)| place);
             kept.push(people[waiting.remove(best)]);
         }
         waiting
@@ -129,7 +148,11 @@ impl QuorumRules {
 
     /// Returns the minimum number of people that the rules require.
     pub(super) fn required(&self) -> u64 {
-        self.rules.iter().map(Rule::places).max().unwrap_or(u64::MAX)
+        self.rules
+            .iter()
+            .map(Rule::places)
+            .max()
+            .unwrap_or(u64::MAX)
     }
 }
 
@@ -148,13 +171,25 @@ impl Rule {
             return Err(RuleError::GroupTwice { of });
         }
         if each && groups.len() as u64 > MAX_EACH_GROUPS {
-            return Err(RuleError::TooManyGroups { of, found: groups.len() });
+            return Err(RuleError::TooManyGroups {
+                of,
+                found: groups.len(),
+            });
         }
-        Ok(Self { of, required: rule.required, from: groups, each })
+        Ok(Self {
+            of,
+            required: rule.required,
+            from: groups,
+            each,
+        })
     }
 
     fn places(&self) -> u64 {
-        if self.each { self.required.saturating_mul(self.from.len() as u64) } else { self.required }
+        if self.each {
+            self.required.saturating_mul(self.from.len() as u64)
+        } else {
+            self.required
+        }
     }
 
     /// Returns the number of missing people, and their groups. By Hall's theorem, this number is the largest shortfall
@@ -163,27 +198,47 @@ impl Rule {
     fn shortfall(&self, counted: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
         let from: Vec<_> = self.from.iter().collect();
         if !self.each {
-            let have = counted.iter().filter(|groups| from.iter().any(|group| groups.contains(*group))).count() as u64;
+            let have = counted
+                .iter()
+                .filter(|groups| from.iter().any(|group| groups.contains(*group)))
+                .count() as u64;
             let missing = self.required.saturating_sub(have);
-            return (missing, if missing > 0 { self.from.clone() } else { BTreeSet::new() });
+            return (
+                missing,
+                if missing > 0 {
+                    self.from.clone()
+                } else {
+                    BTreeSet::new()
+                },
+            );
         }
         let masks: Vec<u32> = counted
             .iter()
             .map(|groups| {
-                from.iter().enumerate().fold(0, |mask, (at, group)| mask | u32::from(groups.contains(*group)) << at)
+                from.iter().enumerate().fold(0, |mask, (at, group)| {
+                    mask | u32::from(groups.contains(*group)) << at
+                })
             })
             .collect();
         let mut worst = (0_u64, 0_u32);
         for set in 1_u32..1 << from.len() {
             let have = masks.iter().filter(|mask| **mask & set != 0).count() as u64;
-            let missing = self.required.saturating_mul(u64::from(set.count_ones())).saturating_sub(have);
+            let missing = self
+                .required
+                .saturating_mul(u64::from(set.count_ones()))
+                .saturating_sub(have);
             // If several sets have the same shortfall, the smallest set is the most precise answer.
-            if missing > worst.0 || missing == worst.0 && missing > 0 && set.count_ones() < worst.1.count_ones() {
+            if missing > worst.0
+                || missing == worst.0 && missing > 0 && set.count_ones() < worst.1.count_ones()
+            {
                 worst = (missing, set);
             }
         }
-        let groups =
-            from.iter().enumerate().filter(|(at, _)| worst.1 >> at & 1 == 1).map(|(_, group)| (*group).clone());
+        let groups = from
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| worst.1 >> at & 1 == 1)
+            .map(|(_, group)| (*group).clone());
         (worst.0, groups.collect())
     }
 }
@@ -192,7 +247,9 @@ impl Rule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// The field `required` of the rule is 0.
-    #[error("the approvals rule of {of} requires no person (required: 0); require at least one person")]
+    #[error(
+        "the approvals rule of {of} requires no person (required: 0); require at least one person"
+    )]
     AsksNobody {
         /// The source of the rule (policy or step).
         of: &'static str,
@@ -235,7 +292,14 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn rule(required: u64, from: &[&str], each: bool) -> Approvals {
-        let from = from.iter().map(|group| group.parse().expect("group")).collect();
-        Approvals { required, from, each: each.then_some(true) }
+        let from = from
+            .iter()
+            .map(|group| group.parse().expect("group"))
+            .collect();
+        Approvals {
+            required,
+            from,
+            each: each.then_some(true),
+        }
     }
 }

@@ -42,17 +42,32 @@ impl EligibleApprovers {
     /// Returns the people who could approve under this roster with the keys for which `is_revoked` returns false.
     pub fn of(roster: &TrustedRoster, is_revoked: impl Fn(&KeyId) -> bool) -> Self {
         let people = roster.tables().approver.iter().map(|approver| {
-            let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());
+            let keys = approver
+                .keys
+                .iter()
+                .filter_map(|line| SshKey::parse(line).ok());
             let keys: Vec<SshKey> = keys.filter(|key| !is_revoked(&key.keyid())).collect();
             // In a group with a presence rule, only the signatures of security keys count.
             let touches = keys.iter().any(SshKey::is_security_key);
-            let counts = |group: &&GroupName| !keys.is_empty() && (touches || roster.presence_rule(group).is_none());
-            let foreign = approver.keys.iter().filter_map(|line| ForeignKey::parse(line).ok());
-            let has_passkey = foreign.into_iter().any(|key| key.passkey().is_some() && !is_revoked(&key.keyid()));
+            let counts = |group: &&GroupName| {
+                !keys.is_empty() && (touches || roster.presence_rule(group).is_none())
+            };
+            let foreign = approver
+                .keys
+                .iter()
+                .filter_map(|line| ForeignKey::parse(line).ok());
+            let has_passkey = foreign
+                .into_iter()
+                .any(|key| key.passkey().is_some() && !is_revoked(&key.keyid()));
             Person {
                 name: approver.name.clone(),
                 groups: approver.groups.iter().filter(counts).cloned().collect(),
-                by_passkey: approver.groups.iter().filter(|_| has_passkey).cloned().collect(),
+                by_passkey: approver
+                    .groups
+                    .iter()
+                    .filter(|_| has_passkey)
+                    .cloned()
+                    .collect(),
                 valid_after: approver.valid_after,
                 valid_before: approver.valid_before,
             }
@@ -75,8 +90,15 @@ impl EligibleApprovers {
         let named = rules.groups();
         // A person without a key that can count, such as one with only revoked keys, counts for no group.
         let people = self.0.iter().filter(|person| !is_excluded(&person.name));
-        let people: Vec<&Person> =
-            people.filter(|person| person.signer(rules).groups.iter().any(|group| named.contains(group))).collect();
+        let people: Vec<&Person> = people
+            .filter(|person| {
+                person
+                    .signer(rules)
+                    .groups
+                    .iter()
+                    .any(|group| named.contains(group))
+            })
+            .collect();
         // More people become valid only at the begin of a person's validity, so check these moments.
         let begins = people.iter().filter_map(|person| person.valid_after);
         let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
@@ -87,7 +109,8 @@ impl EligibleApprovers {
                     && person.valid_before.is_none_or(|before| at < before)
             };
             let there: Vec<&Person> = people.iter().copied().filter(valid).collect();
-            let mut signers: Vec<RuleSigner<'_>> = there.iter().map(|person| person.signer(rules)).collect();
+            let mut signers: Vec<RuleSigner<'_>> =
+                there.iter().map(|person| person.signer(rules)).collect();
             for at in rules.surplus_passkeys(&signers).into_iter().rev() {
                 signers.remove(at);
             }
@@ -96,10 +119,19 @@ impl EligibleApprovers {
                 return Ok(());
             }
             if best.as_ref().is_none_or(|(fewest, _)| missing < *fewest) {
-                let of_these = there.iter().filter(|person| !person.signer(rules).groups.is_disjoint(&from));
+                let of_these = there
+                    .iter()
+                    .filter(|person| !person.signer(rules).groups.is_disjoint(&from));
                 let people: Vec<Name> = of_these.map(|person| person.name.clone()).collect();
                 let needed = missing.saturating_add(people.len() as u64);
-                best = Some((missing, OutOfReach { needed, from, people }));
+                best = Some((
+                    missing,
+                    OutOfReach {
+                        needed,
+                        from,
+                        people,
+                    },
+                ));
             }
         }
         // The loop checked at least the moment `from`, so `best` has a value.
@@ -111,8 +143,19 @@ impl Person {
     /// Returns the most that a signature of this person can count for.
     fn signer(&self, rules: &QuorumRules) -> RuleSigner<'_> {
         let by_passkey = rules.passkeys().is_some() && !self.by_passkey.is_empty();
-        let program = if by_passkey && self.groups.is_empty() { SigningProgram::Browser } else { SigningProgram::Own };
-        RuleSigner { groups: if by_passkey { &self.by_passkey } else { &self.groups }, program }
+        let program = if by_passkey && self.groups.is_empty() {
+            SigningProgram::Browser
+        } else {
+            SigningProgram::Own
+        };
+        RuleSigner {
+            groups: if by_passkey {
+                &self.by_passkey
+            } else {
+                &self.groups
+            },
+            program,
+        }
     }
 }
 
@@ -120,14 +163,22 @@ impl fmt::Display for OutOfReach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let groups = joined(&self.from, ", ");
         let people = joined(&self.people, ", ");
-        let (approvals, needed) = if self.needed == 1 { ("approval", "is") } else { ("approvals", "are") };
+        let (approvals, needed) = if self.needed == 1 {
+            ("approval", "is")
+        } else {
+            ("approvals", "are")
+        };
         write!(
             f,
             "{} {approvals} of {groups} {needed} needed, but at most {} can approve",
             self.needed,
             self.people.len()
         )?;
-        if people.is_empty() { Ok(()) } else { write!(f, " ({people})") }
+        if people.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({people})")
+        }
     }
 }
 
@@ -142,8 +193,15 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
     fn rules(required: u64, from: &[&str], each: bool) -> QuorumRules {
-        let from = from.iter().map(|group| group.parse().expect("a group")).collect();
-        let step = Approvals { required, from, each: each.then_some(true) };
+        let from = from
+            .iter()
+            .map(|group| group.parse().expect("a group"))
+            .collect();
+        let step = Approvals {
+            required,
+            from,
+            each: each.then_some(true),
+        };
         QuorumRules::combine(None, &step).expect("rules")
     }
 
@@ -156,7 +214,10 @@ mod tests {
             .approver
             .iter()
             .filter(|person| {
-                person.groups.iter().any(|group| group.as_str() == "ops" && roster.presence_rule(group).is_none())
+                person
+                    .groups
+                    .iter()
+                    .any(|group| group.as_str() == "ops" && roster.presence_rule(group).is_none())
             })
             .filter(|person| person.valid_after.is_none_or(|after| after <= NOW))
             .filter(|person| person.valid_before.is_none_or(|before| NOW < before))
@@ -164,14 +225,35 @@ mod tests {
             .collect();
         let all = of_ops.len() as u64;
         assert!(all > 0, "the roster of the tests has people of ops");
-        assert_eq!(eligible.check_reach(&rules(all, &["ops"], false), |_| false, NOW, Some(NOW.plus(1))), Ok(()));
-        let one_too_many = eligible.check_reach(&rules(all + 1, &["ops"], false), |_| false, NOW, Some(NOW.plus(1)));
+        assert_eq!(
+            eligible.check_reach(
+                &rules(all, &["ops"], false),
+                |_| false,
+                NOW,
+                Some(NOW.plus(1))
+            ),
+            Ok(())
+        );
+        let one_too_many = eligible.check_reach(
+            &rules(all + 1, &["ops"], false),
+            |_| false,
+            NOW,
+            Some(NOW.plus(1)),
+        );
         assert_eq!(one_too_many.expect_err("out of reach").people, of_ops);
         let first = &of_ops[0];
-        let without = eligible.check_reach(&rules(all, &["ops"], false), |name| name == first, NOW, Some(NOW.plus(1)));
+        let without = eligible.check_reach(
+            &rules(all, &["ops"], false),
+            |name| name == first,
+            NOW,
+            Some(NOW.plus(1)),
+        );
         let without = without.expect_err("out of reach");
         assert!(!without.people.contains(first) && without.needed == all);
-        assert!(without.to_string().contains("of ops are needed"), "{without}");
+        assert!(
+            without.to_string().contains("of ops are needed"),
+            "{without}"
+        );
     }
 
     #[test]
@@ -180,13 +262,19 @@ mod tests {
         let only_passkeys = EligibleApprovers::of(&roster, |keyid| roster.signer(keyid).is_some());
         let all = EligibleApprovers::of(&roster, |_| false);
         let reach = |eligible: &EligibleApprovers, required, passkeys: Option<(u64, bool)>| {
-            let passkeys = passkeys.map(|(most, alone)| PasskeysRule { most, alone, synced: true });
+            let passkeys = passkeys.map(|(most, alone)| PasskeysRule {
+                most,
+                alone,
+                synced: true,
+            });
             let rules = rules(required, &["ops"], false).with_passkeys(passkeys);
             eligible.check_reach(&rules, |_| false, NOW, None).is_ok()
         };
         assert!(!reach(&only_passkeys, 1, None) && reach(&all, 1, None));
         assert!(!reach(&only_passkeys, 1, Some((1, false))) && reach(&all, 1, Some((1, false))));
         assert!(reach(&only_passkeys, 1, Some((1, true))));
-        assert!(!reach(&only_passkeys, 2, Some((1, true))) && reach(&only_passkeys, 2, Some((2, true))));
+        assert!(
+            !reach(&only_passkeys, 2, Some((1, true))) && reach(&only_passkeys, 2, Some((2, true)))
+        );
     }
 }

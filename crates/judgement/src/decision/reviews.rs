@@ -37,10 +37,20 @@ impl ReviewRules {
     /// Returns the rules for runs of a step with these approval rules of policy and of the step.
     pub fn of(rules: &QuorumRules, ruling: &Ruling) -> Self {
         let groups: BTreeSet<GroupName> = rules.groups().into_iter().cloned().collect();
-        let anyone = || PeopleRule { required: 1, from: groups.iter().cloned().collect() };
-        let review = ruling.emergency.as_ref().map_or_else(anyone, |rule| rule.value.review.clone());
+        let anyone = || PeopleRule {
+            required: 1,
+            from: groups.iter().cloned().collect(),
+        };
+        let review = ruling
+            .emergency
+            .as_ref()
+            .map_or_else(anyone, |rule| rule.value.review.clone());
         let settle = ruling.settle.clone().unwrap_or_else(anyone);
-        Self { groups, review, settle }
+        Self {
+            groups,
+            review,
+            settle,
+        }
     }
 }
 
@@ -97,15 +107,33 @@ pub fn check_reviewer(
     decision: &Decision,
     context: ReviewContext<'_>,
 ) -> Result<CountedReview, ReviewError> {
-    let ReviewContext { roster, is_revoked, at } = context;
-    let of_groups = Approvals { required: 1, from: rules.groups.iter().cloned().collect(), each: None };
-    let may = QuorumRules::combine(None, &of_groups).map_err(|error| ReviewError::Rules(error.to_string()))?;
+    let ReviewContext {
+        roster,
+        is_revoked,
+        at,
+    } = context;
+    let of_groups = Approvals {
+        required: 1,
+        from: rules.groups.iter().cloned().collect(),
+        each: None,
+    };
+    let may = QuorumRules::combine(None, &of_groups)
+        .map_err(|error| ReviewError::Rules(error.to_string()))?;
     let excluded = ExcludedSigners::judged_later().with(&decision.excluded);
-    let count = count_unrevoked(std::slice::from_ref(signature), roster, &excluded, &may, at, is_revoked);
+    let count = count_unrevoked(
+        std::slice::from_ref(signature),
+        roster,
+        &excluded,
+        &may,
+        at,
+        is_revoked,
+    );
     if let Some(why) = count.uncounted().first() {
         return Err(ReviewError::DoesNotCount(Box::new(why.clone())));
     }
-    let Some(person) = count.counted().first() else { return Err(ReviewError::Rules("nobody signed".to_owned())) };
+    let Some(person) = count.counted().first() else {
+        return Err(ReviewError::Rules("nobody signed".to_owned()));
+    };
     let is_of = |rule: &PeopleRule| rule.from.iter().any(|group| person.groups.contains(group));
     Ok(CountedReview {
         reviewer: person.name.clone(),
@@ -161,8 +189,21 @@ impl RunReviews {
         settled: Option<ObservedEnd>,
         (rules, context): (&ReviewRules, ReviewContext<'_>),
     ) -> Settlement {
-        let CountedReview { reviewer, keyid, closes, settles } = review.clone();
-        self.add(reviewer, ReviewOpinion { closes, settles, observed, keyid });
+        let CountedReview {
+            reviewer,
+            keyid,
+            closes,
+            settles,
+        } = review.clone();
+        self.add(
+            reviewer,
+            ReviewOpinion {
+                closes,
+                settles,
+                observed,
+                keyid,
+            },
+        );
         match settled {
             Some(end) if !review.disputes(observed, end) => Settlement::Settled(end),
             _ => self.settlement(rules, context),
@@ -171,12 +212,17 @@ impl RunReviews {
 
     /// Returns the people whose review counts towards the end of an emergency.
     pub fn reviewers(&self) -> impl Iterator<Item = &Name> {
-        self.0.iter().filter(|(_, opinion)| opinion.closes).map(|(name, _)| name)
+        self.0
+            .iter()
+            .filter(|(_, opinion)| opinion.closes)
+            .map(|(name, _)| name)
     }
 
     /// Returns the people whose review counts towards the settlement of an unknown end, and who say this end.
     pub fn who_say(&self, end: ObservedEnd) -> impl Iterator<Item = &Name> {
-        let says = move |(_, opinion): &(&Name, &ReviewOpinion)| opinion.settles && opinion.observed == Some(end);
+        let says = move |(_, opinion): &(&Name, &ReviewOpinion)| {
+            opinion.settles && opinion.observed == Some(end)
+        };
         self.0.iter().filter(says).map(|(name, _)| name)
     }
 
@@ -193,15 +239,25 @@ impl RunReviews {
     /// Returns what the people say who still count: the roster lists the person, and the key of the review is not revoked.
     fn said(&self, context: ReviewContext<'_>) -> Vec<ObservedEnd> {
         let counts = |(name, opinion): &(&Name, &ReviewOpinion)| {
-            opinion.settles && context.roster.approver(name).is_some() && !(context.is_revoked)(&opinion.keyid)
+            opinion.settles
+                && context.roster.approver(name).is_some()
+                && !(context.is_revoked)(&opinion.keyid)
         };
-        self.0.iter().filter(counts).filter_map(|(_, opinion)| opinion.observed).collect()
+        self.0
+            .iter()
+            .filter(counts)
+            .filter_map(|(_, opinion)| opinion.observed)
+            .collect()
     }
 
     /// Returns the number of people who said the same about an unknown end, or 0 if people disagree.
     pub fn agreeing(&self, context: ReviewContext<'_>) -> u64 {
         let said = self.said(context);
-        if said.iter().all(|one| *one == said[0]) { said.len() as u64 } else { 0 }
+        if said.iter().all(|one| *one == said[0]) {
+            said.len() as u64
+        } else {
+            0
+        }
     }
 
     /// Returns what the reviews say about an unknown end.
@@ -259,7 +315,9 @@ impl fmt::Display for ReviewError {
 
 /// Says that a person can't review a run, because the receipt lists this person as excluded.
 pub fn excluded_words(person: &impl fmt::Display) -> String {
-    format!("{person} proposed the run or drafted its grant, or controls a token that did this, and so can't review it")
+    format!(
+        "{person} proposed the run or drafted its grant, or controls a token that did this, and so can't review it"
+    )
 }
 
 impl std::error::Error for ReviewError {}

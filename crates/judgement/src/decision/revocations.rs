@@ -30,9 +30,16 @@ impl Revocations {
     ///
     /// # Errors
     /// Returns an error if an earlier entry already revoked the subject.
-    pub fn add(&mut self, MayRevoke(subject): MayRevoke, entry: u64) -> Result<(), RevocationError> {
+    pub fn add(
+        &mut self,
+        MayRevoke(subject): MayRevoke,
+        entry: u64,
+    ) -> Result<(), RevocationError> {
         if let Some(earlier) = self.0.get(&subject) {
-            return Err(RevocationError::Again { subject, entry: *earlier });
+            return Err(RevocationError::Again {
+                subject,
+                entry: *earlier,
+            });
         }
         self.0.insert(subject, entry);
         Ok(())
@@ -85,8 +92,11 @@ impl RevokedBefore<'_> {
 
     /// Describes the first of these signing keys that is revoked.
     pub fn signer<'k>(&self, keyids: impl IntoIterator<Item = &'k KeyId>) -> Option<String> {
-        let revoked = keyids.into_iter().find_map(|keyid| Some((keyid, self.key(keyid)?)));
-        revoked.map(|(keyid, entry)| format!("the signing key {keyid} was revoked at entry {entry}"))
+        let revoked = keyids
+            .into_iter()
+            .find_map(|keyid| Some((keyid, self.key(keyid)?)));
+        revoked
+            .map(|(keyid, entry)| format!("the signing key {keyid} was revoked at entry {entry}"))
     }
 
     /// Returns the entry that revoked the subject.
@@ -95,7 +105,11 @@ impl RevokedBefore<'_> {
         if self.all.0.is_empty() {
             return None;
         }
-        self.all.0.get(subject).copied().filter(|entry| *entry < self.entry)
+        self.all
+            .0
+            .get(subject)
+            .copied()
+            .filter(|entry| *entry < self.entry)
     }
 }
 
@@ -108,13 +122,22 @@ pub struct NotRevoked(());
 ///
 /// # Errors
 /// Returns an error if the epoch or a token with one of these names is revoked.
-pub fn check_not_revoked(revoked: &Revocations, epoch: &Epoch, names: [&Name; 2]) -> Result<NotRevoked, RevokedRun> {
+pub fn check_not_revoked(
+    revoked: &Revocations,
+    epoch: &Epoch,
+    names: [&Name; 2],
+) -> Result<NotRevoked, RevokedRun> {
     if let Some(entry) = revoked.now().epoch(epoch) {
         return Err(RevokedRun::Epoch { entry });
     }
-    let token = names.into_iter().find_map(|name| Some((name, revoked.now().token(name)?)));
+    let token = names
+        .into_iter()
+        .find_map(|name| Some((name, revoked.now().token(name)?)));
     match token {
-        Some((name, entry)) => Err(RevokedRun::Token { name: name.clone(), entry }),
+        Some((name, entry)) => Err(RevokedRun::Token {
+            name: name.clone(),
+            entry,
+        }),
         None => Ok(NotRevoked(())),
     }
 }
@@ -181,53 +204,96 @@ pub fn check_may_revoke(
     signature: &VerifiedSignature,
     context: RevocationContext<'_>,
 ) -> Result<MayRevoke, RevocationError> {
-    let RevocationContext { roster, tokens, epoch, passkeys, revoked, grant } = context;
+    let RevocationContext {
+        roster,
+        tokens,
+        epoch,
+        passkeys,
+        revoked,
+        grant,
+    } = context;
     let signer = &signature.keyid;
     let Some((holder, _)) = roster.statement_signer(signer) else {
         return Err(RevocationError::UnknownSigner { keyid: *signer });
     };
     let of_signer = subject == RevokedSubject::Key(*signer);
     let program = signing_program(&signature.sig, passkeys).map_err(RevocationError::Passkey)?;
-    if program == SigningProgram::Browser && !of_signer && !matches!(subject, RevokedSubject::Epoch(_)) {
+    if program == SigningProgram::Browser
+        && !of_signer
+        && !matches!(subject, RevokedSubject::Epoch(_))
+    {
         return Err(RevocationError::NotOfPasskeys { subject });
     }
     if let Some(entry) = revoked.key(signer).filter(|_| !of_signer) {
-        return Err(RevocationError::RevokedSigner { keyid: *signer, entry });
+        return Err(RevocationError::RevokedSigner {
+            keyid: *signer,
+            entry,
+        });
     }
     let (is_known, may, who) = match subject {
         RevokedSubject::Grant(digest) => {
             let grant = grant(&digest);
             let may = grant.as_ref().is_some_and(|grant| match holder {
-                KeyHolder::Approver(name) => roster
-                    .approver(name)
-                    .is_some_and(|approver| approver.groups.iter().any(|group| grant.groups.contains(group))),
+                KeyHolder::Approver(name) => roster.approver(name).is_some_and(|approver| {
+                    approver
+                        .groups
+                        .iter()
+                        .any(|group| grant.groups.contains(group))
+                }),
                 KeyHolder::Proposer(name) => grant.grantee == *name,
                 KeyHolder::Operator(_) | KeyHolder::Boundary(_) => false,
             });
-            (grant.is_some(), may, "an approver of one of its steps, the grantee")
+            (
+                grant.is_some(),
+                may,
+                "an approver of one of its steps, the grantee",
+            )
         }
         RevokedSubject::Key(keyid) => {
-            let foreign = roster.foreign_keys().iter().any(|(_, key)| key.keyid() == keyid);
-            (foreign || roster.signer(&keyid).is_some(), of_signer, "the holder of the key, with the same key,")
+            let foreign = roster
+                .foreign_keys()
+                .iter()
+                .any(|(_, key)| key.keyid() == keyid);
+            (
+                foreign || roster.signer(&keyid).is_some(),
+                of_signer,
+                "the holder of the key, with the same key,",
+            )
         }
         RevokedSubject::Token(_) => {
-            let token = tokens.iter().find(|token| RevokedSubject::token(&token.name) == subject);
+            let token = tokens
+                .iter()
+                .find(|token| RevokedSubject::token(&token.name) == subject);
             let owns = |token: &SealedToken| match holder {
-                KeyHolder::Approver(name) | KeyHolder::Proposer(name) => token.owners.contains(name),
+                KeyHolder::Approver(name) | KeyHolder::Proposer(name) => {
+                    token.owners.contains(name)
+                }
                 KeyHolder::Operator(_) | KeyHolder::Boundary(_) => false,
             };
-            (token.is_some(), token.is_some_and(owns), "an owner of the token")
+            (
+                token.is_some(),
+                token.is_some_and(owns),
+                "an owner of the token",
+            )
         }
         RevokedSubject::Epoch(_) => {
             let approves = matches!(holder, KeyHolder::Approver(_));
-            (subject == RevokedSubject::epoch(epoch), approves, "an approver")
+            (
+                subject == RevokedSubject::epoch(epoch),
+                approves,
+                "an approver",
+            )
         }
     };
     if !is_known {
         return Err(RevocationError::UnknownSubject { subject });
     }
     if !may && !matches!(holder, KeyHolder::Operator(_)) {
-        return Err(RevocationError::NotPermitted { subject, holder: holder.clone(), who });
+        return Err(RevocationError::NotPermitted {
+            subject,
+            holder: holder.clone(),
+            who,
+        });
     }
     Ok(MayRevoke(subject))
 }

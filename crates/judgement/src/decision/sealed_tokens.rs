@@ -30,7 +30,10 @@ pub struct MayPropose(());
 impl From<Vec<SealedToken>> for SealedTokens {
     fn from(tokens: Vec<SealedToken>) -> Self {
         let patterns = tokens.iter().map(|_| OnceLock::new()).collect();
-        Self { tokens: tokens.into(), patterns }
+        Self {
+            tokens: tokens.into(),
+            patterns,
+        }
     }
 }
 
@@ -45,16 +48,36 @@ impl Deref for SealedTokens {
 impl SealedTokens {
     /// Returns true if the token has the scope for the step, and `None` if there is no token with this name.
     pub fn allows(&self, name: &Name, scope: Scope, step: &StepRef) -> Option<bool> {
-        let (token, patterns) = self.tokens.iter().zip(&self.patterns).find(|(token, _)| token.name == *name)?;
-        let read = || token.patterns.iter().map(|pattern| Pattern::parse(pattern).ok()).collect();
-        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(step.as_str()));
+        let (token, patterns) = self
+            .tokens
+            .iter()
+            .zip(&self.patterns)
+            .find(|(token, _)| token.name == *name)?;
+        let read = || {
+            token
+                .patterns
+                .iter()
+                .map(|pattern| Pattern::parse(pattern).ok())
+                .collect()
+        };
+        let matches = |patterns: &[Pattern]| {
+            patterns
+                .iter()
+                .any(|pattern| pattern.matches(step.as_str()))
+        };
         let all = token.patterns.is_empty();
-        Some(token.scopes.contains(&scope) && (all || patterns.get_or_init(read).as_deref().is_some_and(matches)))
+        Some(
+            token.scopes.contains(&scope)
+                && (all || patterns.get_or_init(read).as_deref().is_some_and(matches)),
+        )
     }
 
     /// Returns the earliest expiry of the tokens with these names, or `None` if no such token expires.
     pub fn ends(&self, names: [&Name; 2]) -> Option<Timestamp> {
-        self.iter().filter(|token| names.contains(&&token.name)).filter_map(|token| token.expires_at).min()
+        self.iter()
+            .filter(|token| names.contains(&&token.name))
+            .filter_map(|token| token.expires_at)
+            .min()
     }
 
     /// Checks that each of these names is a token with the scope `propose` for the step, or a proposer of the roster.
@@ -70,7 +93,12 @@ impl SealedTokens {
         for name in names {
             match self.allows(name, Scope::Propose, step) {
                 Some(true) => {}
-                Some(false) => return Err(ExclusionError::NotPermitted { name: name.clone(), step: step.clone() }),
+                Some(false) => {
+                    return Err(ExclusionError::NotPermitted {
+                        name: name.clone(),
+                        step: step.clone(),
+                    });
+                }
                 None if roster.proposer(name).is_some() => {}
                 None => return Err(ExclusionError::UnknownProposer { name: name.clone() }),
             }

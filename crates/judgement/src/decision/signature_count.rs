@@ -36,7 +36,10 @@ pub struct CountedSigner {
 
 impl CountedSigner {
     pub(super) const fn for_rules(&self) -> RuleSigner<'_> {
-        RuleSigner { groups: &self.groups, program: self.program }
+        RuleSigner {
+            groups: &self.groups,
+            program: self.program,
+        }
     }
 }
 
@@ -81,7 +84,11 @@ pub enum NotCounted {
 
 impl fmt::Display for UncountedSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}) does not count: {}", self.holder, self.keyid, self.why)
+        write!(
+            f,
+            "{} ({}) does not count: {}",
+            self.holder, self.keyid, self.why
+        )
     }
 }
 
@@ -110,7 +117,10 @@ impl fmt::Display for NotCounted {
 impl SignatureCount {
     #[cfg(test)]
     pub(super) const fn of(counted: Vec<CountedSigner>) -> Self {
-        Self { counted, uncounted: Vec::new() }
+        Self {
+            counted,
+            uncounted: Vec::new(),
+        }
     }
 
     /// Returns the people whose signatures count, sorted by key id.
@@ -120,7 +130,10 @@ impl SignatureCount {
 
     /// Returns the people whose counted signatures are of passkeys.
     pub fn by_passkey(&self) -> impl Iterator<Item = &Name> {
-        self.counted.iter().filter(|person| person.program == SigningProgram::Browser).map(|person| &person.name)
+        self.counted
+            .iter()
+            .filter(|person| person.program == SigningProgram::Browser)
+            .map(|person| &person.name)
     }
 
     /// Returns the signatures that do not count, sorted by key id.
@@ -162,18 +175,33 @@ pub fn count_unrevoked(
             let holder = roster
                 .statement_signer(&keyid)
                 .map_or_else(|| "a stranger".to_owned(), |(holder, _)| holder.to_string());
-            uncounted.push(UncountedSignature { keyid, holder, why: NotCounted::NoApprover });
+            uncounted.push(UncountedSignature {
+                keyid,
+                holder,
+                why: NotCounted::NoApprover,
+            });
             continue;
         };
-        let member: BTreeSet<_> = approver.groups.iter().filter(|group| named.contains(group)).collect();
+        let member: BTreeSet<_> = approver
+            .groups
+            .iter()
+            .filter(|group| named.contains(group))
+            .collect();
         let serves = |rule| match rule {
             None => true,
-            Some(PresenceRule::Required) => matches!(signature.presence, Presence::Touched | Presence::Verified),
+            Some(PresenceRule::Required) => {
+                matches!(signature.presence, Presence::Touched | Presence::Verified)
+            }
             Some(PresenceRule::Verified) => signature.presence == Presence::Verified,
         };
-        let groups: BTreeSet<GroupName> =
-            member.iter().filter(|group| serves(roster.presence_rule(group))).map(|group| (*group).clone()).collect();
-        let touch_serves = member.iter().any(|group| roster.presence_rule(group) == Some(PresenceRule::Required));
+        let groups: BTreeSet<GroupName> = member
+            .iter()
+            .filter(|group| serves(roster.presence_rule(group)))
+            .map(|group| (*group).clone())
+            .collect();
+        let touch_serves = member
+            .iter()
+            .any(|group| roster.presence_rule(group) == Some(PresenceRule::Required));
         let program = signing_program(&signature.sig, rules.passkeys());
         let why = if is_revoked(&keyid) {
             Some(NotCounted::Revoked)
@@ -188,7 +216,11 @@ pub fn count_unrevoked(
         } else if member.is_empty() {
             Some(NotCounted::InNoNamedGroup)
         } else if groups.is_empty() {
-            Some(if touch_serves { NotCounted::NotTouched } else { NotCounted::NotVerified })
+            Some(if touch_serves {
+                NotCounted::NotTouched
+            } else {
+                NotCounted::NotVerified
+            })
         } else {
             None
         };
@@ -198,10 +230,17 @@ pub fn count_unrevoked(
             continue;
         }
         let program = program.unwrap_or(SigningProgram::Browser);
-        let mut candidate = CountedSigner { name: approver.name.clone(), keyid, groups, program };
+        let mut candidate = CountedSigner {
+            name: approver.name.clone(),
+            keyid,
+            groups,
+            program,
+        };
         match people.get_mut(&approver.name) {
             Some(kept) => {
-                let rank = |one: &CountedSigner| (std::cmp::Reverse(one.groups.len()), one.program, one.keyid);
+                let rank = |one: &CountedSigner| {
+                    (std::cmp::Reverse(one.groups.len()), one.program, one.keyid)
+                };
                 if rank(&candidate) < rank(kept) {
                     std::mem::swap(kept, &mut candidate);
                 }
@@ -222,7 +261,9 @@ pub fn count_unrevoked(
     // replaced.
     for set_aside in &mut uncounted {
         if let NotCounted::SecondKey(first) = &mut set_aside.why
-            && let Some(kept) = people.values().find(|person| person.name.as_str() == set_aside.holder)
+            && let Some(kept) = people
+                .values()
+                .find(|person| person.name.as_str() == set_aside.holder)
         {
             *first = kept.keyid;
         }
@@ -234,7 +275,11 @@ pub fn count_unrevoked(
     for at in rules.surplus_passkeys(&signers).into_iter().rev() {
         let person = counted.remove(at);
         let (keyid, holder) = (person.keyid, person.name.to_string());
-        uncounted.push(UncountedSignature { keyid, holder, why: NotCounted::MorePasskeys });
+        uncounted.push(UncountedSignature {
+            keyid,
+            holder,
+            why: NotCounted::MorePasskeys,
+        });
     }
     uncounted.sort_by_key(|signature| signature.keyid);
     SignatureCount { counted, uncounted }
@@ -269,7 +314,13 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn nobody() -> ExcludedSigners {
-        exclusion::judge(&name("ci-agent"), &name("ci-agent"), Tokens::Unknown, &roster()).expect("known")
+        exclusion::judge(
+            &name("ci-agent"),
+            &name("ci-agent"),
+            Tokens::Unknown,
+            &roster(),
+        )
+        .expect("known")
     }
 
     pub(crate) fn at() -> Timestamp {
@@ -278,25 +329,43 @@ pub(crate) mod tests {
 
     #[test]
     fn an_approver_whose_signature_does_not_count_is_reported_with_the_reason() {
-        let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let rules =
+            QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified())
+                .expect("rules");
         let why = |keys: &[&str], roster: &TrustedRoster| {
             let counted = count(&signed(keys), roster, &nobody(), &rules, at());
-            counted.uncounted().iter().map(|signature| signature.why.clone()).collect::<Vec<_>>()
+            counted
+                .uncounted()
+                .iter()
+                .map(|signature| signature.why.clone())
+                .collect::<Vec<_>>()
         };
         assert_eq!(why(&[OSCAR], &roster()), [NotCounted::NoApprover]);
         assert_eq!(why(&[BOB], &roster()), [NotCounted::InNoNamedGroup]);
-        assert_eq!(why(&[CAROL, CAROL_2], &roster()), [NotCounted::SecondKey(CAROL_2.parse().expect("lowest"))]);
+        assert_eq!(
+            why(&[CAROL, CAROL_2], &roster()),
+            [NotCounted::SecondKey(CAROL_2.parse().expect("lowest"))]
+        );
         let edit = |change: fn(&mut documents::record::roster::Roster)| {
             let mut tables = roster().tables().clone();
             change(&mut tables);
-            let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+            let payload = tables
+                .into_statement()
+                .and_then(|statement| statement.to_payload())
+                .expect("payload");
             TrustedRoster::from_payload(&payload).expect("roster")
         };
-        let over = edit(|tables| tables.approver[0].valid_before = "2026-11-20T09:40:00Z".parse().ok());
+        let over =
+            edit(|tables| tables.approver[0].valid_before = "2026-11-20T09:40:00Z".parse().ok());
         assert_eq!(why(&[ALICE], &over), [NotCounted::NoLongerValid(at())]);
-        let early = edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:01Z".parse().ok());
-        assert_eq!(why(&[ALICE], &early), [NotCounted::NotYetValid(at().plus(1))]);
-        let just = edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:00Z".parse().ok());
+        let early =
+            edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:01Z".parse().ok());
+        assert_eq!(
+            why(&[ALICE], &early),
+            [NotCounted::NotYetValid(at().plus(1))]
+        );
+        let just =
+            edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:00Z".parse().ok());
         assert!(why(&[ALICE], &just).is_empty());
         let touch = edit(|tables| tables.group[0].presence = Some(PresenceRule::Required));
         assert_eq!(why(&[ALICE], &touch), [NotCounted::NotTouched]);
@@ -313,12 +382,26 @@ pub(crate) mod tests {
                 blob.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
                 blob.extend_from_slice(part);
             }
-            let line = format!("{PASSKEY} {}", base64::engine::general_purpose::STANDARD.encode(&blob));
-            keyids.push(ForeignKey::parse(&line).expect("a line").keyid().to_string());
+            let line = format!(
+                "{PASSKEY} {}",
+                base64::engine::general_purpose::STANDARD.encode(&blob)
+            );
+            keyids.push(
+                ForeignKey::parse(&line)
+                    .expect("a line")
+                    .keyid()
+                    .to_string(),
+            );
             approver.keys.push(line);
         }
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
-        (TrustedRoster::from_payload(&payload).expect("roster"), keyids)
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("payload");
+        (
+            TrustedRoster::from_payload(&payload).expect("roster"),
+            keyids,
+        )
     }
 
     /// Signatures of passkeys, which count as verified by the caller.
@@ -327,7 +410,8 @@ pub(crate) mod tests {
             out.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
             out.extend_from_slice(part);
         };
-        let (mut numbers, mut inner, mut sig) = (Vec::new(), Vec::new(), b"SSHSIG\0\0\0\x01".to_vec());
+        let (mut numbers, mut inner, mut sig) =
+            (Vec::new(), Vec::new(), b"SSHSIG\0\0\0\x01".to_vec());
         put(&mut numbers, &[1]);
         put(&mut numbers, &[1]);
         put(&mut inner, format!("webauthn-{PASSKEY}").as_bytes());
@@ -350,34 +434,87 @@ pub(crate) mod tests {
         let (roster, keyids) = with_passkeys();
         let [alice, bob, carol] = [0, 1, 2].map(|at| keyids[at].as_str());
         let of = |from: &[&str], each, passkeys| {
-            let rules = QuorumRules::combine(Some(&rule(1, from, each)), &Approvals::unspecified()).expect("rules");
+            let rules = QuorumRules::combine(Some(&rule(1, from, each)), &Approvals::unspecified())
+                .expect("rules");
             rules.with_passkeys(passkeys)
         };
-        let passkeys = |most, alone| Some(PasskeysRule { most, alone, synced: true });
+        let passkeys = |most, alone| {
+            Some(PasskeysRule {
+                most,
+                alone,
+                synced: true,
+            })
+        };
         let counted = |rules: &QuorumRules, signatures: &[VerifiedSignature]| {
             let count = count(signatures, &roster, &nobody(), rules, at());
-            let keys: Vec<String> = count.counted().iter().map(|person| person.keyid.to_string()).collect();
+            let keys: Vec<String> = count
+                .counted()
+                .iter()
+                .map(|person| person.keyid.to_string())
+                .collect();
             let progress = crate::decision::quorum::progress(rules, &count);
-            (keys, count.uncounted().iter().map(|one| one.why.clone()).collect::<Vec<_>>(), progress)
+            (
+                keys,
+                count
+                    .uncounted()
+                    .iter()
+                    .map(|one| one.why.clone())
+                    .collect::<Vec<_>>(),
+                progress,
+            )
         };
         // Without `passkeys`, none counts.
         let (keys, why, _) = counted(&of(&["ops"], false, None), &by_passkeys(&[alice], false));
-        assert_eq!((keys.len(), &why[..]), (0, &[NotCounted::Passkey(PasskeyError::NoRule)][..]));
-        let unsynced = Some(PasskeysRule { most: 1, alone: true, synced: false });
+        assert_eq!(
+            (keys.len(), &why[..]),
+            (0, &[NotCounted::Passkey(PasskeyError::NoRule)][..])
+        );
+        let unsynced = Some(PasskeysRule {
+            most: 1,
+            alone: true,
+            synced: false,
+        });
         let (_, why, _) = counted(&of(&["ops"], false, unsynced), &by_passkeys(&[alice], true));
         assert_eq!(why, [NotCounted::Passkey(PasskeyError::Synced)]);
-        assert_eq!(counted(&of(&["ops"], false, unsynced), &by_passkeys(&[alice], false)).2.missing, 0);
+        assert_eq!(
+            counted(
+                &of(&["ops"], false, unsynced),
+                &by_passkeys(&[alice], false)
+            )
+            .2
+            .missing,
+            0
+        );
         // A passkey alone meets no rule, unless policy says so.
-        let (keys, _, progress) = counted(&of(&["ops"], false, passkeys(1, false)), &by_passkeys(&[alice], true));
-        assert_eq!((keys.len(), progress.missing, progress.own_program), (1, 1, true));
-        assert_eq!(progress.missing_from.iter().map(GroupName::as_str).collect::<Vec<_>>(), ["ops"]);
-        let (_, _, progress) = counted(&of(&["ops"], false, passkeys(1, true)), &by_passkeys(&[alice], true));
+        let (keys, _, progress) = counted(
+            &of(&["ops"], false, passkeys(1, false)),
+            &by_passkeys(&[alice], true),
+        );
+        assert_eq!(
+            (keys.len(), progress.missing, progress.own_program),
+            (1, 1, true)
+        );
+        assert_eq!(
+            progress
+                .missing_from
+                .iter()
+                .map(GroupName::as_str)
+                .collect::<Vec<_>>(),
+            ["ops"]
+        );
+        let (_, _, progress) = counted(
+            &of(&["ops"], false, passkeys(1, true)),
+            &by_passkeys(&[alice], true),
+        );
         assert_eq!((progress.missing, progress.own_program), (0, false));
         // An own key of the same person is preferred for the same groups.
         let both = [by_passkeys(&[alice], true), signed(&[ALICE])].concat();
         let (keys, why, progress) = counted(&of(&["ops"], false, passkeys(1, false)), &both);
         assert_eq!((keys, progress.missing), (vec![ALICE.to_owned()], 0));
-        assert_eq!(why, [NotCounted::SecondKey(ALICE.parse().expect("a key id"))]);
+        assert_eq!(
+            why,
+            [NotCounted::SecondKey(ALICE.parse().expect("a key id"))]
+        );
         // Above the limit, the passkey counts that the rules need.
         let each = of(&["ops", "security"], true, passkeys(1, false));
         for (needed, other) in [(bob, alice), (carol, alice)] {
@@ -389,34 +526,75 @@ pub(crate) mod tests {
         assert_eq!((keys.len(), progress.missing), (1, 1), "{keys:?}");
         assert_eq!(why, [NotCounted::MorePasskeys, NotCounted::MorePasskeys]);
         let two = of(&["ops", "security"], true, passkeys(2, true));
-        assert_eq!(counted(&two, &by_passkeys(&[alice, bob, carol], true)).2.missing, 0);
+        assert_eq!(
+            counted(&two, &by_passkeys(&[alice, bob, carol], true))
+                .2
+                .missing,
+            0
+        );
     }
 
     #[test]
     fn a_signature_of_a_revoked_key_does_not_count_and_another_key_of_the_person_does() {
-        let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let rules =
+            QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified())
+                .expect("rules");
         let counted = |keys: &[&str], revoked: &str| {
             let revoked: KeyId = revoked.parse().expect("key id");
             let is_revoked = |keyid: &KeyId| *keyid == revoked;
-            let count = count_unrevoked(&signed(keys), &roster(), &nobody(), &rules, at(), is_revoked);
-            let names: Vec<_> = count.counted().iter().map(|person| person.keyid.to_string()).collect();
-            (names, count.uncounted().iter().map(|signature| signature.why.clone()).collect::<Vec<_>>())
+            let count = count_unrevoked(
+                &signed(keys),
+                &roster(),
+                &nobody(),
+                &rules,
+                at(),
+                is_revoked,
+            );
+            let names: Vec<_> = count
+                .counted()
+                .iter()
+                .map(|person| person.keyid.to_string())
+                .collect();
+            (
+                names,
+                count
+                    .uncounted()
+                    .iter()
+                    .map(|signature| signature.why.clone())
+                    .collect::<Vec<_>>(),
+            )
         };
-        assert_eq!(counted(&[ALICE], ALICE), (vec![], vec![NotCounted::Revoked]));
+        assert_eq!(
+            counted(&[ALICE], ALICE),
+            (vec![], vec![NotCounted::Revoked])
+        );
         assert_eq!(counted(&[ALICE], CAROL), (vec![ALICE.to_owned()], vec![]));
         // Without the revocation, the key with the lowest id counts.
-        assert_eq!(counted(&[CAROL, CAROL_2], CAROL_2), (vec![CAROL.to_owned()], vec![NotCounted::Revoked]));
-        assert_eq!(counted(&[OSCAR], OSCAR), (vec![], vec![NotCounted::NoApprover]), "no approver in any case");
+        assert_eq!(
+            counted(&[CAROL, CAROL_2], CAROL_2),
+            (vec![CAROL.to_owned()], vec![NotCounted::Revoked])
+        );
+        assert_eq!(
+            counted(&[OSCAR], OSCAR),
+            (vec![], vec![NotCounted::NoApprover]),
+            "no approver in any case"
+        );
     }
 
     #[test]
     fn a_signature_with_a_touch_is_preferred_to_a_signature_without_a_touch() {
         let mut tables = roster().tables().clone();
         tables.group[1].presence = Some(PresenceRule::Required);
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("payload");
         let roster = TrustedRoster::from_payload(&payload).expect("roster");
-        let rules = QuorumRules::combine(Some(&rule(1, &["ops", "security"], false)), &Approvals::unspecified())
-            .expect("rules");
+        let rules = QuorumRules::combine(
+            Some(&rule(1, &["ops", "security"], false)),
+            &Approvals::unspecified(),
+        )
+        .expect("rules");
         let mut signatures = signed(&[CAROL_2, CAROL]);
         signatures[1].presence = Presence::Touched;
         for _ in 0..2 {

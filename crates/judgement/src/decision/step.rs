@@ -51,9 +51,16 @@ impl HashedStep {
         }
         let _outputs = output_schema(&definition.outputs).map_err(StepError::Malformed)?;
         reserved.map_err(StepError::Malformed)?;
-        let template = step_template::of_sealed_step(&definition).map_err(StepError::Template)?.map(Arc::new);
+        let template = step_template::of_sealed_step(&definition)
+            .map_err(StepError::Template)?
+            .map(Arc::new);
         let rendered = RenderedDigest::of(definition.source.as_bytes());
-        Ok(Self { digest: StepDigest::of(&bytes), rendered, definition, template })
+        Ok(Self {
+            digest: StepDigest::of(&bytes),
+            rendered,
+            definition,
+            template,
+        })
     }
 
     /// Returns the step with the script that runs for these parameters: `definition().source` is the filled-in script. A
@@ -63,10 +70,19 @@ impl HashedStep {
     /// # Errors
     /// Returns the parameter whose value can't be written in its place.
     pub fn filled(&self, params: &Value, rules: TemplateRules) -> Result<Self, StepError> {
-        let Some(template) = &self.template else { return Ok(self.clone()) };
-        let definition = template.fill(&self.definition, params, rules).map_err(StepError::Parameter)?;
+        let Some(template) = &self.template else {
+            return Ok(self.clone());
+        };
+        let definition = template
+            .fill(&self.definition, params, rules)
+            .map_err(StepError::Parameter)?;
         let rendered = RenderedDigest::of(definition.source.as_bytes());
-        Ok(Self { definition: definition.into(), digest: self.digest, rendered, template: None })
+        Ok(Self {
+            definition: definition.into(),
+            digest: self.digest,
+            rendered,
+            template: None,
+        })
     }
 
     /// Returns true if the script is a template that is not filled in.
@@ -98,8 +114,12 @@ impl HashedStep {
     /// # Errors
     /// Returns an error if the value is not a definition, or uses a feature of a later version.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
-        let below =
-            |error: Malformed| StepError::Malformed(Malformed { pointer: format!("/step{}", error.pointer), ..error });
+        let below = |error: Malformed| {
+            StepError::Malformed(Malformed {
+                pointer: format!("/step{}", error.pointer),
+                ..error
+            })
+        };
         let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
         // The parser would treat an optional field with the value null as an absent field, so null is refused here.
         check_no_null(value, &definition).map_err(below)?;
@@ -124,8 +144,14 @@ impl HashedStep {
 
 /// Returns the first error in the parameter schema of a step.
 fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
-    let flaw = ParameterSchema::compile(&definition.params).err()?.into_iter().next()?;
-    Some(Malformed::at(format!("/step/params{}", pointer(&flaw.path)), flaw.message))
+    let flaw = ParameterSchema::compile(&definition.params)
+        .err()?
+        .into_iter()
+        .next()?;
+    Some(Malformed::at(
+        format!("/step/params{}", pointer(&flaw.path)),
+        flaw.message,
+    ))
 }
 
 /// Proof that the signed step has the sealed definition. Only [`check_step`] constructs this proof.
@@ -154,29 +180,57 @@ pub fn check_step(signed: &Authorization, sealed: &HashedStep) -> Result<StepSea
 ///
 /// # Errors
 /// Returns the errors of [`check_step`].
-pub fn check_recorded_step(signed: &Authorization, sealed: &HashedStep) -> Result<StepSealed, StepError> {
+pub fn check_recorded_step(
+    signed: &Authorization,
+    sealed: &HashedStep,
+) -> Result<StepSealed, StepError> {
     check(signed, sealed, TemplateRules::Frozen)
 }
 
-fn check(signed: &Authorization, sealed: &HashedStep, rules: TemplateRules) -> Result<StepSealed, StepError> {
+fn check(
+    signed: &Authorization,
+    sealed: &HashedStep,
+    rules: TemplateRules,
+) -> Result<StepSealed, StepError> {
     let reference = &signed.step.reference;
     if sealed.definition.reference != *reference {
-        return Err(StepError::Unknown { step: reference.clone() });
+        return Err(StepError::Unknown {
+            step: reference.clone(),
+        });
     }
     if sealed.digest != signed.step.digest {
-        return Err(StepError::Changed { step: reference.clone(), signed: signed.step.digest, sealed: sealed.digest });
+        return Err(StepError::Changed {
+            step: reference.clone(),
+            signed: signed.step.digest,
+            sealed: sealed.digest,
+        });
     }
     for (asked, given, part) in [
-        (sealed.definition.session != SessionUse::None, signed.session.is_some(), "session"),
-        (sealed.definition.plan.is_some(), signed.plan.is_some(), "plan"),
+        (
+            sealed.definition.session != SessionUse::None,
+            signed.session.is_some(),
+            "session",
+        ),
+        (
+            sealed.definition.plan.is_some(),
+            signed.plan.is_some(),
+            "plan",
+        ),
     ] {
         if asked != given {
-            return Err(StepError::Part { step: reference.clone(), part, is_asked: asked });
+            return Err(StepError::Part {
+                step: reference.clone(),
+                part,
+                is_asked: asked,
+            });
         }
     }
     let filled = sealed.filled(&signed.params, rules)?;
     if filled.rendered != signed.rendered {
-        return Err(StepError::OtherScript { signed: signed.rendered, sealed: filled.rendered });
+        return Err(StepError::OtherScript {
+            signed: signed.rendered,
+            sealed: filled.rendered,
+        });
     }
     Ok(StepSealed(filled))
 }
@@ -239,32 +293,67 @@ impl StepError {
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown { step } => write!(f, "no step {step} is registered; see `countersign registry list`"),
-            Self::Changed { step, signed, sealed } => {
+            Self::Unknown { step } => write!(
+                f,
+                "no step {step} is registered; see `countersign registry list`"
+            ),
+            Self::Changed {
+                step,
+                signed,
+                sealed,
+            } => {
                 write!(
                     f,
                     "the signed definition of step {step} is {signed}, but the sealed definition is {sealed}; propose again"
                 )
             }
             Self::OtherScript { signed, sealed } => {
-                write!(f, "the signed script is {signed}, but the script in the definition is {sealed}; propose again")
+                write!(
+                    f,
+                    "the signed script is {signed}, but the script in the definition is {sealed}; propose again"
+                )
             }
-            Self::Part { step, part, is_asked: true } => {
-                write!(f, "the step {step} needs a {part}, but the authorization names none; propose again")
+            Self::Part {
+                step,
+                part,
+                is_asked: true,
+            } => {
+                write!(
+                    f,
+                    "the step {step} needs a {part}, but the authorization names none; propose again"
+                )
             }
-            Self::Part { step, part, is_asked: false } => {
-                write!(f, "the authorization names a {part}, but the step {step} has none; propose again")
+            Self::Part {
+                step,
+                part,
+                is_asked: false,
+            } => {
+                write!(
+                    f,
+                    "the authorization names a {part}, but the step {step} has none; propose again"
+                )
             }
             Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
-            Self::Malformed(malformed) => write!(f, "the document is not the definition of a step: {malformed}"),
+            Self::Malformed(malformed) => write!(
+                f,
+                "the document is not the definition of a step: {malformed}"
+            ),
             Self::Template(flaws) => {
-                write!(f, "the template of the script is invalid: {}", joined(flaws, "; "))
+                write!(
+                    f,
+                    "the template of the script is invalid: {}",
+                    joined(flaws, "; ")
+                )
             }
             Self::Parameter(error) if error.parameter.is_empty() => {
                 write!(f, "the template can't be filled in: {error}")
             }
             Self::Parameter(error) => {
-                write!(f, "the template can't be filled in with the parameter {}: {}", error.parameter, error.message)
+                write!(
+                    f,
+                    "the template can't be filled in with the parameter {}: {}",
+                    error.parameter, error.message
+                )
             }
         }
     }
@@ -284,7 +373,12 @@ mod tests {
         let mut edited = definition();
         edited["source"] = json!("true\n");
         let sealed = HashedStep::parse(&edited).expect("a definition");
-        assert_eq!(check_step(&authorization(), &sealed).expect_err("edited").code(), Code::StepChanged);
+        assert_eq!(
+            check_step(&authorization(), &sealed)
+                .expect_err("edited")
+                .code(),
+            Code::StepChanged
+        );
     }
 
     #[test]
@@ -292,7 +386,12 @@ mod tests {
         let mut other = definition();
         other["ref"] = json!("nginx:stop");
         let sealed = HashedStep::parse(&other).expect("a definition");
-        assert_eq!(check_step(&authorization(), &sealed).expect_err("other").code(), Code::UnknownStep);
+        assert_eq!(
+            check_step(&authorization(), &sealed)
+                .expect_err("other")
+                .code(),
+            Code::UnknownStep
+        );
     }
 
     #[test]
@@ -300,18 +399,22 @@ mod tests {
         let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
         let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
         let plan = json!({"receipt": digest, "output": digest});
-        for (part, of_step, of_authorization) in
-            [("session", json!("read"), session), ("plan", json!({"step": "nginx:plan", "max_age_s": 60}), plan)]
-        {
+        for (part, of_step, of_authorization) in [
+            ("session", json!("read"), session),
+            ("plan", json!({"step": "nginx:plan", "max_age_s": 60}), plan),
+        ] {
             let plain = HashedStep::parse(&definition()).expect("a definition");
             let mut asking = definition();
             asking[part] = of_step;
             let asking = HashedStep::parse(&asking).expect("a definition");
             let mut given = serde_json::to_value(authorization()).expect("JSON");
             given[part] = of_authorization;
-            for (sealed, has_part, fits) in
-                [(&plain, false, true), (&plain, true, false), (&asking, false, false), (&asking, true, true)]
-            {
+            for (sealed, has_part, fits) in [
+                (&plain, false, true),
+                (&plain, true, false),
+                (&asking, false, false),
+                (&asking, true, true),
+            ] {
                 let mut signed = authorization();
                 if has_part {
                     signed = serde_json::from_value(given.clone()).expect("an authorization");
@@ -319,7 +422,11 @@ mod tests {
                 signed.step.digest = sealed.digest();
                 let found = check_step(&signed, sealed).err();
                 let expected = (!fits).then_some(Code::ContextChanged);
-                assert_eq!(found.as_ref().map(StepError::code), expected, "{part}: {found:?}");
+                assert_eq!(
+                    found.as_ref().map(StepError::code),
+                    expected,
+                    "{part}: {found:?}"
+                );
             }
         }
     }
@@ -335,14 +442,32 @@ mod tests {
         let sealed = template("echo {{ .host }}\n");
         let mut signed = authorization();
         (signed.step.digest, signed.params) = (sealed.digest(), json!({"host": "it's; rm -rf /"}));
-        let filled = sealed.filled(&signed.params, TemplateRules::Present).expect("a value for every place");
+        let filled = sealed
+            .filled(&signed.params, TemplateRules::Present)
+            .expect("a value for every place");
         assert_eq!(filled.definition().source, "echo 'it'\\''s; rm -rf /'\n");
-        assert_eq!((filled.digest(), filled.is_template()), (sealed.digest(), false));
+        assert_eq!(
+            (filled.digest(), filled.is_template()),
+            (sealed.digest(), false)
+        );
         signed.rendered = filled.rendered();
-        assert_eq!(check_step(&signed, &sealed).expect("the script").step().rendered(), filled.rendered());
+        assert_eq!(
+            check_step(&signed, &sealed)
+                .expect("the script")
+                .step()
+                .rendered(),
+            filled.rendered()
+        );
         signed.params = json!({"host": "web-2"});
-        assert_eq!(check_step(&signed, &sealed).expect_err("other").code(), Code::ContextChanged);
-        for (host, words) in [(json!("-rf"), "host"), (json!("a\0b"), "host"), (json!({}), "host")] {
+        assert_eq!(
+            check_step(&signed, &sealed).expect_err("other").code(),
+            Code::ContextChanged
+        );
+        for (host, words) in [
+            (json!("-rf"), "host"),
+            (json!("a\0b"), "host"),
+            (json!({}), "host"),
+        ] {
             signed.params = json!({"host": host});
             let error = check_step(&signed, &sealed).expect_err("no place");
             assert_eq!(error.code(), Code::InvalidParams, "{host}");
@@ -361,7 +486,11 @@ mod tests {
     fn policy_reads_all_branches_of_a_template_before_the_parameters_are_known() {
         let sealed = template("{{ if eq .host \"a\" }}one {{ .host }}{{ else }}two{{ end }}\n");
         let sample = sealed.sample();
-        assert!(sample.source.contains("one ") && sample.source.contains("two\n"), "{}", sample.source);
+        assert!(
+            sample.source.contains("one ") && sample.source.contains("two\n"),
+            "{}",
+            sample.source
+        );
         assert!(!sample.source.contains("{{"), "{}", sample.source);
     }
 
@@ -374,12 +503,29 @@ mod tests {
         };
         let later = refused("runs_on", json!(["web"]));
         assert_eq!(later.code(), Code::LaterFeature);
-        assert!(later.to_string().starts_with("later-feature /step/runs_on: "), "{later}");
-        assert!(matches!(refused("surprise", json!(1)), StepError::Malformed(_)));
-        assert!(matches!(refused("exclusive", Value::Null), StepError::Malformed(_)));
+        assert!(
+            later
+                .to_string()
+                .starts_with("later-feature /step/runs_on: "),
+            "{later}"
+        );
+        assert!(matches!(
+            refused("surprise", json!(1)),
+            StepError::Malformed(_)
+        ));
+        assert!(matches!(
+            refused("exclusive", Value::Null),
+            StepError::Malformed(_)
+        ));
         // The field is there only if it is true.
-        assert!(matches!(refused("check", json!(false)), StepError::Malformed(_)));
-        assert!(matches!(refused("check", Value::Null), StepError::Malformed(_)));
+        assert!(matches!(
+            refused("check", json!(false)),
+            StepError::Malformed(_)
+        ));
+        assert!(matches!(
+            refused("check", Value::Null),
+            StepError::Malformed(_)
+        ));
         let mut check = definition();
         check["check"] = json!(true);
         let (plain, check) = (HashedStep::parse(&definition()), HashedStep::parse(&check));

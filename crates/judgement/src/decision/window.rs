@@ -28,7 +28,14 @@ pub fn check_window(
     at: Timestamp,
     max_window_s: Option<i64>,
 ) -> Result<WithinWindow, WindowError> {
-    judge(signed.issued_at, signed.not_before, signed.expires_at, at, max_window_s).map(WithinWindow)
+    judge(
+        signed.issued_at,
+        signed.not_before,
+        signed.expires_at,
+        at,
+        max_window_s,
+    )
+    .map(WithinWindow)
 }
 
 /// Everything that limits the time at which a run can start.
@@ -70,10 +77,25 @@ pub struct WindowBounds {
 
 impl RunWindow {
     /// Combines all limits.
-    #[deny(unused_variables, reason = "a limit that this function does not use is no limit")]
+    #[deny(
+        unused_variables,
+        reason = "a limit that this function does not use is no limit"
+    )]
     pub fn of(limits: TimeLimits<'_>) -> Self {
-        let TimeLimits { signed, quorum, roster, tokens, submitter, plan_ends } = limits;
-        let counted = || quorum.approvers().iter().filter_map(|name| roster.approver(name));
+        let TimeLimits {
+            signed,
+            quorum,
+            roster,
+            tokens,
+            submitter,
+            plan_ends,
+        } = limits;
+        let counted = || {
+            quorum
+                .approvers()
+                .iter()
+                .filter_map(|name| roster.approver(name))
+        };
         let approvers_end = counted().filter_map(|approver| approver.valid_before).min();
         let tokens_end = tokens.ends([&signed.proposer, submitter]);
         Self(WindowBounds {
@@ -81,7 +103,10 @@ impl RunWindow {
             not_before: signed.not_before,
             expires_at: signed.expires_at,
             valid_after: counted().filter_map(|approver| approver.valid_after).max(),
-            valid_before: [approvers_end, tokens_end, plan_ends].into_iter().flatten().min(),
+            valid_before: [approvers_end, tokens_end, plan_ends]
+                .into_iter()
+                .flatten()
+                .min(),
         })
     }
 
@@ -108,14 +133,19 @@ mod tests {
     fn edited(edit: impl FnOnce(&mut Roster)) -> TrustedRoster {
         let mut tables = roster().tables().clone();
         edit(&mut tables);
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("payload");
         TrustedRoster::from_payload(&payload).expect("roster")
     }
 
     #[test]
     fn every_limit_moves_its_bound_of_the_run() {
         let signed = authorization();
-        let rules = QuorumRules::combine(Some(&rule(2, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let rules =
+            QuorumRules::combine(Some(&rule(2, &["ops"], false)), &Approvals::unspecified())
+                .expect("rules");
         let token = |owner: &str, end| SealedToken {
             name: name(owner),
             owners: Vec::new(),
@@ -123,15 +153,28 @@ mod tests {
             patterns: Vec::new(),
             expires_at: Some(end),
         };
-        let bounds = |signed: &Authorization, roster: &TrustedRoster, tokens: &[SealedToken], plan_ends| {
-            let counted = count(&signatures(&[ALICE, CAROL]), roster, &nobody(), &rules, at());
-            let quorum = Authority::Signed(quorum::decide(&rules, &counted).expect("a quorum"));
-            let tokens = SealedTokens::from(tokens.to_vec());
-            let submitter = name("gateway");
-            let limits =
-                TimeLimits { signed, quorum: &quorum, roster, tokens: &tokens, submitter: &submitter, plan_ends };
-            RunWindow::of(limits).bounds()
-        };
+        let bounds =
+            |signed: &Authorization, roster: &TrustedRoster, tokens: &[SealedToken], plan_ends| {
+                let counted = count(
+                    &signatures(&[ALICE, CAROL]),
+                    roster,
+                    &nobody(),
+                    &rules,
+                    at(),
+                );
+                let quorum = Authority::Signed(quorum::decide(&rules, &counted).expect("a quorum"));
+                let tokens = SealedTokens::from(tokens.to_vec());
+                let submitter = name("gateway");
+                let limits = TimeLimits {
+                    signed,
+                    quorum: &quorum,
+                    roster,
+                    tokens: &tokens,
+                    submitter: &submitter,
+                    plan_ends,
+                };
+                RunWindow::of(limits).bounds()
+            };
         let none = WindowBounds {
             issued_at: signed.issued_at,
             not_before: signed.not_before,
@@ -139,12 +182,34 @@ mod tests {
             valid_after: None,
             valid_before: None,
         };
-        assert_eq!(bounds(&signed, &roster(), &[], None), none, "no limit but the signed window");
+        assert_eq!(
+            bounds(&signed, &roster(), &[], None),
+            none,
+            "no limit but the signed window"
+        );
 
         for (field, expected) in [
-            ("issued_at", WindowBounds { issued_at: at(), ..none }),
-            ("not_before", WindowBounds { not_before: at(), ..none }),
-            ("expires_at", WindowBounds { expires_at: at(), ..none }),
+            (
+                "issued_at",
+                WindowBounds {
+                    issued_at: at(),
+                    ..none
+                },
+            ),
+            (
+                "not_before",
+                WindowBounds {
+                    not_before: at(),
+                    ..none
+                },
+            ),
+            (
+                "expires_at",
+                WindowBounds {
+                    expires_at: at(),
+                    ..none
+                },
+            ),
         ] {
             let mut other = serde_json::to_value(&signed).expect("JSON");
             other[field] = serde_json::json!(at());
@@ -158,15 +223,23 @@ mod tests {
                 approver.valid_after = Some(at().plus(start));
             }
         });
-        let expected = WindowBounds { valid_after: Some(at().plus(-10)), ..none };
-        assert_eq!(bounds(&signed, &starts, &[], None), expected, "bob did not sign, so his validity is no limit");
+        let expected = WindowBounds {
+            valid_after: Some(at().plus(-10)),
+            ..none
+        };
+        assert_eq!(
+            bounds(&signed, &starts, &[], None),
+            expected,
+            "bob did not sign, so his validity is no limit"
+        );
 
         let ends = edited(|tables| {
             for (approver, end) in tables.approver.iter_mut().zip([50, 1, 40]) {
                 approver.valid_before = Some(at().plus(end));
             }
         });
-        let tokens = [("ci-agent", 30), ("gateway", 20), ("other", 1)].map(|(who, end)| token(who, at().plus(end)));
+        let tokens = [("ci-agent", 30), ("gateway", 20), ("other", 1)]
+            .map(|(who, end)| token(who, at().plus(end)));
         let plan = Some(at().plus(10));
         for (limit, roster, tokens, plan, end) in [
             ("approvers", &ends, &tokens[..0], None, 40),
@@ -177,7 +250,10 @@ mod tests {
             ("only tokens", &roster(), &tokens[..1], None, 30),
             ("only the plan", &roster(), &tokens[..0], plan, 10),
         ] {
-            let expected = WindowBounds { valid_before: Some(at().plus(end)), ..none };
+            let expected = WindowBounds {
+                valid_before: Some(at().plus(end)),
+                ..none
+            };
             assert_eq!(bounds(&signed, roster, tokens, plan), expected, "{limit}");
         }
     }

@@ -76,11 +76,21 @@ pub enum AnswerChange {
 impl fmt::Display for AppliedRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let then = match self {
-            Self::Listed { kind, side, pattern, origin, then } => {
+            Self::Listed {
+                kind,
+                side,
+                pattern,
+                origin,
+                then,
+            } => {
                 write!(f, "{}.{} {pattern:?}, {origin}", word(*kind), side.word())?;
                 *then
             }
-            Self::Unlisted { mode, elsewhere, then } => {
+            Self::Unlisted {
+                mode,
+                elsewhere,
+                then,
+            } => {
                 f.write_str("not listed")?;
                 if *elsewhere {
                     f.write_str(" (a list allows this name, but only in system directories)")?;
@@ -88,10 +98,20 @@ impl fmt::Display for AppliedRule {
                 write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
                 *then
             }
-            Self::Unknown { why, mode, denied, then } => {
+            Self::Unknown {
+                why,
+                mode,
+                denied,
+                then,
+            } => {
                 write!(f, "unknown: {why}")?;
                 if let Some((kind, ListEntry { listed, origin })) = denied {
-                    write!(f, "; policy denies commands: {}.deny {:?}, {origin}", word(*kind), listed.text())?;
+                    write!(
+                        f,
+                        "; policy denies commands: {}.deny {:?}, {origin}",
+                        word(*kind),
+                        listed.text()
+                    )?;
                 }
                 if mode.value == Mode::Deny {
                     write!(f, ", mode deny, {}", mode.origin)?;

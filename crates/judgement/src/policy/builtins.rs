@@ -40,15 +40,30 @@ impl Builtins {
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
         let mut lists = AllPermissionLists::empty();
         for written in read_lists(value)? {
-            lists.add(written.kind, written.side, written.listed, RuleOrigin::BuiltIn);
+            lists.add(
+                written.kind,
+                written.side,
+                written.listed,
+                RuleOrigin::BuiltIn,
+            );
         }
         let closures = match value.get("closures") {
             Some(closures) => Closures::from_value(closures).map_err(|flaws| {
-                flaws.into_iter().map(|message| PolicyError { line: 1, column: 1, message }).collect::<Vec<_>>()
+                flaws
+                    .into_iter()
+                    .map(|message| PolicyError {
+                        line: 1,
+                        column: 1,
+                        message,
+                    })
+                    .collect::<Vec<_>>()
             })?,
             None => Closures::default(),
         };
-        Ok(Self { lists: Arc::new(lists), closures: Arc::new(closures) })
+        Ok(Self {
+            lists: Arc::new(lists),
+            closures: Arc::new(closures),
+        })
     }
 
     /// Returns the closures, which are empty in lists of version 1.
@@ -84,7 +99,11 @@ mod tests {
         for kind in KINDS {
             let rules = Builtins::current().lists().of(kind);
             for list in [&rules.allow, &rules.deny] {
-                let texts: Vec<&str> = list.entries().iter().map(|entry| &**entry.listed.text()).collect();
+                let texts: Vec<&str> = list
+                    .entries()
+                    .iter()
+                    .map(|entry| &**entry.listed.text())
+                    .collect();
                 let mut sorted = texts.clone();
                 sorted.sort_unstable();
                 sorted.dedup();
@@ -135,7 +154,19 @@ mod tests {
     fn no_closure_contains_a_pager_or_an_editor() {
         let closures = Builtins::current().closures();
         let all = closures.started_by(&closures.names().cloned().collect(), |_| true);
-        for name in ["less", "more", "most", "pager", "vi", "vim", "nano", "ed", "emacs", "editor", "sensible-editor"] {
+        for name in [
+            "less",
+            "more",
+            "most",
+            "pager",
+            "vi",
+            "vim",
+            "nano",
+            "ed",
+            "emacs",
+            "editor",
+            "sensible-editor",
+        ] {
             assert!(all.keys().all(|program| program.as_str() != name), "{name}");
         }
     }
@@ -145,9 +176,11 @@ mod tests {
         let read = |text: &str| Builtins::from_sealed(&serde_json::from_str(text).expect("JSON"));
         let empty = AllPermissionLists::empty();
         assert_eq!(**read(r#"{"version":1}"#).expect("read").lists(), empty);
-        let second = read(r#"{"closures":{"a":{"source":"a(1)","starts":["b"]}},"version":2}"#).expect("read");
+        let second = read(r#"{"closures":{"a":{"source":"a(1)","starts":["b"]}},"version":2}"#)
+            .expect("read");
         assert_eq!(second.closures().names().count(), 1);
-        let some = read(r#"{"read":{"deny":["**/id_*"]},"run":{"deny":["rm"]},"version":1}"#).expect("read");
+        let some = read(r#"{"read":{"deny":["**/id_*"]},"run":{"deny":["rm"]},"version":1}"#)
+            .expect("read");
         assert_ne!(**some.lists(), empty);
         for bad in [
             r#"{"version":2}"#,

@@ -36,17 +36,24 @@ impl Closures {
     /// Returns all problems, each with the name of its program.
     pub fn from_value(value: &Value) -> Result<Self, Vec<String>> {
         let Value::Object(members) = value else {
-            return Err(vec!["closures: expected an object from the names of programs to closures".to_owned()]);
+            return Err(vec![
+                "closures: expected an object from the names of programs to closures".to_owned(),
+            ]);
         };
         if members.len() > MAX_PROGRAMS {
-            return Err(vec![format!("closures: {} programs, and at most {MAX_PROGRAMS} are allowed", members.len())]);
+            return Err(vec![format!(
+                "closures: {} programs, and at most {MAX_PROGRAMS} are allowed",
+                members.len()
+            )]);
         }
         let mut problems = Vec::new();
         let mut closures = BTreeMap::new();
         for (name, value) in members {
             let program = bare_name(name);
             if program.is_none() {
-                problems.push(format!("closures: {name:?} is not the bare name of a program"));
+                problems.push(format!(
+                    "closures: {name:?} is not the bare name of a program"
+                ));
             }
             match (program, closure(name, value)) {
                 (Some(program), Ok(closure)) => {
@@ -56,7 +63,11 @@ impl Closures {
                 (None, Ok(_)) => {}
             }
         }
-        if problems.is_empty() { Ok(Self(closures)) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self(closures))
+        } else {
+            Err(problems)
+        }
     }
 
     /// Returns the closure of a program, given by its bare name or by an absolute path that ends with the name.
@@ -80,7 +91,11 @@ impl Closures {
         let mut started = BTreeMap::new();
         let mut waiting: Vec<Program> = names.iter().cloned().collect();
         while let Some(starter) = waiting.pop() {
-            for program in self.of(&starter).into_iter().flat_map(|closure| &closure.starts) {
+            for program in self
+                .of(&starter)
+                .into_iter()
+                .flat_map(|closure| &closure.starts)
+            {
                 if !names.contains(program) && !started.contains_key(program) && may(program) {
                     started.insert(program, starter.clone());
                     waiting.push(program.clone());
@@ -94,55 +109,92 @@ impl Closures {
 /// Parses the closure of one program.
 fn closure(name: &str, value: &Value) -> Result<Closure, Vec<String>> {
     let of = |problem: String| format!("closures/{name}: {problem}");
-    let (Some(members), Some(source), Some(words)) =
-        (value.as_object(), value.get("source").and_then(Value::as_str), value.get("starts").and_then(Value::as_array))
-    else {
-        return Err(vec![of("expected an object with the text `source` and the array `starts`".to_owned())]);
+    let (Some(members), Some(source), Some(words)) = (
+        value.as_object(),
+        value.get("source").and_then(Value::as_str),
+        value.get("starts").and_then(Value::as_array),
+    ) else {
+        return Err(vec![of(
+            "expected an object with the text `source` and the array `starts`".to_owned(),
+        )]);
     };
     let mut problems = Vec::new();
-    if let Some(key) = members.keys().find(|key| !["source", "starts"].contains(&key.as_str())) {
+    if let Some(key) = members
+        .keys()
+        .find(|key| !["source", "starts"].contains(&key.as_str()))
+    {
         problems.push(of(format!("unknown key {key:?}")));
     }
-    if source.trim().is_empty() || source.len() > MAX_SOURCE || source.chars().any(char::is_control) {
-        problems.push(of(format!("`source` is not a text of 1 to {MAX_SOURCE} bytes without control characters")));
+    if source.trim().is_empty() || source.len() > MAX_SOURCE || source.chars().any(char::is_control)
+    {
+        problems.push(of(format!(
+            "`source` is not a text of 1 to {MAX_SOURCE} bytes without control characters"
+        )));
     }
     if words.len() > MAX_PROGRAMS {
-        problems.push(of(format!("{} programs in `starts`, and at most {MAX_PROGRAMS} are allowed", words.len())));
+        problems.push(of(format!(
+            "{} programs in `starts`, and at most {MAX_PROGRAMS} are allowed",
+            words.len()
+        )));
         return Err(problems);
     }
     let mut starts = BTreeSet::new();
     for word in words {
-        let Some(program) = word.as_str().and_then(|word| bare_name(word).or_else(|| path_pattern(word))) else {
+        let Some(program) = word
+            .as_str()
+            .and_then(|word| bare_name(word).or_else(|| path_pattern(word)))
+        else {
             problems.push(of(format!(
                 "{word} in `starts` is neither the bare name of a program nor an absolute path with optional `*`"
             )));
             continue;
         };
         if program.as_str() == name {
-            problems.push(of("the program itself is in `starts`: leave it out".to_owned()));
+            problems.push(of(
+                "the program itself is in `starts`: leave it out".to_owned()
+            ));
         }
         if starts.last().is_some_and(|last| *last >= program) {
-            problems.push(of(format!("`starts` is not sorted without duplicates at {:?}", program.as_str())));
+            problems.push(of(format!(
+                "`starts` is not sorted without duplicates at {:?}",
+                program.as_str()
+            )));
         }
         starts.insert(program);
     }
-    if problems.is_empty() { Ok(Closure { source: source.to_owned(), starts }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Closure {
+            source: source.to_owned(),
+            starts,
+        })
+    } else {
+        Err(problems)
+    }
 }
 
 /// Parses a bare name such as `ld.bfd` or `g++`.
 fn bare_name(word: &str) -> Option<Program> {
-    let plain = word.bytes().all(|c| c.is_ascii_alphanumeric() || b"._+-".contains(&c)) && !word.starts_with('-');
+    let plain = word
+        .bytes()
+        .all(|c| c.is_ascii_alphanumeric() || b"._+-".contains(&c))
+        && !word.starts_with('-');
     if plain { word.parse().ok() } else { None }
 }
 
 /// Parses an absolute path such as `/usr/lib/gcc/*/*/cc1`.
 fn path_pattern(word: &str) -> Option<Program> {
     let plain = |segment: &str| {
-        segment.bytes().all(|c| c.is_ascii_alphanumeric() || b"._+-*".contains(&c))
+        segment
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"._+-*".contains(&c))
             && !matches!(segment, "" | "." | "..")
             && !segment.contains("**")
     };
-    if word.strip_prefix('/')?.split('/').all(plain) { word.parse().ok() } else { None }
+    if word.strip_prefix('/')?.split('/').all(plain) {
+        word.parse().ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +203,10 @@ mod tests {
     use serde_json::json;
 
     fn set(names: &[&str]) -> BTreeSet<Program> {
-        names.iter().map(|name| name.parse().expect("a program")).collect()
+        names
+            .iter()
+            .map(|name| name.parse().expect("a program"))
+            .collect()
     }
 
     #[test]
@@ -161,43 +216,94 @@ mod tests {
         assert!(one(json!({"source": "a(1)", "starts": []})).is_ok());
         assert!(one(json!({"source": "a(1)", "starts": ["/usr/lib/x-*/*/a", "b", "g++"]})).is_ok());
         for (bad, words) in [
-            (json!({"source": "a(1)", "starts": [], "more": 1}), "unknown key \"more\""),
-            (json!({"starts": []}), "expected an object with the text `source`"),
+            (
+                json!({"source": "a(1)", "starts": [], "more": 1}),
+                "unknown key \"more\"",
+            ),
+            (
+                json!({"starts": []}),
+                "expected an object with the text `source`",
+            ),
             (json!({"source": "a(1)"}), "and the array `starts`"),
             (json!(["b"]), "expected an object"),
-            (json!({"source": " ", "starts": []}), "`source` is not a text"),
-            (json!({"source": "a\nb", "starts": []}), "`source` is not a text"),
-            (json!({"source": "x".repeat(513), "starts": []}), "`source` is not a text"),
-            (json!({"source": "a(1)", "starts": ["c", "b"]}), "not sorted without duplicates at \"b\""),
-            (json!({"source": "a(1)", "starts": ["b", "b"]}), "not sorted without duplicates at \"b\""),
-            (json!({"source": "a(1)", "starts": ["a"]}), "the program itself"),
-            (json!({"source": "a(1)", "starts": [1]}), "1 in `starts` is neither"),
-            (json!({"source": "a(1)", "starts": vec!["b"; 513]}), "513 programs in `starts`"),
+            (
+                json!({"source": " ", "starts": []}),
+                "`source` is not a text",
+            ),
+            (
+                json!({"source": "a\nb", "starts": []}),
+                "`source` is not a text",
+            ),
+            (
+                json!({"source": "x".repeat(513), "starts": []}),
+                "`source` is not a text",
+            ),
+            (
+                json!({"source": "a(1)", "starts": ["c", "b"]}),
+                "not sorted without duplicates at \"b\"",
+            ),
+            (
+                json!({"source": "a(1)", "starts": ["b", "b"]}),
+                "not sorted without duplicates at \"b\"",
+            ),
+            (
+                json!({"source": "a(1)", "starts": ["a"]}),
+                "the program itself",
+            ),
+            (
+                json!({"source": "a(1)", "starts": [1]}),
+                "1 in `starts` is neither",
+            ),
+            (
+                json!({"source": "a(1)", "starts": vec!["b"; 513]}),
+                "513 programs in `starts`",
+            ),
         ] {
             let problems = one(bad.clone()).expect_err("refused").join("\n");
-            assert!(problems.contains(words) && problems.starts_with("closures/a: "), "{bad}: {problems}");
+            assert!(
+                problems.contains(words) && problems.starts_with("closures/a: "),
+                "{bad}: {problems}"
+            );
         }
         let long = format!("/{}", "x".repeat(128));
         let bad = ["", "b*", "b\n", &long];
-        let bad = bad
-            .into_iter()
-            .chain(". .. -b ./b x/b / /b/ //b /b/../c /b/./c /b/** /b/{c,d} /b/[c] /b/? {work}/**".split(' '));
+        let bad = bad.into_iter().chain(
+            ". .. -b ./b x/b / /b/ //b /b/../c /b/./c /b/** /b/{c,d} /b/[c] /b/? {work}/**"
+                .split(' '),
+        );
         for bad in bad.chain(["b c"]) {
-            let problems = one(json!({"source": "a(1)", "starts": [bad]})).expect_err("refused").join("\n");
-            assert!(problems.contains("is neither the bare name"), "{bad:?}: {problems}");
+            let problems = one(json!({"source": "a(1)", "starts": [bad]}))
+                .expect_err("refused")
+                .join("\n");
+            assert!(
+                problems.contains("is neither the bare name"),
+                "{bad:?}: {problems}"
+            );
             if !bad.is_empty() {
                 let named = json!({ bad: {"source": "a(1)", "starts": []} });
                 assert!(Closures::from_value(&named).is_err(), "{bad:?} as a name");
             }
         }
-        assert!(Closures::from_value(&json!({"/usr/bin/a": {"source": "a(1)", "starts": []}})).is_err(), "a path");
+        assert!(
+            Closures::from_value(&json!({"/usr/bin/a": {"source": "a(1)", "starts": []}})).is_err(),
+            "a path"
+        );
         assert!(Closures::from_value(&json!([])).is_err());
         let many = |count: usize| {
             let one = json!({"source": "a(1)", "starts": []});
-            Closures::from_value(&(0..count).map(|number| (format!("p{number}"), one.clone())).collect())
+            Closures::from_value(
+                &(0..count)
+                    .map(|number| (format!("p{number}"), one.clone()))
+                    .collect(),
+            )
         };
         assert!(many(512).is_ok());
-        assert_eq!(many(513), Err(vec!["closures: 513 programs, and at most 512 are allowed".to_owned()]));
+        assert_eq!(
+            many(513),
+            Err(vec![
+                "closures: 513 programs, and at most 512 are allowed".to_owned()
+            ])
+        );
     }
 
     #[test]
@@ -220,11 +326,26 @@ mod tests {
             (&[], &[]),
         ] {
             let started = closures.started_by(&set(given), |_| true);
-            assert_eq!(started.keys().copied().cloned().collect::<BTreeSet<_>>(), set(expected), "{given:?}");
+            assert_eq!(
+                started.keys().copied().cloned().collect::<BTreeSet<_>>(),
+                set(expected),
+                "{given:?}"
+            );
         }
         let started = closures.started_by(&set(&["a"]), |name| name.as_str() != "c");
-        let starters: Vec<(&str, &str)> = started.iter().map(|(name, by)| (name.as_str(), by.as_str())).collect();
-        assert_eq!(starters, [("/usr/lib/*/b", "a"), ("x", "a")], "only c starts d");
-        assert!(Closures::default().started_by(&set(&["a"]), |_| true).is_empty());
+        let starters: Vec<(&str, &str)> = started
+            .iter()
+            .map(|(name, by)| (name.as_str(), by.as_str()))
+            .collect();
+        assert_eq!(
+            starters,
+            [("/usr/lib/*/b", "a"), ("x", "a")],
+            "only c starts d"
+        );
+        assert!(
+            Closures::default()
+                .started_by(&set(&["a"]), |_| true)
+                .is_empty()
+        );
     }
 }

@@ -17,7 +17,9 @@ use crate::policy::paths::{PathVariables, normalised};
 use crate::policy::patterns::PatternError;
 use crate::policy::ruling::Ruling;
 use crate::shell::commands::{self, ReadLimit};
-use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason};
+use crate::shell::found::{
+    FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason,
+};
 use crate::shell::programs::is_used_for;
 use crate::shell::programs::uses::STARTER;
 use crate::shell::settings::{TRUSTED, changes};
@@ -74,13 +76,16 @@ impl Granted {
     /// # Errors
     /// Returns an error with the problem in the pattern and its correction.
     pub fn grant(&mut self, kind: PermissionKind, pattern: &str) -> Result<(), PatternError> {
-        let relative = kind == PermissionKind::Run && pattern.contains('/') && !pattern.starts_with(['/', '{', '*']);
+        let relative = kind == PermissionKind::Run
+            && pattern.contains('/')
+            && !pattern.starts_with(['/', '{', '*']);
         let listed = if relative {
             ListedPattern::literal(pattern)
         } else {
             ListedPattern::parse(kind, ListSide::Allow, pattern)?
         };
-        self.0.add(kind, ListSide::Allow, listed, RuleOrigin::CommandLine);
+        self.0
+            .add(kind, ListSide::Allow, listed, RuleOrigin::CommandLine);
         Ok(())
     }
 }
@@ -136,14 +141,21 @@ pub fn decide_script(
 ) -> PolicyDecision {
     let judge = Judge { ruling, at, flags };
     let understood = if is_empty(script) {
-        Err(NotUnderstood { place: ScriptPlace { line: 1, column: 1 }, message: EMPTY.to_owned() })
+        Err(NotUnderstood {
+            place: ScriptPlace { line: 1, column: 1 },
+            message: EMPTY.to_owned(),
+        })
     } else {
         commands::find_in(shell, script, size)
     };
     match understood {
         Ok(found) => judge.script(found),
         Err(not_understood) => PolicyDecision {
-            verdict: if judge.everything() { PolicyVerdict::Allow } else { PolicyVerdict::Deny },
+            verdict: if judge.everything() {
+                PolicyVerdict::Allow
+            } else {
+                PolicyVerdict::Deny
+            },
             decided: Vec::new(),
             not_understood: Some(not_understood),
         },
@@ -153,33 +165,80 @@ pub fn decide_script(
 /// Decides one command by its name, for example the interpreter of a step.
 pub fn decide_command(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.command(name);
-    Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
+    Decided {
+        kind: PermissionKind::Run,
+        what: name.to_owned(),
+        place: None,
+        via: Vec::new(),
+        verdict,
+        rule,
+    }
 }
 
 /// Decides a script whose commands cannot be known before the run.
-pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: DecisionPlace, flags: &Flags) -> Decided {
+pub fn decide_unknown(
+    ruling: &Ruling,
+    source: &str,
+    why: &'static str,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> Decided {
     let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
     let place = ScriptPlace { line: 1, column: 1 };
     let what = unknown_name(source.lines().next().unwrap_or_default(), place);
-    Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
+    Decided {
+        kind: PermissionKind::Run,
+        what,
+        place: Some(place),
+        via: Vec::new(),
+        verdict,
+        rule,
+    }
 }
 
 /// Decides whether a path may be read or written. The path must be absolute and without symbolic links. Every kind
 /// except [`PermissionKind::Write`] is treated as reading.
-pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
-    let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
+pub fn decide_path(
+    ruling: &Ruling,
+    kind: PermissionKind,
+    real: &str,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> Decided {
+    let kind = if kind == PermissionKind::Write {
+        kind
+    } else {
+        PermissionKind::Read
+    };
     let path = normalised(real);
-    let find = |list: &PatternList, _: ListSide| list.find_path(&path, flags.places.as_ref()).cloned();
+    let find =
+        |list: &PatternList, _: ListSide| list.find_path(&path, flags.places.as_ref()).cloned();
     let (verdict, rule) = Judge { ruling, at, flags }.by_lists(kind, &find);
-    Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
+    Decided {
+        kind,
+        what: path,
+        place: None,
+        via: Vec::new(),
+        verdict,
+        rule,
+    }
 }
 
 /// Decides whether a run may inherit the variable `name`.
 pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
     let kind = PermissionKind::Env;
-    let (verdict, rule) =
-        Judge { ruling, at, flags }.by_lists(kind, &|list: &PatternList, _: ListSide| list.find_name(name).cloned());
-    Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
+    let (verdict, rule) = Judge { ruling, at, flags }
+        .by_lists(kind, &|list: &PatternList, _: ListSide| {
+            list.find_name(name).cloned()
+        });
+    Decided {
+        kind,
+        what: name.to_owned(),
+        place: None,
+        via: Vec::new(),
+        verdict,
+        rule,
+    }
 }
 
 /// Returns the strictest verdict.
@@ -191,7 +250,11 @@ pub fn worst(decided: &[Decided]) -> PolicyVerdict {
         PolicyVerdict::Ask(PermissionReason::Unknown) => 3,
         PolicyVerdict::Deny => 4,
     };
-    decided.iter().map(|one| one.verdict).max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
+    decided
+        .iter()
+        .map(|one| one.verdict)
+        .max_by_key(rank)
+        .unwrap_or(PolicyVerdict::Allow)
 }
 
 struct Judge<'a> {
@@ -206,27 +269,56 @@ impl Judge<'_> {
         let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
         let decided: Vec<Decided> = found
             .into_iter()
-            .map(|ScriptFinding { what, place, via, source }| {
-                let (verdict, rule) = match known.get(&what) {
-                    Some(judged) => judged.clone(),
-                    None => known.entry(what.clone()).or_insert_with_key(|what| self.judge(what)).clone(),
-                };
-                let (kind, what) = match what {
-                    FoundKind::Command(name) | FoundKind::Function(name) => (PermissionKind::Run, name),
-                    FoundKind::Setting(name) | FoundKind::HarmlessSetting(name) => (PermissionKind::Env, name),
-                    FoundKind::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
-                };
-                Decided { kind, what, place: Some(place), via, verdict, rule }
-            })
+            .map(
+                |ScriptFinding {
+                     what,
+                     place,
+                     via,
+                     source,
+                 }| {
+                    let (verdict, rule) = match known.get(&what) {
+                        Some(judged) => judged.clone(),
+                        None => known
+                            .entry(what.clone())
+                            .or_insert_with_key(|what| self.judge(what))
+                            .clone(),
+                    };
+                    let (kind, what) = match what {
+                        FoundKind::Command(name) | FoundKind::Function(name) => {
+                            (PermissionKind::Run, name)
+                        }
+                        FoundKind::Setting(name) | FoundKind::HarmlessSetting(name) => {
+                            (PermissionKind::Env, name)
+                        }
+                        FoundKind::Unknown(_) => {
+                            (PermissionKind::Run, unknown_name(&source, place))
+                        }
+                    };
+                    Decided {
+                        kind,
+                        what,
+                        place: Some(place),
+                        via,
+                        verdict,
+                        rule,
+                    }
+                },
+            )
             .collect();
         let verdict = worst(&decided);
-        PolicyDecision { verdict, decided, not_understood: None }
+        PolicyDecision {
+            verdict,
+            decided,
+            not_understood: None,
+        }
     }
 
     fn judge(&self, what: &FoundKind) -> (PolicyVerdict, AppliedRule) {
         match what {
             FoundKind::Command(name) => self.command(name),
-            FoundKind::Function(_) if self.everything() => (PolicyVerdict::Allow, AppliedRule::AllowAll),
+            FoundKind::Function(_) if self.everything() => {
+                (PolicyVerdict::Allow, AppliedRule::AllowAll)
+            }
             // If the function is not defined when the script calls it, the shell runs the program with this name.
             FoundKind::Function(name) if self.denies(name) => self.command(name),
             FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
@@ -246,11 +338,22 @@ impl Judge<'_> {
     fn denies(&self, name: &str) -> bool {
         let places = self.flags.places.as_ref();
         let lists = [&self.ruling.written, &*self.ruling.built_in];
-        lists.into_iter().any(|lists| lists.of(PermissionKind::Run).deny.find_denied(name, places).is_some())
+        lists.into_iter().any(|lists| {
+            lists
+                .of(PermissionKind::Run)
+                .deny
+                .find_denied(name, places)
+                .is_some()
+        })
     }
 
     fn is_denied_variable(&self, name: &str) -> bool {
-        self.ruling.written.of(PermissionKind::Env).deny.find_name(name).is_some()
+        self.ruling
+            .written
+            .of(PermissionKind::Env)
+            .deny
+            .find_name(name)
+            .is_some()
     }
 
     fn command(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
@@ -258,13 +361,17 @@ impl Judge<'_> {
         let places = self.flags.places.as_ref();
         let find = |list: &PatternList, side: ListSide| match side {
             ListSide::Deny => {
-                let real = lies.real.as_deref().and_then(|real| list.find_denied(real, places));
+                let real = lies
+                    .real
+                    .as_deref()
+                    .and_then(|real| list.find_denied(real, places));
                 list.find_denied(name, places).or(real).cloned()
             }
             ListSide::Allow => lies.allowed_by(list, name, places).cloned(),
         };
         let (verdict, mut rule) = self.by_lists(PermissionKind::Run, &find);
-        let by_policy_file = matches!(&rule, AppliedRule::Listed { origin, .. } if *origin != RuleOrigin::BuiltIn);
+        let by_policy_file =
+            matches!(&rule, AppliedRule::Listed { origin, .. } if *origin != RuleOrigin::BuiltIn);
         if verdict != PolicyVerdict::Allow
             && !by_policy_file
             && let Some(rule) = self.named_program(&lies, name)
@@ -277,8 +384,15 @@ impl Judge<'_> {
         }
         if let AppliedRule::Unlisted { elsewhere, .. } = &mut rule {
             let base = name.rsplit_once('/').map_or("", |(_, base)| base);
-            let listed = |lists: &AllPermissionLists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
-            *elsewhere = !base.is_empty() && (listed(&self.ruling.written) || listed(&self.ruling.built_in));
+            let listed = |lists: &AllPermissionLists| {
+                lists
+                    .of(PermissionKind::Run)
+                    .allow
+                    .find_name(base)
+                    .is_some()
+            };
+            *elsewhere =
+                !base.is_empty() && (listed(&self.ruling.written) || listed(&self.ruling.built_in));
         }
         (verdict, rule)
     }
@@ -290,9 +404,16 @@ impl Judge<'_> {
             return None;
         }
         let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
-        let find = |text: &str| self.ruling.programs.get_key_value(&text.parse::<Program>().ok()?);
+        let find = |text: &str| {
+            self.ruling
+                .programs
+                .get_key_value(&text.parse::<Program>().ok()?)
+        };
         let (name, origin) = find(name).or_else(|| if lies.trusted { find(base) } else { None })?;
-        Some(AppliedRule::NamedProgram { name: name.clone(), origin: origin.clone() })
+        Some(AppliedRule::NamedProgram {
+            name: name.clone(),
+            origin: origin.clone(),
+        })
     }
 
     /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file permits
@@ -304,16 +425,30 @@ impl Judge<'_> {
             return (PolicyVerdict::Allow, AppliedRule::AllowAll);
         }
         let rules = self.ruling.written.of(kind);
-        let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, RuleOrigin::Grant(_)));
+        let granted = || {
+            rules
+                .allow
+                .find_all_names(name)
+                .find(|entry| matches!(entry.origin, RuleOrigin::Grant(_)))
+        };
         let said = self.flags.granted.0.of(kind).allow.find_name(name);
         if let Some(entry) = said {
-            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
+            return (
+                PolicyVerdict::Allow,
+                listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands),
+            );
         }
         if let Some(entry) = rules.deny.find_name(name) {
-            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry.clone(), AnswerChange::Stands));
+            return (
+                PolicyVerdict::Deny,
+                listed(kind, ListSide::Deny, entry.clone(), AnswerChange::Stands),
+            );
         }
         if let Some(entry) = granted() {
-            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
+            return (
+                PolicyVerdict::Allow,
+                listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands),
+            );
         }
         self.unknown(
             "the variable changes later commands: call programs by their paths instead, or grant the variable (type: \
@@ -332,7 +467,8 @@ impl Judge<'_> {
         {
             (verdict, *denied) = (PolicyVerdict::Deny, Some((kind, entry.clone())));
         }
-        let is_listed = self.at == DecisionPlace::ListedBoundary && reason.part == UnknownPart::Programs;
+        let is_listed =
+            self.at == DecisionPlace::ListedBoundary && reason.part == UnknownPart::Programs;
         match verdict {
             PolicyVerdict::Ask(_) if is_listed => (PolicyVerdict::Allow, AppliedRule::OnlyListed),
             verdict => (verdict, rule),
@@ -345,8 +481,14 @@ impl Judge<'_> {
         let may_change = |pattern: &str| changes(pattern) || !pattern.chars().all(is_plain);
         let (run, env) = (PermissionKind::Run, PermissionKind::Env);
         let written = self.ruling.written.of(run).deny.entries().iter();
-        let built_in =
-            self.ruling.built_in.of(run).deny.entries().iter().filter(|_| self.at == DecisionPlace::Terminal);
+        let built_in = self
+            .ruling
+            .built_in
+            .of(run)
+            .deny
+            .entries()
+            .iter()
+            .filter(|_| self.at == DecisionPlace::Terminal);
         let variables = self.ruling.written.of(env).deny.entries().iter();
         let variables = variables.filter(|entry| may_change(entry.listed.text()));
         let commands = written.chain(built_in).map(|entry| (run, entry));
@@ -363,7 +505,15 @@ impl Judge<'_> {
         } else {
             self.asked(PermissionReason::Unknown)
         };
-        (verdict, AppliedRule::Unknown { why, mode, denied: None, then })
+        (
+            verdict,
+            AppliedRule::Unknown {
+                why,
+                mode,
+                denied: None,
+                then,
+            },
+        )
     }
 
     fn by_lists(
@@ -376,14 +526,23 @@ impl Judge<'_> {
         }
         let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
         if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
-            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
+            return (
+                PolicyVerdict::Allow,
+                listed(kind, ListSide::Allow, entry, AnswerChange::Stands),
+            );
         }
         // No question, signature, `-y` or mode can change a denial by the policy file.
         if let Some(entry) = find(&written.deny, ListSide::Deny) {
-            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
+            return (
+                PolicyVerdict::Deny,
+                listed(kind, ListSide::Deny, entry, AnswerChange::Stands),
+            );
         }
         if let Some(entry) = find(&written.allow, ListSide::Allow) {
-            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
+            return (
+                PolicyVerdict::Allow,
+                listed(kind, ListSide::Allow, entry, AnswerChange::Stands),
+            );
         }
         if let Some(entry) = find(&built_in.deny, ListSide::Deny) {
             let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
@@ -396,7 +555,10 @@ impl Judge<'_> {
             return (verdict, listed(kind, ListSide::Deny, entry, then));
         }
         if let Some(entry) = find(&built_in.allow, ListSide::Allow) {
-            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
+            return (
+                PolicyVerdict::Allow,
+                listed(kind, ListSide::Allow, entry, AnswerChange::Stands),
+            );
         }
         let mode = self.ruling.mode.clone();
         let (verdict, then) = match mode.value {
@@ -405,7 +567,14 @@ impl Judge<'_> {
             Mode::Execute => (PolicyVerdict::Allow, AnswerChange::Stands),
             Mode::Prompted => self.asked(PermissionReason::Unlisted),
         };
-        (verdict, AppliedRule::Unlisted { mode, elsewhere: false, then })
+        (
+            verdict,
+            AppliedRule::Unlisted {
+                mode,
+                elsewhere: false,
+                then,
+            },
+        )
     }
 
     /// Returns the verdict [`PolicyVerdict::Ask`], or a denial if `--deny-all` is set.
@@ -429,17 +598,31 @@ struct Lies {
 impl Lies {
     fn of(name: &str, real: Option<fn(&str) -> Option<String>>) -> Self {
         if !name.contains('/') {
-            let real = |directory: &&str| real.and_then(|real| real(&format!("{directory}/{name}")));
-            return Self { trusted: true, real: TRUSTED.iter().find_map(real) };
+            let real =
+                |directory: &&str| real.and_then(|real| real(&format!("{directory}/{name}")));
+            return Self {
+                trusted: true,
+                real: TRUSTED.iter().find_map(real),
+            };
         }
         if !name.starts_with('/') {
-            return Self { trusted: false, real: None };
+            return Self {
+                trusted: false,
+                real: None,
+            };
         }
         let real = real.and_then(|real| real(name));
         let path = normalised(name);
-        let lexical = path.rsplit_once('/').is_some_and(|(directory, _)| TRUSTED.contains(&directory));
-        let stays = real.as_deref().is_none_or(|real| SYSTEM.iter().any(|system| real.starts_with(system)));
-        Self { trusted: lexical && stays, real }
+        let lexical = path
+            .rsplit_once('/')
+            .is_some_and(|(directory, _)| TRUSTED.contains(&directory));
+        let stays = real
+            .as_deref()
+            .is_none_or(|real| SYSTEM.iter().any(|system| real.starts_with(system)));
+        Self {
+            trusted: lexical && stays,
+            real,
+        }
     }
 
     fn allowed_by<'l>(
@@ -448,20 +631,43 @@ impl Lies {
         name: &str,
         places: Option<&PathVariables>,
     ) -> Option<&'l ListEntry> {
-        let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
+        let Some((_, base)) = name.rsplit_once('/') else {
+            return list.find_name(name);
+        };
         // A pattern may equal the whole path as the script writes it. If the path contains segments such as `..`, the
         // real path is compared instead.
         let whole = list.find_literal(name).or_else(|| {
             let plain = name.starts_with('/') && normalised(name) == name;
-            let path = if plain { Some(name) } else { self.real.as_deref() };
+            let path = if plain {
+                Some(name)
+            } else {
+                self.real.as_deref()
+            };
             path.and_then(|path| list.find_path(path, places))
         });
-        whole.or_else(|| if self.trusted { list.find_name(base) } else { None })
+        whole.or_else(|| {
+            if self.trusted {
+                list.find_name(base)
+            } else {
+                None
+            }
+        })
     }
 }
 
-fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerChange) -> AppliedRule {
-    AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
+fn listed(
+    kind: PermissionKind,
+    side: ListSide,
+    entry: ListEntry,
+    then: AnswerChange,
+) -> AppliedRule {
+    AppliedRule::Listed {
+        kind,
+        side,
+        pattern: entry.listed.text().clone(),
+        origin: entry.origin,
+        then,
+    }
 }
 
 /// Returns the name of an unknown command in a permission: its source text and line, and also its column if the source
@@ -482,12 +688,16 @@ fn unknown_name(source: &str, place: ScriptPlace) -> String {
 
 /// Returns true if the script contains only blanks and comments.
 fn is_empty(script: &str) -> bool {
-    script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
+    script
+        .lines()
+        .all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
 }
 
 const EMPTY: &str = "the script contains no command: write a command, or remove the script";
 /// Directories to which links in the system's program directories may lead.
-const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
+const SYSTEM: [&str; 7] = [
+    "/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/",
+];
 
 #[cfg(test)]
 mod tests {
@@ -501,14 +711,24 @@ mod tests {
     fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
         let long = "x".repeat(300);
         let place = |column| ScriptPlace { line: 3, column };
-        assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
-        assert!(unknown_name(&long, place(400)).len() <= documents::record::authorization::MAX_PERMISSION_BYTES);
+        assert_ne!(
+            unknown_name(&long, place(1)),
+            unknown_name(&long, place(400))
+        );
+        assert!(
+            unknown_name(&long, place(400)).len()
+                <= documents::record::authorization::MAX_PERMISSION_BYTES
+        );
         assert_eq!(unknown_name("$x", place(7)), "$x@3");
     }
 
     fn ruling(policy: &str) -> Ruling {
         let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
-        resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"))
+        resolve_path(
+            &policy,
+            Builtins::current(),
+            &RunbookPath::of_file("deploy/app.runbook.md"),
+        )
     }
 
     #[test]
@@ -526,14 +746,28 @@ mod tests {
             ..Flags::default()
         };
         let ruling = ruling("default: {run: {allow: [harmless]}}");
-        let verdict = |name: &str| decide_command(&ruling, name, DecisionPlace::Terminal, &flags).verdict;
-        assert_eq!(verdict("/usr/bin/git"), PolicyVerdict::Ask(PermissionReason::Unlisted));
+        let verdict =
+            |name: &str| decide_command(&ruling, name, DecisionPlace::Terminal, &flags).verdict;
+        assert_eq!(
+            verdict("/usr/bin/git"),
+            PolicyVerdict::Ask(PermissionReason::Unlisted)
+        );
         assert_eq!(verdict("/usr/bin/node"), PolicyVerdict::Allow);
         assert_eq!(verdict("git"), PolicyVerdict::Allow);
-        assert_eq!(verdict("/usr/bin/harmless"), PolicyVerdict::Allow, "a written allow goes before a built-in deny");
+        assert_eq!(
+            verdict("/usr/bin/harmless"),
+            PolicyVerdict::Allow,
+            "a written allow goes before a built-in deny"
+        );
         let written = self::ruling("default: {run: {allow: [harmless], deny: [rm]}}");
         assert_eq!(
-            decide_command(&written, "/usr/bin/harmless", DecisionPlace::Terminal, &flags).verdict,
+            decide_command(
+                &written,
+                "/usr/bin/harmless",
+                DecisionPlace::Terminal,
+                &flags
+            )
+            .verdict,
             PolicyVerdict::Deny
         );
         assert_eq!(
@@ -546,28 +780,53 @@ mod tests {
     #[test]
     fn a_rule_describes_the_decision_in_words() {
         let said = |policy: &str, name: &str, at: DecisionPlace, flags: &Flags| {
-            decide_command(&ruling(policy), name, at, flags).rule.to_string()
+            decide_command(&ruling(policy), name, at, flags)
+                .rule
+                .to_string()
         };
         let none = Flags::default();
-        let closed = Flags { deny_all: true, ..Flags::default() };
+        let closed = Flags {
+            deny_all: true,
+            ..Flags::default()
+        };
         for (policy, name, flags, expected) in [
             ("", "rm", &none, "run.deny \"rm\", built in"),
-            ("default: {run: {deny: [\"r*\"]}}", "rm", &none, "run.deny \"r*\", default"),
+            (
+                "default: {run: {deny: [\"r*\"]}}",
+                "rm",
+                &none,
+                "run.deny \"r*\", default",
+            ),
             (
                 "overrides: [{runbook: \"deploy/*\", run: {allow: [rm]}}]",
                 "rm",
                 &none,
                 "run.allow \"rm\", overrides[0] (deploy/*)",
             ),
-            ("grants: [{type: run, pattern: rm, scope: permanent}]", "rm", &none, "run.allow \"rm\", grants[0]"),
-            ("default: {mode: execute}", "jq", &none, "not listed, mode execute, default"),
+            (
+                "grants: [{type: run, pattern: rm, scope: permanent}]",
+                "rm",
+                &none,
+                "run.allow \"rm\", grants[0]",
+            ),
+            (
+                "default: {mode: execute}",
+                "jq",
+                &none,
+                "not listed, mode execute, default",
+            ),
             (
                 "",
                 "./git",
                 &none,
                 "not listed (a list allows this name, but only in system directories), mode prompted, built in",
             ),
-            ("", "jq", &closed, "not listed, mode prompted, built in; --deny-all denies it"),
+            (
+                "",
+                "jq",
+                &closed,
+                "not listed, mode prompted, built in; --deny-all denies it",
+            ),
         ] {
             assert_eq!(said(policy, name, DecisionPlace::Terminal, flags), expected);
         }
@@ -577,20 +836,59 @@ mod tests {
     fn a_list_of_programs_answers_only_questions_about_unknown_programs() {
         let asked = |policy: &str, script: &str, at: DecisionPlace| -> Vec<String> {
             let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
-            let ruling = resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"));
-            let decision = decide_script(Shell::Bash, &ruling, script, ReadLimit::Step, at, &Flags::default());
-            let open = decision.decided.into_iter().filter(|one| one.verdict != PolicyVerdict::Allow);
-            open.map(|one| format!("{}{}", if one.verdict == PolicyVerdict::Deny { "!" } else { "" }, one.what))
-                .collect()
+            let ruling = resolve_path(
+                &policy,
+                Builtins::current(),
+                &RunbookPath::of_file("deploy/app.runbook.md"),
+            );
+            let decision = decide_script(
+                Shell::Bash,
+                &ruling,
+                script,
+                ReadLimit::Step,
+                at,
+                &Flags::default(),
+            );
+            let open = decision
+                .decided
+                .into_iter()
+                .filter(|one| one.verdict != PolicyVerdict::Allow);
+            open.map(|one| {
+                format!(
+                    "{}{}",
+                    if one.verdict == PolicyVerdict::Deny {
+                        "!"
+                    } else {
+                        ""
+                    },
+                    one.what
+                )
+            })
+            .collect()
         };
-        let policy =
-            "default: {run: {deny: [dd]}, sandbox: {programs: {mode: listed, allow: [dd, jq, curl, /opt/x/tool]}}}";
+        let policy = "default: {run: {deny: [dd]}, sandbox: {programs: {mode: listed, allow: [dd, jq, curl, /opt/x/tool]}}}";
         for (script, listed, any) in [
-            ("\"$CMD\" x; eval \"$y\"", &[][..], &["\"$CMD\"@1", "eval", "\"$y\"@1"][..]),
-            ("source ./x; exec \"$CMD\"", &[], &["source", "./x@1", "exec", "\"$CMD\"@1"]),
-            ("sudo \"$CMD\"", &["sudo", "\"$CMD\"@1"], &["sudo", "\"$CMD\"@1"]),
+            (
+                "\"$CMD\" x; eval \"$y\"",
+                &[][..],
+                &["\"$CMD\"@1", "eval", "\"$y\"@1"][..],
+            ),
+            (
+                "source ./x; exec \"$CMD\"",
+                &[],
+                &["source", "./x@1", "exec", "\"$CMD\"@1"],
+            ),
+            (
+                "sudo \"$CMD\"",
+                &["sudo", "\"$CMD\"@1"],
+                &["sudo", "\"$CMD\"@1"],
+            ),
             ("PATH=/x:$PATH", &["PATH"], &["PATH"]),
-            ("jq .; /usr/bin/jq .; curl x", &[], &["jq", "/usr/bin/jq", "curl"]),
+            (
+                "jq .; /usr/bin/jq .; curl x",
+                &[],
+                &["jq", "/usr/bin/jq", "curl"],
+            ),
             (
                 "/opt/x/tool; tool; ./jq; /tmp/jq",
                 &["tool", "./jq", "/tmp/jq"],
@@ -598,13 +896,27 @@ mod tests {
             ),
             ("dd if=x", &["!dd"], &["!dd"]),
         ] {
-            assert_eq!(asked(policy, script, DecisionPlace::ListedBoundary), listed, "{script}");
-            assert_eq!(asked(policy, script, DecisionPlace::Boundary), any, "{script}");
+            assert_eq!(
+                asked(policy, script, DecisionPlace::ListedBoundary),
+                listed,
+                "{script}"
+            );
+            assert_eq!(
+                asked(policy, script, DecisionPlace::Boundary),
+                any,
+                "{script}"
+            );
         }
         let closed = "default: {mode: deny, sandbox: {programs: {mode: listed, allow: [jq]}}}";
-        assert_eq!(asked(closed, "jq .; \"$CMD\"", DecisionPlace::ListedBoundary), ["!\"$CMD\"@1"]);
+        assert_eq!(
+            asked(closed, "jq .; \"$CMD\"", DecisionPlace::ListedBoundary),
+            ["!\"$CMD\"@1"]
+        );
         let open = "default: {mode: execute, sandbox: {programs: {mode: listed}}}";
-        assert_eq!(asked(open, "zed; \"$CMD\"", DecisionPlace::ListedBoundary), [""; 0]);
+        assert_eq!(
+            asked(open, "zed; \"$CMD\"", DecisionPlace::ListedBoundary),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -617,12 +929,20 @@ mod tests {
             DecisionPlace::Terminal,
             &Flags::default(),
         );
-        let verdicts: Vec<(&str, PolicyVerdict)> =
-            decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
+        let verdicts: Vec<(&str, PolicyVerdict)> = decision
+            .decided
+            .iter()
+            .map(|one| (&*one.what, one.verdict))
+            .collect();
         let asked = PolicyVerdict::Ask(PermissionReason::Unlisted);
         assert_eq!(
             verdicts,
-            [("rm", PolicyVerdict::Deny), ("git", PolicyVerdict::Allow), ("jq", asked), ("rm", PolicyVerdict::Deny)]
+            [
+                ("rm", PolicyVerdict::Deny),
+                ("git", PolicyVerdict::Allow),
+                ("jq", asked),
+                ("rm", PolicyVerdict::Deny)
+            ]
         );
         assert_eq!(decision.verdict, PolicyVerdict::Deny);
     }
@@ -632,26 +952,73 @@ mod tests {
         use DecisionPlace::{Boundary, ListedBoundary, Terminal};
         for (policy, at, expected) in [
             ("{default: {run: {allow: [strace]}}}", Boundary, None),
-            ("{default: {run: {allow: [strace]}}}", Terminal, Some("run.deny \"chmod\", built in")),
-            ("{extends: none, default: {run: {allow: [strace]}}}", Terminal, None),
+            (
+                "{default: {run: {allow: [strace]}}}",
+                Terminal,
+                Some("run.deny \"chmod\", built in"),
+            ),
+            (
+                "{extends: none, default: {run: {allow: [strace]}}}",
+                Terminal,
+                None,
+            ),
             ("{extends: none, default: {mode: execute}}", Terminal, None),
-            ("{default: {run: {allow: [strace], deny: [dd]}}}", Boundary, Some("run.deny \"dd\", default")),
-            ("{default: {run: {allow: [strace], deny: [dd]}}}", ListedBoundary, Some("run.deny \"dd\", default")),
+            (
+                "{default: {run: {allow: [strace], deny: [dd]}}}",
+                Boundary,
+                Some("run.deny \"dd\", default"),
+            ),
+            (
+                "{default: {run: {allow: [strace], deny: [dd]}}}",
+                ListedBoundary,
+                Some("run.deny \"dd\", default"),
+            ),
             ("{default: {run: {allow: [strace]}}}", ListedBoundary, None),
-            ("{extends: none, default: {env: {deny: [PATH]}}}", Boundary, Some("env.deny \"PATH\", default")),
-            ("{extends: none, default: {env: {deny: ['A*']}}}", Terminal, Some("env.deny \"A*\", default")),
-            ("{extends: none, default: {env: {deny: [SECRET]}}}", Boundary, None),
+            (
+                "{extends: none, default: {env: {deny: [PATH]}}}",
+                Boundary,
+                Some("env.deny \"PATH\", default"),
+            ),
+            (
+                "{extends: none, default: {env: {deny: ['A*']}}}",
+                Terminal,
+                Some("env.deny \"A*\", default"),
+            ),
+            (
+                "{extends: none, default: {env: {deny: [SECRET]}}}",
+                Boundary,
+                None,
+            ),
         ] {
             let value = policy.replacen('{', "{version: 1, ", 1);
             let policy = Policy::load(&value).expect("a policy");
-            let ruling = resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("a.runbook.md"));
-            for script in ["strace rm x", "sh -c \"strace rm $x\"", "alias a='strace rm'; a"] {
-                let decision = decide_script(Shell::Bash, &ruling, script, ReadLimit::Step, at, &Flags::default());
-                let found =
-                    decision.decided.iter().find(|one| one.rule.to_string().contains("does not read")).expect(script);
+            let ruling = resolve_path(
+                &policy,
+                Builtins::current(),
+                &RunbookPath::of_file("a.runbook.md"),
+            );
+            for script in [
+                "strace rm x",
+                "sh -c \"strace rm $x\"",
+                "alias a='strace rm'; a",
+            ] {
+                let decision = decide_script(
+                    Shell::Bash,
+                    &ruling,
+                    script,
+                    ReadLimit::Step,
+                    at,
+                    &Flags::default(),
+                );
+                let found = decision
+                    .decided
+                    .iter()
+                    .find(|one| one.rule.to_string().contains("does not read"))
+                    .expect(script);
                 match expected {
                     Some(rule) => assert!(
-                        found.verdict == PolicyVerdict::Deny && found.rule.to_string().ends_with(rule),
+                        found.verdict == PolicyVerdict::Deny
+                            && found.rule.to_string().ends_with(rule),
                         "{value} {at:?} {script}: {}",
                         found.rule
                     ),

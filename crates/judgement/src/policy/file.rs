@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::lists::{ListSide, ListedPattern};
 use crate::policy::patterns::Pattern;
-use crate::policy::people_rules::{EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule};
+use crate::policy::people_rules::{
+    EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule,
+};
 use documents::crypto::digest::PolicyDigest;
 use documents::record::authorization::PermissionKind;
 use documents::record::declared::SandboxRule;
@@ -203,7 +205,9 @@ pub struct PolicyGrant {
     pub scope: GrantScope,
     /// Time of the grant, as Rundown writes it. A note for people, without effect.
     #[serde(default, rename = "grantedAt", skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"))]
+    #[schemars(regex(
+        pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
+    ))]
     pub granted_at: Option<String>,
 }
 
@@ -254,7 +258,11 @@ impl Policy {
     /// Returns the overrides with their compiled patterns, in the order of the file.
     pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
         let rules = &self.file.overrides;
-        self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
+        self.compiled
+            .overrides
+            .iter()
+            .zip(rules)
+            .map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
     }
 
     /// Returns the line of each override in the file, in the order of the file.
@@ -264,7 +272,10 @@ impl Policy {
 
     /// Returns the grants, each with the pattern for its runbooks (if there is one) and the granted patterns.
     pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
-        self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
+        self.compiled
+            .grants
+            .iter()
+            .map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
     }
 
     /// Returns the people who must state how a run with an unknown end ended, or `None` if one person of the groups in
@@ -317,7 +328,10 @@ mod tests {
     fn yaml_and_json_of_one_policy_have_one_digest() {
         let yaml = "# who may\nversion: 1\ndefault:\n  mode: prompted\n  approvals: {required: 1, from: [ops]}\n";
         let json = r#"{"default":{"approvals":{"from":["ops"],"required":1},"mode":"prompted"},"version":1}"#;
-        let (a, b) = (Policy::load(yaml).expect("yaml"), Policy::load(json).expect("json"));
+        let (a, b) = (
+            Policy::load(yaml).expect("yaml"),
+            Policy::load(json).expect("json"),
+        );
         assert_eq!(a.digest(), b.digest());
         assert_eq!(&a.canonical()[..], json.as_bytes());
         assert!(!a.has_sandbox_rules());
@@ -334,9 +348,15 @@ mod tests {
         );
         assert!(!policy.has_sandbox_rules());
         assert!(Policy::load(text).is_ok(), "and a boundary serves under it");
-        let ruling =
-            crate::policy::ruling::resolve(&policy, Builtins::current(), &"nginx:restart".parse().expect("a ref"));
+        let ruling = crate::policy::ruling::resolve(
+            &policy,
+            Builtins::current(),
+            &"nginx:restart".parse().expect("a ref"),
+        );
         let approvals = ruling.approvals.expect("approvals").value;
-        assert_eq!((approvals.required, approvals.each, approvals.from.len()), (1, Some(true), 2));
+        assert_eq!(
+            (approvals.required, approvals.each, approvals.from.len()),
+            (1, Some(true), 2)
+        );
     }
 }

@@ -12,7 +12,11 @@ use documents::record::sandbox_permission::{SandboxPermission, listed_host};
 
 /// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
 /// policy does not allow.
-pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Vec<ProfileError> {
+pub(super) fn give(
+    rule: &SandboxRule,
+    declared: &DeclaredSandbox,
+    profile: &mut Profile,
+) -> Vec<ProfileError> {
     if let Err(why) = declared.check() {
         return vec![ProfileError::Declared { why }];
     }
@@ -24,12 +28,26 @@ pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut
     }
     for host in &profile.network.hosts {
         let listed = listed_host(host, rule.network.as_ref()).unwrap_or_default();
-        profile.network.private.extend(listed.private.then(|| host.clone()));
-        profile.network.localhost.extend(listed.localhost.then(|| host.clone()));
+        profile
+            .network
+            .private
+            .extend(listed.private.then(|| host.clone()));
+        profile
+            .network
+            .localhost
+            .extend(listed.localhost.then(|| host.clone()));
     }
     let reaches = declared.read.is_some() || declared.write.is_some();
-    let written = [&rule.deny, &declared.deny].into_iter().flatten().flatten().cloned();
-    match denied(if reaches { written.collect() } else { Vec::new() }) {
+    let written = [&rule.deny, &declared.deny]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .cloned();
+    match denied(if reaches {
+        written.collect()
+    } else {
+        Vec::new()
+    }) {
         Ok(deny) => profile.deny = deny,
         Err(error) => errors.push(error),
     }
@@ -53,17 +71,24 @@ pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileEr
 pub fn check_deny(text: &str) -> Result<(), String> {
     documents::record::host_names::check_pattern(text)?;
     // The pattern is compared with paths without their leading slash.
-    let pattern = Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
+    let pattern =
+        Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
     // Sample paths of several depths. The file names have no character in common, so a pattern that matches all of them
     // matches everything.
     let names = ["kz0q", "a.b", "NOTES", "0"];
     let mut depths = ["/", "/a/", "/srv/q7/", "/home/x/src/y/"].iter().map(|at| {
         let at = at.trim_start_matches('/');
-        names.iter().all(|name| pattern.matches(&format!("{at}{name}")))
+        names
+            .iter()
+            .all(|name| pattern.matches(&format!("{at}{name}")))
     });
     // A pattern that matches every sample name is refused: with a leading `/`, in all directories, and otherwise, in
     // one directory.
-    let everything = if text.starts_with('/') { depths.all(|all| all) } else { depths.any(|all| all) };
+    let everything = if text.starts_with('/') {
+        depths.all(|all| all)
+    } else {
+        depths.any(|all| all)
+    };
     if everything {
         return Err(format!(
             "the deny pattern {text:?} matches everything: name the paths that the step must not reach"
@@ -92,7 +117,11 @@ mod tests {
     fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, String> {
         let mut profile = Profile::nothing(Vec::new(), Limits::default());
         let errors = give(rule, declared, &mut profile);
-        if errors.is_empty() { Ok(profile) } else { Err(words_of(&errors, "a")) }
+        if errors.is_empty() {
+            Ok(profile)
+        } else {
+            Err(words_of(&errors, "a"))
+        }
     }
 
     fn texts(list: &[&str]) -> Option<Vec<String>> {
@@ -126,18 +155,37 @@ mod tests {
             &[("reason", "no")],
         ] {
             let refused = resolve(&rule, &declared(pairs)).expect_err("not allowed");
-            assert!(refused.contains("`- {runbook: \"a\", sandbox: {"), "{refused}");
+            assert!(
+                refused.contains("`- {runbook: \"a\", sandbox: {"),
+                "{refused}"
+            );
         }
-        assert!(resolve(&rule, &declared(&[("read", "/srv/data/x")])).is_ok(), "what may be written may be read");
+        assert!(
+            resolve(&rule, &declared(&[("read", "/srv/data/x")])).is_ok(),
+            "what may be written may be read"
+        );
     }
 
     #[test]
     fn deny_patterns_of_all_lists_apply_if_a_step_can_read_host_paths() {
-        let mut both = SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() };
-        both.add(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() });
-        let profile = resolve(&both, &declared(&[("read", "/srv"), ("deny", "**/id_*")])).expect("held");
+        let mut both = SandboxRule {
+            read: texts(&["/srv"]),
+            deny: texts(&["**/.env"]),
+            ..SandboxRule::default()
+        };
+        both.add(&SandboxRule {
+            deny: texts(&["**/*.pem"]),
+            ..SandboxRule::default()
+        });
+        let profile =
+            resolve(&both, &declared(&[("read", "/srv"), ("deny", "**/id_*")])).expect("held");
         assert_eq!(profile.deny, ["**/*.pem", "**/.env", "**/id_*"]);
-        assert_eq!(resolve(&both, &declared(&[("deny", "**/id_*")])).expect("held").deny, [""; 0]);
+        assert_eq!(
+            resolve(&both, &declared(&[("deny", "**/id_*")]))
+                .expect("held")
+                .deny,
+            [""; 0]
+        );
     }
 
     #[test]
@@ -147,13 +195,19 @@ mod tests {
                     write: [/srv/x], workdir: in-place, network: {allow: [\"a.example:443\"]}, sockets: [/run/x], run_as: web, may_be_off: true}\n";
         let policy = Policy::load(good).expect("a policy");
         assert_eq!(
-            Policy::from_sealed(&serde_json::to_value(policy.file()).expect("JSON")).expect("the same").file(),
+            Policy::from_sealed(&serde_json::to_value(policy.file()).expect("JSON"))
+                .expect("the same")
+                .file(),
             policy.file()
         );
         let bad = "version: 1\ndefault: {sandbox: {may_be_off: true}}\noverrides:\n  - runbook: a\n    sandbox:\n      read: [srv]\n      \
                    deny: [\"**\"]\n      network: {allow: [\"10.0.0.256:80\"]}\n      run_as: root\n      workdir: live\n      \
                    may_be_off: maybe\n      sockets: []\n      level: strict\n";
-        let flaws: Vec<String> = Policy::load(bad).expect_err("flaws").iter().map(ToString::to_string).collect();
+        let flaws: Vec<String> = Policy::load(bad)
+            .expect_err("flaws")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         for expected in [
             "2:21: `may_be_off` is allowed only for named runbooks",
             "6:14: the path \"srv\" is relative",
@@ -165,16 +219,28 @@ mod tests {
             "12:16: `sockets` is empty",
             "13:7: `level` in a sandbox rule is not supported by this version",
         ] {
-            assert!(flaws.iter().any(|flaw| flaw.starts_with(expected)), "{expected}: {flaws:#?}");
+            assert!(
+                flaws.iter().any(|flaw| flaw.starts_with(expected)),
+                "{expected}: {flaws:#?}"
+            );
         }
     }
 
     #[test]
     fn a_pattern_that_matches_everything_is_refused() {
-        for bad in ["**/*", "/**", "**/{*,a}", "**/[^!]*", "/**/*", "**/**/**", "**/?*"] {
+        for bad in [
+            "**/*", "/**", "**/{*,a}", "**/[^!]*", "/**/*", "**/**/**", "**/?*",
+        ] {
             assert!(check_deny(bad).is_err(), "{bad}");
         }
-        for good in ["**/.env", "**/*.pem", "/srv/app/secrets/**", "/srv/**/{a,b*}", "/srv/**/*", "**/{.env,.git}/**"] {
+        for good in [
+            "**/.env",
+            "**/*.pem",
+            "/srv/app/secrets/**",
+            "/srv/**/{a,b*}",
+            "/srv/**/*",
+            "**/{.env,.git}/**",
+        ] {
             assert_eq!(check_deny(good), Ok(()), "{good}");
         }
     }

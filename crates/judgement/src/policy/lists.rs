@@ -32,8 +32,12 @@ impl ListSide {
 }
 
 /// Kinds of permissions, in the order of the display.
-pub const KINDS: [PermissionKind; 4] =
-    [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env];
+pub const KINDS: [PermissionKind; 4] = [
+    PermissionKind::Run,
+    PermissionKind::Read,
+    PermissionKind::Write,
+    PermissionKind::Env,
+];
 
 /// Returns the YAML key of a permission kind in the policy file.
 pub const fn word(kind: PermissionKind) -> &'static str {
@@ -67,7 +71,11 @@ impl ListedPattern {
     /// Returns an error with the problem in the pattern and its correction.
     pub fn parse(kind: PermissionKind, side: ListSide, text: &str) -> Result<Self, PatternError> {
         let name = |text: &str| {
-            let case = if side == ListSide::Deny { CaseSensitivity::Any } else { CaseSensitivity::Counts };
+            let case = if side == ListSide::Deny {
+                CaseSensitivity::Any
+            } else {
+                CaseSensitivity::Counts
+            };
             // In a list of commands, `[` and `.` are the names of commands.
             if ["[", "."].contains(&text) {
                 return Ok(Pattern::literal(text, case));
@@ -104,12 +112,21 @@ impl ListedPattern {
             })?),
             PermissionKind::Run | PermissionKind::Env => Matcher::Name(name(text)?),
         };
-        Ok(Self { text: text.into(), matcher: Arc::new(matcher) })
+        Ok(Self {
+            text: text.into(),
+            matcher: Arc::new(matcher),
+        })
     }
 
     /// Returns a pattern that matches only `text`, as a name or as a path.
     pub fn literal(text: &str) -> Self {
-        Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, CaseSensitivity::Counts))) }
+        Self {
+            text: text.into(),
+            matcher: Arc::new(Matcher::Name(Pattern::literal(
+                text,
+                CaseSensitivity::Counts,
+            ))),
+        }
     }
 
     /// Returns the text of the pattern.
@@ -171,7 +188,13 @@ impl Eq for PatternList {}
 impl PatternList {
     /// Returns an empty list.
     pub fn new(side: ListSide) -> Self {
-        Self { side, entries: Vec::new(), names: HashMap::new(), globs: Vec::new(), paths: Vec::new() }
+        Self {
+            side,
+            entries: Vec::new(),
+            names: HashMap::new(),
+            globs: Vec::new(),
+            paths: Vec::new(),
+        }
     }
 
     /// Adds a pattern.
@@ -198,14 +221,23 @@ impl PatternList {
     pub fn find_name(&self, name: &str) -> Option<&ListEntry> {
         let plain = match self.side {
             ListSide::Allow => self.names.get(name),
-            ListSide::Deny if name.bytes().any(|c| !c.is_ascii() || c.is_ascii_uppercase()) => {
+            ListSide::Deny
+                if name
+                    .bytes()
+                    .any(|c| !c.is_ascii() || c.is_ascii_uppercase()) =>
+            {
                 self.names.get(name.to_lowercase().as_str())
             }
             ListSide::Deny => self.names.get(name),
         };
         plain
             .copied()
-            .or_else(|| self.globs.iter().copied().find(|at| self.is_name(*at, name)))
+            .or_else(|| {
+                self.globs
+                    .iter()
+                    .copied()
+                    .find(|at| self.is_name(*at, name))
+            })
             .map(|at| &self.entries[at])
     }
 
@@ -216,7 +248,11 @@ impl PatternList {
 
     /// Returns all patterns that match the name `name`.
     pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &ListEntry> {
-        self.entries.iter().enumerate().filter(move |(at, _)| self.is_name(*at, name)).map(|(_, entry)| entry)
+        self.entries
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| self.is_name(*at, name))
+            .map(|(_, entry)| entry)
     }
 
     fn is_name(&self, at: usize, name: &str) -> bool {
@@ -250,7 +286,9 @@ impl PatternList {
             return None;
         }
         if base == name {
-            return TRUSTED.iter().find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
+            return TRUSTED
+                .iter()
+                .find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
         }
         let path = normalised(name);
         // A system program can have several paths, because `/bin` may be a link to `/usr/bin` and `/proc/self/root`
@@ -260,13 +298,19 @@ impl PatternList {
             let entry = &self.entries[*at];
             let last = entry.listed.text().rsplit('/').next();
             last == Some(base)
-                && TRUSTED.iter().any(|directory| self.is_path(*at, &format!("{directory}/{base}"), places))
+                && TRUSTED
+                    .iter()
+                    .any(|directory| self.is_path(*at, &format!("{directory}/{base}"), places))
         };
         if let Some(at) = self.paths.iter().find(|at| same(at)) {
             return Some(&self.entries[*at]);
         }
         // The directory of a relative path is unknown, so the path is treated as if it began at `/`.
-        let path = if path.starts_with('/') { path } else { format!("/{}", path.trim_start_matches("../")) };
+        let path = if path.starts_with('/') {
+            path
+        } else {
+            format!("/{}", path.trim_start_matches("../"))
+        };
         self.find_path(&path, places)
     }
 }
@@ -305,7 +349,13 @@ impl AllPermissionLists {
     }
 
     /// Adds a pattern to one of the lists.
-    pub fn add(&mut self, kind: PermissionKind, side: ListSide, listed: ListedPattern, origin: RuleOrigin) {
+    pub fn add(
+        &mut self,
+        kind: PermissionKind,
+        side: ListSide,
+        listed: ListedPattern,
+        origin: RuleOrigin,
+    ) {
         let rules = &mut self.0[at(kind)];
         match side {
             ListSide::Allow => rules.allow.add(listed, origin),
@@ -330,29 +380,68 @@ mod tests {
     fn list(kind: PermissionKind, side: ListSide, patterns: &[&str]) -> PatternList {
         let mut list = PatternList::new(side);
         for text in patterns {
-            list.add(ListedPattern::parse(kind, side, text).expect(text), RuleOrigin::Default);
+            list.add(
+                ListedPattern::parse(kind, side, text).expect(text),
+                RuleOrigin::Default,
+            );
         }
         list
     }
 
     #[test]
     fn a_denied_command_is_found_in_any_directory_and_in_any_letter_case() {
-        let deny = list(PermissionKind::Run, ListSide::Deny, &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["]);
-        for name in ["rm", "RM", "/bin/rm", "./rm", "a/../rm", "mkfs.ext4", "/sbin/MKFS", "[", "/usr/bin/["] {
+        let deny = list(
+            PermissionKind::Run,
+            ListSide::Deny,
+            &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["],
+        );
+        for name in [
+            "rm",
+            "RM",
+            "/bin/rm",
+            "./rm",
+            "a/../rm",
+            "mkfs.ext4",
+            "/sbin/MKFS",
+            "[",
+            "/usr/bin/[",
+        ] {
             assert!(deny.find_denied(name, None).is_some(), "{name}");
         }
-        for name in ["scripts/a.sh", "./scripts/a.sh", "../scripts/a.sh", "/repo/scripts/a.sh", "/opt/../opt/x/tool"] {
+        for name in [
+            "scripts/a.sh",
+            "./scripts/a.sh",
+            "../scripts/a.sh",
+            "/repo/scripts/a.sh",
+            "/opt/../opt/x/tool",
+        ] {
             assert!(deny.find_denied(name, None).is_some(), "{name}");
         }
         let by_path = list(PermissionKind::Run, ListSide::Deny, &["/usr/bin/dd"]);
-        assert!(by_path.find_denied("dd", None).is_some(), "a bare name is looked for there");
-        for name in ["/bin/dd", "/bin/../bin/dd", "/proc/self/root/usr/bin/dd", "./dd", "/usr/sbin/dd"] {
+        assert!(
+            by_path.find_denied("dd", None).is_some(),
+            "a bare name is looked for there"
+        );
+        for name in [
+            "/bin/dd",
+            "/bin/../bin/dd",
+            "/proc/self/root/usr/bin/dd",
+            "./dd",
+            "/usr/sbin/dd",
+        ] {
             assert!(by_path.find_denied(name, None).is_some(), "{name}");
         }
         for name in ["/usr/bin/ddx", "./d", "/dd/x"] {
             assert!(by_path.find_denied(name, None).is_none(), "{name}");
         }
-        for name in ["rmx", "/rm/x", "a.sh", "/scripts/x/a.sh", "opt/y/tool", "tool"] {
+        for name in [
+            "rmx",
+            "/rm/x",
+            "a.sh",
+            "/scripts/x/a.sh",
+            "opt/y/tool",
+            "tool",
+        ] {
             assert!(deny.find_denied(name, None).is_none(), "{name}");
         }
     }
@@ -384,9 +473,21 @@ mod tests {
     fn a_pattern_with_a_thousand_stars_does_not_hang() {
         let text = "*a".repeat(255);
         let deny = list(PermissionKind::Run, ListSide::Deny, &[&text]);
-        assert!(deny.find_name(&format!("{}b\n", "a".repeat(4096))).is_none());
-        assert!(ListedPattern::parse(PermissionKind::Run, ListSide::Deny, &"*".repeat(1000)).is_err());
-        let read = list(PermissionKind::Read, ListSide::Deny, &["**/*secret*", "/a/*"]);
-        assert!(read.find_path("/x\ny/a\nsecret", None).is_some() && read.find_path("/a/b\nc", None).is_some());
+        assert!(
+            deny.find_name(&format!("{}b\n", "a".repeat(4096)))
+                .is_none()
+        );
+        assert!(
+            ListedPattern::parse(PermissionKind::Run, ListSide::Deny, &"*".repeat(1000)).is_err()
+        );
+        let read = list(
+            PermissionKind::Read,
+            ListSide::Deny,
+            &["**/*secret*", "/a/*"],
+        );
+        assert!(
+            read.find_path("/x\ny/a\nsecret", None).is_some()
+                && read.find_path("/a/b\nc", None).is_some()
+        );
     }
 }

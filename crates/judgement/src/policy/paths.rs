@@ -16,7 +16,10 @@ pub struct PathVariables {
 impl PathVariables {
     /// Normalises both paths, and returns `None` if one of the paths is not absolute.
     pub fn new(repo: &str, tmp: &str) -> Option<Self> {
-        (repo.starts_with('/') && tmp.starts_with('/')).then(|| Self { repo: normalised(repo), tmp: normalised(tmp) })
+        (repo.starts_with('/') && tmp.starts_with('/')).then(|| Self {
+            repo: normalised(repo),
+            tmp: normalised(tmp),
+        })
     }
 
     /// Returns the directory `{repo}`.
@@ -82,13 +85,19 @@ impl PathPattern {
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let placed = [("{repo}", PatternBase::Repo), ("{tmp}", PatternBase::Tmp)];
         for (name, base) in placed {
-            let Some(rest) = text.strip_prefix(name) else { continue };
+            let Some(rest) = text.strip_prefix(name) else {
+                continue;
+            };
             return match rest.strip_prefix('/') {
                 None if rest.is_empty() => Ok(Self { base, rest: None }),
-                None => Err(PatternError::new(text, format!("the slash after {name} is missing: write {name}/{rest}"))),
-                Some("") => {
-                    Err(PatternError::new(text, format!("the pattern ends with a slash: write {name} or {name}/**")))
-                }
+                None => Err(PatternError::new(
+                    text,
+                    format!("the slash after {name} is missing: write {name}/{rest}"),
+                )),
+                Some("") => Err(PatternError::new(
+                    text,
+                    format!("the pattern ends with a slash: write {name} or {name}/**"),
+                )),
                 Some(rest) => Self::below(text, base, rest),
             };
         }
@@ -99,7 +108,10 @@ impl PathPattern {
             ));
         }
         if text == "/" {
-            return Ok(Self { base: PatternBase::Root, rest: None });
+            return Ok(Self {
+                base: PatternBase::Root,
+                rest: None,
+            });
         }
         if let Some(rest) = text.strip_prefix('/') {
             return Self::below(text, PatternBase::Root, rest);
@@ -108,7 +120,10 @@ impl PathPattern {
             return Self::below(text, PatternBase::Anywhere, text);
         }
         if text.starts_with('~') {
-            return Err(PatternError::new(text, "`~` is not expanded in a pattern: write the whole path"));
+            return Err(PatternError::new(
+                text,
+                "`~` is not expanded in a pattern: write the whole path",
+            ));
         }
         if text.starts_with('$') {
             return Err(PatternError::new(text, VARIABLE));
@@ -128,18 +143,31 @@ impl PathPattern {
     /// # Errors
     /// Returns an error with the problem in the pattern and its correction.
     pub fn parse_anywhere(text: &str) -> Result<Self, PatternError> {
-        let begins = ["/", "{repo}", "{tmp}", "**/", "~"].iter().any(|begin| text.starts_with(begin)) || text == "**";
+        let begins = ["/", "{repo}", "{tmp}", "**/", "~"]
+            .iter()
+            .any(|begin| text.starts_with(begin))
+            || text == "**";
         if begins {
             return Self::parse(text);
         }
-        Self::below(text, PatternBase::Anywhere, &format!("**/{}", text.strip_prefix("./").unwrap_or(text)))
+        Self::below(
+            text,
+            PatternBase::Anywhere,
+            &format!("**/{}", text.strip_prefix("./").unwrap_or(text)),
+        )
     }
 
     fn below(text: &str, base: PatternBase, rest: &str) -> Result<Self, PatternError> {
         // Wildcards match leading dots, because a rule for a directory also applies to its hidden files.
         let pattern = Pattern::parse_with(rest, LeadingDots::Any, CaseSensitivity::Counts)
-            .map_err(|error| PatternError { pattern: PatternError::new(text, "").pattern, ..error })?;
-        Ok(Self { base, rest: Some(pattern) })
+            .map_err(|error| PatternError {
+                pattern: PatternError::new(text, "").pattern,
+                ..error
+            })?;
+        Ok(Self {
+            base,
+            rest: Some(pattern),
+        })
     }
 
     /// Returns the number of alternatives that the braces in the pattern create.
@@ -167,13 +195,16 @@ impl PathPattern {
 }
 
 /// Message about a pattern with a variable of the shell.
-pub(super) const VARIABLE: &str =
-    "variables are not expanded in a pattern: write the whole path, with [$] for a `$` in the path itself";
+pub(super) const VARIABLE: &str = "variables are not expanded in a pattern: write the whole path, with [$] for a `$` in the path itself";
 
 /// Returns the part of `path` below `directory`, which is empty for `directory` itself.
 fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     let rest = path.strip_prefix(directory.strip_suffix('/').unwrap_or(directory))?;
-    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix('/')
+    }
 }
 
 /// Path of a runbook, for comparison with the patterns of overrides and grants. A pattern matches the path with or
@@ -193,8 +224,14 @@ impl RunbookPath {
     pub fn of_file(path: &str) -> Self {
         let path = normalised(path);
         let outside = path.starts_with('/') || path.starts_with("../") || path == "..";
-        let inner = path.trim_start_matches('/').trim_start_matches("../").to_owned();
-        let stems = ENDINGS.iter().filter_map(|ending| inner.strip_suffix(ending)).filter(|stem| !stem.is_empty());
+        let inner = path
+            .trim_start_matches('/')
+            .trim_start_matches("../")
+            .to_owned();
+        let stems = ENDINGS
+            .iter()
+            .filter_map(|ending| inner.strip_suffix(ending))
+            .filter(|stem| !stem.is_empty());
         let written = stems.map(str::to_owned).chain([inner.clone()]).collect();
         Self { written, outside }
     }
@@ -202,7 +239,10 @@ impl RunbookPath {
     /// Takes the path of a step reference, which has no file ending. A pattern with a file ending may still match.
     pub fn of_ref(path: &str) -> Self {
         let endings = ENDINGS.iter().map(|ending| format!("{path}{ending}"));
-        Self { written: [path.to_owned()].into_iter().chain(endings).collect(), outside: false }
+        Self {
+            written: [path.to_owned()].into_iter().chain(endings).collect(),
+            outside: false,
+        }
     }
 
     /// Takes the path of a file, or the path of a step reference, which has no ending of a runbook format.
@@ -210,21 +250,32 @@ impl RunbookPath {
         let mut named = Self::of_file(path);
         if !ENDINGS.iter().any(|ending| path.ends_with(ending)) {
             let inner = named.written.concat();
-            named.written.extend(ENDINGS.iter().map(|ending| format!("{inner}{ending}")));
+            named
+                .written
+                .extend(ENDINGS.iter().map(|ending| format!("{inner}{ending}")));
         }
         named
     }
 
     /// Returns the path without the ending of a runbook, or the whole path if it is outside the directory.
     pub fn shown(&self) -> &str {
-        let at = if self.outside { self.written.len().saturating_sub(1) } else { 0 };
+        let at = if self.outside {
+            self.written.len().saturating_sub(1)
+        } else {
+            0
+        };
         self.written.get(at).map_or("", String::as_str)
     }
 
     /// Returns true if `pattern` does not match this path, but would match it without the endings of both.
     pub fn differs_in_ending(&self, pattern: &Pattern) -> bool {
-        let Some(shortest) = self.written.first() else { return false };
-        let any_ending = Self { outside: self.outside, ..Self::of_ref(shortest) };
+        let Some(shortest) = self.written.first() else {
+            return false;
+        };
+        let any_ending = Self {
+            outside: self.outside,
+            ..Self::of_ref(shortest)
+        };
         !self.is_met_by(pattern) && any_ending.is_met_by(pattern)
     }
 
@@ -262,8 +313,11 @@ mod tests {
     #[test]
     fn a_repository_name_with_wildcards_is_matched_literally() {
         let places = PathVariables::new("/srv/[app]", "/tmp/*").expect("places");
-        let matches =
-            |pattern: &str, path: &str| PathPattern::parse(pattern).expect(pattern).matches(path, Some(&places));
+        let matches = |pattern: &str, path: &str| {
+            PathPattern::parse(pattern)
+                .expect(pattern)
+                .matches(path, Some(&places))
+        };
         assert!(matches("{repo}/**", "/srv/[app]/src/.hidden"));
         assert!(matches("{repo}/**", "/srv/[app]"));
         assert!(matches("{repo}", "/srv/[app]"));
@@ -274,8 +328,16 @@ mod tests {
         assert!(matches("{tmp}/x-*", "/tmp/*/x-1"));
         assert!(!matches("{tmp}/x-*", "/tmp/y/x-1"));
         let root = PathVariables::new("/", "/tmp").expect("places");
-        assert!(PathPattern::parse("{repo}/etc/*").expect("a pattern").matches("/etc/x", Some(&root)));
-        assert!(!PathPattern::parse("{repo}/**").expect("a pattern").matches("/repo/x", None));
+        assert!(
+            PathPattern::parse("{repo}/etc/*")
+                .expect("a pattern")
+                .matches("/etc/x", Some(&root))
+        );
+        assert!(
+            !PathPattern::parse("{repo}/**")
+                .expect("a pattern")
+                .matches("/repo/x", None)
+        );
         assert_eq!(PathVariables::new("repo", "/tmp"), None);
     }
 
@@ -297,14 +359,21 @@ mod tests {
             assert!(error.message.contains(word), "{text}: {error}");
             assert_eq!(error.pattern, text);
         }
-        assert!(PathPattern::parse_anywhere("scripts/*.sh").expect("read").matches("/repo/scripts/x.sh", None));
+        assert!(
+            PathPattern::parse_anywhere("scripts/*.sh")
+                .expect("read")
+                .matches("/repo/scripts/x.sh", None)
+        );
         assert!(PathPattern::parse_anywhere("../x").is_err());
     }
 
     #[test]
     fn no_spelling_of_a_runbook_path_escapes_an_override() {
         let meets = |pattern: &str, path: &RunbookPath| {
-            path.is_met_by(&Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Counts).expect(pattern))
+            path.is_met_by(
+                &Pattern::parse_with(pattern, LeadingDots::Any, CaseSensitivity::Counts)
+                    .expect(pattern),
+            )
         };
         for path in [
             "community/a/b.runbook.md",
@@ -313,19 +382,35 @@ mod tests {
             "community/.hidden/b.runbook.md",
             "community/b.runbook.md",
         ] {
-            assert!(meets("community/**/*.runbook.md", &RunbookPath::of_file(path)), "{path}");
+            assert!(
+                meets("community/**/*.runbook.md", &RunbookPath::of_file(path)),
+                "{path}"
+            );
             assert!(meets("community/**", &RunbookPath::of_file(path)), "{path}");
             assert!(!meets("deploy/**", &RunbookPath::of_file(path)), "{path}");
         }
         let outside = RunbookPath::of_file("../../deploy/b.runbook.md");
         assert!(meets("**", &outside) && meets("**/*.runbook.md", &outside));
-        assert!(!meets("deploy/**", &outside), "a rule for a directory is not for another of that name");
+        assert!(
+            !meets("deploy/**", &outside),
+            "a rule for a directory is not for another of that name"
+        );
         let reference = RunbookPath::of_ref("deploy/app");
-        for pattern in ["deploy/app", "deploy/*", "deploy/*.runbook.md", "deploy/app.md", "**/app.mdx"] {
+        for pattern in [
+            "deploy/app",
+            "deploy/*",
+            "deploy/*.runbook.md",
+            "deploy/app.md",
+            "**/app.mdx",
+        ] {
             assert!(meets(pattern, &reference), "{pattern}");
         }
         assert!(!meets("deploy/*.txt", &reference));
         let file = RunbookPath::of_file("deploy/app.runbook.md");
-        assert!(meets("deploy/app", &file) && meets("deploy/app.runbook.md", &file) && !meets("deploy/*.mdx", &file));
+        assert!(
+            meets("deploy/app", &file)
+                && meets("deploy/app.runbook.md", &file)
+                && !meets("deploy/*.mdx", &file)
+        );
     }
 }

@@ -118,20 +118,32 @@ impl StandingRule {
 
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
         let before = flaws.len();
-        node.closed_map("standing", &["max_uses", "max_days", "approvals", "session"], &[], flaws);
+        node.closed_map(
+            "standing",
+            &["max_uses", "max_days", "approvals", "session"],
+            &[],
+            flaws,
+        );
         let max_uses = number(node, "max_uses", MAX_USES, flaws);
         let max_days = number(node, "max_days", MAX_DAYS, flaws);
-        let approvals = node.value("approvals").map(|node| Approvals::read(node, GroupSource::Named, flaws));
-        let session = node.value("session").map(|node| match node.text("`session`", flaws) {
-            Some("none") => Some(GrantedSession::None),
-            Some("fresh") => Some(GrantedSession::Fresh),
-            Some("any") => Some(GrantedSession::Any),
-            Some(other) => {
-                flaws.push(YamlFlaw::new(node.place, unknown("session", other, &["none", "fresh", "any"])));
-                None
-            }
-            None => None,
-        });
+        let approvals = node
+            .value("approvals")
+            .map(|node| Approvals::read(node, GroupSource::Named, flaws));
+        let session = node
+            .value("session")
+            .map(|node| match node.text("`session`", flaws) {
+                Some("none") => Some(GrantedSession::None),
+                Some("fresh") => Some(GrantedSession::Fresh),
+                Some("any") => Some(GrantedSession::Any),
+                Some(other) => {
+                    flaws.push(YamlFlaw::new(
+                        node.place,
+                        unknown("session", other, &["none", "fresh", "any"]),
+                    ));
+                    None
+                }
+                None => None,
+            });
         let rule = Self {
             max_uses: max_uses?,
             max_days: max_days?,
@@ -145,29 +157,62 @@ impl StandingRule {
 impl PeopleRule {
     /// Returns the rule as a rule of approvals.
     pub fn approvals(&self) -> Approvals {
-        Approvals { required: self.required, from: self.from.clone(), each: None }
+        Approvals {
+            required: self.required,
+            from: self.from.clone(),
+            each: None,
+        }
     }
 
     /// Reads `required` and `from` of a map that also has the keys `more`.
-    pub(super) fn read(what: &str, more: &[&str], node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        let rule = Approvals::read_among(what, &[&["required", "from"][..], more].concat(), node, flaws)?;
-        Some(Self { required: rule.required, from: rule.from })
+    pub(super) fn read(
+        what: &str,
+        more: &[&str],
+        node: &YamlNode,
+        flaws: &mut Vec<YamlFlaw>,
+    ) -> Option<Self> {
+        let rule = Approvals::read_among(
+            what,
+            &[&["required", "from"][..], more].concat(),
+            node,
+            flaws,
+        )?;
+        Some(Self {
+            required: rule.required,
+            from: rule.from,
+        })
     }
 }
 
 impl EmergencyRule {
     /// Returns the rule for the signatures as a rule of approvals.
     pub fn approvals(&self) -> Approvals {
-        Approvals { required: self.required, from: self.from.clone(), each: None }
+        Approvals {
+            required: self.required,
+            from: self.from.clone(),
+            each: None,
+        }
     }
 
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        let people = PeopleRule::read("emergency", &["max_unreviewed", "max_window_s", "review"], node, flaws);
+        let people = PeopleRule::read(
+            "emergency",
+            &["max_unreviewed", "max_window_s", "review"],
+            node,
+            flaws,
+        );
         let max_unreviewed = number(node, "max_unreviewed", MAX_UNREVIEWED, flaws);
         let max_window_s = number(node, "max_window_s", MAX_WINDOW_S, flaws);
-        let review = required(node, "review", flaws).and_then(|node| PeopleRule::read("review", &[], node, flaws));
+        let review = required(node, "review", flaws)
+            .and_then(|node| PeopleRule::read("review", &[], node, flaws));
         let PeopleRule { required, from } = people?;
-        Some(Self { required, from, max_unreviewed: max_unreviewed?, max_window_s: max_window_s?, review: review? })
+        Some(Self {
+            required,
+            from,
+            max_unreviewed: max_unreviewed?,
+            max_window_s: max_window_s?,
+            review: review?,
+        })
     }
 }
 
@@ -176,9 +221,14 @@ impl FreezeRule {
         node.closed_map("freeze", &["runs"], &[], flaws);
         let runs = required(node, "runs", flaws)?;
         match runs.text("`runs`", flaws)? {
-            "finish" => Some(Self { runs: RunsWhenFrozen::Finish }),
+            "finish" => Some(Self {
+                runs: RunsWhenFrozen::Finish,
+            }),
             other => {
-                flaws.push(YamlFlaw::new(runs.place, unknown("value of runs", other, &["finish"])));
+                flaws.push(YamlFlaw::new(
+                    runs.place,
+                    unknown("value of runs", other, &["finish"]),
+                ));
                 None
             }
         }
@@ -190,24 +240,38 @@ impl PasskeysRule {
         node.closed_map("passkeys", &["most", "alone", "synced"], &[], flaws);
         let most = number(node, "most", MAX_SIGNATURES as u64, flaws);
         let (alone, synced) = (flag(node, "alone", flaws), flag(node, "synced", flaws));
-        Some(Self { most: most?, alone: alone?, synced: synced? })
+        Some(Self {
+            most: most?,
+            alone: alone?,
+            synced: synced?,
+        })
     }
 }
 
 fn required<'n>(node: &'n YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&'n YamlNode> {
     let found = node.value(name);
     if found.is_none() && matches!(node.kind, YamlKind::Map(_)) {
-        flaws.push(YamlFlaw::new(node.place, format!("the key `{name}` is missing: add the key")));
+        flaws.push(YamlFlaw::new(
+            node.place,
+            format!("the key `{name}` is missing: add the key"),
+        ));
     }
     found
 }
 
 fn number(node: &YamlNode, name: &str, most: u64, flaws: &mut Vec<YamlFlaw>) -> Option<u64> {
     let found = required(node, name, flaws)?;
-    let number = if let YamlKind::Integer(number) = found.kind { u64::try_from(number).ok() } else { None };
+    let number = if let YamlKind::Integer(number) = found.kind {
+        u64::try_from(number).ok()
+    } else {
+        None
+    };
     let number = number.filter(|number| (1..=most).contains(number));
     if number.is_none() {
-        flaws.push(YamlFlaw::new(found.place, format!("`{name}` must be a whole number from 1 to {most}")));
+        flaws.push(YamlFlaw::new(
+            found.place,
+            format!("`{name}` must be a whole number from 1 to {most}"),
+        ));
     }
     number
 }
@@ -217,7 +281,10 @@ fn flag(node: &YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> 
     if let YamlKind::Boolean(value) = found.kind {
         return Some(value);
     }
-    flaws.push(YamlFlaw::new(found.place, format!("`{name}` must be true or false")));
+    flaws.push(YamlFlaw::new(
+        found.place,
+        format!("`{name}` must be true or false"),
+    ));
     None
 }
 
@@ -248,24 +315,50 @@ passkeys: {most: 1, alone: false, synced: true}
         let policy = Policy::load(WHOLE).expect("a policy");
         assert!(policy.runs_finish_when_frozen());
         assert_eq!(policy.settle().map(|rule| rule.required), Some(2));
-        let ruling = |step: &str| resolve(&policy, Builtins::current(), &step.parse().expect("a ref"));
+        let ruling =
+            |step: &str| resolve(&policy, Builtins::current(), &step.parse().expect("a ref"));
         let (plain, deploy) = (ruling("nginx:restart"), ruling("deploy/web:go"));
         let standing = plain.standing.expect("a rule").value;
-        assert_eq!((standing.max_uses, standing.approvals.map(|rule| rule.required)), (20, Some(2)));
+        assert_eq!(
+            (
+                standing.max_uses,
+                standing.approvals.map(|rule| rule.required)
+            ),
+            (20, Some(2))
+        );
         let standing = deploy.standing.expect("a rule");
-        assert_eq!((standing.value.max_uses, standing.value.max_days, standing.value.approvals), (1, 30, None));
+        assert_eq!(
+            (
+                standing.value.max_uses,
+                standing.value.max_days,
+                standing.value.approvals
+            ),
+            (1, 30, None)
+        );
         assert_eq!(standing.origin.to_string(), "overrides[0] (deploy/*)");
         let emergency = deploy.emergency.expect("a rule").value;
-        assert_eq!((emergency.required, emergency.max_unreviewed, emergency.review.required), (1, 3, 2));
+        assert_eq!(
+            (
+                emergency.required,
+                emergency.max_unreviewed,
+                emergency.review.required
+            ),
+            (1, 3, 2)
+        );
         let without = Policy::load("version: 3\n").expect("a policy");
         assert!(!without.runs_finish_when_frozen() && without.settle().is_none());
-        let ruling = resolve(&without, Builtins::current(), &"a:b".parse().expect("a ref"));
+        let ruling = resolve(
+            &without,
+            Builtins::current(),
+            &"a:b".parse().expect("a ref"),
+        );
         assert_eq!((ruling.standing, ruling.emergency), (None, None));
     }
 
     #[test]
     fn the_parts_of_version_3_are_unknown_in_the_versions_1_and_2() {
-        let with = |version: u64, line: &str| Policy::load(&format!("version: {version}\n{line}\n"));
+        let with =
+            |version: u64, line: &str| Policy::load(&format!("version: {version}\n{line}\n"));
         for line in [
             "default: {standing: {max_uses: 1, max_days: 1}}",
             "default: {emergency: {from: [ops], max_unreviewed: 1, max_window_s: 60, review: {from: [ops]}}}",
@@ -277,23 +370,42 @@ passkeys: {most: 1, alone: false, synced: true}
             assert!(with(3, line).is_ok(), "{line}");
             for version in [1, 2] {
                 let errors = with(version, line).expect_err(line);
-                assert!(errors.iter().any(|error| error.message.contains("needs version 3")), "{line}: {errors:?}");
+                assert!(
+                    errors
+                        .iter()
+                        .any(|error| error.message.contains("needs version 3")),
+                    "{line}: {errors:?}"
+                );
             }
         }
     }
 
     #[test]
     fn passkeys_are_read_strictly() {
-        let policy = Policy::load("version: 3\npasskeys: {most: 2, alone: false, synced: true}\n").expect("a policy");
-        assert_eq!(policy.passkeys(), Some(PasskeysRule { most: 2, alone: false, synced: true }));
-        assert_eq!(Policy::load("version: 3\n").expect("a policy").passkeys(), None);
+        let policy = Policy::load("version: 3\npasskeys: {most: 2, alone: false, synced: true}\n")
+            .expect("a policy");
+        assert_eq!(
+            policy.passkeys(),
+            Some(PasskeysRule {
+                most: 2,
+                alone: false,
+                synced: true
+            })
+        );
+        assert_eq!(
+            Policy::load("version: 3\n").expect("a policy").passkeys(),
+            None
+        );
         for broken in [
             "{most: 0, alone: false, synced: true}",
             "{most: 1, alone: false}",
             "{most: 1, alone: 1, synced: true}",
             "[]",
         ] {
-            assert!(Policy::load(&format!("version: 3\npasskeys: {broken}\n")).is_err(), "{broken}");
+            assert!(
+                Policy::load(&format!("version: 3\npasskeys: {broken}\n")).is_err(),
+                "{broken}"
+            );
         }
     }
 
@@ -317,8 +429,17 @@ passkeys: {most: 1, alone: false, synced: true}
             ("/settle/required", 16),
             ("/passkeys/most", 16),
         ] {
-            assert!(edited(pointer, json!(1)) && edited(pointer, json!(most)), "{pointer}");
-            for bad in [json!(0), json!(most + 1), json!(-1), json!("1"), json!(true)] {
+            assert!(
+                edited(pointer, json!(1)) && edited(pointer, json!(most)),
+                "{pointer}"
+            );
+            for bad in [
+                json!(0),
+                json!(most + 1),
+                json!(-1),
+                json!("1"),
+                json!(true),
+            ] {
                 assert!(!edited(pointer, bad.clone()), "{pointer}: {bad}");
             }
         }
@@ -330,8 +451,15 @@ passkeys: {most: 1, alone: false, synced: true}
         ] {
             assert!(!edited(pointer, json!(bad)), "{pointer}");
         }
-        for pointer in ["/settle/from", "/default/emergency/from", "/default/emergency/review/from"] {
-            assert!(!edited(pointer, json!([])) && !edited(pointer, json!(["ops", "ops"])), "{pointer}");
+        for pointer in [
+            "/settle/from",
+            "/default/emergency/from",
+            "/default/emergency/review/from",
+        ] {
+            assert!(
+                !edited(pointer, json!([])) && !edited(pointer, json!(["ops", "ops"])),
+                "{pointer}"
+            );
         }
         let typed: PolicyFile = serde_json::from_value(whole).expect("the types");
         assert_eq!(&typed, Policy::load(WHOLE).expect("a policy").file());

@@ -28,6 +28,10 @@ impl std::error::Error for PolicyError {}
 
 impl From<YamlFlaw> for PolicyError {
     fn from(flaw: YamlFlaw) -> Self {
-        Self { line: flaw.place.line, column: flaw.place.column, message: flaw.message }
+        Self {
+            line: flaw.place.line,
+            column: flaw.place.column,
+            message: flaw.message,
+        }
     }
 }

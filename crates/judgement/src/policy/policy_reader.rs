@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use crate::policy::file::{
-    AllowDeny, BasePolicy, Compiled, CompiledPattern, GrantScope, MAX_FILE_BYTES, MAX_GRANTS, MAX_LIST, MAX_OVERRIDES,
-    Mode, Override, Policy, PolicyFile, PolicyGrant, PolicyRule,
+    AllowDeny, BasePolicy, Compiled, CompiledPattern, GrantScope, MAX_FILE_BYTES, MAX_GRANTS,
+    MAX_LIST, MAX_OVERRIDES, Mode, Override, Policy, PolicyFile, PolicyGrant, PolicyRule,
 };
 use crate::policy::lists::{KINDS, ListSide, ListedPattern, word};
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
@@ -39,13 +39,18 @@ impl Policy {
     /// Returns all problems in the policy as an error, sorted by place.
     pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<PolicyError>> {
         let tree = parse(text)?;
-        tree.value(name).map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe)).transpose()
+        tree.value(name)
+            .map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe))
+            .transpose()
     }
 
     /// Returns the policy for the case that no policy file exists: the built-in lists apply, and a person decides about
     /// every other name.
     pub fn untouched() -> Self {
-        #[expect(clippy::expect_used, reason = "a constant that every test of this room reads")]
+        #[expect(
+            clippy::expect_used,
+            reason = "a constant that every test of this room reads"
+        )]
         Self::load("version: 1\n").expect("the empty policy")
     }
 
@@ -60,8 +65,14 @@ impl Policy {
     fn read(tree: &YamlNode, value: &Value, reading: Reading) -> Result<Self, Vec<PolicyError>> {
         let mut reader = Reader::new(reading);
         let file = reader.file(tree);
-        let Reader { mut flaws, compiled, sandbox_rules, .. } = reader;
-        let canonical = canonical_of(value).map_err(|error| YamlFlaw::new(tree.place, error.to_string()));
+        let Reader {
+            mut flaws,
+            compiled,
+            sandbox_rules,
+            ..
+        } = reader;
+        let canonical =
+            canonical_of(value).map_err(|error| YamlFlaw::new(tree.place, error.to_string()));
         match canonical {
             Ok(canonical) if flaws.is_empty() => Ok(Self {
                 file,
@@ -103,13 +114,19 @@ pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<Poli
     for kind in KINDS {
         reader.patterns(&tree, kind, &mut written);
     }
-    if reader.flaws.is_empty() { Ok(written) } else { Err(errors(reader.flaws)) }
+    if reader.flaws.is_empty() {
+        Ok(written)
+    } else {
+        Err(errors(reader.flaws))
+    }
 }
 
 /// Returns true if `text` is a time in JavaScript's format, for example `2026-01-31T12:00:00Z`, with or without a
 /// fraction of the second.
 fn is_time(text: &str) -> bool {
-    let Some(text) = text.strip_suffix('Z') else { return false };
+    let Some(text) = text.strip_suffix('Z') else {
+        return false;
+    };
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     (1..=9).contains(&fraction.len())
         && fraction.bytes().all(|byte| byte.is_ascii_digit())
@@ -121,7 +138,9 @@ fn parse(text: &str) -> Result<YamlNode, Vec<PolicyError>> {
         return Err(vec![PolicyError {
             line: 1,
             column: 1,
-            message: format!("the policy is larger than {MAX_FILE_BYTES} bytes: shorten the policy"),
+            message: format!(
+                "the policy is larger than {MAX_FILE_BYTES} bytes: shorten the policy"
+            ),
         }]);
     }
     yaml::parse(text, 1).map_err(|flaw| vec![flaw.into()])
@@ -153,21 +172,36 @@ struct Reader {
 
 impl Reader {
     fn new(reading: Reading) -> Self {
-        Self { reading, flaws: Vec::new(), compiled: Compiled::default(), count: 0, sandbox_rules: false, version: 1 }
+        Self {
+            reading,
+            flaws: Vec::new(),
+            compiled: Compiled::default(),
+            count: 0,
+            sandbox_rules: false,
+            version: 1,
+        }
     }
 
     fn file(&mut self, tree: &YamlNode) -> PolicyFile {
         match tree.value("version") {
-            Some(YamlNode { kind: YamlKind::Integer(version @ 1..=3), .. }) => self.version = version.unsigned_abs(),
-            Some(other) => {
-                self.flaw(other, "this program version supports only policies of version 1 to 3: write version: 1")
-            }
+            Some(YamlNode {
+                kind: YamlKind::Integer(version @ 1..=3),
+                ..
+            }) => self.version = version.unsigned_abs(),
+            Some(other) => self.flaw(
+                other,
+                "this program version supports only policies of version 1 to 3: write version: 1",
+            ),
             None if matches!(tree.kind, YamlKind::Map(_)) => {
                 self.flaw(tree, "the version is missing: write version: 1")
             }
             None => {}
         }
-        let known = [&["version", "extends", "default", "overrides", "grants"][..], &TOP_KEYS].concat();
+        let known = [
+            &["version", "extends", "default", "overrides", "grants"][..],
+            &TOP_KEYS,
+        ]
+        .concat();
         tree.closed_map("a policy", &known, &[], &mut self.flaws);
         self.refuse_newer(tree, &TOP_KEYS);
         let extends = tree.value("extends").and_then(|node| match node.text("`extends`", &mut self.flaws) {
@@ -183,13 +217,24 @@ impl Reader {
             self.compiled.default = written;
             rule
         });
-        let overrides = self.items(tree, "overrides", MAX_OVERRIDES).unwrap_or_default();
-        let overrides = overrides.iter().map(|item| self.one_override(item)).collect();
+        let overrides = self
+            .items(tree, "overrides", MAX_OVERRIDES)
+            .unwrap_or_default();
+        let overrides = overrides
+            .iter()
+            .map(|item| self.one_override(item))
+            .collect();
         let grants = self.items(tree, "grants", MAX_GRANTS).unwrap_or_default();
         let grants = grants.iter().filter_map(|item| self.grant(item)).collect();
-        let settle = tree.value("settle").and_then(|node| PeopleRule::read("settle", &[], node, &mut self.flaws));
-        let freeze = tree.value("freeze").and_then(|node| FreezeRule::read(node, &mut self.flaws));
-        let passkeys = tree.value("passkeys").and_then(|node| PasskeysRule::read(node, &mut self.flaws));
+        let settle = tree
+            .value("settle")
+            .and_then(|node| PeopleRule::read("settle", &[], node, &mut self.flaws));
+        let freeze = tree
+            .value("freeze")
+            .and_then(|node| FreezeRule::read(node, &mut self.flaws));
+        let passkeys = tree
+            .value("passkeys")
+            .and_then(|node| PasskeysRule::read(node, &mut self.flaws));
         if self.count > MAX_PATTERNS {
             let message = format!(
                 "the policy has {} patterns or more, but at most {MAX_PATTERNS} are allowed; each alternative in \
@@ -199,14 +244,26 @@ impl Reader {
             self.flaw(tree, &format!("{message}: remove some"));
         }
         let default = default.unwrap_or_default();
-        PolicyFile { version: self.version, extends, default, overrides, grants, settle, freeze, passkeys }
+        PolicyFile {
+            version: self.version,
+            extends,
+            default,
+            overrides,
+            grants,
+            settle,
+            freeze,
+            passkeys,
+        }
     }
 
     /// Refuses keys that an earlier version of the policy does not have.
     fn refuse_newer(&mut self, node: &YamlNode, keys: &[&str]) {
         for (key, _) in node.entries() {
             if self.version < 3 && keys.contains(&key.name.as_str()) {
-                let message = format!("`{}` needs version 3 of the policy: write `version: 3`", key.name);
+                let message = format!(
+                    "`{}` needs version 3 of the policy: write `version: 3`",
+                    key.name
+                );
                 self.flaws.push(YamlFlaw::new(key.place, message));
             }
         }
@@ -218,7 +275,10 @@ impl Reader {
         if items.len() > most {
             self.flaw(
                 node,
-                &format!("`{name}` has {} entries, but at most {most} are allowed: combine some entries", items.len()),
+                &format!(
+                    "`{name}` has {} entries, but at most {most} are allowed: combine some entries",
+                    items.len()
+                ),
             );
             return None;
         }
@@ -247,8 +307,29 @@ impl Reader {
                 "this override has no effect: add `mode`, `run`, `approvals` or another rule, or remove the override",
             );
         }
-        let PolicyRule { mode, run, read, write, env, approvals, sandbox, standing, emergency } = rule;
-        Override { runbook, mode, run, read, write, env, approvals, sandbox, standing, emergency }
+        let PolicyRule {
+            mode,
+            run,
+            read,
+            write,
+            env,
+            approvals,
+            sandbox,
+            standing,
+            emergency,
+        } = rule;
+        Override {
+            runbook,
+            mode,
+            run,
+            read,
+            write,
+            env,
+            approvals,
+            sandbox,
+            standing,
+            emergency,
+        }
     }
 
     /// Parses a glob pattern for runbook paths. Wildcards match leading dots, so that a rule also applies to hidden
@@ -269,17 +350,32 @@ impl Reader {
 
     fn grant(&mut self, node: &YamlNode) -> Option<PolicyGrant> {
         let before = self.flaws.len();
-        node.closed_map("a grant", &["type", "pattern", "runbook", "scope", "grantedAt"], &[], &mut self.flaws);
-        let kind = self.required(node, "type", "what is granted, for example `type: run`").and_then(|(at, text)| {
-            let kind = KINDS.into_iter().find(|kind| word(*kind) == text);
-            if kind.is_none() {
-                self.flaw(at, &yaml::unknown("type", text, &KINDS.map(word)));
-            }
-            kind
-        });
-        let pattern = self.required(node, "pattern", "what is granted, for example `pattern: curl`");
+        node.closed_map(
+            "a grant",
+            &["type", "pattern", "runbook", "scope", "grantedAt"],
+            &[],
+            &mut self.flaws,
+        );
+        let kind = self
+            .required(node, "type", "what is granted, for example `type: run`")
+            .and_then(|(at, text)| {
+                let kind = KINDS.into_iter().find(|kind| word(*kind) == text);
+                if kind.is_none() {
+                    self.flaw(at, &yaml::unknown("type", text, &KINDS.map(word)));
+                }
+                kind
+            });
+        let pattern = self.required(
+            node,
+            "pattern",
+            "what is granted, for example `pattern: curl`",
+        );
         let runbook = node.value("runbook").and_then(|glob| self.runbook(glob));
-        match self.required(node, "scope", "how long the grant lasts, `scope: permanent`") {
+        match self.required(
+            node,
+            "scope",
+            "how long the grant lasts, `scope: permanent`",
+        ) {
             Some((_, "permanent")) | None => {}
             Some((at, "session")) => {
                 self.flaw(
@@ -306,13 +402,33 @@ impl Reader {
             return None;
         }
         let (runbook, compiled) = runbook.unzip();
-        self.compiled.grants.push((compiled, [CompiledPattern { kind, side: ListSide::Allow, listed }]));
-        Some(PolicyGrant { kind, pattern: pattern.to_owned(), runbook, scope: GrantScope::Permanent, granted_at })
+        self.compiled.grants.push((
+            compiled,
+            [CompiledPattern {
+                kind,
+                side: ListSide::Allow,
+                listed,
+            }],
+        ));
+        Some(PolicyGrant {
+            kind,
+            pattern: pattern.to_owned(),
+            runbook,
+            scope: GrantScope::Permanent,
+            granted_at,
+        })
     }
 
-    fn required<'n>(&mut self, node: &'n YamlNode, name: &str, what: &str) -> Option<(&'n YamlNode, &'n str)> {
+    fn required<'n>(
+        &mut self,
+        node: &'n YamlNode,
+        name: &str,
+        what: &str,
+    ) -> Option<(&'n YamlNode, &'n str)> {
         match node.value(name) {
-            Some(value) => value.text(&format!("`{name}`"), &mut self.flaws).map(|text| (value, text)),
+            Some(value) => value
+                .text(&format!("`{name}`"), &mut self.flaws)
+                .map(|text| (value, text)),
             None => {
                 if matches!(node.kind, YamlKind::Map(_)) {
                     self.flaw(node, &format!("the grant has no `{name}`: write {what}"));
@@ -331,11 +447,21 @@ impl Reader {
     ) -> Option<AllowDeny> {
         let name = word(kind);
         let node = rule.value(name)?;
-        node.closed_map(&format!("`{name}`"), &["allow", "deny"], &[], &mut self.flaws);
+        node.closed_map(
+            &format!("`{name}`"),
+            &["allow", "deny"],
+            &[],
+            &mut self.flaws,
+        );
         let mut patterns = AllowDeny::default();
-        for (side, texts) in [(ListSide::Allow, &mut patterns.allow), (ListSide::Deny, &mut patterns.deny)] {
+        for (side, texts) in [
+            (ListSide::Allow, &mut patterns.allow),
+            (ListSide::Deny, &mut patterns.deny),
+        ] {
             for item in self.items(node, side.word(), MAX_LIST).unwrap_or_default() {
-                let Some(text) = item.text(&format!("a pattern of `{}`", side.word()), &mut self.flaws) else {
+                let Some(text) =
+                    item.text(&format!("a pattern of `{}`", side.word()), &mut self.flaws)
+                else {
                     continue;
                 };
                 if let Some(listed) = self.pattern(item, kind, side, text) {
@@ -347,7 +473,13 @@ impl Reader {
         Some(patterns)
     }
 
-    fn pattern(&mut self, node: &YamlNode, kind: PermissionKind, side: ListSide, text: &str) -> Option<ListedPattern> {
+    fn pattern(
+        &mut self,
+        node: &YamlNode,
+        kind: PermissionKind,
+        side: ListSide,
+        text: &str,
+    ) -> Option<ListedPattern> {
         let is_new = self.reading == Reading::ToServe;
         let parse = || {
             let listed = ListedPattern::parse(kind, side, text)?;
@@ -383,13 +515,33 @@ impl Reader {
         }
     }
 
-    fn rule(&mut self, node: &YamlNode, what: &str, more: &[&str]) -> (PolicyRule, Vec<CompiledPattern>) {
-        let own = ["mode", "run", "read", "write", "env", "approvals", "sandbox"];
+    fn rule(
+        &mut self,
+        node: &YamlNode,
+        what: &str,
+        more: &[&str],
+    ) -> (PolicyRule, Vec<CompiledPattern>) {
+        let own = [
+            "mode",
+            "run",
+            "read",
+            "write",
+            "env",
+            "approvals",
+            "sandbox",
+        ];
         let known = [&own[..], &RULE_KEYS, more].concat();
         // The keys `grants` and `extends` belong next to `default`, not into a rule, so the error message states the
         // correct place.
-        if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
-            let message = format!("`{}` belongs at the top of the file, not in {what}: move it there", key.name);
+        if let Some((key, _)) = node
+            .entries()
+            .iter()
+            .find(|(key, _)| ["grants", "extends"].contains(&&*key.name))
+        {
+            let message = format!(
+                "`{}` belongs at the top of the file, not in {what}: move it there",
+                key.name
+            );
             self.flaws.push(YamlFlaw::new(key.place, message));
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
@@ -409,7 +561,10 @@ impl Reader {
                 Some("execute") => Some(Mode::Execute),
                 Some("deny") => Some(Mode::Deny),
                 Some(other) => {
-                    self.flaw(mode, &yaml::unknown("mode", other, &["prompted", "execute", "deny"]));
+                    self.flaw(
+                        mode,
+                        &yaml::unknown("mode", other, &["prompted", "execute", "deny"]),
+                    );
                     None
                 }
                 None => None,
@@ -418,8 +573,12 @@ impl Reader {
         if let Some(approvals) = node.value("approvals") {
             rule.approvals = Approvals::read(approvals, GroupSource::Named, &mut self.flaws);
         }
-        rule.standing = node.value("standing").and_then(|node| StandingRule::read(node, &mut self.flaws));
-        rule.emergency = node.value("emergency").and_then(|node| EmergencyRule::read(node, &mut self.flaws));
+        rule.standing = node
+            .value("standing")
+            .and_then(|node| StandingRule::read(node, &mut self.flaws));
+        rule.emergency = node
+            .value("emergency")
+            .and_then(|node| EmergencyRule::read(node, &mut self.flaws));
         if let Some(sandbox) = node.value("sandbox") {
             let (read, says_more) = sandbox_rule::read(
                 sandbox,
@@ -447,7 +606,10 @@ mod tests {
     use super::*;
 
     fn errors(text: &str) -> Vec<String> {
-        Policy::load(text).map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
+        Policy::load(text).map_or_else(
+            |errors| errors.iter().map(ToString::to_string).collect(),
+            |_| Vec::new(),
+        )
     }
 
     #[test]
@@ -519,11 +681,18 @@ grants:
             errors("version: 1\ndefault: {mode: &a deny}\n")[0],
             "2:20: anchors (&name) are not supported: write the value itself"
         );
-        assert!(errors("version: 1.0\ndefault: {}\n")[0].starts_with("1:10: \"1.0\" is not a whole number"));
-        assert!(errors("version: 1\ndefault: {}\ndefault: {}\n")[0].starts_with("3:1: the key \"default\" is already"));
+        assert!(
+            errors("version: 1.0\ndefault: {}\n")[0]
+                .starts_with("1:10: \"1.0\" is not a whole number")
+        );
+        assert!(
+            errors("version: 1\ndefault: {}\ndefault: {}\n")[0]
+                .starts_with("3:1: the key \"default\" is already")
+        );
         assert!(errors(&"#".repeat(MAX_FILE_BYTES + 1))[0].contains("larger"));
         assert!(
-            errors("{\n\t\"version\": 1,\n\t\"default\": {\n\t\t\"mode\": \"deny\"\n\t}\n}\n").is_empty(),
+            errors("{\n\t\"version\": 1,\n\t\"default\": {\n\t\t\"mode\": \"deny\"\n\t}\n}\n")
+                .is_empty(),
             "tabs in JSON"
         );
     }
@@ -543,20 +712,34 @@ grants:
   - {type: run, pattern: kubectl delete, runbook: a b, scope: permanent}
 ";
         let found = errors(text);
-        let places: Vec<&str> = found.iter().filter_map(|error| error.split(": ").next()).collect();
+        let places: Vec<&str> = found
+            .iter()
+            .filter_map(|error| error.split(": ").next())
+            .collect();
         assert_eq!(
             places,
-            ["3:17", "3:37", "4:16", "5:17", "6:20", "6:58", "6:63", "8:15", "8:65", "10:26", "10:51"],
+            [
+                "3:17", "3:37", "4:16", "5:17", "6:20", "6:58", "6:63", "8:15", "8:65", "10:26",
+                "10:51"
+            ],
             "{found:#?}"
         );
         let sealed = serde_json::json!({"version": 1, "default": {"run": {"deny": ["git push"]}}, "overrides": [{"runbook": "a:b", "mode": "deny"}]});
-        assert!(Policy::from_sealed(&sealed).is_ok(), "a policy that an earlier version sealed stays readable");
+        assert!(
+            Policy::from_sealed(&sealed).is_ok(),
+            "a policy that an earlier version sealed stays readable"
+        );
         assert!(Policy::load(&sealed.to_string()).is_err());
     }
 
     #[test]
     fn too_many_patterns_are_refused_and_not_compiled() {
-        let list = |count: usize| format!("version: 1\ndefault: {{run: {{deny: [{}]}}}}\n", "rm,".repeat(count));
+        let list = |count: usize| {
+            format!(
+                "version: 1\ndefault: {{run: {{deny: [{}]}}}}\n",
+                "rm,".repeat(count)
+            )
+        };
         assert!(errors(&list(MAX_LIST)).is_empty());
         assert!(errors(&list(MAX_LIST + 1))[0].contains("1025 entries"));
         let grants = |count: usize| {
@@ -566,12 +749,16 @@ grants:
         assert!(errors(&grants(MAX_GRANTS)).is_empty());
         assert!(errors(&grants(MAX_GRANTS + 1))[0].contains("at most 1024"));
         let over = |count: usize| {
-            let one = format!("  - {{runbook: a, run: {{deny: [{}]}}}}\n", "x,".repeat(1000));
+            let one = format!(
+                "  - {{runbook: a, run: {{deny: [{}]}}}}\n",
+                "x,".repeat(1000)
+            );
             format!("version: 1\noverrides:\n{}", one.repeat(count))
         };
         assert!(errors(&over(4)).is_empty());
         assert!(
-            errors(&over(5))[0].starts_with("1:1: the policy has 5005 patterns or more, but at most 4096"),
+            errors(&over(5))[0]
+                .starts_with("1:1: the policy has 5005 patterns or more, but at most 4096"),
             "{:?}",
             errors(&over(5))
         );
@@ -579,14 +766,25 @@ grants:
             let pattern = "\"{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}*\",".repeat(count);
             format!("version: 1\ndefault: {{run: {{deny: [{pattern}]}}}}\n")
         };
-        assert!(errors(&braces(100))[0].contains("each alternative in braces counts as one pattern"));
-        assert!(errors(&format!("version: 1\ndefault: {{run: {{deny: [{}]}}}}\n", "a".repeat(513)))[0].contains("512"));
+        assert!(
+            errors(&braces(100))[0].contains("each alternative in braces counts as one pattern")
+        );
+        assert!(
+            errors(&format!(
+                "version: 1\ndefault: {{run: {{deny: [{}]}}}}\n",
+                "a".repeat(513)
+            ))[0]
+                .contains("512")
+        );
     }
 
     #[test]
     fn a_yaml_file_with_an_alias_bomb_is_refused_at_its_first_anchor() {
         let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\nversion: 1\n";
-        assert_eq!(errors(bomb), ["1:7: anchors (&name) are not supported: write the value itself"]);
+        assert_eq!(
+            errors(bomb),
+            ["1:7: anchors (&name) are not supported: write the value itself"]
+        );
     }
 
     #[test]
@@ -595,16 +793,40 @@ grants:
         for (text, good) in [
             ("{\"version\":1,\"default\":{\"mode\":\"deny\"}}", true),
             ("{\"version\":1}", true),
-            ("{\"version\":1,\"extends\":\"none\",\"default\":{\"run\":{\"allow\":[\"a\"]},\"env\":{}}}", true),
-            ("{\"version\":1,\"default\":{\"sandbox\":{\"limits\":{\"wall_ms\":5},\"proc\":\"full\"}}}", true),
-            ("{\"version\":1,\"grants\":[{\"type\":\"run\",\"pattern\":\"a\",\"scope\":\"permanent\"}]}", true),
-            ("{\"version\":1,\"overrides\":[{\"runbook\":\"a\",\"read\":{\"deny\":[\"/a\"]},\"write\":{}}]}", true),
+            (
+                "{\"version\":1,\"extends\":\"none\",\"default\":{\"run\":{\"allow\":[\"a\"]},\"env\":{}}}",
+                true,
+            ),
+            (
+                "{\"version\":1,\"default\":{\"sandbox\":{\"limits\":{\"wall_ms\":5},\"proc\":\"full\"}}}",
+                true,
+            ),
+            (
+                "{\"version\":1,\"grants\":[{\"type\":\"run\",\"pattern\":\"a\",\"scope\":\"permanent\"}]}",
+                true,
+            ),
+            (
+                "{\"version\":1,\"overrides\":[{\"runbook\":\"a\",\"read\":{\"deny\":[\"/a\"]},\"write\":{}}]}",
+                true,
+            ),
             ("{\"version\":1,\"default\":{\"moed\":\"deny\"}}", false),
-            ("{\"version\":1,\"default\":{\"run\":{\"denny\":[]}}}", false),
-            ("{\"version\":1,\"default\":{\"run\":{\"deny\":\"rm\"}}}", false),
+            (
+                "{\"version\":1,\"default\":{\"run\":{\"denny\":[]}}}",
+                false,
+            ),
+            (
+                "{\"version\":1,\"default\":{\"run\":{\"deny\":\"rm\"}}}",
+                false,
+            ),
             ("{\"version\":1,\"extends\":\"all\"}", false),
-            ("{\"version\":1,\"grants\":[{\"type\":\"run\",\"pattern\":\"a\",\"scope\":\"session\"}]}", false),
-            ("{\"version\":1,\"default\":{},\"overrides\":[{\"mode\":\"deny\"}]}", false),
+            (
+                "{\"version\":1,\"grants\":[{\"type\":\"run\",\"pattern\":\"a\",\"scope\":\"session\"}]}",
+                false,
+            ),
+            (
+                "{\"version\":1,\"default\":{},\"overrides\":[{\"mode\":\"deny\"}]}",
+                false,
+            ),
         ] {
             let typed = serde_json::from_str::<PolicyFile>(text).ok();
             let read = Policy::load(text).ok().map(|policy| policy.file().clone());
@@ -614,11 +836,23 @@ grants:
 
     #[test]
     fn a_policy_inside_another_file_is_read_with_the_places_of_its_values() {
-        let package = "{\n\t\"name\": \"x\",\n\t\"rundown\": {\"version\": 1, \"defualt\": {}}\n}\n";
+        let package =
+            "{\n\t\"name\": \"x\",\n\t\"rundown\": {\"version\": 1, \"defualt\": {}}\n}\n";
         let errors = Policy::load_member(package, "rundown").expect_err("an unknown key");
-        assert!(errors[0].to_string().starts_with("3:28: unknown key in a policy"), "{errors:?}");
-        assert!(Policy::load_member("{\"name\": \"x\"}", "rundown").is_ok_and(|policy| policy.is_none()));
-        assert!(Policy::load_member("{\"rundown\": {\"version\": 1}}", "rundown").is_ok_and(|policy| policy.is_some()));
+        assert!(
+            errors[0]
+                .to_string()
+                .starts_with("3:28: unknown key in a policy"),
+            "{errors:?}"
+        );
+        assert!(
+            Policy::load_member("{\"name\": \"x\"}", "rundown")
+                .is_ok_and(|policy| policy.is_none())
+        );
+        assert!(
+            Policy::load_member("{\"rundown\": {\"version\": 1}}", "rundown")
+                .is_ok_and(|policy| policy.is_some())
+        );
     }
 
     #[test]
@@ -629,8 +863,14 @@ grants:
                 .expect("read");
         assert!(policy.has_sandbox_rules());
         assert!(sealed(r#"{"default":{"mode":"deny","rum":{}},"version":1}"#).is_err());
-        assert!(sealed(r#"{"default":{"approvals":{"required":1.5,"from":["ops"]}},"version":1}"#).is_err());
-        assert!(sealed(r#"{"default":{"approvals":{"required":0,"from":["ops"]}},"version":1}"#).is_err());
+        assert!(
+            sealed(r#"{"default":{"approvals":{"required":1.5,"from":["ops"]}},"version":1}"#)
+                .is_err()
+        );
+        assert!(
+            sealed(r#"{"default":{"approvals":{"required":0,"from":["ops"]}},"version":1}"#)
+                .is_err()
+        );
         assert!(sealed("[]").is_err());
     }
 }

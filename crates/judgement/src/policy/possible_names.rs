@@ -30,7 +30,11 @@ enum Names {
 ///
 /// # Errors
 /// Returns an error with what to write instead.
-pub(super) fn check_listed(kind: PermissionKind, side: ListSide, text: &str) -> Result<(), PatternError> {
+pub(super) fn check_listed(
+    kind: PermissionKind,
+    side: ListSide,
+    text: &str,
+) -> Result<(), PatternError> {
     let names = match kind {
         PermissionKind::Run if text.contains('/') => Names::ProgramPaths,
         PermissionKind::Run => Names::Programs,
@@ -46,7 +50,8 @@ pub(super) fn check_listed(kind: PermissionKind, side: ListSide, text: &str) -> 
 /// Returns an error with what to write instead.
 pub(super) fn check_runbook(text: &str) -> Result<(), PatternError> {
     let names = Names::Runbooks;
-    check(names, text).map_err(|part| PatternError::new(text, advice(names, ListSide::Allow, text, part)))
+    check(names, text)
+        .map_err(|part| PatternError::new(text, advice(names, ListSide::Allow, text, part)))
 }
 
 /// Checks that a program of `sandbox.programs` can exist.
@@ -58,14 +63,21 @@ pub fn check_program(text: &str) -> Result<(), String> {
     if text == OWN_PROGRAMS {
         return Ok(());
     }
-    let names = if text.starts_with('/') { Names::ProgramPaths } else { Names::Programs };
+    let names = if text.starts_with('/') {
+        Names::ProgramPaths
+    } else {
+        Names::Programs
+    };
     let tokens: Vec<PatternPart> = text.trim_start_matches('/').chars().map(literal).collect();
     let part = match example(names, &tokens) {
         Ok(name) if is_possible(names, &name) => return Ok(()),
         Ok(_) => None,
         Err(part) => Some(part),
     };
-    Err(format!("{text:?}: {}", advice(names, ListSide::Allow, text, part)))
+    Err(format!(
+        "{text:?}: {}",
+        advice(names, ListSide::Allow, text, part)
+    ))
 }
 
 /// Checks a pattern of `sandbox.deny`.
@@ -101,12 +113,19 @@ fn check(names: Names, text: &str) -> Result<(), Option<String>> {
 }
 
 fn literal(c: char) -> PatternPart {
-    if c == '/' { PatternPart::Slash } else { PatternPart::Literal(c) }
+    if c == '/' {
+        PatternPart::Slash
+    } else {
+        PatternPart::Literal(c)
+    }
 }
 
 /// Returns the pattern without `/`, `./`, `{repo}/` or `{tmp}/` at its beginning.
 fn below_base(text: &str) -> &str {
-    ["{repo}", "{tmp}", ".", ""].iter().find_map(|base| text.strip_prefix(base)?.strip_prefix('/')).unwrap_or(text)
+    ["{repo}", "{tmp}", ".", ""]
+        .iter()
+        .find_map(|base| text.strip_prefix(base)?.strip_prefix('/'))
+        .unwrap_or(text)
 }
 
 /// Returns a name that the alternative matches. Returns the first part of the alternative that no name has.
@@ -114,12 +133,17 @@ fn example(names: Names, tokens: &[PatternPart]) -> Result<String, String> {
     let mut name = String::new();
     for (at, token) in tokens.iter().enumerate() {
         // A segment of dots alone is no name.
-        let is_dots = name.rsplit('/').next().is_none_or(|segment| segment.chars().all(|c| c == '.'));
+        let is_dots = name
+            .rsplit('/')
+            .next()
+            .is_none_or(|segment| segment.chars().all(|c| c == '.'));
         let may = |c: char| may_have(names, c, at == 0);
         match token {
             PatternPart::Slash => name.push('/'),
             // The shell expands a variable before policy sees a path.
-            PatternPart::Literal('$') if names == Names::Paths && begins_variable(tokens.get(at + 1)) => {
+            PatternPart::Literal('$')
+                if names == Names::Paths && begins_variable(tokens.get(at + 1)) =>
+            {
                 return Err("$".to_owned());
             }
             PatternPart::Literal(c) if may(*c) => name.push(*c),
@@ -127,7 +151,9 @@ fn example(names: Names, tokens: &[PatternPart]) -> Result<String, String> {
             PatternPart::Star if is_dots => name.push('a'),
             PatternPart::Star => {}
             PatternPart::Any => name.push('a'),
-            PatternPart::Class(ranges, negated) => name.push(member(ranges, *negated, may).ok_or("[...]")?),
+            PatternPart::Class(ranges, negated) => {
+                name.push(member(ranges, *negated, may).ok_or("[...]")?)
+            }
         }
     }
     Ok(name)
@@ -141,7 +167,13 @@ fn begins_variable(next: Option<&PatternPart>) -> bool {
 /// case, so neither case of a character may be in a negated class.
 fn member(ranges: &[(char, char)], negated: bool, may: impl Fn(char) -> bool) -> Option<char> {
     let has = |c: char| ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
-    let is_in = |c: char| if negated { !has(c.to_ascii_lowercase()) && !has(c.to_ascii_uppercase()) } else { has(c) };
+    let is_in = |c: char| {
+        if negated {
+            !has(c.to_ascii_lowercase()) && !has(c.to_ascii_uppercase())
+        } else {
+            has(c)
+        }
+    };
     let ends = ranges.iter().flat_map(|(low, high)| [*low, *high]);
     let all = ('a'..='z').chain('!'..='~').chain('à'..='ö').chain(ends);
     let found: Vec<char> = all.filter(|c| *c != '/' && may(*c) && is_in(*c)).collect();
@@ -155,7 +187,11 @@ fn may_have(names: Names, c: char, first: bool) -> bool {
         Names::Programs => is_of_program(c) && c != '=' && !(first && c == '-'),
         Names::ProgramPaths => is_of_program(c),
         // Bash exports a function in the variable `BASH_FUNC_name%%`, and older versions in `BASH_FUNC_name()`.
-        Names::Variables => c.is_ascii_alphabetic() || c == '_' || !first && (c.is_ascii_digit() || "%()".contains(c)),
+        Names::Variables => {
+            c.is_ascii_alphabetic()
+                || c == '_'
+                || !first && (c.is_ascii_digit() || "%()".contains(c))
+        }
         Names::Runbooks => c.is_ascii_alphanumeric() || "._-".contains(c),
     }
 }
@@ -168,9 +204,13 @@ fn is_of_program(c: char) -> bool {
 fn is_possible(names: Names, name: &str) -> bool {
     match names {
         Names::Programs => !["", ".."].contains(&name),
-        Names::ProgramPaths => name.split('/').all(|segment| !["", ".", ".."].contains(&segment)),
+        Names::ProgramPaths => name
+            .split('/')
+            .all(|segment| !["", ".", ".."].contains(&segment)),
         Names::Variables => true,
-        Names::Paths => name.split('/').all(|segment| ![".", ".."].contains(&segment)),
+        Names::Paths => name
+            .split('/')
+            .all(|segment| ![".", ".."].contains(&segment)),
         Names::Runbooks => format!("{name}:a").parse::<StepRef>().is_ok(),
     }
 }
@@ -248,14 +288,23 @@ mod tests {
 
     #[test]
     fn a_pattern_that_can_match_no_name_is_refused_with_what_to_write() {
-        let (run, read, write, env) =
-            (PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env);
+        let (run, read, write, env) = (
+            PermissionKind::Run,
+            PermissionKind::Read,
+            PermissionKind::Write,
+            PermissionKind::Env,
+        );
         let (allow, deny) = (ListSide::Allow, ListSide::Deny);
         for (kind, side, text, words) in [
             (run, deny, "git push", "write git;"),
             (run, deny, "git push --force*", "write git;"),
             (run, allow, "git\tpush", "write git;"),
-            (run, allow, "git push", "to allow every call of the program, write git;"),
+            (
+                run,
+                allow,
+                "git push",
+                "to allow every call of the program, write git;",
+            ),
             (run, deny, "/usr/bin/git push", "write /usr/bin/git;"),
             (run, deny, "rm -rf /tmp/*", "write rm;"),
             (run, deny, "git push origin/main", "write git;"),
@@ -306,11 +355,31 @@ mod tests {
             let error = check_runbook(text).expect_err(text);
             assert!(error.message.contains(words), "{text}: {error}");
         }
-        for text in ["git push", "-x", "A=1", "$X", "a;b", "a|b", "/usr/bin/", "/usr//bin/x", "/a/../b", "/", "..", "."]
-        {
+        for text in [
+            "git push",
+            "-x",
+            "A=1",
+            "$X",
+            "a;b",
+            "a|b",
+            "/usr/bin/",
+            "/usr//bin/x",
+            "/a/../b",
+            "/",
+            "..",
+            ".",
+        ] {
             assert!(check_program(text).is_err(), "{text}");
         }
-        for text in ["jq", "g++", "/usr/bin/python3.11", OWN_PROGRAMS, "x]", "a,b", "a}"] {
+        for text in [
+            "jq",
+            "g++",
+            "/usr/bin/python3.11",
+            OWN_PROGRAMS,
+            "x]",
+            "a,b",
+            "a}",
+        ] {
             assert_eq!(check_program(text), Ok(()), "{text}");
         }
     }
@@ -320,20 +389,62 @@ mod tests {
         for (kind, texts) in [
             (
                 PermissionKind::Run,
-                &["git", "[", ".", "*", "**", "mkfs*", "g++", "a,b", "git?push", "[^a]*", "{rm,dd}"][..],
+                &[
+                    "git", "[", ".", "*", "**", "mkfs*", "g++", "a,b", "git?push", "[^a]*",
+                    "{rm,dd}",
+                ][..],
             ),
             (
                 PermissionKind::Run,
-                &["/opt/a=b/x", "**/*", "/opt/My?App/bin/*", "/opt/-x", "/usr/bin/é", "/./x", "a/[$a]"],
+                &[
+                    "/opt/a=b/x",
+                    "**/*",
+                    "/opt/My?App/bin/*",
+                    "/opt/-x",
+                    "/usr/bin/é",
+                    "/./x",
+                    "a/[$a]",
+                ],
             ),
-            (PermissionKind::Env, &["PATH", "LC_*", "*_TOKEN", "BASH_FUNC_*%%", "?X", "_", "[0-9A]*", "*", "?1"]),
-            (PermissionKind::Read, &["/", "{repo}", "{repo}/**", "/srv/a b/c", "/x/Foo$*", "/x/[$]HOME", "**/.env"]),
+            (
+                PermissionKind::Env,
+                &[
+                    "PATH",
+                    "LC_*",
+                    "*_TOKEN",
+                    "BASH_FUNC_*%%",
+                    "?X",
+                    "_",
+                    "[0-9A]*",
+                    "*",
+                    "?1",
+                ],
+            ),
+            (
+                PermissionKind::Read,
+                &[
+                    "/",
+                    "{repo}",
+                    "{repo}/**",
+                    "/srv/a b/c",
+                    "/x/Foo$*",
+                    "/x/[$]HOME",
+                    "**/.env",
+                ],
+            ),
         ] {
             for text in texts {
                 assert_eq!(check_listed(kind, ListSide::Deny, text), Ok(()), "{text}");
             }
         }
-        for text in ["**", "deploy/**", "deploy/*.runbook.md", "a.b-c_D/{x,y}", ".hidden/*", "[a:]"] {
+        for text in [
+            "**",
+            "deploy/**",
+            "deploy/*.runbook.md",
+            "a.b-c_D/{x,y}",
+            ".hidden/*",
+            "[a:]",
+        ] {
             assert_eq!(check_runbook(text), Ok(()), "{text}");
         }
     }
@@ -342,7 +453,10 @@ mod tests {
     fn each_pattern_of_the_built_in_lists_can_match_a_name() {
         for kind in KINDS {
             let lists = Builtins::current().lists().of(kind);
-            for (side, list) in [(ListSide::Allow, &lists.allow), (ListSide::Deny, &lists.deny)] {
+            for (side, list) in [
+                (ListSide::Allow, &lists.allow),
+                (ListSide::Deny, &lists.deny),
+            ] {
                 for entry in list.entries() {
                     assert_eq!(check_listed(kind, side, entry.listed.text()), Ok(()));
                 }
@@ -355,15 +469,22 @@ mod tests {
         let letters: Vec<char> = "aAb1_-.=%é/$ ".chars().collect();
         let mut all = vec![String::new()];
         for _ in 0..3 {
-            let longer = all.iter().flat_map(|name| letters.iter().map(move |c| format!("{name}{c}")));
+            let longer = all
+                .iter()
+                .flat_map(|name| letters.iter().map(move |c| format!("{name}{c}")));
             all.extend(longer.collect::<Vec<_>>());
         }
         all.sort();
         all.dedup();
         let is_name = |name: &String| {
-            let has = name.chars().enumerate().all(|(at, c)| c == '/' || may_have(names, c, at == 0));
+            let has = name
+                .chars()
+                .enumerate()
+                .all(|(at, c)| c == '/' || may_have(names, c, at == 0));
             let is_path = matches!(names, Names::ProgramPaths | Names::Paths | Names::Runbooks);
-            has && is_possible(names, name) && (is_path || !name.contains('/')) && !name.split('/').any(str::is_empty)
+            has && is_possible(names, name)
+                && (is_path || !name.contains('/'))
+                && !name.split('/').any(str::is_empty)
         };
         all.retain(is_name);
         all

@@ -48,9 +48,17 @@ impl ProfileError {
     pub fn words(&self, runbook: &str) -> String {
         match self {
             Self::ZeroLimit { limit, by } => {
-                format!("{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it", limit.field())
+                format!(
+                    "{by} sets the limit {} to 0, so nothing can run: raise the limit or remove it",
+                    limit.field()
+                )
             }
-            Self::AboveMaximum { limit, declared, maximum, by } => format!(
+            Self::AboveMaximum {
+                limit,
+                declared,
+                maximum,
+                by,
+            } => format!(
                 "the step asks for {} {declared}, but {by} allows at most {maximum}: lower the value in the runbook, \
                  or allow more in a policy override",
                 limit.field()

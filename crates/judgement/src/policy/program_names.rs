@@ -20,8 +20,8 @@ use documents::record::step_definition::StepDefinition;
 /// Programs in every list of a new boundary. They read, compare and print text and names. None of them deletes or moves
 /// files, changes permissions, reaches the network, or exists to start other programs (`find`, `xargs`).
 pub const DEFAULT_TOOLS: [&str; 23] = [
-    "awk", "basename", "cat", "cut", "date", "diff", "dirname", "expr", "grep", "head", "jq", "ls", "mkdir", "mktemp",
-    "sed", "sleep", "sort", "stat", "tail", "tee", "tr", "uniq", "wc",
+    "awk", "basename", "cat", "cut", "date", "diff", "dirname", "expr", "grep", "head", "jq", "ls",
+    "mkdir", "mktemp", "sed", "sleep", "sort", "stat", "tail", "tee", "tr", "uniq", "wc",
 ];
 
 /// Names of the programs that a step may execute. A name is a file name, an absolute path or `{work}/**`. A closure may
@@ -40,7 +40,10 @@ pub struct ProgramNames {
 impl ProgramNames {
     /// Returns true if the list of a run may contain this name, which is the last segment of a name or path.
     pub fn contains(&self, name: &Program) -> bool {
-        self.required.iter().chain(&self.optional).any(|one| listed_name(one) == *name)
+        self.required
+            .iter()
+            .chain(&self.optional)
+            .any(|one| listed_name(one) == *name)
     }
 }
 
@@ -95,7 +98,9 @@ impl fmt::Display for ProgramOrigin {
             Self::Interpreter => f.write_str("the interpreter"),
             Self::Step => f.write_str("declared by the step"),
             Self::Script(None) => f.write_str("the script"),
-            Self::Script(Some((PolicyVerdict::Ask(_), rule))) => write!(f, "the script, asked: {rule}"),
+            Self::Script(Some((PolicyVerdict::Ask(_), rule))) => {
+                write!(f, "the script, asked: {rule}")
+            }
             Self::Script(Some((_, rule))) => write!(f, "the script, allowed: {rule}"),
             Self::Policy(origin) => write!(f, "sandbox.programs.allow, {origin}"),
             Self::Closure(starter) => write!(f, "started by {starter}"),
@@ -111,29 +116,60 @@ pub fn is_listed(ruling: &Ruling, step: &StepDefinition) -> bool {
 
 /// Returns true if policy allows only listed programs for every step to which the ruling applies.
 pub fn is_listed_by_policy(ruling: &Ruling) -> bool {
-    ruling.program_mode.as_ref().is_some_and(|mode| mode.value == ProgramMode::Listed)
+    ruling
+        .program_mode
+        .as_ref()
+        .is_some_and(|mode| mode.value == ProgramMode::Listed)
 }
 
 /// Returns the names of the programs that a step may execute, or `None` if the step may execute every program.
 /// `decision` is the decision of policy about the step.
-pub fn program_names(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> Option<ProgramNames> {
+pub fn program_names(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    decision: &PolicyDecision,
+) -> Option<ProgramNames> {
     is_listed(ruling, step).then(|| with_closures(ruling, step, &named_in(ruling, step, decision)))
 }
 
 /// Returns the programs that step, script and policy name, without the programs that these programs start.
-pub fn named_in(ruling: &Ruling, step: &StepDefinition, decision: &PolicyDecision) -> BTreeSet<Program> {
+pub fn named_in(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    decision: &PolicyDecision,
+) -> BTreeSet<Program> {
     let declared = step.programs.as_deref().unwrap_or_default();
-    named_origins(ruling, &step.interpreter, declared, &step.source, decision).into_keys().collect()
+    named_origins(ruling, &step.interpreter, declared, &step.source, decision)
+        .into_keys()
+        .collect()
 }
 
 /// Adds the programs that the named programs start.
-pub fn with_closures(ruling: &Ruling, step: &StepDefinition, named: &BTreeSet<Program>) -> ProgramNames {
+pub fn with_closures(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    named: &BTreeSet<Program>,
+) -> ProgramNames {
     let declared = step.programs.iter().flatten().cloned();
     let required: BTreeSet<Program> = declared.chain(program_of(&step.interpreter)).collect();
-    let started = ruling.closures.started_by(named, |name| !is_denied(ruling, name));
-    let starters: BTreeMap<Program, Program> = started.into_iter().map(|(name, by)| (name.clone(), by)).collect();
-    let optional = named.iter().chain(starters.keys()).filter(|name| !required.contains(name)).cloned().collect();
-    ProgramNames { required, optional, starters }
+    let started = ruling
+        .closures
+        .started_by(named, |name| !is_denied(ruling, name));
+    let starters: BTreeMap<Program, Program> = started
+        .into_iter()
+        .map(|(name, by)| (name.clone(), by))
+        .collect();
+    let optional = named
+        .iter()
+        .chain(starters.keys())
+        .filter(|name| !required.contains(name))
+        .cloned()
+        .collect();
+    ProgramNames {
+        required,
+        optional,
+        starters,
+    }
 }
 
 /// Adds the programs that the named programs start to the named programs.
@@ -142,7 +178,10 @@ pub fn with_started(
     mut origins: BTreeMap<Program, ProgramOrigin>,
 ) -> BTreeMap<Program, ProgramOrigin> {
     let named: BTreeSet<Program> = origins.keys().cloned().collect();
-    let started = ruling.closures.started_by(&named, |name| !is_denied(ruling, name)).into_iter();
+    let started = ruling
+        .closures
+        .started_by(&named, |name| !is_denied(ruling, name))
+        .into_iter();
     origins.extend(started.map(|(name, starter)| (name.clone(), ProgramOrigin::Closure(starter))));
     origins
 }
@@ -165,13 +204,24 @@ pub fn named_origins(
         origins.entry(name.clone()).or_insert(ProgramOrigin::Step);
     }
     // The decisions about the interpreter and the declared programs have no place in the script.
-    let found = decision.decided.iter().filter(|decided| decided.place.is_some());
-    let in_script = first_line(source).map(|name| (name, ProgramOrigin::Script(None))).into_iter();
+    let found = decision
+        .decided
+        .iter()
+        .filter(|decided| decided.place.is_some());
+    let in_script = first_line(source)
+        .map(|name| (name, ProgramOrigin::Script(None)))
+        .into_iter();
     for (name, origin) in in_script.chain(found.flat_map(named_programs)) {
         origins.entry(name).or_insert(origin);
     }
-    for (name, origin) in ruling.programs.iter().filter(|(name, _)| !is_denied(ruling, name)) {
-        origins.entry(name.clone()).or_insert_with(|| ProgramOrigin::Policy(origin.clone()));
+    for (name, origin) in ruling
+        .programs
+        .iter()
+        .filter(|(name, _)| !is_denied(ruling, name))
+    {
+        origins
+            .entry(name.clone())
+            .or_insert_with(|| ProgramOrigin::Policy(origin.clone()));
     }
     origins
 }
@@ -188,8 +238,16 @@ pub(super) fn program_of(interpreter: &str) -> Option<Program> {
 
 /// Returns the program that the kernel starts for the first line of a script, for example `/usr/bin/env`.
 fn first_line(source: &str) -> Option<Program> {
-    let program = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace().next()?;
-    program.parse().ok().filter(|_| program.starts_with('/') && !program.contains('*'))
+    let program = source
+        .strip_prefix("#!")?
+        .lines()
+        .next()?
+        .split_ascii_whitespace()
+        .next()?;
+    program
+        .parse()
+        .ok()
+        .filter(|_| program.starts_with('/') && !program.contains('*'))
 }
 
 /// Returns true if a deny list of the policy file has the program.
@@ -199,30 +257,44 @@ fn is_denied(ruling: &Ruling, name: &Program) -> bool {
 
 /// Returns the entry of the policy file that denies a program.
 pub fn denial_of<'a>(ruling: &'a Ruling, name: &str) -> Option<&'a ListEntry> {
-    ruling.written.of(PermissionKind::Run).deny.find_denied(name, None)
+    ruling
+        .written
+        .of(PermissionKind::Run)
+        .deny
+        .find_denied(name, None)
 }
 
 /// Returns the commands of a script that no list can contain, because no document can contain their names.
 pub fn not_listable(decision: &PolicyDecision) -> BTreeSet<&str> {
     let found = decision.decided.iter().filter(|one| is_program(one));
-    let words = found.flat_map(|one| one.via.iter().chain([&one.what])).map(String::as_str);
+    let words = found
+        .flat_map(|one| one.via.iter().chain([&one.what]))
+        .map(String::as_str);
     // A relative path is a file of the run, and `{work}/**` can allow this file.
     let words = words.filter(|word| word.starts_with('/') || !word.contains('/'));
-    words.filter(|word| word.parse::<Program>().is_err()).collect()
+    words
+        .filter(|word| word.parse::<Program>().is_err())
+        .collect()
 }
 
 /// Returns true if the decision is about a program that may start, whose name is known before the run.
 fn is_program(decided: &Decided) -> bool {
-    let known = !matches!(decided.rule, AppliedRule::Function | AppliedRule::OnlyListed | AppliedRule::Unknown { .. });
+    let known = !matches!(
+        decided.rule,
+        AppliedRule::Function | AppliedRule::OnlyListed | AppliedRule::Unknown { .. }
+    );
     known && decided.kind == PermissionKind::Run && decided.verdict != PolicyVerdict::Deny
 }
 
 /// Returns the wrappers of a command and the program that the decision is about.
 fn named_programs(decided: &Decided) -> impl Iterator<Item = (Program, ProgramOrigin)> {
     let wrappers = decided.via.iter().map(|word| (word, None));
-    let program = is_program(decided).then(|| (&decided.what, Some((decided.verdict, decided.rule.clone()))));
+    let program =
+        is_program(decided).then(|| (&decided.what, Some((decided.verdict, decided.rule.clone()))));
     // Only a closure may contain `*`. In a script, `*` is either unknown before the run or an ordinary character.
-    let words = wrappers.chain(program).filter(|(word, _)| !word.contains('*'));
+    let words = wrappers
+        .chain(program)
+        .filter(|(word, _)| !word.contains('*'));
     let words = words.filter(|(word, _)| word.starts_with('/') || !word.contains('/'));
     words.filter_map(|(word, decision)| Some((word.parse().ok()?, ProgramOrigin::Script(decision))))
 }

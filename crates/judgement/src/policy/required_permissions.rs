@@ -7,7 +7,8 @@ use std::fmt;
 
 use crate::policy::applied_rule::AppliedRule;
 use crate::policy::decide::{
-    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script, decide_unknown, worst,
+    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script,
+    decide_unknown, worst,
 };
 use crate::policy::file::Mode;
 use crate::policy::lists::{AllPermissionLists, ListSide, word};
@@ -18,7 +19,9 @@ use crate::shell::commands::ReadLimit;
 use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 use crate::shell::settings::TRUSTED;
 use documents::crypto::canonical;
-use documents::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
+use documents::record::authorization::{
+    MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind,
+};
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::step_definition::StepDefinition;
 
@@ -72,8 +75,18 @@ impl fmt::Display for PolicyDenied {
             Self::Denied { things, more } => {
                 f.write_str("policy denies what this step does, and no signature can allow it: ")?;
                 for (at, thing) in things.iter().enumerate() {
-                    let DeniedPermission { kind, what, place, rule } = thing;
-                    write!(f, "{}{} {what:?}", if at > 0 { "; " } else { "" }, word(*kind))?;
+                    let DeniedPermission {
+                        kind,
+                        what,
+                        place,
+                        rule,
+                    } = thing;
+                    write!(
+                        f,
+                        "{}{} {what:?}",
+                        if at > 0 { "; " } else { "" },
+                        word(*kind)
+                    )?;
                     if let Some(place) = place {
                         write!(f, " at {place}")?;
                     }
@@ -130,7 +143,10 @@ pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
     let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
     let programs = program_names(ruling, step, &decision);
     let names_programs = is_listed(ruling, step) && !ruling.programs.is_empty();
-    StepNeeds { permissions: permissions_of(ruling, decision, names_programs), programs }
+    StepNeeds {
+        permissions: permissions_of(ruling, decision, names_programs),
+        programs,
+    }
 }
 
 /// Returns the permissions that the signatures of an authorization must grant for this step. The permissions are sorted
@@ -149,26 +165,48 @@ fn permissions_of(
     decision: PolicyDecision,
     names_programs: bool,
 ) -> Result<Vec<Permission>, PolicyDenied> {
-    let allowed = |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
+    let allowed =
+        |lists: &AllPermissionLists| !lists.of(PermissionKind::Run).allow.entries().is_empty();
     let is_empty = !names_programs && !allowed(&ruling.written) && !allowed(&ruling.built_in);
     if ruling.mode.value == Mode::Deny && is_empty {
-        return Err(PolicyDenied::NothingAllowed { mode: ruling.mode.origin.clone() });
+        return Err(PolicyDenied::NothingAllowed {
+            mode: ruling.mode.origin.clone(),
+        });
     }
     if let Some(not_understood) = decision.not_understood {
         return Err(PolicyDenied::NotUnderstood(not_understood));
     }
     let mut asked: Vec<(Vec<u8>, Permission)> = Vec::new();
     let mut things: Vec<DeniedPermission> = Vec::new();
-    for Decided { kind, what, place, verdict, rule, .. } in decision.decided {
+    for Decided {
+        kind,
+        what,
+        place,
+        verdict,
+        rule,
+        ..
+    } in decision.decided
+    {
         match verdict {
             PolicyVerdict::Allow => {}
             PolicyVerdict::Deny => {
-                if !things.iter().any(|thing| (thing.kind, &thing.what) == (kind, &what)) {
-                    things.push(DeniedPermission { kind, what, place, rule });
+                if !things
+                    .iter()
+                    .any(|thing| (thing.kind, &thing.what) == (kind, &what))
+                {
+                    things.push(DeniedPermission {
+                        kind,
+                        what,
+                        place,
+                        rule,
+                    });
                 }
             }
             PolicyVerdict::Ask(_) if what.len() > MAX_PERMISSION_BYTES => {
-                return Err(PolicyDenied::TooLong { name: what.chars().take(64).collect(), place });
+                return Err(PolicyDenied::TooLong {
+                    name: what.chars().take(64).collect(),
+                    place,
+                });
             }
             PolicyVerdict::Ask(why) => {
                 let permission = Permission { kind, what, why };
@@ -184,25 +222,51 @@ fn permissions_of(
     asked.sort_by(|a, b| a.0.cmp(&b.0));
     asked.dedup_by(|a, b| a.0 == b.0);
     if asked.len() > MAX_PERMISSIONS {
-        return Err(PolicyDenied::TooMany { questions: asked.len() });
+        return Err(PolicyDenied::TooMany {
+            questions: asked.len(),
+        });
     }
-    Ok(asked.into_iter().map(|(_, permission)| permission).collect())
+    Ok(asked
+        .into_iter()
+        .map(|(_, permission)| permission)
+        .collect())
 }
 
 /// Decides the commands of a step as described at [`permissions_of`]. A program that the step declares is decided like a
 /// command of the script.
-pub fn decide_step(ruling: &Ruling, step: &StepDefinition, at: DecisionPlace, flags: &Flags) -> PolicyDecision {
+pub fn decide_step(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> PolicyDecision {
     let at = at.with_list(is_listed(ruling, step));
-    let mut decision = decide_source(ruling, &step.interpreter, &step.source, ReadLimit::Step, at, flags);
+    let mut decision = decide_source(
+        ruling,
+        &step.interpreter,
+        &step.source,
+        ReadLimit::Step,
+        at,
+        flags,
+    );
     // A definition that does not come from a runbook may name one interpreter in its field and another in the first
     // line of the script.
     if step.source.starts_with("#!") && shebang(&step.source) != Some(&step.interpreter) {
-        decision.decided.insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
+        decision
+            .decided
+            .insert(0, decide_unknown(ruling, &step.source, SHEBANG, at, flags));
         decision.verdict = worst(&decision.decided);
     }
-    let declared = step.programs.iter().flatten().map(Program::as_str).filter(|name| *name != OWN_PROGRAMS);
+    let declared = step
+        .programs
+        .iter()
+        .flatten()
+        .map(Program::as_str)
+        .filter(|name| *name != OWN_PROGRAMS);
     if step.programs.is_some() && decision.not_understood.is_none() {
-        decision.decided.extend(declared.map(|name| decide_command(ruling, name, at, flags)));
+        decision
+            .decided
+            .extend(declared.map(|name| decide_command(ruling, name, at, flags)));
         decision.verdict = worst(&decision.decided);
     }
     decision
@@ -225,7 +289,9 @@ pub fn decide_file(
     let interpreter = name.clone().unwrap_or_else(|| "bash".to_owned());
     let mut decision = decide_source(ruling, &interpreter, source, size, at, flags);
     if name.is_none() {
-        decision.decided.insert(0, decide_unknown(ruling, source, SHEBANG, at, flags));
+        decision
+            .decided
+            .insert(0, decide_unknown(ruling, source, SHEBANG, at, flags));
         if decision.not_understood.is_none() {
             decision.verdict = worst(&decision.decided);
         }
@@ -237,22 +303,34 @@ pub fn decide_file(
 /// `#!/bin/sh -eu`.
 fn without_settings(source: &str) -> String {
     let line = source.lines().next().unwrap_or_default();
-    let plain = line.trim_end().rsplit_once(" -").filter(|(program, letters)| {
-        let shell = ["/bash", "/sh", "/dash"].iter().any(|shell| program.trim_end().ends_with(shell));
-        shell && !letters.is_empty() && letters.bytes().all(|letter| b"efuvx".contains(&letter))
-    });
+    let plain = line
+        .trim_end()
+        .rsplit_once(" -")
+        .filter(|(program, letters)| {
+            let shell = ["/bash", "/sh", "/dash"]
+                .iter()
+                .any(|shell| program.trim_end().ends_with(shell));
+            shell && !letters.is_empty() && letters.bytes().all(|letter| b"efuvx".contains(&letter))
+        });
     plain.map_or(line, |(program, _)| program).to_owned()
 }
 
 /// Returns the interpreter in the first line of a script, or `None` if it has options or is outside the program
 /// directories of the system.
 pub fn shebang(source: &str) -> Option<&str> {
-    let mut words = source.strip_prefix("#!")?.lines().next()?.split_ascii_whitespace();
+    let mut words = source
+        .strip_prefix("#!")?
+        .lines()
+        .next()?
+        .split_ascii_whitespace();
     let (directory, mut name) = words.next()?.rsplit_once('/')?;
     if name == "env" {
         name = words.next()?;
     }
-    let plain = TRUSTED.contains(&directory) && !name.starts_with('-') && !name.contains('/') && words.next().is_none();
+    let plain = TRUSTED.contains(&directory)
+        && !name.starts_with('-')
+        && !name.contains('/')
+        && words.next().is_none();
     plain.then_some(name)
 }
 
@@ -272,10 +350,16 @@ pub fn decide_source(
     };
     let mut decision = match shell {
         Some(shell) => decide_script(shell, ruling, source, size, at, flags),
-        None => PolicyDecision { verdict: PolicyVerdict::Allow, decided: Vec::new(), not_understood: None },
+        None => PolicyDecision {
+            verdict: PolicyVerdict::Allow,
+            decided: Vec::new(),
+            not_understood: None,
+        },
     };
     if !is_read(interpreter) && decision.not_understood.is_none() {
-        decision.decided.insert(0, decide_interpreter(ruling, interpreter, at, flags));
+        decision
+            .decided
+            .insert(0, decide_interpreter(ruling, interpreter, at, flags));
         decision.verdict = worst(&decision.decided);
     }
     decision
@@ -283,11 +367,29 @@ pub fn decide_source(
 
 /// Decides the interpreter of a step by its name. If a list denies the program that the sandbox starts for this name
 /// (`python3` for `python`), the interpreter is denied too.
-fn decide_interpreter(ruling: &Ruling, interpreter: &str, at: DecisionPlace, flags: &Flags) -> Decided {
+fn decide_interpreter(
+    ruling: &Ruling,
+    interpreter: &str,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> Decided {
     let named = decide_command(ruling, interpreter, at, flags);
-    let Some(program) = program_of(interpreter).filter(|program| program.as_str() != interpreter) else { return named };
+    let Some(program) = program_of(interpreter).filter(|program| program.as_str() != interpreter)
+    else {
+        return named;
+    };
     let started = decide_command(ruling, program.as_str(), at, flags);
-    if matches!(started.rule, AppliedRule::Listed { side: ListSide::Deny, .. }) { started } else { named }
+    if matches!(
+        started.rule,
+        AppliedRule::Listed {
+            side: ListSide::Deny,
+            ..
+        }
+    ) {
+        started
+    } else {
+        named
+    }
 }
 
 /// Returns true if the parser can read the commands in a script for this interpreter.
@@ -342,7 +444,11 @@ mod tests {
 
     fn ruling(policy: &str) -> Ruling {
         let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
-        resolve(&policy, Builtins::current(), &"db/drop:x".parse().expect("a ref"))
+        resolve(
+            &policy,
+            Builtins::current(),
+            &"db/drop:x".parse().expect("a ref"),
+        )
     }
 
     fn asked(policy: &str, interpreter: &str, source: &str) -> Result<Vec<String>, PolicyDenied> {
@@ -353,13 +459,15 @@ mod tests {
             PermissionReason::BuiltInDeny => "built-in-deny",
             PermissionReason::Unknown => "unknown",
         };
-        Ok(permissions.iter().map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why))).collect())
+        Ok(permissions
+            .iter()
+            .map(|one| format!("{} {} {}", super::word(one.kind), one.what, word(one.why)))
+            .collect())
     }
 
     #[test]
     fn permissions_are_sorted_and_unique() {
-        let script =
-            "zed; systemctl stop x\nrm -rf y; rm z\n$CMD a\ngit status; /opt/tool; systemctl start x\nPATH=/x:$PATH\n";
+        let script = "zed; systemctl stop x\nrm -rf y; rm z\n$CMD a\ngit status; /opt/tool; systemctl start x\nPATH=/x:$PATH\n";
         let questions = asked("", "bash", script).expect("questions");
         assert_eq!(
             questions,
@@ -373,7 +481,10 @@ mod tests {
             ]
         );
         assert_eq!(asked("", "bash", "git status && npm test\n"), Ok(vec![]));
-        assert_eq!(asked("default: {mode: execute}", "sh", "zed; rm x\n"), Ok(vec!["run rm built-in-deny".to_owned()]));
+        assert_eq!(
+            asked("default: {mode: execute}", "sh", "zed; rm x\n"),
+            Ok(vec!["run rm built-in-deny".to_owned()])
+        );
     }
 
     #[test]
@@ -385,20 +496,39 @@ mod tests {
             "default: {run: {deny: [rm]}}\ngrants: [{type: run, pattern: rm, scope: permanent}]",
             "default: {mode: deny}",
         ] {
-            let error = asked(policy, "bash", "git status\nif zed; then env /bin/rm x; fi\n").expect_err(policy);
-            let PolicyDenied::Denied { things, .. } = &error else { panic!("{error}") };
+            let error = asked(
+                policy,
+                "bash",
+                "git status\nif zed; then env /bin/rm x; fi\n",
+            )
+            .expect_err(policy);
+            let PolicyDenied::Denied { things, .. } = &error else {
+                panic!("{error}")
+            };
             assert!(
-                things.iter().any(|thing| thing.what == "/bin/rm" && thing.place.is_some_and(|place| place.line == 2))
+                things.iter().any(|thing| thing.what == "/bin/rm"
+                    && thing.place.is_some_and(|place| place.line == 2))
             );
-            assert!(error.to_string().contains("no signature can allow"), "{error}");
+            assert!(
+                error.to_string().contains("no signature can allow"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn a_script_that_is_not_understood_is_denied() {
-        for source in ["git log 'x\n", "if true; then git status\n", "# nothing\n", "\n"] {
+        for source in [
+            "git log 'x\n",
+            "if true; then git status\n",
+            "# nothing\n",
+            "\n",
+        ] {
             assert!(
-                matches!(asked("default: {mode: execute}", "bash", source), Err(PolicyDenied::NotUnderstood(_))),
+                matches!(
+                    asked("default: {mode: execute}", "bash", source),
+                    Err(PolicyDenied::NotUnderstood(_))
+                ),
                 "{source}"
             );
         }
@@ -406,17 +536,40 @@ mod tests {
 
     #[test]
     fn a_step_with_another_interpreter_needs_the_permission_for_the_interpreter_itself() {
-        assert_eq!(asked("", "python3", "import os; os.system('rm x')\n"), Ok(vec![]), "the built-in lists allow it");
-        assert_eq!(asked("", "perl", "unlink 'x'\n"), Ok(vec!["run perl unlisted".to_owned()]));
+        assert_eq!(
+            asked("", "python3", "import os; os.system('rm x')\n"),
+            Ok(vec![]),
+            "the built-in lists allow it"
+        );
+        assert_eq!(
+            asked("", "perl", "unlink 'x'\n"),
+            Ok(vec!["run perl unlisted".to_owned()])
+        );
         assert!(asked("default: {run: {deny: [\"python*\"]}}", "python3", "1\n").is_err());
-        assert!(asked("default: {run: {deny: [python3]}}", "python", "1\n").is_err(), "the sandbox starts python3");
-        assert_eq!(asked("default: {mode: deny, run: {allow: [python]}}", "python", "1\n"), Ok(vec![]));
+        assert!(
+            asked("default: {run: {deny: [python3]}}", "python", "1\n").is_err(),
+            "the sandbox starts python3"
+        );
+        assert_eq!(
+            asked(
+                "default: {mode: deny, run: {allow: [python]}}",
+                "python",
+                "1\n"
+            ),
+            Ok(vec![])
+        );
         assert_eq!(
             asked("", "zsh", "git status; jq .\n"),
-            Ok(vec!["run jq unlisted".to_owned(), "run zsh unlisted".to_owned()]),
+            Ok(vec![
+                "run jq unlisted".to_owned(),
+                "run zsh unlisted".to_owned()
+            ]),
             "what reads as sh may be something else in zsh"
         );
-        assert_eq!(asked("", "bash", "#!/usr/bin/env bash\ngit status\n"), Ok(vec![]));
+        assert_eq!(
+            asked("", "bash", "#!/usr/bin/env bash\ngit status\n"),
+            Ok(vec![])
+        );
         assert_eq!(
             asked("", "bash", "#!/usr/bin/python3\ngit status\n"),
             Ok(vec!["run #!/usr/bin/python3@1 unknown".to_owned()])
@@ -427,23 +580,53 @@ mod tests {
     fn needs_of(policy: &str, source: &str, programs: Option<&[&str]>) -> StepNeeds {
         let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
         let mut step = step("bash", source);
-        step.programs = programs.map(|names| names.iter().map(|name| name.parse().expect("a program")).collect());
-        needs(&resolve(&policy, Builtins::current(), &step.reference), &step)
+        step.programs = programs.map(|names| {
+            names
+                .iter()
+                .map(|name| name.parse().expect("a program"))
+                .collect()
+        });
+        needs(
+            &resolve(&policy, Builtins::current(), &step.reference),
+            &step,
+        )
     }
 
     #[test]
     fn an_unknown_command_is_asked_about_only_if_every_program_can_start() {
         let what = |needs: &StepNeeds| -> Vec<String> {
-            needs.permissions.as_ref().expect("allowed").iter().map(|one| one.what.clone()).collect()
+            needs
+                .permissions
+                .as_ref()
+                .expect("allowed")
+                .iter()
+                .map(|one| one.what.clone())
+                .collect()
         };
         let script = "\"$CMD\" x\nssh \"$HOST\" git\n";
         let unknown = ["\"$CMD\"@1", "\"$HOST\"@2"];
         for (policy, programs, expected) in [
             ("default: {}", None, [&unknown[..], &["ssh"]].concat()),
-            ("default: {sandbox: {programs: {mode: any}}}", None, [&unknown[..], &["ssh"]].concat()),
-            ("default: {sandbox: {programs: {mode: listed}}}", None, [&unknown[1..], &["ssh"]].concat()),
-            ("default: {}", Some(&["ssh"][..]), [&unknown[1..], &["ssh"]].concat()),
-            ("default: {sandbox: {programs: {mode: listed, allow: [ssh]}}}", None, unknown[1..].to_vec()),
+            (
+                "default: {sandbox: {programs: {mode: any}}}",
+                None,
+                [&unknown[..], &["ssh"]].concat(),
+            ),
+            (
+                "default: {sandbox: {programs: {mode: listed}}}",
+                None,
+                [&unknown[1..], &["ssh"]].concat(),
+            ),
+            (
+                "default: {}",
+                Some(&["ssh"][..]),
+                [&unknown[1..], &["ssh"]].concat(),
+            ),
+            (
+                "default: {sandbox: {programs: {mode: listed, allow: [ssh]}}}",
+                None,
+                unknown[1..].to_vec(),
+            ),
         ] {
             let mut found = what(&needs_of(policy, script, programs));
             found.sort();
@@ -451,9 +634,13 @@ mod tests {
         }
         let mut off = step("bash", script);
         off.sandbox.off_reason = Some("x".to_owned());
-        let policy = Policy::load("version: 2\ndefault: {sandbox: {programs: {mode: listed}}}").expect("a policy");
+        let policy = Policy::load("version: 2\ndefault: {sandbox: {programs: {mode: listed}}}")
+            .expect("a policy");
         let needs = needs(&resolve(&policy, Builtins::current(), &off.reference), &off);
-        assert!(needs.programs.is_none() && what(&needs).contains(&unknown[0].to_owned()), "without a sandbox");
+        assert!(
+            needs.programs.is_none() && what(&needs).contains(&unknown[0].to_owned()),
+            "without a sandbox"
+        );
     }
 
     #[test]
@@ -466,23 +653,48 @@ mod tests {
         };
         let names = |needs: &StepNeeds| -> Vec<String> {
             let names = needs.programs.as_ref().expect("a list");
-            names.required.iter().chain(&names.optional).map(ToString::to_string).collect()
+            names
+                .required
+                .iter()
+                .chain(&names.optional)
+                .map(ToString::to_string)
+                .collect()
         };
         let plain = names(&listed("nothing", "git fetch; \"$CMD\"\n", None));
-        for name in ["git", "awk", "rm", "ssh", "/usr/bin/ssh", "gpg", "sh", "/usr/lib/git-core/git"] {
+        for name in [
+            "git",
+            "awk",
+            "rm",
+            "ssh",
+            "/usr/bin/ssh",
+            "gpg",
+            "sh",
+            "/usr/lib/git-core/git",
+        ] {
             assert!(plain.contains(&name.to_owned()), "{name}: {plain:?}");
         }
         // The programs come from policy and from the closure of git.
-        for deny in ["rm, ssh, gpg", "\"RM\", \"s[s]h\", \"g?g\"", "/usr/bin/rm, /usr/bin/ssh, /bin/gpg"] {
+        for deny in [
+            "rm, ssh, gpg",
+            "\"RM\", \"s[s]h\", \"g?g\"",
+            "/usr/bin/rm, /usr/bin/ssh, /bin/gpg",
+        ] {
             let found = names(&listed(deny, "git fetch; \"$CMD\"\n", None));
             for name in ["rm", "ssh", "/usr/bin/ssh", "gpg"] {
                 assert!(!found.contains(&name.to_owned()), "{deny}: {found:?}");
             }
-            assert!(found.contains(&"awk".to_owned()) && !found.iter().any(|name| name.contains('$')), "{found:?}");
+            assert!(
+                found.contains(&"awk".to_owned()) && !found.iter().any(|name| name.contains('$')),
+                "{found:?}"
+            );
         }
         // A script or a declaration with a denied program is refused.
         assert!(listed("rm", "rm x\n", None).permissions.is_err());
-        assert!(listed("rm", "git fetch\n", Some(&["rm"])).permissions.is_err());
+        assert!(
+            listed("rm", "git fetch\n", Some(&["rm"]))
+                .permissions
+                .is_err()
+        );
         // The interpreter of the step stays in the list.
         assert!(names(&listed("bash", "git fetch\n", None)).contains(&"bash".to_owned()));
     }
@@ -490,25 +702,38 @@ mod tests {
     #[test]
     fn a_closed_policy_may_allow_programs_only_by_its_list() {
         let needs = |allow: &str| {
-            let policy =
-                format!("extends: none\ndefault: {{mode: deny, sandbox: {{programs: {{mode: listed{allow}}}}}}}");
+            let policy = format!(
+                "extends: none\ndefault: {{mode: deny, sandbox: {{programs: {{mode: listed{allow}}}}}}}"
+            );
             needs_of(&policy, "git fetch\n", None).permissions
         };
         assert_eq!(needs(", allow: [git]"), Ok(vec![]));
-        assert!(matches!(needs(""), Err(PolicyDenied::NothingAllowed { .. })));
+        assert!(matches!(
+            needs(""),
+            Err(PolicyDenied::NothingAllowed { .. })
+        ));
     }
 
     #[test]
     fn too_many_permissions_for_an_authorization_are_an_error_with_a_correction() {
         let many = |count: usize| (0..count).map(|n| format!("tool{n}\n")).collect::<String>();
-        assert_eq!(asked("", "bash", &many(64)).map(|asked| asked.len()), Ok(64));
+        assert_eq!(
+            asked("", "bash", &many(64)).map(|asked| asked.len()),
+            Ok(64)
+        );
         let error = asked("", "bash", &many(65)).expect_err("too many");
         assert_eq!(error, PolicyDenied::TooMany { questions: 65 });
         assert!(error.to_string().contains("split the step"));
-        assert_eq!(asked("", "bash", &"a".repeat(128)).map(|asked| asked.len()), Ok(1));
+        assert_eq!(
+            asked("", "bash", &"a".repeat(128)).map(|asked| asked.len()),
+            Ok(1)
+        );
         let error = asked("", "bash", &"a".repeat(129)).expect_err("too long");
         assert!(error.to_string().contains("128 bytes"), "{error}");
         let unknown = asked("", "bash", &format!("\"$X{}\"\n", "é".repeat(90))).expect("cut");
-        assert!(unknown[0].ends_with("@1:1 unknown") && unknown[0].len() <= 128 + "run  unknown".len(), "{unknown:?}");
+        assert!(
+            unknown[0].ends_with("@1:1 unknown") && unknown[0].len() <= 128 + "run  unknown".len(),
+            "{unknown:?}"
+        );
     }
 }

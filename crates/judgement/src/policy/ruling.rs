@@ -63,7 +63,10 @@ pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
 pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
     let mut ruling = Ruling {
         // A policy without a mode asks a person.
-        mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
+        mode: WithOrigin {
+            value: Mode::Prompted,
+            origin: RuleOrigin::BuiltIn,
+        },
         approvals: None,
         standing: None,
         emergency: None,
@@ -105,17 +108,24 @@ impl Ruling {
     pub fn people_rules(&self) -> Vec<(&'static str, Approvals)> {
         let emergency = self.emergency.as_ref().map(|rule| &rule.value);
         let all = [
-            self.standing.as_ref().and_then(|rule| Some(("standing.approvals", rule.value.approvals.clone()?))),
+            self.standing
+                .as_ref()
+                .and_then(|rule| Some(("standing.approvals", rule.value.approvals.clone()?))),
             emergency.map(|rule| ("emergency", rule.approvals())),
             emergency.map(|rule| ("emergency.review", rule.review.approvals())),
-            self.settle.as_ref().map(|rule| ("settle", rule.approvals())),
+            self.settle
+                .as_ref()
+                .map(|rule| ("settle", rule.approvals())),
         ];
         all.into_iter().flatten().collect()
     }
 
     fn apply(&mut self, rule: RuleValues<'_>, origin: &RuleOrigin) {
         if let Some(value) = rule.mode {
-            self.mode = WithOrigin { value, origin: origin.clone() };
+            self.mode = WithOrigin {
+                value,
+                origin: origin.clone(),
+            };
         }
         replace(&mut self.approvals, rule.approvals, origin);
         replace(&mut self.standing, rule.standing, origin);
@@ -125,20 +135,39 @@ impl Ruling {
         replace(&mut self.proc, sandbox.proc.as_ref(), origin);
         if let Some(rule) = &sandbox.programs {
             if let Some(value) = rule.mode {
-                self.program_mode = Some(WithOrigin { value, origin: origin.clone() });
+                self.program_mode = Some(WithOrigin {
+                    value,
+                    origin: origin.clone(),
+                });
             }
-            self.programs.extend(rule.allow.iter().flatten().map(|name| (name.clone(), origin.clone())));
+            self.programs.extend(
+                rule.allow
+                    .iter()
+                    .flatten()
+                    .map(|name| (name.clone(), origin.clone())),
+            );
         }
         for limit in Limit::ALL {
-            if let Some(value) = sandbox.limits.as_ref().and_then(|limits| limits.value(limit)) {
-                self.limits.insert(limit, WithOrigin { value, origin: origin.clone() });
+            if let Some(value) = sandbox
+                .limits
+                .as_ref()
+                .and_then(|limits| limits.value(limit))
+            {
+                self.limits.insert(
+                    limit,
+                    WithOrigin {
+                        value,
+                        origin: origin.clone(),
+                    },
+                );
             }
         }
     }
 
     fn list(&mut self, written: &[CompiledPattern], origin: &RuleOrigin) {
         for CompiledPattern { kind, side, listed } in written {
-            self.written.add(*kind, *side, listed.clone(), origin.clone());
+            self.written
+                .add(*kind, *side, listed.clone(), origin.clone());
         }
     }
 }
@@ -146,7 +175,10 @@ impl Ruling {
 /// Replaces the value of earlier rules.
 fn replace<T: Clone>(kept: &mut Option<WithOrigin<T>>, later: Option<&T>, origin: &RuleOrigin) {
     if let Some(value) = later {
-        *kept = Some(WithOrigin { value: value.clone(), origin: origin.clone() });
+        *kept = Some(WithOrigin {
+            value: value.clone(),
+            origin: origin.clone(),
+        });
     }
 }
 
@@ -155,7 +187,11 @@ mod tests {
     use super::*;
 
     fn ruling(policy: &str, step: &str) -> Ruling {
-        resolve(&Policy::load(policy).expect("a policy"), Builtins::current(), &step.parse().expect("a ref"))
+        resolve(
+            &Policy::load(policy).expect("a policy"),
+            Builtins::current(),
+            &step.parse().expect("a ref"),
+        )
     }
 
     const POLICY: &str = "
@@ -170,7 +206,10 @@ overrides:
     #[test]
     fn every_matching_override_applies_and_the_later_override_wins() {
         let plain = ruling(POLICY, "nginx:restart");
-        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &RuleOrigin::Default));
+        assert_eq!(
+            (plain.mode.value, &plain.mode.origin),
+            (Mode::Prompted, &RuleOrigin::Default)
+        );
         let old = ruling(POLICY, "deploy/old:x");
         assert_eq!(old.mode.origin.to_string(), "overrides[1] (deploy/old*)");
         assert_eq!(old.mode.value, Mode::Deny);
@@ -179,16 +218,32 @@ overrides:
             (approvals.value.required, approvals.origin.to_string()),
             (2, "overrides[0] (deploy/**)".to_owned())
         );
-        assert_eq!(old.limits[&Limit::Wall], WithOrigin { value: 1000, origin: RuleOrigin::Default });
+        assert_eq!(
+            old.limits[&Limit::Wall],
+            WithOrigin {
+                value: 1000,
+                origin: RuleOrigin::Default
+            }
+        );
         assert_eq!(old.limits[&Limit::Memory].value, 5);
         assert_eq!(old.proc.map(|proc| proc.value), Some(Proc::Full));
-        assert_eq!(ruling(POLICY, "deploy/oldest:x").mode.value, Mode::Prompted, "the last override has the last word");
+        assert_eq!(
+            ruling(POLICY, "deploy/oldest:x").mode.value,
+            Mode::Prompted,
+            "the last override has the last word"
+        );
     }
 
     #[test]
     fn an_empty_policy_selects_the_prompted_mode() {
         let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
-        assert_eq!(nothing.mode, WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn });
+        assert_eq!(
+            nothing.mode,
+            WithOrigin {
+                value: Mode::Prompted,
+                origin: RuleOrigin::BuiltIn
+            }
+        );
         assert_eq!(nothing.approvals, None);
     }
 }

@@ -3,7 +3,8 @@
 use crate::policy::host_access::check_deny;
 use crate::policy::possible_names;
 use documents::record::declared::{
-    DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list, network_of_rule,
+    DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list,
+    network_of_rule,
 };
 use documents::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use documents::record::sandbox_permission::SandboxPermission;
@@ -21,60 +22,106 @@ pub(super) fn read(
     of_all: bool,
     flaws: &mut Vec<YamlFlaw>,
 ) -> (SandboxRule, bool) {
-    let own = [&["limits", "programs"][..], &SandboxPermission::ALL.map(SandboxPermission::rule_key)].concat();
-    let own = if is_sealed { [&own[..], &LATER_KEYS].concat() } else { own };
-    node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER_KEYS }, flaws);
-    let says_more = node.entries().iter().any(|(key, _)| LATER_KEYS.contains(&key.name.as_str()));
+    let own = [
+        &["limits", "programs"][..],
+        &SandboxPermission::ALL.map(SandboxPermission::rule_key),
+    ]
+    .concat();
+    let own = if is_sealed {
+        [&own[..], &LATER_KEYS].concat()
+    } else {
+        own
+    };
+    node.closed_map(
+        "a sandbox rule",
+        &own,
+        if is_sealed { &[] } else { &LATER_KEYS },
+        flaws,
+    );
+    let says_more = node
+        .entries()
+        .iter()
+        .any(|(key, _)| LATER_KEYS.contains(&key.name.as_str()));
     // A step declares its needs with the same keys, so the same parser reads both.
-    let (mut most, mut network, mut may_be_off, mut programs) = (DeclaredSandbox::default(), None, None, None);
+    let (mut most, mut network, mut may_be_off, mut programs) =
+        (DeclaredSandbox::default(), None, None, None);
     for (key, value) in node.entries() {
-        let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);
+        let known = SandboxPermission::ALL
+            .into_iter()
+            .find(|permission| permission.rule_key() == key.name);
         match known {
             Some(permission) if of_all && !permission.is_for_all() => {
-                let message =
-                    format!("`{}` is allowed only for named runbooks: move the key into an override", key.name);
+                let message = format!(
+                    "`{}` is allowed only for named runbooks: move the key into an override",
+                    key.name
+                );
                 flaws.push(YamlFlaw::new(key.place, message));
             }
             Some(SandboxPermission::Deny) => {
-                let check = if is_sealed { check_deny } else { possible_names::check_deny };
+                let check = if is_sealed {
+                    check_deny
+                } else {
+                    possible_names::check_deny
+                };
                 most.deny = list(value, "`deny`", check, flaws);
             }
             Some(SandboxPermission::Off) => match value.kind {
                 YamlKind::Boolean(may) => may_be_off = Some(may),
-                _ => flaws.push(YamlFlaw::new(value.place, "`may_be_off` must be true or false")),
+                _ => flaws.push(YamlFlaw::new(
+                    value.place,
+                    "`may_be_off` must be true or false",
+                )),
             },
             Some(SandboxPermission::Network) => network = network_of_rule(value, flaws),
             Some(permission) => permission.read_yaml(value, &mut most, flaws),
             None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
             None if key.name == "programs" && version == 1 => {
-                flaws.push(YamlFlaw::new(key.place, "`programs` needs version 2 of the policy: write `version: 2`"));
+                flaws.push(YamlFlaw::new(
+                    key.place,
+                    "`programs` needs version 2 of the policy: write `version: 2`",
+                ));
             }
-            None if key.name == "programs" => programs = Some(programs_rule(value, is_sealed, flaws)),
+            None if key.name == "programs" => {
+                programs = Some(programs_rule(value, is_sealed, flaws))
+            }
             None => {}
         }
     }
-    (SandboxRule::allowing(most, network, may_be_off, programs), says_more)
+    (
+        SandboxRule::allowing(most, network, may_be_off, programs),
+        says_more,
+    )
 }
 
 /// Reads `{mode: any | listed, allow: [program]}`.
 fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) -> ProgramsRule {
     let mut rule = ProgramsRule::default();
     // A policy that an earlier version sealed may contain names of no program, and must stay readable.
-    let check = if is_sealed { check_program } else { possible_names::check_program };
+    let check = if is_sealed {
+        check_program
+    } else {
+        possible_names::check_program
+    };
     for (key, value) in node.closed_map("`programs`", &["mode", "allow"], &[], flaws) {
         if key.name == "mode" {
             rule.mode = match value.text("`mode`", flaws) {
                 Some("listed") => Some(ProgramMode::Listed),
                 Some("any") => Some(ProgramMode::Any),
                 Some(other) => {
-                    flaws.push(YamlFlaw::new(value.place, unknown("mode of programs", other, &["listed", "any"])));
+                    flaws.push(YamlFlaw::new(
+                        value.place,
+                        unknown("mode of programs", other, &["listed", "any"]),
+                    ));
                     None
                 }
                 None => None,
             };
         } else if let Some(names) = list(value, "`allow`", check, flaws) {
             if names.len() > MAX_PROGRAMS {
-                let message = format!("`allow` has {} programs, but at most {MAX_PROGRAMS} are allowed", names.len());
+                let message = format!(
+                    "`allow` has {} programs, but at most {MAX_PROGRAMS} are allowed",
+                    names.len()
+                );
                 flaws.push(YamlFlaw::new(value.place, message));
             }
             rule.allow = Some(names.iter().filter_map(|name| name.parse().ok()).collect());
@@ -86,14 +133,25 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
 fn limits(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredLimits {
     let mut limits = DeclaredLimits::default();
     for (key, value) in node.closed_map("limits", &Limit::ALL.map(Limit::field), &[], flaws) {
-        let Some(limit) = Limit::ALL.into_iter().find(|limit| limit.field() == key.name) else { continue };
+        let Some(limit) = Limit::ALL
+            .into_iter()
+            .find(|limit| limit.field() == key.name)
+        else {
+            continue;
+        };
         let message = match value.kind {
             YamlKind::Integer(number) if number > 0 => {
                 limits.declare(limit, number.unsigned_abs());
                 continue;
             }
-            YamlKind::Integer(_) => format!("`{}` must be above 0: 0 is not a valid limit", key.name),
-            _ => format!("`{}` must be a whole number, not {}", key.name, value.word()),
+            YamlKind::Integer(_) => {
+                format!("`{}` must be above 0: 0 is not a valid limit", key.name)
+            }
+            _ => format!(
+                "`{}` must be a whole number, not {}",
+                key.name,
+                value.word()
+            ),
         };
         flaws.push(YamlFlaw::new(value.place, message));
     }

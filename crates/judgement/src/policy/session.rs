@@ -29,9 +29,13 @@ impl AnswerChoice {
     pub const fn offered(why: PermissionReason) -> &'static [Self] {
         match why {
             PermissionReason::Unknown => &[Self::Once, Self::Deny, Self::DenyAll],
-            PermissionReason::Unlisted | PermissionReason::BuiltInDeny => {
-                &[Self::Once, Self::Session, Self::AllOfType, Self::Deny, Self::DenyAll]
-            }
+            PermissionReason::Unlisted | PermissionReason::BuiltInDeny => &[
+                Self::Once,
+                Self::Session,
+                Self::AllOfType,
+                Self::Deny,
+                Self::DenyAll,
+            ],
         }
     }
 
@@ -138,14 +142,21 @@ mod tests {
     use super::*;
 
     fn question(what: &str, why: PermissionReason) -> Permission {
-        Permission { kind: PermissionKind::Run, what: what.to_owned(), why }
+        Permission {
+            kind: PermissionKind::Run,
+            what: what.to_owned(),
+            why,
+        }
     }
 
     fn unlisted(what: &str) -> Permission {
         question(what, PermissionReason::Unlisted)
     }
 
-    const PERSON: DefaultAnswers = DefaultAnswers { yes: false, nobody: None };
+    const PERSON: DefaultAnswers = DefaultAnswers {
+        yes: false,
+        nobody: None,
+    };
 
     /// Answers a question with `choice`. Returns whether the answer allows the request, and whether `choice` was used.
     fn answer(session: &mut Session, question: &Permission, choice: AnswerChoice) -> (bool, bool) {
@@ -160,28 +171,75 @@ mod tests {
     #[test]
     fn a_denial_of_a_whole_permission_kind_overrides_earlier_answers() {
         let mut session = Session::default();
-        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Session), (true, true));
-        assert_eq!(answer(&mut session, &unlisted("wget"), AnswerChoice::DenyAll), (false, true));
-        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::Once), (false, false));
-        let yes = DefaultAnswers { yes: true, ..PERSON };
-        assert_eq!(session.answer(&unlisted("jq"), yes, || panic!("not asked")), AnswerGiven::DeniedWithAll);
+        assert_eq!(
+            answer(&mut session, &unlisted("curl"), AnswerChoice::Session),
+            (true, true)
+        );
+        assert_eq!(
+            answer(&mut session, &unlisted("wget"), AnswerChoice::DenyAll),
+            (false, true)
+        );
+        assert_eq!(
+            answer(&mut session, &unlisted("curl"), AnswerChoice::Once),
+            (false, false)
+        );
+        let yes = DefaultAnswers {
+            yes: true,
+            ..PERSON
+        };
+        assert_eq!(
+            session.answer(&unlisted("jq"), yes, || panic!("not asked")),
+            AnswerGiven::DeniedWithAll
+        );
     }
 
     #[test]
     fn an_unknown_command_is_asked_each_time_and_never_allowed_by_a_flag() {
         let unknown = question("$CMD@3", PermissionReason::Unknown);
         let mut session = Session::default();
-        assert_eq!(answer(&mut session, &unlisted("curl"), AnswerChoice::AllOfType), (true, true));
-        assert_eq!(answer(&mut session, &unknown, AnswerChoice::Session), (true, true), "not offered: once");
-        assert_eq!(answer(&mut session, &unknown, AnswerChoice::AllOfType), (true, true), "asked again");
-        assert_eq!(answer(&mut session, &unknown, AnswerChoice::Deny), (false, true), "and again");
+        assert_eq!(
+            answer(&mut session, &unlisted("curl"), AnswerChoice::AllOfType),
+            (true, true)
+        );
+        assert_eq!(
+            answer(&mut session, &unknown, AnswerChoice::Session),
+            (true, true),
+            "not offered: once"
+        );
+        assert_eq!(
+            answer(&mut session, &unknown, AnswerChoice::AllOfType),
+            (true, true),
+            "asked again"
+        );
+        assert_eq!(
+            answer(&mut session, &unknown, AnswerChoice::Deny),
+            (false, true),
+            "and again"
+        );
         let mut asked = false;
-        let given = session.answer(&unknown, DefaultAnswers { yes: true, nobody: None }, || {
-            asked = true;
-            AnswerChoice::Deny
-        });
-        assert_eq!((given, asked), (AnswerGiven::Denied("you denied this"), true), "-y leaves it to the person");
-        let nobody = DefaultAnswers { yes: true, nobody: Some("no terminal") };
-        assert_eq!(session.answer(&unknown, nobody, || panic!("not asked")), AnswerGiven::Denied("no terminal"));
+        let given = session.answer(
+            &unknown,
+            DefaultAnswers {
+                yes: true,
+                nobody: None,
+            },
+            || {
+                asked = true;
+                AnswerChoice::Deny
+            },
+        );
+        assert_eq!(
+            (given, asked),
+            (AnswerGiven::Denied("you denied this"), true),
+            "-y leaves it to the person"
+        );
+        let nobody = DefaultAnswers {
+            yes: true,
+            nobody: Some("no terminal"),
+        };
+        assert_eq!(
+            session.answer(&unknown, nobody, || panic!("not asked")),
+            AnswerGiven::Denied("no terminal")
+        );
     }
 }

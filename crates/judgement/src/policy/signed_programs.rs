@@ -18,10 +18,14 @@ use documents::record::step_definition::StepDefinition;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramsError {
     /// Policy and step need a list, but the signed sandbox has no list.
-    #[error("a run may execute only listed programs, but the signed sandbox has no list of programs")]
+    #[error(
+        "a run may execute only listed programs, but the signed sandbox has no list of programs"
+    )]
     NoList,
     /// The signed sandbox has a list, but neither policy nor step asks for a list.
-    #[error("the signed sandbox has a list of programs, but neither policy nor the step asks for a list")]
+    #[error(
+        "the signed sandbox has a list of programs, but neither policy nor the step asks for a list"
+    )]
     NotAsked,
     /// The list has programs that nothing in the sealed state names.
     #[error(
@@ -75,27 +79,54 @@ pub fn check_list(
         Err(error) if !error.rests_on_reading() => return Err(error),
         _ => {}
     }
-    let (Some(needed), Some(list)) = (needed, &signed.programs) else { return Ok(()) };
+    let (Some(needed), Some(list)) = (needed, &signed.programs) else {
+        return Ok(());
+    };
     if !signed.require.contains(&Layer::Programs) {
         return Err(ProgramsError::NoLayer);
     }
     // A pattern for names matches the last segment of a path, so the directory of the program does not matter.
     let deny = &ruling.written.of(PermissionKind::Run).deny;
-    let file = |one: &ListedProgram| one.path.as_str().rsplit('/').next().unwrap_or_default().to_owned();
-    let denied = list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS).filter(|one| {
-        [one.name.as_str(), &file(one)].iter().any(|name| deny.find_name(name).is_some())
-            && !is_interpreter(step, needed, &one.name)
-    });
+    let file = |one: &ListedProgram| {
+        one.path
+            .as_str()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let denied = list
+        .list
+        .iter()
+        .filter(|one| one.path.as_str() != OWN_PROGRAMS)
+        .filter(|one| {
+            [one.name.as_str(), &file(one)]
+                .iter()
+                .any(|name| deny.find_name(name).is_some())
+                && !is_interpreter(step, needed, &one.name)
+        });
     let mut names: Vec<Program> = denied.map(|one| one.name.clone()).collect();
     names.dedup();
-    if names.is_empty() { Ok(()) } else { Err(ProgramsError::Denied { names }) }
+    if names.is_empty() {
+        Ok(())
+    } else {
+        Err(ProgramsError::Denied { names })
+    }
 }
 
 /// Returns true if the name is the interpreter of the step. Policy does not decide about a shell that runs the step, so
 /// policy can deny this shell to the script.
 fn is_interpreter(step: &StepDefinition, needed: &ProgramNames, name: &Program) -> bool {
-    let is_declared = step.programs.iter().flatten().any(|declared| listed_name(declared) == *name);
-    !is_declared && needed.required.iter().any(|required| listed_name(required) == *name)
+    let is_declared = step
+        .programs
+        .iter()
+        .flatten()
+        .any(|declared| listed_name(declared) == *name);
+    !is_declared
+        && needed
+            .required
+            .iter()
+            .any(|required| listed_name(required) == *name)
 }
 
 /// Leaves out the programs whose file a deny list of the policy file names, for example the file behind a link. A script
@@ -117,15 +148,30 @@ pub fn without_denied(
             && deny.find_denied(one.name.as_str(), None).is_none()
             && !is_interpreter(step, needed, &one.name)
     };
-    let is_required = |one: &&ListedProgram| needed.required.iter().any(|name| listed_name(name) == one.name);
-    if let Some(one) = list.list.iter().filter(is_required).find(|one| is_denied(one)) {
+    let is_required = |one: &&ListedProgram| {
+        needed
+            .required
+            .iter()
+            .any(|name| listed_name(name) == one.name)
+    };
+    if let Some(one) = list
+        .list
+        .iter()
+        .filter(is_required)
+        .find(|one| is_denied(one))
+    {
         return Err(format!(
             "the program {} is the file {}, which policy denies (run.deny): remove the program from the step, or change the \
              policy",
             one.name, one.path
         ));
     }
-    let denied: BTreeSet<Program> = list.list.iter().filter(|one| is_denied(one)).map(|one| one.name.clone()).collect();
+    let denied: BTreeSet<Program> = list
+        .list
+        .iter()
+        .filter(|one| is_denied(one))
+        .map(|one| one.name.clone())
+        .collect();
     list.list.retain(|one| !denied.contains(&one.name));
     Ok(list)
 }
@@ -136,7 +182,10 @@ pub fn without_denied(
 ///
 /// # Errors
 /// Returns the first difference.
-pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList>) -> Result<(), ProgramsError> {
+pub fn check_programs(
+    needed: Option<&ProgramNames>,
+    signed: Option<&ProgramList>,
+) -> Result<(), ProgramsError> {
     let (needed, signed) = match (needed, signed) {
         (None, None) => return Ok(()),
         (Some(_), None) => return Err(ProgramsError::NoList),
@@ -144,14 +193,23 @@ pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList
         (Some(needed), Some(signed)) => (needed, signed),
     };
     let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
-    let lacking: Vec<Program> = needed.required.iter().filter(|name| !listed(name)).cloned().collect();
+    let lacking: Vec<Program> = needed
+        .required
+        .iter()
+        .filter(|name| !listed(name))
+        .cloned()
+        .collect();
     if !lacking.is_empty() {
         return Err(ProgramsError::Lacking { names: lacking });
     }
     let mut surplus: Vec<Program> = signed.list.iter().map(|one| one.name.clone()).collect();
     surplus.retain(|name| !needed.contains(name));
     surplus.dedup();
-    if surplus.is_empty() { Ok(()) } else { Err(ProgramsError::Surplus { names: surplus }) }
+    if surplus.is_empty() {
+        Ok(())
+    } else {
+        Err(ProgramsError::Surplus { names: surplus })
+    }
 }
 
 /// Returns the signed profile without its list of programs, if `derived` requires the layer `programs`. So both profiles
@@ -167,13 +225,27 @@ pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
 /// Returns the programs that have another path on the host now than in the signed list, as a sentence. Returns `None` if
 /// the two lists differ in another way.
 pub fn moved(now: &ProgramList, signed: &ProgramList) -> Option<String> {
-    let names = |list: &ProgramList| list.list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    let names = |list: &ProgramList| {
+        list.list
+            .iter()
+            .map(|one| one.name.clone())
+            .collect::<Vec<_>>()
+    };
     if names(now) != names(signed) {
         return None;
     }
-    let pairs = now.list.iter().zip(&signed.list).filter(|(now, signed)| now.path != signed.path);
+    let pairs = now
+        .list
+        .iter()
+        .zip(&signed.list)
+        .filter(|(now, signed)| now.path != signed.path);
     let moved: Vec<String> = pairs
-        .map(|(now, signed)| format!("{} is now {}, but the approvers signed {}", now.name, now.path, signed.path))
+        .map(|(now, signed)| {
+            format!(
+                "{} is now {}, but the approvers signed {}",
+                now.name, now.path, signed.path
+            )
+        })
         .collect();
     (!moved.is_empty()).then(|| format!("{}; propose again", moved.join("; ")))
 }

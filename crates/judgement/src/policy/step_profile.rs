@@ -34,7 +34,11 @@ impl PolicyProfile {
                 RequiredLayers::BestEffort(configuration.sandbox.require.clone())
             }
         };
-        Self { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
+        Self {
+            level,
+            limits: configuration.limits.default.clone(),
+            maximum: configuration.limits.maximum.clone(),
+        }
     }
 }
 
@@ -82,28 +86,46 @@ pub fn effective(
     let mut limits = given.limits.clone();
     for limit in Limit::ALL {
         let by_policy = ruling.limits.get(&limit);
-        let by_step = declared.limits.as_ref().and_then(|limits| limits.value(limit));
+        let by_step = declared
+            .limits
+            .as_ref()
+            .and_then(|limits| limits.value(limit));
         let (maximum, by) = by_policy.map_or_else(
-            || (limit.value(&given.maximum).max(limit.value(&given.limits)), "the boundary's configuration".to_owned()),
+            || {
+                (
+                    limit.value(&given.maximum).max(limit.value(&given.limits)),
+                    "the boundary's configuration".to_owned(),
+                )
+            },
             |rule| (rule.value, format!("policy ({})", rule.origin)),
         );
         if let Some(asked) = by_step
             && asked > maximum
         {
-            errors.push(ProfileError::AboveMaximum { limit, declared: asked, maximum, by });
+            errors.push(ProfileError::AboveMaximum {
+                limit,
+                declared: asked,
+                maximum,
+                by,
+            });
         }
         let chosen = by_step
             .map(|value| (value, "the step"))
             .or_else(|| by_policy.map(|rule| (rule.value, "policy")))
             .unwrap_or((limit.value(&given.limits), "the boundary's configuration"));
         if chosen.0 == 0 {
-            errors.push(ProfileError::ZeroLimit { limit, by: chosen.1 });
+            errors.push(ProfileError::ZeroLimit {
+                limit,
+                by: chosen.1,
+            });
         }
         *limit.of(&mut limits) = chosen.0;
     }
     let proc = match (declared.proc, &ruling.proc) {
         (Some(Proc::Full), Some(rule)) if rule.value == Proc::Minimal => {
-            errors.push(ProfileError::ProcRefused { by: rule.origin.to_string() });
+            errors.push(ProfileError::ProcRefused {
+                by: rule.origin.to_string(),
+            });
             Proc::Minimal
         }
         (Some(proc), _) => proc,
@@ -135,11 +157,16 @@ pub fn effective(
 /// Returns the deny patterns of the policy lists, for a step that gets host paths. Patterns that begin with `{repo}` or
 /// `{tmp}` are left out, because `{repo}` and `{tmp}` are the run's own empty directories in a sandbox.
 fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> {
-    let kinds: &[PermissionKind] =
-        if writes { &[PermissionKind::Read, PermissionKind::Write] } else { &[PermissionKind::Read] };
+    let kinds: &[PermissionKind] = if writes {
+        &[PermissionKind::Read, PermissionKind::Write]
+    } else {
+        &[PermissionKind::Read]
+    };
     kinds
         .iter()
-        .flat_map(|kind| [&ruling.written, &*ruling.built_in].map(|lists| lists.of(*kind).deny.entries()))
+        .flat_map(|kind| {
+            [&ruling.written, &*ruling.built_in].map(|lists| lists.of(*kind).deny.entries())
+        })
         .flatten()
         .map(|entry| entry.listed.text().to_string())
         .filter(|text| !text.starts_with('{'))
@@ -159,18 +186,29 @@ mod tests {
     }
 
     fn given() -> PolicyProfile {
-        let maximum = Limits { wall_ms: 3_600_000, ..Limits::default() };
-        PolicyProfile { level: RequiredLayers::Strict, limits: Limits::default(), maximum }
+        let maximum = Limits {
+            wall_ms: 3_600_000,
+            ..Limits::default()
+        };
+        PolicyProfile {
+            level: RequiredLayers::Strict,
+            limits: Limits::default(),
+            maximum,
+        }
     }
 
     fn ruling(sandbox: &str) -> Ruling {
-        let policy = Policy::load(&format!("version: 1\ndefault: {{sandbox: {sandbox}}}\n")).expect("a policy");
+        let policy = Policy::load(&format!("version: 1\ndefault: {{sandbox: {sandbox}}}\n"))
+            .expect("a policy");
         resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"))
     }
 
     fn wall(wall_ms: u64) -> DeclaredSandbox {
         DeclaredSandbox {
-            limits: Some(DeclaredLimits { wall_ms: Some(wall_ms), ..DeclaredLimits::default() }),
+            limits: Some(DeclaredLimits {
+                wall_ms: Some(wall_ms),
+                ..DeclaredLimits::default()
+            }),
             ..DeclaredSandbox::default()
         }
     }
@@ -182,7 +220,11 @@ mod tests {
                 "version: 1\n{extends}default: {{read: {{deny: [\"**/*.sql\", \"{{repo}}/x\"]}}, write: {{deny: [\"**/*.lock\"]}}}}\n\
                  overrides: [{{runbook: a, sandbox: {{read: [/srv], write: [/srv], workdir: overlay}}}}]\n"
             );
-            resolve(&Policy::load(&text).expect("a policy"), Builtins::current(), &"a:b".parse().expect("a ref"))
+            resolve(
+                &Policy::load(&text).expect("a policy"),
+                Builtins::current(),
+                &"a:b".parse().expect("a ref"),
+            )
         };
         let declared = |write: bool| DeclaredSandbox {
             read: (!write).then(|| vec!["/srv/a".to_owned()]),
@@ -191,17 +233,30 @@ mod tests {
             ..DeclaredSandbox::default()
         };
         let deny = |extends: &str, declared: &DeclaredSandbox| {
-            effective(&policy(extends), declared, &given()).expect("a profile").deny
+            effective(&policy(extends), declared, &given())
+                .expect("a profile")
+                .deny
         };
         assert_eq!(deny("extends: none\n", &declared(false)), ["**/*.sql"]);
-        assert_eq!(deny("extends: none\n", &declared(true)), ["**/*.lock", "**/*.sql"]);
-        assert!(deny("", &declared(false)).contains(&"**/.env".to_owned()), "a built-in one");
-        assert_eq!(deny("", &DeclaredSandbox::default()), [""; 0], "nothing of the host is in view");
+        assert_eq!(
+            deny("extends: none\n", &declared(true)),
+            ["**/*.lock", "**/*.sql"]
+        );
+        assert!(
+            deny("", &declared(false)).contains(&"**/.env".to_owned()),
+            "a built-in one"
+        );
+        assert_eq!(
+            deny("", &DeclaredSandbox::default()),
+            [""; 0],
+            "nothing of the host is in view"
+        );
     }
 
     #[test]
     fn a_step_without_limits_gets_the_defaults_of_the_boundary() {
-        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &given()).expect("a profile");
+        let profile =
+            effective(&ruling("{}"), &DeclaredSandbox::default(), &given()).expect("a profile");
         assert_eq!(
             serde_json::to_string(&profile).expect("JSON"),
             concat!(
@@ -216,33 +271,79 @@ mod tests {
 
     #[test]
     fn a_step_may_lower_a_limit_or_raise_it_up_to_the_maximum() {
-        let at =
-            |rule: &str, asked: u64| first(effective(&ruling(rule), &wall(asked), &given())).map(|p| p.limits.wall_ms);
+        let at = |rule: &str, asked: u64| {
+            first(effective(&ruling(rule), &wall(asked), &given())).map(|p| p.limits.wall_ms)
+        };
         assert_eq!(at("{}", 1), Ok(1));
         assert_eq!(at("{}", 3_600_000), Ok(3_600_000));
-        assert!(matches!(at("{}", 3_600_001), Err(ProfileError::AboveMaximum { maximum: 3_600_000, .. })));
-        assert_eq!(at("{limits: {wall_ms: 7200000}}", 7_200_000), Ok(7_200_000), "policy may allow more");
-        assert_eq!(at("{limits: {wall_ms: 7200000}}", 5), Ok(5), "and the step still less");
-        assert!(matches!(at("{limits: {wall_ms: 10}}", 11), Err(ProfileError::AboveMaximum { maximum: 10, .. })));
-        assert!(matches!(at("{}", 0), Err(ProfileError::ZeroLimit { limit: Limit::Wall, by: "the step" })));
-        let silent = effective(&ruling("{limits: {wall_ms: 10}}"), &DeclaredSandbox::default(), &given());
+        assert!(matches!(
+            at("{}", 3_600_001),
+            Err(ProfileError::AboveMaximum {
+                maximum: 3_600_000,
+                ..
+            })
+        ));
+        assert_eq!(
+            at("{limits: {wall_ms: 7200000}}", 7_200_000),
+            Ok(7_200_000),
+            "policy may allow more"
+        );
+        assert_eq!(
+            at("{limits: {wall_ms: 7200000}}", 5),
+            Ok(5),
+            "and the step still less"
+        );
+        assert!(matches!(
+            at("{limits: {wall_ms: 10}}", 11),
+            Err(ProfileError::AboveMaximum { maximum: 10, .. })
+        ));
+        assert!(matches!(
+            at("{}", 0),
+            Err(ProfileError::ZeroLimit {
+                limit: Limit::Wall,
+                by: "the step"
+            })
+        ));
+        let silent = effective(
+            &ruling("{limits: {wall_ms: 10}}"),
+            &DeclaredSandbox::default(),
+            &given(),
+        );
         assert_eq!(silent.map(|profile| profile.limits.wall_ms), Ok(10));
-        let zero = PolicyProfile { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
+        let zero = PolicyProfile {
+            limits: Limits {
+                processes: 0,
+                ..Limits::default()
+            },
+            ..given()
+        };
         assert!(matches!(
             first(effective(&ruling("{}"), &DeclaredSandbox::default(), &zero)),
-            Err(ProfileError::ZeroLimit { limit: Limit::Processes, .. })
+            Err(ProfileError::ZeroLimit {
+                limit: Limit::Processes,
+                ..
+            })
         ));
     }
 
     #[test]
     fn policy_may_refuse_a_declared_full_proc() {
-        let full = DeclaredSandbox { proc: Some(Proc::Full), ..DeclaredSandbox::default() };
+        let full = DeclaredSandbox {
+            proc: Some(Proc::Full),
+            ..DeclaredSandbox::default()
+        };
         let proc = |rule: &str, declared: &DeclaredSandbox| {
             first(effective(&ruling(rule), declared, &given())).map(|p| p.proc)
         };
         assert_eq!(proc("{}", &full), Ok(Proc::Full));
-        assert_eq!(proc("{proc: full}", &DeclaredSandbox::default()), Ok(Proc::Full));
-        assert!(matches!(proc("{proc: minimal}", &full), Err(ProfileError::ProcRefused { .. })));
+        assert_eq!(
+            proc("{proc: full}", &DeclaredSandbox::default()),
+            Ok(Proc::Full)
+        );
+        assert!(matches!(
+            proc("{proc: minimal}", &full),
+            Err(ProfileError::ProcRefused { .. })
+        ));
     }
 
     #[test]
@@ -253,18 +354,35 @@ mod tests {
             let ruling = resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"));
             effective(&ruling, declared, &given()).map(|profile| profile.require)
         };
-        let network = DeclaredSandbox { network: Some(DeclaredNetwork::Host), ..DeclaredSandbox::default() };
-        let mut others: Vec<Layer> = STRICT.into_iter().filter(|layer| *layer != Layer::Network).collect();
+        let network = DeclaredSandbox {
+            network: Some(DeclaredNetwork::Host),
+            ..DeclaredSandbox::default()
+        };
+        let mut others: Vec<Layer> = STRICT
+            .into_iter()
+            .filter(|layer| *layer != Layer::Network)
+            .collect();
         others.sort_unstable();
         assert_eq!(required("{network: host}", &network), Ok(others));
-        let off = DeclaredSandbox { off_reason: Some("needs docker".into()), ..DeclaredSandbox::default() };
+        let off = DeclaredSandbox {
+            off_reason: Some("needs docker".into()),
+            ..DeclaredSandbox::default()
+        };
         assert_eq!(required("{may_be_off: true}", &off), Ok(Vec::new()));
     }
 
     #[test]
     fn best_effort_requires_the_sealed_layers_in_sorted_order() {
-        let level = RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
-        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &PolicyProfile { level, ..given() });
-        assert_eq!(profile.map(|profile| profile.require), Ok(vec![Layer::Capabilities, Layer::Network]));
+        let level =
+            RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
+        let profile = effective(
+            &ruling("{}"),
+            &DeclaredSandbox::default(),
+            &PolicyProfile { level, ..given() },
+        );
+        assert_eq!(
+            profile.map(|profile| profile.require),
+            Ok(vec![Layer::Capabilities, Layer::Network])
+        );
     }
 }

@@ -32,29 +32,50 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
     if id.is_none() {
         let open = info.chars().position(|c| c == '{').unwrap_or_default();
         flaws.push(YamlFlaw::new(
-            TextPlace { line: place.line, column: place.column + open },
+            TextPlace {
+                line: place.line,
+                column: place.column + open,
+            },
             "the block has attributes of a step but no id: add #name, or remove the attributes",
         ));
     }
-    Some(FenceInfo { language, id: id?, attributes })
+    Some(FenceInfo {
+        language,
+        id: id?,
+        attributes,
+    })
 }
 
 /// Language, id and attributes of an info string.
-type ParsedInfo = (Option<PlacedText>, Option<PlacedText>, Vec<(PlacedText, PlacedText)>);
+type ParsedInfo = (
+    Option<PlacedText>,
+    Option<PlacedText>,
+    Vec<(PlacedText, PlacedText)>,
+);
 
 /// Parses an info string whose id may be missing. Returns `None` if the fence is prose.
 pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<ParsedInfo> {
     let chars: Vec<char> = info.chars().collect();
-    let at = |index: usize| TextPlace { line: place.line, column: place.column + index };
+    let at = |index: usize| TextPlace {
+        line: place.line,
+        column: place.column + index,
+    };
     let open = chars.iter().position(|c| *c == '{')?;
     let words: String = chars[..open].iter().collect();
-    let mut reader = Reader { chars: &chars, index: open + 1, at: &at, found: Vec::new() };
+    let mut reader = Reader {
+        chars: &chars,
+        index: open + 1,
+        at: &at,
+        found: Vec::new(),
+    };
     let read = reader.tokens();
     let found = reader.found;
     let known = known();
     let says_step = found.iter().any(|token| match token {
         Token::Id(_) => true,
-        Token::Pair(key, _) => known.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str()),
+        Token::Pair(key, _) => {
+            known.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str())
+        }
     });
     if !says_step {
         return None; // These attributes are for another program.
@@ -69,10 +90,15 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
         if word.contains(char::is_whitespace) {
             flaws.push(YamlFlaw::new(
                 at(begin),
-                format!("{word:?} is more than one word: write only the language before the braces"),
+                format!(
+                    "{word:?} is more than one word: write only the language before the braces"
+                ),
             ));
         }
-        (!word.is_empty()).then(|| PlacedText { place: at(begin), text: word.to_owned() })
+        (!word.is_empty()).then(|| PlacedText {
+            place: at(begin),
+            text: word.to_owned(),
+        })
     };
     let mut id: Option<PlacedText> = None;
     let mut attributes: Vec<(PlacedText, PlacedText)> = Vec::new();
@@ -81,7 +107,10 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
             Token::Id(text) if id.is_some() => {
                 flaws.push(YamlFlaw::new(
                     text.place,
-                    format!("the step has a second id, {:?}: keep only one id", text.text),
+                    format!(
+                        "the step has a second id, {:?}: keep only one id",
+                        text.text
+                    ),
                 ));
             }
             Token::Id(text) => id = Some(text),
@@ -92,7 +121,10 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
                 } else if !known.contains(&name) {
                     flaws.push(YamlFlaw::new(key.place, unknown("attribute", name, &known)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
-                    flaws.push(YamlFlaw::new(key.place, format!("{name} occurs twice: keep one of the two")));
+                    flaws.push(YamlFlaw::new(
+                        key.place,
+                        format!("{name} occurs twice: keep one of the two"),
+                    ));
                 } else {
                     attributes.push((key, value));
                 }
@@ -122,13 +154,21 @@ impl Reader<'_> {
             }
             let begin = self.index;
             match self.peek() {
-                None => return Err(self.flaw(begin, "the braces of the attributes are not closed: write }")),
+                None => {
+                    return Err(self.flaw(
+                        begin,
+                        "the braces of the attributes are not closed: write }",
+                    ));
+                }
                 Some('}') => {
                     let rest: String = self.chars[begin + 1..].iter().collect();
                     if rest.trim().is_empty() {
                         return Ok(());
                     }
-                    return Err(self.flaw(begin + 1, "remove the text after the closing brace of the attributes"));
+                    return Err(self.flaw(
+                        begin + 1,
+                        "remove the text after the closing brace of the attributes",
+                    ));
                 }
                 Some('#') => {
                     self.index += 1;
@@ -136,20 +176,39 @@ impl Reader<'_> {
                     if text.is_empty() {
                         return Err(self.flaw(begin, "an id is missing after #: write #name"));
                     }
-                    self.found.push(Token::Id(PlacedText { place: (self.at)(begin + 1), text }));
+                    self.found.push(Token::Id(PlacedText {
+                        place: (self.at)(begin + 1),
+                        text,
+                    }));
                 }
                 Some(_) => {
-                    let key = PlacedText { place: (self.at)(begin), text: self.word() };
+                    let key = PlacedText {
+                        place: (self.at)(begin),
+                        text: self.word(),
+                    };
                     if key.text.is_empty() {
-                        return Err(self.flaw(begin, "an attribute is missing before this: write key=value"));
+                        return Err(self.flaw(
+                            begin,
+                            "an attribute is missing before this: write key=value",
+                        ));
                     }
                     if self.peek() != Some('=') {
                         return Err(self.flaw(begin, &self.without_value(&key.text)));
                     }
                     self.index += 1;
                     let begin = self.index;
-                    let text = if self.peek() == Some('"') { self.quoted()? } else { self.word() };
-                    self.found.push(Token::Pair(key, PlacedText { place: (self.at)(begin), text }));
+                    let text = if self.peek() == Some('"') {
+                        self.quoted()?
+                    } else {
+                        self.word()
+                    };
+                    self.found.push(Token::Pair(
+                        key,
+                        PlacedText {
+                            place: (self.at)(begin),
+                            text,
+                        },
+                    ));
                 }
             }
         }
@@ -160,7 +219,10 @@ impl Reader<'_> {
         let message = format!("{word:?} has no value: write {word}=value");
         match self.found.last() {
             Some(Token::Pair(key, value)) => {
-                format!("{message}, or put the text in quotes: {}=\"{} {word}\"", key.text, value.text)
+                format!(
+                    "{message}, or put the text in quotes: {}=\"{} {word}\"",
+                    key.text, value.text
+                )
             }
             _ => message,
         }
@@ -172,7 +234,10 @@ impl Reader<'_> {
 
     fn word(&mut self) -> String {
         let begin = self.index;
-        while self.peek().is_some_and(|c| !c.is_whitespace() && !"{}=\"#".contains(c)) {
+        while self
+            .peek()
+            .is_some_and(|c| !c.is_whitespace() && !"{}=\"#".contains(c))
+        {
             self.index += 1;
         }
         self.chars[begin..self.index].iter().collect()
@@ -194,9 +259,10 @@ impl Reader<'_> {
                     match self.peek() {
                         Some(c @ ('"' | '\\')) => text.push(c),
                         _ => {
-                            return Err(
-                                self.flaw(self.index - 1, "only \\\" and \\\\ are escapes: write \\\\ for a backslash")
-                            );
+                            return Err(self.flaw(
+                                self.index - 1,
+                                "only \\\" and \\\\ are escapes: write \\\\ for a backslash",
+                            ));
                         }
                     }
                 }
@@ -227,7 +293,16 @@ pub(crate) const LINKS: [&str; 5] = ["session", "outputs", "plan", "plan-max-age
 
 /// Returns the names of all attributes of a step.
 pub(crate) fn known() -> Vec<&'static str> {
-    let own = ["title", "params", "exclusive", "sandbox", "programs", "files", "secrets"].into_iter();
+    let own = [
+        "title",
+        "params",
+        "exclusive",
+        "sandbox",
+        "programs",
+        "files",
+        "secrets",
+    ]
+    .into_iter();
     own.chain(LIMITS.map(|(name, _)| name))
         .chain(SandboxPermission::ALL.map(SandboxPermission::attribute))
         .chain(LINKS)
@@ -257,16 +332,28 @@ fn later(name: &str) -> String {
 /// Returns an error message that describes the expected form.
 pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     let (units, example): (&[(&str, u64)], &str) = match limit {
-        Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h30m"),
+        Limit::Wall => (
+            &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)],
+            "90s, 5m or 1h30m",
+        ),
         Limit::Cpu => (&[("m", 1), ("", 1000)], "2 (CPUs) or 500m (thousandths)"),
         Limit::Processes => (&[("", 1)], "50"),
-        Limit::Memory | Limit::File | Limit::Disk | Limit::Output => {
-            (&[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)], "64KiB, 256MiB or 1GiB")
-        }
+        Limit::Memory | Limit::File | Limit::Disk | Limit::Output => (
+            &[
+                ("B", 1),
+                ("KiB", 1 << 10),
+                ("MiB", 1 << 20),
+                ("GiB", 1 << 30),
+            ],
+            "64KiB, 256MiB or 1GiB",
+        ),
     };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let written = duration(text).ok().filter(|_| limit == Limit::Wall).map(|seconds| seconds.unsigned_abs() * 1000);
+    let written = duration(text)
+        .ok()
+        .filter(|_| limit == Limit::Wall)
+        .map(|seconds| seconds.unsigned_abs() * 1000);
     let one_unit = || {
         let number = number.parse::<u64>().ok();
         let (number, (_, factor)) = number.zip(units.iter().find(|(name, _)| *name == unit))?;
@@ -274,9 +361,13 @@ pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     };
     let value = written.or_else(one_unit).filter(|value| *value < 1 << 53);
     match value {
-        Some(0) => Err(format!("{text:?} is zero, so nothing can run: write for example {example}")),
+        Some(0) => Err(format!(
+            "{text:?} is zero, so nothing can run: write for example {example}"
+        )),
         Some(value) => Ok(value),
-        None => Err(format!("{text:?} is not valid: write for example {example}")),
+        None => Err(format!(
+            "{text:?} is not valid: write for example {example}"
+        )),
     }
 }
 
@@ -292,22 +383,45 @@ mod tests {
 
     #[test]
     fn attributes_are_read_with_their_places() {
-        let (found, flaws) = info(r#"bash {#restart title="Say \"hi\" \\ ä" timeout=60s params=a,b exclusive=x }"#);
+        let (found, flaws) =
+            info(r#"bash {#restart title="Say \"hi\" \\ ä" timeout=60s params=a,b exclusive=x }"#);
         assert_eq!(flaws, [""; 0]);
         let found = found.expect("a step");
-        assert_eq!((found.id.text.as_str(), found.id.place.column), ("restart", 11));
-        assert_eq!(found.language.map(|language| language.text).as_deref(), Some("bash"));
-        let pairs: Vec<(&str, &str, usize)> =
-            found.attributes.iter().map(|(k, v)| (k.text.as_str(), v.text.as_str(), v.place.column)).collect();
+        assert_eq!(
+            (found.id.text.as_str(), found.id.place.column),
+            ("restart", 11)
+        );
+        assert_eq!(
+            found.language.map(|language| language.text).as_deref(),
+            Some("bash")
+        );
+        let pairs: Vec<(&str, &str, usize)> = found
+            .attributes
+            .iter()
+            .map(|(k, v)| (k.text.as_str(), v.text.as_str(), v.place.column))
+            .collect();
         assert_eq!(
             pairs,
-            [("title", "Say \"hi\" \\ ä", 25), ("timeout", "60s", 51), ("params", "a,b", 62), ("exclusive", "x", 76)]
+            [
+                ("title", "Say \"hi\" \\ ä", 25),
+                ("timeout", "60s", 51),
+                ("params", "a,b", 62),
+                ("exclusive", "x", 76)
+            ]
         );
     }
 
     #[test]
     fn a_code_block_without_an_id_is_prose() {
-        for text in ["", "bash", "rust,ignore", "js {1,3-4}", "toml {linenos=true}", "md { .class", "{}"] {
+        for text in [
+            "",
+            "bash",
+            "rust,ignore",
+            "js {1,3-4}",
+            "toml {linenos=true}",
+            "md { .class",
+            "{}",
+        ] {
             assert_eq!(info(text), (None, Vec::new()), "{text}");
         }
     }
@@ -316,7 +430,10 @@ mod tests {
     fn invalid_attributes_are_refused_with_their_place() {
         for (text, expected) in [
             ("bash {#a", "1:12: the braces"),
-            ("bash {#a} x", "1:13: remove the text after the closing brace"),
+            (
+                "bash {#a} x",
+                "1:13: remove the text after the closing brace",
+            ),
             ("bash {#}", "1:"),
             ("bash {#a #b}", "1:14: the step has a second id"),
             ("bash {#a timeout}", "1:13: \"timeout\" has no value"),
@@ -327,17 +444,32 @@ mod tests {
             ("bash {#a =x}", "1:13: an attribute is missing"),
             ("bash {#a title=\"x}", "1:19: the quote"),
             ("bash {#a title=\"\\n\"}", "1:20: only"),
-            ("bash {#a timout=1s}", "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?"),
-            ("bash {#a template=x}", "1:13: `template=` is not supported by this version: remove it"),
-            ("bash {#a run_as=web}", "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?"),
+            (
+                "bash {#a timout=1s}",
+                "1:13: unknown attribute: \"timout\"; did you mean \"timeout\"?",
+            ),
+            (
+                "bash {#a template=x}",
+                "1:13: `template=` is not supported by this version: remove it",
+            ),
+            (
+                "bash {#a run_as=web}",
+                "1:13: unknown attribute: \"run_as\"; did you mean \"run-as\"?",
+            ),
             ("bash {#a cpu=1 cpu=2}", "1:19: cpu occurs twice"),
-            ("bash {timeout=1s}", "1:9: the block has attributes of a step but no id"),
+            (
+                "bash {timeout=1s}",
+                "1:9: the block has attributes of a step but no id",
+            ),
             ("bash foo {#a}", "1:4: \"bash foo\" is more than one word"),
         ] {
             let (_, flaws) = info(text);
             // The braces `{#}` contain no attribute of a step, so the fence is prose.
             if text != "bash {#}" {
-                assert!(flaws.first().is_some_and(|flaw| flaw.starts_with(expected)), "{text}: {flaws:?}");
+                assert!(
+                    flaws.first().is_some_and(|flaw| flaw.starts_with(expected)),
+                    "{text}: {flaws:?}"
+                );
             }
         }
     }

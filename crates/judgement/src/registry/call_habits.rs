@@ -30,14 +30,20 @@ pub(super) fn habit(call: &ScriptCall, sees_proc: bool) -> Option<String> {
     let arguments: Vec<&str> = arguments.take_while(|word| *word != "--").collect();
     let behind = |program: &str| call.via.iter().any(|name| name == program);
     let (problem, shown, remedy) = HABITS.iter().find_map(|(problem, habit, remedy)| {
-        Some((*problem, shown(*problem, *habit, call.program(), &arguments)?, remedy))
+        Some((
+            *problem,
+            shown(*problem, *habit, call.program(), &arguments)?,
+            remedy,
+        ))
     })?;
     let what = match problem {
         Terminal => "needs a terminal, and a step has none",
         // Behind ssh, the command runs on another host.
         Root | Proc if behind("ssh") => return None,
         Root => "gains no rights in a step",
-        Endless if !call.is_ended && !behind("timeout") => "never ends, so the run ends at its time limit",
+        Endless if !call.is_ended && !behind("timeout") => {
+            "never ends, so the run ends at its time limit"
+        }
         Proc if !sees_proc => "reads files of /proc that a step lacks",
         _ => return None,
     };
@@ -45,7 +51,12 @@ pub(super) fn habit(call: &ScriptCall, sees_proc: bool) -> Option<String> {
 }
 
 /// Returns the words of a call that make the problem, or `None` if the call is of another kind.
-fn shown(problem: StepProblem, habit: [&str; 4], program: &str, arguments: &[&str]) -> Option<String> {
+fn shown(
+    problem: StepProblem,
+    habit: [&str; 4],
+    program: &str,
+    arguments: &[&str],
+) -> Option<String> {
     let [programs, commands, options, unless] = habit;
     if !lists(programs, program) {
         return None;
@@ -59,7 +70,11 @@ fn shown(problem: StepProblem, habit: [&str; 4], program: &str, arguments: &[&st
             given = &given[..options_of_container(given)];
         }
     }
-    if !unless.is_empty() && given.iter().any(|word| unless.split(' ').any(|begin| word.starts_with(begin))) {
+    if !unless.is_empty()
+        && given
+            .iter()
+            .any(|word| unless.split(' ').any(|begin| word.starts_with(begin)))
+    {
         return None;
     }
     // Short options can be in one word: `-it`.
@@ -83,26 +98,40 @@ fn shown(problem: StepProblem, habit: [&str; 4], program: &str, arguments: &[&st
 fn options_of_container(words: &[&str]) -> usize {
     let mut at = 0;
     while let Some(word) = words.get(at).filter(|word| word.starts_with('-')) {
-        let alone = lists(WITHOUT_VALUE, word) || word.contains('=') || !word.starts_with("--") && word.len() > 2;
+        let alone = lists(WITHOUT_VALUE, word)
+            || word.contains('=')
+            || !word.starts_with("--") && word.len() > 2;
         at += if alone { 1 } else { 2 };
     }
     at.min(words.len())
 }
 
 /// Options of `docker run` and `docker exec` without a value.
-const WITHOUT_VALUE: &str = "-i -t -d -P -q --interactive --tty --detach --rm --privileged --init --read-only";
+const WITHOUT_VALUE: &str =
+    "-i -t -d -P -q --interactive --tty --detach --rm --privileged --init --read-only";
 
 const FILE: &str = "change the file with a command";
 const SECRET: &str = "give the password as a secret";
-const NO_TTY: &str =
-    "remove -t and -i, and give the command at the end (kubectl: after --), because a shell alone gets no input";
+const NO_TTY: &str = "remove -t and -i, and give the command at the end (kubectl: after --), because a shell alone gets no input";
 const LIMITED: &str = "leave the option out, or write `timeout 60` before the command";
 const BEFORE: &str = "write `timeout 60` before the command";
 
 const HABITS: [Habit; 22] = [
-    (Terminal, ["docker podman nerdctl", "exec run", "-t --tty", ""], NO_TTY),
-    (Terminal, ["kubectl oc", "exec run attach debug", "-t --tty", ""], NO_TTY),
-    (Terminal, ["kubectl oc systemctl", "edit", "", "--stdin"], FILE),
+    (
+        Terminal,
+        ["docker podman nerdctl", "exec run", "-t --tty", ""],
+        NO_TTY,
+    ),
+    (
+        Terminal,
+        ["kubectl oc", "exec run attach debug", "-t --tty", ""],
+        NO_TTY,
+    ),
+    (
+        Terminal,
+        ["kubectl oc systemctl", "edit", "", "--stdin"],
+        FILE,
+    ),
     (
         Terminal,
         [
@@ -113,30 +142,120 @@ const HABITS: [Habit; 22] = [
         ],
         FILE,
     ),
-    (Terminal, ["crontab", "", "-e", ""], "write the table to the standard input of `crontab -`"),
-    (Terminal, ["git", "rebase", "-i --interactive", ""], "leave the option out"),
     (
         Terminal,
-        ["git", "commit", "", "-m -am -qm -qam -sm -asm -F -C --m --fil --reuse --no-edit --dry-run --fixup"],
+        ["crontab", "", "-e", ""],
+        "write the table to the standard input of `crontab -`",
+    ),
+    (
+        Terminal,
+        ["git", "rebase", "-i --interactive", ""],
+        "leave the option out",
+    ),
+    (
+        Terminal,
+        [
+            "git",
+            "commit",
+            "",
+            "-m -am -qm -qam -sm -asm -F -C --m --fil --reuse --no-edit --dry-run --fixup",
+        ],
         "give the message with -m",
     ),
-    (Terminal, ["tmux", "attach attach-session a new new-session", "", "-d"], "leave it out, or add -d"),
-    (Terminal, ["psql pg_dump pg_dumpall pg_restore createdb dropdb", "", "-W --password", ""], SECRET),
     (
         Terminal,
-        ["mysql mysqldump mysqladmin mariadb mariadb-dump", "", "-p --password", "-p\u{10FFFE} --password="],
+        ["tmux", "attach attach-session a new new-session", "", "-d"],
+        "leave it out, or add -d",
+    ),
+    (
+        Terminal,
+        [
+            "psql pg_dump pg_dumpall pg_restore createdb dropdb",
+            "",
+            "-W --password",
+            "",
+        ],
         SECRET,
     ),
-    (Terminal, ["top htop btop", "", "", "-b --batch --version"], "write `top -b -n 1`"),
-    (Root, ["sudo su doas pkexec", "", "", ""], "use run-as= or a socket of the host in the block"),
-    (Proc, ["free ps uptime vmstat w pgrep pidof", "", "", "--version -V --help"], "write proc=full in the block"),
-    (Endless, ["tail journalctl dmesg", "", "-f -F --follow -w", "--pid"], LIMITED),
-    (Endless, ["kubectl oc docker podman nerdctl docker-compose", "logs", "-f --follow", ""], LIMITED),
-    (Endless, ["kubectl oc", "get", "-w --watch --watch-only", ""], LIMITED),
-    (Endless, ["kubectl oc", "port-forward proxy", "", ""], "run it in the background with `&`"),
-    (Endless, ["docker podman", "stats events", "", "--no-stream --until"], "add --no-stream or --until"),
-    (Endless, ["watch", "", "", "-g --chgexit -q --equexit"], "leave `watch` out"),
-    (Endless, ["ping ping6 tcpdump", "", "", "-c -w --count -W -G -D --list"], BEFORE),
-    (Endless, ["sleep", "", "infinity inf", ""], "leave the command out"),
+    (
+        Terminal,
+        [
+            "mysql mysqldump mysqladmin mariadb mariadb-dump",
+            "",
+            "-p --password",
+            "-p\u{10FFFE} --password=",
+        ],
+        SECRET,
+    ),
+    (
+        Terminal,
+        ["top htop btop", "", "", "-b --batch --version"],
+        "write `top -b -n 1`",
+    ),
+    (
+        Root,
+        ["sudo su doas pkexec", "", "", ""],
+        "use run-as= or a socket of the host in the block",
+    ),
+    (
+        Proc,
+        [
+            "free ps uptime vmstat w pgrep pidof",
+            "",
+            "",
+            "--version -V --help",
+        ],
+        "write proc=full in the block",
+    ),
+    (
+        Endless,
+        ["tail journalctl dmesg", "", "-f -F --follow -w", "--pid"],
+        LIMITED,
+    ),
+    (
+        Endless,
+        [
+            "kubectl oc docker podman nerdctl docker-compose",
+            "logs",
+            "-f --follow",
+            "",
+        ],
+        LIMITED,
+    ),
+    (
+        Endless,
+        ["kubectl oc", "get", "-w --watch --watch-only", ""],
+        LIMITED,
+    ),
+    (
+        Endless,
+        ["kubectl oc", "port-forward proxy", "", ""],
+        "run it in the background with `&`",
+    ),
+    (
+        Endless,
+        ["docker podman", "stats events", "", "--no-stream --until"],
+        "add --no-stream or --until",
+    ),
+    (
+        Endless,
+        ["watch", "", "", "-g --chgexit -q --equexit"],
+        "leave `watch` out",
+    ),
+    (
+        Endless,
+        [
+            "ping ping6 tcpdump",
+            "",
+            "",
+            "-c -w --count -W -G -D --list",
+        ],
+        BEFORE,
+    ),
+    (
+        Endless,
+        ["sleep", "", "infinity inf", ""],
+        "leave the command out",
+    ),
     (Endless, ["yes", "", "", ""], BEFORE),
 ];

@@ -34,9 +34,14 @@ pub struct DeclaredNeeds {
 
 /// Returns the names of all needs. A block can't switch off the sandbox.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let permissions = SandboxPermission::ALL.into_iter().filter(|permission| *permission != SandboxPermission::Off);
+    let permissions = SandboxPermission::ALL
+        .into_iter()
+        .filter(|permission| *permission != SandboxPermission::Off);
     let limits = LIMITS.into_iter().map(|(name, _)| name);
-    limits.chain(permissions.map(SandboxPermission::attribute)).chain(["programs", "secrets", "files"]).chain(LINKS)
+    limits
+        .chain(permissions.map(SandboxPermission::attribute))
+        .chain(["programs", "secrets", "files"])
+        .chain(LINKS)
 }
 
 impl DeclaredNeeds {
@@ -72,7 +77,10 @@ impl DeclaredNeeds {
         step: &mut StepDefinition,
         directory: &RunbookFiles,
     ) -> Result<Vec<Arc<[u8]>>, String> {
-        let found = self.files.as_deref().map_or_else(|| Ok(Vec::new()), |text| named_files(text, directory))?;
+        let found = self
+            .files
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), |text| named_files(text, directory))?;
         Ok(put_files(step, &found))
     }
 }

@@ -13,34 +13,58 @@ const MAX_SECRETS: usize = 32;
 pub(super) fn declared_secrets(text: &str) -> Result<Vec<StepSecret>, String> {
     let mut found: Vec<StepSecret> = Vec::new();
     for one in text.split(',').map(str::trim) {
-        let (name, rest) = one.split_once('=').map_or((one, None), |(name, rest)| (name.trim(), Some(rest.trim())));
-        let name: SecretName = name.parse().map_err(|error: IdentError| error.to_string())?;
+        let (name, rest) = one
+            .split_once('=')
+            .map_or((one, None), |(name, rest)| (name.trim(), Some(rest.trim())));
+        let name: SecretName = name
+            .parse()
+            .map_err(|error: IdentError| error.to_string())?;
         let (given, variable) = match rest.map(|rest| rest.split_once(':')) {
             None => (SecretAs::File, None),
             Some(Some(("file", variable))) => (SecretAs::File, Some(variable)),
             Some(Some(("env", variable))) => (SecretAs::Env, Some(variable)),
             Some(_) => {
                 let name = name.as_str();
-                return Err(format!("{one:?} is not valid: write {name}=env:VARIABLE, {name}=file:VARIABLE or {name}"));
+                return Err(format!(
+                    "{one:?} is not valid: write {name}=env:VARIABLE, {name}=file:VARIABLE or {name}"
+                ));
             }
         };
         if let Some(own) = variable.filter(|variable| OWN_VARIABLES.contains(variable)) {
-            return Err(format!("the variable {own} belongs to the sandbox: choose another variable"));
+            return Err(format!(
+                "the variable {own} belongs to the sandbox: choose another variable"
+            ));
         }
-        let variable: Option<Variable> =
-            variable.map(str::parse).transpose().map_err(|error: IdentError| error.to_string())?;
+        let variable: Option<Variable> = variable
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: IdentError| error.to_string())?;
         if found.iter().any(|other| other.name == name) {
-            return Err(format!("the secret {} is listed twice: list each secret once", name.as_str()));
+            return Err(format!(
+                "the secret {} is listed twice: list each secret once",
+                name.as_str()
+            ));
         }
-        if let Some(twice) =
-            variable.as_ref().filter(|one| found.iter().any(|other| other.variable.as_ref() == Some(*one)))
-        {
-            return Err(format!("the variable {} is used twice: choose another variable", twice.as_str()));
+        if let Some(twice) = variable.as_ref().filter(|one| {
+            found
+                .iter()
+                .any(|other| other.variable.as_ref() == Some(*one))
+        }) {
+            return Err(format!(
+                "the variable {} is used twice: choose another variable",
+                twice.as_str()
+            ));
         }
-        found.push(StepSecret { name, given, variable });
+        found.push(StepSecret {
+            name,
+            given,
+            variable,
+        });
     }
     if found.len() > MAX_SECRETS {
-        return Err(format!("a step has at most {MAX_SECRETS} secrets: remove some of them"));
+        return Err(format!(
+            "a step has at most {MAX_SECRETS} secrets: remove some of them"
+        ));
     }
     found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
     Ok(found)
@@ -55,7 +79,13 @@ mod tests {
         let found = declared_secrets("tls=file:TLS_KEY, db = env:DB_PASSWORD,ca").expect("secrets");
         let facts: Vec<_> = found
             .iter()
-            .map(|one| (one.name.as_str(), one.given, one.variable.as_ref().map(|variable| variable.as_str())))
+            .map(|one| {
+                (
+                    one.name.as_str(),
+                    one.given,
+                    one.variable.as_ref().map(|variable| variable.as_str()),
+                )
+            })
             .collect();
         let expected = [
             ("ca", SecretAs::File, None),

@@ -26,9 +26,21 @@ pub(super) struct RunbookDirectoryWalk {
 impl RunbookDirectoryWalk {
     /// Walks through `dir`. The names of its files are relative to `within`, or else to `dir`. `prefix` is the text before
     /// the file names in errors.
-    pub(super) fn through(dir: &Path, within: Option<&Path>, prefix: String, owner: Option<u32>) -> Self {
+    pub(super) fn through(
+        dir: &Path,
+        within: Option<&Path>,
+        prefix: String,
+        owner: Option<u32>,
+    ) -> Self {
         let (files, errors, remarks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut walk = Self { root: PathBuf::new(), owner, prefix, files, errors, remarks };
+        let mut walk = Self {
+            root: PathBuf::new(),
+            owner,
+            prefix,
+            files,
+            errors,
+            remarks,
+        };
         walk.root(dir, within);
         walk
     }
@@ -63,7 +75,9 @@ impl RunbookDirectoryWalk {
             Err(error) => {
                 return self.refuse(
                     relative,
-                    format!("the directory can't be read ({error}): repair or remove the directory"),
+                    format!(
+                        "the directory can't be read ({error}): repair or remove the directory"
+                    ),
                 );
             }
         };
@@ -73,14 +87,20 @@ impl RunbookDirectoryWalk {
                 Err(error) => {
                     self.refuse(
                         relative,
-                        format!("the directory can't be read ({error}): repair or remove the directory"),
+                        format!(
+                            "the directory can't be read ({error}): repair or remove the directory"
+                        ),
                     );
                     continue;
                 }
             };
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.') {
-                let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
+                let relative = if relative.is_empty() {
+                    name
+                } else {
+                    format!("{relative}/{name}")
+                };
                 self.entry(&entry.path(), &relative, above);
             }
         }
@@ -95,7 +115,9 @@ impl RunbookDirectoryWalk {
                 if is_runbook || is_link {
                     self.refuse(
                         relative,
-                        format!("the path can't be read ({error}): repair or remove the file or link"),
+                        format!(
+                            "the path can't be read ({error}): repair or remove the file or link"
+                        ),
                     );
                 }
                 return;
@@ -111,19 +133,28 @@ impl RunbookDirectoryWalk {
         if real.is_dir() || is_runbook {
             // A symbolic link may lead through directories that the walk does not visit. Therefore these directories
             // are checked too.
-            let way = if is_link { real.ancestors().count() - self.root.ancestors().count() } else { 1 };
+            let way = if is_link {
+                real.ancestors().count() - self.root.ancestors().count()
+            } else {
+                1
+            };
             for on_the_way in real.ancestors().take(way.max(1)) {
                 self.check_writers(on_the_way, relative);
             }
         }
         if real.is_dir() {
             if above.contains(&real) {
-                return self.refuse(relative, "the link points to a directory above: remove the link".to_owned());
+                return self.refuse(
+                    relative,
+                    "the link points to a directory above: remove the link".to_owned(),
+                );
             }
             if above.len() >= MAX_DEPTH {
                 return self.refuse(
                     relative,
-                    format!("directories are nested deeper than {MAX_DEPTH} levels: reduce the nesting"),
+                    format!(
+                        "directories are nested deeper than {MAX_DEPTH} levels: reduce the nesting"
+                    ),
                 );
             }
             above.push(real.clone());
@@ -132,18 +163,32 @@ impl RunbookDirectoryWalk {
         } else if is_runbook && real.is_file() {
             self.files.push((relative.to_owned(), real));
         } else if is_runbook {
-            self.refuse(relative, "this is not a regular file: remove the entry".to_owned());
-        } else if [".md", ".mdx", ".markdown"].iter().any(|end| relative.to_ascii_lowercase().ends_with(end)) {
-            let message = "the file is not read: a runbook has a name that ends in .md, .runbook.md or .mdx";
+            self.refuse(
+                relative,
+                "this is not a regular file: remove the entry".to_owned(),
+            );
+        } else if [".md", ".mdx", ".markdown"]
+            .iter()
+            .any(|end| relative.to_ascii_lowercase().ends_with(end))
+        {
+            let message =
+                "the file is not read: a runbook has a name that ends in .md, .runbook.md or .mdx";
             let file = format!("{}{relative}", self.prefix);
-            self.remarks.push(RegistryError { file, line: 1, column: 1, message: message.to_owned() });
+            self.remarks.push(RegistryError {
+                file,
+                line: 1,
+                column: 1,
+                message: message.to_owned(),
+            });
         }
     }
 
     /// Refuses a path that another user can write. A user who can write or replace a runbook controls the steps of
     /// the next seal.
     fn check_writers(&mut self, real: &Path, relative: &str) {
-        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return };
+        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else {
+            return;
+        };
         let path = real.display();
         if found.uid() != owner && found.uid() != 0 {
             let message = format!(
@@ -153,14 +198,27 @@ impl RunbookDirectoryWalk {
             self.refuse(relative, message);
         } else if found.mode() & 0o022 != 0 {
             let mode = found.mode() & 0o7777;
-            self.refuse(relative, format!("other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"));
+            self.refuse(
+                relative,
+                format!(
+                    "other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"
+                ),
+            );
         }
     }
 
     fn refuse(&mut self, relative: &str, message: String) {
-        let file =
-            if relative.is_empty() { self.root.display().to_string() } else { format!("{}{relative}", self.prefix) };
-        self.errors.push(RegistryError { file, line: 1, column: 1, message });
+        let file = if relative.is_empty() {
+            self.root.display().to_string()
+        } else {
+            format!("{}{relative}", self.prefix)
+        };
+        self.errors.push(RegistryError {
+            file,
+            line: 1,
+            column: 1,
+            message,
+        });
     }
 }
 
@@ -168,9 +226,16 @@ impl RunbookDirectoryWalk {
 pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     let start = TextPlace { line: 1, column: 1 };
     let flaw = |message: String| vec![YamlFlaw::new(start, message)];
-    let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split the file"));
-    let unreadable =
-        |error: std::io::Error| flaw(format!("the file can't be read ({error}): repair or remove the file"));
+    let too_large = || {
+        flaw(format!(
+            "the file is larger than {MAX_FILE_BYTES} bytes: split the file"
+        ))
+    };
+    let unreadable = |error: std::io::Error| {
+        flaw(format!(
+            "the file can't be read ({error}): repair or remove the file"
+        ))
+    };
     if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
         return Err(too_large());
     }
@@ -180,12 +245,18 @@ pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let line_start = good
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         let place = TextPlace {
             line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
             column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
         };
-        vec![YamlFlaw::new(place, "the file is not UTF-8: save the file as UTF-8")]
+        vec![YamlFlaw::new(
+            place,
+            "the file is not UTF-8: save the file as UTF-8",
+        )]
     })
 }
 
@@ -193,7 +264,11 @@ pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
 /// is given, only this user and root may be able to write the other files that the runbook names.
 pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
     let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
-    let page = |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text, files: &files };
+    let page = |ending: &str| Page {
+        name: relative.strip_suffix(ending).unwrap_or(relative),
+        text,
+        files: &files,
+    };
     let read = if relative.ends_with(".mdx") {
         gruntwork::read(&page(".mdx"))
     } else if relative.ends_with(".runbook.md") {
@@ -201,7 +276,12 @@ pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u
     } else {
         let page = page(".md");
         let read = markdown::read(&page).or_else(|| runnable::read(&page));
-        read.or_else(|| Some(ReadPage { remarks: vec![fence_remarks::of_prose(text)?], ..ReadPage::default() }))
+        read.or_else(|| {
+            Some(ReadPage {
+                remarks: vec![fence_remarks::of_prose(text)?],
+                ..ReadPage::default()
+            })
+        })
     };
     read.unwrap_or_default()
 }

@@ -10,8 +10,16 @@ use documents::record::step_definition::secret_parameters;
 use documents::yaml;
 
 /// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset of JSON Schema.
-pub(super) fn evaluate(schema: &Value, value: &Value, patterns: &ParameterPatterns) -> Vec<ParameterError> {
-    let mut evaluation = Evaluation { patterns, path: Vec::new(), errors: Vec::new() };
+pub(super) fn evaluate(
+    schema: &Value,
+    value: &Value,
+    patterns: &ParameterPatterns,
+) -> Vec<ParameterError> {
+    let mut evaluation = Evaluation {
+        patterns,
+        path: Vec::new(),
+        errors: Vec::new(),
+    };
     evaluation.value(schema, value);
     evaluation.errors.truncate(MAX_ERRORS);
     evaluation.errors
@@ -26,14 +34,19 @@ struct Evaluation<'p> {
 
 impl Evaluation<'_> {
     fn value(&mut self, schema: &Value, value: &Value) {
-        let Value::Object(keywords) = schema else { return };
+        let Value::Object(keywords) = schema else {
+            return;
+        };
         if keywords.contains_key("x-secret") {
             if !is_secret_name(value) {
                 self.refuse(NAME_THE_SECRET.to_owned());
             }
             return;
         }
-        let kind = keywords.get("type").and_then(Value::as_str).unwrap_or_default();
+        let kind = keywords
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let is_kind = match value {
             Value::String(_) => kind == "string",
             Value::Number(number) => kind == "integer" && !number.is_f64(),
@@ -43,9 +56,15 @@ impl Evaluation<'_> {
             Value::Null => false,
         };
         if !is_kind {
-            self.refuse(format!("{} is not of type \"{kind}\"", shown(schema, value)));
+            self.refuse(format!(
+                "{} is not of type \"{kind}\"",
+                shown(schema, value)
+            ));
         }
-        if let Some(expected) = keywords.get("const").filter(|expected| !same(expected, value)) {
+        if let Some(expected) = keywords
+            .get("const")
+            .filter(|expected| !same(expected, value))
+        {
             self.refuse(format!("{expected} was expected"));
         }
         if let Some(Value::Array(members)) = keywords.get("enum")
@@ -72,10 +91,14 @@ impl Evaluation<'_> {
             self.refuse(format!("{number} is greater than the maximum of {limit}"));
         }
         if let Some(limit) = limit("exclusiveMinimum").filter(|limit| number <= *limit) {
-            self.refuse(format!("{number} is less than or equal to the minimum of {limit}"));
+            self.refuse(format!(
+                "{number} is less than or equal to the minimum of {limit}"
+            ));
         }
         if let Some(limit) = limit("exclusiveMaximum").filter(|limit| number >= *limit) {
-            self.refuse(format!("{number} is greater than or equal to the maximum of {limit}"));
+            self.refuse(format!(
+                "{number} is greater than or equal to the maximum of {limit}"
+            ));
         }
     }
 
@@ -83,16 +106,28 @@ impl Evaluation<'_> {
         let limit = |keyword: &str| keywords.get(keyword).and_then(Value::as_u64);
         let length = || text.chars().count() as u64;
         if let Some(limit) = limit("minLength").filter(|limit| length() < *limit) {
-            self.refuse(format!("{value} is shorter than {}", counted(limit, "character")));
+            self.refuse(format!(
+                "{value} is shorter than {}",
+                counted(limit, "character")
+            ));
         }
         if let Some(limit) = limit("maxLength").filter(|limit| length() > *limit) {
-            self.refuse(format!("{value} is longer than {}", counted(limit, "character")));
+            self.refuse(format!(
+                "{value} is longer than {}",
+                counted(limit, "character")
+            ));
         }
         if let Some(pattern) = keywords.get("pattern").and_then(Value::as_str)
-            && !self.patterns.get(pattern).is_ok_and(|compiled| compiled.is_match(text))
+            && !self
+                .patterns
+                .get(pattern)
+                .is_ok_and(|compiled| compiled.is_match(text))
         {
             let message = format!("{} does not match {pattern}", cut(&value.to_string()));
-            self.errors.push(ParameterError { pointer: pointer(&self.path), message });
+            self.errors.push(ParameterError {
+                pointer: pointer(&self.path),
+                message,
+            });
         }
     }
 
@@ -105,7 +140,9 @@ impl Evaluation<'_> {
         if let Some(limit) = limit("maxItems").filter(|limit| count > *limit) {
             self.refuse(format!("{value} has more than {}", counted(limit, "item")));
         }
-        let Some(schema) = keywords.get("items") else { return };
+        let Some(schema) = keywords.get("items") else {
+            return;
+        };
         for (index, item) in items.iter().enumerate() {
             if self.errors.len() >= MAX_ERRORS {
                 return;
@@ -117,10 +154,21 @@ impl Evaluation<'_> {
     }
 
     fn object(&mut self, keywords: &Map<String, Value>, entries: &Map<String, Value>) {
-        let Some(Value::Object(properties)) = keywords.get("properties") else { return };
-        for name in keywords.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        let Some(Value::Object(properties)) = keywords.get("properties") else {
+            return;
+        };
+        for name in keywords
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             if !entries.contains_key(name) {
-                self.refuse_at(name, format!("{name:?} is missing: add a value for this parameter"));
+                self.refuse_at(
+                    name,
+                    format!("{name:?} is missing: add a value for this parameter"),
+                );
             }
         }
         let mut unknown = None;
@@ -141,7 +189,10 @@ impl Evaluation<'_> {
         if let Some(name) = unknown {
             let known: Vec<&str> = properties.keys().map(String::as_str).collect();
             let message = if known.is_empty() {
-                format!("unknown parameter {:?}: this step takes none here", cut(name))
+                format!(
+                    "unknown parameter {:?}: this step takes none here",
+                    cut(name)
+                )
             } else {
                 yaml::unknown("parameter", &cut(name), &known)
             };
@@ -150,7 +201,10 @@ impl Evaluation<'_> {
     }
 
     fn refuse(&mut self, message: String) {
-        self.errors.push(ParameterError { pointer: pointer(&self.path), message: cut(&message) });
+        self.errors.push(ParameterError {
+            pointer: pointer(&self.path),
+            message: cut(&message),
+        });
     }
 
     fn refuse_at(&mut self, name: &str, message: String) {
@@ -161,14 +215,23 @@ impl Evaluation<'_> {
 
 /// Returns the text of a value for an error. If a part of the schema is secret, the text does not contain the value.
 fn shown(schema: &Value, value: &Value) -> String {
-    if secret_parameters(schema).is_empty() { value.to_string() } else { "the value".to_owned() }
+    if secret_parameters(schema).is_empty() {
+        value.to_string()
+    } else {
+        "the value".to_owned()
+    }
 }
 
 /// Returns true for `{"secret": NAME}`.
 fn is_secret_name(value: &Value) -> bool {
-    let Value::Object(entries) = value else { return false };
+    let Value::Object(entries) = value else {
+        return false;
+    };
     entries.len() == 1
-        && entries.get("secret").and_then(Value::as_str).is_some_and(|name| name.parse::<SecretName>().is_ok())
+        && entries
+            .get("secret")
+            .and_then(Value::as_str)
+            .is_some_and(|name| name.parse::<SecretName>().is_ok())
 }
 
 /// The message does not repeat the value, because the value may be the secret itself.
@@ -179,9 +242,13 @@ const NAME_THE_SECRET: &str = "the parameter is secret: give the name of a secre
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
         }
         _ => one == other,
     }
@@ -193,7 +260,11 @@ fn counted(count: u64, what: &str) -> String {
 
 /// Lists the first members of an `enum` for a message.
 fn listed(members: &[Value]) -> String {
-    let shown = if members.len() > MAX_SHOWN { MAX_SHOWN - 1 } else { members.len() };
+    let shown = if members.len() > MAX_SHOWN {
+        MAX_SHOWN - 1
+    } else {
+        members.len()
+    };
     let mut words: Vec<String> = members[..shown].iter().map(Value::to_string).collect();
     let last = match members.len() - shown {
         0 => words.pop(),
@@ -223,16 +294,43 @@ mod tests {
     fn an_error_names_the_value_and_the_limit() {
         let list = |rest: Value| {
             let mut schema = json!({"type": "array", "items": {"type": "integer"}});
-            schema.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+            schema
+                .as_object_mut()
+                .expect("an object")
+                .extend(rest.as_object().expect("an object").clone());
             schema
         };
         for (schema, value, message) in [
-            (json!({"type": "string"}), json!(7), r#"7 is not of type "string""#),
-            (json!({"type": "string", "minLength": 2}), json!("a"), r#""a" is shorter than 2 characters"#),
-            (json!({"type": "string", "maxLength": 1}), json!("ab"), r#""ab" is longer than 1 character"#),
-            (json!({"type": "string", "pattern": "^[a-c]+$"}), json!("d"), r#""d" does not match ^[a-c]+$"#),
-            (json!({"type": "integer", "minimum": -2}), json!(-3), "-3 is less than the minimum of -2"),
-            (json!({"type": "integer", "maximum": 3}), json!(4), "4 is greater than the maximum of 3"),
+            (
+                json!({"type": "string"}),
+                json!(7),
+                r#"7 is not of type "string""#,
+            ),
+            (
+                json!({"type": "string", "minLength": 2}),
+                json!("a"),
+                r#""a" is shorter than 2 characters"#,
+            ),
+            (
+                json!({"type": "string", "maxLength": 1}),
+                json!("ab"),
+                r#""ab" is longer than 1 character"#,
+            ),
+            (
+                json!({"type": "string", "pattern": "^[a-c]+$"}),
+                json!("d"),
+                r#""d" does not match ^[a-c]+$"#,
+            ),
+            (
+                json!({"type": "integer", "minimum": -2}),
+                json!(-3),
+                "-3 is less than the minimum of -2",
+            ),
+            (
+                json!({"type": "integer", "maximum": 3}),
+                json!(4),
+                "4 is greater than the maximum of 3",
+            ),
             (
                 json!({"type": "integer", "exclusiveMinimum": 0}),
                 json!(0),
@@ -243,11 +341,31 @@ mod tests {
                 json!(3),
                 "3 is greater than or equal to the maximum of 3",
             ),
-            (list(json!({"minItems": 2})), json!([1]), "[1] has less than 2 items"),
-            (list(json!({"maxItems": 1})), json!([1, 2]), "[1,2] has more than 1 item"),
-            (list(json!({"const": [1, 2]})), json!([2, 1]), "[1,2] was expected"),
-            (json!({"type": "string", "enum": ["b"]}), json!("a"), r#""a" is not one of "b""#),
-            (json!({"type": "string", "enum": ["b", "c", "d"]}), json!("a"), r#""a" is not one of "b", "c" or "d""#),
+            (
+                list(json!({"minItems": 2})),
+                json!([1]),
+                "[1] has less than 2 items",
+            ),
+            (
+                list(json!({"maxItems": 1})),
+                json!([1, 2]),
+                "[1,2] has more than 1 item",
+            ),
+            (
+                list(json!({"const": [1, 2]})),
+                json!([2, 1]),
+                "[1,2] was expected",
+            ),
+            (
+                json!({"type": "string", "enum": ["b"]}),
+                json!("a"),
+                r#""a" is not one of "b""#,
+            ),
+            (
+                json!({"type": "string", "enum": ["b", "c", "d"]}),
+                json!("a"),
+                r#""a" is not one of "b", "c" or "d""#,
+            ),
             (
                 json!({"type": "string", "enum": ["b", "c", "d", "e"]}),
                 json!("a"),
@@ -268,8 +386,14 @@ mod tests {
     #[test]
     fn a_whole_number_in_a_list_of_the_schema_may_have_a_fraction_of_zero() {
         let schema = json!({"type": "array", "items": {"type": "integer"}, "enum": [[1.0, 3]]});
-        assert_eq!(evaluate(&schema, &json!([1, 3]), &ParameterPatterns::default()), []);
-        assert_eq!(evaluate(&schema, &json!([2, 3]), &ParameterPatterns::default()).len(), 1);
+        assert_eq!(
+            evaluate(&schema, &json!([1, 3]), &ParameterPatterns::default()),
+            []
+        );
+        assert_eq!(
+            evaluate(&schema, &json!([2, 3]), &ParameterPatterns::default()).len(),
+            1
+        );
     }
 
     #[test]
@@ -287,7 +411,10 @@ mod tests {
         ] {
             let errors = evaluate(&schema, &value, &ParameterPatterns::default());
             assert!(!errors.is_empty(), "{value}");
-            assert!(errors.iter().all(|error| !error.message.contains("canary")), "{errors:?}");
+            assert!(
+                errors.iter().all(|error| !error.message.contains("canary")),
+                "{errors:?}"
+            );
         }
     }
 
@@ -302,7 +429,9 @@ mod tests {
                 Err(_) => too_large = times,
             }
         }
-        let compiled = patterns.get(&format!("^.{{0,{largest}}}$")).expect("compiled");
+        let compiled = patterns
+            .get(&format!("^.{{0,{largest}}}$"))
+            .expect("compiled");
         assert!(compiled.is_match("") && compiled.is_match(&"é".repeat(largest as usize)));
         assert!(!compiled.is_match(&"é".repeat(largest as usize + 1)));
     }
@@ -311,7 +440,12 @@ mod tests {
     fn only_a_limited_number_of_compiled_patterns_is_stored() {
         let patterns = ParameterPatterns::default();
         for number in 0..1000 {
-            assert!(patterns.get(&format!("^a{number}$")).expect("a pattern").is_match(&format!("a{number}")));
+            assert!(
+                patterns
+                    .get(&format!("^a{number}$"))
+                    .expect("a pattern")
+                    .is_match(&format!("a{number}"))
+            );
         }
         assert!(patterns.len() <= 64, "{}", patterns.len());
     }

@@ -35,10 +35,15 @@ impl FencedBlock {
         let mark = whole[begin..].chars().next().unwrap_or('`');
         let length = whole[begin..].chars().take_while(|c| *c == mark).count();
         let after = begin + length;
-        let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
+        let line_end = whole[after..]
+            .find('\n')
+            .map_or(whole.len(), |at| after + at);
         Self {
             fence: lines.place(start + begin),
-            info: PlacedText { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
+            info: PlacedText {
+                place: lines.place(start + after),
+                text: whole[after..line_end].to_owned(),
+            },
             source: String::new(),
             mark,
             closed: false,
@@ -72,10 +77,16 @@ impl FencedBlock {
     /// Adds the errors that a block with a script can have: no closing fence, no script, or a large script.
     pub(super) fn check_script(&self, remedy: &str, flaws: &mut Vec<YamlFlaw>) {
         if !self.closed {
-            flaws.push(YamlFlaw::new(self.fence, "the block is not closed: end the block with the same fence"));
+            flaws.push(YamlFlaw::new(
+                self.fence,
+                "the block is not closed: end the block with the same fence",
+            ));
         }
         if self.source.trim().is_empty() {
-            flaws.push(YamlFlaw::new(self.fence, format!("the block is empty: write the script, or {remedy}")));
+            flaws.push(YamlFlaw::new(
+                self.fence,
+                format!("the block is empty: write the script, or {remedy}"),
+            ));
         }
         if let Err(message) = check_size(&self.source) {
             flaws.push(YamlFlaw::new(self.fence, message));
@@ -84,8 +95,18 @@ impl FencedBlock {
 
     /// Returns the interpreter that the first line of the script names, or `None` if the script has no shebang.
     pub(super) fn shebang(&self) -> Option<Result<String, YamlFlaw>> {
-        let refuse = |message| YamlFlaw::new(TextPlace { line: self.fence.line + 1, column: 1 }, message);
-        interpreter_of_shebang(&self.source).map_err(refuse).transpose()
+        let refuse = |message| {
+            YamlFlaw::new(
+                TextPlace {
+                    line: self.fence.line + 1,
+                    column: 1,
+                },
+                message,
+            )
+        };
+        interpreter_of_shebang(&self.source)
+            .map_err(refuse)
+            .transpose()
     }
 }
 
@@ -98,12 +119,16 @@ pub(super) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> V
         match event {
             Event::Start(Tag::Heading { .. }) => in_heading = Some(String::new()),
             Event::End(TagEnd::Heading(_)) => {
-                heading = in_heading.take().and_then(|text| front_matter::title(&text).ok());
+                heading = in_heading
+                    .take()
+                    .and_then(|text| front_matter::title(&text).ok());
             }
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
                 in_block = true;
-                found
-                    .push(FencedBlock { heading: heading.clone(), ..FencedBlock::at(text, range.start + from, lines) });
+                found.push(FencedBlock {
+                    heading: heading.clone(),
+                    ..FencedBlock::at(text, range.start + from, lines)
+                });
             }
             Event::End(TagEnd::CodeBlock) => {
                 // An indented block has no fence, so its end belongs to no block of this list.

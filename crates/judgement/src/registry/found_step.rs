@@ -24,7 +24,10 @@ pub struct FoundStep {
 /// Adds a step, so that its script is checked, and an error if an earlier step has the same id.
 pub(super) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
     let reference = &one.definition.reference;
-    if let Some(FoundStep { place: at, .. }) = found.iter().find(|first| first.definition.reference == *reference) {
+    if let Some(FoundStep { place: at, .. }) = found
+        .iter()
+        .find(|first| first.definition.reference == *reference)
+    {
         let message = format!(
             "the step {reference} already exists at {}:{}: change the id of one of the two steps",
             at.line, at.column
@@ -37,6 +40,11 @@ pub(super) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut V
 impl FoundStep {
     /// Returns the place of the step in this file.
     pub(super) fn place_in(&self, file: &Arc<str>) -> StepPlace {
-        StepPlace { file: Arc::clone(file), place: self.place, script: self.script.clone(), added: self.added }
+        StepPlace {
+            file: Arc::clone(file),
+            place: self.place,
+            script: self.script.clone(),
+            added: self.added,
+        }
     }
 }

@@ -66,8 +66,12 @@ impl DeclaredParams {
 
     fn schema_of(&self, only: Option<&[String]>) -> Value {
         let taken = |name: &String| only.is_none_or(|names| names.contains(name));
-        let properties: Map<String, Value> =
-            self.properties.iter().filter(|(name, _)| taken(name)).map(|(name, s)| (name.clone(), s.clone())).collect();
+        let properties: Map<String, Value> = self
+            .properties
+            .iter()
+            .filter(|(name, _)| taken(name))
+            .map(|(name, s)| (name.clone(), s.clone()))
+            .collect();
         let mut required: Vec<&String> = self.required.iter().filter(|name| taken(name)).collect();
         required.sort();
         let mut schema = json!({"type": "object", "properties": properties, "required": required});
@@ -94,7 +98,12 @@ impl FrontMatter {
 /// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
 ///
 /// A key that resembles a setting is an error, because its author expects an effect. Any other unknown key is a remark.
-pub(crate) fn read(tree: &YamlNode, yaml: &str, flaws: &mut Vec<YamlFlaw>, remarks: &mut Vec<YamlFlaw>) -> FrontMatter {
+pub(crate) fn read(
+    tree: &YamlNode,
+    yaml: &str,
+    flaws: &mut Vec<YamlFlaw>,
+    remarks: &mut Vec<YamlFlaw>,
+) -> FrontMatter {
     let mut found = FrontMatter::absent();
     let mut known = [&KEYS[..], &["meta"]].concat();
     let settings = [&known[..], &attributes::known(), &OF_POLICY].concat();
@@ -133,9 +142,17 @@ pub(crate) fn read(tree: &YamlNode, yaml: &str, flaws: &mut Vec<YamlFlaw>, remar
             "title" => {
                 if let Some(text) = value.text("`title`", flaws) {
                     // The first line of the front matter is line 2.
-                    let line = yaml.lines().nth(value.place.line.saturating_sub(2)).unwrap_or_default();
-                    if line.split_once(" #").is_some_and(|(before, _)| before.trim_end().ends_with(text)) {
-                        let message = format!("` #` begins a comment, so the title is only {text:?}: put it in quotes");
+                    let line = yaml
+                        .lines()
+                        .nth(value.place.line.saturating_sub(2))
+                        .unwrap_or_default();
+                    if line
+                        .split_once(" #")
+                        .is_some_and(|(before, _)| before.trim_end().ends_with(text))
+                    {
+                        let message = format!(
+                            "` #` begins a comment, so the title is only {text:?}: put it in quotes"
+                        );
                         remarks.push(YamlFlaw::new(value.place, message));
                     }
                     match title(text) {
@@ -146,7 +163,9 @@ pub(crate) fn read(tree: &YamlNode, yaml: &str, flaws: &mut Vec<YamlFlaw>, remar
             }
             "params" => found.params = params(value, flaws),
             "approvals" => {
-                if let Some(approvals) = Approvals::read(value, GroupSource::OrWhomPolicyNames, flaws) {
+                if let Some(approvals) =
+                    Approvals::read(value, GroupSource::OrWhomPolicyNames, flaws)
+                {
                     found.approvals = approvals;
                 }
             }
@@ -164,11 +183,18 @@ pub(crate) fn read(tree: &YamlNode, yaml: &str, flaws: &mut Vec<YamlFlaw>, remar
 }
 
 fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>) {
-    let permissions = SandboxPermission::ALL.into_iter().filter(|permission| permission.is_for_files());
+    let permissions = SandboxPermission::ALL
+        .into_iter()
+        .filter(|permission| permission.is_for_files());
     let limits = LIMITS.iter().map(|(name, _)| *name);
-    let known: Vec<&str> = limits.chain(["interpreter"]).chain(permissions.map(SandboxPermission::attribute)).collect();
+    let known: Vec<&str> = limits
+        .chain(["interpreter"])
+        .chain(permissions.map(SandboxPermission::attribute))
+        .collect();
     for (key, value) in node.closed_map("defaults", &known, &LATER, flaws) {
-        if let Some(permission) = SandboxPermission::of_attribute(&key.name).filter(|one| one.is_for_files()) {
+        if let Some(permission) =
+            SandboxPermission::of_attribute(&key.name).filter(|one| one.is_for_files())
+        {
             permission.read_yaml(value, &mut found.sandbox, flaws);
             continue;
         }
@@ -176,7 +202,10 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
             YamlKind::Text(text) => text.clone(),
             YamlKind::Integer(number) => number.to_string(),
             _ => {
-                flaws.push(YamlFlaw::new(value.place, format!("`{}` must be text, not {}", key.name, value.word())));
+                flaws.push(YamlFlaw::new(
+                    value.place,
+                    format!("`{}` must be text, not {}", key.name, value.word()),
+                ));
                 continue;
             }
         };
@@ -193,9 +222,11 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
 /// Adds a limit or a sandbox permission to a declaration. The caller has refused all other names.
 pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> Result<(), String> {
     if let Some((_, kind)) = LIMITS.iter().find(|(known, _)| *known == name) {
-        return limit(*kind, text).map(|value| sandbox.limits.get_or_insert_default().declare(*kind, value));
+        return limit(*kind, text)
+            .map(|value| sandbox.limits.get_or_insert_default().declare(*kind, value));
     }
-    SandboxPermission::of_attribute(name).map_or(Ok(()), |permission| permission.read_text(text, sandbox))
+    SandboxPermission::of_attribute(name)
+        .map_or(Ok(()), |permission| permission.read_text(text, sandbox))
 }
 
 /// Checks a title: one line that fits on a screen.
@@ -223,25 +254,50 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
     if !matches!(node.kind, YamlKind::Map(_)) {
         flaws.push(YamlFlaw::new(
             node.place,
-            format!("`params` must be a map of names to schemas, not {}", node.word()),
+            format!(
+                "`params` must be a map of names to schemas, not {}",
+                node.word()
+            ),
         ));
-        return DeclaredParams { unread: true, ..DeclaredParams::default() };
+        return DeclaredParams {
+            unread: true,
+            ..DeclaredParams::default()
+        };
     }
     // If the value of `type` is a text, `params` is a complete schema. If the value of `type` is a map, `type` is the
     // name of a parameter.
-    let whole = matches!(node.value("type"), Some(YamlNode { kind: YamlKind::Text(_), .. }));
+    let whole = matches!(
+        node.value("type"),
+        Some(YamlNode {
+            kind: YamlKind::Text(_),
+            ..
+        })
+    );
     let given = node.to_json();
-    let schema = if whole { given } else { json!({"type": "object", "properties": given}) };
+    let schema = if whole {
+        given
+    } else {
+        json!({"type": "object", "properties": given})
+    };
     match ParameterSchema::compile(&schema) {
         Ok(_) => {
-            let Value::Object(mut schema) = schema else { return DeclaredParams::default() };
+            let Value::Object(mut schema) = schema else {
+                return DeclaredParams::default();
+            };
             let properties = match schema.remove("properties") {
                 Some(Value::Object(properties)) => properties,
                 _ => Map::new(),
             };
             let required = if whole {
-                let names = schema.remove("required").and_then(|names| names.as_array().cloned()).unwrap_or_default();
-                names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+                let names = schema
+                    .remove("required")
+                    .and_then(|names| names.as_array().cloned())
+                    .unwrap_or_default();
+                names
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect()
             } else {
                 properties
                     .iter()
@@ -259,10 +315,20 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         Err(found) => {
             for flaw in found {
                 let tokens: Vec<&str> = flaw.path.iter().map(String::as_str).collect();
-                let tokens = if whole { &tokens[..] } else { tokens.get(1..).unwrap_or_default() };
-                flaws.push(YamlFlaw::new(node.place_of(tokens, flaw.of_key), flaw.message));
+                let tokens = if whole {
+                    &tokens[..]
+                } else {
+                    tokens.get(1..).unwrap_or_default()
+                };
+                flaws.push(YamlFlaw::new(
+                    node.place_of(tokens, flaw.of_key),
+                    flaw.message,
+                ));
             }
-            DeclaredParams { unread: true, ..DeclaredParams::default() }
+            DeclaredParams {
+                unread: true,
+                ..DeclaredParams::default()
+            }
         }
     }
 }
@@ -298,5 +364,7 @@ const OF_POLICY: [&str; 20] = [
 ];
 
 /// Interpreters that can run a step.
-pub(crate) const INTERPRETERS: [&str; 9] = ["bash", "sh", "zsh", "python", "python3", "node", "ruby", "go", "perl"];
+pub(crate) const INTERPRETERS: [&str; 9] = [
+    "bash", "sh", "zsh", "python", "python3", "node", "ruby", "go", "perl",
+];
 const MAX_TITLE_BYTES: usize = 200;

@@ -30,7 +30,10 @@ pub struct LockFile {
 impl LockFile {
     /// Returns the lock of these steps.
     pub fn of(steps: impl IntoIterator<Item = (StepRef, StepDigest)>) -> Self {
-        Self { version: 1, steps: steps.into_iter().collect() }
+        Self {
+            version: 1,
+            steps: steps.into_iter().collect(),
+        }
     }
 
     /// Reads the lock of a runbook directory, or returns `None` if the directory has no lock. If `owner` is given, only
@@ -39,15 +42,25 @@ impl LockFile {
     /// # Errors
     /// Returns a message if the file can't be read or is no lock.
     pub fn read(directory: &Path, owner: Option<u32>) -> Result<Option<Self>, String> {
-        if directory.join(LOCK_FILE).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if directory
+            .join(LOCK_FILE)
+            .symlink_metadata()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
             return Ok(None);
         }
-        let bytes = RunbookFiles::new(directory.to_owned(), owner).read_up_to(LOCK_FILE, MAX_LOCK_BYTES)?;
-        let broken = |why: String| format!("the lock can't be read ({why}): run `countersign registry lock` again");
+        let bytes =
+            RunbookFiles::new(directory.to_owned(), owner).read_up_to(LOCK_FILE, MAX_LOCK_BYTES)?;
+        let broken = |why: String| {
+            format!("the lock can't be read ({why}): run `countersign registry lock` again")
+        };
         let value = json::parse(&bytes, bytes.len()).map_err(|error| broken(error.to_string()))?;
         let lock: Self = json::typed(&value).map_err(|error| broken(error.to_string()))?;
         if lock.version != 1 {
-            return Err(broken(format!("version {}, and this program reads version 1", lock.version)));
+            return Err(broken(format!(
+                "version {}, and this program reads version 1",
+                lock.version
+            )));
         }
         Ok(Some(lock))
     }
@@ -61,24 +74,37 @@ impl LockFile {
         text.push(b'\n');
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(&text)?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))?;
         file.as_file().sync_all()?;
-        file.persist(directory.join(LOCK_FILE)).map(drop).map_err(|error| error.error)
+        file.persist(directory.join(LOCK_FILE))
+            .map(drop)
+            .map_err(|error| error.error)
     }
 
     /// Returns one message for each step that differs from the lock.
     pub fn objections(&self, steps: &BTreeMap<StepRef, StepDigest>) -> Vec<(StepRef, String)> {
         const ADVICE: &str = "review the change, then run `countersign registry lock`";
-        let changed = steps.iter().filter_map(|(step, digest)| match self.steps.get(step) {
-            None => Some((step.clone(), format!("{step} is not in {LOCK_FILE}: {ADVICE}"))),
-            Some(locked) if locked != digest => {
-                Some((step.clone(), format!("{step} is {digest}, and {LOCK_FILE} has {locked}: {ADVICE}")))
-            }
-            Some(_) => None,
-        });
+        let changed = steps
+            .iter()
+            .filter_map(|(step, digest)| match self.steps.get(step) {
+                None => Some((
+                    step.clone(),
+                    format!("{step} is not in {LOCK_FILE}: {ADVICE}"),
+                )),
+                Some(locked) if locked != digest => Some((
+                    step.clone(),
+                    format!("{step} is {digest}, and {LOCK_FILE} has {locked}: {ADVICE}"),
+                )),
+                Some(_) => None,
+            });
         let removed = self.steps.keys().filter(|step| !steps.contains_key(*step));
-        let removed =
-            removed.map(|step| (step.clone(), format!("{step} is in {LOCK_FILE}, but in no runbook: {ADVICE}")));
+        let removed = removed.map(|step| {
+            (
+                step.clone(),
+                format!("{step} is in {LOCK_FILE}, but in no runbook: {ADVICE}"),
+            )
+        });
         changed.chain(removed).collect()
     }
 }
@@ -88,7 +114,9 @@ mod tests {
     use super::*;
 
     fn steps(of: &[(&str, &[u8])]) -> BTreeMap<StepRef, StepDigest> {
-        of.iter().map(|(step, text)| (step.parse().expect("a ref"), StepDigest::of(text))).collect()
+        of.iter()
+            .map(|(step, text)| (step.parse().expect("a ref"), StepDigest::of(text)))
+            .collect()
     }
 
     #[test]
@@ -101,12 +129,20 @@ mod tests {
         assert_eq!(LockFile::read(home.path(), None), Ok(Some(lock.clone())));
         assert_eq!(lock.objections(&before), []);
         let found: Vec<String> = lock
-            .objections(&steps(&[("a:one", b"other"), ("a:two", b"2"), ("a:new", b"4")]))
+            .objections(&steps(&[
+                ("a:one", b"other"),
+                ("a:two", b"2"),
+                ("a:new", b"4"),
+            ]))
             .into_iter()
             .map(|(_, message)| message)
             .collect();
         assert_eq!(found.len(), 3, "{found:?}");
-        for (message, words) in found.iter().zip(["a:new is not in", "a:one is sha256:", "b:three is in"]) {
+        for (message, words) in
+            found
+                .iter()
+                .zip(["a:new is not in", "a:one is sha256:", "b:three is in"])
+        {
             assert!(message.starts_with(words), "{message}");
         }
     }

@@ -71,15 +71,29 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
     // Without its parameters, each script would give more errors.
-    let steps = if front.params.unread { Vec::new() } else { found };
-    page_remarks.extend(fence_remarks::hidden_fences(text, &blocks, fence_remarks::is_step));
+    let steps = if front.params.unread {
+        Vec::new()
+    } else {
+        found
+    };
+    page_remarks.extend(fence_remarks::hidden_fences(
+        text,
+        &blocks,
+        fence_remarks::is_step,
+    ));
     page_remarks.extend(remarks.into_remarks());
     page_remarks.sort();
-    Some(ReadPage { steps, flaws, remarks: page_remarks })
+    Some(ReadPage {
+        steps,
+        flaws,
+        remarks: page_remarks,
+    })
 }
 
-const FILE_BLOCK: RemarkKind =
-    ("in a file with `countersign: 1`, a block has no effect: ```", "; name files of the directory with files=...");
+const FILE_BLOCK: RemarkKind = (
+    "in a file with `countersign: 1`, a block has no effect: ```",
+    "; name files of the directory with files=...",
+);
 
 /// Checks that the name of a runbook file can be the first part of step references.
 pub(super) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
@@ -116,7 +130,12 @@ pub(super) fn step(
     let mut sandbox = front.sandbox.clone();
     let (mut title, mut exclusive, mut params, mut programs) = (None, None, None, None);
     let (mut files, mut links, mut secrets) = (Vec::new(), RunLinks::default(), Vec::new());
-    let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
+    let at = |name: &str| {
+        info.attributes
+            .iter()
+            .find(|(key, _)| key.text == name)
+            .map(|(_, value)| value.place)
+    };
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
         flaws.push(YamlFlaw::new(
             off,
@@ -124,14 +143,19 @@ pub(super) fn step(
         ));
     }
     if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
-        flaws.push(YamlFlaw::new(reason, "`reason` is only for sandbox=off: remove `reason`, or add sandbox=off"));
+        flaws.push(YamlFlaw::new(
+            reason,
+            "`reason` is only for sandbox=off: remove `reason`, or add sandbox=off",
+        ));
     }
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
             "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
             "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
             "params" if front.params.unread => Ok(()),
-            "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
+            "params" => {
+                chosen(&value.text, &front.params.names()).map(|names| params = Some(names))
+            }
             "files" => named_files(&value.text, directory).map(|found| files = found),
             "secrets" => declared_secrets(&value.text).map(|found| secrets = found),
             "programs" => program_names(&value.text).map(|names| programs = Some(names)),
@@ -147,7 +171,9 @@ pub(super) fn step(
     if flaws.len() == before
         && let Err(message) = sandbox.check()
     {
-        let named = ["workdir", "write", "sandbox", "network"].into_iter().find_map(at);
+        let named = ["workdir", "write", "sandbox", "network"]
+            .into_iter()
+            .find_map(at);
         flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
     }
     block.check_script("remove the id", flaws);
@@ -188,7 +214,12 @@ pub(super) fn step(
         }),
     };
     if let Err(message) = links.put(&mut found.definition) {
-        flaws.push(YamlFlaw::new(at("plan").or_else(|| at("plan-max-age")).unwrap_or(info.id.place), message));
+        flaws.push(YamlFlaw::new(
+            at("plan")
+                .or_else(|| at("plan-max-age"))
+                .unwrap_or(info.id.place),
+            message,
+        ));
         return None;
     }
     found.contents = put_files(&mut found.definition, &files);
@@ -197,7 +228,11 @@ pub(super) fn step(
 
 /// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
 /// is bash.
-fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Result<String, YamlFlaw> {
+fn interpreter(
+    front: &FrontMatter,
+    block: &FencedBlock,
+    info: &FenceInfo,
+) -> Result<String, YamlFlaw> {
     if let Some(interpreter) = block.shebang() {
         return interpreter;
     }
@@ -205,7 +240,10 @@ fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Re
         Some(PlacedText { place, text }) => {
             front_matter::interpreter(text).map_err(|message| YamlFlaw::new(*place, message))
         }
-        None => Ok(front.interpreter.clone().unwrap_or_else(|| "bash".to_owned())),
+        None => Ok(front
+            .interpreter
+            .clone()
+            .unwrap_or_else(|| "bash".to_owned())),
     }
 }
 
@@ -214,12 +252,19 @@ pub(super) fn program_names(text: &str) -> Result<Vec<Program>, String> {
     let mut names: Vec<Program> = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {
-            return Err("a name is empty: remove one comma, or write the name of a program".to_owned());
+            return Err(
+                "a name is empty: remove one comma, or write the name of a program".to_owned(),
+            );
         }
         check_program(name)?;
-        let name: Program = name.parse().map_err(|error: IdentError| error.to_string())?;
+        let name: Program = name
+            .parse()
+            .map_err(|error: IdentError| error.to_string())?;
         if names.contains(&name) {
-            return Err(format!("{:?} is listed twice: name the program once", name.as_str()));
+            return Err(format!(
+                "{:?} is listed twice: name the program once",
+                name.as_str()
+            ));
         }
         names.push(name);
     }
@@ -229,11 +274,16 @@ pub(super) fn program_names(text: &str) -> Result<Vec<Program>, String> {
 }
 
 fn exclusive_name(text: &str) -> Result<String, String> {
-    let ok = (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
+    let ok = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
     if ok {
         return Ok(text.to_owned());
     }
-    Err(format!("{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
+    Err(format!(
+        "{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"
+    ))
 }
 
 /// Returns the declared parameters that the step uses. If the text is empty (`params=""`), the step uses no parameters.
@@ -262,7 +312,9 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
 fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str, usize)> {
     let start = TextPlace { line: 1, column: 1 };
     let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let rest = marked.strip_prefix("---\n").or_else(|| marked.strip_prefix("---\r\n"))?;
+    let rest = marked
+        .strip_prefix("---\n")
+        .or_else(|| marked.strip_prefix("---\r\n"))?;
     let offset = text.len() - rest.len();
     let mut at = 0;
     let mut end = None;
@@ -277,7 +329,10 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
     let ours = yaml.lines().any(|line| {
         ["countersign", "\"countersign\"", "'countersign'"]
             .iter()
-            .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))
+            .any(|key| {
+                line.strip_prefix(key)
+                    .is_some_and(|rest| rest.trim_start().starts_with(':'))
+            })
     });
     if !ours {
         return None;

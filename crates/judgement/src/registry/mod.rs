@@ -109,19 +109,38 @@ impl Registry {
         let at = |flaw: YamlFlaw| RegistryError::of_flaw(shown, flaw);
         let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
         let text = read_text(path).map_err(all)?;
-        let read = read_page(name, path, &text, None).without_flaws().map_err(all)?;
+        let read = read_page(name, path, &text, None)
+            .without_flaws()
+            .map_err(all)?;
         let file: Arc<str> = shown.into();
         let mut found = read.steps;
-        let workflow =
-            if name.ends_with(".runbook.md") { Some(rundown::read_workflow(&text).map_err(all)?) } else { None };
+        let workflow = if name.ends_with(".runbook.md") {
+            Some(rundown::read_workflow(&text).map_err(all)?)
+        } else {
+            None
+        };
         found.sort_by_key(|step| step.place);
-        let references: Vec<StepRef> = found.iter().map(|step| step.definition.reference.clone()).collect();
-        let registry = Self::of_found(found.into_iter().map(|step| (step.place_in(&file), StoredStep::found(step))))?;
-        let steps = references.iter().filter_map(|step| registry.get(step).cloned()).collect();
+        let references: Vec<StepRef> = found
+            .iter()
+            .map(|step| step.definition.reference.clone())
+            .collect();
+        let registry = Self::of_found(
+            found
+                .into_iter()
+                .map(|step| (step.place_in(&file), StoredStep::found(step))),
+        )?;
+        let steps = references
+            .iter()
+            .filter_map(|step| registry.get(step).cloned())
+            .collect();
         let mut remarks: Vec<RegistryError> = read.remarks.into_iter().map(at).collect();
         remarks.extend(registry.remarks());
         remarks.sort();
-        Ok(FileSteps { steps, workflow, remarks })
+        Ok(FileSteps {
+            steps,
+            workflow,
+            remarks,
+        })
     }
 
     /// Builds the sealed registry again from the stored definitions, because the sealed steps stay in force even if the
@@ -129,25 +148,48 @@ impl Registry {
     ///
     /// # Errors
     /// Returns the errors of all steps that this version can't seal or run.
-    pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
-        Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step), Vec::new())))
+    pub fn from_definitions(
+        definitions: impl IntoIterator<Item = StepDefinition>,
+    ) -> Result<Self, Vec<RegistryError>> {
+        Self::from_stored(
+            definitions
+                .into_iter()
+                .map(|step| StoredStep::Read(Box::new(step), Vec::new())),
+        )
     }
 
     /// Builds the sealed registry from stored steps, some of which another registry may already contain.
     ///
     /// # Errors
     /// Returns the same errors as [`Self::from_definitions`].
-    pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
+    pub fn from_stored(
+        steps: impl IntoIterator<Item = StoredStep>,
+    ) -> Result<Self, Vec<RegistryError>> {
         let named = steps.into_iter().map(|step| {
             let (file, place) = (Arc::from(step.reference().as_str()), TextPlace::default());
-            (StepPlace { file, place, script: ScriptOrigin::Below(0), added: (0, 0) }, step)
+            (
+                StepPlace {
+                    file,
+                    place,
+                    script: ScriptOrigin::Below(0),
+                    added: (0, 0),
+                },
+                step,
+            )
         });
         Self::of_found(named)
     }
 
-    fn of_found(found: impl IntoIterator<Item = (StepPlace, StoredStep)>) -> Result<Self, Vec<RegistryError>> {
+    fn of_found(
+        found: impl IntoIterator<Item = (StepPlace, StoredStep)>,
+    ) -> Result<Self, Vec<RegistryError>> {
         let mut errors = Vec::new();
-        let steps = Self::register_all(found, &SharedSchemas::default(), ScriptCheck::Template, &mut errors);
+        let steps = Self::register_all(
+            found,
+            &SharedSchemas::default(),
+            ScriptCheck::Template,
+            &mut errors,
+        );
         Self::seal(steps, errors)
     }
 
@@ -182,7 +224,11 @@ impl Registry {
             for (at, reference, step) in registered {
                 // People mistake names that differ only in capital letters. A sealed step stays readable.
                 let (name, is_sealed) = (reference.as_str(), at.place.line == 0);
-                let name = if is_sealed { name.to_owned() } else { name.to_ascii_lowercase() };
+                let name = if is_sealed {
+                    name.to_owned()
+                } else {
+                    name.to_ascii_lowercase()
+                };
                 match places.entry(name) {
                     Entry::Vacant(first) => {
                         first.insert((reference.clone(), Arc::clone(&at.file), at.place));
@@ -219,7 +265,10 @@ impl Registry {
     ) -> Result<Self, Vec<RegistryError>> {
         let leaves: Vec<RegistryLeaf> = steps
             .iter()
-            .map(|(reference, step)| RegistryLeaf { digest: step.digest, reference: reference.clone() })
+            .map(|(reference, step)| RegistryLeaf {
+                digest: step.digest,
+                reference: reference.clone(),
+            })
             .collect();
         let mut hashes = Vec::with_capacity(leaves.len());
         for leaf in &leaves {
@@ -230,11 +279,22 @@ impl Registry {
         }
         match canonical_of(&leaves) {
             Ok(manifest) if errors.is_empty() => {
-                let (steps, manifest, tree) = (steps.into(), manifest.into(), levels(hashes).into());
-                Ok(Self { steps, manifest, tree, remarks: Vec::new(), skipped: Vec::new() })
+                let (steps, manifest, tree) =
+                    (steps.into(), manifest.into(), levels(hashes).into());
+                Ok(Self {
+                    steps,
+                    manifest,
+                    tree,
+                    remarks: Vec::new(),
+                    skipped: Vec::new(),
+                })
             }
             manifest => {
-                errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
+                errors.extend(
+                    manifest
+                        .err()
+                        .map(|error| whole("the registry's manifest", error.to_string())),
+                );
                 errors.sort();
                 errors.dedup();
                 Err(errors)
@@ -274,21 +334,34 @@ impl Registry {
 
     /// Returns the leaves of the registry, sorted like [`Self::steps`].
     pub fn leaves(&self) -> impl Iterator<Item = RegistryLeaf> {
-        self.steps.iter().map(|(reference, step)| RegistryLeaf { digest: step.digest, reference: reference.clone() })
+        self.steps.iter().map(|(reference, step)| RegistryLeaf {
+            digest: step.digest,
+            reference: reference.clone(),
+        })
     }
 
     /// Returns the blobs that a seal of this registry names: the manifest, the definitions, and the contents of files.
     pub fn blobs(&self) -> impl Iterator<Item = (BlobDigest, Vec<u8>)> {
-        let steps = self.steps.values().map(|step| (BlobDigest::from_bytes(*step.digest.as_bytes()), step.canonical()));
+        let steps = self.steps.values().map(|step| {
+            (
+                BlobDigest::from_bytes(*step.digest.as_bytes()),
+                step.canonical(),
+            )
+        });
         let of_step = |step: &Arc<RegisteredStep>| {
             let files = step.definition.files.iter().map(|file| file.digest);
             files.zip(step.contents.clone()).collect::<Vec<_>>()
         };
         // Several steps can have the same file.
-        let contents: BTreeMap<ContentDigest, Arc<[u8]>> = self.steps.values().flat_map(of_step).collect();
-        let contents =
-            contents.into_iter().map(|(digest, bytes)| (BlobDigest::from_bytes(*digest.as_bytes()), bytes.to_vec()));
-        [(BlobDigest::of(&self.manifest), self.manifest.to_vec())].into_iter().chain(steps).chain(contents)
+        let contents: BTreeMap<ContentDigest, Arc<[u8]>> =
+            self.steps.values().flat_map(of_step).collect();
+        let contents = contents
+            .into_iter()
+            .map(|(digest, bytes)| (BlobDigest::from_bytes(*digest.as_bytes()), bytes.to_vec()));
+        [(BlobDigest::of(&self.manifest), self.manifest.to_vec())]
+            .into_iter()
+            .chain(steps)
+            .chain(contents)
     }
 
     /// Returns the RFC 6962 root over the canonical leaves.
@@ -301,11 +374,19 @@ impl Registry {
         let (index, size) = (index as u64, self.tree[0].len() as u64);
         let subtree = |level: u8, index: u64| -> Result<merkle::Hash, ()> {
             let level = self.tree.get(usize::from(level)).ok_or(())?;
-            usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
+            usize::try_from(index)
+                .ok()
+                .and_then(|index| level.get(index))
+                .copied()
+                .ok_or(())
         };
         // `tree` contains the hash of every complete subtree, so this call always succeeds.
         let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
-        Some(RegistryProof { index, size, hashes })
+        Some(RegistryProof {
+            index,
+            size,
+            hashes,
+        })
     }
 }
 
@@ -318,7 +399,10 @@ fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
     let mut levels = vec![leaves];
     while let Some(below) = levels.last().filter(|below| below.len() > 1) {
         let (pairs, _) = below.as_chunks::<2>();
-        let above = pairs.iter().map(|[left, right]| merkle::node_hash(left, right)).collect();
+        let above = pairs
+            .iter()
+            .map(|[left, right]| merkle::node_hash(left, right))
+            .collect();
         levels.push(above);
     }
     levels

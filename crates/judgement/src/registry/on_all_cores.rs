@@ -6,7 +6,10 @@ use std::thread;
 
 /// Returns `work` of each value, in the order of the values. The calls run on all cores.
 pub fn on_all_cores<T: Send, R: Send>(values: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS).min(values.len());
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MAX_THREADS)
+        .min(values.len());
     if threads <= 1 {
         return values.into_iter().map(work).collect();
     }
@@ -47,7 +50,10 @@ mod tests {
     fn results_have_the_order_of_the_values() {
         for count in [0, 1, 2, 1000] {
             let doubled: Vec<usize> = (0..count).map(|value| 2 * value).collect();
-            assert_eq!(on_all_cores((0..count).collect(), |value| 2 * value), doubled);
+            assert_eq!(
+                on_all_cores((0..count).collect(), |value| 2 * value),
+                doubled
+            );
         }
     }
 }

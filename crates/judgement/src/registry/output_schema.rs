@@ -18,9 +18,16 @@ const ONLY_OF_PARAMETERS: [&str; 2] = ["default", "x-secret"];
 pub fn output_schema(outputs: &[StepOutput]) -> Result<ParameterSchema, Malformed> {
     let mut properties = Map::new();
     for (at, output) in outputs.iter().enumerate() {
-        if let Some(keyword) = ONLY_OF_PARAMETERS.iter().find(|keyword| output.schema.get(**keyword).is_some()) {
-            let message = format!("the schema of an output can't have `{keyword}`: leave the keyword out");
-            return Err(Malformed::at(format!("/step/outputs/{at}/schema/{keyword}"), message));
+        if let Some(keyword) = ONLY_OF_PARAMETERS
+            .iter()
+            .find(|keyword| output.schema.get(**keyword).is_some())
+        {
+            let message =
+                format!("the schema of an output can't have `{keyword}`: leave the keyword out");
+            return Err(Malformed::at(
+                format!("/step/outputs/{at}/schema/{keyword}"),
+                message,
+            ));
         }
         properties.insert(output.name.to_string(), output.schema.clone());
     }
@@ -34,7 +41,10 @@ fn first(outputs: &[StepOutput], flaws: Vec<SchemaFlaw>) -> Malformed {
         return Malformed::at("/step/outputs", "the schemas of the outputs are invalid");
     };
     let name = flaw.path.get(1).map_or("", String::as_str);
-    let place = match outputs.iter().position(|output| output.name.as_str() == name) {
+    let place = match outputs
+        .iter()
+        .position(|output| output.name.as_str() == name)
+    {
         Some(at) if flaw.of_key && flaw.path.len() == 2 => format!("/step/outputs/{at}/name"),
         Some(at) => format!("/step/outputs/{at}/schema{}", pointer(&flaw.path[2..])),
         None => "/step/outputs".to_owned(),
@@ -58,18 +68,35 @@ mod tests {
             {"name": "size", "schema": {"type": "integer", "minimum": 1}},
         ]));
         let schema = schema.expect("within the subset");
-        assert!(schema.check(&json!({"id": "abc"})).is_ok(), "an output is optional");
-        for wrong in [json!({"id": "ABC"}), json!({"size": 0}), json!({"other": 1}), json!({"id": "-rf"})] {
+        assert!(
+            schema.check(&json!({"id": "abc"})).is_ok(),
+            "an output is optional"
+        );
+        for wrong in [
+            json!({"id": "ABC"}),
+            json!({"size": 0}),
+            json!({"other": 1}),
+            json!({"id": "-rf"}),
+        ] {
             assert!(schema.check(&wrong).is_err(), "{wrong}");
         }
         for (outputs, place) in [
-            (json!([{"name": "id", "schema": {"type": "string", "default": "x"}}]), "/step/outputs/0/schema/default"),
+            (
+                json!([{"name": "id", "schema": {"type": "string", "default": "x"}}]),
+                "/step/outputs/0/schema/default",
+            ),
             (
                 json!([{"name": "id", "schema": {"type": "string", "x-secret": true}}]),
                 "/step/outputs/0/schema/x-secret",
             ),
-            (json!([{"name": "id", "schema": {"type": "string", "pattern": "x"}}]), "/step/outputs/0/schema/pattern"),
-            (json!([{"name": "id", "schema": {"type": "string", "colour": 1}}]), "/step/outputs/0/schema/colour"),
+            (
+                json!([{"name": "id", "schema": {"type": "string", "pattern": "x"}}]),
+                "/step/outputs/0/schema/pattern",
+            ),
+            (
+                json!([{"name": "id", "schema": {"type": "string", "colour": 1}}]),
+                "/step/outputs/0/schema/colour",
+            ),
         ] {
             assert_eq!(compiled(&outputs).expect_err(place).pointer, place);
         }

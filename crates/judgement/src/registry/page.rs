@@ -40,12 +40,19 @@ impl ReadPage {
     /// # Errors
     /// Returns all errors of the page.
     pub fn without_flaws(self) -> Result<Self, Vec<YamlFlaw>> {
-        if self.flaws.is_empty() { Ok(self) } else { Err(self.flaws) }
+        if self.flaws.is_empty() {
+            Ok(self)
+        } else {
+            Err(self.flaws)
+        }
     }
 
     /// Returns a page that can't be read.
     pub(super) fn of_flaws(flaws: Vec<YamlFlaw>) -> Self {
-        Self { flaws, ..Self::default() }
+        Self {
+            flaws,
+            ..Self::default()
+        }
     }
 }
 
@@ -60,7 +67,11 @@ impl RunbookFiles {
     /// Gives access to the files of a directory. An empty path is the current directory. If `owner` is given, only this
     /// user and root may be able to write a file.
     pub fn new(directory: PathBuf, owner: Option<u32>) -> Self {
-        let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
+        let directory = if directory.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            directory
+        };
         Self { directory, owner }
     }
 
@@ -83,7 +94,11 @@ impl RunbookFiles {
     }
 
     /// Reads a file, and returns true with its bytes if a user may execute the file.
-    pub(super) fn content(&self, relative: &str, max_bytes: u64) -> Result<(Vec<u8>, bool), String> {
+    pub(super) fn content(
+        &self,
+        relative: &str,
+        max_bytes: u64,
+    ) -> Result<(Vec<u8>, bool), String> {
         let path = Path::new(relative);
         let plain = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
         if relative.is_empty() || !path.components().all(plain) {
@@ -91,8 +106,9 @@ impl RunbookFiles {
                 "{relative:?} is not a path inside of the runbook's directory: write a relative path without .."
             ));
         }
-        let unreadable =
-            |error: std::io::Error| format!("the file {relative:?} can't be read ({error}): correct the path");
+        let unreadable = |error: std::io::Error| {
+            format!("the file {relative:?} can't be read ({error}): correct the path")
+        };
         let directory = self.directory.canonicalize().map_err(unreadable)?;
         let real = directory.join(path).canonicalize().map_err(unreadable)?;
         if !real.starts_with(&directory) {
@@ -106,23 +122,35 @@ impl RunbookFiles {
         let mut bytes = Vec::new();
         // Without O_NONBLOCK, opening a pipe would wait for a writer.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(&real).map_err(unreadable)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(nonblocking)
+            .open(&real)
+            .map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?;
         if !found.is_file() {
             return Err(format!("{relative:?} is not a regular file: name a file"));
         }
-        file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        file.take(max_bytes + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
         if bytes.len() as u64 > max_bytes {
-            return Err(format!("the file {relative:?} is larger than {max_bytes} bytes: make it smaller"));
+            return Err(format!(
+                "the file {relative:?} is larger than {max_bytes} bytes: make it smaller"
+            ));
         }
         Ok((bytes, found.mode() & 0o111 != 0))
     }
 
     fn check_writers(&self, real: &Path) -> Result<(), String> {
-        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return Ok(()) };
+        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else {
+            return Ok(());
+        };
         if found.uid() != owner && found.uid() != 0 || found.mode() & 0o022 != 0 {
             let path = real.display();
-            return Err(format!("other users can change {path}: run `chown {owner} {path}` and `chmod go-w {path}`"));
+            return Err(format!(
+                "other users can change {path}: run `chown {owner} {path}` and `chmod go-w {path}`"
+            ));
         }
         Ok(())
     }
@@ -142,7 +170,10 @@ mod tests {
         fs::write(runbook.join("large"), vec![0; (1 << 20) + 1]).expect("a file");
         std::os::unix::fs::symlink("../outside", runbook.join("link")).expect("a link");
         std::os::unix::fs::symlink("scripts/a.sh", runbook.join("inner")).expect("a link");
-        let made = std::process::Command::new("mkfifo").arg(runbook.join("pipe")).status().expect("mkfifo");
+        let made = std::process::Command::new("mkfifo")
+            .arg(runbook.join("pipe"))
+            .status()
+            .expect("mkfifo");
         assert!(made.success());
         let files = RunbookFiles::new(runbook.clone(), None);
         assert_eq!(files.read("./scripts/a.sh").expect("inside"), b"echo a\n");
@@ -162,9 +193,18 @@ mod tests {
             let error = files.read(path).expect_err(path);
             assert!(error.contains(words), "{path}: {error}");
         }
-        assert!(RunbookFiles::new(PathBuf::new(), None).read("Cargo.toml").is_ok(), "the current directory");
+        assert!(
+            RunbookFiles::new(PathBuf::new(), None)
+                .read("Cargo.toml")
+                .is_ok(),
+            "the current directory"
+        );
         let other = RunbookFiles::new(runbook, Some(1_000_000));
         let owned_by_root = fs::metadata(home.path()).expect("metadata").uid() == 0;
-        assert_eq!(other.read("scripts/a.sh").is_ok(), owned_by_root, "a file of another user is refused");
+        assert_eq!(
+            other.read("scripts/a.sh").is_ok(),
+            owned_by_root,
+            "a file of another user is refused"
+        );
     }
 }

@@ -50,7 +50,9 @@ impl fmt::Debug for ParameterPatterns {
 /// `^a|b$` is anchored on one side only.
 fn check_text(pattern: &str) -> Result<(), String> {
     if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(format!("the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten the pattern"));
+        return Err(format!(
+            "the pattern is longer than {MAX_PATTERN_BYTES} bytes: shorten the pattern"
+        ));
     }
     let inner = pattern
         .strip_prefix('^')
@@ -64,7 +66,11 @@ fn check_text(pattern: &str) -> Result<(), String> {
     while at < chars.len() {
         match chars[at] {
             '\\' => {
-                if chars.get(at + 1).is_some_and(|c| c.is_ascii_digit() || *c == 'k') && !in_class {
+                if chars
+                    .get(at + 1)
+                    .is_some_and(|c| c.is_ascii_digit() || *c == 'k')
+                    && !in_class
+                {
                     return Err("the linear-time engine does not support back-references: write the pattern without \
                                 back-references"
                         .to_owned());
@@ -77,14 +83,23 @@ fn check_text(pattern: &str) -> Result<(), String> {
             // Regex engines disagree about nested classes, POSIX classes and set operations, so these characters are
             // refused inside brackets.
             '[' if in_class => {
-                return Err("engines disagree about the meaning of [ inside brackets: write \\[".to_owned());
+                return Err(
+                    "engines disagree about the meaning of [ inside brackets: write \\[".to_owned(),
+                );
             }
             c @ ('&' | '-' | '~') if in_class && chars.get(at + 1) == Some(&c) => {
-                return Err(format!("engines disagree about the meaning of {c}{c} inside brackets: write \\{c}"));
+                return Err(format!(
+                    "engines disagree about the meaning of {c}{c} inside brackets: write \\{c}"
+                ));
             }
             // In ECMA-262, `[]` is an empty class, but other engines read `]` as the first member of the class.
-            '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^'))) == Some(&']') => {
-                return Err("engines disagree about the meaning of ] directly after [ or [^: write \\]".to_owned());
+            '[' if chars.get(at + 1 + usize::from(chars.get(at + 1) == Some(&'^')))
+                == Some(&']') =>
+            {
+                return Err(
+                    "engines disagree about the meaning of ] directly after [ or [^: write \\]"
+                        .to_owned(),
+                );
             }
             '[' => in_class = true,
             ']' if in_class => in_class = false,
@@ -116,10 +131,16 @@ fn check_text(pattern: &str) -> Result<(), String> {
                 );
             }
             '^' | '$' if depth == 0 || chars[at] == '^' => {
-                return Err("^ and $ are allowed only at the two ends: write \\^ or \\$ for the character".to_owned());
+                return Err(
+                    "^ and $ are allowed only at the two ends: write \\^ or \\$ for the character"
+                        .to_owned(),
+                );
             }
             '$' => {
-                return Err("^ and $ are allowed only at the two ends: write \\^ or \\$ for the character".to_owned());
+                return Err(
+                    "^ and $ are allowed only at the two ends: write \\^ or \\$ for the character"
+                        .to_owned(),
+                );
             }
             _ => {}
         }
@@ -132,13 +153,20 @@ fn check_text(pattern: &str) -> Result<(), String> {
 /// applies to both forms.
 fn compile(pattern: &str) -> Result<Regex, String> {
     let build = |text: &str| {
-        RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
-            let reason = error.to_string();
-            format!(
-                "the pattern can't be compiled: {}",
-                reason.lines().last().unwrap_or_default().trim_start_matches("error: ")
-            )
-        })
+        RegexBuilder::new(text)
+            .size_limit(MAX_COMPILED_BYTES)
+            .build()
+            .map_err(|error| {
+                let reason = error.to_string();
+                format!(
+                    "the pattern can't be compiled: {}",
+                    reason
+                        .lines()
+                        .last()
+                        .unwrap_or_default()
+                        .trim_start_matches("error: ")
+                )
+            })
     };
     let written = build(pattern)?;
     match translated(pattern) {
@@ -171,12 +199,18 @@ fn translated(pattern: &str) -> Cow<'_, str> {
         text.push_str(class);
         changed = true;
     }
-    if changed { Cow::Owned(text) } else { Cow::Borrowed(pattern) }
+    if changed {
+        Cow::Owned(text)
+    } else {
+        Cow::Borrowed(pattern)
+    }
 }
 
 /// Characters that are white space or line ends in ECMA-262.
-const SPACE: &str = r"[\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
-const NO_SPACE: &str = r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
+const SPACE: &str =
+    r"[\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
+const NO_SPACE: &str =
+    r"[^\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}]";
 const MAX_PATTERN_BYTES: usize = 512;
 /// Maximum memory of a compiled pattern, in bytes, because a verifier also compiles patterns of unknown authors.
 const MAX_COMPILED_BYTES: usize = 1 << 20;

@@ -55,11 +55,18 @@ impl ParameterSchema {
     ///
     /// # Errors
     /// Returns the same errors as [`Self::compile`].
-    pub(crate) fn shared(schema: Arc<Value>, patterns: Arc<ParameterPatterns>) -> Result<Self, Vec<SchemaFlaw>> {
+    pub(crate) fn shared(
+        schema: Arc<Value>,
+        patterns: Arc<ParameterPatterns>,
+    ) -> Result<Self, Vec<SchemaFlaw>> {
         let _closed = schema_keywords::check(&schema, &patterns)?;
         let mut flaws = Vec::new();
         check_defaults(&schema, &patterns, &mut Vec::new(), &mut flaws);
-        if flaws.is_empty() { Ok(Self { schema, patterns }) } else { Err(flaws) }
+        if flaws.is_empty() {
+            Ok(Self { schema, patterns })
+        } else {
+            Err(flaws)
+        }
     }
 
     /// Returns the schema as the step's definition contains it.
@@ -83,7 +90,12 @@ impl ParameterSchema {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let whole = |message: String| vec![ParameterError { pointer: String::new(), message }];
+        let whole = |message: String| {
+            vec![ParameterError {
+                pointer: String::new(),
+                message,
+            }]
+        };
         let canonical = canonical_of(&value).map_err(|error| whole(error.to_string()))?;
         if canonical.len() > MAX_PARAMS_BYTES {
             return Err(whole(format!(
@@ -92,7 +104,10 @@ impl ParameterSchema {
                 canonical.len()
             )));
         }
-        Ok(Params { digest: ParamsDigest::of(&canonical), value })
+        Ok(Params {
+            digest: ParamsDigest::of(&canonical),
+            value,
+        })
     }
 
     /// Validates parameters that must already be complete, for example signed parameters.
@@ -106,13 +121,20 @@ impl ParameterSchema {
         }
         Err(vec![ParameterError {
             pointer: missing_default(value, &params.value, &mut Vec::new()),
-            message: "a value is missing and has no default, but signed parameters must be complete".to_owned(),
+            message:
+                "a value is missing and has no default, but signed parameters must be complete"
+                    .to_owned(),
         }])
     }
 }
 
 /// Checks that every default fits its own schema. The missing defaults inside an object or a list are added first.
-fn check_defaults(schema: &Value, patterns: &ParameterPatterns, path: &mut Vec<String>, flaws: &mut Vec<SchemaFlaw>) {
+fn check_defaults(
+    schema: &Value,
+    patterns: &ParameterPatterns,
+    path: &mut Vec<String>,
+    flaws: &mut Vec<SchemaFlaw>,
+) {
     if let Some(default) = schema.get("default") {
         let mut value = default.clone();
         fill(schema, &mut value);
@@ -188,7 +210,10 @@ fn fill(schema: &Value, value: &mut Value) {
 /// Checks the rules for every value: no null, no NUL characters, no fractions and no deep nesting.
 fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
     let mut refuse = |path: &[String], message: &str| {
-        errors.push(ParameterError { pointer: pointer(path), message: message.to_owned() });
+        errors.push(ParameterError {
+            pointer: pointer(path),
+            message: message.to_owned(),
+        });
     };
     match value {
         Value::String(text) if text.contains('\0') => {
@@ -197,8 +222,15 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
                 "the text contains a NUL character, which an environment variable can't contain: remove the character",
             );
         }
-        Value::Number(number) if number.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) => {
-            refuse(path, "only whole numbers within +-(2^53-1) are allowed: give a fraction as text");
+        Value::Number(number)
+            if number
+                .as_i64()
+                .is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) =>
+        {
+            refuse(
+                path,
+                "only whole numbers within +-(2^53-1) are allowed: give a fraction as text",
+            );
         }
         Value::Null => refuse(path, "null is not a value: leave out the parameter"),
         Value::Array(items) if path.len() < MAX_VALUE_DEPTH => {
@@ -215,16 +247,26 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
                 path.pop();
             }
         }
-        Value::Array(_) | Value::Object(_) => refuse(path, "the value is nested too deep: reduce the nesting"),
+        Value::Array(_) | Value::Object(_) => {
+            refuse(path, "the value is nested too deep: reduce the nesting")
+        }
         _ => {}
     }
 }
 
 /// Refuses text that begins with `-`, because such text could become an option of a command (promise 6 in
 /// `docs/security-claims.md`).
-fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &mut Vec<ParameterError>) {
+fn check_dashes(
+    schema: &Value,
+    value: &Value,
+    path: &mut Vec<String>,
+    errors: &mut Vec<ParameterError>,
+) {
     match value {
-        Value::String(text) if text.starts_with('-') && schema.get("x-leading-dash") != Some(&Value::Bool(true)) => {
+        Value::String(text)
+            if text.starts_with('-')
+                && schema.get("x-leading-dash") != Some(&Value::Bool(true)) =>
+        {
             errors.push(ParameterError {
                 pointer: pointer(path),
                 message: "the text begins with `-`, so a program could use the text as an option: remove the dash; the \
@@ -254,10 +296,15 @@ fn check_dashes(schema: &Value, value: &Value, path: &mut Vec<String>, errors: &
 /// Returns the JSON pointer to the first part of `complete` that is missing in `value`.
 fn missing_default(value: &Value, complete: &Value, path: &mut Vec<String>) -> String {
     let children: Vec<(String, Option<&Value>, &Value)> = match (value, complete) {
-        (Value::Object(a), Value::Object(b)) => b.iter().map(|(name, v)| (name.clone(), a.get(name), v)).collect(),
-        (Value::Array(a), Value::Array(b)) => {
-            b.iter().enumerate().map(|(index, v)| (index.to_string(), a.get(index), v)).collect()
-        }
+        (Value::Object(a), Value::Object(b)) => b
+            .iter()
+            .map(|(name, v)| (name.clone(), a.get(name), v))
+            .collect(),
+        (Value::Array(a), Value::Array(b)) => b
+            .iter()
+            .enumerate()
+            .map(|(index, v)| (index.to_string(), a.get(index), v))
+            .collect(),
         _ => Vec::new(),
     };
     for (name, ours, theirs) in children {
@@ -282,8 +329,10 @@ mod tests {
     use serde_json::{Map, json};
 
     fn compile(properties: Value, required: &[&str]) -> ParameterSchema {
-        ParameterSchema::compile(&json!({"type": "object", "properties": properties, "required": required}))
-            .expect("a schema")
+        ParameterSchema::compile(
+            &json!({"type": "object", "properties": properties, "required": required}),
+        )
+        .expect("a schema")
     }
 
     #[test]
@@ -293,26 +342,43 @@ mod tests {
             &["host"],
         );
         let params = schema.complete(json!({"host": "web-3"})).expect("valid");
-        assert_eq!(to_canonical(params.value()), br#"{"drain":true,"host":"web-3"}"#);
+        assert_eq!(
+            to_canonical(params.value()),
+            br#"{"drain":true,"host":"web-3"}"#
+        );
         assert_eq!(
             params.digest().to_string(),
             "sha256:14543be370b62713c78e768c1bb831f932285b3fc617d8fe67ea7e1aa0d74f27"
         );
         assert_eq!(schema.check(params.value()).as_ref(), Ok(&params));
-        let incomplete = schema.check(&json!({"host": "web-3"})).expect_err("incomplete");
+        let incomplete = schema
+            .check(&json!({"host": "web-3"}))
+            .expect_err("incomplete");
         assert_eq!(incomplete[0].pointer, "/drain");
         assert_eq!(
             environment(params.value()),
-            [("PARAM_DRAIN".to_owned(), "true".to_owned()), ("PARAM_HOST".to_owned(), "web-3".to_owned())]
+            [
+                ("PARAM_DRAIN".to_owned(), "true".to_owned()),
+                ("PARAM_HOST".to_owned(), "web-3".to_owned())
+            ]
         );
     }
 
     #[test]
     fn a_fraction_and_a_number_outside_of_53_bits_are_refused() {
         let schema = compile(json!({"n": {"type": "integer"}}), &[]);
-        for number in [json!(1.0), json!(9_007_199_254_740_992_i64), json!(u64::MAX)] {
-            let errors = schema.complete(json!({"n": number})).expect_err("no whole number");
-            assert!(errors[0].to_string().starts_with("/n: only whole numbers"), "{errors:?}");
+        for number in [
+            json!(1.0),
+            json!(9_007_199_254_740_992_i64),
+            json!(u64::MAX),
+        ] {
+            let errors = schema
+                .complete(json!({"n": number}))
+                .expect_err("no whole number");
+            assert!(
+                errors[0].to_string().starts_with("/n: only whole numbers"),
+                "{errors:?}"
+            );
         }
     }
 

@@ -19,15 +19,26 @@ const MAX_EMPHASIS: usize = 500;
 /// Returns why the page can't be shown.
 pub fn prose_tree(name: &str, text: &str) -> Result<Node, String> {
     let hidden = checked_text(text).map_err(|(_, message)| message)?;
-    let emphasis = text.bytes().filter(|byte| matches!(byte, b'*' | b'_' | b'~')).count() <= MAX_EMPHASIS;
+    let emphasis = text
+        .bytes()
+        .filter(|byte| matches!(byte, b'*' | b'_' | b'~'))
+        .count()
+        <= MAX_EMPHASIS;
     let options = if name.ends_with(".mdx") {
         let mut options = page_options();
         options.constructs.attention = emphasis;
         options.constructs.gfm_table = true;
         options
     } else {
-        let constructs = Constructs { frontmatter: true, attention: emphasis, ..Constructs::gfm() };
-        ParseOptions { constructs, ..ParseOptions::gfm() }
+        let constructs = Constructs {
+            frontmatter: true,
+            attention: emphasis,
+            ..Constructs::gfm()
+        };
+        ParseOptions {
+            constructs,
+            ..ParseOptions::gfm()
+        }
     };
     let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options)));
     let tree = parsed.map_err(|_| "the parser of Markdown can't read the page".to_owned())?;

@@ -20,7 +20,9 @@ use crate::template::template_rules::TemplateRules;
 use documents::crypto::canonical::canonical_of;
 use documents::crypto::digest::StepDigest;
 use documents::record::ident::StepRef;
-use documents::record::step_definition::{GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition};
+use documents::record::step_definition::{
+    GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition,
+};
 use documents::record::step_file::StepFile;
 
 /// Sealed step.
@@ -46,7 +48,10 @@ pub struct RegisteredStep {
 impl RegisteredStep {
     /// Returns the step without its place in a file, like a step from a store.
     pub fn stored(&self) -> Self {
-        Self { place: None, ..self.clone() }
+        Self {
+            place: None,
+            ..self.clone()
+        }
     }
 
     /// Returns the canonical JSON of the definition. The step digest is the digest of these bytes. The bytes are not kept,
@@ -56,7 +61,11 @@ impl RegisteredStep {
         let mut bytes = canonical_of(&self.definition).expect("a canonical form");
         // A seal collects the bytes of all steps, and the writer reserves some KB for each.
         bytes.shrink_to_fit();
-        debug_assert_eq!(StepDigest::of(&bytes), self.digest, "not the definition of a step that `filled` returned");
+        debug_assert_eq!(
+            StepDigest::of(&bytes),
+            self.digest,
+            "not the definition of a step that `filled` returned"
+        );
         bytes
     }
 
@@ -66,9 +75,15 @@ impl RegisteredStep {
     /// # Errors
     /// Returns the parameter whose value can't be written in its place of the script.
     pub fn filled(&self, params: &Value) -> Result<Self, RenderError> {
-        let Some(template) = &self.template else { return Ok(self.clone()) };
+        let Some(template) = &self.template else {
+            return Ok(self.clone());
+        };
         let definition = template.fill(&self.definition, params, TemplateRules::Present)?;
-        Ok(Self { definition: definition.into(), template: None, ..self.clone() })
+        Ok(Self {
+            definition: definition.into(),
+            template: None,
+            ..self.clone()
+        })
     }
 
     /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
@@ -134,9 +149,10 @@ impl RegisterError {
     /// Returns the errors with their places. A store has no place of a step.
     pub(super) fn at(self, place: &StepPlace) -> Vec<RegistryError> {
         match self {
-            Self::Template(flaws) if place.place.line > 0 => {
-                flaws.iter().map(|flaw| RegistryError::of_template(place, flaw)).collect()
-            }
+            Self::Template(flaws) if place.place.line > 0 => flaws
+                .iter()
+                .map(|flaw| RegistryError::of_template(place, flaw))
+                .collect(),
             other => vec![RegistryError::of_step(place, other.to_string())],
         }
     }
@@ -173,9 +189,14 @@ pub(super) fn register(
     let (definition, schema, canonical) = checked(definition, schemas)?;
     let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
     if !contents.is_empty()
-        && (contents.len() != definition.files.len() || definition.files.iter().zip(&contents).any(differs))
+        && (contents.len() != definition.files.len()
+            || definition.files.iter().zip(&contents).any(differs))
     {
-        return Err("the contents of the step's files differ from its definition".to_owned().into());
+        return Err(
+            "the contents of the step's files differ from its definition"
+                .to_owned()
+                .into(),
+        );
     }
     let mut flaws = Vec::new();
     let template = match check {
@@ -187,7 +208,9 @@ pub(super) fn register(
         None
     });
     if check == ScriptCheck::Shell {
-        let sample = template.as_ref().map_or(Cow::Borrowed(&definition), |one| Cow::Owned(one.sampled(&definition)));
+        let sample = template.as_ref().map_or(Cow::Borrowed(&definition), |one| {
+            Cow::Owned(one.sampled(&definition))
+        });
         // The reader of templates has already reported the errors of a template that it can't read.
         let sample = Some(sample.source.as_str()).filter(|_| flaws.is_empty());
         let more = script_flaws(&definition, sample);
@@ -199,7 +222,15 @@ pub(super) fn register(
     let template = template.map(Arc::new);
     let digest = StepDigest::of(&canonical);
     let (size, definition) = (canonical.len(), definition.into());
-    Ok(RegisteredStep { digest, size, schema, definition, contents, template, place })
+    Ok(RegisteredStep {
+        digest,
+        size,
+        schema,
+        definition,
+        contents,
+        template,
+        place,
+    })
 }
 
 /// Checks everything but the template of a step. Returns the definition with its parameter schema and its canonical
@@ -208,21 +239,29 @@ fn checked(
     mut definition: StepDefinition,
     schemas: &SharedSchemas,
 ) -> Result<(StepDefinition, ParameterSchema, Vec<u8>), String> {
-    definition.check_reserved().map_err(|error| error.to_string())?;
+    definition
+        .check_reserved()
+        .map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {
-        return Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"));
+        return Err(format!(
+            "the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"
+        ));
     }
     if let Some(fault) = definition.approvals.fault(GroupSource::OrWhomPolicyNames) {
         return Err(fault);
     }
-    let schema = schemas
-        .get(&definition.params)
-        .map_err(|flaws| flaws.first().map_or_else(String::new, |flaw| format!("params: {flaw}")))?;
+    let schema = schemas.get(&definition.params).map_err(|flaws| {
+        flaws
+            .first()
+            .map_or_else(String::new, |flaw| format!("params: {flaw}"))
+    })?;
     definition.params = Arc::clone(schema.schema());
     let _outputs = output_schema(&definition.outputs).map_err(|error| error.to_string())?;
     let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
     if canonical.len() > MAX_DEFINITION_BYTES {
-        return Err(format!("the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"));
+        return Err(format!(
+            "the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"
+        ));
     }
     Ok((definition, schema, canonical))
 }
@@ -231,7 +270,12 @@ fn checked(
 fn template_flaws(flaws: &[TemplateFlaw]) -> String {
     let flaws: Vec<String> = flaws
         .iter()
-        .map(|flaw| format!("line {}, column {} of the script: {}", flaw.line, flaw.column, flaw.message))
+        .map(|flaw| {
+            format!(
+                "line {}, column {} of the script: {}",
+                flaw.line, flaw.column, flaw.message
+            )
+        })
         .collect();
     flaws.join("; ")
 }

@@ -23,7 +23,11 @@ pub struct RegistryError {
 impl RegistryError {
     /// Returns the error for a flaw that a reader found in the runbook `file`, or in a file that the runbook names.
     pub fn of_flaw(file: &str, flaw: YamlFlaw) -> Self {
-        let YamlFlaw { place, message, other_file } = flaw;
+        let YamlFlaw {
+            place,
+            message,
+            other_file,
+        } = flaw;
         let (file, message) = match other_file {
             None => (file.to_owned(), message),
             Some(other) => {
@@ -31,13 +35,23 @@ impl RegistryError {
                 (path, format!("{message} (used by {used_by})"))
             }
         };
-        Self { file, line: place.line, column: place.column, message }
+        Self {
+            file,
+            line: place.line,
+            column: place.column,
+            message,
+        }
     }
 
     /// Returns an error about a whole step.
     pub(super) fn of_step(place: &StepPlace, message: String) -> Self {
         let StepPlace { file, place, .. } = place;
-        Self { file: file.to_string(), line: place.line, column: place.column, message }
+        Self {
+            file: file.to_string(),
+            line: place.line,
+            column: place.column,
+            message,
+        }
     }
 
     /// Returns the error for a flaw of the template of a step.
@@ -48,11 +62,19 @@ impl RegistryError {
             // The columns of the first line depend on the quotes of the attribute.
             (ScriptOrigin::Attribute(_), None) => {
                 let column = place.column_in_file(flaw.line, flaw.column);
-                format!("line {}, column {column} of the script: {}", flaw.line, flaw.message)
+                format!(
+                    "line {}, column {column} of the script: {}",
+                    flaw.line, flaw.message
+                )
             }
             (_, None) => flaw.message.clone(),
         };
-        Self { file: at.file, line: at.line, column: at.column, message }
+        Self {
+            file: at.file,
+            line: at.line,
+            column: at.column,
+            message,
+        }
     }
 }
 
@@ -70,5 +92,10 @@ impl fmt::Display for RegistryError {
 impl std::error::Error for RegistryError {}
 
 pub(super) fn whole(file: &str, message: String) -> RegistryError {
-    RegistryError { file: file.to_owned(), line: 0, column: 0, message }
+    RegistryError {
+        file: file.to_owned(),
+        line: 0,
+        column: 0,
+        message,
+    }
 }

@@ -49,7 +49,9 @@ impl RunLinks {
             _ => {
                 let millis = limit(Limit::Wall, text)?;
                 if millis % 1000 > 0 {
-                    return Err(format!("{text:?} is not a whole number of seconds: write for example 30m"));
+                    return Err(format!(
+                        "{text:?} is not a whole number of seconds: write for example 30m"
+                    ));
                 }
                 self.plan_age_s = Some(millis / 1000);
             }
@@ -67,15 +69,25 @@ impl RunLinks {
         step.check = self.check;
         step.plan = match (self.plan, self.plan_age_s) {
             (None, None) => None,
-            (None, Some(_)) => return Err("`plan-max-age` has no effect without `plan`: add plan=STEP".to_owned()),
+            (None, Some(_)) => {
+                return Err("`plan-max-age` has no effect without `plan`: add plan=STEP".to_owned());
+            }
             (Some(text), age) => {
-                let text = if text.contains(':') { text } else { format!("{}:{text}", step.reference.path()) };
-                let planned: StepRef =
-                    text.parse().map_err(|_| format!("{text:?} is no step: write plan=ID or plan=path:ID"))?;
+                let text = if text.contains(':') {
+                    text
+                } else {
+                    format!("{}:{text}", step.reference.path())
+                };
+                let planned: StepRef = text
+                    .parse()
+                    .map_err(|_| format!("{text:?} is no step: write plan=ID or plan=path:ID"))?;
                 if planned == step.reference {
                     return Err("a step can't be its own plan: name another step".to_owned());
                 }
-                Some(StepPlan { step: planned, max_age_s: age.unwrap_or(PLAN_AGE_S) })
+                Some(StepPlan {
+                    step: planned,
+                    max_age_s: age.unwrap_or(PLAN_AGE_S),
+                })
             }
         };
         Ok(())
@@ -86,12 +98,19 @@ impl RunLinks {
 /// of the step that applies it are equal, so both have the same names.
 pub(super) fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<RegistryError> {
     let names = |step: &RegisteredStep| -> BTreeSet<String> {
-        step.definition.params["properties"].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
+        step.definition.params["properties"]
+            .as_object()
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect()
     };
     let objection = |step: &RegisteredStep| {
         let plan = step.definition.plan.as_ref()?;
         match steps.get(&plan.step) {
-            None => Some(format!("the plan {} is no registered step: check the name in `plan`", plan.step)),
+            None => Some(format!(
+                "the plan {} is no registered step: check the name in `plan`",
+                plan.step
+            )),
             Some(planned) if names(planned) != names(step) => Some(format!(
                 "{} plans this step, but takes other parameters: give both steps the same `params`",
                 plan.step
@@ -99,8 +118,12 @@ pub(super) fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec
             Some(_) => None,
         }
     };
-    let found = steps.values().filter_map(|step| Some((step.place.as_ref()?, objection(step)?)));
-    found.map(|(place, message)| RegistryError::of_step(place, message)).collect()
+    let found = steps
+        .values()
+        .filter_map(|step| Some((step.place.as_ref()?, objection(step)?)));
+    found
+        .map(|(place, message)| RegistryError::of_step(place, message))
+        .collect()
 }
 
 /// Reads a list of outputs, `url, count:integer`. The type of an output is `string` if the list states none.
@@ -117,9 +140,15 @@ fn outputs(text: &str) -> Result<Vec<StepOutput>, String> {
             )
         })?;
         if found.iter().any(|other| other.name == name) {
-            return Err(format!("the output {:?} is listed twice: name the output once", name.as_str()));
+            return Err(format!(
+                "the output {:?} is listed twice: name the output once",
+                name.as_str()
+            ));
         }
-        found.push(StepOutput { name, schema: json!({ "type": kind }) });
+        found.push(StepOutput {
+            name,
+            schema: json!({ "type": kind }),
+        });
     }
     found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
     Ok(found)
@@ -132,8 +161,18 @@ mod tests {
     #[test]
     fn outputs_are_sorted_and_have_a_type() {
         let found = outputs("url, count:integer,Done:boolean").expect("outputs");
-        let facts: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.schema["type"].as_str())).collect();
-        assert_eq!(facts, [("Done", Some("boolean")), ("count", Some("integer")), ("url", Some("string"))]);
+        let facts: Vec<_> = found
+            .iter()
+            .map(|one| (one.name.as_str(), one.schema["type"].as_str()))
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                ("Done", Some("boolean")),
+                ("count", Some("integer")),
+                ("url", Some("string"))
+            ]
+        );
         for (text, words) in [
             ("", "\"\" can't be the name"),
             ("a,a", "listed twice"),
@@ -141,7 +180,10 @@ mod tests {
             ("1a", "begin with a letter"),
             ("a b", "can't be the name"),
         ] {
-            assert!(outputs(text).is_err_and(|message| message.contains(words)), "{text:?}");
+            assert!(
+                outputs(text).is_err_and(|message| message.contains(words)),
+                "{text:?}"
+            );
         }
     }
 
@@ -153,7 +195,12 @@ mod tests {
             ("plan-max-age", "1500ms", "whole number of seconds"),
             ("plan-max-age", "0s", "is zero"),
         ] {
-            assert!(RunLinks::default().add(name, text).is_err_and(|message| message.contains(words)), "{name}={text}");
+            assert!(
+                RunLinks::default()
+                    .add(name, text)
+                    .is_err_and(|message| message.contains(words)),
+                "{name}={text}"
+            );
         }
     }
 }

@@ -76,7 +76,11 @@ impl FoundFiles {
             self.remarks.extend(page.remarks.into_iter().map(at));
         }
         if page.flaws.is_empty() || invalid == InvalidFiles::Refused {
-            self.steps.extend(page.steps.into_iter().map(|step| (step.place_in(&file), home, step)));
+            self.steps.extend(
+                page.steps
+                    .into_iter()
+                    .map(|step| (step.place_in(&file), home, step)),
+            );
         }
         self.errors.extend(page.flaws.into_iter().map(at));
     }
@@ -85,7 +89,13 @@ impl FoundFiles {
 impl RunbookDirectories {
     /// Returns directories in which every error counts and every lock is checked.
     pub const fn strict(paths: Vec<PathBuf>, owner: Option<u32>) -> Self {
-        Self { paths, owner, invalid: InvalidFiles::Refused, locks: Locks::Checked, within: None }
+        Self {
+            paths,
+            owner,
+            invalid: InvalidFiles::Refused,
+            locks: Locks::Checked,
+            within: None,
+        }
     }
 
     /// Reads every runbook. Names that begin with a dot are skipped. A symbolic link that leads out of its runbook
@@ -94,24 +104,47 @@ impl RunbookDirectories {
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
     pub fn load(&self) -> Result<Registry, Vec<RegistryError>> {
-        let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, schemas } = self.read();
-        let homes: BTreeMap<StepRef, usize> =
-            found.iter().map(|(_, home, step)| (step.definition.reference.clone(), *home)).collect();
+        let FoundFiles {
+            steps: found,
+            prefixes,
+            mut remarks,
+            mut errors,
+            path_errors,
+            schemas,
+        } = self.read();
+        let homes: BTreeMap<StepRef, usize> = found
+            .iter()
+            .map(|(_, home, step)| (step.definition.reference.clone(), *home))
+            .collect();
         let mut all: Vec<(StepRef, Arc<str>)> = Vec::new();
         if self.invalid == InvalidFiles::Skipped {
             errors.extend(first_of_duplicates(&found));
-            all.extend(found.iter().map(|(at, _, step)| (step.definition.reference.clone(), Arc::clone(&at.file))));
+            all.extend(
+                found
+                    .iter()
+                    .map(|(at, _, step)| (step.definition.reference.clone(), Arc::clone(&at.file))),
+            );
         }
-        let found = found.into_iter().map(|(at, _, step)| (at, StoredStep::found(step)));
+        let found = found
+            .into_iter()
+            .map(|(at, _, step)| (at, StoredStep::found(step)));
         let mut steps = Registry::register_all(found, &schemas, ScriptCheck::Shell, &mut errors);
         errors.extend(plan_errors(&steps));
         errors.sort();
         let mut skipped = Vec::new();
         if self.invalid == InvalidFiles::Skipped {
             // An error in the script of a step is in another file than the step.
-            let refused = all.iter().filter(|(step, _)| !steps.contains_key(step)).map(|(_, file)| file.to_string());
+            let refused = all
+                .iter()
+                .filter(|(step, _)| !steps.contains_key(step))
+                .map(|(_, file)| file.to_string());
             let refused = refused.collect();
-            skipped = skip(std::mem::take(&mut errors), refused, &mut steps, &mut remarks);
+            skipped = skip(
+                std::mem::take(&mut errors),
+                refused,
+                &mut steps,
+                &mut remarks,
+            );
         }
         errors.extend(path_errors);
         if self.locks == Locks::Checked {
@@ -123,7 +156,11 @@ impl RunbookDirectories {
             errors.extend(objections);
         }
         remarks.sort();
-        Ok(Registry { remarks, skipped, ..Registry::seal(steps, errors)? })
+        Ok(Registry {
+            remarks,
+            skipped,
+            ..Registry::seal(steps, errors)?
+        })
     }
 
     /// Returns the registry without the files that have these errors. The errors are known only after policy and host
@@ -131,9 +168,16 @@ impl RunbookDirectories {
     ///
     /// # Errors
     /// Returns the errors if no file may be skipped, or if a directory has a lock: the steps of a lock must all be there.
-    pub fn without(&self, registry: &Registry, errors: Vec<RegistryError>) -> Result<Registry, Vec<RegistryError>> {
+    pub fn without(
+        &self,
+        registry: &Registry,
+        errors: Vec<RegistryError>,
+    ) -> Result<Registry, Vec<RegistryError>> {
         let locked = self.locks == Locks::Checked
-            && self.paths.iter().any(|dir| !matches!(LockFile::read(dir, self.owner), Ok(None)));
+            && self
+                .paths
+                .iter()
+                .any(|dir| !matches!(LockFile::read(dir, self.owner), Ok(None)));
         if self.invalid == InvalidFiles::Refused || locked {
             return Err(errors);
         }
@@ -141,7 +185,11 @@ impl RunbookDirectories {
         let mut skipped = skip(errors, BTreeSet::new(), &mut steps, &mut remarks);
         skipped.extend(registry.skipped.iter().cloned());
         skipped.sort();
-        Ok(Registry { remarks, skipped, ..Registry::seal(steps, Vec::new())? })
+        Ok(Registry {
+            remarks,
+            skipped,
+            ..Registry::seal(steps, Vec::new())?
+        })
     }
 
     fn read(&self) -> FoundFiles {
@@ -155,23 +203,37 @@ impl RunbookDirectories {
         };
         for (home, dir) in self.paths.iter().enumerate() {
             let is_prefixed = self.paths.len() > 1 && self.within.is_none();
-            let prefix = if is_prefixed { format!("{}/", dir.display()) } else { String::new() };
-            let mut walk = RunbookDirectoryWalk::through(dir, self.within.as_deref(), prefix, self.owner);
+            let prefix = if is_prefixed {
+                format!("{}/", dir.display())
+            } else {
+                String::new()
+            };
+            let mut walk =
+                RunbookDirectoryWalk::through(dir, self.within.as_deref(), prefix, self.owner);
             let read = |(relative, path): &(String, PathBuf)| {
                 let page = read_text(path).map(|text| read_page(relative, path, &text, self.owner));
                 let mut page = page.unwrap_or_else(ReadPage::of_flaws);
-                page.steps.iter_mut().for_each(|step| found.schemas.share(&mut step.definition));
+                page.steps
+                    .iter_mut()
+                    .for_each(|step| found.schemas.share(&mut step.definition));
                 page
             };
             let pages = on_all_cores(walk.files.iter().collect(), read);
             for ((relative, _), page) in walk.files.iter().zip(pages) {
-                found.add(format!("{}{relative}", walk.prefix).into(), home, page, self.invalid);
+                found.add(
+                    format!("{}{relative}", walk.prefix).into(),
+                    home,
+                    page,
+                    self.invalid,
+                );
             }
             found.remarks.append(&mut walk.remarks);
             found.path_errors.append(&mut walk.errors);
             found.prefixes.push(walk.prefix);
         }
-        found.steps.sort_by(|(a, ..), (b, ..)| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        found
+            .steps
+            .sort_by(|(a, ..), (b, ..)| (&a.file, a.place).cmp(&(&b.file, b.place)));
         found
     }
 
@@ -196,12 +258,17 @@ impl RunbookDirectories {
                     continue;
                 }
             };
-            let here = steps.iter().filter(|(reference, _)| homes.get(*reference) == Some(&home));
-            let digests: BTreeMap<StepRef, StepDigest> =
-                here.map(|(reference, step)| (reference.clone(), step.digest)).collect();
+            let here = steps
+                .iter()
+                .filter(|(reference, _)| homes.get(*reference) == Some(&home));
+            let digests: BTreeMap<StepRef, StepDigest> = here
+                .map(|(reference, step)| (reference.clone(), step.digest))
+                .collect();
             for (reference, message) in lock.objections(&digests) {
                 // A step with this ref in another directory is not the step of this lock.
-                let step = steps.get(&reference).filter(|_| digests.contains_key(&reference));
+                let step = steps
+                    .get(&reference)
+                    .filter(|_| digests.contains_key(&reference));
                 match step.and_then(|step| step.place.as_ref()) {
                     Some(at) => errors.push(RegistryError::of_step(at, message)),
                     None if incomplete => {}
@@ -224,7 +291,11 @@ fn skip(
     errors.sort();
     errors.dedup_by(|later, first| later.file == first.file);
     refused.extend(errors.iter().map(|error| error.file.clone()));
-    steps.retain(|_, step| step.place.as_ref().is_none_or(|at| !refused.contains(&*at.file)));
+    steps.retain(|_, step| {
+        step.place
+            .as_ref()
+            .is_none_or(|at| !refused.contains(&*at.file))
+    });
     remarks.retain(|remark| !refused.contains(&remark.file));
     errors
 }
@@ -233,7 +304,14 @@ fn skip(
 fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<RegistryError> {
     let mut first: BTreeMap<&StepRef, &StepPlace> = BTreeMap::new();
     let mut errors = Vec::new();
-    for (at, _, FoundStep { definition: step, .. }) in found {
+    for (
+        at,
+        _,
+        FoundStep {
+            definition: step, ..
+        },
+    ) in found
+    {
         match first.get(&step.reference) {
             None => {
                 first.insert(&step.reference, at);

@@ -22,22 +22,37 @@ use documents::record::step_file::{MAX_FILES, inside_a_file};
 use documents::yaml::{TextPlace, YamlFlaw, unknown};
 
 /// Languages of runnable blocks, each with the interpreter of the step.
-const LANGUAGES: [(&str, &str); 4] = [("python", "python"), ("node", "node"), ("bash", "bash"), ("golang", "go")];
+const LANGUAGES: [(&str, &str); 4] = [
+    ("python", "python"),
+    ("node", "node"),
+    ("bash", "bash"),
+    ("golang", "go"),
+];
 
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
 /// file has no `runnable` block.
 pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let lines = TextLines::of(page.text);
     // A byte order mark hides a fence in the first line.
-    let marked = page.text.strip_prefix('\u{feff}').filter(|text| text.starts_with(['`', '~']));
-    let blocks = fenced_blocks(page.text, page.text.len() - marked.unwrap_or(page.text).len(), &lines);
+    let marked = page
+        .text
+        .strip_prefix('\u{feff}')
+        .filter(|text| text.starts_with(['`', '~']));
+    let blocks = fenced_blocks(
+        page.text,
+        page.text.len() - marked.unwrap_or(page.text).len(),
+        &lines,
+    );
     let of_kind = |kind| blocks.iter().filter(move |block| first_word(block) == kind);
     let mut remarks = blocks.iter().filter_map(near_miss).collect::<Vec<_>>();
     let is_runnable = |info: &str| info.split_whitespace().next() == Some("runnable");
     remarks.extend(hidden_fences(page.text, &blocks, is_runnable));
     remarks.sort();
     if of_kind("runnable").next().is_none() {
-        return (!remarks.is_empty()).then(|| ReadPage { remarks, ..ReadPage::default() });
+        return (!remarks.is_empty()).then(|| ReadPage {
+            remarks,
+            ..ReadPage::default()
+        });
     }
     let mut flaws = Vec::new();
     check_characters(page.text, &lines, &mut flaws);
@@ -54,25 +69,41 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         }
     }
     flaws.sort();
-    Some(ReadPage { steps, remarks, flaws })
+    Some(ReadPage {
+        steps,
+        remarks,
+        flaws,
+    })
 }
 
 /// Returns a remark about a block that was probably meant as a step.
 fn near_miss(block: &FencedBlock) -> Option<YamlFlaw> {
     let word = first_word(block);
-    let begins = word.get(.."runnable".len()).is_some_and(|begin| begin.eq_ignore_ascii_case("runnable"));
+    let begins = word
+        .get(.."runnable".len())
+        .is_some_and(|begin| begin.eq_ignore_ascii_case("runnable"));
     (begins && word != "runnable").then(|| {
-        let message = format!("the block begins with {word:?}, so it is no step: write ```runnable and a language");
+        let message = format!(
+            "the block begins with {word:?}, so it is no step: write ```runnable and a language"
+        );
         YamlFlaw::new(block.fence, message)
     })
 }
 
 fn first_word(block: &FencedBlock) -> &str {
-    block.info.text.split_whitespace().next().unwrap_or_default()
+    block
+        .info
+        .text
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
 }
 
 /// Returns the files of all `file` blocks, sorted by path.
-fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<YamlFlaw>) -> Vec<FileContent> {
+fn files<'a>(
+    blocks: impl Iterator<Item = &'a FencedBlock>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Vec<FileContent> {
     let mut found: BTreeMap<&str, (TextPlace, FileContent)> = BTreeMap::new();
     for (index, block) in blocks.enumerate() {
         let mut refuse = |message: String| flaws.push(YamlFlaw::new(block.fence, message));
@@ -80,7 +111,9 @@ fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<Yaml
             refuse("the block is not closed: end the block with the same fence".to_owned());
         }
         if index == MAX_FILES {
-            refuse(format!("the page has more than {MAX_FILES} file blocks: remove some of them"));
+            refuse(format!(
+                "the page has more than {MAX_FILES} file blocks: remove some of them"
+            ));
         }
         let words: Vec<&str> = block.info.text.split_whitespace().collect();
         let [_, _, path] = words.as_slice() else {
@@ -92,7 +125,10 @@ fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<Yaml
             continue;
         }
         if let Some((first, _)) = found.get(path) {
-            refuse(format!("the file {path:?} already exists in line {}: keep one of the two", first.line));
+            refuse(format!(
+                "the file {path:?} already exists in line {}: keep one of the two",
+                first.line
+            ));
             continue;
         }
         // A page has no more bytes than a file of a step, so no content is too large.
@@ -102,7 +138,8 @@ fn files<'a>(blocks: impl Iterator<Item = &'a FencedBlock>, flaws: &mut Vec<Yaml
     if let Some((at, above)) = inside_a_file(found.keys().copied())
         && let Some((path, (place, _))) = found.iter().nth(at)
     {
-        let message = format!("{path:?} lies below the file {above:?} of this page: rename one of the two");
+        let message =
+            format!("{path:?} lies below the file {above:?} of this page: rename one of the two");
         flaws.push(YamlFlaw::new(*place, message));
     }
     found.into_values().map(|(_, file)| file).collect()
@@ -117,10 +154,24 @@ fn runnable_step(
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<FoundStep> {
     let info = info(block, number, flaws)?;
-    let mut found = step(&FrontMatter::absent(), page.name, block, &info, page.files, flaws)?;
+    let mut found = step(
+        &FrontMatter::absent(),
+        page.name,
+        block,
+        &info,
+        page.files,
+        flaws,
+    )?;
     found.definition.format = Format::Runnable;
-    let named = found.definition.files.iter().cloned().zip(std::mem::take(&mut found.contents));
-    let mut files: Vec<FileContent> = named.map(|(file, bytes)| FileContent { file, bytes }).collect();
+    let named = found
+        .definition
+        .files
+        .iter()
+        .cloned()
+        .zip(std::mem::take(&mut found.contents));
+    let mut files: Vec<FileContent> = named
+        .map(|(file, bytes)| FileContent { file, bytes })
+        .collect();
     files.extend_from_slice(of_page);
     match check_files(&mut files) {
         Ok(()) => found.contents = put_files(&mut found.definition, &files),
@@ -134,16 +185,24 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
     let whole = &block.info.text;
     let begin = whole.find("runnable").unwrap_or(0) + "runnable".len();
     let (rest, place) = (&whole[begin..], block.info.place);
-    let place = TextPlace { line: place.line, column: place.column + whole[..begin].chars().count() };
+    let place = TextPlace {
+        line: place.line,
+        column: place.column + whole[..begin].chars().count(),
+    };
     let before = flaws.len();
-    let after = |count: usize| TextPlace { line: place.line, column: place.column + count };
+    let after = |count: usize| TextPlace {
+        line: place.line,
+        column: place.column + count,
+    };
     let mut info = if let Some(brace) = rest.chars().position(|c| c == '{') {
         match attributes::read(rest, place, flaws) {
             Some(info) => info,
             None if flaws.len() > before => return None,
             None => {
-                flaws
-                    .push(YamlFlaw::new(after(brace), "the braces contain no id: write {#name}, or remove the braces"));
+                flaws.push(YamlFlaw::new(
+                    after(brace),
+                    "the braces contain no id: write {#name}, or remove the braces",
+                ));
                 return None;
             }
         }
@@ -151,8 +210,14 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
         let word = rest.trim();
         let place = after(rest.chars().take_while(|c| c.is_whitespace()).count());
         FenceInfo {
-            language: (!word.is_empty()).then(|| PlacedText { place, text: word.to_owned() }),
-            id: PlacedText { place: block.fence, text: number.to_string() },
+            language: (!word.is_empty()).then(|| PlacedText {
+                place,
+                text: word.to_owned(),
+            }),
+            id: PlacedText {
+                place: block.fence,
+                text: number.to_string(),
+            },
             attributes: Vec::new(),
         }
     };
@@ -160,11 +225,17 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
     match &mut info.language {
         None => flaws.push(YamlFlaw::new(
             place,
-            format!("the language is missing: write ```runnable and one of {}", known.join(", ")),
+            format!(
+                "the language is missing: write ```runnable and one of {}",
+                known.join(", ")
+            ),
         )),
         Some(language) => match LANGUAGES.iter().find(|(name, _)| *name == language.text) {
             Some((_, interpreter)) => (*interpreter).clone_into(&mut language.text),
-            None => flaws.push(YamlFlaw::new(language.place, unknown("language", &language.text, &known))),
+            None => flaws.push(YamlFlaw::new(
+                language.place,
+                unknown("language", &language.text, &known),
+            )),
         },
     }
     (flaws.len() == before).then_some(info)
@@ -178,10 +249,14 @@ mod tests {
 
     fn page(text: &str) -> Result<Option<ReadPage>, Vec<String>> {
         let files = RunbookFiles::new("/none".into(), None);
-        read(&Page { name: "notes", text, files: &files })
-            .map(ReadPage::without_flaws)
-            .transpose()
-            .map_err(|flaws| flaws.iter().map(ToString::to_string).collect())
+        read(&Page {
+            name: "notes",
+            text,
+            files: &files,
+        })
+        .map(ReadPage::without_flaws)
+        .transpose()
+        .map_err(|flaws| flaws.iter().map(ToString::to_string).collect())
     }
 
     fn steps(text: &str) -> Vec<FoundStep> {
@@ -198,7 +273,12 @@ mod tests {
             .iter()
             .map(|step| {
                 let one = &step.definition;
-                (one.reference.as_str(), one.interpreter.as_str(), one.title.as_str(), step.place.line)
+                (
+                    one.reference.as_str(),
+                    one.interpreter.as_str(),
+                    one.title.as_str(),
+                    step.place.line,
+                )
             })
             .collect();
         assert_eq!(
@@ -210,7 +290,11 @@ mod tests {
                 ("notes:4", "node", "Build", 23),
             ]
         );
-        assert!(found.iter().all(|step| step.definition.format == Format::Runnable));
+        assert!(
+            found
+                .iter()
+                .all(|step| step.definition.format == Format::Runnable)
+        );
         assert_eq!(found[0].definition.source, "import utils\n");
         assert!(found[1].definition.sandbox.limits.is_some());
     }
@@ -220,11 +304,24 @@ mod tests {
         let text = "```runnable python\nimport utils\n```\n```file python utils.py\nx = 1\n```\n```file json data/a.json\n\
                     {}\n```\n```runnable bash\ntrue\n```\n";
         let found = steps(text);
-        let file = |path: &str, text: &str| FileContent::new(path, text.as_bytes().to_vec(), false).file;
+        let file =
+            |path: &str, text: &str| FileContent::new(path, text.as_bytes().to_vec(), false).file;
         for step in &found {
-            assert_eq!(step.definition.files, [file("data/a.json", "{}\n"), file("utils.py", "x = 1\n")]);
-            assert_eq!(step.contents.iter().map(|bytes| &**bytes).collect::<Vec<_>>(), [&b"{}\n"[..], b"x = 1\n"]);
-            assert!(std::sync::Arc::ptr_eq(&step.contents[0], &found[0].contents[0]), "the steps share the contents");
+            assert_eq!(
+                step.definition.files,
+                [file("data/a.json", "{}\n"), file("utils.py", "x = 1\n")]
+            );
+            assert_eq!(
+                step.contents
+                    .iter()
+                    .map(|bytes| &**bytes)
+                    .collect::<Vec<_>>(),
+                [&b"{}\n"[..], b"x = 1\n"]
+            );
+            assert!(
+                std::sync::Arc::ptr_eq(&step.contents[0], &found[0].contents[0]),
+                "the steps share the contents"
+            );
         }
         let changed = steps(&text.replace("x = 1", "x = 2"));
         assert_ne!(changed[1].definition.files, found[1].definition.files);
@@ -233,9 +330,13 @@ mod tests {
 
     #[test]
     fn a_page_without_runnable_blocks_is_prose() {
-        for text in
-            ["", "# Notes\n", "```python\nx\n```\n", "```file python utils.py\nx\n```\n", "```\nrunnable\n```\n"]
-        {
+        for text in [
+            "",
+            "# Notes\n",
+            "```python\nx\n```\n",
+            "```file python utils.py\nx\n```\n",
+            "```\nrunnable\n```\n",
+        ] {
             assert!(page(text).expect("prose").is_none(), "{text:?}");
         }
     }
@@ -243,16 +344,40 @@ mod tests {
     #[test]
     fn every_error_of_a_runnable_page_has_its_place() {
         for (text, expected) in [
-            ("```runnable\ntrue\n```\n", "1:12: the language is missing: write ```runnable and one of python, node"),
-            ("```runnable pyton\ntrue\n```\n", "1:13: unknown language: \"pyton\"; did you mean \"python\"?"),
-            ("```runnable go\ntrue\n```\n", "1:13: unknown language: \"go\"; write one of"),
-            ("```runnable python x\ntrue\n```\n", "1:13: unknown language: \"python x\""),
-            ("```runnable python {x=1}\ntrue\n```\n", "1:20: the braces contain no id"),
-            ("```runnable python {#a!}\ntrue\n```\n", "1:22: \"a!\" is not a valid step id"),
-            ("```runnable python {#a tilte=x}\ntrue\n```\n", "1:24: unknown attribute"),
+            (
+                "```runnable\ntrue\n```\n",
+                "1:12: the language is missing: write ```runnable and one of python, node",
+            ),
+            (
+                "```runnable pyton\ntrue\n```\n",
+                "1:13: unknown language: \"pyton\"; did you mean \"python\"?",
+            ),
+            (
+                "```runnable go\ntrue\n```\n",
+                "1:13: unknown language: \"go\"; write one of",
+            ),
+            (
+                "```runnable python x\ntrue\n```\n",
+                "1:13: unknown language: \"python x\"",
+            ),
+            (
+                "```runnable python {x=1}\ntrue\n```\n",
+                "1:20: the braces contain no id",
+            ),
+            (
+                "```runnable python {#a!}\ntrue\n```\n",
+                "1:22: \"a!\" is not a valid step id",
+            ),
+            (
+                "```runnable python {#a tilte=x}\ntrue\n```\n",
+                "1:24: unknown attribute",
+            ),
             ("```runnable bash\n\n```\n", "1:1: the block is empty"),
             ("```runnable bash\ntrue\n", "1:1: the block is not closed"),
-            ("```runnable bash\r\ntrue\r\n```\r\n", "1:17: the file has Windows line endings"),
+            (
+                "```runnable bash\r\ntrue\r\n```\r\n",
+                "1:17: the file has Windows line endings",
+            ),
             (
                 "```runnable bash\ntrue\n```\n```runnable bash {#1}\ntrue\n```\n",
                 "4:20: the step notes:1 already exists at 1:1",
@@ -261,16 +386,34 @@ mod tests {
                 "```runnable bash\ntrue\n```\n```file python\nx\n```\n",
                 "4:1: a file block needs a language and one path",
             ),
-            ("```runnable bash\ntrue\n```\n```file python a b\nx\n```\n", "4:1: a file block needs a language"),
-            ("```runnable bash\ntrue\n```\n```file python ../a\nx\n```\n", "4:1: \"../a\" can't be the path"),
-            ("```runnable bash\ntrue\n```\n```file python /a\nx\n```\n", "4:1: \"/a\" can't be the path"),
+            (
+                "```runnable bash\ntrue\n```\n```file python a b\nx\n```\n",
+                "4:1: a file block needs a language",
+            ),
+            (
+                "```runnable bash\ntrue\n```\n```file python ../a\nx\n```\n",
+                "4:1: \"../a\" can't be the path",
+            ),
+            (
+                "```runnable bash\ntrue\n```\n```file python /a\nx\n```\n",
+                "4:1: \"/a\" can't be the path",
+            ),
             (
                 "```runnable bash\ntrue\n```\n```file py a\nx\n```\n```file py a\ny\n```\n",
                 "7:1: the file \"a\" already exists in line 4",
             ),
-            ("```runnable bash\ntrue\n```\n```file python a.py\nx\n", "4:1: the block is not closed"),
-            ("```runnable bash\ntrue\n```\n```file ini .gitconfig\nx\n```\n", "4:1: \".gitconfig\" is hidden"),
-            ("```runnable bash\ntrue\n```\n```file ini a/.b/c\nx\n```\n", "4:1: \"a/.b/c\" is hidden"),
+            (
+                "```runnable bash\ntrue\n```\n```file python a.py\nx\n",
+                "4:1: the block is not closed",
+            ),
+            (
+                "```runnable bash\ntrue\n```\n```file ini .gitconfig\nx\n```\n",
+                "4:1: \".gitconfig\" is hidden",
+            ),
+            (
+                "```runnable bash\ntrue\n```\n```file ini a/.b/c\nx\n```\n",
+                "4:1: \"a/.b/c\" is hidden",
+            ),
             (
                 "```runnable bash\ntrue\n```\n```file py countersign-script\nx\n```\n",
                 "4:1: \"countersign-script\" is the",
@@ -279,17 +422,43 @@ mod tests {
                 "```runnable bash\ntrue\n```\n```file py a\nx\n```\n```file py a-b\nx\n```\n```file py a/b\ny\n```\n",
                 "10:1: \"a/b\" lies below the file \"a\"",
             ),
-            ("```runnable bash {#a files=b}\ntrue\n```\n", "1:28: the file \"b\" can't be read"),
+            (
+                "```runnable bash {#a files=b}\ntrue\n```\n",
+                "1:28: the file \"b\" can't be read",
+            ),
         ] {
             let errors = page(text).expect_err(text);
-            assert!(errors.iter().any(|error| error.starts_with(expected)), "{text:?}: {expected}\n{errors:#?}");
+            assert!(
+                errors.iter().any(|error| error.starts_with(expected)),
+                "{text:?}: {expected}\n{errors:#?}"
+            );
         }
-        assert_eq!(steps("```file t a\n```\n```runnable bash\ntrue\n```\n")[0].definition.files[0].bytes, 0);
-        let many: String = (0..=MAX_FILES).map(|number| format!("```file t f{number}\n```\n")).collect();
-        let errors = page(&format!("{many}```runnable bash\ntrue\n```\n")).expect_err("too many files");
-        assert!(errors[0].starts_with("513:1: the page has more than 256 file blocks"), "{errors:#?}");
+        assert_eq!(
+            steps("```file t a\n```\n```runnable bash\ntrue\n```\n")[0]
+                .definition
+                .files[0]
+                .bytes,
+            0
+        );
+        let many: String = (0..=MAX_FILES)
+            .map(|number| format!("```file t f{number}\n```\n"))
+            .collect();
+        let errors =
+            page(&format!("{many}```runnable bash\ntrue\n```\n")).expect_err("too many files");
+        assert!(
+            errors[0].starts_with("513:1: the page has more than 256 file blocks"),
+            "{errors:#?}"
+        );
         let files = RunbookFiles::new("/none".into(), None);
-        let page = Page { name: "e f", text: "```runnable bash\ntrue\n```\n", files: &files };
-        assert!(read(&page).expect("a page").flaws[0].message.contains("rename the file"));
+        let page = Page {
+            name: "e f",
+            text: "```runnable bash\ntrue\n```\n",
+            files: &files,
+        };
+        assert!(
+            read(&page).expect("a page").flaws[0]
+                .message
+                .contains("rename the file")
+        );
     }
 }

@@ -23,13 +23,25 @@ pub(super) fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<T
         return Vec::new();
     }
     let mut flaws = unknown_variables(step);
-    let found = sample.map(|text| ReadScript::new(shell, text, ReadLimit::Step).and_then(|script| script.found()));
+    let found = sample.map(|text| {
+        ReadScript::new(shell, text, ReadLimit::Step).and_then(|script| script.found())
+    });
     if let Some(Err(not)) = found {
         let (line, column) = (not.place.line, not.place.column);
-        let advice = sample.and_then(|text| advice_about(text, line)).map(|advice| format!(" ({advice})"));
+        let advice = sample
+            .and_then(|text| advice_about(text, line))
+            .map(|advice| format!(" ({advice})"));
         let advice = advice.unwrap_or_default();
-        let message = format!("the parser can't read the script, so every policy denies it: {}{advice}", not.message);
-        flaws.push(TemplateFlaw { offset: 0, line, column, message });
+        let message = format!(
+            "the parser can't read the script, so every policy denies it: {}{advice}",
+            not.message
+        );
+        flaws.push(TemplateFlaw {
+            offset: 0,
+            line,
+            column,
+            message,
+        });
     }
     flaws
 }
@@ -39,19 +51,28 @@ pub(super) fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<T
 fn unknown_variables(step: &StepDefinition) -> Vec<TemplateFlaw> {
     let source = step.source.as_str();
     let properties = step.params["properties"].as_object().into_iter().flatten();
-    let known: Vec<String> = properties.map(|(name, _)| parameter_variable(name)).collect();
+    let known: Vec<String> = properties
+        .map(|(name, _)| parameter_variable(name))
+        .collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let (mut flaws, mut set) = (Vec::new(), Vec::new());
     for (at, _) in source.match_indices("PARAM_") {
         let before = &source[..at];
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let length = source[at..].find(|c| !is_name(c)).unwrap_or(source.len() - at);
+        let length = source[at..]
+            .find(|c| !is_name(c))
+            .unwrap_or(source.len() - at);
         let (name, after) = source[at..].split_at(length);
-        let is_comment = before.rsplit('\n').next().is_some_and(|line| line.trim_start().starts_with('#'));
+        let is_comment = before
+            .rsplit('\n')
+            .next()
+            .is_some_and(|line| line.trim_start().starts_with('#'));
         if before.ends_with(is_name) || is_comment || known.contains(&name) {
             continue;
         }
-        let is_optional = ['-', '=', '+', '?'].iter().any(|c| after.trim_start_matches(':').starts_with(*c));
+        let is_optional = ['-', '=', '+', '?']
+            .iter()
+            .any(|c| after.trim_start_matches(':').starts_with(*c));
         match (before.ends_with('$'), before.ends_with("${")) {
             (true, _) => {}
             (_, true) if !is_optional => {}
@@ -60,11 +81,17 @@ fn unknown_variables(step: &StepDefinition) -> Vec<TemplateFlaw> {
                 continue;
             }
         }
-        let hint = nearest(name, &known).map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+        let hint = nearest(name, &known)
+            .map(|near| format!(" (did you mean ${near}?)"))
+            .unwrap_or_default();
         let message = format!(
             "no parameter gives ${name}{hint}: declare the parameter, or write ${{{name}-}} if it may be missing"
         );
         flaws.push((name, TemplateFlaw::new(source, at, message)));
     }
-    flaws.into_iter().filter(|(name, _)| !set.contains(name)).map(|(_, flaw)| flaw).collect()
+    flaws
+        .into_iter()
+        .filter(|(name, _)| !set.contains(name))
+        .map(|(_, flaw)| flaw)
+        .collect()
 }

@@ -16,8 +16,13 @@ use documents::record::step_definition::{StepDefinition, parameter_variable};
 
 /// Returns the remarks about the script of a step. A step from a store has no remark.
 pub fn script_remarks(step: &RegisteredStep) -> Vec<RegistryError> {
-    let Some(place) = &step.place else { return Vec::new() };
-    let lines = step.template.as_ref().map(|template| template.sample_lines(&step.definition.source));
+    let Some(place) = &step.place else {
+        return Vec::new();
+    };
+    let lines = step
+        .template
+        .as_ref()
+        .map(|template| template.sample_lines(&step.definition.source));
     let sample = step.sample();
     let remark = |(message, at): (String, usize)| {
         let mut flaw = TemplateFlaw::new(&sample.source, at, message);
@@ -46,26 +51,50 @@ fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
     };
     let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if source.lines().all(is_comment) && source.contains("# ") {
-        let message = "every line is a comment, so the step runs nothing: if \"# \" is a prompt, remove it";
-        add(source.find("# ").unwrap_or_default(), Some(message.to_owned()));
+        let message =
+            "every line is a comment, so the step runs nothing: if \"# \" is a prompt, remove it";
+        add(
+            source.find("# ").unwrap_or_default(),
+            Some(message.to_owned()),
+        );
     }
     // The error about a script that the parser can't read has its own advice.
     let calls = calls_in(shell, source).unwrap_or_default();
     let sees_proc = step.sandbox.proc == Some(Proc::Full) || step.sandbox.off_reason.is_some();
-    let secrets: Vec<String> = step.secret_parameters().iter().map(|name| parameter_variable(name)).collect();
+    let secrets: Vec<String> = step
+        .secret_parameters()
+        .iter()
+        .map(|name| parameter_variable(name))
+        .collect();
     for call in &calls.calls {
         add(call.at, prompt(source, call));
         add(call.at, habit(call, sees_proc));
-        add(call.at, shell_elsewhere(call).then(|| SHELL_ELSEWHERE.to_owned()));
+        add(
+            call.at,
+            shell_elsewhere(call).then(|| SHELL_ELSEWHERE.to_owned()),
+        );
         add(call.at, waits(call).then(|| no_answer("read")));
         for pair in call.words.windows(2) {
-            add(pair[1].at, word_placeholder(call, &pair[1]).map(|found| replace(found, &pair[1].text, step.format)));
-            add(pair[1].at, path_of_secret(&secrets, call, &pair[0], &pair[1]));
+            add(
+                pair[1].at,
+                word_placeholder(call, &pair[1])
+                    .map(|found| replace(found, &pair[1].text, step.format)),
+            );
+            add(
+                pair[1].at,
+                path_of_secret(&secrets, call, &pair[0], &pair[1]),
+            );
         }
     }
-    calls.menus.iter().for_each(|at| add(*at, Some(no_answer("select"))));
+    calls
+        .menus
+        .iter()
+        .for_each(|at| add(*at, Some(no_answer("select"))));
     for at in calls.inputs {
-        add(at, angle_placeholder(source, at).map(|found| replace(found, found, step.format)));
+        add(
+            at,
+            angle_placeholder(source, at).map(|found| replace(found, found, step.format)),
+        );
     }
     found
 }
@@ -74,23 +103,52 @@ fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
 /// redirection otherwise.
 fn prompt(source: &str, call: &ScriptCall) -> Option<String> {
     let line = source[call.at..].lines().next().unwrap_or_default();
-    if let Some(prompt) = CLIENT_PROMPTS.iter().find(|prompt| line.starts_with(**prompt)) {
-        return Some(format!("{prompt:?} looks like the prompt of another program: give it the line as an argument"));
+    if let Some(prompt) = CLIENT_PROMPTS
+        .iter()
+        .find(|prompt| line.starts_with(**prompt))
+    {
+        return Some(format!(
+            "{prompt:?} looks like the prompt of another program: give it the line as an argument"
+        ));
     }
     // `~` is the home directory, which is no program.
     let home = |name: &CallWord| name.source == "~" && is_prompt(&call.words[1].text);
-    let name = call.words.first().filter(|name| call.words.len() > 1 && (is_prompt(&name.text) || home(name)))?;
-    let below = source[name.at..].lines().nth(1).is_some_and(|line| line.starts_with("> "));
-    let more = if below { ", and \"> \" in the lines below" } else { "" };
-    Some(format!("{:?} looks like a prompt, and no program has this name: remove it{more}", name.source))
+    let name = call
+        .words
+        .first()
+        .filter(|name| call.words.len() > 1 && (is_prompt(&name.text) || home(name)))?;
+    let below = source[name.at..]
+        .lines()
+        .nth(1)
+        .is_some_and(|line| line.starts_with("> "));
+    let more = if below {
+        ", and \"> \" in the lines below"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{:?} looks like a prompt, and no program has this name: remove it{more}",
+        name.source
+    ))
 }
 
 /// Prompts that a shell takes for a program and a redirection.
-const CLIENT_PROMPTS: [&str; 6] = ["mysql> ", "sqlite> ", "MariaDB [", "redis> ", "PS C:\\", "PS> "];
+const CLIENT_PROMPTS: [&str; 6] = [
+    "mysql> ",
+    "sqlite> ",
+    "MariaDB [",
+    "redis> ",
+    "PS C:\\",
+    "PS> ",
+];
 
 /// Returns true for a call of `read` that waits for an answer of a person. The caller of a function may give its input.
 fn waits(call: &ScriptCall) -> bool {
-    let options = call.words.iter().skip(1).take_while(|word| word.text.starts_with('-'));
+    let options = call
+        .words
+        .iter()
+        .skip(1)
+        .take_while(|word| word.text.starts_with('-'));
     let options: String = options.map(|word| word.text.as_str()).collect();
     let asks = !call.in_function || options.contains('p');
     call.program() == "read" && !call.is_fed && asks && !options.contains('u')
@@ -108,8 +166,12 @@ fn shell_elsewhere(call: &ScriptCall) -> bool {
         match word.strip_prefix('-') {
             None => operands += 1,
             // These options need no command.
-            Some(letters) if letters.contains(['N', 'f', 'W', 'O', 'Q', 'G', 'V', 's']) => return false,
-            Some(letters) => at += usize::from(letters.len() == 1 && "bcDeEFIiJLlmopRSw".contains(letters)),
+            Some(letters) if letters.contains(['N', 'f', 'W', 'O', 'Q', 'G', 'V', 's']) => {
+                return false;
+            }
+            Some(letters) => {
+                at += usize::from(letters.len() == 1 && "bcDeEFIiJLlmopRSw".contains(letters))
+            }
         }
         at += 1;
     }
@@ -117,18 +179,33 @@ fn shell_elsewhere(call: &ScriptCall) -> bool {
 }
 
 fn no_answer(name: &str) -> String {
-    format!("`{name}` gets no answer, because a step has no terminal and an empty input: declare a parameter")
+    format!(
+        "`{name}` gets no answer, because a step has no terminal and an empty input: declare a parameter"
+    )
 }
 
 /// Returns the remark about a secret parameter whose path a program gets as an argument, perhaps in place of the value.
-fn path_of_secret(secrets: &[String], call: &ScriptCall, before: &CallWord, word: &CallWord) -> Option<String> {
+fn path_of_secret(
+    secrets: &[String],
+    call: &ScriptCall,
+    before: &CallWord,
+    word: &CallWord,
+) -> Option<String> {
     let plain = word.source.replace(['{', '}', '"'], "");
     let (option, variable) = plain.rsplit_once('$')?;
-    let option = if option.is_empty() { before.text.as_str() } else { option };
+    let option = if option.is_empty() {
+        before.text.as_str()
+    } else {
+        option
+    };
     let names_file = option.ends_with('@')
-        || option.starts_with('-') && FILES.split(' ').any(|part| option.to_ascii_lowercase().contains(part));
+        || option.starts_with('-')
+            && FILES
+                .split(' ')
+                .any(|part| option.to_ascii_lowercase().contains(part));
     let program = call.program();
-    if names_file || lists(FILE_READERS, program) || !secrets.iter().any(|known| known == variable) {
+    if names_file || lists(FILE_READERS, program) || !secrets.iter().any(|known| known == variable)
+    {
         return None;
     }
     Some(format!(
@@ -137,7 +214,8 @@ fn path_of_secret(secrets: &[String], call: &ScriptCall, before: &CallWord, word
 }
 
 /// Programs that read the files of their arguments.
-const FILE_READERS: &str = "cat head tail test [ [[ cp ln install chmod wc base64 sha256sum jq grep . source ssh-add";
+const FILE_READERS: &str =
+    "cat head tail test [ [[ cp ln install chmod wc base64 sha256sum jq grep . source ssh-add";
 
 /// Parts of the names of options that take the path of a file.
 const FILES: &str = "file key cert path config identity credentials -i";

@@ -35,8 +35,14 @@ pub(super) fn check_path(path: &str) -> Result<(), String> {
 /// # Errors
 /// Returns a message about a shebang that the boundary can't honour.
 pub(super) fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
-    let Some(shebang) = source.strip_prefix("#!") else { return Ok(None) };
-    let mut words = shebang.lines().next().unwrap_or_default().split_ascii_whitespace();
+    let Some(shebang) = source.strip_prefix("#!") else {
+        return Ok(None);
+    };
+    let mut words = shebang
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace();
     let program = words.next().unwrap_or_default();
     let (directory, mut name) = program.rsplit_once('/').unwrap_or(("", program));
     if name == "env" {
@@ -49,10 +55,14 @@ pub(super) fn interpreter_of_shebang(source: &str) -> Result<Option<String>, Str
     }
     if name.starts_with('-') || words.next().is_some() {
         let instead = match name {
-            "bash" | "sh" | "zsh" => ", and write `set -e` or another set command below the shebang",
+            "bash" | "sh" | "zsh" => {
+                ", and write `set -e` or another set command below the shebang"
+            }
             _ => "",
         };
-        return Err(format!("options in a shebang have no effect: remove the options{instead}"));
+        return Err(format!(
+            "options in a shebang have no effect: remove the options{instead}"
+        ));
     }
     front_matter::interpreter(name).map(Some)
 }
@@ -65,14 +75,23 @@ pub(super) fn check_size(source: &str) -> Result<(), String> {
     if source.len() <= MAX_SOURCE_BYTES {
         return Ok(());
     }
-    Err(format!("the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"))
+    Err(format!(
+        "the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"
+    ))
 }
 
 /// Message about a byte order mark at the beginning of a file, which hides a fence or a heading in the first line.
-pub(super) const BYTE_ORDER_MARK: &str = "the file begins with a byte order mark: save the file without this mark";
+pub(super) const BYTE_ORDER_MARK: &str =
+    "the file begins with a byte order mark: save the file without this mark";
 
 /// Characters that no script and no runbook may contain, with the messages.
 pub(super) const REFUSED_CHARACTERS: [(char, &str); 2] = [
-    ('\r', "the file has Windows line endings, which break scripts: save the file with LF line endings"),
-    ('\0', "the file contains a NUL character: remove the character"),
+    (
+        '\r',
+        "the file has Windows line endings, which break scripts: save the file with LF line endings",
+    ),
+    (
+        '\0',
+        "the file contains a NUL character: remove the character",
+    ),
 ];

@@ -11,14 +11,23 @@ use documents::record::step_definition::SessionUse;
 /// Returns, for each runbook, the variables that the scripts of its steps with `session=write` set or export by name.
 pub fn session_names(registry: &Registry) -> BTreeMap<String, Arc<BTreeSet<String>>> {
     let mut names: BTreeMap<String, Arc<BTreeSet<String>>> = BTreeMap::new();
-    for step in registry.steps().filter(|step| step.definition.session == SessionUse::Write) {
+    for step in registry
+        .steps()
+        .filter(|step| step.definition.session == SessionUse::Write)
+    {
         let shell = match step.definition.interpreter.as_str() {
             "bash" => Shell::Bash,
             "sh" | "dash" => Shell::Sh,
             _ => continue,
         };
-        let of_runbook = names.entry(step.definition.reference.path().to_owned()).or_default();
-        Arc::make_mut(of_runbook).extend(names_set_in(shell, &step.sample().source, ReadLimit::Step));
+        let of_runbook = names
+            .entry(step.definition.reference.path().to_owned())
+            .or_default();
+        Arc::make_mut(of_runbook).extend(names_set_in(
+            shell,
+            &step.sample().source,
+            ReadLimit::Step,
+        ));
     }
     names
 }

@@ -21,11 +21,18 @@ impl SharedRemarks {
 
     /// Returns the remarks, each at its first place.
     pub(super) fn into_remarks(self) -> Vec<YamlFlaw> {
-        let remark = |((before, after), (names, places)): (RemarkKind, (BTreeSet<String>, BTreeSet<TextPlace>))| {
+        let remark = |((before, after), (names, places)): (
+            RemarkKind,
+            (BTreeSet<String>, BTreeSet<TextPlace>),
+        )| {
             let names: Vec<String> = names.into_iter().collect();
             let lines: BTreeSet<usize> = places.iter().map(|place| place.line).collect();
             let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-            let places_of = if lines.len() > 1 { format!(" (lines {})", lines.join(", ")) } else { String::new() };
+            let places_of = if lines.len() > 1 {
+                format!(" (lines {})", lines.join(", "))
+            } else {
+                String::new()
+            };
             let message = format!("{before}{}{after}{places_of}", names.join(", "));
             YamlFlaw::new(places.first().copied().unwrap_or_default(), message)
         };
@@ -47,7 +54,17 @@ mod tests {
             remarks.add(("without effect: ", ""), name, at(line));
         }
         remarks.add(("unknown: ", ", write x"), "c", at(5));
-        let lines: Vec<String> = remarks.into_remarks().iter().map(ToString::to_string).collect();
-        assert_eq!(lines, ["3:2: without effect: a, b (lines 3, 9)", "5:2: unknown: c, write x"]);
+        let lines: Vec<String> = remarks
+            .into_remarks()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "3:2: without effect: a, b (lines 3, 9)",
+                "5:2: unknown: c, write x"
+            ]
+        );
     }
 }

@@ -46,13 +46,22 @@ pub struct ScriptLine {
 impl StepPlace {
     /// Returns the column without the text that the reader has added.
     pub(super) fn column_in_file(&self, line: usize, column: usize) -> usize {
-        if line == self.added.0 { column.saturating_sub(self.added.1).max(1) } else { column }
+        if line == self.added.0 {
+            column.saturating_sub(self.added.1).max(1)
+        } else {
+            column
+        }
     }
 
     /// Returns the place of a line and a column of the script, which both count from 1.
     pub fn in_script(&self, line: usize, column: usize) -> ScriptLine {
         let column = self.column_in_file(line, column);
-        let own = |line, column| ScriptLine { file: self.file.to_string(), line, column, used_by: None };
+        let own = |line, column| ScriptLine {
+            file: self.file.to_string(),
+            line,
+            column,
+            used_by: None,
+        };
         match &self.script {
             ScriptOrigin::Below(above) => own(above + line, column),
             // The first line of the script follows the name of the attribute.
@@ -60,7 +69,12 @@ impl StepPlace {
             ScriptOrigin::Attribute(at) => own(at.line + line - 1, column),
             ScriptOrigin::File(other) => {
                 let (file, used_by) = in_other_file(&self.file, other);
-                ScriptLine { file, line, column, used_by: Some(used_by) }
+                ScriptLine {
+                    file,
+                    line,
+                    column,
+                    used_by: Some(used_by),
+                }
             }
         }
     }
@@ -69,8 +83,19 @@ impl StepPlace {
 /// Returns the path of a file that the runbook `page` names, and the words that name its user.
 pub(super) fn in_other_file(page: &str, other: &OtherFile) -> (String, String) {
     let path = Path::new(&other.path);
-    let plain: std::path::PathBuf = path.components().filter(|part| part.as_os_str() != ".").collect();
-    let file = Path::new(page).parent().unwrap_or(Path::new("")).join(plain).display().to_string();
+    let plain: std::path::PathBuf = path
+        .components()
+        .filter(|part| part.as_os_str() != ".")
+        .collect();
+    let file = Path::new(page)
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join(plain)
+        .display()
+        .to_string();
     let OtherFile { user, named_at, .. } = other;
-    (file, format!("{user:?} at {page}:{}:{}", named_at.line, named_at.column))
+    (
+        file,
+        format!("{user:?} at {page}:{}:{}", named_at.line, named_at.column),
+    )
 }

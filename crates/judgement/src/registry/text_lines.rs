@@ -10,7 +10,9 @@ pub(super) struct TextLines<'a> {
 
 impl<'a> TextLines<'a> {
     pub(super) fn of(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
         Self { text, starts }
     }
 
@@ -23,7 +25,10 @@ impl<'a> TextLines<'a> {
         }
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts[line - 1];
-        TextPlace { line, column: self.text[start..offset].chars().count() + 1 }
+        TextPlace {
+            line,
+            column: self.text[start..offset].chars().count() + 1,
+        }
     }
 
     /// Returns a line by its number, from 1, with its line ending.

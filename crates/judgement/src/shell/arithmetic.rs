@@ -14,7 +14,9 @@ impl Parser<'_> {
         let mut w = WordBuilder::new(self.place());
         if !self.arithmetic(&mut w, true)? {
             if self.retries == 0 {
-                return self.guard("too many subshells begin with `((`: put a space between the two brackets");
+                return self.guard(
+                    "too many subshells begin with `((`: put a space between the two brackets",
+                );
             }
             self.retries -= 1;
             (self.pos, self.depth) = (start, depth);
@@ -43,7 +45,9 @@ impl Parser<'_> {
                 b'(' => {
                     depth += 1;
                     if depth > MAX_DEPTH {
-                        return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
+                        return self.guard(
+                            "the script is nested deeper than 100 levels: reduce the nesting",
+                        );
                     }
                     self.pos += 1;
                 }
@@ -56,7 +60,9 @@ impl Parser<'_> {
                         if command {
                             return Ok(false);
                         }
-                        return self.guard("a `((` does not end with `))`: put a space between the two brackets");
+                        return self.guard(
+                            "a `((` does not end with `))`: put a space between the two brackets",
+                        );
                     }
                     self.take_two();
                     self.close();
@@ -85,9 +91,14 @@ impl Parser<'_> {
                     }
                     let at = self.origin.place(start);
                     let names = without_names(expansion);
-                    w.word.parts.extend(settings::named_in(&names).map(|name| WordPart::Sets(name.to_owned(), at)));
+                    w.word.parts.extend(
+                        settings::named_in(&names).map(|name| WordPart::Sets(name.to_owned(), at)),
+                    );
                     let before = self.text[..start].trim_end();
-                    if assigns_behind(&self.text[self.pos..]) || before.ends_with("++") || before.ends_with("--") {
+                    if assigns_behind(&self.text[self.pos..])
+                        || before.ends_with("++")
+                        || before.ends_with("--")
+                    {
                         w.word.parts.push(WordPart::Unknown(NOT_NAMED, at));
                     }
                 }
@@ -105,9 +116,12 @@ impl Parser<'_> {
                     self.pos += 1;
                     self.character(&mut WordBuilder::new(0))?;
                 }
-                b'\'' | b'"' | b'\\' => return self.guard("arithmetic contains a quote: remove the quote"),
+                b'\'' | b'"' | b'\\' => {
+                    return self.guard("arithmetic contains a quote: remove the quote");
+                }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
-                    return self.guard("arithmetic contains `<(` or `>(`: put a space before the bracket");
+                    return self
+                        .guard("arithmetic contains `<(` or `>(`: put a space before the bracket");
                 }
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                     self.evaluates = true;
@@ -146,9 +160,14 @@ impl Parser<'_> {
                         return Ok(());
                     }
                 }
-                b'\n' => return self.guard("a pattern in brackets continues on the next line: write it on one line"),
+                b'\n' => {
+                    return self.guard(
+                        "a pattern in brackets continues on the next line: write it on one line",
+                    );
+                }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
-                    return self.guard("a pattern contains `<(` or `>(`: use a variable for this part");
+                    return self
+                        .guard("a pattern contains `<(` or `>(`: use a variable for this part");
                 }
                 b'\\' => {
                     self.pos += 1;
@@ -173,16 +192,23 @@ pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<Wo
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
     parts.extend(names.map(|name| WordPart::Sets(name.to_owned(), at)));
-    if known.match_indices(HOLE).any(|(hole, it)| assigns_behind(&known[hole + it.len()..])) {
+    if known
+        .match_indices(HOLE)
+        .any(|(hole, it)| assigns_behind(&known[hole + it.len()..]))
+    {
         parts.push(WordPart::Unknown(NOT_NAMED, at));
     }
 }
 
 /// Returns true if the text after an expansion turns the expansion into the beginning of an assigned name.
 fn assigns_behind(rest: &str) -> bool {
-    const OPERATORS: [&str; 12] = ["+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--"];
-    let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
-    rest.starts_with('=') && !rest.starts_with("==") || OPERATORS.iter().any(|operator| rest.starts_with(operator))
+    const OPERATORS: [&str; 12] = [
+        "+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "^=", "|=", "++", "--",
+    ];
+    let rest = rest
+        .trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '\t'));
+    rest.starts_with('=') && !rest.starts_with("==")
+        || OPERATORS.iter().any(|operator| rest.starts_with(operator))
 }
 
 /// Returns the source text of an expansion, without the names of variables whose values are used.
@@ -192,7 +218,10 @@ fn without_names(expansion: &str) -> String {
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         text.push('$');
-        text.push_str(part.trim_start_matches(['{', '#', '!']).trim_start_matches(name));
+        text.push_str(
+            part.trim_start_matches(['{', '#', '!'])
+                .trim_start_matches(name),
+        );
     }
     text
 }
@@ -209,10 +238,15 @@ fn hides_brackets(expansion: &str) -> bool {
         let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
         text.split(|c| !part(c)).any(|other| other == word)
     };
-    if text.len() > MAX_COMMAND || text.contains("<<") || text.contains("\\\n") || whole(&text, "case") {
+    if text.len() > MAX_COMMAND
+        || text.contains("<<")
+        || text.contains("\\\n")
+        || whole(&text, "case")
+    {
         return true;
     }
-    let odd = |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
+    let odd =
+        |text: &str| text.contains(['(', ')']) && text.contains(['\'', '"', '\\', '{', '`', '#']);
     // Remove substitutions from the text, the last one first. It contains no other substitution, so its brackets match
     // unless it contains special characters.
     while let Some(open) = text.rfind("$(") {
@@ -225,13 +259,17 @@ fn hides_brackets(expansion: &str) -> bool {
             };
             depth == 0
         });
-        let Some(close) = close.map(|close| open + 1 + close) else { return true };
+        let Some(close) = close.map(|close| open + 1 + close) else {
+            return true;
+        };
         if odd(&text[open + 2..close]) {
             return true;
         }
         text.replace_range(open..=close, "");
     }
-    odd(&text) || text.bytes().filter(|byte| *byte == b'(').count() != text.bytes().filter(|byte| *byte == b')').count()
+    odd(&text)
+        || text.bytes().filter(|byte| *byte == b'(').count()
+            != text.bytes().filter(|byte| *byte == b')').count()
 }
 
 /// Maximum size of an expansion in arithmetic, in bytes, whose brackets are checked. A larger expansion counts as one

@@ -15,19 +15,33 @@ impl ScriptWalk<'_> {
         }
         match name {
             Some("PATH") if settings::keeps_programs(word.source()) => {
-                self.found.push(raw(word, FoundKind::HarmlessSetting("PATH".to_owned()), context));
+                self.found.push(raw(
+                    word,
+                    FoundKind::HarmlessSetting("PATH".to_owned()),
+                    context,
+                ));
             }
             Some("IFS") => {
                 let kept = word.exactly().is_some_and(settings::keeps_numbers);
-                let what = if kept { FoundKind::HarmlessSetting } else { FoundKind::Setting };
-                let into = if kept { &mut self.found } else { &mut self.separators };
+                let what = if kept {
+                    FoundKind::HarmlessSetting
+                } else {
+                    FoundKind::Setting
+                };
+                let into = if kept {
+                    &mut self.found
+                } else {
+                    &mut self.separators
+                };
                 into.push(raw(word, what("IFS".to_owned()), context));
             }
             Some(name) if settings::changes(name) => {
-                self.found.push(raw(word, FoundKind::Setting(name.to_owned()), context));
+                self.found
+                    .push(raw(word, FoundKind::Setting(name.to_owned()), context));
                 let value = word.text.split_once('=').map(|(_, value)| value);
-                let evaluated =
-                    |value: &str| value.contains([HOLE, '`']) || value.contains("$(") || value.contains("@P}");
+                let evaluated = |value: &str| {
+                    value.contains([HOLE, '`']) || value.contains("$(") || value.contains("@P}")
+                };
                 if settings::names_a_file(name) && value != Some("")
                     || settings::is_expanded(name) && value.is_none_or(evaluated)
                 {
@@ -41,7 +55,10 @@ impl ScriptWalk<'_> {
 
     /// Records an argument that sets a variable, for example `name`, `name=value`, `name+=value` or `name[i]=value`.
     pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
-        let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
+        let end = word
+            .text
+            .find(['=', '[', '+', HOLE])
+            .unwrap_or(word.text.len());
         let whole = !word.text[end..].starts_with(HOLE);
         self.sets(word, whole.then_some(&word.text[..end]), context);
         if let Some((_, value)) = word.text.split_once('=') {
@@ -52,7 +69,8 @@ impl ScriptWalk<'_> {
     /// Records the variables that `value` sets if a shell evaluates `value` as arithmetic.
     pub(super) fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
-            self.sums.push(raw(word, FoundKind::Setting(name.to_owned()), context));
+            self.sums
+                .push(raw(word, FoundKind::Setting(name.to_owned()), context));
         }
     }
 
@@ -66,7 +84,10 @@ impl ScriptWalk<'_> {
 
     /// Records a value that would run commands if the variable `name` were an array.
     pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
-        self.elements.push((name.to_owned(), raw(word, FoundKind::Unknown(ELEMENTS), context)));
+        self.elements.push((
+            name.to_owned(),
+            raw(word, FoundKind::Unknown(ELEMENTS), context),
+        ));
     }
 }
 
@@ -82,7 +103,10 @@ pub(super) fn assigns_for_bash(word: &Word) -> bool {
     if source.contains(['/', '$', '`']) {
         return false;
     }
-    let Some(end) = source.find(['[', '+']) else { return false };
-    let element = source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
+    let Some(end) = source.find(['[', '+']) else {
+        return false;
+    };
+    let element =
+        source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
     is_name(&source[..end]) && (element || source[end..].starts_with("+="))
 }

@@ -11,8 +11,8 @@ use crate::shell::redirects::writes_a_file;
 use crate::shell::script_calls::{CallWord, ScriptCall, reads_all};
 use crate::shell::script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw};
 use crate::shell::syntax::{
-    CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, Script, ShellNode, SimpleCommand, SyntaxFlaw,
-    Word, WordPart,
+    CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, Script, ShellNode,
+    SimpleCommand, SyntaxFlaw, Word, WordPart,
 };
 use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
 use crate::shell::{settings, wrappers};
@@ -38,14 +38,24 @@ impl ScriptWalk<'_> {
         let (arrays, any) = (&self.arrays, self.any_array);
         let of_an_array = |name: &String| any || arrays.contains(name) || settings::is_array(name);
         let elements = std::mem::take(&mut self.elements).into_iter();
-        self.found.extend(elements.filter(|(name, _)| of_an_array(name)).map(|(_, raw)| raw));
+        self.found.extend(
+            elements
+                .filter(|(name, _)| of_an_array(name))
+                .map(|(_, raw)| raw),
+        );
         Ok(())
     }
 
     /// Walks through the script in one dialect. If functions pass `"$@"` to other commands, the walk is repeated with
     /// the calls that the last walk found, until these calls no longer change.
     fn pass(&mut self, script: &ReadScript<'_>, dialect: Dialect) -> Result<(), SyntaxFlaw> {
-        let marks = [self.found.len(), self.traps.len(), self.sums.len(), self.elements.len(), self.loose.len()];
+        let marks = [
+            self.found.len(),
+            self.traps.len(),
+            self.sums.len(),
+            self.elements.len(),
+            self.loose.len(),
+        ];
         self.passing.clear();
         self.given.clear();
         self.moved.clear();
@@ -61,16 +71,28 @@ impl ScriptWalk<'_> {
             // The calls still change after the last round, so the content of `"$@"` is unknown.
             self.moves |= round == MAX_ROUNDS;
             self.walk(script.parsed(dialect), dialect)?;
-            let calls: Vec<(String, Vec<ArgumentText>)> =
-                self.giving.iter().map(|(name, calls)| (name.clone(), calls.keys().cloned().collect())).collect();
-            let now = Some((calls, self.passing.clone(), self.moved.clone(), self.moves, self.exported));
+            let calls: Vec<(String, Vec<ArgumentText>)> = self
+                .giving
+                .iter()
+                .map(|(name, calls)| (name.clone(), calls.keys().cloned().collect()))
+                .collect();
+            let now = Some((
+                calls,
+                self.passing.clone(),
+                self.moved.clone(),
+                self.moves,
+                self.exported,
+            ));
             if self.passing.is_empty() || known == now {
                 break;
             }
             known = now;
             self.given = std::mem::take(&mut self.giving);
         }
-        let hidden = self.functions.iter().any(|name| name == NOT_FOUND || self.undefined.contains(name));
+        let hidden = self
+            .functions
+            .iter()
+            .any(|name| name == NOT_FOUND || self.undefined.contains(name));
         if self.unset || hidden {
             // A function may be undefined or redefined, so no call counts as a certain function call.
             for raw in &mut self.found[marks[0]..] {
@@ -94,7 +116,10 @@ impl ScriptWalk<'_> {
         self.fields.clear();
         self.separators.clear();
         self.numbered.clear();
-        if let Some(flaw) = read.flaw.filter(|flaw| flaw.guard || dialect == Dialect::Bash) {
+        if let Some(flaw) = read
+            .flaw
+            .filter(|flaw| flaw.guard || dialect == Dialect::Bash)
+        {
             return Err(flaw);
         }
         self.evaluates |= read.evaluates;
@@ -120,16 +145,24 @@ impl ScriptWalk<'_> {
             self.found.append(&mut self.fields);
         }
         let read = |name: &String| {
-            !TAKE_NUMBERS.contains(&name.as_str()) || self.functions.contains(name) || self.undefined.contains(name)
+            !TAKE_NUMBERS.contains(&name.as_str())
+                || self.functions.contains(name)
+                || self.undefined.contains(name)
         };
         if !self.numbered.iter().any(read) {
-            self.separators.iter_mut().for_each(|raw| raw.what = FoundKind::HarmlessSetting("IFS".to_owned()));
+            self.separators
+                .iter_mut()
+                .for_each(|raw| raw.what = FoundKind::HarmlessSetting("IFS".to_owned()));
         }
         self.found.append(&mut self.separators);
         let calls = std::mem::take(&mut self.calls);
         for (index, statement) in calls.into_iter().filter(|_| !self.exported) {
-            let FoundKind::Command(name) = &self.found[index].what else { continue };
-            let Some(defined) = self.certain.get(name).filter(|_| !is_known(name)) else { continue };
+            let FoundKind::Command(name) = &self.found[index].what else {
+                continue;
+            };
+            let Some(defined) = self.certain.get(name).filter(|_| !is_known(name)) else {
+                continue;
+            };
             let before_calls = self.first_call.is_none_or(|first| *defined < first);
             if before_calls || *defined < statement {
                 self.found[index].what = FoundKind::Function(name.clone());
@@ -156,18 +189,31 @@ impl ScriptWalk<'_> {
                 }
             }
             at = at.max(raw.at);
-            let one =
-                ScriptFinding { what: raw.what, place: ScriptPlace { line, column }, via: raw.via, source: raw.source };
+            let one = ScriptFinding {
+                what: raw.what,
+                place: ScriptPlace { line, column },
+                via: raw.via,
+                source: raw.source,
+            };
             // Both dialects find many equal results, so drop duplicates. Compare at most 64 earlier results of the same
             // place.
-            if !found[same.min(found.len())..].iter().rev().take(64).any(|other| *other == one) {
+            if !found[same.min(found.len())..]
+                .iter()
+                .rev()
+                .take(64)
+                .any(|other| *other == one)
+            {
                 found.push(one);
             }
         }
         found
     }
 
-    pub(super) fn list(&mut self, list: &CommandList, context: Context<'_>) -> Result<(), SyntaxFlaw> {
+    pub(super) fn list(
+        &mut self,
+        list: &CommandList,
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
         let mut failed = false;
         for item in list {
             if context.top {
@@ -175,7 +221,9 @@ impl ScriptWalk<'_> {
             }
             // In dash, `[[ a && b ]]` calls a command `[[`. This command fails, because it does not exist or because
             // its closing `]]` is missing, so `b` does not run.
-            failed = context.dialect == Dialect::Dash && !item.negated && (item.and && failed || half_a_test(item));
+            failed = context.dialect == Dialect::Dash
+                && !item.negated
+                && (item.and && failed || half_a_test(item));
             if item.and && failed {
                 continue;
             }
@@ -186,11 +234,25 @@ impl ScriptWalk<'_> {
 
     fn item(&mut self, item: &Pipeline, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         for (at, node) in item.nodes.iter().enumerate() {
-            let (top, body) = (context.top && item.certain && item.first, context.body && item.certain);
+            let (top, body) = (
+                context.top && item.certain && item.first,
+                context.body && item.certain,
+            );
             let captured = context.captured || item.nodes.len() > 1;
             let fed = context.fed || at > 0;
-            let ended = context.ended || item.background || !item.nodes[at + 1..].iter().all(reads_all);
-            self.node(node, Context { top, body, captured, fed, ended, ..context })?;
+            let ended =
+                context.ended || item.background || !item.nodes[at + 1..].iter().all(reads_all);
+            self.node(
+                node,
+                Context {
+                    top,
+                    body,
+                    captured,
+                    fed,
+                    ended,
+                    ..context
+                },
+            )?;
         }
         Ok(())
     }
@@ -199,19 +261,37 @@ impl ScriptWalk<'_> {
         self.depth += 1;
         match node {
             ShellNode::Simple(simple) => self.simple(simple, context)?,
-            ShellNode::Compound(compound) => self.compound(compound, Context { body: false, ..context })?,
+            ShellNode::Compound(compound) => self.compound(
+                compound,
+                Context {
+                    body: false,
+                    ..context
+                },
+            )?,
             ShellNode::Function { name, body } => {
                 self.functions.insert(name.text.clone());
                 let plain = !name.text.contains('/') && !SPECIAL.contains(&name.text.as_str());
                 if context.top && context.here && plain {
-                    self.certain.entry(name.text.clone()).or_insert(self.statement);
+                    self.certain
+                        .entry(name.text.clone())
+                        .or_insert(self.statement);
                 }
                 self.moves |= MOVES.contains(&name.text.as_str());
                 let shifted = std::mem::take(&mut self.shifted);
-                let (function, named) = (context.function.or(Some(self.statement)), Some(name.text.as_str()));
+                let (function, named) = (
+                    context.function.or(Some(self.statement)),
+                    Some(name.text.as_str()),
+                );
                 // The script may capture the output of a function call.
-                let inside =
-                    Context { function, named, body: true, captured: true, top: false, input: None, ..context };
+                let inside = Context {
+                    function,
+                    named,
+                    body: true,
+                    captured: true,
+                    top: false,
+                    input: None,
+                    ..context
+                };
                 match &**body {
                     ShellNode::Compound(compound) => self.compound(compound, inside)?,
                     node => self.node(node, inside)?,
@@ -223,7 +303,11 @@ impl ScriptWalk<'_> {
         Ok(())
     }
 
-    fn compound(&mut self, compound: &CompoundCommand, context: Context<'_>) -> Result<(), SyntaxFlaw> {
+    fn compound(
+        &mut self,
+        compound: &CompoundCommand,
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
         for name in &compound.sets {
             self.parts(name, context)?;
             self.sets(name, name.exactly(), context);
@@ -233,14 +317,27 @@ impl ScriptWalk<'_> {
         }
         self.redirects(&compound.redirects, context)?;
         let fed = context.fed || compound.redirects.iter().any(|redirect| redirect.input);
-        if let (Some(seen), true, Some(name)) = (&mut self.seen, compound.menu && !fed, compound.sets.first()) {
+        if let (Some(seen), true, Some(name)) =
+            (&mut self.seen, compound.menu && !fed, compound.sets.first())
+        {
             seen.menus.push(name.at);
         }
         // A group or a subshell runs its list once.
-        let once = compound.lists.len() == 1 && compound.sets.is_empty() && compound.words.is_empty();
+        let once =
+            compound.lists.len() == 1 && compound.sets.is_empty() && compound.words.is_empty();
         for list in &compound.lists {
             let captured = context.captured || compound.read || writes_a_file(&compound.redirects);
-            self.list(list, Context { top: false, body: context.body && once, captured, fed, input: None, ..context })?;
+            self.list(
+                list,
+                Context {
+                    top: false,
+                    body: context.body && once,
+                    captured,
+                    fed,
+                    input: None,
+                    ..context
+                },
+            )?;
         }
         Ok(())
     }
@@ -275,7 +372,8 @@ impl ScriptWalk<'_> {
             self.word(assign, context)?;
             let name = assign.name.map(|length| &assign.text[..length]);
             if reads && name == Some("IFS") {
-                self.fields.push(raw(assign, FoundKind::Setting("IFS".to_owned()), context));
+                self.fields
+                    .push(raw(assign, FoundKind::Setting("IFS".to_owned()), context));
             } else {
                 self.sets(assign, name, context);
             }
@@ -291,14 +389,25 @@ impl ScriptWalk<'_> {
             self.word(word, Context { aside, ..context })?;
         }
         if simple.words.iter().any(|word| word.number) {
-            let name = simple.words.first().and_then(Word::exactly).unwrap_or_default();
+            let name = simple
+                .words
+                .first()
+                .and_then(Word::exactly)
+                .unwrap_or_default();
             self.numbered.insert(name.to_owned());
         }
         let fed = context.fed || simple.redirects.iter().any(|redirect| redirect.input);
         // A command does not run if one of its redirections fails.
-        let context = Context { input, fed, body: context.body && simple.redirects.is_empty(), ..context };
+        let context = Context {
+            input,
+            fed,
+            body: context.body && simple.redirects.is_empty(),
+            ..context
+        };
         match self.passed_on(&simple.words, context) {
-            Some(calls) => calls.iter().try_for_each(|words| self.resolve(words, context)),
+            Some(calls) => calls
+                .iter()
+                .try_for_each(|words| self.resolve(words, context)),
             None => self.resolve(&simple.words, context),
         }
     }
@@ -306,13 +415,22 @@ impl ScriptWalk<'_> {
     /// Returns true if no variable receives the words of the command: it is a program or `echo`, and the script does
     /// not read its output.
     fn is_aside(&mut self, simple: &SimpleCommand, context: Context<'_>) -> bool {
-        let Some(name) = simple.words.first().and_then(Word::exactly) else { return false };
-        let executes = simple.words.iter().any(|word| word.exactly() == Some("exec"));
+        let Some(name) = simple.words.first().and_then(Word::exactly) else {
+            return false;
+        };
+        let executes = simple
+            .words
+            .iter()
+            .any(|word| word.exactly() == Some("exec"));
         self.redirected |= executes && !simple.redirects.is_empty();
         if context.captured || context.nested > 0 || writes_a_file(&simple.redirects) {
             return false;
         }
-        let prints = name == "printf" && simple.words.get(1).is_some_and(|word| word.exact && word.text != "-v");
+        let prints = name == "printf"
+            && simple
+                .words
+                .get(1)
+                .is_some_and(|word| word.exact && word.text != "-v");
         let called = self.functions.contains(name) || self.undefined.contains(name);
         !called && (prints || !is_known(name.rsplit('/').next().unwrap_or(name)))
     }
@@ -320,7 +438,11 @@ impl ScriptWalk<'_> {
     /// Records the effects of a word's expansion, and the word itself if its evaluation may run a command.
     fn word(&mut self, word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
         if is_trap(&word.text) || opens_index(word) {
-            let traps = if context.aside && !is_whole_trap(&word.text) { &mut self.loose } else { &mut self.traps };
+            let traps = if context.aside && !is_whole_trap(&word.text) {
+                &mut self.loose
+            } else {
+                &mut self.traps
+            };
             traps.push(raw(word, FoundKind::Unknown(TRAP), context));
         }
         self.parts(word, context)
@@ -331,23 +453,40 @@ impl ScriptWalk<'_> {
             match part {
                 WordPart::Script(list) => {
                     self.depth += 1;
-                    let inside =
-                        Context { top: false, body: false, captured: true, aside: false, input: None, ..context };
+                    let inside = Context {
+                        top: false,
+                        body: false,
+                        captured: true,
+                        aside: false,
+                        input: None,
+                        ..context
+                    };
                     self.list(list, inside)?;
                     self.depth -= 1;
                 }
                 WordPart::Sets(name, at) => {
                     self.names.insert(name.clone());
                     if settings::changes(name) {
-                        let here = Word { at: *at, text: format!("{name}={HOLE}"), ..word.clone() };
+                        let here = Word {
+                            at: *at,
+                            text: format!("{name}={HOLE}"),
+                            ..word.clone()
+                        };
                         self.sets(&here, Some(name), context);
                     }
                 }
                 WordPart::Trap(at) => {
                     let mut raw = raw(word, FoundKind::Unknown(TRAP), context);
                     raw.at = *at;
-                    let sets = word.parts.iter().any(|part| matches!(part, WordPart::Sets(..)));
-                    if context.aside && !sets { self.loose.push(raw) } else { self.traps.push(raw) }
+                    let sets = word
+                        .parts
+                        .iter()
+                        .any(|part| matches!(part, WordPart::Sets(..)));
+                    if context.aside && !sets {
+                        self.loose.push(raw)
+                    } else {
+                        self.traps.push(raw)
+                    }
                 }
                 WordPart::Unknown(why, at) => {
                     let mut raw = raw(word, FoundKind::Unknown(*why), context);
@@ -360,11 +499,17 @@ impl ScriptWalk<'_> {
     }
 
     /// Records that the command in `word` is unknown.
-    pub(super) fn unknown(&mut self, word: &Word, why: impl Into<UnknownReason>, context: Context<'_>) {
+    pub(super) fn unknown(
+        &mut self,
+        word: &Word,
+        why: impl Into<UnknownReason>,
+        context: Context<'_>,
+    ) {
         if context.function.is_none() {
             self.may_call();
         }
-        self.found.push(raw(word, FoundKind::Unknown(why.into()), context));
+        self.found
+            .push(raw(word, FoundKind::Unknown(why.into()), context));
     }
 
     pub(super) fn may_call(&mut self) {
@@ -388,12 +533,20 @@ impl ScriptWalk<'_> {
 
     /// Returns the results after the first `count` results.
     pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &FoundKind> {
-        self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
+        self.found[count.min(self.found.len())..]
+            .iter()
+            .map(|raw| &raw.what)
     }
 
     /// Records the command in `words`, and the commands that this command runs as a wrapper.
-    pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), SyntaxFlaw> {
-        let Some((first, arguments)) = words.split_first() else { return Ok(()) };
+    pub(super) fn resolve(
+        &mut self,
+        words: &[Word],
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
+        let Some((first, arguments)) = words.split_first() else {
+            return Ok(());
+        };
         if let Some(seen) = &mut self.seen {
             seen.calls.push(ScriptCall {
                 at: first.at,
@@ -411,7 +564,10 @@ impl ScriptWalk<'_> {
             }
             return Ok(());
         };
-        if context.dialect == Dialect::Dash && !first.quoted && (KEYWORDS.contains(&name) || name.starts_with('-')) {
+        if context.dialect == Dialect::Dash
+            && !first.quoted
+            && (KEYWORDS.contains(&name) || name.starts_with('-'))
+        {
             // Words such as `-f` belong to bash's grammar (`[[ -f a || -f b ]]`), and no program has such a name.
             return Ok(());
         }
@@ -431,7 +587,8 @@ impl ScriptWalk<'_> {
         // function may be undefined at run time.
         let known = is_known(base);
         if context.here && context.function.is_none() && self.certain.contains_key(name) && !known {
-            self.found.push(raw(first, FoundKind::Function(name.to_owned()), context));
+            self.found
+                .push(raw(first, FoundKind::Function(name.to_owned()), context));
             return Ok(());
         }
         if context.here
@@ -439,14 +596,21 @@ impl ScriptWalk<'_> {
         {
             self.calls.push((self.found.len(), statement));
         }
-        self.found.push(raw(first, FoundKind::Command(name.to_owned()), context));
+        self.found
+            .push(raw(first, FoundKind::Command(name.to_owned()), context));
         if !known {
             return Ok(());
         }
         check_nesting(first, context)?;
         let mut via = context.via.to_vec();
         via.push(base.to_owned());
-        let inside = Context { via: &via, here: false, top: false, nested: context.nested + 1, ..context };
+        let inside = Context {
+            via: &via,
+            here: false,
+            top: false,
+            nested: context.nested + 1,
+            ..context
+        };
         wrappers::run(self, base, first, arguments, inside, context)
     }
 }
@@ -476,15 +640,25 @@ fn is_of_the_kernel(name: &str) -> bool {
 
 /// Returns true for `[[` without `]]`.
 fn half_a_test(item: &Pipeline) -> bool {
-    let [ShellNode::Simple(simple)] = item.nodes.as_slice() else { return false };
-    let named = simple.words.first().is_some_and(|word| word.operator() == Some("[["));
-    named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
+    let [ShellNode::Simple(simple)] = item.nodes.as_slice() else {
+        return false;
+    };
+    let named = simple
+        .words
+        .first()
+        .is_some_and(|word| word.operator() == Some("[["));
+    named
+        && simple.assigns.is_empty()
+        && simple
+            .words
+            .last()
+            .is_some_and(|word| word.operator() != Some("]]"))
 }
 
 /// Special builtins of POSIX shells, which a function cannot replace.
 const SPECIAL: &[&str] = &[
-    ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "source",
-    "times", "trap", "unset",
+    ".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set",
+    "shift", "source", "times", "trap", "unset",
 ];
 
 /// Reserved words of bash that dash reads as program names.

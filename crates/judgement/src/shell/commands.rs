@@ -38,7 +38,11 @@ impl ReadLimit {
 /// # Errors
 /// Returns an error if the script has a syntax error, exceeds a limit, or has a construct that the shell might read
 /// differently.
-pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
+pub fn find_in(
+    shell: Shell,
+    script: &str,
+    most: ReadLimit,
+) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     ReadScript::new(shell, script, most)?.found()
 }
 
@@ -46,7 +50,9 @@ pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<Script
 /// none.
 pub fn names_set_in(shell: Shell, script: &str, most: ReadLimit) -> BTreeSet<String> {
     let mut walk = ScriptWalk::new(script, shell);
-    let read = ReadScript::new(shell, script, most).ok().filter(|read| walk.whole(read).is_ok());
+    let read = ReadScript::new(shell, script, most)
+        .ok()
+        .filter(|read| walk.whole(read).is_ok());
     read.map(|_| walk.names).unwrap_or_default()
 }
 
@@ -58,10 +64,23 @@ pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
         "sh" => Shell::Sh,
         _ => return Vec::new(),
     };
-    let Ok(read) = ReadScript::new(shell, script, ReadLimit::File) else { return Vec::new() };
-    let Ok(readings) = read.readings() else { return Vec::new() };
-    let is_in_all = |at: &usize| readings.iter().all(|reading| reading.comments.binary_search(at).is_ok());
-    readings[0].comments.iter().copied().filter(is_in_all).collect()
+    let Ok(read) = ReadScript::new(shell, script, ReadLimit::File) else {
+        return Vec::new();
+    };
+    let Ok(readings) = read.readings() else {
+        return Vec::new();
+    };
+    let is_in_all = |at: &usize| {
+        readings
+            .iter()
+            .all(|reading| reading.comments.binary_search(at).is_ok())
+    };
+    readings[0]
+        .comments
+        .iter()
+        .copied()
+        .filter(is_in_all)
+        .collect()
 }
 
 /// Returns the calls of a script of `shell` with their arguments, in the order of the script.
@@ -70,8 +89,12 @@ pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
 /// Returns the errors of [`find_in`].
 pub fn calls_in(shell: Shell, script: &str) -> Result<ScriptCalls, NotUnderstood> {
     let read = ReadScript::new(shell, script, ReadLimit::Step)?;
-    let mut walk = ScriptWalk { seen: Some(ScriptCalls::default()), ..ScriptWalk::new(script, shell) };
-    walk.whole(&read).map_err(|flaw| not_understood(script, flaw.at, flaw.message))?;
+    let mut walk = ScriptWalk {
+        seen: Some(ScriptCalls::default()),
+        ..ScriptWalk::new(script, shell)
+    };
+    walk.whole(&read)
+        .map_err(|flaw| not_understood(script, flaw.at, flaw.message))?;
     let mut found = walk.seen.unwrap_or_default();
     // A script is walked through several times if bash and dash read it differently, or if functions pass arguments on.
     found.calls.sort_by_key(|call| call.at);
@@ -94,7 +117,12 @@ impl<'s> ReadScript<'s> {
     /// Returns an error if the script is too long or empty, or contains a refused character.
     pub fn new(shell: Shell, text: &'s str, most: ReadLimit) -> Result<Self, NotUnderstood> {
         check_bytes(text, most)?;
-        Ok(Self { text, shell, bash: OnceCell::new(), dash: OnceCell::new() })
+        Ok(Self {
+            text,
+            shell,
+            bash: OnceCell::new(),
+            dash: OnceCell::new(),
+        })
     }
 
     /// Returns what the script would start. See [`find_in`].
@@ -103,7 +131,9 @@ impl<'s> ReadScript<'s> {
     /// Returns the errors of [`find_in`].
     pub fn found(&self) -> Result<Vec<ScriptFinding>, NotUnderstood> {
         let mut finding = ScriptWalk::new(self.text, self.shell);
-        finding.whole(self).map_err(|flaw| not_understood(self.text, flaw.at, flaw.message))?;
+        finding
+            .whole(self)
+            .map_err(|flaw| not_understood(self.text, flaw.at, flaw.message))?;
         Ok(finding.done())
     }
 
@@ -113,7 +143,12 @@ impl<'s> ReadScript<'s> {
     /// Returns the errors of [`Self::found`] that the parser reports.
     pub fn outline(&self) -> Result<Outline, NotUnderstood> {
         let readings = self.readings()?;
-        Ok(Outline { readings: readings.into_iter().map(|script| outline_list(script, &script.list)).collect() })
+        Ok(Outline {
+            readings: readings
+                .into_iter()
+                .map(|script| outline_list(script, &script.list))
+                .collect(),
+        })
     }
 
     /// Returns the structure of the script as bytes.
@@ -158,7 +193,10 @@ impl<'s> ReadScript<'s> {
 fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
     let fail = |at: usize, message: &str| not_understood(script, at, message);
     if script.len() > most.bytes() {
-        return Err(fail(0, "the script is too long (maximum: 64 KiB in a step, 1 MB in a file): split the script"));
+        return Err(fail(
+            0,
+            "the script is too long (maximum: 64 KiB in a step, 1 MB in a file): split the script",
+        ));
     }
     if script.trim_ascii().is_empty() {
         return Err(fail(0, "the script is empty: write a command"));
@@ -174,7 +212,10 @@ fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
 }
 
 fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
-    NotUnderstood { place: place(script, at), message: message.to_owned() }
+    NotUnderstood {
+        place: place(script, at),
+        message: message.to_owned(),
+    }
 }
 
 fn place(script: &str, at: usize) -> ScriptPlace {
@@ -184,7 +225,10 @@ fn place(script: &str, at: usize) -> ScriptPlace {
     }
     let before = &script[..at];
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    ScriptPlace { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
+    ScriptPlace {
+        line: before.matches('\n').count() + 1,
+        column: before[line..].chars().count() + 1,
+    }
 }
 
 #[cfg(test)]
@@ -194,16 +238,27 @@ mod tests {
     #[test]
     fn comments_are_found_as_the_shell_reads_them() {
         let found = |interpreter: &str, script: &str| {
-            let texts =
-                comments(interpreter, script).into_iter().map(|at| script[at..].lines().next().unwrap_or_default());
+            let texts = comments(interpreter, script)
+                .into_iter()
+                .map(|at| script[at..].lines().next().unwrap_or_default());
             texts.map(str::to_owned).collect::<Vec<_>>()
         };
         let script = "#!/bin/bash\n# one\necho a#b '# c' \"# d\" \\# e # two\nif true; then #three\n  echo ${#a} $#\nfi\n\
                       x=$(echo # four\n)\ncoproc a { # five\n:; }\n((#six\necho); (echo))\necho `# seven\n`\n";
-        let four = ["#!/bin/bash", "# one", "# two", "#three", "# four", "# five"];
+        let four = [
+            "#!/bin/bash",
+            "# one",
+            "# two",
+            "#three",
+            "# four",
+            "# five",
+        ];
         assert_eq!(found("bash", script), [&four[..], &["#six"]].concat());
         // Text of a here-document is no comment, also in a substitution.
-        assert_eq!(found("sh", "cat <<E # one\n# two\n$(echo # three\n)\nE\n# four\n"), ["# one", "# four"]);
+        assert_eq!(
+            found("sh", "cat <<E # one\n# two\n$(echo # three\n)\nE\n# four\n"),
+            ["# one", "# four"]
+        );
         // A script that the parser can't read, and another language.
         assert_eq!(found("bash", "# one\necho 'a\n"), [""; 0]);
         assert_eq!(found("bash", "# one\ncat <<E\n# two\n"), [""; 0]);

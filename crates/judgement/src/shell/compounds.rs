@@ -41,14 +41,24 @@ impl Parser<'_> {
             }
         }
         self.expect("fi", "an `if` is not closed: add `fi`")?;
-        self.compound(CompoundCommand { lists, ..CompoundCommand::default() })
+        self.compound(CompoundCommand {
+            lists,
+            ..CompoundCommand::default()
+        })
     }
 
     /// Reads the rest of a command after `for` or `select`.
     pub(super) fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
-        let mut compound = CompoundCommand { menu: !arithmetic, ..CompoundCommand::default() };
+        let mut compound = CompoundCommand {
+            menu: !arithmetic,
+            ..CompoundCommand::default()
+        };
         self.blanks();
-        if arithmetic && self.peek() == Some(b'(') && self.peek_second() == Some(b'(') && self.bash() {
+        if arithmetic
+            && self.peek() == Some(b'(')
+            && self.peek_second() == Some(b'(')
+            && self.bash()
+        {
             self.take_two();
             let Some(word) = self.arithmetic_word()? else {
                 return self.syntax("the `((` of a loop is not closed: close it with `))`");
@@ -99,7 +109,10 @@ impl Parser<'_> {
                 return false;
             }
         }
-        if matches!(self.peek(), None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>')) {
+        if matches!(
+            self.peek(),
+            None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>')
+        ) {
             return true;
         }
         self.pos = start;
@@ -166,7 +179,9 @@ impl Parser<'_> {
                 Some(b'#') => return self.guard("`#` in `[[ ]]`: quote it"),
                 Some(b'(') if kind != WordPosition::Regex => {
                     if self.depth + depth >= MAX_DEPTH {
-                        return self.guard("the script is nested deeper than 100 levels: reduce the nesting");
+                        return self.guard(
+                            "the script is nested deeper than 100 levels: reduce the nesting",
+                        );
                     }
                     depth += 1;
                     self.pos += 1;
@@ -180,10 +195,14 @@ impl Parser<'_> {
                 }
                 Some(b'<' | b'>') if self.peek_second() != Some(b'(') => self.pos += 1,
                 Some(b';' | b'&' | b')') => {
-                    return self.syntax("`[[ ]]` does not have this operator: write `]]` before the operator");
+                    return self.syntax(
+                        "`[[ ]]` does not have this operator: write `]]` before the operator",
+                    );
                 }
                 Some(b'|') if kind != WordPosition::Regex => {
-                    return self.syntax("`[[ ]]` does not have this operator: write `]]` before the operator");
+                    return self.syntax(
+                        "`[[ ]]` does not have this operator: write `]]` before the operator",
+                    );
                 }
                 Some(_) => {
                     let word = self.word(kind)?;
@@ -192,7 +211,9 @@ impl Parser<'_> {
                         "]]" => break,
                         "=~" => kind = WordPosition::Regex,
                         "==" | "=" | "!=" => kind = WordPosition::Pattern,
-                        "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v" | "-R" => arithmetic = true,
+                        "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v" | "-R" => {
+                            arithmetic = true
+                        }
                         _ => {}
                     }
                     compound.words.push(word);
@@ -213,13 +234,20 @@ impl Parser<'_> {
     pub(super) fn coproc(&mut self) -> Read<ShellNode> {
         self.blanks();
         let place = self.place();
-        let mut compound = CompoundCommand { read: true, ..CompoundCommand::default() };
+        let mut compound = CompoundCommand {
+            read: true,
+            ..CompoundCommand::default()
+        };
         let begins = |parser: &mut Self| -> Read<bool> {
             parser.blanks();
             match parser.keyword()? {
                 None => Ok(parser.peek() == Some(b'(')),
-                Some(("{" | "if" | "while" | "until" | "for" | "case" | "select" | "[[", _)) => Ok(true),
-                Some(_) => parser.guard("the reserved word after `coproc` begins no compound command: quote the word"),
+                Some(("{" | "if" | "while" | "until" | "for" | "case" | "select" | "[[", _)) => {
+                    Ok(true)
+                }
+                Some(_) => parser.guard(
+                    "the reserved word after `coproc` begins no compound command: quote the word",
+                ),
             }
         };
         if !begins(self)? {
@@ -237,11 +265,20 @@ impl Parser<'_> {
         let unnamed = compound.sets.is_empty() && matches!(node, ShellNode::Simple(_));
         if unnamed && (self.substitutions > 0 || self.functions > 0) {
             // When bash prints this command and parses the printed text again, a command with the name `COPROC` runs.
-            let name = SimpleCommand { words: vec![Word::literal("COPROC", place)], ..SimpleCommand::default() };
+            let name = SimpleCommand {
+                words: vec![Word::literal("COPROC", place)],
+                ..SimpleCommand::default()
+            };
             let nodes = vec![ShellNode::Simple(name)];
-            compound.lists.push(vec![Pipeline { nodes, ..Pipeline::default() }]);
+            compound.lists.push(vec![Pipeline {
+                nodes,
+                ..Pipeline::default()
+            }]);
         }
-        compound.lists.push(vec![Pipeline { nodes: vec![node], ..Pipeline::default() }]);
+        compound.lists.push(vec![Pipeline {
+            nodes: vec![node],
+            ..Pipeline::default()
+        }]);
         Ok(ShellNode::Compound(compound))
     }
 
@@ -259,7 +296,10 @@ impl Parser<'_> {
         if !matches!(body, ShellNode::Compound(_)) && self.bash() {
             return self.syntax("the body of a function must be a group: put the body in `{ }`");
         }
-        Ok(ShellNode::Function { name, body: Box::new(body) })
+        Ok(ShellNode::Function {
+            name,
+            body: Box::new(body),
+        })
     }
 
     /// Reads a list and the reserved word that ends the list.

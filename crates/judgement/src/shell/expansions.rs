@@ -36,7 +36,9 @@ impl Parser<'_> {
                 self.parameter(w, quoted)?;
                 let raw = self.text[start..self.pos].replace("\\\n", "");
                 if raw.ends_with("@P}") {
-                    w.word.parts.push(WordPart::Unknown(PROMPT, self.origin.place(start)));
+                    w.word
+                        .parts
+                        .push(WordPart::Unknown(PROMPT, self.origin.place(start)));
                 }
                 // `${!x}` means `$@` if the value of `x` is `@`.
                 w.hole(quoted && !raw.contains('@') && !raw.starts_with("${!"));
@@ -53,7 +55,9 @@ impl Parser<'_> {
                     w.word.text.push('$');
                 }
             }
-            b'[' if self.bash() => return self.guard("`$[` is the old form of arithmetic: write `$((...))`"),
+            b'[' if self.bash() => {
+                return self.guard("`$[` is the old form of arithmetic: write `$((...))`");
+            }
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                 self.name();
                 w.hole(quoted);
@@ -104,10 +108,14 @@ impl Parser<'_> {
                 Some(b'\\') => {
                     match bytes.get(at + 1) {
                         Some(b'\n') => {
-                            return self.guard("a line inside backticks ends with a backslash: write `$(...)`");
+                            return self.guard(
+                                "a line inside backticks ends with a backslash: write `$(...)`",
+                            );
                         }
                         Some(b'"') if quote != QuoteKind::None => {
-                            return self.guard("backticks inside quotes contain an escaped quote: write `$(...)`");
+                            return self.guard(
+                                "backticks inside quotes contain an escaped quote: write `$(...)`",
+                            );
                         }
                         Some(b'$' | b'`' | b'\\') => escapes = true,
                         _ => {}
@@ -151,7 +159,10 @@ impl Parser<'_> {
     fn parameter_name(&mut self) -> Read<(String, bool)> {
         let mut indirect = false;
         if matches!(self.peek(), Some(b'!' | b'#'))
-            && !matches!(self.peek_second(), Some(b'}' | b':' | b'-' | b'=' | b'+' | b'%'))
+            && !matches!(
+                self.peek_second(),
+                Some(b'}' | b':' | b'-' | b'=' | b'+' | b'%')
+            )
         {
             indirect = self.peek() == Some(b'!');
             self.pos += 1;
@@ -166,7 +177,9 @@ impl Parser<'_> {
             }
             Some(b'*' | b'@' | b'#' | b'?' | b'-' | b'$' | b'!') => self.pos += 1,
             None => return self.syntax("`${` is not closed: close it with `}`"),
-            Some(_) => return self.guard("`${` has no name after it: quote `${`, or name a variable"),
+            Some(_) => {
+                return self.guard("`${` has no name after it: quote `${`, or name a variable");
+            }
         }
         Ok((self.text[name..self.pos].replace("\\\n", ""), indirect))
     }
@@ -189,8 +202,12 @@ impl Parser<'_> {
                 second == Some(b'=')
             }
             Some(b'[') => {
-                let all = ["[@]", "[*]"].iter().any(|all| self.text[self.pos..].starts_with(all));
-                let offset = self.text[self.pos..].get(3..).is_some_and(|rest| rest.starts_with([':', '\\']));
+                let all = ["[@]", "[*]"]
+                    .iter()
+                    .any(|all| self.text[self.pos..].starts_with(all));
+                let offset = self.text[self.pos..]
+                    .get(3..)
+                    .is_some_and(|rest| rest.starts_with([':', '\\']));
                 evaluated = !all || offset;
                 indexed = true;
                 false
@@ -233,7 +250,8 @@ impl Parser<'_> {
                 b'\\' => {
                     self.pos += 1;
                     let Some(character) = self.text[self.pos..].chars().next() else {
-                        return self.guard("the script ends with a backslash: remove the backslash");
+                        return self
+                            .guard("the script ends with a backslash: remove the backslash");
                     };
                     text.push(character);
                     self.pos += character.len_utf8();
@@ -256,22 +274,39 @@ impl Parser<'_> {
                     w.word.parts.append(&mut scratch.word.parts);
                     text.push_str(&scratch.word.text);
                     if quoted && self.text[from..self.pos - 1].contains(['\'', '}', '`', '"']) {
-                        return self.guard("`${...}` inside quotes contains quotes: use a variable for this part");
+                        return self.guard(
+                            "`${...}` inside quotes contains quotes: use a variable for this part",
+                        );
                     }
                 }
                 b'$' => {
                     let mut scratch = WordBuilder::new(0);
-                    self.dollar(&mut scratch, if quoted { QuoteKind::Double } else { QuoteKind::None })?;
+                    self.dollar(
+                        &mut scratch,
+                        if quoted {
+                            QuoteKind::Double
+                        } else {
+                            QuoteKind::None
+                        },
+                    )?;
                     w.word.parts.append(&mut scratch.word.parts);
                     text.push_str(&scratch.word.text);
                 }
                 b'`' => {
                     let mut scratch = WordBuilder::new(0);
-                    self.backtick(&mut scratch, if quoted { QuoteKind::Double } else { QuoteKind::None })?;
+                    self.backtick(
+                        &mut scratch,
+                        if quoted {
+                            QuoteKind::Double
+                        } else {
+                            QuoteKind::None
+                        },
+                    )?;
                     w.word.parts.append(&mut scratch.word.parts);
                 }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
-                    return self.guard("`${...}` contains `<(` or `>(`: use a variable for this part");
+                    return self
+                        .guard("`${...}` contains `<(` or `>(`: use a variable for this part");
                 }
                 _ => {
                     let from = self.pos;
@@ -291,7 +326,9 @@ impl Parser<'_> {
     fn odd_quote(&mut self, w: &mut WordBuilder) -> Read<()> {
         let from = self.pos + 1;
         let inside = self.text[from..].split_once('\'').map(|(inside, _)| inside);
-        let Some(inside) = inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#'])) else {
+        let Some(inside) =
+            inside.filter(|inside| !inside.contains(['`', '"', '\\', '{', '}', '\n', '#']))
+        else {
             return self.guard("`${...}` inside double quotes contains a single quote: use a variable for this part");
         };
         let end = from + inside.len();
@@ -313,13 +350,31 @@ impl Parser<'_> {
     }
 
     /// Reads the body of a here-document, from `start` to `end`.
-    pub(super) fn body(&mut self, start: usize, end: usize, quoted: bool, tabs: bool) -> Read<Word> {
+    pub(super) fn body(
+        &mut self,
+        start: usize,
+        end: usize,
+        quoted: bool,
+        tabs: bool,
+    ) -> Read<Word> {
         let raw = &self.text[start..end];
         let at = self.origin.place(start);
         if quoted {
-            let text = if tabs { without_tabs(raw) } else { raw.to_owned() };
+            let text = if tabs {
+                without_tabs(raw)
+            } else {
+                raw.to_owned()
+            };
             let exact = !text.contains(HOLE);
-            return Ok(Word { at, text, raw: Some(raw.into()), exact, one: true, quoted: true, ..Word::default() });
+            return Ok(Word {
+                at,
+                text,
+                raw: Some(raw.into()),
+                exact,
+                one: true,
+                quoted: true,
+                ..Word::default()
+            });
         }
         let mut inside = Parser::new(&self.text[..end], self.dialect, self.origin, self.depth);
         inside.pos = start;
@@ -352,10 +407,13 @@ impl Parser<'_> {
 }
 
 /// Reason for an expansion with `@P`. The expansion runs commands in the value of a variable.
-const PROMPT: UnknownReason = UnknownReason::programs("`${...@P}` runs the commands in the variable: leave `@P` out");
+const PROMPT: UnknownReason =
+    UnknownReason::programs("`${...@P}` runs the commands in the variable: leave `@P` out");
 
 fn without_tabs(text: &str) -> String {
-    text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+    text.split_inclusive('\n')
+        .map(|line| line.trim_start_matches('\t'))
+        .collect()
 }
 
 fn without_escapes(text: &str) -> String {

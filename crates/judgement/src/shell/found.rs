@@ -85,12 +85,18 @@ pub enum UnknownPart {
 impl UnknownReason {
     /// Returns the reason for unknown programs.
     pub(super) const fn programs(text: &'static str) -> Self {
-        Self { part: UnknownPart::Programs, text }
+        Self {
+            part: UnknownPart::Programs,
+            text,
+        }
     }
 
     /// Returns the reason for other unknown parts.
     pub(super) const fn words(text: &'static str) -> Self {
-        Self { part: UnknownPart::Words, text }
+        Self {
+            part: UnknownPart::Words,
+            text,
+        }
     }
 }
 

@@ -13,28 +13,43 @@ use crate::shell::syntax::{HOLE, Word};
 /// such words. `name` is the word `git`.
 pub(super) fn starts<'w>(name: &'w Word, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
     let all = || vec![iter::once(name).chain(arguments).collect()];
-    let Ok(options) = read(&GLOBAL, arguments) else { return all() };
+    let Ok(options) = read(&GLOBAL, arguments) else {
+        return all();
+    };
     let harmless = |setting: &Word| {
-        setting.known().split_once('=').is_some_and(|(key, _)| is_harmless_key(key)) && !is_ext(&setting.text)
+        setting
+            .known()
+            .split_once('=')
+            .is_some_and(|(key, _)| is_harmless_key(key))
+            && !is_ext(&setting.text)
     };
     if !options.values(&["c"]).all(harmless) || options.values(&["exec-path"]).next().is_some() {
         return all();
     }
-    let Some((command, arguments)) = options.rest.split_first() else { return Vec::new() };
-    let is_in = |names: &str| names.split_ascii_whitespace().any(|name| command.exactly() == Some(name));
+    let Some((command, arguments)) = options.rest.split_first() else {
+        return Vec::new();
+    };
+    let is_in = |names: &str| {
+        names
+            .split_ascii_whitespace()
+            .any(|name| command.exactly() == Some(name))
+    };
     let runs = |word: &Word| matches!(word.exactly(), Some("foreach" | "run"));
     let operand = arguments.iter().find(|word| !word.known().starts_with('-'));
     if !is_in(COMMANDS)
         || is_in("config") && !is_harmless_config(arguments)
-        || is_in("bisect submodule") && (operand.is_some_and(|word| !word.exact) || arguments.iter().any(runs))
+        || is_in("bisect submodule")
+            && (operand.is_some_and(|word| !word.exact) || arguments.iter().any(runs))
     {
         return all();
     }
     let starts = |word: &Word| {
         let text = word.text.as_str();
         let cluster = text.starts_with('-') && !text.starts_with("--");
-        let option =
-            OPTIONS.iter().filter(|(commands, ..)| commands.is_empty() || is_in(commands)).any(|(_, short, long)| {
+        let option = OPTIONS
+            .iter()
+            .filter(|(commands, ..)| commands.is_empty() || is_in(commands))
+            .any(|(_, short, long)| {
                 is_option(text, short, long) || !short.is_empty() && cluster && text.contains(HOLE)
             });
         option || is_ext(text) || is_in(TAKE_ADDRESSES) && names_a_helper(text)
@@ -45,8 +60,15 @@ pub(super) fn starts<'w>(name: &'w Word, arguments: &'w [Word]) -> Vec<Vec<&'w W
 /// Returns true if `git config` with these arguments reads settings, or sets a harmless setting.
 fn is_harmless_config(arguments: &[Word]) -> bool {
     let is_option = |word: &&Word| word.known().starts_with('-');
-    let is_one_of = |word: &Word, names: &str| names.split_ascii_whitespace().any(|name| word.exactly() == Some(name));
-    if !arguments.iter().filter(is_option).all(|word| is_one_of(word, CONFIG_READS) || is_one_of(word, CONFIG_OPTIONS))
+    let is_one_of = |word: &Word, names: &str| {
+        names
+            .split_ascii_whitespace()
+            .any(|name| word.exactly() == Some(name))
+    };
+    if !arguments
+        .iter()
+        .filter(is_option)
+        .all(|word| is_one_of(word, CONFIG_READS) || is_one_of(word, CONFIG_OPTIONS))
     {
         return false;
     }
@@ -62,18 +84,28 @@ fn is_harmless_config(arguments: &[Word]) -> bool {
 fn is_harmless_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let mut known = SETTINGS.split_ascii_whitespace();
-    known.any(|known| if known.ends_with(['.', '/']) { key.starts_with(known) } else { key == known })
+    known.any(|known| {
+        if known.ends_with(['.', '/']) {
+            key.starts_with(known)
+        } else {
+            key == known
+        }
+    })
 }
 
 /// Returns true if an address names a remote helper program (`helper::address`, gitremote-helpers(7)).
 fn names_a_helper(address: &str) -> bool {
     let helper = address.split_once("::").map_or("", |(helper, _)| helper);
-    !helper.is_empty() && helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_".contains(&byte))
+    !helper.is_empty()
+        && helper
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-_".contains(&byte))
 }
 
 /// Returns true if `text` contains an `ext::` address, whose command git runs.
 fn is_ext(text: &str) -> bool {
-    text.match_indices("ext::").any(|(at, _)| !text[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric()))
+    text.match_indices("ext::")
+        .any(|(at, _)| !text[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric()))
 }
 
 /// Options between `git` and its command.
@@ -107,7 +139,11 @@ const COMMANDS: &str = "add am annotate apply archive bisect blame branch bundle
 
 /// Options with which git starts a program: the commands (none for all commands), letters, long options.
 const OPTIONS: [(&str, &str, &str); 8] = [
-    ("", "", "exec extcmd open-files-in-pager receive-pack upload-pack"),
+    (
+        "",
+        "",
+        "exec extcmd open-files-in-pager receive-pack upload-pack",
+    ),
     ("clone", "cu", "config template"),
     ("init", "", "template"),
     ("ls-remote", "u", ""),

@@ -1,6 +1,8 @@
 //! Parser of lists, pipelines and simple commands.
 
-use crate::shell::syntax::{CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand};
+use crate::shell::syntax::{
+    CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand,
+};
 use crate::shell::words::WordPosition;
 
 /// End of a list.
@@ -18,8 +20,8 @@ pub(super) enum ListEnd {
 
 /// Reserved words. At the beginning of a command, a reserved word is not the name of a program.
 pub(super) const RESERVED: &[&str] = &[
-    "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "[[",
-    "select", "function", "coproc", "time",
+    "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while",
+    "until", "for", "[[", "select", "function", "coproc", "time",
 ];
 
 /// Reserved words that only bash knows.
@@ -27,7 +29,9 @@ const BASH_ONLY: &[&str] = &["[[", "select", "function", "coproc", "time"];
 
 /// Returns true if the last command is a compound command, which needs no separator before a reserved word.
 fn ends_itself(list: &CommandList) -> bool {
-    list.last().and_then(|item| item.nodes.last()).is_some_and(|node| !matches!(node, ShellNode::Simple(_)))
+    list.last()
+        .and_then(|item| item.nodes.last())
+        .is_some_and(|node| !matches!(node, ShellNode::Simple(_)))
 }
 
 impl Parser<'_> {
@@ -73,7 +77,9 @@ impl Parser<'_> {
                 Some(b';') => self.pos += 1,
                 Some(b'&') => {
                     self.pos += 1;
-                    list[from..].iter_mut().for_each(|item| (item.certain, item.background) = (false, true));
+                    list[from..]
+                        .iter_mut()
+                        .for_each(|item| (item.certain, item.background) = (false, true));
                 }
                 None | Some(b'\n' | b')') => {}
                 // A reserved word may directly follow a compound command, for example in `if (a) then` or `{ (a) }`.
@@ -119,7 +125,10 @@ impl Parser<'_> {
         if self.peek() == Some(b'#') {
             self.comments.push(self.pos);
             let rest = &self.text.as_bytes()[self.pos..];
-            self.pos += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+            self.pos += rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(rest.len());
         }
     }
 
@@ -133,7 +142,9 @@ impl Parser<'_> {
 
     /// Returns the reserved word at this position, and the position after the word.
     pub(super) fn keyword(&mut self) -> Read<Option<(&'static str, usize)>> {
-        let Some(first) = self.peek() else { return Ok(None) };
+        let Some(first) = self.peek() else {
+            return Ok(None);
+        };
         if !matches!(first, b'!' | b'{' | b'}' | b'[' | b'c'..=b'f' | b'i' | b's'..=b'u' | b'w') {
             return Ok(None);
         }
@@ -144,7 +155,10 @@ impl Parser<'_> {
         let (mut word, mut length) = ([0u8; 8], 0);
         let end = loop {
             match self.peek() {
-                None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>') => break self.pos,
+                None
+                | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>') => {
+                    break self.pos;
+                }
                 Some(byte) if length < word.len() => {
                     word[length] = byte;
                     length += 1;
@@ -156,14 +170,19 @@ impl Parser<'_> {
                 }
             }
         };
-        let mut known = RESERVED.iter().find(|known| known.as_bytes() == &word[..length]).copied();
+        let mut known = RESERVED
+            .iter()
+            .find(|known| known.as_bytes() == &word[..length])
+            .copied();
         if known.is_some_and(|known| BASH_ONLY.contains(&known)) && !self.bash() {
             known = None;
         }
         if known.is_some() {
             let next = self.peek();
             if matches!(next, Some(b'<' | b'>')) && self.peek_second() == Some(b'(') {
-                return self.guard("`<(` directly after a reserved word is ambiguous: put a space before `<(`");
+                return self.guard(
+                    "`<(` directly after a reserved word is ambiguous: put a space before `<(`",
+                );
             }
             if known == Some("!") && next == Some(b'(') {
                 return self.guard("`!(` is a pattern for some shells: put a space after `!`");
@@ -190,9 +209,17 @@ impl Parser<'_> {
         loop {
             let (nodes, negated) = self.pipeline(&mut certain)?;
             certain &= nodes.len() == 1;
-            list.push(Pipeline { and, negated, certain, nodes, ..Pipeline::default() });
+            list.push(Pipeline {
+                and,
+                negated,
+                certain,
+                nodes,
+                ..Pipeline::default()
+            });
             self.blanks();
-            let Some(byte @ (b'&' | b'|')) = self.peek() else { return Ok(()) };
+            let Some(byte @ (b'&' | b'|')) = self.peek() else {
+                return Ok(());
+            };
             if self.peek_second() != Some(byte) {
                 return Ok(());
             }
@@ -218,7 +245,10 @@ impl Parser<'_> {
                     for option in ["-p", "--"] {
                         self.blanks();
                         let rest = &self.text[self.pos..];
-                        if rest.strip_prefix(option).is_some_and(|rest| rest.starts_with([' ', '\t', '\n'])) {
+                        if rest
+                            .strip_prefix(option)
+                            .is_some_and(|rest| rest.starts_with([' ', '\t', '\n']))
+                        {
                             self.pos += option.len();
                         }
                     }
@@ -260,7 +290,10 @@ impl Parser<'_> {
             if self.peek_second() == Some(b'(') && self.bash() {
                 self.take_two();
                 if let Some(word) = self.arithmetic_word()? {
-                    return self.compound(CompoundCommand { words: vec![word], ..CompoundCommand::default() });
+                    return self.compound(CompoundCommand {
+                        words: vec![word],
+                        ..CompoundCommand::default()
+                    });
                 }
                 // Here `((` begins two subshells. The outer bracket is consumed, so continue at the inner one.
                 self.pos -= 1;
@@ -272,9 +305,14 @@ impl Parser<'_> {
             if !self.take(b')') {
                 return self.syntax("a subshell is not closed: close it with `)`");
             }
-            return self.compound(CompoundCommand { lists: vec![list], ..CompoundCommand::default() });
+            return self.compound(CompoundCommand {
+                lists: vec![list],
+                ..CompoundCommand::default()
+            });
         }
-        let Some((word, end)) = self.keyword()? else { return self.simple() };
+        let Some((word, end)) = self.keyword()? else {
+            return self.simple();
+        };
         // `time` is a reserved word only at the beginning of a pipeline. After `|`, the word `time` is the name of a
         // program.
         if word == "time" || (word == "!" && !first) {
@@ -284,7 +322,10 @@ impl Parser<'_> {
         match word {
             "{" => {
                 let list = self.block("}")?;
-                self.compound(CompoundCommand { lists: vec![list], ..CompoundCommand::default() })
+                self.compound(CompoundCommand {
+                    lists: vec![list],
+                    ..CompoundCommand::default()
+                })
             }
             "if" => self.condition(),
             "while" | "until" => {
@@ -292,7 +333,10 @@ impl Parser<'_> {
                 self.list(&mut lists[0], ListEnd::Words(&["do"]))?;
                 self.expect("do", "a loop has no `do`: add `do`")?;
                 lists.push(self.block("done")?);
-                self.compound(CompoundCommand { lists, ..CompoundCommand::default() })
+                self.compound(CompoundCommand {
+                    lists,
+                    ..CompoundCommand::default()
+                })
             }
             "for" | "select" => self.each(word == "for"),
             "case" => self.case(),
@@ -304,13 +348,16 @@ impl Parser<'_> {
                 if self.take(b'(') {
                     self.blanks();
                     if !self.take(b')') {
-                        return self.syntax("`()` is missing after the name of the function: add `()`");
+                        return self
+                            .syntax("`()` is missing after the name of the function: add `()`");
                     }
                 }
                 self.function(name)
             }
             "coproc" => self.coproc(),
-            _ => self.syntax("a command begins with a reserved word: write the command, or quote the word"),
+            _ => self.syntax(
+                "a command begins with a reserved word: write the command, or quote the word",
+            ),
         }
     }
 
@@ -327,7 +374,9 @@ impl Parser<'_> {
             match self.peek() {
                 None | Some(b'\n' | b';' | b'&' | b'|' | b')') => break,
                 Some(b'(') => {
-                    let name = simple.words.len() == 1 && simple.assigns.is_empty() && simple.redirects.is_empty();
+                    let name = simple.words.len() == 1
+                        && simple.assigns.is_empty()
+                        && simple.redirects.is_empty();
                     if !name {
                         return self.syntax("`(` is in the middle of a command: quote `(`");
                     }
@@ -344,10 +393,14 @@ impl Parser<'_> {
                     // which is then parsed as a reserved word.
                     let bare = simple.words.is_empty() && simple.assigns.is_empty();
                     if bare && !simple.redirects.is_empty() && self.keyword()?.is_some() {
-                        return self.guard("the name of a command is a reserved word: quote the word");
+                        return self
+                            .guard("the name of a command is a reserved word: quote the word");
                     }
-                    let word =
-                        self.word(if simple.words.is_empty() { WordPosition::First } else { WordPosition::Argument })?;
+                    let word = self.word(if simple.words.is_empty() {
+                        WordPosition::First
+                    } else {
+                        WordPosition::Argument
+                    })?;
                     if simple.words.is_empty() && word.name.is_some() {
                         simple.assigns.push(word);
                     } else {
@@ -357,7 +410,8 @@ impl Parser<'_> {
             }
         }
         if self.pos == start {
-            return self.syntax("a command is missing here: write the command, or remove the operator");
+            return self
+                .syntax("a command is missing here: write the command, or remove the operator");
         }
         Ok(ShellNode::Simple(simple))
     }

@@ -4,7 +4,11 @@ use crate::shell::options::{OptionGrammar, OptionValue};
 
 use OptionValue::{Nothing, Optional, Value};
 
-pub(super) const EXEC: OptionGrammar = OptionGrammar { flags: "cl", values: "a", ..OptionGrammar::NONE };
+pub(super) const EXEC: OptionGrammar = OptionGrammar {
+    flags: "cl",
+    values: "a",
+    ..OptionGrammar::NONE
+};
 
 pub(super) const ENV: OptionGrammar = OptionGrammar {
     flags: "i0v",
@@ -52,8 +56,11 @@ pub(super) const TIMEOUT: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const NICE: OptionGrammar =
-    OptionGrammar { values: "n", long: &[("adjustment", Value)], ..OptionGrammar::NONE };
+pub(super) const NICE: OptionGrammar = OptionGrammar {
+    values: "n",
+    long: &[("adjustment", Value)],
+    ..OptionGrammar::NONE
+};
 
 pub(super) const IONICE: OptionGrammar = OptionGrammar {
     flags: "t",
@@ -75,11 +82,18 @@ pub(super) const SETSID: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const SSH_AGENT: OptionGrammar = OptionGrammar { flags: "cDdksTv", values: "aEOPt", ..OptionGrammar::NONE };
+pub(super) const SSH_AGENT: OptionGrammar = OptionGrammar {
+    flags: "cDdksTv",
+    values: "aEOPt",
+    ..OptionGrammar::NONE
+};
 
 /// Everyday options of ssh. With the others, ssh may read commands from a file (`-F`), load code (`-I`) or run no command.
-pub(super) const SSH: OptionGrammar =
-    OptionGrammar { flags: "46AaCfKkMNnqTtVvXxYy", values: "BbcDEeiJLlmopRSw", ..OptionGrammar::NONE };
+pub(super) const SSH: OptionGrammar = OptionGrammar {
+    flags: "46AaCfKkMNnqTtVvXxYy",
+    values: "BbcDEeiJLlmopRSw",
+    ..OptionGrammar::NONE
+};
 
 /// Options of flock, but for `-c`, which runs a command.
 pub(super) const FLOCK: OptionGrammar = OptionGrammar {
@@ -162,6 +176,14 @@ pub(super) const SUDO: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const READ: OptionGrammar = OptionGrammar { flags: "ers", values: "adinNptu", ..OptionGrammar::NONE };
+pub(super) const READ: OptionGrammar = OptionGrammar {
+    flags: "ers",
+    values: "adinNptu",
+    ..OptionGrammar::NONE
+};
 
-pub(super) const MAPFILE: OptionGrammar = OptionGrammar { flags: "t", values: "dnOsuCc", ..OptionGrammar::NONE };
+pub(super) const MAPFILE: OptionGrammar = OptionGrammar {
+    flags: "t",
+    values: "dnOsuCc",
+    ..OptionGrammar::NONE
+};

@@ -24,7 +24,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         if options.has(&["S", "split-string"]) {
             let mut split = Vec::new();
             for given in &options.given {
-                let (true, Some(value)) = (matches!(given.name.as_str(), "S" | "split-string"), &given.value) else {
+                let (true, Some(value)) = (
+                    matches!(given.name.as_str(), "S" | "split-string"),
+                    &given.value,
+                ) else {
                     continue;
                 };
                 match value.exactly().and_then(|text| split_string(text, value)) {
@@ -37,7 +40,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
             split.extend(options.rest.iter().cloned());
             if depth > 8 {
-                self.unknown(self.name, "`env -S` contains another `env -S`: use only one");
+                self.unknown(
+                    self.name,
+                    "`env -S` contains another `env -S`: use only one",
+                );
                 return Ok(());
             }
             return self.env_with(&split, depth + 1);
@@ -73,17 +79,38 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         for name in options.values(&["process-slot-var"]) {
             self.finding.declares(name, self.inside);
         }
-        let mark = options.given.iter().rev().find_map(|given| match given.name.as_str() {
-            "I" => Some(given.value.as_ref().map_or("{}".to_owned(), |value| value.text.clone())),
-            "i" | "replace" => Some(given.value.as_ref().map_or("{}".to_owned(), |value| value.text.clone())),
-            _ => None,
-        });
+        let mark = options
+            .given
+            .iter()
+            .rev()
+            .find_map(|given| match given.name.as_str() {
+                "I" => Some(
+                    given
+                        .value
+                        .as_ref()
+                        .map_or("{}".to_owned(), |value| value.text.clone()),
+                ),
+                "i" | "replace" => Some(
+                    given
+                        .value
+                        .as_ref()
+                        .map_or("{}".to_owned(), |value| value.text.clone()),
+                ),
+                _ => None,
+            });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {
-                self.unknown(self.name, "the replacement mark of `xargs` is not literal text: write `-I{}`");
+                self.unknown(
+                    self.name,
+                    "the replacement mark of `xargs` is not literal text: write `-I{}`",
+                );
                 return Ok(());
             }
-            Some(mark) => options.rest.iter().map(|word| word.replaced(mark)).collect(),
+            Some(mark) => options
+                .rest
+                .iter()
+                .map(|word| word.replaced(mark))
+                .collect(),
             None => options.rest.to_vec(),
         };
         // With `-n` and similar options, `xargs` ignores either the replacement string or these options, so the command
@@ -105,7 +132,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     let before_plain = words.get(next).is_some_and(|after| {
                         let known = after.known();
                         !after.exact && known.is_empty()
-                            || !known.is_empty() && !known.starts_with(['-', '(', ')', '!', ',', '{', ';'])
+                            || !known.is_empty()
+                                && !known.starts_with(['-', '(', ')', '!', ',', '{', ';'])
                     });
                     !word.known().is_empty() && !word.known().starts_with('-')
                         || !(before_plain && ends(&words[next..]))
@@ -119,7 +147,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             };
             if !ACTIONS.contains(&text) {
                 let newer = text.len() == "-newerXY".len() && text.starts_with("-newer");
-                let values = if text == "-fprintf" { 2 } else { usize::from(newer || TAKES_WORD.contains(&text)) };
+                let values = if text == "-fprintf" {
+                    2
+                } else {
+                    usize::from(newer || TAKES_WORD.contains(&text))
+                };
                 for _ in 0..values {
                     // The value of a `find` test may look like an action.
                     if words.get(next).is_some_and(|value| value.one) {
@@ -129,14 +161,20 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 continue;
             }
             let command = &words[next..];
-            let end = command.iter().enumerate().position(|(at, word)| match word.exactly() {
-                Some(";") => true,
-                Some("+") => at > 0 && command[at - 1].exactly() == Some("{}"),
-                _ => false,
-            });
+            let end = command
+                .iter()
+                .enumerate()
+                .position(|(at, word)| match word.exactly() {
+                    Some(";") => true,
+                    Some("+") => at > 0 && command[at - 1].exactly() == Some("{}"),
+                    _ => false,
+                });
             let Some(end) = end else {
                 if command.iter().any(|word| !word.exact) {
-                    self.unknown(word, "the end of the `find` action is not literal text: write `\\;` or `{} +`");
+                    self.unknown(
+                        word,
+                        "the end of the `find` action is not literal text: write `\\;` or `{} +`",
+                    );
                 }
                 let replaced: Vec<Word> = command.iter().map(|word| word.replaced("{}")).collect();
                 self.finding.resolve(&replaced, self.inside)?;
@@ -146,15 +184,25 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             // the end of the action, so that the next action follows.
             let last = command[..end].iter().rposition(may_begin_action);
             let hides = |at: usize, word: &Word| {
-                let one = !word.exact && matches!(word.known(), "" | "+") && (!word.glob || word.source().len() < 5);
+                let one = !word.exact
+                    && matches!(word.known(), "" | "+")
+                    && (!word.glob || word.source().len() < 5);
                 !word.one && !word.glob || one && last.is_some_and(|last| last > at)
             };
-            if let Some((_, hidden)) = command[..end].iter().enumerate().find(|(at, word)| hides(*at, word)) {
+            if let Some((_, hidden)) = command[..end]
+                .iter()
+                .enumerate()
+                .find(|(at, word)| hides(*at, word))
+            {
                 let hidden = hidden.clone();
                 self.unknown(&hidden, FIND_ACTION);
             }
-            let replaced: Vec<Word> = command[..end].iter().map(|word| word.replaced("{}")).collect();
-            self.finding.resolve(&replaced, self.inside.without_input())?;
+            let replaced: Vec<Word> = command[..end]
+                .iter()
+                .map(|word| word.replaced("{}"))
+                .collect();
+            self.finding
+                .resolve(&replaced, self.inside.without_input())?;
             next += end + 1;
         }
         Ok(())
@@ -178,40 +226,66 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         // With `-s` or `-i`, a shell parses the command's words again, in which all special characters except `$` are
         // quoted.
         let shell = options.has(&["s", "i", "shell", "login"]);
-        if let Some(word) = options.rest.iter().find(|word| shell && word.text.contains('$')) {
-            self.unknown(word, "the shell of the other user expands this text again: leave `-s` and `-i` out");
+        if let Some(word) = options
+            .rest
+            .iter()
+            .find(|word| shell && word.text.contains('$'))
+        {
+            self.unknown(
+                word,
+                "the shell of the other user expands this text again: leave `-s` and `-i` out",
+            );
         }
         self.assignments(options.rest)
     }
 
     /// `ssh [options] [--] HOST WORDS…`. The user's shell on the other host runs the words.
     pub(super) fn ssh(&mut self) -> Done {
-        let Some(options) = self.options(&SSH) else { return Ok(()) };
-        for setting in options.values(&["o"]).filter(|setting| !is_plain_ssh_setting(setting)) {
+        let Some(options) = self.options(&SSH) else {
+            return Ok(());
+        };
+        for setting in options
+            .values(&["o"])
+            .filter(|setting| !is_plain_ssh_setting(setting))
+        {
             self.finding.unknown(setting, SSH_OPTION, self.inside);
         }
-        let Some((host, words)) = options.rest.split_first() else { return Ok(()) };
+        let Some((host, words)) = options.rest.split_first() else {
+            return Ok(());
+        };
         if !host.one {
             self.unknown(host, SEVERAL_WORDS);
         }
         let Some(first) = words.first() else {
-            return if options.has(&["N"]) { Ok(()) } else { self.standard_input(TextReader::Sh) };
+            return if options.has(&["N"]) {
+                Ok(())
+            } else {
+                self.standard_input(TextReader::Sh)
+            };
         };
         // Versions of ssh differ in whether they read options after the host.
         if first.known().starts_with('-') {
             self.unknown(first, SSH_OPTION);
             return Ok(());
         }
-        self.finding.text(&words.iter().collect::<Vec<_>>(), TextReader::Sh, self.inside.without_input())
+        self.finding.text(
+            &words.iter().collect::<Vec<_>>(),
+            TextReader::Sh,
+            self.inside.without_input(),
+        )
     }
 
     pub(super) fn nice(&mut self) -> Done {
         // `nice -10` and `nice --10` are old forms of `nice -n`.
         let old = |word: &Word| {
             word.exactly().is_some_and(|text| {
-                let number =
-                    text.strip_prefix("--").or_else(|| text.strip_prefix("-+")).or_else(|| text.strip_prefix('-'));
-                number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+                let number = text
+                    .strip_prefix("--")
+                    .or_else(|| text.strip_prefix("-+"))
+                    .or_else(|| text.strip_prefix('-'));
+                number.is_some_and(|number| {
+                    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+                })
             })
         };
         let mut words = self.arguments;
@@ -225,14 +299,18 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
 /// Returns true if one of the words ends an action of `find`, or may do so at run time.
 fn ends(words: &[Word]) -> bool {
-    words.iter().any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
+    words
+        .iter()
+        .any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
 }
 
 /// Returns true if a word with a pattern may match the name of an action of `find`.
 fn could_be_action(word: &Word) -> bool {
     let source = word.source();
     source.contains(['\'', '"', '\\', '$', '`', '('])
-        || ACTIONS.iter().any(|name| could_match(source.as_bytes(), name.as_bytes()))
+        || ACTIONS
+            .iter()
+            .any(|name| could_match(source.as_bytes(), name.as_bytes()))
 }
 
 /// Returns true if a word in an action of `find` may begin the next action.
@@ -257,14 +335,23 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
         if here == 0 {
             continue;
         }
-        let same = |byte: u8| (0..name.len()).filter(|n| name[*n] == byte).fold(0u16, |bits, n| bits | 1 << n);
+        let same = |byte: u8| {
+            (0..name.len())
+                .filter(|n| name[*n] == byte)
+                .fold(0u16, |bits, n| bits | 1 << n)
+        };
         match byte {
             // A `*` allows all positions from the lowest possible position to the end of the name.
             b'*' => at[place + 1] |= (all | end) & !((here & here.wrapping_neg()) - 1),
             b'?' => at[place + 1] |= (here & all) << 1,
             b'[' => {
                 at[place + 1] |= (here & same(b'[')) << 1;
-                for (after, _) in pattern.iter().enumerate().skip(place + 1).filter(|(_, byte)| **byte == b']') {
+                for (after, _) in pattern
+                    .iter()
+                    .enumerate()
+                    .skip(place + 1)
+                    .filter(|(_, byte)| **byte == b']')
+                {
                     at[after + 1] |= (here & all) << 1;
                 }
             }
@@ -276,8 +363,15 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
 
 /// Returns true for `-o Name=value` of ssh with a name that starts no program.
 fn is_plain_ssh_setting(setting: &Word) -> bool {
-    let name = setting.known().split_once('=').map(|(name, _)| name.to_ascii_lowercase());
-    name.is_some_and(|name| SSH_SETTINGS.split_ascii_whitespace().any(|known| known == name))
+    let name = setting
+        .known()
+        .split_once('=')
+        .map(|(name, _)| name.to_ascii_lowercase());
+    name.is_some_and(|name| {
+        SSH_SETTINGS
+            .split_ascii_whitespace()
+            .any(|known| known == name)
+    })
 }
 
 const SSH_SETTINGS: &str = "batchmode connectionattempts connecttimeout controlmaster controlpath controlpersist identitiesonly \
@@ -291,8 +385,9 @@ const LONG_PATTERN: usize = 256;
 
 /// Splits the text of `env -S` into words. Returns `None` if the text has special characters.
 fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
-    let odd =
-        |letter: char| matches!(letter, '\\' | '$' | '#') || letter.is_control() && !matches!(letter, '\t' | '\n');
+    let odd = |letter: char| {
+        matches!(letter, '\\' | '$' | '#') || letter.is_control() && !matches!(letter, '\t' | '\n')
+    };
     if text.contains(odd) {
         return None;
     }
@@ -311,8 +406,13 @@ fn split_string(text: &str, word: &Word) -> Option<Vec<Word>> {
         }
     }
     words.extend(current);
-    let word = |text: String| Word { raw: Some(word.source().into()), ..Word::literal(text, word.at) };
-    quote.is_none().then(|| words.into_iter().map(word).collect())
+    let word = |text: String| Word {
+        raw: Some(word.source().into()),
+        ..Word::literal(text, word.at)
+    };
+    quote
+        .is_none()
+        .then(|| words.into_iter().map(word).collect())
 }
 
 /// Tests of `find` that take the next word as their value.

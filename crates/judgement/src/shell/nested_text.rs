@@ -16,26 +16,45 @@ impl ScriptWalk<'_> {
         if !word.exact {
             return self.text(&[word], reader, context);
         }
-        let more = Word { text: format!("{} {HOLE}", word.text), raw: Some(word.source().into()), ..word.clone() };
+        let more = Word {
+            text: format!("{} {HOLE}", word.text),
+            raw: Some(word.source().into()),
+            ..word.clone()
+        };
         self.text(&[&more], reader, context)
     }
 
     /// Reads the text of `words`, joined by blanks, which `reader` runs.
-    pub(super) fn text(&mut self, words: &[&Word], reader: TextReader, context: Context<'_>) -> Result<(), SyntaxFlaw> {
-        let Some(first) = words.first() else { return Ok(()) };
+    pub(super) fn text(
+        &mut self,
+        words: &[&Word],
+        reader: TextReader,
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
+        let Some(first) = words.first() else {
+            return Ok(());
+        };
         let joined;
         let (text, origin) = if let [word] = words {
             let source = word.source();
             let origin = match source.find(word.text.as_str()) {
-                Some(inside) if self.script[word.at..].starts_with(source) => ByteOrigin::Shift(word.at + inside),
+                Some(inside) if self.script[word.at..].starts_with(source) => {
+                    ByteOrigin::Shift(word.at + inside)
+                }
                 _ => ByteOrigin::Fixed(word.at),
             };
             (word.text.as_str(), origin)
         } else {
-            joined = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
+            joined = words
+                .iter()
+                .map(|word| word.text.as_str())
+                .collect::<Vec<_>>()
+                .join(" ");
             (joined.as_str(), ByteOrigin::Fixed(first.at))
         };
-        let hidden = words.iter().find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
+        let hidden = words
+            .iter()
+            .find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
         let recorded = self.found.len();
         if let Some(hidden) = hidden {
             self.unknown(hidden, NO_TEXT, context);
@@ -64,13 +83,21 @@ impl ScriptWalk<'_> {
             if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {
                 break;
             }
-            let read = syntax::parse(text, *dialect, origin, (self.depth + context.nested).min(MAX_DEPTH));
+            let read = syntax::parse(
+                text,
+                *dialect,
+                origin,
+                (self.depth + context.nested).min(MAX_DEPTH),
+            );
             let (depth, before) = (self.depth, self.found.len());
             let last = dialects.len() == 1 || *dialect == Dialect::Bash;
             match read.flaw {
                 // The unknown part is already recorded, so an error in a partly unknown text is ignored.
                 Some(_) if hidden.is_some() => {}
-                Some(flaw) if flaw.guard || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) => {
+                Some(flaw)
+                    if flaw.guard
+                        || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) =>
+                {
                     return Err(flaw);
                 }
                 _ => {}
@@ -92,16 +119,27 @@ impl ScriptWalk<'_> {
                 walked?;
             } else {
                 let seen = self.found.split_off(before);
-                let unknown =
-                    |raw: &RawFinding| if let FoundKind::Unknown(why) = raw.what { Some(why.part) } else { None };
+                let unknown = |raw: &RawFinding| {
+                    if let FoundKind::Unknown(why) = raw.what {
+                        Some(why.part)
+                    } else {
+                        None
+                    }
+                };
                 // The known part of the text names a program with unknown words, for example `sh -c "sudo $x"`.
-                if seen.iter().any(|raw| unknown(raw).is_some_and(|part| part != UnknownPart::Programs)) {
-                    self.found[recorded].what = FoundKind::Unknown(UnknownReason::words(NO_TEXT.text));
+                if seen
+                    .iter()
+                    .any(|raw| unknown(raw).is_some_and(|part| part != UnknownPart::Programs))
+                {
+                    self.found[recorded].what =
+                        FoundKind::Unknown(UnknownReason::words(NO_TEXT.text));
                 }
-                let kept = |raw: &RawFinding| unknown(raw).is_none_or(|part| part == UnknownPart::Started);
+                let kept =
+                    |raw: &RawFinding| unknown(raw).is_none_or(|part| part == UnknownPart::Started);
                 self.found.extend(seen.into_iter().filter(kept));
                 // The list `calls` is sorted by index.
-                self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
+                self.calls
+                    .truncate(self.calls.partition_point(|(index, _)| *index < before));
             }
         }
         self.differs = outer || self.differs && reader == TextReader::Here;

@@ -29,7 +29,12 @@ pub(super) enum OptionValue {
 
 impl OptionGrammar {
     /// A grammar without options except `--help` and `--version`.
-    pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[] };
+    pub(super) const NONE: Self = Self {
+        flags: "",
+        values: "",
+        optional: "",
+        long: &[],
+    };
 }
 
 /// An option in the arguments: a letter, or the full name of a long option.
@@ -50,12 +55,17 @@ pub(super) struct ReadOptions<'w> {
 impl ReadOptions<'_> {
     /// Returns true if the arguments contain one of the options in `names`.
     pub(super) fn has(&self, names: &[&str]) -> bool {
-        self.given.iter().any(|given| names.contains(&given.name.as_str()))
+        self.given
+            .iter()
+            .any(|given| names.contains(&given.name.as_str()))
     }
 
     /// Returns the values of all options in `names`.
     pub(super) fn values<'o>(&'o self, names: &'o [&str]) -> impl Iterator<Item = &'o Word> {
-        self.given.iter().filter(|given| names.contains(&given.name.as_str())).filter_map(|given| given.value.as_ref())
+        self.given
+            .iter()
+            .filter(|given| names.contains(&given.name.as_str()))
+            .filter_map(|given| given.value.as_ref())
     }
 }
 
@@ -67,7 +77,10 @@ pub(super) type UnreadableWord<'w> = (&'w Word, UnknownReason);
 /// # Errors
 /// Returns the first word that may become an option, several words or no word at run time, or that is an option outside
 /// `grammar`, because the meaning of the following words is then unknown.
-pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<ReadOptions<'w>, UnreadableWord<'w>> {
+pub(super) fn read<'w>(
+    grammar: &OptionGrammar,
+    words: &'w [Word],
+) -> Result<ReadOptions<'w>, UnreadableWord<'w>> {
     let mut options = ReadOptions::default();
     let mut next = 0;
     while let Some(word) = words.get(next) {
@@ -112,7 +125,10 @@ fn read_long<'w>(
         return Err((word, NO_OPTION));
     }
     let exact = grammar.long.iter().find(|(known, _)| *known == name);
-    let mut begun = grammar.long.iter().filter(|(known, _)| known.starts_with(name));
+    let mut begun = grammar
+        .long
+        .iter()
+        .filter(|(known, _)| known.starts_with(name));
     let found = match (exact, begun.next(), begun.next()) {
         (Some(exact), ..) => exact,
         (None, Some(one), None) => one,
@@ -127,7 +143,10 @@ fn read_long<'w>(
         }
         (_, value) => value,
     };
-    options.given.push(GivenOption { name: found.0.to_owned(), value });
+    options.given.push(GivenOption {
+        name: found.0.to_owned(),
+        value,
+    });
     Ok(taken)
 }
 
@@ -148,8 +167,15 @@ fn read_short<'w>(
             return Ok(false);
         } else if grammar.values.contains(letter) {
             let taken = rest.is_empty();
-            let value = if taken { following(word, next)? } else { part(word, rest) };
-            options.given.push(GivenOption { name, value: Some(value) });
+            let value = if taken {
+                following(word, next)?
+            } else {
+                part(word, rest)
+            };
+            options.given.push(GivenOption {
+                name,
+                value: Some(value),
+            });
             return Ok(taken);
         } else if letter == HOLE {
             return Err((word, NO_OPTION));

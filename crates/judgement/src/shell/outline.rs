@@ -83,13 +83,19 @@ pub struct OutlineWord {
 /// Returns the structure of a list of commands.
 pub(super) fn outline_list(script: &Script, from: &CommandList) -> Vec<OutlinePipeline> {
     let pipeline = |one: &syntax::Pipeline| OutlinePipeline {
-        nodes: one.nodes.iter().map(|node| outline_node(script, node)).collect(),
+        nodes: one
+            .nodes
+            .iter()
+            .map(|node| outline_node(script, node))
+            .collect(),
     };
     from.iter().map(pipeline).collect()
 }
 
 fn outline_node(script: &Script, node: &ShellNode) -> OutlineNode {
-    let words = |words: &[Word]| -> Vec<OutlineWord> { words.iter().map(|one| word(script, one)).collect() };
+    let words = |words: &[Word]| -> Vec<OutlineWord> {
+        words.iter().map(|one| word(script, one)).collect()
+    };
     match node {
         ShellNode::Simple(simple) => OutlineNode::Simple(OutlineCommand {
             assigns: words(&simple.assigns),
@@ -99,7 +105,11 @@ fn outline_node(script: &Script, node: &ShellNode) -> OutlineNode {
         ShellNode::Compound(compound) => OutlineNode::Compound {
             sets: words(&compound.sets),
             words: words(&compound.words),
-            lists: compound.lists.iter().map(|one| outline_list(script, one)).collect(),
+            lists: compound
+                .lists
+                .iter()
+                .map(|one| outline_list(script, one))
+                .collect(),
             redirects: redirects(script, &compound.redirects),
             coprocess: compound.read,
         },
@@ -114,7 +124,10 @@ fn redirects(script: &Script, from: &[Redirect]) -> Vec<OutlineRedirect> {
         operator: one.operator,
         input: one.input,
         target: word(script, &one.target),
-        body: one.body.and_then(|body| script.bodies.get(body)).map(|body| word(script, body)),
+        body: one
+            .body
+            .and_then(|body| script.bodies.get(body))
+            .map(|body| word(script, body)),
     };
     from.iter().map(redirect).collect()
 }
@@ -146,8 +159,12 @@ impl OutlineWord {
     /// Calls `change` for this word and each word in it.
     pub fn each_word(&mut self, change: &mut dyn FnMut(&mut OutlineWord)) {
         change(self);
-        self.elements.iter_mut().for_each(|word| word.each_word(change));
-        self.lists.iter_mut().for_each(|list| each_in_list(list, change));
+        self.elements
+            .iter_mut()
+            .for_each(|word| word.each_word(change));
+        self.lists
+            .iter_mut()
+            .for_each(|list| each_in_list(list, change));
     }
 }
 
@@ -164,11 +181,26 @@ fn each_in_node(node: &mut OutlineNode, change: &mut dyn FnMut(&mut OutlineWord)
     };
     match node {
         OutlineNode::Simple(simple) => {
-            simple.assigns.iter_mut().chain(&mut simple.words).for_each(|word| word.each_word(change));
-            simple.redirects.iter_mut().for_each(|one| redirect(one, change));
+            simple
+                .assigns
+                .iter_mut()
+                .chain(&mut simple.words)
+                .for_each(|word| word.each_word(change));
+            simple
+                .redirects
+                .iter_mut()
+                .for_each(|one| redirect(one, change));
         }
-        OutlineNode::Compound { sets, words, lists, redirects, .. } => {
-            sets.iter_mut().chain(words).for_each(|word| word.each_word(change));
+        OutlineNode::Compound {
+            sets,
+            words,
+            lists,
+            redirects,
+            ..
+        } => {
+            sets.iter_mut()
+                .chain(words)
+                .for_each(|word| word.each_word(change));
             lists.iter_mut().for_each(|list| each_in_list(list, change));
             redirects.iter_mut().for_each(|one| redirect(one, change));
         }

@@ -7,11 +7,19 @@ use crate::shell::syntax::Word;
 impl ScriptWalk<'_> {
     /// Returns `words` with the arguments of a call in place of `"$@"`, for each call of the surrounding function.
     /// Returns `None` if its calls are not known.
-    pub(super) fn passed_on(&mut self, words: &[Word], context: Context<'_>) -> Option<Vec<Vec<Word>>> {
-        let name = context.named.filter(|_| context.here && context.nested == 0)?;
+    pub(super) fn passed_on(
+        &mut self,
+        words: &[Word],
+        context: Context<'_>,
+    ) -> Option<Vec<Vec<Word>>> {
+        let name = context
+            .named
+            .filter(|_| context.here && context.nested == 0)?;
         let at = words.iter().position(is_parameters)?;
         let first = &words[0];
-        let runs = |first: &str| is_known(first.rsplit('/').next().unwrap_or(first)) || self.passing.contains(first);
+        let runs = |first: &str| {
+            is_known(first.rsplit('/').next().unwrap_or(first)) || self.passing.contains(first)
+        };
         if at > 0 && !first.exactly().is_some_and(runs) {
             return None;
         }
@@ -31,7 +39,13 @@ impl ScriptWalk<'_> {
             // A `shift` beyond the last parameter fails and removes nothing.
             let (away, left) = call.split_at_checked(self.shifted)?;
             away.iter().all(|word| word.one).then(|| {
-                let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
+                let place = |word: &Word| {
+                    if is_parameters(word) {
+                        left.to_vec()
+                    } else {
+                        vec![word.clone()]
+                    }
+                };
                 words.iter().flat_map(place).collect()
             })
         });
@@ -44,7 +58,10 @@ impl ScriptWalk<'_> {
 
     /// Returns true if a program receives `"$@"` of a function whose calls, or changes of the parameters, are not known.
     pub(super) fn passes_unknown(&self, arguments: &[Word], context: Context<'_>) -> bool {
-        context.named.is_some_and(|name| self.has_unknown_parameters(name)) && arguments.iter().any(is_parameters)
+        context
+            .named
+            .is_some_and(|name| self.has_unknown_parameters(name))
+            && arguments.iter().any(is_parameters)
     }
 
     fn has_unknown_parameters(&self, function: &str) -> bool {
@@ -54,7 +71,10 @@ impl ScriptWalk<'_> {
     /// Records a call that may set the parameters of a function, or a builtin that changes them.
     pub(super) fn parameters(&mut self, name: &str, arguments: &[Word], context: Context<'_>) {
         if context.here && self.passing.contains(name) {
-            let spelling = arguments.iter().map(|word| (word.text.clone(), word.one)).collect();
+            let spelling = arguments
+                .iter()
+                .map(|word| (word.text.clone(), word.one))
+                .collect();
             let calls = self.giving.entry(name.to_owned()).or_default();
             calls.entry(spelling).or_insert_with(|| arguments.to_vec());
             if calls.len() > MAX_CALLS {
@@ -66,7 +86,9 @@ impl ScriptWalk<'_> {
         }
         let count = match (name, arguments) {
             ("shift", []) => Some(1),
-            ("shift", [count]) => count.exactly().and_then(|count| count.parse::<usize>().ok()),
+            ("shift", [count]) => count
+                .exactly()
+                .and_then(|count| count.parse::<usize>().ok()),
             _ => None,
         };
         match (context.named, count) {

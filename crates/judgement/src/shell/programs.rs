@@ -71,36 +71,75 @@ pub(crate) mod uses {
 }
 
 use ArgumentReading::{Elsewhere, Exact, Git, Plain, Ssh, Unknown, Variables};
-use uses::{DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT, SHELL, STARTER};
+use uses::{
+    DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT, SHELL,
+    STARTER,
+};
 
 /// Each row has names of programs. A name is in one row.
 const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
     (Exact, EVALUATES | STARTER, ". eval source"),
     (Exact, EVALUATES, "alias mapfile readarray trap"),
     (Exact, RUNS_ARGUMENTS | STARTER, "exec"),
-    (Exact, RUNS_ARGUMENTS, "builtin command env find ionice nice nohup setsid stdbuf time timeout"),
+    (
+        Exact,
+        RUNS_ARGUMENTS,
+        "builtin command env find ionice nice nohup setsid stdbuf time timeout",
+    ),
     (Exact, RUNS_ARGUMENTS | READS_PROGRAM, "xargs"),
     (Exact, SHELL, "ash bash dash rbash sh"),
     (Elsewhere, 0, "ssh-agent"),
     (Elsewhere, RUNS_ARGUMENTS, "sudo"),
-    (Variables, 0, "[ declare export local printf readonly set shopt test typeset wait"),
+    (
+        Variables,
+        0,
+        "[ declare export local printf readonly set shopt test typeset wait",
+    ),
     (Variables, EVALUATES, "getopts let read unset"),
     (Git, 0, "git"),
     (Ssh, EVALUATES | READS_PROGRAM, "ssh"),
-    (options("oc", "option config-file", ""), 0, "apt apt-cache apt-get"),
+    (
+        options("oc", "option config-file", ""),
+        0,
+        "apt apt-cache apt-get",
+    ),
     (options("", "rsh remote-path", "with-lock"), 0, "borg"),
-    (options("", "deploy-hook renew-hook pre-hook post-hook manual-auth-hook manual-cleanup-hook", ""), 0, "certbot"),
+    (
+        options(
+            "",
+            "deploy-hook renew-hook pre-hook post-hook manual-auth-hook manual-cleanup-hook",
+            "",
+        ),
+        0,
+        "certbot",
+    ),
     (options("", "rsh-command", ""), 0, "cpio"),
     (options("", "diff-program", ""), 0, "diff3 sdiff"),
-    (options("", "pre-invoke post-invoke status-logger", ""), 0, "dpkg"),
+    (
+        options("", "pre-invoke post-invoke status-logger", ""),
+        0,
+        "dpkg",
+    ),
     (options("", "strip-program", ""), 0, "install"),
-    (options("E", "eval", "SHELL .SHELL MAKE GNUMAKE COMPILE. LINK."), 0, "make gmake"),
-    (options("PHC", "pager html preprocessor config-file", ""), 0, "man"),
+    (
+        options("E", "eval", "SHELL .SHELL MAKE GNUMAKE COMPILE. LINK."),
+        0,
+        "make gmake",
+    ),
+    (
+        options("PHC", "pager html preprocessor config-file", ""),
+        0,
+        "man",
+    ),
     (options("", "editor", ""), RUNS_ARGUMENTS, "npm"),
     (options("e", "exec", ""), 0, "prove"),
     (options("", "password-command", ""), 0, "rclone"),
     (options("o", "password-command option", ""), 0, "restic"),
-    (options("eM", "rsh rsync-path remote-option", ""), 0, "rsync"),
+    (
+        options("eM", "rsh rsync-path remote-option", ""),
+        0,
+        "rsync",
+    ),
     (options("SDoF", "", ""), EVALUATES, "scp"),
     (options("SDoFbs", "", ""), EVALUATES | READS_PROGRAM, "sftp"),
     (options("", "compress-program", ""), 0, "sort"),
@@ -115,7 +154,11 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
         "tar bsdtar",
     ),
     (options("z", "", ""), 0, "tcpdump"),
-    (options("cSsuUq", "cmd remote startuptime", "+"), RUNS_TEXT, "vi view vim"),
+    (
+        options("cSsuUq", "cmd remote startuptime", "+"),
+        RUNS_TEXT,
+        "vi view vim",
+    ),
     (options("e", "use-askpass execute config", ""), 0, "wget"),
     (options("", "unzip-command", ""), 0, "zip"),
     (literal("CWxfF"), EVALUATES, "bind compgen complete"),
@@ -129,7 +172,11 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
          sshpass sudoedit systemd-cat systemd-inhibit systemd-nspawn valgrind x86_64 xvfb-run",
     ),
     (Unknown, EVALUATES, "autossh fc script watch"),
-    (Unknown, EVALUATES | READS_PROGRAM, "at batch parallel runuser su"),
+    (
+        Unknown,
+        EVALUATES | READS_PROGRAM,
+        "at batch parallel runuser su",
+    ),
     (
         Unknown,
         RUNS_ARGUMENTS,
@@ -137,15 +184,27 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
          start-stop-daemon strace su-exec systemd-run taskset tini unbuffer unshare",
     ),
     (Unknown, RUNS_TEXT, "ed ex gdb"),
-    (Unknown, SHELL, "busybox csh fish ksh mksh pwsh tcsh toybox yash zsh"),
+    (
+        Unknown,
+        SHELL,
+        "busybox csh fish ksh mksh pwsh tcsh toybox yash zsh",
+    ),
     (
         Plain,
         EVALUATES,
         "ansible ansible-console ansible-playbook cmd compopt concurrently hyperfine lftp nawk ncat salt screen socat tmux \
          watchexec",
     ),
-    (Plain, EVALUATES | READS_PROGRAM, "awk bun crontab deno duckdb gawk mawk sqlite3"),
-    (Plain, HAS_SSH, "az doctl eb fly flyctl gcloud heroku limactl multipass railway tailscale"),
+    (
+        Plain,
+        EVALUATES | READS_PROGRAM,
+        "awk bun crontab deno duckdb gawk mawk sqlite3",
+    ),
+    (
+        Plain,
+        HAS_SSH,
+        "az doctl eb fly flyctl gcloud heroku limactl multipass railway tailscale",
+    ),
     (Plain, HAS_SSH | RUNS_ARGUMENTS, "vagrant"),
     (
         Plain,
@@ -154,7 +213,11 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
          powershell pypy python ruby runghc tclsh ts-node wish",
     ),
     (Plain, READS_PROGRAM, "ftp telnet"),
-    (Plain, READS_PROGRAM | DATABASE, "mariadb mongo mongosh mysql psql redis-cli"),
+    (
+        Plain,
+        READS_PROGRAM | DATABASE,
+        "mariadb mongo mongosh mysql psql redis-cli",
+    ),
     (
         Plain,
         RUNS_ARGUMENTS,
@@ -167,13 +230,39 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
 /// Programs that run a program after one of these subcommands, with the number of operands before the program, and the
 /// letters of options without a value.
 pub(crate) const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
-    (&["docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "incus"], "exec|run", 1, "ditTPq"),
+    (
+        &[
+            "docker",
+            "podman",
+            "nerdctl",
+            "docker-compose",
+            "kubectl",
+            "oc",
+            "lxc",
+            "incus",
+        ],
+        "exec|run",
+        1,
+        "ditTPq",
+    ),
     (&["ip", "machinectl"], "exec|shell", 1, "q"),
-    (&["poetry", "uv", "pipenv", "conda", "bundle", "heroku", "consul"], "exec|run", 0, "qvx"),
+    (
+        &[
+            "poetry", "uv", "pipenv", "conda", "bundle", "heroku", "consul",
+        ],
+        "exec|run",
+        0,
+        "qvx",
+    ),
     (&["oc"], "rsh", 1, "Tt"),
     (&["crictl"], "exec", 1, "ist"),
     (&["aws-vault", "chamber", "direnv"], "exec", 1, ""),
-    (&["asdf", "mise", "nodenv", "pyenv", "rbenv"], "exec|x", 0, "q"),
+    (
+        &["asdf", "mise", "nodenv", "pyenv", "rbenv"],
+        "exec|x",
+        0,
+        "q",
+    ),
     (&["doppler", "infisical", "op"], "run", 0, ""),
     (&["redis-cli"], "", 0, "23cxX"),
     (&["perf"], "record|stat", 0, "agqsv"),
@@ -183,7 +272,10 @@ pub(crate) const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
 
 /// Programs with options whose value is a program, or a file with code. The templates read this table.
 pub(crate) const PROGRAM_OPTIONS: &[(&[&str], &[&str])] = &[
-    (&["c++", "cc", "clang", "clang++", "g++", "gcc"], &["-B", "-fplugin", "-specs", "--specs", "-wrapper"]),
+    (
+        &["c++", "cc", "clang", "clang++", "g++", "gcc"],
+        &["-B", "-fplugin", "-specs", "--specs", "-wrapper"],
+    ),
     (&["fd", "fdfind"], &["-X", "-x", "--exec-batch"]),
     (&["nix-shell"], &["--run"]),
     (&["nmap"], &["--script"]),
@@ -193,7 +285,12 @@ pub(crate) const PROGRAM_OPTIONS: &[(&[&str], &[&str])] = &[
 /// Commands that evaluate each argument behind the subcommand. The templates read this table.
 pub(crate) const EVALUATES_BEHIND: &[(&str, &[&str])] = &[
     ("kamal", &["exec"]),
-    ("redis-cli", &["eval", "eval_ro", "EVAL", "EVAL_RO", "function", "FUNCTION", "script", "SCRIPT"]),
+    (
+        "redis-cli",
+        &[
+            "eval", "eval_ro", "EVAL", "EVAL_RO", "function", "FUNCTION", "script", "SCRIPT",
+        ],
+    ),
 ];
 
 /// Variables on the command line of `make` whose value is a program or a makefile: those of its built-in rules, and those
@@ -204,24 +301,46 @@ pub(crate) const MAKE_PROGRAMS: &str = "AR AS AWK BASH CC CHECKOUT CO CPP CROSS_
      SHELL STRIP TANGLE TERRAFORM TEX TEXI2DVI WEAVE WGET YACC";
 
 /// Beginnings of such variables, for example `COMPILE.c`.
-pub(crate) const MAKE_RULES: &[&str] = &[".SHELL", "COMPILE.", "LEX.", "LINK.", "LINT.", "PREPROCESS.", "YACC."];
+pub(crate) const MAKE_RULES: &[&str] = &[
+    ".SHELL",
+    "COMPILE.",
+    "LEX.",
+    "LINK.",
+    "LINT.",
+    "PREPROCESS.",
+    "YACC.",
+];
 
 /// Names of shells, which may have a version or `-static` after the name, and one or two letters before it.
-const SHELLS: &[&str] =
-    &["bash", "dash", "ksh", "zsh", "yash", "posh", "hush", "csh", "sash", "nush", "pwsh", "osh", "elvish"];
+const SHELLS: &[&str] = &[
+    "bash", "dash", "ksh", "zsh", "yash", "posh", "hush", "csh", "sash", "nush", "pwsh", "osh",
+    "elvish",
+];
 
 const fn options(short: &'static str, long: &'static str, words: &'static str) -> ArgumentReading {
-    ArgumentReading::Options(StartOptions { short, long, words, literal: false })
+    ArgumentReading::Options(StartOptions {
+        short,
+        long,
+        words,
+        literal: false,
+    })
 }
 
 const fn literal(short: &'static str) -> ArgumentReading {
-    ArgumentReading::Options(StartOptions { short, long: "", words: "", literal: true })
+    ArgumentReading::Options(StartOptions {
+        short,
+        long: "",
+        words: "",
+        literal: true,
+    })
 }
 
 static BY_NAME: LazyLock<HashMap<&'static str, (ArgumentReading, u16)>> = LazyLock::new(|| {
     let names = |(reading, uses, names): &(ArgumentReading, u16, &'static str)| {
         let (reading, uses) = (*reading, *uses);
-        names.split_ascii_whitespace().map(move |name| (name, (reading, uses)))
+        names
+            .split_ascii_whitespace()
+            .map(move |name| (name, (reading, uses)))
     };
     PROGRAMS.iter().flat_map(names).collect()
 });
@@ -254,7 +373,8 @@ fn is_loader(name: &str) -> bool {
 
 /// Returns true for shells with other names, for example `bash-static`, `ksh93`, `oksh` and `zsh5`.
 fn is_shell(name: &str) -> bool {
-    let plain = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
+    let plain = name
+        .trim_end_matches(|letter: char| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
     let plain = plain.strip_suffix("-static").unwrap_or(plain);
     plain.ends_with("sh") && SHELLS.iter().any(|shell| plain.ends_with(shell)) && plain.len() <= 6
 }
@@ -273,15 +393,24 @@ impl StartOptions {
             is_option(text, self.short, self.long)
                 || self.literal
                     && (!word.exact
-                        || text.starts_with("--") && text.contains(|letter: char| self.short.contains(letter)))
-                || self.words.split_ascii_whitespace().any(|begin| text.starts_with(begin))
-                || matches!(name, "make" | "gmake") && ["$(", "${", "!="].iter().any(|sign| text.contains(sign))
+                        || text.starts_with("--")
+                            && text.contains(|letter: char| self.short.contains(letter)))
+                || self
+                    .words
+                    .split_ascii_whitespace()
+                    .any(|begin| text.starts_with(begin))
+                || matches!(name, "make" | "gmake")
+                    && ["$(", "${", "!="].iter().any(|sign| text.contains(sign))
                 || name == "zip" && text.starts_with('-') && text.contains("TT")
         };
         let found = with_values(arguments, starts);
         // After `jobs -x`, all words are the command.
         let all = arguments.first().is_some_and(old) || self.literal && !found.is_empty();
-        if all { vec![arguments.iter().collect()] } else { found }
+        if all {
+            vec![arguments.iter().collect()]
+        } else {
+            found
+        }
     }
 }
 
@@ -289,7 +418,14 @@ impl StartOptions {
 pub(super) fn with_values(words: &[Word], starts: impl Fn(&Word) -> bool) -> Vec<Vec<&Word>> {
     let found = (0..words.len()).filter(|at| starts(&words[*at]));
     let is_joined = |word: &Word| word.text.starts_with("--") && word.text.contains('=');
-    found.map(|at| words[at..].iter().take(2 - usize::from(is_joined(&words[at]))).collect()).collect()
+    found
+        .map(|at| {
+            words[at..]
+                .iter()
+                .take(2 - usize::from(is_joined(&words[at])))
+                .collect()
+        })
+        .collect()
 }
 
 /// Returns true if `text` is an option cluster with a letter of `short`, or may be an abbreviation of a name in `long`.
@@ -298,7 +434,8 @@ pub(super) fn is_option(text: &str, short: &str, long: &str) -> bool {
         (Some(""), _) | (_, None) => false,
         (Some(name), _) => {
             let name = name.split(['=', HOLE]).next().unwrap_or_default();
-            long.split_ascii_whitespace().any(|known| known.starts_with(name))
+            long.split_ascii_whitespace()
+                .any(|known| known.starts_with(name))
         }
         (None, Some(cluster)) => cluster.contains(|letter: char| short.contains(letter)),
     }
@@ -312,14 +449,22 @@ mod tests {
 
     fn is_unknown(script: &str) -> bool {
         let found = find_in(Shell::Sh, script, ReadLimit::Step).expect(script);
-        found.iter().any(|one| matches!(one.what, FoundKind::Unknown(why) if why.part == UnknownPart::Started))
+        found.iter().any(
+            |one| matches!(one.what, FoundKind::Unknown(why) if why.part == UnknownPart::Started),
+        )
     }
 
     #[test]
     fn each_argument_that_starts_a_program_is_unknown() {
         for (script, expected) in [
-            ("rsync -e a -M b --rsh=c d e", &["-e a@1", "-M b@1", "--rsh=c@1"][..]),
-            ("tar -I a -x --to-command=b", &["-I a@1", "--to-command=b@1"]),
+            (
+                "rsync -e a -M b --rsh=c d e",
+                &["-e a@1", "-M b@1", "--rsh=c@1"][..],
+            ),
+            (
+                "tar -I a -x --to-command=b",
+                &["-I a@1", "--to-command=b@1"],
+            ),
             ("git rebase -x a --exec=b", &["-x a@1", "--exec=b@1"]),
             ("jobs -x rsync -e ssh a", &["-x rsync -e ssh a@1"]),
             ("su a <<E\nrm\nE", &["su a rm\n@1"]),
@@ -330,29 +475,56 @@ mod tests {
             ("flock -n a", &["flock -n a@1"]),
             ("flock $a", &["flock $a@1"]),
             ("start-stop-daemon --stop --exec a", &[]),
-            ("start-stop-daemon --stop $a", &["start-stop-daemon --stop $a@1"]),
+            (
+                "start-stop-daemon --stop $a",
+                &["start-stop-daemon --stop $a@1"],
+            ),
             ("f() { tar -x \"$@\"; }; f a", &[]),
-            ("f() { set -- a; }; f() { tar -x \"$@\"; }; f b", &["tar -x \"$@\"@1"]),
-            ("f() { shift 2; env rsync \"$@\"; }; f b", &["rsync \"$@\"@1"]),
-            ("f() { f a \"$@\"; git push \"$@\"; }; f b", &["git push \"$@\"@1"]),
-            ("f() { tar -x \"$@\"; }; export -f f; f b", &["tar -x \"$@\"@1"]),
+            (
+                "f() { set -- a; }; f() { tar -x \"$@\"; }; f b",
+                &["tar -x \"$@\"@1"],
+            ),
+            (
+                "f() { shift 2; env rsync \"$@\"; }; f b",
+                &["rsync \"$@\"@1"],
+            ),
+            (
+                "f() { f a \"$@\"; git push \"$@\"; }; f b",
+                &["git push \"$@\"@1"],
+            ),
+            (
+                "f() { tar -x \"$@\"; }; export -f f; f b",
+                &["tar -x \"$@\"@1"],
+            ),
         ] {
             let found = find_in(Shell::Sh, script, ReadLimit::Step).expect(script);
-            let unknown = found.iter().filter(|one| matches!(one.what, FoundKind::Unknown(_)));
-            let sources: Vec<String> = unknown.map(|one| format!("{}@{}", one.source, one.place.line)).collect();
+            let unknown = found
+                .iter()
+                .filter(|one| matches!(one.what, FoundKind::Unknown(_)));
+            let sources: Vec<String> = unknown
+                .map(|one| format!("{}@{}", one.source, one.place.line))
+                .collect();
             assert_eq!(sources, expected, "{script}");
         }
     }
 
     #[test]
     fn each_program_is_in_one_row() {
-        let names = PROGRAMS.iter().flat_map(|(_, _, names)| names.split_ascii_whitespace());
+        let names = PROGRAMS
+            .iter()
+            .flat_map(|(_, _, names)| names.split_ascii_whitespace());
         assert_eq!(names.count(), BY_NAME.len());
     }
 
     #[test]
     fn everything_unknown_behind_ssh_may_be_a_denied_command() {
-        for call in ["-- \"$h\" uptime", "-qp 22 -o BatchMode=yes -i k a@h 'ls | wc'", "-N h", "h <<E\nls\nE", "-V"] {
+        for call in [
+            "-- \"$h\" uptime",
+            "-qp 22 -o BatchMode=yes -i k a@h 'ls | wc'",
+            "-N h",
+            "h <<E\nls\nE",
+            "-V",
+        ] {
             assert!(!is_unknown(&format!("ssh {call}")), "{call}");
         }
         for call in [
@@ -373,13 +545,22 @@ mod tests {
             "h -o ProxyCommand=x ls",
             "-- h -p 22 ls",
         ] {
-            assert!(is_unknown(&format!("ssh {call}")) && is_unknown(&format!("env nice ssh {call}")), "{call}");
+            assert!(
+                is_unknown(&format!("ssh {call}")) && is_unknown(&format!("env nice ssh {call}")),
+                "{call}"
+            );
         }
     }
 
     #[test]
     fn each_program_of_the_list_is_unknown_where_it_can_start_another_program() {
-        let others = ["vim.basic -c x", "ld-linux-x86-64.so.2 /bin/rm", "ksh93 -c rm", "bash-static -c rm", "oksh x"];
+        let others = [
+            "vim.basic -c x",
+            "ld-linux-x86-64.so.2 /bin/rm",
+            "ksh93 -c rm",
+            "bash-static -c rm",
+            "oksh x",
+        ];
         assert!(others.into_iter().all(is_unknown));
         for (reading, _, names) in PROGRAMS {
             for name in names.split_ascii_whitespace() {
@@ -402,12 +583,21 @@ mod tests {
                             options.literal || name.ends_with("tar"),
                             "{name}"
                         );
-                        let short =
-                            options.short.chars().flat_map(|letter| [format!("-{letter}"), format!("-0{letter}rm")]);
+                        let short = options
+                            .short
+                            .chars()
+                            .flat_map(|letter| [format!("-{letter}"), format!("-0{letter}rm")]);
                         let long = options.long.split_ascii_whitespace();
-                        let long =
-                            long.flat_map(|long| [format!("--{long}=rm"), format!("--{}", &long[..long.len() - 1])]);
-                        let words = options.words.split_ascii_whitespace().map(|word| format!("{word}x"));
+                        let long = long.flat_map(|long| {
+                            [
+                                format!("--{long}=rm"),
+                                format!("--{}", &long[..long.len() - 1]),
+                            ]
+                        });
+                        let words = options
+                            .words
+                            .split_ascii_whitespace()
+                            .map(|word| format!("{word}x"));
                         for argument in short.chain(long).chain(words) {
                             let call = format!("{name} a {argument} rm");
                             assert!(is_unknown(&call), "{call}");

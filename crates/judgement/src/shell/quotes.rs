@@ -7,7 +7,10 @@ impl Parser<'_> {
     /// Reads `'…'`.
     pub(super) fn single(&mut self, w: &mut WordBuilder) -> Read<()> {
         let start = self.pos + 1;
-        let Some(length) = self.text.as_bytes()[start..].iter().position(|byte| *byte == b'\'') else {
+        let Some(length) = self.text.as_bytes()[start..]
+            .iter()
+            .position(|byte| *byte == b'\'')
+        else {
             return self.syntax("a single quote is not closed: add the closing quote");
         };
         w.word.text.push_str(&self.text[start..start + length]);
@@ -39,14 +42,18 @@ impl Parser<'_> {
                         self.literal(w, 1);
                     }
                     Some(_) => self.literal(w, 1),
-                    None => return self.guard("the script ends with a backslash: remove the backslash"),
+                    None => {
+                        return self.guard("the script ends with a backslash: remove the backslash");
+                    }
                 },
                 b'$' => self.dollar(w, quote)?,
                 b'`' => self.backtick(w, quote)?,
                 _ => {
                     let bytes = self.text.as_bytes();
                     let start = self.pos;
-                    while self.pos < bytes.len() && !matches!(bytes[self.pos], b'"' | b'\\' | b'$' | b'`') {
+                    while self.pos < bytes.len()
+                        && !matches!(bytes[self.pos], b'"' | b'\\' | b'$' | b'`')
+                    {
                         self.pos += 1;
                     }
                     if start == self.pos {
@@ -83,7 +90,10 @@ impl Parser<'_> {
             }
             if *byte != b'\\' {
                 let start = self.pos - 1;
-                while bytes.get(self.pos).is_some_and(|byte| !matches!(byte, b'\'' | b'\\')) {
+                while bytes
+                    .get(self.pos)
+                    .is_some_and(|byte| !matches!(byte, b'\'' | b'\\'))
+                {
                     self.pos += 1;
                 }
                 w.word.text.push_str(&self.text[start..self.pos]);
@@ -140,7 +150,9 @@ impl Parser<'_> {
         let mut value = 0u32;
         let mut digits = 0;
         while digits < most
-            && let Some(digit) = bytes.get(self.pos).and_then(|byte| char::from(*byte).to_digit(base))
+            && let Some(digit) = bytes
+                .get(self.pos)
+                .and_then(|byte| char::from(*byte).to_digit(base))
         {
             value = value.saturating_mul(base).saturating_add(digit);
             self.pos += 1;

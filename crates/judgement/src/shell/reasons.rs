@@ -22,8 +22,9 @@ pub(super) const NO_TEXT: UnknownReason = UnknownReason::programs(
 );
 
 /// Reason for a shell setting that changes how the shell parses the script.
-pub(super) const READING: UnknownReason =
-    UnknownReason::words("this setting changes how the shell parses the script: leave the setting out");
+pub(super) const READING: UnknownReason = UnknownReason::words(
+    "this setting changes how the shell parses the script: leave the setting out",
+);
 
 /// Reason for a word that may change how the shell parses the script.
 pub(super) const MAY_BE_READING: UnknownReason = UnknownReason::words(
@@ -41,8 +42,9 @@ pub(super) const NO_OPTION: UnknownReason = UnknownReason::words(
 );
 
 /// Reason for an option that is not in the grammar of its program.
-pub(super) const UNKNOWN_OPTION: UnknownReason =
-    UnknownReason::words("this option is unknown: leave the option out, or use its documented long form");
+pub(super) const UNKNOWN_OPTION: UnknownReason = UnknownReason::words(
+    "this option is unknown: leave the option out, or use its documented long form",
+);
 
 /// Reason for an argument of a shell that is unknown.
 pub(super) const SHELL_ARGUMENT: UnknownReason = UnknownReason::programs(
@@ -72,12 +74,14 @@ pub(super) const MAY_BE_OPTION: UnknownReason =
     UnknownReason::words("this word may be an option: write `--` before the word");
 
 /// Reason for a word that may be an option or may be the command.
-pub(super) const MAY_BE_COMMAND: UnknownReason =
-    UnknownReason::programs("this word may be an option or the command: write the literal name of the command");
+pub(super) const MAY_BE_COMMAND: UnknownReason = UnknownReason::programs(
+    "this word may be an option or the command: write the literal name of the command",
+);
 
 /// Reason for a command below `/proc` or `/dev`.
-pub(super) const OF_THE_KERNEL: UnknownReason =
-    UnknownReason::programs("a file below `/proc` or `/dev` may be any program: call the program by its name");
+pub(super) const OF_THE_KERNEL: UnknownReason = UnknownReason::programs(
+    "a file below `/proc` or `/dev` may be any program: call the program by its name",
+);
 
 /// Reason for a text that bash may evaluate a second time.
 pub(super) const TRAP: UnknownReason = UnknownReason::programs(
@@ -88,5 +92,6 @@ pub(super) const TRAP: UnknownReason = UnknownReason::programs(
 pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
 
 /// Reason for a login shell, because the script may have written the profile files.
-pub(super) const LOGIN: UnknownReason =
-    UnknownReason::programs("a login shell first runs a profile that is not in the script: leave `-l` out");
+pub(super) const LOGIN: UnknownReason = UnknownReason::programs(
+    "a login shell first runs a profile that is not in the script: leave `-l` out",
+);

@@ -46,23 +46,40 @@ pub struct CallWord {
 impl ScriptCall {
     /// Returns the name of the program without its directory, or an empty text.
     pub fn program(&self) -> &str {
-        self.words.first().and_then(|name| name.text.rsplit('/').next()).unwrap_or_default()
+        self.words
+            .first()
+            .and_then(|name| name.text.rsplit('/').next())
+            .unwrap_or_default()
     }
 }
 
 impl From<&Word> for CallWord {
     fn from(word: &Word) -> Self {
-        Self { text: word.text.clone(), source: word.source().to_owned(), at: word.at }
+        Self {
+            text: word.text.clone(),
+            source: word.source().to_owned(),
+            at: word.at,
+        }
     }
 }
 
 /// Returns true if the command reads all of its input, so that it never ends the command before it.
 pub(super) fn reads_all(node: &ShellNode) -> bool {
-    let ShellNode::Simple(simple) = node else { return false };
-    let stops = |word: &Word| word.text.starts_with("-m") || word.text.starts_with("-q") || word.text == "--quiet";
-    let name = simple.words.first().and_then(Word::exactly).unwrap_or_default();
+    let ShellNode::Simple(simple) = node else {
+        return false;
+    };
+    let stops = |word: &Word| {
+        word.text.starts_with("-m") || word.text.starts_with("-q") || word.text == "--quiet"
+    };
+    let name = simple
+        .words
+        .first()
+        .and_then(Word::exactly)
+        .unwrap_or_default();
     READERS.contains(&name) && !simple.words.iter().any(stops)
 }
 
 /// Programs that read all of their input.
-const READERS: [&str; 10] = ["grep", "egrep", "sort", "uniq", "tee", "cat", "tr", "cut", "wc", "jq"];
+const READERS: [&str; 10] = [
+    "grep", "egrep", "sort", "uniq", "tee", "cat", "tr", "cut", "wc", "jq",
+];

@@ -34,7 +34,13 @@ impl ShapeWriter {
     /// Creates a writer for a script of this many bytes.
     pub(super) fn new(quotes: ShapeQuotes, length: usize) -> Self {
         let bytes = Vec::with_capacity(2 * length + 64);
-        Self { quotes, shape: ScriptShape { bytes, here_documents: Vec::new() } }
+        Self {
+            quotes,
+            shape: ScriptShape {
+                bytes,
+                here_documents: Vec::new(),
+            },
+        }
     }
 
     /// Writes the commands of a script.
@@ -48,7 +54,8 @@ impl ShapeWriter {
 
     fn list(&mut self, script: &Script, list: &CommandList) {
         self.put(LIST);
-        list.iter().for_each(|pipeline| self.pipeline(script, pipeline));
+        list.iter()
+            .for_each(|pipeline| self.pipeline(script, pipeline));
         self.put(END);
     }
 
@@ -72,7 +79,10 @@ impl ShapeWriter {
                 self.put(if compound.read { b'p' } else { b'c' });
                 self.words(script, &compound.sets);
                 self.words(script, &compound.words);
-                compound.lists.iter().for_each(|list| self.list(script, list));
+                compound
+                    .lists
+                    .iter()
+                    .for_each(|list| self.list(script, list));
                 self.put(END);
                 self.redirects(script, &compound.redirects);
             }
@@ -99,7 +109,9 @@ impl ShapeWriter {
             if let Some(body) = body {
                 self.plain(&one.target.text);
                 self.word(script, body);
-                self.shape.here_documents.push((body.text.clone(), one.target.text.clone()));
+                self.shape
+                    .here_documents
+                    .push((body.text.clone(), one.target.text.clone()));
             }
         }
         self.put(END);
@@ -108,7 +120,13 @@ impl ShapeWriter {
     fn word(&mut self, script: &Script, word: &Word) {
         self.put(WORD);
         let quoted = word.quoted && self.quotes == ShapeQuotes::Kept;
-        self.put(flags(&[word.exact, word.one, quoted, word.glob, word.name.is_some()]));
+        self.put(flags(&[
+            word.exact,
+            word.one,
+            quoted,
+            word.glob,
+            word.name.is_some(),
+        ]));
         if let Some(length) = word.name {
             self.plain(&length.to_string());
         }
@@ -147,7 +165,9 @@ impl ShapeWriter {
 
 /// Returns the flags as one ASCII byte.
 fn flags(flags: &[bool]) -> u8 {
-    flags.iter().fold(0, |byte, flag| byte << 1 | u8::from(*flag))
+    flags
+        .iter()
+        .fold(0, |byte, flag| byte << 1 | u8::from(*flag))
 }
 
 const LIST: u8 = 0xf8;

@@ -53,17 +53,25 @@ impl<'a> Context<'a> {
     /// Returns the context of a command that the surrounding shell runs for a builtin with the context `outside`.
     /// `functions` is true if the command can be a function of this shell.
     pub(super) fn within(self, outside: Context<'a>, functions: bool) -> Self {
-        Self { here: outside.here && functions, ..self }
+        Self {
+            here: outside.here && functions,
+            ..self
+        }
     }
 
     /// Returns true if the innermost wrapper has one of `names`.
     pub(super) fn is_behind(self, names: &[&str]) -> bool {
-        self.via.last().is_some_and(|last| names.contains(&last.as_str()))
+        self.via
+            .last()
+            .is_some_and(|last| names.contains(&last.as_str()))
     }
 
     /// Returns the same context without a known standard input.
     pub(super) fn without_input(self) -> Self {
-        Self { input: None, ..self }
+        Self {
+            input: None,
+            ..self
+        }
     }
 }
 
@@ -180,7 +188,9 @@ impl<'s> ScriptWalk<'s> {
             traps: Vec::new(),
             loose: Vec::new(),
             // Shell variables such as `$_` contain words of other commands.
-            redirected: ["$_", "${_", "BASH_"].iter().any(|name| script.contains(name)),
+            redirected: ["$_", "${_", "BASH_"]
+                .iter()
+                .any(|name| script.contains(name)),
             integers: false,
             sums: Vec::new(),
             arrays: BTreeSet::new(),
@@ -193,22 +203,46 @@ impl<'s> ScriptWalk<'s> {
 
 pub(super) fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     let what = match what {
-        FoundKind::Unknown(reason) if context.via.iter().any(|name| reading(name) == ArgumentReading::Ssh) => {
-            FoundKind::Unknown(UnknownReason { part: UnknownPart::Started, ..reason })
+        FoundKind::Unknown(reason)
+            if context
+                .via
+                .iter()
+                .any(|name| reading(name) == ArgumentReading::Ssh) =>
+        {
+            FoundKind::Unknown(UnknownReason {
+                part: UnknownPart::Started,
+                ..reason
+            })
         }
         // The command may run as another user.
         FoundKind::Unknown(reason)
             if reason.part == UnknownPart::Programs
-                && !context.via.iter().all(|name| reading(name) == ArgumentReading::Exact) =>
+                && !context
+                    .via
+                    .iter()
+                    .all(|name| reading(name) == ArgumentReading::Exact) =>
         {
             FoundKind::Unknown(UnknownReason::words(reason.text))
         }
         what => what,
     };
     let source = word.source();
-    let (shown, rest) = source.split_at(source.char_indices().nth(MAX_SOURCE).map_or(source.len(), |(at, _)| at));
-    let source = shown.chars().chain(rest.chars().filter(|letter| *letter >= PRIVATE)).collect();
-    RawFinding { at: word.at, what, via: context.via.to_vec(), source }
+    let (shown, rest) = source.split_at(
+        source
+            .char_indices()
+            .nth(MAX_SOURCE)
+            .map_or(source.len(), |(at, _)| at),
+    );
+    let source = shown
+        .chars()
+        .chain(rest.chars().filter(|letter| *letter >= PRIVATE))
+        .collect();
+    RawFinding {
+        at: word.at,
+        what,
+        via: context.via.to_vec(),
+        source,
+    }
 }
 
 /// Maximum number of characters of [`RawFinding::source`], but for private characters, with which a template marks its

@@ -10,30 +10,43 @@ pub(crate) fn changes(name: &str) -> bool {
 
 /// Program directories that only the system's owner can write. The shell finds a program without a path in these
 /// directories.
-pub const TRUSTED: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+pub const TRUSTED: [&str; 6] = [
+    "/bin",
+    "/sbin",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+];
 
 /// Returns true if the assignment `source` adds to `PATH` only directories of the system, so that a name still means a
 /// program that only the system's owner can write.
 pub(super) fn keeps_programs(source: &str) -> bool {
-    let value = source.strip_prefix("PATH=").map(|value| value.replace('"', ""));
-    let is_kept = |directory: &str| TRUSTED.contains(&directory) || ["$PATH", "${PATH}"].contains(&directory);
+    let value = source
+        .strip_prefix("PATH=")
+        .map(|value| value.replace('"', ""));
+    let is_kept =
+        |directory: &str| TRUSTED.contains(&directory) || ["$PATH", "${PATH}"].contains(&directory);
     value.is_some_and(|value| value.split(':').all(is_kept))
 }
 
 /// Returns true if `text` assigns to `IFS` only characters that are in no number.
 pub(super) fn keeps_numbers(text: &str) -> bool {
     let in_number = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    text.strip_prefix("IFS=").is_some_and(|value| !value.contains(in_number))
+    text.strip_prefix("IFS=")
+        .is_some_and(|value| !value.contains(in_number))
 }
 
 /// Returns the names in `text` of variables that change later commands, because arithmetic in `text` may set them.
 pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|name| changes(name))
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|name| changes(name))
 }
 
 /// Returns true if a shell runs the file that this variable names, or if the variable's value redefines a command.
 pub(super) fn names_a_file(name: &str) -> bool {
-    matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS") || name.starts_with("BASH_FUNC_")
+    matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS")
+        || name.starts_with("BASH_FUNC_")
 }
 
 /// Returns true if a shell performs expansions (also command substitutions) in the value of this variable.
@@ -60,7 +73,10 @@ pub(super) fn is_integer(name: &str) -> bool {
 /// Returns true if bash itself defines this variable as an array.
 pub(super) fn is_array(name: &str) -> bool {
     name.starts_with("BASH_")
-        || matches!(name, "COMPREPLY" | "COPROC" | "DIRSTACK" | "FUNCNAME" | "GROUPS" | "MAPFILE" | "PIPESTATUS")
+        || matches!(
+            name,
+            "COMPREPLY" | "COPROC" | "DIRSTACK" | "FUNCNAME" | "GROUPS" | "MAPFILE" | "PIPESTATUS"
+        )
 }
 
 /// Names of variables, sorted for binary search.
@@ -216,10 +232,22 @@ mod tests {
 
     #[test]
     fn the_list_contains_exactly_the_variables_that_change_commands() {
-        for name in "PATH LD_PRELOAD BASH_ENV ENV IFS GIT_SSH_COMMAND PYTHONPATH NODE_OPTIONS MANPAGER".split(' ') {
+        for name in
+            "PATH LD_PRELOAD BASH_ENV ENV IFS GIT_SSH_COMMAND PYTHONPATH NODE_OPTIONS MANPAGER"
+                .split(' ')
+        {
             assert!(changes(name), "{name}");
         }
-        for name in ["NODE_ENV", "FOO", "path", "ENVIRONMENT", "MY_PATH", "LDFLAGS", "CC", "LANG"] {
+        for name in [
+            "NODE_ENV",
+            "FOO",
+            "path",
+            "ENVIRONMENT",
+            "MY_PATH",
+            "LDFLAGS",
+            "CC",
+            "LANG",
+        ] {
             assert!(!changes(name), "{name}");
         }
     }

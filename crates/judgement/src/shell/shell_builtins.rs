@@ -15,7 +15,8 @@ use crate::shell::wrappers::{Done, WrapperCall};
 
 /// Returns true if `text` is the number of a signal. The highest signal number is 64 (signal(7)).
 fn is_signal(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|number| number <= 64)
+    text.bytes().all(|byte| byte.is_ascii_digit())
+        && text.parse::<u32>().is_ok_and(|number| number <= 64)
 }
 
 /// Returns true if the name of the variable is completely known and has no index, so that the shell evaluates nothing
@@ -27,7 +28,10 @@ fn is_plain(name: &Word) -> bool {
 impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn eval(&mut self) -> Done {
         let mut words: Vec<&Word> = self.arguments.iter().collect();
-        if words.first().is_some_and(|word| word.exactly() == Some("--")) {
+        if words
+            .first()
+            .is_some_and(|word| word.exactly() == Some("--"))
+        {
             words.remove(0);
         }
         let context = self.shell_context(true);
@@ -52,7 +56,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Some("-l" | "-p" | "-P") => return Ok(()),
             _ => {}
         }
-        let Some((action, signals)) = words.split_first() else { return Ok(()) };
+        let Some((action, signals)) = words.split_first() else {
+            return Ok(());
+        };
         if !action.one {
             self.unknown(action, NO_TEXT);
             return Ok(());
@@ -77,14 +83,21 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 continue;
             }
             let Some((_, value)) = word.exactly().and_then(|text| text.split_once('=')) else {
-                self.unknown(word, UnknownReason::programs("an alias is not literal text: define a function instead"));
+                self.unknown(
+                    word,
+                    UnknownReason::programs(
+                        "an alias is not literal text: define a function instead",
+                    ),
+                );
                 self.finding.undefines(None);
                 continue;
             };
             let name = word.text.split_once('=').map_or("", |(name, _)| name);
             // The alias replaces a function with this name.
             self.finding.undefines(Some(name));
-            let plain_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+            let plain_name = name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
                 && !RESERVED.contains(&name);
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" _./:,+@%-=".contains(&byte);
             let first = value.split(' ').next().unwrap_or_default();
@@ -104,12 +117,19 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     ),
                 );
             }
-            let value = Word { raw: word.raw.clone(), ..Word::literal(value, word.at) };
+            let value = Word {
+                raw: word.raw.clone(),
+                ..Word::literal(value, word.at)
+            };
             let context = self.shell_context(true);
             if simple {
                 self.finding.text(&[&value], TextReader::Here, context)?;
             } else {
-                let partial = Word { text: format!("{}{HOLE}", value.text), exact: false, ..value };
+                let partial = Word {
+                    text: format!("{}{HOLE}", value.text),
+                    exact: false,
+                    ..value
+                };
                 self.finding.text(&[&partial], TextReader::Here, context)?;
             }
         }
@@ -118,21 +138,42 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
     /// `command`
     pub(super) fn lookup(&mut self) -> Done {
-        let options = self.arguments.iter().map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
-        if options.take_while(|text| *text != "--").any(|text| text.contains(['v', 'V'])) {
+        let options = self
+            .arguments
+            .iter()
+            .map_while(|word| word.exactly().filter(|text| text.starts_with('-')));
+        if options
+            .take_while(|text| *text != "--")
+            .any(|text| text.contains(['v', 'V']))
+        {
             // With `-v` or `-V`, `command` only describes a name and runs nothing.
             return Ok(());
         }
-        let options = self.before_command(&OptionGrammar { flags: "p", ..OptionGrammar::NONE }, self.arguments, 0);
+        let options = self.before_command(
+            &OptionGrammar {
+                flags: "p",
+                ..OptionGrammar::NONE
+            },
+            self.arguments,
+            0,
+        );
         self.resolve(options.rest, 0, false)
     }
 
     /// `exec`
     pub(super) fn exec(&mut self) -> Done {
         let options = self.before_command(&EXEC, self.arguments, 0);
-        let dash = options.values(&["a"]).any(|name| name.known().is_empty() || name.known().starts_with('-'));
-        let shell = options.rest.first().and_then(Word::exactly).is_some_and(|name| name.ends_with("sh"));
-        if (dash || options.has(&["l"])) && (shell || options.rest.first().is_none_or(|word| !word.exact)) {
+        let dash = options
+            .values(&["a"])
+            .any(|name| name.known().is_empty() || name.known().starts_with('-'));
+        let shell = options
+            .rest
+            .first()
+            .and_then(Word::exactly)
+            .is_some_and(|name| name.ends_with("sh"));
+        if (dash || options.has(&["l"]))
+            && (shell || options.rest.first().is_none_or(|word| !word.exact))
+        {
             self.unknown(self.name, LOGIN);
         }
         self.command(options.rest, 0)
@@ -143,9 +184,14 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         let (mut reference, mut array) = (false, false);
         // If the builtin's name is quoted or follows `command`, its arguments are split like the arguments of a
         // program.
-        let direct = !self.name.quoted && self.name.raw.is_none() && !context.is_behind(&["builtin", "command"]);
+        let direct = !self.name.quoted
+            && self.name.raw.is_none()
+            && !context.is_behind(&["builtin", "command"]);
         for word in self.arguments {
-            if word.exactly().is_some_and(|text| text.starts_with(['-', '+']) && text != "--") {
+            if word
+                .exactly()
+                .is_some_and(|text| text.starts_with(['-', '+']) && text != "--")
+            {
                 reference |= word.text.contains('n') && base != "export" && base != "readonly";
                 array |= word.text.starts_with('-') && word.text.contains(['a', 'A']);
                 self.finding.integers |= word.text.contains('i');
@@ -168,7 +214,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.finding.declares(word, context);
             self.elements(word, array)?;
             let end = word.text.find('=').unwrap_or(word.text.len());
-            let name = Word { text: word.text[..end].to_owned(), ..word.clone() };
+            let name = Word {
+                text: word.text[..end].to_owned(),
+                ..word.clone()
+            };
             match base {
                 "export" => {}
                 "readonly" => self.finding.evaluates |= !is_plain(&name),
@@ -182,7 +231,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 );
                 match word.text.split_once('=') {
                     Some((_, name)) if !name.contains(HOLE) => {
-                        let target = Word { text: name.to_owned(), ..word.clone() };
+                        let target = Word {
+                            text: name.to_owned(),
+                            ..word.clone()
+                        };
                         self.finding.declares(&target, context);
                     }
                     Some(_) => self.finding.unknown(word, NOT_NAMED, context),
@@ -197,22 +249,32 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     /// even in quotes.
     fn elements(&mut self, word: &Word, array: bool) -> Done {
         let context = self.outside;
-        let end = word.text.find(['=', '[', '+', HOLE]).unwrap_or(word.text.len());
+        let end = word
+            .text
+            .find(['=', '[', '+', HOLE])
+            .unwrap_or(word.text.len());
         let name = &word.text[..end];
         let is_named = !word.text[end..].starts_with(HOLE);
         if array || word.array || word.text[end..].starts_with('[') {
             self.finding.makes_array(is_named.then_some(name));
         }
-        let Some((_, value)) = word.text.split_once('=').filter(|_| !word.array) else { return Ok(()) };
+        let Some((_, value)) = word.text.split_once('=').filter(|_| !word.array) else {
+            return Ok(());
+        };
         if array {
             self.sums(word, value);
         }
-        let runs = value.starts_with(HOLE) || value.starts_with('(') && value.contains([HOLE, '$', '`']);
+        let runs =
+            value.starts_with(HOLE) || value.starts_with('(') && value.contains([HOLE, '$', '`']);
         if !runs {
             return Ok(());
         }
         if array && word.exact {
-            let text = Word { text: format!("_={value}"), raw: Some(word.source().into()), ..word.clone() };
+            let text = Word {
+                text: format!("_={value}"),
+                raw: Some(word.source().into()),
+                ..word.clone()
+            };
             return self.finding.text(&[&text], TextReader::Here, context);
         }
         if array {
@@ -231,7 +293,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads a word that names a variable. The shell evaluates an index in it, with the expansions of the index.
     pub(super) fn place(&mut self, word: &Word) {
         self.finding.evaluates |= !is_plain(word);
-        let Some(bracket) = word.text.find('[') else { return };
+        let Some(bracket) = word.text.find('[') else {
+            return;
+        };
         if word.text[bracket..].contains(HOLE) {
             self.finding.unknown(word, INDEX, self.outside);
         }
@@ -284,7 +348,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
     /// Reads a builtin whose operands name the variables to set.
     pub(super) fn names(&mut self, grammar: &OptionGrammar, skip: usize) -> Done {
-        let Some(options) = self.options(grammar) else { return Ok(()) };
+        let Some(options) = self.options(grammar) else {
+            return Ok(());
+        };
         for value in options.values(&["a"]) {
             self.finding.declares(value, self.outside);
             self.finding.makes_array(value.exactly());
@@ -301,10 +367,13 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
     pub(super) fn mapfile(&mut self) -> Done {
         self.finding.evaluates = true;
-        let Some(options) = self.options(&MAPFILE) else { return Ok(()) };
+        let Some(options) = self.options(&MAPFILE) else {
+            return Ok(());
+        };
         for value in options.values(&["C"]) {
             let context = self.shell_context(true);
-            self.finding.text_and_more(value, TextReader::Here, context)?;
+            self.finding
+                .text_and_more(value, TextReader::Here, context)?;
         }
         for word in options.rest {
             self.place(word);
@@ -323,7 +392,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                 }
             }
             Some(first) if first.text.starts_with("-v") => {
-                let name = Word { text: first.text[2..].to_owned(), ..first.clone() };
+                let name = Word {
+                    text: first.text[2..].to_owned(),
+                    ..first.clone()
+                };
                 self.place(&name);
                 self.finding.declares(&name, self.outside);
             }
@@ -342,7 +414,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     if word.known().contains('[') {
                         self.place(word);
                     }
-                    let name = word.exactly().map_or("", |text| text.split('[').next().unwrap_or_default());
+                    let name = word
+                        .exactly()
+                        .map_or("", |text| text.split('[').next().unwrap_or_default());
                     if settings::changes(name) {
                         self.finding.sets(word, Some(name), self.outside);
                     }
@@ -355,7 +429,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
     pub(super) fn wait(&mut self) -> Done {
         for pair in self.arguments.windows(2) {
-            if pair[0].exactly().is_none_or(|text| text.starts_with('-') && text.ends_with('p')) {
+            if pair[0]
+                .exactly()
+                .is_none_or(|text| text.starts_with('-') && text.ends_with('p'))
+            {
                 self.place(&pair[1]);
                 if pair[0].exact || pair[1].exact {
                     self.finding.declares(&pair[1], self.outside);
@@ -363,9 +440,15 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             }
         }
         for word in self.arguments {
-            let glued = word.text.split_once('p').filter(|(flags, name)| flags.starts_with('-') && !name.is_empty());
+            let glued = word
+                .text
+                .split_once('p')
+                .filter(|(flags, name)| flags.starts_with('-') && !name.is_empty());
             if let Some((_, name)) = glued {
-                let name = Word { text: name.to_owned(), ..word.clone() };
+                let name = Word {
+                    text: name.to_owned(),
+                    ..word.clone()
+                };
                 self.place(&name);
                 self.finding.declares(&name, self.outside);
             }
@@ -374,11 +457,17 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     pub(super) fn unset(&mut self) -> Done {
-        let functions = self.arguments.first().is_some_and(|word| word.exactly() == Some("-f"));
+        let functions = self
+            .arguments
+            .first()
+            .is_some_and(|word| word.exactly() == Some("-f"));
         for word in self.arguments {
             self.place(word);
             self.finding.undefines(word.exactly());
-            match word.exactly().map(|name| name.split('[').next().unwrap_or_default()) {
+            match word
+                .exactly()
+                .map(|name| name.split('[').next().unwrap_or_default())
+            {
                 Some("PATH") => self.finding.sets(word, Some("PATH"), self.outside),
                 None if !functions && "PATH".starts_with(word.known()) => {
                     self.unknown(
@@ -400,10 +489,16 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     self.unknown(word, READING);
                 }
                 Some("allexport") => self.finding.exported = true,
-                Some(text) if text.starts_with('-') && text.contains(['k', 'H']) && !text.starts_with("--") => {
+                Some(text)
+                    if text.starts_with('-')
+                        && text.contains(['k', 'H'])
+                        && !text.starts_with("--") =>
+                {
                     self.unknown(word, READING);
                 }
-                Some(text) if text.starts_with('-') && text.contains('a') => self.finding.exported = true,
+                Some(text) if text.starts_with('-') && text.contains('a') => {
+                    self.finding.exported = true
+                }
                 None if word.known().is_empty() => {
                     self.unknown(word, MAY_BE_READING);
                 }

@@ -13,7 +13,9 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             Some(body) => {
                 let before = self.finding.count();
                 self.finding.text(&[body], reader, self.inside)?;
-                if body.text.trim_end_matches('\n').contains('\n') && !self.read_as_a_whole(body, reader, before) {
+                if body.text.trim_end_matches('\n').contains('\n')
+                    && !self.read_as_a_whole(body, reader, before)
+                {
                     self.unknown(
                         self.name,
                         UnknownReason::programs(
@@ -41,7 +43,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     /// `before`. This holds if no command in the body reads standard input, or if the commands read only whole lines
     /// and each line is a complete script.
     fn read_as_a_whole(&mut self, body: &Word, reader: TextReader, before: usize) -> bool {
-        let (mut nothing, mut lines) = (!body.text.contains("select") && !body.text.contains("\\\n"), true);
+        let (mut nothing, mut lines) = (
+            !body.text.contains("select") && !body.text.contains("\\\n"),
+            true,
+        );
         for what in self.finding.found_since(before) {
             let name = match what {
                 FoundKind::Command(name) => name.rsplit('/').next().unwrap_or_default(),
@@ -58,7 +63,11 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
         };
         let alone = |line: &str| {
-            dialects.iter().all(|dialect| syntax::parse(line, *dialect, ByteOrigin::Fixed(body.at), 0).flaw.is_none())
+            dialects.iter().all(|dialect| {
+                syntax::parse(line, *dialect, ByteOrigin::Fixed(body.at), 0)
+                    .flaw
+                    .is_none()
+            })
         };
         nothing || lines && !dialects.is_empty() && body.exact && body.text.lines().all(alone)
     }
@@ -96,7 +105,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     self.unknown(word, LOGIN);
                 }
                 if matches!(name, "rcfile" | "init-file") {
-                    self.unknown(word, "a shell first runs a file that is not in the script: leave the option out");
+                    self.unknown(
+                        word,
+                        "a shell first runs a file that is not in the script: leave the option out",
+                    );
                 }
                 continue;
             }
@@ -135,7 +147,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             match rest.first() {
                 Some(text) => self.finding.text(&[text], reader, self.inside)?,
                 None => {
-                    self.unknown(self.name, "a shell runs a text that is not in the script: write the text after `-c`");
+                    self.unknown(
+                        self.name,
+                        "a shell runs a text that is not in the script: write the text after `-c`",
+                    );
                 }
             }
         } else if let Some(file) = rest.first().filter(|_| !input) {
@@ -178,11 +193,23 @@ const SHELL_LONG: &[(&str, bool)] = &[
 
 /// Commands that do not read standard input.
 const READS_NOTHING: &[&str] = &[
-    ":", "[", "[[", "basename", "break", "cd", "chmod", "chown", "continue", "date", "declare", "dirname", "echo",
-    "exit", "export", "false", "hostname", "id", "local", "ls", "mkdir", "printf", "pwd", "readlink", "readonly",
-    "realpath", "return", "rmdir", "set", "shift", "sleep", "test", "touch", "true", "type", "ulimit", "umask",
-    "uname", "unset", "wait", "which", "whoami",
+    ":", "[", "[[", "basename", "break", "cd", "chmod", "chown", "continue", "date", "declare",
+    "dirname", "echo", "exit", "export", "false", "hostname", "id", "local", "ls", "mkdir",
+    "printf", "pwd", "readlink", "readonly", "realpath", "return", "rmdir", "set", "shift",
+    "sleep", "test", "touch", "true", "type", "ulimit", "umask", "uname", "unset", "wait", "which",
+    "whoami",
 ];
 
 /// Commands that may read a part of a line, or replace standard input.
-const READS_BYTES: &[&str] = &["", "dd", "exec", "head", "mapfile", "od", "read", "readarray", "tail", "xxd"];
+const READS_BYTES: &[&str] = &[
+    "",
+    "dd",
+    "exec",
+    "head",
+    "mapfile",
+    "od",
+    "read",
+    "readarray",
+    "tail",
+    "xxd",
+];

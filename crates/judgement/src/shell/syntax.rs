@@ -187,12 +187,23 @@ pub(super) enum WordPart {
 impl Word {
     /// Returns a word that is completely known.
     pub(super) fn literal(text: impl Into<String>, at: usize) -> Self {
-        Self { at, text: text.into(), exact: true, one: true, ..Self::default() }
+        Self {
+            at,
+            text: text.into(),
+            exact: true,
+            one: true,
+            ..Self::default()
+        }
     }
 
     /// Returns a word for any number of unknown words.
     pub(super) fn unknown(at: usize) -> Self {
-        Self { at, text: HOLE.to_string(), raw: Some("".into()), ..Self::default() }
+        Self {
+            at,
+            text: HOLE.to_string(),
+            raw: Some("".into()),
+            ..Self::default()
+        }
     }
 
     /// Returns the source text.
@@ -294,7 +305,10 @@ impl<'t> Parser<'t> {
     /// Reads a variable's name and removes line continuations.
     pub(super) fn name(&mut self) -> String {
         let start = self.pos;
-        while matches!(self.peek(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')) {
+        while matches!(
+            self.peek(),
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_')
+        ) {
             self.pos += 1;
         }
         self.text[start..self.pos].replace("\\\n", "")
@@ -368,12 +382,20 @@ impl<'t> Parser<'t> {
 
     /// Reports a syntax error of the shell.
     pub(super) fn syntax<T>(&self, message: &'static str) -> Read<T> {
-        Err(SyntaxFlaw { at: self.place(), message, guard: false })
+        Err(SyntaxFlaw {
+            at: self.place(),
+            message,
+            guard: false,
+        })
     }
 
     /// Refuses a text that the parser cannot read with certainty.
     pub(super) fn guard<T>(&self, message: &'static str) -> Read<T> {
-        Err(SyntaxFlaw { at: self.place(), message, guard: true })
+        Err(SyntaxFlaw {
+            at: self.place(),
+            message,
+            guard: true,
+        })
     }
 
     /// Counts an open construct, and fails above the maximum.
@@ -393,6 +415,8 @@ impl<'t> Parser<'t> {
 /// Returns true if `text` is a valid name of a variable.
 pub(super) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+    bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

@@ -12,13 +12,22 @@ pub(super) fn is_trap(text: &str) -> bool {
     text.contains("$(")
         || text.contains('`')
         || text.contains("@P}")
-        || text.split("${").skip(1).any(|rest| rest.starts_with([' ', '\t', '\n', '|']))
-        || text.find('[').is_some_and(|bracket| text[bracket..].split("${").skip(1).any(|rest| rest.contains('@')))
+        || text
+            .split("${")
+            .skip(1)
+            .any(|rest| rest.starts_with([' ', '\t', '\n', '|']))
+        || text.find('[').is_some_and(|bracket| {
+            text[bracket..]
+                .split("${")
+                .skip(1)
+                .any(|rest| rest.contains('@'))
+        })
 }
 
 /// Returns true if evaluating the complete `text` may run a command.
 pub(super) fn is_whole_trap(text: &str) -> bool {
-    text.find('[').is_some_and(|bracket| is_trap(&text[bracket..]))
+    text.find('[')
+        .is_some_and(|bracket| is_trap(&text[bracket..]))
 }
 
 /// Returns true if a word or its assigned value contains a name with an open index and an unknown part, for example
@@ -29,9 +38,19 @@ pub(super) fn opens_index(word: &Word) -> bool {
     }
     let text = word.name.map_or(word.text.as_str(), |name| {
         let rest = &word.text[name..];
-        let value = if rest.starts_with('[') { rest.find("]=").or_else(|| rest.find("]+=")) } else { rest.find('=') };
+        let value = if rest.starts_with('[') {
+            rest.find("]=").or_else(|| rest.find("]+="))
+        } else {
+            rest.find('=')
+        };
         // An appended value (`+=`) may continue a name at the end of the old value.
-        value.map_or("", |at| if rest[..at].ends_with('+') { &rest[at - 1..] } else { &rest[at + 1..] })
+        value.map_or("", |at| {
+            if rest[..at].ends_with('+') {
+                &rest[at - 1..]
+            } else {
+                &rest[at + 1..]
+            }
+        })
     });
     is_open_index(text)
 }
@@ -46,7 +65,8 @@ pub(super) fn is_open_index(text: &str) -> bool {
         match character {
             '[' => {
                 let before = &text[..at];
-                let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == HOLE);
+                let name = before
+                    .trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == HOLE);
                 // In `.items[0]`, no name precedes the bracket.
                 let named = name.len() < before.len() && !name.ends_with('.');
                 open.push(named || before == "+=");

@@ -47,7 +47,11 @@ pub(super) struct WordBuilder {
 impl WordBuilder {
     pub(super) fn new(at: usize) -> Self {
         Self {
-            word: Word { at, one: true, ..Word::default() },
+            word: Word {
+                at,
+                one: true,
+                ..Word::default()
+            },
             bracket: None,
             brace: None,
             comma: false,
@@ -73,7 +77,13 @@ impl WordBuilder {
         if glob {
             self.word.glob = true;
             // A brace that begins before the pattern is still open after it.
-            self.brace = self.brace.map(|brace| if brace < at { brace } else { brace + HOLE.len_utf8() });
+            self.brace = self.brace.map(|brace| {
+                if brace < at {
+                    brace
+                } else {
+                    brace + HOLE.len_utf8()
+                }
+            });
         } else {
             self.dynamic = true;
             self.brace = None;
@@ -101,7 +111,9 @@ impl Parser<'_> {
 
     pub(super) fn pieces(&mut self, w: &mut WordBuilder, kind: WordPosition) -> Read<()> {
         loop {
-            let Some(byte) = self.peek() else { return Ok(()) };
+            let Some(byte) = self.peek() else {
+                return Ok(());
+            };
             match byte {
                 b' ' | b'\t' | b'\n' | b';' | b'&' | b')' => return Ok(()),
                 b'|' => {
@@ -112,7 +124,8 @@ impl Parser<'_> {
                 }
                 b'(' => {
                     let last = w.word.text.bytes().last();
-                    let extended = matches!(last, Some(b'?' | b'*' | b'+' | b'@' | b'!')) && self.bash();
+                    let extended =
+                        matches!(last, Some(b'?' | b'*' | b'+' | b'@' | b'!')) && self.bash();
                     if kind == WordPosition::Regex {
                         self.parentheses(w)?;
                     } else if extended && kind == WordPosition::First {
@@ -121,7 +134,9 @@ impl Parser<'_> {
                         }
                         return Ok(());
                     } else if extended
-                        && (w.word.text.len() > 1 || kind == WordPosition::Pattern || kind == WordPosition::Argument)
+                        && (w.word.text.len() > 1
+                            || kind == WordPosition::Pattern
+                            || kind == WordPosition::Argument)
                     {
                         let at = w.word.text.len() - 1;
                         self.parentheses(w)?;
@@ -162,11 +177,19 @@ impl Parser<'_> {
                     w.pattern(at, true);
                 }
                 b'[' => {
-                    if kind == WordPosition::First && w.plain && is_name(&w.word.text) && self.bash() {
+                    if kind == WordPosition::First
+                        && w.plain
+                        && is_name(&w.word.text)
+                        && self.bash()
+                    {
                         self.subscript(w)?;
                         continue;
                     }
-                    if kind == WordPosition::Element && w.word.text.is_empty() && w.plain && self.bash() {
+                    if kind == WordPosition::Element
+                        && w.word.text.is_empty()
+                        && w.plain
+                        && self.bash()
+                    {
                         self.subscript(w)?;
                         continue;
                     }
@@ -271,7 +294,8 @@ impl Parser<'_> {
         let mut depth = 0usize;
         loop {
             let Some(byte) = self.peek() else {
-                return self.guard("an index is not closed: close it with `]`, or quote the bracket");
+                return self
+                    .guard("an index is not closed: close it with `]`, or quote the bracket");
             };
             match byte {
                 b'[' => {
@@ -286,7 +310,9 @@ impl Parser<'_> {
                     }
                 }
                 b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b'(' | b')' | b'<' | b'>' => {
-                    return self.guard("an index contains spaces or operators: use a variable for the index");
+                    return self.guard(
+                        "an index contains spaces or operators: use a variable for the index",
+                    );
                 }
                 b'\\' => {
                     self.pos += 1;
@@ -313,7 +339,9 @@ impl Parser<'_> {
             }
         }
         let (at, index) = (w.word.at, &w.word.text[name..]);
-        w.word.parts.extend(settings::named_in(index).map(|name| WordPart::Sets(name.to_owned(), at)));
+        w.word
+            .parts
+            .extend(settings::named_in(index).map(|name| WordPart::Sets(name.to_owned(), at)));
         let plus = self.peek() == Some(b'+') && self.peek_second() == Some(b'=');
         if plus || self.peek() == Some(b'=') {
             if plus {

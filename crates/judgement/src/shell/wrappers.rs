@@ -27,7 +27,13 @@ pub(super) fn run(
     inside: Context<'_>,
     outside: Context<'_>,
 ) -> Done {
-    let mut call = WrapperCall { finding, name, arguments, inside, outside };
+    let mut call = WrapperCall {
+        finding,
+        name,
+        arguments,
+        inside,
+        outside,
+    };
     match base {
         "sh" => call.shell(TextReader::Sh),
         "bash" | "rbash" => call.shell(TextReader::Bash),
@@ -66,7 +72,12 @@ pub(super) fn run(
             let starts: Vec<Vec<&Word>> = match reading(base) {
                 ArgumentReading::Unknown if starts_nothing(base, arguments) => Vec::new(),
                 // The program may read its commands from standard input.
-                ArgumentReading::Unknown => vec![iter::once(name).chain(arguments).chain(inside.input).collect()],
+                ArgumentReading::Unknown => vec![
+                    iter::once(name)
+                        .chain(arguments)
+                        .chain(inside.input)
+                        .collect(),
+                ],
                 ArgumentReading::Options(_) | ArgumentReading::Git
                     if call.finding.passes_unknown(arguments, inside) =>
                 {
@@ -82,9 +93,21 @@ pub(super) fn run(
             };
             for words in starts {
                 let plain = |word: &&Word| word.exact && !word.text.contains(char::is_control);
-                let text = |word: &&Word| if plain(word) { word.text.clone() } else { word.source().to_owned() };
+                let text = |word: &&Word| {
+                    if plain(word) {
+                        word.text.clone()
+                    } else {
+                        word.source().to_owned()
+                    }
+                };
                 let source: Vec<String> = words.iter().map(text).collect();
-                call.unknown(&Word { raw: Some(source.join(" ").into()), ..Word::clone(words[0]) }, STARTS_OTHERS);
+                call.unknown(
+                    &Word {
+                        raw: Some(source.join(" ").into()),
+                        ..Word::clone(words[0])
+                    },
+                    STARTS_OTHERS,
+                );
             }
             if base == "enable" {
                 call.finding.renames();
@@ -97,11 +120,16 @@ pub(super) fn run(
 /// Returns true for `--help` and `--version`, for `flock 9`, which locks an open file, and for `start-stop-daemon --stop`.
 fn starts_nothing(base: &str, arguments: &[Word]) -> bool {
     let is_number = |word: &Word| word.exact && word.text.bytes().all(|byte| byte.is_ascii_digit());
-    let only_locks = || read(&FLOCK, arguments).is_ok_and(|options| matches!(options.rest, [file] if is_number(file)));
+    let only_locks = || {
+        read(&FLOCK, arguments)
+            .is_ok_and(|options| matches!(options.rest, [file] if is_number(file)))
+    };
     matches!(arguments, [one] if matches!(one.exactly(), Some("--help" | "--version")))
         || base == "flock" && only_locks()
         || base == "start-stop-daemon"
-            && arguments.first().is_some_and(|word| word.exactly() == Some("--stop"))
+            && arguments
+                .first()
+                .is_some_and(|word| word.exactly() == Some("--stop"))
             && arguments.iter().all(|word| word.exact)
 }
 
@@ -147,11 +175,25 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         match read(grammar, words) {
             Ok(options) => options,
             Err((word, why)) => {
-                let why = if why == MAY_BE_OPTION && operands == 0 { MAY_BE_COMMAND } else { why };
+                let why = if why == MAY_BE_OPTION && operands == 0 {
+                    MAY_BE_COMMAND
+                } else {
+                    why
+                };
                 self.finding.unknown(word, why, self.inside);
-                let stuck = words.iter().position(|other| std::ptr::eq(other, word)).unwrap_or(words.len());
-                let from = if operands > 0 { stuck } else { (stuck + 1).min(words.len()) };
-                ReadOptions { rest: &words[from..], ..ReadOptions::default() }
+                let stuck = words
+                    .iter()
+                    .position(|other| std::ptr::eq(other, word))
+                    .unwrap_or(words.len());
+                let from = if operands > 0 {
+                    stuck
+                } else {
+                    (stuck + 1).min(words.len())
+                };
+                ReadOptions {
+                    rest: &words[from..],
+                    ..ReadOptions::default()
+                }
             }
         }
     }
@@ -180,8 +222,12 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
         if operands > 0 && rest.len() <= operands && !rest.is_empty() {
             // Other versions of the program have fewer words before the command.
-            self.unknown(self.name, "the command has fewer arguments than its known form: write all arguments");
+            self.unknown(
+                self.name,
+                "the command has fewer arguments than its known form: write all arguments",
+            );
         }
-        self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
+        self.finding
+            .resolve(&rest[operands.min(rest.len())..], self.inside)
     }
 }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::template::code_reader::{CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments};
+use crate::template::code_reader::{
+    CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments,
+};
 use crate::template::flaw::RenderError;
 use crate::template::shell_plan::Flaws;
 use crate::template::shell_quoting::TemplatePlace;
@@ -22,13 +24,21 @@ pub(super) struct CodePlan {
 }
 
 /// Finds the place of each slot. By the present rules, also checks that every place takes any value.
-pub(super) fn plan(variant: &Variant, language: CodeLanguage, rules: TemplateRules) -> Result<CodePlan, Flaws> {
+pub(super) fn plan(
+    variant: &Variant,
+    language: CodeLanguage,
+    rules: TemplateRules,
+) -> Result<CodePlan, Flaws> {
     let count = variant.slots.len();
     if count > MAX_SLOTS {
-        return Err(vec![(0, format!("the template has more than {MAX_SLOTS} placeholders: split the script"))]);
+        return Err(vec![(
+            0,
+            format!("the template has more than {MAX_SLOTS} placeholders: split the script"),
+        )]);
     }
     let text = variant.text(&mut |slot| mark(slot).to_string());
-    let fail = |(at, message): (usize, &str)| vec![(variant.offset(at, MARK_BYTES), message.to_owned())];
+    let fail =
+        |(at, message): (usize, &str)| vec![(variant.offset(at, MARK_BYTES), message.to_owned())];
     let parts = segments(language, &text).map_err(fail)?;
     let checked = rules == TemplateRules::Present;
     if checked
@@ -42,14 +52,26 @@ pub(super) fn plan(variant: &Variant, language: CodeLanguage, rules: TemplateRul
         let part = parts.iter().find(|part| part.start <= at && at < part.end);
         let found = part.map_or(Err(NO_PLACE), |part| {
             let found = place(part.kind)?;
-            if checked { check_place(language, &text, *part, at).map(|()| found) } else { Ok(found) }
+            if checked {
+                check_place(language, &text, *part, at).map(|()| found)
+            } else {
+                Ok(found)
+            }
         });
         match found {
             Ok(place) => places.push(place),
             Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
         }
     }
-    if flaws.is_empty() { Ok(CodePlan { language, places, checked }) } else { Err(flaws) }
+    if flaws.is_empty() {
+        Ok(CodePlan {
+            language,
+            places,
+            checked,
+        })
+    } else {
+        Err(flaws)
+    }
 }
 
 const fn place(kind: SegmentKind) -> Result<TemplatePlace, &'static str> {
@@ -57,7 +79,9 @@ const fn place(kind: SegmentKind) -> Result<TemplatePlace, &'static str> {
         SegmentKind::Code => Ok(TemplatePlace::Literal),
         SegmentKind::Text => Ok(TemplatePlace::StringLiteral),
         SegmentKind::Comment => Ok(TemplatePlace::Comment),
-        SegmentKind::BlockComment => Err("a value could close this comment: remove the placeholder from the comment"),
+        SegmentKind::BlockComment => {
+            Err("a value could close this comment: remove the placeholder from the comment")
+        }
         SegmentKind::OtherText => Err(
             "no value can be written into a formatted, raw or template string, a bytes string or a rune: use a string in \
              plain quotes",
@@ -65,23 +89,38 @@ const fn place(kind: SegmentKind) -> Result<TemplatePlace, &'static str> {
     }
 }
 
-fn check_place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize) -> Result<(), &'static str> {
+fn check_place(
+    language: CodeLanguage,
+    text: &str,
+    part: CodeSegment,
+    at: usize,
+) -> Result<(), &'static str> {
     let (before, after) = (&text[part.start..at], &text[at + MARK_BYTES..]);
     match part.kind {
-        SegmentKind::Text if ends_in_escape(before) => {
-            Err("the placeholder is inside an escape of the string: write it after the whole escape")
-        }
+        SegmentKind::Text if ends_in_escape(before) => Err(
+            "the placeholder is inside an escape of the string: write it after the whole escape",
+        ),
         SegmentKind::Text if language == CodeLanguage::Python => {
             let rest = text[part.end..].trim_start_matches([' ', '\t', '\n', ')']);
-            if rest.starts_with('%') || rest.trim_start_matches('.').trim_start().starts_with("format") {
-                return Err("the string is a format, which would interpret the value: give the value as an argument");
+            if rest.starts_with('%')
+                || rest
+                    .trim_start_matches('.')
+                    .trim_start()
+                    .starts_with("format")
+            {
+                return Err(
+                    "the string is a format, which would interpret the value: give the value as an argument",
+                );
             }
             Ok(())
         }
         SegmentKind::Code => {
-            let joined =
-                |c: Option<char>| c.is_some_and(|c| is_name(c) || matches!(c, '"' | '\'' | '`' | '.' | '\\' | '@'));
-            if joined(text[..at].chars().next_back()) || joined(after.chars().next().filter(|c| *c != '.')) {
+            let joined = |c: Option<char>| {
+                c.is_some_and(|c| is_name(c) || matches!(c, '"' | '\'' | '`' | '.' | '\\' | '@'))
+            };
+            if joined(text[..at].chars().next_back())
+                || joined(after.chars().next().filter(|c| *c != '.'))
+            {
                 return Err(
                     "the placeholder directly follows or precedes a name or a string: put spaces around it, or \
                             write it inside the quotes of a string",
@@ -89,8 +128,12 @@ fn check_place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize)
             }
             Ok(())
         }
-        SegmentKind::Comment if language == CodeLanguage::Go || text[..at].matches('\n').count() < 2 => {
-            Err("this comment may have a meaning for the language: remove the placeholder from the comment")
+        SegmentKind::Comment
+            if language == CodeLanguage::Go || text[..at].matches('\n').count() < 2 =>
+        {
+            Err(
+                "this comment may have a meaning for the language: remove the placeholder from the comment",
+            )
         }
         _ => Ok(()),
     }
@@ -99,9 +142,13 @@ fn check_place(language: CodeLanguage, text: &str, part: CodeSegment, at: usize)
 /// Returns true for an option of an interpreter whose next argument is a program, for example `-euc`, and for the names of
 /// functions and settings that run a text as code.
 fn is_program_option(text: &str) -> bool {
-    let letters = |rest: &str| rest.len() < 6 && rest.chars().all(char::is_alphabetic) && rest.contains(['c', 'e']);
-    matches!(text, "--eval" | "shell" | "eval" | "exec" | "execSync" | "Function" | "constructor" | "vm")
-        || text.strip_prefix('-').is_some_and(letters)
+    let letters = |rest: &str| {
+        rest.len() < 6 && rest.chars().all(char::is_alphabetic) && rest.contains(['c', 'e'])
+    };
+    matches!(
+        text,
+        "--eval" | "shell" | "eval" | "exec" | "execSync" | "Function" | "constructor" | "vm"
+    ) || text.strip_prefix('-').is_some_and(letters)
 }
 
 /// Returns the place of a call that runs a text as code.
@@ -125,9 +172,17 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
             "timeit",
             "runpy",
         ],
-        CodeLanguage::JavaScript => {
-            &["eval", "Function", "exec", "execSync", "shell", "require", "import", "vm", "constructor"]
-        }
+        CodeLanguage::JavaScript => &[
+            "eval",
+            "Function",
+            "exec",
+            "execSync",
+            "shell",
+            "require",
+            "import",
+            "vm",
+            "constructor",
+        ],
         CodeLanguage::Go => &[],
     };
     for (index, part) in parts.iter().enumerate() {
@@ -139,11 +194,16 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
                 from = end + source[end..].chars().next().map_or(0, char::len_utf8);
                 let after = source[end..].trim_start();
                 // The other names can get a second name or an alias before a call.
-                let only_calls = matches!(word, "compile" | "spawn" | "require" | "import" | "shell");
-                let call = !only_calls || after.starts_with('(') || word == "shell" && after.starts_with(['=', ':']);
+                let only_calls =
+                    matches!(word, "compile" | "spawn" | "require" | "import" | "shell");
+                let call = !only_calls
+                    || after.starts_with('(')
+                    || word == "shell" && after.starts_with(['=', ':']);
                 // `require("fs")` loads a literal module.
                 let module = matches!(word, "require" | "import");
-                let next = parts.get(index + 1).map_or("", |next| &text[next.start..next.end]);
+                let next = parts
+                    .get(index + 1)
+                    .map_or("", |next| &text[next.start..next.end]);
                 let literal = module && after == "(" && marks(next).next().is_none();
                 // `re.compile` compiles no code.
                 let method = word == "compile" && source[..at].ends_with('.');
@@ -161,7 +221,11 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
 impl CodePlan {
     /// Returns the script with these values. By the present rules, also checks that its strings and comments are the
     /// planned ones.
-    pub(super) fn render(&self, variant: &Variant, values: &[&Value]) -> Result<String, RenderError> {
+    pub(super) fn render(
+        &self,
+        variant: &Variant,
+        values: &[&Value],
+    ) -> Result<String, RenderError> {
         let script = self.text(variant, values)?;
         if !self.checked {
             return Ok(script);
@@ -169,11 +233,15 @@ impl CodePlan {
         let harmless: Vec<Value> = values.iter().map(|value| harmless_value(value)).collect();
         let like = self.text(variant, &harmless.iter().collect::<Vec<_>>())?;
         let kinds = |text: &str| {
-            segments(self.language, text).map(|parts| parts.iter().map(|part| part.kind).collect::<Vec<_>>())
+            segments(self.language, text)
+                .map(|parts| parts.iter().map(|part| part.kind).collect::<Vec<_>>())
         };
         match (kinds(&script), kinds(&like)) {
             (Ok(script_kinds), Ok(like_kinds)) if script_kinds == like_kinds => Ok(script),
-            _ => Err(RenderError::new("", "the values can't be written in their places: give other values")),
+            _ => Err(RenderError::new(
+                "",
+                "the values can't be written in their places: give other values",
+            )),
         }
     }
 
@@ -192,7 +260,10 @@ impl CodePlan {
             TemplatePlace::Comment => {
                 let text = plain(value)?;
                 if text.chars().any(|c| !(' '..='~').contains(&c)) {
-                    return Err("a value in a comment may contain only printable ASCII characters".to_owned());
+                    return Err(
+                        "a value in a comment may contain only printable ASCII characters"
+                            .to_owned(),
+                    );
                 }
                 Ok(text)
             }
@@ -237,16 +308,23 @@ impl CodePlan {
             Value::Bool(true) if python => "True".to_owned(),
             Value::Bool(false) if python => "False".to_owned(),
             Value::Bool(value) => value.to_string(),
-            Value::Number(number) if number.as_i64().is_some_and(|number| number < 0) => format!("({number})"),
+            Value::Number(number) if number.as_i64().is_some_and(|number| number < 0) => {
+                format!("({number})")
+            }
             Value::Number(number) => number.to_string(),
             Value::Null => return Err("null is not a value: leave out the parameter".to_owned()),
             Value::Array(items) if python => {
-                let items: Result<Vec<String>, String> = items.iter().map(|item| self.literal(item)).collect();
+                let items: Result<Vec<String>, String> =
+                    items.iter().map(|item| self.literal(item)).collect();
                 format!("[{}]", items?.join(", "))
             }
             Value::Object(entries) if python => {
                 let entry = |(name, value): (&String, &Value)| {
-                    Ok(format!("\"{}\": {}", self.escaped(name)?, self.literal(value)?))
+                    Ok(format!(
+                        "\"{}\": {}",
+                        self.escaped(name)?,
+                        self.literal(value)?
+                    ))
                 };
                 let entries: Result<Vec<String>, String> = entries.iter().map(entry).collect();
                 format!("{{{}}}", entries?.join(", "))
@@ -272,9 +350,10 @@ pub(super) fn plain(value: &Value) -> Result<String, String> {
         Value::Bool(value) => Ok(value.to_string()),
         Value::Number(number) => Ok(number.to_string()),
         Value::Null => Err("null is not a value: leave out the parameter".to_owned()),
-        Value::Array(_) | Value::Object(_) => {
-            Err("a list or an object can't be written as text: use `{{ range }}` for a list of texts".to_owned())
-        }
+        Value::Array(_) | Value::Object(_) => Err(
+            "a list or an object can't be written as text: use `{{ range }}` for a list of texts"
+                .to_owned(),
+        ),
     }
 }
 
@@ -284,11 +363,15 @@ fn harmless_value(value: &Value) -> Value {
         Value::String(_) => Value::from("x"),
         Value::Number(_) => Value::from(7),
         Value::Array(items) => items.iter().map(harmless_value).collect(),
-        Value::Object(entries) => entries.iter().map(|(name, value)| (name.clone(), harmless_value(value))).collect(),
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(name, value)| (name.clone(), harmless_value(value)))
+            .collect(),
         other => other.clone(),
     }
 }
 
 const EVALUATES: &str = "the script runs text as code here: use no placeholder in this script, and read the environment \
                          variables of the parameters instead (`PARAM_NAME`)";
-const NO_PLACE: &str = "no value can be written in this place: write the placeholder inside a string";
+const NO_PLACE: &str =
+    "no value can be written in this place: write the placeholder inside a string";

@@ -37,18 +37,36 @@ pub(super) struct CodeSegment {
 ///
 /// # Errors
 /// Returns the byte offset of a text that the reader does not understand, and what to do.
-pub(super) fn segments(language: CodeLanguage, text: &str) -> Result<Vec<CodeSegment>, (usize, &'static str)> {
-    let odd =
-        |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+pub(super) fn segments(
+    language: CodeLanguage,
+    text: &str,
+) -> Result<Vec<CodeSegment>, (usize, &'static str)> {
+    let odd = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+    };
     if let Some(at) = text.find(odd) {
-        return Err((at, "the script contains a control character: remove it (`\\r`: save with Unix line ends)"));
+        return Err((
+            at,
+            "the script contains a control character: remove it (`\\r`: save with Unix line ends)",
+        ));
     }
     if language == CodeLanguage::JavaScript
         && let Some(at) = text.find("<!--").or_else(|| text.find("-->"))
     {
-        return Err((at, "`<!--` and `-->` can begin a comment: put a space between the characters"));
+        return Err((
+            at,
+            "`<!--` and `-->` can begin a comment: put a space between the characters",
+        ));
     }
-    let mut reader = CodeReader { language, text, at: 0, segments: Vec::new(), code: 0, braces: Vec::new() };
+    let mut reader = CodeReader {
+        language,
+        text,
+        at: 0,
+        segments: Vec::new(),
+        code: 0,
+        braces: Vec::new(),
+    };
     reader.read()?;
     Ok(reader.segments)
 }
@@ -93,7 +111,10 @@ impl CodeReader<'_> {
                     self.push(SegmentKind::OtherText, self.at, self.at + length + 2);
                 }
                 b'{' if script => {
-                    self.braces.last_mut().into_iter().for_each(|open| *open += 1);
+                    self.braces
+                        .last_mut()
+                        .into_iter()
+                        .for_each(|open| *open += 1);
                     self.at += 1;
                 }
                 b'}' if script && self.braces.last() == Some(&0) => {
@@ -101,15 +122,26 @@ impl CodeReader<'_> {
                     self.template_literal(self.at)?;
                 }
                 b'}' if script => {
-                    self.braces.last_mut().into_iter().for_each(|open| *open -= 1);
+                    self.braces
+                        .last_mut()
+                        .into_iter()
+                        .for_each(|open| *open -= 1);
                     self.at += 1;
                 }
-                b'\\' => return Err((self.at, "a backslash is outside of quotes: remove the backslash")),
+                b'\\' => {
+                    return Err((
+                        self.at,
+                        "a backslash is outside of quotes: remove the backslash",
+                    ));
+                }
                 _ => self.at += 1,
             }
         }
         if !self.braces.is_empty() {
-            return Err((self.at, "a template literal is not closed: close it with a backtick"));
+            return Err((
+                self.at,
+                "a template literal is not closed: close it with a backtick",
+            ));
         }
         self.push_code(self.at);
         Ok(())
@@ -117,7 +149,11 @@ impl CodeReader<'_> {
 
     fn push_code(&mut self, end: usize) {
         if end > self.code {
-            self.segments.push(CodeSegment { kind: SegmentKind::Code, start: self.code, end });
+            self.segments.push(CodeSegment {
+                kind: SegmentKind::Code,
+                start: self.code,
+                end,
+            });
         }
     }
 
@@ -139,12 +175,18 @@ impl CodeReader<'_> {
     fn slash(&mut self) -> Read<()> {
         let rest = &self.text[self.at + 1..];
         let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
-        let value = self.text[self.code..self.at].trim_end().ends_with(|c: char| c.is_ascii_digit() || c == ']');
+        let value = self.text[self.code..self.at]
+            .trim_end()
+            .ends_with(|c: char| c.is_ascii_digit() || c == ']');
         if value {
             self.at += 1;
             return Ok(());
         }
-        if line.contains(['"', '\'', '`', '{', '}']) || line.contains("//") || line.contains("/*") || !line.is_ascii() {
+        if line.contains(['"', '\'', '`', '{', '}'])
+            || line.contains("//")
+            || line.contains("/*")
+            || !line.is_ascii()
+        {
             return Err((
                 self.at,
                 "a regular expression or a division is on a line with strings, braces or comments: \
@@ -162,14 +204,26 @@ impl CodeReader<'_> {
         let mut formatted = false;
         if self.language == CodeLanguage::Python {
             let prefix = self.text[self.code..start].trim_start_matches(|c: char| !is_name(c));
-            let prefix = prefix.rsplit(|c: char| !is_name(c)).next().unwrap_or_default().to_ascii_lowercase();
+            let prefix = prefix
+                .rsplit(|c: char| !is_name(c))
+                .next()
+                .unwrap_or_default()
+                .to_ascii_lowercase();
             match prefix.as_str() {
                 "" | "u" => {}
                 "r" | "b" | "br" | "rb" => kind = SegmentKind::OtherText,
-                "f" | "t" | "fr" | "rf" | "tr" | "rt" => (kind, formatted) = (SegmentKind::OtherText, true),
+                "f" | "t" | "fr" | "rf" | "tr" | "rt" => {
+                    (kind, formatted) = (SegmentKind::OtherText, true)
+                }
                 // `return"a"`
-                "return" | "in" | "not" | "and" | "or" | "if" | "else" | "is" | "print" | "yield" | "assert" => {}
-                _ => return Err((start, "a string directly follows a name: put a space before the string")),
+                "return" | "in" | "not" | "and" | "or" | "if" | "else" | "is" | "print"
+                | "yield" | "assert" => {}
+                _ => {
+                    return Err((
+                        start,
+                        "a string directly follows a name: put a space before the string",
+                    ));
+                }
             }
         }
         if self.language == CodeLanguage::Go && quote == b'\'' {
@@ -187,13 +241,22 @@ impl CodeReader<'_> {
             let closes = byte == quote && (!triple || bytes[at..].starts_with(&[quote; 3]));
             match byte {
                 _ if formatted && depth > 0 && (byte == b'\\' || byte == b'#' || byte == quote) => {
-                    return Err((at, "this part of a formatted string can be read in two ways: use a variable for it"));
+                    return Err((
+                        at,
+                        "this part of a formatted string can be read in two ways: use a variable for it",
+                    ));
                 }
                 _ if closes => break,
-                b'\n' if !triple => return Err((start, "a string is not closed: add the closing quote")),
+                b'\n' if !triple => {
+                    return Err((start, "a string is not closed: add the closing quote"));
+                }
                 b'\\' => at += 1,
                 b'"' | b'\'' if formatted && depth > 0 => {
-                    inner = if inner == Some(byte) { None } else { inner.or(Some(byte)) };
+                    inner = if inner == Some(byte) {
+                        None
+                    } else {
+                        inner.or(Some(byte))
+                    };
                 }
                 b'{' if formatted && depth == 0 && bytes.get(at + 1) == Some(&b'{') => at += 1,
                 b'{' if formatted && inner.is_none() => depth += 1,
@@ -212,7 +275,12 @@ impl CodeReader<'_> {
         let mut at = start + 1;
         loop {
             match bytes.get(at) {
-                None => return Err((start, "a template literal is not closed: close it with a backtick")),
+                None => {
+                    return Err((
+                        start,
+                        "a template literal is not closed: close it with a backtick",
+                    ));
+                }
                 Some(b'`') => {
                     self.push(SegmentKind::OtherText, start, at + 1);
                     return Ok(());
@@ -240,8 +308,16 @@ pub(super) fn ends_in_escape(text: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         rest = &rest[at + 1..];
-        let Some(kind) = rest.chars().next() else { return true };
-        let digits = |most: usize, base: u32| rest[1..].chars().take(most).take_while(|c| c.is_digit(base)).count();
+        let Some(kind) = rest.chars().next() else {
+            return true;
+        };
+        let digits = |most: usize, base: u32| {
+            rest[1..]
+                .chars()
+                .take(most)
+                .take_while(|c| c.is_digit(base))
+                .count()
+        };
         let (length, open) = match kind {
             'x' => (1 + digits(2, 16), digits(2, 16) < 2),
             'u' | 'N' if rest[1..].starts_with('{') => match rest.find('}') {

@@ -40,7 +40,10 @@ pub(super) fn parse_condition(
     let mut rest = &tokens[..];
     let condition = expression(&mut rest, name, 0)?;
     if !rest.is_empty() {
-        return Err(format!("the condition `{}` can't be read: {WRITE}", text.trim()));
+        return Err(format!(
+            "the condition `{}` can't be read: {WRITE}",
+            text.trim()
+        ));
     }
     Ok(condition)
 }
@@ -52,7 +55,9 @@ fn tokens(text: &str) -> Result<Vec<&str>, String> {
         let length = match first {
             '(' | ')' => 1,
             '"' => {
-                let end = rest[1..].find('"').filter(|end| !rest[1..=*end].contains('\\'));
+                let end = rest[1..]
+                    .find('"')
+                    .filter(|end| !rest[1..=*end].contains('\\'));
                 end.ok_or("a text in a condition is not closed, or has a backslash: write a plain text in quotes")? + 2
             }
             _ => rest.find([' ', '\t', '(', ')', '"']).unwrap_or(rest.len()),
@@ -85,7 +90,11 @@ fn expression(
         "not" if count == 1 => Condition::Not(Box::new(arguments.remove(0))),
         "and" if count >= 1 => Condition::And(arguments),
         "or" if count >= 1 => Condition::Or(arguments),
-        _ => return Err(format!("`{function}` has the wrong number of arguments: {WRITE}")),
+        _ => {
+            return Err(format!(
+                "`{function}` has the wrong number of arguments: {WRITE}"
+            ));
+        }
     })
 }
 
@@ -94,7 +103,9 @@ fn operand(
     name: &mut dyn FnMut(&str) -> Result<ValueName, String>,
     depth: usize,
 ) -> Result<Condition, String> {
-    let Some((token, after)) = rest.split_first() else { return Err(format!("a condition is missing: {WRITE}")) };
+    let Some((token, after)) = rest.split_first() else {
+        return Err(format!("a condition is missing: {WRITE}"));
+    };
     *rest = after;
     Ok(match *token {
         "(" => {
@@ -119,7 +130,8 @@ fn operand(
     })
 }
 
-const WRITE: &str = "write for example `{{ if eq .inputs.Name \"text\" }}`, with `eq`, `ne`, `not`, `and`, `or`";
+const WRITE: &str =
+    "write for example `{{ if eq .inputs.Name \"text\" }}`, with `eq`, `ne`, `not`, `and`, `or`";
 const MAX_DEPTH: usize = 16;
 
 impl Condition {
@@ -170,7 +182,11 @@ impl Condition {
     ) -> Result<(Value, &'v str), RenderError> {
         Ok(match self {
             Self::Value(name) => {
-                let parameter = if let ValueName::Parameter(name) = name { name.as_str() } else { "" };
+                let parameter = if let ValueName::Parameter(name) = name {
+                    name.as_str()
+                } else {
+                    ""
+                };
                 (value(name)?.clone(), parameter)
             }
             Self::Literal(literal) => (literal.clone(), ""),

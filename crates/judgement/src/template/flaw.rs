@@ -45,7 +45,10 @@ pub struct RenderError {
 
 impl RenderError {
     pub(super) fn new(parameter: &str, message: impl Into<String>) -> Self {
-        Self { parameter: parameter.to_owned(), message: message.into() }
+        Self {
+            parameter: parameter.to_owned(),
+            message: message.into(),
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use crate::template::shell_plan::{self, Flaws, ShellPlan};
 use crate::template::shell_quoting::TemplatePlace;
 use crate::template::syntax::{TemplateNode, parse};
 use crate::template::template_rules::TemplateRules;
-use crate::template::variant::{MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand};
+use crate::template::variant::{
+    MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand,
+};
 use documents::record::step_definition::{StepDefinition, parameter_variable, secret_parameters};
 
 /// Template of a script, in which every placeholder has a place that can hold any value.
@@ -63,7 +65,12 @@ enum VariantPlan {
 }
 
 pub(super) fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
-    RenderError::new("", flaws.first().map_or_else(String::new, |flaw| format!("the template is invalid: {flaw}")))
+    RenderError::new(
+        "",
+        flaws.first().map_or_else(String::new, |flaw| {
+            format!("the template is invalid: {flaw}")
+        }),
+    )
 }
 
 impl ScriptTemplate {
@@ -76,17 +83,27 @@ impl ScriptTemplate {
     }
 
     fn without_flaws(self) -> Result<Self, Vec<TemplateFlaw>> {
-        if self.flaws.is_empty() { Ok(self) } else { Err(self.flaws) }
+        if self.flaws.is_empty() {
+            Ok(self)
+        } else {
+            Err(self.flaws)
+        }
     }
 
     /// Parses a template by the frozen rules. The template knows its flaws by the rules of this version.
     pub(super) fn read(source: &str, language: &str) -> Result<Self, Vec<TemplateFlaw>> {
         let fail = |at: usize, message: &str| vec![TemplateFlaw::new(source, at, message)];
         if source.len() > MAX_SOURCE {
-            return Err(fail(0, "the template is longer than 64 KiB: split the script"));
+            return Err(fail(
+                0,
+                "the template is longer than 64 KiB: split the script",
+            ));
         }
         if let Some(at) = source.find(|c: char| ('\u{f0000}'..='\u{10ffff}').contains(&c)) {
-            return Err(fail(at, "the template contains a private-use character: remove the character"));
+            return Err(fail(
+                at,
+                "the template contains a private-use character: remove the character",
+            ));
         }
         let language = template_language(language).ok_or_else(|| {
             fail(
@@ -112,7 +129,9 @@ impl ScriptTemplate {
             );
             return Err(fail(0, &message));
         };
-        let work = |(_, variant): &(Vec<usize>, Variant)| (variant.slots.len() + OTHER_PARSES) * source.len();
+        let work = |(_, variant): &(Vec<usize>, Variant)| {
+            (variant.slots.len() + OTHER_PARSES) * source.len()
+        };
         if variants.iter().map(work).sum::<usize>() > MAX_WORK {
             return Err(fail(
                 0,
@@ -140,14 +159,25 @@ impl ScriptTemplate {
     }
 
     fn add_uses(&mut self, variant: &Variant, plan: &VariantPlan) {
-        for (slot, at) in variant.slots.iter().enumerate().filter(|(_, at)| !matches!(at.part, SlotPart::Index(_))) {
+        for (slot, at) in variant
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, at)| !matches!(at.part, SlotPart::Index(_)))
+        {
             let (place, number) = match plan {
                 VariantPlan::Shell(plan) => (plan.places[slot], plan.needs_number(slot)),
                 VariantPlan::Code(plan) => (plan.places[slot], false),
             };
             let number = number || place == TemplatePlace::Number;
             let whole = matches!(at.part, SlotPart::Whole);
-            let one = TemplateUse { parameter: at.parameter.clone(), offset: at.offset, place, number, whole };
+            let one = TemplateUse {
+                parameter: at.parameter.clone(),
+                offset: at.offset,
+                place,
+                number,
+                whole,
+            };
             if !self.uses.contains(&one) {
                 self.uses.push(one);
             }
@@ -182,7 +212,11 @@ impl ScriptTemplate {
     pub(super) fn name_flaws(&self, source: &str, schema: &Value) -> Vec<TemplateFlaw> {
         let mut flaws = Vec::new();
         for name in &self.names {
-            let at = self.uses.iter().find(|one| one.parameter == *name).map_or(0, |one| one.offset);
+            let at = self
+                .uses
+                .iter()
+                .find(|one| one.parameter == *name)
+                .map_or(0, |one| one.offset);
             let message = match schema.get("properties").and_then(|all| all.get(name)) {
                 None => format!(
                     "the step has no variable `{name}`: declare it in the <Inputs> that the step names with `inputsId`; if \
@@ -215,8 +249,14 @@ impl ScriptTemplate {
                 flaws.push(TemplateFlaw::new(source, one.offset, message));
             }
         }
-        for one in self.uses.iter().filter(|one| one.whole && one.place != TemplatePlace::Literal) {
-            let kind = property(&one.parameter).and_then(|schema| schema.get("type")).and_then(Value::as_str);
+        for one in self
+            .uses
+            .iter()
+            .filter(|one| one.whole && one.place != TemplatePlace::Literal)
+        {
+            let kind = property(&one.parameter)
+                .and_then(|schema| schema.get("type"))
+                .and_then(Value::as_str);
             let message = match kind {
                 Some("array") => format!(
                     "`{0}` is a list, which this place can't hold: write {{{{ range .inputs.{0} }}}} {{{{ . }}}}{{{{ end }}}}, \
@@ -235,7 +275,10 @@ impl ScriptTemplate {
         }
         let allows = |schema: &Value| schema.get("x-leading-dash") == Some(&Value::Bool(true));
         self.dashes = (self.names.iter())
-            .filter(|name| property(name).is_some_and(|one| allows(one) || one.get("items").is_some_and(allows)))
+            .filter(|name| {
+                property(name)
+                    .is_some_and(|one| allows(one) || one.get("items").is_some_and(allows))
+            })
             .cloned()
             .collect();
         self.flaws.append(&mut flaws);
@@ -245,10 +288,13 @@ impl ScriptTemplate {
     /// Returns a script with the commands of all branches and with a harmless value in each place. Policy reads this
     /// script before the parameters of a run are known. Returns `source` for a language that policy does not read.
     pub fn sample<'s>(&self, source: &'s str) -> Cow<'s, str> {
-        let texts = self.variants.values().filter_map(|(variant, plan)| match plan {
-            VariantPlan::Shell(plan) => Some(plan.sample(variant)),
-            VariantPlan::Code(_) => None,
-        });
+        let texts = self
+            .variants
+            .values()
+            .filter_map(|(variant, plan)| match plan {
+                VariantPlan::Shell(plan) => Some(plan.sample(variant)),
+                VariantPlan::Code(_) => None,
+            });
         let mut all = String::new();
         for text in texts {
             if all.len() + text.len() < MAX_SOURCE {
@@ -256,19 +302,28 @@ impl ScriptTemplate {
                 all.push('\n');
             }
         }
-        if all.is_empty() { Cow::Borrowed(source) } else { Cow::Owned(all) }
+        if all.is_empty() {
+            Cow::Borrowed(source)
+        } else {
+            Cow::Owned(all)
+        }
     }
 
     /// Returns the definition that policy reads before the parameters are known: its source is [`Self::sample`].
     pub fn sampled(&self, definition: &StepDefinition) -> StepDefinition {
-        StepDefinition { source: self.sample(&definition.source).into_owned(), ..definition.clone() }
+        StepDefinition {
+            source: self.sample(&definition.source).into_owned(),
+            ..definition.clone()
+        }
     }
 
     /// Returns, for each line of [`Self::sample`], the number of the line of `source` from which it comes.
     pub fn sample_lines(&self, source: &str) -> Vec<usize> {
         let (mut lines, mut length) = (Vec::new(), 0);
         for (variant, plan) in self.variants.values() {
-            let VariantPlan::Shell(plan) = plan else { continue };
+            let VariantPlan::Shell(plan) = plan else {
+                continue;
+            };
             let text = plan.sample(variant).len();
             if length + text < MAX_SOURCE {
                 length += text + 1;
@@ -289,7 +344,10 @@ impl ScriptTemplate {
         rules: TemplateRules,
     ) -> Result<StepDefinition, RenderError> {
         let source = self.render_by(rules, params.as_object().unwrap_or(&Map::new()))?;
-        Ok(StepDefinition { source, ..definition.clone() })
+        Ok(StepDefinition {
+            source,
+            ..definition.clone()
+        })
     }
 
     /// Returns the script for these parameters, which must be complete. Equal parameters always give the same bytes.
@@ -300,7 +358,11 @@ impl ScriptTemplate {
         self.render_by(TemplateRules::Present, params)
     }
 
-    fn render_by(&self, rules: TemplateRules, params: &Map<String, Value>) -> Result<String, RenderError> {
+    fn render_by(
+        &self,
+        rules: TemplateRules,
+        params: &Map<String, Value>,
+    ) -> Result<String, RenderError> {
         if rules == TemplateRules::Present && !self.flaws.is_empty() {
             return Err(is_invalid(&self.flaws));
         }
@@ -318,7 +380,8 @@ impl ScriptTemplate {
             return Err(RenderError::new(name, ARITHMETIC));
         }
         if variant.slots.len() > MAX_RENDERED && items > MAX_ITEMS {
-            let message = format!("the lists give more than {MAX_RENDERED} placeholders: give shorter lists");
+            let message =
+                format!("the lists give more than {MAX_RENDERED} placeholders: give shorter lists");
             return Err(RenderError::new("", message));
         }
         let new;
@@ -327,7 +390,10 @@ impl ScriptTemplate {
             _ => {
                 new = plan(&variant, self.language, rules).map_err(|flaws| {
                     let message = flaws.first().map_or("", |(_, message)| message.as_str());
-                    RenderError::new("", format!("the template can't be rendered with these parameters: {message}"))
+                    RenderError::new(
+                        "",
+                        format!("the template can't be rendered with these parameters: {message}"),
+                    )
                 })?;
                 &new
             }
@@ -344,14 +410,24 @@ impl ScriptTemplate {
         let script = match plan {
             VariantPlan::Shell(plan) => {
                 let texts: Result<Vec<String>, RenderError> = (values.iter().zip(&variant.slots))
-                    .map(|(value, slot)| plain(value).map_err(|message| RenderError::new(&slot.parameter, message)))
+                    .map(|(value, slot)| {
+                        plain(value).map_err(|message| RenderError::new(&slot.parameter, message))
+                    })
                     .collect();
-                plan.render(&variant, &texts?, &|slot| self.dashes.contains(&variant.slots[slot].parameter))?
+                plan.render(&variant, &texts?, &|slot| {
+                    self.dashes.contains(&variant.slots[slot].parameter)
+                })?
             }
-            VariantPlan::Code(plan) => plan.render(&variant, &values.iter().map(AsRef::as_ref).collect::<Vec<_>>())?,
+            VariantPlan::Code(plan) => plan.render(
+                &variant,
+                &values.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+            )?,
         };
         if script.len() > MAX_SOURCE {
-            return Err(RenderError::new("", "the rendered script is longer than 64 KiB: give shorter values"));
+            return Err(RenderError::new(
+                "",
+                "the rendered script is longer than 64 KiB: give shorter values",
+            ));
         }
         Ok(script)
     }
@@ -368,7 +444,10 @@ fn with_variable(variant: &Variant, at: usize, message: &str) -> String {
 
 /// Returns the form in which a template contains the text of the action at this offset.
 fn as_text(source: &str, at: usize, name: &str) -> String {
-    let action = source.get(at..).filter(|rest| rest.starts_with("{{")).and_then(|rest| rest.split_once("}}"));
+    let action = source
+        .get(at..)
+        .filter(|rest| rest.starts_with("{{"))
+        .and_then(|rest| rest.split_once("}}"));
     let action = action.map_or_else(|| format!("{{{{.{name}"), |(action, _)| action.to_owned());
     format!("{{{{`{action}}}}}`}}}}")
 }
@@ -384,29 +463,49 @@ fn template_language(name: &str) -> Option<TemplateLanguage> {
     })
 }
 
-fn plan(variant: &Variant, language: TemplateLanguage, rules: TemplateRules) -> Result<VariantPlan, Flaws> {
+fn plan(
+    variant: &Variant,
+    language: TemplateLanguage,
+    rules: TemplateRules,
+) -> Result<VariantPlan, Flaws> {
     match language {
-        TemplateLanguage::Shell(shell) => shell_plan::plan(variant, shell, rules).map(VariantPlan::Shell),
-        TemplateLanguage::Code(language) => code_plan::plan(variant, language, rules).map(VariantPlan::Code),
+        TemplateLanguage::Shell(shell) => {
+            shell_plan::plan(variant, shell, rules).map(VariantPlan::Shell)
+        }
+        TemplateLanguage::Code(language) => {
+            code_plan::plan(variant, language, rules).map(VariantPlan::Code)
+        }
     }
 }
 
-pub(super) fn parameter<'p>(name: &str, params: &'p Map<String, Value>) -> Result<&'p Value, RenderError> {
-    params.get(name).ok_or_else(|| RenderError::new(name, "the value is missing: add a value for this parameter"))
+pub(super) fn parameter<'p>(
+    name: &str,
+    params: &'p Map<String, Value>,
+) -> Result<&'p Value, RenderError> {
+    params.get(name).ok_or_else(|| {
+        RenderError::new(name, "the value is missing: add a value for this parameter")
+    })
 }
 
 /// Returns the branch that the parameters take, or the number of items of a list.
-fn decide(decision: VariantDecision<'_>, params: &Map<String, Value>) -> Result<usize, RenderError> {
+fn decide(
+    decision: VariantDecision<'_>,
+    params: &Map<String, Value>,
+) -> Result<usize, RenderError> {
     let list = |name: &str| {
         let value = parameter(name, params)?;
-        value.as_array().ok_or_else(|| RenderError::new(name, "`{{ range }}` needs a list: write `type: array`"))
+        value.as_array().ok_or_else(|| {
+            RenderError::new(name, "`{{ range }}` needs a list: write `type: array`")
+        })
     };
     match decision {
         VariantDecision::Count(name) => list(name).map(Vec::len),
         VariantDecision::Branch(branches, item) => {
             let index = item.map_or(Value::Null, |(_, index)| Value::from(index));
             for (number, (condition, _)) in branches.iter().enumerate() {
-                let Some(condition) = condition else { return Ok(number) };
+                let Some(condition) = condition else {
+                    return Ok(number);
+                };
                 if condition.holds(&|name| value_of(name, item, &index, params))? {
                     return Ok(number);
                 }
@@ -447,7 +546,9 @@ pub(super) fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
             }
             TemplateNode::Choice(branches) => {
                 for (condition, inner) in branches {
-                    condition.iter().for_each(|condition| condition.each_value(&mut add));
+                    condition
+                        .iter()
+                        .for_each(|condition| condition.each_value(&mut add));
                     open.extend(inner);
                 }
             }
@@ -458,21 +559,43 @@ pub(super) fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
 
 /// Returns true if a schema allows only whole numbers.
 fn is_number_schema(schema: &Value) -> bool {
-    let number = |value: &Value| value.is_i64() || value.as_str().is_some_and(|text| text.parse::<u64>().is_ok());
-    let listed = schema.get("enum").and_then(Value::as_array).is_some_and(|values| values.iter().all(number));
-    let pattern = schema.get("pattern").and_then(Value::as_str).is_some_and(|pattern| {
-        let digits = pattern.replace("[0-9]", "").replace("[1-9]", "").replace("\\d", "");
-        digits.chars().all(|c| c.is_ascii_digit() || "^$(?:)|{,}+*".contains(c))
-    });
+    let number = |value: &Value| {
+        value.is_i64()
+            || value
+                .as_str()
+                .is_some_and(|text| text.parse::<u64>().is_ok())
+    };
+    let listed = schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .is_some_and(|values| values.iter().all(number));
+    let pattern = schema
+        .get("pattern")
+        .and_then(Value::as_str)
+        .is_some_and(|pattern| {
+            let digits = pattern
+                .replace("[0-9]", "")
+                .replace("[1-9]", "")
+                .replace("\\d", "");
+            digits
+                .chars()
+                .all(|c| c.is_ascii_digit() || "^$(?:)|{,}+*".contains(c))
+        });
     let items = schema.get("items").is_some_and(is_number_schema);
-    schema["type"] == "integer" || listed || pattern || schema.get("const").is_some_and(number) || items
+    schema["type"] == "integer"
+        || listed
+        || pattern
+        || schema.get("const").is_some_and(number)
+        || items
 }
 
 /// Returns true if a text in the value could run a command where bash uses the text as a number: an array index with a
 /// command substitution. Bash also evaluates the variables that such a text names, and every parameter is a variable.
 fn can_be_arithmetic(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.find('[').is_some_and(|at| text[at..].contains(['$', '`'])),
+        Value::String(text) => text
+            .find('[')
+            .is_some_and(|at| text[at..].contains(['$', '`'])),
         Value::Array(items) => items.iter().any(can_be_arithmetic),
         Value::Object(fields) => fields.values().any(can_be_arithmetic),
         _ => false,

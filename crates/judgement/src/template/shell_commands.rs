@@ -3,11 +3,15 @@
 //!
 //! These rules decide where a placeholder is allowed, and the check `step` of a verifier depends on them. They are frozen.
 
-use crate::shell::outline::{OutlineCommand, OutlineNode, OutlinePipeline, OutlineWord, UNKNOWN_PART};
+use crate::shell::outline::{
+    OutlineCommand, OutlineNode, OutlinePipeline, OutlineWord, UNKNOWN_PART,
+};
 use crate::shell::programs::uses::{
     DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT, SHELL,
 };
-use crate::shell::programs::{EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM, is_used_for};
+use crate::shell::programs::{
+    EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM, is_used_for,
+};
 
 /// Rule for a value in an argument.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,29 +34,46 @@ pub(super) fn is_make(name: &str) -> bool {
 /// Returns true for `NAME=value` if `make` runs the value, or a recipe usually does: `CC=value`, also with another sign of an
 /// assignment (`CC:=value`), and `X!=value`.
 pub(super) fn is_program_of_make(text: &str) -> bool {
-    let Some((name, _)) = text.split_once('=') else { return false };
+    let Some((name, _)) = text.split_once('=') else {
+        return false;
+    };
     let plain = name.trim_end_matches([':', '+', '?', '!']).trim();
     name.ends_with('!')
-        || MAKE_PROGRAMS.split_ascii_whitespace().any(|known| known == plain)
+        || MAKE_PROGRAMS
+            .split_ascii_whitespace()
+            .any(|known| known == plain)
         || MAKE_RULES.iter().any(|begin| plain.starts_with(begin))
 }
 
 /// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
-pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
+pub(super) fn argument_rule(
+    words: &[OutlineWord],
+    at: usize,
+) -> Result<ArgumentRule, &'static str> {
     if !words[0].exact {
         return Err(UNKNOWN_NAME);
     }
     let mut rule = ArgumentRule::default();
-    if matches!(base(&words[0]), "command" | "builtin") && at > 1 && !words[1].text.starts_with('-') {
+    if matches!(base(&words[0]), "command" | "builtin") && at > 1 && !words[1].text.starts_with('-')
+    {
         return argument_rule(&words[1..], at - 1);
     }
-    let replaces = |word: &OutlineWord| ["-I", "-i", "--replace"].iter().any(|option| word.text.starts_with(option));
+    let replaces = |word: &OutlineWord| {
+        ["-I", "-i", "--replace"]
+            .iter()
+            .any(|option| word.text.starts_with(option))
+    };
     if words[..at].iter().any(|word| base(word) == "xargs") && words[..at].iter().any(replaces) {
         return Err(EVALUATED);
     }
     match base(&words[0]) {
         "test" | "[" => return test_rule(words, at),
-        "printf" if at == 1 || !words[1].exact || words[1].text.starts_with('-') || words[1].text.contains("%n") => {
+        "printf"
+            if at == 1
+                || !words[1].exact
+                || words[1].text.starts_with('-')
+                || words[1].text.contains("%n") =>
+        {
             return Err(FORMAT);
         }
         "export" | "readonly" | "local" | "declare" | "typeset" => return declare_rule(words, at),
@@ -62,7 +83,10 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
     }
     let option = |name: &str| {
         at > 1 && words[at - 1].text == name
-            || words[at].text.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
+            || words[at]
+                .text
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('='))
     };
     // A command for another host: `gcloud compute ssh HOST -- COMMAND`, `aws ssm send-command --parameters COMMAND`.
     let has = |name: &str| words[1..at].iter().any(|word| word.text == name);
@@ -73,7 +97,12 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
         || has("send-command")
         || EVALUATES_BEHIND.iter().any(evaluates);
     let nc = matches!(base(&words[0]), "nc" | "netcat") && (option("-e") || option("-c"));
-    if remote || nc || ["--command", "--exec", "-exec", "--scripts"].into_iter().any(option) {
+    if remote
+        || nc
+        || ["--command", "--exec", "-exec", "--scripts"]
+            .into_iter()
+            .any(option)
+    {
         return Err(EVALUATED);
     }
     let runner = is_used_for(base(&words[0]), RUNS_ARGUMENTS);
@@ -94,8 +123,9 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             continue;
         }
         let next = words.get(index + 1).filter(|_| index + 1 < at);
-        let script =
-            next.filter(|script| script.exact && !script.text.starts_with(['-', '+']) && !script.text.is_empty());
+        let script = next.filter(|script| {
+            script.exact && !script.text.starts_with(['-', '+']) && !script.text.is_empty()
+        });
         if index > 0 && !runner {
             // An unknown program may run its arguments, for example `sh -c`.
             if is_interpreter(name) && next.is_some_and(|next| next.text.starts_with('-')) {
@@ -121,21 +151,27 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             continue;
         }
         if matches!(name, "sed" | "gsed" | "jq" | "yq") {
-            let mode =
-                |word: &&OutlineWord| name == "yq" && matches!(word.text.as_str(), "e" | "ea" | "eval" | "eval-all");
+            let mode = |word: &&OutlineWord| {
+                name == "yq" && matches!(word.text.as_str(), "e" | "ea" | "eval" | "eval-all")
+            };
             let mut rest = words[index + 1..at]
                 .iter()
                 .skip_while(|word| word.exact && is_plain_flag(name, &word.text))
                 .skip_while(mode)
                 .skip_while(|word| word.exact && is_plain_flag(name, &word.text));
-            if !rest.next().is_some_and(|program| program.exact && !program.text.starts_with('-')) {
+            if !rest
+                .next()
+                .is_some_and(|program| program.exact && !program.text.starts_with('-'))
+            {
                 return Err(EVALUATED);
             }
             rule.never_dash = true;
         }
         if is_make(name) {
             let file = |word: &OutlineWord| {
-                word.text.starts_with("-f") || word.text.starts_with("--file") || word.text.starts_with("--makefile")
+                word.text.starts_with("-f")
+                    || word.text.starts_with("--file")
+                    || word.text.starts_with("--makefile")
             };
             if file(&words[at]) || file(&words[at - 1]) {
                 return Err(EVALUATED);
@@ -145,7 +181,11 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             }
             rule.make = true;
         }
-        if is_used_for(name, DATABASE) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
+        if is_used_for(name, DATABASE)
+            && words[index + 1..=at]
+                .iter()
+                .any(|word| is_program_option(&word.text))
+        {
             return Err(EVALUATED);
         }
     }
@@ -156,8 +196,14 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
 fn is_program(words: &[OutlineWord], at: usize) -> bool {
     let runs = |(names, subcommand, operands, letters): &(&[&str], &str, usize, &str)| {
         let named = |word: &OutlineWord| subcommand.split('|').any(|name| word.text == name);
-        let start = if subcommand.is_empty() { Some(1) } else { words[..at].iter().position(named).map(|sub| sub + 1) };
-        let (Some(mut next), true) = (start, names.contains(&base(&words[0]))) else { return false };
+        let start = if subcommand.is_empty() {
+            Some(1)
+        } else {
+            words[..at].iter().position(named).map(|sub| sub + 1)
+        };
+        let (Some(mut next), true) = (start, names.contains(&base(&words[0]))) else {
+            return false;
+        };
         if next < at && words[at - 1].text == "--" {
             return true;
         }
@@ -182,14 +228,23 @@ fn is_program(words: &[OutlineWord], at: usize) -> bool {
 /// Returns true if a program has this name, perhaps with a version or for another machine: `gcc-12`, `x86_64-linux-gnu-gcc`.
 fn is_named(name: &str, known: &str) -> bool {
     let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
-    plain == known || plain.strip_suffix(known).is_some_and(|before| before.ends_with('-'))
+    plain == known
+        || plain
+            .strip_suffix(known)
+            .is_some_and(|before| before.ends_with('-'))
 }
 
 /// Returns true for an option whose value is not the next word. `letters` are the short options without a value, or `*` if
 /// no option has its value in the next word.
 fn is_flag(text: &str, letters: &str) -> bool {
-    let short = text.strip_prefix('-').is_some_and(|rest| rest.chars().all(|c| letters.contains(c)));
-    short || letters == "*" || text == "--" || text.contains('=') || LONG_FLAGS.split(' ').any(|flag| flag == text)
+    let short = text
+        .strip_prefix('-')
+        .is_some_and(|rest| rest.chars().all(|c| letters.contains(c)));
+    short
+        || letters == "*"
+        || text == "--"
+        || text.contains('=')
+        || LONG_FLAGS.split(' ').any(|flag| flag == text)
 }
 
 /// Returns true if the word `at` names the package that a command downloads and runs, for example `npx PACKAGE`.
@@ -198,52 +253,88 @@ fn names_package(words: &[OutlineWord], at: usize) -> bool {
     let second = words.get(1).map_or("", |word| word.text.as_str());
     let start = match first {
         "npx" | "bunx" | "uvx" => 1,
-        "npm" | "pnpm" | "yarn" | "pipx" | "go" | "bun" if matches!(second, "exec" | "x" | "dlx" | "run") => 2,
+        "npm" | "pnpm" | "yarn" | "pipx" | "go" | "bun"
+            if matches!(second, "exec" | "x" | "dlx" | "run") =>
+        {
+            2
+        }
         _ => return false,
     };
     // The scripts of `npm run` are those of the project's own `package.json`.
     let own = second == "run" && !matches!(first, "pipx" | "go");
-    !own && at >= start && words[start..at].iter().all(|word| word.text.starts_with('-'))
+    !own && at >= start
+        && words[start..at]
+            .iter()
+            .all(|word| word.text.starts_with('-'))
 }
 
 /// Returns true for `NAME=value` if no parameter decides the name.
 fn has_plain_key(word: &OutlineWord) -> bool {
-    word.text.split_once('=').is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_graphic()))
+    word.text
+        .split_once('=')
+        .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Returns true for `python -m module`, after which all words are arguments of the module.
 fn is_module(name: &str, words: &[OutlineWord]) -> bool {
-    name.starts_with("python") && matches!(words, [option, module, ..] if option.text == "-m" && module.exact)
+    name.starts_with("python")
+        && matches!(words, [option, module, ..] if option.text == "-m" && module.exact)
 }
 
 /// Returns true for an option of `sed` or `jq` without a value.
 fn is_plain_flag(name: &str, text: &str) -> bool {
-    let letters = if name.ends_with("sed") { "nErszu" } else { "rnecsMCSaj" };
+    let letters = if name.ends_with("sed") {
+        "nErszu"
+    } else {
+        "rnecsMCSaj"
+    };
     let edits = name.ends_with("sed") && (text.starts_with("-i") || text == "--in-place");
-    edits || text.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| letters.contains(c)))
+    edits
+        || text
+            .strip_prefix('-')
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| letters.contains(c)))
 }
 
 /// Returns true if the text is an option of a database client whose value is a program.
 fn is_program_option(text: &str) -> bool {
-    ["-c", "-e", "-f", "--command", "--execute", "--eval", "--file", "--init-command"]
-        .iter()
-        .any(|option| text.starts_with(option))
+    [
+        "-c",
+        "-e",
+        "-f",
+        "--command",
+        "--execute",
+        "--eval",
+        "--file",
+        "--init-command",
+    ]
+    .iter()
+    .any(|option| text.starts_with(option))
 }
 
 /// `[ -n "value" ]` and `[ "value" = text ]`. With more words, a value could become an operator.
 fn test_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
     let end = words.len() - usize::from(base(&words[0]) == "[");
     let arguments = &words[1..end.max(1)];
-    let negated = usize::from(arguments.len() > 2 && arguments[0].exact && arguments[0].text == "!");
+    let negated =
+        usize::from(arguments.len() > 2 && arguments[0].exact && arguments[0].text == "!");
     let arguments = &arguments[negated..];
-    let operator = |word: &OutlineWord| if word.exact { word.text.clone() } else { String::new() };
+    let operator = |word: &OutlineWord| {
+        if word.exact {
+            word.text.clone()
+        } else {
+            String::new()
+        }
+    };
     match arguments {
-        [one, _] if at == negated + 2 && ONE_OPERAND.contains(&operator(one).as_str()) => Ok(ArgumentRule::default()),
+        [one, _] if at == negated + 2 && ONE_OPERAND.contains(&operator(one).as_str()) => {
+            Ok(ArgumentRule::default())
+        }
         [_, middle, _] if at != negated + 2 => match operator(middle).as_str() {
             "=" | "==" | "!=" | "<" | ">" | "-nt" | "-ot" | "-ef" => Ok(ArgumentRule::default()),
-            "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => {
-                Ok(ArgumentRule { number: true, ..ArgumentRule::default() })
-            }
+            "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => Ok(ArgumentRule {
+                number: true,
+                ..ArgumentRule::default()
+            }),
             _ => Err(TEST),
         },
         _ => Err(TEST),
@@ -252,18 +343,31 @@ fn test_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static 
 
 /// `export NAME=value`, and similar builtins.
 fn declare_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
-    let options = words[1..at].iter().filter(|word| word.text.starts_with(['-', '+']));
+    let options = words[1..at]
+        .iter()
+        .filter(|word| word.text.starts_with(['-', '+']));
     for option in options {
-        if !option.exact || !matches!(option.text.as_str(), "-x" | "-r" | "-g" | "-rx" | "-xr" | "-gx" | "-gr" | "--") {
+        if !option.exact
+            || !matches!(
+                option.text.as_str(),
+                "-x" | "-r" | "-g" | "-rx" | "-xr" | "-gx" | "-gr" | "--"
+            )
+        {
             return Err(DECLARED);
         }
     }
     let name = words[at].text.split('=').next().unwrap_or_default();
-    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !plain || !words[at].text.contains('=') {
         return Err(VARIABLE_NAME);
     }
-    Ok(ArgumentRule { no_array: true, ..ArgumentRule::default() })
+    Ok(ArgumentRule {
+        no_array: true,
+        ..ArgumentRule::default()
+    })
 }
 
 /// Returns true if a command evaluates one of its words that is known only at run time, for example `eval "$1"`.
@@ -273,7 +377,9 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
         return words.iter().any(|word| !word.exact);
     }
     let unknown = (1..words.len()).filter(|at| !words[*at].exact);
-    let Some(name) = words.first() else { return false };
+    let Some(name) = words.first() else {
+        return false;
+    };
     // In `"$@"` and `$1 x`, an argument of the function is the name of the command.
     let runs_all = |word: &OutlineWord| !word.exact && !word.one;
     let runner = is_used_for(base(name), RUNS_ARGUMENTS);
@@ -281,7 +387,9 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
     // The word after an option may be the value of the option.
     let may_be_program = |at: &usize| {
         words[*at].exact
-            && words[*at].text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+            && words[*at]
+                .text
+                .starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
             && !words[*at - 1].text.starts_with('-')
     };
     let first_program = (1..words.len()).find(may_be_program);
@@ -289,17 +397,30 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
     let evaluated = |at: usize| matches!(argument_rule(words, at), Err(why) if why == EVALUATED || why == DECIDES);
     !name.exact
         || runner && words.iter().any(runs_all)
-        || unknown.into_iter().any(|at| functions.contains(&name.text) || decides(at) || evaluated(at))
+        || unknown
+            .into_iter()
+            .any(|at| functions.contains(&name.text) || decides(at) || evaluated(at))
 }
 
 /// Returns why no value is allowed anywhere in a script with this command.
 pub(super) fn hazard(simple: &OutlineCommand) -> Option<&'static str> {
-    let first = simple.words.iter().find(|word| !matches!(base(word), "command" | "builtin"))?;
-    let history =
-        |word: &OutlineWord| word.text.contains("hist") || word.text.starts_with(['-', '+']) && word.text.contains('H');
+    let first = simple
+        .words
+        .iter()
+        .find(|word| !matches!(base(word), "command" | "builtin"))?;
+    let history = |word: &OutlineWord| {
+        word.text.contains("hist") || word.text.starts_with(['-', '+']) && word.text.contains('H')
+    };
     match base(first) {
         "alias" => Some(ALIAS),
-        "hash" if simple.words.iter().any(|word| word.text.starts_with('-') && word.text.contains('p')) => Some(ALIAS),
+        "hash"
+            if simple
+                .words
+                .iter()
+                .any(|word| word.text.starts_with('-') && word.text.contains('p')) =>
+        {
+            Some(ALIAS)
+        }
         "set" if simple.words.iter().any(history) => Some(HISTORY),
         _ => None,
     }
@@ -308,34 +429,48 @@ pub(super) fn hazard(simple: &OutlineCommand) -> Option<&'static str> {
 /// Returns why no value is allowed anywhere in a script with this text.
 pub(super) fn text_hazard(script: &str) -> Option<&'static str> {
     let mut names = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let evaluated = names.any(|name| matches!(name, "PS4" | "BASH_ENV" | "command_not_found_handle"));
+    let evaluated =
+        names.any(|name| matches!(name, "PS4" | "BASH_ENV" | "command_not_found_handle"));
     (evaluated || script.contains("@P}")).then_some(TEXT_HAZARD)
 }
 
 /// Returns true if a command of the list, or of a list in it, reads a program from its standard input.
 pub(super) fn any_reads_code(list: &[OutlinePipeline], functions: &[String]) -> bool {
-    list.iter().flat_map(|pipeline| &pipeline.nodes).any(|node| reads_code(node, functions))
+    list.iter()
+        .flat_map(|pipeline| &pipeline.nodes)
+        .any(|node| reads_code(node, functions))
 }
 
 /// Returns true if a command reads a program from its standard input.
 pub(super) fn reads_code(node: &OutlineNode, functions: &[String]) -> bool {
     match node {
         OutlineNode::Simple(simple) => simple_reads_code(simple, functions),
-        OutlineNode::Compound { lists, .. } => lists.iter().any(|list| any_reads_code(list, functions)),
+        OutlineNode::Compound { lists, .. } => {
+            lists.iter().any(|list| any_reads_code(list, functions))
+        }
         OutlineNode::Function(..) => false,
     }
 }
 
 pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -> bool {
     let words = &simple.words;
-    let Some(first) = words.first() else { return false };
+    let Some(first) = words.first() else {
+        return false;
+    };
     if !first.exact || functions.contains(&first.text) {
         return true;
     }
-    let most = if is_used_for(base(first), RUNS_ARGUMENTS) { words.len() } else { 1 };
+    let most = if is_used_for(base(first), RUNS_ARGUMENTS) {
+        words.len()
+    } else {
+        1
+    };
     words.iter().enumerate().take(most).any(|(index, word)| {
         let name = base(word);
-        let next = words.get(index + 1).filter(|next| next.exact).map_or("", |next| next.text.as_str());
+        let next = words
+            .get(index + 1)
+            .filter(|next| next.exact)
+            .map_or("", |next| next.text.as_str());
         if !word.exact {
             return false;
         }
@@ -344,13 +479,17 @@ pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -
         }
         if matches!(name, "make" | "sed" | "gsed" | "jq" | "yq") {
             return words.iter().any(|word| {
-                word.text == "-" || word.text.ends_with("=-") || word.text == "-f-" || word.text.contains("/dev/")
+                word.text == "-"
+                    || word.text.ends_with("=-")
+                    || word.text == "-f-"
+                    || word.text.contains("/dev/")
             });
         }
         if is_used_for(name, HAS_SSH) && words.iter().any(|word| word.text == "ssh") {
             return true;
         }
-        is_interpreter(name) && (next.is_empty() || next.starts_with(['-', '+', '/']) && !has_program(name, next))
+        is_interpreter(name)
+            && (next.is_empty() || next.starts_with(['-', '+', '/']) && !has_program(name, next))
     })
 }
 
@@ -384,30 +523,31 @@ const LONG_FLAGS: &str = "--build --csv --detach --init --interactive --json --l
                           --tty --use-aliases";
 /// Commands whose arguments are only data, also if an argument is the name of an interpreter.
 const TAKES_DATA: &[&str] = &[
-    "echo", "printf", "true", "false", ":", "exit", "return", "cd", "pwd", "mkdir", "rmdir", "rm", "cp", "mv", "ls",
-    "cat", "touch", "ln", "basename", "dirname", "grep", "seq", "head", "tail", "wc", "cut", "tr", "sleep",
+    "echo", "printf", "true", "false", ":", "exit", "return", "cd", "pwd", "mkdir", "rmdir", "rm",
+    "cp", "mv", "ls", "cat", "touch", "ln", "basename", "dirname", "grep", "seq", "head", "tail",
+    "wc", "cut", "tr", "sleep",
 ];
 /// Operators of `test` with one operand that never evaluate the operand.
 const ONE_OPERAND: &[&str] = &[
-    "-n", "-z", "-f", "-d", "-e", "-s", "-r", "-w", "-x", "-L", "-h", "-b", "-c", "-p", "-S", "-g", "-u", "-k", "-O",
-    "-G",
+    "-n", "-z", "-f", "-d", "-e", "-s", "-r", "-w", "-x", "-L", "-h", "-b", "-c", "-p", "-S", "-g",
+    "-u", "-k", "-O", "-G",
 ];
 
-const UNKNOWN_NAME: &str =
-    "the name of this command is known only at run time, so the command may evaluate the value: write the name itself";
-const ALIAS: &str =
-    "an alias can make an argument of a later command run as code: define a function instead of the alias";
+const UNKNOWN_NAME: &str = "the name of this command is known only at run time, so the command may evaluate the value: write the name itself";
+const ALIAS: &str = "an alias can make an argument of a later command run as code: define a function instead of the alias";
 const TEXT_HAZARD: &str = "bash runs the text of `${NAME@P}`, of the variables PS4 and BASH_ENV, and of the arguments of \
                            command_not_found_handle: leave them out of a script with placeholders";
 const HISTORY: &str = "history expansion changes the text of later commands: leave `set -H` out";
-const FORMAT: &str = "`printf` interprets this argument: write `printf '%s' ...`, with the value after the format";
+const FORMAT: &str =
+    "`printf` interprets this argument: write `printf '%s' ...`, with the value after the format";
 const SETTINGS: &str = "the value could become a setting of the shell: write `set -- ...`";
 const EVALUATED: &str = "the command may evaluate this argument as code: write `\"$PARAM_NAME\"` as an argument of its own, \
                          behind `--` if the command has options (`ssh -- \"$PARAM_NAME\" uptime`), or read this variable \
                          inside the code";
-pub(super) const DECIDES: &str = "the value would decide which program runs: write the name of the program itself";
+pub(super) const DECIDES: &str =
+    "the value would decide which program runs: write the name of the program itself";
 const TEST: &str = "a value in this test could become an operator: write one comparison, for example `[ \"a\" = \"b\" ]`, and \
                     join comparisons with `&&`";
-const DECLARED: &str =
-    "these options change how the shell reads the value: write `NAME=...` on a line, and the declaration before it";
-pub(super) const VARIABLE_NAME: &str = "the name of a variable can't come from a parameter: write the name itself";
+const DECLARED: &str = "these options change how the shell reads the value: write `NAME=...` on a line, and the declaration before it";
+pub(super) const VARIABLE_NAME: &str =
+    "the name of a variable can't come from a parameter: write the name itself";

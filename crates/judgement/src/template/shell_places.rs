@@ -33,17 +33,36 @@ impl HereDocumentBody {
         let text = marked.get(self.lines.clone()).map(fill).unwrap_or_default();
         text.split_inclusive('\n').any(|line| {
             let line = line.strip_suffix('\n').unwrap_or(line);
-            self.delimiter == if self.tabs { line.trim_start_matches('\t') } else { line }.as_bytes()
+            self.delimiter
+                == if self.tabs {
+                    line.trim_start_matches('\t')
+                } else {
+                    line
+                }
+                .as_bytes()
         })
     }
 }
 
 /// Finds the places of `slots` slots.
 pub(super) fn shell_places(marked: &str, slots: usize) -> ShellPlaces {
-    let found = ShellPlaces { places: vec![None; slots], ..ShellPlaces::default() };
+    let found = ShellPlaces {
+        places: vec![None; slots],
+        ..ShellPlaces::default()
+    };
     let (bytes, end) = (marked.as_bytes(), marked.len());
     let (waiting, [dollar, named]) = (Vec::new(), [usize::MAX; 2]);
-    let mut reader = PlaceReader { bytes, at: 0, end, depth: 0, tries: MAX_TRIES, found, waiting, dollar, named };
+    let mut reader = PlaceReader {
+        bytes,
+        at: 0,
+        end,
+        depth: 0,
+        tries: MAX_TRIES,
+        found,
+        waiting,
+        dollar,
+        named,
+    };
     reader.commands(false);
     reader.found
 }
@@ -97,7 +116,9 @@ impl PlaceReader<'_> {
 
     /// Records the place of the slot that is here, and goes on.
     fn put(&mut self, place: Option<TemplatePlace>) {
-        let Some((_, slot)) = marks_in(&self.bytes[self.at..self.end.min(self.at + MARK_BYTES)]).next() else {
+        let Some((_, slot)) =
+            marks_in(&self.bytes[self.at..self.end.min(self.at + MARK_BYTES)]).next()
+        else {
             self.at = self.end.min(self.at + 1);
             return;
         };
@@ -125,7 +146,13 @@ impl PlaceReader<'_> {
     }
 
     /// Reads up to the byte `close`. Only the bytes in `rules` have a meaning.
-    fn part(&mut self, close: Option<u8>, place: Option<TemplatePlace>, rules: &[u8], quoted: bool) {
+    fn part(
+        &mut self,
+        close: Option<u8>,
+        place: Option<TemplatePlace>,
+        rules: &[u8],
+        quoted: bool,
+    ) {
         while let Some(byte) = self.peek().filter(|byte| Some(*byte) != close) {
             if !self.step(byte, place, rules, quoted) {
                 self.put(place);
@@ -151,8 +178,18 @@ impl PlaceReader<'_> {
             b'\\' if self.at < self.end => self.put(number),
             b'\\' => {}
             b'$' => self.part(Some(b'\''), number, b"\\", true),
-            b'"' => self.part(Some(byte), number.or(Some(TemplatePlace::DoubleQuotes)), DOUBLE, true),
-            b'\'' => self.part(Some(byte), number.or(Some(TemplatePlace::SingleQuotes)), b"", true),
+            b'"' => self.part(
+                Some(byte),
+                number.or(Some(TemplatePlace::DoubleQuotes)),
+                DOUBLE,
+                true,
+            ),
+            b'\'' => self.part(
+                Some(byte),
+                number.or(Some(TemplatePlace::SingleQuotes)),
+                b"",
+                true,
+            ),
             b'`' => self.backticks(),
             _ => self.nested(|reader| reader.part(Some(b')'), place, rules, quoted)),
         }
@@ -181,11 +218,16 @@ impl PlaceReader<'_> {
             self.nested(|reader| reader.commands(true));
         } else if self.take("${") {
             let rules = if quoted { QUOTED_BRACES } else { WORDS };
-            self.nested(|reader| reader.part(Some(b'}'), Some(TemplatePlace::Number), rules, quoted));
+            self.nested(|reader| {
+                reader.part(Some(b'}'), Some(TemplatePlace::Number), rules, quoted)
+            });
         } else {
             self.at += 1;
             let rest = &self.bytes[self.at..self.end];
-            let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+            let name = rest
+                .iter()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+                .count();
             match rest.first() {
                 Some(b'0'..=b'9' | b'*' | b'@' | b'#' | b'?' | b'$' | b'!' | b'-') => self.at += 1,
                 _ if name > 0 => {
@@ -251,7 +293,9 @@ impl PlaceReader<'_> {
                     let in_word = !start && self.bytes[self.at - 1] != b'=';
                     self.at += 1;
                     if in_word && self.token(")").is_none() {
-                        self.nested(|reader| reader.part(Some(b')'), Some(TemplatePlace::BareWord), PATTERN, false));
+                        self.nested(|reader| {
+                            reader.part(Some(b')'), Some(TemplatePlace::BareWord), PATTERN, false)
+                        });
                     } else if !(start && last == Some(OpenPart::Pattern)) {
                         self.nested(|reader| reader.commands(true));
                         (start, begins) = (true, true);
@@ -266,8 +310,9 @@ impl PlaceReader<'_> {
                     }
                 }
                 _ if SEPARATORS.contains(&byte) => {
-                    let redirects =
-                        matches!(byte, b'&' | b'|') && self.at > 0 && b"<>".contains(&self.bytes[self.at - 1]);
+                    let redirects = matches!(byte, b'&' | b'|')
+                        && self.at > 0
+                        && b"<>".contains(&self.bytes[self.at - 1]);
                     self.at += 1;
                     if let (b';', Some(b';' | b'&'), Some(part @ OpenPart::List)) =
                         (byte, self.peek(), parts.last_mut())
@@ -294,7 +339,9 @@ impl PlaceReader<'_> {
 
     /// Reads `((…))` if it is arithmetic.
     fn is_arithmetic(&mut self) -> bool {
-        let Some(inside) = self.token("((") else { return false };
+        let Some(inside) = self.token("((") else {
+            return false;
+        };
         let kept = (self.at, self.found.clone(), self.waiting.clone());
         self.at = inside;
         if self.nested(Self::arithmetic) {
@@ -316,7 +363,10 @@ impl PlaceReader<'_> {
             self.at += 1;
         }
         let (mut delimiter, mut quoted, mut open) = (Vec::new(), false, None);
-        while let Some(byte) = self.peek().filter(|byte| open.is_some() || !SEPARATORS.contains(byte)) {
+        while let Some(byte) = self
+            .peek()
+            .filter(|byte| open.is_some() || !SEPARATORS.contains(byte))
+        {
             self.at += 1;
             if byte == b'\\' && open != Some(b'\'') {
                 quoted = true;
@@ -334,23 +384,38 @@ impl PlaceReader<'_> {
     /// Reads the bodies of the here-documents that began before this line.
     fn here_documents(&mut self) {
         for (delimiter, quoted, tabs) in std::mem::take(&mut self.waiting) {
-            let line_at = |at: usize| self.bytes[at..self.end].split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line_at = |at: usize| {
+                self.bytes[at..self.end]
+                    .split(|byte| *byte == b'\n')
+                    .next()
+                    .unwrap_or_default()
+            };
             let mut at = self.at;
             while at < self.end {
                 let line = line_at(at);
-                let blank = if tabs { line.iter().take_while(|byte| **byte == b'\t').count() } else { 0 };
+                let blank = if tabs {
+                    line.iter().take_while(|byte| **byte == b'\t').count()
+                } else {
+                    0
+                };
                 if line[blank..] == delimiter[..] {
                     break;
                 }
                 at = (at + line.len() + 1).min(self.end);
             }
             let (next, end) = ((at + line_at(at).len() + 1).min(self.end), self.end);
-            self.found.bodies.push(HereDocumentBody { lines: self.at..at, delimiter, tabs });
+            self.found.bodies.push(HereDocumentBody {
+                lines: self.at..at,
+                delimiter,
+                tabs,
+            });
             self.end = at;
             if quoted {
                 self.part(None, Some(TemplatePlace::QuotedHereDocument), b"", true);
             } else {
-                self.nested(|reader| reader.part(None, Some(TemplatePlace::HereDocument), DOUBLE, true));
+                self.nested(|reader| {
+                    reader.part(None, Some(TemplatePlace::HereDocument), DOUBLE, true)
+                });
             }
             (self.at, self.end) = (next, end);
         }
@@ -362,8 +427,12 @@ fn end_word(word: &[u8], begins: bool, parts: &mut Vec<OpenPart>) -> bool {
     let last = parts.last().copied();
     let in_list = matches!(last, None | Some(OpenPart::List));
     match (last, word) {
-        (Some(OpenPart::Subject), _) => parts.splice(parts.len() - 1.., [OpenPart::In]).for_each(drop),
-        (Some(OpenPart::In), b"in") => parts.splice(parts.len() - 1.., [OpenPart::Pattern]).for_each(drop),
+        (Some(OpenPart::Subject), _) => parts
+            .splice(parts.len() - 1.., [OpenPart::In])
+            .for_each(drop),
+        (Some(OpenPart::In), b"in") => parts
+            .splice(parts.len() - 1.., [OpenPart::Pattern])
+            .for_each(drop),
         (Some(OpenPart::Pattern), b"esac") | (Some(OpenPart::Test), b"]]") => drop(parts.pop()),
         (Some(OpenPart::List), b"esac") if begins => drop(parts.pop()),
         (_, b"case") if begins && in_list => parts.push(OpenPart::Subject),
@@ -376,7 +445,9 @@ fn end_word(word: &[u8], begins: bool, parts: &mut Vec<OpenPart>) -> bool {
 /// Bytes that end a word.
 const SEPARATORS: &[u8] = b" \t\n;&|()<>";
 /// Words after which a command begins.
-const BEFORE_COMMANDS: &[&[u8]] = &[b"if", b"then", b"elif", b"else", b"while", b"until", b"do", b"!", b"{", b"time"];
+const BEFORE_COMMANDS: &[&[u8]] = &[
+    b"if", b"then", b"elif", b"else", b"while", b"until", b"do", b"!", b"{", b"time",
+];
 /// The bytes with a meaning in words, in patterns, in double quotes, and in `${…}` within double quotes. A backtick has
 /// a meaning beside `$`.
 const WORDS: &[u8] = b"\\$\"'";

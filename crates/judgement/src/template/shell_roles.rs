@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::shell::outline::{
-    Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord, UNKNOWN_PART,
+    Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord,
+    UNKNOWN_PART,
 };
 use crate::template::shell_commands::{
-    DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make, is_program_of_make,
-    reads_code, simple_reads_code,
+    DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make,
+    is_program_of_make, reads_code, simple_reads_code,
 };
 
 /// First of the private-use characters that mark the slots of a script.
@@ -17,7 +18,10 @@ pub(super) const MAX_SLOTS: usize = 4096;
 
 /// Returns the character that marks a slot.
 pub(super) fn mark(slot: usize) -> char {
-    u32::try_from(slot).ok().and_then(|slot| char::from_u32(FIRST_MARK + slot)).unwrap_or(UNKNOWN_PART)
+    u32::try_from(slot)
+        .ok()
+        .and_then(|slot| char::from_u32(FIRST_MARK + slot))
+        .unwrap_or(UNKNOWN_PART)
 }
 
 /// Returns the slots whose marks are in a text, each with the byte offset of its mark.
@@ -36,7 +40,12 @@ pub(super) fn marks_in(shape: &[u8]) -> impl Iterator<Item = (usize, usize)> + '
         .windows(MARK_BYTES)
         .enumerate()
         .filter(|(_, bytes)| bytes[..2] == [0xf3, 0xb0])
-        .map(|(at, bytes)| (at, usize::from(bytes[2] & 0x3f) << 6 | usize::from(bytes[3] & 0x3f)))
+        .map(|(at, bytes)| {
+            (
+                at,
+                usize::from(bytes[2] & 0x3f) << 6 | usize::from(bytes[3] & 0x3f),
+            )
+        })
 }
 
 /// Number of bytes of a mark.
@@ -84,8 +93,16 @@ struct Around {
 
 /// Returns the rules for the slots of a script, of which each is marked with its [`mark`]. `arithmetic` contains the
 /// variables that the shell evaluates as arithmetic.
-pub(super) fn slot_rules(outline: &Outline, slots: usize, arithmetic: BTreeSet<String>) -> SlotRules {
-    let mut rules = SlotRules { rules: vec![SlotRule::default(); slots], arithmetic, ..SlotRules::default() };
+pub(super) fn slot_rules(
+    outline: &Outline,
+    slots: usize,
+    arithmetic: BTreeSet<String>,
+) -> SlotRules {
+    let mut rules = SlotRules {
+        rules: vec![SlotRule::default(); slots],
+        arithmetic,
+        ..SlotRules::default()
+    };
     for reading in &outline.readings {
         // A function that calls a function which reads code reads code too.
         while rules.find_functions(reading) {}
@@ -116,11 +133,15 @@ impl SlotRules {
                         found = true;
                     }
                     if let OutlineNode::Compound { lists, .. } = &**body {
-                        lists.iter().for_each(|list| found |= self.find_functions(list));
+                        lists
+                            .iter()
+                            .for_each(|list| found |= self.find_functions(list));
                     }
                 }
                 OutlineNode::Compound { lists, .. } => {
-                    lists.iter().for_each(|list| found |= self.find_functions(list));
+                    lists
+                        .iter()
+                        .for_each(|list| found |= self.find_functions(list));
                 }
                 OutlineNode::Simple(_) => {}
             }
@@ -134,10 +155,20 @@ impl SlotRules {
                 let mut words = simple.words.iter().chain(&simple.assigns);
                 evaluates_words(simple, &self.evaluating)
                     || words.any(|word| self.any_evaluates(&word.lists))
-                    || self.evaluates_input(&simple.redirects, simple_reads_code(simple, &self.functions))
+                    || self.evaluates_input(
+                        &simple.redirects,
+                        simple_reads_code(simple, &self.functions),
+                    )
             }
-            OutlineNode::Compound { lists, words, redirects, .. } => {
-                let code = lists.iter().any(|list| any_reads_code(list, &self.functions));
+            OutlineNode::Compound {
+                lists,
+                words,
+                redirects,
+                ..
+            } => {
+                let code = lists
+                    .iter()
+                    .any(|list| any_reads_code(list, &self.functions));
                 self.any_evaluates(lists)
                     || words.iter().any(|word| self.any_evaluates(&word.lists))
                     || self.evaluates_input(redirects, code)
@@ -149,7 +180,9 @@ impl SlotRules {
     fn any_evaluates(&self, lists: &[Vec<OutlinePipeline>]) -> bool {
         lists.iter().flatten().any(|pipeline| {
             pipeline.nodes.iter().enumerate().any(|(index, node)| {
-                let code = pipeline.nodes[index + 1..].iter().any(|next| reads_code(next, &self.functions));
+                let code = pipeline.nodes[index + 1..]
+                    .iter()
+                    .any(|next| reads_code(next, &self.functions));
                 self.evaluates(node) || code && !is_known(node)
             })
         })
@@ -160,7 +193,9 @@ impl SlotRules {
     fn evaluates_input(&self, redirects: &[OutlineRedirect], code: bool) -> bool {
         redirects.iter().any(|redirect| {
             let mut words = std::iter::once(&redirect.target).chain(&redirect.body);
-            words.any(|word| self.any_evaluates(&word.lists) || code && redirect.input && !word.exact)
+            words.any(|word| {
+                self.any_evaluates(&word.lists) || code && redirect.input && !word.exact
+            })
         })
     }
 
@@ -178,7 +213,9 @@ impl SlotRules {
     fn list(&mut self, list: &[OutlinePipeline], around: Around) {
         for pipeline in list {
             for (index, node) in pipeline.nodes.iter().enumerate() {
-                let code = pipeline.nodes[index + 1..].iter().any(|node| reads_code(node, &self.functions));
+                let code = pipeline.nodes[index + 1..]
+                    .iter()
+                    .any(|node| reads_code(node, &self.functions));
                 let refused = around.refused.or(code.then_some(PIPED));
                 self.node(node, Around { refused });
             }
@@ -192,14 +229,22 @@ impl SlotRules {
                 self.refuse_word(name, COMMAND_NAME);
                 self.node(body, around);
             }
-            OutlineNode::Compound { sets, words, lists, redirects, coprocess } => {
+            OutlineNode::Compound {
+                sets,
+                words,
+                lists,
+                redirects,
+                coprocess,
+            } => {
                 if *coprocess {
                     // Every command may write to the standard input of the process.
                     (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
                 }
                 for name in sets {
                     self.refuse_word(name, VARIABLE_NAME);
-                    words.iter().for_each(|word| self.assigned(&name.text, word));
+                    words
+                        .iter()
+                        .for_each(|word| self.assigned(&name.text, word));
                 }
                 for (at, word) in words.iter().enumerate() {
                     self.tested(words, at);
@@ -207,15 +252,22 @@ impl SlotRules {
                     self.word(word, around);
                 }
                 lists.iter().for_each(|list| self.list(list, around));
-                let code = lists.iter().any(|list| any_reads_code(list, &self.functions));
-                redirects.iter().for_each(|redirect| self.redirect(redirect, code, around));
+                let code = lists
+                    .iter()
+                    .any(|list| any_reads_code(list, &self.functions));
+                redirects
+                    .iter()
+                    .for_each(|redirect| self.redirect(redirect, code, around));
             }
         }
     }
 
     /// Records the rules of a word in `[[ ]]`.
     fn tested(&mut self, words: &[OutlineWord], at: usize) {
-        let operator = |at: Option<usize>| at.and_then(|at| words.get(at)).map_or("", |word| word.text.as_str());
+        let operator = |at: Option<usize>| {
+            at.and_then(|at| words.get(at))
+                .map_or("", |word| word.text.as_str())
+        };
         let numbers = |text: &str| matches!(text, "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge");
         if matches!(operator(at.checked_sub(1)), "-v" | "-R" | "-o") {
             self.refuse_word(&words[at], VARIABLE_NAME);
@@ -242,9 +294,15 @@ impl SlotRules {
             self.refuse_word(name, COMMAND_NAME);
         }
         let is_exec = simple.words.first().is_some_and(|name| name.text == "exec");
-        for redirect in simple.redirects.iter().filter(|redirect| is_exec && redirect.operator.starts_with('<')) {
+        for redirect in simple
+            .redirects
+            .iter()
+            .filter(|redirect| is_exec && redirect.operator.starts_with('<'))
+        {
             // Every later command may read this input.
-            std::iter::once(&redirect.target).chain(&redirect.body).for_each(|word| self.refuse_word(word, PIPED));
+            std::iter::once(&redirect.target)
+                .chain(&redirect.body)
+                .for_each(|word| self.refuse_word(word, PIPED));
         }
         if let Some(reason) = hazard(simple) {
             (0..self.rules.len()).for_each(|slot| self.refuse(slot, reason));
@@ -283,22 +341,34 @@ impl SlotRules {
         }
         let makes = |word: &OutlineWord| is_make(&word.text);
         let wraps = |name: &OutlineWord| matches!(name.text.as_str(), "env" | "sudo");
-        if simple.words.first().is_some_and(|name| makes(name) || wraps(name) && simple.words.iter().any(makes)) {
+        if simple
+            .words
+            .first()
+            .is_some_and(|name| makes(name) || wraps(name) && simple.words.iter().any(makes))
+        {
             // `make` also takes variables from its environment.
             for word in simple.assigns.iter().chain(&simple.words) {
                 if is_program_of_make(&word.text) {
                     self.refuse_word(word, DECIDES);
                 }
-                slots_of(word).into_iter().for_each(|slot| self.rules[slot].make = true);
+                slots_of(word)
+                    .into_iter()
+                    .for_each(|slot| self.rules[slot].make = true);
             }
         }
         let code = simple_reads_code(simple, &self.functions);
-        simple.redirects.iter().for_each(|redirect| self.redirect(redirect, code, around));
+        simple
+            .redirects
+            .iter()
+            .for_each(|redirect| self.redirect(redirect, code, around));
         // In `tee >(sh)`, a shell reads what the command writes.
         let files = simple.redirects.iter().map(|redirect| &redirect.target);
         let tee = simple.words.first().is_some_and(|word| word.text == "tee");
         let files = files.chain(simple.words.iter().filter(|_| tee));
-        if files.flat_map(|word| &word.lists).any(|list| any_reads_code(list, &self.functions)) {
+        if files
+            .flat_map(|word| &word.lists)
+            .any(|list| any_reads_code(list, &self.functions))
+        {
             (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
         }
     }
@@ -306,14 +376,18 @@ impl SlotRules {
     /// Records the slots of a word that becomes the value of a variable.
     fn assigned(&mut self, name: &str, word: &OutlineWord) {
         if self.arithmetic.contains(name.trim_end_matches('+')) {
-            slots_of(word).into_iter().for_each(|slot| self.rules[slot].evaluated = true);
+            slots_of(word)
+                .into_iter()
+                .for_each(|slot| self.rules[slot].evaluated = true);
         }
     }
 
     /// Records the slots in substitutions whose output the shell splits into words.
     fn split(&mut self, word: &OutlineWord) {
         if !word.one && !word.lists.is_empty() {
-            slots_of(word).into_iter().for_each(|slot| self.rules[slot].split = true);
+            slots_of(word)
+                .into_iter()
+                .for_each(|slot| self.rules[slot].split = true);
         }
     }
 
@@ -321,7 +395,10 @@ impl SlotRules {
     fn starts(&mut self, word: &OutlineWord) {
         for (at, slot) in marks(&word.text) {
             let before = &word.text[..at];
-            if before.chars().all(|c| c == UNKNOWN_PART || marks(c.encode_utf8(&mut [0; 4])).next().is_some()) {
+            if before
+                .chars()
+                .all(|c| c == UNKNOWN_PART || marks(c.encode_utf8(&mut [0; 4])).next().is_some())
+            {
                 self.rules[slot].argument = true;
             }
         }
@@ -334,12 +411,18 @@ impl SlotRules {
             _ => {}
         }
         let read = code && redirect.input;
-        let words = [Some(&redirect.target).filter(|_| redirect.operator != ">"), redirect.body.as_ref()];
+        let words = [
+            Some(&redirect.target).filter(|_| redirect.operator != ">"),
+            redirect.body.as_ref(),
+        ];
         for word in words.into_iter().flatten().filter(|_| read) {
             self.refuse_word(word, PIPED);
         }
         self.word(&redirect.target, around);
-        redirect.body.iter().for_each(|body| self.word(body, around));
+        redirect
+            .body
+            .iter()
+            .for_each(|body| self.word(body, around));
     }
 
     /// Walks through the elements and the substitutions of a word.
@@ -358,13 +441,26 @@ impl SlotRules {
 /// Returns true if all words of a command are known before the script runs.
 fn is_known(node: &OutlineNode) -> bool {
     let input = |redirects: &[OutlineRedirect]| {
-        redirects.iter().all(|one| one.target.exact && one.body.as_ref().is_none_or(|body| body.exact))
+        redirects
+            .iter()
+            .all(|one| one.target.exact && one.body.as_ref().is_none_or(|body| body.exact))
     };
     match node {
-        OutlineNode::Simple(simple) => simple.words.iter().all(|word| word.exact) && input(&simple.redirects),
-        OutlineNode::Compound { words, lists, redirects, .. } => {
+        OutlineNode::Simple(simple) => {
+            simple.words.iter().all(|word| word.exact) && input(&simple.redirects)
+        }
+        OutlineNode::Compound {
+            words,
+            lists,
+            redirects,
+            ..
+        } => {
             words.iter().all(|word| word.exact)
-                && lists.iter().flatten().flat_map(|pipeline| &pipeline.nodes).all(is_known)
+                && lists
+                    .iter()
+                    .flatten()
+                    .flat_map(|pipeline| &pipeline.nodes)
+                    .all(is_known)
                 && input(redirects)
         }
         OutlineNode::Function(..) => true,
@@ -377,7 +473,8 @@ pub(super) fn slots_of(word: &OutlineWord) -> Vec<usize> {
     if word.elements.is_empty() && word.lists.is_empty() {
         return slots;
     }
-    word.clone().each_word(&mut |inner| slots.extend(marks(&inner.text).map(|(_, slot)| slot)));
+    word.clone()
+        .each_word(&mut |inner| slots.extend(marks(&inner.text).map(|(_, slot)| slot)));
     slots.sort_unstable();
     slots.dedup();
     slots
@@ -391,5 +488,6 @@ const FUNCTION: &str = "this function evaluates an argument as code: read the en
                         function instead";
 const SET: &str = "a command of the script runs a parameter of `set`, or another text that is known only at run time: read \
                    the environment variable `PARAM_NAME` instead";
-const DELIMITER: &str = "the delimiter of a here-document can't come from a parameter: write a plain word";
+const DELIMITER: &str =
+    "the delimiter of a here-document can't come from a parameter: write a plain word";
 const DESCRIPTOR: &str = "a file descriptor can't come from a parameter: write its number";

@@ -14,9 +14,14 @@ use serde_json::{Map, Value};
 /// # Errors
 /// Returns the flaws of the template as one error without a parameter, or the error of the parameter whose value can't
 /// be written in its place.
-pub fn rendered<'d>(definition: &'d StepDefinition, params: &Value) -> Result<Cow<'d, str>, RenderError> {
+pub fn rendered<'d>(
+    definition: &'d StepDefinition,
+    params: &Value,
+) -> Result<Cow<'d, str>, RenderError> {
     match of_step(definition).map_err(|flaws| is_invalid(&flaws))? {
-        Some(template) => template.render(params.as_object().unwrap_or(&Map::new())).map(Cow::Owned),
+        Some(template) => template
+            .render(params.as_object().unwrap_or(&Map::new()))
+            .map(Cow::Owned),
         None => Ok(Cow::Borrowed(&definition.source)),
     }
 }
@@ -37,19 +42,27 @@ pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Ve
         return Ok(None);
     }
     let template = ScriptTemplate::read(&definition.source, &definition.interpreter)?;
-    template.check(&definition.source, &definition.params).map(Some)
+    template
+        .check(&definition.source, &definition.params)
+        .map(Some)
 }
 
 /// Reads the template of a sealed step by the frozen rules, or returns `None` if the step has no template.
 ///
 /// # Errors
 /// Returns the flaws for which no version renders the template.
-pub fn of_sealed_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Vec<TemplateFlaw>> {
+pub fn of_sealed_step(
+    definition: &StepDefinition,
+) -> Result<Option<ScriptTemplate>, Vec<TemplateFlaw>> {
     if definition.template == Template::None {
         return Ok(None);
     }
     let (source, schema) = (&definition.source, &definition.params);
     let template = ScriptTemplate::read(source, &definition.interpreter)?;
     let flaws = template.name_flaws(source, schema);
-    if flaws.is_empty() { Ok(Some(template.check_values(source, schema))) } else { Err(flaws) }
+    if flaws.is_empty() {
+        Ok(Some(template.check_values(source, schema)))
+    } else {
+        Err(flaws)
+    }
 }

@@ -30,10 +30,18 @@ pub(super) struct RangeScope {
 /// Parses the source of a template.
 pub(super) fn parse(source: &str) -> Result<Vec<TemplateNode>, Vec<TemplateFlaw>> {
     let fail = |(at, message): (usize, String)| vec![TemplateFlaw::new(source, at, message)];
-    let mut parser = TemplateParser { pieces: pieces(source).map_err(fail)?, next: 0, paths: Vec::new(), depth: 0 };
+    let mut parser = TemplateParser {
+        pieces: pieces(source).map_err(fail)?,
+        next: 0,
+        paths: Vec::new(),
+        depth: 0,
+    };
     let (nodes, end) = parser.list(&RangeScope::default()).map_err(fail)?;
     if let Some((at, end)) = end {
-        return Err(fail((at, format!("`{{{{ {end} }}}}` has no `if` or `range` before it: remove it"))));
+        return Err(fail((
+            at,
+            format!("`{{{{ {end} }}}}` has no `if` or `range` before it: remove it"),
+        )));
     }
     Ok(nodes)
 }
@@ -54,22 +62,36 @@ fn pieces(source: &str) -> Parsed<Vec<Piece<'_>>> {
     loop {
         let open = source[at..].find("{{").map(|open| at + open);
         let text = &source[at..open.unwrap_or(source.len())];
-        let mut text = if trim { text.trim_start_matches(SPACE) } else { text };
+        let mut text = if trim {
+            text.trim_start_matches(SPACE)
+        } else {
+            text
+        };
         let start = open.unwrap_or(source.len()) - text.len();
         let Some(open) = open else {
             pieces.push(Piece::Text(text, start));
             return Ok(pieces);
         };
         let inside = &source[open + 2..];
-        let length = action_length(inside)
-            .ok_or_else(|| (open, "a `{{` is not closed: close it with `}}` on the same line".to_owned()))?;
+        let length = action_length(inside).ok_or_else(|| {
+            (
+                open,
+                "a `{{` is not closed: close it with `}}` on the same line".to_owned(),
+            )
+        })?;
         let mut action = &inside[..length];
-        if let Some(rest) = action.strip_prefix('-').filter(|rest| rest.starts_with(SPACE)) {
+        if let Some(rest) = action
+            .strip_prefix('-')
+            .filter(|rest| rest.starts_with(SPACE))
+        {
             action = rest;
             text = text.trim_end_matches(SPACE);
         }
         trim = false;
-        if let Some(rest) = action.strip_suffix('-').filter(|rest| rest.ends_with(SPACE)) {
+        if let Some(rest) = action
+            .strip_suffix('-')
+            .filter(|rest| rest.ends_with(SPACE))
+        {
             action = rest;
             trim = true;
         }
@@ -86,7 +108,9 @@ fn pieces(source: &str) -> Parsed<Vec<Piece<'_>>> {
 fn action_length(inside: &str) -> Option<usize> {
     let bytes = inside.as_bytes();
     let mut at = 0;
-    let comment = inside.trim_start_matches(['-', ' ', '\t', '\n']).starts_with("/*");
+    let comment = inside
+        .trim_start_matches(['-', ' ', '\t', '\n'])
+        .starts_with("/*");
     if comment {
         let end = inside.find("*/")? + 2;
         return inside[end..].find("}}").map(|close| end + close);
@@ -139,7 +163,10 @@ impl<'s> TemplateParser<'s> {
                 "end" | "else" => return Ok((nodes, Some((at, action)))),
                 "if" => nodes.push(self.choice(rest, at, scope)?),
                 "range" => nodes.push(self.repeat(rest, at, scope)?),
-                _ => nodes.push(TemplateNode::Value(self.value(action, scope).map_err(|message| (at, message))?, at)),
+                _ => nodes.push(TemplateNode::Value(
+                    self.value(action, scope).map_err(|message| (at, message))?,
+                    at,
+                )),
             }
         }
         Ok((nodes, None))
@@ -148,7 +175,12 @@ impl<'s> TemplateParser<'s> {
     fn open(&mut self, at: usize) -> Parsed<()> {
         self.depth += 1;
         if self.depth > MAX_NESTING {
-            return Err((at, format!("conditions are nested deeper than {MAX_NESTING} levels: reduce the nesting")));
+            return Err((
+                at,
+                format!(
+                    "conditions are nested deeper than {MAX_NESTING} levels: reduce the nesting"
+                ),
+            ));
         }
         Ok(())
     }
@@ -162,7 +194,10 @@ impl<'s> TemplateParser<'s> {
             let (nodes, end) = self.list(scope)?;
             branches.push((condition, nodes));
             let Some((place, end)) = end else {
-                return Err((at, "`{{ if }}` is not closed: close it with `{{ end }}`".to_owned()));
+                return Err((
+                    at,
+                    "`{{ if }}` is not closed: close it with `{{ end }}`".to_owned(),
+                ));
             };
             condition = match end.split_whitespace().collect::<Vec<_>>()[..] {
                 ["end"] => break,
@@ -171,10 +206,18 @@ impl<'s> TemplateParser<'s> {
                     let rest = end.split_once("if").map_or("", |(_, rest)| rest);
                     Some(self.condition(rest, place, scope)?)
                 }
-                _ => return Err((place, format!("`{{{{ {end} }}}}` can't stand here: write `{{{{ end }}}}`"))),
+                _ => {
+                    return Err((
+                        place,
+                        format!("`{{{{ {end} }}}}` can't stand here: write `{{{{ end }}}}`"),
+                    ));
+                }
             };
         }
-        if branches.last().is_some_and(|(condition, _)| condition.is_some()) {
+        if branches
+            .last()
+            .is_some_and(|(condition, _)| condition.is_some())
+        {
             branches.push((None, Vec::new()));
         }
         self.depth -= 1;
@@ -192,8 +235,13 @@ impl<'s> TemplateParser<'s> {
             return Err((at, message.to_owned()));
         }
         self.open(at)?;
-        let (names, list) = text.split_once(":=").map_or((None, text), |(names, list)| (Some(names), list));
-        let mut inner = RangeScope { inside: true, ..RangeScope::default() };
+        let (names, list) = text
+            .split_once(":=")
+            .map_or((None, text), |(names, list)| (Some(names), list));
+        let mut inner = RangeScope {
+            inside: true,
+            ..RangeScope::default()
+        };
         if let Some(names) = names {
             let names: Vec<&str> = names.split(',').map(str::trim).collect();
             let good = |name: &&str| name.strip_prefix('$').is_some_and(is_word);
@@ -203,15 +251,29 @@ impl<'s> TemplateParser<'s> {
                     inner.index = Some(index.to_owned());
                     inner.item = Some(item.to_owned());
                 }
-                _ => return Err((at, "write `{{ range $index, $item := .inputs.List }}`".to_owned())),
+                _ => {
+                    return Err((
+                        at,
+                        "write `{{ range $index, $item := .inputs.List }}`".to_owned(),
+                    ));
+                }
             }
         }
-        let list = self.value(list.trim(), scope).map_err(|message| (at, message))?;
+        let list = self
+            .value(list.trim(), scope)
+            .map_err(|message| (at, message))?;
         let (nodes, end) = self.list(&inner)?;
         match end {
             Some((_, "end")) => {}
-            Some((place, _)) => return Err((place, "a `range` has no `else`: use `{{ if }}`".to_owned())),
-            None => return Err((at, "`{{ range }}` is not closed: close it with `{{ end }}`".to_owned())),
+            Some((place, _)) => {
+                return Err((place, "a `range` has no `else`: use `{{ if }}`".to_owned()));
+            }
+            None => {
+                return Err((
+                    at,
+                    "`{{ range }}` is not closed: close it with `{{ end }}`".to_owned(),
+                ));
+            }
         }
         self.depth -= 1;
         Ok(TemplateNode::Repeat(list, nodes, at))
@@ -228,13 +290,19 @@ impl<'s> TemplateParser<'s> {
         let path = match text.strip_prefix("$.") {
             Some(path) => path,
             None if scope.inside && text.starts_with('.') => {
-                return Err(format!("inside `range`, `{text}` is a part of the item: write `${text}` for a parameter"));
+                return Err(format!(
+                    "inside `range`, `{text}` is a part of the item: write `${text}` for a parameter"
+                ));
             }
             None => text.strip_prefix('.').ok_or_else(|| not_a_name(text))?,
         };
         let name = match path.split('.').collect::<Vec<_>>()[..] {
-            [name] | ["inputs", name] if is_word(name) && !matches!(name, "inputs" | "outputs") => name.to_owned(),
-            ["outputs", block, key] if is_word(&block.replace('-', "_")) && is_word(&key.replace('-', "_")) => {
+            [name] | ["inputs", name] if is_word(name) && !matches!(name, "inputs" | "outputs") => {
+                name.to_owned()
+            }
+            ["outputs", block, key]
+                if is_word(&block.replace('-', "_")) && is_word(&key.replace('-', "_")) =>
+            {
                 format!("{OUTPUTS}{block}_{key}").replace('-', "_")
             }
             _ => return Err(not_a_name(text)),
@@ -245,9 +313,9 @@ impl<'s> TemplateParser<'s> {
             name.clone()
         };
         match self.paths.iter().find(|(known, _)| *known == name) {
-            Some((_, other)) if *other != place => {
-                Err(format!("`.{other}` and `.{place}` are both the parameter `{name}`: rename one of them"))
-            }
+            Some((_, other)) if *other != place => Err(format!(
+                "`.{other}` and `.{place}` are both the parameter `{name}`: rename one of them"
+            )),
             Some(_) => Ok(ValueName::Parameter(name)),
             None => {
                 self.paths.push((name.clone(), place));
@@ -259,14 +327,19 @@ impl<'s> TemplateParser<'s> {
 
 /// Returns the text of an action that is only a text in quotes, for example ``{{`{{.Names}}`}}``.
 fn literal(action: &str) -> Option<&str> {
-    let quote = action.chars().next().filter(|quote| matches!(quote, '"' | '`'))?;
+    let quote = action
+        .chars()
+        .next()
+        .filter(|quote| matches!(quote, '"' | '`'))?;
     let text = action.get(1..)?.strip_suffix(quote)?;
     (!text.contains(quote) && (quote == '`' || !text.contains('\\'))).then_some(text)
 }
 
 fn is_word(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+    bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && text.len() <= MAX_NAME
 }

@@ -68,7 +68,9 @@ fn expand_into<'t, E>(
 ) -> Result<(), E> {
     for node in nodes {
         match node {
-            TemplateNode::Text(text, offset) => variant.parts.push(VariantPart::Text(text.clone(), *offset)),
+            TemplateNode::Text(text, offset) => {
+                variant.parts.push(VariantPart::Text(text.clone(), *offset))
+            }
             TemplateNode::Value(name, offset) => {
                 let (parameter, part) = match (name, item) {
                     (ValueName::Parameter(name), _) => (name.as_str(), SlotPart::Whole),
@@ -78,7 +80,11 @@ fn expand_into<'t, E>(
                     (_, None) => continue,
                 };
                 variant.parts.push(VariantPart::Slot(variant.slots.len()));
-                variant.slots.push(VariantSlot { offset: *offset, parameter: parameter.to_owned(), part });
+                variant.slots.push(VariantSlot {
+                    offset: *offset,
+                    parameter: parameter.to_owned(),
+                    part,
+                });
             }
             TemplateNode::Choice(branches) => {
                 let branch = decide(VariantDecision::Branch(branches, item))?;
@@ -123,7 +129,10 @@ pub(super) fn all(nodes: &[TemplateNode]) -> Option<Vec<(Vec<usize>, Variant)>> 
             return None;
         }
         variants.push((path.iter().map(|(taken, _)| *taken).collect(), variant));
-        while path.last().is_some_and(|(taken, count)| taken + 1 >= *count) {
+        while path
+            .last()
+            .is_some_and(|(taken, count)| taken + 1 >= *count)
+        {
             path.pop();
         }
         match path.last_mut() {
@@ -155,7 +164,11 @@ impl Variant {
                 VariantPart::Slot(index) => (width, self.slots[*index].offset),
             };
             if at < from + length {
-                return if matches!(part, VariantPart::Text(..)) { offset + at - from } else { offset };
+                return if matches!(part, VariantPart::Text(..)) {
+                    offset + at - from
+                } else {
+                    offset
+                };
             }
             from += length;
             last = offset;
@@ -166,7 +179,8 @@ impl Variant {
     /// Adds, for each line of the script and for the empty line behind it, the number of the line of `source` that
     /// contains the first text of the line.
     pub(super) fn add_lines(&self, source: &str, lines: &mut Vec<usize>) {
-        let line_of = |offset: usize| source.get(..offset).unwrap_or(source).matches('\n').count() + 1;
+        let line_of =
+            |offset: usize| source.get(..offset).unwrap_or(source).matches('\n').count() + 1;
         let (mut begins, mut last) = (true, 0);
         for part in &self.parts {
             let (text, offset) = match part {

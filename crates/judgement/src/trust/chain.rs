@@ -34,7 +34,9 @@ impl Pinned {
     /// Returns an error if the file is not a roster, or breaks a rule of rosters.
     pub fn from_envelope(envelope: &Envelope) -> Result<Self, RosterError> {
         let payload = payload_of(envelope, Base64::Lenient).map_err(RosterError::Malformed)?;
-        Ok(Self::Roster(Box::new(TrustedRoster::from_payload(&payload)?)))
+        Ok(Self::Roster(Box::new(TrustedRoster::from_payload(
+            &payload,
+        )?)))
     }
 
     /// Returns the pinned digest.
@@ -77,7 +79,11 @@ impl Chain {
         let read = read(versions)?;
         let newest = read.len() as u64;
         let mut newer = Vec::new();
-        let anchor = match (read.iter().position(|roster| roster.digest() == trusted.digest()), trusted) {
+        let anchor = match (
+            read.iter()
+                .position(|roster| roster.digest() == trusted.digest()),
+            trusted,
+        ) {
             (Some(at), _) => at,
             // The pinned version may directly follow the last version.
             (None, Pinned::Roster(roster))
@@ -88,24 +94,40 @@ impl Chain {
                 read.len()
             }
             (None, Pinned::Roster(roster)) if roster.version() > newest + 1 => {
-                return Err(ChainError::TooNew { trusted: roster.version(), newest });
+                return Err(ChainError::TooNew {
+                    trusted: roster.version(),
+                    newest,
+                });
             }
             // The pinned chain may contain the last version, and all versions between it and the pinned version.
             (None, Pinned::Chain(known)) => {
                 let here = read.last().map(TrustedRoster::digest);
                 let mut all = known.versions.iter().chain(&known.newer);
                 if !all.any(|roster| Some(roster.digest()) == here) {
-                    return Err(ChainError::NotTrusted { trusted: trusted.digest(), first: read[0].digest() });
+                    return Err(ChainError::NotTrusted {
+                        trusted: trusted.digest(),
+                        first: read[0].digest(),
+                    });
                 }
                 newer.extend(all.cloned());
                 read.len()
             }
-            _ => return Err(ChainError::NotTrusted { trusted: trusted.digest(), first: read[0].digest() }),
+            _ => {
+                return Err(ChainError::NotTrusted {
+                    trusted: trusted.digest(),
+                    first: read[0].digest(),
+                });
+            }
         };
         for at in anchor + 1..read.len() {
             check_link(&read[at - 1], &read[at], &versions[at])?;
         }
-        let chain = Self { versions: read, envelopes: versions.to_vec(), anchor, newer };
+        let chain = Self {
+            versions: read,
+            envelopes: versions.to_vec(),
+            anchor,
+            newer,
+        };
         chain.check_no_return()?;
         Ok(chain)
     }
@@ -117,7 +139,8 @@ impl Chain {
     /// Returns an error for the first link that is not valid.
     pub fn from_first(versions: &[Envelope]) -> Result<Self, ChainError> {
         let first = versions.first().ok_or(ChainError::Count { found: 0 })?;
-        let payload = payload_of(first, Base64::Strict).map_err(|error| ChainError::Malformed { version: 1, error })?;
+        let payload = payload_of(first, Base64::Strict)
+            .map_err(|error| ChainError::Malformed { version: 1, error })?;
         Self::connect(&Pinned::Digest(RosterDigest::of(&payload)), versions)
     }
 
@@ -145,7 +168,9 @@ impl Chain {
     /// Returns the part of the chain that ends with this version.
     pub fn until(&self, version: u64) -> Self {
         // Version 1 always exists.
-        let length = usize::try_from(version.max(1)).unwrap_or(usize::MAX).min(self.versions.len());
+        let length = usize::try_from(version.max(1))
+            .unwrap_or(usize::MAX)
+            .min(self.versions.len());
         Self {
             versions: self.versions[..length].to_vec(),
             envelopes: self.envelopes[..length].to_vec(),
@@ -165,7 +190,9 @@ impl Chain {
 
     fn read_next(&self, envelope: &Envelope) -> Result<TrustedRoster, ChainError> {
         if self.versions.len() == MAX_VERSIONS {
-            return Err(ChainError::Count { found: MAX_VERSIONS + 1 });
+            return Err(ChainError::Count {
+                found: MAX_VERSIONS + 1,
+            });
         }
         read_one(envelope, self.last().version() + 1, Some(self.last()))
     }
@@ -186,14 +213,21 @@ impl Chain {
     pub fn is_guarded_since_trusted(&self) -> bool {
         let before_last = self.versions.len() - 1;
         // No version follows a pinned version that is the newest version.
-        let since = self.versions.get(self.anchor..before_last).unwrap_or_default();
+        let since = self
+            .versions
+            .get(self.anchor..before_last)
+            .unwrap_or_default();
         since.iter().all(TrustedRoster::is_guarded)
     }
 
     /// Says why the last version does not accept signatures of this key. `passkeys` is true if policy has `passkeys`.
     pub fn unknown_key_words(&self, keyid: &KeyId, passkeys: bool) -> String {
         let last = self.last();
-        if let Some((holder, key)) = last.foreign_keys().iter().find(|(_, key)| key.keyid() == *keyid) {
+        if let Some((holder, key)) = last
+            .foreign_keys()
+            .iter()
+            .find(|(_, key)| key.keyid() == *keyid)
+        {
             if let Some(passkey) = key.passkey() {
                 let why = if passkeys {
                     "a passkey signs only approvals, denials, the freeze and its own revocation"
@@ -213,15 +247,26 @@ impl Chain {
                 key.kind()
             );
         }
-        let removed = self.versions.iter().rposition(|version| version.key(keyid).is_some());
+        let removed = self
+            .versions
+            .iter()
+            .rposition(|version| version.key(keyid).is_some());
         let removed = removed.and_then(|at| self.versions.get(at + 1));
-        let removed = removed.map_or_else(String::new, |next| format!("; version {} removed it", next.version()));
-        format!("the key {keyid} is in no role of roster version {}{removed}", last.version())
+        let removed = removed.map_or_else(String::new, |next| {
+            format!("; version {} removed it", next.version())
+        });
+        format!(
+            "the key {keyid} is in no role of roster version {}{removed}",
+            last.version()
+        )
     }
 
     /// Returns the version with this digest.
     pub fn by_digest(&self, digest: &RosterDigest) -> Option<&TrustedRoster> {
-        self.versions.iter().chain(&self.newer).find(|roster| roster.digest() == *digest)
+        self.versions
+            .iter()
+            .chain(&self.newer)
+            .find(|roster| roster.digest() == *digest)
     }
 
     /// Returns the parsed versions from version 1 to the last version.
@@ -240,14 +285,17 @@ impl Chain {
     /// # Errors
     /// Never returns an error in practice, because envelopes consist of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
-        canonical::canonical_of(&self.envelopes).map_err(|error| Malformed::at("", error.to_string()))
+        canonical::canonical_of(&self.envelopes)
+            .map_err(|error| Malformed::at("", error.to_string()))
     }
 
     /// Returns each version from the pinned version to the last version whose next version needs no signature. The
     /// supplier of the chain could have replaced that next version.
     pub fn unguarded(&self) -> impl Iterator<Item = &TrustedRoster> {
         let from = self.anchor.min(self.versions.len() - 1);
-        self.versions[from..].iter().filter(|roster| !roster.is_guarded())
+        self.versions[from..]
+            .iter()
+            .filter(|roster| !roster.is_guarded())
     }
 
     /// Returns the first version after version `since` that does not reach a threshold without the signatures of revoked
@@ -259,10 +307,14 @@ impl Chain {
         since: u64,
         is_revoked: impl Fn(&KeyId) -> bool,
     ) -> Option<ChainError> {
-        let first = usize::try_from(since.max(1)).unwrap_or(usize::MAX).max(self.anchor + 1);
+        let first = usize::try_from(since.max(1))
+            .unwrap_or(usize::MAX)
+            .max(self.anchor + 1);
         (first..envelopes.len().min(self.versions.len())).find_map(|at| {
             let mut envelope = envelopes[at].clone();
-            envelope.signatures.retain(|signature| !is_revoked(&signature.keyid));
+            envelope
+                .signatures
+                .retain(|signature| !is_revoked(&signature.keyid));
             check_link(&self.versions[at - 1], &self.versions[at], &envelope).err()
         })
     }
@@ -291,7 +343,9 @@ impl Chain {
 /// before.
 fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     if versions.is_empty() || versions.len() > MAX_VERSIONS {
-        return Err(ChainError::Count { found: versions.len() });
+        return Err(ChainError::Count {
+            found: versions.len(),
+        });
     }
     let mut read: Vec<TrustedRoster> = Vec::with_capacity(versions.len());
     for (at, envelope) in versions.iter().enumerate() {
@@ -301,11 +355,20 @@ fn read(versions: &[Envelope]) -> Result<Vec<TrustedRoster>, ChainError> {
     Ok(read)
 }
 
-fn read_one(envelope: &Envelope, version: u64, before: Option<&TrustedRoster>) -> Result<TrustedRoster, ChainError> {
-    let payload = payload_of(envelope, Base64::Strict).map_err(|error| ChainError::Malformed { version, error })?;
-    let roster = TrustedRoster::from_payload(&payload).map_err(|error| ChainError::Roster { version, error })?;
+fn read_one(
+    envelope: &Envelope,
+    version: u64,
+    before: Option<&TrustedRoster>,
+) -> Result<TrustedRoster, ChainError> {
+    let payload = payload_of(envelope, Base64::Strict)
+        .map_err(|error| ChainError::Malformed { version, error })?;
+    let roster = TrustedRoster::from_payload(&payload)
+        .map_err(|error| ChainError::Roster { version, error })?;
     if roster.version() != version {
-        return Err(ChainError::OutOfOrder { expected: version, found: roster.version() });
+        return Err(ChainError::OutOfOrder {
+            expected: version,
+            found: roster.version(),
+        });
     }
     if roster.tables().previous != before.map(TrustedRoster::digest) {
         return Err(ChainError::OtherPrevious { version });
@@ -325,7 +388,11 @@ pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malfor
     // `from_envelope` checks the type, the sizes and the form of all base64.
     let _checked: Signed<Roster> = Signed::from_envelope(envelope, base64)?;
     // In bundles and in the log, signatures are sorted by key id, and each key signs once.
-    if base64 == Base64::Strict && !envelope.signatures.is_sorted_by(|one, next| one.keyid < next.keyid) {
+    if base64 == Base64::Strict
+        && !envelope
+            .signatures
+            .is_sorted_by(|one, next| one.keyid < next.keyid)
+    {
         return Err(Malformed::at(
             "/signatures",
             "the signatures are out of order, or a key signed twice: sort the signatures by keyid, and list each key \
@@ -336,7 +403,11 @@ pub fn payload_of(envelope: &Envelope, base64: Base64) -> Result<Vec<u8>, Malfor
 }
 
 /// Checks that the signatures of `next` reach the thresholds of `before` and of `next`.
-fn check_link(before: &TrustedRoster, next: &TrustedRoster, envelope: &Envelope) -> Result<(), ChainError> {
+fn check_link(
+    before: &TrustedRoster,
+    next: &TrustedRoster,
+    envelope: &Envelope,
+) -> Result<(), ChainError> {
     let standing = SuccessionTallies::of(before, next, &envelope.signatures)?;
     for tally in [&standing.of_before, &standing.of_next] {
         if tally.missing() > 0 {
@@ -366,16 +437,28 @@ mod tests {
     }
 
     fn first() -> Roster {
-        let payload = include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
-        TrustedRoster::from_payload(payload).expect("golden").tables().clone()
+        let payload =
+            include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload)
+            .expect("golden")
+            .tables()
+            .clone()
     }
 
     fn sign(roster: Roster, seeds: &[u8]) -> Envelope {
-        let payload = roster.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let payload = roster
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("payload");
         let message = pae(PAYLOAD_TYPE, &payload);
         let mut signatures: Vec<_> = seeds
             .iter()
-            .map(|seed| EnvelopeSignature::new(key(*seed).keyid(), &SecretKey::from_seed([*seed; 32]).sign(&message)))
+            .map(|seed| {
+                EnvelopeSignature::new(
+                    key(*seed).keyid(),
+                    &SecretKey::from_seed([*seed; 32]).sign(&message),
+                )
+            })
             .collect();
         signatures.sort();
         Envelope::new(&payload, signatures)
@@ -406,37 +489,85 @@ mod tests {
     fn earlier_roster_versions_are_trusted_because_of_their_digest() {
         // Version 2 has no signatures, so only the `previous` digests connect it with version 1.
         let chain = versions(&[(&same, &[]), (&same, &[])]);
-        assert!(Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(), "pinned at the end");
-        assert!(Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(), "pinned at the beginning");
+        assert!(
+            Chain::connect(&Pinned::Digest(digest(&chain[2])), &chain).is_ok(),
+            "pinned at the end"
+        );
+        assert!(
+            Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).is_err(),
+            "pinned at the beginning"
+        );
         let newest = Pinned::from_envelope(&chain[2]).expect("roster");
         let connected = Chain::connect(&newest, &chain[..2]).expect("one newer than those here");
-        assert_eq!((connected.last().version(), connected.newest().version()), (2, 3));
+        assert_eq!(
+            (connected.last().version(), connected.newest().version()),
+            (2, 3)
+        );
         let far = Chain::connect(&newest, &chain[..1]).expect_err("version 2 is missing");
-        assert_eq!(far, ChainError::TooNew { trusted: 3, newest: 1 });
-        assert!(far.to_string().starts_with("version 2 of the roster is missing: "), "{far}");
+        assert_eq!(
+            far,
+            ChainError::TooNew {
+                trusted: 3,
+                newest: 1
+            }
+        );
+        assert!(
+            far.to_string()
+                .starts_with("version 2 of the roster is missing: "),
+            "{far}"
+        );
     }
 
     #[test]
     fn a_reader_who_has_all_roster_versions_can_verify_with_each_version() {
-        let chain = versions(&[(&same, &[ALICE, BOB]), (&same, &[ALICE, BOB]), (&same, &[ALICE, BOB])]);
+        let chain = versions(&[
+            (&same, &[ALICE, BOB]),
+            (&same, &[ALICE, BOB]),
+            (&same, &[ALICE, BOB]),
+        ]);
         let all = Chain::from_first(&chain).expect("connected");
         let pinned = Pinned::Chain(Box::new(all.clone()));
         for length in 1..=4 {
-            let connected = Chain::connect(&pinned, &chain[..length]).expect("a prefix of what is known");
-            assert_eq!((connected.last().version(), connected.newest().version()), (length as u64, 4));
+            let connected =
+                Chain::connect(&pinned, &chain[..length]).expect("a prefix of what is known");
+            assert_eq!(
+                (connected.last().version(), connected.newest().version()),
+                (length as u64, 4)
+            );
         }
         let short = Pinned::Chain(Box::new(Chain::from_first(&chain[..2]).expect("connected")));
-        assert_eq!(Chain::connect(&short, &chain).expect("signed on").newest().version(), 4);
+        assert_eq!(
+            Chain::connect(&short, &chain)
+                .expect("signed on")
+                .newest()
+                .version(),
+            4
+        );
         let fork = versions(&[(&|roster| roster.threshold = 1, &[ALICE, BOB])]);
-        assert!(matches!(Chain::connect(&pinned, &fork), Err(ChainError::NotTrusted { .. })));
+        assert!(matches!(
+            Chain::connect(&pinned, &fork),
+            Err(ChainError::NotTrusted { .. })
+        ));
         assert_eq!(
             all.extend(&chain[3]).expect_err("the same again"),
-            ChainError::OutOfOrder { expected: 5, found: 4 }
+            ChainError::OutOfOrder {
+                expected: 5,
+                found: 4
+            }
         );
         let shorter = Chain::from_first(&chain[..3]).expect("connected");
         assert_eq!(all.until(3).to_canonical(), shorter.to_canonical());
-        assert_eq!([0, 9].map(|version| all.until(version).last().version()), [1, 4]);
-        assert_eq!(shorter.extend(&chain[3]).expect("it follows").to_canonical(), all.to_canonical());
+        assert_eq!(
+            [0, 9].map(|version| all.until(version).last().version()),
+            [1, 4]
+        );
+        assert_eq!(
+            shorter
+                .extend(&chain[3])
+                .expect("it follows")
+                .to_canonical(),
+            all.to_canonical()
+        );
     }
 
     #[test]
@@ -445,31 +576,56 @@ mod tests {
         let guarded = |roster: &mut Roster| roster.threshold = 2;
         let chain = versions(&[(&open, &[ALICE, BOB]), (&guarded, &[ALICE, BOB])]);
         let seen = |at: usize| {
-            let chain = Chain::connect(&Pinned::Digest(digest(&chain[at])), &chain).expect("connected");
-            chain.unguarded().map(TrustedRoster::version).collect::<Vec<_>>()
+            let chain =
+                Chain::connect(&Pinned::Digest(digest(&chain[at])), &chain).expect("connected");
+            chain
+                .unguarded()
+                .map(TrustedRoster::version)
+                .collect::<Vec<_>>()
         };
-        assert_eq!((seen(0), seen(1), seen(2)), (vec![2], vec![2], vec![]), "trust begins after it");
+        assert_eq!(
+            (seen(0), seen(1), seen(2)),
+            (vec![2], vec![2], vec![]),
+            "trust begins after it"
+        );
     }
 
     #[test]
     fn only_versions_after_the_trusted_version_lack_the_signature_of_a_revoked_key() {
         let fewer = |roster: &mut Roster| roster.threshold = 1;
-        let chain = versions(&[(&same, &[ALICE, BOB]), (&fewer, &[ALICE, BOB]), (&same, &[ALICE]), (&same, &[BOB])]);
+        let chain = versions(&[
+            (&same, &[ALICE, BOB]),
+            (&fewer, &[ALICE, BOB]),
+            (&same, &[ALICE]),
+            (&same, &[BOB]),
+        ]);
         let lacking = |pinned: usize, since: u64, revoked: &[u8]| {
-            let connected = Chain::connect(&Pinned::Digest(digest(&chain[pinned])), &chain).expect("connected");
-            let is_revoked = |keyid: &KeyId| revoked.iter().any(|seed| key(*seed).keyid() == *keyid);
-            connected.lacks_without(&chain, since, is_revoked).map(|error| match error {
-                ChainError::TooFewSignatures { version, .. } => version,
-                other => panic!("{other}"),
-            })
+            let connected =
+                Chain::connect(&Pinned::Digest(digest(&chain[pinned])), &chain).expect("connected");
+            let is_revoked =
+                |keyid: &KeyId| revoked.iter().any(|seed| key(*seed).keyid() == *keyid);
+            connected
+                .lacks_without(&chain, since, is_revoked)
+                .map(|error| match error {
+                    ChainError::TooFewSignatures { version, .. } => version,
+                    other => panic!("{other}"),
+                })
         };
         assert_eq!(lacking(0, 1, &[]), None);
         assert_eq!(lacking(0, 1, &[ALICE]), Some(2));
-        assert_eq!(lacking(0, 2, &[BOB]), Some(3), "version 2 still requires two people");
+        assert_eq!(
+            lacking(0, 2, &[BOB]),
+            Some(3),
+            "version 2 still requires two people"
+        );
         assert_eq!(lacking(0, 3, &[ALICE]), Some(4));
         assert_eq!(lacking(0, 4, &[ALICE]), None, "bob alone signed version 5");
         assert_eq!(lacking(1, 1, &[ALICE]), Some(3), "version 2 is trusted");
-        assert_eq!(lacking(4, 1, &[ALICE, BOB]), None, "the last version is trusted");
+        assert_eq!(
+            lacking(4, 1, &[ALICE, BOB]),
+            None,
+            "the last version is trusted"
+        );
         assert_eq!(lacking(0, 9, &[ALICE, BOB]), None);
     }
 
@@ -478,9 +634,25 @@ mod tests {
         let line = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAAK3dlYmF1dGhuLXNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAB";
         let add = |roster: &mut Roster| roster.approver[0].keys.push(line.to_owned());
         let remove = |roster: &mut Roster| drop(roster.approver[0].keys.pop());
-        let return_as_operator = |roster: &mut Roster| roster.operator[0].keys.push(format!("{line} other"));
-        let chain = versions(&[(&add, &[ALICE, BOB]), (&remove, &[ALICE, BOB]), (&return_as_operator, &[ALICE, BOB])]);
-        let error = Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("back again");
-        assert!(matches!(error, ChainError::KeyReturned { version: 4, gone_after: 2, .. }), "{error}");
+        let return_as_operator =
+            |roster: &mut Roster| roster.operator[0].keys.push(format!("{line} other"));
+        let chain = versions(&[
+            (&add, &[ALICE, BOB]),
+            (&remove, &[ALICE, BOB]),
+            (&return_as_operator, &[ALICE, BOB]),
+        ]);
+        let error =
+            Chain::connect(&Pinned::Digest(digest(&chain[0])), &chain).expect_err("back again");
+        assert!(
+            matches!(
+                error,
+                ChainError::KeyReturned {
+                    version: 4,
+                    gone_after: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }

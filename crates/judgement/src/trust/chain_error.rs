@@ -48,10 +48,14 @@ pub enum ChainError {
         version: u64,
     },
     /// Version 1 has signatures.
-    #[error("version 1 of a roster must have no signatures, because verifiers pin its digest: remove the signatures")]
+    #[error(
+        "version 1 of a roster must have no signatures, because verifiers pin its digest: remove the signatures"
+    )]
     FirstIsSigned,
     /// No version in the list is a pinned version.
-    #[error("no version of the roster has the trusted digest {trusted}; version 1 here has the digest {first}")]
+    #[error(
+        "no version of the roster has the trusted digest {trusted}; version 1 here has the digest {first}"
+    )]
     NotTrusted {
         /// The pinned digest.
         trusted: RosterDigest,

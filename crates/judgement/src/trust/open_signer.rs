@@ -20,7 +20,10 @@ pub fn open_signer(path: &Path) -> Result<Box<dyn Signer>, SignerError> {
     let mut head = [0_u8; 36];
     let mut length = 0;
     while length < head.len() {
-        match (&file).read(&mut head[length..]).map_err(|error| SignerError::io("read", path, error))? {
+        match (&file)
+            .read(&mut head[length..])
+            .map_err(|error| SignerError::io("read", path, error))?
+        {
             0 => break,
             more => length += more,
         }

@@ -54,25 +54,41 @@ impl FileSigner {
     /// Returns an error with the rule that the file breaks and the correction.
     pub fn open(path: &Path) -> Result<Self, SignerError> {
         let file = open(path, OFlags::NOFOLLOW)?;
-        let metadata = file.metadata().map_err(|error| SignerError::io("inspect", path, error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| SignerError::io("inspect", path, error))?;
         let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
         let own = rustix::process::geteuid().as_raw();
         if owner != own && owner != 0 {
-            return Err(SignerError::Owner { path: path.into(), owner, expected: own });
+            return Err(SignerError::Owner {
+                path: path.into(),
+                owner,
+                expected: own,
+            });
         }
         if mode & 0o077 != 0 {
-            return Err(SignerError::Mode { path: path.into(), mode });
+            return Err(SignerError::Mode {
+                path: path.into(),
+                mode,
+            });
         }
         let text = read_bounded(&file, path)?;
-        let secret =
-            SecretKey::from_pkcs8_pem(&text).map_err(|error| SignerError::PrivateKey { path: path.into(), error })?;
+        let secret = SecretKey::from_pkcs8_pem(&text).map_err(|error| SignerError::PrivateKey {
+            path: path.into(),
+            error,
+        })?;
         Ok(Self::new(secret))
     }
 
     /// Returns a signer for a key in memory.
-    #[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an empty comment contains nothing to refuse")]
+    #[expect(
+        clippy::missing_panics_doc,
+        clippy::expect_used,
+        reason = "an empty comment contains nothing to refuse"
+    )]
     pub fn new(secret: SecretKey) -> Self {
-        let key = SshKey::from_public(secret.public(), "").expect("a key of our own without a comment is a key line");
+        let key = SshKey::from_public(secret.public(), "")
+            .expect("a key of our own without a comment is a key line");
         Self { secret, key }
     }
 
@@ -193,13 +209,17 @@ pub enum SignerError {
         error: SshKeyError,
     },
     /// A file with this name already exists.
-    #[error("{path:?} already exists and is not replaced; move the file away or choose another name")]
+    #[error(
+        "{path:?} already exists and is not replaced; move the file away or choose another name"
+    )]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The program could not start `ssh-keygen`.
-    #[error("could not start ssh-keygen: {0}; install the OpenSSH client, or use a PKCS#8 key file")]
+    #[error(
+        "could not start ssh-keygen: {0}; install the OpenSSH client, or use a PKCS#8 key file"
+    )]
     NoSshKeygen(#[source] io::Error),
     /// `ssh-keygen` made no signature.
     #[error("ssh-keygen did not sign ({status}): {stderr}")]
@@ -210,13 +230,19 @@ pub enum SignerError {
         stderr: String,
     },
     /// The signature of `ssh-keygen` is not valid for the requested key.
-    #[error("ssh-keygen made an invalid signature: {0}; check that the private key and the public key belong together")]
+    #[error(
+        "ssh-keygen made an invalid signature: {0}; check that the private key and the public key belong together"
+    )]
     Signature(#[source] SignatureError),
 }
 
 impl SignerError {
     pub(crate) fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
-        Self::Io { action, path: path.into(), error }
+        Self::Io {
+            action,
+            path: path.into(),
+            error,
+        }
     }
 }
 
@@ -234,7 +260,8 @@ pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
             SignerError::io("open", path, error.into())
         }
     })?;
-    let stat = rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
+    let stat =
+        rustix::fs::fstat(&file).map_err(|error| SignerError::io("inspect", path, error.into()))?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err(SignerError::NotAFile { path: path.into() });
     }
@@ -244,7 +271,10 @@ pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
 /// Reads the text of an open key file.
 pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
     // Allocate the whole length at once, because a growing buffer would leave copies of the secret in memory.
-    let mut bytes = Zeroizing::new(vec![0_u8; usize::try_from(MAX_KEY_FILE + 1).unwrap_or(usize::MAX)]);
+    let mut bytes = Zeroizing::new(vec![
+        0_u8;
+        usize::try_from(MAX_KEY_FILE + 1).unwrap_or(usize::MAX)
+    ]);
     let mut length = 0;
     loop {
         match file.read(&mut bytes[length..]) {
@@ -259,17 +289,28 @@ pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<Str
     }
     match std::str::from_utf8(&bytes[..length]) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(SignerError::PrivateKey { path: path.into(), error: PemError::NotPem }),
+        Err(_) => Err(SignerError::PrivateKey {
+            path: path.into(),
+            error: PemError::NotPem,
+        }),
     }
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, SignerError> {
-    let failed = |action| move |error: rustix::io::Errno| SignerError::io(action, path, error.into());
+    let failed =
+        |action| move |error: rustix::io::Errno| SignerError::io(action, path, error.into());
     let exists = || SignerError::Exists { path: path.into() };
-    let name = path
-        .file_name()
-        .ok_or_else(|| SignerError::io("write", path, io::Error::new(io::ErrorKind::InvalidInput, "no file name")))?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| {
+        SignerError::io(
+            "write",
+            path,
+            io::Error::new(io::ErrorKind::InvalidInput, "no file name"),
+        )
+    })?;
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if path.symlink_metadata().is_ok() {
         return Err(exists());
     }
@@ -281,8 +322,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     // process with the same process id must delete it first, because it would block the write.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file =
-        rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600)).map_err(failed("create a file beside"))?;
+    let file = rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600))
+        .map_err(failed("create a file beside"))?;
     let mut file = File::from(file);
     let placed = file
         .write_all(bytes)
@@ -290,19 +331,25 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
         // The umask may have removed access bits from the requested mode.
         .and_then(|()| {
             let mode = Permissions::from_mode(mode);
-            file.set_permissions(mode).map_err(|error| SignerError::io("set the mode of", path, error))
+            file.set_permissions(mode)
+                .map_err(|error| SignerError::io("set the mode of", path, error))
         })
-        .and_then(|()| file.sync_all().map_err(|error| SignerError::io("sync", path, error)))
-        .and_then(|()| match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
-            Err(rustix::io::Errno::EXIST) => Err(exists()),
-            // The file system has no rename that never replaces a file. A hard link does not replace a file either.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
-                match rustix::fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()) {
+        .and_then(|()| {
+            file.sync_all()
+                .map_err(|error| SignerError::io("sync", path, error))
+        })
+        .and_then(|()| {
+            match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
+                Err(rustix::io::Errno::EXIST) => Err(exists()),
+                // The file system has no rename that never replaces a file. A hard link does not replace a file either.
+                Err(
+                    rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP,
+                ) => match rustix::fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()) {
                     Err(rustix::io::Errno::EXIST) => Err(exists()),
                     other => other.map_err(failed("name")),
-                }
+                },
+                other => other.map_err(failed("name")),
             }
-            other => other.map_err(failed("name")),
         });
     // A rename has removed the temporary name.
     let _ = rustix::fs::unlink(&temporary);
@@ -339,29 +386,51 @@ mod tests {
     #[test]
     fn a_written_key_can_sign_and_only_its_owner_can_read_the_file() {
         let (directory, path) = written();
-        assert_eq!(path.metadata().expect("file").permissions().mode() & 0o7777, 0o600);
-        let golden = include_str!("../../../../tests/conformance/golden/valid/keys/alice.TEST-ONLY.pem");
+        assert_eq!(
+            path.metadata().expect("file").permissions().mode() & 0o7777,
+            0o600
+        );
+        let golden =
+            include_str!("../../../../tests/conformance/golden/valid/keys/alice.TEST-ONLY.pem");
         assert_eq!(std::fs::read_to_string(&path).expect("file"), golden);
         let signer = open_signer(&path).expect("signer");
         let signature = signer.sign(b"message").expect("signature");
         assert_eq!(signature.len(), 64);
         assert!(sshsig::verify(signer.key(), b"message", &signature).is_ok());
-        assert_eq!(std::fs::read_dir(directory.path()).expect("directory").count(), 1, "nothing is left beside it");
+        assert_eq!(
+            std::fs::read_dir(directory.path())
+                .expect("directory")
+                .count(),
+            1,
+            "nothing is left beside it"
+        );
         assert!(!format!("{signer:?}").contains("AQEBAQ"));
     }
 
     #[test]
     fn an_existing_file_is_never_replaced() {
         let (directory, path) = written();
-        assert!(matches!(write_secret_key(&path, &key(2)), Err(SignerError::Exists { .. })));
+        assert!(matches!(
+            write_secret_key(&path, &key(2)),
+            Err(SignerError::Exists { .. })
+        ));
         let link = directory.path().join("link");
         symlink("nowhere", &link).expect("link");
         let public = SshKey::from_public(key(2).public(), "bob").expect("key");
-        assert!(matches!(write_public_key(&link, &public), Err(SignerError::Exists { .. })));
-        assert_eq!(FileSigner::open(&path).expect("signer").key().public(), &key(1).public());
+        assert!(matches!(
+            write_public_key(&link, &public),
+            Err(SignerError::Exists { .. })
+        ));
+        assert_eq!(
+            FileSigner::open(&path).expect("signer").key().public(),
+            &key(1).public()
+        );
         let place = directory.path().join("bob.pub");
         write_public_key(&place, &public).expect("written");
-        assert_eq!(place.metadata().expect("file").permissions().mode() & 0o7777, 0o644);
+        assert_eq!(
+            place.metadata().expect("file").permissions().mode() & 0o7777,
+            0o644
+        );
         assert_eq!(
             std::fs::read_to_string(&place).expect("file"),
             include_str!("../../../../tests/conformance/golden/valid/keys/bob.pub")
@@ -391,16 +460,40 @@ mod tests {
         let link = directory.path().join("link");
         symlink(&path, &link).expect("link");
         assert!(matches!(open_signer(&link), Err(SignerError::Link { .. })));
-        assert!(matches!(open_signer(directory.path()), Err(SignerError::NotAFile { .. })));
-        assert!(matches!(open_signer(&directory.path().join("none")), Err(SignerError::Io { .. })));
+        assert!(matches!(
+            open_signer(directory.path()),
+            Err(SignerError::NotAFile { .. })
+        ));
+        assert!(matches!(
+            open_signer(&directory.path().join("none")),
+            Err(SignerError::Io { .. })
+        ));
         let fifo = directory.path().join("fifo");
-        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
-        assert!(matches!(open_signer(&fifo), Err(SignerError::NotAFile { .. })));
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .expect("mkfifo")
+                .success()
+        );
+        assert!(matches!(
+            open_signer(&fifo),
+            Err(SignerError::NotAFile { .. })
+        ));
         let large = directory.path().join("large");
         std::fs::write(&large, vec![b'x'; 17 << 10]).expect("file");
         set_mode(&large, 0o600);
-        assert!(matches!(open_signer(&large), Err(SignerError::TooLarge { .. })));
+        assert!(matches!(
+            open_signer(&large),
+            Err(SignerError::TooLarge { .. })
+        ));
         std::fs::write(&large, b"\xff\xfe").expect("file");
-        assert!(matches!(open_signer(&large), Err(SignerError::PrivateKey { error: PemError::NotPem, .. })));
+        assert!(matches!(
+            open_signer(&large),
+            Err(SignerError::PrivateKey {
+                error: PemError::NotPem,
+                ..
+            })
+        ));
     }
 }

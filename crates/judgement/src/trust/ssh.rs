@@ -54,8 +54,16 @@ impl SshKeygenSigner {
         } else {
             SshKey::parse(text.trim_end_matches(['\n', '\r']))
         };
-        let key = key.map_err(|error| SignerError::PublicKey { path: path.into(), error })?;
-        Ok(Self { program: "ssh-keygen".into(), environment: Vec::new(), path: path.into(), key })
+        let key = key.map_err(|error| SignerError::PublicKey {
+            path: path.into(),
+            error,
+        })?;
+        Ok(Self {
+            program: "ssh-keygen".into(),
+            environment: Vec::new(),
+            path: path.into(),
+            key,
+        })
     }
 
     /// Uses this `ssh-keygen` instead of the first `ssh-keygen` in `PATH`.
@@ -80,7 +88,9 @@ impl SshKeygenSigner {
             _ => self.path.clone(),
         };
         let text = open(&private, OFlags::empty()).and_then(|file| read_bounded(&file, &private));
-        text.ok().and_then(|text| cipher(&text)).is_some_and(|cipher| cipher != b"none")
+        text.ok()
+            .and_then(|text| cipher(&text))
+            .is_some_and(|cipher| cipher != b"none")
     }
 
     /// Returns true if an agent has the private half, so that `ssh-keygen` asks for no passphrase.
@@ -88,9 +98,15 @@ impl SshKeygenSigner {
         let mut command = Command::new("ssh-add");
         command.arg("-L").stdin(Stdio::null()).stderr(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let listed = command.output().map(|output| output.stdout).unwrap_or_default();
+        let listed = command
+            .output()
+            .map(|output| output.stdout)
+            .unwrap_or_default();
         let listed = String::from_utf8_lossy(&listed).into_owned();
-        listed.lines().filter_map(|line| SshKey::parse(line).ok()).any(|key| key.keyid() == self.key.keyid())
+        listed
+            .lines()
+            .filter_map(|line| SshKey::parse(line).ok())
+            .any(|key| key.keyid() == self.key.keyid())
     }
 }
 
@@ -110,8 +126,13 @@ impl Signer for SshKeygenSigner {
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         let mut command = Command::new(&self.program);
-        command.args(["-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&self.path);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["-Y", "sign", "-n", NAMESPACE, "-f"])
+            .arg(&self.path);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // ssh-keygen would open a window for its question, because stdin carries the message. If a terminal exists,
         // ssh-keygen must ask there, unless the user chose another program for the question.
         if std::env::var_os("SSH_ASKPASS").is_none() && std::fs::File::open("/dev/tty").is_ok() {
@@ -121,12 +142,18 @@ impl Signer for SshKeygenSigner {
         let mut child = command.spawn().map_err(SignerError::NoSshKeygen)?;
         let (status, stdout, stderr) = converse(&mut child, message);
         if status != "exit status: 0" {
-            return Err(SignerError::SshKeygen { status, stderr: plain(&stderr) });
+            return Err(SignerError::SshKeygen {
+                status,
+                stderr: plain(&stderr),
+            });
         }
-        let armoured = std::str::from_utf8(&stdout)
-            .map_err(|_| SignerError::Signature(SignatureError::Form("ssh-keygen's output is not text")))?;
+        let armoured = std::str::from_utf8(&stdout).map_err(|_| {
+            SignerError::Signature(SignatureError::Form("ssh-keygen's output is not text"))
+        })?;
         // Some versions of ssh-keygen print "Confirm user presence" before the signature.
-        let armoured = armoured.find("-----BEGIN").map_or(armoured, |start| &armoured[start..]);
+        let armoured = armoured
+            .find("-----BEGIN")
+            .map_or(armoured, |start| &armoured[start..]);
         let blob = sshsig::dearmour(armoured).map_err(SignerError::Signature)?;
         // The agent, or the private key file next to a .pub file, may contain another key than the .pub file.
         let _proof = sshsig::verify(&self.key, message, &blob).map_err(SignerError::Signature)?;
@@ -145,12 +172,18 @@ fn converse(child: &mut Child, message: &[u8]) -> (String, Vec<u8>, Vec<u8>) {
                 drop(stdin.write_all(message));
             }
         });
-        let stdout = scope.spawn(move || stdout.map_or_else(Vec::new, |stream| gather(stream, false)));
+        let stdout =
+            scope.spawn(move || stdout.map_or_else(Vec::new, |stream| gather(stream, false)));
         // The person must see "Confirm user presence for key …" while ssh-keygen waits for the touch.
         let show = std::io::stderr().is_terminal();
-        let stderr = scope.spawn(move || stderr.map_or_else(Vec::new, |stream| gather(stream, show)));
+        let stderr =
+            scope.spawn(move || stderr.map_or_else(Vec::new, |stream| gather(stream, show)));
         let status = wait(child);
-        (status, stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default())
+        (
+            status,
+            stdout.join().unwrap_or_default(),
+            stderr.join().unwrap_or_default(),
+        )
     })
 }
 
@@ -162,13 +195,19 @@ fn wait(child: &mut Child) -> String {
             Ok(None) if start.elapsed() < DEADLINE => std::thread::sleep(LOOK),
             Ok(None) => {
                 // Send SIGTERM first, because ssh-keygen then restores the echo of the terminal.
-                if let Some(id) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+                if let Some(id) = i32::try_from(child.id())
+                    .ok()
+                    .and_then(rustix::process::Pid::from_raw)
+                {
                     let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
                     std::thread::sleep(GRACE);
                 }
                 drop(child.kill());
                 drop(child.wait());
-                return format!("ssh-keygen was stopped, because it did not finish within {} s", DEADLINE.as_secs());
+                return format!(
+                    "ssh-keygen was stopped, because it did not finish within {} s",
+                    DEADLINE.as_secs()
+                );
             }
             Err(error) => {
                 drop(child.kill());
@@ -224,18 +263,32 @@ fn cipher(text: &str) -> Option<Vec<u8>> {
 
 /// Returns the name of the cipher, and the public key.
 fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
-    let body = text.trim().strip_prefix(PRIVATE_BEGIN).and_then(|rest| rest.strip_suffix(PRIVATE_END));
+    let body = text
+        .trim()
+        .strip_prefix(PRIVATE_BEGIN)
+        .and_then(|rest| rest.strip_suffix(PRIVATE_END));
     let body = body.ok_or(SshKeyError::Base64)?;
     let mut joined = Zeroizing::new(String::with_capacity(body.len()));
     body.lines().for_each(|line| joined.push_str(line));
-    let bytes = base64::engine::general_purpose::STANDARD.decode(joined.as_bytes()).map_err(|_| SshKeyError::Base64)?;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(joined.as_bytes())
+        .map_err(|_| SshKeyError::Base64)?;
     let bytes = Zeroizing::new(bytes);
     // OpenSSH's PROTOCOL.key: byte[] "openssh-key-v1\0" | string cipher | string kdf | string kdfoptions
     // | uint32 number of keys | string public key | string encrypted private keys
-    let mut wire = WireReader(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(SshKeyError::Blob)?);
+    let mut wire = WireReader(
+        bytes
+            .strip_prefix(b"openssh-key-v1\0")
+            .ok_or(SshKeyError::Blob)?,
+    );
     let header = (wire.string(), wire.string(), wire.string(), wire.u32());
-    let (Some(cipher), Some(_), Some(_), Some(1)) = header else { return Err(SshKeyError::Blob) };
-    Ok((cipher.to_vec(), wire.string().ok_or(SshKeyError::Blob)?.to_vec()))
+    let (Some(cipher), Some(_), Some(_), Some(1)) = header else {
+        return Err(SshKeyError::Blob);
+    };
+    Ok((
+        cipher.to_vec(),
+        wire.string().ok_or(SshKeyError::Blob)?.to_vec(),
+    ))
 }
 
 #[cfg(test)]
@@ -259,13 +312,25 @@ mod tests {
             .spawn()
             .unwrap_or_else(|error| panic!("{program} must be installed: {error}"));
         let (status, stdout, stderr) = converse(&mut child, input);
-        assert_eq!(status, "exit status: 0", "{program} {arguments:?}: {}", plain(&stderr));
+        assert_eq!(
+            status,
+            "exit status: 0",
+            "{program} {arguments:?}: {}",
+            plain(&stderr)
+        );
         String::from_utf8(stdout).expect("text")
     }
 
     fn made(passphrase: &str) -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("directory");
-        run(directory.path(), "ssh-keygen", &["-q", "-t", "ed25519", "-N", passphrase, "-C", "eve", "-f", "id"], b"");
+        run(
+            directory.path(),
+            "ssh-keygen",
+            &[
+                "-q", "-t", "ed25519", "-N", passphrase, "-C", "eve", "-f", "id",
+            ],
+            b"",
+        );
         directory
     }
 
@@ -278,13 +343,28 @@ mod tests {
             let blob = signer.sign(MESSAGE).expect("signature");
             assert!(sshsig::verify(signer.key(), MESSAGE, &blob).is_ok());
             assert!(sshsig::verify(signer.key(), b"another", &blob).is_err());
-            assert!(run(directory.path(), "ssh-keygen", &["-lf", name], b"").contains(signer.key().keyid().as_str()));
+            assert!(
+                run(directory.path(), "ssh-keygen", &["-lf", name], b"")
+                    .contains(signer.key().keyid().as_str())
+            );
             let principal = format!("eve namespaces=\"countersign\" {}\n", signer.key().line());
             std::fs::write(path("allowed"), principal).expect("file");
             std::fs::write(path("signature"), sshsig::armour(&blob)).expect("file");
-            let verify = ["-Y", "verify", "-f", "allowed", "-I", "eve", "-n", NAMESPACE, "-s", "signature"];
+            let verify = [
+                "-Y",
+                "verify",
+                "-f",
+                "allowed",
+                "-I",
+                "eve",
+                "-n",
+                NAMESPACE,
+                "-s",
+                "signature",
+            ];
             assert!(
-                run(directory.path(), "ssh-keygen", &verify, MESSAGE).starts_with("Good \"countersign\" signature")
+                run(directory.path(), "ssh-keygen", &verify, MESSAGE)
+                    .starts_with("Good \"countersign\" signature")
             );
         }
     }
@@ -292,13 +372,26 @@ mod tests {
     #[test]
     fn a_sha256_signature_of_ssh_keygen_is_accepted_and_another_namespace_is_refused() {
         let directory = made("");
-        let key = SshKeygenSigner::open(&directory.path().join("id.pub")).expect("signer").key;
+        let key = SshKeygenSigner::open(&directory.path().join("id.pub"))
+            .expect("signer")
+            .key;
         let sign = |arguments: &[&str]| {
-            let armoured =
-                run(directory.path(), "ssh-keygen", &[&["-Y", "sign", "-f", "id"], arguments].concat(), MESSAGE);
+            let armoured = run(
+                directory.path(),
+                "ssh-keygen",
+                &[&["-Y", "sign", "-f", "id"], arguments].concat(),
+                MESSAGE,
+            );
             sshsig::dearmour(&armoured).expect("armour")
         };
-        assert!(sshsig::verify(&key, MESSAGE, &sign(&["-n", NAMESPACE, "-O", "hashalg=sha256"])).is_ok());
+        assert!(
+            sshsig::verify(
+                &key,
+                MESSAGE,
+                &sign(&["-n", NAMESPACE, "-O", "hashalg=sha256"])
+            )
+            .is_ok()
+        );
         assert!(matches!(
             sshsig::verify(&key, MESSAGE, &sign(&["-n", "git"])),
             Err(SignatureError::OtherNamespace(found)) if found == "git"
@@ -312,7 +405,10 @@ mod tests {
         let key = SshKey::from_public(public, "mallory").expect("key");
         write_public_key(&directory.path().join("key.pub"), &key).expect("written");
         let shown = run(directory.path(), "ssh-keygen", &["-lf", "key.pub"], b"");
-        assert_eq!(shown.trim(), format!("256 {} mallory (ED25519)", key.keyid()));
+        assert_eq!(
+            shown.trim(),
+            format!("256 {} mallory (ED25519)", key.keyid())
+        );
     }
 
     #[test]
@@ -321,7 +417,10 @@ mod tests {
         let private = SshKeygenSigner::open(&directory.path().join("id")).expect("signer");
         let public = SshKeygenSigner::open(&directory.path().join("id.pub")).expect("signer");
         assert_eq!(private.key().keyid(), public.key().keyid());
-        assert_eq!((public.key().comment(), private.key().comment()), ("eve", ""));
+        assert_eq!(
+            (public.key().comment(), private.key().comment()),
+            ("eve", "")
+        );
     }
 
     #[test]
@@ -333,12 +432,18 @@ mod tests {
         match signer.sign(MESSAGE).expect_err("too open") {
             SignerError::SshKeygen { status, stderr } => {
                 assert_eq!(status, "exit status: 255");
-                assert!(stderr.contains("permissions") || stderr.contains("Permissions"), "{stderr}");
+                assert!(
+                    stderr.contains("permissions") || stderr.contains("Permissions"),
+                    "{stderr}"
+                );
             }
             other => panic!("{other}"),
         }
         let missing = signer.with_program(directory.path().join("no-such-program"));
-        assert!(matches!(missing.sign(MESSAGE), Err(SignerError::NoSshKeygen(_))));
+        assert!(matches!(
+            missing.sign(MESSAGE),
+            Err(SignerError::NoSshKeygen(_))
+        ));
     }
 
     #[test]
@@ -353,11 +458,18 @@ mod tests {
             .expect("ssh-agent must be installed");
         let start = Instant::now();
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "the agent must come up");
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "the agent must come up"
+            );
             std::thread::sleep(LOOK);
         }
         let private = directory.path().join("id");
-        let added = Command::new("ssh-add").arg(&private).env("SSH_AUTH_SOCK", &socket).output().expect("ssh-add");
+        let added = Command::new("ssh-add")
+            .arg(&private)
+            .env("SSH_AUTH_SOCK", &socket)
+            .output()
+            .expect("ssh-add");
         assert!(added.status.success(), "{}", plain(&added.stderr));
         std::fs::remove_file(&private).expect("removed");
         let signer = SshKeygenSigner::open(&directory.path().join("id.pub")).expect("signer");
@@ -378,7 +490,12 @@ mod tests {
     #[test]
     fn other_key_types_and_broken_files_are_refused() {
         let directory = tempfile::tempdir().expect("directory");
-        run(directory.path(), "ssh-keygen", &["-q", "-t", "ecdsa", "-N", "", "-f", "id"], b"");
+        run(
+            directory.path(),
+            "ssh-keygen",
+            &["-q", "-t", "ecdsa", "-N", "", "-f", "id"],
+            b"",
+        );
         for name in ["id", "id.pub"] {
             let error = SshKeygenSigner::open(&directory.path().join(name)).expect_err("ecdsa");
             assert!(error.to_string().contains("ecdsa-sha2-nistp256"), "{error}");
@@ -386,7 +503,10 @@ mod tests {
         let text = std::fs::read_to_string(made("").path().join("id")).expect("file");
         for length in [PRIVATE_BEGIN.len(), 60, 100, text.len() - 5] {
             assert!(public_half(&text[..length]).is_err());
-            assert!(public_half(&format!("{}\n{PRIVATE_END}", &text[..length])).is_err() || length > 300);
+            assert!(
+                public_half(&format!("{}\n{PRIVATE_END}", &text[..length])).is_err()
+                    || length > 300
+            );
         }
     }
 }

@@ -51,7 +51,10 @@ fn parse(answer: &[u8]) -> Option<Vec<SshKey>> {
 }
 
 fn odd() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the agent's answer is not a list of keys")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the agent's answer is not a list of keys",
+    )
 }
 
 #[cfg(test)]
@@ -69,8 +72,17 @@ mod tests {
             bytes
         };
         assert_eq!(parse(&answer(0, &[])).map(|keys| keys.len()), Some(0));
-        assert_eq!(parse(&answer(1, &[b"no key", b"comment"])).map(|keys| keys.len()), Some(0));
-        for bad in [answer(1, &[]), answer(2, &[b"a", b"b"]), answer(255, &[b"a"]), vec![5], Vec::new()] {
+        assert_eq!(
+            parse(&answer(1, &[b"no key", b"comment"])).map(|keys| keys.len()),
+            Some(0)
+        );
+        for bad in [
+            answer(1, &[]),
+            answer(2, &[b"a", b"b"]),
+            answer(255, &[b"a"]),
+            vec![5],
+            Vec::new(),
+        ] {
             assert!(parse(&bad).is_none(), "{bad:?}");
         }
     }

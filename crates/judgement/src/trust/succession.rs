@@ -92,9 +92,13 @@ impl SuccessionTallies {
     /// Returns true if a signature of this key is still missing: for the threshold of the version before, or for the
     /// threshold of the next version.
     pub fn lacks(&self, before: &TrustedRoster, next: &TrustedRoster, keyid: &KeyId) -> bool {
-        [(before, &self.of_before), (next, &self.of_next)].iter().any(|(roster, tally)| {
-            roster.approver_of(keyid).is_some_and(|(approver, _)| !tally.signed.contains(&approver.name))
-        })
+        [(before, &self.of_before), (next, &self.of_next)]
+            .iter()
+            .any(|(roster, tally)| {
+                roster
+                    .approver_of(keyid)
+                    .is_some_and(|(approver, _)| !tally.signed.contains(&approver.name))
+            })
     }
 
     /// Returns true if both thresholds are reached.
@@ -111,9 +115,19 @@ struct Counted<'a> {
 
 impl Counted<'_> {
     fn refuse(&self, next: &TrustedRoster) -> ChainError {
-        let who = self.names.iter().flatten().next().map_or("somebody", |name| name.as_str());
-        let why = format!("{who} already signed with another key, so this signature does not count");
-        ChainError::Signature { version: next.version(), keyid: self.keyid, why }
+        let who = self
+            .names
+            .iter()
+            .flatten()
+            .next()
+            .map_or("somebody", |name| name.as_str());
+        let why =
+            format!("{who} already signed with another key, so this signature does not count");
+        ChainError::Signature {
+            version: next.version(),
+            keyid: self.keyid,
+            why,
+        }
     }
 }
 
@@ -127,17 +141,30 @@ fn count<'a>(
     let mut counted: Vec<Counted<'_>> = Vec::with_capacity(signatures.len());
     for signature in signatures {
         let keyid = signature.keyid;
-        let refuse = |why: String| ChainError::Signature { version: next.version(), keyid, why };
+        let refuse = |why: String| ChainError::Signature {
+            version: next.version(),
+            keyid,
+            why,
+        };
         let found = [before.approver_of(&keyid), next.approver_of(&keyid)];
         let (_, key) = found.iter().flatten().next().ok_or_else(|| {
-            refuse("the key belongs to no approver of this version or of the version before".to_owned())
+            refuse(
+                "the key belongs to no approver of this version or of the version before"
+                    .to_owned(),
+            )
         })?;
         if counted.iter().any(|known| known.keyid == keyid) {
             return Err(refuse("the signature is listed twice".to_owned()));
         }
-        let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
-        let _proof = sshsig::verify(*key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
-        counted.push(Counted { keyid, names: found.map(|found| found.map(|(approver, _)| &approver.name)) });
+        let sig = Base64::Strict
+            .decode("/sig", &signature.sig)
+            .map_err(|error| refuse(error.to_string()))?;
+        let _proof =
+            sshsig::verify(*key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
+        counted.push(Counted {
+            keyid,
+            names: found.map(|found| found.map(|(approver, _)| &approver.name)),
+        });
     }
     Ok(counted)
 }
@@ -147,7 +174,12 @@ fn count<'a>(
 fn adds(counted: &[Counted<'_>], at: usize) -> bool {
     (0..2).any(|of| {
         let name = counted[at].names[of];
-        name.is_some() && counted.iter().filter(|other| other.names[of] == name).count() == 1
+        name.is_some()
+            && counted
+                .iter()
+                .filter(|other| other.names[of] == name)
+                .count()
+                == 1
     })
 }
 
@@ -158,12 +190,19 @@ fn needless(counted: &[Counted<'_>]) -> Option<usize> {
 
 impl ThresholdTally {
     fn new(roster: &TrustedRoster, signed: &BTreeSet<&Name>) -> Self {
-        let could = roster.tables().approver.iter().filter(|person| !signed.contains(&person.name));
+        let could = roster
+            .tables()
+            .approver
+            .iter()
+            .filter(|person| !signed.contains(&person.name));
         Self {
             version: roster.version(),
             required: roster.tables().threshold,
             signed: signed.iter().map(|name| (*name).clone()).collect(),
-            could: could.filter(|person| roster.can_sign(person)).map(|person| person.name.clone()).collect(),
+            could: could
+                .filter(|person| roster.can_sign(person))
+                .map(|person| person.name.clone())
+                .collect(),
         }
     }
 
@@ -181,9 +220,19 @@ impl fmt::Display for ThresholdTally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |names: &[Name]| first_of(names, MOST_NAMED);
         if self.required == 0 {
-            return write!(f, "version {} asks for no signature (unguarded)", self.version);
+            return write!(
+                f,
+                "version {} asks for no signature (unguarded)",
+                self.version
+            );
         }
-        write!(f, "{} of {} approvers of version {} signed", self.signed.len(), self.required, self.version)?;
+        write!(
+            f,
+            "{} of {} approvers of version {} signed",
+            self.signed.len(),
+            self.required,
+            self.version
+        )?;
         if !self.signed.is_empty() {
             write!(f, " ({})", names(&self.signed))?;
         }
@@ -211,16 +260,25 @@ mod tests {
     const BOB: u8 = 2;
 
     fn roster(edit: impl Fn(&mut Roster)) -> TrustedRoster {
-        let payload = include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
-        let mut tables = TrustedRoster::from_payload(payload).expect("golden").tables().clone();
+        let payload =
+            include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
+        let mut tables = TrustedRoster::from_payload(payload)
+            .expect("golden")
+            .tables()
+            .clone();
         edit(&mut tables);
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("payload");
         TrustedRoster::from_payload(&payload).expect("roster")
     }
 
     fn sign(roster: &TrustedRoster, seed: u8) -> EnvelopeSignature {
         let secret = SecretKey::from_seed([seed; 32]);
-        let keyid = SshKey::from_public(secret.public(), "").expect("key").keyid();
+        let keyid = SshKey::from_public(secret.public(), "")
+            .expect("key")
+            .keyid();
         EnvelopeSignature::new(keyid, &secret.sign(&pae(PAYLOAD_TYPE, roster.payload())))
     }
 
@@ -234,28 +292,56 @@ mod tests {
         });
         let nobody = SuccessionTallies::of(&first, &next, &[]).expect("counted");
         assert!(!nobody.is_complete());
-        let half = SuccessionTallies::of(&first, &next, &[sign(&next, ALICE), sign(&next, BOB)]).expect("counted");
+        let half = SuccessionTallies::of(&first, &next, &[sign(&next, ALICE), sign(&next, BOB)])
+            .expect("counted");
         let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!((names(&half.of_before.signed), half.of_before.missing()), (vec!["alice".into(), "bob".into()], 0));
-        assert_eq!((names(&half.of_next.signed), half.of_next.missing()), (vec!["bob".into()], 1), "alice is gone");
-        assert_eq!(half.of_next.to_string(), "1 of 2 approvers of version 2 signed (bob), 1 more of carol must");
+        assert_eq!(
+            (names(&half.of_before.signed), half.of_before.missing()),
+            (vec!["alice".into(), "bob".into()], 0)
+        );
+        assert_eq!(
+            (names(&half.of_next.signed), half.of_next.missing()),
+            (vec!["bob".into()], 1),
+            "alice is gone"
+        );
+        assert_eq!(
+            half.of_next.to_string(),
+            "1 of 2 approvers of version 2 signed (bob), 1 more of carol must"
+        );
         let lacks = |seed: u8| half.lacks(&first, &next, &sign(&next, seed).keyid);
         assert!(lacks(4) && lacks(6) && !lacks(ALICE) && !lacks(BOB) && !lacks(66));
-        let twice = SuccessionTallies::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)]).expect_err("twice");
+        let twice = SuccessionTallies::of(&first, &next, &[sign(&next, BOB), sign(&next, BOB)])
+            .expect_err("twice");
         assert!(twice.to_string().contains("is listed twice"), "{twice}");
         let (carol, too) = (sign(&next, 4), sign(&next, 6));
-        let twice =
-            SuccessionTallies::of(&first, &next, &[sign(&next, BOB), carol, too]).expect_err("carol's two keys");
-        assert!(twice.to_string().contains("carol already signed with another key"), "{twice}");
-        assert!(SuccessionTallies::of(&first, &next, &[sign(&first, BOB)]).is_err(), "a signature of something else");
-        assert!(SuccessionTallies::of(&first, &next, &[sign(&next, 66)]).is_err(), "of a stranger");
+        let twice = SuccessionTallies::of(&first, &next, &[sign(&next, BOB), carol, too])
+            .expect_err("carol's two keys");
+        assert!(
+            twice
+                .to_string()
+                .contains("carol already signed with another key"),
+            "{twice}"
+        );
+        assert!(
+            SuccessionTallies::of(&first, &next, &[sign(&first, BOB)]).is_err(),
+            "a signature of something else"
+        );
+        assert!(
+            SuccessionTallies::of(&first, &next, &[sign(&next, 66)]).is_err(),
+            "of a stranger"
+        );
     }
 
     #[test]
     fn the_order_of_roster_signatures_does_not_change_the_count() {
         let keys = |seeds: &[u8]| -> Vec<String> {
-            let line = |seed: &u8| SshKey::from_public(SecretKey::from_seed([*seed; 32]).public(), "").expect("key");
-            seeds.iter().map(|seed| line(seed).line().to_owned()).collect()
+            let line = |seed: &u8| {
+                SshKey::from_public(SecretKey::from_seed([*seed; 32]).public(), "").expect("key")
+            };
+            seeds
+                .iter()
+                .map(|seed| line(seed).line().to_owned())
+                .collect()
         };
         let (one, other) = (21, 22);
         // Each case has the keys of alice in the previous version, her keys in the next version, and the keys of
@@ -292,11 +378,18 @@ mod tests {
                 for signature in signatures {
                     let _ = SuccessionTallies::join(&first, &next, &mut joined, signature);
                 }
-                let standing = SuccessionTallies::of(&first, &next, &joined).expect("what was joined stands");
-                assert!(standing.is_complete(), "{old:?} {new:?} {order:?}: {standing}");
+                let standing =
+                    SuccessionTallies::of(&first, &next, &joined).expect("what was joined stands");
+                assert!(
+                    standing.is_complete(),
+                    "{old:?} {new:?} {order:?}: {standing}"
+                );
                 assert_eq!((joined.len() == 2, single.is_some()), (both, !both));
                 let needed = |seed: u8| sign(&next, seed).keyid;
-                assert!(single.is_none_or(|seed| joined[0].keyid == needed(seed)), "{old:?} {new:?} {order:?}");
+                assert!(
+                    single.is_none_or(|seed| joined[0].keyid == needed(seed)),
+                    "{old:?} {new:?} {order:?}"
+                );
             }
         }
     }

@@ -70,7 +70,8 @@ impl TrustedRoster {
     /// # Errors
     /// Returns an error if the payload is not a roster, or breaks rules. The error lists all broken rules.
     pub fn from_payload(payload: &[u8]) -> Result<Self, RosterError> {
-        let statement = Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
+        let statement =
+            Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
         Self::from_statement(statement, payload)
     }
 
@@ -78,10 +79,18 @@ impl TrustedRoster {
     ///
     /// # Errors
     /// Returns an error that lists all broken rules.
-    pub fn from_statement(statement: Statement<Roster>, payload: &[u8]) -> Result<Self, RosterError> {
+    pub fn from_statement(
+        statement: Statement<Roster>,
+        payload: &[u8],
+    ) -> Result<Self, RosterError> {
         let roster = statement.predicate;
         let index = check(&roster).map_err(RosterError::Faults)?;
-        Ok(Self { roster, payload: payload.into(), digest: RosterDigest::of(payload), index })
+        Ok(Self {
+            roster,
+            payload: payload.into(),
+            digest: RosterDigest::of(payload),
+            index,
+        })
     }
 
     /// Returns the tables.
@@ -116,7 +125,10 @@ impl TrustedRoster {
 
     /// Returns the key with this id, and the holder of the key.
     pub fn signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, &SshKey)> {
-        self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
+        self.index
+            .keys
+            .get(keyid)
+            .map(|(holder, key)| (holder, key))
     }
 
     /// Returns the key with this id, for any role of its holder.
@@ -138,7 +150,11 @@ impl TrustedRoster {
         if let Some((holder, key)) = self.signer(keyid) {
             return Some((holder, key.into()));
         }
-        let (holder, key) = self.index.foreign.iter().find(|(_, key)| key.keyid() == *keyid)?;
+        let (holder, key) = self
+            .index
+            .foreign
+            .iter()
+            .find(|(_, key)| key.keyid() == *keyid)?;
         Some((holder, StatementKey::Passkey(key.passkey()?)))
     }
 
@@ -152,12 +168,18 @@ impl TrustedRoster {
 
     /// Returns the approver with this name.
     pub fn approver(&self, name: &Name) -> Option<&Approver> {
-        self.roster.approver.iter().find(|approver| approver.name == *name)
+        self.roster
+            .approver
+            .iter()
+            .find(|approver| approver.name == *name)
     }
 
     /// Returns the proposer with this name, including the owners.
     pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
-        self.roster.proposer.iter().find(|proposer| proposer.name == *name)
+        self.roster
+            .proposer
+            .iter()
+            .find(|proposer| proposer.name == *name)
     }
 
     /// Returns the keys with which this boundary may sign documents, or none if the roster does not name the boundary.
@@ -167,7 +189,9 @@ impl TrustedRoster {
 
     /// Returns the key of this boundary with this id.
     pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
-        self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
+        self.boundary_keys(name)
+            .iter()
+            .find(|key| key.keyid() == *keyid)
     }
 
     /// Returns true if the roster has this group.
@@ -196,12 +220,21 @@ impl TrustedRoster {
     /// Returns an error with the table that already has the name.
     pub fn check_token_name(&self, name: &Name) -> Result<FreeName, NameTaken> {
         let tables = [
-            (self.roster.approver.iter().any(|entry| entry.name == *name), "approver"),
+            (
+                self.roster.approver.iter().any(|entry| entry.name == *name),
+                "approver",
+            ),
             (self.proposer(name).is_some(), "proposer"),
-            (self.roster.operator.iter().any(|entry| entry.name == *name), "operator"),
+            (
+                self.roster.operator.iter().any(|entry| entry.name == *name),
+                "operator",
+            ),
         ];
         match tables.iter().find(|(taken, _)| *taken) {
-            Some((_, by)) => Err(NameTaken { name: name.clone(), by }),
+            Some((_, by)) => Err(NameTaken {
+                name: name.clone(),
+                by,
+            }),
             None => Ok(FreeName(())),
         }
     }
@@ -211,7 +244,9 @@ impl TrustedRoster {
     pub fn looks_like(&self, name: &Name) -> Option<&Name> {
         let people = self.roster.approver.iter().map(|entry| &entry.name);
         let others = self.roster.proposer.iter().map(|entry| &entry.name);
-        let all = people.chain(others).chain(self.roster.operator.iter().map(|entry| &entry.name));
+        let all = people
+            .chain(others)
+            .chain(self.roster.operator.iter().map(|entry| &entry.name));
         all.into_iter().find(|known| shape(known) == shape(name))
     }
 
@@ -221,12 +256,20 @@ impl TrustedRoster {
     pub fn allowed_signers(&self) -> String {
         use std::fmt::Write as _;
         let stamp = |time: &documents::record::validity::Timestamp| {
-            time.to_string().chars().filter(|c| !"-:T".contains(*c)).collect::<String>()
+            time.to_string()
+                .chars()
+                .filter(|c| !"-:T".contains(*c))
+                .collect::<String>()
         };
-        let is_passkey = |line: &str| ForeignKey::parse(line).is_ok_and(|key| key.passkey().is_some());
+        let is_passkey =
+            |line: &str| ForeignKey::parse(line).is_ok_and(|key| key.passkey().is_some());
         let mut text = String::new();
         for approver in &self.roster.approver {
-            for key in approver.keys.iter().filter(|line| SshKey::parse(line).is_ok() || is_passkey(line)) {
+            for key in approver
+                .keys
+                .iter()
+                .filter(|line| SshKey::parse(line).is_ok() || is_passkey(line))
+            {
                 let mut options = String::from("namespaces=\"countersign\"");
                 if let Some(after) = &approver.valid_after {
                     let _ = write!(options, ",valid-after=\"{}\"", stamp(after));
@@ -243,8 +286,17 @@ impl TrustedRoster {
     /// Returns all keys of the roster as arrays of 32 bytes. A key that a version removed must not be in a later
     /// version.
     pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
-        let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
-        known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
+        let known = self
+            .index
+            .keys
+            .values()
+            .map(|(holder, key)| (*key.material(), holder));
+        known.chain(
+            self.index
+                .foreign
+                .iter()
+                .map(|(holder, key)| (key.material(), holder)),
+        )
     }
 }
 
@@ -285,7 +337,12 @@ pub struct RosterFault {
 fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     let mut reader = Reader::default();
     for (at, group) in roster.group.iter().enumerate() {
-        if reader.index.groups.insert(group.name.clone(), group.presence).is_some() {
+        if reader
+            .index
+            .groups
+            .insert(group.name.clone(), group.presence)
+            .is_some()
+        {
             reader.fault(
                 format!("/group/{at}/name"),
                 format!("group {} is listed twice; list each group once", group.name),
@@ -294,7 +351,11 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     }
     for (at, approver) in roster.approver.iter().enumerate() {
         reader.name(format!("/approver/{at}/name"), &approver.name);
-        reader.keys(format!("/approver/{at}/keys"), &approver.keys, &KeyHolder::Approver(approver.name.clone()));
+        reader.keys(
+            format!("/approver/{at}/keys"),
+            &approver.keys,
+            &KeyHolder::Approver(approver.name.clone()),
+        );
         let mut own = BTreeSet::new();
         for (place, group) in approver.groups.iter().enumerate() {
             if !reader.index.groups.contains_key(group) {
@@ -322,19 +383,38 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     }
     for (at, proposer) in roster.proposer.iter().enumerate() {
         reader.name(format!("/proposer/{at}/name"), &proposer.name);
-        reader.keys(format!("/proposer/{at}/keys"), &proposer.keys, &KeyHolder::Proposer(proposer.name.clone()));
+        reader.keys(
+            format!("/proposer/{at}/keys"),
+            &proposer.keys,
+            &KeyHolder::Proposer(proposer.name.clone()),
+        );
     }
     for (at, operator) in roster.operator.iter().enumerate() {
         reader.name(format!("/operator/{at}/name"), &operator.name);
-        reader.keys(format!("/operator/{at}/keys"), &operator.keys, &KeyHolder::Operator(operator.name.clone()));
+        reader.keys(
+            format!("/operator/{at}/keys"),
+            &operator.keys,
+            &KeyHolder::Operator(operator.name.clone()),
+        );
     }
     for (at, boundary) in roster.boundary.iter().enumerate() {
-        let keys =
-            reader.keys(format!("/boundary/{at}/keys"), &boundary.keys, &KeyHolder::Boundary(boundary.name.clone()));
-        if reader.index.boundaries.insert(boundary.name.clone(), keys).is_some() {
+        let keys = reader.keys(
+            format!("/boundary/{at}/keys"),
+            &boundary.keys,
+            &KeyHolder::Boundary(boundary.name.clone()),
+        );
+        if reader
+            .index
+            .boundaries
+            .insert(boundary.name.clone(), keys)
+            .is_some()
+        {
             reader.fault(
                 format!("/boundary/{at}/name"),
-                format!("boundary {} is listed twice; list all its keys in one entry", boundary.name),
+                format!(
+                    "boundary {} is listed twice; list all its keys in one entry",
+                    boundary.name
+                ),
             );
         }
     }
@@ -342,11 +422,17 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         if !is_vkey_of(&witness.vkey, &witness.name) {
             reader.fault(
                 format!("/witness/{at}/vkey"),
-                format!("expected the verifier key of {:?} in the form <name>+<8 hex digits>+<base64>", witness.name),
+                format!(
+                    "expected the verifier key of {:?} in the form <name>+<8 hex digits>+<base64>",
+                    witness.name
+                ),
             );
         }
         if !(witness.url.starts_with("https://") || witness.url.starts_with("http://")) {
-            reader.fault(format!("/witness/{at}/url"), "expected an http or https address".to_owned());
+            reader.fault(
+                format!("/witness/{at}/url"),
+                "expected an http or https address".to_owned(),
+            );
         }
     }
     let known = |approver: &&Approver| approver.keys.iter().any(|line| SshKey::parse(line).is_ok());
@@ -357,27 +443,43 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
             roster.threshold
         ))
     } else if roster.threshold > MAX_SIGNATURES as u64 {
-        Some(format!("an envelope has at most {MAX_SIGNATURES} signatures, so no version could follow"))
+        Some(format!(
+            "an envelope has at most {MAX_SIGNATURES} signatures, so no version could follow"
+        ))
     } else {
         None
     };
     if let Some(why) = too_high {
-        reader.fault("/threshold".to_owned(), format!("{why}: lower the threshold"));
+        reader.fault(
+            "/threshold".to_owned(),
+            format!("{why}: lower the threshold"),
+        );
     }
-    if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
+    if reader.faults.is_empty() {
+        Ok(reader.index)
+    } else {
+        Err(reader.faults)
+    }
 }
 
 /// Checks the form of a verifier key for notes (C2SP signed-note). The algorithm is not checked, because witnesses may
 /// use other algorithms than boundaries.
 fn is_vkey_of(vkey: &str, name: &str) -> bool {
     let mut parts = vkey.splitn(3, '+');
-    let hex = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+    let hex = |text: &str| {
+        text.len() == 8
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    };
     let plain = |c: char| !c.is_whitespace() && !c.is_control();
     !name.is_empty()
         && name.chars().all(plain)
         && parts.next() == Some(name)
         && parts.next().is_some_and(hex)
-        && parts.next().is_some_and(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() > 1))
+        && parts
+            .next()
+            .is_some_and(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() > 1))
 }
 
 #[derive(Default)]
@@ -395,7 +497,10 @@ impl Reader {
 
     fn name(&mut self, pointer: String, name: &Name) {
         if !self.names.insert(name.clone()) {
-            self.fault(pointer, format!("the name {name} is used twice; names of people must be unique"));
+            self.fault(
+                pointer,
+                format!("the name {name} is used twice; names of people must be unique"),
+            );
         }
     }
 
@@ -405,7 +510,9 @@ impl Reader {
             let pointer = format!("{pointer}/{at}");
             match SshKey::parse(line) {
                 Ok(key) if self.is_new(&pointer, *key.material(), holder) => {
-                    self.index.keys.insert(key.keyid(), (holder.clone(), key.clone()));
+                    self.index
+                        .keys
+                        .insert(key.keyid(), (holder.clone(), key.clone()));
                     keys.push(key);
                 }
                 Ok(_) => {}
@@ -427,8 +534,9 @@ impl Reader {
     fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &KeyHolder) -> bool {
         let before = self.material.insert(material, holder.clone());
         if let Some(before) = &before {
-            let message =
-                format!("this key (plain or of a security key) already belongs to {before}; list each key once");
+            let message = format!(
+                "this key (plain or of a security key) already belongs to {before}; list each key once"
+            );
             self.fault(pointer.to_owned(), message);
         }
         before.is_none()
@@ -438,7 +546,11 @@ impl Reader {
 /// Returns what a reader sees of a name at first sight.
 fn shape(name: &Name) -> String {
     let plain = name.as_str().trim_end_matches(['.', '_', '-', '@']);
-    plain.replace(['1', 'i'], "l").replace('0', "o").replace("rn", "m").replace("vv", "w")
+    plain
+        .replace(['1', 'i'], "l")
+        .replace('0', "o")
+        .replace("rn", "m")
+        .replace("vv", "w")
 }
 
 #[cfg(test)]
@@ -446,20 +558,29 @@ mod tests {
     use super::*;
 
     fn golden() -> Roster {
-        let payload = include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
-        TrustedRoster::from_payload(payload).expect("golden").tables().clone()
+        let payload =
+            include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload)
+            .expect("golden")
+            .tables()
+            .clone()
     }
 
     fn read(edit: impl Fn(&mut Roster)) -> Result<TrustedRoster, RosterError> {
         let mut tables = golden();
         edit(&mut tables);
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("payload");
         TrustedRoster::from_payload(&payload)
     }
 
     fn faults(edit: impl Fn(&mut Roster)) -> Vec<String> {
         match read(edit) {
-            Err(RosterError::Faults(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(RosterError::Faults(faults)) => {
+                faults.into_iter().map(|fault| fault.pointer).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -474,31 +595,63 @@ mod tests {
             roster.digest().to_string(),
             "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039"
         );
-        let (holder, _) = roster.signer(&ALICE.parse().expect("key id")).expect("alice");
+        let (holder, _) = roster
+            .signer(&ALICE.parse().expect("key id"))
+            .expect("alice");
         assert_eq!(holder, &KeyHolder::Approver("alice".parse().expect("name")));
-        let (name, other) = ("prod-eu".parse().expect("name"), "prod-us".parse().expect("name"));
+        let (name, other) = (
+            "prod-eu".parse().expect("name"),
+            "prod-us".parse().expect("name"),
+        );
         let boundary = BOUNDARY.parse().expect("key id");
         assert!(roster.boundary_key(&name, &boundary).is_some());
-        assert!(roster.boundary_key(&other, &boundary).is_none(), "another boundary's key is nobody's");
-        assert!(roster.approver_of(&boundary).is_none());
-        assert!(roster.is_guarded() && !read(|tables| tables.threshold = 0).expect("allowed").is_guarded());
-        let allowed = include_str!("../../../../tests/conformance/golden/valid/keys/alice.pub");
         assert!(
-            roster.allowed_signers().starts_with(&format!("alice namespaces=\"countersign\" {}", allowed.trim_end()))
+            roster.boundary_key(&other, &boundary).is_none(),
+            "another boundary's key is nobody's"
         );
+        assert!(roster.approver_of(&boundary).is_none());
+        assert!(
+            roster.is_guarded()
+                && !read(|tables| tables.threshold = 0)
+                    .expect("allowed")
+                    .is_guarded()
+        );
+        let allowed = include_str!("../../../../tests/conformance/golden/valid/keys/alice.pub");
+        assert!(roster.allowed_signers().starts_with(&format!(
+            "alice namespaces=\"countersign\" {}",
+            allowed.trim_end()
+        )));
     }
 
     #[test]
     fn the_name_of_a_token_is_unique() {
         let roster = read(|_| {}).expect("golden");
         for taken in ["alice", "oscar"] {
-            assert!(roster.check_token_name(&taken.parse().expect("name")).is_err(), "{taken}");
-            assert!(roster.looks_like(&taken.parse().expect("name")).is_some(), "{taken}");
+            assert!(
+                roster
+                    .check_token_name(&taken.parse().expect("name"))
+                    .is_err(),
+                "{taken}"
+            );
+            assert!(
+                roster.looks_like(&taken.parse().expect("name")).is_some(),
+                "{taken}"
+            );
         }
-        assert!(roster.check_token_name(&"ci-agent".parse().expect("name")).is_ok());
-        for alike in ["a1ice", "al1ce", "alice.", "alice_-", "0scar", "osca.r-", "oscar@"] {
+        assert!(
+            roster
+                .check_token_name(&"ci-agent".parse().expect("name"))
+                .is_ok()
+        );
+        for alike in [
+            "a1ice", "al1ce", "alice.", "alice_-", "0scar", "osca.r-", "oscar@",
+        ] {
             let is_alike = alike != "osca.r-";
-            assert_eq!(roster.looks_like(&alike.parse().expect("name")).is_some(), is_alike, "{alike}");
+            assert_eq!(
+                roster.looks_like(&alike.parse().expect("name")).is_some(),
+                is_alike,
+                "{alike}"
+            );
         }
         assert_eq!(roster.looks_like(&"ci-agent".parse().expect("name")), None);
     }
@@ -507,17 +660,33 @@ mod tests {
 
     #[test]
     fn a_key_of_an_unverified_type_is_stored_and_never_counts() {
-        let roster = read(|tables| tables.approver[0].keys.push(P256.to_owned())).expect("a roster");
-        let [(holder, key)] = roster.foreign_keys() else { panic!("{:?}", roster.foreign_keys()) };
-        assert_eq!((holder.to_string().as_str(), key.kind()), ("approver alice", "ecdsa-sha2-nistp256"));
-        assert!(roster.signer(&key.keyid()).is_none(), "nobody can have signed with it");
-        assert!(!roster.allowed_signers().contains("ecdsa"), "ssh-keygen would verify what counts for nobody here");
+        let roster =
+            read(|tables| tables.approver[0].keys.push(P256.to_owned())).expect("a roster");
+        let [(holder, key)] = roster.foreign_keys() else {
+            panic!("{:?}", roster.foreign_keys())
+        };
+        assert_eq!(
+            (holder.to_string().as_str(), key.kind()),
+            ("approver alice", "ecdsa-sha2-nistp256")
+        );
+        assert!(
+            roster.signer(&key.keyid()).is_none(),
+            "nobody can have signed with it"
+        );
+        assert!(
+            !roster.allowed_signers().contains("ecdsa"),
+            "ssh-keygen would verify what counts for nobody here"
+        );
         assert!(roster.can_sign(&roster.tables().approver[0]));
         let alone = |tables: &mut Roster| {
             tables.approver.truncate(2);
             tables.approver[1].keys = vec![P256.to_owned()];
         };
-        assert_eq!(faults(alone), ["/threshold"], "a person with only such a key signs nothing");
+        assert_eq!(
+            faults(alone),
+            ["/threshold"],
+            "a person with only such a key signs nothing"
+        );
         let one = read(|tables| {
             alone(tables);
             tables.threshold = 1;
@@ -534,6 +703,14 @@ mod tests {
             tables.approver[0].valid_before = tables.approver[0].valid_after;
             tables.approver[1].keys = vec!["ssh-rsa AAAA".into(), String::new()];
         });
-        assert_eq!(many, ["/approver/0/valid_before", "/approver/1/keys/0", "/approver/1/keys/1", "/threshold"]);
+        assert_eq!(
+            many,
+            [
+                "/approver/0/valid_before",
+                "/approver/1/keys/0",
+                "/approver/1/keys/1",
+                "/threshold"
+            ]
+        );
     }
 }

@@ -16,7 +16,9 @@ pub const MAX_FILE_BYTES: usize = 2 * MAX_ROSTER_BYTES;
 /// # Errors
 /// Returns a message if the directory cannot be written.
 pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("the file can't be written ({error}): check the directory");
+    let failed = |error: &dyn std::fmt::Display| {
+        format!("the file can't be written ({error}): check the directory")
+    };
     let mut bytes = envelope.to_canonical().map_err(|error| failed(&error))?;
     bytes.push(b'\n');
     // Every user may read the file, which contains only public keys and signatures. The user of the service must be
@@ -33,21 +35,35 @@ pub struct FileWritten(());
 /// # Errors
 /// Returns the error of the failed system call.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<FileWritten> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if !directory.exists() {
-        DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)?;
         // The mode must not depend on the umask, because a service without root rights must read files that root wrote.
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
     }
     let before = std::fs::symlink_metadata(path).ok();
     if before.as_ref().is_some_and(|before| !before.is_file()) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists but is not a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path exists but is not a regular file",
+        ));
     }
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
-    let mode = before.as_ref().map_or(mode, |before| before.mode() & 0o7777);
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-    if let Some(before) = before.filter(|before| before.uid() != rustix::process::geteuid().as_raw()) {
+    let mode = before
+        .as_ref()
+        .map_or(mode, |before| before.mode() & 0o7777);
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(mode))?;
+    if let Some(before) =
+        before.filter(|before| before.uid() != rustix::process::geteuid().as_raw())
+    {
         std::os::unix::fs::fchown(file.as_file(), Some(before.uid()), Some(before.gid()))?;
     }
     file.as_file().sync_all()?;

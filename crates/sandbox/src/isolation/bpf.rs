@@ -41,11 +41,25 @@ pub(crate) enum FilterEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArgumentTest {
     /// Matches if the argument has any of these bits.
-    AnyBit { argument: u32, bits: u32, then: FilterVerdict },
+    AnyBit {
+        argument: u32,
+        bits: u32,
+        then: FilterVerdict,
+    },
     /// Matches if the masked argument is one of these values.
-    OneOf { argument: u32, mask: u32, values: &'static [u32], then: FilterVerdict },
+    OneOf {
+        argument: u32,
+        mask: u32,
+        values: &'static [u32],
+        then: FilterVerdict,
+    },
     /// Matches if the masked argument is none of these values.
-    NoneOf { argument: u32, mask: u32, values: &'static [u32], then: FilterVerdict },
+    NoneOf {
+        argument: u32,
+        mask: u32,
+        values: &'static [u32],
+        then: FilterVerdict,
+    },
     /// Always matches.
     Else(FilterVerdict),
 }
@@ -72,7 +86,12 @@ const ARGUMENTS: u32 = 16;
 pub(crate) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),
-        Instruction { code: EQUAL, jump_true: 1, jump_false: 0, value: arch },
+        Instruction {
+            code: EQUAL,
+            jump_true: 1,
+            jump_false: 0,
+            value: arch,
+        },
         instruction(RETURN, FilterVerdict::KILL.0),
         instruction(LOAD, NUMBER),
     ];
@@ -94,7 +113,12 @@ pub(crate) fn bytes(program: &[Instruction]) -> Vec<u8> {
 }
 
 fn instruction(code: u16, value: u32) -> Instruction {
-    Instruction { code, jump_true: 0, jump_false: 0, value }
+    Instruction {
+        code,
+        jump_true: 0,
+        jump_false: 0,
+        value,
+    }
 }
 
 fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
@@ -103,10 +127,20 @@ fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
         let (from, _) = right[0];
         let (left, right) = (tree(left), tree(right));
         let mut code = match u8::try_from(left.len()) {
-            Ok(over) => vec![Instruction { code: AT_LEAST, jump_true: over, jump_false: 0, value: from }],
+            Ok(over) => vec![Instruction {
+                code: AT_LEAST,
+                jump_true: over,
+                jump_false: 0,
+                value: from,
+            }],
             // A conditional jump skips at most 255 instructions.
             Err(_) => vec![
-                Instruction { code: AT_LEAST, jump_true: 0, jump_false: 1, value: from },
+                Instruction {
+                    code: AT_LEAST,
+                    jump_true: 0,
+                    jump_false: 1,
+                    value: from,
+                },
                 instruction(JUMP, u32::try_from(left.len()).unwrap_or(u32::MAX)),
             ],
         };
@@ -123,25 +157,60 @@ fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
 fn look(look: &ArgumentTest) -> Vec<Instruction> {
     let skip = |values: &[u32], at: usize| u8::try_from(values.len() - at).unwrap_or(u8::MAX);
     match *look {
-        ArgumentTest::AnyBit { argument, bits, then } => vec![
+        ArgumentTest::AnyBit {
+            argument,
+            bits,
+            then,
+        } => vec![
             instruction(LOAD, ARGUMENTS + 8 * argument),
-            Instruction { code: BITS, jump_true: 0, jump_false: 1, value: bits },
+            Instruction {
+                code: BITS,
+                jump_true: 0,
+                jump_false: 1,
+                value: bits,
+            },
             instruction(RETURN, then.0),
         ],
-        ArgumentTest::OneOf { argument, mask, values, then } => {
-            let mut code = vec![instruction(LOAD, ARGUMENTS + 8 * argument), instruction(AND, mask)];
+        ArgumentTest::OneOf {
+            argument,
+            mask,
+            values,
+            then,
+        } => {
+            let mut code = vec![
+                instruction(LOAD, ARGUMENTS + 8 * argument),
+                instruction(AND, mask),
+            ];
             for (at, &value) in values.iter().enumerate() {
                 let last = at + 1 == values.len();
                 let (jump_true, jump_false) = (skip(values, at + 1), u8::from(last));
-                code.push(Instruction { code: EQUAL, jump_true, jump_false, value });
+                code.push(Instruction {
+                    code: EQUAL,
+                    jump_true,
+                    jump_false,
+                    value,
+                });
             }
             code.push(instruction(RETURN, then.0));
             code
         }
-        ArgumentTest::NoneOf { argument, mask, values, then } => {
-            let mut code = vec![instruction(LOAD, ARGUMENTS + 8 * argument), instruction(AND, mask)];
+        ArgumentTest::NoneOf {
+            argument,
+            mask,
+            values,
+            then,
+        } => {
+            let mut code = vec![
+                instruction(LOAD, ARGUMENTS + 8 * argument),
+                instruction(AND, mask),
+            ];
             for (at, &value) in values.iter().enumerate() {
-                code.push(Instruction { code: EQUAL, jump_true: skip(values, at), jump_false: 0, value });
+                code.push(Instruction {
+                    code: EQUAL,
+                    jump_true: skip(values, at),
+                    jump_false: 0,
+                    value,
+                });
             }
             code.push(instruction(RETURN, then.0));
             code
@@ -156,23 +225,39 @@ pub(crate) mod machine {
     use super::Instruction;
 
     /// Returns the verdict of `program` for a call, and the number of executed instructions.
-    pub(crate) fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> (u32, u32) {
+    pub(crate) fn run(
+        program: &[Instruction],
+        arch: u32,
+        number: u32,
+        arguments: [u64; 6],
+    ) -> (u32, u32) {
         let mut data = Vec::new();
         data.extend_from_slice(&number.to_le_bytes());
         data.extend_from_slice(&arch.to_le_bytes());
         data.extend_from_slice(&0_u64.to_le_bytes());
-        arguments.iter().for_each(|argument| data.extend_from_slice(&argument.to_le_bytes()));
+        arguments
+            .iter()
+            .for_each(|argument| data.extend_from_slice(&argument.to_le_bytes()));
         let (mut at, mut accumulator, mut steps) = (0_usize, 0_u32, 0);
         loop {
-            let Instruction { code, jump_true, jump_false, value } = program[at];
+            let Instruction {
+                code,
+                jump_true,
+                jump_false,
+                value,
+            } = program[at];
             at += 1;
             steps += 1;
             let jump = |holds: bool| usize::from(if holds { jump_true } else { jump_false });
             match code {
                 0x20 => {
                     let place = value as usize;
-                    assert!(place.is_multiple_of(4), "the kernel refuses loads that are not aligned");
-                    accumulator = u32::from_le_bytes(data[place..place + 4].try_into().expect("four bytes"));
+                    assert!(
+                        place.is_multiple_of(4),
+                        "the kernel refuses loads that are not aligned"
+                    );
+                    accumulator =
+                        u32::from_le_bytes(data[place..place + 4].try_into().expect("four bytes"));
                 }
                 0x54 => accumulator &= value,
                 0x05 => at += value as usize,
@@ -195,16 +280,27 @@ mod tests {
     #[test]
     fn a_filter_can_jump_over_more_than_255_instructions() {
         // With so many entries, a conditional jump can't skip half of the tree.
-        let entries: Vec<_> =
-            (1..2000_u16).map(|n| (u32::from(n) * 2, FilterEntry::Is(FilterVerdict::errno(n)))).collect();
+        let entries: Vec<_> = (1..2000_u16)
+            .map(|n| (u32::from(n) * 2, FilterEntry::Is(FilterVerdict::errno(n))))
+            .collect();
         let program = program(7, &entries);
-        assert_eq!(machine::run(&program, 7, 1, [0; 6]).0, FilterVerdict::ALLOW.0);
+        assert_eq!(
+            machine::run(&program, 7, 1, [0; 6]).0,
+            FilterVerdict::ALLOW.0
+        );
         for n in 1..2000_u16 {
             for number in [u32::from(n) * 2, u32::from(n) * 2 + 1] {
-                assert_eq!(machine::run(&program, 7, number, [0; 6]).0, FilterVerdict::errno(n).0, "{number}");
+                assert_eq!(
+                    machine::run(&program, 7, number, [0; 6]).0,
+                    FilterVerdict::errno(n).0,
+                    "{number}"
+                );
             }
         }
-        assert_eq!(machine::run(&program, 8, 2, [0; 6]).0, FilterVerdict::KILL.0);
+        assert_eq!(
+            machine::run(&program, 8, 2, [0; 6]).0,
+            FilterVerdict::KILL.0
+        );
     }
 
     proptest! {

@@ -39,10 +39,14 @@ impl Controllers {
 
     /// Returns the names of the controllers in the kernel.
     pub(crate) fn names(self) -> Vec<&'static str> {
-        [("cpu", self.cpu), ("memory", self.memory), ("pids", self.pids)]
-            .into_iter()
-            .filter_map(|(name, held)| held.then_some(name))
-            .collect()
+        [
+            ("cpu", self.cpu),
+            ("memory", self.memory),
+            ("pids", self.pids),
+        ]
+        .into_iter()
+        .filter_map(|(name, held)| held.then_some(name))
+        .collect()
     }
 }
 
@@ -81,14 +85,18 @@ impl GroupParent {
     /// # Errors
     /// Returns the reason as an error if no control groups can be used.
     pub(crate) fn find(mark: &str) -> Result<Self, String> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("read the mounts: {error}"))?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|error| format!("read the mounts: {error}"))?;
         let (root, mount) = mount_of(&mounts).ok_or("cgroup v2 is not mounted on this host")?;
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = own
             .lines()
             .find_map(|line| line.strip_prefix("0::"))
             .ok_or("this process is not in a cgroup of version 2")?;
-        let below = own.strip_prefix(root.as_str()).unwrap_or(own).trim_start_matches('/');
+        let below = own
+            .strip_prefix(root.as_str())
+            .unwrap_or(own)
+            .trim_start_matches('/');
         let base = mount.join(below);
         let parent = base.join(format!("countersign-{mark}"));
         end_leftovers(&parent)?;
@@ -101,7 +109,10 @@ impl GroupParent {
             }
             _ => {}
         }
-        let mut groups = Self { parent, controllers: Controllers::default() };
+        let mut groups = Self {
+            parent,
+            controllers: Controllers::default(),
+        };
         groups.controllers = enable(&base, &groups.parent, mark);
         Ok(groups)
     }
@@ -110,9 +121,17 @@ impl GroupParent {
     pub(crate) fn lacking(&self) -> Option<String> {
         let all = ["cpu", "memory", "pids"];
         let held = self.controllers.names();
-        let missing: Vec<&str> = all.into_iter().filter(|name| !held.contains(name)).collect();
-        (!missing.is_empty())
-            .then(|| format!("controllers that are not delegated to {}: {}", self.parent.display(), missing.join(", ")))
+        let missing: Vec<&str> = all
+            .into_iter()
+            .filter(|name| !held.contains(name))
+            .collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "controllers that are not delegated to {}: {}",
+                self.parent.display(),
+                missing.join(", ")
+            )
+        })
     }
 
     /// Creates a control group with these limits.
@@ -120,9 +139,14 @@ impl GroupParent {
     /// # Errors
     /// Fails if the group can't be created or a limit can't be set.
     pub(crate) fn make(&self, limits: &Limits) -> io::Result<RunGroup> {
-        let path = self.parent.join(format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let path = self
+            .parent
+            .join(format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&path)?;
-        let group = RunGroup { path, controllers: self.controllers };
+        let group = RunGroup {
+            path,
+            controllers: self.controllers,
+        };
         if self.controllers.memory {
             group.set("memory.max", &limits.memory_bytes.to_string())?;
             group.set("memory.oom.group", "1")?;
@@ -137,7 +161,10 @@ impl GroupParent {
             group.set("pids.max", &limits.processes.saturating_add(1).to_string())?;
         }
         if self.controllers.cpu {
-            let quota = limits.cpu_milli.saturating_mul(PERIOD / 1000).clamp(1000, 1 << 40);
+            let quota = limits
+                .cpu_milli
+                .saturating_mul(PERIOD / 1000)
+                .clamp(1000, 1 << 40);
             group.set("cpu.max", &format!("{quota} {PERIOD}"))?;
         }
         Ok(group)
@@ -175,7 +202,13 @@ impl RunGroup {
     pub(crate) fn seen(&self) -> GroupEvents {
         let read = |name: &str| fs::read_to_string(self.path.join(name)).unwrap_or_default();
         let value = |text: &str, key: &str| -> Option<u64> {
-            text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+            text.lines().find_map(|line| {
+                line.strip_prefix(key)?
+                    .strip_prefix(' ')?
+                    .trim()
+                    .parse()
+                    .ok()
+            })
         };
         GroupEvents {
             memory_kills: value(&read("memory.events"), "oom_kill").unwrap_or(0),
@@ -216,7 +249,9 @@ fn mount_of(mountinfo: &str) -> Option<(String, PathBuf)> {
         let mut fields = before.split(' ').skip(3);
         let (root, place) = (fields.next()?, fields.next()?);
         let root = if root == "/" { "" } else { root };
-        after.starts_with("cgroup2 ").then(|| (root.to_owned(), PathBuf::from(place)))
+        after
+            .starts_with("cgroup2 ")
+            .then(|| (root.to_owned(), PathBuf::from(place)))
     })
 }
 
@@ -224,20 +259,27 @@ fn mount_of(mountinfo: &str) -> Option<(String, PathBuf)> {
 fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
     let hand_down = |group: &Path, name: &str| {
         let file = group.join("cgroup.subtree_control");
-        let held = || fs::read_to_string(&file).is_ok_and(|held| held.split_whitespace().any(|one| one == name));
+        let held = || {
+            fs::read_to_string(&file)
+                .is_ok_and(|held| held.split_whitespace().any(|one| one == name))
+        };
         // In a group with processes, the kernel still enables cpu and pids, but makes the group threaded, and no
         // process can be created below a threaded group. Only the root group, which has no type, may have both
         // processes and controllers.
         let free = || {
             !group.join("cgroup.type").exists()
-                || fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
+                || fs::read_to_string(group.join("cgroup.procs"))
+                    .is_ok_and(|processes| processes.is_empty())
         };
         held() || (free() && fs::write(&file, format!("+{name}")).is_ok() && held())
     };
     let both = |name: &str| hand_down(base, name) && hand_down(parent, name);
     let there = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
     let there = |name: &str| there.split_whitespace().any(|one| one == name);
-    if ["memory", "pids", "cpu"].into_iter().any(|name| there(name) && !hand_down(base, name)) {
+    if ["memory", "pids", "cpu"]
+        .into_iter()
+        .any(|name| there(name) && !hand_down(base, name))
+    {
         // A group with processes can't enable controllers for its children. If this service is the only process of its
         // group, it moves itself into a child group.
         let alone = fs::read_to_string(base.join("cgroup.procs"))
@@ -256,10 +298,19 @@ fn enable(base: &Path, parent: &Path, mark: &str) -> Controllers {
 
 fn end_leftovers(parent: &Path) -> Result<(), String> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()).filter(|path| path.is_dir()) {
-        let left = RunGroup { path, controllers: Controllers::default() };
+    for path in entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+    {
+        let left = RunGroup {
+            path,
+            controllers: Controllers::default(),
+        };
         if left.end(DEADLINE) > 0 {
-            return Err(format!("a run of an earlier service does not end ({})", left.path.display()));
+            return Err(format!(
+                "a run of an earlier service does not end ({})",
+                left.path.display()
+            ));
         }
     }
     Ok(())
@@ -275,9 +326,15 @@ mod tests {
 31 24 0:26 / /sys/fs/cgroup/pids rw,relatime shared:9 - cgroup cgroup rw,pids
 32 24 0:27 / /sys/fs/cgroup/unified rw,relatime shared:10 - cgroup2 cgroup2 rw,nsdelegate
 ";
-        assert_eq!(mount_of(mounts), Some((String::new(), "/sys/fs/cgroup/unified".into())));
+        assert_eq!(
+            mount_of(mounts),
+            Some((String::new(), "/sys/fs/cgroup/unified".into()))
+        );
         let inside = "32 24 0:27 /box /sys/fs/cgroup rw - cgroup2 cgroup rw";
-        assert_eq!(mount_of(inside), Some(("/box".into(), "/sys/fs/cgroup".into())));
+        assert_eq!(
+            mount_of(inside),
+            Some(("/box".into(), "/sys/fs/cgroup".into()))
+        );
         assert_eq!(mount_of("x y z"), None);
     }
 
@@ -285,7 +342,10 @@ mod tests {
     fn the_counters_of_a_control_group_are_read_from_its_files() {
         let home = tempfile::tempdir().expect("a directory");
         for (name, text) in [
-            ("memory.events", "low 0\noom 1\noom_kill 3\noom_group_kill 1\n"),
+            (
+                "memory.events",
+                "low 0\noom 1\noom_kill 3\noom_group_kill 1\n",
+            ),
             ("pids.events", "max 7\n"),
             ("memory.peak", "4096\n"),
             ("cpu.stat", "usage_usec 1500\nuser_usec 1000\n"),
@@ -293,8 +353,16 @@ mod tests {
         ] {
             fs::write(home.path().join(name), text).expect("a file");
         }
-        let group = RunGroup { path: home.path().to_owned(), controllers: Controllers::default() };
-        let seen = GroupEvents { memory_kills: 3, refused_processes: 7, memory_peak: Some(4096), cpu_us: Some(1500) };
+        let group = RunGroup {
+            path: home.path().to_owned(),
+            controllers: Controllers::default(),
+        };
+        let seen = GroupEvents {
+            memory_kills: 3,
+            refused_processes: 7,
+            memory_peak: Some(4096),
+            cpu_us: Some(1500),
+        };
         assert_eq!(group.seen(), seen);
         assert_eq!(group.end(Duration::ZERO), 0);
         fs::write(home.path().join("cgroup.events"), "populated 1\n").expect("a file");

@@ -21,7 +21,9 @@ use crate::isolation::run_places::{self, OF_RESULTS};
 use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::step_paths::StepPaths;
 use crate::isolation::syscalls::{self, ForkSide};
-use crate::isolation::{filesystem, grants, interpreter, seccomp, secret_files, step_files, step_paths};
+use crate::isolation::{
+    filesystem, grants, interpreter, seccomp, secret_files, step_files, step_paths,
+};
 use documents::record::profile::{NetworkMode, Workdir};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
@@ -82,7 +84,12 @@ pub(crate) fn empty_bounding_set() -> Result<bool, SetupFailure> {
             Err(rustix::io::Errno::PERM) => {
                 empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
             }
-            Err(_) => return Err(SetupFailure::new(SetupStage::Capabilities, "empty the capability bounding set")),
+            Err(_) => {
+                return Err(SetupFailure::new(
+                    SetupStage::Capabilities,
+                    "empty the capability bounding set",
+                ));
+            }
         }
     }
     Ok(empty)
@@ -106,7 +113,10 @@ pub(crate) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
         return Err(SetupFailure::new(stage, "lock the secure bits"));
     }
     if let Some(id) = own_id {
-        give_away([rustix::stdio::stdout(), rustix::stdio::stderr()], HostId { uid: id, gid: id })?;
+        give_away(
+            [rustix::stdio::stdout(), rustix::stdio::stderr()],
+            HostId { uid: id, gid: id },
+        )?;
         take_id(id)?;
     }
     let none = CapabilitySets {
@@ -120,7 +130,10 @@ pub(crate) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
     let sure = rustix::thread::no_new_privs().at(stage, "read no_new_privs back")?;
     if !sure || !(held.effective | held.permitted | held.inheritable).is_empty() {
-        return Err(SetupFailure::new(stage, "the capabilities could not be dropped"));
+        return Err(SetupFailure::new(
+            stage,
+            "the capabilities could not be dropped",
+        ));
     }
     Ok(())
 }
@@ -130,9 +143,14 @@ pub(crate) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
 pub(crate) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
     let what = "give the output pipes to the run's user";
     for stream in output {
-        let mode = rustix::fs::fstat(stream).at(SetupStage::Identity, what)?.st_mode;
+        let mode = rustix::fs::fstat(stream)
+            .at(SetupStage::Identity, what)?
+            .st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(id.uid), rustix::fs::Gid::from_raw(id.gid));
+            let (uid, gid) = (
+                rustix::fs::Uid::from_raw(id.uid),
+                rustix::fs::Gid::from_raw(id.gid),
+            );
             rustix::fs::fchown(stream, Some(uid), Some(gid)).at(SetupStage::Identity, what)?;
         }
     }
@@ -142,7 +160,10 @@ pub(crate) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), S
 /// Changes to the only id of this process's user namespace and keeps the capabilities.
 pub(crate) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
     let what = "become the run's id";
-    let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+    let (uid, gid) = (
+        rustix::process::Uid::from_raw(id),
+        rustix::process::Gid::from_raw(id),
+    );
     rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what)
 }
@@ -150,7 +171,10 @@ pub(crate) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
 /// Changes to the id `id` and drops the supplementary groups.
 pub(crate) fn take_id(id: u32) -> Result<(), SetupFailure> {
     let what = || format!("become the run's own id {id}");
-    let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+    let (uid, gid) = (
+        rustix::process::Uid::from_raw(id),
+        rustix::process::Gid::from_raw(id),
+    );
     rustix::thread::set_thread_groups(&[]).at(SetupStage::Identity, what())?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what())?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what())
@@ -187,28 +211,51 @@ fn become_step(
     facts.counted = request.group.pids || is_counted()?;
     if request.landlock {
         // A run on the host's root file system has no network namespace, so Landlock must also block TCP.
-        let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
+        let ports =
+            request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
         facts.landlock = Some(grants::confine(&view.grants, ports)?);
     }
     // The run's id may belong to no user of the host, so other users must be able to read the files that the run
     // creates in a live tree.
-    let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
+    let kept_back = if request.profile.workdir == Workdir::InPlace {
+        0o022
+    } else {
+        0o077
+    };
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
     let path = text(program.path.as_os_str().as_bytes(), what)?;
     let python = program.is_python();
     let mut arguments = vec![path.clone()];
-    let wrapper = request.session.as_ref().and_then(|session| session.wrapper.as_ref());
+    let wrapper = request
+        .session
+        .as_ref()
+        .and_then(|session| session.wrapper.as_ref());
     let before_script = match wrapper.and_then(|wrapper| wrapper.arguments.as_ref()) {
-        Some(arguments) => arguments.iter().map(|argument| view.places.fill(argument)).collect(),
-        None => program.arguments.into_iter().map(String::into_bytes).collect::<Vec<_>>(),
+        Some(arguments) => arguments
+            .iter()
+            .map(|argument| view.places.fill(argument))
+            .collect(),
+        None => program
+            .arguments
+            .into_iter()
+            .map(String::into_bytes)
+            .collect::<Vec<_>>(),
     };
-    for argument in before_script.iter().map(Vec::as_slice).chain([view.script.as_os_str().as_bytes()]) {
+    for argument in before_script
+        .iter()
+        .map(Vec::as_slice)
+        .chain([view.script.as_os_str().as_bytes()])
+    {
         arguments.push(text(argument, what)?);
     }
     let environment = environment(request, view, texts, python)?;
     if request.record {
-        announce_programs(&program.path, step_files::programs(&view.work, &request.files), control)?;
+        announce_programs(
+            &program.path,
+            step_files::programs(&view.work, &request.files),
+            control,
+        )?;
     }
     // The helper has reset all signal handlers to their defaults.
     syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
@@ -220,11 +267,13 @@ fn become_step(
 /// Enters the directory in which the step starts.
 fn enter_directory(request: &RunRequest, view: &StepPaths) -> Result<(), SetupFailure> {
     let Some(directory) = run_places::session_cwd(request) else {
-        return std::env::set_current_dir(&view.work).at(SetupStage::Workdir, "enter the work directory");
+        return std::env::set_current_dir(&view.work)
+            .at(SetupStage::Workdir, "enter the work directory");
     };
     let shown = directory.as_os_str().as_bytes().escape_ascii();
-    let what =
-        format!("enter the directory {shown} of the session; reset the session, or start it in another directory");
+    let what = format!(
+        "enter the directory {shown} of the session; reset the session, or start it in another directory"
+    );
     std::env::set_current_dir(directory).at(SetupStage::Workdir, what)
 }
 
@@ -235,13 +284,25 @@ fn announce_programs(
     of_step: impl Iterator<Item = PathBuf>,
     control: &UnixStream,
 ) -> Result<(), SetupFailure> {
-    let Ok(listener) = seccomp::announce_programs() else { return Ok(()) };
+    let Ok(listener) = seccomp::announce_programs() else {
+        return Ok(());
+    };
     let id = |path: PathBuf| path.metadata().map(|found| (found.dev(), found.ino()));
-    let of_step = of_step.map(id).collect::<Result<_, _>>().at(SetupStage::Workdir, "find the files of the step")?;
-    let announced = AnnouncedPrograms { first: next.to_owned(), of_step };
+    let of_step = of_step
+        .map(id)
+        .collect::<Result<_, _>>()
+        .at(SetupStage::Workdir, "find the files of the step")?;
+    let announced = AnnouncedPrograms {
+        first: next.to_owned(),
+        of_step,
+    };
     // The kernel refuses each exec if no process has the listener, so the run can't start without the service.
-    protocol::send_descriptor(control, &HelperMessage::Announcing(announced), listener.as_fd())
-        .at(SetupStage::Seccomp, "hand on the listener for programs")
+    protocol::send_descriptor(
+        control,
+        &HelperMessage::Announcing(announced),
+        listener.as_fd(),
+    )
+    .at(SetupStage::Seccomp, "hand on the listener for programs")
 }
 
 /// Variables of every run that its session can replace or remove.
@@ -264,27 +325,51 @@ fn environment(
         all.insert("PYTHONUNBUFFERED".into(), "1".into());
     }
     let unset = request.session.iter().flat_map(|session| &session.unset);
-    for name in unset.filter(|name| REPLACEABLE.iter().any(|replaceable| *name == replaceable.as_bytes())) {
+    for name in unset.filter(|name| {
+        REPLACEABLE
+            .iter()
+            .any(|replaceable| *name == replaceable.as_bytes())
+    }) {
         all.remove(name);
     }
     for (name, value) in run_places::session_variables(texts) {
-        let own = all.contains_key(name) && !REPLACEABLE.iter().any(|replaceable| name == replaceable.as_bytes());
+        let own = all.contains_key(name)
+            && !REPLACEABLE
+                .iter()
+                .any(|replaceable| name == replaceable.as_bytes());
         let reserved = name.starts_with(b"PARAM_") || name.starts_with(b"COUNTERSIGN_");
-        if !own && !reserved && !OF_RESULTS.iter().any(|reserved| name == reserved.as_bytes()) {
+        if !own
+            && !reserved
+            && !OF_RESULTS
+                .iter()
+                .any(|reserved| name == reserved.as_bytes())
+        {
             all.insert(name.to_vec(), value.to_vec());
         }
     }
-    all.extend(request.env.iter().map(|(name, value)| (name.clone().into(), value.clone().into())));
+    all.extend(
+        request
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone().into(), value.clone().into())),
+    );
     let places = view.places.variables().into_iter();
     all.extend(places.map(|(name, path)| (name.into(), path.into_os_string().into_vec())));
     let secrets = secret_files::variables(request, texts);
     all.extend(secrets.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())));
-    let wrapper = request.session.iter().filter_map(|session| session.wrapper.as_ref());
+    let wrapper = request
+        .session
+        .iter()
+        .filter_map(|session| session.wrapper.as_ref());
     all.extend(
-        wrapper.flat_map(|wrapper| &wrapper.env).map(|(name, value)| (name.clone().into(), view.places.fill(value))),
+        wrapper
+            .flat_map(|wrapper| &wrapper.env)
+            .map(|(name, value)| (name.clone().into(), view.places.fill(value))),
     );
     let line = |(name, value): (Vec<u8>, Vec<u8>)| {
-        text(&[&name, &b"="[..], &value].concat(), || format!("pass on the variable {}", name.escape_ascii()))
+        text(&[&name, &b"="[..], &value].concat(), || {
+            format!("pass on the variable {}", name.escape_ascii())
+        })
     };
     all.into_iter().map(line).collect()
 }
@@ -302,12 +387,18 @@ fn of_every_run(request: &RunRequest, view: &StepPaths) -> Variables {
     if request.form == RunForm::Namespaces && step_paths::gives_paths(request) {
         all.push(("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into()));
     }
-    all.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    all.into_iter()
+        .map(|(name, value)| (name.into(), value))
+        .collect()
 }
 
 fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure> {
-    CString::new(bytes)
-        .map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: the text contains a NUL byte", what())))
+    CString::new(bytes).map_err(|_| {
+        SetupFailure::new(
+            SetupStage::Exec,
+            format!("{}: the text contains a NUL byte", what()),
+        )
+    })
 }
 
 /// Sets the resource limits of each process, unless the run's control group enforces these limits. `RLIMIT_DATA` limits
@@ -330,7 +421,12 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
         set(Resource::Nproc, most, most, "processes")?;
     }
     if !group.memory {
-        set(Resource::Data, limits.memory_bytes, limits.memory_bytes, "memory")?;
+        set(
+            Resource::Data,
+            limits.memory_bytes,
+            limits.memory_bytes,
+            "memory",
+        )?;
     }
     let descriptors = match request.own_id {
         Some(_) => DESCRIPTORS,
@@ -349,14 +445,21 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
     ] {
         set(resource, wanted, wanted, name)?;
     }
-    let stack = rustix::process::getrlimit(Resource::Stack).current.unwrap_or(u64::MAX);
+    let stack = rustix::process::getrlimit(Resource::Stack)
+        .current
+        .unwrap_or(u64::MAX);
     set(Resource::Stack, stack.min(STACK), STACK, "stack")?;
     if group.cpu {
         return Ok(());
     }
     let seconds = cpu_seconds(limits);
     // The kernel sends SIGXCPU at the soft limit and SIGKILL one second later, at the hard limit.
-    set(Resource::Cpu, seconds, seconds.saturating_add(1), "CPU time")
+    set(
+        Resource::Cpu,
+        seconds,
+        seconds.saturating_add(1),
+        "CPU time",
+    )
 }
 
 /// Returns true if the kernel enforces the limit of the number of processes, by calling fork with the limit 0. For a
@@ -364,7 +467,14 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
 fn is_counted() -> Result<bool, SetupFailure> {
     let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);
-    rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(SetupStage::Limits, what)?;
+    rustix::process::setrlimit(
+        Resource::Nproc,
+        Rlimit {
+            current: Some(0),
+            ..limit
+        },
+    )
+    .at(SetupStage::Limits, what)?;
     let counted = match syscalls::fork() {
         Ok(ForkSide::Child) => syscalls::end(0),
         Ok(ForkSide::Parent(child)) => {
@@ -380,27 +490,41 @@ fn is_counted() -> Result<bool, SetupFailure> {
 
 /// Returns the CPU limit of each process in seconds, computed from the wall time and the CPU share.
 pub(crate) fn cpu_seconds(limits: &documents::record::profile::Limits) -> u64 {
-    limits.wall_ms.saturating_mul(limits.cpu_milli).div_ceil(1_000_000).max(1)
+    limits
+        .wall_ms
+        .saturating_mul(limits.cpu_milli)
+        .div_ceil(1_000_000)
+        .max(1)
 }
 
 fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), SetupFailure> {
     let ceiling = ceiling(resource);
-    let limit = Rlimit { current: Some(soft.min(ceiling)), maximum: Some(hard.min(ceiling)) };
+    let limit = Rlimit {
+        current: Some(soft.min(ceiling)),
+        maximum: Some(hard.min(ceiling)),
+    };
     rustix::process::setrlimit(resource, limit).at(SetupStage::Limits, format!("limit {name}"))
 }
 
 /// Returns the current hard limit of a resource.
 fn ceiling(resource: Resource) -> u64 {
-    rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX)
+    rustix::process::getrlimit(resource)
+        .maximum
+        .unwrap_or(u64::MAX)
 }
 
 fn processes_of_this_user() -> u64 {
     let me = rustix::process::getuid().as_raw();
     let threads = |entry: std::fs::DirEntry| {
         // Skip names that are not process ids. The link count of `task` is two plus the number of threads.
-        let process = entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit);
+        let process = entry
+            .file_name()
+            .as_bytes()
+            .first()
+            .is_some_and(u8::is_ascii_digit);
         if process && entry.metadata().is_ok_and(|found| found.uid() == me) {
-            std::fs::metadata(entry.path().join("task")).map_or(0, |tasks| tasks.nlink().saturating_sub(2))
+            std::fs::metadata(entry.path().join("task"))
+                .map_or(0, |tasks| tasks.nlink().saturating_sub(2))
         } else {
             0
         }
@@ -411,7 +535,11 @@ fn processes_of_this_user() -> u64 {
 /// Opens the null device as standard input, which all processes of the helper inherit.
 pub(crate) fn read_nothing() -> Result<(), SetupFailure> {
     let what = "open /dev/null";
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(SetupStage::Processes, what)?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .at(SetupStage::Processes, what)?;
     rustix::stdio::dup2_stdin(&null).at(SetupStage::Processes, what)
 }
 

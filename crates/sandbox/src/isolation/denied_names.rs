@@ -50,7 +50,10 @@ pub(crate) type Inode = (u64, u64);
 impl DeniedNames {
     /// Returns the file type of a denied name, or `None` if `path` is not denied.
     pub(crate) fn kind(&self, path: &Path) -> Option<FileType> {
-        let at = self.names.binary_search_by(|(name, _)| name.as_path().cmp(path)).ok()?;
+        let at = self
+            .names
+            .binary_search_by(|(name, _)| name.as_path().cmp(path))
+            .ok()?;
         self.names.get(at).map(|(_, kind)| *kind)
     }
 
@@ -85,7 +88,9 @@ impl NamePatterns {
                 None if pattern.starts_with("**/") => (&mut whole, pattern.as_str()),
                 None => (&mut below, pattern.as_str()),
             };
-            list.push(translate(text).map_err(|why| format!("the deny pattern {pattern:?} {why}"))?);
+            list.push(
+                translate(text).map_err(|why| format!("the deny pattern {pattern:?} {why}"))?,
+            );
         }
         let compile = |list: Vec<String>| {
             if list.is_empty() {
@@ -95,13 +100,20 @@ impl NamePatterns {
                 "the deny patterns together are too large: write fewer patterns or fewer alternatives".to_owned()
             })
         };
-        Ok(Self { whole: compile(whole)?, below: compile(below)?, sockets: Vec::new() })
+        Ok(Self {
+            whole: compile(whole)?,
+            below: compile(below)?,
+            sockets: Vec::new(),
+        })
     }
 
     /// Adds the sockets that the run may use. All others are denied, because a process that can read a directory can
     /// connect to its sockets.
     pub(crate) fn with_sockets(self, sockets: &[String]) -> Self {
-        Self { sockets: sockets.iter().map(PathBuf::from).collect(), ..self }
+        Self {
+            sockets: sockets.iter().map(PathBuf::from).collect(),
+            ..self
+        }
     }
 
     /// Returns true if a pattern denies `below`, a path relative to the directory `allowed`.
@@ -147,11 +159,21 @@ impl NamePatterns {
     }
 
     fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Looked, SetupFailure> {
-        let mut looked = Looked { found: Vec::with_capacity(roots.len()), known: Known::default() };
+        let mut looked = Looked {
+            found: Vec::with_capacity(roots.len()),
+            known: Known::default(),
+        };
         for (root, allowed) in roots {
             let known = std::mem::take(&mut looked.known);
-            let mut walk = Walk { patterns: self, allowed, found: Found::default(), entries: 0, known };
-            let stat = rustix::fs::fstat(root).at(SetupStage::Deny, format!("look at {}", allowed.display()))?;
+            let mut walk = Walk {
+                patterns: self,
+                allowed,
+                found: Found::default(),
+                entries: 0,
+                known,
+            };
+            let stat = rustix::fs::fstat(root)
+                .at(SetupStage::Deny, format!("look at {}", allowed.display()))?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => walk.directory(root, Path::new(""), false, 0)?,
                 FileType::RegularFile if stat.st_nlink > 1 => walk.linked(PathBuf::new(), &stat),
@@ -174,7 +196,9 @@ const TICK: i128 = 20_000_000;
 const AHEAD: i128 = 1_000_000_000;
 
 fn now() -> i128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
 }
 
 /// Result of one search through all allowed directories.
@@ -212,9 +236,15 @@ impl Looked {
         let mut changes = Changes::None;
         for ((root, _), found) in roots.iter().zip(&self.found) {
             for seen in &found.directories {
-                let path = if seen.path.as_os_str().is_empty() { Path::new(".") } else { &seen.path };
-                let same = rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW)
-                    .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == seen.inode && changed(&stat) == seen.changed);
+                let path = if seen.path.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    &seen.path
+                };
+                let same =
+                    rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                        (stat.st_dev, stat.st_ino) == seen.inode && changed(&stat) == seen.changed
+                    });
                 let recent = (begun - TICK..begun + AHEAD).contains(&seen.changed);
                 match (same && !recent, seen.nests) {
                     (true, _) => {}
@@ -231,17 +261,33 @@ impl Looked {
         let Self { found, known } = self;
         let mut out_of_reach = known.files.clone();
         if known.blind || surely {
-            let lists = roots.iter().zip(&found).map(|((_, allowed), found)| (*allowed, found.linked.as_slice()));
+            let lists = roots
+                .iter()
+                .zip(&found)
+                .map(|((_, allowed), found)| (*allowed, found.linked.as_slice()));
             out_of_reach.extend(with_names_elsewhere(lists));
         }
         let files = Rc::new(known.files);
-        let links: Rc<BTreeSet<Inode>> =
-            Rc::new(found.iter().flat_map(|found| &found.linked).map(|file| file.inode).collect());
-        let denied = |Found { mut names, linked, .. }: Found| {
-            let aliases = linked.into_iter().filter(|file| out_of_reach.contains(&file.inode));
+        let links: Rc<BTreeSet<Inode>> = Rc::new(
+            found
+                .iter()
+                .flat_map(|found| &found.linked)
+                .map(|file| file.inode)
+                .collect(),
+        );
+        let denied = |Found {
+                          mut names, linked, ..
+                      }: Found| {
+            let aliases = linked
+                .into_iter()
+                .filter(|file| out_of_reach.contains(&file.inode));
             names.extend(aliases.map(|file| (file.path, FileType::RegularFile)));
             names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-            DeniedNames { names, files: files.clone(), links: links.clone() }
+            DeniedNames {
+                names,
+                files: files.clone(),
+                links: links.clone(),
+            }
         };
         found.into_iter().map(denied).collect()
     }
@@ -263,7 +309,10 @@ fn with_names_elsewhere<'a>(lists: impl Iterator<Item = (&'a Path, &'a [Linked])
             *links = file.links;
         }
     }
-    seen.into_iter().filter(|(_, (names, links))| *links > names.len() as u128).map(|(inode, _)| inode).collect()
+    seen.into_iter()
+        .filter(|(_, (names, links))| *links > names.len() as u128)
+        .map(|(inode, _)| inode)
+        .collect()
 }
 
 fn matches(set: &Option<RegexSet>, path: &[u8]) -> bool {
@@ -295,13 +344,30 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> Result<(), SetupFailure> {
-        let what = || format!("look for denied names in {}", self.allowed.join(path).display());
-        let opened = rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(SetupStage::Deny, what())?;
+    fn directory(
+        &mut self,
+        at: impl AsFd,
+        path: &Path,
+        denied: bool,
+        depth: usize,
+    ) -> Result<(), SetupFailure> {
+        let what = || {
+            format!(
+                "look for denied names in {}",
+                self.allowed.join(path).display()
+            )
+        };
+        let opened =
+            rustix::fs::openat(&at, ".", DIRECTORY, Mode::empty()).at(SetupStage::Deny, what())?;
         let stat = rustix::fs::fstat(&opened).at(SetupStage::Deny, what())?;
         let number = self.found.directories.len();
         let inode = (stat.st_dev, stat.st_ino);
-        self.found.directories.push(Seen { path: path.to_owned(), inode, changed: changed(&stat), nests: false });
+        self.found.directories.push(Seen {
+            path: path.to_owned(),
+            inode,
+            changed: changed(&stat),
+            nests: false,
+        });
         let mut entries = Dir::new(opened).at(SetupStage::Deny, what())?;
         while let Some(entry) = entries.read() {
             let entry = entry.at(SetupStage::Deny, what())?;
@@ -313,7 +379,10 @@ impl Walk<'_> {
             if self.entries > MAX_ENTRIES {
                 return Err(SetupFailure::new(
                     SetupStage::Deny,
-                    format!("{}: the directory tree has more than {MAX_ENTRIES} entries", what()),
+                    format!(
+                        "{}: the directory tree has more than {MAX_ENTRIES} entries",
+                        what()
+                    ),
                 ));
             }
             let stat = match rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -322,7 +391,8 @@ impl Walk<'_> {
             };
             let kind = FileType::from_raw_mode(stat.st_mode);
             let entry = path.join(OsStr::from_bytes(name.to_bytes()));
-            let undeclared = kind == FileType::Socket && !self.patterns.sockets.contains(&self.allowed.join(&entry));
+            let undeclared = kind == FileType::Socket
+                && !self.patterns.sockets.contains(&self.allowed.join(&entry));
             let here = !denied && (undeclared || self.patterns.deny(self.allowed, &entry));
             if here {
                 self.found.names.push((entry.clone(), kind));
@@ -330,11 +400,14 @@ impl Walk<'_> {
             let denied = denied || here;
             self.found.directories[number].nests |= kind == FileType::Directory;
             match kind {
-                FileType::Directory if depth == MAX_DEPTH || entry.as_os_str().len() > MAX_LENGTH => {
+                FileType::Directory
+                    if depth == MAX_DEPTH || entry.as_os_str().len() > MAX_LENGTH =>
+                {
                     self.unknown(entry, denied);
                 }
                 FileType::Directory => {
-                    match rustix::fs::openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                    match rustix::fs::openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+                    {
                         Ok(directory) => self.directory(directory, &entry, denied, depth + 1)?,
                         Err(Errno::ACCESS | Errno::PERM) => self.unknown(entry, denied),
                         Err(Errno::NOENT | Errno::NOTDIR) => {}
@@ -360,23 +433,33 @@ impl Walk<'_> {
     }
 
     fn linked(&mut self, path: PathBuf, stat: &Stat) {
-        self.found.linked.push(Linked { path, inode: (stat.st_dev, stat.st_ino), links: stat.st_nlink.into() });
+        self.found.linked.push(Linked {
+            path,
+            inode: (stat.st_dev, stat.st_ino),
+            links: stat.st_nlink.into(),
+        });
     }
 }
 
-pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 
 /// Translates a glob pattern to a regular expression over bytes.
 fn translate(glob: &str) -> Result<String, String> {
     if glob.is_empty() || glob.ends_with('/') || glob.contains('\0') || glob.contains("//") {
-        return Err("is not a path: write segments with single slashes between the segments".into());
+        return Err(
+            "is not a path: write segments with single slashes between the segments".into(),
+        );
     }
     let mut regex = String::from("(?s)^");
     let segments: Vec<&str> = glob.split('/').collect();
     for (at, segment) in segments.iter().enumerate() {
         let (first, last) = (at == 0, at + 1 == segments.len());
         match *segment {
-            "." | ".." => return Err("contains `.` or `..`: write the path without such segments".into()),
+            "." | ".." => {
+                return Err("contains `.` or `..`: write the path without such segments".into());
+            }
             // A denied directory is denied with its whole content, so a `**` at the end matches every path below the
             // directory. `a/**` also matches `a`.
             "**" if last => regex.push_str(if first { ".*" } else { "(?:/.*)?" }),
@@ -397,7 +480,8 @@ fn translate(glob: &str) -> Result<String, String> {
 fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
     let mut characters = segment.chars().peekable();
     let mut alternatives = 0;
-    let literal = |regex: &mut String, c: char| regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
+    let literal =
+        |regex: &mut String, c: char| regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
     while let Some(c) = characters.next() {
         match c {
             '*' => {
@@ -422,7 +506,10 @@ fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
                 }
                 let mut any = false;
                 loop {
-                    match characters.next().ok_or("has a character set that is not closed: add ]")? {
+                    match characters
+                        .next()
+                        .ok_or("has a character set that is not closed: add ]")?
+                    {
                         ']' if any => break,
                         '-' if any && characters.peek() != Some(&']') => set.push('-'),
                         c if c.is_ascii() => set.push_str(&format!("\\x{:02x}", c as u32)),
@@ -441,7 +528,11 @@ fn segment_of(segment: &str, regex: &mut String) -> Result<(), String> {
             c => literal(regex, c),
         }
     }
-    if alternatives > 0 { Err("has a brace that is not closed: add }".into()) } else { Ok(()) }
+    if alternatives > 0 {
+        Err("has a brace that is not closed: add }".into())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -449,7 +540,9 @@ mod tests {
     use super::*;
 
     fn denies(pattern: &str, below: &str) -> bool {
-        NamePatterns::new(&[pattern.to_owned()]).expect("a pattern").deny(Path::new("/srv/app"), Path::new(below))
+        NamePatterns::new(&[pattern.to_owned()])
+            .expect("a pattern")
+            .deny(Path::new("/srv/app"), Path::new(below))
     }
 
     #[test]
@@ -492,14 +585,19 @@ mod tests {
 
     #[test]
     fn invalid_deny_patterns_are_refused_and_large_patterns_are_matched_quickly() {
-        for bad in ["", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0"] {
+        for bad in [
+            "", "a/", "a//b", "../x", "a/./b", "[a", "{a", "a\\", "[ä]", "a\0",
+        ] {
             assert!(NamePatterns::new(&[bad.to_owned()]).is_err(), "{bad:?}");
         }
         let stars = "*a".repeat(1000);
         let long = "a".repeat(200_000);
         assert!(!denies(&stars, &format!("{long}b")));
         assert!(!denies(&format!("{}x", "**/a/".repeat(500)), &long));
-        assert!(NamePatterns::new(&["{a,b}".repeat(200_000)]).is_err_and(|why| why.contains("too large")));
+        assert!(
+            NamePatterns::new(&["{a,b}".repeat(200_000)])
+                .is_err_and(|why| why.contains("too large"))
+        );
     }
 
     #[test]
@@ -512,8 +610,8 @@ mod tests {
         std::fs::write(path(".env"), "x").expect("a file");
         std::fs::write(path("plain"), "x").expect("a file");
         std::fs::write(path("secrets/key"), "x").expect("a file");
-        let _sockets =
-            ["sub/open", "sub/shut"].map(|name| std::os::unix::net::UnixListener::bind(path(name)).expect("a socket"));
+        let _sockets = ["sub/open", "sub/shut"]
+            .map(|name| std::os::unix::net::UnixListener::bind(path(name)).expect("a socket"));
         std::fs::hard_link(path(".env"), path("sub/notes")).expect("a link");
         std::fs::hard_link(path("plain"), path("sub/other")).expect("a link");
         std::fs::hard_link(path("secrets/key"), path("sub/deep/copy")).expect("a link");
@@ -521,13 +619,25 @@ mod tests {
         let patterns = NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
         let patterns = patterns.with_sockets(&[path("sub/open").display().to_string()]);
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
-        let found = patterns.find(&[(root.as_fd(), home.path())], false).expect("walks").remove(0);
-        assert_eq!(names(&found), [".env", "secrets", "sub/deep/copy", "sub/notes", "sub/shut"]);
-        assert!(found.kind(Path::new(".env")).is_some() && found.kind(Path::new("plain")).is_none());
+        let found = patterns
+            .find(&[(root.as_fd(), home.path())], false)
+            .expect("walks")
+            .remove(0);
+        assert_eq!(
+            names(&found),
+            [".env", "secrets", "sub/deep/copy", "sub/notes", "sub/shut"]
+        );
+        assert!(
+            found.kind(Path::new(".env")).is_some() && found.kind(Path::new("plain")).is_none()
+        );
     }
 
     fn names(found: &DeniedNames) -> Vec<String> {
-        found.names.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()
+        found
+            .names
+            .iter()
+            .map(|(path, _)| path.to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
@@ -542,11 +652,21 @@ mod tests {
             std::fs::hard_link(path("two/.env"), path(name)).expect("a link");
         }
         let patterns = NamePatterns::new(&["**/.env".into()]).expect("patterns");
-        let opened = ["one", "two", "file"]
-            .map(|name| (rustix::fs::open(path(name), OFlags::PATH, Mode::empty()).expect("open"), path(name)));
-        let roots: Vec<_> = opened.iter().map(|(root, path)| (root.as_fd(), path.as_path())).collect();
+        let opened = ["one", "two", "file"].map(|name| {
+            (
+                rustix::fs::open(path(name), OFlags::PATH, Mode::empty()).expect("open"),
+                path(name),
+            )
+        });
+        let roots: Vec<_> = opened
+            .iter()
+            .map(|(root, path)| (root.as_fd(), path.as_path()))
+            .collect();
         let found = patterns.find(&roots, false).expect("walks");
-        assert_eq!(found.iter().map(names).collect::<Vec<_>>(), [vec!["notes"], vec![".env", "alias"], vec![""]]);
+        assert_eq!(
+            found.iter().map(names).collect::<Vec<_>>(),
+            [vec!["notes"], vec![".env", "alias"], vec![""]]
+        );
     }
 
     #[test]
@@ -563,16 +683,32 @@ mod tests {
         std::fs::hard_link(path("one"), path("other")).expect("a link");
         let root = rustix::fs::open(home.path(), DIRECTORY, Mode::empty()).expect("open");
         let find = |deny: &[&str]| {
-            let patterns = NamePatterns::new(&deny.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-            names(&patterns.expect("patterns").find(&[(root.as_fd(), home.path())], false).expect("walks")[0])
+            let patterns = NamePatterns::new(
+                &deny
+                    .iter()
+                    .map(|text| (*text).to_owned())
+                    .collect::<Vec<_>>(),
+            );
+            names(
+                &patterns
+                    .expect("patterns")
+                    .find(&[(root.as_fd(), home.path())], false)
+                    .expect("walks")[0],
+            )
         };
         // The search finds all names of the file `one`. The search misses one name of the file `copy`.
         assert_eq!(find(&["secrets"]), ["copy", "secrets"]);
         let found = find(&[]);
-        assert!(found.len() == 1 && found[0].matches('/').count() == MAX_DEPTH, "{found:?}");
+        assert!(
+            found.len() == 1 && found[0].matches('/').count() == MAX_DEPTH,
+            "{found:?}"
+        );
         let long: PathBuf = std::iter::repeat_n("x".repeat(250), 12).collect();
         std::fs::create_dir_all(path("long").join(&long)).expect("directories");
         let found = find(&["secrets"]);
-        assert!(found.len() == 3 && found[1].len() > MAX_LENGTH && found[1].len() < MAX_LENGTH + 256, "{found:?}");
+        assert!(
+            found.len() == 3 && found[1].len() > MAX_LENGTH && found[1].len() < MAX_LENGTH + 256,
+            "{found:?}"
+        );
     }
 }

@@ -55,10 +55,20 @@ pub(crate) fn own_root(
     texts: &RunTexts,
     control: &mut UnixStream,
 ) -> Result<StepPaths, SetupFailure> {
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .at(SetupStage::Mounts, "make mounts private")?;
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .at(SetupStage::Mounts, "make mounts private")?;
     // Open all source paths before a mount covers a path of the host.
-    let host = Host::look(if request.session.is_some() { SESSION_HOME } else { HOME }, &request.profile.network);
+    let host = Host::look(
+        if request.session.is_some() {
+            SESSION_HOME
+        } else {
+            HOME
+        },
+        &request.profile.network,
+    );
     let listed = request.programs.as_ref();
     // With a closed list of programs, no mount is executable except those of the listed programs and of libraries.
     let no_exec = if listed.is_some() { MOUNT_NO_EXEC } else { 0 };
@@ -66,7 +76,10 @@ pub(crate) fn own_root(
     let own_no_exec = listed.is_some_and(|listed| !listed.own);
     let mut sources = Vec::new();
     for path in &host.directories {
-        sources.push(Source::take(path, MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec)?);
+        sources.push(Source::take(
+            path,
+            MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec,
+        )?);
     }
     let over_system = listed.map(ExecutablePlaces::take).transpose()?;
     for name in DEVICES {
@@ -74,28 +87,49 @@ pub(crate) fn own_root(
         sources.push(Source::take(&path, MOUNT_READ_ONLY | MOUNT_NO_EXEC)?);
     }
     let profile = &request.profile;
-    let deny = NamePatterns::new(&profile.deny).map_err(|why| SetupFailure::new(SetupStage::Deny, why))?;
+    let deny =
+        NamePatterns::new(&profile.deny).map_err(|why| SetupFailure::new(SetupStage::Deny, why))?;
     let deny = deny.with_sockets(&profile.sockets);
     let closed = Source::open("/dev/null")?;
     let mut shown = Vec::new();
     for path in profile.read.iter().chain(&profile.sockets) {
-        shown.push(Source::take_real(path, MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec)?);
+        shown.push(Source::take_real(
+            path,
+            MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec,
+        )?);
     }
     let mut trees = Vec::new();
     for path in host_paths(&profile.write) {
         match profile.workdir {
             Workdir::Private | Workdir::InPlace => {
-                let flags = if own_no_exec { MOUNT_NO_DEV | MOUNT_NO_EXEC } else { MOUNT_NO_DEV };
+                let flags = if own_no_exec {
+                    MOUNT_NO_DEV | MOUNT_NO_EXEC
+                } else {
+                    MOUNT_NO_DEV
+                };
                 shown.push(Source::take_real(path, flags)?);
             }
             Workdir::Copy | Workdir::Overlay => trees.push((path, Source::open_real(path)?)),
         }
     }
 
-    let base = ["/tmp", "/mnt", "/usr"].into_iter().find(|base| Path::new(base).is_dir()).unwrap_or("/");
-    tmpfs(base, ROOT_OPTIONS, if listed.is_some() { MountFlags::NOEXEC } else { MountFlags::empty() })?;
+    let base = ["/tmp", "/mnt", "/usr"]
+        .into_iter()
+        .find(|base| Path::new(base).is_dir())
+        .unwrap_or("/");
+    tmpfs(
+        base,
+        ROOT_OPTIONS,
+        if listed.is_some() {
+            MountFlags::NOEXEC
+        } else {
+            MountFlags::empty()
+        },
+    )?;
     std::env::set_current_dir(base).at(SetupStage::Mounts, "enter the new root")?;
-    for directory in ["dev", "dev/shm", "proc", "tmp", "run", "run/step", "etc", "var"] {
+    for directory in [
+        "dev", "dev/shm", "proc", "tmp", "run", "run/step", "etc", "var",
+    ] {
         directory_at(directory, 0o755)?;
     }
     host.put()?;
@@ -119,21 +153,43 @@ pub(crate) fn own_root(
     let limits = &profile.limits;
     let inodes = (limits.disk_bytes / 4096).clamp(*INODES.start(), *INODES.end());
     let sized = format!("mode=0700,size={},nr_inodes={inodes}", limits.disk_bytes);
-    let own_flags = if own_no_exec { MountFlags::NOEXEC } else { MountFlags::empty() };
+    let own_flags = if own_no_exec {
+        MountFlags::NOEXEC
+    } else {
+        MountFlags::empty()
+    };
     let disk = if trees.is_empty() {
         tmpfs("tmp", &sized, own_flags)?;
         None
     } else {
-        let disk = Disk::mount("run/step/disk", own_flags, |place| tmpfs(place, &sized, own_flags))?;
+        let disk = Disk::mount("run/step/disk", own_flags, |place| {
+            tmpfs(place, &sized, own_flags)
+        })?;
         disk.bind("tmp", Path::new("tmp"))?;
         Some(disk)
     };
-    tmpfs("dev/shm", &format!("mode=0700,size={},nr_inodes=1024", limits.shared_memory_bytes()), quiet)?;
+    tmpfs(
+        "dev/shm",
+        &format!(
+            "mode=0700,size={},nr_inodes=1024",
+            limits.shared_memory_bytes()
+        ),
+        quiet,
+    )?;
     directory_at("tmp/work", 0o700)?;
-    let write = if own_no_exec { PathAccess::WriteNoExecute } else { PathAccess::Write };
+    let write = if own_no_exec {
+        PathAccess::WriteNoExecute
+    } else {
+        PathAccess::Write
+    };
     let mut places = run_places::in_own_root(request, texts, control, &sized, (own_flags, write))?;
-    let options = if profile.proc == Proc::Full { None } else { Some(c"subset=pid") };
-    rustix::mount::mount("proc", "proc", "proc", quiet, options).at(SetupStage::Proc, "mount a fresh /proc")?;
+    let options = if profile.proc == Proc::Full {
+        None
+    } else {
+        Some(c"subset=pid")
+    };
+    rustix::mount::mount("proc", "proc", "proc", quiet, options)
+        .at(SetupStage::Proc, "mount a fresh /proc")?;
     for source in &sources {
         source.put()?;
     }
@@ -147,27 +203,48 @@ pub(crate) fn own_root(
     let masked = if shown.is_empty() && trees.is_empty() {
         0
     } else {
-        hide_what_is_denied(profile.workdir, &deny, disk, &trees, &shown, EmptyMountSources::new(closed)?)?
+        hide_what_is_denied(
+            profile.workdir,
+            &deny,
+            disk,
+            &trees,
+            &shown,
+            EmptyMountSources::new(closed)?,
+        )?
     };
     let work = Path::new(work_of(profile));
-    let PutFiles { script: beside_files, new: new_files } = step_files::mount(request, texts, work)?;
+    let PutFiles {
+        script: beside_files,
+        new: new_files,
+    } = step_files::mount(request, texts, work)?;
     step_files::link(request, work, Path::new("tmp"))?;
     // With "." for both names, pivot_root(2) stacks the old root on the new one, so that the old root can be unmounted
     // immediately.
     rustix::process::pivot_root(".", ".").at(SetupStage::Mounts, "change to the new root")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the host's root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)
+        .at(SetupStage::Mounts, "detach the host's root")?;
     std::env::set_current_dir("/").at(SetupStage::Mounts, "enter the new root")?;
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .at(SetupStage::Mounts, "open the new root")?;
-    syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false).at(SetupStage::Mounts, "seal the new root")?;
+    syscalls::set_mount_flags(root.as_fd(), MOUNT_READ_ONLY, false)
+        .at(SetupStage::Mounts, "seal the new root")?;
 
     let mut grants = std::mem::take(&mut places.grants);
-    let mut grant = |path: &Path, access| grants.push(PathGrant { path: path.into(), access });
+    let mut grant = |path: &Path, access| {
+        grants.push(PathGrant {
+            path: path.into(),
+            access,
+        })
+    };
     // The run may list its root, which contains only paths that the profile allows.
     grant("/".as_ref(), PathAccess::List);
     match listed {
         None => {
-            for path in host.directories.into_iter().filter(|path| SYSTEM.contains(path)) {
+            for path in host
+                .directories
+                .into_iter()
+                .filter(|path| SYSTEM.contains(path))
+            {
                 grant(path.as_ref(), PathAccess::ReadExecute);
             }
         }
@@ -184,7 +261,14 @@ pub(crate) fn own_root(
         }
     }
     for path in &profile.read {
-        grant(path.as_ref(), if listed.is_some() { PathAccess::SignedRead } else { PathAccess::Signed });
+        grant(
+            path.as_ref(),
+            if listed.is_some() {
+                PathAccess::SignedRead
+            } else {
+                PathAccess::Signed
+            },
+        );
     }
     for path in host_paths(&profile.write) {
         grant(path.as_ref(), write);
@@ -230,18 +314,29 @@ const USR_PLACE: &str = "run/step/usr";
 impl<'a> ExecutablePlaces<'a> {
     fn take(listed: &'a ExecutableFiles) -> Result<Self, SetupFailure> {
         let mut paths = Vec::new();
-        for (all, is_closed) in [(&listed.libraries, false), (&listed.closed, true), (&listed.programs, false)] {
+        for (all, is_closed) in [
+            (&listed.libraries, false),
+            (&listed.closed, true),
+            (&listed.programs, false),
+        ] {
             for path in all {
-                let text = path
-                    .to_str()
-                    .ok_or_else(|| SetupFailure::new(SetupStage::Mounts, "a program's path is not UTF-8"))?;
+                let text = path.to_str().ok_or_else(|| {
+                    SetupFailure::new(SetupStage::Mounts, "a program's path is not UTF-8")
+                })?;
                 let no_exec = if is_closed { MOUNT_NO_EXEC } else { 0 };
                 let source = || Source::take(text, MOUNT_READ_ONLY | MOUNT_NO_DEV | no_exec);
-                let own = if path.starts_with(USR) { None } else { Some(source()?) };
+                let own = if path.starts_with(USR) {
+                    None
+                } else {
+                    Some(source()?)
+                };
                 paths.push((path.as_path(), own, is_closed));
             }
         }
-        Ok(Self { usr: Source::take(USR, MOUNT_READ_ONLY | MOUNT_NO_DEV)?, paths })
+        Ok(Self {
+            usr: Source::take(USR, MOUNT_READ_ONLY | MOUNT_NO_DEV)?,
+            paths,
+        })
     }
 
     fn attach(&self) -> Result<(), SetupFailure> {
@@ -258,9 +353,11 @@ impl<'a> ExecutablePlaces<'a> {
             } else {
                 let what = || format!("bind {}", path.display());
                 let below = path.strip_prefix(USR).unwrap_or(path);
-                cloned = rustix::mount::open_tree(&self.usr.mount, below, flags).at(SetupStage::Mounts, what())?;
+                cloned = rustix::mount::open_tree(&self.usr.mount, below, flags)
+                    .at(SetupStage::Mounts, what())?;
                 if *is_closed {
-                    syscalls::set_mount_flags(cloned.as_fd(), MOUNT_NO_EXEC, true).at(SetupStage::Mounts, what())?;
+                    syscalls::set_mount_flags(cloned.as_fd(), MOUNT_NO_EXEC, true)
+                        .at(SetupStage::Mounts, what())?;
                 }
                 &cloned
             };
@@ -269,7 +366,10 @@ impl<'a> ExecutablePlaces<'a> {
         // The clones stay. No other path leads to the executable mount.
         rustix::mount::unmount(USR_PLACE, UnmountFlags::DETACH)
             .at(SetupStage::Mounts, "detach the executable mount")?;
-        fs::remove_dir(USR_PLACE).at(SetupStage::Mounts, "remove the place of the executable mount")
+        fs::remove_dir(USR_PLACE).at(
+            SetupStage::Mounts,
+            "remove the place of the executable mount",
+        )
     }
 }
 
@@ -284,12 +384,24 @@ fn hide_what_is_denied(
     shown: &[Source],
     mut things: EmptyMountSources,
 ) -> Result<u64, SetupFailure> {
-    let of_trees = trees.iter().map(|(path, tree)| (tree.as_fd(), Path::new(*path)));
+    let of_trees = trees
+        .iter()
+        .map(|(path, tree)| (tree.as_fd(), Path::new(*path)));
     let seen = shown
         .iter()
-        .map(|source| Ok((trees::open_shown(Path::new(&source.target))?, Path::new("/").join(&source.target))))
+        .map(|source| {
+            Ok((
+                trees::open_shown(Path::new(&source.target))?,
+                Path::new("/").join(&source.target),
+            ))
+        })
         .collect::<Result<Vec<_>, SetupFailure>>()?;
-    let roots: Vec<_> = of_trees.chain(seen.iter().map(|(root, path)| (root.as_fd(), path.as_path()))).collect();
+    let roots: Vec<_> = of_trees
+        .chain(
+            seen.iter()
+                .map(|(root, path)| (root.as_fd(), path.as_path())),
+        )
+        .collect();
     let surely = workdir == Workdir::Copy;
     let mut found = deny.find(&roots, surely)?;
     let mut absent = 0;
@@ -297,7 +409,10 @@ fn hide_what_is_denied(
         for (number, ((path, tree), denied)) in trees.iter().zip(&found).enumerate() {
             let (path, name) = (Path::new(path), format!("tree-{number}"));
             let target = path.strip_prefix("/").unwrap_or(path);
-            fs::create_dir_all(target).at(SetupStage::Mounts, format!("make room for {}", path.display()))?;
+            fs::create_dir_all(target).at(
+                SetupStage::Mounts,
+                format!("make room for {}", path.display()),
+            )?;
             if workdir == Workdir::Copy {
                 disk.copy(&name, tree, path, deny, denied)?;
                 disk.bind(&name, target)?;
@@ -317,7 +432,10 @@ fn hide_what_is_denied(
         }
         let mut gone = RemovedTree::Nothing;
         for (source, denied) in shown.iter().zip(found.iter().skip(trees.len())) {
-            let (target, path) = (Path::new(&source.target), Path::new("/").join(&source.target));
+            let (target, path) = (
+                Path::new(&source.target),
+                Path::new("/").join(&source.target),
+            );
             if source.writable {
                 gone = gone.or(trees::fix(target, &path, denied, &mut things)?);
             }

@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -45,14 +45,17 @@ pub(crate) enum PathAccess {
 /// Restricts this process and all its future children permanently with Landlock. If `ports` is true, the process can't
 /// use TCP ports. Returns the Landlock ABI and the number of rules.
 pub(crate) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
-    let version = syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
+    let version =
+        syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))
         .map_err(failure)?;
     if ports && abi >= ABI::V4 {
-        ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(failure)?;
+        ruleset = ruleset
+            .handle_access(AccessNet::from_all(abi))
+            .map_err(failure)?;
     }
     if abi >= ABI::V6 {
         ruleset = ruleset.scope(Scope::from_all(abi)).map_err(failure)?;
@@ -62,22 +65,30 @@ pub(crate) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), S
         let what = || format!("open {} for a Landlock rule", grant.path.display());
         // `path_beneath_rules` of the crate skips paths that can't be opened, but a missing path must be an error.
         let fd = match grant.access {
-            PathAccess::Signed | PathAccess::SignedRead | PathAccess::Write | PathAccess::WriteNoExecute => {
-                open_real(&grant.path)
-            }
+            PathAccess::Signed
+            | PathAccess::SignedRead
+            | PathAccess::Write
+            | PathAccess::WriteNoExecute => open_real(&grant.path),
             _ => rustix::fs::open(&grant.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
         }
         .at(SetupStage::Landlock, what())?;
-        let mode = rustix::fs::fstat(&fd).at(SetupStage::Landlock, what())?.st_mode;
+        let mode = rustix::fs::fstat(&fd)
+            .at(SetupStage::Landlock, what())?
+            .st_mode;
         let mut rights = rights(grant.access, abi);
         if FileType::from_raw_mode(mode) != FileType::Directory {
             rights &= AccessFs::from_file(abi);
         }
-        created = created.add_rule(PathBeneath::new(fd, rights)).map_err(failure)?;
+        created = created
+            .add_rule(PathBeneath::new(fd, rights))
+            .map_err(failure)?;
     }
     let status = created.restrict_self().map_err(failure)?;
     if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
-        return Err(SetupFailure::new(SetupStage::Landlock, "Landlock did not enforce every requested right"));
+        return Err(SetupFailure::new(
+            SetupStage::Landlock,
+            "Landlock did not enforce every requested right",
+        ));
     }
     Ok((u64::from(version.unsigned_abs()), grants.len() as u64))
 }
@@ -104,9 +115,14 @@ fn rights(access: PathAccess, abi: ABI) -> BitFlags<AccessFs> {
         PathAccess::Read | PathAccess::SignedRead => read,
         PathAccess::ReadExecute | PathAccess::Signed => read | AccessFs::Execute,
         PathAccess::Write => all & !(AccessFs::MakeChar | AccessFs::MakeBlock),
-        PathAccess::WriteNoExecute => all & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute),
+        PathAccess::WriteNoExecute => {
+            all & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute)
+        }
         PathAccess::Device => {
-            all & (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
+            all & (AccessFs::ReadFile
+                | AccessFs::WriteFile
+                | AccessFs::Truncate
+                | AccessFs::IoctlDev)
         }
     }
 }

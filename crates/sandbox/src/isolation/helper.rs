@@ -36,7 +36,11 @@ pub(crate) struct Running {
 
 impl Helper {
     pub(crate) fn new(binary: File, mark: String) -> Self {
-        Self { binary, mark, running: Mutex::new(None) }
+        Self {
+            binary,
+            mark,
+            running: Mutex::new(None),
+        }
     }
 
     /// Requests a run and returns the helper that received the request. The caller must keep the returned value until
@@ -45,7 +49,11 @@ impl Helper {
     ///
     /// # Errors
     /// Fails if no helper can be started or reached. No run was started in this case.
-    pub(crate) fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<Arc<Running>> {
+    pub(crate) fn begin(
+        &self,
+        start: &Start,
+        descriptors: &Descriptors,
+    ) -> io::Result<Arc<Running>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(helper) = running.as_ref() {
             match send_start(&helper.socket, start, descriptors) {
@@ -65,14 +73,21 @@ impl Helper {
     /// Stops sending requests to this helper. Its runs continue.
     pub(crate) fn replace(&self, silent: &Arc<Running>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.as_ref().is_some_and(|helper| Arc::ptr_eq(helper, silent)) {
+        if running
+            .as_ref()
+            .is_some_and(|helper| Arc::ptr_eq(helper, silent))
+        {
             *running = None;
         }
     }
 
     fn start(&self) -> io::Result<Running> {
-        let (socket, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (socket, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         // A helper that reads no requests is treated like a dead helper.
         rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
         // Use no option that makes std call fork instead of posix_spawn, such as pre_exec, uid or process group.
@@ -84,7 +99,11 @@ impl Helper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Running { socket, child: Some(child), heard: Mutex::new(Instant::now()) })
+        Ok(Running {
+            socket,
+            child: Some(child),
+            heard: Mutex::new(Instant::now()),
+        })
     }
 }
 
@@ -102,7 +121,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         let _ = child.kill();
         for _ in 0..SOON {
             if !matches!(child.try_wait(), Ok(None)) {
@@ -112,7 +133,9 @@ impl Drop for Running {
         }
         // The process is stuck in the kernel or frozen. Wait for the process in another thread, so that no receipt is
         // delayed.
-        let _ = std::thread::Builder::new().name("helper-end".to_owned()).spawn(move || child.wait());
+        let _ = std::thread::Builder::new()
+            .name("helper-end".to_owned())
+            .spawn(move || child.wait());
     }
 }
 
@@ -128,7 +151,10 @@ const SOON: u32 = 200;
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, WouldBlock};
     // `TimedOut` and `WouldBlock` mean that the helper did not read the packet within `PATIENCE`.
-    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | TimedOut | WouldBlock)
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionReset | NotConnected | TimedOut | WouldBlock
+    )
 }
 
 #[cfg(test)]
@@ -138,8 +164,19 @@ mod tests {
     #[test]
     fn the_helper_is_replaced_only_if_it_receives_no_packets() {
         let gone = |errno| is_gone(&io::Error::from_raw_os_error(errno));
-        assert!([libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN, libc::EAGAIN].into_iter().all(gone));
-        let not = [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM, libc::EMFILE, libc::EMSGSIZE, libc::EPERM];
+        assert!(
+            [libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN, libc::EAGAIN]
+                .into_iter()
+                .all(gone)
+        );
+        let not = [
+            libc::ETOOMANYREFS,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EMFILE,
+            libc::EMSGSIZE,
+            libc::EPERM,
+        ];
         assert!(!not.into_iter().any(gone));
     }
 }

@@ -37,10 +37,16 @@ impl Taken {
     fn take(&'static self, base: u32) -> Option<Id> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, ids) = &mut *taken;
-        let number = (0..PER_SERVICE).map(|far| (*next + far) % PER_SERVICE).find(|at| !ids[*at as usize])?;
+        let number = (0..PER_SERVICE)
+            .map(|far| (*next + far) % PER_SERVICE)
+            .find(|at| !ids[*at as usize])?;
         ids[number as usize] = true;
         *next = number + 1;
-        Some(Id { base, number, of: self })
+        Some(Id {
+            base,
+            number,
+            of: self,
+        })
     }
 }
 
@@ -68,7 +74,13 @@ impl Ids {
     /// Reads the id maps of the service's user namespace. Only root can change to another id.
     pub(crate) fn of_this_process() -> Self {
         let root = rustix::process::geteuid().is_root();
-        Self { base: if root { base(&Maps::of_this_process(), std::process::id()) } else { None } }
+        Self {
+            base: if root {
+                base(&Maps::of_this_process(), std::process::id())
+            } else {
+                None
+            },
+        }
     }
 
     pub(crate) fn available(&self) -> bool {
@@ -86,15 +98,22 @@ impl Ids {
 /// # Errors
 /// Returns an error with the reason and a correction if a run can't use the id of this user.
 pub(crate) fn of_user(name: &str) -> Result<HostId, String> {
-    let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+    let users =
+        std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let maps = Maps::of_this_process();
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     find_user(name, &users, &maps, HostId { uid, gid })
 }
 
 fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<HostId, String> {
     check_user(name)?;
-    let line = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name);
+    let line = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields[0] == name);
     let Some(fields) = line else {
         return Err(format!(
             "/etc/passwd does not contain this user; create the user with `useradd --system {name}`, or name another \
@@ -108,7 +127,9 @@ fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<Ho
         );
     };
     if uid == 0 || gid == 0 {
-        return Err(format!("the user has the ids of root ({uid}:{gid}); name another user"));
+        return Err(format!(
+            "the user has the ids of root ({uid}:{gid}); name another user"
+        ));
     }
     let user = HostId { uid, gid };
     if service.uid != 0 && user != service {
@@ -119,7 +140,9 @@ fn find_user(name: &str, users: &str, maps: &Maps, service: HostId) -> Result<Ho
         ));
     }
     if service.uid == 0 && !(covers(&maps.uid, uid, 1) && covers(&maps.gid, gid, 1)) {
-        return Err(format!("this container has no ids {uid}:{gid}; map more ids into the container"));
+        return Err(format!(
+            "this container has no ids {uid}:{gid}; map more ids into the container"
+        ));
     }
     Ok(user)
 }
@@ -132,22 +155,34 @@ struct Maps {
 
 impl Maps {
     fn of_this_process() -> Self {
-        let map = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-        Self { uid: map("uid_map"), gid: map("gid_map") }
+        let map =
+            |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        Self {
+            uid: map("uid_map"),
+            gid: map("gid_map"),
+        }
     }
 }
 
 fn covers(map: &str, first: u32, count: u32) -> bool {
     map.lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
-        let (inside, _, length) = (fields.next().unwrap_or(0), fields.next(), fields.next().unwrap_or(0));
+        let mut fields = line
+            .split_ascii_whitespace()
+            .map(|field| field.parse::<u64>().unwrap_or(0));
+        let (inside, _, length) = (
+            fields.next().unwrap_or(0),
+            fields.next(),
+            fields.next().unwrap_or(0),
+        );
         inside <= u64::from(first) && u64::from(first) + u64::from(count) <= inside + length
     })
 }
 
 fn base(maps: &Maps, process: u32) -> Option<u32> {
     let candidates = [HIGH + process % SERVICES * PER_SERVICE, LOW];
-    candidates.into_iter().find(|&first| covers(&maps.uid, first, PER_SERVICE) && covers(&maps.gid, first, PER_SERVICE))
+    candidates.into_iter().find(|&first| {
+        covers(&maps.uid, first, PER_SERVICE) && covers(&maps.gid, first, PER_SERVICE)
+    })
 }
 
 #[cfg(test)]
@@ -160,7 +195,11 @@ mod tests {
         let mut ids: Vec<Id> = (0..PER_SERVICE).filter_map(|_| TAKEN.take(HIGH)).collect();
         let numbers: std::collections::BTreeSet<u32> = ids.iter().map(Id::number).collect();
         assert_eq!((ids.len(), numbers.len()), (4096, 4096));
-        assert!(numbers.iter().all(|id| (HIGH..HIGH + PER_SERVICE).contains(id)));
+        assert!(
+            numbers
+                .iter()
+                .all(|id| (HIGH..HIGH + PER_SERVICE).contains(id))
+        );
         assert!(TAKEN.take(HIGH).is_none(), "all of them are in use");
         let free = ids.swap_remove(77).number();
         assert_eq!(TAKEN.take(HIGH).map(|id| id.number()), Some(free));
@@ -172,7 +211,15 @@ mod tests {
 
     #[test]
     fn only_mapped_ids_are_assigned() {
-        let of = |uid: &str, gid: &str| base(&Maps { uid: uid.to_owned(), gid: gid.to_owned() }, 3);
+        let of = |uid: &str, gid: &str| {
+            base(
+                &Maps {
+                    uid: uid.to_owned(),
+                    gid: gid.to_owned(),
+                },
+                3,
+            )
+        };
         assert_eq!(of(WHOLE, WHOLE), Some(HIGH + 3 * PER_SERVICE));
         assert_eq!(of(WHOLE, CONTAINER), Some(LOW));
         assert_eq!(of(CONTAINER, CONTAINER), Some(LOW));
@@ -185,21 +232,42 @@ mod tests {
     fn no_run_becomes_root_and_only_a_service_of_root_runs_a_step_as_another_user() {
         let users = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\noperator:x:11:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n\
                      web2:x:70000:70000::/:/bin/sh\nbad:x:y:z::/:/bin/sh\nshort:x\n";
-        let whole = Maps { uid: WHOLE.to_owned(), gid: WHOLE.to_owned() };
-        let container = Maps { uid: CONTAINER.to_owned(), gid: CONTAINER.to_owned() };
+        let whole = Maps {
+            uid: WHOLE.to_owned(),
+            gid: WHOLE.to_owned(),
+        };
+        let container = Maps {
+            uid: CONTAINER.to_owned(),
+            gid: CONTAINER.to_owned(),
+        };
         let (root, web) = (HostId { uid: 0, gid: 0 }, HostId { uid: 33, gid: 34 });
         assert_eq!(find_user("web", users, &whole, root), Ok(web));
         assert_eq!(find_user("web", users, &container, web), Ok(web), "itself");
         for (name, maps, service, why) in [
             ("root", &whole, root, "no step runs as root"),
             ("toor", &whole, root, "the user has the ids of root (0:0)"),
-            ("operator", &whole, root, "the user has the ids of root (11:0)"),
+            (
+                "operator",
+                &whole,
+                root,
+                "the user has the ids of root (11:0)",
+            ),
             ("we", &whole, root, "/etc/passwd does not contain this user"),
             ("bad", &whole, root, "has no valid ids"),
             ("short", &whole, root, "has no valid ids"),
-            ("web2", &container, root, "this container has no ids 70000:70000"),
+            (
+                "web2",
+                &container,
+                root,
+                "this container has no ids 70000:70000",
+            ),
             ("web2", &whole, web, "only root can become another user"),
-            ("web", &whole, HostId { uid: 33, gid: 33 }, "only root can become another user"),
+            (
+                "web",
+                &whole,
+                HostId { uid: 33, gid: 33 },
+                "only root can become another user",
+            ),
         ] {
             let refused = find_user(name, users, maps, service).expect_err(name);
             assert!(refused.contains(why), "{name}: {refused}");

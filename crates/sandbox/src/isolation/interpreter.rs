@@ -27,7 +27,11 @@ pub(crate) struct Program {
 
 /// Returns the name of the script's file. `go run` accepts only files that end in `.go`.
 pub(crate) fn script_name(interpreter: &str) -> &'static str {
-    if interpreter == "go" { "script.go" } else { "script" }
+    if interpreter == "go" {
+        "script.go"
+    } else {
+        "script"
+    }
 }
 
 /// Returns the name of the script's file beside the files of the step.
@@ -38,7 +42,9 @@ pub(crate) fn script_beside_files(interpreter: &str) -> &'static str {
 
 /// Returns true if `interpreter` is a bare name or an absolute path, without blanks.
 pub(crate) fn is_name(interpreter: &str) -> bool {
-    let bare = interpreter.bytes().all(|c| c.is_ascii_alphanumeric() || b"._+-/".contains(&c));
+    let bare = interpreter
+        .bytes()
+        .all(|c| c.is_ascii_alphanumeric() || b"._+-/".contains(&c));
     let path = interpreter.starts_with('/') || !interpreter.contains('/');
     bare && path && !interpreter.is_empty() && !interpreter.starts_with('-')
 }
@@ -58,15 +64,23 @@ pub fn missing(source: &str, interpreter: &str) -> Option<String> {
     };
     let path = program.path.display().to_string();
     let started = started_by_env(&program.path, &program.arguments.join(" ")).map(str::to_owned);
-    let absent = [Some(path), started].into_iter().flatten().find(|name| find(name).is_none())?;
-    Some(format!("this host has no program {absent}, which the first line of the script names: install the program"))
+    let absent = [Some(path), started]
+        .into_iter()
+        .flatten()
+        .find(|name| find(name).is_none())?;
+    Some(format!(
+        "this host has no program {absent}, which the first line of the script names: install the program"
+    ))
 }
 
 /// Returns the program that the interpreter `env` starts: the first word that is neither an option nor a variable.
 pub(crate) fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Option<&'a str> {
-    let mut words = argument.split([' ', '\t']).filter(|word| interpreter.ends_with("env") && !word.is_empty());
+    let mut words = argument
+        .split([' ', '\t'])
+        .filter(|word| interpreter.ends_with("env") && !word.is_empty());
     while let Some(word) = words.next() {
-        let has_value = ["--unset", "--chdir"].contains(&word) || !word.starts_with("--") && word.ends_with(['u', 'C']);
+        let has_value = ["--unset", "--chdir"].contains(&word)
+            || !word.starts_with("--") && word.ends_with(['u', 'C']);
         match word.strip_prefix('-') {
             // The name of a variable or of a directory follows.
             Some(_) if has_value => drop(words.next()),
@@ -81,11 +95,17 @@ pub(crate) fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Optio
 impl Program {
     /// Returns true if Python runs the script, also if `env` starts Python.
     pub(crate) fn is_python(&self) -> bool {
-        let arguments = self.arguments.iter().flat_map(|argument| argument.split(' '));
+        let arguments = self
+            .arguments
+            .iter()
+            .flat_map(|argument| argument.split(' '));
         arguments
             .map(Path::new)
             .chain([self.path.as_path()])
-            .any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python")))
+            .any(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("python"))
+            })
     }
 }
 
@@ -100,28 +120,50 @@ pub(crate) fn program(source: &[u8], interpreter: &str) -> Result<Program, Setup
 /// Parses the shebang line `#!program argument`. Like the kernel, passes everything after the first blanks as one
 /// argument.
 pub(crate) fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
-    let Some(line) = source.strip_prefix(b"#!") else { return Ok(None) };
-    let wrong = |why: &str| Err(SetupFailure::new(SetupStage::Exec, format!("the script's first line {why}")));
+    let Some(line) = source.strip_prefix(b"#!") else {
+        return Ok(None);
+    };
+    let wrong = |why: &str| {
+        Err(SetupFailure::new(
+            SetupStage::Exec,
+            format!("the script's first line {why}"),
+        ))
+    };
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.len() > MAX_SHEBANG {
         return wrong("is longer than 255 bytes");
     }
-    let Ok(line) = std::str::from_utf8(line) else { return wrong("is not UTF-8") };
+    let Ok(line) = std::str::from_utf8(line) else {
+        return wrong("is not UTF-8");
+    };
     let line = line.trim_matches([' ', '\t']);
     let (path, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     if !path.starts_with('/') || path.contains(['\0', '\r']) {
         return wrong("does not name the interpreter by an absolute path");
     }
     let argument = argument.trim_start_matches([' ', '\t']);
-    let arguments = if argument.is_empty() { vec![] } else { vec![argument.to_owned()] };
-    Ok(Some(Program { path: path.into(), arguments }))
+    let arguments = if argument.is_empty() {
+        vec![]
+    } else {
+        vec![argument.to_owned()]
+    };
+    Ok(Some(Program {
+        path: path.into(),
+        arguments,
+    }))
 }
 
 fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
     let (names, arguments) = named(interpreter);
     let found = names.iter().find_map(|name| find(name));
     let found = found.ok_or_else(|| SetupFailure::new(SetupStage::Exec, not_found(interpreter)))?;
-    Ok(Program { path: found, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() })
+    Ok(Program {
+        path: found,
+        arguments: arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect(),
+    })
 }
 
 /// Returns the names of the programs that can run the interpreter's scripts, and the arguments of these programs.
@@ -150,7 +192,8 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 
 /// Returns the paths of the program in the directories of [`PATH`]. A name that is an absolute path has only this path.
 fn places(name: &str) -> impl DoubleEndedIterator<Item = PathBuf> {
-    PATH.split(':').map(move |directory| Path::new(directory).join(name))
+    PATH.split(':')
+        .map(move |directory| Path::new(directory).join(name))
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -163,12 +206,21 @@ mod tests {
 
     #[test]
     fn a_shebang_has_one_argument_at_most() {
-        let parse =
-            |text: &str| shebang(text.as_bytes()).map(|p| p.map(|p| (p.path.display().to_string(), p.arguments)));
+        let parse = |text: &str| {
+            shebang(text.as_bytes()).map(|p| p.map(|p| (p.path.display().to_string(), p.arguments)))
+        };
         assert_eq!(parse("echo hi"), Ok(None));
         assert_eq!(parse("#! /bin/sh\n"), Ok(Some(("/bin/sh".into(), vec![]))));
-        assert_eq!(parse("#!/usr/bin/env  -S a b \nx"), Ok(Some(("/usr/bin/env".into(), vec!["-S a b".into()]))));
-        for bad in ["#!", "#!sh", "#!/bin/sh\r\n", &format!("#!/{}", "a".repeat(300))] {
+        assert_eq!(
+            parse("#!/usr/bin/env  -S a b \nx"),
+            Ok(Some(("/usr/bin/env".into(), vec!["-S a b".into()])))
+        );
+        for bad in [
+            "#!",
+            "#!sh",
+            "#!/bin/sh\r\n",
+            &format!("#!/{}", "a".repeat(300)),
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(shebang(b"#!/bin/\xff\n").is_err());
@@ -202,7 +254,15 @@ mod tests {
     #[test]
     fn a_missing_interpreter_is_named_in_the_error() {
         let failure = program(b"1", "no-such-interpreter").expect_err("missing");
-        assert!(failure.to_string().contains("no interpreter no-such-interpreter is in"), "{failure}");
-        assert_eq!(program(b"1", "sh").expect("every host has one").arguments, Vec::<String>::new());
+        assert!(
+            failure
+                .to_string()
+                .contains("no interpreter no-such-interpreter is in"),
+            "{failure}"
+        );
+        assert_eq!(
+            program(b"1", "sh").expect("every host has one").arguments,
+            Vec::<String>::new()
+        );
     }
 }

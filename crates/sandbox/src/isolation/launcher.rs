@@ -22,11 +22,14 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signa
 
 use crate::isolation::confine::{self, Confinement};
 use crate::isolation::filesystem::host_view;
-use crate::isolation::launcher::family::{KILL_DEADLINE, end_family, kill_everything_of, living_of};
+use crate::isolation::launcher::family::{
+    KILL_DEADLINE, end_family, kill_everything_of, living_of,
+};
 use crate::isolation::launcher::namespaces::{namespaces, refused};
 use crate::isolation::launcher::watch::{file_limit, report_empty, report_end, watch};
 use crate::isolation::protocol::{
-    self, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SizeLimit, SpentResources, TERMINATE,
+    self, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SizeLimit, SpentResources,
+    TERMINATE,
 };
 use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
 use crate::isolation::start_packet::{Descriptors, Start, receive_start};
@@ -38,14 +41,18 @@ use documents::record::profile::NetworkMode;
 /// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// The inotify limits of one run. By default, the kernel allows 128 instances for one user.
-const INOTIFY: [(&str, &str); 2] =
-    [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
+const INOTIFY: [(&str, &str); 2] = [
+    ("/proc/sys/user/max_inotify_instances", "16"),
+    ("/proc/sys/user/max_inotify_watches", "16384"),
+];
 
 /// Runs the helper. `main` of the program calls this first if the first argument is [`protocol::LAUNCH`]. Nothing
 /// happens unless standard input is a socket that the parent process created.
 pub fn main() -> ExitCode {
     let Some(service) = service() else {
-        eprintln!("countersign starts itself with this argument to run steps; it does nothing when started by hand");
+        eprintln!(
+            "countersign starts itself with this argument to run steps; it does nothing when started by hand"
+        );
         return ExitCode::from(2);
     };
     match serve(&service) {
@@ -62,7 +69,8 @@ fn service() -> Option<OwnedFd> {
     syscalls::close_from(3).ok()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
-    let ours = peer.uid == rustix::process::getuid() && Some(peer.pid) == rustix::process::getppid();
+    let ours =
+        peer.uid == rustix::process::getuid() && Some(peer.pid) == rustix::process::getppid();
     ours.then_some(socket)
 }
 
@@ -104,19 +112,29 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
     }
     // Each run needs two descriptors, and a thousand runs at one time are possible.
     let files = rustix::process::getrlimit(Resource::Nofile);
-    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
+    let _ = rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: files.maximum,
+            ..files
+        },
+    );
     syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     // If the first process of a run without a pid namespace is killed, its children become children of the helper,
     // where the next start of the service finds them. Any argument except `None` makes this process a subreaper
     // (prctl(2)).
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .at(SetupStage::Processes, "adopt orphans")?;
     seccomp::prepare();
     let mut runs: Vec<Begun> = Vec::new();
     // Release the memory of the start-up code, because the helper does not need this code again.
     syscalls::forget_files();
     loop {
-        let mut fds = [PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(service, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
         if rustix::event::poll(&mut fds, None).is_err() {
             continue;
         }
@@ -124,7 +142,9 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
         if died {
             syscalls::drain(&signals);
             while let Some(dead) = syscalls::reap_any() {
-                let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
+                let Some(at) = runs.iter().position(|run| run.process == dead.process) else {
+                    continue;
+                };
                 if let Some(mut control) = runs.swap_remove(at).control {
                     let spent = SpentResources {
                         cpu_us: dead.cpu_us,
@@ -150,12 +170,28 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
 
 /// Starts a run. An error is reported on the run's control socket.
 fn begin(start: &Start, descriptors: Descriptors) -> Option<Begun> {
-    let Descriptors { control, stdout, stderr, cgroup } = descriptors;
+    let Descriptors {
+        control,
+        stdout,
+        stderr,
+        cgroup,
+    } = descriptors;
     let mut control = UnixStream::from(control);
-    match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref()) {
-        Ok(First { process, handover, .. }) => {
+    match try_begin(
+        start,
+        &control,
+        [stdout.as_fd(), stderr.as_fd()],
+        cgroup.as_ref(),
+    ) {
+        Ok(First {
+            process, handover, ..
+        }) => {
             let control = (start.form == RunForm::Namespaces).then_some(control);
-            Some(Begun { process, control, _life: handover })
+            Some(Begun {
+                process,
+                control,
+                _life: handover,
+            })
         }
         Err(failure) => {
             let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
@@ -183,26 +219,39 @@ fn try_begin(
 /// Clones a first process, which then waits for the descriptors of its run.
 fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, SetupFailure> {
     let own_namespaces = start.form == RunForm::Namespaces;
-    let (handover, theirs) = UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
-    let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
+    let (handover, theirs) =
+        UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
+    let dumpable = |how| {
+        rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability")
+    };
     let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
     if !maps_are_ours {
         // Root owns the files in /proc of a process that is not dumpable, so an ordinary user could not write its
         // `uid_map` and `gid_map`.
         dumpable(DumpableBehavior::Dumpable)?;
     }
-    let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };
+    let flags = if own_namespaces {
+        namespaces(start.own_network)
+    } else {
+        0
+    };
     let cloned = syscalls::clone_process(flags, cgroup);
     if matches!(cloned, Ok(Cloned::Child)) {
         // Close all inherited descriptors. The standard streams are the null device and may stay open.
-        let Ok(handover) = syscalls::keep_only(theirs.as_fd()) else { syscalls::end(1) };
+        let Ok(handover) = syscalls::keep_only(theirs.as_fd()) else {
+            syscalls::end(1)
+        };
         first_process(start, &handover.into());
     }
     if !maps_are_ours {
         dumpable(DumpableBehavior::NotDumpable)?;
     }
     match cloned {
-        Ok(Cloned::Parent { process, pidfd }) => Ok(First { process, pidfd, handover }),
+        Ok(Cloned::Parent { process, pidfd }) => Ok(First {
+            process,
+            pidfd,
+            handover,
+        }),
         Ok(Cloned::Child) => syscalls::end(1),
         Err(error) => Err(refused(start, cgroup.is_some(), error)),
     }
@@ -210,7 +259,12 @@ fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, S
 
 impl First {
     /// Writes the id maps of the process and sends the descriptors of its run.
-    fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
+    fn hand_over(
+        &self,
+        start: &Start,
+        control: &UnixStream,
+        outputs: [BorrowedFd<'_>; 2],
+    ) -> Result<(), SetupFailure> {
         if start.form == RunForm::Namespaces {
             let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
                 uid: rustix::process::getuid().as_raw(),
@@ -238,22 +292,26 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
     // The helper writes the id maps at the same time.
     let ahead = get_ahead(start);
     // Without its descriptors the run can't start, and no socket exists for a report.
-    let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };
+    let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else {
+        syscalls::end(0)
+    };
     let mut control = UnixStream::from(control);
-    let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
-        drop((stdout, stderr));
-        if start.form == RunForm::Namespaces {
-            return init(&mut control, handover, start, bounded);
-        }
-        rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
-        // A step without a system-call filter could use the keyring, so runs must not share one.
-        let _ = syscalls::join_new_session_keyring();
-        if start.form == RunForm::Sweep {
-            follow_helper(handover)?;
-            return sweep(&mut control, start);
-        }
-        on_the_host(&mut control, handover, start)
-    });
+    let done = confine::write_to([stdout.as_fd(), stderr.as_fd()])
+        .and(ahead)
+        .and_then(|bounded| {
+            drop((stdout, stderr));
+            if start.form == RunForm::Namespaces {
+                return init(&mut control, handover, start, bounded);
+            }
+            rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
+            // A step without a system-call filter could use the keyring, so runs must not share one.
+            let _ = syscalls::join_new_session_keyring();
+            if start.form == RunForm::Sweep {
+                follow_helper(handover)?;
+                return sweep(&mut control, start);
+            }
+            on_the_host(&mut control, handover, start)
+        });
     if let Err(failure) = done {
         let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
     }
@@ -276,7 +334,8 @@ fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
-    rustix::system::sethostname(system_paths::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
+    rustix::system::sethostname(system_paths::HOST_NAME.as_bytes())
+        .at(SetupStage::Namespaces, "name the host")?;
     // Enable the loopback device, so that a server and a client in the same run can connect.
     if start.own_network {
         loopback::bring_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
@@ -291,20 +350,39 @@ fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
         .at(SetupStage::Processes, "follow the helper")?;
     // The helper may have died before the prctl call. Its end of the socket is then closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
-    let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
+    let gone = rustix::event::poll(
+        &mut poll,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    );
+    if gone == Ok(0) {
+        Ok(())
+    } else {
+        Err(SetupFailure::new(SetupStage::Processes, "the helper died"))
+    }
 }
 
-fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, RunTexts), SetupFailure> {
-    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
+fn read_request(
+    control: &mut UnixStream,
+    start: &Start,
+) -> Result<(RunRequest, RunTexts), SetupFailure> {
+    control
+        .set_read_timeout(Some(REQUEST_DEADLINE))
+        .at(SetupStage::Request, "set a deadline")?;
     let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
-    control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
+    control
+        .set_read_timeout(None)
+        .at(SetupStage::Request, "take the deadline off")?;
     // The helper cloned this process for one kind of run. A request for another kind would have fewer layers than its
     // receipt states.
     let asked = &read.0;
     let same = match start.form {
         // The helper has already written the id into the maps of this process.
-        RunForm::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
+        RunForm::Namespaces => {
+            start.own_network == (asked.profile.network.mode != NetworkMode::Host)
+        }
         RunForm::Host | RunForm::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
     };
     if asked.form != start.form || !same {
@@ -335,7 +413,12 @@ fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
 
 /// Runs the first process of the run's pid namespace. Init builds the root, drops its privileges, starts the step, and
 /// reaps children until the step ends.
-fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), SetupFailure> {
+fn init(
+    control: &mut UnixStream,
+    handover: &UnixStream,
+    start: &Start,
+    bounded: bool,
+) -> Result<(), SetupFailure> {
     // At this point, the helper has written the id maps.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
@@ -348,21 +431,32 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     view.places.send(control, new_files)?;
     confine::drop_privileges(None)?;
     // The filter applies to this process and all its children.
-    let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
+    let held = Confinement {
+        bounded,
+        seccomp: request.filter.map(seccomp::confine).transpose()?,
+    };
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     let (step, facts) = confine::start(&request, &view, &texts, &held, control)?;
     // Only the step may write to the run's output.
     confine::write_to([rustix::stdio::stdin(); 2])?;
-    protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
+    protocol::write_message(control, &HelperMessage::Started(facts))
+        .at(SetupStage::Processes, "report the start")?;
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == step {
                 let disk = || host_view::disk_is_full().then_some(SizeLimit::Disk);
-                report_end(control, status, file_limit(&request, &view, status).or_else(disk));
+                report_end(
+                    control,
+                    status,
+                    file_limit(&request, &view, status).or_else(disk),
+                );
                 return Ok(());
             }
         }
-        let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(&signals, PollFlags::IN),
+            PollFd::new(control, PollFlags::IN),
+        ];
         match rustix::event::poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
@@ -388,27 +482,36 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
 /// orphans of the run, so the run is over when it has no children. It must survive the helper's death (and therefore
 /// does not call `follow_helper`), because its children would otherwise continue to run. When the helper dies, it ends
 /// the run and exits.
-fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
+fn on_the_host(
+    control: &mut UnixStream,
+    helper: &UnixStream,
+    start: &Start,
+) -> Result<(), SetupFailure> {
     let (request, texts) = read_request(control, start)?;
     let request = &request;
     let run_dir = request.run_dir.as_deref().map(Path::new);
-    let run_dir = run_dir.ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
+    let run_dir = run_dir
+        .ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     // Any argument except `None` makes this process a subreaper.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .at(SetupStage::Processes, "adopt orphans")?;
     let mut view = host_view::host_view(request, run_dir, &texts, control)?;
     let new_files = std::mem::take(&mut view.new_files);
     view.places.send(control, new_files)?;
-    let held = Confinement { bounded: false, seccomp: None };
+    let held = Confinement {
+        bounded: false,
+        seccomp: None,
+    };
     let (step, facts) = confine::start(request, &view, &texts, &held, control)?;
     let watched = (|| {
         // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .at(SetupStage::Identity, "stay undumpable")?;
         confine::write_to([rustix::stdio::stdin(); 2])?;
-        let pidfd =
-            rustix::process::pidfd_open(step, PidfdFlags::empty()).at(SetupStage::Processes, "watch the step")?;
+        let pidfd = rustix::process::pidfd_open(step, PidfdFlags::empty())
+            .at(SetupStage::Processes, "watch the step")?;
         protocol::write_message(control, &HelperMessage::Started(facts))
             .at(SetupStage::Processes, "report the start")?;
         Ok::<_, SetupFailure>(pidfd)
@@ -416,7 +519,11 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     // The step already runs, so after an error of `pidfd_open` the run is ended, but does not count as not started.
     let ended = if let Ok(pidfd) = &watched {
         watch(control, helper, pidfd, step, |command| {
-            let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
+            let signal = if command == TERMINATE {
+                Signal::TERM
+            } else {
+                Signal::KILL
+            };
             let _ = rustix::process::pidfd_send_signal(pidfd, signal);
             if command == TERMINATE {
                 // The step is the leader of its session and process group.

@@ -30,13 +30,18 @@ pub(crate) fn mark(scratch: &Path) -> String {
 /// # Errors
 /// Fails if a process does not end. The service must then not report the runs as ended.
 pub(crate) fn end(mark: &str) -> io::Result<usize> {
-    let (begun, service) = (Instant::now(), rustix::process::getpid().as_raw_nonzero().get());
+    let (begun, service) = (
+        Instant::now(),
+        rustix::process::getpid().as_raw_nonzero().get(),
+    );
     let all = processes();
     let helpers: Vec<&Process> = all
         .iter()
         // The first process of a run has the same command line as its helper, and is killed later as the helper's
         // child.
-        .filter(|one| is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark))
+        .filter(|one| {
+            is_helper(one.pid, mark) && one.parent != service && !is_helper(one.parent, mark)
+        })
         .collect();
     let mut ended = 0;
     for helper in &helpers {
@@ -48,8 +53,10 @@ pub(crate) fn end(mark: &str) -> io::Result<usize> {
         }
         ended += 1;
         loop {
-            let children: Vec<Process> =
-                processes().into_iter().filter(|one| one.parent == helper.pid && !one.dead).collect();
+            let children: Vec<Process> = processes()
+                .into_iter()
+                .filter(|one| one.parent == helper.pid && !one.dead)
+                .collect();
             if children.is_empty() {
                 break;
             }
@@ -59,17 +66,24 @@ pub(crate) fn end(mark: &str) -> io::Result<usize> {
             wait(begun, helper.pid)?;
         }
         let _ = signal(helper.pid, Signal::KILL);
-        while processes().iter().any(|one| one.pid == helper.pid && !one.dead && is_helper(one.pid, mark)) {
+        while processes()
+            .iter()
+            .any(|one| one.pid == helper.pid && !one.dead && is_helper(one.pid, mark))
+        {
             wait(begun, helper.pid)?;
         }
-        tracing::warn!(process = helper.pid, "a run of an earlier service was still alive, and was killed");
+        tracing::warn!(
+            process = helper.pid,
+            "a run of an earlier service was still alive, and was killed"
+        );
     }
     Ok(ended)
 }
 
 fn wait(begun: Instant, helper: i32) -> io::Result<()> {
     if begun.elapsed() > DEADLINE {
-        let text = format!("a run of an earlier service does not end (its helper is process {helper})");
+        let text =
+            format!("a run of an earlier service does not end (its helper is process {helper})");
         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
     std::thread::sleep(PAUSE);
@@ -92,7 +106,11 @@ fn processes() -> Vec<Process> {
             let line = std::fs::read_to_string(entry.path().join("stat")).ok()?;
             let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
             let dead = matches!(fields.next()?, "Z" | "X");
-            Some(Process { pid, parent: fields.next()?.parse().ok()?, dead })
+            Some(Process {
+                pid,
+                parent: fields.next()?.parse().ok()?,
+                dead,
+            })
         })
         .collect()
 }
@@ -121,9 +139,18 @@ mod tests {
 
     #[test]
     fn only_processes_with_the_mark_of_the_boundary_are_killed() {
-        let mut other = std::process::Command::new("sleep").arg("30").spawn().expect("sleep");
-        assert_eq!(end(&mark(Path::new("/nobody/s/runs"))).expect("nothing to end"), 0);
-        assert!(other.try_wait().expect("a status").is_none(), "somebody else's process was ended");
+        let mut other = std::process::Command::new("sleep")
+            .arg("30")
+            .spawn()
+            .expect("sleep");
+        assert_eq!(
+            end(&mark(Path::new("/nobody/s/runs"))).expect("nothing to end"),
+            0
+        );
+        assert!(
+            other.try_wait().expect("a status").is_none(),
+            "somebody else's process was ended"
+        );
         let _ = other.kill();
         let _ = other.wait();
     }

@@ -13,8 +13,14 @@ use rustix::mount::{MountFlags, MoveMountFlags};
 /// Attaches a mount over an existing path, relative to the new root.
 pub(super) fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
     let target = target.as_ref();
-    rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .at(SetupStage::Mounts, format!("attach {}", target.display()))
+    rustix::mount::move_mount(
+        mount,
+        "",
+        CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .at(SetupStage::Mounts, format!("attach {}", target.display()))
 }
 
 pub(super) fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
@@ -30,13 +36,18 @@ pub(super) fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -
 
 pub(super) fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), SetupFailure> {
     let what = || format!("mount a tmpfs at {target}");
-    let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what()))?;
+    let options = std::ffi::CString::new(options)
+        .map_err(|_| SetupFailure::new(SetupStage::Mounts, what()))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | more;
-    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).at(SetupStage::Mounts, what())
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str())
+        .at(SetupStage::Mounts, what())
 }
 
 pub(super) fn directory_at(path: &str, mode: u32) -> Result<(), SetupFailure> {
-    fs::DirBuilder::new().mode(mode).create(path).at(SetupStage::Mounts, format!("make the directory {path}"))
+    fs::DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .at(SetupStage::Mounts, format!("make the directory {path}"))
 }
 
 pub(super) fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
@@ -44,5 +55,10 @@ pub(super) fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFa
 }
 
 pub(super) fn new_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(bytes)
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?
+        .write_all(bytes)
 }

@@ -33,7 +33,11 @@ impl Mounts {
         let mount = |line: &[u8]| {
             let mut fields = line.split(|c| *c == b' ').skip(2);
             let device = String::from_utf8_lossy(fields.next()?).into_owned();
-            Some(Mount { device, root: unescaped(fields.next()?), point: unescaped(fields.next()?) })
+            Some(Mount {
+                device,
+                root: unescaped(fields.next()?),
+                point: unescaped(fields.next()?),
+            })
         };
         Self(text.split(|c| *c == b'\n').filter_map(mount).collect())
     }
@@ -43,23 +47,33 @@ impl Mounts {
         if path.starts_with(other) || other.starts_with(path) {
             return true;
         }
-        let Some((device, there)) = self.place(other) else { return false };
+        let Some((device, there)) = self.place(other) else {
+            return false;
+        };
         let below = self.0.iter().filter(|mount| mount.point.starts_with(path));
-        let in_view = below.map(|mount| (mount.device.as_str(), mount.root.clone())).chain(self.place(path));
+        let in_view = below
+            .map(|mount| (mount.device.as_str(), mount.root.clone()))
+            .chain(self.place(path));
         let mut in_view = in_view.filter(|(its, _)| *its == device);
         in_view.any(|(_, seen)| seen.starts_with(&there) || there.starts_with(&seen))
     }
 
     /// Returns a mount point below `path`, or `None` if no mount point is below `path`.
     pub(crate) fn below(&self, path: &Path) -> Option<&Path> {
-        self.0.iter().map(|mount| mount.point.as_path()).find(|point| point.starts_with(path) && *point != path)
+        self.0
+            .iter()
+            .map(|mount| mount.point.as_path())
+            .find(|point| point.starts_with(path) && *point != path)
     }
 
     fn place(&self, path: &Path) -> Option<Place<'_>> {
         // If several mounts have the same mount point, the last one covers the others.
         let mount = self.0.iter().filter(|mount| path.starts_with(&mount.point));
         let mount = mount.max_by_key(|mount| mount.point.as_os_str().len())?;
-        Some((&mount.device, mount.root.join(path.strip_prefix(&mount.point).ok()?)))
+        Some((
+            &mount.device,
+            mount.root.join(path.strip_prefix(&mount.point).ok()?),
+        ))
     }
 }
 
@@ -68,7 +82,9 @@ fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, more)) = rest.split_first() {
-        let octal = more.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal = more
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) if first == b'\\' => {
                 bytes.push(byte);
@@ -126,8 +142,17 @@ mod tests {
         ] {
             assert!(!overlap(path, private), "{path} {private}");
         }
-        assert_eq!(mounts.below(Path::new("/opt/app")), Some(Path::new("/opt/app/with blank\\")));
-        assert_eq!((mounts.below(Path::new("/tmp")), mounts.below(Path::new("/opt/app2"))), (None, None));
+        assert_eq!(
+            mounts.below(Path::new("/opt/app")),
+            Some(Path::new("/opt/app/with blank\\"))
+        );
+        assert_eq!(
+            (
+                mounts.below(Path::new("/tmp")),
+                mounts.below(Path::new("/opt/app2"))
+            ),
+            (None, None)
+        );
         assert_eq!(unescaped(b"a\\040b\\x\\13"), Path::new("a b\\x\\13"));
         assert_eq!(unescaped(b"a\\012").as_os_str().as_bytes(), b"a\n");
     }

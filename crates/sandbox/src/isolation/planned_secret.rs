@@ -46,22 +46,35 @@ pub fn invalid(secrets: &[PlannedSecret], has_own_root: bool) -> Option<String> 
         if secret.as_file && !has_own_root {
             return Some(needs_own_root(&secret.name));
         }
-        if secret.as_file && secrets[..at].iter().any(|other| other.as_file && other.name == secret.name) {
-            return Some(format!("the run would get the file of the secret {name} twice"));
+        if secret.as_file
+            && secrets[..at]
+                .iter()
+                .any(|other| other.as_file && other.name == secret.name)
+        {
+            return Some(format!(
+                "the run would get the file of the secret {name} twice"
+            ));
         }
         if !secret.as_file && secret.value.expose().contains(&0) {
-            return Some(format!("the secret {name} contains a NUL byte, so no variable can contain it"));
+            return Some(format!(
+                "the secret {name} contains a NUL byte, so no variable can contain it"
+            ));
         }
     }
     let size = |secret: &PlannedSecret| secret.value.expose().len() as u64;
-    let in_variables: u64 = secrets.iter().filter(|secret| !secret.as_file).map(size).sum();
+    let in_variables: u64 = secrets
+        .iter()
+        .filter(|secret| !secret.as_file)
+        .map(size)
+        .sum();
     if in_variables > MAX_VARIABLES_BYTES {
         return Some(format!(
             "the secrets in variables are larger than {MAX_VARIABLES_BYTES} bytes together: give the largest as a file"
         ));
     }
     let bytes: u64 = secrets.iter().map(size).sum();
-    (bytes > MAX_SECRETS_BYTES).then(|| format!("the secrets of the run are larger than {MAX_SECRETS_BYTES} bytes"))
+    (bytes > MAX_SECRETS_BYTES)
+        .then(|| format!("the secrets of the run are larger than {MAX_SECRETS_BYTES} bytes"))
 }
 
 #[cfg(test)]
@@ -77,14 +90,40 @@ mod tests {
             variable: None,
         };
         let large = vec![b'x'; 40 << 10];
-        assert_eq!(invalid(&[secret(true, b"a\0canary"), secret(false, b"canary")], true), None);
+        assert_eq!(
+            invalid(
+                &[secret(true, b"a\0canary"), secret(false, b"canary")],
+                true
+            ),
+            None
+        );
         for (secrets, has_own_root, words) in [
             (vec![secret(true, b"canary")], false, "own root file system"),
-            (vec![secret(true, b"canary"), secret(true, b"canary")], true, "twice"),
+            (
+                vec![secret(true, b"canary"), secret(true, b"canary")],
+                true,
+                "twice",
+            ),
             (vec![secret(false, b"a\0canary")], true, "NUL byte"),
-            (vec![secret(false, &large)], true, "give the largest as a file"),
-            (vec![secret(true, &large), secret(false, &[b'y'; 32 << 10]), secret(false, b"")], true, ""),
-            (vec![secret(true, &vec![b'x'; 129 << 10])], true, "larger than 131072 bytes"),
+            (
+                vec![secret(false, &large)],
+                true,
+                "give the largest as a file",
+            ),
+            (
+                vec![
+                    secret(true, &large),
+                    secret(false, &[b'y'; 32 << 10]),
+                    secret(false, b""),
+                ],
+                true,
+                "",
+            ),
+            (
+                vec![secret(true, &vec![b'x'; 129 << 10])],
+                true,
+                "larger than 131072 bytes",
+            ),
         ] {
             let found = invalid(&secrets, has_own_root);
             assert_eq!(found.is_some(), !words.is_empty(), "{words}: {found:?}");

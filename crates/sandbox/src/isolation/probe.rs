@@ -52,14 +52,21 @@ pub struct Missing {
 impl Missing {
     /// Returns the reason and the advice if the kernel can't mount an overlay for a run.
     pub(crate) fn overlay(failure: &SetupFailure) -> Self {
-        Self { why: failure.to_string(), knob: "run `modprobe overlay`, or let steps work on a copy".into() }
+        Self {
+            why: failure.to_string(),
+            knob: "run `modprobe overlay`, or let steps work on a copy".into(),
+        }
     }
 }
 
 impl HostProbe {
     /// Returns the layers that this host fully enforces, sorted.
     pub fn held(&self) -> Vec<Layer> {
-        let held = self.layers.iter().filter(|state| state.missing.is_none()).map(|state| state.layer);
+        let held = self
+            .layers
+            .iter()
+            .filter(|state| state.missing.is_none())
+            .map(|state| state.layer);
         held.filter(|layer| *layer != Layer::Programs).collect()
     }
 
@@ -70,7 +77,11 @@ impl HostProbe {
 
     /// Returns the reason why this host does not have the layer, or `None` if the host has the layer.
     pub fn missing(&self, layer: Layer) -> Option<&Missing> {
-        self.layers.iter().find(|state| state.layer == layer)?.missing.as_ref()
+        self.layers
+            .iter()
+            .find(|state| state.layer == layer)?
+            .missing
+            .as_ref()
     }
 
     /// Marks all layers as missing if no run is possible on this host.
@@ -87,7 +98,9 @@ impl HostProbe {
     /// Derives the state of each layer from the failures of the test runs.
     pub(crate) fn conclude(lacking: &ProbeFailures, own_id: bool) -> Self {
         let host = Facts::of_this_host();
-        let why = |failure: &Option<SetupFailure>| failure.as_ref().map(|failure| missing(failure, &host));
+        let why = |failure: &Option<SetupFailure>| {
+            failure.as_ref().map(|failure| missing(failure, &host))
+        };
         let spaces = why(&lacking.namespaces);
         let state = |layer, missing| LayerState { layer, missing };
         let capabilities = spaces.as_ref().filter(|_| !own_id).map(|missing| Missing {
@@ -104,14 +117,25 @@ impl HostProbe {
                 state(Layer::Landlock, why(&lacking.landlock)),
                 state(Layer::Namespaces, spaces.clone()),
                 state(Layer::Network, spaces.clone()),
-                state(Layer::Programs, spaces.or_else(|| why(&lacking.landlock)).or_else(|| why(&lacking.seccomp))),
+                state(
+                    Layer::Programs,
+                    spaces
+                        .or_else(|| why(&lacking.landlock))
+                        .or_else(|| why(&lacking.seccomp)),
+                ),
                 state(Layer::Seccomp, why(&lacking.seccomp)),
             ],
-            landlock_abi: super::syscalls::landlock_abi().ok().and_then(|abi| abi.try_into().ok()),
+            landlock_abi: super::syscalls::landlock_abi()
+                .ok()
+                .and_then(|abi| abi.try_into().ok()),
             own_id,
             cgroup: Ok(Vec::new()),
             broken: None,
-            form: if lacking.namespaces.is_some() { RunForm::Host } else { RunForm::Namespaces },
+            form: if lacking.namespaces.is_some() {
+                RunForm::Host
+            } else {
+                RunForm::Namespaces
+            },
         }
     }
 }
@@ -139,7 +163,11 @@ struct Facts {
 
 impl Facts {
     fn of_this_host() -> Self {
-        let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let read = |path: &str| {
+            fs::read_to_string(path)
+                .ok()
+                .map(|text| text.trim().to_owned())
+        };
         let is = |path: &str, value: &str| read(path).as_deref() == Some(value);
         let exhausted = [
             "user.max_user_namespaces",
@@ -155,7 +183,10 @@ impl Facts {
                 .into_iter()
                 .find(|name| is(&format!("/proc/sys/{}", name.replace('.', "/")), "0")),
             userns_clone_off: is("/proc/sys/kernel/unprivileged_userns_clone", "0"),
-            apparmor_restricts: is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+            apparmor_restricts: is(
+                "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+                "1",
+            ),
             seccomp: read("/proc/self/status").is_some_and(|status| status.contains("Seccomp:\t2")),
             lsm: read("/sys/kernel/security/lsm"),
         }
@@ -171,17 +202,25 @@ fn missing(failure: &SetupFailure, host: &Facts) -> Missing {
             limit,
         ) => match limit {
             Some(limit) => format!("{}: the limit {limit} is 0", failure.what),
-            None => format!("{}: the maximum number of namespaces is reached", failure.what),
+            None => format!(
+                "{}: the maximum number of namespaces is reached",
+                failure.what
+            ),
         },
         _ => failure.to_string(),
     };
-    Missing { why, knob: knob(failure, host) }
+    Missing {
+        why,
+        knob: knob(failure, host),
+    }
 }
 
 fn knob(failure: &SetupFailure, host: &Facts) -> String {
     use SetupStage::{Maps, Mounts, Namespaces, NetworkNamespace, Proc, UserNamespace};
-    let in_a_user_namespace =
-        matches!(failure.stage, UserNamespace | Maps | Namespaces | NetworkNamespace | Mounts | Proc);
+    let in_a_user_namespace = matches!(
+        failure.stage,
+        UserNamespace | Maps | Namespaces | NetworkNamespace | Mounts | Proc
+    );
     match (failure.stage, failure.errno) {
         (_, Some(libc::EMFILE)) => {
             "raise the limit of open files: ulimit -n in a shell, LimitNOFILE= in a unit of systemd".into()
@@ -245,31 +284,107 @@ mod tests {
     use super::*;
 
     fn failure(stage: SetupStage, errno: i32) -> SetupFailure {
-        SetupFailure { stage, what: "try".into(), errno: Some(errno) }
+        SetupFailure {
+            stage,
+            what: "try".into(),
+            errno: Some(errno),
+        }
     }
 
     #[test]
     fn each_failed_sandbox_probe_names_the_setting_to_change() {
-        let seccomp = Facts { seccomp: true, ..Facts::default() };
-        let apparmor = Facts { apparmor_restricts: true, ..Facts::default() };
-        let debian = Facts { userns_clone_off: true, ..Facts::default() };
-        let lsm = Facts { lsm: Some("lockdown,yama".into()), ..Facts::default() };
+        let seccomp = Facts {
+            seccomp: true,
+            ..Facts::default()
+        };
+        let apparmor = Facts {
+            apparmor_restricts: true,
+            ..Facts::default()
+        };
+        let debian = Facts {
+            userns_clone_off: true,
+            ..Facts::default()
+        };
+        let lsm = Facts {
+            lsm: Some("lockdown,yama".into()),
+            ..Facts::default()
+        };
         for (failed, host, word) in [
-            (failure(SetupStage::UserNamespace, libc::ENOSPC), Facts::default(), "user.max_user_namespaces"),
-            (failure(SetupStage::UserNamespace, libc::EPERM), debian, "unprivileged_userns_clone=1"),
-            (failure(SetupStage::Mounts, libc::EACCES), apparmor, "apparmor_restrict_unprivileged_userns=0"),
-            (failure(SetupStage::UserNamespace, libc::EPERM), seccomp, "seccomp"),
-            (failure(SetupStage::Proc, libc::EPERM), Facts::default(), "systempaths=unconfined"),
-            (failure(SetupStage::Landlock, libc::EOPNOTSUPP), lsm, "lsm=landlock,lockdown,yama"),
-            (failure(SetupStage::Landlock, libc::ENOSYS), Facts::default(), "CONFIG_SECURITY_LANDLOCK"),
-            (failure(SetupStage::Landlock, libc::ENOENT), Facts::default(), "add this path"),
-            (failure(SetupStage::Mounts, libc::ENOENT), Facts::default(), "add this path"),
-            (failure(SetupStage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
-            (failure(SetupStage::Processes, libc::EMFILE), Facts::default(), "LimitNOFILE="),
-            (SetupFailure::new(SetupStage::Late, "try"), Facts::default(), "when this host has less work"),
-            (failure(SetupStage::Processes, libc::EAGAIN), Facts::default(), "ulimit -u"),
-            (failure(SetupStage::UserNamespace, libc::EPERM), Facts::default(), "chroot"),
-            (failure(SetupStage::Maps, libc::EACCES), Facts::default(), "/proc"),
+            (
+                failure(SetupStage::UserNamespace, libc::ENOSPC),
+                Facts::default(),
+                "user.max_user_namespaces",
+            ),
+            (
+                failure(SetupStage::UserNamespace, libc::EPERM),
+                debian,
+                "unprivileged_userns_clone=1",
+            ),
+            (
+                failure(SetupStage::Mounts, libc::EACCES),
+                apparmor,
+                "apparmor_restrict_unprivileged_userns=0",
+            ),
+            (
+                failure(SetupStage::UserNamespace, libc::EPERM),
+                seccomp,
+                "seccomp",
+            ),
+            (
+                failure(SetupStage::Proc, libc::EPERM),
+                Facts::default(),
+                "systempaths=unconfined",
+            ),
+            (
+                failure(SetupStage::Landlock, libc::EOPNOTSUPP),
+                lsm,
+                "lsm=landlock,lockdown,yama",
+            ),
+            (
+                failure(SetupStage::Landlock, libc::ENOSYS),
+                Facts::default(),
+                "CONFIG_SECURITY_LANDLOCK",
+            ),
+            (
+                failure(SetupStage::Landlock, libc::ENOENT),
+                Facts::default(),
+                "add this path",
+            ),
+            (
+                failure(SetupStage::Mounts, libc::ENOENT),
+                Facts::default(),
+                "add this path",
+            ),
+            (
+                failure(SetupStage::Seccomp, libc::EINVAL),
+                Facts::default(),
+                "CONFIG_SECCOMP_FILTER",
+            ),
+            (
+                failure(SetupStage::Processes, libc::EMFILE),
+                Facts::default(),
+                "LimitNOFILE=",
+            ),
+            (
+                SetupFailure::new(SetupStage::Late, "try"),
+                Facts::default(),
+                "when this host has less work",
+            ),
+            (
+                failure(SetupStage::Processes, libc::EAGAIN),
+                Facts::default(),
+                "ulimit -u",
+            ),
+            (
+                failure(SetupStage::UserNamespace, libc::EPERM),
+                Facts::default(),
+                "chroot",
+            ),
+            (
+                failure(SetupStage::Maps, libc::EACCES),
+                Facts::default(),
+                "/proc",
+            ),
         ] {
             let knob = knob(&failed, &host);
             assert!(knob.contains(word), "{failed:?} {host:?}: {knob}");
@@ -290,15 +405,28 @@ mod tests {
             ..ProbeFailures::default()
         };
         let root = HostProbe::conclude(&no, true);
-        assert_eq!(root.held(), [Layer::Capabilities, Layer::Landlock, Layer::Seccomp]);
+        assert_eq!(
+            root.held(),
+            [Layer::Capabilities, Layer::Landlock, Layer::Seccomp]
+        );
         let user = HostProbe::conclude(&no, false);
-        assert_eq!((user.held(), user.level()), (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort));
+        assert_eq!(
+            (user.held(), user.level()),
+            (vec![Layer::Landlock, Layer::Seccomp], Level::BestEffort)
+        );
         let capabilities = user.missing(Layer::Capabilities).expect("missing");
         assert!(
-            capabilities.why.contains("the maximum number") && capabilities.knob.starts_with("sysctl"),
+            capabilities.why.contains("the maximum number")
+                && capabilities.knob.starts_with("sysctl"),
             "{capabilities:?}"
         );
-        assert!(user.missing(Layer::Namespaces).is_some_and(|missing| missing.why.contains("the maximum number")));
-        assert_eq!(HostProbe::conclude(&ProbeFailures::default(), false).level(), Level::Strict);
+        assert!(
+            user.missing(Layer::Namespaces)
+                .is_some_and(|missing| missing.why.contains("the maximum number"))
+        );
+        assert_eq!(
+            HostProbe::conclude(&ProbeFailures::default(), false).level(),
+            Level::Strict
+        );
     }
 }

@@ -16,7 +16,12 @@ const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
 pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
     for written in paths {
-        let wrong = |why: String| Err(Unavailable::Path { path: written.clone(), why });
+        let wrong = |why: String| {
+            Err(Unavailable::Path {
+                path: written.clone(),
+                why,
+            })
+        };
         let path = Path::new(written);
         match path.canonicalize() {
             Ok(real) if real.as_os_str() == path.as_os_str() => {}
@@ -27,13 +32,17 @@ pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
             return wrong("is the whole host; name only the paths that the step needs".into());
         }
         if path == Path::new("/tmp") {
-            return wrong("is private to each run; name only the paths below that the step needs".into());
+            return wrong(
+                "is private to each run; name only the paths below that the step needs".into(),
+            );
         }
         if path == Path::new("/etc") {
             return wrong("is created for each run; name the files that the step needs".into());
         }
         if let Some(own) = OWN.into_iter().find(|own| path.starts_with(own)) {
-            return wrong(format!("is below {own}, which is private to each run; remove the path from the profile"));
+            return wrong(format!(
+                "is below {own}, which is private to each run; remove the path from the profile"
+            ));
         }
         if let Some(own) = OWN.into_iter().find(|own| Path::new(own).starts_with(path)) {
             return wrong(format!(
@@ -42,7 +51,10 @@ pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
         }
         // In a run, /var/tmp is a symbolic link to /tmp, and a path of a profile must not contain links.
         if path.starts_with("/var/tmp") {
-            return wrong("is below /var/tmp, which is private to each run; remove the path from the profile".into());
+            return wrong(
+                "is below /var/tmp, which is private to each run; remove the path from the profile"
+                    .into(),
+            );
         }
         if system_paths::is_made_for_each_run(path) {
             return wrong(
@@ -55,19 +67,33 @@ pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
 }
 
 pub(crate) fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
-    let trees: Vec<String> = step_paths::host_paths(&profile.write).map(str::to_owned).collect();
+    let trees: Vec<String> = step_paths::host_paths(&profile.write)
+        .map(str::to_owned)
+        .collect();
     check_paths(&trees)?;
     for (at, path) in trees.iter().enumerate() {
-        let wrong = |why: &str| Err(Unavailable::Path { path: path.clone(), why: why.into() });
+        let wrong = |why: &str| {
+            Err(Unavailable::Path {
+                path: path.clone(),
+                why: why.into(),
+            })
+        };
         let real = Path::new(path);
-        if system_paths::always_visible().any(|system| real.starts_with(system) || system.starts_with(real)) {
-            return wrong("belongs to the operating system, and no run can write there; remove the path from `write`");
+        if system_paths::always_visible()
+            .any(|system| real.starts_with(system) || system.starts_with(real))
+        {
+            return wrong(
+                "belongs to the operating system, and no run can write there; remove the path from `write`",
+            );
         }
         if profile.workdir != Workdir::Private && !real.is_dir() {
             return wrong("is not a directory, but a work directory must be a directory");
         }
         let others = trees.iter().skip(at + 1).chain(&profile.read);
-        if others.into_iter().any(|other| real.starts_with(other) || Path::new(other).starts_with(real)) {
+        if others
+            .into_iter()
+            .any(|other| real.starts_with(other) || Path::new(other).starts_with(real))
+        {
             return wrong("overlaps another path of the profile; name only the outer path");
         }
     }
@@ -79,12 +105,21 @@ pub(crate) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
     check_paths(&profile.sockets)?;
     let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
     for path in &profile.sockets {
-        let wrong = |why: String| Err(Unavailable::Path { path: path.clone(), why });
-        if !Path::new(path).metadata().is_ok_and(|it| it.file_type().is_socket()) {
+        let wrong = |why: String| {
+            Err(Unavailable::Path {
+                path: path.clone(),
+                why,
+            })
+        };
+        if !Path::new(path)
+            .metadata()
+            .is_ok_and(|it| it.file_type().is_socket())
+        {
             return wrong("is no socket".into());
         }
         // No process listens on a copied socket.
-        let tree = step_paths::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
+        let tree =
+            step_paths::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
         if let Some(tree) = tree.filter(|_| copied) {
             return wrong(format!(
                 "is in {tree}, but the run gets a copy or an overlay of {tree}, where no process listens; use \
@@ -97,20 +132,32 @@ pub(crate) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
 
 /// Refuses a path that the profile both names and denies. Otherwise this mistake would only appear during the run.
 pub(crate) fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
-    let Ok(patterns) = NamePatterns::new(&profile.deny) else { return Ok(()) };
+    let Ok(patterns) = NamePatterns::new(&profile.deny) else {
+        return Ok(());
+    };
     for path in step_paths::named_paths(profile) {
         // A path in a denied directory is denied too.
-        let denied = Path::new(path).ancestors().filter_map(Path::to_str).find(|above| patterns.deny_named(above));
+        let denied = Path::new(path)
+            .ancestors()
+            .filter_map(Path::to_str)
+            .find(|above| patterns.deny_named(above));
         let why = match denied {
             None => continue,
-            Some(itself) if itself == path => "is denied by a pattern of the same profile; remove the path or the \
+            Some(itself) if itself == path => {
+                "is denied by a pattern of the same profile; remove the path or the \
                                                pattern"
-                .to_owned(),
+                    .to_owned()
+            }
             Some(above) => {
-                format!("is in {above}, which a pattern of the same profile denies; remove the path or the pattern")
+                format!(
+                    "is in {above}, which a pattern of the same profile denies; remove the path or the pattern"
+                )
             }
         };
-        return Err(Unavailable::Path { path: path.to_owned(), why });
+        return Err(Unavailable::Path {
+            path: path.to_owned(),
+            why,
+        });
     }
     Ok(())
 }
@@ -120,7 +167,10 @@ pub(crate) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(
     let Missing { why, knob } = missing;
     let why = format!("can have no overlay on this host ({why}): {knob}");
     match step_paths::host_paths(&profile.write).next() {
-        Some(path) if profile.workdir == Workdir::Overlay => Err(Unavailable::Path { path: path.to_owned(), why }),
+        Some(path) if profile.workdir == Workdir::Overlay => Err(Unavailable::Path {
+            path: path.to_owned(),
+            why,
+        }),
         _ => Ok(()),
     }
 }
@@ -137,7 +187,10 @@ pub(crate) fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), U
                  name a tree without another file system",
                 inner.display()
             );
-            return Err(Unavailable::Path { path: path.to_owned(), why });
+            return Err(Unavailable::Path {
+                path: path.to_owned(),
+                why,
+            });
         }
     }
     Ok(())
@@ -158,13 +211,24 @@ pub(crate) fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), 
             .chain(real.ancestors().skip(1).map(|above| (above, 0o1)))
             .find(|(directory, bits)| !is_open(directory, *bits, probe.own_id));
         if let Some((directory, bits)) = closed {
-            let (rights, whose) = if bits == 0o5 { ("r and x", "look into") } else { ("x", "enter") };
-            let id = if probe.own_id { "the user id of the run can't" } else { "the user of the service can't" };
+            let (rights, whose) = if bits == 0o5 {
+                ("r and x", "look into")
+            } else {
+                ("x", "enter")
+            };
+            let id = if probe.own_id {
+                "the user id of the run can't"
+            } else {
+                "the user of the service can't"
+            };
             let why = format!(
                 "can't be used: {id} {whose} {}; add the rights {rights} to this directory, or name another path",
                 directory.display()
             );
-            return Err(Unavailable::Path { path: path.to_owned(), why });
+            return Err(Unavailable::Path {
+                path: path.to_owned(),
+                why,
+            });
         }
     }
     Ok(())
@@ -174,12 +238,18 @@ pub(crate) fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), 
 /// bits of "others" apply.
 fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let Ok(found) = directory.metadata() else { return false };
+    let Ok(found) = directory.metadata() else {
+        return false;
+    };
     if own_id {
         return found.mode() & bits == bits;
     }
     // The run's first process can access every directory that the service's user owns.
-    let rights = if bits == 0o5 { Access::READ_OK | Access::EXEC_OK } else { Access::EXEC_OK };
+    let rights = if bits == 0o5 {
+        Access::READ_OK | Access::EXEC_OK
+    } else {
+        Access::EXEC_OK
+    };
     found.uid() == rustix::process::geteuid().as_raw()
         || rustix::fs::accessat(rustix::fs::CWD, directory, rights, AtFlags::EACCESS).is_ok()
 }
@@ -192,17 +262,27 @@ mod tests {
 
     #[test]
     fn an_overlay_is_refused_if_the_kernel_mounts_no_overlays() {
-        let failure = SetupFailure { stage: SetupStage::Workdir, what: "mount it".into(), errno: Some(libc::ENODEV) };
+        let failure = SetupFailure {
+            stage: SetupStage::Workdir,
+            what: "mount it".into(),
+            errno: Some(libc::ENODEV),
+        };
         let missing = Missing::overlay(&failure);
         let mut wanted = Profile::nothing(STRICT.to_vec(), Limits::default());
         (wanted.write, wanted.workdir) = (vec!["/srv/tree".into()], Workdir::Overlay);
-        let text = without_overlays(&wanted, &missing).expect_err("refused").to_string();
+        let text = without_overlays(&wanted, &missing)
+            .expect_err("refused")
+            .to_string();
         assert!(
-            text.contains("/srv/tree can have no overlay on this host") && text.contains("modprobe overlay"),
+            text.contains("/srv/tree can have no overlay on this host")
+                && text.contains("modprobe overlay"),
             "{text}"
         );
         wanted.workdir = Workdir::Copy;
-        assert!(without_overlays(&wanted, &missing).is_ok(), "what needs none goes on");
+        assert!(
+            without_overlays(&wanted, &missing).is_ok(),
+            "what needs none goes on"
+        );
     }
 
     #[test]
@@ -212,12 +292,36 @@ mod tests {
         let link = base.join("link");
         std::os::unix::fs::symlink("/usr", &link).expect("a link");
         let written = |path: &Path| path.display().to_string();
-        for bad in [written(&link), written(&base.join("absent")), format!("{}/.", base.display()), "/".into()] {
-            assert!(matches!(check_paths(std::slice::from_ref(&bad)), Err(Unavailable::Path { .. })), "{bad}");
+        for bad in [
+            written(&link),
+            written(&base.join("absent")),
+            format!("{}/.", base.display()),
+            "/".into(),
+        ] {
+            assert!(
+                matches!(
+                    check_paths(std::slice::from_ref(&bad)),
+                    Err(Unavailable::Path { .. })
+                ),
+                "{bad}"
+            );
         }
-        for bad in ["/proc", "/proc/self", "/tmp", "/etc", "/etc/passwd", "/dev/null", "/run", "/var/tmp", "relative"] {
+        for bad in [
+            "/proc",
+            "/proc/self",
+            "/tmp",
+            "/etc",
+            "/etc/passwd",
+            "/dev/null",
+            "/run",
+            "/var/tmp",
+            "relative",
+        ] {
             assert!(check_paths(&[bad.to_owned()]).is_err(), "{bad}");
         }
-        assert_eq!(check_paths(&[written(&base), "/etc/services".into()]), Ok(()));
+        assert_eq!(
+            check_paths(&[written(&base), "/etc/services".into()]),
+            Ok(())
+        );
     }
 }

@@ -13,7 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -103,9 +104,14 @@ pub(crate) enum HostSharing {
 impl SyscallFilter {
     /// Returns the filter for a run with this form and this profile.
     pub(crate) fn of(form: RunForm, profile: &Profile) -> Self {
-        let behind_a_namespace = form == RunForm::Namespaces || profile.network.mode == NetworkMode::Host;
+        let behind_a_namespace =
+            form == RunForm::Namespaces || profile.network.mode == NetworkMode::Host;
         Self {
-            sockets: if behind_a_namespace { Sockets::Inet } else { Sockets::Unix },
+            sockets: if behind_a_namespace {
+                Sockets::Inet
+            } else {
+                Sockets::Unix
+            },
             ground: match (form, profile.workdir) {
                 (RunForm::Namespaces, Workdir::InPlace) => HostSharing::LiveTree,
                 (RunForm::Namespaces, _) => HostSharing::Own,
@@ -165,10 +171,15 @@ impl RunRequest {
     /// Returns the sizes of the texts that follow this request, in their order.
     fn sizes(&self) -> impl Iterator<Item = u64> + '_ {
         let session = self.session.as_ref();
-        let wrapper = session.and_then(|session| session.wrapper.as_ref()).map_or(0, |wrapper| wrapper.bytes);
+        let wrapper = session
+            .and_then(|session| session.wrapper.as_ref())
+            .map_or(0, |wrapper| wrapper.bytes);
         let session = [session.map_or(0, |session| session.env_bytes), wrapper];
         let files = self.files.iter().map(|file| file.bytes);
-        [self.source_bytes, self.params_bytes].into_iter().chain(session).chain(files)
+        [self.source_bytes, self.params_bytes]
+            .into_iter()
+            .chain(session)
+            .chain(files)
     }
 }
 
@@ -297,33 +308,60 @@ pub(crate) fn read_request(from: &mut impl Read) -> io::Result<(RunRequest, RunT
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let request: RunRequest = read_body(from, u32::from_be_bytes(length), MAX_REQUEST)?;
-    let together = request.files.iter().try_fold(0, |sum: u64, file| sum.checked_add(file.bytes));
+    let together = request
+        .files
+        .iter()
+        .try_fold(0, |sum: u64, file| sum.checked_add(file.bytes));
     if together.is_none_or(|bytes| bytes > MAX_FILES_BYTES) {
         return Err(invalid("the files of the request are too large"));
     }
-    let together = request.secrets.iter().try_fold(0, |sum: u64, secret| sum.checked_add(secret.bytes));
+    let together = request
+        .secrets
+        .iter()
+        .try_fold(0, |sum: u64, secret| sum.checked_add(secret.bytes));
     if together.is_none_or(|bytes| bytes > MAX_SECRETS_BYTES) {
         return Err(invalid("the secrets of the request are too large"));
     }
     let mut text = |bytes: u64| {
         if bytes > MAX_TEXT {
-            return Err(invalid("the script, the parameters or a file of the request are too large"));
+            return Err(invalid(
+                "the script, the parameters or a file of the request are too large",
+            ));
         }
         let mut text = Vec::new();
         from.by_ref().take(bytes).read_to_end(&mut text)?;
-        if text.len() as u64 == bytes { Ok(text) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if text.len() as u64 == bytes {
+            Ok(text)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     };
     let mut sizes = request.sizes();
     let mut next = || sizes.next().map_or_else(|| Ok(Vec::new()), &mut text);
     let (source, params, session_env, wrapper) = (next()?, next()?, next()?, next()?);
     let files = sizes.map(text).collect::<io::Result<Vec<_>>>()?;
-    let secrets = request.secrets.iter().map(|secret| read_secret(from, secret)).collect::<io::Result<Vec<_>>>()?;
-    Ok((request, RunTexts { source, params, session_env, wrapper, files, secrets }))
+    let secrets = request
+        .secrets
+        .iter()
+        .map(|secret| read_secret(from, secret))
+        .collect::<io::Result<Vec<_>>>()?;
+    Ok((
+        request,
+        RunTexts {
+            source,
+            params,
+            session_env,
+            wrapper,
+            files,
+            secrets,
+        },
+    ))
 }
 
 /// Reads the value of a secret into a buffer of its exact size, because a growing buffer would leave copies in memory.
 fn read_secret(from: &mut impl Read, secret: &SecretEntry) -> io::Result<SecretValue> {
-    let size = usize::try_from(secret.bytes).map_err(|_| invalid("a secret of the request is too large"))?;
+    let size = usize::try_from(secret.bytes)
+        .map_err(|_| invalid("a secret of the request is too large"))?;
     let mut value = Zeroizing::new(vec![0; size]);
     from.read_exact(&mut value)?;
     Ok(SecretValue::new(value))
@@ -335,7 +373,11 @@ pub(crate) fn write_message(to: &mut impl Write, message: &HelperMessage) -> io:
 }
 
 /// Sends a message with a descriptor.
-pub(crate) fn send_descriptor(to: &UnixStream, message: &HelperMessage, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn send_descriptor(
+    to: &UnixStream,
+    message: &HelperMessage,
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<()> {
     let mut frame = Vec::new();
     write_frame(&mut frame, message, MAX_MESSAGE)?;
     let descriptors = [descriptor];
@@ -343,7 +385,12 @@ pub(crate) fn send_descriptor(to: &UnixStream, message: &HelperMessage, descript
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
     // The kernel sends the whole frame, because it is much smaller than a socket buffer.
-    rustix::net::sendmsg(to, &[io::IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        to,
+        &[io::IoSlice::new(&frame)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
@@ -353,7 +400,12 @@ pub(crate) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    rustix::net::sendmsg(to, &[io::IoSlice::new(&[1])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        to,
+        &[io::IoSlice::new(&[1])],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
@@ -374,11 +426,17 @@ pub(crate) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
     if received.bytes == 0 {
         return Ok(None);
     }
-    descriptors.try_into().map(Some).map_err(|_| invalid("a descriptor is missing"))
+    descriptors
+        .try_into()
+        .map(Some)
+        .map_err(|_| invalid("a descriptor is missing"))
 }
 
 /// Reads the available bytes, and the attached descriptor if the message has a descriptor.
-pub(crate) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+pub(crate) fn receive(
+    from: &UnixStream,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut into = [io::IoSliceMut::new(buffer)];
@@ -392,7 +450,9 @@ pub(crate) fn receive(from: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize
 
 /// Removes the first complete message from `received` and returns the message, or `None` if no message is complete.
 pub(crate) fn take_message(received: &mut Vec<u8>) -> io::Result<Option<HelperMessage>> {
-    let Some(length) = received.first_chunk::<4>() else { return Ok(None) };
+    let Some(length) = received.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = u32::from_be_bytes(*length);
     if length > MAX_MESSAGE {
         return Err(invalid("a message of the helper is too large"));
@@ -431,8 +491,14 @@ pub fn check_messages(bytes: &[u8]) -> io::Result<usize> {
 fn write_frame(to: &mut impl Write, value: &impl Serialize, limit: u32) -> io::Result<()> {
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, value)?;
-    let length = u32::try_from(frame.len() - 4).ok().filter(|length| *length <= limit);
-    frame[..4].copy_from_slice(&length.ok_or_else(|| invalid("the request for a run is too large"))?.to_be_bytes());
+    let length = u32::try_from(frame.len() - 4)
+        .ok()
+        .filter(|length| *length <= limit);
+    frame[..4].copy_from_slice(
+        &length
+            .ok_or_else(|| invalid("the request for a run is too large"))?
+            .to_be_bytes(),
+    );
     to.write_all(&frame)
 }
 
@@ -512,7 +578,12 @@ mod tests {
     }
 
     fn file() -> StepFile {
-        StepFile { path: "a/b".into(), bytes: 6, digest: ContentDigest::of(FILE), executable: true }
+        StepFile {
+            path: "a/b".into(),
+            bytes: 6,
+            digest: ContentDigest::of(FILE),
+            executable: true,
+        }
     }
 
     const FILE: &[u8] = b"x = 1\n";
@@ -525,8 +596,24 @@ mod tests {
         write_request(&mut wire, &request(), TEXTS, [FILE, SECRET].into_iter()).expect("writes");
         let (arrived, texts) = read_request(&mut wire.as_slice()).expect("reads");
         let [source, params, session_env, wrapper] = TEXTS.map(<[u8]>::to_vec);
-        let (files, secrets) = (vec![FILE.to_vec()], vec![SecretValue::new(SECRET.to_vec().into())]);
-        assert_eq!((arrived, texts), (request(), RunTexts { source, params, session_env, wrapper, files, secrets }));
+        let (files, secrets) = (
+            vec![FILE.to_vec()],
+            vec![SecretValue::new(SECRET.to_vec().into())],
+        );
+        assert_eq!(
+            (arrived, texts),
+            (
+                request(),
+                RunTexts {
+                    source,
+                    params,
+                    session_env,
+                    wrapper,
+                    files,
+                    secrets
+                }
+            )
+        );
     }
 
     #[test]
@@ -538,21 +625,45 @@ mod tests {
         }
         assert!(read_request(&mut &[0xff; 64][..]).is_err());
         let one = |bytes| StepFile { bytes, ..file() };
-        let secret = |bytes| SecretEntry { bytes, ..request().secrets.remove(0) };
+        let secret = |bytes| SecretEntry {
+            bytes,
+            ..request().secrets.remove(0)
+        };
         for huge in [
-            RunRequest { source_bytes: MAX_TEXT + 1, ..request() },
-            RunRequest { files: vec![one(MAX_TEXT + 1)], ..request() },
-            RunRequest { files: (0..5).map(|_| one(MAX_TEXT)).collect(), ..request() },
-            RunRequest { files: vec![one(u64::MAX), one(u64::MAX)], ..request() },
-            RunRequest { secrets: vec![secret(MAX_SECRETS_BYTES + 1)], ..request() },
-            RunRequest { secrets: vec![secret(u64::MAX), secret(u64::MAX)], ..request() },
+            RunRequest {
+                source_bytes: MAX_TEXT + 1,
+                ..request()
+            },
+            RunRequest {
+                files: vec![one(MAX_TEXT + 1)],
+                ..request()
+            },
+            RunRequest {
+                files: (0..5).map(|_| one(MAX_TEXT)).collect(),
+                ..request()
+            },
+            RunRequest {
+                files: vec![one(u64::MAX), one(u64::MAX)],
+                ..request()
+            },
+            RunRequest {
+                secrets: vec![secret(MAX_SECRETS_BYTES + 1)],
+                ..request()
+            },
+            RunRequest {
+                secrets: vec![secret(u64::MAX), secret(u64::MAX)],
+                ..request()
+            },
         ] {
             let mut wire = Vec::new();
             write_request(&mut wire, &huge, TEXTS, [FILE, SECRET].into_iter()).expect("writes");
             wire.resize(8 << 20, b'x');
             assert!(read_request(&mut wire.as_slice()).is_err());
         }
-        let long = RunRequest { interpreter: "x".repeat(MAX_REQUEST as usize), ..request() };
+        let long = RunRequest {
+            interpreter: "x".repeat(MAX_REQUEST as usize),
+            ..request()
+        };
         assert!(write_request(&mut Vec::new(), &long, TEXTS, [FILE, SECRET].into_iter()).is_err());
     }
 
@@ -563,12 +674,16 @@ mod tests {
         hand_over(&helper, [writer.as_fd(), writer.as_fd(), helper.as_fd()]).expect("sends");
         let [stdout, stderr, _] = take_over(&first).expect("receives").expect("something");
         for (stream, text) in [(stdout, "a"), (stderr, "b")] {
-            io::PipeWriter::from(stream).write_all(text.as_bytes()).expect("writes");
+            io::PipeWriter::from(stream)
+                .write_all(text.as_bytes())
+                .expect("writes");
         }
         let mut read = [0; 2];
         reader.read_exact(&mut read).expect("reads");
         assert_eq!(&read, b"ab");
-        (&helper).write_all(&[1]).expect("a byte without descriptors");
+        (&helper)
+            .write_all(&[1])
+            .expect("a byte without descriptors");
         assert!(take_over(&first).is_err());
         drop(helper);
         assert!(take_over(&first).expect("the end").is_none());
@@ -576,8 +691,10 @@ mod tests {
 
     #[test]
     fn messages_are_parsed_one_by_one_from_partial_reads() {
-        let messages =
-            [HelperMessage::Ended(StepEnd::Exited(3), None), HelperMessage::Empty(SpentResources::default())];
+        let messages = [
+            HelperMessage::Ended(StepEnd::Exited(3), None),
+            HelperMessage::Empty(SpentResources::default()),
+        ];
         let mut wire = Vec::new();
         for message in &messages {
             write_message(&mut wire, message).expect("writes");

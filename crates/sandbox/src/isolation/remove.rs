@@ -85,12 +85,15 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, number: &mut u64) -> Resu
     let before = *number;
     loop {
         *number += 1;
-        let Ok(free) = CString::new(format!(".{number}")) else { return Err(Errno::INVAL) };
+        let Ok(free) = CString::new(format!(".{number}")) else {
+            return Err(Errno::INVAL);
+        };
         match rustix::fs::renameat(from, name, top, &free) {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
             // Renaming a directory requires write access to this directory.
             Err(Errno::ACCESS) => {
-                let again = open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
+                let again =
+                    open(from, name).and_then(|_| rustix::fs::renameat(from, name, top, &free));
                 return again.inspect_err(|_| *number = before);
             }
             // Nothing was moved, so reset the counter. Otherwise the caller would see progress.
@@ -125,18 +128,30 @@ mod tests {
 
     /// Creates directories deeper than `PATH_MAX` in `top`.
     fn dig(top: &Path, depth: usize) {
-        let mut at = rustix::fs::open(top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("open");
+        let mut at = rustix::fs::open(top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .expect("open");
         for _ in 0..depth {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).expect("a directory");
-            at = rustix::fs::openat(&at, "d", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("open");
+            at = rustix::fs::openat(&at, "d", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .expect("open");
         }
-        rustix::fs::openat(&at, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR).expect("a file");
+        rustix::fs::openat(
+            &at,
+            "file",
+            OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::RUSR,
+        )
+        .expect("a file");
     }
 
     #[test]
     fn a_deep_directory_is_removed_with_a_small_stack() {
         // Prefer memory, because a journaling file system needs a second for every thousand directories.
-        let place = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+        let place = if Path::new("/dev/shm").is_dir() {
+            "/dev/shm".into()
+        } else {
+            std::env::temp_dir()
+        };
         let home = tempfile::tempdir_in(place).expect("a directory");
         let (top, outside) = (home.path().join("top"), home.path().join("outside"));
         for directory in [&top, &outside] {
@@ -144,7 +159,14 @@ mod tests {
         }
         std::fs::write(outside.join("kept"), "x").expect("a file");
         dig(&top, 30_000);
-        for name in [".1", ".2/.3/.4", "wide/a", "wide/b", "wide/c", "closed/in/deep"] {
+        for name in [
+            ".1",
+            ".2/.3/.4",
+            "wide/a",
+            "wide/b",
+            "wide/c",
+            "closed/in/deep",
+        ] {
             std::fs::create_dir_all(top.join(name)).expect("directories");
             std::fs::write(top.join(name).join("file"), "x").expect("a file");
         }
@@ -153,10 +175,14 @@ mod tests {
         symlink(&outside, top.join("link")).expect("a link");
         symlink("nowhere", top.join("broken")).expect("a link");
         for name in ["closed/in", "closed"] {
-            std::fs::set_permissions(top.join(name), std::fs::Permissions::from_mode(0o000)).expect("mode");
+            std::fs::set_permissions(top.join(name), std::fs::Permissions::from_mode(0o000))
+                .expect("mode");
         }
         let removing = top.clone();
-        let small = std::thread::Builder::new().stack_size(128 << 10).spawn(move || tree(&removing)).expect("a thread");
+        let small = std::thread::Builder::new()
+            .stack_size(128 << 10)
+            .spawn(move || tree(&removing))
+            .expect("a thread");
         small.join().expect("no overflow").expect("removed");
         assert!(!top.exists() && outside.join("kept").exists());
         assert!(tree(&top).is_err() && tree(&outside.join("kept")).is_err());

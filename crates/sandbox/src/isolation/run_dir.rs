@@ -21,9 +21,15 @@ pub(crate) struct RunDir {
 impl RunDir {
     /// Creates the directory below `scratch`.
     pub(crate) fn make(scratch: &Path) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(scratch)?;
+        let directory = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .tempdir_in(scratch)?;
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711))?;
-        Ok(Self { path: directory.keep(), keeps: false, id: None })
+        Ok(Self {
+            path: directory.keep(),
+            keeps: false,
+            id: None,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {

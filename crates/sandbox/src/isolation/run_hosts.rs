@@ -26,7 +26,11 @@ pub(crate) fn listen(hosts: &[String], control: &UnixStream) -> Result<(), Setup
     let hosts: Vec<_> = hosts.iter().zip(addresses(hosts)).collect();
     // An address can be listed with several ports. All addresses are added first, because the kernel makes a new IPv6
     // address usable a moment later.
-    let numbers: BTreeSet<IpAddr> = hosts.iter().map(|(_, at)| at.ip()).filter(|ip| !ip.is_loopback()).collect();
+    let numbers: BTreeSet<IpAddr> = hosts
+        .iter()
+        .map(|(_, at)| at.ip())
+        .filter(|ip| !ip.is_loopback())
+        .collect();
     for (number, ip) in numbers.into_iter().enumerate() {
         let what = format!("put {ip} on the loopback device of the run");
         loopback::add_address(number, ip).at(SetupStage::NetworkNamespace, what)?;
@@ -45,7 +49,9 @@ fn bind(at: SocketAddr) -> io::Result<TcpListener> {
     loop {
         match TcpListener::bind(at) {
             Err(error)
-                if error.kind() == io::ErrorKind::AddrNotAvailable && at.is_ipv6() && begun.elapsed() < NEW_ADDRESS =>
+                if error.kind() == io::ErrorKind::AddrNotAvailable
+                    && at.is_ipv6()
+                    && begun.elapsed() < NEW_ADDRESS =>
             {
                 std::thread::sleep(Duration::from_micros(50));
             }
@@ -56,7 +62,8 @@ fn bind(at: SocketAddr) -> io::Result<TcpListener> {
 
 /// Returns the lines of the run's `/etc/hosts` for the names of the list. The list is sorted.
 pub(super) fn lines(hosts: &[String]) -> String {
-    let is_name = |(host, at): &(&String, SocketAddr)| host.parse() != Ok(*at) && !is_localhost(host);
+    let is_name =
+        |(host, at): &(&String, SocketAddr)| host.parse() != Ok(*at) && !is_localhost(host);
     let named = hosts.iter().zip(addresses(hosts)).filter(is_name);
     let line = |(host, at): (&String, SocketAddr)| {
         let name = host.rsplit_once(':').map_or("", |(name, _)| name);
@@ -75,9 +82,15 @@ fn addresses(hosts: &[String]) -> impl Iterator<Item = SocketAddr> {
             return number;
         }
         let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-        let [high, low] = u16::try_from(names.len() + 1).unwrap_or(u16::MAX).to_be_bytes();
+        let [high, low] = u16::try_from(names.len() + 1)
+            .unwrap_or(u16::MAX)
+            .to_be_bytes();
         let own = Ipv4Addr::new(127, 77, high, low).into();
-        let address = if is_localhost(host) { Ipv4Addr::LOCALHOST.into() } else { *names.entry(name).or_insert(own) };
+        let address = if is_localhost(host) {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            *names.entry(name).or_insert(own)
+        };
         SocketAddr::new(address, port.parse().unwrap_or_default())
     })
 }
@@ -88,14 +101,30 @@ mod tests {
 
     #[test]
     fn each_name_has_one_address_and_a_number_is_its_own_address() {
-        let hosts =
-            ["10.1.2.3:5432", "[fd00::1]:443", "a.example:443", "a.example:80", "countersign:1", "localhost:5432"];
+        let hosts = [
+            "10.1.2.3:5432",
+            "[fd00::1]:443",
+            "a.example:443",
+            "a.example:80",
+            "countersign:1",
+            "localhost:5432",
+        ];
         let hosts = hosts.map(str::to_owned);
         let found: Vec<String> = addresses(&hosts).map(|at| at.to_string()).collect();
         assert_eq!(
             found,
-            ["10.1.2.3:5432", "[fd00::1]:443", "127.77.0.1:443", "127.77.0.1:80", "127.77.0.2:1", "127.0.0.1:5432"]
+            [
+                "10.1.2.3:5432",
+                "[fd00::1]:443",
+                "127.77.0.1:443",
+                "127.77.0.1:80",
+                "127.77.0.2:1",
+                "127.0.0.1:5432"
+            ]
         );
-        assert_eq!(lines(&hosts), "127.77.0.1 a.example\n127.77.0.2 countersign\n");
+        assert_eq!(
+            lines(&hosts),
+            "127.77.0.1 a.example\n127.77.0.2 countersign\n"
+        );
     }
 }

@@ -18,7 +18,9 @@ use rustix::mount::MountFlags;
 
 use crate::isolation::grants::{PathAccess, PathGrant};
 use crate::isolation::protocol::{self, HelperMessage, RunRequest, RunTexts};
-use crate::isolation::session_request::{InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest};
+use crate::isolation::session_request::{
+    InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest,
+};
 use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::trees::Disk;
 use crate::isolation::{session_tree, syscalls};
@@ -105,30 +107,60 @@ fn below_root(path: &Path) -> &Path {
 }
 
 /// Mounts a read-only file system with the inputs at `directory`.
-fn mount_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) -> Result<(), SetupFailure> {
+fn mount_inputs(
+    inputs: &[InputEntry],
+    directory: &Path,
+    from: &mut UnixStream,
+) -> Result<(), SetupFailure> {
     let what = "mount the inputs of the run";
-    let pages: u64 = inputs.iter().map(|input| input.bytes.div_ceil(PAGE) + 1).sum();
-    let options = format!("mode=0755,size={},nr_inodes={}", (pages + 1) * PAGE, inputs.len() + 2);
-    let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
-    fs::DirBuilder::new().mode(0o755).create(directory).at(SetupStage::Mounts, what)?;
+    let pages: u64 = inputs
+        .iter()
+        .map(|input| input.bytes.div_ceil(PAGE) + 1)
+        .sum();
+    let options = format!(
+        "mode=0755,size={},nr_inodes={}",
+        (pages + 1) * PAGE,
+        inputs.len() + 2
+    );
+    let options =
+        std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(directory)
+        .at(SetupStage::Mounts, what)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("tmpfs", directory, "tmpfs", flags, options.as_c_str()).at(SetupStage::Mounts, what)?;
+    rustix::mount::mount("tmpfs", directory, "tmpfs", flags, options.as_c_str())
+        .at(SetupStage::Mounts, what)?;
     write_inputs(inputs, directory, from)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mount = rustix::fs::open(directory, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
-    syscalls::set_mount_flags(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, false).at(SetupStage::Mounts, what)
+    syscalls::set_mount_flags(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
+        .at(SetupStage::Mounts, what)
 }
 
 /// Writes the inputs, whose contents the service sends one after the other.
-fn write_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) -> Result<(), SetupFailure> {
+fn write_inputs(
+    inputs: &[InputEntry],
+    directory: &Path,
+    from: &mut UnixStream,
+) -> Result<(), SetupFailure> {
     for input in inputs {
-        let made =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o444).open(directory.join(input.name.as_str()));
+        let made = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o444)
+            .open(directory.join(input.name.as_str()));
         let digest = made
             .and_then(|file| copy_and_hash(from, file, input.bytes))
-            .at(SetupStage::Workdir, format!("copy the artifact {}", input.name))?;
+            .at(
+                SetupStage::Workdir,
+                format!("copy the artifact {}", input.name),
+            )?;
         if digest != input.digest {
-            let why = format!("the content of the artifact {} does not have the signed digest", input.name);
+            let why = format!(
+                "the content of the artifact {} does not have the signed digest",
+                input.name
+            );
             return Err(SetupFailure::new(SetupStage::Workdir, why));
         }
     }
@@ -138,7 +170,9 @@ fn write_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) 
 fn copy_and_hash(from: &mut UnixStream, mut to: File, bytes: u64) -> io::Result<ContentDigest> {
     let (mut hash, mut buffer, mut left) = (Sha256Stream::default(), vec![0; 64 << 10], bytes);
     while left > 0 {
-        let now = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let now = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         from.read_exact(&mut buffer[..now])?;
         hash.update(&buffer[..now]);
         to.write_all(&buffer[..now])?;
@@ -157,16 +191,22 @@ fn results_in_own_root(
     let results = Path::new(RESULTS);
     make_directory_with(below_root(results), 0o755)?;
     let disk = Disk::mount(DISK, flags, |place| {
-        let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
+        let options = std::ffi::CString::new(options)
+            .map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | flags;
-        rustix::mount::mount("tmpfs", place, "tmpfs", flags, options.as_c_str())
-            .at(SetupStage::Mounts, "mount the file system for the results of the run")
+        rustix::mount::mount("tmpfs", place, "tmpfs", flags, options.as_c_str()).at(
+            SetupStage::Mounts,
+            "mount the file system for the results of the run",
+        )
     })?;
     for name in directories(request) {
         let target = results.join(name);
         make_directory(below_root(&target), None)?;
         disk.bind(name, below_root(&target))?;
-        places.grants.push(PathGrant { path: target, access });
+        places.grants.push(PathGrant {
+            path: target,
+            access,
+        });
     }
     if request.results {
         write_file(&disk.path(VALUES).join(OUTPUTS), b"", 0o600).at(SetupStage::Mounts, what)?;
@@ -183,8 +223,15 @@ fn results_in_own_root(
 
 /// Returns the directories of the results that a run has.
 fn directories(request: &RunRequest) -> impl Iterator<Item = &'static str> {
-    let captured = if request.results { &[FILES, VALUES][..] } else { &[] };
-    captured.iter().copied().chain(request.session.as_ref().map(|_| SESSION))
+    let captured = if request.results {
+        &[FILES, VALUES][..]
+    } else {
+        &[]
+    };
+    captured
+        .iter()
+        .copied()
+        .chain(request.session.as_ref().map(|_| SESSION))
 }
 
 /// Creates the places in the private directory of a run on the host, which is the current directory. The user
@@ -211,29 +258,48 @@ pub(crate) fn on_the_host(
             session_tree::receive(from, Path::new(WORK), owner)?;
         }
         make_directory(Path::new("home"), owner)?;
-        places.grants.push(PathGrant { path: run_dir.join("home"), access: PathAccess::Write });
+        places.grants.push(PathGrant {
+            path: run_dir.join("home"),
+            access: PathAccess::Write,
+        });
         places.home = Some(run_dir.join("home"));
         if let Some(wrapper) = &session.wrapper {
             let path = wrapper_path(run_dir, wrapper);
-            write_wrapper(&path, &texts.wrapper, if owner.is_some() { 0o444 } else { 0o400 })?;
-            places.grants.push(PathGrant { path: path.clone(), access: PathAccess::Read });
+            write_wrapper(
+                &path,
+                &texts.wrapper,
+                if owner.is_some() { 0o444 } else { 0o400 },
+            )?;
+            places.grants.push(PathGrant {
+                path: path.clone(),
+                access: PathAccess::Read,
+            });
             places.wrapper = Some(path);
         }
     }
     Ok(places)
 }
 
-fn results_on_the_host(places: &mut RunPlaces, request: &RunRequest, run_dir: &Path) -> Result<(), SetupFailure> {
+fn results_on_the_host(
+    places: &mut RunPlaces,
+    request: &RunRequest,
+    run_dir: &Path,
+) -> Result<(), SetupFailure> {
     let what = "open the directory for the results of the run";
     let (results, owner) = (run_dir.join("results"), request.own_id);
     make_directory_with(&results, 0o711)?;
     for name in directories(request) {
         make_directory(&results.join(name), owner)?;
-        places.grants.push(PathGrant { path: results.join(name), access: PathAccess::Write });
+        places.grants.push(PathGrant {
+            path: results.join(name),
+            access: PathAccess::Write,
+        });
     }
     if request.results {
         let outputs = results.join(VALUES).join(OUTPUTS);
-        write_file(&outputs, b"", 0o600).and_then(|()| give(&outputs, owner)).at(SetupStage::Mounts, what)?;
+        write_file(&outputs, b"", 0o600)
+            .and_then(|()| give(&outputs, owner))
+            .at(SetupStage::Mounts, what)?;
     }
     if request.session.is_some() {
         places.left.1 = Some(open(Path::new(WORK)).at(SetupStage::Mounts, what)?);
@@ -263,7 +329,11 @@ impl RunPlaces {
     /// Returns the variables of the step that name its places.
     pub(crate) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
         let mut all = Vec::new();
-        all.extend(self.artifacts.iter().map(|path| ("COUNTERSIGN_ARTIFACTS", path.clone())));
+        all.extend(
+            self.artifacts
+                .iter()
+                .map(|path| ("COUNTERSIGN_ARTIFACTS", path.clone())),
+        );
         if let Some(results) = &self.results {
             for name in ["COUNTERSIGN_OUTPUT", "RUNBOOKS_OUTPUT", "GENERATED_FILES"] {
                 all.push((name, results.join(FILES)));
@@ -275,8 +345,13 @@ impl RunPlaces {
 
     /// Replaces the placeholders in a text of the wrapper.
     pub(crate) fn fill(&self, text: &str) -> Vec<u8> {
-        let path = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
-        text.replace(WRAPPER_PLACEHOLDER, &path(&self.wrapper)).replace(STATE_PLACEHOLDER, &path(&self.state)).into()
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map_or(String::new(), |path| path.display().to_string())
+        };
+        text.replace(WRAPPER_PLACEHOLDER, &path(&self.wrapper))
+            .replace(STATE_PLACEHOLDER, &path(&self.state))
+            .into()
     }
 }
 
@@ -285,10 +360,13 @@ pub(crate) const OF_RESULTS: [&str; 3] = ["RUNBOOKS_OUTPUT", "GENERATED_FILES", 
 
 /// Returns the variables of a session, each as name and value.
 pub(crate) fn session_variables(texts: &RunTexts) -> impl Iterator<Item = (&[u8], &[u8])> {
-    texts.session_env.split(|byte| *byte == 0).filter_map(|line| {
-        let equals = line.iter().position(|byte| *byte == b'=')?;
-        Some((&line[..equals], &line[equals + 1..]))
-    })
+    texts
+        .session_env
+        .split(|byte| *byte == 0)
+        .filter_map(|line| {
+            let equals = line.iter().position(|byte| *byte == b'=')?;
+            Some((&line[..equals], &line[equals + 1..]))
+        })
 }
 
 /// Returns the directory in which a run with a session starts, if it is not the usual one.
@@ -315,17 +393,33 @@ fn make_directory(path: &Path, owner: Option<u32>) -> Result<(), SetupFailure> {
 
 fn make_directory_with(path: &Path, mode: u32) -> Result<(), SetupFailure> {
     let what = format!("make the directory {}", path.display());
-    fs::DirBuilder::new().mode(mode).create(path).at(SetupStage::Mounts, what)
+    fs::DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .at(SetupStage::Mounts, what)
 }
 
 fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
-    if owner.is_some() { chown(path, owner, owner) } else { Ok(()) }
+    if owner.is_some() {
+        chown(path, owner, owner)
+    } else {
+        Ok(())
+    }
 }
 
 fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(bytes)
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?
+        .write_all(bytes)
 }
 
 fn open(directory: &Path) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::open(
+        directory,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }

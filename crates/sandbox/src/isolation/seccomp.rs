@@ -35,10 +35,15 @@ use documents::crypto::digest::{hex, sha256};
 /// Returns an error if the kernel does not support filters or rejects this filter.
 pub(crate) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     let (program, digest) = made(leaves)?;
-    syscalls::set_seccomp_filter(program).at(SetupStage::Seccomp, "install the system-call filter")?;
-    let mode = rustix::thread::secure_computing_mode().at(SetupStage::Seccomp, "read the system-call filter back")?;
+    syscalls::set_seccomp_filter(program)
+        .at(SetupStage::Seccomp, "install the system-call filter")?;
+    let mode = rustix::thread::secure_computing_mode()
+        .at(SetupStage::Seccomp, "read the system-call filter back")?;
     if mode != SecureComputingMode::Filter {
-        return Err(SetupFailure::new(SetupStage::Seccomp, "the system-call filter is not active"));
+        return Err(SetupFailure::new(
+            SetupStage::Seccomp,
+            "the system-call filter is not active",
+        ));
     }
     Ok(digest.clone())
 }
@@ -50,10 +55,16 @@ pub(crate) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
 /// # Errors
 /// Returns an error if the kernel or the container of the service gives no listener. No filter is installed then.
 pub(crate) fn announce_programs() -> io::Result<OwnedFd> {
-    let mut calls = [libc::SYS_execve, libc::SYS_execveat].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let mut calls = [libc::SYS_execve, libc::SYS_execveat]
+        .map(|number| u32::try_from(number).unwrap_or(u32::MAX));
     calls.sort_unstable();
     let is = |verdict| FilterEntry::Is(verdict);
-    let entries = calls.map(|number| [(number, is(FilterVerdict::NOTIFY)), (number + 1, is(FilterVerdict::ALLOW))]);
+    let entries = calls.map(|number| {
+        [
+            (number, is(FilterVerdict::NOTIFY)),
+            (number + 1, is(FilterVerdict::ALLOW)),
+        ]
+    });
     syscalls::set_notifying_filter(&bpf::program(HOST.arch(), entries.as_flattened()))
 }
 
@@ -67,16 +78,56 @@ pub(crate) fn prepare() {
 /// All combinations of filter options that a run can have. Only a run with namespaces can have a closed list of programs,
 /// and only a closed list restricts code in memory.
 const ALL: [SyscallFilter; 10] = [
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, code: CodeInMemory::All },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, code: CodeInMemory::All },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Host, code: CodeInMemory::All },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Own, code: CodeInMemory::All },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::LiveTree, code: CodeInMemory::All },
-    SyscallFilter { sockets: Sockets::Unix, ground: HostSharing::Host, code: CodeInMemory::All },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, code: CodeInMemory::NoFiles },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, code: CodeInMemory::NoFiles },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::Own, code: CodeInMemory::MappedFiles },
-    SyscallFilter { sockets: Sockets::Inet, ground: HostSharing::LiveTree, code: CodeInMemory::MappedFiles },
+    SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::Own,
+        code: CodeInMemory::All,
+    },
+    SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::LiveTree,
+        code: CodeInMemory::All,
+    },
+    SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::Host,
+        code: CodeInMemory::All,
+    },
+    SyscallFilter {
+        sockets: Sockets::Unix,
+        ground: HostSharing::Own,
+        code: CodeInMemory::All,
+    },
+    SyscallFilter {
+        sockets: Sockets::Unix,
+        ground: HostSharing::LiveTree,
+        code: CodeInMemory::All,
+    },
+    SyscallFilter {
+        sockets: Sockets::Unix,
+        ground: HostSharing::Host,
+        code: CodeInMemory::All,
+    },
+    SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::Own,
+        code: CodeInMemory::NoFiles,
+    },
+    SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::LiveTree,
+        code: CodeInMemory::NoFiles,
+    },
+    SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::Own,
+        code: CodeInMemory::MappedFiles,
+    },
+    SyscallFilter {
+        sockets: Sockets::Inet,
+        ground: HostSharing::LiveTree,
+        code: CodeInMemory::MappedFiles,
+    },
 ];
 
 /// Returns the filter and its SHA-256 in hex. Each filter is generated once.
@@ -84,9 +135,11 @@ const ALL: [SyscallFilter; 10] = [
 /// # Errors
 /// Returns an error for a combination of options that no run has.
 fn made(leaves: SyscallFilter) -> Result<&'static (Vec<Instruction>, String), SetupFailure> {
-    static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
+    static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] =
+        [const { OnceLock::new() }; ALL.len()];
     let at = ALL.iter().position(|known| *known == leaves);
-    let at = at.ok_or_else(|| SetupFailure::new(SetupStage::Seccomp, "no filter has these options"))?;
+    let at =
+        at.ok_or_else(|| SetupFailure::new(SetupStage::Seccomp, "no filter has these options"))?;
     Ok(MADE[at].get_or_init(|| {
         let program = filter(HOST, leaves);
         let digest = digest(&program);
@@ -101,8 +154,10 @@ fn digest(program: &[Instruction]) -> String {
 /// Generates the filter from the sorted table of calls. Numbers without an entry are allowed. Numbers above the last
 /// known one get ENOSYS. These include x32 calls, which begin at 2^30.
 fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
-    let mut table: Vec<(u32, FilterEntry)> =
-        CALLS.iter().filter_map(|call| Some((call.number(machine)?, call.entry(leaves)?))).collect();
+    let mut table: Vec<(u32, FilterEntry)> = CALLS
+        .iter()
+        .filter_map(|call| Some((call.number(machine)?, call.entry(leaves)?)))
+        .collect();
     table.sort_unstable_by_key(|(number, _)| *number);
     let mut entries: Vec<(u32, FilterEntry)> = Vec::with_capacity(table.len() * 2);
     for (number, entry) in table {
@@ -152,14 +207,24 @@ mod tests {
                 let program = filter(machine, leaves);
                 assert!(program.len() < 400, "{} instructions", program.len());
                 for call_number in (0..4096).chain([0x3fff_ffff, u32::MAX]) {
-                    let (found, steps) = machine::run(&program, machine.arch(), call_number, [0; 6]);
-                    let call = CALLS.iter().find(|call| call.number(machine) == Some(call_number));
-                    let expected = match call.and_then(|call| Some((call.name, call.entry(leaves)?))) {
+                    let (found, steps) =
+                        machine::run(&program, machine.arch(), call_number, [0; 6]);
+                    let call = CALLS
+                        .iter()
+                        .find(|call| call.number(machine) == Some(call_number));
+                    let expected = match call
+                        .and_then(|call| Some((call.name, call.entry(leaves)?)))
+                    {
                         _ if call_number > LAST => errno(ENOSYS),
                         None => ALLOW,
                         // The filter allows these calls if all arguments are zero.
-                        Some(("clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality", _)) => ALLOW,
-                        Some(("memfd_create", FilterEntry::Is(verdict))) if leaves.code != CodeInMemory::All => {
+                        Some((
+                            "clone" | "ioctl" | "mknod" | "mknodat" | "renameat2" | "personality",
+                            _,
+                        )) => ALLOW,
+                        Some(("memfd_create", FilterEntry::Is(verdict)))
+                            if leaves.code != CodeInMemory::All =>
+                        {
                             verdict.0
                         }
                         Some(
@@ -167,28 +232,41 @@ mod tests {
                             | ("shmget", FilterEntry::Looks(_)),
                         ) => ALLOW,
                         Some(("shmat", FilterEntry::Looks(_))) => ALLOW,
-                        Some(("open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat" | "fchmodat2", _)) => ALLOW,
+                        Some((
+                            "open" | "openat" | "creat" | "chmod" | "fchmod" | "fchmodat"
+                            | "fchmodat2",
+                            _,
+                        )) => ALLOW,
                         // With zeroes as arguments, these calls change only the caller.
                         Some(("prlimit64" | "setpriority" | "ioprio_set", _)) => ALLOW,
-                        Some((name, FilterEntry::Looks(_))) if name.starts_with("sched_set") => ALLOW,
+                        Some((name, FilterEntry::Looks(_))) if name.starts_with("sched_set") => {
+                            ALLOW
+                        }
                         // Zero is not a valid socket family.
                         Some(("socket" | "socketpair", _)) => errno(EAFNOSUPPORT),
                         Some((_, FilterEntry::Is(verdict))) => verdict.0,
                         Some((name, _)) => panic!("{name} is looked at and not expected here"),
                     };
                     assert_eq!(found, expected, "{machine:?} {call_number}");
-                    assert!(steps <= 28, "{machine:?} {call_number} took {steps} instructions");
+                    assert!(
+                        steps <= 28,
+                        "{machine:?} {call_number} took {steps} instructions"
+                    );
                 }
             }
         }
     }
 
     #[test]
-    fn system_calls_of_another_architecture_kill_the_process_and_x32_calls_are_refused_as_unknown() {
+    fn system_calls_of_another_architecture_kill_the_process_and_x32_calls_are_refused_as_unknown()
+    {
         for machine in BOTH {
             // The architectures are 32-bit x86 and ARM, big-endian ARM, the other supported architecture, and an
             // invalid value.
-            let others = BOTH.into_iter().filter(|other| *other != machine).map(Machine::arch);
+            let others = BOTH
+                .into_iter()
+                .filter(|other| *other != machine)
+                .map(Machine::arch);
             for arch in others.chain([0x4000_0003, 0x4000_0028, 0x8000_00b7, 0]) {
                 for call_number in 0..600 {
                     let program = filter(machine, INET);
@@ -198,7 +276,10 @@ mod tests {
             }
         }
         for call_number in 0..1024 {
-            assert_eq!(answer(Machine::X86_64, 0x4000_0000 + call_number, [0; 6]), errno(ENOSYS));
+            assert_eq!(
+                answer(Machine::X86_64, 0x4000_0000 + call_number, [0; 6]),
+                errno(ENOSYS)
+            );
         }
     }
 
@@ -208,22 +289,46 @@ mod tests {
         for machine in BOTH {
             let at = |name: &str, arguments: [u64; 3]| {
                 let [a, b, c] = arguments;
-                Call::named(name).number(machine).map(|number| answer(machine, number, [a, b, c, 0, 0, 0]))
+                Call::named(name)
+                    .number(machine)
+                    .map(|number| answer(machine, number, [a, b, c, 0, 0, 0]))
             };
-            for flag in [0x2_0000_u64, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
+            for flag in [
+                0x2_0000_u64,
+                0x200_0000,
+                0x400_0000,
+                0x800_0000,
+                0x1000_0000,
+                0x2000_0000,
+                0x4000_0000,
+            ] {
                 assert_eq!(at("clone", [flag | 17, 0, 0]), Some(no), "{flag:#x}");
             }
             // Flags of fork, of vfork, and of a new thread in glibc.
             for flags in [0x0120_0011, 0x4111, 0x3d_0f00] {
                 assert_eq!(at("clone", [flags, 0, 0]), Some(ALLOW), "{flags:#x}");
             }
-            for command in [0x5412_u64, 0x541c, 0x5423, 0xffff_ffff_0000_5412, 0x1_0000_5412] {
+            for command in [
+                0x5412_u64,
+                0x541c,
+                0x5423,
+                0xffff_ffff_0000_5412,
+                0x1_0000_5412,
+            ] {
                 assert_eq!(at("ioctl", [0, command, 0]), Some(no), "{command:#x}");
             }
             assert_eq!(at("ioctl", [0, 0x5401, 0]), Some(ALLOW), "TCGETS");
-            for (mode, expected) in [(0o020_666, no), (0o060_600, no), (0o010_600, ALLOW), (0o100_600, ALLOW)] {
+            for (mode, expected) in [
+                (0o020_666, no),
+                (0o060_600, no),
+                (0o010_600, ALLOW),
+                (0o100_600, ALLOW),
+            ] {
                 assert_eq!(at("mknodat", [0, 0, mode]), Some(expected), "{mode:o}");
-                assert!(at("mknod", [0, mode, 0]).is_none_or(|found| found == expected), "{mode:o}");
+                assert!(
+                    at("mknod", [0, mode, 0]).is_none_or(|found| found == expected),
+                    "{mode:o}"
+                );
             }
             for (family, kind, protocol, expected) in [
                 (1, 1, 0, ALLOW),
@@ -241,15 +346,36 @@ mod tests {
                 (38, 5, 0, errno(EAFNOSUPPORT)),
                 (0x1_0000_0028, 1, 0, errno(EAFNOSUPPORT)),
             ] {
-                assert_eq!(at("socket", [family, kind, protocol]), Some(expected), "{family} {kind} {protocol}");
+                assert_eq!(
+                    at("socket", [family, kind, protocol]),
+                    Some(expected),
+                    "{family} {kind} {protocol}"
+                );
             }
-            assert_eq!((at("socketpair", [1, 1, 0]), at("socketpair", [30, 1, 0])), (Some(ALLOW), Some(errno(97))));
+            assert_eq!(
+                (at("socketpair", [1, 1, 0]), at("socketpair", [30, 1, 0])),
+                (Some(ALLOW), Some(errno(97)))
+            );
             assert_eq!(at("personality", [0xffff_ffff, 0, 0]), Some(ALLOW));
-            assert_eq!(at("personality", [0x40_0000, 0, 0]), Some(no), "READ_IMPLIES_EXEC");
-            let only_unix = filter(machine, SyscallFilter { sockets: Sockets::Unix, ..INET });
+            assert_eq!(
+                at("personality", [0x40_0000, 0, 0]),
+                Some(no),
+                "READ_IMPLIES_EXEC"
+            );
+            let only_unix = filter(
+                machine,
+                SyscallFilter {
+                    sockets: Sockets::Unix,
+                    ..INET
+                },
+            );
             let socket = Call::named("socket").number(machine).expect("both have it");
-            for (family, expected) in [(1, ALLOW), (2, errno(97)), (10, errno(97)), (16, errno(97))] {
-                assert_eq!(machine::run(&only_unix, machine.arch(), socket, [family, 1, 0, 0, 0, 0]).0, expected);
+            for (family, expected) in [(1, ALLOW), (2, errno(97)), (10, errno(97)), (16, errno(97))]
+            {
+                assert_eq!(
+                    machine::run(&only_unix, machine.arch(), socket, [family, 1, 0, 0, 0, 0]).0,
+                    expected
+                );
             }
         }
     }
@@ -260,7 +386,9 @@ mod tests {
             for leaves in ALL {
                 let program = filter(machine, leaves);
                 let ioctl = Call::named("ioctl").number(machine).expect("both have it");
-                let at = |command: u64| machine::run(&program, machine.arch(), ioctl, [0, command, 0, 0, 0, 0]).0;
+                let at = |command: u64| {
+                    machine::run(&program, machine.arch(), ioctl, [0, command, 0, 0, 0, 0]).0
+                };
                 // The commands for snapshots, subvolumes and their flags, defragmentation, the same ioctl type with
                 // other sizes, and bcachefs.
                 for command in [
@@ -292,7 +420,11 @@ mod tests {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
-                let refused = if leaves.ground != HostSharing::Own { errno(EPERM) } else { ALLOW };
+                let refused = if leaves.ground != HostSharing::Own {
+                    errno(EPERM)
+                } else {
+                    ALLOW
+                };
                 // Each entry has a name, the index of the flags (if the mode depends on them) and the index of the
                 // mode.
                 for (name, flags, mode) in [
@@ -306,7 +438,9 @@ mod tests {
                     ("mknod", None, 1),
                     ("mknodat", None, 2),
                 ] {
-                    let Some(number) = Call::named(name).number(machine) else { continue };
+                    let Some(number) = Call::named(name).number(machine) else {
+                        continue;
+                    };
                     let of = |flag: u64, bits: u64| {
                         let mut arguments = [0; 6];
                         if let Some(at) = flags {
@@ -317,21 +451,48 @@ mod tests {
                     };
                     for with in [CREATE, TMPFILE, CREATE | TMPFILE | 0o1] {
                         for bits in [0o4755, 0o2755, 0o6000, 0xffff_0000_0000_4000 | 0o4000] {
-                            assert_eq!(of(with, bits), refused, "{machine:?} {leaves:?} {name} {with:o} {bits:o}");
+                            assert_eq!(
+                                of(with, bits),
+                                refused,
+                                "{machine:?} {leaves:?} {name} {with:o} {bits:o}"
+                            );
                         }
                         for bits in [0o755, 0o1777, 0] {
-                            assert_eq!(of(with, bits), ALLOW, "{machine:?} {leaves:?} {name} {with:o} {bits:o}");
+                            assert_eq!(
+                                of(with, bits),
+                                ALLOW,
+                                "{machine:?} {leaves:?} {name} {with:o} {bits:o}"
+                            );
                         }
                     }
                     if flags.is_some() {
-                        assert_eq!(of(0o2_000_002, 0o6777), ALLOW, "{name}: a mode that is never read");
+                        assert_eq!(
+                            of(0o2_000_002, 0o6777),
+                            ALLOW,
+                            "{name}: a mode that is never read"
+                        );
                     }
                 }
                 let openat2 = machine::run(&program, machine.arch(), 437, [0; 6]).0;
-                assert_eq!(openat2, if leaves.ground != HostSharing::Own { errno(ENOSYS) } else { ALLOW });
+                assert_eq!(
+                    openat2,
+                    if leaves.ground != HostSharing::Own {
+                        errno(ENOSYS)
+                    } else {
+                        ALLOW
+                    }
+                );
                 // Device nodes are refused for every kind of run.
-                let mknodat = Call::named("mknodat").number(machine).expect("both have it");
-                let device = machine::run(&program, machine.arch(), mknodat, [0, 0, 0o060_600, 0, 0, 0]).0;
+                let mknodat = Call::named("mknodat")
+                    .number(machine)
+                    .expect("both have it");
+                let device = machine::run(
+                    &program,
+                    machine.arch(),
+                    mknodat,
+                    [0, 0, 0o060_600, 0, 0, 0],
+                )
+                .0;
                 assert_eq!(device, errno(EPERM));
             }
         }
@@ -344,22 +505,54 @@ mod tests {
                 let program = filter(machine, leaves);
                 let at = |name: &str, arguments: [u64; 2]| {
                     let number = Call::named(name).number(machine).expect("both have it");
-                    machine::run(&program, machine.arch(), number, [arguments[0], arguments[1], 0, 0, 0, 0]).0
+                    machine::run(
+                        &program,
+                        machine.arch(),
+                        number,
+                        [arguments[0], arguments[1], 0, 0, 0, 0],
+                    )
+                    .0
                 };
                 for process in [1, 4711, u64::MAX, 0x1_0000_0001] {
                     assert_eq!(at("prlimit64", [process, 0]), errno(EPERM));
                 }
                 // The kernel uses only 32 bits of the process id.
-                assert_eq!((at("prlimit64", [0, 7]), at("prlimit64", [1 << 32, 7])), (ALLOW, ALLOW));
-                let refused = if leaves.ground == HostSharing::Host { errno(EPERM) } else { ALLOW };
-                for name in ["sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"] {
-                    assert_eq!((at(name, [0, 0]), at(name, [4711, 0])), (ALLOW, refused), "{leaves:?} {name}");
+                assert_eq!(
+                    (at("prlimit64", [0, 7]), at("prlimit64", [1 << 32, 7])),
+                    (ALLOW, ALLOW)
+                );
+                let refused = if leaves.ground == HostSharing::Host {
+                    errno(EPERM)
+                } else {
+                    ALLOW
+                };
+                for name in [
+                    "sched_setparam",
+                    "sched_setscheduler",
+                    "sched_setaffinity",
+                    "sched_setattr",
+                ] {
+                    assert_eq!(
+                        (at(name, [0, 0]), at(name, [4711, 0])),
+                        (ALLOW, refused),
+                        "{leaves:?} {name}"
+                    );
                 }
-                for (name, [process, group, user]) in [("setpriority", [0, 1, 2]), ("ioprio_set", [1, 2, 3])] {
+                for (name, [process, group, user]) in
+                    [("setpriority", [0, 1, 2]), ("ioprio_set", [1, 2, 3])]
+                {
                     for which in [process, group] {
-                        assert_eq!((at(name, [which, 0]), at(name, [which, 4711])), (ALLOW, refused), "{name}");
+                        assert_eq!(
+                            (at(name, [which, 0]), at(name, [which, 4711])),
+                            (ALLOW, refused),
+                            "{name}"
+                        );
                     }
-                    assert_eq!((at(name, [user, 0]), at(name, [user, 4711])), (refused, refused), "{leaves:?} {name}");
+                    assert_eq!(
+                        (at(name, [user, 0]), at(name, [user, 4711])),
+                        (refused, refused),
+                        "{leaves:?} {name}"
+                    );
                 }
             }
         }
@@ -370,10 +563,27 @@ mod tests {
         for machine in BOTH {
             for leaves in ALL {
                 let program = filter(machine, leaves);
-                for name in ["shmget", "semget", "msgget", "mq_open", "shmctl", "semctl", "msgctl", "mq_unlink"] {
+                for name in [
+                    "shmget",
+                    "semget",
+                    "msgget",
+                    "mq_open",
+                    "shmctl",
+                    "semctl",
+                    "msgctl",
+                    "mq_unlink",
+                ] {
                     let number = Call::named(name).number(machine).expect("both have it");
                     let found = machine::run(&program, machine.arch(), number, [0; 6]).0;
-                    assert_eq!(found, if leaves.ground == HostSharing::Host { errno(ENOSYS) } else { ALLOW }, "{name}");
+                    assert_eq!(
+                        found,
+                        if leaves.ground == HostSharing::Host {
+                            errno(ENOSYS)
+                        } else {
+                            ALLOW
+                        },
+                        "{name}"
+                    );
                 }
             }
         }
@@ -385,21 +595,43 @@ mod tests {
     fn the_filter_refuses_resources_of_the_whole_machine() {
         // The call numbers of old and new asynchronous I/O, then of mmap, memfd_create and shmget.
         for (machine, aio, [mmap, memfd, shmget]) in [
-            (Machine::X86_64, [206, 207, 208, 209, 210, 333, 425, 426, 427], [9, 319, 29]),
-            (Machine::Aarch64, [0, 1, 2, 3, 4, 292, 425, 426, 427], [222, 279, 194]),
+            (
+                Machine::X86_64,
+                [206, 207, 208, 209, 210, 333, 425, 426, 427],
+                [9, 319, 29],
+            ),
+            (
+                Machine::Aarch64,
+                [0, 1, 2, 3, 4, 292, 425, 426, 427],
+                [222, 279, 194],
+            ),
         ] {
             for leaves in ALL {
                 let program = filter(machine, leaves);
-                let at = |number: u32, arguments: [u64; 6]| machine::run(&program, machine.arch(), number, arguments).0;
+                let at = |number: u32, arguments: [u64; 6]| {
+                    machine::run(&program, machine.arch(), number, arguments).0
+                };
                 for number in aio {
-                    assert_eq!(at(number, [0; 6]), errno(ENOSYS), "{machine:?} {leaves:?} {number}");
+                    assert_eq!(
+                        at(number, [0; 6]),
+                        errno(ENOSYS),
+                        "{machine:?} {leaves:?} {number}"
+                    );
                 }
                 // The flags are `MAP_PRIVATE | MAP_ANONYMOUS`, then with `MAP_HUGETLB`, with huge pages of 1 GiB, and
                 // with `MAP_GROWSDOWN`.
                 let map = |flags: u64| at(mmap, [0, 4096, 3, flags, u64::MAX, 0]);
-                assert_eq!((map(0x22), map(0x2_0022)), (ALLOW, ALLOW), "MAP_STACK is what threads use");
+                assert_eq!(
+                    (map(0x22), map(0x2_0022)),
+                    (ALLOW, ALLOW),
+                    "MAP_STACK is what threads use"
+                );
                 for flags in [0x4_0022, 0x7804_0022, 0x122, 0xffff_ffff_0000_0122] {
-                    assert_eq!(map(flags), errno(ENOMEM), "{machine:?} {leaves:?} {flags:#x}");
+                    assert_eq!(
+                        map(flags),
+                        errno(ENOMEM),
+                        "{machine:?} {leaves:?} {flags:#x}"
+                    );
                 }
                 let files = (at(memfd, [0, 3, 0, 0, 0, 0]), at(memfd, [0, 4, 0, 0, 0, 0]));
                 assert_eq!(
@@ -429,11 +661,23 @@ mod tests {
                     let [a, b, c, d] = arguments;
                     machine::run(&program, machine.arch(), number, [a, b, c, d, 0, 0]).0
                 };
-                let refused = if leaves.code == CodeInMemory::MappedFiles { errno(EACCES) } else { ALLOW };
+                let refused = if leaves.code == CodeInMemory::MappedFiles {
+                    errno(EACCES)
+                } else {
+                    ALLOW
+                };
                 // The protection is written in the third argument: 1 to read, 2 to write, 4 to execute.
                 for protection in [4, 5, 7, 0xffff_ffff_0000_0005] {
-                    assert_eq!(at("mprotect", [0, 4096, protection, 0]), refused, "{leaves:?} {protection:#x}");
-                    assert_eq!(at("pkey_mprotect", [0, 4096, protection, 0]), refused, "{leaves:?} {protection:#x}");
+                    assert_eq!(
+                        at("mprotect", [0, 4096, protection, 0]),
+                        refused,
+                        "{leaves:?} {protection:#x}"
+                    );
+                    assert_eq!(
+                        at("pkey_mprotect", [0, 4096, protection, 0]),
+                        refused,
+                        "{leaves:?} {protection:#x}"
+                    );
                 }
                 for (protection, flags, expected) in [
                     (7, 2, refused),
@@ -450,12 +694,21 @@ mod tests {
                     );
                 }
                 assert_eq!(
-                    (at("mprotect", [0, 4096, 3, 0]), at("mmap", [0, 4096, 3, 0x4_0022])),
+                    (
+                        at("mprotect", [0, 4096, 3, 0]),
+                        at("mmap", [0, 4096, 3, 0x4_0022])
+                    ),
                     (ALLOW, errno(ENOMEM))
                 );
                 // `SHM_EXEC` is 0o100000.
                 if leaves.ground != HostSharing::Host {
-                    assert_eq!((at("shmat", [0, 0, 0o100_000, 0]), at("shmat", [0, 0, 0o10_000, 0])), (refused, ALLOW));
+                    assert_eq!(
+                        (
+                            at("shmat", [0, 0, 0o100_000, 0]),
+                            at("shmat", [0, 0, 0o10_000, 0])
+                        ),
+                        (refused, ALLOW)
+                    );
                 }
             }
         }
@@ -467,14 +720,26 @@ mod tests {
             let renameat2 = if machine == Machine::X86_64 { 316 } else { 276 };
             for leaves in ALL {
                 let program = filter(machine, leaves);
-                let at = |number: u32, arguments: [u64; 6]| machine::run(&program, machine.arch(), number, arguments).0;
-                assert_eq!((at(457, [0; 6]), at(458, [0; 6])), (errno(EPERM), errno(EPERM)));
+                let at = |number: u32, arguments: [u64; 6]| {
+                    machine::run(&program, machine.arch(), number, arguments).0
+                };
+                assert_eq!(
+                    (at(457, [0; 6]), at(458, [0; 6])),
+                    (errno(EPERM), errno(EPERM))
+                );
                 // The flags are `RENAME_NOREPLACE` and `RENAME_EXCHANGE`, then combinations with `RENAME_WHITEOUT`. The
                 // kernel uses 32 bits of the flags.
                 let rename = |flags: u64| at(renameat2, [0, 0, 0, 0, flags, 0]);
-                assert_eq!((rename(0), rename(1), rename(2), rename(4 << 32)), (ALLOW, ALLOW, ALLOW, ALLOW));
+                assert_eq!(
+                    (rename(0), rename(1), rename(2), rename(4 << 32)),
+                    (ALLOW, ALLOW, ALLOW, ALLOW)
+                );
                 for flags in [4, 5, 0x7_0000_0004] {
-                    assert_eq!(rename(flags), errno(EPERM), "{machine:?} {leaves:?} {flags:#x}");
+                    assert_eq!(
+                        rename(flags),
+                        errno(EPERM),
+                        "{machine:?} {leaves:?} {flags:#x}"
+                    );
                 }
             }
         }
@@ -485,14 +750,20 @@ mod tests {
         prepare();
         for leaves in ALL {
             let fresh = filter(HOST, leaves);
-            assert_eq!(made(leaves).expect("a filter"), &(fresh.clone(), digest(&fresh)), "{leaves:?}");
+            assert_eq!(
+                made(leaves).expect("a filter"),
+                &(fresh.clone(), digest(&fresh)),
+                "{leaves:?}"
+            );
         }
     }
 
     #[test]
     fn each_filter_has_a_different_digest() {
-        let digests: std::collections::BTreeSet<String> =
-            BOTH.into_iter().flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves)))).collect();
+        let digests: std::collections::BTreeSet<String> = BOTH
+            .into_iter()
+            .flat_map(|machine| ALL.map(|leaves| digest(&filter(machine, leaves))))
+            .collect();
         assert_eq!(digests.len(), 2 * ALL.len());
     }
 }

@@ -29,24 +29,44 @@ pub(crate) fn entry_of(secret: &PlannedSecret) -> SecretEntry {
 /// Mounts the directory with the secret files. The current directory is the new root of the run, and the process has the
 /// user id of the step.
 pub(crate) fn mount(request: &RunRequest, texts: &RunTexts) -> Result<(), SetupFailure> {
-    let mut files = request.secrets.iter().zip(&texts.secrets).filter(|(secret, _)| secret.as_file).peekable();
+    let mut files = request
+        .secrets
+        .iter()
+        .zip(&texts.secrets)
+        .filter(|(secret, _)| secret.as_file)
+        .peekable();
     if files.peek().is_none() {
         return Ok(());
     }
     let what = "mount the directory of the secrets";
-    fs::DirBuilder::new().mode(0o500).create(SECRETS).at(SetupStage::Mounts, what)?;
+    fs::DirBuilder::new()
+        .mode(0o500)
+        .create(SECRETS)
+        .at(SetupStage::Mounts, what)?;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Unlike a tmpfs, a ramfs is never written to swap space. Its size has no limit, so it is read-only for the step.
-    rustix::mount::mount("ramfs", SECRETS, "ramfs", quiet, c"mode=0500").at(SetupStage::Mounts, what)?;
+    rustix::mount::mount("ramfs", SECRETS, "ramfs", quiet, c"mode=0500")
+        .at(SetupStage::Mounts, what)?;
     for (secret, value) in files {
-        let (path, what) =
-            (Path::new(SECRETS).join(secret.name.as_str()), format!("write the secret {}", secret.name.as_str()));
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(path);
-        file.and_then(|mut file| std::io::Write::write_all(&mut file, value.expose())).at(SetupStage::Mounts, what)?;
+        let (path, what) = (
+            Path::new(SECRETS).join(secret.name.as_str()),
+            format!("write the secret {}", secret.name.as_str()),
+        );
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o400)
+            .open(path);
+        file.and_then(|mut file| std::io::Write::write_all(&mut file, value.expose()))
+            .at(SetupStage::Mounts, what)?;
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, SECRETS, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
-    let sealed = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let root =
+        rustix::fs::openat(CWD, SECRETS, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
+    let sealed = libc::MOUNT_ATTR_RDONLY
+        | libc::MOUNT_ATTR_NOSUID
+        | libc::MOUNT_ATTR_NODEV
+        | libc::MOUNT_ATTR_NOEXEC;
     syscalls::set_mount_flags(root.as_fd(), sealed, false).at(SetupStage::Mounts, what)
 }
 
@@ -55,8 +75,16 @@ pub(crate) fn variables<'a>(
     request: &'a RunRequest,
     texts: &'a RunTexts,
 ) -> impl Iterator<Item = (&'a str, zeroize::Zeroizing<Vec<u8>>)> {
-    request.secrets.iter().zip(&texts.secrets).filter_map(|(secret, value)| {
-        let given = if secret.as_file { secret_path(&secret.name).into_bytes() } else { value.expose().to_vec() };
-        Some((secret.variable.as_deref()?, given.into()))
-    })
+    request
+        .secrets
+        .iter()
+        .zip(&texts.secrets)
+        .filter_map(|(secret, value)| {
+            let given = if secret.as_file {
+                secret_path(&secret.name).into_bytes()
+            } else {
+                value.expose().to_vec()
+            };
+            Some((secret.variable.as_deref()?, given.into()))
+        })
 }

@@ -34,7 +34,11 @@ pub struct SessionTree {
 
 impl SessionTree {
     pub(crate) fn new(directory: OwnedFd, path: PathBuf, on_disk: Option<Arc<RunDir>>) -> Self {
-        Self { directory, path, _on_disk: on_disk }
+        Self {
+            directory,
+            path,
+            _on_disk: on_disk,
+        }
     }
 
     /// Returns the path of the directory in the run that left it.
@@ -53,7 +57,9 @@ impl SessionTree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let opened = rustix::fs::openat2(&self.directory, below, flags, Mode::empty(), resolve);
-        let mode = opened.and_then(rustix::fs::fstat).map(|found| Mode::from_raw_mode(found.st_mode));
+        let mode = opened
+            .and_then(rustix::fs::fstat)
+            .map(|found| Mode::from_raw_mode(found.st_mode));
         Some(mode.is_ok_and(|mode| mode.contains(Mode::XUSR)))
     }
 
@@ -70,7 +76,13 @@ impl SessionTree {
     pub fn open(&self, path: &RelativePath) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        Ok(File::from(rustix::fs::openat2(self.top()?, path.as_str(), flags, Mode::empty(), links)?))
+        Ok(File::from(rustix::fs::openat2(
+            self.top()?,
+            path.as_str(),
+            flags,
+            Mode::empty(),
+            links,
+        )?))
     }
 
     fn top(&self) -> io::Result<&OwnedFd> {
@@ -88,7 +100,13 @@ impl SessionTree {
         let mut count = |_: &OwnedFd, _: &Path, stat: &Stat, _: Step| {
             // A sparse file is copied as a whole, and each entry needs memory of the kernel.
             let size = u64::try_from(stat.st_size).unwrap_or(0).max(ENTRY_BYTES);
-            bytes = bytes.saturating_add(size.max(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)));
+            bytes = bytes.saturating_add(
+                size.max(
+                    u64::try_from(stat.st_blocks)
+                        .unwrap_or(0)
+                        .saturating_mul(512),
+                ),
+            );
             Ok(())
         };
         walk(self.top()?, 0, &mut count)?;
@@ -105,7 +123,8 @@ impl SessionTree {
             found = found || holds(name.as_os_str().as_bytes());
             match step {
                 Step::File if !found => {
-                    let mut file = open_file(directory, name, stat).map_err(|error| at(name, &error))?;
+                    let mut file =
+                        open_file(directory, name, stat).map_err(|error| at(name, &error))?;
                     let (mut search, mut piece) = (StreamSearch::new(holds), vec![0; PIECE]);
                     loop {
                         match file.read(&mut piece).map_err(|error| at(name, &error))? {
@@ -131,7 +150,10 @@ impl SessionTree {
     /// # Errors
     /// Returns an error of the socket, or an error whose text names the entry that can't be read.
     pub(crate) fn send(&self, to: &mut impl Write) -> io::Result<()> {
-        let mut chunks = ChunkWriter { to, buffer: Vec::with_capacity(CHUNK) };
+        let mut chunks = ChunkWriter {
+            to,
+            buffer: Vec::with_capacity(CHUNK),
+        };
         let mut one = |directory: &OwnedFd, name: &Path, stat: &Stat, step: Step| match step {
             Step::Into => chunks.entry(DIRECTORY, stat, name),
             Step::Out => chunks.write_all(&[UP]),
@@ -167,7 +189,9 @@ type Visit<'a> = &'a mut dyn FnMut(&OwnedFd, &Path, &Stat, Step) -> io::Result<(
 /// Visits each entry below a directory, without following a link. Devices, sockets and pipes are left out.
 fn walk(directory: &OwnedFd, depth: usize, visit: Visit<'_>) -> io::Result<()> {
     if depth > MAX_DEPTH {
-        return Err(io::Error::other(format!("the directory has more than {MAX_DEPTH} levels")));
+        return Err(io::Error::other(format!(
+            "the directory has more than {MAX_DEPTH} levels"
+        )));
     }
     let mut entries = Dir::read_from(directory)?;
     while let Some(entry) = entries.read() {
@@ -197,13 +221,19 @@ fn at(name: &Path, error: &io::Error) -> io::Error {
     if is_of_socket(error) {
         return io::Error::from(error.kind());
     }
-    io::Error::other(format!("{}: {error}", name.as_os_str().as_bytes().escape_ascii()))
+    io::Error::other(format!(
+        "{}: {error}",
+        name.as_os_str().as_bytes().escape_ascii()
+    ))
 }
 
 /// Returns true if the first process of the run no longer reads, because it reports its own error.
 pub(crate) fn is_of_socket(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, WouldBlock};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | TimedOut | WouldBlock)
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionReset | TimedOut | WouldBlock
+    )
 }
 
 /// A directory that a dead run left. If its mode forbids its owner to read it, it has another mode while this value
@@ -227,14 +257,23 @@ pub(crate) fn enter(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result
     let readable = Mode::RUSR | Mode::XUSR;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = open_with_mode(directory, name, (!mode.contains(readable)).then_some(mode | readable), flags)?;
-    Ok(LeftDirectory { opened, mode: (!mode.contains(readable)).then_some(mode) })
+    let opened = open_with_mode(
+        directory,
+        name,
+        (!mode.contains(readable)).then_some(mode | readable),
+        flags,
+    )?;
+    Ok(LeftDirectory {
+        opened,
+        mode: (!mode.contains(readable)).then_some(mode),
+    })
 }
 
 /// Opens a regular file in a directory that a dead run left, without following a link.
 pub(crate) fn open_file(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<File> {
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let readable = (!mode.contains(Mode::RUSR)).then_some(mode | Mode::RUSR);
     let opened = open_with_mode(directory, name, readable, flags)?;
     if readable.is_some() {
@@ -244,7 +283,12 @@ pub(crate) fn open_file(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Re
 }
 
 /// Sets the mode of an entry, if there is a `mode`, and opens the entry.
-fn open_with_mode(directory: &OwnedFd, name: &Path, mode: Option<Mode>, flags: OFlags) -> io::Result<OwnedFd> {
+fn open_with_mode(
+    directory: &OwnedFd,
+    name: &Path,
+    mode: Option<Mode>,
+    flags: OFlags,
+) -> io::Result<OwnedFd> {
     if let Some(mode) = mode {
         let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = rustix::fs::openat(directory, name, place, Mode::empty())?;
@@ -319,7 +363,10 @@ impl<W: Write> ChunkWriter<'_, W> {
         if io::copy(&mut file.take(bytes), self)? == bytes {
             return Ok(());
         }
-        Err(at(name, &io::Error::other("the file became shorter while it was read")))
+        Err(at(
+            name,
+            &io::Error::other("the file became shorter while it was read"),
+        ))
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -379,8 +426,17 @@ impl<R: Read> ChunkReader<'_, R> {
 /// # Errors
 /// Returns an error that names the entry that could not be written, for example if the size limit of the run's file
 /// system is exceeded.
-pub(crate) fn receive(from: &mut impl Read, to: &Path, owner: Option<u32>) -> Result<(), SetupFailure> {
-    let mut chunks = ChunkReader { from, buffer: Vec::new(), at: 0, ended: false };
+pub(crate) fn receive(
+    from: &mut impl Read,
+    to: &Path,
+    owner: Option<u32>,
+) -> Result<(), SetupFailure> {
+    let mut chunks = ChunkReader {
+        from,
+        buffer: Vec::new(),
+        at: 0,
+        ended: false,
+    };
     let mut name = PathBuf::new();
     match receive_all(&mut chunks, to, owner, &mut name) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
@@ -390,7 +446,10 @@ pub(crate) fn receive(from: &mut impl Read, to: &Path, owner: Option<u32>) -> Re
         }
         received => received.at(
             SetupStage::Workdir,
-            format!("copy {} of the session's work directory", name.as_os_str().as_bytes().escape_ascii()),
+            format!(
+                "copy {} of the session's work directory",
+                name.as_os_str().as_bytes().escape_ascii()
+            ),
         ),
     }
 }
@@ -432,7 +491,13 @@ fn receive_all(
                 rustix::fs::symlinkat(&chunks.text()?, directory, &*name)?;
                 if let Some(id) = owner {
                     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-                    rustix::fs::chownat(directory, &*name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                    rustix::fs::chownat(
+                        directory,
+                        &*name,
+                        Some(uid),
+                        Some(gid),
+                        AtFlags::SYMLINK_NOFOLLOW,
+                    )?;
                 }
             }
             FILE => receive_file(chunks, directory, name, owner, mode)?,
@@ -440,7 +505,11 @@ fn receive_all(
         }
     }
     // Read the empty chunk too, so that the next byte is a command.
-    if chunks.read(&mut [0])? == 0 { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    if chunks.read(&mut [0])? == 0 {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 fn receive_file(
@@ -454,7 +523,12 @@ fn receive_file(
     let nanoseconds = u32::from_be_bytes(chunks.array()?);
     let bytes = u64::from_be_bytes(chunks.array()?);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?);
+    let mut file = File::from(rustix::fs::openat(
+        directory,
+        name,
+        flags,
+        Mode::RUSR | Mode::WUSR,
+    )?);
     if io::copy(&mut chunks.take(bytes), &mut file)? != bytes {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -468,7 +542,11 @@ fn receive_file(
 /// is set last.
 fn finish(made: &OwnedFd, owner: Option<u32>, mode: Mode) -> io::Result<()> {
     if let Some(id) = owner {
-        rustix::fs::fchown(made.as_fd(), Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))?;
+        rustix::fs::fchown(
+            made.as_fd(),
+            Some(Uid::from_raw(id)),
+            Some(Gid::from_raw(id)),
+        )?;
     }
     Ok(rustix::fs::fchmod(made, mode)?)
 }
@@ -481,7 +559,11 @@ mod tests {
 
     fn tree(path: &Path) -> SessionTree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        SessionTree::new(rustix::fs::open(path, flags, Mode::empty()).expect("open"), path.to_owned(), None)
+        SessionTree::new(
+            rustix::fs::open(path, flags, Mode::empty()).expect("open"),
+            path.to_owned(),
+            None,
+        )
     }
 
     fn sent(path: &Path) -> Vec<u8> {
@@ -504,24 +586,69 @@ mod tests {
         std::fs::write(from.join(name), "odd").expect("a file");
         symlink("/etc/passwd", from.join("outside")).expect("a link");
         symlink("a/b", from.join("inside")).expect("a link");
-        rustix::fs::mknodat(rustix::fs::CWD, from.join("pipe"), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
-        for (name, mode) in [("a/b/tool", 0o751), ("zero", 0o000), ("a/b", 0o555), ("a/b/empty", 0o000)] {
-            std::fs::set_permissions(from.join(name), std::fs::Permissions::from_mode(mode)).expect("mode");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            from.join("pipe"),
+            FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .expect("a pipe");
+        for (name, mode) in [
+            ("a/b/tool", 0o751),
+            ("zero", 0o000),
+            ("a/b", 0o555),
+            ("a/b/empty", 0o000),
+        ] {
+            std::fs::set_permissions(from.join(name), std::fs::Permissions::from_mode(mode))
+                .expect("mode");
         }
         let old = UNIX_EPOCH + Duration::new(1_000_000_000, 5);
-        File::options().write(true).open(from.join("a/large")).expect("open").set_modified(old).expect("a time");
+        File::options()
+            .write(true)
+            .open(from.join("a/large"))
+            .expect("open")
+            .set_modified(old)
+            .expect("a time");
         let wire = [sent(&from), b"T".to_vec()].concat();
         let mut rest = &wire[..];
         receive(&mut rest, &to, None).expect("receives");
         assert_eq!(rest, b"T", "a command after the tree stays");
         assert_eq!(std::fs::read(to.join("a/large")).expect("a file"), large);
-        assert_eq!(to.join("a/large").metadata().expect("facts").modified().expect("a time"), old);
+        assert_eq!(
+            to.join("a/large")
+                .metadata()
+                .expect("facts")
+                .modified()
+                .expect("a time"),
+            old
+        );
         assert_eq!(std::fs::read(to.join(name)).expect("a file"), b"odd");
-        for (name, mode) in [("a/b/tool", 0o751), ("zero", 0), ("a/b", 0o555), ("a/b/empty", 0)] {
-            assert_eq!(to.join(name).metadata().expect("facts").permissions().mode() & 0o7777, mode, "{name}");
+        for (name, mode) in [
+            ("a/b/tool", 0o751),
+            ("zero", 0),
+            ("a/b", 0o555),
+            ("a/b/empty", 0),
+        ] {
+            assert_eq!(
+                to.join(name)
+                    .metadata()
+                    .expect("facts")
+                    .permissions()
+                    .mode()
+                    & 0o7777,
+                mode,
+                "{name}"
+            );
         }
-        assert_eq!(std::fs::read_link(to.join("outside")).expect("a link"), Path::new("/etc/passwd"));
-        assert_eq!(std::fs::read_link(to.join("inside")).expect("a link"), Path::new("a/b"));
+        assert_eq!(
+            std::fs::read_link(to.join("outside")).expect("a link"),
+            Path::new("/etc/passwd")
+        );
+        assert_eq!(
+            std::fs::read_link(to.join("inside")).expect("a link"),
+            Path::new("a/b")
+        );
         assert!(!to.join("pipe").exists());
         assert!(tree(&from).bytes().expect("counts") >= 300_000);
     }
@@ -548,14 +675,27 @@ mod tests {
                 entry.extend(text);
             }
             entry.push(END);
-            let mut wire = u32::try_from(entry.len()).expect("short").to_be_bytes().to_vec();
+            let mut wire = u32::try_from(entry.len())
+                .expect("short")
+                .to_be_bytes()
+                .to_vec();
             wire.extend(entry);
             wire.extend([0; 4]);
             wire
         };
         receive(&mut &hostile(b"plain")[..], &to, None).expect("a plain name");
-        for name in [&b"../escaped"[..], b"/tmp/countersign-escaped", b"", b".", b"..", b"a\0b"] {
-            assert!(receive(&mut &hostile(name)[..], &to, None).is_err(), "{name:?}");
+        for name in [
+            &b"../escaped"[..],
+            b"/tmp/countersign-escaped",
+            b"",
+            b".",
+            b"..",
+            b"a\0b",
+        ] {
+            assert!(
+                receive(&mut &hostile(name)[..], &to, None).is_err(),
+                "{name:?}"
+            );
         }
         assert!(!home.path().join("escaped").is_symlink());
     }
@@ -568,8 +708,16 @@ mod tests {
             deep.push("d");
         }
         std::fs::create_dir_all(&deep).expect("directories");
-        for failed in [tree(home.path()).bytes().map(drop), tree(home.path()).send(&mut Vec::new())] {
-            assert!(failed.expect_err("too deep").to_string().contains("more than 128 levels"));
+        for failed in [
+            tree(home.path()).bytes().map(drop),
+            tree(home.path()).send(&mut Vec::new()),
+        ] {
+            assert!(
+                failed
+                    .expect_err("too deep")
+                    .to_string()
+                    .contains("more than 128 levels")
+            );
         }
     }
 }

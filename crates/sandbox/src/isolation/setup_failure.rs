@@ -44,11 +44,18 @@ pub(crate) enum SetupStage {
 impl SetupFailure {
     pub(crate) fn from_io(stage: SetupStage, what: &str, error: io::Error) -> Self {
         let failed: Result<(), io::Error> = Err(error);
-        failed.at(stage, what).err().unwrap_or_else(|| Self::new(stage, what))
+        failed
+            .at(stage, what)
+            .err()
+            .unwrap_or_else(|| Self::new(stage, what))
     }
 
     pub(crate) fn new(stage: SetupStage, what: impl Into<String>) -> Self {
-        Self { stage, what: what.into(), errno: None }
+        Self {
+            stage,
+            what: what.into(),
+            errno: None,
+        }
     }
 }
 
@@ -72,7 +79,15 @@ impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
             let error: io::Error = error.into();
             let errno = error.raw_os_error();
             let what = what.into();
-            SetupFailure { stage, what: if errno.is_some() { what } else { format!("{what}: {error}") }, errno }
+            SetupFailure {
+                stage,
+                what: if errno.is_some() {
+                    what
+                } else {
+                    format!("{what}: {error}")
+                },
+                errno,
+            }
         })
     }
 }

@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,12 +41,21 @@ const MAX_DESCRIPTORS: usize = 4;
 /// Requests a run from the helper with one packet.
 pub(crate) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
     let packet = serde_json::to_vec(start)?;
-    let mut all = vec![descriptors.control.as_fd(), descriptors.stdout.as_fd(), descriptors.stderr.as_fd()];
+    let mut all = vec![
+        descriptors.control.as_fd(),
+        descriptors.stdout.as_fd(),
+        descriptors.stderr.as_fd(),
+    ];
     all.extend(descriptors.cgroup.as_ref().map(AsFd::as_fd));
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&all));
-    rustix::net::sendmsg(to, &[io::IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        to,
+        &[io::IoSlice::new(&packet)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
@@ -64,9 +74,21 @@ pub(crate) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descrip
         return Ok(None);
     }
     let start = parse_start(&packet[..received.bytes])?;
-    let mut next = || descriptors.next().ok_or_else(|| invalid("a descriptor is missing"));
+    let mut next = || {
+        descriptors
+            .next()
+            .ok_or_else(|| invalid("a descriptor is missing"))
+    };
     let (control, stdout, stderr) = (next()?, next()?, next()?);
-    Ok(Some((start, Descriptors { control, stdout, stderr, cgroup: descriptors.next() })))
+    Ok(Some((
+        start,
+        Descriptors {
+            control,
+            stdout,
+            stderr,
+            cgroup: descriptors.next(),
+        },
+    )))
 }
 
 fn parse_start(packet: &[u8]) -> io::Result<Start> {

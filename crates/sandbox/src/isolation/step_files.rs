@@ -50,13 +50,22 @@ impl SeededFile<'_> {
     }
 
     fn what(&self) -> String {
-        format!("put the file {:?} of the step into its directory", self.path)
+        format!(
+            "put the file {:?} of the step into its directory",
+            self.path
+        )
     }
 }
 
 /// Returns the paths of the executable files of a step that starts in `work`.
-pub(crate) fn programs<'a>(work: &'a Path, files: &'a [StepFile]) -> impl Iterator<Item = PathBuf> + 'a {
-    files.iter().filter(|file| file.executable).map(|file| work.join(&file.path))
+pub(crate) fn programs<'a>(
+    work: &'a Path,
+    files: &'a [StepFile],
+) -> impl Iterator<Item = PathBuf> + 'a {
+    files
+        .iter()
+        .filter(|file| file.executable)
+        .map(|file| work.join(&file.path))
 }
 
 /// Returns the files and the script under the name `script`. The contents must have the digests of the definition.
@@ -65,21 +74,36 @@ fn seeded<'a>(
     texts: &'a RunTexts,
     script: &'a str,
 ) -> Result<Vec<SeededFile<'a>>, SetupFailure> {
-    let mut found = vec![SeededFile { path: script, bytes: &texts.source, mode: 0o444 }];
+    let mut found = vec![SeededFile {
+        path: script,
+        bytes: &texts.source,
+        mode: 0o444,
+    }];
     for (file, bytes) in files.iter().zip(&texts.files) {
         if ContentDigest::of(bytes) != file.digest {
-            let why = format!("the content of the file {:?} does not have the signed digest", file.path);
+            let why = format!(
+                "the content of the file {:?} does not have the signed digest",
+                file.path
+            );
             return Err(SetupFailure::new(SetupStage::Workdir, why));
         }
         let mode = if file.executable { 0o555 } else { 0o444 };
-        found.push(SeededFile { path: &file.path, bytes, mode });
+        found.push(SeededFile {
+            path: &file.path,
+            bytes,
+            mode,
+        });
     }
     Ok(found)
 }
 
 /// Mounts the files of a run and its script below `work`, an absolute path in the new root. The current directory is the
 /// new root. A file or link of a private tree with the same path is covered or replaced.
-pub(crate) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Result<PutFiles, SetupFailure> {
+pub(crate) fn mount(
+    request: &RunRequest,
+    texts: &RunTexts,
+    work: &Path,
+) -> Result<PutFiles, SetupFailure> {
     let mut put = PutFiles::default();
     if request.files.is_empty() {
         return Ok(put);
@@ -88,8 +112,14 @@ pub(crate) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Resu
     let what = "mount the files of the step";
     let directory = fs::DirBuilder::new().mode(0o700).create(PLACE);
     directory.at(SetupStage::Mounts, what)?;
-    rustix::mount::mount("tmpfs", PLACE, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, OPTIONS)
-        .at(SetupStage::Mounts, what)?;
+    rustix::mount::mount(
+        "tmpfs",
+        PLACE,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        OPTIONS,
+    )
+    .at(SetupStage::Mounts, what)?;
     let inside = work.strip_prefix("/").unwrap_or(work);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(inside, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
@@ -97,8 +127,13 @@ pub(crate) fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> Resu
         let place = Path::new(PLACE).join(number.to_string());
         write_new(&place, file).at(SetupStage::Workdir, file.what())?;
         // A data file is never executable, not even as a library. The list of programs decides about the others.
-        let no_exec = if file.is_executable() { 0 } else { libc::MOUNT_ATTR_NOEXEC };
-        let flags = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | no_exec;
+        let no_exec = if file.is_executable() {
+            0
+        } else {
+            libc::MOUNT_ATTR_NOEXEC
+        };
+        let flags =
+            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | no_exec;
         if bind(&place, flags, &root, file)? {
             put.new.push(number);
         }
@@ -117,20 +152,34 @@ pub(crate) fn link(request: &RunRequest, work: &Path, tmp: &Path) -> Result<(), 
         match symlink(work.join(first), tmp.join(first)) {
             // Several files can be in one directory.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            linked => linked.at(SetupStage::Workdir, format!("link {first:?} in the directory for temporary files"))?,
+            linked => linked.at(
+                SetupStage::Workdir,
+                format!("link {first:?} in the directory for temporary files"),
+            )?,
         }
     }
     Ok(())
 }
 
 /// Binds the file at `place` to its path below `root`. Returns true if no file had this path.
-fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> Result<bool, SetupFailure> {
+fn bind(
+    place: &Path,
+    flags: u64,
+    root: &OwnedFd,
+    file: &SeededFile<'_>,
+) -> Result<bool, SetupFailure> {
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, place, clone).at(SetupStage::Mounts, file.what())?;
     syscalls::set_mount_flags(mount.as_fd(), flags, false).at(SetupStage::Mounts, file.what())?;
     let (parent, name, new) = mount_point(root, file.path).at(SetupStage::Workdir, file.what())?;
-    rustix::mount::move_mount(&mount, "", &parent, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .at(SetupStage::Mounts, file.what())?;
+    rustix::mount::move_mount(
+        &mount,
+        "",
+        &parent,
+        name,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .at(SetupStage::Mounts, file.what())?;
     Ok(new)
 }
 
@@ -154,9 +203,15 @@ fn mount_point<'a>(root: &OwnedFd, path: &'a str) -> io::Result<(OwnedFd, &'a st
 
 /// Creates the directories above `path` below `root`, which belong to `owner`, without following a link. Returns the
 /// last directory and the name of the file.
-fn make_above<'a>(root: &OwnedFd, path: &'a str, owner: Option<u32>) -> io::Result<(OwnedFd, &'a str)> {
+fn make_above<'a>(
+    root: &OwnedFd,
+    path: &'a str,
+    owner: Option<u32>,
+) -> io::Result<(OwnedFd, &'a str)> {
     let mut parent = root.try_clone()?;
-    let (directories, name) = path.rsplit_once('/').map_or((None, path), |(above, name)| (Some(above), name));
+    let (directories, name) = path
+        .rsplit_once('/')
+        .map_or((None, path), |(above, name)| (Some(above), name));
     for directory in directories.into_iter().flat_map(|above| above.split('/')) {
         let made = rustix::fs::mkdirat(&parent, directory, Mode::from_raw_mode(DIRECTORY_MODE));
         if !matches!(made, Ok(()) | Err(Errno::EXIST)) {
@@ -164,7 +219,13 @@ fn make_above<'a>(root: &OwnedFd, path: &'a str, owner: Option<u32>) -> io::Resu
         }
         if let (Ok(()), Some(id)) = (made, owner) {
             let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-            rustix::fs::chownat(&parent, directory, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            rustix::fs::chownat(
+                &parent,
+                directory,
+                Some(uid),
+                Some(gid),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
@@ -187,7 +248,8 @@ pub(crate) fn write(
     }
     let script = interpreter::script_beside_files(&request.interpreter);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(work, flags, Mode::empty()).at(SetupStage::Workdir, "open the work directory")?;
+    let root = rustix::fs::open(work, flags, Mode::empty())
+        .at(SetupStage::Workdir, "open the work directory")?;
     for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
         write_below(&root, file, owner).at(SetupStage::Workdir, file.what())?;
         put.new.push(number);
@@ -222,7 +284,12 @@ pub(crate) fn remove(work: &OwnedFd, path: &str) -> io::Result<()> {
 
 fn write_new(path: &Path, file: &SeededFile<'_>) -> io::Result<()> {
     use io::Write as _;
-    fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(path)?.write_all(file.bytes)
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file.mode)
+        .open(path)?
+        .write_all(file.bytes)
 }
 
 #[cfg(test)]
@@ -238,17 +305,34 @@ mod tests {
 
     #[test]
     fn a_content_without_the_digest_of_the_definition_is_not_written() {
-        let file =
-            |executable| StepFile { path: "a".to_owned(), bytes: 1, digest: ContentDigest::of(b"x"), executable };
-        let texts =
-            |content: &[u8]| RunTexts { source: b"true".into(), files: vec![content.into()], ..RunTexts::default() };
+        let file = |executable| StepFile {
+            path: "a".to_owned(),
+            bytes: 1,
+            digest: ContentDigest::of(b"x"),
+            executable,
+        };
+        let texts = |content: &[u8]| RunTexts {
+            source: b"true".into(),
+            files: vec![content.into()],
+            ..RunTexts::default()
+        };
         for (executable, mode) in [(true, 0o555), (false, 0o444)] {
             let (files, sealed) = ([file(executable)], texts(b"x"));
             let found = seeded(&files, &sealed, "script").expect("files");
-            let facts: Vec<_> = found.iter().map(|one| (one.path, one.bytes, one.mode)).collect();
+            let facts: Vec<_> = found
+                .iter()
+                .map(|one| (one.path, one.bytes, one.mode))
+                .collect();
             assert_eq!(facts, [("script", &b"true"[..], 0o444), ("a", b"x", mode)]);
-            let failure = seeded(&files, &texts(b"y"), "script").err().expect("another content");
-            assert!(failure.to_string().contains("does not have the signed digest"), "{failure}");
+            let failure = seeded(&files, &texts(b"y"), "script")
+                .err()
+                .expect("another content");
+            assert!(
+                failure
+                    .to_string()
+                    .contains("does not have the signed digest"),
+                "{failure}"
+            );
         }
     }
 
@@ -266,9 +350,16 @@ mod tests {
         for path in ["new", "dir/new", "deep/er/new", "old", "link", "dangling"] {
             point(&root, path).expect(path);
             let found = fs::symlink_metadata(root.join(path)).expect(path);
-            assert!(found.is_file() && found.permissions().mode() & 0o222 == 0 || path == "old", "{path}");
+            assert!(
+                found.is_file() && found.permissions().mode() & 0o222 == 0 || path == "old",
+                "{path}"
+            );
         }
-        assert_eq!(fs::read(root.join("old")).expect("a file"), b"old", "a mount covers the file");
+        assert_eq!(
+            fs::read(root.join("old")).expect("a file"),
+            b"old",
+            "a mount covers the file"
+        );
         for path in ["linked/a", "linked/new", "dir", "old/a"] {
             assert!(point(&root, path).is_err(), "{path}");
         }

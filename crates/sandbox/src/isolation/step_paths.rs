@@ -31,12 +31,20 @@ pub(crate) const HOME: &str = "/tmp/work";
 
 /// Returns the paths in the list `write` that exist on the host.
 pub(crate) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
-    write.iter().map(String::as_str).filter(|path| *path != "{work}")
+    write
+        .iter()
+        .map(String::as_str)
+        .filter(|path| *path != "{work}")
 }
 
 /// Returns all paths of the host that a profile names.
 pub(crate) fn named_paths(profile: &Profile) -> impl Iterator<Item = &str> {
-    profile.read.iter().chain(&profile.sockets).map(String::as_str).chain(host_paths(&profile.write))
+    profile
+        .read
+        .iter()
+        .chain(&profile.sockets)
+        .map(String::as_str)
+        .chain(host_paths(&profile.write))
 }
 
 /// Returns true if the run gets paths of the host.
@@ -46,7 +54,11 @@ pub(crate) fn gives_paths(request: &RunRequest) -> bool {
 
 /// Returns the first tree of the host in which the step works and starts, if there is one.
 pub(super) fn begins_in(profile: &Profile) -> Option<&str> {
-    if profile.workdir == Workdir::Private { None } else { host_paths(&profile.write).next() }
+    if profile.workdir == Workdir::Private {
+        None
+    } else {
+        host_paths(&profile.write).next()
+    }
 }
 
 /// Returns the directory in which a step with its own root file system starts.

@@ -23,7 +23,11 @@ impl fmt::Debug for StreamSearch<'_> {
 impl<'a> StreamSearch<'a> {
     /// Begins a search. `holds` tells whether bytes contain one of the texts.
     pub fn new(holds: &'a dyn Fn(&[u8]) -> bool) -> Self {
-        Self { holds, window: Vec::new(), found: false }
+        Self {
+            holds,
+            window: Vec::new(),
+            found: false,
+        }
     }
 
     /// Adds the next bytes of the stream.
@@ -48,9 +52,23 @@ mod tests {
     #[test]
     fn a_text_is_found_wherever_the_reads_divide_it() {
         let text = vec![b's'; LONGEST_TEXT];
-        let holds = |bytes: &[u8]| bytes.split(|byte| *byte != b's').any(|run| run.len() >= LONGEST_TEXT);
-        for before in [0, 1, SEARCHED_AT_ONCE - LONGEST_TEXT, SEARCHED_AT_ONCE - 1, SEARCHED_AT_ONCE + 7] {
-            for (piece, removed, expected) in [(256 << 10, 0, true), (100_003, 0, true), (256 << 10, 1, false)] {
+        let holds = |bytes: &[u8]| {
+            bytes
+                .split(|byte| *byte != b's')
+                .any(|run| run.len() >= LONGEST_TEXT)
+        };
+        for before in [
+            0,
+            1,
+            SEARCHED_AT_ONCE - LONGEST_TEXT,
+            SEARCHED_AT_ONCE - 1,
+            SEARCHED_AT_ONCE + 7,
+        ] {
+            for (piece, removed, expected) in [
+                (256 << 10, 0, true),
+                (100_003, 0, true),
+                (256 << 10, 1, false),
+            ] {
                 let stream = [vec![b'.'; before], text[removed..].to_vec(), vec![b'.'; 3]].concat();
                 let mut search = StreamSearch::new(&holds);
                 stream.chunks(piece).for_each(|bytes| search.add(bytes));

@@ -44,7 +44,10 @@ pub(crate) enum ForkSide {
 /// Calls fork(2). Only for the helper and its child processes.
 pub(crate) fn fork() -> io::Result<ForkSide> {
     #[expect(unsafe_code, reason = "there is no safe wrapper of fork")]
-    #[expect(clippy::disallowed_methods, reason = "the helper is small and has one thread")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the helper is small and has one thread"
+    )]
     // SAFETY: The helper and its child processes never start a thread, so no other thread can hold a lock in the
     // child.
     let pid = unsafe { libc::fork() };
@@ -59,17 +62,27 @@ pub(crate) enum Cloned {
     /// The new process.
     Child,
     /// The parent process, with the process id and a pidfd of the child.
-    Parent { process: rustix::process::Pid, pidfd: OwnedFd },
+    Parent {
+        process: rustix::process::Pid,
+        pidfd: OwnedFd,
+    },
 }
 
 /// Calls clone3(2) to create a process with new `namespaces` (`CLONE_NEW…`) in `cgroup`. Only for the helper.
-pub(crate) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+pub(crate) fn clone_process(
+    namespaces: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: libc::c_int = -1;
-    #[expect(unsafe_code, reason = "a structure of the kernel's for which zeroes are the defaults")]
+    #[expect(
+        unsafe_code,
+        reason = "a structure of the kernel's for which zeroes are the defaults"
+    )]
     // SAFETY: `clone_args` consists of integers, for which all zeroes are valid.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
+    arguments.flags =
+        u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
     arguments.pidfd = (&raw mut pidfd).addr() as u64;
     arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     if let Some(cgroup) = cgroup {
@@ -83,8 +96,17 @@ pub(crate) fn clone_process(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'
     // of the parent, but only abort() and raise() use this cached id. In the child, these functions signal no process,
     // and abort() then ends the process with a faulting instruction. The kernel reads `arguments` up to the given size
     // and writes one integer to `pidfd`. The variables `arguments` and `pidfd` live until the call returns.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
-    match i32::try_from(check(pid)?).ok().and_then(rustix::process::Pid::from_raw) {
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match i32::try_from(check(pid)?)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    {
         None => Ok(Cloned::Child),
         Some(process) => {
             #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
@@ -120,8 +142,14 @@ pub(crate) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::P
     // this thread calls. All signals are blocked, so no signal handler runs in the child. Memory that the child
     // allocates and does not free before exec stays allocated. If this process is killed, the child still has the
     // shared memory.
-    let pid =
-        unsafe { libc::clone(enter, stack.top(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, work.cast()) };
+    let pid = unsafe {
+        libc::clone(
+            enter,
+            stack.top(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            work.cast(),
+        )
+    };
     check(pid.into())?;
     rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
@@ -139,17 +167,30 @@ impl Stack {
     const GUARD: usize = 64 << 10;
 
     fn new() -> io::Result<Self> {
-        let (protection, flags) = (rustix::mm::ProtFlags::empty(), rustix::mm::MapFlags::PRIVATE);
+        let (protection, flags) = (
+            rustix::mm::ProtFlags::empty(),
+            rustix::mm::MapFlags::PRIVATE,
+        );
         #[expect(unsafe_code, reason = "a mapping is made by address")]
         // SAFETY: The kernel chooses the address, so no existing mapping is replaced.
-        let base =
-            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), Self::GUARD + Self::BYTES, protection, flags)? };
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(
+                ptr::null_mut(),
+                Self::GUARD + Self::BYTES,
+                protection,
+                flags,
+            )?
+        };
         let stack = Self { base };
         let usable = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
         #[expect(unsafe_code, reason = "a mapping is changed by address")]
         // SAFETY: These pages are the part of the mapping above the guard area. No other code uses these pages yet.
         unsafe {
-            rustix::mm::mprotect(stack.base.wrapping_byte_add(Self::GUARD), Self::BYTES, usable)?;
+            rustix::mm::mprotect(
+                stack.base.wrapping_byte_add(Self::GUARD),
+                Self::BYTES,
+                usable,
+            )?;
         }
         Ok(stack)
     }
@@ -172,7 +213,11 @@ impl Drop for Stack {
 /// Executes the program at the path `program`, which must contain a slash. Returns only after an error.
 pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
-        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+        texts
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([ptr::null()])
+            .collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     #[expect(unsafe_code, reason = "there is no safe wrapper of execvpe")]
@@ -203,7 +248,13 @@ pub(crate) fn forget_files() {
         // SAFETY: Each range is a private mapping of a file that is mapped read-only and has no modified pages. So the
         // kernel reads a released page again from the file when the page is used. The helper has no other thread that
         // could change the mapping at the same time. The kernel returns an error for unmapped ranges.
-        let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
+        let _ = unsafe {
+            libc::madvise(
+                ptr::with_exposed_provenance_mut(from),
+                to - from,
+                libc::MADV_DONTNEED,
+            )
+        };
     }
 }
 
@@ -221,7 +272,9 @@ fn as_in_files(smaps: &str) -> Vec<(usize, usize)> {
             }
             (Some(range), Some(rights)) if !range.ends_with(':') => {
                 let of_a_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
-                at = (matches!(rights, "r-xp" | "r--p") && of_a_file).then(|| addresses(range)).flatten();
+                at = (matches!(rights, "r-xp" | "r--p") && of_a_file)
+                    .then(|| addresses(range))
+                    .flatten();
                 clean = false;
             }
             _ => {}
@@ -232,7 +285,10 @@ fn as_in_files(smaps: &str) -> Vec<(usize, usize)> {
 
 fn addresses(range: &str) -> Option<(usize, usize)> {
     let (from, to) = range.split_once('-')?;
-    let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+    let (from, to) = (
+        usize::from_str_radix(from, 16).ok()?,
+        usize::from_str_radix(to, 16).ok()?,
+    );
     (from < to).then_some((from, to))
 }
 
@@ -272,10 +328,19 @@ pub(crate) fn reap_any() -> Option<ReapedChild> {
     #[expect(unsafe_code, reason = "there is no safe wrapper of wait4")]
     // SAFETY: Both pointers refer to live locals of the correct types.
     let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
-    let process = if pid > 0 { rustix::process::Pid::from_raw(pid)? } else { return None };
+    let process = if pid > 0 {
+        rustix::process::Pid::from_raw(pid)?
+    } else {
+        return None;
+    };
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
     let (cpu_us, resident_peak) = spent(&usage);
-    Some(ReapedChild { process, signal, cpu_us, resident_peak })
+    Some(ReapedChild {
+        process,
+        signal,
+        cpu_us,
+        resident_peak,
+    })
 }
 
 /// Creates a descriptor that is readable while a blocked signal is pending.
@@ -283,7 +348,8 @@ pub(crate) fn signal_descriptor() -> io::Result<OwnedFd> {
     let set = full_set()?;
     #[expect(unsafe_code, reason = "there is no safe wrapper of signalfd")]
     // SAFETY: The set is alive, and -1 requests a new descriptor.
-    let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    let descriptor =
+        unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
     check(descriptor.into())?;
     #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
     // SAFETY: signalfd succeeded, so the descriptor is open and has no other owner.
@@ -308,7 +374,10 @@ pub(crate) fn signal_all(signal: rustix::process::Signal) {
 
 /// Calls unshare(2), which may receive only `CLONE_NEW…` flags.
 pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "the safe wrapper is deprecated because of CLONE_FILES, which is not used here")]
+    #[expect(
+        unsafe_code,
+        reason = "the safe wrapper is deprecated because of CLONE_FILES, which is not used here"
+    )]
     // SAFETY: The call takes an integer, and namespace flags do not affect descriptors or memory.
     let result = unsafe { libc::unshare(flags) };
     check(result.into()).map(drop)
@@ -316,8 +385,17 @@ pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
 
 /// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and on all mounts below it if `recursive` is
 /// true.
-pub(crate) fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
+pub(crate) fn set_mount_flags(
+    mount: BorrowedFd<'_>,
+    flags: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: flags,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     #[expect(unsafe_code, reason = "there is no safe wrapper of mount_setattr")]
     // SAFETY: The path is a NUL-terminated literal. The kernel reads exactly the given size of the structure, which
@@ -342,7 +420,14 @@ pub(crate) fn landlock_abi() -> io::Result<i32> {
     #[expect(unsafe_code, reason = "the landlock crate keeps this query private")]
     // SAFETY: With the flag `LANDLOCK_CREATE_RULESET_VERSION` the kernel requires a null pointer and size 0, and reads
     // no memory.
-    let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<u8>(), 0_usize, VERSION) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<u8>(),
+            0_usize,
+            VERSION,
+        )
+    };
     check(result).map(|abi| i32::try_from(abi).unwrap_or(i32::MAX))
 }
 
@@ -358,8 +443,11 @@ pub(crate) fn set_notifying_filter(program: &[Instruction]) -> io::Result<OwnedF
     let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     // With the second flag, a signal that does not kill the process does not interrupt a call that the listener already
     // has. Kernels before 5.19 refuse this flag.
-    let listener = seccomp_filter(program, listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
-        .or_else(|_| seccomp_filter(program, listen))?;
+    let listener = seccomp_filter(
+        program,
+        listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+    )
+    .or_else(|_| seccomp_filter(program, listen))?;
     let listener = i32::try_from(listener).map_err(io::Error::other)?;
     #[expect(unsafe_code, reason = "the kernel made this descriptor just now")]
     // SAFETY: The call seccomp succeeded, so the descriptor is open and has no other owner.
@@ -367,13 +455,24 @@ pub(crate) fn set_notifying_filter(program: &[Instruction]) -> io::Result<OwnedF
 }
 
 fn seccomp_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<libc::c_long> {
-    let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    let length =
+        u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
     #[expect(unsafe_code, reason = "there is no safe wrapper of seccomp")]
     // SAFETY: An `Instruction` has the layout of a `sock_filter` (`repr(C)`, the same four fields, checked by a test).
     // The kernel reads `len` instructions, which live in the slice until the call returns. The kernel only reads the
     // instructions.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
     check(result)
 }
 
@@ -382,7 +481,8 @@ pub(crate) fn join_new_session_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     #[expect(unsafe_code, reason = "there is no safe wrapper of keyctl")]
     // SAFETY: A null name requests an anonymous keyring, and the kernel reads no memory.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ptr::null::<u8>()) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ptr::null::<u8>()) };
     check(result).map(drop)
 }
 
@@ -423,9 +523,12 @@ pub(crate) fn usage_of_children() -> io::Result<(u64, u64)> {
 
 fn spent(usage: &libc::rusage) -> (u64, u64) {
     let micros = |time: libc::timeval| {
-        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000
+            + u64::try_from(time.tv_usec).unwrap_or(0)
     };
-    let resident = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
+    let resident = u64::try_from(usage.ru_maxrss)
+        .unwrap_or(0)
+        .saturating_mul(1024);
     (micros(usage.ru_utime) + micros(usage.ru_stime), resident)
 }
 
@@ -448,7 +551,11 @@ fn change_mask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<()> {
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 #[cfg(test)]
@@ -472,14 +579,22 @@ mod tests {
             rustix::process::chdir("/proc").expect("enters");
         })
         .expect("spawns");
-        assert_eq!((said.as_slice(), pid), ([7; 3].as_slice(), process.as_raw_pid().cast_unsigned()));
-        assert_eq!(ended(process).exit_status(), Some(127), "it came back and executed nothing");
+        assert_eq!(
+            (said.as_slice(), pid),
+            ([7; 3].as_slice(), process.as_raw_pid().cast_unsigned())
+        );
+        assert_eq!(
+            ended(process).exit_status(),
+            Some(127),
+            "it came back and executed nothing"
+        );
         assert_eq!(std::env::current_dir().expect("a directory"), before);
     }
 
     #[test]
     fn a_panic_in_a_spawned_process_does_not_stop_its_parent() {
-        let process = spawn(&mut || std::panic::resume_unwind(Box::new("on purpose"))).expect("spawns");
+        let process =
+            spawn(&mut || std::panic::resume_unwind(Box::new("on purpose"))).expect("spawns");
         assert_eq!(ended(process).exit_status(), Some(127));
     }
 
@@ -489,11 +604,19 @@ mod tests {
         let script = r#"test "$1" = 'a b' && test "$(env | grep -c '^ONLY=')" = 1 && test -z "$HOME" && exit 3"#;
         let arguments = ["sh", "-c", script, "sh", "a b"].map(text);
         let (environment, mut failed) = ([text("ONLY=x=y"), text("PATH=/usr/bin:/bin")], None);
-        let process = spawn(&mut || failed = Some(execute(c"/bin/sh", &arguments, &environment))).expect("spawns");
-        assert_eq!((ended(process).exit_status(), failed.is_none()), (Some(3), true));
-        let process = spawn(&mut || failed = Some(execute(c"/nonexistent", &arguments, &[]))).expect("spawns");
+        let process = spawn(&mut || failed = Some(execute(c"/bin/sh", &arguments, &environment)))
+            .expect("spawns");
+        assert_eq!(
+            (ended(process).exit_status(), failed.is_none()),
+            (Some(3), true)
+        );
+        let process = spawn(&mut || failed = Some(execute(c"/nonexistent", &arguments, &[])))
+            .expect("spawns");
         assert_eq!(ended(process).exit_status(), Some(127));
-        assert_eq!(failed.map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        assert_eq!(
+            failed.map(|error| error.kind()),
+            Some(io::ErrorKind::NotFound)
+        );
     }
 
     #[test]
@@ -505,11 +628,20 @@ mod tests {
         };
         let code = "55d0c0a00000-55d0c0b00000 r-xp 00100000 fe:00 131 /usr/bin/with a blank";
         let data = "7f0000000000-7f0000001000 r--p 00000000 fe:00 131 /usr/lib/x.so";
-        let both = [(0x55d0_c0a0_0000, 0x55d0_c0b0_0000), (0x7f00_0000_0000, 0x7f00_0000_1000)];
-        assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))), both);
+        let both = [
+            (0x55d0_c0a0_0000, 0x55d0_c0b0_0000),
+            (0x7f00_0000_0000, 0x7f00_0000_1000),
+        ];
+        assert_eq!(
+            as_in_files(&(entry(code, "0", "0") + &entry(data, "0", "0"))),
+            both
+        );
         // The pages were relocated and then made read-only, or were swapped out, or were not reported.
         for (anonymous, swap) in [("4", "0"), ("0", "4"), ("", "0")] {
-            assert_eq!(as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))), both[..1]);
+            assert_eq!(
+                as_in_files(&(entry(code, "0", "0") + &entry(data, anonymous, swap))),
+                both[..1]
+            );
         }
         for other in [
             "55d0c0a00000-55d0c0b00000 rw-p 00100000 fe:00 131 /usr/bin/x",
@@ -522,7 +654,11 @@ mod tests {
         ] {
             assert_eq!(as_in_files(&entry(other, "0", "0")), [], "{other}");
         }
-        assert_eq!(as_in_files(&format!("{code}\nSwap: 0 kB\n")), [], "nothing is said of its pages");
+        assert_eq!(
+            as_in_files(&format!("{code}\nSwap: 0 kB\n")),
+            [],
+            "nothing is said of its pages"
+        );
     }
 
     /// The test forks a process with one thread, like the helper.
@@ -531,7 +667,10 @@ mod tests {
         let here = || {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
             // The heap can grow while the file is read, so only mappings of files count.
-            (maps.lines().filter(|line| line.contains('/')).count(), LINES.iter().copied().sum::<u64>())
+            (
+                maps.lines().filter(|line| line.contains('/')).count(),
+                LINES.iter().copied().sum::<u64>(),
+            )
         };
         static LINES: [u64; 4] = [1, 20, 300, 4000];
         let ForkSide::Parent(process) = fork().expect("forks") else {

@@ -60,11 +60,20 @@ impl Disk {
     pub(crate) fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
         let what = || format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
-        let tree =
-            rustix::mount::open_tree(CWD, &place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
-                .at(SetupStage::Mounts, what())?;
-        rustix::mount::move_mount(&tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .at(SetupStage::Mounts, what())
+        let tree = rustix::mount::open_tree(
+            CWD,
+            &place,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
+        .at(SetupStage::Mounts, what())?;
+        rustix::mount::move_mount(
+            &tree,
+            "",
+            CWD,
+            target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .at(SetupStage::Mounts, what())
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf, SetupFailure> {
@@ -87,8 +96,14 @@ impl Disk {
     ) -> Result<(), SetupFailure> {
         let place = self.directory(name)?;
         let what = || format!("copy {}", allowed.display());
-        let to = rustix::fs::open(&place, DIRECTORY, Mode::empty()).at(SetupStage::Workdir, what())?;
-        Copy { allowed, deny, denied }.directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
+        let to =
+            rustix::fs::open(&place, DIRECTORY, Mode::empty()).at(SetupStage::Workdir, what())?;
+        Copy {
+            allowed,
+            deny,
+            denied,
+        }
+        .directory(tree.as_fd(), to.as_fd(), Path::new(""), 0)
     }
 
     /// Mounts an overlay over `tree` at `target`. In it, a denied file becomes an empty file, which can be masked, and
@@ -102,28 +117,41 @@ impl Disk {
         denied: &DeniedNames,
     ) -> Result<(), SetupFailure> {
         let what = || format!("mount an overlay over {}", allowed.display());
-        let (upper, work) = (self.directory(&format!("{name}-upper"))?, self.directory(&format!("{name}-work"))?);
+        let (upper, work) = (
+            self.directory(&format!("{name}-upper"))?,
+            self.directory(&format!("{name}-work"))?,
+        );
         for (below, kind) in &denied.names {
-            hide(&upper, tree, below, *kind)
-                .at(SetupStage::Workdir, format!("hide {}", allowed.join(below).display()))?;
+            hide(&upper, tree, below, *kind).at(
+                SetupStage::Workdir,
+                format!("hide {}", allowed.join(below).display()),
+            )?;
         }
-        let mode = rustix::fs::fstat(tree).at(SetupStage::Workdir, what())?.st_mode;
-        std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(mode & 0o777 | 0o700))
-            .at(SetupStage::Workdir, what())?;
+        let mode = rustix::fs::fstat(tree)
+            .at(SetupStage::Workdir, what())?
+            .st_mode;
+        std::fs::set_permissions(
+            &upper,
+            std::os::unix::fs::PermissionsExt::from_mode(mode & 0o777 | 0o700),
+        )
+        .at(SetupStage::Workdir, what())?;
         let options = format!(
             "lowerdir=/proc/self/fd/{},upperdir={},workdir={},userxattr",
             tree.as_raw_fd(),
             upper.display(),
             work.display()
         );
-        let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Workdir, what()))?;
+        let options = std::ffi::CString::new(options)
+            .map_err(|_| SetupFailure::new(SetupStage::Workdir, what()))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | self.flags;
-        rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str()).at(SetupStage::Workdir, what())
+        rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str())
+            .at(SetupStage::Workdir, what())
     }
 
     /// Detaches the file system from its temporary place. Directories at their targets stay mounted.
     pub(crate) fn detach(self) -> Result<(), SetupFailure> {
-        rustix::mount::unmount(self.place, UnmountFlags::DETACH).at(SetupStage::Mounts, "detach the run's disk")?;
+        rustix::mount::unmount(self.place, UnmountFlags::DETACH)
+            .at(SetupStage::Mounts, "detach the run's disk")?;
         std::fs::remove_dir(self.place).at(SetupStage::Mounts, "remove the place of the run's disk")
     }
 }
@@ -135,14 +163,21 @@ fn hide(upper: &Path, lower: &OwnedFd, below: &Path, kind: FileType) -> io::Resu
     let mut made = PathBuf::new();
     for part in below.parent().into_iter().flat_map(Path::components) {
         made.push(part);
-        let mode = rustix::fs::statat(lower, &made, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o777 | 0o700;
+        let mode =
+            rustix::fs::statat(lower, &made, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o777 | 0o700;
         match rustix::fs::mkdirat(CWD, upper.join(&made), Mode::from_raw_mode(mode)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
     }
     if matches!(kind, FileType::Directory | FileType::Symlink) {
-        return Ok(rustix::fs::mknodat(CWD, upper.join(below), FileType::CharacterDevice, Mode::empty(), 0)?);
+        return Ok(rustix::fs::mknodat(
+            CWD,
+            upper.join(below),
+            FileType::CharacterDevice,
+            Mode::empty(),
+            0,
+        )?);
     }
     let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     rustix::fs::openat(CWD, upper.join(below), flags, Mode::empty()).map(drop)?;
@@ -157,15 +192,25 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn directory(&self, from: impl AsFd, to: impl AsFd, path: &Path, depth: usize) -> Result<(), SetupFailure> {
+    fn directory(
+        &self,
+        from: impl AsFd,
+        to: impl AsFd,
+        path: &Path,
+        depth: usize,
+    ) -> Result<(), SetupFailure> {
         let what = |path: &Path| format!("copy {}", self.allowed.join(path).display());
         if depth > MAX_DEPTH {
             return Err(SetupFailure::new(
                 SetupStage::Workdir,
-                format!("{}: the directory is deeper than {MAX_DEPTH} levels", what(path)),
+                format!(
+                    "{}: the directory is deeper than {MAX_DEPTH} levels",
+                    what(path)
+                ),
             ));
         }
-        let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty()).at(SetupStage::Workdir, what(path))?;
+        let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty())
+            .at(SetupStage::Workdir, what(path))?;
         let mut entries = Dir::new(opened).at(SetupStage::Workdir, what(path))?;
         while let Some(entry) = entries.read() {
             let entry = entry.at(SetupStage::Workdir, what(path))?;
@@ -196,21 +241,30 @@ impl Copy<'_> {
             let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
-                    let inner = rustix::fs::openat(&from, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+                    let inner = rustix::fs::openat(
+                        &from,
+                        name,
+                        DIRECTORY | OFlags::NOFOLLOW,
+                        Mode::empty(),
+                    )
+                    .at(SetupStage::Workdir, what(&below))?;
+                    rustix::fs::mkdirat(&to, name, Mode::RWXU)
                         .at(SetupStage::Workdir, what(&below))?;
-                    rustix::fs::mkdirat(&to, name, Mode::RWXU).at(SetupStage::Workdir, what(&below))?;
-                    let copy = rustix::fs::openat(&to, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-                        .at(SetupStage::Workdir, what(&below))?;
+                    let copy =
+                        rustix::fs::openat(&to, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+                            .at(SetupStage::Workdir, what(&below))?;
                     self.directory(&inner, &copy, &below, depth + 1)?;
                     rustix::fs::fchmod(&copy, mode).at(SetupStage::Workdir, what(&below))?;
                 }
                 FileType::Symlink => {
-                    let target =
-                        rustix::fs::readlinkat(&from, name, Vec::new()).at(SetupStage::Workdir, what(&below))?;
-                    rustix::fs::symlinkat(&*target, &to, name).at(SetupStage::Workdir, what(&below))?;
+                    let target = rustix::fs::readlinkat(&from, name, Vec::new())
+                        .at(SetupStage::Workdir, what(&below))?;
+                    rustix::fs::symlinkat(&*target, &to, name)
+                        .at(SetupStage::Workdir, what(&below))?;
                 }
                 FileType::RegularFile => {
-                    self.file(&from, &to, name, mode).at(SetupStage::Workdir, what(&below))?;
+                    self.file(&from, &to, name, mode)
+                        .at(SetupStage::Workdir, what(&below))?;
                 }
                 // The copy omits pipes, sockets and devices.
                 _ => {}
@@ -219,15 +273,32 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn file(&self, from: impl AsFd, to: impl AsFd, name: &std::ffi::CStr, mode: Mode) -> io::Result<()> {
+    fn file(
+        &self,
+        from: impl AsFd,
+        to: impl AsFd,
+        name: &std::ffi::CStr,
+        mode: Mode,
+    ) -> io::Result<()> {
         let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let source = rustix::fs::openat(&from, name, flags | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        let source = rustix::fs::openat(
+            &from,
+            name,
+            flags | OFlags::RDONLY | OFlags::NONBLOCK,
+            Mode::empty(),
+        )?;
         let stat = rustix::fs::fstat(&source)?;
         // Check the opened file and not the name, which may refer to another file by now.
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.has(&stat) {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || self.denied.has(&stat)
+        {
             return Ok(());
         }
-        let made = rustix::fs::openat(&to, name, flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::RUSR)?;
+        let made = rustix::fs::openat(
+            &to,
+            name,
+            flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL,
+            Mode::RUSR,
+        )?;
         let (mut source, mut made) = (File::from(source), File::from(made));
         io::copy(&mut source, &mut made)?;
         let times = std::fs::FileTimes::new().set_modified(source.metadata()?.modified()?);
@@ -237,12 +308,21 @@ impl Copy<'_> {
 }
 
 pub(crate) fn open_shown(target: &Path) -> Result<OwnedFd, SetupFailure> {
-    open_beneath(target).at(SetupStage::Deny, format!("look for denied names in /{}", target.display()))
+    open_beneath(target).at(
+        SetupStage::Deny,
+        format!("look for denied names in /{}", target.display()),
+    )
 }
 
 fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
     let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-    rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), links)
+    rustix::fs::openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        links,
+    )
 }
 
 /// Maximum number of searches for denied names, because a host process may rename files during a search.
@@ -250,7 +330,9 @@ const TURNS: usize = 3;
 
 /// Repeats the search and the masking until no denied name disappears in between. A file whose name disappeared may
 /// exist under another name.
-pub(crate) fn settle(mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>) -> Result<(), SetupFailure> {
+pub(crate) fn settle(
+    mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>,
+) -> Result<(), SetupFailure> {
     for number in 0..TURNS {
         if turn(number)? == RemovedTree::Nothing {
             return Ok(());
@@ -284,15 +366,25 @@ pub(crate) fn cover(
 ) -> Result<RemovedTree, SetupFailure> {
     let mut gone = RemovedTree::Nothing;
     // A mount can't cover a symbolic link. Its target is denied under its own name.
-    for (below, kind) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
+    for (below, kind) in denied
+        .names
+        .iter()
+        .filter(|(_, kind)| *kind != FileType::Symlink)
+    {
         let what = || format!("mask {}", allowed.join(below).display());
         // If a path of the profile is a single file, `below` is empty.
-        let path = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
+        let path = if below.as_os_str().is_empty() {
+            target.to_owned()
+        } else {
+            target.join(below)
+        };
         if things.covered.contains(&path) {
             continue;
         }
         if things.covered.len() >= MAX_MASKS {
-            let many = format!("the deny patterns match more than {MAX_MASKS} names: deny a directory instead");
+            let many = format!(
+                "the deny patterns match more than {MAX_MASKS} names: deny a directory instead"
+            );
             return Err(SetupFailure::new(SetupStage::Deny, many));
         }
         let place = match open_beneath(&path) {
@@ -302,7 +394,9 @@ pub(crate) fn cover(
             }
             place => place.at(SetupStage::Deny, what())?,
         };
-        let thing = things.fresh(*kind == FileType::Directory).at(SetupStage::Deny, what())?;
+        let thing = things
+            .fresh(*kind == FileType::Directory)
+            .at(SetupStage::Deny, what())?;
         rustix::mount::move_mount(&thing, "", &place, "", ONTO).at(SetupStage::Deny, what())?;
         things.covered.insert(path);
     }
@@ -322,8 +416,16 @@ pub(crate) fn fix(
     things: &mut EmptyMountSources,
 ) -> Result<RemovedTree, SetupFailure> {
     let mut gone = RemovedTree::Nothing;
-    for (below, _) in denied.names.iter().filter(|(_, kind)| *kind != FileType::Symlink) {
-        let mut above: Vec<&Path> = below.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
+    for (below, _) in denied
+        .names
+        .iter()
+        .filter(|(_, kind)| *kind != FileType::Symlink)
+    {
+        let mut above: Vec<&Path> = below
+            .ancestors()
+            .skip(1)
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect();
         // Bind the upper directory first, because a later mount on it would hide the mounts below.
         above.reverse();
         for directory in above {
@@ -353,7 +455,8 @@ pub(crate) fn fix(
                 | OpenTreeFlags::AT_RECURSIVE
                 | OpenTreeFlags::AT_EMPTY_PATH;
             let itself = rustix::mount::open_tree(&place, "", copy).at(SetupStage::Deny, what())?;
-            rustix::mount::move_mount(&itself, "", &place, "", ONTO).at(SetupStage::Deny, what())?;
+            rustix::mount::move_mount(&itself, "", &place, "", ONTO)
+                .at(SetupStage::Deny, what())?;
             things.fixed.insert(path);
         }
     }
@@ -361,7 +464,8 @@ pub(crate) fn fix(
 }
 
 /// Flags of move_mount(2) to mount one descriptor onto another descriptor.
-const ONTO: MoveMountFlags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
+const ONTO: MoveMountFlags =
+    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
 /// Device and directory without any access rights, which are mounted over denied names.
 pub(crate) struct EmptyMountSources {
@@ -381,9 +485,15 @@ impl EmptyMountSources {
         let what = "make an empty directory to hide denied names";
         const PLACE: &str = "run/step/nothing";
         directory(PLACE, 0o700)?;
-        let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(SetupStage::Deny, what)?;
+        let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .at(SetupStage::Deny, what)?;
         rustix::fs::chmod(PLACE, Mode::empty()).at(SetupStage::Deny, what)?;
-        Ok(Self { file: device, directory: made, covered: BTreeSet::new(), fixed: BTreeSet::new() })
+        Ok(Self {
+            file: device,
+            directory: made,
+            covered: BTreeSet::new(),
+            fixed: BTreeSet::new(),
+        })
     }
 
     pub(crate) fn covered(&self) -> u64 {
@@ -391,11 +501,19 @@ impl EmptyMountSources {
     }
 
     fn fresh(&self, directory: bool) -> io::Result<OwnedFd> {
-        let from = if directory { &self.directory } else { &self.file };
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let from = if directory {
+            &self.directory
+        } else {
+            &self.file
+        };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = rustix::mount::open_tree(from, "", flags)?;
-        let attributes =
-            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+        let attributes = libc::MOUNT_ATTR_RDONLY
+            | libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NOEXEC;
         syscalls::set_mount_flags(tree.as_fd(), attributes, false)?;
         Ok(tree)
     }
@@ -404,10 +522,10 @@ impl EmptyMountSources {
 fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
     use std::os::unix::fs::DirBuilderExt as _;
     let path = path.as_ref();
-    std::fs::DirBuilder::new()
-        .mode(mode)
-        .create(path)
-        .at(SetupStage::Mounts, format!("make the directory {}", path.display()))
+    std::fs::DirBuilder::new().mode(mode).create(path).at(
+        SetupStage::Mounts,
+        format!("make the directory {}", path.display()),
+    )
 }
 
 #[cfg(test)]
@@ -423,20 +541,41 @@ mod tests {
             std::fs::create_dir_all(tree.join(directory)).expect("directories");
         }
         std::fs::create_dir(&copy).expect("a directory");
-        for (name, text) in [("deep/a/.env", "token"), ("secrets/key", "token"), ("deep/plain", "plain")] {
+        for (name, text) in [
+            ("deep/a/.env", "token"),
+            ("secrets/key", "token"),
+            ("deep/plain", "plain"),
+        ] {
             std::fs::write(tree.join(name), text).expect("a file");
         }
         let deny = NamePatterns::new(&["**/.env".into(), "secrets".into()]).expect("patterns");
-        let [from, to] = [&tree, &copy].map(|path| rustix::fs::open(path, DIRECTORY, Mode::empty()).expect("open"));
-        let denied = deny.find(&[(from.as_fd(), &tree)], true).expect("walks").remove(0);
-        for (old, new) in [("deep", "deep2"), ("secrets", "open"), ("deep2/a/.env", "deep2/a/notes")] {
+        let [from, to] = [&tree, &copy]
+            .map(|path| rustix::fs::open(path, DIRECTORY, Mode::empty()).expect("open"));
+        let denied = deny
+            .find(&[(from.as_fd(), &tree)], true)
+            .expect("walks")
+            .remove(0);
+        for (old, new) in [
+            ("deep", "deep2"),
+            ("secrets", "open"),
+            ("deep2/a/.env", "deep2/a/notes"),
+        ] {
             std::fs::rename(tree.join(old), tree.join(new)).expect("moved");
         }
         std::fs::write(tree.join("later/.env"), "token").expect("a file");
         std::fs::hard_link(tree.join("later/.env"), tree.join("later/notes")).expect("a link");
-        let copying = Copy { allowed: &tree, deny: &deny, denied: &denied };
-        copying.directory(from.as_fd(), to.as_fd(), Path::new(""), 0).expect("copied");
-        assert_eq!(std::fs::read_to_string(copy.join("deep2/plain")).expect("copied"), "plain");
+        let copying = Copy {
+            allowed: &tree,
+            deny: &deny,
+            denied: &denied,
+        };
+        copying
+            .directory(from.as_fd(), to.as_fd(), Path::new(""), 0)
+            .expect("copied");
+        assert_eq!(
+            std::fs::read_to_string(copy.join("deep2/plain")).expect("copied"),
+            "plain"
+        );
         for name in ["deep2/a/notes", "open/key", "later/.env", "later/notes"] {
             assert!(!copy.join(name).exists(), "{name}");
         }
@@ -444,18 +583,41 @@ mod tests {
 
     #[test]
     fn the_search_for_denied_names_is_repeated_if_names_disappear_and_then_fails() {
-        let null = || rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("open");
-        let mut things =
-            EmptyMountSources { file: null(), directory: null(), covered: BTreeSet::new(), fixed: BTreeSet::new() };
-        let denied =
-            |name: &str| DeniedNames { names: vec![(name.into(), FileType::RegularFile)], ..DeniedNames::default() };
-        let mut cover = |name: &str| cover(Path::new("src"), Path::new("/src"), &denied(name), &mut things);
-        assert_eq!(cover("no-such-name").expect("nothing to cover"), RemovedTree::Something);
+        let null = || {
+            rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .expect("open")
+        };
+        let mut things = EmptyMountSources {
+            file: null(),
+            directory: null(),
+            covered: BTreeSet::new(),
+            fixed: BTreeSet::new(),
+        };
+        let denied = |name: &str| DeniedNames {
+            names: vec![(name.into(), FileType::RegularFile)],
+            ..DeniedNames::default()
+        };
+        let mut cover = |name: &str| {
+            cover(
+                Path::new("src"),
+                Path::new("/src"),
+                &denied(name),
+                &mut things,
+            )
+        };
+        assert_eq!(
+            cover("no-such-name").expect("nothing to cover"),
+            RemovedTree::Something
+        );
         let mut turns = Vec::new();
         let mut held = |gone: usize| {
             settle(|turn| {
                 turns.push(turn);
-                Ok(if turn < gone { RemovedTree::Something } else { RemovedTree::Nothing })
+                Ok(if turn < gone {
+                    RemovedTree::Something
+                } else {
+                    RemovedTree::Nothing
+                })
             })
         };
         assert_eq!((held(0), held(2)), (Ok(()), Ok(())));

@@ -36,12 +36,19 @@ pub(crate) struct WaitingProcess<'a> {
 pub(crate) fn root_of(listener: &OwnedFd, call: &WaitingCall) -> Result<Option<OwnedFd>, Errno> {
     let root = rustix::fs::open(format!("/proc/{}/root", call.thread), PLACE, Mode::empty());
     // While the call waits, no other thread can have the number of its thread.
-    if notifications::is_waiting(listener, call.id) { root.map(Some) } else { Ok(None) }
+    if notifications::is_waiting(listener, call.id) {
+        root.map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 impl<'a> WaitingProcess<'a> {
     pub(crate) fn new(call: &WaitingCall, root: &'a OwnedFd) -> Self {
-        Self { thread: call.thread, root }
+        Self {
+            thread: call.thread,
+            root,
+        }
     }
 
     /// Returns the file that the call names and the given path, or `None` if no file has this path.
@@ -52,14 +59,20 @@ impl<'a> WaitingProcess<'a> {
         } else {
             (WORKING_DIRECTORY, first, 0)
         };
-        let Some(path) = self.text_at(address)? else { return Ok(None) };
+        let Some(path) = self.text_at(address)? else {
+            return Ok(None);
+        };
         let file = if path.is_empty() {
             if flags & libc::AT_EMPTY_PATH == 0 {
                 return Ok(None);
             }
             absent(self.directory(directory))?
         } else if path.starts_with(b"/") {
-            self.find(WORKING_DIRECTORY, &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?
+            self.find(
+                WORKING_DIRECTORY,
+                &path,
+                flags & libc::AT_SYMLINK_NOFOLLOW == 0,
+            )?
         } else {
             self.find(directory, &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?
         };
@@ -79,26 +92,48 @@ impl<'a> WaitingProcess<'a> {
             Ok(read) => read,
             Err(error) => return absent(Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
         };
-        Ok(text[..read].iter().position(|byte| *byte == 0).map(|end| text[..end].to_vec()))
+        Ok(text[..read]
+            .iter()
+            .position(|byte| *byte == 0)
+            .map(|end| text[..end].to_vec()))
     }
 
     /// Opens a directory descriptor of the process, or its working directory.
     fn directory(&self, descriptor: i32) -> Result<OwnedFd, Errno> {
-        let name = if descriptor == WORKING_DIRECTORY { "cwd".to_owned() } else { format!("fd/{descriptor}") };
-        rustix::fs::open(format!("/proc/{}/{name}", self.thread), PLACE, Mode::empty())
+        let name = if descriptor == WORKING_DIRECTORY {
+            "cwd".to_owned()
+        } else {
+            format!("fd/{descriptor}")
+        };
+        rustix::fs::open(
+            format!("/proc/{}/{name}", self.thread),
+            PLACE,
+            Mode::empty(),
+        )
     }
 
     /// Follows a path like the kernel does for the process. For most absolute paths, the kernel does this in one call. The
     /// call fails for a path with a link such as `/proc/self`, which means another process here.
-    fn find(&self, directory: i32, path: &[u8], follow_last: bool) -> Result<Option<OwnedFd>, Errno> {
+    fn find(
+        &self,
+        directory: i32,
+        path: &[u8],
+        follow_last: bool,
+    ) -> Result<Option<OwnedFd>, Errno> {
         let relative = !path.starts_with(b"/");
         if !relative
             && follow_last
-            && let Ok(file) = rustix::fs::openat2(self.root, path, PLACE, Mode::empty(), ResolveFlags::IN_ROOT)
+            && let Ok(file) =
+                rustix::fs::openat2(self.root, path, PLACE, Mode::empty(), ResolveFlags::IN_ROOT)
         {
             return Ok(Some(file));
         }
-        let Some(mut at) = absent(if relative { self.directory(directory) } else { self.root() })? else {
+        let Some(mut at) = absent(if relative {
+            self.directory(directory)
+        } else {
+            self.root()
+        })?
+        else {
             return Ok(None);
         };
         let mut rest = path.to_vec();
@@ -111,7 +146,13 @@ impl<'a> WaitingProcess<'a> {
             if rest.is_empty() {
                 return Ok(Some(at));
             }
-            match rustix::fs::openat2(&at, rest.as_slice(), PLACE, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            match rustix::fs::openat2(
+                &at,
+                rest.as_slice(),
+                PLACE,
+                Mode::empty(),
+                ResolveFlags::NO_SYMLINKS,
+            ) {
                 Err(Errno::LOOP) => {}
                 found => return absent(found),
             }
@@ -130,9 +171,17 @@ impl<'a> WaitingProcess<'a> {
         path: &[u8],
         follow_last: bool,
     ) -> Result<Option<(OwnedFd, Vec<u8>)>, Errno> {
-        let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let mut parts = path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty());
         while let Some(part) = parts.next() {
-            let Some(next) = absent(rustix::fs::openat(&at, part, PLACE | OFlags::NOFOLLOW, Mode::empty()))? else {
+            let Some(next) = absent(rustix::fs::openat(
+                &at,
+                part,
+                PLACE | OFlags::NOFOLLOW,
+                Mode::empty(),
+            ))?
+            else {
                 return Ok(None);
             };
             let mode = rustix::fs::fstat(&next)?.st_mode;
@@ -144,8 +193,13 @@ impl<'a> WaitingProcess<'a> {
             if more.is_empty() && !follow_last {
                 return Ok(None);
             }
-            let Some(target) = self.target(&next, part)? else { return Ok(None) };
-            return Ok(Some((at, [&[target.as_slice()][..], &more].concat().join(&b'/'))));
+            let Some(target) = self.target(&next, part)? else {
+                return Ok(None);
+            };
+            return Ok(Some((
+                at,
+                [&[target.as_slice()][..], &more].concat().join(&b'/'),
+            )));
         }
         Ok(Some((at, Vec::new())))
     }
@@ -154,8 +208,14 @@ impl<'a> WaitingProcess<'a> {
     fn target(&self, link: &OwnedFd, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
         let own = matches!(name, b"self" | b"thread-self");
         if own && rustix::fs::fstatfs(link)?.f_type as i64 == PROC_SUPER_MAGIC {
-            let Some((process, thread)) = self.ids()? else { return Ok(None) };
-            let target = if name == b"self" { process } else { format!("{process}/task/{thread}") };
+            let Some((process, thread)) = self.ids()? else {
+                return Ok(None);
+            };
+            let target = if name == b"self" {
+                process
+            } else {
+                format!("{process}/task/{thread}")
+            };
             return Ok(Some(target.into_bytes()));
         }
         absent(rustix::fs::readlinkat(link, "", Vec::new()).map(std::ffi::CString::into_bytes))
@@ -163,9 +223,17 @@ impl<'a> WaitingProcess<'a> {
 
     /// Returns the process id and the thread id of the process in its own pid namespace.
     fn ids(&self) -> Result<Option<(String, String)>, Errno> {
-        let Ok(text) = std::fs::read_to_string(format!("/proc/{}/status", self.thread)) else { return Ok(None) };
+        let Ok(text) = std::fs::read_to_string(format!("/proc/{}/status", self.thread)) else {
+            return Ok(None);
+        };
         let last = |key: &str| {
-            Some(text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().last()?.to_owned())
+            Some(
+                text.lines()
+                    .find_map(|line| line.strip_prefix(key))?
+                    .split_whitespace()
+                    .last()?
+                    .to_owned(),
+            )
         };
         Ok(last("NStgid:").zip(last("NSpid:")))
     }

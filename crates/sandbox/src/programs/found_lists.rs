@@ -67,11 +67,22 @@ impl FoundLists {
         let at = Instant::now();
         let mut places = BTreeSet::new();
         let files = listed_programs::find(list, &mut known.search, &mut places)?;
-        let Ok(is_new) = known.watch(&places) else { return Ok(files) };
+        let Ok(is_new) = known.watch(&places) else {
+            return Ok(files);
+        };
         // A directory may have changed before its watch began, so the search is repeated with all watches in place.
-        let files = if is_new { listed_programs::find(list, &mut known.search, &mut places)? } else { files };
-        if places.iter().all(|place| known.watched.contains(place)) && known.lists.len() < MAX_LISTS {
-            known.lists.push(FoundList { list: list.clone(), files: files.clone(), at });
+        let files = if is_new {
+            listed_programs::find(list, &mut known.search, &mut places)?
+        } else {
+            files
+        };
+        if places.iter().all(|place| known.watched.contains(place)) && known.lists.len() < MAX_LISTS
+        {
+            known.lists.push(FoundList {
+                list: list.clone(),
+                files: files.clone(),
+                at,
+            });
         }
         Ok(files)
     }
@@ -80,7 +91,9 @@ impl FoundLists {
 impl Known {
     /// Returns true if a watched directory has changed, or if the kernel can't tell.
     fn has_changed(&self) -> bool {
-        let Some(notify) = &self.notify else { return false };
+        let Some(notify) = &self.notify else {
+            return false;
+        };
         let mut buffer = [MaybeUninit::uninit(); 4096];
         inotify::Reader::new(notify, &mut buffer).next().err() != Some(Errno::AGAIN)
     }
@@ -138,26 +151,49 @@ mod tests {
 
     #[test]
     fn each_change_of_a_watched_directory_is_noticed_at_once() {
-        assert!(notices(|dir| fs::write(dir.join("new"), "b").expect("a file")));
-        assert!(notices(|dir| fs::write(dir.join("tool"), "b").expect("overwritten")));
-        assert!(notices(|dir| fs::rename(dir.join("tool"), dir.join("other")).expect("renamed")));
-        assert!(notices(|dir| fs::remove_file(dir.join("tool")).expect("removed")));
+        assert!(notices(
+            |dir| fs::write(dir.join("new"), "b").expect("a file")
+        ));
+        assert!(notices(
+            |dir| fs::write(dir.join("tool"), "b").expect("overwritten")
+        ));
+        assert!(notices(|dir| fs::rename(
+            dir.join("tool"),
+            dir.join("other")
+        )
+        .expect("renamed")));
+        assert!(notices(
+            |dir| fs::remove_file(dir.join("tool")).expect("removed")
+        ));
         let mode = fs::Permissions::from_mode(0o755);
-        assert!(notices(|dir| fs::set_permissions(dir.join("tool"), mode).expect("changed")));
-        assert!(!notices(|dir| drop(fs::read(dir.join("tool")).expect("readable"))));
+        assert!(notices(
+            |dir| fs::set_permissions(dir.join("tool"), mode).expect("changed")
+        ));
+        assert!(!notices(|dir| drop(
+            fs::read(dir.join("tool")).expect("readable")
+        )));
     }
 
     #[test]
     fn a_directory_that_cannot_be_watched_is_an_error() {
         let mut known = Known::default();
-        assert_eq!(known.watch(&BTreeSet::from([PathBuf::from("/nonexistent/x")])), Err(Errno::NOENT));
+        assert_eq!(
+            known.watch(&BTreeSet::from([PathBuf::from("/nonexistent/x")])),
+            Err(Errno::NOENT)
+        );
     }
 
     fn shell_and_cat() -> ProgramList {
-        let required = ["sh", "cat"].map(|name| name.parse().expect("a program")).into();
+        let required = ["sh", "cat"]
+            .map(|name| name.parse().expect("a program"))
+            .into();
         let (optional, starters) = (BTreeSet::new(), BTreeMap::new());
-        let wanted =
-            WantedPrograms { required: &required, optional: &optional, starters: &starters, is_host_user: false };
+        let wanted = WantedPrograms {
+            required: &required,
+            optional: &optional,
+            starters: &starters,
+            is_host_user: false,
+        };
         list_of(&wanted).expect("a list")
     }
 
@@ -177,9 +213,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mark = || {
             let mut known = lists.known.lock().expect("unlocked");
-            known.watch(&BTreeSet::from([dir.path().to_owned()])).expect("watched");
+            known
+                .watch(&BTreeSet::from([dir.path().to_owned()]))
+                .expect("watched");
             // A new search would not find this path.
-            known.lists[0].files.programs.push(PathBuf::from("/remembered"));
+            known.lists[0]
+                .files
+                .programs
+                .push(PathBuf::from("/remembered"));
         };
         let remembers = || {
             let files = lists.files_of(&list).expect("files");
@@ -192,7 +233,9 @@ mod tests {
         mark();
         assert!(remembers());
         let mut known = lists.known.lock().expect("unlocked");
-        known.lists[0].at = Instant::now().checked_sub(MAX_AGE).expect("a time after the start of the host");
+        known.lists[0].at = Instant::now()
+            .checked_sub(MAX_AGE)
+            .expect("a time after the start of the host");
         drop(known);
         assert!(!remembers(), "an old result");
     }

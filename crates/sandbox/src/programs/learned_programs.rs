@@ -36,7 +36,10 @@ impl LearnedPrograms {
         let learned = |(path, count, given): (&str, u64, &str)| LearnedProgram {
             path: path.to_owned(),
             count,
-            entry: if writable.iter().any(|directory| Path::new(path).starts_with(directory)) {
+            entry: if writable
+                .iter()
+                .any(|directory| Path::new(path).starts_with(directory))
+            {
                 Some(OWN_PROGRAMS.to_owned())
             } else {
                 entry_for(given, path)
@@ -46,7 +49,11 @@ impl LearnedPrograms {
         let mut list: Vec<String> = started.iter().filter_map(|one| one.entry.clone()).collect();
         list.sort();
         list.dedup();
-        Self { list, started, more: counts.more() }
+        Self {
+            list,
+            started,
+            more: counts.more(),
+        }
     }
 }
 
@@ -59,9 +66,13 @@ pub fn entry_for(given: &str, path: &str) -> Option<String> {
             .is_some_and(|real| real == Path::new(path))
     };
     let name = |path: &'_ str| path.rsplit('/').next().map(str::to_owned);
-    let name = [name(given), name(path)].into_iter().flatten().find(|name| leads_there(&name.as_str()));
+    let name = [name(given), name(path)]
+        .into_iter()
+        .flatten()
+        .find(|name| leads_there(&name.as_str()));
     // A comma separates the entries of a list.
-    name.filter(|name| !name.contains(',')).or_else(|| program_path(path).filter(|path| !path.contains(',')))
+    name.filter(|name| !name.contains(','))
+        .or_else(|| program_path(path).filter(|path| !path.contains(',')))
 }
 
 #[cfg(test)]
@@ -70,12 +81,22 @@ mod tests {
 
     #[test]
     fn a_program_of_the_search_path_is_listed_by_its_name() {
-        let shell = Path::new(&program_path("sh").expect("every host has a shell")).canonicalize().expect("real");
+        let shell = Path::new(&program_path("sh").expect("every host has a shell"))
+            .canonicalize()
+            .expect("real");
         let shell = shell.to_str().expect("UTF-8");
-        assert_eq!(entry_for("/bin/sh", shell).as_deref(), Some("sh"), "by the name that the caller used");
+        assert_eq!(
+            entry_for("/bin/sh", shell).as_deref(),
+            Some("sh"),
+            "by the name that the caller used"
+        );
         let own_name = shell.rsplit('/').next();
         assert_eq!(entry_for("./renamed", shell).as_deref(), own_name);
-        assert_eq!(entry_for("/tmp/env", shell).as_deref(), own_name, "the name of another program");
+        assert_eq!(
+            entry_for("/tmp/env", shell).as_deref(),
+            own_name,
+            "the name of another program"
+        );
         assert_eq!(entry_for("/tmp/work/tool", "/tmp/work/tool"), None);
     }
 }

@@ -49,7 +49,12 @@ impl LibrarySearch {
         tree: &Path,
         places: &mut BTreeSet<PathBuf>,
     ) -> Result<Vec<PathBuf>, String> {
-        let unchanged = |known: &FoundPrograms| known.directories.iter().all(|(path, at)| state_of(path) == *at);
+        let unchanged = |known: &FoundPrograms| {
+            known
+                .directories
+                .iter()
+                .all(|(path, at)| state_of(path) == *at)
+        };
         if !self.known.get(tree).is_some_and(unchanged) {
             let mut found = FoundPrograms::default();
             found.search(tree, 0)?;
@@ -62,7 +67,9 @@ impl LibrarySearch {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -77,7 +84,8 @@ impl FoundPrograms {
     fn search(&mut self, directory: &Path, depth: usize) -> Result<(), String> {
         let state = state_of(directory).filter(|(_, _, changed, _)| *changed + SETTLED_S < now());
         self.directories.push((directory.to_owned(), state));
-        let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", directory.display());
+        let unreadable =
+            |error: std::io::Error| format!("{} can't be read: {error}", directory.display());
         let (mut here, mut below, mut libraries) = (Vec::new(), Vec::new(), 0);
         let entries = match fs::read_dir(directory) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -108,7 +116,9 @@ impl FoundPrograms {
             self.programs.append(&mut below);
             return Ok(());
         }
-        below.iter().try_for_each(|directory| self.search(directory, depth + 1))
+        below
+            .iter()
+            .try_for_each(|directory| self.search(directory, depth + 1))
     }
 }
 
@@ -129,7 +139,11 @@ mod tests {
         fs::create_dir(&inner).expect("a directory");
         fs::write(inner.join("liba.so"), "a").expect("a file");
         let mut search = LibrarySearch::default();
-        let mut found = || search.programs_below(dir.path(), &mut BTreeSet::new()).expect("readable");
+        let mut found = || {
+            search
+                .programs_below(dir.path(), &mut BTreeSet::new())
+                .expect("readable")
+        };
         assert_eq!(found(), Vec::<PathBuf>::new());
         let shell = fs::canonicalize("/bin/sh").expect("every host has a shell");
         fs::copy(shell, inner.join("tool")).expect("copied");
@@ -144,7 +158,9 @@ mod tests {
     #[test]
     fn the_result_for_an_unchanged_tree_is_used_again() {
         let mut search = LibrarySearch::default();
-        let tree = Path::new("/usr/lib").canonicalize().expect("every host has libraries");
+        let tree = Path::new("/usr/lib")
+            .canonicalize()
+            .expect("every host has libraries");
         let mut places = BTreeSet::new();
         search.programs_below(&tree, &mut places).expect("readable");
         assert!(places.contains(&tree), "{places:?}");
@@ -157,7 +173,11 @@ mod tests {
 
     #[test]
     fn names_of_shared_libraries_are_told_from_names_of_programs() {
-        for name in ["libc.so.6", "ld-linux-x86-64.so.2", "_ssl.cpython-311-x86_64-linux-gnu.so"] {
+        for name in [
+            "libc.so.6",
+            "ld-linux-x86-64.so.2",
+            "_ssl.cpython-311-x86_64-linux-gnu.so",
+        ] {
             assert!(is_library_name(name), "{name}");
         }
         for name in ["sort", "so", "ssh-keysign", "lib.soap"] {

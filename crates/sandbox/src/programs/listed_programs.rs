@@ -43,8 +43,16 @@ const COMPILERS_IN_MEMORY: [&str; 4] = ["node", "nodejs", "deno", "bun"];
 const JVM: &str = "/usr/lib/jvm/";
 /// Directories whose files are programs. A run with a closed list can list the names in these directories, but can
 /// read only the programs of its list.
-const PROGRAM_DIRECTORIES: [&str; 8] =
-    ["bin", "sbin", "libexec", "games", "local/bin", "local/sbin", "local/libexec", "local/games"];
+const PROGRAM_DIRECTORIES: [&str; 8] = [
+    "bin",
+    "sbin",
+    "libexec",
+    "games",
+    "local/bin",
+    "local/sbin",
+    "local/libexec",
+    "local/games",
+];
 /// Maximum number of unlisted programs between shared libraries. Each needs one mount.
 const MAX_CLOSED: usize = 1024;
 
@@ -73,33 +81,59 @@ pub(crate) fn find(
     search: &mut LibrarySearch,
     places: &mut BTreeSet<PathBuf>,
 ) -> Result<ExecutableFiles, String> {
-    let own = list.list.iter().any(|one| one.path.as_str() == OWN_PROGRAMS);
+    let own = list
+        .list
+        .iter()
+        .any(|one| one.path.as_str() == OWN_PROGRAMS);
     let mut programs = BTreeSet::new();
-    for one in list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS) {
+    for one in list
+        .list
+        .iter()
+        .filter(|one| one.path.as_str() != OWN_PROGRAMS)
+    {
         let path = real_program(Path::new(one.path.as_str()))?;
         if !lies_in_system(&path) {
-            return Err(format!("{} is outside of the system directories, so no run can see it", path.display()));
+            return Err(format!(
+                "{} is outside of the system directories, so no run can see it",
+                path.display()
+            ));
         }
         programs.insert(path);
     }
     let mut loaders = BTreeSet::new();
     for path in &programs {
-        if let FileFormat::Elf { loader: Some(loader) } = format_of(path)? {
+        if let FileFormat::Elf {
+            loader: Some(loader),
+        } = format_of(path)?
+        {
             loaders.insert(loader);
         }
     }
     for loader in &loaders {
         programs.insert(real(loader)?);
     }
-    let wanted = |name: &str, prefix: &str| programs.iter().any(|path| is_named(path, name) || is_below(path, prefix));
-    let extensions = EXTENSIONS.iter().filter(|(name, prefix)| wanted(name, prefix));
-    let mut libraries: BTreeSet<PathBuf> = LIBRARIES.iter().filter_map(|path| directory(Path::new(path))).collect();
+    let wanted = |name: &str, prefix: &str| {
+        programs
+            .iter()
+            .any(|path| is_named(path, name) || is_below(path, prefix))
+    };
+    let extensions = EXTENSIONS
+        .iter()
+        .filter(|(name, prefix)| wanted(name, prefix));
+    let mut libraries: BTreeSet<PathBuf> = LIBRARIES
+        .iter()
+        .filter_map(|path| directory(Path::new(path)))
+        .collect();
     for (_, prefix) in extensions {
         libraries.extend(directories_with(prefix));
     }
     let inner: Vec<PathBuf> = libraries
         .iter()
-        .filter(|path| libraries.iter().any(|other| other != *path && path.starts_with(other)))
+        .filter(|path| {
+            libraries
+                .iter()
+                .any(|other| other != *path && path.starts_with(other))
+        })
         .cloned()
         .collect();
     libraries.retain(|path| !inner.contains(path));
@@ -113,7 +147,11 @@ pub(crate) fn find(
     closed.retain(|path| !programs.contains(path));
     closed.sort();
     check_closed(&closed)?;
-    if let Some(path) = programs.iter().chain(&libraries).find(|path| path.to_str().is_none()) {
+    if let Some(path) = programs
+        .iter()
+        .chain(&libraries)
+        .find(|path| path.to_str().is_none())
+    {
         return Err(not_utf8(path));
     }
     Ok(ExecutableFiles {
@@ -142,7 +180,10 @@ fn check_closed(closed: &[PathBuf]) -> Result<(), String> {
 }
 
 fn not_utf8(path: &Path) -> String {
-    format!("the path {} is not UTF-8: rename the file or directory", path.display())
+    format!(
+        "the path {} is not UTF-8: rename the file or directory",
+        path.display()
+    )
 }
 
 /// Returns the name of an enabled binfmt_misc entry whose interpreter the kernel opened when the entry was made (flag
@@ -153,13 +194,16 @@ fn open_interpreter(entries: &Path) -> Option<String> {
         text.starts_with("enabled") && flags.is_some_and(|flags| flags.contains('F'))
     };
     let mut entries = fs::read_dir(entries).into_iter().flatten().flatten();
-    let found = entries.find(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| open(&text)))?;
+    let found =
+        entries.find(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| open(&text)))?;
     Some(found.file_name().to_string_lossy().into_owned())
 }
 
 /// Returns true if one of the programs compiles code in memory. The paths must be real paths.
 pub(crate) fn compile_in_memory(programs: &[PathBuf]) -> bool {
-    let compiles = |path: &Path| COMPILERS_IN_MEMORY.iter().any(|name| path.ends_with(name)) || is_below(path, JVM);
+    let compiles = |path: &Path| {
+        COMPILERS_IN_MEMORY.iter().any(|name| path.ends_with(name)) || is_below(path, JVM)
+    };
     programs.iter().any(|path| compiles(path))
 }
 
@@ -167,9 +211,16 @@ pub(crate) fn compile_in_memory(programs: &[PathBuf]) -> bool {
 /// directories, a run can read only libraries and the data files beside the listed programs.
 fn readable(listed: &BTreeSet<PathBuf>, libraries: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for system in SYSTEM.iter().map(Path::new).filter(|path| path.symlink_metadata().is_ok_and(|at| at.is_dir())) {
+    for system in SYSTEM
+        .iter()
+        .map(Path::new)
+        .filter(|path| path.symlink_metadata().is_ok_and(|at| at.is_dir()))
+    {
         let programs: Vec<PathBuf> = match system.to_str() {
-            Some("/usr") => PROGRAM_DIRECTORIES.iter().map(|name| system.join(name)).collect(),
+            Some("/usr") => PROGRAM_DIRECTORIES
+                .iter()
+                .map(|name| system.join(name))
+                .collect(),
             Some("/bin" | "/sbin") => continue,
             _ => Vec::new(),
         };
@@ -178,14 +229,22 @@ fn readable(listed: &BTreeSet<PathBuf>, libraries: &BTreeSet<PathBuf>) -> Vec<Pa
             // A directory that the user of the service can't list is left out, so the run can't read it either.
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 let path = entry.path();
-                if programs.iter().any(|closed| closed.starts_with(&path) && *closed != path) {
+                if programs
+                    .iter()
+                    .any(|closed| closed.starts_with(&path) && *closed != path)
+                {
                     directories.push(path);
                 } else if !programs.contains(&path) && !path.is_symlink() {
                     found.push(path);
                 }
             }
         }
-        found.extend(libraries.iter().filter(|path| programs.iter().any(|closed| path.starts_with(closed))).cloned());
+        found.extend(
+            libraries
+                .iter()
+                .filter(|path| programs.iter().any(|closed| path.starts_with(closed)))
+                .cloned(),
+        );
         found.extend(data_beside(listed, &programs));
     }
     found.sort();
@@ -195,19 +254,32 @@ fn readable(listed: &BTreeSet<PathBuf>, libraries: &BTreeSet<PathBuf>) -> Vec<Pa
 /// Returns the files without the right to execute in the directories of the listed programs, if such a directory lies in
 /// a directory of programs. For example, the script `git-submodule` reads the file `git-sh-setup`.
 fn data_beside(listed: &BTreeSet<PathBuf>, programs: &[PathBuf]) -> Vec<PathBuf> {
-    let inside = |path: &Path| programs.iter().any(|closed| path.starts_with(closed) && path != closed);
-    let directories: BTreeSet<&Path> =
-        listed.iter().filter_map(|path| path.parent()).filter(|path| inside(path)).collect();
-    let entries = directories.into_iter().flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten());
+    let inside = |path: &Path| {
+        programs
+            .iter()
+            .any(|closed| path.starts_with(closed) && path != closed)
+    };
+    let directories: BTreeSet<&Path> = listed
+        .iter()
+        .filter_map(|path| path.parent())
+        .filter(|path| inside(path))
+        .collect();
+    let entries = directories
+        .into_iter()
+        .flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten());
     let data = |entry: &fs::DirEntry| {
-        entry.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 == 0)
+        entry
+            .metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 == 0)
     };
     entries.filter(data).map(|entry| entry.path()).collect()
 }
 
 fn real_program(path: &Path) -> Result<PathBuf, String> {
     let path = real(path)?;
-    let found = path.metadata().map_err(|error| format!("{} can't be read: {error}", path.display()))?;
+    let found = path
+        .metadata()
+        .map_err(|error| format!("{} can't be read: {error}", path.display()))?;
     if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
         return Err(format!("{} is not an executable file", path.display()));
     }
@@ -215,7 +287,8 @@ fn real_program(path: &Path) -> Result<PathBuf, String> {
 }
 
 fn real(path: &Path) -> Result<PathBuf, String> {
-    path.canonicalize().map_err(|error| format!("this host has no program {}: {error}", path.display()))
+    path.canonicalize()
+        .map_err(|error| format!("this host has no program {}: {error}", path.display()))
 }
 
 pub(crate) fn lies_in_system(path: &Path) -> bool {
@@ -228,11 +301,14 @@ fn is_below(path: &Path, prefix: &str) -> bool {
 }
 
 fn is_named(path: &Path, name: &str) -> bool {
-    path.file_name().is_some_and(|file| file.to_string_lossy().contains(name))
+    path.file_name()
+        .is_some_and(|file| file.to_string_lossy().contains(name))
 }
 
 fn directory(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok().filter(|path| path.is_dir() && lies_in_system(path))
+    path.canonicalize()
+        .ok()
+        .filter(|path| path.is_dir() && lies_in_system(path))
 }
 
 /// Returns the real paths of all directories whose path begins with `prefix`.
@@ -240,7 +316,9 @@ fn directories_with(prefix: &str) -> Vec<PathBuf> {
     let (parent, name) = prefix.rsplit_once('/').unwrap_or(("/", prefix));
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let wanted = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(name));
-    wanted.filter_map(|entry| directory(&entry.path())).collect()
+    wanted
+        .filter_map(|entry| directory(&entry.path()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -253,7 +331,10 @@ mod tests {
         let many = vec![PathBuf::from("/usr/lib/x/program"); MAX_CLOSED + 1];
         assert_eq!(check_closed(&many[1..]), Ok(()));
         let error = check_closed(&many).expect_err("one too many");
-        assert!(error.starts_with("1025 programs lie between shared libraries"), "{error}");
+        assert!(
+            error.starts_with("1025 programs lie between shared libraries"),
+            "{error}"
+        );
         let odd = PathBuf::from(std::ffi::OsString::from_vec(b"/usr/lib/\xff".to_vec()));
         let error = check_closed(&[odd]).expect_err("not UTF-8");
         assert!(error.contains("is not UTF-8"), "{error}");
@@ -269,7 +350,11 @@ mod tests {
             ("/usr/bin/node-gyp", false),
             ("/usr/lib/node/tool", false),
         ] {
-            assert_eq!(compile_in_memory(&[PathBuf::from("/usr/bin/sh"), PathBuf::from(path)]), compiles, "{path}");
+            assert_eq!(
+                compile_in_memory(&[PathBuf::from("/usr/bin/sh"), PathBuf::from(path)]),
+                compiles,
+                "{path}"
+            );
         }
     }
 
@@ -277,12 +362,22 @@ mod tests {
     fn an_entry_whose_interpreter_the_kernel_holds_open_is_found() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("status"), "enabled\n").expect("a file");
-        fs::write(dir.path().join("python"), "enabled\ninterpreter /usr/bin/python3\nflags: \noffset 0\n")
-            .expect("a file");
-        fs::write(dir.path().join("off"), "disabled\ninterpreter /usr/bin/x\nflags: F\noffset 0\n").expect("a file");
+        fs::write(
+            dir.path().join("python"),
+            "enabled\ninterpreter /usr/bin/python3\nflags: \noffset 0\n",
+        )
+        .expect("a file");
+        fs::write(
+            dir.path().join("off"),
+            "disabled\ninterpreter /usr/bin/x\nflags: F\noffset 0\n",
+        )
+        .expect("a file");
         assert_eq!(open_interpreter(dir.path()), None);
-        fs::write(dir.path().join("qemu"), "enabled\ninterpreter /usr/bin/qemu\nflags: OCF\noffset 0\n")
-            .expect("a file");
+        fs::write(
+            dir.path().join("qemu"),
+            "enabled\ninterpreter /usr/bin/qemu\nflags: OCF\noffset 0\n",
+        )
+        .expect("a file");
         assert_eq!(open_interpreter(dir.path()).as_deref(), Some("qemu"));
         assert_eq!(open_interpreter(&dir.path().join("none")), None);
     }

@@ -22,12 +22,17 @@ pub(crate) fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
             }
             for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
                 let name = entry.file_name();
-                if name.to_str().is_some_and(|name| segment_matches(segment, name)) {
+                if name
+                    .to_str()
+                    .is_some_and(|name| segment_matches(segment, name))
+                {
                     next.push(path.join(name));
                 }
             }
             if next.len() > MAX_MATCHES {
-                let why = format!("more than {MAX_MATCHES} paths match {pattern}: write a pattern that matches fewer");
+                let why = format!(
+                    "more than {MAX_MATCHES} paths match {pattern}: write a pattern that matches fewer"
+                );
                 return Err(why);
             }
         }
@@ -40,13 +45,20 @@ pub(crate) fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
 
 /// Returns true if `*` in the pattern can be replaced by texts so that the pattern is the name.
 fn segment_matches(pattern: &str, name: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-    let Some(mut left) = name.strip_prefix(first).filter(|_| !name.starts_with('.') || first.starts_with('.')) else {
+    let Some(mut left) = name
+        .strip_prefix(first)
+        .filter(|_| !name.starts_with('.') || first.starts_with('.'))
+    else {
         return false;
     };
     for part in middle.split('*') {
-        let Some((_, after)) = left.split_once(part) else { return false };
+        let Some((_, after)) = left.split_once(part) else {
+            return false;
+        };
         left = after;
     }
     left.ends_with(last)

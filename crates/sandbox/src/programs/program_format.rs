@@ -14,7 +14,10 @@ pub(crate) enum FileFormat {
     /// program.
     Elf { loader: Option<PathBuf> },
     /// A script with a shebang line.
-    Script { interpreter: PathBuf, argument: String },
+    Script {
+        interpreter: PathBuf,
+        argument: String,
+    },
     /// A file that the kernel can't execute by itself.
     Other,
 }
@@ -25,16 +28,20 @@ pub(crate) fn format_of(path: &Path) -> Result<FileFormat, String> {
     let (file, head) = head_of(path).map_err(unreadable)?;
     if head.starts_with(b"#!") {
         return match interpreter::shebang(&head) {
-            Ok(Some(program)) => {
-                Ok(FileFormat::Script { interpreter: program.path, argument: program.arguments.join(" ") })
-            }
-            _ => {
-                Err(format!("{} is a script whose first line names no interpreter by an absolute path", path.display()))
-            }
+            Ok(Some(program)) => Ok(FileFormat::Script {
+                interpreter: program.path,
+                argument: program.arguments.join(" "),
+            }),
+            _ => Err(format!(
+                "{} is a script whose first line names no interpreter by an absolute path",
+                path.display()
+            )),
         };
     }
     match elf_program(&head, |at, bytes| file.read_exact_at(bytes, at)) {
-        Some((loader, _)) => Ok(FileFormat::Elf { loader: loader.map(PathBuf::from) }),
+        Some((loader, _)) => Ok(FileFormat::Elf {
+            loader: loader.map(PathBuf::from),
+        }),
         None if head.starts_with(b"\x7fELF") => Ok(FileFormat::Elf { loader: None }),
         None => Ok(FileFormat::Other),
     }
@@ -64,7 +71,10 @@ pub(crate) fn can_be_mapped_as_program(path: &Path, library: bool) -> bool {
 /// Returns the dynamic loader of a program in a 64-bit little-endian ELF file, and whether the linker made a program and no
 /// library (`ET_EXEC` or `DF_1_PIE`). Returns `None` for a shared library and for a malformed file (System V ABI, chapters 4
 /// and 5). The C library has a dynamic loader too, because users can execute it.
-fn elf_program(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<()>) -> Option<(Option<String>, bool)> {
+fn elf_program(
+    head: &[u8],
+    read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<()>,
+) -> Option<(Option<String>, bool)> {
     const EXECUTABLE: u16 = 2;
     const DYNAMIC: u32 = 2;
     const INTERPRETER: u32 = 3;
@@ -75,7 +85,10 @@ fn elf_program(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<
     }
     let read_at = |at: u64, into: &mut [u8]| {
         let from = usize::try_from(at).unwrap_or(usize::MAX);
-        match from.checked_add(into.len()).and_then(|end| head.get(from..end)) {
+        match from
+            .checked_add(into.len())
+            .and_then(|end| head.get(from..end))
+        {
             Some(known) => {
                 into.copy_from_slice(known);
                 Ok(())
@@ -83,8 +96,10 @@ fn elf_program(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<
             None => read_at(at, into),
         }
     };
-    let half = |bytes: &[u8], at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let half =
+        |bytes: &[u8], at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let word =
+        |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (kind, table) = (half(head, 16)?, long(head, 32)?);
     let (size, count) = (half(head, 54)?, half(head, 56)?);
     let part = |entry: &[u8], most: u64| {
@@ -100,11 +115,17 @@ fn elf_program(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<
         match word(&entry, 0)? {
             INTERPRETER => {
                 let mut text = part(&entry, MAX_LOADER)?;
-                let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+                let end = text
+                    .iter()
+                    .position(|byte| *byte == 0)
+                    .unwrap_or(text.len());
                 text.truncate(end);
                 loader = Some(String::from_utf8(text).ok()?);
             }
-            DYNAMIC => linked |= part(&entry, MAX_DYNAMIC).is_none_or(|section| is_program_by_flags(&section)),
+            DYNAMIC => {
+                linked |=
+                    part(&entry, MAX_DYNAMIC).is_none_or(|section| is_program_by_flags(&section))
+            }
             _ => {}
         }
     }
@@ -115,7 +136,9 @@ fn elf_program(head: &[u8], read_at: impl Fn(u64, &mut [u8]) -> std::io::Result<
 fn is_program_by_flags(section: &[u8]) -> bool {
     const FLAGS_1: u64 = 0x6fff_fffb;
     const PIE: u64 = 0x0800_0000;
-    let entries = section.chunks_exact(16).filter_map(|entry| Some((long(entry, 0)?, long(entry, 8)?)));
+    let entries = section
+        .chunks_exact(16)
+        .filter_map(|entry| Some((long(entry, 0)?, long(entry, 8)?)));
     let mut entries = entries.take_while(|(tag, _)| *tag != 0);
     entries.any(|(tag, value)| tag == FLAGS_1 && value & PIE != 0)
 }
@@ -133,14 +156,18 @@ mod tests {
     fn program_in(bytes: &[u8]) -> Option<(Option<String>, bool)> {
         elf_program(&bytes[..bytes.len().min(256)], |at, into| {
             let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let from = at.checked_add(into.len()).and_then(|end| bytes.get(at..end));
-            from.map(|from| into.copy_from_slice(from)).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+            let from = at
+                .checked_add(into.len())
+                .and_then(|end| bytes.get(at..end));
+            from.map(|from| into.copy_from_slice(from))
+                .ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
         })
     }
 
     #[test]
     fn the_loader_of_a_program_is_read_from_its_elf_header() {
-        let shell = fs::read(interpreter::find("sh").expect("every host has a shell")).expect("readable");
+        let shell =
+            fs::read(interpreter::find("sh").expect("every host has a shell")).expect("readable");
         let (loader, linked) = program_in(&shell).expect("a program");
         let loader = loader.expect("linked dynamically");
         assert!(linked && Path::new(&loader).is_file(), "{loader}");

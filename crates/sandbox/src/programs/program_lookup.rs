@@ -16,11 +16,12 @@ use crate::programs::path_pattern::matching;
 use crate::programs::program_format::{FileFormat, format_of};
 use documents::crypto::canonical;
 use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
-use documents::record::program_list::{ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList};
+use documents::record::program_list::{
+    ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList,
+};
 
 /// What a person can do about a list that is too large.
-pub const SMALLER_LIST: &str =
-    "split the step, or say `sandbox: {programs: {mode: any}}` for its runbook in the policy (version: 2)";
+pub const SMALLER_LIST: &str = "split the step, or say `sandbox: {programs: {mode: any}}` for its runbook in the policy (version: 2)";
 /// Maximum number of programs that the message about a list that is too large names.
 const MOST_NAMED: usize = 5;
 /// Builtins of bash that no host has as a program, or that a host may lack because the shell runs the builtin.
@@ -61,7 +62,13 @@ pub struct WantedPrograms<'a> {
 pub fn list_of(wanted: &WantedPrograms<'_>) -> Result<ProgramList, ListError> {
     // A run that root starts has its own user id, which is in no group. Only a run with `run-as` has other ids.
     let others = rustix::process::geteuid().is_root() && !wanted.is_host_user;
-    Host { search: interpreter::PATH, system: lies_in_system, changeable: changeable_by_run, others }.list_of(wanted)
+    Host {
+        search: interpreter::PATH,
+        system: lies_in_system,
+        changeable: changeable_by_run,
+        others,
+    }
+    .list_of(wanted)
 }
 
 /// Returns the path of a program of this host, or `None` if no program has this name or this absolute path.
@@ -101,7 +108,13 @@ impl ListError {
 pub fn interpreter_of(script: &Path) -> Option<(PathBuf, Option<String>)> {
     // Opening a pipe would block.
     script.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let Ok(FileFormat::Script { interpreter, argument }) = format_of(script) else { return None };
+    let Ok(FileFormat::Script {
+        interpreter,
+        argument,
+    }) = format_of(script)
+    else {
+        return None;
+    };
     let started = started_by_env(&interpreter, &argument).map(str::to_owned);
     Some((interpreter, started))
 }
@@ -156,33 +169,53 @@ impl Files {
 
 impl Host<'_> {
     fn list_of(&self, wanted: &WantedPrograms<'_>) -> Result<ProgramList, ListError> {
-        let WantedPrograms { required, optional, starters, .. } = wanted;
+        let WantedPrograms {
+            required,
+            optional,
+            starters,
+            ..
+        } = wanted;
         let mut files = Files::default();
         // The number of entries that each name adds, with its interpreters and its closure.
         let mut added: BTreeMap<&Program, usize> = BTreeMap::new();
         let mut before = 0;
         for name in required.iter().chain(optional.difference(required)) {
             let is_required = required.contains(name);
-            match self.add(name, is_required || !name.as_str().starts_with('/'), &mut files) {
+            match self.add(
+                name,
+                is_required || !name.as_str().starts_with('/'),
+                &mut files,
+            ) {
                 Err(Unlisted::Absent(_)) if !is_required => {}
                 result => {
-                    result.map_err(|(Unlisted::Absent(why) | Unlisted::Unsafe(why))| ListError::Program(why))?;
+                    result.map_err(|(Unlisted::Absent(why) | Unlisted::Unsafe(why))| {
+                        ListError::Program(why)
+                    })?;
                 }
             }
-            *added.entry(root_of(name, starters)).or_default() += files.len().saturating_sub(before);
+            *added.entry(root_of(name, starters)).or_default() +=
+                files.len().saturating_sub(before);
             before = files.len();
         }
         let Files { mut named, needed } = files;
         named.extend(needed.into_iter().map(|(path, name)| (name, path)));
         let entry = |(name, path): (Program, PathBuf)| {
             let text = path.to_str().unwrap_or_default();
-            let path = text.parse().map_err(|error| ListError::Program(format!("{}: {error}", path.display())))?;
+            let path = text
+                .parse()
+                .map_err(|error| ListError::Program(format!("{}: {error}", path.display())))?;
             Ok(ListedProgram { name, path })
         };
-        let mut list = named.into_iter().map(entry).collect::<Result<Vec<_>, ListError>>()?;
+        let mut list = named
+            .into_iter()
+            .map(entry)
+            .collect::<Result<Vec<_>, ListError>>()?;
         // In a document, an array has the order of its elements in canonical JSON.
         list.sort_by_cached_key(|one| canonical::canonical_of(one).unwrap_or_default());
-        let list = ProgramList { mode: OnlyListed::Listed, list };
+        let list = ProgramList {
+            mode: OnlyListed::Listed,
+            list,
+        };
         check_size(&list, added)?;
         Ok(list)
     }
@@ -221,17 +254,36 @@ impl Host<'_> {
     /// Returns the paths that a name means, before any check of the files.
     fn paths_of(&self, name: &str) -> Result<Vec<PathBuf>, Unlisted> {
         if name.starts_with('/') {
-            return if name.contains('*') { matching(name).map_err(Unlisted::Unsafe) } else { Ok(vec![name.into()]) };
+            return if name.contains('*') {
+                matching(name).map_err(Unlisted::Unsafe)
+            } else {
+                Ok(vec![name.into()])
+            };
         }
         if name.contains('/') {
-            let why = format!("{name:?} is neither the name of a program, nor an absolute path, nor {OWN_PROGRAMS}");
+            let why = format!(
+                "{name:?} is neither the name of a program, nor an absolute path, nor {OWN_PROGRAMS}"
+            );
             return Err(Unlisted::Absent(why));
         }
-        let mut paths = self.search.split(':').map(|directory| Path::new(directory).join(name));
+        let mut paths = self
+            .search
+            .split(':')
+            .map(|directory| Path::new(directory).join(name));
         // Like execvp(3), the search skips files that are not executable.
-        let usable = |path: &PathBuf| is_program(path) && self.may(path, EXECUTE) && self.closed(path).is_none();
-        let found = paths.clone().find(usable).or_else(|| paths.find(|path| path.exists()));
-        let missing = || Unlisted::Absent(format!("this host has no program {name} in {}", self.search));
+        let usable = |path: &PathBuf| {
+            is_program(path) && self.may(path, EXECUTE) && self.closed(path).is_none()
+        };
+        let found = paths
+            .clone()
+            .find(usable)
+            .or_else(|| paths.find(|path| path.exists()));
+        let missing = || {
+            Unlisted::Absent(format!(
+                "this host has no program {name} in {}",
+                self.search
+            ))
+        };
         found.map(|path| vec![path]).ok_or_else(missing)
     }
 
@@ -252,7 +304,13 @@ impl Host<'_> {
                 )));
             }
             files.push(real);
-            let FileFormat::Script { interpreter, argument } = format else { break };
+            let FileFormat::Script {
+                interpreter,
+                argument,
+            } = format
+            else {
+                break;
+            };
             path = self.interpreter(&path, &interpreter.to_string_lossy())?;
             if let Some(word) = started_by_env(&interpreter, &argument) {
                 let real = self.usable(&path)?;
@@ -268,12 +326,17 @@ impl Host<'_> {
 
     /// Returns true if the user of a run has a permission for a file. `bits` is the permission for other users.
     fn may(&self, path: &Path, bits: u32) -> bool {
-        !self.others || path.metadata().is_ok_and(|found| found.permissions().mode() & bits != 0)
+        !self.others
+            || path
+                .metadata()
+                .is_ok_and(|found| found.permissions().mode() & bits != 0)
     }
 
     /// Returns a directory above a file that the user of a run can't enter.
     fn closed<'p>(&self, path: &'p Path) -> Option<&'p Path> {
-        path.ancestors().skip(1).find(|directory| !self.may(directory, EXECUTE))
+        path.ancestors()
+            .skip(1)
+            .find(|directory| !self.may(directory, EXECUTE))
     }
 
     /// Returns the path of the interpreter of a script.
@@ -282,39 +345,58 @@ impl Host<'_> {
         let path = if word.starts_with('/') {
             Some(PathBuf::from(word))
         } else {
-            self.paths_of(word).ok().and_then(|paths| paths.into_iter().next())
+            self.paths_of(word)
+                .ok()
+                .and_then(|paths| paths.into_iter().next())
         };
         path.filter(|path| is_program(path)).ok_or_else(|| {
-            Unlisted::Absent(format!("{} needs the program {word}, which this host does not have", script.display()))
+            Unlisted::Absent(format!(
+                "{} needs the program {word}, which this host does not have",
+                script.display()
+            ))
         })
     }
 
     /// Returns the real path of a program, if runs can execute the file and can't change it.
     fn usable(&self, path: &Path) -> Result<PathBuf, Unlisted> {
         let shown = path.display();
-        let missing = |error| Unlisted::Absent(format!("this host has no program {shown}: {error}"));
+        let missing =
+            |error| Unlisted::Absent(format!("this host has no program {shown}: {error}"));
         let real = path.canonicalize().map_err(missing)?;
         if real.is_dir() {
-            return Err(Unlisted::Absent(format!("{shown} is a directory: name a program")));
+            return Err(Unlisted::Absent(format!(
+                "{shown} is a directory: name a program"
+            )));
         }
         if !is_program(&real) {
-            return Err(Unlisted::Absent(format!("{shown} is not an executable file: name a program")));
+            return Err(Unlisted::Absent(format!(
+                "{shown} is not an executable file: name a program"
+            )));
         }
         if !self.may(&real, EXECUTE) {
             let real = real.display();
-            return Err(Unlisted::Absent(format!("{real} can't be executed by the user of the run: chmod o+x {real}")));
+            return Err(Unlisted::Absent(format!(
+                "{real} can't be executed by the user of the run: chmod o+x {real}"
+            )));
         }
         if let Some(directory) = self.closed(&real) {
             let (real, directory) = (real.display(), directory.display());
-            let why = format!("{real} can't be reached by the user of the run: chmod o+x {directory}");
+            let why =
+                format!("{real} can't be reached by the user of the run: chmod o+x {directory}");
             return Err(Unlisted::Absent(why));
         }
         if !(self.system)(&real) {
-            let why = format!("{} is outside of the system directories, so no run can see it", real.display());
+            let why = format!(
+                "{} is outside of the system directories, so no run can see it",
+                real.display()
+            );
             return Err(Unlisted::Absent(why));
         }
         if real.to_str().is_none() {
-            let why = format!("the path {} is not UTF-8, so no document can contain the path", real.display());
+            let why = format!(
+                "the path {} is not UTF-8, so no document can contain the path",
+                real.display()
+            );
             return Err(Unlisted::Absent(why));
         }
         if (self.changeable)(&real) {
@@ -330,7 +412,10 @@ impl Host<'_> {
 
 /// Returns the reason why a script can't start: its interpreter is neither machine code nor a script.
 fn not_executable(interpreter: &Path, files: &[PathBuf]) -> Unlisted {
-    let script = files.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let script = files
+        .first()
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
     Unlisted::Absent(format!(
         "{script} needs the program {}, which is neither machine code nor a script: install this program again, or change \
          the first line of the script",
@@ -341,7 +426,10 @@ fn not_executable(interpreter: &Path, files: &[PathBuf]) -> Unlisted {
 /// Returns the name because of which a program is in the list: the name itself, or the name whose closure has the program.
 fn root_of<'a>(name: &'a Program, starters: &'a BTreeMap<Program, Program>) -> &'a Program {
     // A starter was found before the programs that it starts, so the chain ends.
-    std::iter::successors(Some(name), |name| starters.get(*name)).take(starters.len() + 1).last().unwrap_or(name)
+    std::iter::successors(Some(name), |name| starters.get(*name))
+        .take(starters.len() + 1)
+        .last()
+        .unwrap_or(name)
 }
 
 fn is_program(path: &Path) -> bool {
@@ -352,7 +440,8 @@ fn is_program(path: &Path) -> bool {
 /// files. A run of another user has the ids of this user.
 fn changeable_by_run(path: &Path) -> bool {
     if rustix::process::geteuid().is_root() {
-        path.metadata().is_ok_and(|found| found.permissions().mode() & 0o002 != 0)
+        path.metadata()
+            .is_ok_and(|found| found.permissions().mode() & 0o002 != 0)
     } else {
         rustix::fs::access(path, Access::WRITE_OK).is_ok()
     }
@@ -360,13 +449,19 @@ fn changeable_by_run(path: &Path) -> bool {
 
 /// Checks that a document can contain the list.
 fn check_size(list: &ProgramList, added: BTreeMap<&Program, usize>) -> Result<(), ListError> {
-    let bytes = canonical::canonical_of(list).map_err(|error| ListError::Program(error.to_string()))?.len();
+    let bytes = canonical::canonical_of(list)
+        .map_err(|error| ListError::Program(error.to_string()))?
+        .len();
     if list.list.len() <= MAX_PROGRAMS && bytes <= MAX_PROGRAMS_BYTES {
         return Ok(());
     }
     let mut most: Vec<(&Program, usize)> = added.into_iter().collect();
     most.sort_by_key(|(_, count)| Reverse(*count));
-    let most: Vec<String> = most.iter().take(MOST_NAMED).map(|(name, count)| format!("{name} {count}")).collect();
+    let most: Vec<String> = most
+        .iter()
+        .take(MOST_NAMED)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
     Err(ListError::TooLarge(format!(
         "the list has {} programs in {bytes} bytes, and at most {MAX_PROGRAMS} programs in {MAX_PROGRAMS_BYTES} bytes are \
          allowed; these add most entries: {}",

@@ -50,16 +50,37 @@ pub(crate) struct ProgramRules {
 
 impl ProgramRules {
     /// Returns the rules of a run with a list of programs. The run may also execute the files `of_step`.
-    pub(crate) fn listed(list: &ExecutableFiles, writable: Vec<PathBuf>, of_step: Vec<PathBuf>) -> Self {
-        let directories = if list.own { writable.clone() } else { Vec::new() };
+    pub(crate) fn listed(
+        list: &ExecutableFiles,
+        writable: Vec<PathBuf>,
+        of_step: Vec<PathBuf>,
+    ) -> Self {
+        let directories = if list.own {
+            writable.clone()
+        } else {
+            Vec::new()
+        };
         let (programs, files) = (list.programs.clone(), BTreeMap::new());
-        Self { mode: ProgramMode::Listed, listed: list.listed, programs, files, of_step, directories, writable }
+        Self {
+            mode: ProgramMode::Listed,
+            listed: list.listed,
+            programs,
+            files,
+            of_step,
+            directories,
+            writable,
+        }
     }
 
     /// Returns the rules of a run without a list, which may execute all files in `readable` and `writable`.
     pub(crate) fn any(readable: Vec<PathBuf>, writable: Vec<PathBuf>) -> Self {
-        let system = system_paths::SYSTEM.iter().filter_map(|path| Path::new(path).canonicalize().ok());
-        let directories = system.chain(readable).chain(writable.iter().cloned()).collect();
+        let system = system_paths::SYSTEM
+            .iter()
+            .filter_map(|path| Path::new(path).canonicalize().ok());
+        let directories = system
+            .chain(readable)
+            .chain(writable.iter().cloned())
+            .collect();
         Self {
             mode: ProgramMode::Any,
             listed: 0,
@@ -78,10 +99,14 @@ impl ProgramRules {
         process: &WaitingProcess<'_>,
         known: &mut BTreeSet<FileId>,
     ) -> Result<ExecAttempt, Errno> {
-        let Some((mut file, mut given)) = process.file_of(call)? else { return Ok(ExecAttempt::Nothing) };
+        let Some((mut file, mut given)) = process.file_of(call)? else {
+            return Ok(ExecAttempt::Nothing);
+        };
         let mut started = Vec::new();
         while started.len() <= MAX_INTERPRETERS {
-            let Some((program, allowed)) = self.judge(&file, &given)? else { return Ok(ExecAttempt::Nothing) };
+            let Some((program, allowed)) = self.judge(&file, &given)? else {
+                return Ok(ExecAttempt::Nothing);
+            };
             if !allowed {
                 return Ok(ExecAttempt::Refused(program));
             }
@@ -103,8 +128,12 @@ impl ProgramRules {
                 }
                 return Ok(ExecAttempt::Started(started));
             }
-            let Some(interpreter) = interpreter_of(&head) else { return Ok(ExecAttempt::Nothing) };
-            let Some(next) = process.interpreter(interpreter)? else { return Ok(ExecAttempt::Nothing) };
+            let Some(interpreter) = interpreter_of(&head) else {
+                return Ok(ExecAttempt::Nothing);
+            };
+            let Some(next) = process.interpreter(interpreter)? else {
+                return Ok(ExecAttempt::Nothing);
+            };
             (file, given) = (next, interpreter.to_vec());
         }
         Ok(ExecAttempt::Nothing)
@@ -114,17 +143,29 @@ impl ProgramRules {
     /// program.
     fn judge(&self, file: &OwnedFd, given: &[u8]) -> Result<Option<(FoundProgram, bool)>, Errno> {
         let found = rustix::fs::fstat(file)?;
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_mode & 0o111 == 0 {
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile
+            || found.st_mode & 0o111 == 0
+        {
             return Ok(None);
         }
         let id = (found.st_dev, found.st_ino);
-        let program = |path| FoundProgram { path, given: String::from_utf8_lossy(given).into_owned(), file: id };
-        let executable = !rustix::fs::fstatvfs(file)?.f_flag.contains(StatVfsMountFlags::NOEXEC);
+        let program = |path| FoundProgram {
+            path,
+            given: String::from_utf8_lossy(given).into_owned(),
+            file: id,
+        };
+        let executable = !rustix::fs::fstatvfs(file)?
+            .f_flag
+            .contains(StatVfsMountFlags::NOEXEC);
         if let Some(path) = self.files.get(&id).filter(|_| executable) {
             return Ok(Some((program(path.to_string_lossy().into_owned()), true)));
         }
         let path = called_program::path_of(file)?;
-        let allowed = executable && self.directories.iter().any(|directory| Path::new(&path).starts_with(directory));
+        let allowed = executable
+            && self
+                .directories
+                .iter()
+                .any(|directory| Path::new(&path).starts_with(directory));
         // Without a list, nothing is refused because of a list.
         Ok((allowed || self.mode == ProgramMode::Listed).then(|| (program(path), allowed)))
     }
@@ -132,13 +173,23 @@ impl ProgramRules {
     /// Returns the attempt of the step's process to execute the first program, which this process has told.
     fn first(&self, told: &Path) -> ExecAttempt {
         // A person who learns a list knows the shell that starts the command.
-        let (Some(id), Ok(real), ProgramMode::Listed) = (id_of(told), told.canonicalize(), self.mode) else {
+        let (Some(id), Ok(real), ProgramMode::Listed) =
+            (id_of(told), told.canonicalize(), self.mode)
+        else {
             return ExecAttempt::Nothing;
         };
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let path = self.files.get(&id).unwrap_or(&real);
-        let program = FoundProgram { path: text(path), given: text(told), file: id };
-        if self.files.contains_key(&id) { ExecAttempt::Started(vec![program]) } else { ExecAttempt::Refused(program) }
+        let program = FoundProgram {
+            path: text(path),
+            given: text(told),
+            file: id,
+        };
+        if self.files.contains_key(&id) {
+            ExecAttempt::Started(vec![program])
+        } else {
+            ExecAttempt::Refused(program)
+        }
     }
 }
 
@@ -166,7 +217,13 @@ impl ProgramRecorder {
         started
             .inspect_err(|error| tracing::warn!(%error, "the programs of a run are not recorded"))
             .ok()
-            .map(|_| Self { mode, listed, writable, counts, begin: Some(begin) })
+            .map(|_| Self {
+                mode,
+                listed,
+                writable,
+                counts,
+                begin: Some(begin),
+            })
     }
 
     /// Begins the record.
@@ -181,19 +238,29 @@ impl ProgramRecorder {
         if self.begin.is_some() {
             return nothing_recorded(self.listed);
         }
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).facts(self.mode, self.listed)
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .facts(self.mode, self.listed)
     }
 
     /// Returns the started programs for a person who writes a list, or `None` if nothing was recorded.
     pub(crate) fn learned(&self) -> Option<LearnedPrograms> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        self.begin.is_none().then(|| LearnedPrograms::of(&counts, &self.writable))
+        self.begin
+            .is_none()
+            .then(|| LearnedPrograms::of(&counts, &self.writable))
     }
 }
 
 /// Returns the facts of a run with a list of programs if the host gave no record.
 pub(crate) fn nothing_recorded(listed: u64) -> ProgramFacts {
-    ProgramFacts { mode: ProgramMode::Listed, listed, refused: None, started: None }
+    ProgramFacts {
+        mode: ProgramMode::Listed,
+        listed,
+        refused: None,
+        started: None,
+    }
 }
 
 /// The state of the thread that answers the calls of one run.
@@ -222,12 +289,21 @@ fn answer_all(
             rules.files.entry(id).or_insert(path);
         }
     }
-    let Ok((listener, announced)) = listeners.recv() else { return };
+    let Ok((listener, announced)) = listeners.recv() else {
+        return;
+    };
     notifications::answer_fast(&listener);
     let own = std::mem::take(&mut rules.of_step);
     rules.files.extend(announced.of_step.into_iter().zip(own));
     let (rules, first) = (&rules, Some(announced.first));
-    let mut answerer = Answerer { listener, rules, counts, first, root: None, known: BTreeSet::new() };
+    let mut answerer = Answerer {
+        listener,
+        rules,
+        counts,
+        first,
+        root: None,
+        known: BTreeSet::new(),
+    };
     loop {
         let mut poll = [PollFd::new(&answerer.listener, PollFlags::IN)];
         let ready = rustix::event::poll(&mut poll, None).map(|_| poll[0].revents());
@@ -254,7 +330,9 @@ impl Answerer<'_> {
     fn answer(&mut self, call: &WaitingCall) {
         // After a panic, the call must continue too.
         let looked = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(call)));
-        let attempt = looked.map_or(ExecAttempt::Unknown, |looked| looked.unwrap_or(ExecAttempt::Unknown));
+        let attempt = looked.map_or(ExecAttempt::Unknown, |looked| {
+            looked.unwrap_or(ExecAttempt::Unknown)
+        });
         // The report reads the counts after the end of the run. The lock makes sure that this call is counted then.
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         // A call that a signal interrupted is not counted, because the thread may make the call again.
@@ -272,15 +350,21 @@ impl Answerer<'_> {
         if self.root.is_none() {
             self.root = called_program::root_of(&self.listener, call)?;
         }
-        let Some(root) = &self.root else { return Ok(ExecAttempt::Nothing) };
-        self.rules.look(call, &WaitingProcess::new(call, root), &mut self.known)
+        let Some(root) = &self.root else {
+            return Ok(ExecAttempt::Nothing);
+        };
+        self.rules
+            .look(call, &WaitingProcess::new(call, root), &mut self.known)
     }
 }
 
 /// Returns the interpreter in the first line of a script.
 fn interpreter_of(head: &[u8]) -> Option<&[u8]> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
     let line = &line[line.iter().position(|byte| !blank(byte))?..];
     line.split(|byte| blank(byte) || *byte == 0).next()
 }
@@ -304,7 +388,11 @@ mod tests {
             ("echo", None),
             ("", None),
         ] {
-            assert_eq!(interpreter_of(head.as_bytes()), expected.map(str::as_bytes), "{head:?}");
+            assert_eq!(
+                interpreter_of(head.as_bytes()),
+                expected.map(str::as_bytes),
+                "{head:?}"
+            );
         }
     }
 }

@@ -57,9 +57,19 @@ pub struct NetworkContacts {
 impl NetworkContacts {
     /// Returns the refused hosts for the receipt. A host that was unreachable only for a time is left out.
     pub fn refused_hosts(&self) -> Vec<RefusedHost> {
-        let is_lasting = |(at, why): &(&usize, &HostRefusal)| !why.is_passing() || !self.reached.contains(at);
-        let lasting = self.refused.iter().filter(is_lasting).take(MAX_REFUSED_HOSTS);
-        lasting.map(|(at, why)| RefusedHost { at: *at as u64, why: *why }).collect()
+        let is_lasting =
+            |(at, why): &(&usize, &HostRefusal)| !why.is_passing() || !self.reached.contains(at);
+        let lasting = self
+            .refused
+            .iter()
+            .filter(is_lasting)
+            .take(MAX_REFUSED_HOSTS);
+        lasting
+            .map(|(at, why)| RefusedHost {
+                at: *at as u64,
+                why: *why,
+            })
+            .collect()
     }
 
     fn refuse(&mut self, at: usize, why: HostRefusal) {
@@ -126,7 +136,11 @@ impl Resolve {
             let found = (name.trim_matches(['[', ']']), port).to_socket_addrs()?;
             Ok(found.collect())
         };
-        Self { resolve, is_own, unreachable }
+        Self {
+            resolve,
+            is_own,
+            unreachable,
+        }
     }
 
     /// Returns the addresses of a host if the run may reach all of them. One refused address refuses the host, because the
@@ -153,7 +167,9 @@ impl Resolve {
         for address in &addresses {
             let ip = address.ip();
             check_reach(host, ip, (self.is_own)(ip))?;
-            if forbidden.contains(&ip) || (is_here(&ip) && (is_beside || listens_on(address.port()))) {
+            if forbidden.contains(&ip)
+                || (is_here(&ip) && (is_beside || listens_on(address.port())))
+            {
                 return Err(HostRefusal::Boundary);
             }
         }
@@ -166,7 +182,11 @@ impl Relay {
     ///
     /// # Errors
     /// Returns an error if no thread can be started.
-    pub fn serve(listeners: Vec<TcpListener>, hosts: Vec<AllowedHost>, resolve: Resolve) -> io::Result<Self> {
+    pub fn serve(
+        listeners: Vec<TcpListener>,
+        hosts: Vec<AllowedHost>,
+        resolve: Resolve,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             hosts,
             resolve,
@@ -175,19 +195,29 @@ impl Relay {
             at_once: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
         });
-        listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+        listeners
+            .iter()
+            .try_for_each(|listener| listener.set_nonblocking(true))?;
         let (stopped, stop) = io::pipe()?;
         let serving = shared.clone();
-        let accepting =
-            std::thread::Builder::new().name("relay".into()).spawn(move || accept(&listeners, &stopped, &serving))?;
-        Ok(Self { shared, stop: Some(stop), accepting: Some(accepting) })
+        let accepting = std::thread::Builder::new()
+            .name("relay".into())
+            .spawn(move || accept(&listeners, &stopped, &serving))?;
+        Ok(Self {
+            shared,
+            stop: Some(stop),
+            accepting: Some(accepting),
+        })
     }
 
     /// Passes on what the processes of the ended run have written, closes all connections, and returns the contacts.
     pub fn finish(mut self) -> NetworkContacts {
         self.stop_accepting();
         let sending = |state: &mut State| state.open.values().any(|connection| !connection.sent);
-        let waited = self.shared.changed.wait_timeout_while(self.shared.state(), REST, sending);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.state(), REST, sending);
         drop(waited);
         self.end();
         let State { contacts, open, .. } = &mut *self.shared.state();
@@ -270,12 +300,21 @@ fn accept(listeners: &[TcpListener], stopped: &io::PipeReader, shared: &Arc<Shar
     let mut number = 0;
     loop {
         let mut poll = vec![PollFd::new(stopped, PollFlags::IN)];
-        poll.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
-        if rustix::event::poll(&mut poll, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
+        poll.extend(
+            listeners
+                .iter()
+                .map(|listener| PollFd::new(listener, PollFlags::IN)),
+        );
+        if rustix::event::poll(&mut poll, None).is_err_and(|error| error != rustix::io::Errno::INTR)
+        {
             return;
         }
         let ready: Vec<bool> = poll.iter().map(|fd| !fd.revents().is_empty()).collect();
-        for (at, listener) in listeners.iter().enumerate().filter(|(at, _)| ready[0] || ready[at + 1]) {
+        for (at, listener) in listeners
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| ready[0] || ready[at + 1])
+        {
             loop {
                 match listener.accept() {
                     Ok((client, _)) => begin(client, at, number, shared),
@@ -308,13 +347,22 @@ fn begin(client: TcpStream, at: usize, number: usize, shared: &Arc<Shared>) {
     }
     let _ = client.set_nonblocking(false);
     let client = Arc::new(client);
-    shared.state().open.insert(number, OpenConnection { at, streams: vec![client.clone()], sent: false });
-    let started = std::thread::Builder::new().name("relay".into()).spawn(move || {
-        if serve(&client, at, number, &slot).is_none() {
-            reset(&client);
-        }
-        slot.0.forget(number);
-    });
+    shared.state().open.insert(
+        number,
+        OpenConnection {
+            at,
+            streams: vec![client.clone()],
+            sent: false,
+        },
+    );
+    let started = std::thread::Builder::new()
+        .name("relay".into())
+        .spawn(move || {
+            if serve(&client, at, number, &slot).is_none() {
+                reset(&client);
+            }
+            slot.0.forget(number);
+        });
     // If no thread can be started, the connection is closed and its slot released.
     if started.is_err() {
         shared.forget(number);
@@ -324,7 +372,11 @@ fn begin(client: TcpStream, at: usize, number: usize, shared: &Arc<Shared>) {
 /// Connects to the host and copies the bytes. Returns `None` if the run got no connection.
 fn serve(client: &TcpStream, at: usize, number: usize, slot: &Arc<Slot>) -> Option<()> {
     let shared = &slot.0;
-    let server = Arc::new(connect(at, slot).map_err(|why| shared.refuse(at, why)).ok()?);
+    let server = Arc::new(
+        connect(at, slot)
+            .map_err(|why| shared.refuse(at, why))
+            .ok()?,
+    );
     // The run may have ended, and its receipt may be written.
     if !admit(shared, number, server.clone(), at) {
         return None;
@@ -354,11 +406,15 @@ fn connect(at: usize, slot: &Arc<Slot>) -> Result<TcpStream, HostRefusal> {
     let (to, from) = mpsc::channel();
     // The system's resolver has no timeout. A pending resolution occupies the slot of its connection.
     let held = slot.clone();
-    let resolving = std::thread::Builder::new().name("resolver".into()).spawn(move || {
-        let _ = to.send(held.0.resolve.checked(&held.0.hosts[at]));
-    });
+    let resolving = std::thread::Builder::new()
+        .name("resolver".into())
+        .spawn(move || {
+            let _ = to.send(held.0.resolve.checked(&held.0.hosts[at]));
+        });
     resolving.map_err(|_| HostRefusal::Limit)?;
-    let addresses = from.recv_timeout(RESOLVE).map_err(|_| HostRefusal::Unresolved)??;
+    let addresses = from
+        .recv_timeout(RESOLVE)
+        .map_err(|_| HostRefusal::Unresolved)??;
     for address in addresses {
         if slot.0.state().closed {
             break;
@@ -372,25 +428,34 @@ fn connect(at: usize, slot: &Arc<Slot>) -> Result<TcpStream, HostRefusal> {
 
 /// Copies data in both directions until both sides have ended, the timeout expires, or the byte limit of the run is
 /// reached.
-fn pass(client: &TcpStream, server: &TcpStream, at: usize, number: usize, shared: &Shared) -> io::Result<()> {
+fn pass(
+    client: &TcpStream,
+    server: &TcpStream,
+    at: usize,
+    number: usize,
+    shared: &Shared,
+) -> io::Result<()> {
     for stream in [client, server] {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
     }
     let moved = AtomicU64::new(0);
-    let copy = |from: &TcpStream, to: &TcpStream| copy(from, to, &moved, |bytes| shared.spend(bytes, at));
+    let copy =
+        |from: &TcpStream, to: &TcpStream| copy(from, to, &moved, |bytes| shared.spend(bytes, at));
     std::thread::scope(|scope| {
-        let up = std::thread::Builder::new().name("relay".into()).spawn_scoped(scope, || {
-            let done = copy(client, server);
-            match &done {
-                // The server may have closed its receiving side, and may still send an answer.
-                Err(error) if is_closed(error.kind()) => drop(client.shutdown(Shutdown::Read)),
-                Err(_) => [client, server].into_iter().for_each(reset),
-                Ok(()) => drop(server.shutdown(Shutdown::Write)),
-            }
-            shared.set_sent(number);
-        })?;
+        let up = std::thread::Builder::new()
+            .name("relay".into())
+            .spawn_scoped(scope, || {
+                let done = copy(client, server);
+                match &done {
+                    // The server may have closed its receiving side, and may still send an answer.
+                    Err(error) if is_closed(error.kind()) => drop(client.shutdown(Shutdown::Read)),
+                    Err(_) => [client, server].into_iter().for_each(reset),
+                    Ok(()) => drop(server.shutdown(Shutdown::Write)),
+                }
+                shared.set_sent(number);
+            })?;
         let down = copy(server, client);
         match &down {
             Err(_) => [client, server].into_iter().for_each(reset),
@@ -402,7 +467,10 @@ fn pass(client: &TcpStream, server: &TcpStream, at: usize, number: usize, shared
 }
 
 const fn is_closed(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+    matches!(
+        kind,
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// Copies data in one direction. `moved` counts the bytes of both directions.
@@ -420,7 +488,10 @@ fn copy(
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             // The other direction may have had data meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && moved.load(Ordering::SeqCst) > seen => {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock
+                    && moved.load(Ordering::SeqCst) > seen =>
+            {
                 seen = moved.load(Ordering::SeqCst);
                 continue;
             }

@@ -16,7 +16,10 @@ pub(super) fn is_own(address: IpAddr) -> bool {
     };
     if let Err(error) = UdpSocket::bind((address, 0)) {
         // Another error, for example that no descriptor is free, does not say whose address this is.
-        return !matches!(Errno::from_io_error(&error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT));
+        return !matches!(
+            Errno::from_io_error(&error),
+            Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)
+        );
     }
     let anything_goes = std::fs::read_to_string(format!("/proc/sys/net/{family}/ip_nonlocal_bind"));
     if anything_goes.is_ok_and(|value| value.trim() == "0") {
@@ -33,19 +36,23 @@ pub(super) fn is_own(address: IpAddr) -> bool {
 /// Returns true if this process listens on a port, at any address of this host. Without `/proc`, the answer is always true.
 pub(super) fn listens_on(port: u16) -> bool {
     let is_own = |socket: PathBuf| match std::fs::read_dir("/proc/self/fd") {
-        Ok(own) => own.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == socket)),
+        Ok(own) => own
+            .flatten()
+            .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == socket)),
         Err(_) => true,
     };
-    ["/proc/self/net/tcp", "/proc/self/net/tcp6"].into_iter().any(|table| match File::open(table) {
-        // After the title and the listeners, the table has all connections of the host, which can be very many.
-        Ok(table) => BufReader::new(table)
-            .lines()
-            .skip(1)
-            .take_while(|line| line.as_ref().map_or(true, |line| line.contains(" 0A ")))
-            .any(|line| line.map_or(true, |line| listener_of(&line, port).is_some_and(is_own))),
-        // A kernel without IPv6 has no second table.
-        Err(error) => error.kind() != ErrorKind::NotFound,
-    })
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .into_iter()
+        .any(|table| match File::open(table) {
+            // After the title and the listeners, the table has all connections of the host, which can be very many.
+            Ok(table) => BufReader::new(table)
+                .lines()
+                .skip(1)
+                .take_while(|line| line.as_ref().map_or(true, |line| line.contains(" 0A ")))
+                .any(|line| line.map_or(true, |line| listener_of(&line, port).is_some_and(is_own))),
+            // A kernel without IPv6 has no second table.
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        })
 }
 
 /// Returns the socket of a line of `/proc/net/tcp` (proc_pid_net(5)) if it listens on the port, as the links in
@@ -74,11 +81,16 @@ mod tests {
     #[test]
     fn listeners_of_this_process_are_found_at_each_address() {
         for bound in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
-            let Ok(listener) = TcpListener::bind(bound) else { continue };
+            let Ok(listener) = TcpListener::bind(bound) else {
+                continue;
+            };
             let port = listener.local_addr().expect("bound").port();
             assert!(listens_on(port), "{bound}");
             let client = TcpStream::connect(("127.0.0.1", port)).expect("connected");
-            assert!(!listens_on(client.local_addr().expect("bound").port()), "a connection is no listener");
+            assert!(
+                !listens_on(client.local_addr().expect("bound").port()),
+                "a connection is no listener"
+            );
             drop((listener, client));
             assert!(!listens_on(port), "{bound}");
         }

@@ -11,7 +11,9 @@ const SLOW: Duration = Duration::from_millis(300);
 /// Resolves `p8080.test:80` to port 8080 of this host, and some other names to fixed addresses.
 fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
     let at = |text: &str| Ok(vec![text.parse().map_err(io::Error::other)?]);
-    let port = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
+    let port = name
+        .strip_prefix('p')
+        .and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
     if let Some(port) = port {
         return at(&format!("127.0.0.1:{port}"));
     }
@@ -27,13 +29,23 @@ fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
         "mixed.test" => Ok([at("1.1.1.1:80")?, at("169.254.169.254:80")?].concat()),
         "mapped.test" => at("[::ffff:10.0.0.1]:80"),
         "mapped.here.test" => at("[::ffff:127.0.0.2]:80"),
-        "turns.test" => at(&format!("10.0.{}.7:{port_asked}", TURNS.fetch_add(1, Ordering::SeqCst))),
+        "turns.test" => at(&format!(
+            "10.0.{}.7:{port_asked}",
+            TURNS.fetch_add(1, Ordering::SeqCst)
+        )),
         "empty.test" => Ok(vec![]),
-        "many.test" => Ok((1..18).map(|n| SocketAddr::from(([1, 1, 1, n], 80))).collect()),
+        "many.test" => Ok((1..18)
+            .map(|n| SocketAddr::from(([1, 1, 1, n], 80)))
+            .collect()),
         "sixteen.test" => {
             // Only the last of the sixteen addresses accepts a connection.
-            let last: SocketAddr = format!("127.0.0.1:{port_asked}").parse().map_err(io::Error::other)?;
-            Ok((1..16).map(|n| SocketAddr::from(([127, 0, 1, n], last.port()))).chain([last]).collect())
+            let last: SocketAddr = format!("127.0.0.1:{port_asked}")
+                .parse()
+                .map_err(io::Error::other)?;
+            Ok((1..16)
+                .map(|n| SocketAddr::from(([127, 0, 1, n], last.port())))
+                .chain([last])
+                .collect())
         }
         number if number.parse::<IpAddr>().is_ok() => at(&format!("{number}:{port_asked}")),
         _ => Err(io::Error::other("no such name")),
@@ -56,11 +68,23 @@ fn allowed(host: &str) -> AllowedHost {
 }
 
 fn bench_of(hosts: Vec<AllowedHost>) -> Bench {
-    let listeners: Vec<TcpListener> =
-        hosts.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a listener")).collect();
-    let ports = listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
-    let resolve = Resolve { resolve: lab, is_own: |_| false, unreachable: [].into() };
-    Bench { relay: Relay::serve(listeners, hosts, resolve).expect("serves"), ports }
+    let listeners: Vec<TcpListener> = hosts
+        .iter()
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a listener"))
+        .collect();
+    let ports = listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("bound").port())
+        .collect();
+    let resolve = Resolve {
+        resolve: lab,
+        is_own: |_| false,
+        unreachable: [].into(),
+    };
+    Bench {
+        relay: Relay::serve(listeners, hosts, resolve).expect("serves"),
+        ports,
+    }
 }
 
 fn bench(hosts: &[&str]) -> Bench {
@@ -70,7 +94,9 @@ fn bench(hosts: &[&str]) -> Bench {
 impl Bench {
     fn connect(&self, at: usize) -> TcpStream {
         let client = TcpStream::connect(("127.0.0.1", self.ports[at])).expect("connects");
-        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a deadline");
         client
     }
 
@@ -78,9 +104,15 @@ impl Bench {
     fn ask(&self, at: usize, text: &str) -> Result<String, io::ErrorKind> {
         let mut client = self.connect(at);
         let mut answer = String::new();
-        client.write_all(text.as_bytes()).map_err(|error| error.kind())?;
-        client.shutdown(Shutdown::Write).map_err(|error| error.kind())?;
-        client.read_to_string(&mut answer).map_err(|error| error.kind())?;
+        client
+            .write_all(text.as_bytes())
+            .map_err(|error| error.kind())?;
+        client
+            .shutdown(Shutdown::Write)
+            .map_err(|error| error.kind())?;
+        client
+            .read_to_string(&mut answer)
+            .map_err(|error| error.kind())?;
         Ok(answer)
     }
 }
@@ -118,7 +150,10 @@ impl Server {
         let mut line = String::new();
         let mut output = io::BufReader::new(child.stdout.take().expect("a pipe"));
         io::BufRead::read_line(&mut output, &mut line).expect("a line");
-        Self { child, port: line.trim().parse().expect("a port") }
+        Self {
+            child,
+            port: line.trim().parse().expect("a port"),
+        }
     }
 
     fn name(&self) -> String {
@@ -134,7 +169,10 @@ impl Drop for Server {
 }
 
 fn contacts(reached: &[usize], refused: &[(usize, HostRefusal)]) -> NetworkContacts {
-    NetworkContacts { reached: reached.iter().copied().collect(), refused: refused.iter().copied().collect() }
+    NetworkContacts {
+        reached: reached.iter().copied().collect(),
+        refused: refused.iter().copied().collect(),
+    }
 }
 
 #[test]
@@ -159,7 +197,11 @@ fn a_connection_to_an_allowed_host_carries_both_directions_and_is_recorded() {
 #[test]
 fn each_refused_host_is_reset_and_recorded_with_its_reason() {
     use HostRefusal::{Localhost, Never, Private, Unreachable, Unresolved};
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound")
+        .port();
     let unreachable = format!("p{free}.test:80");
     let cases = [
         ("private.test:80", Private),
@@ -178,7 +220,17 @@ fn each_refused_host_is_reset_and_recorded_with_its_reason() {
         assert!(bench.ask(at, "x").is_err(), "{host}");
     }
     let found = bench.relay.finish();
-    assert_eq!(found, contacts(&[], &cases.iter().enumerate().map(|(at, (_, why))| (at, *why)).collect::<Vec<_>>()));
+    assert_eq!(
+        found,
+        contacts(
+            &[],
+            &cases
+                .iter()
+                .enumerate()
+                .map(|(at, (_, why))| (at, *why))
+                .collect::<Vec<_>>()
+        )
+    );
     let listed = found.refused_hosts();
     assert_eq!(listed.len(), 8, "a receipt has the first eight");
     assert_eq!(listed[1], RefusedHost { at: 1, why: Never });
@@ -186,33 +238,90 @@ fn each_refused_host_is_reset_and_recorded_with_its_reason() {
 
 #[test]
 fn the_word_private_allows_private_addresses_of_its_own_host_only() {
-    let private = |host: &str| AllowedHost { private: true, ..allowed(host) };
-    let resolve = Resolve { resolve: lab, is_own: |_| false, unreachable: [].into() };
+    let private = |host: &str| AllowedHost {
+        private: true,
+        ..allowed(host)
+    };
+    let resolve = Resolve {
+        resolve: lab,
+        is_own: |_| false,
+        unreachable: [].into(),
+    };
     assert!(resolve.checked(&private("private.test:80")).is_ok());
-    assert_eq!(resolve.checked(&allowed("private.test:80")), Err(HostRefusal::Private));
-    assert_eq!(resolve.checked(&private("mixed.test:80")), Err(HostRefusal::Never));
-    assert_eq!(resolve.checked(&private("mapped.test:80")), Err(HostRefusal::Never));
-    assert_eq!(resolve.checked(&private("127.0.0.1:80")), Err(HostRefusal::Localhost));
+    assert_eq!(
+        resolve.checked(&allowed("private.test:80")),
+        Err(HostRefusal::Private)
+    );
+    assert_eq!(
+        resolve.checked(&private("mixed.test:80")),
+        Err(HostRefusal::Never)
+    );
+    assert_eq!(
+        resolve.checked(&private("mapped.test:80")),
+        Err(HostRefusal::Never)
+    );
+    assert_eq!(
+        resolve.checked(&private("127.0.0.1:80")),
+        Err(HostRefusal::Localhost)
+    );
     // Each connection resolves and judges the name again, and uses the very addresses that were judged.
-    assert_eq!(resolve.checked(&allowed("rebound.test:80")), Err(HostRefusal::Never), "an address of examples");
-    assert_eq!(resolve.checked(&allowed("rebound.test:80")), Err(HostRefusal::Private), "a name that moved inside");
-    let own = Resolve { is_own: |_| true, ..resolve };
-    assert_eq!(own.checked(&private("10.0.0.1:80")), Err(HostRefusal::Localhost));
+    assert_eq!(
+        resolve.checked(&allowed("rebound.test:80")),
+        Err(HostRefusal::Never),
+        "an address of examples"
+    );
+    assert_eq!(
+        resolve.checked(&allowed("rebound.test:80")),
+        Err(HostRefusal::Private),
+        "a name that moved inside"
+    );
+    let own = Resolve {
+        is_own: |_| true,
+        ..resolve
+    };
+    assert_eq!(
+        own.checked(&private("10.0.0.1:80")),
+        Err(HostRefusal::Localhost)
+    );
 }
 
 #[test]
 fn services_of_the_boundary_are_refused_by_address_and_port() {
     let server = Server::start();
-    let local = |host: &str| AllowedHost { localhost: true, ..allowed(host) };
+    let local = |host: &str| AllowedHost {
+        localhost: true,
+        ..allowed(host)
+    };
     let checked = |unreachable: &[(&str, u16)], host: &str| {
-        let unreachable = unreachable.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
-        Resolve { resolve: lab, is_own, unreachable }.checked(&local(host)).map(drop)
+        let unreachable = unreachable
+            .iter()
+            .map(|(name, port)| ((*name).to_owned(), *port))
+            .collect();
+        Resolve {
+            resolve: lab,
+            is_own,
+            unreachable,
+        }
+        .checked(&local(host))
+        .map(drop)
     };
     let number = format!("127.0.0.1:{}", server.port);
     assert_eq!(checked(&[], &number), Ok(()));
-    assert_eq!(checked(&[("127.0.0.1", server.port)], &number), Err(HostRefusal::Boundary));
-    assert_eq!(checked(&[("gone.test", server.port), ("here.test", server.port)], &number), Err(HostRefusal::Boundary));
-    assert_eq!(checked(&[("127.0.0.1", 1), ("203.0.113.1", server.port)], &number), Ok(()));
+    assert_eq!(
+        checked(&[("127.0.0.1", server.port)], &number),
+        Err(HostRefusal::Boundary)
+    );
+    assert_eq!(
+        checked(
+            &[("gone.test", server.port), ("here.test", server.port)],
+            &number
+        ),
+        Err(HostRefusal::Boundary)
+    );
+    assert_eq!(
+        checked(&[("127.0.0.1", 1), ("203.0.113.1", server.port)], &number),
+        Ok(())
+    );
     for same in ["127.0.0.2", "127.0.0.3", "mapped.here.test"] {
         let service = [(same, server.port)];
         assert_eq!(
@@ -227,14 +336,34 @@ fn services_of_the_boundary_are_refused_by_address_and_port() {
 #[test]
 fn a_service_of_the_boundary_is_refused_by_name_if_its_addresses_change() {
     let checked = |unreachable: &[&str], host: &str| {
-        let unreachable = unreachable.iter().map(|name| ((*name).to_owned(), 5432)).collect();
-        let host = AllowedHost { private: true, ..allowed(host) };
-        Resolve { resolve: lab, is_own: |_| false, unreachable }.checked(&host).map(drop)
+        let unreachable = unreachable
+            .iter()
+            .map(|name| ((*name).to_owned(), 5432))
+            .collect();
+        let host = AllowedHost {
+            private: true,
+            ..allowed(host)
+        };
+        Resolve {
+            resolve: lab,
+            is_own: |_| false,
+            unreachable,
+        }
+        .checked(&host)
+        .map(drop)
     };
     assert_eq!(checked(&["other.test"], "turns.test:5432"), Ok(()));
     for name in ["turns.test", "Turns.Test."] {
-        assert_eq!(checked(&[name], "turns.test:5432"), Err(HostRefusal::Boundary), "{name}");
-        assert_eq!(checked(&[name], "turns.test:5433"), Ok(()), "another port is another service");
+        assert_eq!(
+            checked(&[name], "turns.test:5432"),
+            Err(HostRefusal::Boundary),
+            "{name}"
+        );
+        assert_eq!(
+            checked(&[name], "turns.test:5433"),
+            Ok(()),
+            "another port is another service"
+        );
     }
     assert_eq!(
         checked(&["mapped.test"], "10.0.0.1:5432"),
@@ -246,22 +375,36 @@ fn a_service_of_the_boundary_is_refused_by_name_if_its_addresses_change() {
 #[test]
 fn a_listener_of_the_service_itself_is_never_reached() {
     for bound in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
-        let Ok(listener) = TcpListener::bind(bound) else { continue };
+        let Ok(listener) = TcpListener::bind(bound) else {
+            continue;
+        };
         let host = format!("p{}.test:80", listener.local_addr().expect("bound").port());
         let bench = bench(&[&host]);
         assert!(bench.ask(0, "x").is_err(), "{bound}");
-        assert_eq!(bench.relay.finish(), contacts(&[], &[(0, HostRefusal::Boundary)]), "{bound}");
+        assert_eq!(
+            bench.relay.finish(),
+            contacts(&[], &[(0, HostRefusal::Boundary)]),
+            "{bound}"
+        );
     }
 }
 
 #[test]
 fn a_host_that_was_unreachable_for_a_time_is_not_listed_as_refused() {
     use HostRefusal::{Limit, Private, Unreachable, Unresolved};
-    let of = |reached: &[usize], refused: &[(usize, HostRefusal)]| contacts(reached, refused).refused_hosts();
+    let of = |reached: &[usize], refused: &[(usize, HostRefusal)]| {
+        contacts(reached, refused).refused_hosts()
+    };
     assert_eq!(of(&[0, 1], &[(0, Unreachable), (1, Unresolved)]), []);
     assert_eq!(of(&[1], &[(0, Unreachable), (1, Private)]).len(), 2);
     let mut found = NetworkContacts::default();
-    for (at, why) in [(0, Unreachable), (0, Private), (0, Unresolved), (1, Limit), (1, Unreachable)] {
+    for (at, why) in [
+        (0, Unreachable),
+        (0, Private),
+        (0, Unresolved),
+        (1, Limit),
+        (1, Unreachable),
+    ] {
         found.refuse(at, why);
     }
     assert_eq!(found, contacts(&[], &[(0, Private), (1, Limit)]));
@@ -289,12 +432,18 @@ fn the_end_of_a_run_closes_its_connections_and_their_number_at_one_time_is_limit
     assert!(bench.ask(0, "x").is_err());
     let begun = Instant::now();
     let ports = bench.ports.clone();
-    assert_eq!(bench.relay.finish(), contacts(&[0], &[(0, HostRefusal::Limit)]));
+    assert_eq!(
+        bench.relay.finish(),
+        contacts(&[0], &[(0, HostRefusal::Limit)])
+    );
     for mut client in open {
         assert!(!matches!(client.read(&mut [0; 8]), Ok(1..)));
     }
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert!(TcpStream::connect(("127.0.0.1", ports[0])).is_err(), "nobody listens any more");
+    assert!(
+        TcpStream::connect(("127.0.0.1", ports[0])).is_err(),
+        "nobody listens any more"
+    );
 }
 
 #[test]
@@ -346,7 +495,10 @@ fn a_host_that_had_not_answered_at_the_end_of_the_run_is_told_as_unreachable() {
     let bench = bench(&[&server.name()]);
     drop(bench.connect(0));
     let begun = Instant::now();
-    assert_eq!(bench.relay.finish(), contacts(&[], &[(0, HostRefusal::Unreachable)]));
+    assert_eq!(
+        bench.relay.finish(),
+        contacts(&[], &[(0, HostRefusal::Unreachable)])
+    );
     assert!(begun.elapsed() < CONNECT);
 }
 
@@ -374,8 +526,15 @@ fn a_connection_that_is_resolved_after_the_end_of_the_run_sends_nothing() {
 fn a_run_cannot_send_more_than_its_byte_limit() {
     let server = Server::start();
     let bench = bench(&[&server.name()]);
-    bench.relay.shared.bytes.store(MOST_BYTES - 20, Ordering::SeqCst);
+    bench
+        .relay
+        .shared
+        .bytes
+        .store(MOST_BYTES - 20, Ordering::SeqCst);
     assert_eq!(bench.ask(0, "0123456789"), Ok("0123456789".to_owned()));
     assert!(bench.ask(0, "x").is_err());
-    assert_eq!(bench.relay.finish(), contacts(&[0], &[(0, HostRefusal::Limit)]));
+    assert_eq!(
+        bench.relay.finish(),
+        contacts(&[0], &[(0, HostRefusal::Limit)])
+    );
 }

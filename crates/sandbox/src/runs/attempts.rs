@@ -42,16 +42,40 @@ const ATTEMPTS: [(&str, &str, &str); 12] = [
         "",
         r#"read -r line < "/proc/1/root$CANARY" || read -r line < "/proc/$PPID/cwd/../../../../..$CANARY""#,
     ),
-    ("write to an open directory outside", "", r#"true > "$OPEN/got""#),
-    ("write to the system's directories", "", "true > /usr/countersign-got"),
+    (
+        "write to an open directory outside",
+        "",
+        r#"true > "$OPEN/got""#,
+    ),
+    (
+        "write to the system's directories",
+        "",
+        "true > /usr/countersign-got",
+    ),
     ("see the service's process", "", r#"kill -0 "$SERVICE""#),
-    ("read the service's environment", "", r#"true < "/proc/$SERVICE/environ""#),
-    ("connect to a port of this host", "bash", r#"bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT""#),
+    (
+        "read the service's environment",
+        "",
+        r#"true < "/proc/$SERVICE/environ""#,
+    ),
+    (
+        "connect to a port of this host",
+        "bash",
+        r#"bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT""#,
+    ),
     ("mount something", "mount", "mount -t tmpfs none /tmp"),
     ("make a user namespace", "unshare", "unshare --user sh -c :"),
     ("make a device", "mknod", "mknod /tmp/device b 8 0"),
-    ("keep a capability", "/proc/self/status", "is 'Cap[PEBA]*:' '*[1-9a-f]*'"),
-    ("gain rights by executing", "/proc/self/status", "is 'NoNewPrivs:' 0"),
+    (
+        "keep a capability",
+        "/proc/self/status",
+        "is 'Cap[PEBA]*:' '*[1-9a-f]*'",
+    ),
+    (
+        "gain rights by executing",
+        "/proc/self/status",
+        "is 'NoNewPrivs:' 0",
+    ),
 ];
 
 /// Shell functions of the attempts. `is` checks a line of `/proc/self/status`. `tell` prints the result of an
@@ -77,7 +101,13 @@ const WALL_MS: u64 = 30_000;
 
 /// Returns the strongest profile that `sandbox` supports, without paths of the host.
 pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
-    Profile::nothing(sandbox.probe().held(), Limits { wall_ms: WALL_MS, ..Limits::default() })
+    Profile::nothing(
+        sandbox.probe().held(),
+        Limits {
+            wall_ms: WALL_MS,
+            ..Limits::default()
+        },
+    )
 }
 
 /// Makes all attempts under `profile`. Their targets are a readable file and a writable directory in `place`, which
@@ -85,13 +115,18 @@ pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
 ///
 /// # Errors
 /// Returns the reason as an error if the attempts could not be made.
-pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Vec<Attempt>, String> {
+pub fn make(
+    sandbox: &dyn Sandbox,
+    profile: &Profile,
+    place: &Path,
+) -> Result<Vec<Attempt>, String> {
     let broken = |error: &dyn std::fmt::Display| error.to_string();
     let (canary, open) = (place.join("canary"), place.join("open"));
     let planted = std::fs::write(&canary, "a canary\n").and_then(|()| std::fs::create_dir(&open));
     planted.map_err(|error| broken(&error))?;
     for (path, mode) in [(&canary, 0o644), (&open, 0o777)] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|error| broken(&error))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .map_err(|error| broken(&error))?;
     }
     let port = TcpListener::bind("127.0.0.1:0").map_err(|error| broken(&error))?;
     let number = port.local_addr().map_err(|error| broken(&error))?.port();
@@ -120,11 +155,18 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
     });
     let mut report = report.map_err(|error| broken(&error))?;
     let mut said = String::new();
-    let read = report.stdout.recorded.reader().and_then(|mut reader| reader.read_to_string(&mut said));
+    let read = report
+        .stdout
+        .recorded
+        .reader()
+        .and_then(|mut reader| reader.read_to_string(&mut said));
     read.map_err(|error| broken(&error))?;
     // A step that ended early has not made all escape attempts.
     if report.end != End::Exited(0) || !said.ends_with("end\n") {
-        return Err(format!("the step that makes the attempts ended with {:?}", report.end));
+        return Err(format!(
+            "the step that makes the attempts ended with {:?}",
+            report.end
+        ));
     }
     answers(&said).ok_or_else(|| "the step did not report the result of each attempt".to_owned())
 }
@@ -138,17 +180,35 @@ fn script() -> String {
         };
         format!("if {{ {there}; }} > /dev/null 2>&1; then {{ {line}; }} > /dev/null 2>&1; tell $? {at}; else tell 127 {at}; fi\n")
     });
-    std::iter::once(FUNCTIONS.to_owned()).chain(lines).chain(["echo end\n".to_owned()]).collect()
+    std::iter::once(FUNCTIONS.to_owned())
+        .chain(lines)
+        .chain(["echo end\n".to_owned()])
+        .collect()
 }
 
 fn answers(said: &str) -> Option<Vec<Attempt>> {
     let answer = |at: usize| {
-        [("got", AttemptResult::Got), ("held", AttemptResult::Held), ("not made", AttemptResult::NotMade)]
-            .into_iter()
-            .find_map(|(word, answer)| said.lines().any(|line| line == format!("{word} {at}")).then_some(answer))
+        [
+            ("got", AttemptResult::Got),
+            ("held", AttemptResult::Held),
+            ("not made", AttemptResult::NotMade),
+        ]
+        .into_iter()
+        .find_map(|(word, answer)| {
+            said.lines()
+                .any(|line| line == format!("{word} {at}"))
+                .then_some(answer)
+        })
     };
     let each = ATTEMPTS.iter().enumerate();
-    each.map(|(at, &(what, needs, _))| Some(Attempt { what, needs, answer: answer(at)? })).collect()
+    each.map(|(at, &(what, needs, _))| {
+        Some(Attempt {
+            what,
+            needs,
+            answer: answer(at)?,
+        })
+    })
+    .collect()
 }
 
 /// Calls `then` with the id of a process or a thread of this program that is too high to exist in the pid namespace of

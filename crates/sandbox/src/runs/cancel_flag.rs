@@ -16,7 +16,10 @@ impl CancelFlag {
     /// # Errors
     /// Fails if the process has no free file descriptor.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+        Ok(Self(Arc::new(rustix::event::eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?)))
     }
 
     /// Raises the flag.

@@ -80,12 +80,26 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(limit: u64, spool: &Path) -> Self {
-        let empty = || Capture { bytes: 0, recorded: CapturedBytes::Memory(Vec::new()), truncated: false };
-        Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), stream: false }
+        let empty = || Capture {
+            bytes: 0,
+            recorded: CapturedBytes::Memory(Vec::new()),
+            truncated: false,
+        };
+        Self {
+            room: limit,
+            spool: spool.to_owned(),
+            stdout: empty(),
+            stderr: empty(),
+            stream: false,
+        }
     }
 
     /// Records the bytes `arrived` and returns the recorded part of them.
-    pub(crate) fn take<'a>(&mut self, stream: OutputStream, arrived: &'a [u8]) -> Option<Chunk<'a>> {
+    pub(crate) fn take<'a>(
+        &mut self,
+        stream: OutputStream,
+        arrived: &'a [u8],
+    ) -> Option<Chunk<'a>> {
         let capture = match stream {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,
@@ -93,10 +107,18 @@ impl Recorder {
         capture.bytes += arrived.len() as u64;
         // After the first byte that is not recorded, no more bytes of this stream are recorded, so that the recorded
         // bytes are always the beginning of the stream.
-        let fits =
-            if capture.truncated { 0 } else { usize::try_from(self.room).unwrap_or(usize::MAX).min(arrived.len()) };
+        let fits = if capture.truncated {
+            0
+        } else {
+            usize::try_from(self.room)
+                .unwrap_or(usize::MAX)
+                .min(arrived.len())
+        };
         let kept = &arrived[..fits];
-        let kept = match capture.recorded.append(if self.stream { &[] } else { kept }, &self.spool) {
+        let kept = match capture
+            .recorded
+            .append(if self.stream { &[] } else { kept }, &self.spool)
+        {
             Ok(()) => kept,
             Err(error) => {
                 // Log the reason, because the receipt states only that the output was truncated.
@@ -110,7 +132,10 @@ impl Recorder {
             return None;
         }
         self.room -= kept.len() as u64;
-        Some(Chunk { stream, bytes: kept })
+        Some(Chunk {
+            stream,
+            bytes: kept,
+        })
     }
 
     pub(crate) fn finish(self) -> (Capture, Capture) {
@@ -122,14 +147,22 @@ impl CapturedBytes {
     /// Appends all of `bytes` to the recorded bytes, or returns an error.
     fn append(&mut self, bytes: &[u8], spool: &Path) -> io::Result<()> {
         match self {
-            Self::Memory(memory) if memory.len() + bytes.len() <= IN_MEMORY => memory.extend_from_slice(bytes),
+            Self::Memory(memory) if memory.len() + bytes.len() <= IN_MEMORY => {
+                memory.extend_from_slice(bytes)
+            }
             Self::Memory(memory) => {
                 let mut file = tempfile::tempfile_in(spool)?;
                 file.write_all(memory)?;
                 file.write_all(bytes)?;
-                *self = Self::Spooled { file, bytes: (memory.len() + bytes.len()) as u64 };
+                *self = Self::Spooled {
+                    file,
+                    bytes: (memory.len() + bytes.len()) as u64,
+                };
             }
-            Self::Spooled { file, bytes: written } => {
+            Self::Spooled {
+                file,
+                bytes: written,
+            } => {
                 // A failed write leaves the stored length unchanged, so readers ignore the partial write.
                 file.write_all(bytes)?;
                 *written += bytes.len() as u64;
@@ -155,19 +188,40 @@ mod tests {
 
     fn content(capture: &mut Capture) -> Vec<u8> {
         let mut bytes = Vec::new();
-        capture.recorded.reader().expect("readable").read_to_end(&mut bytes).expect("readable");
+        capture
+            .recorded
+            .reader()
+            .expect("readable")
+            .read_to_end(&mut bytes)
+            .expect("readable");
         bytes
     }
 
     #[test]
     fn both_output_streams_share_one_limit_and_the_truncated_bytes_are_counted() {
         let mut recorder = Recorder::new(5, Path::new("/nonexistent"));
-        assert_eq!(recorder.take(OutputStream::Stdout, b"abc").map(|c| c.bytes.to_vec()), Some(b"abc".to_vec()));
-        assert_eq!(recorder.take(OutputStream::Stderr, b"def").map(|c| c.bytes.to_vec()), Some(b"de".to_vec()));
+        assert_eq!(
+            recorder
+                .take(OutputStream::Stdout, b"abc")
+                .map(|c| c.bytes.to_vec()),
+            Some(b"abc".to_vec())
+        );
+        assert_eq!(
+            recorder
+                .take(OutputStream::Stderr, b"def")
+                .map(|c| c.bytes.to_vec()),
+            Some(b"de".to_vec())
+        );
         assert_eq!(recorder.take(OutputStream::Stdout, b"ghi"), None);
         let (mut out, mut err) = recorder.finish();
-        assert_eq!((out.bytes, out.truncated, content(&mut out)), (6, true, b"abc".to_vec()));
-        assert_eq!((err.bytes, err.truncated, content(&mut err)), (3, true, b"de".to_vec()));
+        assert_eq!(
+            (out.bytes, out.truncated, content(&mut out)),
+            (6, true, b"abc".to_vec())
+        );
+        assert_eq!(
+            (err.bytes, err.truncated, content(&mut err)),
+            (3, true, b"de".to_vec())
+        );
     }
 
     #[test]

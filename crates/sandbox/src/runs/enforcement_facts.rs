@@ -6,8 +6,8 @@ use crate::isolation::protocol::{Confined, RunForm};
 use crate::relay::NetworkContacts;
 use crate::runs::profile_check::Prepared;
 use documents::record::enforcement::{
-    Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts,
-    LimitHolder, Masks, Root, SeccompFacts, UNBOUNDED,
+    Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level,
+    LimitFacts, LimitHolder, Masks, Root, SeccompFacts, UNBOUNDED,
 };
 use documents::record::profile::STRICT;
 use documents::record::profile::{NetworkMode, Profile, Workdir};
@@ -44,20 +44,31 @@ pub(crate) fn enforced(
 ) -> Enforcement {
     let held_by_group = group.unwrap_or_default();
     let own_root = prepared.form == RunForm::Namespaces;
-    let (network, hosts) = (prepared.profile.network.mode, &prepared.profile.network.hosts);
+    let (network, hosts) = (
+        prepared.profile.network.mode,
+        &prepared.profile.network.hosts,
+    );
     let own_network = own_root && network != NetworkMode::Host;
     let limits = &prepared.profile.limits;
     let held = |max: u64, by: LimitHolder| Some(HeldLimit { max, by });
-    let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+    let names =
+        |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
     Enforcement {
         level: prepared.level,
         layers: prepared.layers.clone(),
         missing: prepared.missing(),
         ns: own_root.then(|| {
             let all: &[&str] = &["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
-            names(all).into_iter().filter(|name| own_network || name != "net").collect()
+            names(all)
+                .into_iter()
+                .filter(|name| own_network || name != "net")
+                .collect()
         }),
-        landlock: facts.landlock.map(|(abi, rules)| LandlockFacts { abi, status: LandlockStatus::Fully, rules }),
+        landlock: facts.landlock.map(|(abi, rules)| LandlockFacts {
+            abi,
+            status: LandlockStatus::Fully,
+            rules,
+        }),
         seccomp: facts.seccomp.clone().map(|sha256| SeccompFacts { sha256 }),
         caps: facts.bounded.then_some(Capabilities::None),
         fs: Some(FilesystemFacts {
@@ -66,16 +77,32 @@ pub(crate) fn enforced(
             masked: facts.masked,
             // Only the boundary knows earlier runs of the step, so it sets this field.
             masked_before: None,
-            deny: facts.masked.map(|_| if stable(&prepared.profile) { Masks::Stable } else { Masks::PointInTime }),
+            deny: facts.masked.map(|_| {
+                if stable(&prepared.profile) {
+                    Masks::Stable
+                } else {
+                    Masks::PointInTime
+                }
+            }),
         }),
         net: Some(match (own_network, own_root) {
             (true, _) => network,
             // The system-call filter allows Unix sockets only.
-            (false, false) if facts.seccomp.is_some() && network != NetworkMode::Host => NetworkMode::None,
+            (false, false) if facts.seccomp.is_some() && network != NetworkMode::Host => {
+                NetworkMode::None
+            }
             (false, _) => NetworkMode::Host,
         }),
-        contacted: contacts.map(|contacts| contacts.reached.iter().map(|at| hosts[*at].clone()).collect()),
-        refused_hosts: contacts.map(NetworkContacts::refused_hosts).filter(|refused| !refused.is_empty()),
+        contacted: contacts.map(|contacts| {
+            contacts
+                .reached
+                .iter()
+                .map(|at| hosts[*at].clone())
+                .collect()
+        }),
+        refused_hosts: contacts
+            .map(NetworkContacts::refused_hosts)
+            .filter(|refused| !refused.is_empty()),
         limits: Some(LimitFacts {
             cpu: if held_by_group.cpu {
                 held(limits.cpu_milli, LimitHolder::Cgroup2)
@@ -91,7 +118,11 @@ pub(crate) fn enforced(
             file: held(limits.file_bytes, LimitHolder::Rlimit),
             memory: held(
                 limits.memory_bytes,
-                if held_by_group.memory { LimitHolder::Cgroup2 } else { LimitHolder::Rlimit },
+                if held_by_group.memory {
+                    LimitHolder::Cgroup2
+                } else {
+                    LimitHolder::Rlimit
+                },
             ),
             output: held(limits.output_bytes, LimitHolder::Service),
             // If the run shares its id with other processes, the limit applies to all processes with this id.

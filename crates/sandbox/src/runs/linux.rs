@@ -78,14 +78,27 @@ impl LinuxSandbox {
     pub fn new(setup: &Setup) -> io::Result<Self> {
         let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
         let binary = File::open(binary).map_err(|error| {
-            let advice = if setup.helper.is_none() { "mount /proc" } else { "configure the program that starts runs" };
+            let advice = if setup.helper.is_none() {
+                "mount /proc"
+            } else {
+                "configure the program that starts runs"
+            };
             at(binary, &error, advice)
         })?;
         // Each run needs five descriptors, so the usual soft limit of 1024 would permit only two hundred runs.
         let files = rustix::process::getrlimit(Resource::Nofile);
-        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
+        let _ = rustix::process::setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: files.maximum,
+                ..files
+            },
+        );
         let usable = "make this path a directory that the service can use";
-        let scratch = setup.scratch.canonicalize().map_err(|error| at(&setup.scratch, &error, usable))?;
+        let scratch = setup
+            .scratch
+            .canonicalize()
+            .map_err(|error| at(&setup.scratch, &error, usable))?;
         let mark = leftovers::mark(&scratch);
         let _ = leftovers::end(&mark)?;
         run_dir::sweep(&scratch);
@@ -94,7 +107,10 @@ impl LinuxSandbox {
         let mut sandbox = Self {
             groups: GroupParent::find(&mark),
             helper: Helper::new(binary, mark),
-            spool: setup.spool.canonicalize().map_err(|error| at(&setup.spool, &error, usable))?,
+            spool: setup
+                .spool
+                .canonicalize()
+                .map_err(|error| at(&setup.spool, &error, usable))?,
             around: HostSurroundings::new(
                 setup.private.iter().map(|path| real(path)).collect(),
                 setup.unwritable.iter().map(|path| real(path)).collect(),
@@ -120,7 +136,9 @@ const TRIAL_MS: u64 = 20_000;
 /// Kernels before 5.9 do not report the number of filters.
 fn filters_here() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok());
     count.unwrap_or(0)
 }
 
@@ -171,14 +189,22 @@ impl Sandbox for LinuxSandbox {
         Ok(prepared)
     }
 
-    fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report {
+    fn run(
+        &self,
+        prepared: Prepared,
+        plan: Plan,
+        live: &mut dyn FnMut(Chunk<'_>),
+        cancel: &CancelFlag,
+    ) -> Report {
         let mut run = FollowedRun::new(&self.spool, &prepared.profile.limits);
         run.recorder.stream = prepared.stream;
         match plan_check::invalid(&plan, &prepared.profile.limits)
             .or_else(|| planned_secret::invalid(&plan.secrets, prepared.has_own_root()))
         {
             Some(why) => run.failure = Some(SetupFailure::new(SetupStage::Request, why)),
-            None if prepared.profile.require.contains(&Layer::Programs) && prepared.programs.is_none() => {
+            None if prepared.profile.require.contains(&Layer::Programs)
+                && prepared.programs.is_none() =>
+            {
                 let why = "the profile requires a list of programs, but has no list";
                 run.failure = Some(SetupFailure::new(SetupStage::Request, why));
             }
@@ -203,11 +229,19 @@ impl LinuxSandbox {
         let mut run_dir = match run_dir.transpose() {
             Ok(run_dir) => run_dir,
             Err(error) => {
-                run.failure = Some(SetupFailure::from_io(SetupStage::Request, "make a directory for the run", error));
+                run.failure = Some(SetupFailure::from_io(
+                    SetupStage::Request,
+                    "make a directory for the run",
+                    error,
+                ));
                 return;
             }
         };
-        let id = if prepared.user.is_none() { self.ids.take() } else { None };
+        let id = if prepared.user.is_none() {
+            self.ids.take()
+        } else {
+            None
+        };
         if id.is_none() && prepared.user.is_none() && self.ids.available() {
             let why = "give the run its own user id: too many runs are active; try again later";
             run.failure = Some(SetupFailure::new(SetupStage::Request, why));
@@ -215,10 +249,16 @@ impl LinuxSandbox {
         }
         let own_id = id.as_ref().map(Id::number);
         let group = self.group(prepared);
-        let files: Vec<StepFile> = plan.files.iter().map(|planned| planned.file.clone()).collect();
-        run.programs =
-            program_rules(prepared, &files, run_dir.as_ref().map(RunDir::path)).and_then(ProgramRecorder::start);
-        let work_in_run = run_dir.as_ref().map_or(step_paths::HOME.into(), |run_dir| run_dir.path().join("work"));
+        let files: Vec<StepFile> = plan
+            .files
+            .iter()
+            .map(|planned| planned.file.clone())
+            .collect();
+        run.programs = program_rules(prepared, &files, run_dir.as_ref().map(RunDir::path))
+            .and_then(ProgramRecorder::start);
+        let work_in_run = run_dir.as_ref().map_or(step_paths::HOME.into(), |run_dir| {
+            run_dir.path().join("work")
+        });
         let request = RunRequest {
             form: prepared.form,
             landlock: prepared.landlock,
@@ -229,20 +269,30 @@ impl LinuxSandbox {
             profile: prepared.profile.clone(),
             programs: prepared.programs.clone(),
             record: run.programs.is_some(),
-            group: group.as_ref().map(|group| group.controllers).unwrap_or_default(),
-            run_dir: run_dir.as_ref().map(|run_dir| run_dir.path().display().to_string()),
+            group: group
+                .as_ref()
+                .map(|group| group.controllers)
+                .unwrap_or_default(),
+            run_dir: run_dir
+                .as_ref()
+                .map(|run_dir| run_dir.path().display().to_string()),
             source_bytes: plan.source.len() as u64,
             params_bytes: plan.params_json.len() as u64,
             files,
             files_in_tmp: plan.files.iter().any(|planned| planned.in_tmp),
             inputs: plan.inputs.iter().map(run_contents::entry).collect(),
             results: plan.results,
-            session: plan.session.as_ref().map(|session| run_contents::session(session, &work_in_run)),
+            session: plan
+                .session
+                .as_ref()
+                .map(|session| run_contents::session(session, &work_in_run)),
             secrets: plan.secrets.iter().map(entry_of).collect(),
         };
         let start = Start {
             form: prepared.form,
-            host_id: prepared.user.or(own_id.map(|id| HostId { uid: id, gid: id })),
+            host_id: prepared
+                .user
+                .or(own_id.map(|id| HostId { uid: id, gid: id })),
             own_network: prepared.profile.network.mode != NetworkMode::Host,
         };
         let relay: Arc<Mutex<Option<Relay>>> = Arc::default();
@@ -251,9 +301,15 @@ impl LinuxSandbox {
             let (relay, resolve) = (relay.clone(), Resolve::system(plan.unreachable.clone()));
             run.hosts = hosts.len();
             // Without a relay, the listeners are closed and the run can't reach any host.
-            run.egress = Some(Box::new(move |listeners| match Relay::serve(listeners, hosts, resolve) {
-                Ok(serving) => *relay.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
-                Err(error) => tracing::error!(%error, "the connections of a run to its hosts can't be served"),
+            run.egress = Some(Box::new(move |listeners| {
+                match Relay::serve(listeners, hosts, resolve) {
+                    Ok(serving) => {
+                        *relay.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving)
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the connections of a run to its hosts can't be served")
+                    }
+                }
             }));
         }
         match self.begin(&start, group.as_ref()) {
@@ -273,13 +329,23 @@ impl LinuxSandbox {
                 // The helper ends a run whose control socket closes.
                 drop(launched);
             }
-            Err(error) => run.failure = Some(SetupFailure::from_io(SetupStage::Processes, "start the helper", error)),
+            Err(error) => {
+                run.failure = Some(SetupFailure::from_io(
+                    SetupStage::Processes,
+                    "start the helper",
+                    error,
+                ))
+            }
         }
         // The first process may still be exiting after the report, so the control group may not be empty yet.
         if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
-        run.contacts = relay.lock().unwrap_or_else(PoisonError::into_inner).take().map(Relay::finish);
+        run.contacts = relay
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .map(Relay::finish);
         let grouped = group.is_some();
         if let Some(group) = group {
             if group.end(DEATH) > 0 {
@@ -326,7 +392,12 @@ impl LinuxSandbox {
             cgroup: group.map(RunGroup::open).transpose()?,
         };
         let helper = self.helper.begin(start, &descriptors)?;
-        Ok(LaunchedRun { helper, control, stdout, stderr })
+        Ok(LaunchedRun {
+            helper,
+            control,
+            stdout,
+            stderr,
+        })
     }
 
     /// Creates a control group if it can enforce a limit, or if no pid namespace contains the processes of the run.
@@ -344,8 +415,15 @@ impl LinuxSandbox {
     /// Kills all processes with the user id `own_id`. Returns the number of processes that are still alive, or 1 if the
     /// number is unknown.
     fn end_leftovers(&self, own_id: u32) -> u64 {
-        let host_id = Some(HostId { uid: own_id, gid: own_id });
-        let start = Start { form: RunForm::Sweep, host_id, own_network: true };
+        let host_id = Some(HostId {
+            uid: own_id,
+            gid: own_id,
+        });
+        let start = Start {
+            form: RunForm::Sweep,
+            host_id,
+            own_network: true,
+        };
         let swept = self.begin(&start, None).and_then(|mut launched| {
             // The helper sends one message when the processes have ended, and then closes its socket.
             launched.control.set_read_timeout(Some(DEATH + PATIENCE))?;
@@ -356,7 +434,9 @@ impl LinuxSandbox {
                     return Ok(spent.left);
                 }
             }
-            Err(io::Error::other("the helper did not report whether a process of the run is left"))
+            Err(io::Error::other(
+                "the helper did not report whether a process of the run is left",
+            ))
         });
         swept.unwrap_or_else(|error| {
             tracing::error!(%error, "the processes of a run whose first process was killed could not be ended");
@@ -366,32 +446,53 @@ impl LinuxSandbox {
 }
 
 /// Returns the rules by which the programs of a run are recorded, or `None` if the run has no record.
-fn program_rules(prepared: &Prepared, files: &[StepFile], run_dir: Option<&Path>) -> Option<ProgramRules> {
+fn program_rules(
+    prepared: &Prepared,
+    files: &[StepFile],
+    run_dir: Option<&Path>,
+) -> Option<ProgramRules> {
     let profile = &prepared.profile;
-    let own = run_dir.map_or_else(|| vec!["/tmp".into(), RESULTS.into()], |run_dir| vec![run_dir.to_owned()]);
-    let writable = step_paths::host_paths(&profile.write).map(PathBuf::from).chain(own).collect();
+    let own = run_dir.map_or_else(
+        || vec!["/tmp".into(), RESULTS.into()],
+        |run_dir| vec![run_dir.to_owned()],
+    );
+    let writable = step_paths::host_paths(&profile.write)
+        .map(PathBuf::from)
+        .chain(own)
+        .collect();
     match &prepared.programs {
         Some(list) => {
             let work = Path::new(step_paths::work_of(profile));
             let programs = step_files::programs(work, files).collect();
             Some(ProgramRules::listed(list, writable, programs))
         }
-        None => prepared.learn.then(|| ProgramRules::any(profile.read.iter().map(PathBuf::from).collect(), writable)),
+        None => prepared
+            .learn
+            .then(|| ProgramRules::any(profile.read.iter().map(PathBuf::from).collect(), writable)),
     }
 }
 
 fn at(path: &Path, error: &io::Error, advice: &str) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}; {advice}", path.display()))
+    io::Error::new(
+        error.kind(),
+        format!("{}: {error}; {advice}", path.display()),
+    )
 }
 
 /// Resolves symbolic links in the existing part of `path`.
 fn real(path: &Path) -> PathBuf {
-    let existing = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok().map(|real| (ancestor, real)));
+    let existing = path
+        .ancestors()
+        .find_map(|ancestor| ancestor.canonicalize().ok().map(|real| (ancestor, real)));
     match existing {
         Some((ancestor, real)) => path.strip_prefix(ancestor).map_or_else(
             |_| path.to_owned(),
             |rest| {
-                if rest.as_os_str().is_empty() { real.clone() } else { real.join(rest) }
+                if rest.as_os_str().is_empty() {
+                    real.clone()
+                } else {
+                    real.join(rest)
+                }
             },
         ),
         None => path.to_owned(),
@@ -407,7 +508,10 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         let base = home.path().canonicalize().expect("real");
         std::os::unix::fs::symlink(&base, base.join("link")).expect("a link");
-        assert_eq!(real(&base.join("link/key/new.pem")), base.join("key/new.pem"));
+        assert_eq!(
+            real(&base.join("link/key/new.pem")),
+            base.join("key/new.pem")
+        );
         assert_eq!(real(&base), base);
     }
 }

@@ -52,7 +52,13 @@ pub trait Sandbox: Send + Sync {
     ///
     /// `live` receives the output in the order of arrival, while it is recorded. `live` must return quickly, because
     /// the deadline and `cancel` are checked only between its calls.
-    fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
+    fn run(
+        &self,
+        prepared: Prepared,
+        plan: Plan,
+        live: &mut dyn FnMut(Chunk<'_>),
+        cancel: &CancelFlag,
+    ) -> Report;
 }
 
 /// Data of a run besides the profile. The profile is in [`Prepared`], so that a run always has the checked profile.
@@ -168,7 +174,11 @@ impl Report {
     }
 
     fn without_run(end: End) -> Self {
-        let nothing = || Capture { bytes: 0, recorded: capture::CapturedBytes::Memory(Vec::new()), truncated: false };
+        let nothing = || Capture {
+            bytes: 0,
+            recorded: capture::CapturedBytes::Memory(Vec::new()),
+            truncated: false,
+        };
         Self {
             end,
             stdout: nothing(),

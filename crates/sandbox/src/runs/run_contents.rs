@@ -24,7 +24,11 @@ pub(crate) struct NotSent {
 }
 
 pub(crate) fn entry(input: &PlannedInput) -> InputEntry {
-    InputEntry { name: input.name.clone(), bytes: input.bytes, digest: input.digest }
+    InputEntry {
+        name: input.name.clone(),
+        bytes: input.bytes,
+        digest: input.digest,
+    }
 }
 
 /// Returns the request for a session in a run whose private work directory is `work`.
@@ -34,7 +38,10 @@ pub(crate) fn session(session: &PlannedSession, work: &Path) -> SessionRequest {
         let before = session.tree.as_ref().map(|tree| tree.path());
         let path = Path::new(std::ffi::OsStr::from_bytes(cwd));
         let below = before.and_then(|before| path.strip_prefix(before).ok());
-        below.map_or_else(|| cwd.clone(), |below| work.join(below).into_os_string().into_vec())
+        below.map_or_else(
+            || cwd.clone(),
+            |below| work.join(below).into_os_string().into_vec(),
+        )
     });
     SessionRequest {
         env_bytes: variables(session).len() as u64,
@@ -52,7 +59,11 @@ pub(crate) fn session(session: &PlannedSession, work: &Path) -> SessionRequest {
 
 /// Returns the variables of a session as `NAME=VALUE`, each with a NUL byte at its end.
 fn variables(session: &PlannedSession) -> Vec<u8> {
-    session.env.iter().flat_map(|(name, value)| [&name[..], b"=", value, b"\0"].concat()).collect()
+    session
+        .env
+        .iter()
+        .flat_map(|(name, value)| [&name[..], b"=", value, b"\0"].concat())
+        .collect()
 }
 
 /// Sends the request and all contents of a run.
@@ -76,7 +87,9 @@ fn try_send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<()
     };
     let session = plan.session.as_ref();
     let env = session.map(variables).unwrap_or_default();
-    let wrapper = session.and_then(|session| session.wrapper.as_ref()).map_or(&b""[..], |wrapper| wrapper.content);
+    let wrapper = session
+        .and_then(|session| session.wrapper.as_ref())
+        .map_or(&b""[..], |wrapper| wrapper.content);
     let texts = [&plan.source[..], &plan.params_json, &env, wrapper];
     let contents = plan.files.iter().map(|planned| &*planned.bytes);
     let contents = contents.chain(plan.secrets.iter().map(|secret| secret.value.expose()));
@@ -90,14 +103,19 @@ fn try_send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<()
             } else {
                 format!("copy {what}; the limit memory_bytes may be too small")
             };
-            NotSent { failure: SetupFailure::from_io(SetupStage::Workdir, &what, error), is_own }
+            NotSent {
+                failure: SetupFailure::from_io(SetupStage::Workdir, &what, error),
+                is_own,
+            }
         }
     };
     for input in &plan.inputs {
         send_input(to, input).map_err(unsent(format!("the artifact {}", input.name)))?;
     }
     match session.and_then(|session| session.tree.as_ref()) {
-        Some(tree) => tree.send(to).map_err(unsent("the work directory of the session".to_owned())),
+        Some(tree) => tree
+            .send(to)
+            .map_err(unsent("the work directory of the session".to_owned())),
         None => Ok(()),
     }
 }

@@ -157,7 +157,12 @@ impl FollowedRun {
 
     /// Reads all output and messages until the helper reports that the run has no processes, or until the helper has
     /// exited.
-    pub(crate) fn follow(&mut self, launched: &mut LaunchedRun, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) {
+    pub(crate) fn follow(
+        &mut self,
+        launched: &mut LaunchedRun,
+        live: &mut dyn FnMut(Chunk<'_>),
+        cancel: &CancelFlag,
+    ) {
         let mut received = Vec::new();
         let mut asked = Asked::Nothing;
         let mut open = [true, true];
@@ -193,16 +198,29 @@ impl FollowedRun {
                 wake = wake.min(since + PATIENCE);
             }
             let process = self.process.as_ref().filter(|_| self.dead.is_none());
-            let ready = wait(launched, open, matches!(asked, Asked::Nothing).then_some(cancel), process, wake);
+            let ready = wait(
+                launched,
+                open,
+                matches!(asked, Asked::Nothing).then_some(cancel),
+                process,
+                wake,
+            );
             if ready.dead {
                 self.dead = Some(Instant::now());
             }
             if ready.cancelled {
                 self.ask(&mut asked, Why::Cancelled, &mut launched.control);
             }
-            for (index, stream) in [OutputStream::Stdout, OutputStream::Stderr].into_iter().enumerate() {
+            for (index, stream) in [OutputStream::Stdout, OutputStream::Stderr]
+                .into_iter()
+                .enumerate()
+            {
                 if ready.output[index] {
-                    let reader = if index == 0 { &launched.stdout } else { &launched.stderr };
+                    let reader = if index == 0 {
+                        &launched.stdout
+                    } else {
+                        &launched.stderr
+                    };
                     open[index] = self.read(stream, reader, &mut buffer, live) != Got::End;
                 }
             }
@@ -227,8 +245,9 @@ impl FollowedRun {
         }
         if self.process.is_none() && self.failure.is_none() {
             let seconds = PATIENCE.as_secs();
-            let why =
-                format!("the helper sent no message for {seconds} s, so the service replaces the helper; try again");
+            let why = format!(
+                "the helper sent no message for {seconds} s, so the service replaces the helper; try again"
+            );
             self.failure = Some(SetupFailure::new(SetupStage::Helper, why));
         }
     }
@@ -267,7 +286,12 @@ impl FollowedRun {
                 received.extend_from_slice(&buffer[..read]);
                 self.descriptor = descriptor.or(self.descriptor.take());
             }
-            Err(error) => return matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+            Err(error) => {
+                return matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                );
+            }
         }
         loop {
             match protocol::take_message(received) {
@@ -276,7 +300,8 @@ impl FollowedRun {
                     (self.process, self.dead) = (self.descriptor.take(), None);
                 }
                 Ok(Some(HelperMessage::Listening)) => {
-                    self.listeners.extend(self.descriptor.take().map(TcpListener::from));
+                    self.listeners
+                        .extend(self.descriptor.take().map(TcpListener::from));
                     if self.listeners.len() == self.hosts
                         && let Some(egress) = self.egress.take()
                     {
@@ -284,19 +309,27 @@ impl FollowedRun {
                     }
                 }
                 Ok(Some(HelperMessage::Announcing(announced))) => {
-                    if let (Some(listener), Some(recorder)) = (self.descriptor.take(), &mut self.programs) {
+                    if let (Some(listener), Some(recorder)) =
+                        (self.descriptor.take(), &mut self.programs)
+                    {
                         recorder.begin(listener, announced);
                     }
                 }
                 Ok(Some(HelperMessage::Results)) => self.results = self.descriptor.take(),
-                Ok(Some(HelperMessage::Work(new))) => self.work = self.descriptor.take().map(|work| (work, new)),
+                Ok(Some(HelperMessage::Work(new))) => {
+                    self.work = self.descriptor.take().map(|work| (work, new))
+                }
                 Ok(Some(HelperMessage::Started(facts))) => self.confined = Some(facts),
                 Ok(Some(HelperMessage::Failed(failure))) => self.failure = Some(failure),
-                Ok(Some(HelperMessage::Ended(end, reached))) => (self.step, self.reached) = (Some(end), reached),
+                Ok(Some(HelperMessage::Ended(end, reached))) => {
+                    (self.step, self.reached) = (Some(end), reached)
+                }
                 Ok(Some(HelperMessage::Empty(spent))) => self.spent = Some(spent),
                 Ok(None) => return true,
                 Err(error) => {
-                    self.lost = Some(format!("the run's first process sent an unreadable message: {error}"));
+                    self.lost = Some(format!(
+                        "the run's first process sent an unreadable message: {error}"
+                    ));
                     return false;
                 }
             }
@@ -324,8 +357,16 @@ impl FollowedRun {
     }
 
     /// Reads the output that is left in the pipes, at most `PIPE` bytes, because a process may still write.
-    fn drain(&mut self, launched: &LaunchedRun, buffer: &mut [u8], live: &mut dyn FnMut(Chunk<'_>)) {
-        for (stream, reader) in [(OutputStream::Stdout, &launched.stdout), (OutputStream::Stderr, &launched.stderr)] {
+    fn drain(
+        &mut self,
+        launched: &LaunchedRun,
+        buffer: &mut [u8],
+        live: &mut dyn FnMut(Chunk<'_>),
+    ) {
+        for (stream, reader) in [
+            (OutputStream::Stdout, &launched.stdout),
+            (OutputStream::Stderr, &launched.stderr),
+        ] {
             let mut room = PIPE;
             while room > 0 {
                 match self.read(stream, reader, buffer, live) {
@@ -391,7 +432,10 @@ fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_secs().try_into().unwrap_or(i64::MAX);
-        let timeout = Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: seconds,
+            tv_nsec: left.subsec_nanos().into(),
+        };
         match rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
             Ok(ready) => return ready > 0,
             Err(rustix::io::Errno::INTR) => {}
@@ -419,8 +463,10 @@ fn wait(
     let stderr = open[1].then(|| add(launched.stderr.as_fd()));
     // Round up, because otherwise the loop would poll without blocking during the last millisecond.
     let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-    let timeout =
-        Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+    let timeout = Timespec {
+        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    };
     let _ = rustix::event::poll(&mut fds, Some(&timeout));
     let ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
     Ready {
@@ -440,28 +486,52 @@ mod tests {
     #[test]
     fn a_run_that_ends_during_its_set_up_is_reported_as_lost() {
         // The service, a process of the host, or the kernel (out of memory) may end the run.
-        for (why, memory_kills) in [(Some(Why::Cancelled), 0), (Some(Why::TimedOut), 0), (None, 0), (None, 1)] {
+        for (why, memory_kills) in [
+            (Some(Why::Cancelled), 0),
+            (Some(Why::TimedOut), 0),
+            (None, 0),
+            (None, 1),
+        ] {
             let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
             run.why = why;
-            run.seen = Some((Controllers::default(), GroupEvents { memory_kills, ..GroupEvents::default() }));
-            run.spent = Some(SpentResources { init_signal: Some(libc::SIGKILL), ..SpentResources::default() });
+            run.seen = Some((
+                Controllers::default(),
+                GroupEvents {
+                    memory_kills,
+                    ..GroupEvents::default()
+                },
+            ));
+            run.spent = Some(SpentResources {
+                init_signal: Some(libc::SIGKILL),
+                ..SpentResources::default()
+            });
             // The receipt names no enforced layer, so the outcome must not state that the step ran.
             assert!(matches!(run.end(), End::Lost(_)), "{why:?}");
-            run.failure = Some(SetupFailure::new(SetupStage::Request, "nothing was executed"));
+            run.failure = Some(SetupFailure::new(
+                SetupStage::Request,
+                "nothing was executed",
+            ));
             assert!(matches!(run.end(), End::NotStarted(_)), "{why:?}");
         }
     }
 
     #[test]
     fn a_process_counts_as_dead_only_after_its_end() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("sleep");
         let pid = rustix::process::Pid::from_child(&child);
-        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            .expect("a pidfd");
         assert!(!is_dead_within(&process, Duration::from_millis(20)));
         child.kill().expect("killed");
         assert!(is_dead_within(&process, Duration::from_secs(30)));
         child.wait().expect("reaped");
-        assert!(is_dead_within(&process, Duration::ZERO), "also when it is reaped");
+        assert!(
+            is_dead_within(&process, Duration::ZERO),
+            "also when it is reaped"
+        );
     }
 
     #[test]
@@ -469,40 +539,91 @@ mod tests {
         let mut run = FollowedRun::new(Path::new("/nonexistent"), &Limits::default());
         run.failure = Some(SetupFailure::new(SetupStage::Processes, "watch the step"));
         assert!(matches!(run.end(), End::NotStarted(_)) && !run.may_have_begun());
-        run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
+        run.confined = Some(Confined {
+            landlock: None,
+            seccomp: None,
+            bounded: true,
+            masked: None,
+            counted: true,
+        });
         assert!(matches!(run.end(), End::Lost(_)) && run.may_have_begun());
     }
 
     #[test]
     fn a_signal_counts_as_the_cpu_limit_only_if_the_cpu_time_was_used() {
         let end = |signal, cpu_us, cpu| {
-            let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
+            let limits = Limits {
+                wall_ms: 2000,
+                cpu_milli: 1000,
+                ..Limits::default()
+            };
             let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);
-            run.confined = Some(Confined { landlock: None, seccomp: None, bounded: true, masked: None, counted: true });
+            run.confined = Some(Confined {
+                landlock: None,
+                seccomp: None,
+                bounded: true,
+                masked: None,
+                counted: true,
+            });
             run.step = Some(StepEnd::Signalled(signal));
-            run.spent = Some(SpentResources { cpu_us, ..SpentResources::default() });
-            run.seen = Some((Controllers { cpu, ..Controllers::default() }, GroupEvents::default()));
+            run.spent = Some(SpentResources {
+                cpu_us,
+                ..SpentResources::default()
+            });
+            run.seen = Some((
+                Controllers {
+                    cpu,
+                    ..Controllers::default()
+                },
+                GroupEvents::default(),
+            ));
             run.end()
         };
         assert_eq!(end(libc::SIGXCPU, 4_000, false), End::Signalled(24));
-        assert_eq!(end(libc::SIGXCPU, 1_990_000, false), End::Killed("cpu_milli"));
-        assert_eq!(end(libc::SIGXCPU, 1_760_000, false), End::Killed("cpu_milli"), "seen beside other work");
+        assert_eq!(
+            end(libc::SIGXCPU, 1_990_000, false),
+            End::Killed("cpu_milli")
+        );
+        assert_eq!(
+            end(libc::SIGXCPU, 1_760_000, false),
+            End::Killed("cpu_milli"),
+            "seen beside other work"
+        );
         assert_eq!(end(libc::SIGXCPU, 1_990_000, true), End::Signalled(24));
         // Here the step ignored SIGXCPU.
         assert_eq!(end(libc::SIGKILL, 2_000_000, false), End::Signalled(9));
-        assert_eq!(end(libc::SIGKILL, 3_000_000, false), End::Killed("cpu_milli"));
+        assert_eq!(
+            end(libc::SIGKILL, 3_000_000, false),
+            End::Killed("cpu_milli")
+        );
         assert_eq!(end(libc::SIGTERM, 3_000_000, false), End::Signalled(15));
     }
 
     #[test]
     fn a_shell_exit_code_counts_as_the_cpu_limit_only_if_the_cpu_time_was_used() {
         let end = |code, cpu_us, cpu| {
-            let limits = Limits { wall_ms: 2000, cpu_milli: 1000, ..Limits::default() };
+            let limits = Limits {
+                wall_ms: 2000,
+                cpu_milli: 1000,
+                ..Limits::default()
+            };
             let mut run = FollowedRun::new(Path::new("/nonexistent"), &limits);
-            run.confined = Some(Confined { counted: true, ..Confined::default() });
+            run.confined = Some(Confined {
+                counted: true,
+                ..Confined::default()
+            });
             run.step = Some(StepEnd::Exited(code));
-            run.spent = Some(SpentResources { cpu_us, ..SpentResources::default() });
-            run.seen = Some((Controllers { cpu, ..Controllers::default() }, GroupEvents::default()));
+            run.spent = Some(SpentResources {
+                cpu_us,
+                ..SpentResources::default()
+            });
+            run.seen = Some((
+                Controllers {
+                    cpu,
+                    ..Controllers::default()
+                },
+                GroupEvents::default(),
+            ));
             run.end()
         };
         assert_eq!(end(152, 1_990_000, false), End::Killed("cpu_milli"));

@@ -70,9 +70,11 @@ pub const CODE_VARIABLES: [&str; 58] = [
 /// Returns true if a name matches one of the names. A `*` at the end of a name matches any text. A `*` at the beginning
 /// also matches any text, without regard to case.
 pub fn matches_any(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|pattern| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
-        (Some(end), _) => name.to_ascii_uppercase().ends_with(end),
-        (None, Some(beginning)) => name.starts_with(beginning),
-        (None, None) => name == *pattern,
-    })
+    names.iter().any(
+        |pattern| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+            (Some(end), _) => name.to_ascii_uppercase().ends_with(end),
+            (None, Some(beginning)) => name.starts_with(beginning),
+            (None, None) => name == *pattern,
+        },
+    )
 }

@@ -27,12 +27,17 @@ struct ExportReader<'a> {
 
 impl ExportReader<'_> {
     fn line(&mut self) -> Option<Option<(Vec<u8>, Vec<u8>)>> {
-        self.rest = [&b"export "[..], b"declare "].iter().find_map(|word| self.rest.strip_prefix(*word))?;
+        self.rest = [&b"export "[..], b"declare "]
+            .iter()
+            .find_map(|word| self.rest.strip_prefix(*word))?;
         while self.rest.starts_with(b"-") {
             let end = self.rest.iter().position(|byte| *byte == b' ')?;
             self.rest = &self.rest[end + 1..];
         }
-        let end = self.rest.iter().position(|byte| matches!(byte, b'=' | b'\n'))?;
+        let end = self
+            .rest
+            .iter()
+            .position(|byte| matches!(byte, b'=' | b'\n'))?;
         let (name, rest) = (self.rest[..end].to_owned(), &self.rest[end + 1..]);
         let has_value = self.rest[end] == b'=';
         self.rest = rest;
@@ -75,7 +80,9 @@ impl ExportReader<'_> {
         loop {
             match self.next()? {
                 b'"' => return Some(()),
-                b'\\' if matches!(self.rest.first(), Some(b'"' | b'\\' | b'$' | b'`')) => value.push(self.next()?),
+                b'\\' if matches!(self.rest.first(), Some(b'"' | b'\\' | b'$' | b'`')) => {
+                    value.push(self.next()?)
+                }
                 byte => value.push(byte),
             }
         }
@@ -107,7 +114,11 @@ impl ExportReader<'_> {
             b't' => b'\t',
             b'v' => 0x0b,
             digit @ b'0'..=b'3' => {
-                let mut octal = || self.next().filter(|byte| matches!(byte, b'0'..=b'7')).map(|byte| byte - b'0');
+                let mut octal = || {
+                    self.next()
+                        .filter(|byte| matches!(byte, b'0'..=b'7'))
+                        .map(|byte| byte - b'0')
+                };
                 (digit - b'0') << 6 | octal()? << 3 | octal()?
             }
             byte @ (b'\\' | b'\'' | b'"') => byte,
@@ -124,5 +135,8 @@ impl ExportReader<'_> {
 
 fn is_name(name: &[u8]) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
-    name.first().is_some_and(is_letter) && name.iter().all(|byte| is_letter(byte) || byte.is_ascii_digit())
+    name.first().is_some_and(is_letter)
+        && name
+            .iter()
+            .all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }

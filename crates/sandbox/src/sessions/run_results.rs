@@ -149,7 +149,12 @@ impl RunResults {
         work: Option<Arc<SessionTree>>,
         on_disk: Option<Arc<RunDir>>,
     ) -> Self {
-        Self { root: Arc::new(root), captures, work, on_disk }
+        Self {
+            root: Arc::new(root),
+            captures,
+            work,
+            on_disk,
+        }
     }
 
     /// Returns the files in `$COUNTERSIGN_OUTPUT`, sorted by path. Empty directories are left out. A run without
@@ -161,16 +166,33 @@ impl RunResults {
         if !self.captures {
             return Ok(Vec::new());
         }
-        let top = open_directory(&self.root, FILES).map_err(|error| unreadable(Path::new(FILES), error))?;
-        let device = rustix::fs::fstat(&top.opened).map_err(|error| unreadable(Path::new(FILES), error))?.st_dev;
-        let limits = ResultLimits { files: limits.files.min(MAX_RESULT_FILES), ..*limits };
-        let mut walk = Walk { results: self, limits, device, found: Vec::new(), directories: 0, bytes: 0 };
+        let top = open_directory(&self.root, FILES)
+            .map_err(|error| unreadable(Path::new(FILES), error))?;
+        let device = rustix::fs::fstat(&top.opened)
+            .map_err(|error| unreadable(Path::new(FILES), error))?
+            .st_dev;
+        let limits = ResultLimits {
+            files: limits.files.min(MAX_RESULT_FILES),
+            ..*limits
+        };
+        let mut walk = Walk {
+            results: self,
+            limits,
+            device,
+            found: Vec::new(),
+            directories: 0,
+            bytes: 0,
+        };
         walk.directory(&top.opened, Path::new(""), 0)?;
         let mut found = walk.found;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let mut seen = BTreeSet::new();
-        let twin = found.iter().find(|file| !seen.insert(file.path.as_str().nfc().collect::<String>()));
-        twin.map_or(Ok(()), |file| Err(refused(Path::new(file.path.as_str()), FileRule::Twin)))?;
+        let twin = found
+            .iter()
+            .find(|file| !seen.insert(file.path.as_str().nfc().collect::<String>()));
+        twin.map_or(Ok(()), |file| {
+            Err(refused(Path::new(file.path.as_str()), FileRule::Twin))
+        })?;
         Ok(found)
     }
 
@@ -187,9 +209,19 @@ impl RunResults {
         let bytes = match self.text(VALUES, OUTPUTS) {
             Ok(bytes) => bytes,
             Err(TextError::Absent) => return Ok(Vec::new()),
-            Err(TextError::Kind) => return Err(ResultsError::Outputs { rule: "is not a regular file any more" }),
-            Err(TextError::Large) => return Err(ResultsError::Outputs { rule: "is larger than 1 MiB; write less" }),
-            Err(TextError::Io(error)) => return Err(unreadable(Path::new("$RUNBOOK_OUTPUT"), error)),
+            Err(TextError::Kind) => {
+                return Err(ResultsError::Outputs {
+                    rule: "is not a regular file any more",
+                });
+            }
+            Err(TextError::Large) => {
+                return Err(ResultsError::Outputs {
+                    rule: "is larger than 1 MiB; write less",
+                });
+            }
+            Err(TextError::Io(error)) => {
+                return Err(unreadable(Path::new("$RUNBOOK_OUTPUT"), error));
+            }
         };
         parse_outputs(&bytes)
     }
@@ -217,8 +249,14 @@ impl RunResults {
         }
         let file = open_file(&directory.opened, Path::new(name), &stat).map_err(TextError::Io)?;
         let mut bytes = Vec::new();
-        file.take(MAX_RESULT_TEXT + 1).read_to_end(&mut bytes).map_err(TextError::Io)?;
-        if bytes.len() as u64 > MAX_RESULT_TEXT { Err(TextError::Large) } else { Ok(bytes) }
+        file.take(MAX_RESULT_TEXT + 1)
+            .read_to_end(&mut bytes)
+            .map_err(TextError::Io)?;
+        if bytes.len() as u64 > MAX_RESULT_TEXT {
+            Err(TextError::Large)
+        } else {
+            Ok(bytes)
+        }
     }
 }
 
@@ -238,18 +276,29 @@ impl CapturedFile {
         let failed = |error: io::Error| unreadable(Path::new(self.path.as_str()), error);
         // The directories above stay readable while the inner ones are opened.
         let mut opened = vec![open_directory(&self.root, FILES).map_err(failed)?];
-        let (above, name) = self.path.as_str().rsplit_once('/').unwrap_or(("", self.path.as_str()));
+        let (above, name) = self
+            .path
+            .as_str()
+            .rsplit_once('/')
+            .unwrap_or(("", self.path.as_str()));
         for part in above.split('/').filter(|part| !part.is_empty()) {
-            let directory = opened.last().map_or(&*self.root, |directory| &directory.opened);
+            let directory = opened
+                .last()
+                .map_or(&*self.root, |directory| &directory.opened);
             let below = open_directory(directory, part).map_err(failed)?;
             opened.push(below);
         }
-        let directory = opened.last().map_or(&*self.root, |directory| &directory.opened);
+        let directory = opened
+            .last()
+            .map_or(&*self.root, |directory| &directory.opened);
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
         let stat = stat.map_err(|error| failed(error.into()))?;
-        let same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && size(&stat) == self.bytes;
+        let same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && size(&stat) == self.bytes;
         if !same {
-            return Err(failed(io::Error::other("the file has changed since the end of the run")));
+            return Err(failed(io::Error::other(
+                "the file has changed since the end of the run",
+            )));
         }
         open_file(directory, Path::new(name), &stat).map_err(failed)
     }
@@ -267,7 +316,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> Result<(), ResultsError> {
+    fn directory(
+        &mut self,
+        directory: &OwnedFd,
+        path: &Path,
+        depth: usize,
+    ) -> Result<(), ResultsError> {
         for name in self.names(directory, path)? {
             let below = path.join(&name);
             let stat = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)
@@ -284,7 +338,8 @@ impl Walk<'_> {
                     if depth >= MAX_RESULT_DEPTH {
                         return Err(refused(&below, FileRule::Depth));
                     }
-                    let opened = enter(directory, &name, &stat).map_err(|error| unreadable(&below, error))?;
+                    let opened = enter(directory, &name, &stat)
+                        .map_err(|error| unreadable(&below, error))?;
                     self.directory(&opened.opened, &below, depth + 1)?;
                 }
                 FileType::RegularFile => self.file(&below, &stat)?,
@@ -307,7 +362,10 @@ impl Walk<'_> {
             let name = PathBuf::from(std::ffi::OsStr::from_bytes(name));
             // One directory can contain at most all files and all directories.
             if names.len() >= 2 * self.limits.files {
-                return Err(refused(&path.join(name), FileRule::Count(self.limits.files)));
+                return Err(refused(
+                    &path.join(name),
+                    FileRule::Count(self.limits.files),
+                ));
             }
             names.push(name);
         }
@@ -345,12 +403,18 @@ impl Walk<'_> {
 
 /// Returns true for a character that a browser or a mail program does not show as a character of a name.
 fn is_misleading(c: char) -> bool {
-    matches!(HiddenCharacter::of(c), Some(HiddenCharacter::Direction | HiddenCharacter::Invisible))
-        || matches!(c, '\u{2028}' | '\u{2029}')
+    matches!(
+        HiddenCharacter::of(c),
+        Some(HiddenCharacter::Direction | HiddenCharacter::Invisible)
+    ) || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn open_directory(at: &OwnedFd, name: &str) -> io::Result<LeftDirectory> {
-    enter(at, Path::new(name), &rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    enter(
+        at,
+        Path::new(name),
+        &rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?,
+    )
 }
 
 fn size(stat: &Stat) -> u64 {
@@ -368,17 +432,26 @@ fn kind(kind: FileType) -> &'static str {
 }
 
 fn refused(path: &Path, rule: FileRule) -> ResultsError {
-    ResultsError::File { path: escaped(path), rule }
+    ResultsError::File {
+        path: escaped(path),
+        rule,
+    }
 }
 
 fn unreadable(path: &Path, error: impl Into<io::Error>) -> ResultsError {
-    ResultsError::Io { path: escaped(path), error: error.into() }
+    ResultsError::Io {
+        path: escaped(path),
+        error: error.into(),
+    }
 }
 
 /// Returns the path with escapes for control characters, invisible characters and bytes that are not UTF-8.
 fn escaped(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
-    std::str::from_utf8(bytes).map_or_else(|_| bytes.escape_ascii().to_string(), |text| text.escape_debug().to_string())
+    std::str::from_utf8(bytes).map_or_else(
+        |_| bytes.escape_ascii().to_string(),
+        |text| text.escape_debug().to_string(),
+    )
 }
 
 fn parse_outputs(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, ResultsError> {
@@ -388,10 +461,16 @@ fn parse_outputs(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, ResultsError> {
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        let wrong = |rule| ResultsError::Line { number: number + 1, rule };
+        let wrong = |rule| ResultsError::Line {
+            number: number + 1,
+            rule,
+        };
         let equals = line.iter().position(|byte| *byte == b'=');
-        let (key, value) = line.split_at(equals.ok_or_else(|| wrong("has no `=`; write key=value"))?);
-        let key = std::str::from_utf8(key.trim_ascii()).ok().and_then(|key| key.parse::<OutputName>().ok());
+        let (key, value) =
+            line.split_at(equals.ok_or_else(|| wrong("has no `=`; write key=value"))?);
+        let key = std::str::from_utf8(key.trim_ascii())
+            .ok()
+            .and_then(|key| key.parse::<OutputName>().ok());
         let key = key.ok_or_else(|| {
             wrong("has a key with other characters than letters, digits, `_` and `-`, or of more than 64 bytes")
         })?;
@@ -406,10 +485,20 @@ mod tests {
 
     #[test]
     fn outputs_are_lines_of_key_and_value_of_which_the_last_counts() {
-        let found = parse_outputs(b"# comment = 1\n\na=1\r\n b = x=y \nu=\xff\na=2\nempty=\nlast=z").expect("outputs");
-        let found: Vec<(&str, &[u8])> = found.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
-        let expected: [(&str, &[u8]); 5] =
-            [("a", b"2"), ("b", b" x=y"), ("empty", b""), ("last", b"z"), ("u", b"\xff")];
+        let found =
+            parse_outputs(b"# comment = 1\n\na=1\r\n b = x=y \nu=\xff\na=2\nempty=\nlast=z")
+                .expect("outputs");
+        let found: Vec<(&str, &[u8])> = found
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()))
+            .collect();
+        let expected: [(&str, &[u8]); 5] = [
+            ("a", b"2"),
+            ("b", b" x=y"),
+            ("empty", b""),
+            ("last", b"z"),
+            ("u", b"\xff"),
+        ];
         assert_eq!(found, expected);
         assert!(parse_outputs(b"").expect("no outputs").is_empty());
     }
@@ -417,9 +506,18 @@ mod tests {
     #[test]
     fn a_bad_output_line_is_named_by_its_number() {
         let long = format!("{}=1", "k".repeat(65));
-        for (text, at) in [("a=1\n\nnothing\nb", 3), ("=x", 1), ("a b=1", 1), ("ok=1\n\u{e4}=1", 2), (&long, 1)] {
+        for (text, at) in [
+            ("a=1\n\nnothing\nb", 3),
+            ("=x", 1),
+            ("a b=1", 1),
+            ("ok=1\n\u{e4}=1", 2),
+            (&long, 1),
+        ] {
             let error = parse_outputs(text.as_bytes()).expect_err(text);
-            assert!(matches!(error, ResultsError::Line { number, .. } if number == at), "{text}: {error}");
+            assert!(
+                matches!(error, ResultsError::Line { number, .. } if number == at),
+                "{text}: {error}"
+            );
         }
     }
 

@@ -48,8 +48,11 @@ const NEVER: [&str; 19] = [
 ];
 
 /// Variables that every run has, with their values. They are carried only if the script changes them.
-const DEFAULTS: [(&[u8], &[u8]); 3] =
-    [(b"PATH", interpreter::PATH.as_bytes()), (b"LANG", b"C.UTF-8"), (b"LC_ALL", b"C.UTF-8")];
+const DEFAULTS: [(&[u8], &[u8]); 3] = [
+    (b"PATH", interpreter::PATH.as_bytes()),
+    (b"LANG", b"C.UTF-8"),
+    (b"LC_ALL", b"C.UTF-8"),
+];
 
 /// Directories that each run has, some of them new and empty.
 const OF_EACH_RUN: [&[u8]; 6] = [b"/", b"/tmp", b"/dev", b"/dev/shm", b"/proc", b"/run"];
@@ -91,7 +94,11 @@ pub struct StateTooLarge {
 
 impl fmt::Display for StateTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes, limit, largest } = self;
+        let Self {
+            bytes,
+            limit,
+            largest,
+        } = self;
         if *limit == MAX_VARIABLE_BYTES {
             return write!(
                 f,
@@ -117,7 +124,11 @@ impl ShellState {
         previous: Option<ContentDigest>,
         authorization: Option<AuthorizationDigest>,
     ) -> ContentDigest {
-        let env: Map<String, Value> = self.env.iter().map(|(name, value)| (name_text(name), text(value))).collect();
+        let env: Map<String, Value> = self
+            .env
+            .iter()
+            .map(|(name, value)| (name_text(name), text(value)))
+            .collect();
         let document = json!({
             "salt": hex(salt),
             "previous": previous,
@@ -135,19 +146,29 @@ impl ShellState {
     /// # Errors
     /// Returns an error if the state is too large.
     pub fn after(&self, captured: &[u8], given: &GivenToRun) -> Result<Self, StateTooLarge> {
-        let Some((exported, cwd)) = last_record(captured) else { return Ok(self.clone()) };
+        let Some((exported, cwd)) = last_record(captured) else {
+            return Ok(self.clone());
+        };
         let carried = |name: &[u8]| is_carried(name) && !given.fixed.contains(name);
         let unchanged = |name: &[u8], value: &[u8]| match given.env.get(name) {
             Some(before) => before == value,
             None => DEFAULTS.contains(&(name, value)),
         };
-        let unset = given.env.keys().filter(|name| carried(name) && *name != b"PATH" && !exported.contains_key(*name));
+        let unset = given
+            .env
+            .keys()
+            .filter(|name| carried(name) && *name != b"PATH" && !exported.contains_key(*name));
         let unset = unset.cloned().collect();
         let kept = |name: &[u8], value: &[u8]| {
-            carried(name) && !unchanged(name, value) && (name != b"PATH" || is_within_own_path(value))
+            carried(name)
+                && !unchanged(name, value)
+                && (name != b"PATH" || is_within_own_path(value))
         };
         let cwd = given.cwd(cwd);
-        let env = exported.into_iter().filter(|(name, value)| kept(name, value)).collect();
+        let env = exported
+            .into_iter()
+            .filter(|(name, value)| kept(name, value))
+            .collect();
         Self { env, cwd, unset }.check_size()
     }
 
@@ -164,14 +185,25 @@ impl ShellState {
     }
 
     fn check_size(self) -> Result<Self, StateTooLarge> {
-        let variables = || self.env.iter().map(|(name, value)| (name.len() + value.len() + 2, name));
+        let variables = || {
+            self.env
+                .iter()
+                .map(|(name, value)| (name.len() + value.len() + 2, name))
+        };
         let names = self.unset.iter().map(|name| name.len() + 2);
-        let all = variables().map(|(bytes, _)| bytes).chain(names).sum::<usize>();
+        let all = variables()
+            .map(|(bytes, _)| bytes)
+            .chain(names)
+            .sum::<usize>();
         let all = all + self.cwd.as_ref().map_or(0, Vec::len);
         let largest = variables().max();
         let too_large = |bytes, limit| {
             let largest = largest.map_or_else(String::new, |(_, name)| name_text(name));
-            Err(StateTooLarge { bytes, limit, largest })
+            Err(StateTooLarge {
+                bytes,
+                limit,
+                largest,
+            })
         };
         match largest {
             Some((bytes, _)) if bytes > MAX_VARIABLE_BYTES => too_large(bytes, MAX_VARIABLE_BYTES),
@@ -194,10 +226,13 @@ impl GivenToRun {
         }
         let is_below = |directory: &[u8]| {
             let rest = cwd.strip_prefix(directory);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || directory.ends_with(b"/"))
+            rest.is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with(b"/") || directory.ends_with(b"/")
+            })
         };
         let mut all = self.work.iter().chain(&self.directories);
-        all.any(|directory| is_below(directory)).then(|| cwd.to_owned())
+        all.any(|directory| is_below(directory))
+            .then(|| cwd.to_owned())
     }
 }
 
@@ -205,19 +240,28 @@ impl GivenToRun {
 fn last_record(captured: &[u8]) -> Option<(Exports, &[u8])> {
     let parts: Vec<&[u8]> = captured.split(|byte| *byte == 0).collect();
     parts.windows(4).rev().find_map(|record| match record {
-        [b"begin", exports, cwd, b"end"] => Some((read_exports(exports)?, cwd.strip_suffix(b"\n").unwrap_or(cwd))),
+        [b"begin", exports, cwd, b"end"] => Some((
+            read_exports(exports)?,
+            cwd.strip_suffix(b"\n").unwrap_or(cwd),
+        )),
         _ => None,
     })
 }
 
 /// Returns true if a session may carry a variable with this name.
 pub fn is_carried(name: &[u8]) -> bool {
-    std::str::from_utf8(name).is_ok_and(|name| !matches_any(name, &CODE_VARIABLES) && !matches_any(name, &NEVER))
+    std::str::from_utf8(name)
+        .is_ok_and(|name| !matches_any(name, &CODE_VARIABLES) && !matches_any(name, &NEVER))
 }
 
 fn is_within_own_path(value: &[u8]) -> bool {
-    let own: Vec<&[u8]> = interpreter::PATH.as_bytes().split(|byte| *byte == b':').collect();
-    value.split(|byte| *byte == b':').all(|directory| own.contains(&directory))
+    let own: Vec<&[u8]> = interpreter::PATH
+        .as_bytes()
+        .split(|byte| *byte == b':')
+        .collect();
+    value
+        .split(|byte| *byte == b':')
+        .all(|directory| own.contains(&directory))
 }
 
 /// Returns a name, which contains only ASCII.
@@ -241,8 +285,14 @@ mod tests {
     }
 
     fn state(env: &[(&str, &[u8])]) -> ShellState {
-        let env = env.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect();
-        ShellState { env, ..ShellState::default() }
+        let env = env
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
+            .collect();
+        ShellState {
+            env,
+            ..ShellState::default()
+        }
     }
 
     #[test]
@@ -257,22 +307,33 @@ mod tests {
             r#"{{"authorization":"{second}","cwd":"/work/a","env":{{"A":"1\n","B":{{"base64":"/w=="}}}},"previous":"{first}","salt":"{}","unset":["GONE"]}}"#,
             "07".repeat(32)
         );
-        assert_eq!(full.canonical_digest(&[7; 32], Some(first), Some(second)), ContentDigest::of(text.as_bytes()));
+        assert_eq!(
+            full.canonical_digest(&[7; 32], Some(first), Some(second)),
+            ContentDigest::of(text.as_bytes())
+        );
         let empty = format!(
             r#"{{"authorization":null,"cwd":null,"env":{{}},"previous":null,"salt":"{}","unset":[]}}"#,
             "00".repeat(32)
         );
-        assert_eq!(ShellState::default().canonical_digest(&[0; 32], None, None), ContentDigest::of(empty.as_bytes()));
+        assert_eq!(
+            ShellState::default().canonical_digest(&[0; 32], None, None),
+            ContentDigest::of(empty.as_bytes())
+        );
     }
 
     #[test]
     fn a_large_state_is_an_error_with_its_size() {
         let half = "x".repeat(MAX_VARIABLE_BYTES - 3);
-        let after = |exports: &str| ShellState::default().after(&record(exports, "/var"), &GivenToRun::default());
+        let after = |exports: &str| {
+            ShellState::default().after(&record(exports, "/var"), &GivenToRun::default())
+        };
         let full = format!("export A='{half}'\nexport B='{half}'\n");
         assert!(after(&full).is_ok());
         let error = after(&format!("{full}export C=''\n")).expect_err("too large");
-        assert_eq!((error.bytes, error.limit), (MAX_STATE_BYTES + 3, MAX_STATE_BYTES));
+        assert_eq!(
+            (error.bytes, error.limit),
+            (MAX_STATE_BYTES + 3, MAX_STATE_BYTES)
+        );
         assert!(error.to_string().contains("262147 bytes"), "{error}");
         let error = after(&format!("export A='{half}x'\n")).expect_err("too large");
         assert_eq!(
@@ -284,12 +345,18 @@ mod tests {
     #[test]
     fn names_of_secrets_and_unchanged_variables_are_not_carried() {
         let given = GivenToRun {
-            env: BTreeMap::from([(b"SAME".to_vec(), b"1".to_vec()), (b"OTHER".to_vec(), b"1".to_vec())]),
+            env: BTreeMap::from([
+                (b"SAME".to_vec(), b"1".to_vec()),
+                (b"OTHER".to_vec(), b"1".to_vec()),
+            ]),
             fixed: BTreeSet::from([b"TOKEN".to_vec()]),
             ..GivenToRun::default()
         };
-        let exports = "export SAME='1'\nexport OTHER='2'\nexport TOKEN='secret'\nexport LANG='C.UTF-8'\n";
-        let after = state(&[("OLD", b"1")]).after(&record(exports, "/var"), &given).expect("small");
+        let exports =
+            "export SAME='1'\nexport OTHER='2'\nexport TOKEN='secret'\nexport LANG='C.UTF-8'\n";
+        let after = state(&[("OLD", b"1")])
+            .after(&record(exports, "/var"), &given)
+            .expect("small");
         assert_eq!(after, state(&[("OTHER", b"2")]));
     }
 
@@ -297,11 +364,23 @@ mod tests {
     fn the_last_complete_record_counts() {
         let given = GivenToRun::default();
         let mut bytes = record("export A='1'\n", "/var");
-        bytes.extend(record("declare -rx A=\"2\"\ndeclare -x B\ndeclare -ax C=([0]=\"a\")\n", "/var"));
-        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+        bytes.extend(record(
+            "declare -rx A=\"2\"\ndeclare -x B\ndeclare -ax C=([0]=\"a\")\n",
+            "/var",
+        ));
+        assert_eq!(
+            ShellState::default().after(&bytes, &given).expect("small"),
+            state(&[("A", b"2")])
+        );
         bytes.extend(b"\0begin\0export A='3'\n\0/var\n\0");
-        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+        assert_eq!(
+            ShellState::default().after(&bytes, &given).expect("small"),
+            state(&[("A", b"2")])
+        );
         bytes.extend(record("rm -rf /\n", "/var"));
-        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+        assert_eq!(
+            ShellState::default().after(&bytes, &given).expect("small"),
+            state(&[("A", b"2")])
+        );
     }
 }

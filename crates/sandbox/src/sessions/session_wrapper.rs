@@ -57,28 +57,41 @@ pub fn wrapper_for(source: &[u8], interpreter: &str) -> Option<SessionWrapper> {
             }
         }
     };
-    let paths = |names: &[(&str, &str)]| names.iter().map(|(name, path)| ((*name).into(), (*path).into())).collect();
+    let paths = |names: &[(&str, &str)]| {
+        names
+            .iter()
+            .map(|(name, path)| ((*name).into(), (*path).into()))
+            .collect()
+    };
     match Path::new(&shell).file_name()?.to_str()? {
         "bash" => Some(SessionWrapper {
             name: "session.bash",
             content: include_bytes!("session.bash"),
-            env: paths(&[("BASH_ENV", SESSION_WRAPPER_FILE), (STATE, SESSION_STATE_FILE)]),
+            env: paths(&[
+                ("BASH_ENV", SESSION_WRAPPER_FILE),
+                (STATE, SESSION_STATE_FILE),
+            ]),
             arguments: None,
         }),
         "sh" | "dash" => Some(SessionWrapper {
             name: "session.sh",
             content: include_bytes!("session.sh"),
             env: paths(&[(SHELL, SESSION_WRAPPER_FILE), (STATE, SESSION_STATE_FILE)]),
-            arguments: Some(arguments.into_iter().chain(["-c".to_owned(), READ_BOTH.to_owned()]).collect()),
+            arguments: Some(
+                arguments
+                    .into_iter()
+                    .chain(["-c".to_owned(), READ_BOTH.to_owned()])
+                    .collect(),
+            ),
         }),
         _ => None,
     }
 }
 
 fn is_kept(option: &str) -> bool {
-    option
-        .strip_prefix('-')
-        .is_some_and(|letters| !letters.is_empty() && letters.chars().all(|c| "efuxaBCEhTb".contains(c)))
+    option.strip_prefix('-').is_some_and(|letters| {
+        !letters.is_empty() && letters.chars().all(|c| "efuxaBCEhTb".contains(c))
+    })
 }
 
 #[cfg(test)]

@@ -33,8 +33,13 @@ pub struct ApprovalsView {
 impl ApprovalsView {
     /// Returns true if the signature of this person would count towards the quorum.
     pub fn need(&self, person: &Approver) -> bool {
-        let counts = !self.excluded.contains(&person.name) && !self.approvers.contains(&person.name);
-        counts && self.missing.iter().any(|group| person.groups.contains(group))
+        let counts =
+            !self.excluded.contains(&person.name) && !self.approvers.contains(&person.name);
+        counts
+            && self
+                .missing
+                .iter()
+                .any(|group| person.groups.contains(group))
     }
 
     /// Returns who has signed, and which groups still must sign.
@@ -44,10 +49,16 @@ impl ApprovalsView {
             words.push_str(&format!(", by {}", joined(&self.approvers, ", ")));
         }
         if !self.by_passkey.is_empty() {
-            words.push_str(&format!(", with a passkey: {}", joined(&self.by_passkey, ", ")));
+            words.push_str(&format!(
+                ", with a passkey: {}",
+                joined(&self.by_passkey, ", ")
+            ));
         }
         if !self.missing.is_empty() {
-            words.push_str(&format!("; still needed: somebody of {}", joined(&self.missing, ", somebody of ")));
+            words.push_str(&format!(
+                "; still needed: somebody of {}",
+                joined(&self.missing, ", somebody of ")
+            ));
         }
         if self.own_program {
             words.push_str(", with another key than a passkey");

@@ -176,6 +176,9 @@ impl FeedKind {
 
     /// Returns true if the proposal of such an event has ended.
     pub const fn is_end(self) -> bool {
-        matches!(self, Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused)
+        matches!(
+            self,
+            Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused
+        )
     }
 }

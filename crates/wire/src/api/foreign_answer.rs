@@ -10,9 +10,13 @@ pub const fn may_pass(status: u16) -> bool {
 pub fn foreign_answer(status: u16, body: &[u8]) -> String {
     let is_page = body.trim_ascii_start().starts_with(b"<");
     let meaning = match status {
-        413 => "a proxy refuses the size of the request: ask the operator of the proxy for a larger limit",
+        413 => {
+            "a proxy refuses the size of the request: ask the operator of the proxy for a larger limit"
+        }
         429 => "a proxy refuses so many calls: try again some seconds later",
-        502..=504 => "a proxy can't reach the boundary, which may be restarting: try again some seconds later",
+        502..=504 => {
+            "a proxy can't reach the boundary, which may be restarting: try again some seconds later"
+        }
         200..=299 if is_page => {
             "the answer is a web page, such as the login page of a proxy: check the address, and ask the operator of the proxy \
              to let the calls of programs pass"

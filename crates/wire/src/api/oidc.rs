@@ -49,5 +49,8 @@ pub struct AdmittedJob {
 
 /// Returns names with values in one line.
 pub fn pairs(map: &BTreeMap<String, String>) -> String {
-    map.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    map.iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

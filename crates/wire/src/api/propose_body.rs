@@ -76,11 +76,15 @@ const EXPECTED: &str = "expected an object, like {\"n\": 5}";
 /// Returns an error for a text that holds no object.
 pub(crate) fn params<'de, D: Deserializer<'de>>(reader: D) -> Result<Value, D::Error> {
     let given = Value::deserialize(reader)?;
-    let Value::String(text) = &given else { return Ok(given) };
+    let Value::String(text) = &given else {
+        return Ok(given);
+    };
     match json::parse_written(text.as_bytes(), MAX_TEXT_BYTES) {
         Ok(held) if held.is_object() => Ok(held),
         Ok(_) => Err(D::Error::custom(format_args!("{EXPECTED}, not text"))),
-        Err(error) => Err(D::Error::custom(format_args!("{EXPECTED}, not text; the text is no object: {error}"))),
+        Err(error) => Err(D::Error::custom(format_args!(
+            "{EXPECTED}, not text; the text is no object: {error}"
+        ))),
     }
 }
 
@@ -88,7 +92,9 @@ pub(crate) fn params<'de, D: Deserializer<'de>>(reader: D) -> Result<Value, D::E
 ///
 /// # Errors
 /// Returns an error for any other value.
-pub(crate) fn params_object<'de, D: Deserializer<'de>>(reader: D) -> Result<Map<String, Value>, D::Error> {
+pub(crate) fn params_object<'de, D: Deserializer<'de>>(
+    reader: D,
+) -> Result<Map<String, Value>, D::Error> {
     match params(reader)? {
         Value::Object(params) => Ok(params),
         _ => Err(D::Error::custom(EXPECTED)),

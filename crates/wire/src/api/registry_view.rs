@@ -1,6 +1,8 @@
 //! The registry, the seal and the steps, as the API shows them.
 
-use documents::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{
+    BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
+};
 use documents::record::authorization::Permission;
 use documents::record::ident::{BoundaryName, Epoch, ReceiptId, StepRef};
 use documents::record::profile::Profile;
@@ -119,11 +121,21 @@ pub struct StepSummary {
 impl StepSummary {
     /// Returns the names of the parameters in a schema, as in [`Self::parameters`].
     pub fn parameter_names(schema: &Value) -> Vec<String> {
-        let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let required = schema["required"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let is_required = |name: &String| required.iter().any(|one| one == name);
         let names = schema["properties"].as_object().into_iter().flatten();
-        let mut names: Vec<String> =
-            names.map(|(name, _)| if is_required(name) { name.clone() } else { format!("{name}?") }).collect();
+        let mut names: Vec<String> = names
+            .map(|(name, _)| {
+                if is_required(name) {
+                    name.clone()
+                } else {
+                    format!("{name}?")
+                }
+            })
+            .collect();
         names.sort();
         names
     }

@@ -11,7 +11,9 @@ use serde_json::Value;
 use crate::api::approvals_view::ApprovalsView;
 use crate::api::oidc::{AdmittedJob, OidcBinding};
 use crate::api::registry_view::UnknownEnd;
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest};
+use documents::crypto::digest::{
+    AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest,
+};
 use documents::record::code::Code;
 use documents::record::extension_names::SessionId;
 use documents::record::ident::{Name, ProposalId, ReceiptId, StepRef};
@@ -84,7 +86,9 @@ pub struct SessionList {
 }
 
 /// Status of a proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ProposalStatus {
     /// Waiting for signatures.
@@ -288,7 +292,10 @@ pub struct RefusalView {
 impl RefusalView {
     /// Creates a refusal view, and cuts the text to the maximum length.
     pub fn new(code: Code, words: &str) -> Self {
-        Self { code, detail: words.chars().take(MOST_WORDS).collect() }
+        Self {
+            code,
+            detail: words.chars().take(MOST_WORDS).collect(),
+        }
     }
 }
 
@@ -385,7 +392,12 @@ pub enum Event {
 
 impl Event {
     /// Returns the event of a piece of output.
-    pub fn output(stream: StreamName, offset: u64, elapsed_ms: Option<u64>, bytes: Vec<u8>) -> Self {
+    pub fn output(
+        stream: StreamName,
+        offset: u64,
+        elapsed_ms: Option<u64>,
+        bytes: Vec<u8>,
+    ) -> Self {
         // In JSON, a NUL needs six bytes as text, so that a piece of a binary file would be far larger than as base64.
         let (text, binary) = match String::from_utf8(bytes) {
             Ok(text) if !text.contains('\0') => (Some(text), None),
@@ -393,7 +405,13 @@ impl Event {
             Err(error) => (None, Some(error.into_bytes())),
         };
         let base64 = binary.map(|bytes| STANDARD.encode(bytes));
-        Self::Output { stream, offset, elapsed_ms, text, base64 }
+        Self::Output {
+            stream,
+            offset,
+            elapsed_ms,
+            text,
+            base64,
+        }
     }
 }
 

@@ -17,7 +17,9 @@ pub(super) fn within_limit(mut answer: Value) -> Value {
     let mut cut: Vec<String> = Vec::new();
     while size(&answer) > MAX_ANSWER_BYTES - NOTE_BYTES {
         let members = answer.as_object_mut().into_iter().flatten();
-        let largest = members.filter(|(name, _)| !cut.contains(name)).max_by_key(|(_, value)| size(value));
+        let largest = members
+            .filter(|(name, _)| !cut.contains(name))
+            .max_by_key(|(_, value)| size(value));
         let Some((name, value)) = largest else { break };
         *value = emptied(value.take());
         cut.push(name.clone());
@@ -37,7 +39,10 @@ fn emptied(value: Value) -> Value {
     match value {
         Value::String(text) if text.len() > LONG_TEXT_BYTES => "".into(),
         Value::Array(_) => json!([]),
-        Value::Object(members) => members.into_iter().map(|(name, value)| (name, emptied(value))).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, emptied(value)))
+            .collect(),
         other => other,
     }
 }
@@ -54,12 +59,27 @@ mod tests {
         let sandbox = json!({"network": {"hosts": hosts, "mode": "listed"}, "timeout_s": 20});
         let script = "x".repeat(9000);
         let cut = within_limit(json!({"step": "a:b", "sandbox": sandbox, "script": script}));
-        assert_eq!(cut["sandbox"], json!({"network": {"hosts": [], "mode": "listed"}, "timeout_s": 20}));
-        assert_eq!((&cut["cut"]["members"], &cut["script"]), (&json!(["sandbox"]), &json!(script)));
-        assert!(cut["cut"]["whole"].as_str().is_some_and(|how| how.contains("/v1/steps/STEP")), "{cut}");
+        assert_eq!(
+            cut["sandbox"],
+            json!({"network": {"hosts": [], "mode": "listed"}, "timeout_s": 20})
+        );
+        assert_eq!(
+            (&cut["cut"]["members"], &cut["script"]),
+            (&json!(["sandbox"]), &json!(script))
+        );
+        assert!(
+            cut["cut"]["whole"]
+                .as_str()
+                .is_some_and(|how| how.contains("/v1/steps/STEP")),
+            "{cut}"
+        );
         let text = "\"".repeat(40_000);
-        let cut =
-            within_limit(json!({"a": text, "b": [text], "problem": {"errors": vec![&text; 9], "code": "denied"}}));
-        assert!(size(&cut) <= MAX_ANSWER_BYTES && cut["problem"]["code"] == "denied", "{cut}");
+        let cut = within_limit(
+            json!({"a": text, "b": [text], "problem": {"errors": vec![&text; 9], "code": "denied"}}),
+        );
+        assert!(
+            size(&cut) <= MAX_ANSWER_BYTES && cut["problem"]["code"] == "denied",
+            "{cut}"
+        );
     }
 }

@@ -27,12 +27,22 @@ pub struct ApiRequest {
 impl ApiRequest {
     /// Creates a request that reads `path`.
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: ApiMethod::Get, path: path.into(), body: None, range: None }
+        Self {
+            method: ApiMethod::Get,
+            path: path.into(),
+            body: None,
+            range: None,
+        }
     }
 
     /// Creates a request that posts a JSON body to `path`.
     pub fn post(path: impl Into<String>, body: Option<Value>) -> Self {
-        Self { method: ApiMethod::Post, path: path.into(), body, range: None }
+        Self {
+            method: ApiMethod::Post,
+            path: path.into(),
+            body,
+            range: None,
+        }
     }
 }
 
@@ -58,5 +68,8 @@ pub trait BoundaryApi: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns an error if there is no answer.
-    fn call(&self, request: ApiRequest) -> impl Future<Output = Result<ApiAnswer, ApiUnreachable>> + Send;
+    fn call(
+        &self,
+        request: ApiRequest,
+    ) -> impl Future<Output = Result<ApiAnswer, ApiUnreachable>> + Send;
 }

@@ -27,16 +27,32 @@ const NOT_GRANTED: &str = "not-granted";
 
 impl<A: BoundaryApi> ToolCalls<A> {
     /// Runs the step under a grant of the server's key. Otherwise people must sign the run, and the note says why.
-    pub(super) async fn try_grants(&self, args: &ProposeArgs) -> Answer<Result<(ProposalView, GrantNote), GrantNote>> {
-        let Some(machine) = &self.machine else { return Ok(Err(GrantNote::None)) };
+    pub(super) async fn try_grants(
+        &self,
+        args: &ProposeArgs,
+    ) -> Answer<Result<(ProposalView, GrantNote), GrantNote>> {
+        let Some(machine) = &self.machine else {
+            return Ok(Err(GrantNote::None));
+        };
         // An earlier call with these arguments already asked people, and has no answer.
         let asked = machine.sent.is_unanswered(args, Instant::now());
-        let Some(key) = machine.grantee.as_ref().filter(|_| !asked) else { return Ok(Err(GrantNote::None)) };
+        let Some(key) = machine.grantee.as_ref().filter(|_| !asked) else {
+            return Ok(Err(GrantNote::None));
+        };
         let planned = match key.planned(args) {
             Some(planned) => planned,
             None => match self.covering(key.as_ref(), args).await? {
                 Ok((grant, schema)) => (self.new_nonce)()
-                    .and_then(|nonce| key.plan(args, PlannedUse { grant, schema, nonce }))
+                    .and_then(|nonce| {
+                        key.plan(
+                            args,
+                            PlannedUse {
+                                grant,
+                                schema,
+                                nonce,
+                            },
+                        )
+                    })
                     .map_err(|error| ToolProblem::not_proposed(&error))?,
                 Err(note) => return Ok(Err(note)),
             },
@@ -52,7 +68,11 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Records that the call has its answer, so that the same call is a new run. After a kill between this line and the
     /// write of the answer, a repeated call is a second run.
     pub fn forget_use(&self, args: &ProposeArgs) {
-        if let Some(key) = self.machine.as_ref().and_then(|machine| machine.grantee.as_ref()) {
+        if let Some(key) = self
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.grantee.as_ref())
+        {
             key.forget(args);
         }
     }
@@ -66,9 +86,15 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let (mut schema, mut note) = (None, GrantNote::None);
         // The boundary lists the grants in the order of their ends.
         for view in self.read::<GrantList>("/v1/grants").await?.grants {
-            let granted = view.grant.steps.iter().find(|step| step.reference.as_str() == args.step);
+            let granted = view
+                .grant
+                .steps
+                .iter()
+                .find(|step| step.reference.as_str() == args.step);
             let ours = view.grant.grantee.key == key.keyid() && view.status != GrantStatus::Pending;
-            let Some(granted) = granted.filter(|_| ours) else { continue };
+            let Some(granted) = granted.filter(|_| ours) else {
+                continue;
+            };
             let schema = match &mut schema {
                 Some(schema) => schema,
                 None => {
@@ -81,11 +107,15 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 None if args.session.is_some() && view.grant.session == GrantedSession::None => {
                     Err((NOT_GRANTED, "the grant permits no session".to_owned()))
                 }
-                None => key.check_params(schema, &granted.params, &args.params).map_err(|why| (NOT_GRANTED, why)),
+                None => key
+                    .check_params(schema, &granted.params, &args.params)
+                    .map_err(|why| (NOT_GRANTED, why)),
             };
             match covered {
                 Ok(()) => return Ok(Ok((view, schema.clone()))),
-                Err((code, why)) if matches!(note, GrantNote::None) => note = GrantNote::asked(&view, code, &why),
+                Err((code, why)) if matches!(note, GrantNote::None) => {
+                    note = GrantNote::asked(&view, code, &why)
+                }
                 Err(_) => {}
             }
         }
@@ -100,10 +130,16 @@ impl<A: BoundaryApi> ToolCalls<A> {
         args: &ProposeArgs,
         planned: &PlannedUse,
     ) -> Answer<Result<(ProposalView, GrantNote), GrantNote>> {
-        let PlannedUse { grant, schema, nonce } = planned;
+        let PlannedUse {
+            grant,
+            schema,
+            nonce,
+        } = planned;
         let ask = |code: &str, why: &str| Ok(Err(GrantNote::asked(grant, code, why)));
         let mut view = match self.post_proposal(args, nonce, Some(grant)).await {
-            Err(problem) if problem.code() == NOT_GRANTED => return ask(NOT_GRANTED, problem.detail()),
+            Err(problem) if problem.code() == NOT_GRANTED => {
+                return ask(NOT_GRANTED, problem.detail());
+            }
             // The boundary would refuse the run without the grant too, or it gave no answer.
             made => made?,
         };
@@ -112,17 +148,29 @@ impl<A: BoundaryApi> ToolCalls<A> {
             view = match self.sign_use(machine, key, &view, schema).await {
                 // An earlier request with the signature has arrived.
                 Err(problem) if problem.code() == "wrong-state" => self.proposal(&view.id).await?,
-                Err(problem) if problem.is_refusal() && !problem.may_pass() && problem.code() != "fault" => {
+                Err(problem)
+                    if problem.is_refusal() && !problem.may_pass() && problem.code() != "fault" =>
+                {
                     // Without its signature, the proposal would wait until its window ends.
-                    let _ = self.send(ApiRequest::post(format!("{path}/cancellation"), None)).await;
+                    let _ = self
+                        .send(ApiRequest::post(format!("{path}/cancellation"), None))
+                        .await;
                     return ask(problem.code(), problem.detail());
                 }
-                signed => ProposalView { existing: view.existing, ..signed? },
+                signed => ProposalView {
+                    existing: view.existing,
+                    ..signed?
+                },
             };
         }
         // A refused run has spent neither the use nor the nonce.
         match &view.refusal {
-            Some(why) if matches!(view.status, ProposalStatus::Refused | ProposalStatus::Expired) => {
+            Some(why)
+                if matches!(
+                    view.status,
+                    ProposalStatus::Refused | ProposalStatus::Expired
+                ) =>
+            {
                 ask(why.code.word(), &why.detail)
             }
             _ => {
@@ -143,12 +191,20 @@ impl<A: BoundaryApi> ToolCalls<A> {
         view: &ProposalView,
         schema: &Value,
     ) -> Answer<ProposalView> {
-        let payload = Base64::Strict.decode("/payload", &view.payload).map_err(ToolProblem::odd)?;
-        let signed = Statement::<Authorization>::from_payload(&payload).map_err(ToolProblem::odd)?.predicate;
-        let differences = machine.sent.differences(&signed, schema, None, None).join(", ");
+        let payload = Base64::Strict
+            .decode("/payload", &view.payload)
+            .map_err(ToolProblem::odd)?;
+        let signed = Statement::<Authorization>::from_payload(&payload)
+            .map_err(ToolProblem::odd)?
+            .predicate;
+        let differences = machine
+            .sent
+            .differences(&signed, schema, None, None)
+            .join(", ");
         if signed.proposal != view.id || !differences.is_empty() {
-            let detail =
-                format!("nothing was signed: the statement of the boundary is for another run ({differences})");
+            let detail = format!(
+                "nothing was signed: the statement of the boundary is for another run ({differences})"
+            );
             return Err(ToolProblem::new(
                 ANOTHER_RUN,
                 &detail,
@@ -156,11 +212,16 @@ impl<A: BoundaryApi> ToolCalls<A> {
             ));
         }
         let key = key.clone();
-        let signature =
-            tokio::task::spawn_blocking(move || key.sign(&payload)).await.map_err(|error| error.to_string());
-        let signature = signature.flatten().map_err(|error| ToolProblem::not_proposed(&error))?;
+        let signature = tokio::task::spawn_blocking(move || key.sign(&payload))
+            .await
+            .map_err(|error| error.to_string());
+        let signature = signature
+            .flatten()
+            .map_err(|error| ToolProblem::not_proposed(&error))?;
         let body = json!({"signatures": [signature]});
         let path = format!("/v1/proposals/{}/signatures", view.id);
-        of_json(&succeeded(self.send(ApiRequest::post(path, Some(body))).await?)?)
+        of_json(&succeeded(
+            self.send(ApiRequest::post(path, Some(body))).await?,
+        )?)
     }
 }

@@ -30,7 +30,12 @@ pub trait GranteeKey: Send + Sync {
     ///
     /// # Errors
     /// Returns the first difference.
-    fn check_params(&self, of_step: &Value, granted: &Value, given: &Map<String, Value>) -> Result<(), String>;
+    fn check_params(
+        &self,
+        of_step: &Value,
+        granted: &Value,
+        given: &Map<String, Value>,
+    ) -> Result<(), String>;
 
     /// Signs the payload of an authorization. The call may wait for ssh-agent.
     ///
@@ -64,8 +69,14 @@ pub enum GrantNote {
 
 impl GrantNote {
     pub(super) fn asked(grant: &GrantView, code: &str, why: &str) -> Self {
-        let detail = visible_detail(&format!("the standing grant {} can't be used for this run: {why}", grant.id));
-        Self::Asked(StatedReason { code: code.to_owned(), detail })
+        let detail = visible_detail(&format!(
+            "the standing grant {} can't be used for this run: {why}",
+            grant.id
+        ));
+        Self::Asked(StatedReason {
+            code: code.to_owned(),
+            detail,
+        })
     }
 
     /// Returns the words before the advice or the status.

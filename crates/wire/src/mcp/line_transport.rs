@@ -81,7 +81,11 @@ impl<R: AsyncRead + Unpin> LineTransport<R> {
                 self.line = Vec::new();
             }
             if end.is_some() {
-                return Ok(if std::mem::take(&mut self.skips) { ReadLine::TooLong } else { ReadLine::Whole });
+                return Ok(if std::mem::take(&mut self.skips) {
+                    ReadLine::TooLong
+                } else {
+                    ReadLine::Whole
+                });
             }
         }
     }
@@ -90,13 +94,20 @@ impl<R: AsyncRead + Unpin> LineTransport<R> {
 impl<R: AsyncRead + Unpin + Send> Transport<RoleServer> for LineTransport<R> {
     type Error = io::Error;
 
-    fn send(&mut self, item: ServerJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+    fn send(
+        &mut self,
+        item: ServerJsonRpcMessage,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let output = self.output.clone();
         async move {
             let mut line = serde_json::to_vec(&item)?;
             line.push(b'\n');
             let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-            output.ok_or_else(gone)?.send(line).await.map_err(|_| gone())
+            output
+                .ok_or_else(gone)?
+                .send(line)
+                .await
+                .map_err(|_| gone())
         }
     }
 
@@ -107,13 +118,17 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleServer> for LineTransport<R> {
             let place = output.reserve().await.ok()?;
             let error = match self.read_line().await.ok()? {
                 ReadLine::End => return None,
-                ReadLine::TooLong => {
-                    failure(-32600, &Value::Null, &format!("a message has at most {MAX_LINE_BYTES} bytes"))
-                }
+                ReadLine::TooLong => failure(
+                    -32600,
+                    &Value::Null,
+                    &format!("a message has at most {MAX_LINE_BYTES} bytes"),
+                ),
                 ReadLine::Whole => {
                     let line = std::mem::take(&mut self.line);
                     // A program of Windows may begin its first line with a byte order mark.
-                    let marked = line.strip_prefix(b"\xef\xbb\xbf".as_slice()).filter(|_| !self.opened);
+                    let marked = line
+                        .strip_prefix(b"\xef\xbb\xbf".as_slice())
+                        .filter(|_| !self.opened);
                     match parse_message(marked.unwrap_or(&line)) {
                         Ok(Some(message)) => {
                             self.opened |= matches!(message, ClientJsonRpcMessage::Request(_));
@@ -149,8 +164,13 @@ pub fn parse_message(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| failure(-32700, &Value::Null, &format!("the message is no JSON document: {error}")))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        failure(
+            -32700,
+            &Value::Null,
+            &format!("the message is no JSON document: {error}"),
+        )
+    })?;
     // Two readers could use different values of a repeated key, so one of them could check another message.
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     if let Err(error) = UniqueKeys::deserialize(&mut reader) {
@@ -160,7 +180,10 @@ pub fn parse_message(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u
         let words = "send one JSON-RPC message, which is an object: batches are not supported";
         return Err(failure(-32600, &Value::Null, words));
     };
-    let id = members.get("id").filter(|id| id.is_string() || id.is_i64() || id.is_u64()).cloned();
+    let id = members
+        .get("id")
+        .filter(|id| id.is_string() || id.is_i64() || id.is_u64())
+        .cloned();
     // A reply or a notification gets no answer, even if it is malformed (JSON-RPC 2.0, section 4.1).
     let unanswered = members.contains_key("method") && !members.contains_key("id");
     match serde_json::from_value(value) {
@@ -172,11 +195,16 @@ pub fn parse_message(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u
 
 /// Returns the answer to a JSON document that is no message of the protocol.
 pub fn no_message(id: &Value) -> Vec<u8> {
-    failure(-32600, id, "this is no message of the protocol: check `jsonrpc`, `id`, `method` and `params`")
+    failure(
+        -32600,
+        id,
+        "this is no message of the protocol: check `jsonrpc`, `id`, `method` and `params`",
+    )
 }
 
 fn failure(code: i32, id: &Value, message: &str) -> Vec<u8> {
-    let mut line = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}).to_string();
+    let mut line = json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
+        .to_string();
     line.push('\n');
     line.into_bytes()
 }

@@ -30,8 +30,16 @@ impl OutputReading {
     pub(super) fn begin(&mut self, stream: &Stream, part: &Range<u64>) {
         let covers = self.wanted.start <= part.start && part.end <= self.wanted.end;
         if self.stream.as_ref() != Some(stream) || !covers {
-            let wanted = if stream.recorded <= MAX_KEPT_BYTES { 0..stream.recorded } else { part.clone() };
-            *self = Self { stream: Some(stream.clone()), wanted, ..Self::default() };
+            let wanted = if stream.recorded <= MAX_KEPT_BYTES {
+                0..stream.recorded
+            } else {
+                part.clone()
+            };
+            *self = Self {
+                stream: Some(stream.clone()),
+                wanted,
+                ..Self::default()
+            };
         }
     }
 
@@ -44,8 +52,10 @@ impl OutputReading {
     /// Adds the bytes that [`Self::next`] named.
     pub(super) fn add(&mut self, piece: &[u8]) {
         let end = self.read + piece.len() as u64;
-        let place = |byte: u64| usize::try_from(byte.clamp(self.read, end) - self.read).unwrap_or_default();
-        self.kept.extend_from_slice(&piece[place(self.wanted.start)..place(self.wanted.end)]);
+        let place =
+            |byte: u64| usize::try_from(byte.clamp(self.read, end) - self.read).unwrap_or_default();
+        self.kept
+            .extend_from_slice(&piece[place(self.wanted.start)..place(self.wanted.end)]);
         self.digest.update(piece);
         self.read = end;
     }
@@ -55,14 +65,21 @@ impl OutputReading {
     pub(super) fn checked(&mut self, part: &Range<u64>) -> Option<Vec<u8>> {
         if !self.is_checked {
             let digest = std::mem::take(&mut self.digest).finish();
-            self.is_checked = self.stream.as_ref().is_some_and(|stream| stream.sha256 == digest);
+            self.is_checked = self
+                .stream
+                .as_ref()
+                .is_some_and(|stream| stream.sha256 == digest);
         }
         if !self.is_checked {
             *self = Self::default();
             return None;
         }
-        let place = |byte: u64| usize::try_from(byte.saturating_sub(self.wanted.start)).unwrap_or(usize::MAX);
-        self.kept.get(place(part.start)..place(part.end)).map(<[u8]>::to_vec)
+        let place = |byte: u64| {
+            usize::try_from(byte.saturating_sub(self.wanted.start)).unwrap_or(usize::MAX)
+        };
+        self.kept
+            .get(place(part.start)..place(part.end))
+            .map(<[u8]>::to_vec)
     }
 }
 
@@ -74,7 +91,12 @@ mod tests {
         let mut digest = RecordedDigest::default();
         digest.update(bytes);
         let size = bytes.len() as u64;
-        Stream { bytes: size, recorded: size, sha256: digest.finish(), ..Stream::empty() }
+        Stream {
+            bytes: size,
+            recorded: size,
+            sha256: digest.finish(),
+            ..Stream::empty()
+        }
     }
 
     /// Reads on, and returns the number of requests.

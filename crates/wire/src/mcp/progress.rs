@@ -15,12 +15,17 @@ pub struct ProgressNotes {
 impl ProgressNotes {
     /// Creates the sender for a call. Without a token, the client gets no notes.
     pub fn new(peer: Peer<RoleServer>, token: Option<ProgressToken>) -> Self {
-        Self { to: token.map(|token| (peer, token)), began: Instant::now() }
+        Self {
+            to: token.map(|token| (peer, token)),
+            began: Instant::now(),
+        }
     }
 
     /// Sends a note. The number in the note is the number of seconds since the beginning of the call.
     pub async fn send(&self, message: &str) {
-        let Some((peer, token)) = &self.to else { return };
+        let Some((peer, token)) = &self.to else {
+            return;
+        };
         let seconds = self.began.elapsed().as_secs_f64();
         let note = ProgressNotificationParam::new(token.clone(), seconds).with_message(message);
         // A client that went away gets no notes. The call itself ends at its deadline.

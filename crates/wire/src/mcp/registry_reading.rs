@@ -24,12 +24,17 @@ const MAX_LINE_BYTES: usize = 150;
 impl<A: BoundaryApi> ToolCalls<A> {
     /// Lists the steps that the token may see. With a query, the steps that fit best come first.
     pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
-        let mut path = format!("/v1/registry?query={}", percent_encoded(&args.query.unwrap_or_default()));
+        let mut path = format!(
+            "/v1/registry?query={}",
+            percent_encoded(&args.query.unwrap_or_default())
+        );
         if let Some(cursor) = args.cursor {
             path += &format!("&cursor={}", percent_encoded(&cursor));
         }
         let registry: RegistryView = self.read(&path).await?;
-        let page = registry.page.ok_or_else(|| ToolProblem::odd("the list of the steps is no page"))?;
+        let page = registry
+            .page
+            .ok_or_else(|| ToolProblem::odd("the list of the steps is no page"))?;
         let short = |text: &str| visible_cut(text, MAX_LINE_BYTES);
         let steps = registry.steps.iter().map(|step| StepLine {
             step: step.reference.to_string(),
@@ -55,12 +60,17 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let text = |name: &str| view.definition[name].as_str().unwrap_or_default();
         let (script, script_is_cut) = visible_up_to(text("source"), MAX_SCRIPT_BYTES);
         let parameters = object(&view.definition["params"]);
-        let parameters_is_cut = serde_json::to_vec(&parameters).is_ok_and(|json| json.len() > MAX_SCHEMA_BYTES);
+        let parameters_is_cut =
+            serde_json::to_vec(&parameters).is_ok_and(|json| json.len() > MAX_SCHEMA_BYTES);
         Ok(StepDetails {
             step: args.step,
             digest: view.digest.to_string(),
             title: visible(text("title")),
-            parameters: if parameters_is_cut { Map::new() } else { parameters },
+            parameters: if parameters_is_cut {
+                Map::new()
+            } else {
+                parameters
+            },
             parameters_is_cut,
             approvals: view.approvals.iter().map(object).collect(),
             permissions: view.permissions.iter().map(object).collect(),
@@ -79,11 +89,17 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let registry: RegistryView = self.read("/v1/registry").await?;
         let mut folders: BTreeMap<&str, u64> = BTreeMap::new();
         for step in &registry.steps {
-            let folder = step.reference.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            let folder = step
+                .reference
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(folder, _)| folder);
             *folders.entry(folder).or_default() += 1;
         }
-        let folders: Vec<Value> =
-            folders.iter().map(|(folder, steps)| json!({"folder": folder, "steps": steps})).collect();
+        let folders: Vec<Value> = folders
+            .iter()
+            .map(|(folder, steps)| json!({"folder": folder, "steps": steps}))
+            .collect();
         Ok(visible_json(json!({
             "boundary": registry.boundary,
             "seal": registry.seal,

@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolRequestParams, CancelTaskParams, CustomRequest, ErrorCode, GetTaskParams, ReadResourceRequestParams,
+    CallToolRequestParams, CancelTaskParams, CustomRequest, ErrorCode, GetTaskParams,
+    ReadResourceRequestParams,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -17,13 +18,18 @@ use documents::record::ident::ProposalId;
 /// Returns the error for a request whose method is unknown, or whose parameters do not fit the method. `rmcp` does not
 /// distinguish these requests.
 pub(super) fn unread_request(request: &CustomRequest) -> ErrorData {
-    let params = request.params.clone().unwrap_or_else(|| Value::Object(Map::new()));
+    let params = request
+        .params
+        .clone()
+        .unwrap_or_else(|| Value::Object(Map::new()));
     let error = match request.method.as_str() {
         "tools/call" => misfit::<CallToolRequestParams>(&params),
         "resources/read" => misfit::<ReadResourceRequestParams>(&params),
         "tasks/get" => misfit::<GetTaskParams>(&params),
         "tasks/cancel" => misfit::<CancelTaskParams>(&params),
-        unknown => return ErrorData::new(ErrorCode::METHOD_NOT_FOUND, visible_detail(unknown), None),
+        unknown => {
+            return ErrorData::new(ErrorCode::METHOD_NOT_FOUND, visible_detail(unknown), None);
+        }
     };
     wrong_params(error)
 }
@@ -31,17 +37,22 @@ pub(super) fn unread_request(request: &CustomRequest) -> ErrorData {
 /// Returns the reason why `params` are not of type `T`. The reason names the field.
 fn misfit<T: DeserializeOwned>(params: &Value) -> String {
     let read: Result<T, String> = of_value(params);
-    read.err().unwrap_or_else(|| "they do not fit the method".to_owned())
+    read.err()
+        .unwrap_or_else(|| "they do not fit the method".to_owned())
 }
 
 /// Returns the error for parameters with a wrong value.
 pub(super) fn wrong_params(error: impl Display) -> ErrorData {
-    ErrorData::invalid_params(visible_detail(&format!("the parameters are wrong: {error}")), None)
+    ErrorData::invalid_params(
+        visible_detail(&format!("the parameters are wrong: {error}")),
+        None,
+    )
 }
 
 /// Parses the id of a task, which is the id of a proposal.
 pub(super) fn task_id(text: &str) -> Result<ProposalId, ErrorData> {
-    text.parse().map_err(|error| wrong_params(format_args!("/taskId: {error}")))
+    text.parse()
+        .map_err(|error| wrong_params(format_args!("/taskId: {error}")))
 }
 
 /// Returns the error for a request that failed with this problem.
@@ -49,10 +60,13 @@ pub(super) fn refused(problem: ToolProblem) -> ErrorData {
     let is_refusal = problem.is_refusal();
     let data = problem.into_json();
     match data["problem"]["code"].as_str().unwrap_or_default() {
-        "not-found" | "unknown-step" => {
-            ErrorData::resource_not_found("the boundary has no such document for this token", Some(data))
+        "not-found" | "unknown-step" => ErrorData::resource_not_found(
+            "the boundary has no such document for this token",
+            Some(data),
+        ),
+        _ if is_refusal => {
+            ErrorData::internal_error("the boundary refused the request", Some(data))
         }
-        _ if is_refusal => ErrorData::internal_error("the boundary refused the request", Some(data)),
         "busy" => ErrorData::internal_error(
             "too many calls of this client are in progress: wait for the answers, then call again",
             Some(data),
@@ -63,5 +77,8 @@ pub(super) fn refused(problem: ToolProblem) -> ErrorData {
 
 /// Returns the error for the URI of no resource.
 pub(super) fn unknown_resource() -> ErrorData {
-    ErrorData::resource_not_found("there is no such resource: see resources/templates/list", None)
+    ErrorData::resource_not_found(
+        "there is no such resource: see resources/templates/list",
+        None,
+    )
 }

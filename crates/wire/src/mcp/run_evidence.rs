@@ -11,11 +11,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::mcp::answer_limit::{MAX_ANSWER_BYTES, WHOLE};
 use crate::mcp::answers::{
-    FAILED, GetOutputArgs, GetReceiptArgs, McpStream, OutputTail, OutputWindow, ReceiptCheck, ReceiptFacts,
-    ReceiptVerification, VerificationBasis,
+    FAILED, GetOutputArgs, GetReceiptArgs, McpStream, OutputTail, OutputWindow, ReceiptCheck,
+    ReceiptFacts, ReceiptVerification, VerificationBasis,
 };
 use crate::mcp::boundary_api::{ApiRequest, BoundaryApi};
-use crate::mcp::tool_calls::{Answer, BEFORE_END, ToolCalls, object, outcome_of, receipt_id, succeeded};
+use crate::mcp::tool_calls::{
+    Answer, BEFORE_END, ToolCalls, object, outcome_of, receipt_id, succeeded,
+};
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible_end, visible_json_text, visible_start};
 use documents::record::authorization::Authorization;
@@ -57,9 +59,17 @@ impl EndedRun {
     /// Returns what is known without the receipt. On the agent's machine, this is no outcome, because somebody between the
     /// boundary and this machine could invent an outcome and hide the receipt.
     fn unread(why: &str, is_at_boundary: bool) -> Self {
-        let word = if is_at_boundary { "`outcome` is the boundary's word" } else { "so no outcome is shown" };
+        let word = if is_at_boundary {
+            "`outcome` is the boundary's word"
+        } else {
+            "so no outcome is shown"
+        };
         let verification = format!("not verified, because the receipt is missing: {why}; {word}");
-        Self { verification: Some(verification), lacks_outcome: !is_at_boundary, ..Self::default() }
+        Self {
+            verification: Some(verification),
+            lacks_outcome: !is_at_boundary,
+            ..Self::default()
+        }
     }
 }
 
@@ -104,15 +114,27 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Returns the facts of a receipt, verified on this machine if that is possible.
     pub async fn get_receipt(&self, args: GetReceiptArgs) -> Answer<ReceiptFacts> {
         let id = receipt_id(&args.id)?;
-        let Evidence { receipt, authorization, verification, .. } = self.evidence(&id).await?;
+        let Evidence {
+            receipt,
+            authorization,
+            verification,
+            ..
+        } = self.evidence(&id).await?;
         Ok(ReceiptFacts {
             receipt: id.to_string(),
             step: authorization.step.reference.to_string(),
             params: object(&authorization.params),
             proposer: authorization.proposer.to_string(),
-            approvers: receipt.decision.approvers.iter().map(ToString::to_string).collect(),
+            approvers: receipt
+                .decision
+                .approvers
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             outcome: outcome_of(&receipt.outcome, &receipt.refused_parts()),
-            refused_hosts: receipt.sandbox.refused_lines(&authorization.sandbox.network.hosts),
+            refused_hosts: receipt
+                .sandbox
+                .refused_lines(&authorization.sandbox.network.hosts),
             started_at: receipt.started_at.to_string(),
             finished_at: receipt.finished_at.to_string(),
             log_index: receipt.consumption.index,
@@ -127,17 +149,25 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let evidence = self.evidence(&id).await?;
         let stream = evidence.stream(args.stream);
         let first = args.offset.min(stream.recorded);
-        let end = first.saturating_add(WINDOW_BYTES as u64).min(stream.recorded);
-        let read = match self.recorded(&evidence, args.stream, first..end, deadline - BEFORE_END).await {
+        let end = first
+            .saturating_add(WINDOW_BYTES as u64)
+            .min(stream.recorded);
+        let read = match self
+            .recorded(&evidence, args.stream, first..end, deadline - BEFORE_END)
+            .await
+        {
             Err(NoOutput::Missing(problem)) => return Err(problem),
             Err(NoOutput::Late { read, recorded }) => {
-                let detail = format!("only {read} of {recorded} bytes of the output arrived in time");
-                let advice = "call `get_output` again with the same arguments: it reads on where it ended";
+                let detail =
+                    format!("only {read} of {recorded} bytes of the output arrived in time");
+                let advice =
+                    "call `get_output` again with the same arguments: it reads on where it ended";
                 return Err(ToolProblem::new("unreachable", &detail, advice));
             }
             read => read,
         };
-        let (output_verified, output_verification) = words(read.as_ref().err(), &evidence.verification);
+        let (output_verified, output_verification) =
+            words(read.as_ref().err(), &evidence.verification);
         let is_shown = read.is_ok();
         let (text, used) = visible_start(&read.unwrap_or_default(), WINDOW_BYTES);
         let end = first + used as u64;
@@ -160,7 +190,9 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Returns the bundle of a receipt as a JSON document with visible characters, or how to get a large bundle.
     pub async fn bundle_text(&self, id: &ReceiptId) -> Answer<String> {
         let bundle = self.bundle(id).await?;
-        let text = String::from_utf8(bundle.bytes).map(|text| visible_json_text(&text)).map_err(ToolProblem::odd)?;
+        let text = String::from_utf8(bundle.bytes)
+            .map(|text| visible_json_text(&text))
+            .map_err(ToolProblem::odd)?;
         if text.len() <= MAX_ANSWER_BYTES {
             return Ok(text);
         }
@@ -174,7 +206,11 @@ impl<A: BoundaryApi> ToolCalls<A> {
             Ok(Ok(evidence)) => evidence,
             Ok(Err(problem)) if problem.code() == ANOTHER_RUN => {
                 let words = "NOT verified: the boundary sent the receipt of another run";
-                return EndedRun { verification: Some(words.to_owned()), is_refuted: true, ..EndedRun::default() };
+                return EndedRun {
+                    verification: Some(words.to_owned()),
+                    is_refuted: true,
+                    ..EndedRun::default()
+                };
             }
             Ok(Err(problem)) => return EndedRun::unread(why(&problem), self.machine.is_none()),
             Err(_) => return EndedRun::unread("it did not arrive in time", self.machine.is_none()),
@@ -182,13 +218,24 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let output = Some(self.tail(&evidence, until).await);
         let verification = Some(evidence.verification.summary.clone());
         if evidence.verification.has_failed() {
-            return EndedRun { verification, is_refuted: true, output, ..EndedRun::default() };
+            return EndedRun {
+                verification,
+                is_refuted: true,
+                output,
+                ..EndedRun::default()
+            };
         }
         EndedRun {
             step: Some(evidence.authorization.step.reference.to_string()),
             params: Some(object(&evidence.authorization.params)),
-            outcome: Some(outcome_of(&evidence.receipt.outcome, &evidence.receipt.refused_parts())),
-            refused_hosts: evidence.receipt.sandbox.refused_lines(&evidence.authorization.sandbox.network.hosts),
+            outcome: Some(outcome_of(
+                &evidence.receipt.outcome,
+                &evidence.receipt.refused_parts(),
+            )),
+            refused_hosts: evidence
+                .receipt
+                .sandbox
+                .refused_lines(&evidence.authorization.sandbox.network.hosts),
             used: evidence.used,
             verified: evidence.verification.verified,
             verification,
@@ -202,7 +249,10 @@ impl<A: BoundaryApi> ToolCalls<A> {
         for name in [McpStream::Stdout, McpStream::Stderr] {
             let stream = evidence.stream(name);
             let first = stream.recorded.saturating_sub(TAIL_BYTES as u64);
-            let bytes = match self.recorded(evidence, name, first..stream.recorded, until).await {
+            let bytes = match self
+                .recorded(evidence, name, first..stream.recorded, until)
+                .await
+            {
                 Ok(bytes) => bytes,
                 Err(flaw) => {
                     is_cut |= stream.recorded > 0;
@@ -211,37 +261,64 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 }
             };
             // The tail may begin in the middle of a character.
-            let start = bytes.iter().take(3).take_while(|byte| first > 0 && **byte & 0xc0 == 0x80).count();
+            let start = bytes
+                .iter()
+                .take(3)
+                .take_while(|byte| first > 0 && **byte & 0xc0 == 0x80)
+                .count();
             let (text, cut) = visible_end(&bytes[start..], TAIL_BYTES);
             is_cut |= cut || stream.bytes > TAIL_BYTES as u64;
             ends.push(text);
         }
         let altered = flaws.iter().find(|flaw| matches!(flaw, NoOutput::Altered));
-        let (output_verified, output_verification) = words(altered.or(flaws.first()), &evidence.verification);
+        let (output_verified, output_verification) =
+            words(altered.or(flaws.first()), &evidence.verification);
         let stderr = ends.pop().unwrap_or_default();
         let stdout = ends.pop().unwrap_or_default();
-        OutputTail { stdout, stderr, is_cut, output_verified, output_verification }
+        OutputTail {
+            stdout,
+            stderr,
+            is_cut,
+            output_verified,
+            output_verification,
+        }
     }
 
     /// Reads the bundle of a run.
     async fn bundle(&self, id: &ReceiptId) -> Answer<RunBundle> {
-        let bytes = succeeded(self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle"))).await?)?;
+        let bytes = succeeded(
+            self.send(ApiRequest::get(format!("/v1/receipts/{id}/bundle")))
+                .await?,
+        )?;
         let bundle = Bundle::parse(&bytes).map_err(ToolProblem::odd)?;
         let (receipt, authorization) = receipt_of(&bundle)?;
         if authorization.proposal.receipt() != *id {
             let advice = "do not rely on this boundary's answers, and tell the user";
-            return Err(ToolProblem::new(ANOTHER_RUN, "the boundary sent the receipt of another run", advice));
+            return Err(ToolProblem::new(
+                ANOTHER_RUN,
+                "the boundary sent the receipt of another run",
+                advice,
+            ));
         }
-        Ok(RunBundle { bytes, bundle, receipt, authorization })
+        Ok(RunBundle {
+            bytes,
+            bundle,
+            receipt,
+            authorization,
+        })
     }
 
     /// Reads and verifies the bundle of a run. The facts come from the same bytes that are verified.
     async fn evidence(&self, id: &ReceiptId) -> Answer<Evidence> {
-        let RunBundle { bytes, bundle, receipt, authorization } = self.bundle(id).await?;
+        let RunBundle {
+            bytes,
+            bundle,
+            receipt,
+            authorization,
+        } = self.bundle(id).await?;
         let used = use_of(&bundle, &authorization)?;
         let Some(machine) = &self.machine else {
-            let summary =
-                "the boundary's word: nothing was verified here. `countersign verify` checks the bundle offline";
+            let summary = "the boundary's word: nothing was verified here. `countersign verify` checks the bundle offline";
             let verification = ReceiptVerification {
                 verified: false,
                 basis: VerificationBasis::BoundaryWord,
@@ -249,19 +326,33 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 checks: Vec::new(),
                 not_checked: vec!["every fact of this answer".to_owned()],
             };
-            return Ok(Evidence { receipt, used, authorization, verification });
+            return Ok(Evidence {
+                receipt,
+                used,
+                authorization,
+                verification,
+            });
         };
         let verify = machine.verify.clone();
         let made = tokio::task::spawn_blocking(move || verify(&bytes)).await;
-        let mut verification =
-            made.map_err(|error| ToolProblem::odd(format_args!("the verification ended early: {error}")))?;
-        let plan = bundle.plan.as_deref().map(|plan| receipt_of(plan).map(|(_, signed)| signed.proposal.receipt()));
+        let mut verification = made.map_err(|error| {
+            ToolProblem::odd(format_args!("the verification ended early: {error}"))
+        })?;
+        let plan = bundle
+            .plan
+            .as_deref()
+            .map(|plan| receipt_of(plan).map(|(_, signed)| signed.proposal.receipt()));
         let plan = plan.transpose()?;
         let ended = Some(receipt.finished_at);
-        let differences = machine.sent.differences(&authorization, &bundle.step["params"], plan.as_ref(), ended);
+        let differences =
+            machine
+                .sent
+                .differences(&authorization, &bundle.step["params"], plan.as_ref(), ended);
         if !differences.is_empty() {
             let differences = differences.join(", ");
-            let detail = format!("the receipt differs from the proposal that this server sent: {differences}");
+            let detail = format!(
+                "the receipt differs from the proposal that this server sent: {differences}"
+            );
             verification.verified = false;
             verification.summary = format!("NOT verified: {detail}");
             verification.checks.push(ReceiptCheck {
@@ -270,7 +361,12 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 detail,
             });
         }
-        Ok(Evidence { receipt, used, authorization, verification })
+        Ok(Evidence {
+            receipt,
+            used,
+            authorization,
+            verification,
+        })
     }
 
     /// Returns a part of a recorded stream. At the boundary itself, nothing can be verified, and only this part is read.
@@ -286,8 +382,13 @@ impl<A: BoundaryApi> ToolCalls<A> {
         }
         let stream = evidence.stream(name);
         let Some(machine) = &self.machine else {
-            let late = |_| NoOutput::Late { read: 0, recorded: stream.recorded };
-            return timeout_at(until, self.piece(stream, part)).await.map_err(late)?;
+            let late = |_| NoOutput::Late {
+                read: 0,
+                recorded: stream.recorded,
+            };
+            return timeout_at(until, self.piece(stream, part))
+                .await
+                .map_err(late)?;
         };
         let reading = &machine.outputs[name as usize];
         let read = timeout_at(until, async {
@@ -304,7 +405,10 @@ impl<A: BoundaryApi> ToolCalls<A> {
         });
         read.await.unwrap_or_else(|_| {
             let read = reading.try_lock().map_or(0, |reading| reading.next().start);
-            Err(NoOutput::Late { read, recorded: stream.recorded })
+            Err(NoOutput::Late {
+                read,
+                recorded: stream.recorded,
+            })
         })
     }
 
@@ -313,9 +417,20 @@ impl<A: BoundaryApi> ToolCalls<A> {
             return Ok(Vec::new());
         }
         let range = Some(format!("bytes={}-{}", bytes.start, bytes.end - 1));
-        let request = ApiRequest { range, ..ApiRequest::get(format!("/v1/outputs/{}", stream.blake3)) };
-        let piece = self.send(request).await.and_then(succeeded).map_err(NoOutput::Missing)?;
-        if piece.len() as u64 == bytes.end - bytes.start { Ok(piece) } else { Err(NoOutput::Altered) }
+        let request = ApiRequest {
+            range,
+            ..ApiRequest::get(format!("/v1/outputs/{}", stream.blake3))
+        };
+        let piece = self
+            .send(request)
+            .await
+            .and_then(succeeded)
+            .map_err(NoOutput::Missing)?;
+        if piece.len() as u64 == bytes.end - bytes.start {
+            Ok(piece)
+        } else {
+            Err(NoOutput::Altered)
+        }
     }
 }
 
@@ -365,15 +480,31 @@ fn receipt_of(bundle: &Bundle) -> Answer<(Receipt, Authorization)> {
 
 /// Returns which use of a grant the run was.
 fn use_of(bundle: &Bundle, authorization: &Authorization) -> Answer<Option<String>> {
-    let Some(grant) = &bundle.grant else { return Ok(None) };
-    let (grant, consumption) = (predicate::<Grant>(grant)?, predicate::<Consumption>(&bundle.consumption)?);
-    let item = consumption.spent.iter().find(|item| item.nonce == authorization.nonce);
-    let used = item.and_then(|item| item.grant_use).map_or(0, |used| used.0);
+    let Some(grant) = &bundle.grant else {
+        return Ok(None);
+    };
+    let (grant, consumption) = (
+        predicate::<Grant>(grant)?,
+        predicate::<Consumption>(&bundle.consumption)?,
+    );
+    let item = consumption
+        .spent
+        .iter()
+        .find(|item| item.nonce == authorization.nonce);
+    let used = item
+        .and_then(|item| item.grant_use)
+        .map_or(0, |used| used.0);
     let (id, most) = (grant.grant, grant.max_uses);
-    Ok(Some(format!("ran under standing grant {id}, use {used} of {most}; nobody was asked. ")))
+    Ok(Some(format!(
+        "ran under standing grant {id}, use {used} of {most}; nobody was asked. "
+    )))
 }
 
 fn predicate<P: Predicate>(envelope: &Envelope) -> Answer<P> {
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(ToolProblem::odd)?;
-    Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(ToolProblem::odd)
+    let payload = Base64::Strict
+        .decode("/payload", &envelope.payload)
+        .map_err(ToolProblem::odd)?;
+    Statement::<P>::from_payload(&payload)
+        .map(|statement| statement.predicate)
+        .map_err(ToolProblem::odd)
 }

@@ -51,13 +51,21 @@ struct Sent {
 impl Sent {
     /// Returns true if a call is a repetition. The waiting time is no part of the proposal.
     fn is_of(&self, args: &ProposeArgs, now: Instant) -> bool {
-        let args = ProposeArgs { wait_s: self.args.wait_s, ..args.clone() };
+        let args = ProposeArgs {
+            wait_s: self.args.wait_s,
+            ..args.clone()
+        };
         now.duration_since(self.at) < REPEATS_FOR && self.args == args
     }
 
     /// Returns the time of the call, which its nonce begins with, in seconds since 1970.
     fn made_at_s(&self) -> i64 {
-        let millis = self.nonce.to_bytes().iter().take(6).fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+        let millis = self
+            .nonce
+            .to_bytes()
+            .iter()
+            .take(6)
+            .fold(0, |millis, byte| millis << 8 | i64::from(*byte));
         millis / 1000
     }
 }
@@ -83,13 +91,22 @@ impl SentProposals {
         if unanswered.len() == MAX_UNANSWERED {
             unanswered.pop_front();
         }
-        unanswered.push_back(Sent { args: args.clone(), nonce: nonce.clone(), grant: None, existing: false, at: now });
+        unanswered.push_back(Sent {
+            args: args.clone(),
+            nonce: nonce.clone(),
+            grant: None,
+            existing: false,
+            at: now,
+        });
         Ok(nonce)
     }
 
     /// Returns true if a call with these arguments made a proposal without a grant, and has no answer.
     pub(super) fn is_unanswered(&self, args: &ProposeArgs, now: Instant) -> bool {
-        self.lists().unanswered.iter().any(|sent| sent.is_of(args, now))
+        self.lists()
+            .unanswered
+            .iter()
+            .any(|sent| sent.is_of(args, now))
     }
 
     /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one. What the server
@@ -103,7 +120,9 @@ impl SentProposals {
     ) {
         let lists = &mut *self.lists();
         lists.unanswered.retain(|sent| sent.nonce != *nonce);
-        let Some(ProposalView { id, existing, .. }) = made else { return };
+        let Some(ProposalView { id, existing, .. }) = made else {
+            return;
+        };
         if *existing && lists.answered.iter().any(|(known, _)| known == id) {
             return;
         }
@@ -112,7 +131,13 @@ impl SentProposals {
             lists.answered.pop_front();
         }
         let existing = *existing && grant.is_none();
-        let sent = Sent { args: args.clone(), nonce: nonce.clone(), grant, existing, at: Instant::now() };
+        let sent = Sent {
+            args: args.clone(),
+            nonce: nonce.clone(),
+            grant,
+            existing,
+            at: Instant::now(),
+        };
         lists.answered.push_back((id.clone(), sent));
     }
 
@@ -128,18 +153,34 @@ impl SentProposals {
         ended: Option<Timestamp>,
     ) -> Vec<&'static str> {
         let lists = self.lists();
-        let Some((_, sent)) = lists.answered.iter().find(|(id, _)| *id == signed.proposal) else { return Vec::new() };
+        let Some((_, sent)) = lists.answered.iter().find(|(id, _)| *id == signed.proposal) else {
+            return Vec::new();
+        };
         let params = Value::Object(sent.args.params.clone());
         [
             ("nonce", sent.existing || signed.nonce == sent.nonce),
             // Otherwise an old run of the same step could take the place of the run.
-            ("time", !sent.existing || ended.is_none_or(|ended| sent.made_at_s() <= ended.unix() + EXISTS_FOR_S)),
+            (
+                "time",
+                !sent.existing
+                    || ended.is_none_or(|ended| sent.made_at_s() <= ended.unix() + EXISTS_FOR_S),
+            ),
             ("step", signed.step.reference.as_str() == sent.args.step),
-            ("parameters", is_completed(Some(&params), &signed.params, schema)),
+            (
+                "parameters",
+                is_completed(Some(&params), &signed.params, schema),
+            ),
             ("reason", sent.existing || signed.reason == sent.args.reason),
-            ("session", signed.session.as_ref().map(|session| session.id.as_str()) == sent.args.session.as_deref()),
+            (
+                "session",
+                signed.session.as_ref().map(|session| session.id.as_str())
+                    == sent.args.session.as_deref(),
+            ),
             ("grant", signed.grant == sent.grant),
-            ("plan", plan.map(ReceiptId::as_str) == sent.args.plan.as_deref()),
+            (
+                "plan",
+                plan.map(ReceiptId::as_str) == sent.args.plan.as_deref(),
+            ),
             // No tool sends files.
             ("input files", signed.artifacts.is_none()),
         ]
@@ -154,11 +195,16 @@ fn is_completed(sent: Option<&Value>, signed: &Value, schema: &Value) -> bool {
     match (sent.or(schema.get("default")), signed) {
         (Some(Value::Object(sent)), Value::Object(signed)) => {
             sent.keys().all(|name| signed.contains_key(name))
-                && signed.iter().all(|(name, value)| is_completed(sent.get(name), value, &schema["properties"][name]))
+                && signed.iter().all(|(name, value)| {
+                    is_completed(sent.get(name), value, &schema["properties"][name])
+                })
         }
         (Some(Value::Array(sent)), Value::Array(signed)) => {
             sent.len() == signed.len()
-                && sent.iter().zip(signed).all(|(sent, signed)| is_completed(Some(sent), signed, &schema["items"]))
+                && sent
+                    .iter()
+                    .zip(signed)
+                    .all(|(sent, signed)| is_completed(Some(sent), signed, &schema["items"]))
         }
         (sent, signed) => sent == Some(signed),
     }
@@ -177,12 +223,17 @@ mod tests {
     #[test]
     fn a_repeated_call_without_an_answer_has_the_same_nonce_for_ten_minutes() {
         let sent = SentProposals::default();
-        let args: ProposeArgs = serde_json::from_value(json!({"step": "a:b", "reason": "x"})).expect("arguments");
+        let args: ProposeArgs =
+            serde_json::from_value(json!({"step": "a:b", "reason": "x"})).expect("arguments");
         let begin = Instant::now();
         for (seconds, wanted) in [(0, 0), (599, 0), (600, 2), (1199, 2)] {
             let now = begin + Duration::from_secs(seconds);
             let new = u8::try_from(seconds / 300).expect("small");
-            assert_eq!(sent.nonce_of(&args, now, || Ok(nonce(new))), Ok(nonce(wanted)), "{seconds}");
+            assert_eq!(
+                sent.nonce_of(&args, now, || Ok(nonce(new))),
+                Ok(nonce(wanted)),
+                "{seconds}"
+            );
         }
     }
 
@@ -195,18 +246,34 @@ mod tests {
         }});
         for (sent, signed, is_same) in [
             (json!({"a": 1}), json!({"a": 1}), true),
-            (json!({"a": 1}), json!({"a": 1, "b": 2, "c": {"d": "x"}}), true),
+            (
+                json!({"a": 1}),
+                json!({"a": 1, "b": 2, "c": {"d": "x"}}),
+                true,
+            ),
             (json!({"a": 1}), json!({"a": 1, "b": 3}), false),
             (json!({"a": 1, "b": 3}), json!({"a": 1, "b": 2}), false),
             (json!({"a": 1}), json!({"b": 2}), false),
             (json!({}), json!({"a": 1}), false),
             (json!({}), json!({"c": {"d": "y"}}), false),
-            (json!({"e": [{"g": 1}]}), json!({"e": [{"g": 1, "f": true}]}), true),
-            (json!({"e": [{"g": 1}]}), json!({"e": [{"g": 1, "f": false}]}), false),
+            (
+                json!({"e": [{"g": 1}]}),
+                json!({"e": [{"g": 1, "f": true}]}),
+                true,
+            ),
+            (
+                json!({"e": [{"g": 1}]}),
+                json!({"e": [{"g": 1, "f": false}]}),
+                false,
+            ),
             (json!({"e": [{}]}), json!({"e": [{}, {}]}), false),
             (json!({}), json!([]), false),
         ] {
-            assert_eq!(is_completed(Some(&sent), &signed, &schema), is_same, "{sent} {signed}");
+            assert_eq!(
+                is_completed(Some(&sent), &signed, &schema),
+                is_same,
+                "{sent} {signed}"
+            );
         }
     }
 }

@@ -35,10 +35,18 @@ impl<A: BoundaryApi> ServedBoundaries<A> {
         self.only().map_or_else(
             || {
                 let name = arguments.remove(BOUNDARY);
-                name.as_ref().and_then(Value::as_str).and_then(|name| self.0.get(name)).ok_or_else(|| {
-                    let names = self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                    ToolProblem::arguments(format_args!("/{BOUNDARY}: expected one of {names}"))
-                })
+                name.as_ref()
+                    .and_then(Value::as_str)
+                    .and_then(|name| self.0.get(name))
+                    .ok_or_else(|| {
+                        let names = self
+                            .0
+                            .keys()
+                            .map(String::as_str)
+                            .collect::<Vec<_>>()
+                            .join(", ");
+                        ToolProblem::arguments(format_args!("/{BOUNDARY}: expected one of {names}"))
+                    })
             },
             Ok,
         )
@@ -51,8 +59,15 @@ impl<A: BoundaryApi> ServedBoundaries<A> {
         for (name, calls) in self.0.iter() {
             let (name, calls, args) = (name.clone(), calls.clone(), args.clone());
             searches.spawn(async move {
-                let late = |_| Err(ToolProblem::no_answer("the boundary did not answer within 10 s"));
-                match timeout(PATIENCE, calls.list_steps(args)).await.unwrap_or_else(late) {
+                let late = |_| {
+                    Err(ToolProblem::no_answer(
+                        "the boundary did not answer within 10 s",
+                    ))
+                };
+                match timeout(PATIENCE, calls.list_steps(args))
+                    .await
+                    .unwrap_or_else(late)
+                {
                     Ok(page) => {
                         let steps: Vec<_> = page.steps.into_iter().take(STEPS_OF_EACH).collect();
                         json!({BOUNDARY: name, "steps": steps, "found_steps": page.found_steps})

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult, CustomRequest,
-    CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, JsonObject, ListPromptsRequestMethod,
-    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
-    ServerConfig, Task, TaskPayload, TaskStatus, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult,
+    CustomRequest, CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation,
+    JsonObject, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig,
+    Task, TaskPayload, TaskStatus, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
 use rmcp::transport::Transport;
@@ -34,8 +35,8 @@ use crate::mcp::served_boundaries::{BOUNDARY, ServedBoundaries};
 use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, waiting_words};
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::tools::{
-    INSTRUCTIONS, INSTRUCTIONS_OF_LIST, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName, resource_templates, resources,
-    tools,
+    INSTRUCTIONS, INSTRUCTIONS_OF_LIST, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName,
+    resource_templates, resources, tools,
 };
 use crate::mcp::visible_text::visible_json;
 use documents::record::ident::{ReceiptId, StepRef};
@@ -57,16 +58,26 @@ impl<A: BoundaryApi> McpServer<A> {
     /// empty name.
     pub fn new(boundaries: BTreeMap<String, ToolCalls<A>>) -> Self {
         let boundaries = ServedBoundaries(Arc::new(boundaries));
-        Self { boundaries, permits: Arc::new(Semaphore::new(MAX_CALLS)) }
+        Self {
+            boundaries,
+            permits: Arc::new(Semaphore::new(MAX_CALLS)),
+        }
     }
 
     /// Serves one client until the transport ends.
     ///
     /// # Errors
     /// Returns an error if the first messages of the client break the protocol.
-    pub async fn serve(self, transport: impl Transport<RoleServer> + 'static) -> Result<(), String> {
+    pub async fn serve(
+        self,
+        transport: impl Transport<RoleServer> + 'static,
+    ) -> Result<(), String> {
         match rmcp::serve_server(self, transport).await {
-            Ok(running) => running.waiting().await.map(drop).map_err(|error| error.to_string()),
+            Ok(running) => running
+                .waiting()
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string()),
             // A client that closes the connection before its first request needs no error.
             Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -79,8 +90,12 @@ impl<A: BoundaryApi> McpServer<A> {
         deadline: Instant,
         call: impl Future<Output = Result<T, ToolProblem>>,
     ) -> Result<T, ToolProblem> {
-        let Ok(_permit) = self.permits.try_acquire() else { return Err(ToolProblem::too_many_calls()) };
-        timeout_at(deadline, call).await.unwrap_or_else(|_| Err(ToolProblem::too_slow()))
+        let Ok(_permit) = self.permits.try_acquire() else {
+            return Err(ToolProblem::too_many_calls());
+        };
+        timeout_at(deadline, call)
+            .await
+            .unwrap_or_else(|_| Err(ToolProblem::too_slow()))
     }
 
     async fn call(
@@ -101,19 +116,32 @@ impl<A: BoundaryApi> McpServer<A> {
             ToolName::Propose => {
                 let args: ProposeArgs = arguments_of(arguments)?;
                 let (mut view, note) = calls.propose(&args).await?;
-                if !self.is_list() && context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
+                if !self.is_list()
+                    && context
+                        .client_capabilities()
+                        .is_some_and(|client| client.supports_tasks())
+                {
                     calls.forget_use(&args);
-                    let task = task_of(&view).with_status_message(note.words() + &waiting_words(&view));
+                    let task =
+                        task_of(&view).with_status_message(note.words() + &waiting_words(&view));
                     return Ok(CallToolResponse::Task(CreateTaskResult::new(task)));
                 }
                 // The agent must get the id of the proposal. If the problem stays, the next call of a tool reports it.
-                let _ = calls.until_end(&mut view, args.wait_s, deadline, &notes).await;
+                let _ = calls
+                    .until_end(&mut view, args.wait_s, deadline, &notes)
+                    .await;
                 let state = note.add_to(calls.state(view, deadline).await);
                 calls.forget_use(&args);
                 done(&state)
             }
-            ToolName::Wait => done(&calls.wait(arguments_of(arguments)?, deadline, &notes).await?),
-            ToolName::GetOutput => done(&calls.get_output(arguments_of(arguments)?, deadline).await?),
+            ToolName::Wait => done(
+                &calls
+                    .wait(arguments_of(arguments)?, deadline, &notes)
+                    .await?,
+            ),
+            ToolName::GetOutput => {
+                done(&calls.get_output(arguments_of(arguments)?, deadline).await?)
+            }
             ToolName::GetReceipt => done(&calls.get_receipt(arguments_of(arguments)?).await?),
             ToolName::Cancel => done(&calls.cancel(arguments_of(arguments)?, deadline).await?),
         }
@@ -136,10 +164,17 @@ impl<A: BoundaryApi> McpServer<A> {
         }
         if let Some(step) = uri.strip_prefix(STEPS_URI) {
             // A client may percent-encode the slashes of the ref.
-            let step = step.replace("%2F", "/").replace("%2f", "/").replace("%3A", ":").replace("%3a", ":");
+            let step = step
+                .replace("%2F", "/")
+                .replace("%2f", "/")
+                .replace("%3A", ":")
+                .replace("%3a", ":");
             let parsed = step.parse::<StepRef>();
             parsed.map_err(|error| wrong_params(format_args!("/uri: {error}")))?;
-            let step = calls.get_step(GetStepArgs { step }).await.and_then(|step| json_of(&step));
+            let step = calls
+                .get_step(GetStepArgs { step })
+                .await
+                .and_then(|step| json_of(&step));
             return Ok(visible_json(step.map_err(refused)?).to_string());
         }
         if let Some(id) = uri.strip_prefix(RECEIPTS_URI) {
@@ -158,7 +193,10 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
             false => (tools.enable_resources().enable_tasks().build(), ""),
         };
         ServerConfig::new(capabilities)
-            .with_server_info(Implementation::new("countersign", env!("CARGO_PKG_VERSION")))
+            .with_server_info(Implementation::new(
+                "countersign",
+                env!("CARGO_PKG_VERSION"),
+            ))
             .with_instructions(format!("{INSTRUCTIONS}{of_list}"))
     }
 
@@ -171,7 +209,9 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools(self.is_list()).into_iter().find(|tool| tool.name == name)
+        tools(self.is_list())
+            .into_iter()
+            .find(|tool| tool.name == name)
     }
 
     async fn call_tool(
@@ -180,7 +220,10 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Ok(name) = request.name.parse::<ToolName>() else {
-            return Err(ErrorData::invalid_params("there is no such tool: see tools/list", None));
+            return Err(ErrorData::invalid_params(
+                "there is no such tool: see tools/list",
+                None,
+            ));
         };
         let arguments = request.arguments.unwrap_or_default();
         let deadline = Instant::now() + CALL_LIMIT;
@@ -217,7 +260,9 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         self.only()?;
-        Ok(ListResourceTemplatesResult::with_all_items(resource_templates()))
+        Ok(ListResourceTemplatesResult::with_all_items(
+            resource_templates(),
+        ))
     }
 
     async fn read_resource(
@@ -226,7 +271,10 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let deadline = Instant::now() + CALL_LIMIT;
-        let text = self.limited(deadline, async { Ok(self.resource(&request.uri).await) }).await.map_err(refused)??;
+        let text = self
+            .limited(deadline, async { Ok(self.resource(&request.uri).await) })
+            .await
+            .map_err(refused)??;
         let contents = ResourceContents::text(text, request.uri).with_mime_type("application/json");
         Ok(ReadResourceResult::new(vec![contents]).into())
     }
@@ -249,7 +297,12 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
                 let result = CallToolResult::structured(json_of(&state).map_err(refused)?);
                 match serde_json::to_value(result) {
                     Ok(Value::Object(result)) => TaskPayload::Completed { result },
-                    _ => return Err(ErrorData::internal_error("the result can't be written", None)),
+                    _ => {
+                        return Err(ErrorData::internal_error(
+                            "the result can't be written",
+                            None,
+                        ));
+                    }
                 }
             }
             _ => TaskPayload::Working,
@@ -264,7 +317,10 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
     ) -> Result<(), ErrorData> {
         let (calls, id) = (self.only()?, task_id(&request.task_id)?.to_string());
         let deadline = Instant::now() + CALL_LIMIT;
-        self.limited(deadline, calls.cancel(CancelArgs { id }, deadline)).await.map(drop).map_err(refused)
+        self.limited(deadline, calls.cancel(CancelArgs { id }, deadline))
+            .await
+            .map(drop)
+            .map_err(refused)
     }
 
     async fn on_custom_request(
@@ -285,9 +341,14 @@ fn task_of(view: &ProposalView) -> Task {
         _ => TaskStatus::Working,
     };
     let updated = view.ended_at.unwrap_or(view.created_at);
-    Task::new(view.id.as_str(), status, view.created_at.to_string(), updated.to_string())
-        .with_status_message(waiting_words(view))
-        .with_poll_interval_ms(TASK_INTERVAL_MS)
+    Task::new(
+        view.id.as_str(),
+        status,
+        view.created_at.to_string(),
+        updated.to_string(),
+    )
+    .with_status_message(waiting_words(view))
+    .with_poll_interval_ms(TASK_INTERVAL_MS)
 }
 
 fn arguments_of<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, ToolProblem> {
@@ -305,7 +366,11 @@ fn with_integers(path: &str, value: Value) -> Result<Value, String> {
     };
     Ok(match value {
         Value::Number(number) => {
-            let wrong = || format!("{path}: expected an integer within ±9007199254740991, like 5, not {number}");
+            let wrong = || {
+                format!(
+                    "{path}: expected an integer within ±9007199254740991, like 5, not {number}"
+                )
+            };
             Value::from(whole(&number).ok_or_else(wrong)?)
         }
         Value::Array(items) => {
@@ -313,13 +378,17 @@ fn with_integers(path: &str, value: Value) -> Result<Value, String> {
             let items = items.map(|(at, item)| with_integers(&format!("{path}/{at}"), item));
             Value::Array(items.collect::<Result<_, _>>()?)
         }
-        Value::Object(members) => Value::Object(members.into_iter().map(below).collect::<Result<_, _>>()?),
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(below).collect::<Result<_, _>>()?)
+        }
         other => other,
     })
 }
 
 fn json_of(answer: &impl Serialize) -> Result<Value, ToolProblem> {
-    serde_json::to_value(answer).map(within_limit).map_err(ToolProblem::arguments)
+    serde_json::to_value(answer)
+        .map(within_limit)
+        .map_err(ToolProblem::arguments)
 }
 
 fn done(answer: &impl Serialize) -> Result<CallToolResponse, ToolProblem> {

@@ -16,7 +16,8 @@ use crate::api::foreign_answer::foreign_answer;
 use crate::api::grant_view::GrantView;
 use crate::api::view::{DeniedView, ProposalStatus, ProposalView};
 use crate::mcp::answers::{
-    CancelArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason, WaitArgs,
+    CancelArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason,
+    WaitArgs,
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
 use crate::mcp::grantee_key::{GrantNote, GranteeKey};
@@ -43,7 +44,11 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause during a wait if the boundary answered at once that nothing has changed, or that it is busy.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Pauses before a request is sent again because no answer came.
-const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
 
 /// Verifies the bytes of a bundle on this machine.
 pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
@@ -80,14 +85,32 @@ pub(super) type Answer<T> = Result<T, ToolProblem>;
 
 impl<A: BoundaryApi> ToolCalls<A> {
     /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs.
-    pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle, grantee: Option<Arc<dyn GranteeKey>>) -> Self {
-        let machine = AgentMachine { verify, sent: SentProposals::default(), grantee, outputs: Default::default() };
-        Self { api, new_nonce, machine: Some(Arc::new(machine)) }
+    pub fn of_machine(
+        api: A,
+        new_nonce: NewNonce,
+        verify: VerifyBundle,
+        grantee: Option<Arc<dyn GranteeKey>>,
+    ) -> Self {
+        let machine = AgentMachine {
+            verify,
+            sent: SentProposals::default(),
+            grantee,
+            outputs: Default::default(),
+        };
+        Self {
+            api,
+            new_nonce,
+            machine: Some(Arc::new(machine)),
+        }
     }
 
     /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
     pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
-        Self { api, new_nonce, machine: None }
+        Self {
+            api,
+            new_nonce,
+            machine: None,
+        }
     }
 
     /// Makes a proposal, and returns it as the boundary answered. People are asked unless a standing grant covers the run.
@@ -96,7 +119,11 @@ impl<A: BoundaryApi> ToolCalls<A> {
             Ok(granted) => return Ok(granted),
             Err(note) => note,
         };
-        Ok((self.post_proposal(args, &self.nonce_of(args)?, None).await?, note))
+        Ok((
+            self.post_proposal(args, &self.nonce_of(args)?, None)
+                .await?,
+            note,
+        ))
     }
 
     pub(super) async fn post_proposal(
@@ -111,19 +138,31 @@ impl<A: BoundaryApi> ToolCalls<A> {
             // The nonce only makes one call safe to send twice. For a grant, it also decides which use a call is.
             "new": grant.is_none().then_some(args.new),
         });
-        let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
+        let answer = self
+            .send(ApiRequest::post("/v1/proposals", Some(body)))
+            .await?;
         let made = match answer.status {
-            200..300 => serde_json::from_slice::<ProposalView>(&answer.body).ok().map(Ok),
+            200..300 => serde_json::from_slice::<ProposalView>(&answer.body)
+                .ok()
+                .map(Ok),
             400.. if is_problem(&answer) => Some(Err(ToolProblem::of_answer(&answer))),
             _ => None,
         };
         let Some(made) = made else {
-            let detail = format!("the answer with status {} is no document of the boundary", answer.status);
+            let detail = format!(
+                "the answer with status {} is no document of the boundary",
+                answer.status
+            );
             return Err(ToolProblem::no_answer(&detail));
         };
         // After a failure of the service, the proposal may exist.
         if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
-            machine.sent.answered(args, nonce, grant.map(|grant| grant.digest), made.as_ref().ok());
+            machine.sent.answered(
+                args,
+                nonce,
+                grant.map(|grant| grant.digest),
+                made.as_ref().ok(),
+            );
         }
         made
     }
@@ -137,9 +176,15 @@ impl<A: BoundaryApi> ToolCalls<A> {
     }
 
     /// Reads the proposal, and waits for its end.
-    pub async fn wait(&self, args: WaitArgs, deadline: Instant, notes: &ProgressNotes) -> Answer<ProposalProgress> {
+    pub async fn wait(
+        &self,
+        args: WaitArgs,
+        deadline: Instant,
+        notes: &ProgressNotes,
+    ) -> Answer<ProposalProgress> {
         let mut view = self.proposal(&parse("id", &args.id)?).await?;
-        self.until_end(&mut view, args.wait_s, deadline, notes).await?;
+        self.until_end(&mut view, args.wait_s, deadline, notes)
+            .await?;
         Ok(self.state(view, deadline).await)
     }
 
@@ -160,8 +205,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         deadline: Instant,
         notes: &ProgressNotes,
     ) -> Answer<()> {
-        let until =
-            (Instant::now() + Duration::from_secs(seconds.min(CALL_LIMIT.as_secs()))).min(deadline - AFTER_WAIT);
+        let until = (Instant::now() + Duration::from_secs(seconds.min(CALL_LIMIT.as_secs())))
+            .min(deadline - AFTER_WAIT);
         while !view.status.has_ended() {
             let left = until.saturating_duration_since(Instant::now());
             // The boundary waits for whole seconds.
@@ -171,11 +216,18 @@ impl<A: BoundaryApi> ToolCalls<A> {
             }
             let asked = Instant::now();
             let path = format!("/v1/proposals/{}?wait={piece}s", view.id);
-            let Ok(read) = timeout_at(until + ANSWER_TIME, self.read::<ProposalView>(&path)).await else { break };
+            let Ok(read) = timeout_at(until + ANSWER_TIME, self.read::<ProposalView>(&path)).await
+            else {
+                break;
+            };
             let is_same = match read.and_then(|now| of_proposal(&view.id, now)) {
                 Ok(now) => {
                     let is_same = now.status == view.status;
-                    *view = ProposalView { existing: view.existing, reason_not_taken: view.reason_not_taken, ..now };
+                    *view = ProposalView {
+                        existing: view.existing,
+                        reason_not_taken: view.reason_not_taken,
+                        ..now
+                    };
                     is_same
                 }
                 Err(problem) if problem.may_pass() => true,
@@ -195,17 +247,30 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Withdraws a proposal, or ends its run.
     pub async fn cancel(&self, args: CancelArgs, deadline: Instant) -> Answer<ProposalProgress> {
         let id: ProposalId = parse("id", &args.id)?;
-        let answer = self.send(ApiRequest::post(format!("/v1/proposals/{id}/cancellation"), None)).await?;
-        Ok(self.state(of_proposal(&id, of_json(&succeeded(answer)?)?)?, deadline).await)
+        let answer = self
+            .send(ApiRequest::post(
+                format!("/v1/proposals/{id}/cancellation"),
+                None,
+            ))
+            .await?;
+        Ok(self
+            .state(of_proposal(&id, of_json(&succeeded(answer)?)?)?, deadline)
+            .await)
     }
 
     /// Returns the state of a proposal. If a run has ended, the outcome and the output come from its receipt. If they do
     /// not arrive before the deadline, the state lacks them, because the id and the status must still reach the agent.
     pub async fn state(&self, view: ProposalView, deadline: Instant) -> ProposalProgress {
         let has_run = view.status.has_ended()
-            && (view.status == ProposalStatus::Finished || view.receipt.is_some() || view.outcome.is_some());
-        let run =
-            if has_run { self.ended_run(&view.id.receipt(), deadline - BEFORE_END).await } else { Default::default() };
+            && (view.status == ProposalStatus::Finished
+                || view.receipt.is_some()
+                || view.outcome.is_some());
+        let run = if has_run {
+            self.ended_run(&view.id.receipt(), deadline - BEFORE_END)
+                .await
+        } else {
+            Default::default()
+        };
         let reason = view.refusal.as_ref().or(view.held_up.as_ref());
         let advice = match (run.is_refuted, run.lacks_outcome) {
             (true, _) => REFUTED_ADVICE,
@@ -228,7 +293,12 @@ impl<A: BoundaryApi> ToolCalls<A> {
             advice: run.used.unwrap_or_default() + existing + advice,
             signatures_required: view.approvals.required,
             signatures_present: view.approvals.have,
-            missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
+            missing_groups: view
+                .approvals
+                .missing
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             created_at: view.created_at.to_string(),
             expires_at: view.expires_at.to_string(),
             existing: view.existing,
@@ -247,7 +317,12 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 code: reason.code.word().to_owned(),
                 detail: visible_detail(&reason.detail),
             }),
-            people_said: view.denials.iter().filter(|denial| !denial.reason.is_empty()).map(words_of).collect(),
+            people_said: view
+                .denials
+                .iter()
+                .filter(|denial| !denial.reason.is_empty())
+                .map(words_of)
+                .collect(),
             untrusted_output: run.output,
         }
     }
@@ -275,14 +350,20 @@ impl<A: BoundaryApi> ToolCalls<A> {
 pub fn waiting_words(view: &ProposalView) -> String {
     match view.status {
         ProposalStatus::Pending => {
-            format!("{} of {} signatures", view.approvals.have, view.approvals.required)
+            format!(
+                "{} of {} signatures",
+                view.approvals.have, view.approvals.required
+            )
         }
         other => other.word().to_owned(),
     }
 }
 
 fn words_of(denial: &DeniedView) -> PersonWords {
-    PersonWords { name: visible(denial.approver.as_str()), words: visible_detail(&denial.reason) }
+    PersonWords {
+        name: visible(denial.approver.as_str()),
+        words: visible_detail(&denial.reason),
+    }
 }
 
 fn is_problem(answer: &ApiAnswer) -> bool {
@@ -297,7 +378,8 @@ const EXISTING_WITH_REASON: &str = "this is your earlier proposal of this run, w
 /// Advice about a run whose receipt was forged, or belongs to another run.
 const REFUTED_ADVICE: &str = "do not rely on this run: read `verification`, and tell the user";
 /// Advice about a run whose receipt did not arrive.
-const MISSING_ADVICE: &str = "call `wait` again: the receipt states the outcome. If it stays missing, tell the user";
+const MISSING_ADVICE: &str =
+    "call `wait` again: the receipt states the outcome. If it stays missing, tell the user";
 
 fn advice(view: &ProposalView) -> &'static str {
     match view.status {
@@ -305,7 +387,12 @@ fn advice(view: &ProposalView) -> &'static str {
             "people must sign: tell the user which proposal waits, then call `wait`. A pending proposal is no refusal"
         }
         ProposalStatus::Approved | ProposalStatus::Running => "call `wait` until `ended` is true",
-        ProposalStatus::Finished if view.outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Warned) => {
+        ProposalStatus::Finished
+            if view
+                .outcome
+                .as_ref()
+                .is_some_and(|outcome| outcome.status == Status::Warned) =>
+        {
             "the step warned with exit code 2, which is no success: read the output, and tell the user before you go on"
         }
         ProposalStatus::Finished => {
@@ -325,7 +412,8 @@ fn advice(view: &ProposalView) -> &'static str {
 }
 
 pub(super) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
-    text.parse().map_err(|error| ToolProblem::arguments(format_args!("`{name}`: {error}")))
+    text.parse()
+        .map_err(|error| ToolProblem::arguments(format_args!("`{name}`: {error}")))
 }
 
 pub(super) fn receipt_id(text: &str) -> Answer<ReceiptId> {
@@ -336,17 +424,29 @@ pub(super) fn receipt_id(text: &str) -> Answer<ReceiptId> {
 }
 
 pub(super) fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
-    if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(ToolProblem::of_answer(&answer)) }
+    if (200..300).contains(&answer.status) {
+        Ok(answer.body)
+    } else {
+        Err(ToolProblem::of_answer(&answer))
+    }
 }
 
 /// Checks that the boundary answered with the proposal that was asked for.
 fn of_proposal(id: &ProposalId, view: ProposalView) -> Answer<ProposalView> {
-    if view.id == *id { Ok(view) } else { Err(ToolProblem::odd("the answer is about another proposal")) }
+    if view.id == *id {
+        Ok(view)
+    } else {
+        Err(ToolProblem::odd("the answer is about another proposal"))
+    }
 }
 
 pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     let value = serde_json::from_slice(bytes).map_err(|_| {
-        ToolProblem::new("unreachable", &foreign_answer(200, bytes), "tell the operator of the boundary")
+        ToolProblem::new(
+            "unreachable",
+            &foreign_answer(200, bytes),
+            "tell the operator of the boundary",
+        )
     })?;
     of_value(&value).map_err(ToolProblem::odd)
 }
@@ -388,11 +488,17 @@ mod tests {
     impl BoundaryApi for ListedAnswers {
         async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
             let status = self.statuses.lock().expect("no panic").pop_front();
-            self.nonces.lock().expect("no panic").extend(request.body.map(|body| body["nonce"].clone()));
+            self.nonces
+                .lock()
+                .expect("no panic")
+                .extend(request.body.map(|body| body["nonce"].clone()));
             match status {
                 Some(status) => {
                     let problem = json!({"type": "/problems/x", "title": "t", "status": status, "detail": "d"});
-                    Ok(ApiAnswer { status, body: problem.to_string().into_bytes() })
+                    Ok(ApiAnswer {
+                        status,
+                        body: problem.to_string().into_bytes(),
+                    })
                 }
                 None => std::future::pending().await,
             }
@@ -401,15 +507,27 @@ mod tests {
 
     fn counted() -> Result<Nonce, String> {
         static COUNT: AtomicU8 = AtomicU8::new(0);
-        Ok(Nonce::new(1_800_000_000_000, [COUNT.fetch_add(1, Ordering::Relaxed); 16]))
+        Ok(Nonce::new(
+            1_800_000_000_000,
+            [COUNT.fetch_add(1, Ordering::Relaxed); 16],
+        ))
     }
 
     /// Makes the same proposal once for each answer, and returns the nonces.
     async fn nonces(calls: &ToolCalls<ListedAnswers>, statuses: &[u16]) -> Vec<Value> {
-        calls.api.statuses.lock().expect("no panic").extend(statuses);
-        let args: ProposeArgs = serde_json::from_value(json!({"step": "a:b", "reason": "x"})).expect("arguments");
+        calls
+            .api
+            .statuses
+            .lock()
+            .expect("no panic")
+            .extend(statuses);
+        let args: ProposeArgs =
+            serde_json::from_value(json!({"step": "a:b", "reason": "x"})).expect("arguments");
         for _ in statuses {
-            calls.propose(&args).await.expect_err("no answer is a proposal");
+            calls
+                .propose(&args)
+                .await
+                .expect_err("no answer is a proposal");
         }
         std::mem::take(&mut *calls.api.nonces.lock().expect("no panic"))
     }
@@ -419,11 +537,15 @@ mod tests {
         let verify: VerifyBundle = Arc::new(|_| panic!("no receipt"));
         let calls = ToolCalls::of_machine(ListedAnswers::default(), counted, verify, None);
         let sent = nonces(&calls, &[504, 500, 409, 409]).await;
-        assert!(sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3], "{sent:?}");
+        assert!(
+            sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3],
+            "{sent:?}"
+        );
         let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
         let sent = nonces(&calls, &[504, 504]).await;
         assert_ne!(sent[0], sent[1]);
-        let again = ToolProblem::too_slow().of_propose().into_json()["problem"]["advice"].to_string();
+        let again =
+            ToolProblem::too_slow().of_propose().into_json()["problem"]["advice"].to_string();
         assert!(again.contains("no second run"), "{again}");
     }
 
@@ -434,7 +556,10 @@ mod tests {
     impl BoundaryApi for WithoutOutputs {
         async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
             if request.path.ends_with("/bundle") {
-                return Ok(ApiAnswer { status: 200, body: self.0.to_vec() });
+                return Ok(ApiAnswer {
+                    status: 200,
+                    body: self.0.to_vec(),
+                });
             }
             std::future::pending().await
         }
@@ -452,41 +577,73 @@ mod tests {
     }
 
     /// Reads the state of a finished proposal in a short time.
-    async fn state_of<A: BoundaryApi>(calls: &ToolCalls<A>, view: ProposalView) -> ProposalProgress {
+    async fn state_of<A: BoundaryApi>(
+        calls: &ToolCalls<A>,
+        view: ProposalView,
+    ) -> ProposalProgress {
         let deadline = Instant::now() + BEFORE_END + Duration::from_millis(200);
-        timeout_at(deadline, calls.state(view, deadline)).await.expect("before the deadline")
+        timeout_at(deadline, calls.state(view, deadline))
+            .await
+            .expect("before the deadline")
     }
 
     #[tokio::test]
     async fn the_advice_of_each_status_never_proposes_after_a_denial() {
-        use ProposalStatus::{Approved, Cancelled, Denied, Expired, Finished, Pending, Refused, Running};
+        use ProposalStatus::{
+            Approved, Cancelled, Denied, Expired, Finished, Pending, Refused, Running,
+        };
         let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
-        for status in [Pending, Approved, Running, Finished, Denied, Expired, Cancelled, Refused] {
+        for status in [
+            Pending, Approved, Running, Finished, Denied, Expired, Cancelled, Refused,
+        ] {
             for (existing, reason_not_taken) in [(false, false), (true, false), (true, true)] {
                 let made = finished("0192f0c1-0000-7000-8000-000000000001");
-                let view = ProposalView { status, existing, reason_not_taken, receipt: None, outcome: None, ..made };
-                let told =
-                    if status == Finished { advice(&view).to_owned() } else { state_of(&calls, view).await.advice };
+                let view = ProposalView {
+                    status,
+                    existing,
+                    reason_not_taken,
+                    receipt: None,
+                    outcome: None,
+                    ..made
+                };
+                let told = if status == Finished {
+                    advice(&view).to_owned()
+                } else {
+                    state_of(&calls, view).await.advice
+                };
                 match status {
                     Denied => {
-                        assert!(told.contains("`people_said`") && told.contains("do not propose"), "{told}");
+                        assert!(
+                            told.contains("`people_said`") && told.contains("do not propose"),
+                            "{told}"
+                        );
                         assert!(!told.contains("new: true"), "{told}");
                     }
                     Cancelled => assert!(told.contains("`new: true`"), "{told}"),
-                    _ if status != Finished => assert_eq!(told.contains("`new: true`"), existing, "{told}"),
+                    _ if status != Finished => {
+                        assert_eq!(told.contains("`new: true`"), existing, "{told}")
+                    }
                     _ => {}
                 }
-                assert!(!told.contains("--") && !told.contains("/v1/"), "tools have no options and no paths: {told}");
+                assert!(
+                    !told.contains("--") && !told.contains("/v1/"),
+                    "tools have no options and no paths: {told}"
+                );
             }
         }
     }
 
     #[tokio::test]
-    async fn evidence_that_does_not_arrive_delays_no_status_and_a_missing_output_discards_no_receipt() {
+    async fn evidence_that_does_not_arrive_delays_no_status_and_a_missing_output_discards_no_receipt()
+     {
         let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
         let state = state_of(&calls, finished("0192f0c1-0000-7000-8000-000000000001")).await;
         assert!(state.ended && state.untrusted_output.is_none(), "{state:?}");
-        assert!(state.verification.is_some_and(|words| words.contains("did not arrive in time")));
+        assert!(
+            state
+                .verification
+                .is_some_and(|words| words.contains("did not arrive in time"))
+        );
 
         let verify: VerifyBundle = Arc::new(|_| ReceiptVerification {
             verified: true,
@@ -498,9 +655,15 @@ mod tests {
         let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
         let calls = ToolCalls::of_machine(WithoutOutputs(bundle), counted, verify, None);
         let state = state_of(&calls, finished("019aa0b0-5c00-7000-8000-000000000001")).await;
-        assert!(state.verified && state.outcome.is_some() && state.params.is_some(), "{state:?}");
+        assert!(
+            state.verified && state.outcome.is_some() && state.params.is_some(),
+            "{state:?}"
+        );
         let output = state.untrusted_output.expect("the reason");
         assert!(output.is_cut && !output.output_verified, "{output:?}");
-        assert!(output.output_verification.contains("arrived in time"), "{output:?}");
+        assert!(
+            output.output_verification.contains("arrived in time"),
+            "{output:?}"
+        );
     }
 }

@@ -26,12 +26,23 @@ pub struct ToolProblem {
 impl ToolProblem {
     /// Returns the problem for arguments that the tool does not accept.
     pub fn arguments(detail: impl Display) -> Self {
-        Self::new("malformed", &detail.to_string(), "correct the arguments and call the tool again")
+        Self::new(
+            "malformed",
+            &detail.to_string(),
+            "correct the arguments and call the tool again",
+        )
     }
 
     /// Returns the problem of a call without an answer. The advice is for a call that can be repeated.
     pub fn no_answer(detail: &str) -> Self {
-        Self { is_unanswered: true, ..Self::new("unreachable", detail, "wait some seconds, then call the tool again") }
+        Self {
+            is_unanswered: true,
+            ..Self::new(
+                "unreachable",
+                detail,
+                "wait some seconds, then call the tool again",
+            )
+        }
     }
 
     /// Returns the problem of a call that reached [`CALL_LIMIT`](crate::mcp::tool_calls::CALL_LIMIT).
@@ -41,23 +52,36 @@ impl ToolProblem {
 
     /// Returns the problem of a server with too many calls in progress.
     pub fn too_many_calls() -> Self {
-        Self::new("busy", "too many calls of this client are in progress", "wait for the answers, then call again")
+        Self::new(
+            "busy",
+            "too many calls of this client are in progress",
+            "wait for the answers, then call again",
+        )
     }
 
     /// Returns the problem of a proposal that this machine could not make.
     pub fn not_proposed(detail: &str) -> Self {
-        Self::new("fault", detail, "nothing was proposed: tell the user of this machine")
+        Self::new(
+            "fault",
+            detail,
+            "nothing was proposed: tell the user of this machine",
+        )
     }
 
     /// Returns a problem with this code.
     pub fn new(code: &str, detail: &str, advice: &str) -> Self {
         let shown = json!({"code": code, "detail": visible_detail(detail), "advice": advice});
-        Self { shown, is_unanswered: false }
+        Self {
+            shown,
+            is_unanswered: false,
+        }
     }
 
     /// Returns the problem of an answer that this program does not understand.
     pub fn odd(what: impl Display) -> Self {
-        let detail = format!("this version of the program does not understand the boundary's answer: {what}");
+        let detail = format!(
+            "this version of the program does not understand the boundary's answer: {what}"
+        );
         Self::new("unreachable", &detail, "tell the operator of the boundary")
     }
 
@@ -71,7 +95,11 @@ impl ToolProblem {
             return Self::new("unreachable", &detail, "tell the operator of the boundary");
         };
         let word = problem.kind.rsplit('/').next().unwrap_or_default();
-        let known = Code::ALL.iter().map(|code| code.word()).chain(["fault"]).find(|known| *known == word);
+        let known = Code::ALL
+            .iter()
+            .map(|code| code.word())
+            .chain(["fault"])
+            .find(|known| *known == word);
         let code = known.unwrap_or("unknown");
         let mut shown = json!({
             "code": code, "title": visible_detail(&problem.title), "detail": visible_detail(&for_tools(&problem.detail)),
@@ -82,7 +110,10 @@ impl ToolProblem {
             shown["errors"] = problem.errors.iter().take(MAX_ERRORS).map(cut).collect();
         }
         for (name, value) in [
-            ("proposal", problem.proposal.as_ref().map(ToString::to_string)),
+            (
+                "proposal",
+                problem.proposal.as_ref().map(ToString::to_string),
+            ),
             ("receipt", problem.receipt.as_ref().map(ToString::to_string)),
             ("fault", problem.fault.as_deref().map(visible_detail)),
         ] {
@@ -90,7 +121,10 @@ impl ToolProblem {
                 shown[name] = value.into();
             }
         }
-        Self { shown, is_unanswered: false }
+        Self {
+            shown,
+            is_unanswered: false,
+        }
     }
 
     /// Returns the problem with advice for `propose`.
@@ -111,7 +145,11 @@ impl ToolProblem {
 
     /// Returns whether the same call can succeed some seconds later.
     pub(super) fn may_pass(&self) -> bool {
-        self.is_unanswered || matches!(self.code(), "busy" | "standby" | "database" | "rate-limited")
+        self.is_unanswered
+            || matches!(
+                self.code(),
+                "busy" | "standby" | "database" | "rate-limited"
+            )
     }
 
     /// Returns whether the boundary refused the call. Otherwise the program has sent nothing, or has no answer that it
@@ -139,9 +177,13 @@ impl ToolProblem {
 /// Returns the advice for a refusal of the boundary. `is_about_proposal` is true if the refusal names a proposal.
 fn advice(code: &str, status: u16, is_about_proposal: bool) -> &'static str {
     match code {
-        "unauthenticated" => "the token or the key is missing or not valid any more: ask the operator for a token",
+        "unauthenticated" => {
+            "the token or the key is missing or not valid any more: ask the operator for a token"
+        }
         "forbidden" => "ask the operator for a token with the required scope or steps",
-        "rate-limited" | "busy" | "standby" | "database" => "wait some seconds, then call the tool again",
+        "rate-limited" | "busy" | "standby" | "database" => {
+            "wait some seconds, then call the tool again"
+        }
         "unknown-step" => "list the steps with `list_steps`",
         // Deleted content never comes back.
         "not-found" if status == 410 => {
@@ -153,7 +195,9 @@ fn advice(code: &str, status: u16, is_about_proposal: bool) -> &'static str {
             "call `wait` with the id in `proposal`: only a run that has ended has a receipt and an output"
         }
         "not-found" => "check the ids of the call: `detail` says what does not exist",
-        "invalid-params" | "malformed" | "too-large" => "correct the arguments and call the tool again",
+        "invalid-params" | "malformed" | "too-large" => {
+            "correct the arguments and call the tool again"
+        }
         _ => "do not repeat the call without a change; tell the user what the boundary answered",
     }
 }

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use crate::mcp::answers::{
-    CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow, ProposalProgress, ProposeArgs,
-    ReceiptFacts, StepDetails, StepPage, WaitArgs,
+    CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow,
+    ProposalProgress, ProposeArgs, ReceiptFacts, StepDetails, StepPage, WaitArgs,
 };
 use crate::mcp::served_boundaries::BOUNDARY;
 use documents::record::schema;
@@ -56,8 +56,15 @@ pub enum ToolName {
 
 impl ToolName {
     /// All tools, in the order of the list.
-    pub const ALL: [Self; 7] =
-        [Self::ListSteps, Self::GetStep, Self::Propose, Self::Wait, Self::GetOutput, Self::GetReceipt, Self::Cancel];
+    pub const ALL: [Self; 7] = [
+        Self::ListSteps,
+        Self::GetStep,
+        Self::Propose,
+        Self::Wait,
+        Self::GetOutput,
+        Self::GetReceipt,
+        Self::Cancel,
+    ];
 
     /// Returns the name that the client sends.
     pub const fn word(self) -> &'static str {
@@ -99,7 +106,11 @@ impl ToolName {
                  this run, unless they signed a standing grant for it that this server can use: then it runs at once, \
                  and `advice` says so. A repeated call returns the earlier proposal (`existing`). A run with uploaded files can't be \
                  proposed here.",
-                ToolAnnotations::new().read_only(false).destructive(true).idempotent(false).open_world(true),
+                ToolAnnotations::new()
+                    .read_only(false)
+                    .destructive(true)
+                    .idempotent(false)
+                    .open_world(true),
             ),
             Self::Wait => tool::<WaitArgs>(
                 self,
@@ -129,7 +140,11 @@ impl ToolName {
                 as_wait(),
                 "Cancel a proposal",
                 "Withdraws your own proposal, or ends its run.",
-                ToolAnnotations::new().read_only(false).destructive(true).idempotent(true).open_world(false),
+                ToolAnnotations::new()
+                    .read_only(false)
+                    .destructive(true)
+                    .idempotent(true)
+                    .open_world(false),
             ),
         }
     }
@@ -138,7 +153,10 @@ impl ToolName {
 impl std::str::FromStr for ToolName {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|tool| tool.word() == text).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|tool| tool.word() == text)
+            .ok_or(())
     }
 }
 
@@ -155,7 +173,8 @@ pub fn tools(is_list: bool) -> Vec<Tool> {
 /// Adds the argument that names a boundary. A search of the steps of all boundaries names none, and has another answer.
 fn add_boundary(tool: &mut Tool) {
     let schema = Arc::make_mut(&mut tool.input_schema);
-    schema["properties"][BOUNDARY] = json!({"type": "string", "description": "Name of the boundary."});
+    schema["properties"][BOUNDARY] =
+        json!({"type": "string", "description": "Name of the boundary."});
     match schema.get_mut("required").and_then(Value::as_array_mut) {
         Some(required) => required.push(BOUNDARY.into()),
         None => tool.output_schema = None,
@@ -209,12 +228,17 @@ fn fields_of<T: JsonSchema>() -> Arc<JsonObject> {
 
 /// Returns the schema of an answer that the tool `wait` describes. An agent pays for each byte of the tools.
 fn as_wait() -> Arc<JsonObject> {
-    let schema = json!({"type": "object", "description": "The same fields as in the answer of `wait`."});
+    let schema =
+        json!({"type": "object", "description": "The same fields as in the answer of `wait`."});
     Arc::new(members(schema))
 }
 
 fn schema_of<T: JsonSchema>(is_described: bool) -> Arc<JsonObject> {
-    let mut schema = members(Value::from(schema::settings().into_generator().into_root_schema_for::<T>()));
+    let mut schema = members(Value::from(
+        schema::settings()
+            .into_generator()
+            .into_root_schema_for::<T>(),
+    ));
     schema.remove("description");
     Arc::new(members(plain(Value::Object(schema), is_described)))
 }
@@ -237,7 +261,12 @@ fn plain(schema: Value, is_described: bool) -> Value {
         other => return other,
     };
     let words = members.remove("oneOf").map(|choices| {
-        choices.as_array().into_iter().flatten().map(|choice| choice["const"].clone()).collect::<Vec<_>>()
+        choices
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|choice| choice["const"].clone())
+            .collect::<Vec<_>>()
     });
     if let Some(words) = words {
         members.insert("type".to_owned(), "string".into());
@@ -272,7 +301,9 @@ mod tests {
     use super::*;
 
     fn check(schema: &Value, place: &str) {
-        let members = schema.as_object().unwrap_or_else(|| panic!("{place}: {schema}"));
+        let members = schema
+            .as_object()
+            .unwrap_or_else(|| panic!("{place}: {schema}"));
         for (keyword, value) in members {
             match keyword.as_str() {
                 "properties" => {
@@ -282,7 +313,12 @@ mod tests {
                 }
                 "items" => check(value, &format!("{place}/items")),
                 "type" => assert!(value.is_string(), "{place}: {value}"),
-                "description" | "required" | "enum" | "default" | "maximum" | "additionalProperties" => {}
+                "description"
+                | "required"
+                | "enum"
+                | "default"
+                | "maximum"
+                | "additionalProperties" => {}
                 other => panic!("{place}: a small schema language may not take `{other}`"),
             }
         }
@@ -313,9 +349,19 @@ mod tests {
         for is_list in [false, true] {
             for tool in tools(is_list) {
                 let schema = serde_json::to_value(&*tool.input_schema).expect("JSON");
-                let is_required = schema["required"].as_array().is_some_and(|all| all.contains(&json!("boundary")));
-                assert_eq!(schema["properties"]["boundary"].is_object(), is_list, "{schema}");
-                assert_eq!(is_required, is_list && tool.name != "list_steps", "{schema}");
+                let is_required = schema["required"]
+                    .as_array()
+                    .is_some_and(|all| all.contains(&json!("boundary")));
+                assert_eq!(
+                    schema["properties"]["boundary"].is_object(),
+                    is_list,
+                    "{schema}"
+                );
+                assert_eq!(
+                    is_required,
+                    is_list && tool.name != "list_steps",
+                    "{schema}"
+                );
             }
         }
     }

@@ -52,7 +52,10 @@ pub fn visible_start(bytes: &[u8], most: usize) -> (String, usize) {
         // The next window begins with the incomplete character at the end of this window.
         let is_begun = used + invalid.len() == bytes.len()
             && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
-        if invalid.is_empty() || (is_begun && used > 0) || !push(&mut out, char::REPLACEMENT_CHARACTER) {
+        if invalid.is_empty()
+            || (is_begun && used > 0)
+            || !push(&mut out, char::REPLACEMENT_CHARACTER)
+        {
             break;
         }
         used += invalid.len();
@@ -79,9 +82,12 @@ pub fn visible_json(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(visible(&text)),
         Value::Array(items) => items.into_iter().map(visible_json).collect(),
-        Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(key, value)| (visible(&key), visible_json(value))).collect())
-        }
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(key, value)| (visible(&key), visible_json(value)))
+                .collect(),
+        ),
         other => other,
     }
 }
@@ -92,7 +98,9 @@ pub fn visible_json_text(document: &str) -> String {
     for c in document.chars() {
         // JSON allows the characters before U+0020 only between two values.
         if c >= '\u{7f}' && HiddenCharacter::is_escaped(c) {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         } else {
             out.push(c);
         }
@@ -111,29 +119,59 @@ mod tests {
         for (text, shown) in [
             ("done\n\tgrün, 完了", "done\n\tgrün, 完了"),
             ("\x1b[2J\r\x00\x7f", "\\x1b[2J\\x0d\\x00\\x7f"),
-            ("a\u{202e}b\u{200b}c\u{2028}", "a\\u{202e}b\\u{200b}c\\u{2028}"),
-            ("\u{e0041}\u{e007f}\u{fe0f}\u{e0100}", "\\u{e0041}\\u{e007f}\\u{fe0f}\\u{e0100}"),
+            (
+                "a\u{202e}b\u{200b}c\u{2028}",
+                "a\\u{202e}b\\u{200b}c\\u{2028}",
+            ),
+            (
+                "\u{e0041}\u{e007f}\u{fe0f}\u{e0100}",
+                "\\u{e0041}\\u{e007f}\\u{fe0f}\\u{e0100}",
+            ),
             ("\u{85}\u{e000}", "\\u{85}\\u{e000}"),
-            ("\u{3164}\u{115f}\u{1160}\u{180b}", "\\u{3164}\\u{115f}\\u{1160}\\u{180b}"),
-            ("\u{34f}\u{ffa0}\u{2800}\u{17b4}", "\\u{34f}\\u{ffa0}\\u{2800}\\u{17b4}"),
+            (
+                "\u{3164}\u{115f}\u{1160}\u{180b}",
+                "\\u{3164}\\u{115f}\\u{1160}\\u{180b}",
+            ),
+            (
+                "\u{34f}\u{ffa0}\u{2800}\u{17b4}",
+                "\\u{34f}\\u{ffa0}\\u{2800}\\u{17b4}",
+            ),
             ("\u{3000}\u{a0}", "\u{3000}\u{a0}"),
         ] {
             assert_eq!(visible(text), shown);
         }
-        assert_eq!(visible_json_text("{\r\n\"\u{7f}ü\u{e0041}\": 1}"), "{\r\n\"\\u007fü\\udb40\\udc41\": 1}");
-        assert_eq!(visible_json(json!({"a\x1b": ["\x07", 1, null]})), json!({"a\\x1b": ["\\x07", 1, null]}));
+        assert_eq!(
+            visible_json_text("{\r\n\"\u{7f}ü\u{e0041}\": 1}"),
+            "{\r\n\"\\u007fü\\udb40\\udc41\": 1}"
+        );
+        assert_eq!(
+            visible_json(json!({"a\x1b": ["\x07", 1, null]})),
+            json!({"a\\x1b": ["\\x07", 1, null]})
+        );
     }
 
     #[test]
     fn a_limit_counts_the_escapes_and_splits_neither_an_escape_nor_a_character() {
-        assert_eq!(visible_start("a\x1b\x1b".as_bytes(), 5), ("a\\x1b".to_owned(), 2));
-        assert_eq!(visible_start("a\x1b\x1b".as_bytes(), 9), ("a\\x1b\\x1b".to_owned(), 3));
+        assert_eq!(
+            visible_start("a\x1b\x1b".as_bytes(), 5),
+            ("a\\x1b".to_owned(), 2)
+        );
+        assert_eq!(
+            visible_start("a\x1b\x1b".as_bytes(), 9),
+            ("a\\x1b\\x1b".to_owned(), 3)
+        );
         assert_eq!(visible_start(b"ab\xe2\x82", 9), ("ab".to_owned(), 2));
         assert_eq!(visible_start(b"\xe2\x82", 9), ("\u{fffd}".to_owned(), 2));
-        assert_eq!(visible_start(b"a\xffb\xe2", 9), ("a\u{fffd}b".to_owned(), 3));
+        assert_eq!(
+            visible_start(b"a\xffb\xe2", 9),
+            ("a\u{fffd}b".to_owned(), 3)
+        );
         assert_eq!(visible_up_to("ab", 1), ("a".to_owned(), true));
         assert_eq!(visible_up_to("ab", 2), ("ab".to_owned(), false));
-        assert_eq!(visible_end("\x1b\x1bz".as_bytes(), 6), ("\\x1bz".to_owned(), true));
+        assert_eq!(
+            visible_end("\x1b\x1bz".as_bytes(), 6),
+            ("\\x1bz".to_owned(), true)
+        );
         assert_eq!(visible_end(b"az", 6), ("az".to_owned(), false));
     }
 }

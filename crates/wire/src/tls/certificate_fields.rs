@@ -29,7 +29,10 @@ impl ValidTime {
     /// Returns the reason why the certificate is not valid now, or `None` if it is valid.
     pub fn objection(self, now: Timestamp) -> Option<String> {
         if now > self.not_after {
-            Some(format!("the certificate expired at {}: renew the certificate", self.not_after))
+            Some(format!(
+                "the certificate expired at {}: renew the certificate",
+                self.not_after
+            ))
         } else if now < self.not_before {
             Some(format!(
                 "the certificate is not valid before {}, and it is {now} now: correct the clock, or name a certificate \
@@ -50,12 +53,17 @@ impl CertificateFields {
         let _algorithm = certificate.take(SEQUENCE)?;
         let _signature = certificate.take(BIT_STRING)?;
         certificate.end()?;
-        let version = content.take_if(VERSION)?.map_or(Some(&[0][..]), |version| whole(version, INTEGER))?;
+        let version = content
+            .take_if(VERSION)?
+            .map_or(Some(&[0][..]), |version| whole(version, INTEGER))?;
         let _serial = content.take(INTEGER)?;
         let _algorithm = content.take(SEQUENCE)?;
         let issuer = content.take(SEQUENCE)?;
         let mut validity = Elements(content.take(SEQUENCE)?);
-        let valid = ValidTime { not_before: validity.take_time()?, not_after: validity.take_time()? };
+        let valid = ValidTime {
+            not_before: validity.take_time()?,
+            not_after: validity.take_time()?,
+        };
         validity.end()?;
         let subject = content.take(SEQUENCE)?;
         let _key = content.take(SEQUENCE)?;
@@ -67,7 +75,11 @@ impl CertificateFields {
             Some(extensions) => has_ca_extension(whole(extensions, SEQUENCE)?)?,
         };
         content.end()?;
-        matches!(version, [0..=2]).then_some(Self { has_version_3: version == [2], is_ca, valid })
+        matches!(version, [0..=2]).then_some(Self {
+            has_version_3: version == [2],
+            is_ca,
+            valid,
+        })
     }
 }
 
@@ -107,13 +119,17 @@ struct Elements<'d>(&'d [u8]);
 impl<'d> Elements<'d> {
     /// Returns the content of the next element, which must have this tag.
     fn take(&mut self, tag: u8) -> Option<&'d [u8]> {
-        let [found, length, rest @ ..] = self.0 else { return None };
+        let [found, length, rest @ ..] = self.0 else {
+            return None;
+        };
         let (length, rest) = match *length {
             short @ 0..=0x7f => (usize::from(short), rest),
             // The number of bytes of the length. No certificate needs more than three.
             long @ 0x81..=0x83 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(long - 0x80))?;
-                let length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                let length = bytes
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
                 // DER has only one form of a length: the shortest.
                 let is_shortest = bytes[0] != 0 && length > 0x7f;
                 (is_shortest.then_some(length)?, rest)
@@ -127,7 +143,11 @@ impl<'d> Elements<'d> {
 
     /// Returns the content of the next element if the element has this tag.
     fn take_if(&mut self, tag: u8) -> Option<Option<&'d [u8]>> {
-        if self.0.first() == Some(&tag) { self.take(tag).map(Some) } else { Some(None) }
+        if self.0.first() == Some(&tag) {
+            self.take(tag).map(Some)
+        } else {
+            Some(None)
+        }
     }
 
     /// Reads a time. A time of two digits for the year is in the years 1950 to 2049.
@@ -138,9 +158,14 @@ impl<'d> Elements<'d> {
         };
         let text = format!("{century}{}", std::str::from_utf8(digits).ok()?);
         let part = |from: usize, to: usize| text.get(from..to);
-        let (date, time) = ([part(0, 4)?, part(4, 6)?, part(6, 8)?], [part(8, 10)?, part(10, 12)?, part(12, 14)?]);
+        let (date, time) = (
+            [part(0, 4)?, part(4, 6)?, part(6, 8)?],
+            [part(8, 10)?, part(10, 12)?, part(12, 14)?],
+        );
         let zone = text.get(14..)?;
-        format!("{}T{}{zone}", date.join("-"), time.join(":")).parse().ok()
+        format!("{}T{}{zone}", date.join("-"), time.join(":"))
+            .parse()
+            .ok()
     }
 
     fn end(&self) -> Option<()> {
@@ -171,7 +196,11 @@ mod tests {
         let length = match u8::try_from(content.len()) {
             Ok(short @ 0..=0x7f) => vec![short],
             Ok(byte) => vec![0x81, byte],
-            Err(_) => [&[0x82][..], &u16::try_from(content.len()).expect("short").to_be_bytes()].concat(),
+            Err(_) => [
+                &[0x82][..],
+                &u16::try_from(content.len()).expect("short").to_be_bytes(),
+            ]
+            .concat(),
         };
         [&[tag], &length[..], content].concat()
     }
@@ -183,7 +212,11 @@ mod tests {
     /// The extension "basic constraints" with this content.
     fn limits(content: &[u8]) -> Vec<u8> {
         let value = element(OCTET_STRING, &element(SEQUENCE, content));
-        sequence(&[&element(OBJECT_ID, &BASIC_CONSTRAINTS), &element(BOOLEAN, &[0xff]), &value])
+        sequence(&[
+            &element(OBJECT_ID, &BASIC_CONSTRAINTS),
+            &element(BOOLEAN, &[0xff]),
+            &value,
+        ])
     }
 
     struct Parts {
@@ -195,9 +228,17 @@ mod tests {
 
     impl Parts {
         fn with_extensions(extensions: &[&[u8]]) -> Self {
-            let times = [element(UTC_TIME, b"260102030405Z"), element(GENERALIZED_TIME, b"20510102030405Z")];
+            let times = [
+                element(UTC_TIME, b"260102030405Z"),
+                element(GENERALIZED_TIME, b"20510102030405Z"),
+            ];
             let after_key = element(EXTENSIONS, &sequence(extensions));
-            Self { version: element(VERSION, &element(INTEGER, &[2])), issuer: vec![1; 200], times, after_key }
+            Self {
+                version: element(VERSION, &element(INTEGER, &[2])),
+                issuer: vec![1; 200],
+                times,
+                after_key,
+            }
         }
 
         fn encode(&self) -> Vec<u8> {
@@ -220,42 +261,83 @@ mod tests {
     }
 
     fn is_ca(extensions: &[&[u8]]) -> Option<bool> {
-        Parts::with_extensions(extensions).read().map(|fields| fields.is_ca)
+        Parts::with_extensions(extensions)
+            .read()
+            .map(|fields| fields.is_ca)
     }
 
     #[test]
     fn the_fields_of_a_certificate_are_read() {
-        let other = sequence(&[&element(OBJECT_ID, &[0x55, 0x1d, 0x11]), &element(OCTET_STRING, &[1])]);
-        let read = Parts::with_extensions(&[&other]).read().expect("the fields");
+        let other = sequence(&[
+            &element(OBJECT_ID, &[0x55, 0x1d, 0x11]),
+            &element(OCTET_STRING, &[1]),
+        ]);
+        let read = Parts::with_extensions(&[&other])
+            .read()
+            .expect("the fields");
         let time = |text: &str| text.parse().expect("a time");
-        let valid = ValidTime { not_before: time("2026-01-02T03:04:05Z"), not_after: time("2051-01-02T03:04:05Z") };
-        assert_eq!(read, CertificateFields { has_version_3: true, is_ca: false, valid });
+        let valid = ValidTime {
+            not_before: time("2026-01-02T03:04:05Z"),
+            not_after: time("2051-01-02T03:04:05Z"),
+        };
+        assert_eq!(
+            read,
+            CertificateFields {
+                has_version_3: true,
+                is_ca: false,
+                valid
+            }
+        );
     }
 
     #[test]
     fn the_extension_basic_constraints_or_a_root_of_version_1_is_a_ca() {
         let (yes, no) = (element(BOOLEAN, &[0xff]), element(BOOLEAN, &[0]));
         assert_eq!(is_ca(&[&limits(&yes)]), Some(true));
-        assert_eq!(is_ca(&[&limits(&[&yes[..], &element(INTEGER, &[0])].concat())]), Some(true));
+        assert_eq!(
+            is_ca(&[&limits(&[&yes[..], &element(INTEGER, &[0])].concat())]),
+            Some(true)
+        );
         assert_eq!(is_ca(&[&limits(&[])]), Some(false));
         assert_eq!(is_ca(&[&limits(&no)]), Some(false));
-        for malformed in [limits(&element(BOOLEAN, &[1])), limits(&element(BOOLEAN, &[])), limits(&element(4, &[]))] {
+        for malformed in [
+            limits(&element(BOOLEAN, &[1])),
+            limits(&element(BOOLEAN, &[])),
+            limits(&element(4, &[])),
+        ] {
             assert_eq!(is_ca(&[&malformed]), None);
         }
-        assert_eq!(is_ca(&[&limits(&no), &limits(&yes)]), None, "the extension occurs twice");
+        assert_eq!(
+            is_ca(&[&limits(&no), &limits(&yes)]),
+            None,
+            "the extension occurs twice"
+        );
         let mut root = Parts::with_extensions(&[]);
         (root.version, root.after_key) = (Vec::new(), Vec::new());
-        assert!(root.read().is_some_and(|fields| !fields.has_version_3 && !fields.is_ca));
+        assert!(
+            root.read()
+                .is_some_and(|fields| !fields.has_version_3 && !fields.is_ca)
+        );
         root.issuer = vec![2; 300];
-        assert!(root.read().is_some_and(|fields| !fields.has_version_3 && fields.is_ca));
+        assert!(
+            root.read()
+                .is_some_and(|fields| !fields.has_version_3 && fields.is_ca)
+        );
     }
 
     #[test]
     fn only_the_versions_1_to_3_are_read() {
         let mut parts = Parts::with_extensions(&[]);
-        for (version, has_version_3) in [(&[0][..], Some(false)), (&[1], Some(false)), (&[2], Some(true))] {
+        for (version, has_version_3) in [
+            (&[0][..], Some(false)),
+            (&[1], Some(false)),
+            (&[2], Some(true)),
+        ] {
             parts.version = element(VERSION, &element(INTEGER, version));
-            assert_eq!(parts.read().map(|fields| fields.has_version_3), has_version_3);
+            assert_eq!(
+                parts.read().map(|fields| fields.has_version_3),
+                has_version_3
+            );
         }
         for version in [&[3][..], &[], &[0, 2], &[0xff]] {
             parts.version = element(VERSION, &element(INTEGER, version));
@@ -265,8 +347,11 @@ mod tests {
 
     #[test]
     fn a_time_has_only_the_two_forms_of_rfc_5280() {
-        let time =
-            |tag: u8, text: &str| Elements(&element(tag, text.as_bytes())).take_time().map(|time| time.to_string());
+        let time = |tag: u8, text: &str| {
+            Elements(&element(tag, text.as_bytes()))
+                .take_time()
+                .map(|time| time.to_string())
+        };
         for (tag, text, expected) in [
             (UTC_TIME, "700101000000Z", "1970-01-01T00:00:00Z"),
             (UTC_TIME, "991231235959Z", "1999-12-31T23:59:59Z"),
@@ -301,9 +386,17 @@ mod tests {
         let good = Parts::with_extensions(&[&limits(&yes)]).encode();
         assert!(CertificateFields::parse(&good).is_some());
         for end in 0..good.len() {
-            assert_eq!(CertificateFields::parse(&good[..end]), None, "cut after {end} bytes");
+            assert_eq!(
+                CertificateFields::parse(&good[..end]),
+                None,
+                "cut after {end} bytes"
+            );
         }
-        assert_eq!(CertificateFields::parse(&[&good[..], &[0]].concat()), None, "a byte after the end");
+        assert_eq!(
+            CertificateFields::parse(&[&good[..], &[0]].concat()),
+            None,
+            "a byte after the end"
+        );
         let mut refused = 0;
         for at in 0..good.len() {
             for bit in 0..8 {
@@ -324,7 +417,15 @@ mod tests {
         assert_eq!(take(&with(&[4, 0x81, 0x80], 0x80)), Some(0x80));
         assert_eq!(take(&with(&[4, 0x82, 1, 0], 0x100)), Some(0x100));
         assert_eq!(take(&with(&[4, 0x83, 1, 0, 0], 0x1_0000)), Some(0x1_0000));
-        for malformed in [&[][..], &[4], &[4, 0x80], &[4, 0x81], &[4, 0x81, 0x7f], &[4, 0x82, 0, 0x80], &[4, 0xff]] {
+        for malformed in [
+            &[][..],
+            &[4],
+            &[4, 0x80],
+            &[4, 0x81],
+            &[4, 0x81, 0x7f],
+            &[4, 0x82, 0, 0x80],
+            &[4, 0xff],
+        ] {
             assert_eq!(take(&with(malformed, 0)), None);
         }
         assert_eq!(take(&with(&[4, 0x84, 0, 0, 0, 1], 1)), None);

@@ -39,7 +39,9 @@ pub enum ClientConfigError {
 impl fmt::Display for ClientConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSystemAuthorities(why) => write!(f, "this system has no list of certificate authorities{why}"),
+            Self::NoSystemAuthorities(why) => {
+                write!(f, "this system has no list of certificate authorities{why}")
+            }
             Self::Authorities(why) | Self::Certificate(why) | Self::Key(why) => f.write_str(why),
             Self::OtherKey => f.write_str("the key does not belong to the certificate"),
         }
@@ -81,7 +83,10 @@ fn named_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientC
     let mut store = RootCertStore::empty();
     for (at, certificate) in found.iter().enumerate() {
         store.add(certificate.clone()).map_err(|error| {
-            ClientConfigError::Authorities(format!("the certificate {} can't be used: {error}", at + 1))
+            ClientConfigError::Authorities(format!(
+                "the certificate {} can't be used: {error}",
+                at + 1
+            ))
         })?;
     }
     Ok(found)
@@ -90,7 +95,10 @@ fn named_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientC
 fn system_authorities() -> Result<Vec<CertificateDer<'static>>, ClientConfigError> {
     let loaded = rustls_native_certs::load_native_certs();
     if loaded.certs.is_empty() {
-        let why = loaded.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+        let why = loaded
+            .errors
+            .first()
+            .map_or_else(String::new, |error| format!(" ({error})"));
         return Err(ClientConfigError::NoSystemAuthorities(why));
     }
     Ok(loaded.certs)
@@ -98,8 +106,12 @@ fn system_authorities() -> Result<Vec<CertificateDer<'static>>, ClientConfigErro
 
 fn client_certificate(pem: ClientCertificatePem<'_>) -> Result<ClientCert, ClientConfigError> {
     let (chain, _) = certified_pair(pem)?;
-    let key = PrivateKey::from_pem(pem.key).map_err(|error| ClientConfigError::Key(error.to_string()))?;
-    Ok(ClientCert::new_with_certs(&chain.iter().map(owned).collect::<Vec<_>>(), key))
+    let key =
+        PrivateKey::from_pem(pem.key).map_err(|error| ClientConfigError::Key(error.to_string()))?;
+    Ok(ClientCert::new_with_certs(
+        &chain.iter().map(owned).collect::<Vec<_>>(),
+        key,
+    ))
 }
 
 /// Returns the certificates and the private key of a client, after checking that they belong together.
@@ -107,7 +119,8 @@ pub(super) fn certified_pair(
     pem: ClientCertificatePem<'_>,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ClientConfigError> {
     let chain = certificates(pem.certificates).map_err(ClientConfigError::Certificate)?;
-    let unusable = |error: String| ClientConfigError::Key(format!("the private key can't be used: {error}"));
+    let unusable =
+        |error: String| ClientConfigError::Key(format!("the private key can't be used: {error}"));
     let missing = || {
         let text = String::from_utf8_lossy(pem.key);
         ClientConfigError::Key(if text.contains("ENCRYPTED") {
@@ -120,13 +133,17 @@ pub(super) fn certified_pair(
     };
     let key = PrivateKeyDer::from_pem_slice(pem.key).map_err(|_| missing())?;
     // With the key of another certificate, ureq would panic at the first connection.
-    CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => ClientConfigError::OtherKey,
-        rustls::Error::InvalidCertificate(error) => {
-            ClientConfigError::Certificate(certificate_words(&error.to_string()))
-        }
-        other => unusable(other.to_string()),
-    })?;
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()).map_err(
+        |error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                ClientConfigError::OtherKey
+            }
+            rustls::Error::InvalidCertificate(error) => {
+                ClientConfigError::Certificate(certificate_words(&error.to_string()))
+            }
+            other => unusable(other.to_string()),
+        },
+    )?;
     Ok((chain, key))
 }
 

@@ -41,7 +41,10 @@ impl fmt::Display for TlsProblem {
         let refused = "the connection was refused before any data was sent";
         match self {
             Self::UnknownAuthority => {
-                write!(f, "no trusted certificate authority signed the server's certificate; {refused}")
+                write!(
+                    f,
+                    "no trusted certificate authority signed the server's certificate; {refused}"
+                )
             }
             Self::AuthorityAsServer => write!(
                 f,
@@ -49,20 +52,39 @@ impl fmt::Display for TlsProblem {
                  {refused}"
             ),
             Self::OtherName(names) if names.is_empty() => {
-                write!(f, "the server's certificate has no name of a host (subjectAltName); {refused}")
+                write!(
+                    f,
+                    "the server's certificate has no name of a host (subjectAltName); {refused}"
+                )
             }
             Self::OtherName(names) => {
-                write!(f, "the server's certificate is for other names ({}); {refused}", names.join(", "))
+                write!(
+                    f,
+                    "the server's certificate is for other names ({}); {refused}",
+                    names.join(", ")
+                )
             }
-            Self::Expired(at) => write!(f, "the server's certificate has expired{}; {refused}", words(" on ", *at)),
+            Self::Expired(at) => write!(
+                f,
+                "the server's certificate has expired{}; {refused}",
+                words(" on ", *at)
+            ),
             Self::NotYetValid(from) => {
-                write!(f, "the server's certificate is not valid yet{}; {refused}", words(", but from ", *from))
+                write!(
+                    f,
+                    "the server's certificate is not valid yet{}; {refused}",
+                    words(", but from ", *from)
+                )
             }
             Self::CertificateRequired => f.write_str("the server requires a client certificate"),
-            Self::CertificateRefused(why) => write!(f, "the server refused the client certificate ({why})"),
+            Self::CertificateRefused(why) => {
+                write!(f, "the server refused the client certificate ({why})")
+            }
             Self::NoTls => f.write_str("the server's answer is no TLS"),
             Self::OldVersion => f.write_str("the server supports no TLS 1.2 and no TLS 1.3"),
-            Self::NoRoom => f.write_str("the server has no room for this connection, or has a fault now"),
+            Self::NoRoom => {
+                f.write_str("the server has no room for this connection, or has a fault now")
+            }
             Self::Closed => f.write_str("the server closed the TLS connection without an answer"),
             Self::Other(why) => write!(f, "the TLS connection failed: {why}"),
         }
@@ -74,18 +96,20 @@ impl TlsProblem {
     pub fn of(error: &ureq::Error) -> Option<Self> {
         match error {
             ureq::Error::Rustls(error) => Some(Self::of_rustls(error)),
-            ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(error) => Some(Self::of_rustls(error)),
-                // A server that refuses the client may close the connection before the client has read the reason.
-                None => matches!(
-                    error.kind(),
-                    ErrorKind::UnexpectedEof
-                        | ErrorKind::ConnectionReset
-                        | ErrorKind::BrokenPipe
-                        | ErrorKind::ConnectionAborted
-                )
-                .then_some(Self::Closed),
-            },
+            ureq::Error::Io(error) => {
+                match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                    Some(error) => Some(Self::of_rustls(error)),
+                    // A server that refuses the client may close the connection before the client has read the reason.
+                    None => matches!(
+                        error.kind(),
+                        ErrorKind::UnexpectedEof
+                            | ErrorKind::ConnectionReset
+                            | ErrorKind::BrokenPipe
+                            | ErrorKind::ConnectionAborted
+                    )
+                    .then_some(Self::Closed),
+                }
+            }
             ureq::Error::Tls(why) => Some(Self::Other((*why).to_owned())),
             _ => None,
         }
@@ -98,7 +122,9 @@ impl TlsProblem {
             rustls::Error::InvalidMessage(
                 InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
             ) => Self::NoTls,
-            rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => Self::OldVersion,
+            rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+                Self::OldVersion
+            }
             other => Self::Other(other.to_string()),
         }
     }
@@ -108,21 +134,29 @@ impl TlsProblem {
             // The last two errors mean that a trusted authority has the same name, but another key.
             CertificateError::UnknownIssuer
             | CertificateError::BadSignature
-            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Self::UnknownAuthority,
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+                Self::UnknownAuthority
+            }
             CertificateError::Expired => Self::Expired(None),
             CertificateError::ExpiredContext { not_after, .. } => Self::Expired(Some(*not_after)),
             CertificateError::NotValidYet => Self::NotYetValid(None),
-            CertificateError::NotValidYetContext { not_before, .. } => Self::NotYetValid(Some(*not_before)),
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                Self::NotYetValid(Some(*not_before))
+            }
             CertificateError::NotValidForName => Self::OtherName(Vec::new()),
             CertificateError::NotValidForNameContext { presented, .. } => {
                 // The library shows a name as `DnsName("boundary.example")`.
                 let bare = |name: &String| {
-                    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+                    let inner = name
+                        .split_once('(')
+                        .and_then(|(_, rest)| rest.strip_suffix(')'));
                     inner.unwrap_or(name).trim_matches('"').to_owned()
                 };
                 Self::OtherName(presented.iter().map(bare).collect())
             }
-            CertificateError::Other(OtherError(inner)) if inner.to_string() == "CaUsedAsEndEntity" => {
+            CertificateError::Other(OtherError(inner))
+                if inner.to_string() == "CaUsedAsEndEntity" =>
+            {
                 Self::AuthorityAsServer
             }
             other => Self::Other(format!("the server's certificate can't be used: {other}")),
@@ -131,15 +165,21 @@ impl TlsProblem {
 
     fn of_alert(alert: AlertDescription) -> Self {
         match alert {
-            AlertDescription::CertificateRequired | AlertDescription::NoCertificate => Self::CertificateRequired,
+            AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
+                Self::CertificateRequired
+            }
             AlertDescription::UnknownCA => {
                 Self::CertificateRefused("the server does not trust its authority".to_owned())
             }
-            AlertDescription::CertificateExpired => Self::CertificateRefused("it has expired".to_owned()),
-            AlertDescription::CertificateRevoked => Self::CertificateRefused("it is revoked".to_owned()),
-            AlertDescription::UnsupportedCertificate => {
-                Self::CertificateRefused("it is not for clients: its extendedKeyUsage lacks clientAuth".to_owned())
+            AlertDescription::CertificateExpired => {
+                Self::CertificateRefused("it has expired".to_owned())
             }
+            AlertDescription::CertificateRevoked => {
+                Self::CertificateRefused("it is revoked".to_owned())
+            }
+            AlertDescription::UnsupportedCertificate => Self::CertificateRefused(
+                "it is not for clients: its extendedKeyUsage lacks clientAuth".to_owned(),
+            ),
             AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::AccessDenied => Self::CertificateRefused(format!("{alert:?}")),
@@ -153,6 +193,9 @@ impl TlsProblem {
 
 /// Returns the text `before` and the day, or an empty text if the time is unknown.
 fn words(before: &str, time: Option<UnixTime>) -> String {
-    let day = |time: UnixTime| OffsetDateTime::from_unix_timestamp(i64::try_from(time.as_secs()).ok()?).ok();
-    time.and_then(day).map_or_else(String::new, |time| format!("{before}{}", time.date()))
+    let day = |time: UnixTime| {
+        OffsetDateTime::from_unix_timestamp(i64::try_from(time.as_secs()).ok()?).ok()
+    };
+    time.and_then(day)
+        .map_or_else(String::new, |time| format!("{before}{}", time.date()))
 }

@@ -12,7 +12,9 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::tls::client_config::{ClientCertificatePem, ClientConfigError, authority_certificates, certified_pair};
+use crate::tls::client_config::{
+    ClientCertificatePem, ClientConfigError, authority_certificates, certified_pair,
+};
 
 /// An encrypted connection to a database server.
 pub type DatabaseStream<S> = tokio_rustls::client::TlsStream<S>;
@@ -56,7 +58,8 @@ impl DatabaseTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = ServerName::try_from(host).map_err(|error| io::Error::other(error.to_string()))?;
+        let name =
+            ServerName::try_from(host).map_err(|error| io::Error::other(error.to_string()))?;
         self.0.connect(name, stream).await
     }
 }

@@ -22,10 +22,15 @@ impl FromStr for ProxyAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let proxy = Proxy::new(text).ok().filter(|proxy| proxy.protocol() == ProxyProtocol::Http);
+        let proxy = Proxy::new(text)
+            .ok()
+            .filter(|proxy| proxy.protocol() == ProxyProtocol::Http);
         match proxy.filter(|_| text.starts_with("http://")) {
             Some(_) => Ok(Self(text.to_owned())),
-            None => Err("a proxy has an address such as http://proxy.example:3128: write this form".to_owned()),
+            None => Err(
+                "a proxy has an address such as http://proxy.example:3128: write this form"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -53,8 +58,12 @@ impl AsRef<str> for ProxyAddress {
 /// Returns advice if the environment names a proxy, which this program never uses. `instead` is the setting that names one.
 pub fn unused_proxy(instead: &str) -> Option<String> {
     let set = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    let name = set.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
-    Some(format!("{name} is set, but this program uses a proxy only if {instead} names it"))
+    let name = set
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))?;
+    Some(format!(
+        "{name} is set, but this program uses a proxy only if {instead} names it"
+    ))
 }
 
 #[cfg(test)]
@@ -63,10 +72,25 @@ mod tests {
 
     #[test]
     fn only_an_http_address_names_a_proxy() {
-        for text in ["http://proxy.example:3128", "http://10.0.0.1:8080", "http://user:word@proxy:3128"] {
-            assert_eq!(text.parse::<ProxyAddress>().map(|address| address.0), Ok(text.to_owned()));
+        for text in [
+            "http://proxy.example:3128",
+            "http://10.0.0.1:8080",
+            "http://user:word@proxy:3128",
+        ] {
+            assert_eq!(
+                text.parse::<ProxyAddress>().map(|address| address.0),
+                Ok(text.to_owned())
+            );
         }
-        for text in ["", "proxy:3128", "socks5://a:1", "https://a:1", "ftp://a", "http://", "http:// a"] {
+        for text in [
+            "",
+            "proxy:3128",
+            "socks5://a:1",
+            "https://a:1",
+            "ftp://a",
+            "http://",
+            "http:// a",
+        ] {
             assert!(text.parse::<ProxyAddress>().is_err(), "{text}");
         }
     }

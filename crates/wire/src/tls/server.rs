@@ -27,7 +27,9 @@ pub struct TlsServer {
 impl TlsServer {
     /// Serves this pair.
     pub const fn new(pair: ServerPair) -> Self {
-        Self { current: RwLock::new(pair) }
+        Self {
+            current: RwLock::new(pair),
+        }
     }
 
     /// Serves this pair to new connections. Existing connections continue with their pair. Sessions of the old pair
@@ -41,14 +43,28 @@ impl TlsServer {
     /// # Errors
     /// Returns an error if the client ends the connection, or if client and service have no version, cipher or
     /// certificate in common. An alert is written to the returned stream.
-    pub async fn accept(&self, stream: TcpStream) -> Result<EncryptedStream, (io::Error, TcpStream)> {
-        let config = self.current.read().unwrap_or_else(PoisonError::into_inner).config.clone();
-        TlsAcceptor::from(config).accept(stream).into_fallible().await
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> Result<EncryptedStream, (io::Error, TcpStream)> {
+        let config = self
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .config
+            .clone();
+        TlsAcceptor::from(config)
+            .accept(stream)
+            .into_fallible()
+            .await
     }
 
     /// Returns the time in which the served certificate is valid.
     pub fn valid(&self) -> ValidTime {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).valid()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .valid()
     }
 }
 
@@ -66,7 +82,10 @@ impl RenewedServer {
     ///
     /// # Errors
     /// Returns the error of the check.
-    pub fn new<E>(text: PairText, check: impl FnOnce(&PairText) -> Result<ServerPair, E>) -> Result<Self, E> {
+    pub fn new<E>(
+        text: PairText,
+        check: impl FnOnce(&PairText) -> Result<ServerPair, E>,
+    ) -> Result<Self, E> {
         let server = Arc::new(TlsServer::new(check(&text)?));
         Ok(Self { text, server })
     }
@@ -99,6 +118,8 @@ impl RenewedServer {
 
 impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsServer").field("valid", &self.valid()).finish_non_exhaustive()
+        f.debug_struct("TlsServer")
+            .field("valid", &self.valid())
+            .finish_non_exhaustive()
     }
 }

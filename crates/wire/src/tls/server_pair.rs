@@ -67,23 +67,39 @@ impl ServerPair {
         let provider = Arc::new(ring::default_provider());
         let mut flaws = Vec::new();
         let mut keep = |file, message| flaws.push(PairFlaw { file, message });
-        let chain = read_certificates(&text.certificate).map_err(|message| keep(PairFile::Certificate, message)).ok();
+        let chain = read_certificates(&text.certificate)
+            .map_err(|message| keep(PairFile::Certificate, message))
+            .ok();
         let valid = chain.as_ref().and_then(|(_, valid)| valid.objection(now));
-        valid.into_iter().for_each(|message| keep(PairFile::Certificate, message));
-        let key = read_key(&text.key).map_err(|message| keep(PairFile::Key, message)).ok();
-        let pair = chain.zip(key).and_then(|((chain, valid), key)| match certify(chain, key, &provider) {
-            Ok(certified) => Some((certified.cert.first()?.clone(), certified, valid)),
-            Err((file, message)) => {
-                keep(file, message);
-                None
-            }
-        });
+        valid
+            .into_iter()
+            .for_each(|message| keep(PairFile::Certificate, message));
+        let key = read_key(&text.key)
+            .map_err(|message| keep(PairFile::Key, message))
+            .ok();
+        let pair =
+            chain.zip(key).and_then(
+                |((chain, valid), key)| match certify(chain, key, &provider) {
+                    Ok(certified) => Some((certified.cert.first()?.clone(), certified, valid)),
+                    Err((file, message)) => {
+                        keep(file, message);
+                        None
+                    }
+                },
+            );
         let roots = text.client_ca.as_ref().map(|ca| read_roots(ca));
-        let roots = roots.transpose().map_err(|message| keep(PairFile::ClientCa, message)).ok();
+        let roots = roots
+            .transpose()
+            .map_err(|message| keep(PairFile::ClientCa, message))
+            .ok();
         match (pair, roots) {
             (Some((certificate, certified, valid)), Some(roots)) if flaws.is_empty() => {
                 match configure(provider, certified, roots) {
-                    Ok(config) => Ok(Self { config: Arc::new(config), certificate, valid }),
+                    Ok(config) => Ok(Self {
+                        config: Arc::new(config),
+                        certificate,
+                        valid,
+                    }),
                     Err((file, message)) => Err(vec![PairFlaw { file, message }]),
                 }
             }
@@ -94,12 +110,16 @@ impl ServerPair {
     /// Returns true if the certificate is for this host, by the rules of TLS clients. `host` is a name or an IP address,
     /// with or without a port.
     pub fn is_for(&self, host: &str) -> bool {
-        let without_port = host
-            .rsplit_once(':')
-            .filter(|(name, port)| port.parse::<u16>().is_ok() && (name.ends_with(']') || !name.contains(':')));
-        let name = without_port.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-        let (Ok(certificate), Ok(name)) = (ParsedCertificate::try_from(&self.certificate), ServerName::try_from(name))
-        else {
+        let without_port = host.rsplit_once(':').filter(|(name, port)| {
+            port.parse::<u16>().is_ok() && (name.ends_with(']') || !name.contains(':'))
+        });
+        let name = without_port
+            .map_or(host, |(name, _)| name)
+            .trim_matches(['[', ']']);
+        let (Ok(certificate), Ok(name)) = (
+            ParsedCertificate::try_from(&self.certificate),
+            ServerName::try_from(name),
+        ) else {
             return false;
         };
         verify_server_name(&certificate, &name).is_ok()
@@ -113,7 +133,9 @@ impl ServerPair {
 
 impl fmt::Debug for ServerPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerPair").field("valid", &self.valid).finish_non_exhaustive()
+        f.debug_struct("ServerPair")
+            .field("valid", &self.valid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -137,7 +159,10 @@ fn certify(
                            certificate of the service first, then the certificates of its issuers, and name its key";
             Err((PairFile::Key, message.to_owned()))
         }
-        Err(error) => Err((PairFile::Certificate, format!("TLS can't use the certificate ({error}): issue a new one"))),
+        Err(error) => Err((
+            PairFile::Certificate,
+            format!("TLS can't use the certificate ({error}): issue a new one"),
+        )),
     }
 }
 
@@ -149,15 +174,18 @@ fn configure(
     let checks_clients = roots.is_some();
     let clients = match roots {
         None => WebPkiClientVerifier::no_client_auth(),
-        Some(roots) => WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .map_err(|error: VerifierBuilderError| (PairFile::ClientCa, error.to_string()))?,
+        Some(roots) => {
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|error: VerifierBuilderError| (PairFile::ClientCa, error.to_string()))?
+        }
     };
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| (PairFile::Certificate, error.to_string()))?;
-    let mut config =
-        builder.with_client_cert_verifier(clients).with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    let mut config = builder
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     if checks_clients {
         // A resumed session has no check of the client certificate, which may have expired since.
@@ -178,7 +206,9 @@ fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidT
             first = Some(fields.valid);
         }
     }
-    first.map(|valid| (chain, valid)).ok_or_else(|| NO_CERTIFICATE.to_owned())
+    first
+        .map(|valid| (chain, valid))
+        .ok_or_else(|| NO_CERTIFICATE.to_owned())
 }
 
 /// Refuses a first certificate that the clients of Countersign refuse.
@@ -199,14 +229,20 @@ fn check_of_service(certificate: &CertificateFields) -> Result<(), String> {
 }
 
 fn parse(certificate: &CertificateDer<'_>, number: usize) -> Result<CertificateFields, String> {
-    CertificateFields::parse(certificate)
-        .ok_or_else(|| format!("certificate {number} of the file is malformed: write the file again"))
+    CertificateFields::parse(certificate).ok_or_else(|| {
+        format!("certificate {number} of the file is malformed: write the file again")
+    })
 }
 
 fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, PemReadError>>().map_err(|error| pem_words(&error))?;
-    if chain.is_empty() { Err(NO_CERTIFICATE.to_owned()) } else { Ok(chain) }
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, PemReadError>>()
+        .map_err(|error| pem_words(&error))?;
+    if chain.is_empty() {
+        Err(NO_CERTIFICATE.to_owned())
+    } else {
+        Ok(chain)
+    }
 }
 
 fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
@@ -240,12 +276,13 @@ fn read_roots(pem: &[u8]) -> Result<RootCertStore, String> {
 /// Returns a message without the content of the file, because the file may contain a key.
 fn pem_words(error: &PemReadError) -> String {
     let what = match error {
-        PemReadError::MissingSectionEnd { .. } => "an END line is missing, as in a file that is only half written",
+        PemReadError::MissingSectionEnd { .. } => {
+            "an END line is missing, as in a file that is only half written"
+        }
         PemReadError::Base64Decode(_) => "the text between BEGIN and END is not base64",
         _ => "a BEGIN or END line is malformed",
     };
     format!("the file is not PEM ({what}): write the file again")
 }
 
-const NO_CERTIFICATE: &str =
-    "the file contains no certificate in PEM form (BEGIN CERTIFICATE): name the file of the certificate";
+const NO_CERTIFICATE: &str = "the file contains no certificate in PEM form (BEGIN CERTIFICATE): name the file of the certificate";

@@ -66,16 +66,28 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     if let Some(file) = file {
         check_name(file, args.paths.len())?;
     }
-    let config = ConfigArgs { config: args.config.clone() };
+    let config = ConfigArgs {
+        config: args.config.clone(),
+    };
     let config = config.config.is_some().then(|| config.load()).transpose()?;
     let root = args.root.as_deref();
     if let Some(root) = root.filter(|root| !root.is_dir()) {
-        return Err(CommandFailure::usage(format!("--root {}: name a directory that exists", root.display())));
+        return Err(CommandFailure::usage(format!(
+            "--root {}: name a directory that exists",
+            root.display()
+        )));
     }
     let has_locks = file.is_none() && root.is_none();
-    let locks = if has_locks { Locks::Checked } else { Locks::Ignored };
+    let locks = if has_locks {
+        Locks::Checked
+    } else {
+        Locks::Ignored
+    };
     let mut checked = RunbookCheck::read(&args.paths, root, locks);
-    let of_boundary = args.policy.as_deref().or(config.as_ref().map(|config| &*config.policy));
+    let of_boundary = args
+        .policy
+        .as_deref()
+        .or(config.as_ref().map(|config| &*config.policy));
     let policy = policy_of(args, of_boundary)?;
     if let Some(policy) = &policy {
         checked.judge(policy, config.is_none());
@@ -86,20 +98,35 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     if of_boundary.is_none() {
         checked.scripts.clear();
     }
-    let RunbookCheck { errors, sound_files, .. } = &checked;
+    let RunbookCheck {
+        errors,
+        sound_files,
+        ..
+    } = &checked;
     let steps = || sound_files.iter().flat_map(Registry::steps);
-    let locks: Vec<(&Path, LockState)> =
-        args.paths.iter().filter(|_| has_locks).map(|dir| (dir.as_path(), lock_state(dir))).collect();
+    let locks: Vec<(&Path, LockState)> = args
+        .paths
+        .iter()
+        .filter(|_| has_locks)
+        .map(|dir| (dir.as_path(), lock_state(dir)))
+        .collect();
     if let (Some(path), Some(files)) = (&args.write_policy, sound_files) {
         write_new(path, policy_draft::text(files)?.as_bytes(), terminal)?;
     }
     let is_sound = errors.is_empty() && lacking.is_empty();
-    let exit = if is_sound && !checked.is_refused() { Exit::Done } else { Exit::CheckSaidNo };
+    let exit = if is_sound && !checked.is_refused() {
+        Exit::Done
+    } else {
+        Exit::CheckSaidNo
+    };
     if terminal.json {
-        let locks: Vec<Value> = locks.iter().map(|(dir, state)| json!({"dir": dir, "lock": state.word()})).collect();
-        let (remarks, missing) = sound_files
-            .as_ref()
-            .map_or_else(Default::default, |files| (places_json(&files.remarks()), missing_json(files)));
+        let locks: Vec<Value> = locks
+            .iter()
+            .map(|(dir, state)| json!({"dir": dir, "lock": state.word()}))
+            .collect();
+        let (remarks, missing) = sound_files.as_ref().map_or_else(Default::default, |files| {
+            (places_json(&files.remarks()), missing_json(files))
+        });
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
             "sound": is_sound, "steps": steps().count(),
@@ -110,8 +137,17 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         return Ok(exit);
     }
     let mut lines = checked.lines();
-    lines.extend(lacking.iter().map(|(step, why)| format!("error: {step}: {why}")));
-    lines.extend(checked.advice.iter().map(|advice| format!("advice: {advice}")));
+    lines.extend(
+        lacking
+            .iter()
+            .map(|(step, why)| format!("error: {step}: {why}")),
+    );
+    lines.extend(
+        checked
+            .advice
+            .iter()
+            .map(|advice| format!("advice: {advice}")),
+    );
     lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
     for line in lines {
         terminal.line(PrintableText::message(&line).as_str())?;
@@ -132,12 +168,22 @@ fn compare(
     config: Option<&Config>,
 ) -> Result<Vec<(StepRef, String)>, CommandFailure> {
     let Some(policy) = policy else {
-        let lacking = |config| checked.sound_files.as_ref().map(|files| file_refusals::lacking_secrets(files, config));
+        let lacking = |config| {
+            checked
+                .sound_files
+                .as_ref()
+                .map(|files| file_refusals::lacking_secrets(files, config))
+        };
         return Ok(config.and_then(lacking).unwrap_or_default());
     };
-    let path = args.roster.as_deref().or(config.map(|config| &*config.roster));
+    let path = args
+        .roster
+        .as_deref()
+        .or(config.map(|config| &*config.roster));
     let draft = match path {
-        Some(path) => Some(files::read_roster(path).map_err(|found| problems(Problems::new(found)))?),
+        Some(path) => {
+            Some(files::read_roster(path).map_err(|found| problems(Problems::new(found)))?)
+        }
         None => None,
     };
     let roster = path.zip(draft.as_ref());
@@ -147,13 +193,18 @@ fn compare(
 /// Refuses a file that is no runbook, and a file beside other paths.
 fn check_name(file: &Path, paths: usize) -> Result<(), CommandFailure> {
     let shown = file.display();
-    if !file.extension().is_some_and(|ending| ending == "md" || ending == "mdx") {
+    if !file
+        .extension()
+        .is_some_and(|ending| ending == "md" || ending == "mdx")
+    {
         return Err(CommandFailure::usage(format!(
             "{shown} is no runbook: `countersign policy explain {shown}` shows what a script would run"
         )));
     }
     if paths > 1 {
-        return Err(CommandFailure::usage(format!("{shown} is a file: name one file, or directories")));
+        return Err(CommandFailure::usage(format!(
+            "{shown} is a file: name one file, or directories"
+        )));
     }
     Ok(())
 }
@@ -162,7 +213,9 @@ fn check_name(file: &Path, paths: usize) -> Result<(), CommandFailure> {
 fn policy_of(args: &Args, of_boundary: Option<&Path>) -> Result<Option<Policy>, CommandFailure> {
     match (of_boundary, &args.write_policy) {
         (Some(file), _) => Ok(Some(Project::here()?.policy(Some(file))?.policy)),
-        (None, Some(_)) => Policy::load(LISTED).map(Some).map_err(|errors| policy_draft::broken(&errors)),
+        (None, Some(_)) => Policy::load(LISTED)
+            .map(Some)
+            .map_err(|errors| policy_draft::broken(&errors)),
         (None, None) => Ok(None),
     }
 }
@@ -211,9 +264,17 @@ fn lock_state(dir: &Path) -> LockState {
         Ok(Some(lock)) => match of_sound_files(&[dir.to_owned()], None) {
             None => LockState::Unreadable,
             Some(files) => {
-                let steps = files.steps().map(|step| (step.definition.reference.clone(), step.digest));
-                let agrees = lock.objections(&steps.collect::<BTreeMap<_, _>>()).is_empty();
-                if agrees { LockState::Agrees } else { LockState::Differs }
+                let steps = files
+                    .steps()
+                    .map(|step| (step.definition.reference.clone(), step.digest));
+                let agrees = lock
+                    .objections(&steps.collect::<BTreeMap<_, _>>())
+                    .is_empty();
+                if agrees {
+                    LockState::Agrees
+                } else {
+                    LockState::Differs
+                }
             }
         },
     }

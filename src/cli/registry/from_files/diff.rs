@@ -24,22 +24,41 @@ struct Difference<'a> {
     fields: Vec<String>,
 }
 
-pub(super) fn run(files: &Registry, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub(super) fn run(
+    files: &Registry,
+    client: &Client,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let view: RegistryView = client.get("/v1/registry")?;
     let same = view.seal.registry_root == files.root();
-    let found = if same { Vec::new() } else { differences(files, &view, client)? };
+    let found = if same {
+        Vec::new()
+    } else {
+        differences(files, &view, client)?
+    };
     let exit = if same { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
         terminal.object(&json!({"same": same, "seal": view.seal.number, "differences": found}))?;
         return Ok(exit);
     }
     let part = |one: &Difference<'_>| one.step.path().split('/').next().map(str::to_owned);
-    for group in found.chunk_by(|a, b| a.change == b.change && a.fields == b.fields && part(a) == part(b)) {
+    for group in
+        found.chunk_by(|a, b| a.change == b.change && a.fields == b.fields && part(a) == part(b))
+    {
         let (change, fields) = (group[0].change, group[0].fields.join(", "));
-        let fields = if fields.is_empty() { fields } else { format!(": {fields}") };
+        let fields = if fields.is_empty() {
+            fields
+        } else {
+            format!(": {fields}")
+        };
         let steps = match group {
             // A renamed directory is one line for its old and one for its new name.
-            [first, _, _, .., last] => vec![format!("{} steps, from {} to {}", group.len(), first.step, last.step)],
+            [first, _, _, .., last] => vec![format!(
+                "{} steps, from {} to {}",
+                group.len(),
+                first.step,
+                last.step
+            )],
             few => few.iter().map(|one| one.step.to_string()).collect(),
         };
         for step in steps {
@@ -61,13 +80,21 @@ fn differences<'a>(
     view: &'a RegistryView,
     client: &Client,
 ) -> Result<Vec<Difference<'a>>, CommandFailure> {
-    let sealed: BTreeMap<&StepRef, StepDigest> = view.steps.iter().map(|step| (&step.reference, step.digest)).collect();
+    let sealed: BTreeMap<&StepRef, StepDigest> = view
+        .steps
+        .iter()
+        .map(|step| (&step.reference, step.digest))
+        .collect();
     let mut found = Vec::new();
     for step in files.steps() {
         let reference = &step.definition.reference;
         match sealed.get(reference) {
             Some(digest) if *digest == step.digest => {}
-            None => found.push(Difference { step: reference, change: "added", fields: Vec::new() }),
+            None => found.push(Difference {
+                step: reference,
+                change: "added",
+                fields: Vec::new(),
+            }),
             Some(_) => {
                 let old: StepView = client.get(&format!("/v1/steps/{reference}"))?;
                 let new = serde_json::from_slice(&step.canonical())
@@ -80,8 +107,16 @@ fn differences<'a>(
             }
         }
     }
-    let removed = view.steps.iter().map(|step| &step.reference).filter(|reference| files.get(reference).is_none());
-    found.extend(removed.map(|step| Difference { step, change: "removed", fields: Vec::new() }));
+    let removed = view
+        .steps
+        .iter()
+        .map(|step| &step.reference)
+        .filter(|reference| files.get(reference).is_none());
+    found.extend(removed.map(|step| Difference {
+        step,
+        change: "removed",
+        fields: Vec::new(),
+    }));
     found.sort_by(|a, b| a.step.cmp(b.step));
     Ok(found)
 }

@@ -14,20 +14,29 @@ use judgement::registry::runbook_directories::{Locks, RunbookDirectories};
 
 /// Reads the runbooks of these directories.
 pub(super) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
-    RunbookDirectories { locks, ..RunbookDirectories::strict(dirs.to_vec(), None) }.load().map_err(|errors| {
+    RunbookDirectories {
+        locks,
+        ..RunbookDirectories::strict(dirs.to_vec(), None)
+    }
+    .load()
+    .map_err(|errors| {
         let list = errors.into_iter().map(FileProblem::from).collect();
-        CommandFailure { exit: Exit::CheckSaidNo, ..problems(Problems::new(list)) }
+        CommandFailure {
+            exit: Exit::CheckSaidNo,
+            ..problems(Problems::new(list))
+        }
     })
 }
 
 /// Returns errors or remarks with their places for `--json`.
 pub(super) fn places_json(found: &[RegistryError]) -> Vec<Value> {
-    let place =
-        |one: &RegistryError| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message});
+    let place = |one: &RegistryError| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message});
     found.iter().map(place).collect()
 }
 
 pub(super) fn missing_json(registry: &Registry) -> Vec<Value> {
     let missing = missing_programs(registry).into_iter();
-    missing.map(|(program, steps)| json!({"program": program, "steps": steps})).collect()
+    missing
+        .map(|(program, steps)| json!({"program": program, "steps": steps}))
+        .collect()
 }

@@ -19,7 +19,9 @@ pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, Command
     let mut locks = Vec::with_capacity(dirs.len());
     for dir in dirs {
         let registry = read_files(std::slice::from_ref(dir), Locks::Ignored)?;
-        let steps = registry.steps().map(|step| (step.definition.reference.clone(), step.digest));
+        let steps = registry
+            .steps()
+            .map(|step| (step.definition.reference.clone(), step.digest));
         locks.push((dir, registry.steps().len(), LockFile::of(steps)));
     }
     // Every directory is sound, so the first lock is written only if the others can be made too.
@@ -34,8 +36,14 @@ pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, Command
         })?;
         written.push(json!({"file": path, "steps": count}));
         if !terminal.json {
-            let steps = if count == 1 { "1 step" } else { &format!("{count} steps") };
-            terminal.line(PrintableText::text(&format!("wrote {}: {steps}", path.display())).as_str())?;
+            let steps = if count == 1 {
+                "1 step"
+            } else {
+                &format!("{count} steps")
+            };
+            terminal.line(
+                PrintableText::text(&format!("wrote {}: {steps}", path.display())).as_str(),
+            )?;
         }
     }
     if terminal.json {

@@ -54,13 +54,13 @@ pub(super) fn run(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     match command {
-        FilesCommand::Check(_) if !dirs.is_empty() => {
-            Err(CommandFailure::usage("write the directory without --dir: `countersign registry check DIR`"))
-        }
+        FilesCommand::Check(_) if !dirs.is_empty() => Err(CommandFailure::usage(
+            "write the directory without --dir: `countersign registry check DIR`",
+        )),
         FilesCommand::Check(args) => check::run(args, terminal),
-        _ if dirs.is_empty() => {
-            Err(CommandFailure::usage("name the directory with the runbooks, for example --dir runbooks"))
-        }
+        _ if dirs.is_empty() => Err(CommandFailure::usage(
+            "name the directory with the runbooks, for example --dir runbooks",
+        )),
         FilesCommand::Lock => lock::run(dirs, terminal),
         FilesCommand::Diff { key } => {
             let files = read_files(dirs, Locks::Ignored)?;
@@ -73,10 +73,17 @@ pub(super) fn run(
 ///
 /// # Errors
 /// Returns all errors in the files.
-pub(super) fn list(dirs: &[PathBuf], pattern: Option<&Pattern>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub(super) fn list(
+    dirs: &[PathBuf],
+    pattern: Option<&Pattern>,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let registry = &read_files(dirs, Locks::Checked)?;
-    let is_wanted = |reference: &StepRef| pattern.is_none_or(|pattern| pattern.matches(reference.as_str()));
-    let steps = registry.steps().filter(|step| is_wanted(&step.definition.reference));
+    let is_wanted =
+        |reference: &StepRef| pattern.is_none_or(|pattern| pattern.matches(reference.as_str()));
+    let steps = registry
+        .steps()
+        .filter(|step| is_wanted(&step.definition.reference));
     if terminal.json {
         let steps: Vec<Value> = steps
             .map(
@@ -105,22 +112,40 @@ pub(super) fn list(dirs: &[PathBuf], pattern: Option<&Pattern>, terminal: &Termi
 ///
 /// # Errors
 /// Returns all errors in the files, or an error if no file contains the step.
-pub(super) fn show(dirs: &[PathBuf], step: &StepRef, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub(super) fn show(
+    dirs: &[PathBuf],
+    step: &StepRef,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let registry = read_files(dirs, Locks::Checked)?;
     let Some(found) = registry.get(step) else {
         return Err(CommandFailure::new(
             Exit::UnknownStep,
-            unknown_step(step, registry.steps().map(|step| step.definition.reference.as_str())),
+            unknown_step(
+                step,
+                registry
+                    .steps()
+                    .map(|step| step.definition.reference.as_str()),
+            ),
         ));
     };
-    let definition =
-        serde_json::to_value(&found.definition).map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let definition = serde_json::to_value(&found.definition)
+        .map_err(|error| CommandFailure::usage(error.to_string()))?;
     // Policy may name further variables.
-    let names = session_names(&registry).remove(step.path()).filter(|_| found.definition.session != SessionUse::None);
+    let names = session_names(&registry)
+        .remove(step.path())
+        .filter(|_| found.definition.session != SessionUse::None);
     let carried = |names: &BTreeSet<String>| -> Vec<_> {
-        names.iter().filter(|name| is_carried(name.as_bytes())).cloned().collect()
+        names
+            .iter()
+            .filter(|name| is_carried(name.as_bytes()))
+            .cloned()
+            .collect()
     };
-    let rest = names.map_or_else(|| json!({}), |names| json!({"session_variables": carried(&names)}));
+    let rest = names.map_or_else(
+        || json!({}),
+        |names| json!({"session_variables": carried(&names)}),
+    );
     print_step(&found.digest.to_string(), &definition, &rest, terminal)
 }
 

@@ -49,7 +49,10 @@ impl RunbookNeeds {
             decisions.push(format!(
                 "network: {} can need it. Write {}, and remove the # before `network` below",
                 join(&self.reaching),
-                attribute("network", &self.network().unwrap_or_else(|| UNKNOWN_HOST.to_owned()))
+                attribute(
+                    "network",
+                    &self.network().unwrap_or_else(|| UNKNOWN_HOST.to_owned())
+                )
             ));
         }
         if !self.paths.is_empty() {
@@ -88,7 +91,10 @@ impl RunbookNeeds {
         let mut lines = Vec::new();
         if !self.reaching.is_empty() {
             let entry = |host: &String| {
-                rule_entry(&with_needed_word(AllowedHost { host: host.clone(), ..AllowedHost::default() }))
+                rule_entry(&with_needed_word(AllowedHost {
+                    host: host.clone(),
+                    ..AllowedHost::default()
+                }))
             };
             let hosts: Vec<String> = self.hosts.iter().map(entry).collect();
             lines.push(match self.network().as_deref() {
@@ -98,7 +104,11 @@ impl RunbookNeeds {
             });
         }
         if !self.paths.is_empty() {
-            let paths: Vec<String> = self.directories().iter().map(|path| format!("{path:?}")).collect();
+            let paths: Vec<String> = self
+                .directories()
+                .iter()
+                .map(|path| format!("{path:?}"))
+                .collect();
             lines.push(format!("write: [{}]", paths.join(", ")));
             lines.push("workdir: in-place".to_owned());
         }
@@ -130,14 +140,21 @@ pub(super) fn text(files: &Registry) -> Result<String, CommandFailure> {
     let policy = Policy::load(LISTED).map_err(|errors| broken(&errors))?;
     let mut runbooks: BTreeMap<&str, Vec<&RegisteredStep>> = BTreeMap::new();
     for step in files.steps() {
-        runbooks.entry(step.definition.reference.path()).or_default().push(step);
+        runbooks
+            .entry(step.definition.reference.path())
+            .or_default()
+            .push(step);
     }
     let mut overrides = String::new();
     for (path, steps) in runbooks {
         add(&mut overrides, path, &steps, &policy);
     }
     let has_overrides = overrides.contains("  - runbook: ");
-    let key = if has_overrides { "overrides:\n" } else { "overrides: []\n" };
+    let key = if has_overrides {
+        "overrides:\n"
+    } else {
+        "overrides: []\n"
+    };
     let text = format!("{HEAD}version: 2\n{key}{overrides}");
     Policy::load(&text).map_err(|errors| broken(&errors))?;
     Ok(text)
@@ -148,8 +165,15 @@ fn add(text: &mut String, path: &str, steps: &[&RegisteredStep], policy: &Policy
     let needs = needs(steps, policy);
     let blocks = if steps.len() == 1 { "block" } else { "blocks" };
     // Writing to a string never fails.
-    let _ = writeln!(text, "  # {}: {} {blocks}", path.escape_debug(), steps.len());
-    let format = steps.first().map_or(Format::Markdown, |step| step.definition.format);
+    let _ = writeln!(
+        text,
+        "  # {}: {} {blocks}",
+        path.escape_debug(),
+        steps.len()
+    );
+    let format = steps
+        .first()
+        .map_or(Format::Markdown, |step| step.definition.format);
     for decision in needs.decisions(format) {
         let _ = writeln!(text, "  # Decide {decision}.");
     }
@@ -157,7 +181,11 @@ fn add(text: &mut String, path: &str, steps: &[&RegisteredStep], policy: &Policy
     if !needs.programs.is_empty() || !lines.is_empty() {
         let _ = writeln!(text, "  - runbook: {path:?}");
         if !needs.programs.is_empty() {
-            let names: Vec<String> = needs.programs.iter().map(|name| format!("{name:?}")).collect();
+            let names: Vec<String> = needs
+                .programs
+                .iter()
+                .map(|name| format!("{name:?}"))
+                .collect();
             let _ = writeln!(text, "    # run: {{allow: [{}]}}", names.join(", "));
         }
         let _ = writeln!(text, "    sandbox:\n      programs: {{mode: listed}}");
@@ -182,8 +210,14 @@ fn needs(steps: &[&RegisteredStep], policy: &Policy) -> RunbookNeeds {
             }
         }
         needs.programs.extend(programs);
-        needs.secrets.extend(step.secrets.iter().map(|secret| secret.name.as_str().to_owned()));
-        needs.secrets.extend(secret_names(&step.source).map(str::to_owned));
+        needs.secrets.extend(
+            step.secrets
+                .iter()
+                .map(|secret| secret.name.as_str().to_owned()),
+        );
+        needs
+            .secrets
+            .extend(secret_names(&step.source).map(str::to_owned));
         needs.paths.extend(written_paths(&step.source));
         if !is_read(&step.interpreter) {
             needs.unread.insert(step.interpreter.clone());
@@ -203,54 +237,82 @@ fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
         _ => &step.source,
     };
     let found = named_origins(&ruling, &step.interpreter, declared, source, &decision);
-    let named = found.into_iter().filter(|(_, origin)| !matches!(origin, ProgramOrigin::Interpreter));
+    let named = found
+        .into_iter()
+        .filter(|(_, origin)| !matches!(origin, ProgramOrigin::Interpreter));
     let named = named.map(|(name, _)| name.as_str().to_owned());
-    named.filter(|name| check_program(name).is_ok() && name.is_ascii() && !BUILTINS.contains(&name.as_str())).collect()
+    named
+        .filter(|name| {
+            check_program(name).is_ok() && name.is_ascii() && !BUILTINS.contains(&name.as_str())
+        })
+        .collect()
 }
 
 pub(super) fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {
     let first = errors.first().map(ToString::to_string).unwrap_or_default();
     CommandFailure::new(
         Exit::Unreachable,
-        format!("the policy for these runbooks is no valid policy ({first}): check fewer runbooks at a time"),
+        format!(
+            "the policy for these runbooks is no valid policy ({first}): check fewer runbooks at a time"
+        ),
     )
 }
 
 /// Returns the hosts of the URLs in a script, each with its port.
 fn named_hosts(source: &str) -> impl Iterator<Item = String> + '_ {
-    let urls = [("https://", "443"), ("http://", "80")].into_iter().flat_map(move |(scheme, port)| {
-        source.match_indices(scheme).map(move |(at, _)| (&source[at + scheme.len()..], port))
-    });
+    let urls = [("https://", "443"), ("http://", "80")]
+        .into_iter()
+        .flat_map(move |(scheme, port)| {
+            source
+                .match_indices(scheme)
+                .map(move |(at, _)| (&source[at + scheme.len()..], port))
+        });
     urls.filter_map(|(rest, port)| {
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !".-:@_".contains(c)).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && !".-:@_".contains(c))
+            .unwrap_or(rest.len());
         let authority = &rest[..end];
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let host = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
         let (name, port) = host.split_once(':').unwrap_or((host, port));
         let address = format!("{name}:{port}");
-        ((name.contains('.') || name == "localhost") && check_host(&address).is_ok()).then_some(address)
+        ((name.contains('.') || name == "localhost") && check_host(&address).is_ok())
+            .then_some(address)
     })
 }
 
 /// Returns the names in a script that look like the name of a variable with a secret.
 fn secret_names(source: &str) -> impl Iterator<Item = &str> {
     let words = source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let is_name =
-        |word: &&str| word.len() > 3 && word.bytes().all(|c| c == b'_' || c.is_ascii_uppercase() || c.is_ascii_digit());
-    words.filter(is_name).filter(|word| SECRET_WORDS.iter().any(|part| word.contains(part)))
+    let is_name = |word: &&str| {
+        word.len() > 3
+            && word
+                .bytes()
+                .all(|c| c == b'_' || c.is_ascii_uppercase() || c.is_ascii_digit())
+    };
+    words
+        .filter(is_name)
+        .filter(|word| SECRET_WORDS.iter().any(|part| word.contains(part)))
 }
 
 /// Returns the absolute paths behind `>` in a script, without devices and `/tmp`, which each run has of its own.
 fn written_paths(source: &str) -> impl Iterator<Item = String> {
-    let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
-    let targets =
-        lines.flat_map(|line| line.split('>').skip(1)).map(|after| after.trim_start_matches(['|', ' ', '"', '\'']));
+    let lines = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    let targets = lines
+        .flat_map(|line| line.split('>').skip(1))
+        .map(|after| after.trim_start_matches(['|', ' ', '"', '\'']));
     let paths = targets.filter(|after| after.starts_with('/')).map(|after| {
         after
             .split(|c: char| c.is_whitespace() || c.is_control() || "\"';|&)<>`".contains(c))
             .next()
             .unwrap_or_default()
     });
-    paths.filter(|path| path.len() > 1 && !path.starts_with("/dev/") && !path.starts_with("/tmp/")).map(str::to_owned)
+    paths
+        .filter(|path| path.len() > 1 && !path.starts_with("/dev/") && !path.starts_with("/tmp/"))
+        .map(str::to_owned)
 }
 
 /// Value of `network` for the network of the host.
@@ -258,13 +320,22 @@ const HOST_NETWORK: &str = "host";
 /// Place of a host that no script names.
 const UNKNOWN_HOST: &str = "HOST:PORT";
 /// Policy under which a run may execute only listed programs.
-pub(super) const LISTED: &str = "version: 2\ndefault: {mode: prompted, sandbox: {programs: {mode: listed}}}\n";
+pub(super) const LISTED: &str =
+    "version: 2\ndefault: {mode: prompted, sandbox: {programs: {mode: listed}}}\n";
 /// First lines of the file.
 const HEAD: &str = "# Overrides for runbooks, from `countersign registry check --write-policy`.\n\
                     # Read each line, decide what the comments ask, and copy the overrides into the policy of the boundary.\n";
 /// Parts of the names of variables that usually contain a secret.
-const SECRET_WORDS: [&str; 8] =
-    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY"];
+const SECRET_WORDS: [&str; 8] = [
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "CREDENTIAL",
+    "API_KEY",
+    "ACCESS_KEY",
+    "PRIVATE_KEY",
+];
 /// Builtins of bash that are no programs on an ordinary host.
 const BUILTINS: [&str; 44] = [
     ".",

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{World, check_laws, consume_of, core, finish_of, seal, status, t};
+use crate::store::ledger::tests::{
+    World, check_laws, consume_of, core, finish_of, seal, status, t,
+};
 use crate::store::sqlite;
 use crate::store::stored_denial::DenialWrite;
 use crate::store::stored_leaf::WriteStop;
@@ -18,26 +20,46 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
         let (ledger, commits) = world.open_failing();
         seal(&ledger, 1).await.expect("seal");
         // The commit of the first batch is delayed, so the next requests form a second batch.
-        let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-        *commits.next.lock().expect("lock") = [None, Some(StoreFault::Full { during: "test" })].into();
+        let first = commits
+            .hold(&ledger, |ledger| async move {
+                ledger.refuse(b"first".to_vec(), t(0)).await
+            })
+            .await;
+        *commits.next.lock().expect("lock") =
+            [None, Some(StoreFault::Full { during: "test" })].into();
         let release = async {
             tokio::task::yield_now().await;
             commits.held.store(false, SeqCst);
         };
         let (one, two, three, ()) = tokio::join!(
-            ledger.consume(Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) }),
+            ledger.consume(Consume {
+                exclusive: Some("x".into()),
+                ..consume_of(&ledger, core(1))
+            }),
             ledger.consume(consume_of(&ledger, core(2))),
             ledger.refuse(b"no".to_vec(), t(0)),
             release,
         );
         assert_eq!(first.await.expect("task").map(|leaf| leaf.index), Ok(1));
-        assert_eq!(one.clone().err(), Some(ConsumeStop::Fault(StoreFault::Full { during: "test" })));
+        assert_eq!(
+            one.clone().err(),
+            Some(ConsumeStop::Fault(StoreFault::Full { during: "test" }))
+        );
         assert_eq!((two.err(), three.is_err()), (one.err(), true));
-        assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
+        assert_eq!(
+            (ledger.state().size, ledger.spent(&core(1).nonce)),
+            (2, Ok(None))
+        );
         assert_eq!(status(&ledger, 1), None);
         // The lock is free and the tree grows, so the state in memory matches the database.
-        let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
-        ledger.consume(consume).await.expect("the request succeeds after the disk has space");
+        let consume = Consume {
+            exclusive: Some("x".into()),
+            ..consume_of(&ledger, core(1))
+        };
+        ledger
+            .consume(consume)
+            .await
+            .expect("the request succeeds after the disk has space");
         check_laws(&ledger);
         assert!(world.fatal.lock().expect("lock").is_empty());
     }
@@ -51,12 +73,22 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
         *commits.rejects.lock().expect("lock") = Some(|writes| {
             writes.starts.iter().any(|run| run.core.id == core(2).id)
                 || writes.ends.iter().any(|end| *end.proposal == core(4).id)
-                || writes.denials.iter().any(|row| row.denial.approver.as_str() == "bad")
+                || writes
+                    .denials
+                    .iter()
+                    .any(|row| row.denial.approver.as_str() == "bad")
         });
         for number in [4, 5] {
-            ledger.consume(consume_of(&ledger, core(number))).await.expect("consumed");
+            ledger
+                .consume(consume_of(&ledger, core(number)))
+                .await
+                .expect("consumed");
         }
-        let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
+        let first = commits
+            .hold(&ledger, |ledger| async move {
+                ledger.refuse(b"first".to_vec(), t(0)).await
+            })
+            .await;
         let deny = |approver: &str| DenialWrite {
             authorization: core(9).digest,
             checked: ledger.checked_state(),
@@ -69,7 +101,10 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
             tokio::task::yield_now().await;
             commits.held.store(false, SeqCst);
         };
-        let locked = |number| Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(number)) };
+        let locked = |number| Consume {
+            exclusive: Some("x".into()),
+            ..consume_of(&ledger, core(number))
+        };
         let (one, two, three, four, five, bad, refused, ()) = tokio::join!(
             ledger.consume(consume_of(&ledger, core(1))),
             ledger.consume(locked(2)),
@@ -81,14 +116,31 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
             release,
         );
         first.await.expect("task").expect("refused");
-        assert!(matches!(two, Err(ConsumeStop::Fault(StoreFault::Database { .. }))), "{two:?}");
-        assert!(matches!(four, Err(FinishStop::Fault(StoreFault::Database { .. }))), "{four:?}");
-        assert!(matches!(bad, Err(WriteStop::Fault(StoreFault::Database { .. }))), "{bad:?}");
+        assert!(
+            matches!(two, Err(ConsumeStop::Fault(StoreFault::Database { .. }))),
+            "{two:?}"
+        );
+        assert!(
+            matches!(four, Err(FinishStop::Fault(StoreFault::Database { .. }))),
+            "{four:?}"
+        );
+        assert!(
+            matches!(bad, Err(WriteStop::Fault(StoreFault::Database { .. }))),
+            "{bad:?}"
+        );
         let (one, three) = (one.expect("consumed"), three.expect("consumed"));
-        let mut places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
+        let mut places = [
+            refused.expect("refused").index,
+            five.expect("finished").index,
+            one.index,
+            three.index,
+        ];
         places.sort_unstable();
         assert_eq!(places, [4, 5, 6, 7], "the leaves are without a gap");
-        assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
+        assert_eq!(
+            (status(&ledger, 2), status(&ledger, 4)),
+            (None, Some(StoredStatus::Running))
+        );
         // The second run's exclusive lock is free, and the tree matches the rows.
         ledger.consume(locked(6)).await.expect("consumed");
         check_laws(&ledger);
@@ -103,11 +155,18 @@ async fn after_a_failed_sync_the_writer_ends_without_another_attempt() {
     for world in World::on_each_engine() {
         let (ledger, commits) = world.open_failing();
         seal(&ledger, 1).await.expect("seal");
-        let broken = StoreFault::Broken { during: "test", message: "fsync".to_owned() };
+        let broken = StoreFault::Broken {
+            during: "test",
+            message: "fsync".to_owned(),
+        };
         *commits.next.lock().expect("lock") = [Some(broken.clone())].into();
         let stop = ledger.consume(consume_of(&ledger, core(1))).await;
         assert_eq!(stop, Err(ConsumeStop::Fault(broken.clone())));
-        assert_eq!(*world.fatal.lock().expect("lock"), [broken], "on_fatal is called before the answers");
+        assert_eq!(
+            *world.fatal.lock().expect("lock"),
+            [broken],
+            "on_fatal is called before the answers"
+        );
         let later = ledger.consume(consume_of(&ledger, core(2))).await;
         assert_eq!(later, Err(ConsumeStop::Fault(StoreFault::Closed)));
     }

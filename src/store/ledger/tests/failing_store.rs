@@ -39,7 +39,11 @@ pub(super) struct Commits {
 impl Commits {
     /// Sends a request and returns while its commit is delayed. Requests that arrive before the end of this commit form
     /// one batch.
-    pub(super) async fn hold<T, F>(&self, ledger: &Ledger, ask: impl FnOnce(Ledger) -> F) -> tokio::task::JoinHandle<T>
+    pub(super) async fn hold<T, F>(
+        &self,
+        ledger: &Ledger,
+        ask: impl FnOnce(Ledger) -> F,
+    ) -> tokio::task::JoinHandle<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -74,11 +78,27 @@ impl Store for Failing {
         while self.commits.held.load(SeqCst) {
             std::thread::yield_now();
         }
-        if let Some(fault) = self.commits.next.lock().expect("lock").pop_front().flatten() {
+        if let Some(fault) = self
+            .commits
+            .next
+            .lock()
+            .expect("lock")
+            .pop_front()
+            .flatten()
+        {
             return Commit::NotDone(fault);
         }
-        if self.commits.rejects.lock().expect("lock").is_some_and(|rejects| rejects(writes)) {
-            return Commit::NotDone(StoreFault::Database { during: "test", message: "rejected".to_owned() });
+        if self
+            .commits
+            .rejects
+            .lock()
+            .expect("lock")
+            .is_some_and(|rejects| rejects(writes))
+        {
+            return Commit::NotDone(StoreFault::Database {
+                during: "test",
+                message: "rejected".to_owned(),
+            });
         }
         match self.store.commit(writes) {
             Commit::Done(mut hashes) if self.commits.lies.load(SeqCst) => {
@@ -91,7 +111,10 @@ impl Store for Failing {
 
     fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
         let server_clock = *self.commits.server_clock.lock().expect("lock");
-        Ok(Answers { server_clock, ..self.store.begin(size, questions)? })
+        Ok(Answers {
+            server_clock,
+            ..self.store.begin(size, questions)?
+        })
     }
 
     fn server_changes(&self) -> u64 {

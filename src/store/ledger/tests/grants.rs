@@ -24,12 +24,24 @@ fn draft(number: u8) -> StoredGrant {
     }
 }
 
-async fn put(ledger: &Ledger, number: u8, checked: Option<CheckedState>) -> Result<StoredGrant, GrantStop> {
-    ledger.put_grant(GrantWrite { grant: draft(number), checked, at: ledger.now() }).await
+async fn put(
+    ledger: &Ledger,
+    number: u8,
+    checked: Option<CheckedState>,
+) -> Result<StoredGrant, GrantStop> {
+    ledger
+        .put_grant(GrantWrite {
+            grant: draft(number),
+            checked,
+            at: ledger.now(),
+        })
+        .await
 }
 
 pub(super) async fn active(ledger: &Ledger, number: u8) -> StoredGrant {
-    put(ledger, number, Some(ledger.checked_state())).await.expect("logged")
+    put(ledger, number, Some(ledger.checked_state()))
+        .await
+        .expect("logged")
 }
 
 /// Starts the run `number` as a use of a grant.
@@ -40,8 +52,17 @@ pub(super) async fn spend(
     max_uses: u64,
     rate: Option<(u64, u64)>,
 ) -> Result<SpentNonce, ConsumeStop> {
-    let claim = GrantClaim { grant: draft(grant).digest, max_uses, rate };
-    ledger.consume(Consume { claim: Some(claim), ..consume_of(ledger, core(number)) }).await
+    let claim = GrantClaim {
+        grant: draft(grant).digest,
+        max_uses,
+        rate,
+    };
+    ledger
+        .consume(Consume {
+            claim: Some(claim),
+            ..consume_of(ledger, core(number))
+        })
+        .await
 }
 
 fn numbers(ledger: &Ledger, grant: u8) -> Vec<u64> {
@@ -55,18 +76,44 @@ async fn a_draft_becomes_a_grant_of_the_log_only_in_the_state_that_was_checked()
         let ledger = world.sealed().await;
         assert_eq!(put(&ledger, 1, None).await, Ok(draft(1)));
         assert_eq!(ledger.grants(t(0), 10), Ok(vec![draft(1)]));
-        let moved = CheckedState { revocations: 1, ..ledger.checked_state() };
-        assert_eq!(put(&ledger, 1, Some(moved)).await, Err(GrantStop::Write(WriteStop::Moved)));
-        let other = StoredGrant { digest: ContentDigest::of(b"other"), ..draft(1) };
-        let taken = ledger.put_grant(GrantWrite { grant: other, checked: None, at: ledger.now() }).await;
+        let moved = CheckedState {
+            revocations: 1,
+            ..ledger.checked_state()
+        };
+        assert_eq!(
+            put(&ledger, 1, Some(moved)).await,
+            Err(GrantStop::Write(WriteStop::Moved))
+        );
+        let other = StoredGrant {
+            digest: ContentDigest::of(b"other"),
+            ..draft(1)
+        };
+        let taken = ledger
+            .put_grant(GrantWrite {
+                grant: other,
+                checked: None,
+                at: ledger.now(),
+            })
+            .await;
         assert_eq!(taken, Err(GrantStop::Taken));
         let version = ledger.state().version;
         let logged = active(&ledger, 1).await;
-        assert_eq!((logged.leaf, ledger.state().version), (Some(1), version + 1));
-        assert_eq!((active(&ledger, 1).await, ledger.state().size), (logged.clone(), 2), "logged once");
+        assert_eq!(
+            (logged.leaf, ledger.state().version),
+            (Some(1), version + 1)
+        );
+        assert_eq!(
+            (active(&ledger, 1).await, ledger.state().size),
+            (logged.clone(), 2),
+            "logged once"
+        );
         ledger.close().await.expect("closed");
         drop(ledger);
-        assert_eq!(world.open().grant_of(&logged.digest), Ok(Some(logged)), "after a start");
+        assert_eq!(
+            world.open().grant_of(&logged.digest),
+            Ok(Some(logged)),
+            "after a start"
+        );
     }
 }
 
@@ -77,9 +124,21 @@ async fn one_proposer_cannot_take_the_places_of_all_drafts() {
         for number in 1..=20 {
             put(&ledger, number, None).await.expect("a draft");
         }
-        assert_eq!(put(&ledger, 21, None).await, Err(GrantStop::TooMany { most: 20 }));
-        let other = StoredGrant { proposer: "other".parse().expect("name"), ..draft(22) };
-        let stored = ledger.put_grant(GrantWrite { grant: other.clone(), checked: None, at: ledger.now() }).await;
+        assert_eq!(
+            put(&ledger, 21, None).await,
+            Err(GrantStop::TooMany { most: 20 })
+        );
+        let other = StoredGrant {
+            proposer: "other".parse().expect("name"),
+            ..draft(22)
+        };
+        let stored = ledger
+            .put_grant(GrantWrite {
+                grant: other.clone(),
+                checked: None,
+                at: ledger.now(),
+            })
+            .await;
         assert_eq!(stored, Ok(other));
         // A draft that becomes a grant leaves its place.
         let _ = active(&ledger, 1).await;
@@ -93,10 +152,20 @@ async fn uses_of_a_grant_are_numbered_and_limited_also_within_one_commit() {
         let ledger = world.sealed().await;
         let _ = active(&ledger, 1).await;
         let rate = Some((2, 60));
-        let (one, two, three) =
-            tokio::join!(spend(&ledger, 1, 1, 3, rate), spend(&ledger, 2, 1, 3, rate), spend(&ledger, 3, 1, 3, rate));
+        let (one, two, three) = tokio::join!(
+            spend(&ledger, 1, 1, 3, rate),
+            spend(&ledger, 2, 1, 3, rate),
+            spend(&ledger, 3, 1, 3, rate)
+        );
         assert!(one.is_ok() && two.is_ok());
-        assert_eq!(three.err(), Some(ConsumeStop::GrantRate { most: 2, seconds: 60, wait_s: 60 }));
+        assert_eq!(
+            three.err(),
+            Some(ConsumeStop::GrantRate {
+                most: 2,
+                seconds: 60,
+                wait_s: 60
+            })
+        );
         assert_eq!(numbers(&ledger, 1), [2, 1]);
         world.clock.store(T0 + 60, SeqCst);
         world.boot.store(60, SeqCst);
@@ -104,7 +173,10 @@ async fn uses_of_a_grant_are_numbered_and_limited_also_within_one_commit() {
         ledger.close().await.expect("closed");
         drop(ledger);
         let ledger = world.open();
-        assert_eq!(spend(&ledger, 4, 1, 3, None).await.err(), Some(ConsumeStop::GrantExhausted { most: 3 }));
+        assert_eq!(
+            spend(&ledger, 4, 1, 3, None).await.err(),
+            Some(ConsumeStop::GrantExhausted { most: 3 })
+        );
         assert_eq!(numbers(&ledger, 1), [3, 2, 1]);
     }
 }
@@ -115,9 +187,15 @@ async fn a_run_with_an_unknown_end_pauses_its_grant_from_the_commit_of_its_recei
         let ledger = world.sealed().await;
         let (paused, other) = (active(&ledger, 1).await, active(&ledger, 2).await);
         for number in [1, 2] {
-            spend(&ledger, number, number, 5, None).await.expect("consumed");
+            spend(&ledger, number, number, 5, None)
+                .await
+                .expect("consumed");
         }
-        let end = Finish { unknown: true, grant: Some(paused.digest), ..finish_of(&ledger, &core(1).id) };
+        let end = Finish {
+            unknown: true,
+            grant: Some(paused.digest),
+            ..finish_of(&ledger, &core(1).id)
+        };
         // The receipt and the next use may come in one commit.
         let (ended, next) = tokio::join!(ledger.finish(end), spend(&ledger, 3, 1, 5, None));
         assert!(ended.is_ok());
@@ -125,9 +203,18 @@ async fn a_run_with_an_unknown_end_pauses_its_grant_from_the_commit_of_its_recei
         ledger.close().await.expect("closed");
         drop(ledger);
         let ledger = world.open();
-        assert_eq!(spend(&ledger, 4, 1, 5, None).await.err(), Some(ConsumeStop::GrantPaused));
+        assert_eq!(
+            spend(&ledger, 4, 1, 5, None).await.err(),
+            Some(ConsumeStop::GrantPaused)
+        );
         assert!(spend(&ledger, 5, 2, 5, None).await.is_ok());
-        let is_paused = |grant: &StoredGrant| ledger.grant_uses(&grant.digest, 1).expect("read").remove(0).paused;
+        let is_paused = |grant: &StoredGrant| {
+            ledger
+                .grant_uses(&grant.digest, 1)
+                .expect("read")
+                .remove(0)
+                .paused
+        };
         assert_eq!((is_paused(&paused), is_paused(&other)), (true, false));
     }
 }

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
 
-use crate::store::ledger::tests::{World, check_laws, consume_of, core, finish_of, new_proposal, seal, status, t};
+use crate::store::ledger::tests::{
+    World, check_laws, consume_of, core, finish_of, new_proposal, seal, status, t,
+};
 use crate::store::retention::Retention;
 use crate::store::stored_denial::DenialWrite;
 use crate::store::stored_proposal::ProposalStep;

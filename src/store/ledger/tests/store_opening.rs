@@ -25,10 +25,25 @@ fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wro
     };
     let world = World::new();
     drop(sqlite::open(&world.path()).expect("store"));
-    let mode = |path: &Path| std::fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    let mode = |path: &Path| {
+        std::fs::metadata(path)
+            .expect("metadata")
+            .permissions()
+            .mode()
+            & 0o777
+    };
     let directory = world.path().parent().expect("parent").to_owned();
-    assert_eq!((mode(&directory), mode(&world.path()), mode(&lock::lock_path(&world.path()))), (0o700, 0o600, 0o600));
-    let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode");
+    assert_eq!(
+        (
+            mode(&directory),
+            mode(&world.path()),
+            mode(&lock::lock_path(&world.path()))
+        ),
+        (0o700, 0o600, 0o600)
+    );
+    let set = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("mode")
+    };
     set(&directory, 0o750);
     assert!(message(&world).contains("chmod 700"));
     set(&directory, 0o700);
@@ -55,7 +70,10 @@ async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
         drop(ledger);
         world.tamper("DELETE FROM nonce");
         let refused = world.refused();
-        assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
+        assert!(
+            refused.contains("could run again") && refused.contains("store restore"),
+            "{refused}"
+        );
         // A missing row is no problem if the nonce expired before the low-water mark. The program corrects the stored count
         // of nonces.
         world.tamper(&format!("UPDATE state SET mark = {}", T0 + 3600));
@@ -67,12 +85,19 @@ async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
 #[tokio::test]
 async fn a_spent_nonce_is_not_forgotten_if_the_bytes_of_its_consumption_were_changed_too() {
     // With 300 more entries, the consumption is below a complete tile, which the start does not need for the tree.
-    let worlds = |more| World::on_each_engine().into_iter().map(move |world| (world, more));
+    let worlds = |more| {
+        World::on_each_engine()
+            .into_iter()
+            .map(move |world| (world, more))
+    };
     for (world, more) in worlds(300).chain(worlds(0)) {
         let ledger = world.sealed().await;
         let (consumed, _) = run_whole(&ledger, 1).await;
         for number in 0..more {
-            ledger.refuse(format!("refusal {number}").into_bytes(), t(0)).await.expect("refused");
+            ledger
+                .refuse(format!("refusal {number}").into_bytes(), t(0))
+                .await
+                .expect("refused");
         }
         ledger.close().await.expect("closed");
         drop(ledger);
@@ -81,7 +106,10 @@ async fn a_spent_nonce_is_not_forgotten_if_the_bytes_of_its_consumption_were_cha
             "DELETE FROM nonce; DELETE FROM proposal; UPDATE leaf SET data = (SELECT data FROM leaf WHERE idx = 0) WHERE idx = {index}"
         ));
         let refused = world.refused();
-        assert!(refused.contains("do not match the tree") && refused.contains("could run again"), "{refused}");
+        assert!(
+            refused.contains("do not match the tree") && refused.contains("could run again"),
+            "{refused}"
+        );
     }
 }
 
@@ -92,15 +120,24 @@ fn denial(ledger: &Ledger, number: u8) -> DenialWrite {
         id: SealDigest::of(b"seal"),
         epoch: "0".repeat(32).parse().expect("epoch"),
     };
-    let denial = Denial { boundary, reason: "no".to_owned() }.of(core(number).digest);
-    let (payload, key) = (denial.to_payload().expect("payload"), SecretKey::from_seed([4; 32]));
+    let denial = Denial {
+        boundary,
+        reason: "no".to_owned(),
+    }
+    .of(core(number).digest);
+    let (payload, key) = (
+        denial.to_payload().expect("payload"),
+        SecretKey::from_seed([4; 32]),
+    );
     let keyid = SshKey::from_public(key.public(), "").expect("key").keyid();
     let signature = EnvelopeSignature::new(keyid, &key.sign(&pae(PAYLOAD_TYPE, &payload)));
     DenialWrite {
         authorization: core(number).digest,
         checked: ledger.checked_state(),
         approver: "alice".parse().expect("name"),
-        envelope: Envelope::new(&payload, vec![signature]).to_canonical().expect("envelope"),
+        envelope: Envelope::new(&payload, vec![signature])
+            .to_canonical()
+            .expect("envelope"),
         at: t(0),
         ahead: true,
     }
@@ -120,10 +157,16 @@ async fn a_denied_authorization_never_runs_although_the_row_of_its_denial_was_de
             let refused = ledger.consume(consume_of(&ledger, core(number))).await;
             assert_eq!(refused, Err(ConsumeStop::Denied), "{number}");
         }
-        ledger.consume(consume_of(&ledger, core(3))).await.expect("consumed");
+        ledger
+            .consume(consume_of(&ledger, core(3)))
+            .await
+            .expect("consumed");
         ledger.close().await.expect("closed");
         drop(ledger);
         let refused = world.refused();
-        assert!(refused.contains("is denied, but the denial has no row"), "{refused}");
+        assert!(
+            refused.contains("is denied, but the denial has no row"),
+            "{refused}"
+        );
     }
 }

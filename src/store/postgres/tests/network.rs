@@ -37,8 +37,16 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
     }
     let directory = tempfile::tempdir().expect("directory");
     let at = directory.path();
-    let made = Command::new("sh").args(["-c", CERTIFICATES]).current_dir(at).output().expect("sh");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = Command::new("sh")
+        .args(["-c", CERTIFICATES])
+        .current_dir(at)
+        .output()
+        .expect("sh");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     if rustix::process::geteuid().is_root() {
         for path in [at, &at.join("s.key")] {
             chown(path, Some(SERVER_USER), Some(SERVER_USER)).expect("owner");
@@ -50,26 +58,57 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
     ));
     let server = server.expect("server");
     let connect = |role: &str, host: &str, table: ServerTable| {
-        let url = format!("postgres://{role}@{host}:{}/countersign?schema=public", server.address().port());
+        let url = format!(
+            "postgres://{role}@{host}:{}/countersign?schema=public",
+            server.address().port()
+        );
         ServerSettings::new(&url, &table).and_then(|settings| Link::open(&settings, ""))
     };
-    let with_ca = |name: &str| ServerTable { ca: Some(at.join(name)), ..table("one") };
+    let with_ca = |name: &str| ServerTable {
+        ca: Some(at.join(name)),
+        ..table("one")
+    };
     let refused = |role: &str, host: &str, table: ServerTable, expected: &str| {
-        let message = connect(role, host, table).err().expect("refused").to_string();
+        let message = connect(role, host, table)
+            .err()
+            .expect("refused")
+            .to_string();
         assert!(message.contains(expected), "{message}");
     };
     let encrypted = connect("service", "localhost", with_ca("ca.pem")).expect("connected");
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-    assert!(encrypted.value::<bool>("testing", sql, Vec::new()).expect("a value"));
-    refused("service", "localhost", with_ca("other.pem"), "UnknownIssuer");
-    refused("service", "127.0.0.1", with_ca("ca.pem"), "not valid for name");
+    assert!(
+        encrypted
+            .value::<bool>("testing", sql, Vec::new())
+            .expect("a value")
+    );
+    refused(
+        "service",
+        "localhost",
+        with_ca("other.pem"),
+        "UnknownIssuer",
+    );
+    refused(
+        "service",
+        "127.0.0.1",
+        with_ca("ca.pem"),
+        "not valid for name",
+    );
     // Without `ca`, the authorities of the system decide, also on a loopback address.
-    let asked = format!("postgres://service@localhost:{}/countersign?sslmode=verify-full", server.address().port());
-    let refusal = ServerSettings::new(&asked, &table("one")).and_then(|settings| Link::open(&settings, ""));
+    let asked = format!(
+        "postgres://service@localhost:{}/countersign?sslmode=verify-full",
+        server.address().port()
+    );
+    let refusal =
+        ServerSettings::new(&asked, &table("one")).and_then(|settings| Link::open(&settings, ""));
     let message = refusal.err().expect("refused").to_string();
     assert!(message.contains("UnknownIssuer"), "{message}");
     let change_rules = |rules: &str| {
-        std::fs::write(server.data().join("pg_hba.conf"), format!("local all all trust\n{rules}\n")).expect("written");
+        std::fs::write(
+            server.data().join("pg_hba.conf"),
+            format!("local all all trust\n{rules}\n"),
+        )
+        .expect("written");
         server.psql("SELECT pg_reload_conf()");
         std::thread::sleep(RELOAD);
     };
@@ -80,20 +119,47 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
         let file = at.join(name);
         std::fs::write(&file, password).expect("written");
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("mode");
-        ServerTable { password_file: Some(file), ..with_ca("ca.pem") }
+        ServerTable {
+            password_file: Some(file),
+            ..with_ca("ca.pem")
+        }
     };
     drop(connect("service", "localhost", with_password("right", "secret\n")).expect("connected"));
-    refused("service", "localhost", with_password("wrong", "wrong"), "password authentication failed");
+    refused(
+        "service",
+        "localhost",
+        with_password("wrong", "wrong"),
+        "password authentication failed",
+    );
     // From now on, the server asks for a client certificate.
     change_rules("hostssl all all all cert");
     let with_pair = |key: &str| {
         let (certificate, key) = (Some(at.join("c.pem")), Some(at.join(key)));
-        ServerTable { certificate, key, ..with_ca("ca.pem") }
+        ServerTable {
+            certificate,
+            key,
+            ..with_ca("ca.pem")
+        }
     };
     drop(connect("service", "localhost", with_pair("c.key")).expect("connected"));
-    refused("service", "localhost", with_ca("ca.pem"), "connection requires a valid client certificate");
-    refused("owner", "localhost", with_pair("c.key"), "certificate authentication failed for user \"owner\"");
-    refused("service", "localhost", with_pair("other.key"), "check the files in [postgres]");
+    refused(
+        "service",
+        "localhost",
+        with_ca("ca.pem"),
+        "connection requires a valid client certificate",
+    );
+    refused(
+        "owner",
+        "localhost",
+        with_pair("c.key"),
+        "certificate authentication failed for user \"owner\"",
+    );
+    refused(
+        "service",
+        "localhost",
+        with_pair("other.key"),
+        "check the files in [postgres]",
+    );
 }
 
 #[test]
@@ -105,8 +171,14 @@ fn a_commit_that_no_replica_confirmed_is_unknown_until_a_later_commit_is_confirm
     let settings = server.new_schema();
     let mut careful = open(&settings);
     careful.settings.replicas = Replicas::Synchronous;
-    let fault = careful.begin(0, &Questions::default()).expect_err("no replica").to_string();
-    assert!(fault.contains("`synchronous_standby_names` of the server is empty"), "{fault}");
+    let fault = careful
+        .begin(0, &Questions::default())
+        .expect_err("no replica")
+        .to_string();
+    assert!(
+        fault.contains("`synchronous_standby_names` of the server is empty"),
+        "{fault}"
+    );
     drop(careful);
     let mut store = open(&settings);
     begin(&mut store, 0);
@@ -122,11 +194,22 @@ fn a_commit_that_no_replica_confirmed_is_unknown_until_a_later_commit_is_confirm
         });
         assert!(matches!(store.commit(&leaves(0, 1)), Commit::Unknown));
         let fault = store.settle().expect_err("not confirmed");
-        assert!(fault.is_unreachable() && fault.to_string().contains("synchronous replication"), "{fault}");
+        assert!(
+            fault.is_unreachable() && fault.to_string().contains("synchronous replication"),
+            "{fault}"
+        );
         let (mut said, fresh) = (Vec::new(), server.settings_of("owner", "fresh", "one"));
         let migrated = schema::migrate(&fresh, "service", &mut |line| said.push(line.to_owned()));
-        assert!(said.len() == 1 && said[0].contains("no replica is connected"), "{said:?}");
-        assert!(migrated.expect_err("not confirmed").to_string().contains("was created, but the server reported"));
+        assert!(
+            said.len() == 1 && said[0].contains("no replica is connected"),
+            "{said:?}"
+        );
+        assert!(
+            migrated
+                .expect_err("not confirmed")
+                .to_string()
+                .contains("was created, but the server reported")
+        );
         drop(stop);
     });
     server.psql("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()");
@@ -139,7 +222,11 @@ fn a_batch_takes_two_round_trips() {
     const DELAY: Duration = Duration::from_millis(100);
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.address());
-    let url = format!("{}?schema={}", proxy.url("service"), server.new_schema().schema);
+    let url = format!(
+        "{}?schema={}",
+        proxy.url("service"),
+        server.new_schema().schema
+    );
     let settings = ServerSettings::new(&url, &table("one")).expect("settings");
     let (mut store, reads) = postgres::open(settings, None).expect("opened");
     proxy.delay(DELAY);
@@ -157,11 +244,21 @@ fn a_batch_takes_two_round_trips() {
         store.begin(size, &Questions::default()).expect("begun");
         // 200 leaves do not fit into one write to the socket.
         let rows = (0..200).map(|_| leaves(0, 1).leaves.remove(0)).collect();
-        let batch = Writes { first: size, leaves: rows, ..Writes::default() };
+        let batch = Writes {
+            first: size,
+            leaves: rows,
+            ..Writes::default()
+        };
         assert!(matches!(store.commit(&batch), Commit::Done(hashes) if hashes.len() == 200));
         size += 200;
     });
-    assert!((2.0..3.0).contains(&trips), "{trips} round trips for a batch");
+    assert!(
+        (2.0..3.0).contains(&trips),
+        "{trips} round trips for a batch"
+    );
     let trips = fastest(&mut || assert!(reads.leaves(0..9).expect("read").len() == 9));
-    assert!((1.0..2.0).contains(&trips), "{trips} round trips for a read");
+    assert!(
+        (1.0..2.0).contains(&trips),
+        "{trips} round trips for a read"
+    );
 }

@@ -36,14 +36,25 @@ fn rows_of_runs() -> String {
 fn plan(store: &PostgresStore, sql: &str) -> String {
     const DURING: &str = "explaining";
     let link = store.link().expect("link");
-    link.script(DURING, &format!("PREPARE explained AS {sql}")).expect("prepared");
-    let number = (1..20).take_while(|number| sql.contains(&format!("${number}"))).count();
+    link.script(DURING, &format!("PREPARE explained AS {sql}"))
+        .expect("prepared");
+    let number = (1..20)
+        .take_while(|number| sql.contains(&format!("${number}")))
+        .count();
     let nulls = vec!["NULL"; number].join(", ");
-    let values = if number == 0 { String::new() } else { format!("({nulls})") };
+    let values = if number == 0 {
+        String::new()
+    } else {
+        format!("({nulls})")
+    };
     let explain = format!("EXPLAIN (COSTS OFF) EXECUTE explained{values}");
     let rows = link.query(DURING, &explain, values![]).expect("plan");
-    link.script(DURING, "DEALLOCATE explained").expect("forgotten");
-    let lines: Vec<String> = rows.iter().map(|row| Fields::new(DURING, row).get(0).expect("line")).collect();
+    link.script(DURING, "DEALLOCATE explained")
+        .expect("forgotten");
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| Fields::new(DURING, row).get(0).expect("line"))
+        .collect();
     lines.join("\n")
 }
 
@@ -55,10 +66,21 @@ fn each_statement_uses_indexes_on_empty_tables_and_on_many_rows() {
     let (store, _) = postgres::open(settings.clone(), None).expect("opened");
     for rows in [String::new(), rows_of_runs()] {
         tamper(&settings, &rows);
-        let all = [questions::ALL, writes::ALL, review_writes::ALL, rare_changes::ALL, READS, PAGES, RUNS].concat();
+        let all = [
+            questions::ALL,
+            writes::ALL,
+            review_writes::ALL,
+            rare_changes::ALL,
+            READS,
+            PAGES,
+            RUNS,
+        ]
+        .concat();
         for sql in all.iter().filter(|sql| !COMMANDS.contains(sql)) {
             let plan = plan(&store, sql);
-            let scans = ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"].iter().find(|scan| plan.contains(**scan));
+            let scans = ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"]
+                .iter()
+                .find(|scan| plan.contains(**scan));
             assert!(scans.is_none(), "{sql}\n{plan}");
         }
     }

@@ -19,15 +19,28 @@ pub(super) fn open(settings: &ServerSettings) -> PostgresStore {
 
 fn leaf(byte: u8) -> LeafRow {
     let data = vec![byte; 40];
-    LeafRow { kind: LeafKind::Refusal, at: Timestamp::from_unix(1), hash: merkle::leaf_hash(&data), data: data.into() }
+    LeafRow {
+        kind: LeafKind::Refusal,
+        at: Timestamp::from_unix(1),
+        hash: merkle::leaf_hash(&data),
+        data: data.into(),
+    }
 }
 
 pub(super) fn leaves(first: u64, byte: u8) -> Writes<'static> {
-    Writes { first, leaves: vec![leaf(byte)], ..Writes::default() }
+    Writes {
+        first,
+        leaves: vec![leaf(byte)],
+        ..Writes::default()
+    }
 }
 
 pub(super) fn begin(store: &mut PostgresStore, size: u64) -> Option<StoreHead> {
-    store.begin(size, &Questions::default()).expect("begun").others.map(|others| others.head)
+    store
+        .begin(size, &Questions::default())
+        .expect("begun")
+        .others
+        .map(|others| others.head)
 }
 
 #[test]
@@ -39,7 +52,11 @@ fn no_leaf_is_written_twice() {
     assert!(matches!(one.commit(&leaves(0, 1)), Commit::Done(hashes) if hashes == [leaf(1).hash]));
     begin(&mut two, 0);
     // Nothing of the batch is stored, and a receipt waits for its next attempt.
-    let twice = Writes { first: 0, leaves: vec![leaf(9), leaf(8)], ..Writes::default() };
+    let twice = Writes {
+        first: 0,
+        leaves: vec![leaf(9), leaf(8)],
+        ..Writes::default()
+    };
     assert!(matches!(two.commit(&twice), Commit::NotDone(fault) if fault.can_pass()));
     assert_eq!(two.head().expect("head").size, 1);
 }
@@ -53,7 +70,10 @@ fn a_log_that_became_shorter_ends_the_process() {
     assert!(matches!(store.commit(&leaves(0, 1)), Commit::Done(_)));
     tamper(&settings, "DELETE FROM leaf");
     let fault = store.begin(1, &Questions::default()).expect_err("refused");
-    assert!(fault.is_fatal() && fault.to_string().contains("has 0 log entries"), "{fault}");
+    assert!(
+        fault.is_fatal() && fault.to_string().contains("has 0 log entries"),
+        "{fault}"
+    );
 }
 
 #[test]
@@ -88,8 +108,10 @@ fn a_lost_idle_connection_is_opened_again() {
 fn a_batch_whose_connection_is_lost_is_not_written_by_another_connection() {
     let Some(server) = server() else { return };
     let schema = server.new_schema().schema;
-    let (settings, other) =
-        (server.settings_of("service", &schema, "woken"), server.settings_of("service", &schema, "other"));
+    let (settings, other) = (
+        server.settings_of("service", &schema, "woken"),
+        server.settings_of("service", &schema, "other"),
+    );
     let (mut woken, mut other) = (open(&settings), open(&other));
     begin(&mut woken, 0);
     assert!(matches!(woken.commit(&leaves(0, 1)), Commit::Done(_)));
@@ -111,12 +133,25 @@ fn a_batch_whose_connection_is_lost_is_not_written_by_another_connection() {
         // The writer compares the entry of a run before it writes the receipt.
         assert!(woken.leaf_hashes(0..1).is_err_and(|fault| fault.can_pass()));
         let written = woken.commit(&leaves(size, 3));
-        assert!(matches!(&written, Commit::NotDone(fault) if fault.can_pass()), "{written:?}");
-        assert_eq!(woken.leaf_hashes(0..1).expect("read outside of the batch"), [leaf(1).hash]);
-        assert_eq!(other.head().expect("head").size, size + u64::from(first), "nothing of the batch is stored");
+        assert!(
+            matches!(&written, Commit::NotDone(fault) if fault.can_pass()),
+            "{written:?}"
+        );
+        assert_eq!(
+            woken.leaf_hashes(0..1).expect("read outside of the batch"),
+            [leaf(1).hash]
+        );
+        assert_eq!(
+            other.head().expect("head").size,
+            size + u64::from(first),
+            "nothing of the batch is stored"
+        );
     }
     assert_eq!(begin(&mut woken, 1).map(|head| head.size), Some(2));
-    assert!(matches!(woken.commit(&leaves(2, 3)), Commit::Done(_)), "the next attempt follows the other writer");
+    assert!(
+        matches!(woken.commit(&leaves(2, 3)), Commit::Done(_)),
+        "the next attempt follows the other writer"
+    );
 }
 
 #[test]
@@ -133,14 +168,29 @@ fn an_unknown_commit_is_settled_by_its_own_batch_and_a_commit_of_its_own() {
             store.rollback();
         }
         // The answer to the commit is lost.
-        let id = if committed { store.seen.id.clone().expect("a batch") } else { vec![7; 16] };
+        let id = if committed {
+            store.seen.id.clone().expect("a batch")
+        } else {
+            vec![7; 16]
+        };
         let session = store.writer.as_ref().expect("writer").session.clone();
         store.seen = store.last.clone();
-        store.unknown = Some(postgres::UnknownBatch { id, term: 0, session });
-        assert!(matches!(store.begin(size, &Questions::default()), Err(StoreFault::Unreachable { .. })));
+        store.unknown = Some(postgres::UnknownBatch {
+            id,
+            term: 0,
+            session,
+        });
+        assert!(matches!(
+            store.begin(size, &Questions::default()),
+            Err(StoreFault::Unreachable { .. })
+        ));
         let before = batches(&mut store);
         assert_eq!(store.settle().expect("settled"), committed);
-        assert_eq!(batches(&mut store), before + 1, "settle commits a batch of its own");
+        assert_eq!(
+            batches(&mut store),
+            before + 1,
+            "settle commits a batch of its own"
+        );
         assert_eq!(begin(&mut store, size + u64::from(committed)), None);
         store.rollback();
     }
@@ -148,7 +198,9 @@ fn an_unknown_commit_is_settled_by_its_own_batch_and_a_commit_of_its_own() {
 
 fn batches(store: &mut PostgresStore) -> i64 {
     let link = &store.writer().expect("writer").link;
-    link.value::<Option<i64>>("counting", "SELECT max(n) FROM batch", values![]).expect("a number").unwrap_or(0)
+    link.value::<Option<i64>>("counting", "SELECT max(n) FROM batch", values![])
+        .expect("a number")
+        .unwrap_or(0)
 }
 
 #[test]
@@ -158,7 +210,11 @@ fn another_batch_between_a_lost_commit_and_its_settling_is_reported() {
     let (mut one, mut two) = (open(&settings), open(&settings));
     begin(&mut one, 0);
     let session = one.writer.as_ref().expect("writer").session.clone();
-    one.unknown = Some(postgres::UnknownBatch { id: vec![7; 16], term: 0, session });
+    one.unknown = Some(postgres::UnknownBatch {
+        id: vec![7; 16],
+        term: 0,
+        session,
+    });
     one.in_batch = false;
     // The first writer still holds the lock. `settle` ends its old connection.
     let waiting = std::thread::spawn(move || {
@@ -191,7 +247,11 @@ fn a_frozen_writer_holds_others_up_for_some_seconds_only() {
     let begun = Instant::now();
     begin(&mut other, 0);
     // A busy machine adds time to the 5 s of the lock.
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
+    );
     assert!(matches!(other.commit(&leaves(0, 1)), Commit::Done(_)));
     stop.send(()).expect("sent");
     talking.join().expect("joined");
@@ -203,12 +263,34 @@ fn after_a_takeover_a_batch_with_a_receipt_deletes_and_expires_nothing() {
     let settings = server.new_schema();
     let mut store = open(&settings);
     tamper(&settings, "UPDATE state SET term = term + 1");
-    let id = "prp_01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("an id");
-    let questions = Questions { proposals: vec![&id], ..Questions::default() };
-    store.begin(0, &questions).expect("the batch can have a receipt");
+    let id = "prp_01890a5d-ac96-774b-bcce-b302099a8057"
+        .parse()
+        .expect("an id");
+    let questions = Questions {
+        proposals: vec![&id],
+        ..Questions::default()
+    };
+    store
+        .begin(0, &questions)
+        .expect("the batch can have a receipt");
     let now = Timestamp::from_unix(1);
-    assert!(store.prune(now, &[], 1).is_err_and(|fault| fault.is_unreachable()));
-    assert!(store.expire(now, 1).is_err_and(|fault| fault.is_unreachable()));
-    assert!(store.change_tokens(&[]).is_err_and(|fault| fault.is_unreachable()));
-    assert!(matches!(store.commit(&leaves(0, 1)), Commit::NotDone(fault) if fault.is_unreachable()), "no receipt");
+    assert!(
+        store
+            .prune(now, &[], 1)
+            .is_err_and(|fault| fault.is_unreachable())
+    );
+    assert!(
+        store
+            .expire(now, 1)
+            .is_err_and(|fault| fault.is_unreachable())
+    );
+    assert!(
+        store
+            .change_tokens(&[])
+            .is_err_and(|fault| fault.is_unreachable())
+    );
+    assert!(
+        matches!(store.commit(&leaves(0, 1)), Commit::NotDone(fault) if fault.is_unreachable()),
+        "no receipt"
+    );
 }

@@ -7,8 +7,11 @@ use crate::store::store_report::RESTORE;
 impl Look<'_> {
     /// Returns the entries of one tile.
     pub(super) fn log_rows(&self, range: [u64; 2]) -> rusqlite::Result<Vec<LogRow>> {
-        let sql = "SELECT kind, at, idx, hash, data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-        let rows = self.all(sql, range, |row| Ok((row.get(0)?, row.get(1)?, EntryRow::of(row, 2)?)))?;
+        let sql =
+            "SELECT kind, at, idx, hash, data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+        let rows = self.all(sql, range, |row| {
+            Ok((row.get(0)?, row.get(1)?, EntryRow::of(row, 2)?))
+        })?;
         let mut entries = Entries::of(&self.connection);
         let read = |(kind, at, row): (u8, i64, EntryRow)| {
             let (index, hash, is_packed) = (row.index, row.hash, row.data.is_empty());
@@ -17,7 +20,14 @@ impl Look<'_> {
                 Err(NoEntry::Damaged(place, what)) => Err((place, what)),
                 Err(NoEntry::Unreadable(error)) => return Err(error),
             };
-            Ok(LogRow { index, kind, at, hash, is_packed, data })
+            Ok(LogRow {
+                index,
+                kind,
+                at,
+                hash,
+                is_packed,
+                data,
+            })
         };
         rows.into_iter().map(read).collect()
     }
@@ -40,7 +50,11 @@ impl Look<'_> {
             let sql = "SELECT data FROM packed WHERE tile = ?1";
             let intact = self.one(sql, [tile], |row| Ok(is_intact(row.get_ref(0)?.as_blob()?)))?;
             if intact != Some(true) {
-                self.defect(format!("packed tile {tile}"), "its bytes do not match its digest", RESTORE);
+                self.defect(
+                    format!("packed tile {tile}"),
+                    "its bytes do not match its digest",
+                    RESTORE,
+                );
             }
         }
         Ok(true)
@@ -54,7 +68,8 @@ impl Look<'_> {
         }
         let there = self.number("SELECT count(*) FROM packed")?;
         if there != expected {
-            let what = format!("the table has {there} rows, but {expected} tiles of the log are packed");
+            let what =
+                format!("the table has {there} rows, but {expected} tiles of the log are packed");
             self.defect("table packed", what, RESTORE);
         }
         Ok(())
@@ -64,7 +79,9 @@ impl Look<'_> {
     /// check of the log names.
     pub(super) fn entry_at(&self, index: u64) -> rusqlite::Result<Option<Vec<u8>>> {
         let sql = "SELECT idx, hash, data FROM leaf WHERE idx = ?1";
-        let Some(row) = self.one(sql, [index], |row| EntryRow::of(row, 0))? else { return Ok(None) };
+        let Some(row) = self.one(sql, [index], |row| EntryRow::of(row, 0))? else {
+            return Ok(None);
+        };
         match Entries::of(&self.connection).bytes(row) {
             Ok(data) => Ok(Some(data)),
             Err(NoEntry::Damaged(..)) => Ok(None),

@@ -23,7 +23,14 @@ impl Look<'_> {
     ) -> rusqlite::Result<()> {
         self.reviews += 1;
         // A value that this program does not write is no error of the disk.
-        let row = self.one(&format!("SELECT {REVIEW} FROM review WHERE leaf = ?1"), [index], review).ok().flatten();
+        let row = self
+            .one(
+                &format!("SELECT {REVIEW} FROM review WHERE leaf = ?1"),
+                [index],
+                review,
+            )
+            .ok()
+            .flatten();
         let Some(row) = row else {
             let what = "the table review has no row for this review that this program can read";
             self.defect(format!("log entry {index}"), what, RESTORE);
@@ -31,26 +38,55 @@ impl Look<'_> {
         };
         let sql = "SELECT l.idx FROM leaf l JOIN closed_at c ON c.receipt = l.idx \
                    WHERE l.idx = ?1 AND l.idx < ?2 AND l.kind = ?3 AND c.id = ?4";
-        let values = rusqlite::params![row.receipt, index, LeafKind::Receipt as u8, id_bytes(&row.proposal)];
+        let values = rusqlite::params![
+            row.receipt,
+            index,
+            LeafKind::Receipt as u8,
+            id_bytes(&row.proposal)
+        ];
         let place = self.one(sql, values, |row| row.get(0))?;
-        let receipt = place.map(|index| self.entry_at(index)).transpose()?.flatten();
-        let payload = receipt.and_then(|data| opened::<Receipt>(&data).ok()).map(|(payload, _)| payload);
+        let receipt = place
+            .map(|index| self.entry_at(index))
+            .transpose()?
+            .flatten();
+        let payload = receipt
+            .and_then(|data| opened::<Receipt>(&data).ok())
+            .map(|(payload, _)| payload);
         if payload.map(|payload| sha256(&payload)) != Some(subject)
             || (row.verdict, row.observed) != (statement.verdict, statement.observed)
         {
-            self.defect(format!("table review, row {index}"), "the row differs from the review in the log", RESTORE);
+            self.defect(
+                format!("table review, row {index}"),
+                "the row differs from the review in the log",
+                RESTORE,
+            );
         }
         Ok(())
     }
 
     /// Remembers a run that needs a review, from the payload of its authorization. A run in progress has no receipt.
     pub(super) fn owes(&mut self, receipt: Option<u64>, unknown: bool, payload: &[u8]) {
-        let Ok(statement) = Statement::<Authorization>::from_payload(payload) else { return };
-        let Authorization { proposal, grant, emergency, .. } = statement.predicate;
+        let Ok(statement) = Statement::<Authorization>::from_payload(payload) else {
+            return;
+        };
+        let Authorization {
+            proposal,
+            grant,
+            emergency,
+            ..
+        } = statement.predicate;
         if unknown || emergency.is_some() {
             let grant = grant.filter(|_| unknown);
             let (reviewed, settled, emergency) = (None, None, emergency.is_some());
-            let row = OwedReview { proposal: proposal.clone(), receipt, emergency, unknown, grant, reviewed, settled };
+            let row = OwedReview {
+                proposal: proposal.clone(),
+                receipt,
+                emergency,
+                unknown,
+                grant,
+                reviewed,
+                settled,
+            };
             self.owed.insert(proposal, row);
         }
     }
@@ -63,9 +99,9 @@ impl Look<'_> {
         }
         let mut expected = std::mem::take(&mut self.owed);
         // A value that this program does not write is no error of the disk.
-        for (id, row) in
-            self.all(&format!("SELECT {OWED} FROM owed"), [], |row| Ok((proposal_id(row, 0)?, owed(row).ok())))?
-        {
+        for (id, row) in self.all(&format!("SELECT {OWED} FROM owed"), [], |row| {
+            Ok((proposal_id(row, 0)?, owed(row).ok()))
+        })? {
             let Some(row) = row else {
                 expected.remove(&id);
                 self.defect(
@@ -76,25 +112,45 @@ impl Look<'_> {
                 continue;
             };
             let place = format!("table owed, row {}", row.proposal);
-            let of_log = OwedReview { reviewed: None, settled: None, ..row.clone() };
+            let of_log = OwedReview {
+                reviewed: None,
+                settled: None,
+                ..row.clone()
+            };
             if expected.remove(&row.proposal) != Some(of_log) {
-                self.defect(&place, "the row differs from the signed documents of the run", RESTORE);
+                self.defect(
+                    &place,
+                    "the row differs from the signed documents of the run",
+                    RESTORE,
+                );
             }
             for (column, leaf) in [("reviewed", row.reviewed), ("settled", row.settled)] {
                 let Some(leaf) = leaf else { continue };
                 let sql = "SELECT 1 FROM review WHERE leaf = ?1 AND receipt = ?2";
-                if self.one(sql, rusqlite::params![leaf, row.receipt], |_| Ok(()))?.is_none() {
-                    let what = format!("the column {column} names log entry {leaf}, which is no review of the run");
+                if self
+                    .one(sql, rusqlite::params![leaf, row.receipt], |_| Ok(()))?
+                    .is_none()
+                {
+                    let what = format!(
+                        "the column {column} names log entry {leaf}, which is no review of the run"
+                    );
                     self.defect(&place, what, RESTORE);
                 }
             }
         }
         for proposal in expected.into_keys() {
-            self.defect("table owed", format!("the run {proposal} needs a review, but has no row"), RESTORE);
+            self.defect(
+                "table owed",
+                format!("the run {proposal} needs a review, but has no row"),
+                RESTORE,
+            );
         }
         let there = self.number("SELECT count(*) FROM review")?;
         if there != self.reviews {
-            let what = format!("the table has {there} rows, but the log has {} reviews", self.reviews);
+            let what = format!(
+                "the table has {there} rows, but the log has {} reviews",
+                self.reviews
+            );
             self.defect("table review", what, RESTORE);
         }
         Ok(())

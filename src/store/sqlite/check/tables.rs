@@ -67,17 +67,24 @@ impl Look<'_> {
             RESTORE,
             "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.receipt IS NOT NULL AND l.kind IS NOT 3",
         )?;
-        self.counts.push(("proposals", self.number("SELECT count(*) FROM proposal")?));
+        self.counts
+            .push(("proposals", self.number("SELECT count(*) FROM proposal")?));
         Ok(())
     }
 
     /// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.
     fn taken_over_until(&self) -> rusqlite::Result<Option<i64>> {
-        let seal = self.entry_at(0)?.and_then(|data| opened::<Seal>(&data).ok());
-        Ok(seal.and_then(|(_, statement)| match statement.predicate.genesis {
-            Some(Genesis::Follows { .. }) => Some(statement.predicate.at.unix() + MAX_WINDOW_S + SKEW_S),
-            _ => None,
-        }))
+        let seal = self
+            .entry_at(0)?
+            .and_then(|data| opened::<Seal>(&data).ok());
+        Ok(
+            seal.and_then(|(_, statement)| match statement.predicate.genesis {
+                Some(Genesis::Follows { .. }) => {
+                    Some(statement.predicate.at.unix() + MAX_WINDOW_S + SKEW_S)
+                }
+                _ => None,
+            }),
+        )
     }
 
     /// Checks spent nonces. A negative place in the log means that an earlier log spent the nonce.
@@ -99,8 +106,9 @@ impl Look<'_> {
         let there = self.number("SELECT count(*) FROM nonce")?;
         let counted = self.number("SELECT nonces FROM state")?;
         if there != counted {
-            let what =
-                format!("the table has {there} rows, but the boundary counted {counted}: rows were changed by hand");
+            let what = format!(
+                "the table has {there} rows, but the boundary counted {counted}: rows were changed by hand"
+            );
             self.defect("table nonce", what, RESTORE);
         }
         self.counts.push(("nonces", there));
@@ -122,15 +130,23 @@ impl Look<'_> {
             RESTORE,
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
-        let sql = format!("SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal");
+        let sql = format!(
+            "SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal"
+        );
         // Few rows have a payload: waiting proposals are few, and ended proposals are deleted after their retention.
-        let waiting = self.all(&sql, [], |row| Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?)))?;
+        let waiting = self.all(&sql, [], |row| {
+            Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?))
+        })?;
         for (row, payload) in waiting {
             if row.digest == sha256(&payload) {
                 self.compare(&row, Ok(payload));
             } else {
                 let place = format!("table payload, row {}", hex(&row.id));
-                self.defect(place, "the payload does not match the digest of its proposal", RESTORE);
+                self.defect(
+                    place,
+                    "the payload does not match the digest of its proposal",
+                    RESTORE,
+                );
             }
         }
         self.odd(
@@ -172,7 +188,10 @@ impl Look<'_> {
         // Every denial in the log has its row, so another row is one too many.
         let there = self.number("SELECT count(*) FROM denial")?;
         if there > self.denials {
-            let what = format!("the table has {there} rows, but the log has {} denials: rows were added", self.denials);
+            let what = format!(
+                "the table has {there} rows, but the log has {} denials: rows were added",
+                self.denials
+            );
             self.defect("table denial", what, RESTORE);
         }
         Ok(())
@@ -180,12 +199,22 @@ impl Look<'_> {
 
     /// Checks that a step of a sealed registry and the contents of its files are stored.
     pub(super) fn sealed_step(&mut self, entry: &str, step: &RegistryLeaf) -> rusqlite::Result<()> {
-        self.blob_of(entry, &format!("step {}", step.reference), *step.digest.as_bytes())?;
+        self.blob_of(
+            entry,
+            &format!("step {}", step.reference),
+            *step.digest.as_bytes(),
+        )?;
         // Most steps have no files, so the database looks for files before the definition is parsed.
         let with_files = "SELECT data FROM blob WHERE digest = ?1 AND instr(data, CAST('\"files\":[{' AS BLOB)) > 0";
-        let definition = self.one(with_files, [step.digest.as_bytes()], |row| row.get::<_, Vec<u8>>(0))?;
-        let definition = definition.and_then(|bytes| json::parse_as::<StepDefinition>(&bytes, bytes.len()).ok());
-        for file in definition.into_iter().flat_map(|definition| definition.files) {
+        let definition = self.one(with_files, [step.digest.as_bytes()], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
+        let definition =
+            definition.and_then(|bytes| json::parse_as::<StepDefinition>(&bytes, bytes.len()).ok());
+        for file in definition
+            .into_iter()
+            .flat_map(|definition| definition.files)
+        {
             let what = format!("file {:?} of {}", file.path, step.reference);
             self.blob_of(entry, &what, *file.digest.as_bytes())?;
         }
@@ -206,7 +235,11 @@ impl Look<'_> {
             }
         }
         for digest in odd {
-            self.defect(format!("blob sha256:{digest}"), "the bytes of the blob do not match its name", RESTORE);
+            self.defect(
+                format!("blob sha256:{digest}"),
+                "the bytes of the blob do not match its name",
+                RESTORE,
+            );
         }
         self.counts.push(("blobs", count));
         Ok(())
@@ -215,7 +248,9 @@ impl Look<'_> {
     pub(super) fn outputs(&mut self) -> rusqlite::Result<()> {
         let (mut count, mut files, mut odd) = (0, BTreeSet::new(), Vec::new());
         {
-            let mut statement = self.connection.prepare("SELECT name, bytes, data FROM output")?;
+            let mut statement = self
+                .connection
+                .prepare("SELECT name, bytes, data FROM output")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 count += 1;
@@ -230,8 +265,14 @@ impl Look<'_> {
                 };
                 match found {
                     Ok(found) if found == (name, bytes) => {}
-                    Ok(_) => odd.push((name, "the bytes of the output do not match its name".to_owned())),
-                    Err(error) => odd.push((name, format!("the file of the output cannot be read: {error}"))),
+                    Ok(_) => odd.push((
+                        name,
+                        "the bytes of the output do not match its name".to_owned(),
+                    )),
+                    Err(error) => odd.push((
+                        name,
+                        format!("the file of the output cannot be read: {error}"),
+                    )),
                 }
             }
         }
@@ -264,7 +305,10 @@ impl Look<'_> {
             "SELECT proposal AS id FROM output_order WHERE proposal NOT IN (SELECT id FROM proposal WHERE status = 1)",
         )?;
         self.counts.push(("outputs", count));
-        let strays = files_below(&self.scope.outputs).into_iter().filter(|name| !files.contains(name)).count();
+        let strays = files_below(&self.scope.outputs)
+            .into_iter()
+            .filter(|name| !files.contains(name))
+            .count();
         if strays > 0 {
             self.notes.push(format!(
                 "{strays} output files belong to no run, because a crash left them; the next start of the service \
@@ -276,29 +320,46 @@ impl Look<'_> {
 
     /// Returns true if the store has the output now, outside of this check's transaction.
     fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
-        let Some(path) = self.connection.path() else { return Ok(true) };
+        let Some(path) = self.connection.path() else {
+            return Ok(true);
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let now = Connection::open_with_flags(path, flags)?;
-        now.prepare("SELECT 1 FROM output WHERE name = ?1")?.exists([name.as_bytes()])
+        now.prepare("SELECT 1 FROM output WHERE name = ?1")?
+            .exists([name.as_bytes()])
     }
 
     /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
     pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT leaf.idx FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
-        let Some(last) = self.one(sql, [], |row| row.get(0))? else { return Ok(()) };
-        let Some(data) = self.entry_at(last)? else { return Ok(()) };
-        let Ok((_, seal)) = opened::<Seal>(&data) else { return Ok(()) };
-        let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [seal.predicate.tokens.as_bytes()], |row| {
-            row.get::<_, Vec<u8>>(0)
-        })?;
-        let sealed = blob.and_then(|bytes| json::parse_as::<Vec<SealedToken>>(&bytes, bytes.len()).ok());
+        let Some(last) = self.one(sql, [], |row| row.get(0))? else {
+            return Ok(());
+        };
+        let Some(data) = self.entry_at(last)? else {
+            return Ok(());
+        };
+        let Ok((_, seal)) = opened::<Seal>(&data) else {
+            return Ok(());
+        };
+        let blob = self.one(
+            "SELECT data FROM blob WHERE digest = ?1",
+            [seal.predicate.tokens.as_bytes()],
+            |row| row.get::<_, Vec<u8>>(0),
+        )?;
+        let sealed =
+            blob.and_then(|bytes| json::parse_as::<Vec<SealedToken>>(&bytes, bytes.len()).ok());
         let sealed = sealed.unwrap_or_default();
-        let rows = self.all(&format!("SELECT {} FROM token ORDER BY name", TOKEN), [], token)?;
+        let rows = self.all(
+            &format!("SELECT {} FROM token ORDER BY name", TOKEN),
+            [],
+            token,
+        )?;
         self.counts.push(("tokens", rows.len() as u64));
         for row in &rows {
             let place = format!("table token, row {}", row.name);
             let said = sealed.iter().find(|sealed| sealed.name == row.name);
-            let ended = row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
+            let ended = row.revoked_at.is_some()
+                || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
             let by_entry = self.revoked.contains(&RevokedSubject::token(&row.name));
             match said {
                 _ if row.revoked_at.is_none() && by_entry => {
@@ -332,7 +393,10 @@ impl Look<'_> {
                 None => {}
             }
         }
-        for missing in sealed.iter().filter(|sealed| !rows.iter().any(|row| row.name == sealed.name)) {
+        for missing in sealed
+            .iter()
+            .filter(|sealed| !rows.iter().any(|row| row.name == sealed.name))
+        {
             self.defect(
                 format!("table token, row {}", missing.name),
                 "the token is valid in the last seal, but its row is missing",

@@ -43,7 +43,10 @@ impl<'a> AuditOutput<'a> {
     pub(super) fn say(&mut self, said: Vec<AuditEvent>) -> Result<(), CommandFailure> {
         for one in said {
             if let AuditEvent::Decision(line) = &one {
-                *self.outcomes.entry(line.outcome.status.to_string()).or_default() += 1;
+                *self
+                    .outcomes
+                    .entry(line.outcome.status.to_string())
+                    .or_default() += 1;
             }
             match one {
                 AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
@@ -52,10 +55,18 @@ impl<'a> AuditOutput<'a> {
                 AuditEvent::Review(line) if !self.filter.takes_review(&line) => {}
                 one if self.terminal.json => self.line(&one)?,
                 AuditEvent::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
-                AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
-                AuditEvent::Denial(line) if self.filter.table() => self.rows.push(Row::of_denial(&line)),
-                AuditEvent::Revocation(line) if self.filter.table() => self.rows.push(Row::of_revocation(&line)),
-                AuditEvent::Review(line) if self.filter.table() => self.rows.push(Row::of_review(&line)),
+                AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => {
+                    self.findings.push(*finding)
+                }
+                AuditEvent::Denial(line) if self.filter.table() => {
+                    self.rows.push(Row::of_denial(&line))
+                }
+                AuditEvent::Revocation(line) if self.filter.table() => {
+                    self.rows.push(Row::of_revocation(&line))
+                }
+                AuditEvent::Review(line) if self.filter.table() => {
+                    self.rows.push(Row::of_review(&line))
+                }
                 AuditEvent::Decision(_)
                 | AuditEvent::Denial(_)
                 | AuditEvent::Revocation(_)
@@ -78,12 +89,18 @@ impl<'a> AuditOutput<'a> {
 
     pub(super) fn progress(&mut self, read: u64) {
         const EVERY: Duration = Duration::from_millis(200);
-        let Some((last, size)) = &mut self.bar else { return };
+        let Some((last, size)) = &mut self.bar else {
+            return;
+        };
         if read.is_multiple_of(64) && last.elapsed() >= EVERY {
             *last = Instant::now();
             let percent = read.saturating_mul(100) / (*size).max(1);
             let filled = usize::try_from(percent / 4).unwrap_or(0).min(25);
-            let _ = write!(io::stderr(), "\r[{:<25}] {read} of {size} entries, {percent} % ", "#".repeat(filled));
+            let _ = write!(
+                io::stderr(),
+                "\r[{:<25}] {read} of {size} entries, {percent} % ",
+                "#".repeat(filled)
+            );
         }
     }
 
@@ -98,11 +115,17 @@ impl<'a> AuditOutput<'a> {
         }
         if self.terminal.json {
             let outcomes = std::mem::take(&mut self.outcomes);
-            self.line(&Last { kind: "summary", summary, outcomes, overdue: &overdue.receipts })?;
+            self.line(&Last {
+                kind: "summary",
+                summary,
+                outcomes,
+                overdue: &overdue.receipts,
+            })?;
             return self.terminal.put(&std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
-            self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
+            self.terminal
+                .put(format!("{}\n", table(&self.rows)).as_bytes())?;
         }
         let mut screen = log_screen(&self.findings, summary, &self.outcomes, held);
         if let Some(words) = overdue.words() {
@@ -137,27 +160,61 @@ pub(super) fn log_screen(
         screen.heading("Findings");
     }
     for finding in findings {
-        let tone = if finding.differs { LineTone::Plain } else { LineTone::Bad };
-        let place = finding.entry.map_or_else(|| "the log".to_owned(), |entry| format!("entry {entry}"));
-        let word = if finding.differs { format!("{} (differs)", finding.what) } else { finding.what.to_string() };
-        let id = finding.id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
+        let tone = if finding.differs {
+            LineTone::Plain
+        } else {
+            LineTone::Bad
+        };
+        let place = finding
+            .entry
+            .map_or_else(|| "the log".to_owned(), |entry| format!("entry {entry}"));
+        let word = if finding.differs {
+            format!("{} (differs)", finding.what)
+        } else {
+            finding.what.to_string()
+        };
+        let id = finding
+            .id
+            .as_ref()
+            .map(|id| format!(" [{id}]"))
+            .unwrap_or_default();
         let prefix = format!("  {place:<14} {word:<20} ");
         screen.push(
             tone,
             prefix,
-            PrintableText::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())),
+            PrintableText::text(&format!(
+                "{}{id} - shown by {}",
+                finding.detail,
+                finding.rests_on.words()
+            )),
         );
     }
     let all = summary.failures + summary.differences;
     if all > findings.len() as u64 {
-        screen.say(LineTone::Bad, &format!("and {} more: --json prints all", all - findings.len() as u64));
+        screen.say(
+            LineTone::Bad,
+            &format!(
+                "and {} more: --json prints all",
+                all - findings.len() as u64
+            ),
+        );
     }
     screen.heading("The log");
     if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
         screen.field("boundary", &PrintableText::text(&format!("{name} {id}")));
     }
-    let read = if summary.from > 0 { format!(", read from entry {} on", summary.from) } else { String::new() };
-    screen.field("entries", &PrintableText::text(&format!("{}, until {}{read}", summary.entries, summary.until)));
+    let read = if summary.from > 0 {
+        format!(", read from entry {} on", summary.from)
+    } else {
+        String::new()
+    };
+    screen.field(
+        "entries",
+        &PrintableText::text(&format!(
+            "{}, until {}{read}",
+            summary.entries, summary.until
+        )),
+    );
     let counts = &summary.counts;
     screen.field(
         "of these",
@@ -185,23 +242,39 @@ pub(super) fn log_screen(
         )),
     );
     if !outcomes.is_empty() {
-        let words: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        let words: Vec<String> = outcomes
+            .iter()
+            .map(|(outcome, count)| format!("{count} {outcome}"))
+            .collect();
         screen.field("outcomes", &PrintableText::text(&words.join(", ")));
     }
     if let Some(version) = summary.roster {
         screen.field(
             "roster",
-            &PrintableText::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
+            &PrintableText::text(&format!(
+                "version {version}, connected with the trusted {}",
+                summary.trusted
+            )),
         );
     }
     for witness in &summary.witnesses {
         screen.field(
             "cosigned by",
-            &PrintableText::text(&format!("{} at {}, by the clock of the witness", witness.name, witness.at)),
+            &PrintableText::text(&format!(
+                "{} at {}, by the clock of the witness",
+                witness.name, witness.at
+            )),
         );
     }
-    for line in summary.grants.iter().filter(|grant| !is_active(grant, summary.until)) {
-        screen.field("grant", &PrintableText::text(&grant_words(line, summary.until)));
+    for line in summary
+        .grants
+        .iter()
+        .filter(|grant| !is_active(grant, summary.until))
+    {
+        screen.field(
+            "grant",
+            &PrintableText::text(&grant_words(line, summary.until)),
+        );
     }
     let open = open_lines(summary);
     if !open.is_empty() {
@@ -234,8 +307,16 @@ pub(super) fn log_screen(
     screen.heading("Verdict");
     if summary.clean {
         let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
-        let tone = if whole { LineTone::Good } else { LineTone::Plain };
-        screen.field_in(tone, "verdict", &PrintableText::text(&verdict(summary, held)));
+        let tone = if whole {
+            LineTone::Good
+        } else {
+            LineTone::Plain
+        };
+        screen.field_in(
+            tone,
+            "verdict",
+            &PrintableText::text(&verdict(summary, held)),
+        );
     } else {
         screen.field_in(
             LineTone::Bad,
@@ -252,19 +333,32 @@ pub(super) fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     let mut words = of_read(summary);
     if summary.from > 0 {
         let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
-        words.push_str(&format!("; the entries before {} passed {when}, and --full reads them again", summary.from));
+        words.push_str(&format!(
+            "; the entries before {} passed {when}, and --full reads them again",
+            summary.from
+        ));
     }
-    let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
+    let open: Vec<_> = summary
+        .not_checked
+        .iter()
+        .map(|one| one.what.word())
+        .collect();
     if !open.is_empty() {
-        words.push_str(&format!("; these checks were not possible for some decisions: {}", open.join(", ")));
+        words.push_str(&format!(
+            "; these checks were not possible for some decisions: {}",
+            open.join(", ")
+        ));
     }
     words
 }
 
 fn of_read(summary: &Summary) -> String {
     if summary.engines.is_empty() {
-        let which =
-            if summary.from > 0 { format!("every entry from {} on", summary.from) } else { "every entry".to_owned() };
+        let which = if summary.from > 0 {
+            format!("every entry from {} on", summary.from)
+        } else {
+            "every entry".to_owned()
+        };
         return format!("{which} is correct, and every decision is confirmed");
     }
     let differ = match summary.counts.differ {
@@ -272,7 +366,11 @@ fn of_read(summary: &Summary) -> String {
         1 => "1 decision differs".to_owned(),
         more => format!("{more} decisions differ"),
     };
-    let engines: Vec<_> = summary.engines.iter().map(|engine| format!("{engine:?}")).collect();
+    let engines: Vec<_> = summary
+        .engines
+        .iter()
+        .map(|engine| format!("{engine:?}"))
+        .collect();
     format!(
         "nothing failed, but {differ}: this version of the program decides differently, and only the boundary \
          states that {} made the decision",
@@ -293,13 +391,29 @@ mod tests {
         let screen = log_screen(&[], &summary(), &BTreeMap::new(), None);
         let text = screen.paint(400, false);
         let (log, open) = text.split_once("== Open ==").expect("a heading");
-        assert!(log.contains("  grant         grt_") && log.contains(": 2 of 2 uses"), "{text}");
-        assert!(open.contains("  grant grt_") && open.contains(": 1 of 2 uses"), "{text}");
         assert!(
-            screen.paint(400, true).contains("\x1b[1;31m  rcp_019aa0b0-5c00-7000-8000-000000000001 of a:b"),
+            log.contains("  grant         grt_") && log.contains(": 2 of 2 uses"),
             "{text}"
         );
-        let none = Summary { grants: Vec::new(), reviews: Vec::new(), ..summary() };
-        assert!(!log_screen(&[], &none, &BTreeMap::new(), None).paint(400, false).contains("== Open =="));
+        assert!(
+            open.contains("  grant grt_") && open.contains(": 1 of 2 uses"),
+            "{text}"
+        );
+        assert!(
+            screen
+                .paint(400, true)
+                .contains("\x1b[1;31m  rcp_019aa0b0-5c00-7000-8000-000000000001 of a:b"),
+            "{text}"
+        );
+        let none = Summary {
+            grants: Vec::new(),
+            reviews: Vec::new(),
+            ..summary()
+        };
+        assert!(
+            !log_screen(&[], &none, &BTreeMap::new(), None)
+                .paint(400, false)
+                .contains("== Open ==")
+        );
     }
 }

@@ -185,18 +185,30 @@ fn cell(text: &str) -> Box<str> {
 }
 
 fn params_cell(params: &Value) -> Box<str> {
-    cut_cell(&PrintableText::json(params), &canonical::to_canonical(params))
+    cut_cell(
+        &PrintableText::json(params),
+        &canonical::to_canonical(params),
+    )
 }
 
 fn cut_cell(shown: &PrintableText, text: &[u8]) -> Box<str> {
     if shown.width() <= MOST_IN_CELL {
         return shown.as_str().into();
     }
-    format!("{} ({} bytes, {})", shown.cut(MOST_IN_CELL).as_str(), text.len(), BlobDigest::of(text)).into()
+    format!(
+        "{} ({} bytes, {})",
+        shown.cut(MOST_IN_CELL).as_str(),
+        text.len(),
+        BlobDigest::of(text)
+    )
+    .into()
 }
 
 fn grant_cell(used: Option<&UsedGrant>) -> Box<str> {
-    used.map_or_else(|| NO_GRANT.into(), |used| cell(&format!("under {}", used.words())))
+    used.map_or_else(
+        || NO_GRANT.into(),
+        |used| cell(&format!("under {}", used.words())),
+    )
 }
 
 impl AuditRow {
@@ -291,7 +303,10 @@ impl AuditRow {
     /// Returns the row of a review in a log. The row of the receipt has the step and the parameters, and the row of a review
     /// has no receipt, because it belongs to the run of that row.
     pub fn of_review(line: ReviewedLine) -> Self {
-        let reviewer = line.reviewer.as_ref().map_or("(unknown)", |name| name.as_str());
+        let reviewer = line
+            .reviewer
+            .as_ref()
+            .map_or("(unknown)", |name| name.as_str());
         Self {
             cells: [
                 IN_RECEIPT.into(),
@@ -322,7 +337,9 @@ impl AuditRow {
                 NO_RUN.into(),
                 NO_RUN.into(),
                 cell(&format!("{} revoked", line.signer)),
-                line.grant.as_ref().map_or_else(|| NO_GRANT.into(), |grant| cell(grant.as_str())),
+                line.grant
+                    .as_ref()
+                    .map_or_else(|| NO_GRANT.into(), |grant| cell(grant.as_str())),
                 cell(&format!("after {}", line.after)),
                 cell(&revocation_words(&line)),
                 NOTHING.into(),
@@ -353,7 +370,10 @@ impl AuditRow {
                 "the decision".into(),
                 "still open".into(),
                 "".into(),
-                cell(&format!("log entry {}, item {}, authorization {}", run.consumption, run.item, run.authorization)),
+                cell(&format!(
+                    "log entry {}, item {}, authorization {}",
+                    run.consumption, run.item, run.authorization
+                )),
             ],
             at: Some(run.at),
             is_open: true,
@@ -365,17 +385,31 @@ impl AuditRow {
     ///
     /// # Errors
     /// Returns the reason if the bytes are no bundle. Bytes that look like a damaged bundle have a row.
-    pub fn of_bundle(name: &str, bytes: Vec<u8>, trust: &[ChosenTrust], place: RowPlace) -> Result<Self, String> {
+    pub fn of_bundle(
+        name: &str,
+        bytes: Vec<u8>,
+        trust: &[ChosenTrust],
+        place: RowPlace,
+    ) -> Result<Self, String> {
         let looks_like_one = looks_like_bundle(name, &bytes);
         let bytes = bundle_of(Path::new(name), bytes).map_err(|failure| failure.message)?;
         if !looks_like_one {
-            return Err("no bundle: the file does not contain a receipt and a consumption".to_owned());
+            return Err(
+                "no bundle: the file does not contain a receipt and a consumption".to_owned(),
+            );
         }
         Ok(match with_any(&bytes, trust, VerifyOptions::default()) {
             Ok(judged) => Self::of_judged(name, &bytes, &judged, place),
             Err(untrusted) => {
                 let words = format!("nothing was verified: {}", untrusted.message);
-                Self::stated(name, None, None, ["everything", &words], RowVerdict::Undecided, place)
+                Self::stated(
+                    name,
+                    None,
+                    None,
+                    ["everything", &words],
+                    RowVerdict::Undecided,
+                    place,
+                )
             }
         })
     }
@@ -388,13 +422,24 @@ impl AuditRow {
             .filter(|check| check.finding == CheckFinding::NotChecked)
             .map(|check| check.name.word())
             .collect();
-        let unchecked = if open.len() > MOST_NAMES { format!("{} checks", open.len()) } else { joined(open) };
+        let unchecked = if open.len() > MOST_NAMES {
+            format!("{} checks", open.len())
+        } else {
+            joined(open)
+        };
         let (verdict, words) = match report.undecided() {
             _ if report.verified => (RowVerdict::Holds, "verified".to_owned()),
             Some(missing) => (RowVerdict::Undecided, format!("not decided: {missing}")),
-            None => (RowVerdict::Fails, failed_words(report, other_roster(bytes, judged.trusted, report))),
+            None => (
+                RowVerdict::Fails,
+                failed_words(report, other_roster(bytes, judged.trusted, report)),
+            ),
         };
-        let newest = report.trust.newest.as_ref().map(|newest| (newest.version, newest.digest));
+        let newest = report
+            .trust
+            .newest
+            .as_ref()
+            .map(|newest| (newest.version, newest.digest));
         let facts = report.facts.as_deref();
         Self::stated(name, facts, newest, [&unchecked, &words], verdict, place)
     }
@@ -410,8 +455,14 @@ impl AuditRow {
         let approved = facts.and_then(|facts| facts.approved.as_ref());
         let at = facts.map(|facts| facts.consumed_at.unwrap_or(facts.started_at));
         let or_unknown = |text: Option<Box<str>>| text.unwrap_or_else(|| UNKNOWN.into());
-        let receipt: Box<str> = approved.map_or("", |approved| approved.receipt.as_str()).into();
-        let evidence = if receipt.is_empty() { name.to_owned() } else { format!("{receipt}, {name}") };
+        let receipt: Box<str> = approved
+            .map_or("", |approved| approved.receipt.as_str())
+            .into();
+        let evidence = if receipt.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{receipt}, {name}")
+        };
         let status = facts.map(|facts| facts.outcome.status);
         let is_open = status == Some(Status::Unknown);
         // The reviews of a run come after its receipt, so a bundle can't have them.
@@ -428,7 +479,10 @@ impl AuditRow {
                 or_unknown(approved.map(|approved| cell(approved.proposer.as_str()))),
                 or_unknown(facts.map(|facts| {
                     let names = joined(facts.approvers.iter().map(|approver| &approver.name));
-                    cell(&approval_words(&names, approved.is_some_and(|approved| approved.emergency)))
+                    cell(&approval_words(
+                        &names,
+                        approved.is_some_and(|approved| approved.emergency),
+                    ))
                 })),
                 or_unknown(approved.map(|approved| grant_cell(approved.grant.as_ref()))),
                 or_unknown(at.map(|at| cell(&at.to_string()))),
@@ -436,7 +490,9 @@ impl AuditRow {
                 or_unknown(facts.map(|_| open.into())),
                 cell(unchecked),
                 cell(words),
-                facts.map_or("", |facts| facts.boundary.name.as_str()).into(),
+                facts
+                    .map_or("", |facts| facts.boundary.name.as_str())
+                    .into(),
                 cell(&evidence),
             ],
             verdict,
@@ -452,15 +508,30 @@ impl AuditRow {
     /// The need of an auditor for this row, smallest first: open runs, failed rows, runs that did not succeed, the newest.
     pub(super) fn need(&self) -> (bool, bool, bool, std::cmp::Reverse<Option<Timestamp>>) {
         let is_open = self.is_open || self.outcome == Status::Unknown.word();
-        let is_good = [Status::Succeeded, Status::Warned].map(Status::word).contains(&self.outcome);
-        (!is_open, self.verdict != RowVerdict::Fails, is_good, std::cmp::Reverse(self.at))
+        let is_good = [Status::Succeeded, Status::Warned]
+            .map(Status::word)
+            .contains(&self.outcome);
+        (
+            !is_open,
+            self.verdict != RowVerdict::Fails,
+            is_good,
+            std::cmp::Reverse(self.at),
+        )
     }
 
     /// Order of the table: open runs, then failed rows, then the newest decisions.
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let key =
-            |row: &Self| (!row.is_open, row.verdict != RowVerdict::Fails, row.at.is_some(), std::cmp::Reverse(row.at));
-        key(self).cmp(&key(other)).then_with(|| self.cells.last().cmp(&other.cells.last()))
+        let key = |row: &Self| {
+            (
+                !row.is_open,
+                row.verdict != RowVerdict::Fails,
+                row.at.is_some(),
+                std::cmp::Reverse(row.at),
+            )
+        };
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.cells.last().cmp(&other.cells.last()))
     }
 }
 
@@ -470,7 +541,9 @@ const MOST_NAMES: usize = 8;
 /// Returns the reason why a bundle is not verified: the first failed check, and the names of some others.
 fn failed_words(report: &BundleReport, other_roster: Option<String>) -> String {
     let mut failed = report.failed();
-    let Some(first) = failed.next() else { return "NOT VERIFIED: a required check could not be made".to_owned() };
+    let Some(first) = failed.next() else {
+        return "NOT VERIFIED: a required check could not be made".to_owned();
+    };
     let why = other_roster.unwrap_or_else(|| first.detail.clone());
     let others: Vec<&str> = failed.map(|check| check.name.word()).collect();
     let also = match others.len() {
@@ -485,7 +558,11 @@ fn failed_words(report: &BundleReport, other_roster: Option<String>) -> String {
 pub fn pinned_words(trust: &ChosenTrust) -> String {
     match &trust.pinned {
         Pinned::Roster(roster) => format!("version {} {}", roster.version(), roster.digest()),
-        Pinned::Chain(chain) => format!("version {} {}", chain.newest().version(), chain.newest().digest()),
+        Pinned::Chain(chain) => format!(
+            "version {} {}",
+            chain.newest().version(),
+            chain.newest().digest()
+        ),
         Pinned::Digest(digest) => digest.to_string(),
     }
 }

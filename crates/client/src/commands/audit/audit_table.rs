@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::commands::audit::audit_row::{AuditRow, BOUNDARY, RowPlace, RowVerdict, VERDICT, pinned_words};
+use crate::commands::audit::audit_row::{
+    AuditRow, BOUNDARY, RowPlace, RowVerdict, VERDICT, pinned_words,
+};
 use crate::commands::audit::audit_words::joined;
 use crate::commands::audit::grant_table::grant_words;
 use crate::commands::audit::whole_log::AuditedLog;
@@ -91,29 +93,53 @@ impl AuditTable {
         trust: &[ChosenTrust],
         progress: impl Fn(usize, usize),
     ) -> Result<Self, CommandFailure> {
-        let mut table = Self { trusted: trust.iter().map(pinned_words).collect(), ..Self::default() };
+        let mut table = Self {
+            trusted: trust.iter().map(pinned_words).collect(),
+            ..Self::default()
+        };
         let mut files = Vec::new();
         for (named, log) in evidence {
             let path = Path::new(named);
             match log {
-                Some(log) => table.add_log(log, named, trust).map_err(|failure| CommandFailure {
-                    message: format!("{}: {}", PrintableText::text(named).as_str(), failure.message),
-                    ..failure
-                })?,
+                Some(log) => {
+                    table
+                        .add_log(log, named, trust)
+                        .map_err(|failure| CommandFailure {
+                            message: format!(
+                                "{}: {}",
+                                PrintableText::text(named).as_str(),
+                                failure.message
+                            ),
+                            ..failure
+                        })?
+                }
                 None if path.is_dir() => {
                     let found = FoundFiles::below(path);
                     table.left_out += found.left_out;
-                    found.skipped.iter().for_each(|(name, why)| table.skip(name, why));
+                    found
+                        .skipped
+                        .iter()
+                        .for_each(|(name, why)| table.skip(name, why));
                     files.extend(found.files);
                 }
-                None => files.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path.into())),
+                None => files.push((
+                    path.file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned(),
+                    path.into(),
+                )),
             }
         }
-        let bytes = |(_, file): &(String, PathBuf)| read_beginning(file, MAX_BUNDLE_BYTES).unwrap_or_default();
+        let bytes = |(_, file): &(String, PathBuf)| {
+            read_beginning(file, MAX_BUNDLE_BYTES).unwrap_or_default()
+        };
         let trust = join_bundles(trust, files.iter().map(bytes));
         for (at, part) in files.chunks(MOST_AT_ONCE).enumerate() {
             progress(at * MOST_AT_ONCE, files.len());
-            let verified = on_all_cores(part.to_vec(), |(name, file)| (of_file(&name, &file, &trust), name));
+            let verified = on_all_cores(part.to_vec(), |(name, file)| {
+                (of_file(&name, &file, &trust), name)
+            });
             for (result, name) in verified {
                 table.add(&name, result);
             }
@@ -124,7 +150,12 @@ impl AuditTable {
     }
 
     /// Audits a log, and adds its rows.
-    fn add_log(&mut self, place: &LogSource, named: &str, trust: &[ChosenTrust]) -> Result<(), CommandFailure> {
+    fn add_log(
+        &mut self,
+        place: &LogSource,
+        named: &str,
+        trust: &[ChosenTrust],
+    ) -> Result<(), CommandFailure> {
         let number = self.logs.len();
         let mut push = |row| self.push(AuditRow { log: number, ..row });
         let log = AuditedLog::of(place, named, trust, |event| match event {
@@ -135,20 +166,35 @@ impl AuditTable {
             AuditEvent::Finding(_) => {}
         })?;
         let (open, done) = (&log.summary.reviews, &log.summary.reviewed);
-        let states: BTreeMap<_, _> = open.iter().chain(done).map(|run| (run.receipt.as_str(), run)).collect();
-        log.summary.open.iter().for_each(|run| push(AuditRow::of_open(run.clone())));
+        let states: BTreeMap<_, _> = open
+            .iter()
+            .chain(done)
+            .map(|run| (run.receipt.as_str(), run))
+            .collect();
+        log.summary
+            .open
+            .iter()
+            .for_each(|run| push(AuditRow::of_open(run.clone())));
         for row in self.rows.iter_mut().filter(|row| row.log == number) {
             if let Some(state) = states.get(&*row.receipt) {
                 row.follow(state);
             }
-            row.cells[BOUNDARY] = log.summary.name.as_ref().map_or("", |name| name.as_str()).into();
+            row.cells[BOUNDARY] = log
+                .summary
+                .name
+                .as_ref()
+                .map_or("", |name| name.as_str())
+                .into();
         }
         self.logs.push(log);
         Ok(())
     }
 
     fn push(&mut self, row: AuditRow) {
-        self.rows.push(AuditRow { number: self.pushed, ..row });
+        self.rows.push(AuditRow {
+            number: self.pushed,
+            ..row
+        });
         self.pushed += 1;
         // The rows are selected rarely, because each selection sorts them.
         if self.rows.len() == 2 * MOST_ROWS {
@@ -176,7 +222,10 @@ impl AuditTable {
     fn skip(&mut self, name: &str, why: &str) {
         self.skipped_count += 1;
         if self.skipped.len() < MOST_SKIPPED {
-            self.skipped.push(SkippedFile { name: name.to_owned(), why: why.to_owned() });
+            self.skipped.push(SkippedFile {
+                name: name.to_owned(),
+                why: why.to_owned(),
+            });
         }
     }
 
@@ -193,13 +242,24 @@ impl AuditTable {
 
     /// Returns the grants of the logs, each with the last time of its log.
     pub fn grants(&self) -> Vec<(&GrantLine, Timestamp)> {
-        self.logs.iter().flat_map(|log| log.summary.grants.iter().map(|line| (line, log.summary.until))).collect()
+        self.logs
+            .iter()
+            .flat_map(|log| {
+                log.summary
+                    .grants
+                    .iter()
+                    .map(|line| (line, log.summary.until))
+            })
+            .collect()
     }
 
     /// Returns each reason why bundles are not decided although a roster is trusted, with the number of the rows.
     pub fn undecided(&self) -> BTreeMap<&str, usize> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        let of_bundles = self.rows.iter().filter(|row| row.verdict == RowVerdict::Undecided && row.is_bundle());
+        let of_bundles = self
+            .rows
+            .iter()
+            .filter(|row| row.verdict == RowVerdict::Undecided && row.is_bundle());
         for row in of_bundles.filter(|_| !self.trust.is_empty()) {
             *counts.entry(&row.cells[VERDICT]).or_default() += 1;
         }
@@ -227,17 +287,30 @@ impl AuditTable {
                 facts.push(("boundary", shown(&format!("{name} {id}"))));
                 verdict = format!("{name}: {verdict}");
             }
-            let version = summary.roster.map_or("unknown".to_owned(), |version| version.to_string());
+            let version = summary
+                .roster
+                .map_or("unknown".to_owned(), |version| version.to_string());
             facts.push(("roster version", shown(&version)));
-            facts.push(("log entries", format!("{}, until {}", summary.entries, summary.until)));
+            facts.push((
+                "log entries",
+                format!("{}, until {}", summary.entries, summary.until),
+            ));
             facts.push(("verdict", shown(&verdict)));
-            facts.extend(summary.grants.iter().map(|line| ("grant", shown(&grant_words(line, summary.until)))));
+            facts.extend(
+                summary
+                    .grants
+                    .iter()
+                    .map(|line| ("grant", shown(&grant_words(line, summary.until)))),
+            );
         }
         let bundles: Vec<&AuditRow> = self.rows.iter().filter(|row| row.is_bundle()).collect();
         if self.logs.is_empty() || !bundles.is_empty() {
             let versions: BTreeSet<String> = bundles
                 .iter()
-                .filter_map(|row| row.roster.map(|(version, digest)| format!("{version} ({digest})")))
+                .filter_map(|row| {
+                    row.roster
+                        .map(|(version, digest)| format!("{version} ({digest})"))
+                })
                 .collect();
             facts.push(("roster version", shown(&joined(versions))));
             let count = |verdict| bundles.iter().filter(|row| row.verdict == verdict).count();
@@ -245,10 +318,21 @@ impl AuditTable {
                 0 => String::new(),
                 some => format!(", {some} not decided"),
             };
-            facts.push(("verdict", format!("{} of {} verified{undecided}", count(RowVerdict::Holds), bundles.len())));
+            facts.push((
+                "verdict",
+                format!(
+                    "{} of {} verified{undecided}",
+                    count(RowVerdict::Holds),
+                    bundles.len()
+                ),
+            ));
         }
         facts.push(("rows", self.rows.len().to_string()));
-        let failed = self.rows.iter().filter(|row| row.verdict == RowVerdict::Fails).count();
+        let failed = self
+            .rows
+            .iter()
+            .filter(|row| row.verdict == RowVerdict::Fails)
+            .count();
         facts.push(("failed", failed.to_string()));
         facts.push(("still open", self.open_count().to_string()));
         facts.push(("left out", self.left_out.to_string()));
@@ -304,9 +388,18 @@ mod tests {
         table.push(row(2, RowVerdict::Holds, "unknown", false));
         table.push(row(3, RowVerdict::Holds, "failed", false));
         (4..10).for_each(|at| table.push(row(at, RowVerdict::Holds, "succeeded", false)));
-        let numbers = |table: &AuditTable| table.rows.iter().map(|row| row.number).collect::<BTreeSet<_>>();
+        let numbers = |table: &AuditTable| {
+            table
+                .rows
+                .iter()
+                .map(|row| row.number)
+                .collect::<BTreeSet<_>>()
+        };
         table.select(6);
-        assert_eq!((numbers(&table), table.left_out), ([0, 1, 2, 3, 8, 9].into(), 4));
+        assert_eq!(
+            (numbers(&table), table.left_out),
+            ([0, 1, 2, 3, 8, 9].into(), 4)
+        );
         table.push(row(10, RowVerdict::Holds, "succeeded", false));
         table.select(3);
         assert_eq!((numbers(&table), table.left_out), ([0, 1, 2].into(), 8));

@@ -4,7 +4,8 @@ use crate::commands::audit::log_entries::each_entry;
 use crate::home::directories::Home;
 use crate::home::roster_versions::{contradicts_log, join};
 use crate::home::trusted_rosters::{
-    ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same, trust_advice,
+    ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
+    trust_advice,
 };
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -26,8 +27,11 @@ pub(super) fn begin(
     size: u64,
 ) -> Result<Result<Auditor, NotBegun>, CommandFailure> {
     let first = place.entries(0, size)?.into_iter().next();
-    let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
-    let versions = rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
+    let Some(first) = first else {
+        return Err(said_no("the log is empty: there is nothing to audit"));
+    };
+    let versions =
+        rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
     if trust.is_empty() {
         let message = "there is no trusted roster: give one with --roster".to_owned();
         let first = versions.as_deref().and_then(|versions| versions.first());
@@ -38,10 +42,15 @@ pub(super) fn begin(
     let Some(versions) = versions else {
         let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
                        can be checked: get another copy of the log";
-        return Ok(Err(NotBegun::Broken(Finding::at(FindingKind::SealedState, 0, message))));
+        return Ok(Err(NotBegun::Broken(Finding::at(
+            FindingKind::SealedState,
+            0,
+            message,
+        ))));
     };
-    let new =
-        |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
+    let new = |trust: &ChosenTrust, versions: &[Envelope]| {
+        Auditor::new(trust.pinned.clone(), versions, expected.clone())
+    };
     let mut joined = join(trust, &versions);
     let mut chosen = choose(&joined, |trust| new(trust, &versions));
     let mut longest = versions.clone();
@@ -52,29 +61,49 @@ pub(super) fn begin(
     {
         drop(chosen);
         joined = join(trust, &later);
-        chosen = choose(&joined, |trust| new(trust, &later).or_else(|_| new(trust, &versions)));
+        chosen = choose(&joined, |trust| {
+            new(trust, &later).or_else(|_| new(trust, &versions))
+        });
         longest = later;
     }
     Ok(match chosen {
         Ok(deciding) => {
-            let known: Vec<_> = [deciding.trust].into_iter().chain(deciding.unconnected.iter().copied()).collect();
+            let known: Vec<_> = [deciding.trust]
+                .into_iter()
+                .chain(deciding.unconnected.iter().copied())
+                .collect();
             match contradicts_log(&known, &longest) {
-                Some(why) => Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why))),
+                Some(why) => Err(NotBegun::Broken(Finding::at(
+                    FindingKind::RosterChain,
+                    0,
+                    why,
+                ))),
                 None => Ok(left_to_newer(deciding)),
             }
         }
         Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
-            let broken = refused.iter().map(|(_, error)| error).find(|error| !error.is_of_trust());
+            let broken = refused
+                .iter()
+                .map(|(_, error)| error)
+                .find(|error| !error.is_of_trust());
             let why = broken.map_or_else(String::new, ToString::to_string);
-            Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why)))
+            Err(NotBegun::Broken(Finding::at(
+                FindingKind::RosterChain,
+                0,
+                why,
+            )))
         }
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| {
-                contradicts_log(&[*trust], &longest).unwrap_or_else(|| format!("{}: {error}", trust.from))
+                contradicts_log(&[*trust], &longest)
+                    .unwrap_or_else(|| format!("{}: {error}", trust.from))
             });
             // The message does not propose to trust the roster of the log, because an attacker could have replaced this
             // roster.
-            Err(NotBegun::Untrusted(UntrustedLog { message: why, first: None }))
+            Err(NotBegun::Untrusted(UntrustedLog {
+                message: why,
+                first: None,
+            }))
         }
     })
 }
@@ -83,24 +112,35 @@ pub(super) fn choose<'t, E>(
     trust: &'t [ChosenTrust],
     mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
 ) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
-    newest_of(trust, |trust| begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor)))
+    newest_of(trust, |trust| {
+        begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor))
+    })
 }
 
 /// Returns true if another trusted roster may be a later version of this roster.
 fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
     let newest = deciding.found.rosters().newest();
-    deciding.unconnected.iter().any(|trust| match &trust.pinned {
-        Pinned::Digest(_) => true,
-        Pinned::Roster(roster) => roster.version() > 1 && seem_same(roster, newest),
-        Pinned::Chain(_) => false,
-    })
+    deciding
+        .unconnected
+        .iter()
+        .any(|trust| match &trust.pinned {
+            Pinned::Digest(_) => true,
+            Pinned::Roster(roster) => roster.version() > 1 && seem_same(roster, newest),
+            Pinned::Chain(_) => false,
+        })
 }
 
 /// Tells the auditor about a newer trusted roster that is not connected with the log. The auditor then leaves each
 /// check that needs the newest roster *not checked*.
 pub(super) fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
-    let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
-    let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
+    let DecidingRoster {
+        found: mut auditor,
+        unconnected,
+        ..
+    } = deciding;
+    let newer = newest_unconnected(&unconnected, |roster| {
+        seem_same(roster, auditor.rosters().newest())
+    });
     if let Some((trust, newer)) = newer {
         auditor.leave_to(newer, &trust.from);
     }
@@ -108,7 +148,11 @@ pub(super) fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
 }
 
 /// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
-fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, CommandFailure> {
+fn later_rosters(
+    place: &LogSource,
+    size: u64,
+    known: usize,
+) -> Result<Option<Vec<Envelope>>, CommandFailure> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
         if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
@@ -136,7 +180,10 @@ pub(super) struct UntrustedLog {
 }
 
 /// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
-pub(super) fn expect_kept_heads(place: &LogSource, expected: &mut Expected) -> Result<Vec<Finding>, CommandFailure> {
+pub(super) fn expect_kept_heads(
+    place: &LogSource,
+    expected: &mut Expected,
+) -> Result<Vec<Finding>, CommandFailure> {
     let mut damaged = Vec::new();
     for (name, note) in place.kept_heads()? {
         match SeenHead::parse(&note, format!("the stored head {name}")) {
@@ -164,7 +211,10 @@ impl UntrustedLog {
     /// Returns the reason and the advice, as the command prints them.
     pub(super) fn words(&self) -> (&str, String) {
         let advice = trust_advice(self.first, &Home::of_process().config_words())
-            .replace("the boundary names the roster", "the log begins with the roster")
+            .replace(
+                "the boundary names the roster",
+                "the log begins with the roster",
+            )
             .replace("than this boundary", "than this log");
         (&self.message, advice)
     }
@@ -172,7 +222,10 @@ impl UntrustedLog {
 
 pub(super) fn no_log(named: &str) -> CommandFailure {
     let shown = PrintableText::text(named);
-    said_no(format!("{} has no checkpoint, so this directory is no log, or an incomplete export", shown.as_str()))
+    said_no(format!(
+        "{} has no checkpoint, so this directory is no log, or an incomplete export",
+        shown.as_str()
+    ))
 }
 
 pub(super) fn said_no(message: impl Into<String>) -> CommandFailure {

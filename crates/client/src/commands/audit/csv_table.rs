@@ -17,10 +17,16 @@ pub fn csv_table<'r>(rows: impl Iterator<Item = &'r AuditRow>) -> String {
 
 /// Returns grants as CSV with a header, each at the last time of its log.
 pub fn csv_grants(grants: &[(&GrantLine, Timestamp)]) -> String {
-    csv_of(&GRANT_COLUMNS, grants.iter().map(|(line, until)| grant_cells(line, *until)))
+    csv_of(
+        &GRANT_COLUMNS,
+        grants.iter().map(|(line, until)| grant_cells(line, *until)),
+    )
 }
 
-fn csv_of<C: AsRef<str>, const N: usize>(header: &[&str], rows: impl Iterator<Item = impl Borrow<[C; N]>>) -> String {
+fn csv_of<C: AsRef<str>, const N: usize>(
+    header: &[&str],
+    rows: impl Iterator<Item = impl Borrow<[C; N]>>,
+) -> String {
     rows.fold(csv_line(header), |out, row| out + &csv_line(row.borrow()))
 }
 
@@ -77,10 +83,15 @@ mod tests {
 
     #[test]
     fn a_cell_that_would_begin_a_formula_gets_an_apostrophe() {
-        for bad in ["=1+1", "+1", "-1", "@x", "\tx", "\rx", " =1", "\"=1", "\"\" @x"] {
+        for bad in [
+            "=1+1", "+1", "-1", "@x", "\tx", "\rx", " =1", "\"=1", "\"\" @x",
+        ] {
             assert!(csv_cell(bad).contains('\''), "{bad:?}");
         }
-        assert_eq!(csv_cell("=HYPERLINK(\"http://x\")"), "\"'=HYPERLINK(\"\"http://x\"\")\"");
+        assert_eq!(
+            csv_cell("=HYPERLINK(\"http://x\")"),
+            "\"'=HYPERLINK(\"\"http://x\"\")\""
+        );
         assert_eq!(csv_cell("a;=1"), "\"a;'=1\"");
         assert_eq!(csv_cell("{\"a\":-1}"), "\"{\"\"a\"\":-1}\"");
     }

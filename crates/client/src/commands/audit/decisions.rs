@@ -48,7 +48,11 @@ impl DecisionFilter {
         let names = |name: &Name| *name == line.proposer || line.approvers.contains(name);
         self.since.is_none_or(|since| since <= line.at)
             && self.until.is_none_or(|until| line.at < until)
-            && (self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(line.step.as_str())))
+            && (self.steps.is_empty()
+                || self
+                    .steps
+                    .iter()
+                    .any(|pattern| pattern.matches(line.step.as_str())))
             && (self.outcomes.is_empty() || self.outcomes.contains(&line.outcome.status))
             && (self.by.is_empty() || self.by.iter().any(names))
     }
@@ -68,7 +72,11 @@ impl DecisionFilter {
             && self.until.is_none_or(|until| line.after < until)
             && self.steps.is_empty()
             && self.outcomes.is_empty()
-            && (self.by.is_empty() || line.reviewer.as_ref().is_some_and(|name| self.by.contains(name)))
+            && (self.by.is_empty()
+                || line
+                    .reviewer
+                    .as_ref()
+                    .is_some_and(|name| self.by.contains(name)))
     }
 
     /// Returns true if the filter takes a denial. The log does not contain the step and the proposer of a denied
@@ -87,9 +95,20 @@ pub(super) fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "no decision matches the options\n".to_owned();
     }
-    let header =
-        ["WHEN", "STEP", "PARAMETERS", "REASON", "BY", "APPROVED BY", "OUTCOME", "RECEIPT"].map(PrintableText::words);
-    let cells: Vec<_> = std::iter::once(header).chain(rows.iter().map(|Row(cells)| cells.clone())).collect();
+    let header = [
+        "WHEN",
+        "STEP",
+        "PARAMETERS",
+        "REASON",
+        "BY",
+        "APPROVED BY",
+        "OUTCOME",
+        "RECEIPT",
+    ]
+    .map(PrintableText::words);
+    let cells: Vec<_> = std::iter::once(header)
+        .chain(rows.iter().map(|Row(cells)| cells.clone()))
+        .collect();
     aligned(&cells)
 }
 
@@ -106,7 +125,10 @@ impl Row {
             EntryVerdict::Undecided => format!("{} (undecided)", line.outcome.status),
         };
         let approved = approval_words(&approvers.join("+"), line.emergency)
-            + &line.used_grant.as_ref().map_or_else(String::new, |used| format!(" (under {})", used.words()));
+            + &line
+                .used_grant
+                .as_ref()
+                .map_or_else(String::new, |used| format!(" (under {})", used.words()));
         Self([
             line.at.to_string().into(),
             line.step.to_string().into(),
@@ -148,7 +170,10 @@ impl Row {
         let mut cells: [PrintableText; 8] = Default::default();
         cells[0] = line.after.to_string().into();
         if !line.reason.is_empty() {
-            let reviewer = line.reviewer.as_ref().map_or("the reviewer", |name| name.as_str());
+            let reviewer = line
+                .reviewer
+                .as_ref()
+                .map_or("the reviewer", |name| name.as_str());
             cells[3] = words_of(&format!("{reviewer}'s words"), &line.reason);
         }
         cells[6] = review_words(line).into();
@@ -159,7 +184,9 @@ impl Row {
 
 /// Formats the words of a person, with the name before them.
 fn words_of(whose: &str, words: &str) -> PrintableText {
-    PrintableText::text(whose).and(": ").then(&PrintableText::prose(words).cut(MOST))
+    PrintableText::text(whose)
+        .and(": ")
+        .then(&PrintableText::prose(words).cut(MOST))
 }
 
 /// Number of columns to which a long cell is cut. With `--json`, the value is not cut.
@@ -193,10 +220,28 @@ mod tests {
 
     #[test]
     fn the_since_option_accepts_a_date_or_a_timestamp_or_an_age() {
-        assert_eq!(parse_since("2026-11-14").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T00:00:00Z"));
-        assert_eq!(parse_since("2026-11-14T09:00:01Z").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T09:00:01Z"));
+        assert_eq!(
+            parse_since("2026-11-14")
+                .map(|at| at.to_string())
+                .as_deref(),
+            Ok("2026-11-14T00:00:00Z")
+        );
+        assert_eq!(
+            parse_since("2026-11-14T09:00:01Z")
+                .map(|at| at.to_string())
+                .as_deref(),
+            Ok("2026-11-14T09:00:01Z")
+        );
         assert!(parse_since("7d").is_ok_and(|at| at.plus(7 * 86_400 - 60) < now() && at < now()));
-        for bad in ["", "yesterday", "2026-13-01", "7", "-7d", "07d", "2026-11-14T09:00"] {
+        for bad in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "7",
+            "-7d",
+            "07d",
+            "2026-11-14T09:00",
+        ] {
             assert!(parse_since(bad).is_err(), "{bad}");
         }
     }
@@ -220,12 +265,18 @@ mod tests {
         assert!(takes(&|_| {}));
         assert!(takes(&|filter| filter.since = day("2026-11-14")));
         assert!(takes(&|filter| filter.until = day("2026-11-15")));
-        assert!(takes(&|filter| filter.by = ["bob", "alice"].map(|name| name.parse().expect("a name")).to_vec()));
+        assert!(takes(&|filter| filter.by = ["bob", "alice"]
+            .map(|name| name.parse().expect("a name"))
+            .to_vec()));
         assert!(!takes(&|filter| filter.since = day("2026-11-15")));
         assert!(!takes(&|filter| filter.until = day("2026-11-14")));
-        assert!(!takes(&|filter| filter.by = vec!["bob".parse().expect("a name")]));
+        assert!(!takes(
+            &|filter| filter.by = vec!["bob".parse().expect("a name")]
+        ));
         assert!(!takes(&|filter| filter.outcomes = vec![Status::Unknown]));
-        assert!(!takes(&|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]));
+        assert!(!takes(
+            &|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]
+        ));
     }
 
     #[test]
@@ -233,7 +284,9 @@ mod tests {
         let line = ReviewedLine {
             after: parse_since("2026-11-14").expect("a time"),
             reviewer: Some("bob".parse().expect("a name")),
-            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("an id"),
+            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000001"
+                .parse()
+                .expect("an id"),
             verdict: ReviewVerdict::Accepted,
             observed: Some(ObservedEnd::NotStarted),
             reason: "the disk was full".to_owned(),
@@ -248,17 +301,31 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         let row = AuditRow::of_review(line.clone());
-        assert_eq!(&*row.cells[OUTCOME], "run accepted by bob, observed: not started");
-        assert_eq!((row.outcome, row.verdict, &*row.receipt), (REVIEWED, RowVerdict::Reviewed, ""));
+        assert_eq!(
+            &*row.cells[OUTCOME],
+            "run accepted by bob, observed: not started"
+        );
+        assert_eq!(
+            (row.outcome, row.verdict, &*row.receipt),
+            (REVIEWED, RowVerdict::Reviewed, "")
+        );
         let takes = |change: &dyn Fn(&mut DecisionFilter)| {
             let mut filter = DecisionFilter::default();
             change(&mut filter);
             filter.takes_review(&line)
         };
-        assert!(takes(&|_| {}) && takes(&|filter| filter.by = vec!["bob".parse().expect("a name")]));
-        assert!(!takes(&|filter| filter.by = vec!["alice".parse().expect("a name")]));
-        assert!(!takes(&|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]));
-        assert!(!takes(&|filter| filter.since = Some(parse_since("2026-11-15").expect("a time"))));
+        assert!(
+            takes(&|_| {}) && takes(&|filter| filter.by = vec!["bob".parse().expect("a name")])
+        );
+        assert!(!takes(
+            &|filter| filter.by = vec!["alice".parse().expect("a name")]
+        ));
+        assert!(!takes(
+            &|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]
+        ));
+        assert!(!takes(
+            &|filter| filter.since = Some(parse_since("2026-11-15").expect("a time"))
+        ));
     }
 
     #[test]
@@ -269,7 +336,13 @@ mod tests {
 
     #[test]
     fn a_long_table_cell_is_cut_and_ends_with_dots() {
-        assert_eq!(words_of("a", &"x".repeat(48)).as_str(), format!("a: {}", "x".repeat(48)));
-        assert_eq!(words_of("a", &"x".repeat(49)).as_str(), format!("a: {}...", "x".repeat(45)));
+        assert_eq!(
+            words_of("a", &"x".repeat(48)).as_str(),
+            format!("a: {}", "x".repeat(48))
+        );
+        assert_eq!(
+            words_of("a", &"x".repeat(49)).as_str(),
+            format!("a: {}...", "x".repeat(45))
+        );
     }
 }

@@ -6,8 +6,16 @@ use documents::record::validity::Timestamp;
 use judgement::audit::people_lines::GrantLine;
 
 /// Names of the columns of the table of grants.
-pub const GRANT_COLUMNS: [&str; 8] =
-    ["Grant", "Grantee", "Signed by", "Until", "Uses", "Last use", "Ended", "Evidence"];
+pub const GRANT_COLUMNS: [&str; 8] = [
+    "Grant",
+    "Grantee",
+    "Signed by",
+    "Until",
+    "Uses",
+    "Last use",
+    "Ended",
+    "Evidence",
+];
 
 /// Returns the cells of a grant at the end of the log, in printable ASCII.
 pub fn grant_cells(line: &GrantLine, at: Timestamp) -> [String; GRANT_COLUMNS.len()] {
@@ -17,7 +25,8 @@ pub fn grant_cells(line: &GrantLine, at: Timestamp) -> [String; GRANT_COLUMNS.le
         joined(&line.signers),
         line.until.to_string(),
         format!("{} of {}", line.uses, line.max_uses),
-        line.last.map_or_else(|| "not used".to_owned(), |last| last.to_string()),
+        line.last
+            .map_or_else(|| "not used".to_owned(), |last| last.to_string()),
         end_words(line, at),
         format!("log entry {}, proposed by {}", line.entry, line.proposer),
     ]
@@ -27,14 +36,23 @@ pub fn grant_cells(line: &GrantLine, at: Timestamp) -> [String; GRANT_COLUMNS.le
 /// Describes a grant in one line, with the words of the table.
 pub(super) fn grant_words(line: &GrantLine, at: Timestamp) -> String {
     let [grant, grantee, signers, until, uses, last, end, evidence] = grant_cells(line, at);
-    let last = if line.last.is_some() { format!("last use at {last}") } else { last };
-    format!("{grant} for {grantee}, signed by {signers} ({evidence}): {uses} uses, {last}, until {until}: {end}")
+    let last = if line.last.is_some() {
+        format!("last use at {last}")
+    } else {
+        last
+    };
+    format!(
+        "{grant} for {grantee}, signed by {signers} ({evidence}): {uses} uses, {last}, until {until}: {end}"
+    )
 }
 
 /// Says whether and how a grant ended.
 fn end_words(line: &GrantLine, at: Timestamp) -> String {
     if let Some(entry) = line.revoked {
-        let by = line.revoked_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+        let by = line
+            .revoked_by
+            .as_ref()
+            .map_or_else(String::new, |by| format!(" by {by}"));
         return format!("revoked{by} at entry {entry}");
     }
     if line.uses >= line.max_uses {
@@ -46,10 +64,16 @@ fn end_words(line: &GrantLine, at: Timestamp) -> String {
     if let Some(why) = &line.unusable {
         return format!("can't be used: {why}");
     }
-    line.paused.map_or_else(|| "active".to_owned(), |entry| format!("active, but paused since entry {entry}"))
+    line.paused.map_or_else(
+        || "active".to_owned(),
+        |entry| format!("active, but paused since entry {entry}"),
+    )
 }
 
 /// Returns true if a run can still use the grant at this time.
 pub(super) fn is_active(grant: &GrantLine, at: Timestamp) -> bool {
-    grant.revoked.is_none() && grant.uses < grant.max_uses && at < grant.until && grant.unusable.is_none()
+    grant.revoked.is_none()
+        && grant.uses < grant.max_uses
+        && at < grant.until
+        && grant.unusable.is_none()
 }

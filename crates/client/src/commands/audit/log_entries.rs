@@ -7,7 +7,11 @@ use documents::crypto::tlog_tiles::TILE_WIDTH;
 use judgement::audit::entry::{self, LogEntry};
 
 /// Computes the root hash over the first `earlier` entries of a log of `size` entries.
-pub(super) fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, CommandFailure> {
+pub(super) fn root_at(
+    place: &LogSource,
+    size: u64,
+    earlier: u64,
+) -> Result<merkle::Hash, CommandFailure> {
     let mut tree = Frontier::default();
     for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
         let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
@@ -28,7 +32,9 @@ pub(super) fn each_entry(
     let width = u64::from(TILE_WIDTH);
     let tiles = (from / width..size.div_ceil(width)).map(|tile| {
         let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);
-        place.entries(tile, size).map(|mut entries| entries.split_off(skip.min(entries.len())))
+        place
+            .entries(tile, size)
+            .map(|mut entries| entries.split_off(skip.min(entries.len())))
     });
     entry::each(tiles, take)
 }

@@ -14,15 +14,32 @@ const DAY_S: i64 = 86_400;
 /// Returns one line for each run that needs a review, and for each grant that is active at the end of the log. A warning of
 /// the summary names the revoked keys that the roster still has.
 pub fn open_lines(summary: &Summary) -> Vec<(LineTone, PrintableText)> {
-    let reviews = summary.reviews.iter().map(|run| (LineTone::Bad, PrintableText::text(&review_line(run))));
-    let grants = summary.grants.iter().filter(|grant| is_active(grant, summary.until));
-    let grants = grants
-        .map(|grant| (LineTone::Plain, PrintableText::text(&format!("grant {}", grant_words(grant, summary.until)))));
+    let reviews = summary
+        .reviews
+        .iter()
+        .map(|run| (LineTone::Bad, PrintableText::text(&review_line(run))));
+    let grants = summary
+        .grants
+        .iter()
+        .filter(|grant| is_active(grant, summary.until));
+    let grants = grants.map(|grant| {
+        (
+            LineTone::Plain,
+            PrintableText::text(&format!("grant {}", grant_words(grant, summary.until))),
+        )
+    });
     reviews.chain(grants).collect()
 }
 
 fn review_line(run: &RunReviewState) -> String {
-    format!("{} of {}, run at {} (entry {}): {}", run.receipt, run.step, run.at, run.entry, review_state_words(run))
+    format!(
+        "{} of {}, run at {} (entry {}): {}",
+        run.receipt,
+        run.step,
+        run.at,
+        run.entry,
+        review_state_words(run)
+    )
 }
 
 /// The runs that have waited longer for a review than the auditor accepts.
@@ -37,15 +54,26 @@ pub(super) struct OverdueReviews {
 impl OverdueReviews {
     /// Returns the runs that began more than `days` days before `now`. Without a number of days, no run is overdue.
     pub(super) fn of(summary: &Summary, days: Option<u32>, now: Timestamp) -> Self {
-        let Some(days) = days else { return Self::default() };
+        let Some(days) = days else {
+            return Self::default();
+        };
         let late = |run: &&RunReviewState| now.unix() - run.at.unix() > i64::from(days) * DAY_S;
-        let receipts = summary.reviews.iter().filter(late).map(|run| run.receipt.clone()).collect();
+        let receipts = summary
+            .reviews
+            .iter()
+            .filter(late)
+            .map(|run| run.receipt.clone())
+            .collect();
         Self { receipts, days }
     }
 
     /// Returns the line about these runs, if there are any.
     pub(super) fn words(&self) -> Option<String> {
-        let names: Vec<&str> = self.receipts.iter().map(|receipt| receipt.as_str()).collect();
+        let names: Vec<&str> = self
+            .receipts
+            .iter()
+            .map(|receipt| receipt.as_str())
+            .collect();
         let days = if self.days == 1 { "day" } else { "days" };
         let runs = if names.len() == 1 { "run" } else { "runs" };
         (!names.is_empty()).then(|| {
@@ -73,7 +101,9 @@ pub(super) mod tests {
 
     fn run(end: u8, emergency: bool, unsettled: bool) -> RunReviewState {
         RunReviewState {
-            receipt: format!("rcp_019aa0b0-5c00-7000-8000-00000000000{end}").parse().expect("an id"),
+            receipt: format!("rcp_019aa0b0-5c00-7000-8000-00000000000{end}")
+                .parse()
+                .expect("an id"),
             step: "a:b".parse().expect("a step"),
             at: at("2026-11-20T09:00:00Z"),
             emergency,
@@ -88,11 +118,15 @@ pub(super) mod tests {
 
     fn grant(change: impl FnOnce(&mut GrantLine)) -> GrantLine {
         let mut line = GrantLine {
-            grant: "grt_019aa0b0-5c00-7000-8000-00000000000a".parse().expect("an id"),
+            grant: "grt_019aa0b0-5c00-7000-8000-00000000000a"
+                .parse()
+                .expect("an id"),
             digest: ContentDigest::of(b"grant"),
             grantee: "deploy-bot".parse().expect("a name"),
             proposer: "carol".parse().expect("a name"),
-            signers: ["alice", "bob"].map(|name| name.parse().expect("a name")).to_vec(),
+            signers: ["alice", "bob"]
+                .map(|name| name.parse().expect("a name"))
+                .to_vec(),
             until: at("2026-11-28T09:00:00Z"),
             uses: 1,
             max_uses: 2,
@@ -140,12 +174,18 @@ pub(super) mod tests {
         let lines = open_lines(&summary());
         let texts: Vec<&str> = lines.iter().map(|(_, text)| text.as_str()).collect();
         let run = |end: u8| {
-            format!("rcp_019aa0b0-5c00-7000-8000-00000000000{end} of a:b, run at 2026-11-20T09:00:00Z (entry 7)")
+            format!(
+                "rcp_019aa0b0-5c00-7000-8000-00000000000{end} of a:b, run at 2026-11-20T09:00:00Z (entry 7)"
+            )
         };
         assert_eq!(texts.len(), 3, "{texts:?}");
         assert_eq!(texts[0], format!("{}: EMERGENCY: unreviewed", run(1)));
         assert_eq!(texts[1], format!("{}: DISPUTED, so not settled", run(2)));
-        assert!(texts[2].starts_with("grant grt_") && texts[2].ends_with("paused since entry 7"), "{}", texts[2]);
+        assert!(
+            texts[2].starts_with("grant grt_") && texts[2].ends_with("paused since entry 7"),
+            "{}",
+            texts[2]
+        );
         assert_eq!(
             lines.iter().map(|(tone, _)| *tone).collect::<Vec<_>>(),
             [LineTone::Bad, LineTone::Bad, LineTone::Plain]
@@ -159,23 +199,40 @@ pub(super) mod tests {
         done.reviewed_by = vec!["bob".parse().expect("a name")];
         assert_eq!(review_state_words(&done), "EMERGENCY: reviewed by bob");
         done.settled = Some(ObservedEnd::NotStarted);
-        done.settled_by = ["alice", "dora"].map(|name| name.parse().expect("a name")).to_vec();
+        done.settled_by = ["alice", "dora"]
+            .map(|name| name.parse().expect("a name"))
+            .to_vec();
         let words = "EMERGENCY: reviewed by bob; settled as not started by alice, dora";
         assert_eq!(review_state_words(&done), words);
-        assert_eq!(review_state_words(&run(2, true, true)), "EMERGENCY: unreviewed; DISPUTED, so not settled");
+        assert_eq!(
+            review_state_words(&run(2, true, true)),
+            "EMERGENCY: unreviewed; DISPUTED, so not settled"
+        );
     }
 
     #[test]
     fn a_grant_ends_with_its_window_its_last_use_or_its_revocation() {
         let now = at("2026-11-21T09:00:00Z");
-        let ended = |change: fn(&mut GrantLine)| grant_words(&grant(change), at("2026-11-21T09:00:00Z"));
+        let ended =
+            |change: fn(&mut GrantLine)| grant_words(&grant(change), at("2026-11-21T09:00:00Z"));
         let words = ended(|line| line.paused = None);
-        assert!(words.contains("for deploy-bot, signed by alice, bob (log entry 3, proposed by carol)"), "{words}");
-        assert!(words.ends_with("1 of 2 uses, not used, until 2026-11-28T09:00:00Z: active"), "{words}");
+        assert!(
+            words.contains("for deploy-bot, signed by alice, bob (log entry 3, proposed by carol)"),
+            "{words}"
+        );
+        assert!(
+            words.ends_with("1 of 2 uses, not used, until 2026-11-28T09:00:00Z: active"),
+            "{words}"
+        );
         assert!(ended(|line| line.until = at("2026-11-21T09:00:00Z")).ends_with(": expired"));
         assert!(ended(|line| line.uses = 2).ends_with(": exhausted"));
-        let revoked = ended(|line| (line.revoked, line.revoked_by) = (Some(5), Some("operator oscar".to_owned())));
-        assert!(revoked.ends_with(": revoked by operator oscar at entry 5"), "{revoked}");
+        let revoked = ended(|line| {
+            (line.revoked, line.revoked_by) = (Some(5), Some("operator oscar".to_owned()))
+        });
+        assert!(
+            revoked.ends_with(": revoked by operator oscar at entry 5"),
+            "{revoked}"
+        );
         assert!(is_active(&grant(|_| {}), now));
         assert!(!is_active(&grant(|line| line.until = now), now));
         assert!(!is_active(&grant(|line| line.uses = 2), now));
@@ -186,8 +243,13 @@ pub(super) mod tests {
     fn a_run_is_overdue_only_after_the_given_number_of_days() {
         let overdue = |days, now: &str| OverdueReviews::of(&summary(), days, at(now));
         assert_eq!(overdue(Some(1), "2026-11-21T09:00:00Z").words(), None);
-        let words = overdue(Some(1), "2026-11-21T09:00:01Z").words().expect("words");
-        assert!(words.starts_with("2 runs without a review began more than 1 day ago: rcp_"), "{words}");
+        let words = overdue(Some(1), "2026-11-21T09:00:01Z")
+            .words()
+            .expect("words");
+        assert!(
+            words.starts_with("2 runs without a review began more than 1 day ago: rcp_"),
+            "{words}"
+        );
         assert!(overdue(None, "2036-11-21T09:00:01Z").receipts.is_empty());
     }
 }

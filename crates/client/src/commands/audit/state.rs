@@ -49,20 +49,36 @@ impl StateFile {
     /// written.
     pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(&named.to_string_lossy());
-        let failed =
-            |error: io::Error| CommandFailure::usage(format!("can't save a state in {}: {error}", shown.as_str()));
-        let path = if named.is_symlink() { fs::canonicalize(named).map_err(failed)? } else { named.to_owned() };
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let failed = |error: io::Error| {
+            CommandFailure::usage(format!("can't save a state in {}: {error}", shown.as_str()))
+        };
+        let path = if named.is_symlink() {
+            fs::canonicalize(named).map_err(failed)?
+        } else {
+            named.to_owned()
+        };
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let directory = directory.to_owned();
         let _tried = tempfile::NamedTempFile::new_in(&directory).map_err(failed)?;
-        Ok(Self { used_values: UsedValuesFile::of(&path), path, directory })
+        Ok(Self {
+            used_values: UsedValuesFile::of(&path),
+            path,
+            directory,
+        })
     }
 
     pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
         let unusable = |failure| {
-            CommandFailure::usage(format!("{failure}: name another file with --state, or move this file away"))
+            CommandFailure::usage(format!(
+                "{failure}: name another file with --state, or move this file away"
+            ))
         };
-        let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES).map_err(unusable)? else { return Ok(None) };
+        let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES).map_err(unusable)? else {
+            return Ok(None);
+        };
         json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
             CommandFailure::usage(format!(
                 "{} is no state of an audit: {error}; name another file, or move this file away",
@@ -126,7 +142,8 @@ impl StateFile {
         // Only the owner can read the new file. After a crash, the file still contains the old state, and a temporary
         // file may remain.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(&bytes).and_then(|()| file.as_file().sync_all())?;
+        file.write_all(&bytes)
+            .and_then(|()| file.as_file().sync_all())?;
         file.persist(&self.path).map_err(|error| error.error)?;
         File::open(&self.directory).and_then(|directory| directory.sync_all())
     }
@@ -134,14 +151,20 @@ impl StateFile {
     /// Waits for other audits with the same state file. The function locks the directory, because a lock on the file
     /// would have no effect after the file is replaced.
     fn lock(&self) -> Result<File, CommandFailure> {
-        let failed =
-            |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
+        let failed = |error: io::Error| {
+            CommandFailure::usage(format!(
+                "can't lock the directory of {}: {error}",
+                self.shown()
+            ))
+        };
         let directory = File::open(&self.directory).map_err(failed)?;
         let deadline = Instant::now() + TURN;
         loop {
             match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(directory),
-                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE)
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let message = format!(
                         "another program has locked the directory of {}, so the state was not changed: run the audit \
@@ -156,6 +179,8 @@ impl StateFile {
     }
 
     fn shown(&self) -> String {
-        PrintableText::text(&self.path.to_string_lossy()).as_str().to_owned()
+        PrintableText::text(&self.path.to_string_lossy())
+            .as_str()
+            .to_owned()
     }
 }

@@ -44,31 +44,50 @@ impl UsedValuesFile {
 
     /// Opens the file and verifies the bytes that the state names. The error is the reason why they can't be used.
     pub(super) fn open(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
-        let shown = PrintableText::text(&self.path.to_string_lossy()).as_str().to_owned();
+        let shown = PrintableText::text(&self.path.to_string_lossy())
+            .as_str()
+            .to_owned();
         let failed = |error: io::Error| format!("can't read {shown}: {error}");
         // Without this flag, opening a pipe would block until a process writes to it.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&self.path).map_err(failed)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(nonblocking)
+            .open(&self.path)
+            .map_err(failed)?;
         let facts = file.metadata().map_err(failed)?;
-        let end = state.used_values.checked_mul(HASH_BYTES).and_then(|bytes| bytes.checked_add(HEADER_BYTES as u64));
+        let end = state
+            .used_values
+            .checked_mul(HASH_BYTES)
+            .and_then(|bytes| bytes.checked_add(HEADER_BYTES as u64));
         if !facts.is_file() {
             return Err(format!("{shown} is no file"));
         }
         let end = end.filter(|end| *end <= facts.len());
-        let Some(end) = end else { return Err(format!("{shown} is shorter than the state says")) };
+        let Some(end) = end else {
+            return Err(format!("{shown} is shorter than the state says"));
+        };
         let mut header = [0; HEADER_BYTES];
         file.read_exact_at(&mut header, 0).map_err(failed)?;
         let expected = header_of(&state.boundary);
         if header[..16] != expected[..16] {
-            return Err(format!("{shown} does not contain the nonces and proposals of a log"));
+            return Err(format!(
+                "{shown} does not contain the nonces and proposals of a log"
+            ));
         }
         if header[16..24] != expected[16..24] {
-            return Err(format!("{shown} has a format of another version of the program"));
+            return Err(format!(
+                "{shown} has a format of another version of the program"
+            ));
         }
         if header != expected {
             return Err(format!("{shown} belongs to another boundary"));
         }
-        let mut earlier = EarlierValues { file, end, digest: Blake3Stream::default() };
+        let mut earlier = EarlierValues {
+            file,
+            end,
+            digest: Blake3Stream::default(),
+        };
         let mut digest = Blake3Stream::default();
         earlier
             .each_block(0, |block| {
@@ -78,7 +97,9 @@ impl UsedValuesFile {
             .map_err(failed)?;
         earlier.digest = digest;
         if Some(earlier.digest.finish()) != state.used_digest {
-            return Err(format!("the content of {shown} is not the content that the state names"));
+            return Err(format!(
+                "the content of {shown} is not the content that the state names"
+            ));
         }
         Ok(earlier)
     }
@@ -97,7 +118,8 @@ impl UsedValuesFile {
             let (ours, now) = (earlier.file.metadata()?, self.path.metadata()?);
             Ok::<_, io::Error>((ours.dev(), ours.ino()) == (now.dev(), now.ino()))
         };
-        let mut digest = earlier.map_or_else(Blake3Stream::default, |earlier| earlier.digest.clone());
+        let mut digest =
+            earlier.map_or_else(Blake3Stream::default, |earlier| earlier.digest.clone());
         if let Some(earlier) = earlier.filter(|earlier| same(earlier).unwrap_or(false)) {
             let mut file = OpenOptions::new().append(true).open(&self.path)?;
             // Remove what an interrupted audit has appended.
@@ -129,17 +151,29 @@ impl EarlierValues {
         let mut hashes = Vec::with_capacity(BLOCK_BYTES / 8);
         self.each_block(HEADER_BYTES as u64, |block| {
             hashes.clear();
-            hashes.extend(block.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)));
+            hashes.extend(
+                block
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|bytes| u64::from_le_bytes(*bytes)),
+            );
             take(&hashes);
             Ok(())
         })
     }
 
     /// Passes the bytes from `start` to the last hash to `take`.
-    fn each_block(&self, start: u64, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    fn each_block(
+        &self,
+        start: u64,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let (mut at, mut block) = (start, vec![0; BLOCK_BYTES]);
         while at < self.end {
-            let length = usize::try_from(self.end - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            let length = usize::try_from(self.end - at)
+                .unwrap_or(BLOCK_BYTES)
+                .min(BLOCK_BYTES);
             self.file.read_exact_at(&mut block[..length], at)?;
             take(&block[..length])?;
             at += length as u64;
@@ -156,8 +190,15 @@ fn header_of(boundary: &SealDigest) -> [u8; HEADER_BYTES] {
     header
 }
 
-fn write_hashes(file: &mut impl io::Write, digest: &mut Blake3Stream, hashes: &[Vec<u64>]) -> io::Result<()> {
-    for piece in hashes.iter().flat_map(|chunk| chunk.chunks(BLOCK_BYTES / 8)) {
+fn write_hashes(
+    file: &mut impl io::Write,
+    digest: &mut Blake3Stream,
+    hashes: &[Vec<u64>],
+) -> io::Result<()> {
+    for piece in hashes
+        .iter()
+        .flat_map(|chunk| chunk.chunks(BLOCK_BYTES / 8))
+    {
         let bytes: Vec<u8> = piece.iter().flat_map(|hash| hash.to_le_bytes()).collect();
         digest.update(&bytes);
         file.write_all(&bytes)?;

@@ -37,8 +37,13 @@ impl AuditedLog {
         mut take: impl FnMut(AuditEvent),
     ) -> Result<Self, CommandFailure> {
         let head = place.head()?.ok_or_else(|| no_log(named))?;
-        let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
-        let mut expected = Expected { now: Some(now()), ..Expected::default() };
+        let size = SeenHead::parse(&head, "the log")
+            .map_err(|why| said_no(format!("the log's head: {why}")))?
+            .size;
+        let mut expected = Expected {
+            now: Some(now()),
+            ..Expected::default()
+        };
         let damaged = expect_kept_heads(place, &mut expected)?;
         let mut auditor = match begin(place, trust, &expected, size)? {
             Ok(auditor) => auditor,
@@ -48,7 +53,10 @@ impl AuditedLog {
                 return Err(CommandFailure::new(Exit::NoTrust, words));
             }
             Err(NotBegun::Broken(finding)) => {
-                let words = format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail);
+                let words = format!(
+                    "nothing was audited: entry 0, {}: {}",
+                    finding.what, finding.detail
+                );
                 return Err(said_no(words));
             }
         };
@@ -56,7 +64,9 @@ impl AuditedLog {
         let mut said = |events: Vec<AuditEvent>| {
             for event in events {
                 match event {
-                    AuditEvent::Finding(finding) if findings.len() < MOST_SHOWN => findings.push(*finding),
+                    AuditEvent::Finding(finding) if findings.len() < MOST_SHOWN => {
+                        findings.push(*finding)
+                    }
                     AuditEvent::Finding(_) => {}
                     other => {
                         if let AuditEvent::Decision(line) = &other {
@@ -68,17 +78,27 @@ impl AuditedLog {
             }
         };
         each_entry(place, 0, size, |entry| {
-            said(auditor.entry(entry, place).map_err(|error| place.unreadable(error))?);
+            said(
+                auditor
+                    .entry(entry, place)
+                    .map_err(|error| place.unreadable(error))?,
+            );
             Ok(())
         })?;
-        let (last, mut summary) = auditor.finish(&head, place).map_err(|error| place.unreadable(error))?;
+        let (last, mut summary) = auditor
+            .finish(&head, place)
+            .map_err(|error| place.unreadable(error))?;
         said(last);
         for finding in damaged {
             summary.clean = false;
             summary.failures += 1;
             said(vec![AuditEvent::Finding(Box::new(finding))]);
         }
-        Ok(Self { summary, findings, outcomes })
+        Ok(Self {
+            summary,
+            findings,
+            outcomes,
+        })
     }
 
     /// Returns the lines that the command prints about the log.

@@ -57,10 +57,19 @@ pub struct Args {
     #[arg(long, value_name = "SHA256:…")]
     grantee_key: Option<KeyId>,
     /// The permitted values of a parameter: name=value, or name=value,value. Can be repeated
-    #[arg(short, long, value_name = "NAME=VALUES", conflicts_with = "from_history")]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME=VALUES",
+        conflicts_with = "from_history"
+    )]
     param: Vec<String>,
     /// A pattern for a text parameter, which matches the whole value. Can be repeated
-    #[arg(long = "match", value_name = "NAME=PATTERN", conflicts_with = "from_history")]
+    #[arg(
+        long = "match",
+        value_name = "NAME=PATTERN",
+        conflicts_with = "from_history"
+    )]
     patterns: Vec<String>,
     /// A parameter that may have any value. Can be repeated
     #[arg(long = "any", value_name = "NAME", conflicts_with = "from_history")]
@@ -90,23 +99,38 @@ pub struct Args {
 }
 
 fn rate(text: &str) -> Result<GrantRate, String> {
-    let (uses, time) = text.split_once('/').ok_or_else(|| "write the number of runs, / and a time: 3/1h".to_owned())?;
-    let uses = uses.parse().map_err(|_| format!("{uses:?} is no number of runs"))?;
-    Ok(GrantRate { uses, seconds: duration(time)?.unsigned_abs() })
+    let (uses, time) = text
+        .split_once('/')
+        .ok_or_else(|| "write the number of runs, / and a time: 3/1h".to_owned())?;
+    let uses = uses
+        .parse()
+        .map_err(|_| format!("{uses:?} is no number of runs"))?;
+    Ok(GrantRate {
+        uses,
+        seconds: duration(time)?.unsigned_abs(),
+    })
 }
 
 fn session(text: &str) -> Result<GrantedSession, String> {
-    [GrantedSession::None, GrantedSession::Fresh, GrantedSession::Any]
-        .into_iter()
-        .find(|session| session.word() == text)
-        .ok_or_else(|| "the session must be none, fresh or any".to_owned())
+    [
+        GrantedSession::None,
+        GrantedSession::Fresh,
+        GrantedSession::Any,
+    ]
+    .into_iter()
+    .find(|session| session.word() == text)
+    .ok_or_else(|| "the session must be none, fresh or any".to_owned())
 }
 
 /// Drafts a grant.
 ///
 /// # Errors
 /// Returns an error if a parameter is not named, if the history gives no draft, or if the boundary refuses.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let step: StepView = client.get(&format!("/v1/steps/{}", args.step))?;
     let schema = &step.definition["params"];
@@ -116,7 +140,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Some(seconds) => from_history(args, seconds, &client, global, known, terminal)?,
         None => by_hand(args, schema)?,
     };
-    let unnamed: Vec<&str> = known.keys().filter(|name| !properties.contains_key(*name)).map(String::as_str).collect();
+    let unnamed: Vec<&str> = known
+        .keys()
+        .filter(|name| !properties.contains_key(*name))
+        .map(String::as_str)
+        .collect();
     if !unnamed.is_empty() {
         let words = format!(
             "these parameters are not named: {}; give -p NAME=VALUES, --match NAME=PATTERN or --any NAME for each",
@@ -127,8 +155,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let required: Vec<&String> = properties.keys().collect();
     let params = json!({"type": "object", "properties": properties, "required": required});
     let terms = DraftTerms {
-        grantee: Grantee { name: args.grantee.clone(), key: grantee_key(args, &client, global)? },
-        steps: vec![DraftStep { step: args.step.clone(), params }],
+        grantee: Grantee {
+            name: args.grantee.clone(),
+            key: grantee_key(args, &client, global)?,
+        },
+        steps: vec![DraftStep {
+            step: args.step.clone(),
+            params,
+        }],
         max_uses: args.uses,
         rate: args.rate.clone(),
         session: args.session,
@@ -139,20 +173,37 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     terminal.say(
         "you are the proposer of this grant: your signature does not count, and neither do those of the owners of your token",
     );
-    let view: GrantView = client.post("/v1/grants", &GrantRequest { draft: Some(terms), envelope: None })?;
+    let view: GrantView = client.post(
+        "/v1/grants",
+        &GrantRequest {
+            draft: Some(terms),
+            envelope: None,
+        },
+    )?;
     if terminal.json {
         terminal.object(&view)?;
     } else {
         terminal.line(view.id.as_str())?;
         let missing = joined(&view.approvals.missing, ", ");
-        let from = if missing.is_empty() { "approvers" } else { &missing };
-        terminal.say(&format!("the draft waits for {from}: countersign approve {}", view.id));
+        let from = if missing.is_empty() {
+            "approvers"
+        } else {
+            &missing
+        };
+        terminal.say(&format!(
+            "the draft waits for {from}: countersign approve {}",
+            view.id
+        ));
     }
     Ok(Exit::Done)
 }
 
 /// Returns the key of the grantee.
-fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> Result<KeyId, CommandFailure> {
+fn grantee_key(
+    args: &Args,
+    client: &Client,
+    global: &GlobalOptions,
+) -> Result<KeyId, CommandFailure> {
     if let Some(key) = args.grantee_key {
         return Ok(key);
     }
@@ -165,11 +216,16 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> Result<K
     let proposer = match roster_in_force(client, &trust) {
         Ok((_, roster)) => {
             source = roster;
-            source.roster().and_then(|roster| roster.proposer(&args.grantee))
+            source
+                .roster()
+                .and_then(|roster| roster.proposer(&args.grantee))
         }
         // Only readers get the roster of the boundary. A grantee who drafts has perhaps pinned it.
         Err(failure) => Some(pinned.next().ok_or_else(|| CommandFailure {
-            message: format!("{}; or name the key of the grantee with --grantee-key", failure.message),
+            message: format!(
+                "{}; or name the key of the grantee with --grantee-key",
+                failure.message
+            ),
             ..failure
         })?),
     };
@@ -181,8 +237,13 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> Result<K
         return Err(CommandFailure::usage(words));
     };
     match &proposer.keys[..] {
-        [only] => SshKey::parse(only).map(|key| key.keyid()).map_err(|error| CommandFailure::usage(error.to_string())),
-        _ => Err(CommandFailure::usage(format!("{} has several keys: choose one with --grantee-key", args.grantee))),
+        [only] => SshKey::parse(only)
+            .map(|key| key.keyid())
+            .map_err(|error| CommandFailure::usage(error.to_string())),
+        _ => Err(CommandFailure::usage(format!(
+            "{} has several keys: choose one with --grantee-key",
+            args.grantee
+        ))),
     }
 }
 
@@ -192,22 +253,38 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
     let kind = |name: &str| schema["properties"][name]["type"].clone();
     for given in &args.param {
         let (name, values) = given.split_once('=').ok_or_else(|| {
-            CommandFailure::usage(format!("-p {}: expected name=value", PrintableText::text(given).as_str()))
+            CommandFailure::usage(format!(
+                "-p {}: expected name=value",
+                PrintableText::text(given).as_str()
+            ))
         })?;
-        let values = values.split(',').map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
+        let values = values
+            .split(',')
+            .map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
         let values: Vec<Value> = values.collect::<Result<_, _>>()?;
         once(&mut found, name, one_of(kind(name), values))?;
     }
-    let unknown =
-        |name: &str| CommandFailure::usage(format!("the step has no parameter {}", PrintableText::text(name).as_str()));
+    let unknown = |name: &str| {
+        CommandFailure::usage(format!(
+            "the step has no parameter {}",
+            PrintableText::text(name).as_str()
+        ))
+    };
     for given in &args.patterns {
         let (name, pattern) = given.split_once('=').ok_or_else(|| {
-            CommandFailure::usage(format!("--match {}: expected name=pattern", PrintableText::text(given).as_str()))
+            CommandFailure::usage(format!(
+                "--match {}: expected name=pattern",
+                PrintableText::text(given).as_str()
+            ))
         })?;
         if kind(name).is_null() {
             return Err(unknown(name));
         }
-        once(&mut found, name, json!({"type": kind(name), "pattern": pattern}))?;
+        once(
+            &mut found,
+            name,
+            json!({"type": kind(name), "pattern": pattern}),
+        )?;
     }
     for name in &args.any {
         if kind(name).is_null() {
@@ -227,7 +304,10 @@ fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> Result<(),
         return Ok(());
     }
     let name = PrintableText::text(name);
-    let words = format!("{0} is named twice: give one of -p {0}=VALUE,VALUE, --match and --any", name.as_str());
+    let words = format!(
+        "{0} is named twice: give one of -p {0}=VALUE,VALUE, --match and --any",
+        name.as_str()
+    );
     Err(CommandFailure::usage(words))
 }
 
@@ -249,11 +329,19 @@ fn from_history(
     known: &Map<String, Value>,
     terminal: &Terminal,
 ) -> Result<Map<String, Value>, CommandFailure> {
-    let refuse = |why: String| Err(CommandFailure::new(Exit::Refused, format!("there is no draft: {why}")));
+    let refuse = |why: String| {
+        Err(CommandFailure::new(
+            Exit::Refused,
+            format!("there is no draft: {why}"),
+        ))
+    };
     let since = now().plus(-seconds);
     let of = |status| {
         list(client, &all_of(&args.step, status)).map_err(|failure| {
-            let message = format!("--from-history needs the runs of all proposers: {}", failure.message);
+            let message = format!(
+                "--from-history needs the runs of all proposers: {}",
+                failure.message
+            );
             CommandFailure { message, ..failure }
         })
     };
@@ -266,18 +354,27 @@ fn from_history(
         return refuse(format!("no run of {} has ended in this time", args.step));
     }
     let trust = global.trust(&args.trust).find()?;
-    let mut values: BTreeMap<String, Vec<Value>> = known.keys().map(|name| (name.clone(), Vec::new())).collect();
+    let mut values: BTreeMap<String, Vec<Value>> = known
+        .keys()
+        .map(|name| (name.clone(), Vec::new()))
+        .collect();
     let mut counted = 0;
     for run in &runs {
         let bundle = client.bytes(&format!("/v1/receipts/{}/bundle", run.id.receipt()))?;
         let judged = with_any(&bundle, &trust, VerifyOptions::default());
         if !judged.is_ok_and(|judged| judged.report.verified) {
-            return refuse(format!("the receipt of {} can't be verified: countersign verify", run.id));
+            return refuse(format!(
+                "the receipt of {} can't be verified: countersign verify",
+                run.id
+            ));
         }
         let (receipt, signed) = read_run(&bundle)?;
         // The list is the boundary's word, and the receipt states what ran.
         if signed.step.reference != args.step || signed.proposal != run.id {
-            return refuse(format!("the boundary gave the receipt of another run for {}", run.id));
+            return refuse(format!(
+                "the boundary gave the receipt of another run for {}",
+                run.id
+            ));
         }
         // A run under another grant was not approved by hand.
         if signed.grant.is_some() {
@@ -286,8 +383,15 @@ fn from_history(
         if receipt.outcome.status != Status::Succeeded {
             return refuse(format!("{} ended with {}", run.id, receipt.outcome.status));
         }
-        if let Some(one) = signed.permissions.iter().find(|one| one.why == PermissionReason::BuiltInDeny) {
-            return refuse(format!("a built-in list denies {:?}, so people must approve each run", one.what));
+        if let Some(one) = signed
+            .permissions
+            .iter()
+            .find(|one| one.why == PermissionReason::BuiltInDeny)
+        {
+            return refuse(format!(
+                "a built-in list denies {:?}, so people must approve each run",
+                one.what
+            ));
         }
         counted += 1;
         for (name, seen) in &mut values {
@@ -295,9 +399,14 @@ fn from_history(
         }
     }
     if counted == 0 {
-        return refuse(format!("people approved no run of {} in this time", args.step));
+        return refuse(format!(
+            "people approved no run of {} in this time",
+            args.step
+        ));
     }
-    terminal.say(&format!("{counted} verified runs were approved by hand in this time, and all succeeded"));
+    terminal.say(&format!(
+        "{counted} verified runs were approved by hand in this time, and all succeeded"
+    ));
     Ok(values
         .into_iter()
         .map(|(name, seen)| {
@@ -308,14 +417,26 @@ fn from_history(
 }
 
 fn read_run(bundle: &[u8]) -> Result<(Receipt, Authorization), CommandFailure> {
-    let odd = |error: String| CommandFailure::new(Exit::Unreachable, format!("a bundle can't be read: {error}"));
+    let odd = |error: String| {
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("a bundle can't be read: {error}"),
+        )
+    };
     let bundle: Value = serde_json::from_slice(bundle).map_err(|error| odd(error.to_string()))?;
     let payload = bundle["receipt"]["payload"].as_str().unwrap_or_default();
-    let payload = Base64::Strict.decode("/payload", payload).map_err(|error| odd(error.to_string()))?;
-    let receipt = Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate;
-    let payload =
-        Base64::Strict.decode("/payload", &receipt.authorization.payload).map_err(|error| odd(error.to_string()))?;
-    let signed = Statement::<Authorization>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate;
+    let payload = Base64::Strict
+        .decode("/payload", payload)
+        .map_err(|error| odd(error.to_string()))?;
+    let receipt = Statement::<Receipt>::from_payload(&payload)
+        .map_err(|error| odd(error.to_string()))?
+        .predicate;
+    let payload = Base64::Strict
+        .decode("/payload", &receipt.authorization.payload)
+        .map_err(|error| odd(error.to_string()))?;
+    let signed = Statement::<Authorization>::from_payload(&payload)
+        .map_err(|error| odd(error.to_string()))?
+        .predicate;
     Ok((receipt, signed))
 }
 
@@ -325,7 +446,13 @@ mod tests {
 
     #[test]
     fn rates_are_read_strictly() {
-        assert_eq!(rate("3/1h"), Ok(GrantRate { uses: 3, seconds: 3600 }));
+        assert_eq!(
+            rate("3/1h"),
+            Ok(GrantRate {
+                uses: 3,
+                seconds: 3600
+            })
+        );
         for wrong in ["3", "3/", "x/1h", "/1h", "3/1h/2"] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
@@ -338,6 +465,9 @@ mod tests {
             one_of(kind(), vec![json!("b"), json!("a"), json!("b")]),
             json!({"type": "string", "enum": ["a", "b"]})
         );
-        assert_eq!(one_of(kind(), vec![json!("a"), json!("a")]), json!({"type": "string", "const": "a"}));
+        assert_eq!(
+            one_of(kind(), vec![json!("a"), json!("a")]),
+            json!({"type": "string", "const": "a"})
+        );
     }
 }

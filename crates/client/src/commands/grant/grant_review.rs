@@ -15,7 +15,8 @@ use crate::review::gather::gather_granted;
 use crate::review::line::{LineWeight, MOST_LINES, RemarkSeverity, ReviewLine};
 use crate::review::proposal_review::PagerChoice;
 use crate::review::render::{
-    DEFINITION, SIGNED, checks, contents, draw, escapes, further, not_to_be_signed, remarks, text_lines,
+    DEFINITION, SIGNED, checks, contents, draw, escapes, further, not_to_be_signed, remarks,
+    text_lines,
 };
 use crate::review::sources::{ReportedState, ReviewSources};
 use crate::review::value_words::{grouped, listed, span};
@@ -62,16 +63,32 @@ impl GrantReview {
     ///
     /// # Errors
     /// Returns an error if the statement can't be read.
-    pub fn make(view: &GrantView, client: &Client, trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
-        let odd = |what: String| CommandFailure::new(Exit::Refused, format!("nothing was signed: {what}"));
-        let payload = Base64::Strict.decode("/payload", &view.payload).map_err(|error| odd(error.to_string()))?;
-        let grant = Statement::<Grant>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate;
+    pub fn make(
+        view: &GrantView,
+        client: &Client,
+        trust: &[ChosenTrust],
+    ) -> Result<Self, CommandFailure> {
+        let odd = |what: String| {
+            CommandFailure::new(Exit::Refused, format!("nothing was signed: {what}"))
+        };
+        let payload = Base64::Strict
+            .decode("/payload", &view.payload)
+            .map_err(|error| odd(error.to_string()))?;
+        let grant = Statement::<Grant>::from_payload(&payload)
+            .map_err(|error| odd(error.to_string()))?
+            .predicate;
         if grant.grant != view.id {
-            return Err(odd(format!("the boundary returned the statement of {}", grant.grant)));
+            return Err(odd(format!(
+                "the boundary returned the statement of {}",
+                grant.grant
+            )));
         }
-        let document = json::parse(&payload, payload.len()).map_err(|error| odd(error.to_string()))?;
+        let document =
+            json::parse(&payload, payload.len()).map_err(|error| odd(error.to_string()))?;
         let digest = ContentDigest::of(&payload);
-        let why = view.why.as_ref().map_or(String::new(), |why| format!(" ({}: {})", why.code, why.detail));
+        let why = view.why.as_ref().map_or(String::new(), |why| {
+            format!(" ({}: {})", why.code, why.detail)
+        });
         let told = ReportedState {
             status: format!("{}{why}", view.status.word()),
             held_up: None,
@@ -82,13 +99,24 @@ impl GrantReview {
         };
         let step = |granted: &GrantedStep| {
             let run = run_of(&grant, granted, digest);
-            let sources = ReviewSources { told: Some(told.clone()), ..gather_granted(&run, client, trust) };
+            let sources = ReviewSources {
+                told: Some(told.clone()),
+                ..gather_granted(&run, client, trust)
+            };
             let found = derive_granted(&sources, &run, now());
             (sources, found)
         };
         let steps: Vec<_> = grant.steps.iter().map(step).collect();
         let so_far = so_far(&grant, view, client);
-        let mut review = Self { digest, payload, grant, document, steps, remarks: Vec::new(), so_far };
+        let mut review = Self {
+            digest,
+            payload,
+            grant,
+            document,
+            steps,
+            remarks: Vec::new(),
+            so_far,
+        };
         review.remarks = review.all_remarks();
         Ok(review)
     }
@@ -122,7 +150,9 @@ impl GrantReview {
     /// Returns why the roster does not give the key of the grant to the grantee.
     fn grantee_flaw(&self) -> Option<String> {
         let roster = self.steps.first()?.0.roster.roster()?;
-        check_grantee(&self.grant, roster).err().map(|error| error.to_string())
+        check_grantee(&self.grant, roster)
+            .err()
+            .map(|error| error.to_string())
     }
 
     /// Returns whether the approver may sign.
@@ -152,7 +182,10 @@ impl GrantReview {
                 let failed = self.steps.iter().flat_map(|(_, found)| found.flaws());
                 let why: Vec<_> = self.grantee_flaw().into_iter().chain(failed).collect();
                 let why = PrintableText::text(&why.join("; "));
-                let words = format!("nothing was signed, because these checks failed: {}", why.as_str());
+                let words = format!(
+                    "nothing was signed, because these checks failed: {}",
+                    why.as_str()
+                );
                 Err(CommandFailure::new(Exit::Refused, words))
             }
         }
@@ -160,14 +193,20 @@ impl GrantReview {
 
     /// Returns the exit code of a command that only shows the grant.
     pub fn exit(&self) -> Exit {
-        self.check_sound().map_or_else(|failure| failure.exit, |()| Exit::Done)
+        self.check_sound()
+            .map_or_else(|failure| failure.exit, |()| Exit::Done)
     }
 
     /// Shows the screen. At a terminal, long texts open in the pager, and the decision follows below.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn show(&self, terminal: &Terminal, pager: PagerChoice, full: bool) -> Result<(), CommandFailure> {
+    pub fn show(
+        &self,
+        terminal: &Terminal,
+        pager: PagerChoice,
+        full: bool,
+    ) -> Result<(), CommandFailure> {
         if full {
             return terminal.page(&self.full(now()));
         }
@@ -212,7 +251,11 @@ impl GrantReview {
     fn texts(&self) -> Screen {
         let mut screen = Screen::default();
         screen.push(LineTone::Bad, String::new(), PrintableText::words(HEADING));
-        screen.push(LineTone::Plain, "  digest ".to_owned(), PrintableText::text(&self.digest.to_string()));
+        screen.push(
+            LineTone::Plain,
+            "  digest ".to_owned(),
+            PrintableText::text(&self.digest.to_string()),
+        );
         let grant = &self.grant;
         let mut window = format!("{} to {}", grant.not_before, grant.expires_at);
         if grant.issued_at != grant.not_before {
@@ -222,11 +265,20 @@ impl GrantReview {
         field(&mut screen, "window", &window);
         let further = further(&mut screen, &self.remarks);
         for (granted, (sources, found)) in grant.steps.iter().zip(&self.steps) {
-            field(&mut screen, "step", &format!("{}, {}", granted.reference, granted.digest));
+            field(
+                &mut screen,
+                "step",
+                &format!("{}, {}", granted.reference, granted.digest),
+            );
             for line in &found.lines.above {
                 draw(&mut screen, line);
             }
-            contents(&mut screen, sources, found, further || grant.steps.len() > 1);
+            contents(
+                &mut screen,
+                sources,
+                found,
+                further || grant.steps.len() > 1,
+            );
         }
         screen
     }
@@ -236,15 +288,24 @@ impl GrantReview {
         let mut screen = Screen::default();
         let (grant, grantee) = (&self.grant, &self.grant.grantee);
         screen.push(LineTone::Bad, String::new(), PrintableText::words(HEADING));
-        let roster = self.steps.first().and_then(|(sources, _)| sources.roster.roster());
+        let roster = self
+            .steps
+            .first()
+            .and_then(|(sources, _)| sources.roster.roster());
         let owners = roster.and_then(|roster| roster.proposer(&grantee.name));
         let owners = owners.map_or(String::new(), |proposer| {
-            format!(" (owner {})", listed(&proposer.owners.iter().collect::<Vec<_>>()))
+            format!(
+                " (owner {})",
+                listed(&proposer.owners.iter().collect::<Vec<_>>())
+            )
         });
         let boundary = &grant.boundary.name;
         screen.say(
             LineTone::Bad,
-            &format!("after this, \"{}\"{owners} may run WITHOUT ASKING at {boundary}", grantee.name),
+            &format!(
+                "after this, \"{}\"{owners} may run WITHOUT ASKING at {boundary}",
+                grantee.name
+            ),
         );
         for step in &grant.steps {
             bad(&mut screen, "step", step.reference.as_str());
@@ -253,27 +314,42 @@ impl GrantReview {
         bad(&mut screen, "how often", &self.limits(now));
         for (name, values) in self.values() {
             let draw = if values.unbounded { bad } else { field };
-            draw(&mut screen, "what varies", &format!("{name}: {}", values.words));
+            draw(
+                &mut screen,
+                "what varies",
+                &format!("{name}: {}", values.words),
+            );
         }
         if !grant.artifacts.is_empty() {
-            let each =
-                grant.artifacts.iter().map(|one| format!("{}, {} bytes, {}", one.name, grouped(one.bytes), one.digest));
-            bad(&mut screen, "uploads", &format!("{}: NOT SHOWN", each.collect::<Vec<_>>().join("; ")));
+            let each = grant
+                .artifacts
+                .iter()
+                .map(|one| format!("{}, {} bytes, {}", one.name, grouped(one.bytes), one.digest));
+            bad(
+                &mut screen,
+                "uploads",
+                &format!("{}: NOT SHOWN", each.collect::<Vec<_>>().join("; ")),
+            );
         }
         field(&mut screen, "sessions", grant.session.word());
         field(&mut screen, "asked by", grant.proposer.as_str());
         let proposer = PrintableText::text(grant.proposer.as_str());
         let reason = match &*grant.reason {
             "" => PrintableText::words("none is given"),
-            reason => PrintableText::quoted_prose(reason).and("  (").then(&proposer).and("'s words, not checked)"),
+            reason => PrintableText::quoted_prose(reason)
+                .and("  (")
+                .then(&proposer)
+                .and("'s words, not checked)"),
         };
         draw(&mut screen, &ReviewLine::always("reason", reason, &[]));
         field(&mut screen, "worst case", &self.worst_case());
         for line in &self.so_far {
             draw(&mut screen, line);
         }
-        let stop =
-            format!("countersign revoke {} (an approver of a step, {}, or an operator)", grant.grant, grantee.name);
+        let stop = format!(
+            "countersign revoke {} (an approver of a step, {}, or an operator)",
+            grant.grant, grantee.name
+        );
         field(&mut screen, "to stop it", &stop);
         for (step, (_, found)) in grant.steps.iter().zip(&self.steps) {
             if grant.steps.len() > 1 {
@@ -290,21 +366,35 @@ impl GrantReview {
 
     /// Returns each parameter of each step, with the values that it may have.
     fn values(&self) -> impl Iterator<Item = (String, VaryingValues)> {
-        self.grant.steps.iter().zip(&self.steps).flat_map(|(step, (_, found))| {
-            let of_step = found.definition.as_ref().map_or(&Value::Null, |(definition, _)| &*definition.params);
-            let properties = step.params["properties"].as_object().into_iter().flatten();
-            let mut values: Vec<_> = properties
-                .map(|(name, schema)| {
-                    let values = VaryingValues::of(schema, &of_step["properties"][name.as_str()]);
-                    (format!("{} {name}", step.reference), values)
-                })
-                .collect();
-            if values.is_empty() {
-                let words = "it has no parameters".to_owned();
-                values.push((step.reference.to_string(), VaryingValues { words, unbounded: false }));
-            }
-            values
-        })
+        self.grant
+            .steps
+            .iter()
+            .zip(&self.steps)
+            .flat_map(|(step, (_, found))| {
+                let of_step = found
+                    .definition
+                    .as_ref()
+                    .map_or(&Value::Null, |(definition, _)| &*definition.params);
+                let properties = step.params["properties"].as_object().into_iter().flatten();
+                let mut values: Vec<_> = properties
+                    .map(|(name, schema)| {
+                        let values =
+                            VaryingValues::of(schema, &of_step["properties"][name.as_str()]);
+                        (format!("{} {name}", step.reference), values)
+                    })
+                    .collect();
+                if values.is_empty() {
+                    let words = "it has no parameters".to_owned();
+                    values.push((
+                        step.reference.to_string(),
+                        VaryingValues {
+                            words,
+                            unbounded: false,
+                        },
+                    ));
+                }
+                values
+            })
     }
 
     fn limits(&self, now: Timestamp) -> String {
@@ -312,29 +402,46 @@ impl GrantReview {
         let rate = grant.rate.as_ref().map_or(String::new(), |rate| {
             // Only a time that is shown exactly is shown in minutes and hours.
             let exact = rate.seconds < 3600 || rate.seconds.is_multiple_of(3600);
-            let time = if exact { span(rate.seconds as i64) } else { format!("{} s", rate.seconds) };
+            let time = if exact {
+                span(rate.seconds as i64)
+            } else {
+                format!("{} s", rate.seconds)
+            };
             format!(", at most {} in {time}", rate.uses)
         });
         let left = grant.expires_at.unix() - now.unix();
-        format!("up to {} times{rate}, until {} ({} left)", grant.max_uses, grant.expires_at, span(left))
+        format!(
+            "up to {} times{rate}, until {} ({} left)",
+            grant.max_uses,
+            grant.expires_at,
+            span(left)
+        )
     }
 
     fn worst_case(&self) -> String {
         let grant = &self.grant;
         // The first runs of a period can all be at its beginning.
-        let periods = grant.rate.as_ref().map(|rate| (grant.max_uses.div_ceil(rate.uses) - 1, rate.seconds));
+        let periods = grant
+            .rate
+            .as_ref()
+            .map(|rate| (grant.max_uses.div_ceil(rate.uses) - 1, rate.seconds));
         let time = match periods {
             None | Some((0, _)) => "a moment".to_owned(),
             Some((periods, seconds)) => span((periods * seconds) as i64),
         };
-        let values =
-            if self.values().any(|(_, values)| values.unbounded) { "; some values have no bounds" } else { "" };
+        let values = if self.values().any(|(_, values)| values.unbounded) {
+            "; some values have no bounds"
+        } else {
+            ""
+        };
         format!("{} runs in {time}{values}", grant.max_uses)
     }
 
     /// Returns the remarks about the grant and those about each step, most important first.
     fn all_remarks(&self) -> Vec<ReviewLine> {
-        let remark = |severity, words: &str| ReviewLine::remark(severity, PrintableText::text(words), Vec::new());
+        let remark = |severity, words: &str| {
+            ReviewLine::remark(severity, PrintableText::text(words), Vec::new())
+        };
         let mut all: Vec<_> = self
             .grantee_flaw()
             .map(|why| remark(RemarkSeverity::Fails, &format!("NOT TRUE: {why}")))
@@ -343,15 +450,25 @@ impl GrantReview {
         let many = self.grant.steps.len() > 1;
         for (step, (_, found)) in self.grant.steps.iter().zip(&self.steps) {
             let of_step = format!("{} ", step.reference);
-            let is_free = |(name, values): (String, VaryingValues)| name.starts_with(&of_step) && values.unbounded;
+            let is_free = |(name, values): (String, VaryingValues)| {
+                name.starts_with(&of_step) && values.unbounded
+            };
             if let Some(reach) = reach(step).filter(|_| self.values().any(is_free)) {
-                let words = format!("some values of {of_step}have no bounds, and the runs reach {reach}");
+                let words =
+                    format!("some values of {of_step}have no bounds, and the runs reach {reach}");
                 all.push(remark(RemarkSeverity::SandboxOff, &words));
             }
-            let about = if many { format!("{}: ", step.reference) } else { String::new() };
+            let about = if many {
+                format!("{}: ", step.reference)
+            } else {
+                String::new()
+            };
             for line in &found.lines.remarks {
                 let text = PrintableText::text(&about).then(&line.text);
-                all.push(ReviewLine { text, ..line.clone() });
+                all.push(ReviewLine {
+                    text,
+                    ..line.clone()
+                });
             }
         }
         all.sort_by_key(|line| match line.weight {
@@ -363,11 +480,20 @@ impl GrantReview {
 }
 
 fn field(screen: &mut Screen, name: &'static str, words: &str) {
-    draw(screen, &ReviewLine::always(name, PrintableText::text(words), &[]));
+    draw(
+        screen,
+        &ReviewLine::always(name, PrintableText::text(words), &[]),
+    );
 }
 
 fn bad(screen: &mut Screen, name: &'static str, words: &str) {
-    draw(screen, &ReviewLine { tone: LineTone::Bad, ..ReviewLine::always(name, PrintableText::text(words), &[]) });
+    draw(
+        screen,
+        &ReviewLine {
+            tone: LineTone::Bad,
+            ..ReviewLine::always(name, PrintableText::text(words), &[])
+        },
+    );
 }
 
 /// Returns what all runs of a step under a grant have in common. The fields that differ from run to run have no meaning.
@@ -376,7 +502,10 @@ fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Author
         boundary: grant.boundary.clone(),
         proposal: ProposalId::new(0, [0; 10]),
         nonce: Nonce::new(0, [0; 16]),
-        step: StepReference { reference: granted.reference.clone(), digest: granted.digest },
+        step: StepReference {
+            reference: granted.reference.clone(),
+            digest: granted.digest,
+        },
         params: Value::Object(Map::new()),
         rendered: RenderedDigest::of(b""),
         permissions: granted.permissions.clone(),
@@ -398,9 +527,19 @@ fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Author
 fn reach(step: &GrantedStep) -> Option<String> {
     let sandbox = &step.sandbox;
     let found: Vec<&str> = [
-        (sandbox.off_reason.is_some(), "everything: the sandbox is off"),
+        (
+            sandbox.off_reason.is_some(),
+            "everything: the sandbox is off",
+        ),
         (sandbox.network.mode != NetworkMode::None, "a network"),
-        (sandbox.read.iter().chain(&sandbox.write).any(|path| path.starts_with('/')), "files of the host"),
+        (
+            sandbox
+                .read
+                .iter()
+                .chain(&sandbox.write)
+                .any(|path| path.starts_with('/')),
+            "files of the host",
+        ),
     ]
     .into_iter()
     .filter_map(|(reaches, what)| reaches.then_some(what))
@@ -417,50 +556,81 @@ pub(super) fn all_of<'q>(step: &'q StepRef, status: &'q str) -> [(&'static str, 
 fn so_far(grant: &Grant, view: &GrantView, client: &Client) -> Vec<ReviewLine> {
     let mut found = Vec::new();
     let mut say = |tone, words: String| {
-        found.push(ReviewLine { tone, ..ReviewLine::always("so far", PrintableText::text(&words), &[]) });
+        found.push(ReviewLine {
+            tone,
+            ..ReviewLine::always("so far", PrintableText::text(&words), &[])
+        });
     };
     for step in &grant.steps {
         let of = |status| list(client, &all_of(&step.reference, status));
         let (runs, denied) = match (of("finished"), of("denied")) {
             (Ok(runs), Ok(denied)) => (runs, denied.len()),
             (Err(failure), _) | (_, Err(failure)) => {
-                say(LineTone::Bad, format!("the runs of {} can't be read: {}", step.reference, failure.message));
+                say(
+                    LineTone::Bad,
+                    format!(
+                        "the runs of {} can't be read: {}",
+                        step.reference, failure.message
+                    ),
+                );
                 continue;
             }
         };
         let ended = |fits: fn(Status) -> bool| {
-            runs.iter().filter(|run| run.outcome.as_ref().is_some_and(|end| fits(end.status))).count()
+            runs.iter()
+                .filter(|run| run.outcome.as_ref().is_some_and(|end| fits(end.status)))
+                .count()
         };
         let succeeded = ended(|status| status == Status::Succeeded);
         let unknown = ended(|status| status == Status::Unknown);
         let failed = runs.len() - succeeded - unknown;
-        let tone = if failed + unknown + denied > 0 { LineTone::Bad } else { LineTone::Plain };
+        let tone = if failed + unknown + denied > 0 {
+            LineTone::Bad
+        } else {
+            LineTone::Plain
+        };
         let words = format!(
             "{} runs of {}, {succeeded} succeeded, {failed} failed, {unknown} with an unknown end; {denied} proposals \
              were denied",
             runs.len(),
             step.reference
         );
-        say(tone, format!("{words} (all proposers; the boundary's word)"));
+        say(
+            tone,
+            format!("{words} (all proposers; the boundary's word)"),
+        );
     }
     match client.get::<GrantList>("/v1/grants") {
         Ok(all) => {
             let shares = |other: &Grant| {
-                other.steps.iter().any(|one| grant.steps.iter().any(|step| step.reference == one.reference))
+                other.steps.iter().any(|one| {
+                    grant
+                        .steps
+                        .iter()
+                        .any(|step| step.reference == one.reference)
+                })
             };
-            let active = all
-                .grants
-                .iter()
-                .filter(|other| other.id != view.id && other.status == GrantStatus::Active && shares(&other.grant));
+            let active = all.grants.iter().filter(|other| {
+                other.id != view.id && other.status == GrantStatus::Active && shares(&other.grant)
+            });
             match active.count() {
                 0 => {}
-                active => say(LineTone::Plain, format!("{active} other active grants name a step of this one")),
+                active => say(
+                    LineTone::Plain,
+                    format!("{active} other active grants name a step of this one"),
+                ),
             }
         }
-        Err(failure) => say(LineTone::Bad, format!("the other grants can't be read: {}", failure.message)),
+        Err(failure) => say(
+            LineTone::Bad,
+            format!("the other grants can't be read: {}", failure.message),
+        ),
     }
     if view.uses > 0 {
-        say(LineTone::Plain, format!("{} of {} uses are spent", view.uses, grant.max_uses));
+        say(
+            LineTone::Plain,
+            format!("{} of {} uses are spent", view.uses, grant.max_uses),
+        );
     }
     found
 }

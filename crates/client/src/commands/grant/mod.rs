@@ -63,11 +63,21 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::Draft(args) => draft::run(args, global, terminal),
         Command::List { key } => list(key, global, terminal),
-        Command::Show { id, full, pager, trust, key } => {
+        Command::Show {
+            id,
+            full,
+            pager,
+            trust,
+            key,
+        } => {
             let client = global.reviewer(key, terminal)?;
             show(id, &client, &global.trust(trust), (*pager, *full), terminal)
         }
@@ -108,19 +118,25 @@ pub fn find_grant(name: &str, client: &Client) -> Result<GrantView, CommandFailu
     if let Ok(id) = name.parse::<GrantId>() {
         let view: GrantView = client.get(&format!("/v1/grants/{id}"))?;
         if view.id != id {
-            let detail = format!("this command requested {id}, but the boundary returned {}", view.id);
+            let detail = format!(
+                "this command requested {id}, but the boundary returned {}",
+                view.id
+            );
             return Err(CommandFailure::new(Exit::Refused, detail));
         }
         return Ok(view);
     }
     let ending = name.trim_start_matches("grt_");
     let all: GrantList = client.get("/v1/grants")?;
-    let mut found = all.grants.into_iter().filter(|view| ending.len() >= 6 && view.id.as_str().ends_with(ending));
+    let mut found = all
+        .grants
+        .into_iter()
+        .filter(|view| ending.len() >= 6 && view.id.as_str().ends_with(ending));
     match (found.next(), found.next()) {
         (Some(view), None) => Ok(view),
-        (Some(_), Some(_)) => {
-            Err(CommandFailure::usage("several grants have ids that end with these digits: give more"))
-        }
+        (Some(_), Some(_)) => Err(CommandFailure::usage(
+            "several grants have ids that end with these digits: give more",
+        )),
         (None, _) => Err(CommandFailure::usage(format!(
             "there is no grant {}: give its id, or grt_ and at least 6 of its last digits (`countersign grant list`)",
             PrintableText::text(name).as_str()
@@ -133,7 +149,12 @@ pub const HEADER: [&str; 6] = ["ID", "STATUS", "GRANTEE", "USES", "UNTIL", "STEP
 
 /// Returns the columns of a grant in a list.
 pub fn cells(view: &GrantView) -> [String; 6] {
-    let steps: Vec<&str> = view.grant.steps.iter().map(|step| step.reference.as_str()).collect();
+    let steps: Vec<&str> = view
+        .grant
+        .steps
+        .iter()
+        .map(|step| step.reference.as_str())
+        .collect();
     let status = match &view.why {
         Some(why) => format!("{} ({})", view.status.word(), why.code),
         None => view.status.word().to_owned(),
@@ -148,7 +169,11 @@ pub fn cells(view: &GrantView) -> [String; 6] {
     ]
 }
 
-fn list(key: &KeyArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn list(
+    key: &KeyArgs,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let read = |one: &GlobalOptions| one.reviewer(key, terminal)?.get::<GrantList>("/v1/grants");
     show_chosen(global, terminal, read, |_, all| {
         if all.grants.is_empty() {
@@ -156,7 +181,9 @@ fn list(key: &KeyArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<Ex
             return Ok(());
         }
         let header = HEADER.map(str::to_owned);
-        let rows: Vec<_> = std::iter::once(header).chain(all.grants.iter().map(cells)).collect();
+        let rows: Vec<_> = std::iter::once(header)
+            .chain(all.grants.iter().map(cells))
+            .collect();
         terminal.put(fitted(&rows, terminal.table_width(), 6).as_bytes())
     })
 }

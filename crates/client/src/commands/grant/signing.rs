@@ -49,13 +49,23 @@ pub fn approve(
     let (signed, excluded) = (&view.approvals.approvers, &view.approvals.excluded);
     let twice = expect.is_none() && signed.contains(&approver);
     if twice || excluded.contains(&approver) {
-        let why = if twice { "has signed it already" } else { "proposed it or owns its proposer (self-approval)" };
-        return Err(CommandFailure::new(Exit::Refused, format!("nothing was signed: {approver} {why}")));
+        let why = if twice {
+            "has signed it already"
+        } else {
+            "proposed it or owns its proposer (self-approval)"
+        };
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("nothing was signed: {approver} {why}"),
+        ));
     }
     let consent = match expect {
         Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
         Some(expected) => {
-            let words = format!("nothing was signed: --expect names {expected}, but the grant is {}", review.digest());
+            let words = format!(
+                "nothing was signed: --expect names {expected}, but the grant is {}",
+                review.digest()
+            );
             return Err(CommandFailure::new(Exit::Refused, words));
         }
         None => {
@@ -65,7 +75,10 @@ pub fn approve(
             );
             let question = wrapped(&question, terminal.width());
             loop {
-                let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:...")?;
+                let answer = terminal.ask(
+                    &question,
+                    "without a terminal, give --yes --expect sha256:...",
+                )?;
                 if !answer.eq_ignore_ascii_case("f") {
                     break check_typed(&review, &answer)?;
                 }
@@ -78,7 +91,11 @@ pub fn approve(
         terminal.object(&answer)?;
         return Ok(Exit::Done);
     }
-    terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
+    terminal.line(&format!(
+        "signed by {approver}: {} is {}",
+        answer.id,
+        answer.status.word()
+    ))?;
     let missing = joined(&answer.approvals.missing, ", somebody of ");
     if !missing.is_empty() {
         terminal.say(&format!("still needed: somebody of {missing}"));
@@ -94,8 +111,15 @@ pub fn check_pending(view: &GrantView) -> Result<(), CommandFailure> {
     if view.status == GrantStatus::Pending {
         return Ok(());
     }
-    let why = view.why.as_ref().map_or(String::new(), |why| format!(" ({})", why.detail));
-    let words = format!("nothing was signed: {} is {} already{why}", view.id, view.status.word());
+    let why = view
+        .why
+        .as_ref()
+        .map_or(String::new(), |why| format!(" ({})", why.detail));
+    let words = format!(
+        "nothing was signed: {} is {} already{why}",
+        view.id,
+        view.status.word()
+    );
     Err(CommandFailure::new(Exit::Refused, words))
 }
 
@@ -110,10 +134,18 @@ pub struct GrantConsent(());
 /// Returns an error if the typed text is not the text that the review asks for.
 pub fn check_typed(review: &GrantReview, typed: &str) -> Result<GrantConsent, CommandFailure> {
     let asked = review.asked_text();
-    if typed.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase() == asked {
+    if typed
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase()
+        == asked
+    {
         return Ok(GrantConsent(()));
     }
-    let words = format!("nothing was signed: the typed text must be the number of uses and the digits: {asked}");
+    let words = format!(
+        "nothing was signed: the typed text must be the number of uses and the digits: {asked}"
+    );
     Err(CommandFailure::new(Exit::Refused, words))
 }
 
@@ -127,15 +159,29 @@ pub fn sign(
     signer: &dyn Signer,
 ) -> Result<EnvelopeSignature, CommandFailure> {
     let GrantConsent(()) = consent;
-    keys::sign(signer, SignaturePurpose::Grant, PAYLOAD_TYPE, review.payload())
+    keys::sign(
+        signer,
+        SignaturePurpose::Grant,
+        PAYLOAD_TYPE,
+        review.payload(),
+    )
 }
 
 /// Sends a signature to the boundary, and returns the new state of the grant.
 ///
 /// # Errors
 /// Returns an error if the boundary refuses the signature or cannot be reached.
-pub fn hand_in(client: &Client, id: &GrantId, signature: EnvelopeSignature) -> Result<GrantView, CommandFailure> {
-    client.post(&format!("/v1/grants/{id}/signatures"), &Signatures { signatures: vec![signature] })
+pub fn hand_in(
+    client: &Client,
+    id: &GrantId,
+    signature: EnvelopeSignature,
+) -> Result<GrantView, CommandFailure> {
+    client.post(
+        &format!("/v1/grants/{id}/signatures"),
+        &Signatures {
+            signatures: vec![signature],
+        },
+    )
 }
 
 /// What a grantee asked for, which the statement of the boundary must contain.
@@ -168,11 +214,18 @@ pub fn sign_use(
             format!("nothing was signed: the boundary's statement is malformed: {error}"),
         )
     };
-    let payload = Base64::Strict.decode("/payload", &view.payload).map_err(unreadable)?;
-    let signed = Statement::<Authorization>::from_payload(&payload).map_err(unreadable)?.predicate;
+    let payload = Base64::Strict
+        .decode("/payload", &view.payload)
+        .map_err(unreadable)?;
+    let signed = Statement::<Authorization>::from_payload(&payload)
+        .map_err(unreadable)?
+        .predicate;
     let given = wanted.params.as_object();
-    let same_params =
-        given.is_none_or(|given| given.iter().all(|(name, value)| signed.params.get(name) == Some(value)));
+    let same_params = given.is_none_or(|given| {
+        given
+            .iter()
+            .all(|(name, value)| signed.params.get(name) == Some(value))
+    });
     let grantee = &wanted.grant.grant.grantee;
     for (holds, what) in [
         (signed.step.reference.as_str() == wanted.step, "the step"),
@@ -182,16 +235,26 @@ pub fn sign_use(
         (signed.proposer == grantee.name, "the proposer"),
     ] {
         if !holds {
-            let words = format!("nothing was signed: the statement of the boundary differs from the request in {what}");
+            let words = format!(
+                "nothing was signed: the statement of the boundary differs from the request in {what}"
+            );
             return Err(CommandFailure::new(Exit::Refused, words));
         }
     }
-    let signer = keys.all().find(|signer| signer.key().keyid() == grantee.key).ok_or_else(|| {
-        CommandFailure::usage(format!(
-            "only the key {} of {} can use this grant: give it with --key FILE",
-            grantee.key, grantee.name
-        ))
-    })?;
+    let signer = keys
+        .all()
+        .find(|signer| signer.key().keyid() == grantee.key)
+        .ok_or_else(|| {
+            CommandFailure::usage(format!(
+                "only the key {} of {} can use this grant: give it with --key FILE",
+                grantee.key, grantee.name
+            ))
+        })?;
     let signature = keys::sign(signer, SignaturePurpose::Use, PAYLOAD_TYPE, &payload)?;
-    client.post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })
+    client.post(
+        &format!("/v1/proposals/{}/signatures", view.id),
+        &Signatures {
+            signatures: vec![signature],
+        },
+    )
 }

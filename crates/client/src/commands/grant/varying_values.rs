@@ -19,13 +19,17 @@ impl VaryingValues {
         let own = Self::of_schema(granted);
         let step = Self::of_schema(of_step);
         if own.unbounded && !step.unbounded {
-            return Self { words: format!("ANY VALUE that the step permits: {}", step.words), unbounded: false };
+            return Self {
+                words: format!("ANY VALUE that the step permits: {}", step.words),
+                unbounded: false,
+            };
         }
         own
     }
 
     fn of_schema(schema: &Value) -> Self {
-        let text = |value: &Value| String::from_utf8_lossy(&canonical::to_canonical(value)).into_owned();
+        let text =
+            |value: &Value| String::from_utf8_lossy(&canonical::to_canonical(value)).into_owned();
         let kind = schema["type"].as_str().unwrap_or("value");
         let has = |word: &str| schema.get(word).is_some();
         let words = if let Some(only) = schema.get("const") {
@@ -36,7 +40,11 @@ impl VaryingValues {
         } else if kind == "boolean" {
             "true or false".to_owned()
         } else if kind == "integer" && has("minimum") && has("maximum") {
-            format!("a number from {} to {}", text(&schema["minimum"]), text(&schema["maximum"]))
+            format!(
+                "a number from {} to {}",
+                text(&schema["minimum"]),
+                text(&schema["maximum"])
+            )
         } else if schema.as_object().is_some_and(|map| map.len() == 1) {
             format!("ANY VALUE ({kind})")
         } else {
@@ -73,7 +81,8 @@ fn is_bound(pattern: &str) -> bool {
             ']' if in_class => in_class = false,
             // A range such as ` -~` has more than letters or digits.
             '-' if in_class && next != Some(']') && chars[at - 1] != '[' => {
-                wide |= !(chars[at - 1].is_ascii_alphanumeric() && next.is_some_and(|c| c.is_ascii_alphanumeric()));
+                wide |= !(chars[at - 1].is_ascii_alphanumeric()
+                    && next.is_some_and(|c| c.is_ascii_alphanumeric()));
             }
             '.' if !in_class => wide = true,
             '*' | '+' | '{' if !in_class => repeats = true,
@@ -94,12 +103,28 @@ mod tests {
     fn only_a_value_without_a_bound_is_called_unbounded() {
         let text = json!({"type": "string", "maxLength": 4000});
         for (schema, words, unbounded) in [
-            (json!({"type": "string", "const": "web-1"}), "always \"web-1\"", false),
-            (json!({"type": "string", "enum": ["a", "b"]}), "one of 2 values: \"a\", \"b\"", false),
+            (
+                json!({"type": "string", "const": "web-1"}),
+                "always \"web-1\"",
+                false,
+            ),
+            (
+                json!({"type": "string", "enum": ["a", "b"]}),
+                "one of 2 values: \"a\", \"b\"",
+                false,
+            ),
             (json!({"type": "boolean"}), "true or false", false),
             (json!({"type": "string"}), "ANY VALUE (string)", true),
-            (json!({"type": "integer", "minimum": 1, "maximum": 3}), "a number from 1 to 3", false),
-            (json!({"type": "integer", "minimum": 1}), "each value of {\"minimum\":1,\"type\":\"integer\"}", true),
+            (
+                json!({"type": "integer", "minimum": 1, "maximum": 3}),
+                "a number from 1 to 3",
+                false,
+            ),
+            (
+                json!({"type": "integer", "minimum": 1}),
+                "each value of {\"minimum\":1,\"type\":\"integer\"}",
+                true,
+            ),
             (
                 json!({"type": "string", "pattern": "^(shop|cart)$"}),
                 "each value of {\"pattern\":\"^(shop|cart)$\",\"type\":\"string\"}",
@@ -107,20 +132,49 @@ mod tests {
             ),
         ] {
             let found = VaryingValues::of(&schema, &text);
-            assert_eq!(found, VaryingValues { words: words.to_owned(), unbounded });
+            assert_eq!(
+                found,
+                VaryingValues {
+                    words: words.to_owned(),
+                    unbounded
+                }
+            );
         }
         let of_step = json!({"type": "string", "enum": ["a", "b"]});
         let found = VaryingValues::of(&json!({"type": "string"}), &of_step);
-        assert!(!found.unbounded && found.words.ends_with("permits: one of 2 values: \"a\", \"b\""), "{found:?}");
+        assert!(
+            !found.unbounded
+                && found
+                    .words
+                    .ends_with("permits: one of 2 values: \"a\", \"b\""),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn a_pattern_is_a_bound_unless_it_repeats_nearly_all_characters() {
-        for bound in ["^a$", "^(shop|cart)$", "^v[0-9]+$", "^[a-z]{1,8}$", "^[A-Za-z0-9._-]+$", "^a\\.*$", "^v.$"] {
+        for bound in [
+            "^a$",
+            "^(shop|cart)$",
+            "^v[0-9]+$",
+            "^[a-z]{1,8}$",
+            "^[A-Za-z0-9._-]+$",
+            "^a\\.*$",
+            "^v.$",
+        ] {
             assert!(is_bound(bound), "{bound}");
         }
-        for free in ["^.*$", "^.+$", "^[^/]+$", "^\\S+$", "^[ -~]*$", "^(a|.)*$", "^.{1,99}$", "^a[^b]{3}$", "^[\\W]+$"]
-        {
+        for free in [
+            "^.*$",
+            "^.+$",
+            "^[^/]+$",
+            "^\\S+$",
+            "^[ -~]*$",
+            "^(a|.)*$",
+            "^.{1,99}$",
+            "^a[^b]{3}$",
+            "^[\\W]+$",
+        ] {
             assert!(!is_bound(free), "{free}");
         }
     }

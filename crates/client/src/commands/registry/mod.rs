@@ -55,7 +55,11 @@ pub enum SealedStepsCommand {
 ///
 /// # Errors
 /// Returns the reason why the boundary did not answer.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     if !args.dirs.is_empty() {
         return Err(needs_boundary("`registry --dir`"));
     }
@@ -69,13 +73,19 @@ impl SealedStepsCommand {
     /// Returns the reason why the boundary did not answer.
     pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         match self {
-            Self::List { pattern, key } => list_sealed(pattern.as_ref(), &global.client(key)?, terminal),
+            Self::List { pattern, key } => {
+                list_sealed(pattern.as_ref(), &global.client(key)?, terminal)
+            }
             Self::Show { step, key } => show_sealed(step, &global.client(key)?, terminal),
         }
     }
 }
 
-fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn show_sealed(
+    step: &StepRef,
+    client: &Client,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
     let mut rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
     if let Some(variables) = view.session_variables {
@@ -84,9 +94,14 @@ fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> Result<E
     print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
 }
 
-fn list_sealed(pattern: Option<&Pattern>, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn list_sealed(
+    pattern: Option<&Pattern>,
+    client: &Client,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let mut view: RegistryView = client.get("/v1/registry")?;
-    view.steps.retain(|step| pattern.is_none_or(|pattern| pattern.matches(step.reference.as_str())));
+    view.steps
+        .retain(|step| pattern.is_none_or(|pattern| pattern.matches(step.reference.as_str())));
     if terminal.json {
         terminal.object(&view)?;
         return Ok(Exit::Done);
@@ -99,9 +114,19 @@ fn list_sealed(pattern: Option<&Pattern>, client: &Client, terminal: &Terminal) 
         view.seal.number, view.boundary.name, view.seal.registry_root
     ));
     let rows = view.steps.iter().map(|step| {
-        let here = if step.unavailable.is_some() { "can't run it" } else { "" };
+        let here = if step.unavailable.is_some() {
+            "can't run it"
+        } else {
+            ""
+        };
         let reference = step.reference.to_string();
-        [reference, rules(&step.approvals), step.title.clone(), step.digest.to_string(), here.to_owned()]
+        [
+            reference,
+            rules(&step.approvals),
+            step.title.clone(),
+            step.digest.to_string(),
+            here.to_owned(),
+        ]
     });
     print_list(rows.collect(), terminal)
 }

@@ -18,11 +18,19 @@ pub fn rules(rules: &[Approvals]) -> String {
         .iter()
         .filter(|rule| !rule.from.is_empty())
         .map(|rule| {
-            let how = if rule.each == Some(true) { "each of" } else { "of" };
+            let how = if rule.each == Some(true) {
+                "each of"
+            } else {
+                "of"
+            };
             format!("{} {how} {}", rule.required, joined(&rule.from, ","))
         })
         .collect();
-    if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }
+    if words.is_empty() {
+        "as policy says".to_owned()
+    } else {
+        words.join(" + ")
+    }
 }
 
 /// Prints the steps as a table. The last column is left out if it is empty for every step.
@@ -30,7 +38,11 @@ pub fn rules(rules: &[Approvals]) -> String {
 /// # Errors
 /// Returns an error if the standard output cannot be written.
 pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
+    let here = if steps.iter().any(|step| !step[4].is_empty()) {
+        "THIS HOST"
+    } else {
+        ""
+    };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(PrintableText::words)];
     rows.extend(steps.iter().map(|step| {
         let mut cells = step.each_ref().map(|cell| PrintableText::text(cell));
@@ -39,7 +51,12 @@ pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, 
     }));
     // The title gets the room that the other columns leave, then the approvals.
     for at in [2, 1] {
-        let widest = |at: usize| rows.iter().map(|row| row[at].width()).max().unwrap_or_default();
+        let widest = |at: usize| {
+            rows.iter()
+                .map(|row| row[at].width())
+                .max()
+                .unwrap_or_default()
+        };
         let others = widest(0) + widest(3 - at) + widest(4) + 6;
         let room = terminal.table_width().saturating_sub(others).max(8);
         rows.iter_mut().for_each(|row| row[at] = row[at].cut(room));
@@ -52,7 +69,12 @@ pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, 
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn print_step(digest: &str, definition: &Value, rest: &Value, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn print_step(
+    digest: &str,
+    definition: &Value,
+    rest: &Value,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
         return Ok(Exit::Done);
@@ -66,7 +88,8 @@ pub fn print_step(digest: &str, definition: &Value, rest: &Value, terminal: &Ter
         screen.exact(rest, &[]);
     }
     screen.heading("Script");
-    let [source, interpreter] = ["source", "interpreter"].map(|field| definition[field].as_str().unwrap_or_default());
+    let [source, interpreter] =
+        ["source", "interpreter"].map(|field| definition[field].as_str().unwrap_or_default());
     screen.numbered(source, &comments(interpreter, source));
     terminal.show(&screen)?;
     Ok(Exit::Done)

@@ -21,14 +21,19 @@ pub struct Change {
 }
 
 /// Names of the roster tables whose entries have names.
-const TABLES: [&str; 6] = ["approver", "group", "proposer", "operator", "boundary", "witness"];
+const TABLES: [&str; 6] = [
+    "approver", "group", "proposer", "operator", "boundary", "witness",
+];
 
 /// Returns all differences between two versions, except in the fields `version`, `previous` and `policy`.
 pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     let mut found = Vec::new();
     let mut note = |what, says: String| found.push(Change { what, says });
     if before.name != next.name {
-        note("changed", format!("the roster's name: {:?} to {:?}", before.name, next.name));
+        note(
+            "changed",
+            format!("the roster's name: {:?} to {:?}", before.name, next.name),
+        );
     }
     if before.threshold != next.threshold {
         note(
@@ -56,9 +61,17 @@ pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
                 Some(other) => fields(table, other, entry, &mut note),
             }
         }
-        let order = |entries: &[Value]| entries.iter().map(|entry| entry["name"].clone()).collect::<Vec<_>>();
+        let order = |entries: &[Value]| {
+            entries
+                .iter()
+                .map(|entry| entry["name"].clone())
+                .collect::<Vec<_>>()
+        };
         let kept = |of: &[Value], within: &[Value]| {
-            order(of).into_iter().filter(|name| within.iter().any(|entry| entry["name"] == *name)).collect::<Vec<_>>()
+            order(of)
+                .into_iter()
+                .filter(|name| within.iter().any(|entry| entry["name"] == *name))
+                .collect::<Vec<_>>()
         };
         if kept(&old, &new) != kept(&new, &old) {
             note("changed", format!("the order of the {table} entries"));
@@ -70,27 +83,47 @@ pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
 fn fields(table: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static str, String)) {
     let name = new["name"].as_str().unwrap_or_default();
     let empty = serde_json::Map::new();
-    let (before, after) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let (before, after) = (
+        old.as_object().unwrap_or(&empty),
+        new.as_object().unwrap_or(&empty),
+    );
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for field in keys {
         match (before.get(field), after.get(field)) {
             (Some(Value::Array(old)), Some(Value::Array(new))) => {
                 for item in old.iter().filter(|item| !new.contains(item)) {
-                    note("removed", format!("{table} {name}: {field}: {}", item_words(field, item)));
+                    note(
+                        "removed",
+                        format!("{table} {name}: {field}: {}", item_words(field, item)),
+                    );
                 }
                 for item in new.iter().filter(|item| !old.contains(item)) {
-                    note("added", format!("{table} {name}: {field}: {}", item_words(field, item)));
+                    note(
+                        "added",
+                        format!("{table} {name}: {field}: {}", item_words(field, item)),
+                    );
                 }
                 let both = |of: &[Value], within: &[Value]| {
-                    of.iter().filter(|item| within.contains(item)).cloned().collect::<Vec<_>>()
+                    of.iter()
+                        .filter(|item| within.contains(item))
+                        .cloned()
+                        .collect::<Vec<_>>()
                 };
                 if both(old, new) != both(new, old) {
-                    note("changed", format!("{table} {name}: the order of its {field}"));
+                    note(
+                        "changed",
+                        format!("{table} {name}: the order of its {field}"),
+                    );
                 }
             }
             (old, new) if old != new => {
-                let words = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), ToString::to_string);
-                note("changed", format!("{table} {name}: {field}: {} to {}", words(old), words(new)));
+                let words = |value: Option<&Value>| {
+                    value.map_or_else(|| "none".to_owned(), ToString::to_string)
+                };
+                note(
+                    "changed",
+                    format!("{table} {name}: {field}: {} to {}", words(old), words(new)),
+                );
             }
             _ => {}
         }
@@ -99,11 +132,22 @@ fn fields(table: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static 
 
 fn described(entry: &Value) -> String {
     let mut text = entry["name"].as_str().unwrap_or_default().to_owned();
-    for (field, value) in entry.as_object().into_iter().flatten().filter(|(field, _)| *field != "name") {
+    for (field, value) in entry
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(field, _)| *field != "name")
+    {
         let words = match value {
             Value::Array(items) if items.is_empty() => "none".to_owned(),
-            Value::Array(items) => items.iter().map(|item| item_words(field, item)).collect::<Vec<_>>().join(", "),
-            other => other.as_str().map_or_else(|| other.to_string(), str::to_owned),
+            Value::Array(items) => items
+                .iter()
+                .map(|item| item_words(field, item))
+                .collect::<Vec<_>>()
+                .join(", "),
+            other => other
+                .as_str()
+                .map_or_else(|| other.to_string(), str::to_owned),
         };
         text.push_str(&format!("; {field}: {words}"));
     }
@@ -118,7 +162,9 @@ fn item_words(field: &str, item: &Value) -> String {
     match (SshKey::parse(text), ForeignKey::parse(text)) {
         (Ok(key), _) => format!("{} ({text})", key.keyid()),
         (_, Ok(key)) => {
-            let passkey = key.passkey().map(|passkey| format!(", a passkey of {}", passkey.host()));
+            let passkey = key
+                .passkey()
+                .map(|passkey| format!(", a passkey of {}", passkey.host()));
             format!("{}{} ({text})", key.keyid(), passkey.unwrap_or_default())
         }
         _ => text.to_owned(),
@@ -143,34 +189,81 @@ const UNREAD: &str = "The policy itself is not shown: give the policy file with 
 
 /// Creates the review of the next roster version: the changes and the warnings. With `whole`, also the whole statement and
 /// the whole policy.
-pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: &ShownPolicy, whole: bool) -> Screen {
+pub fn review(
+    before: &TrustedRoster,
+    next: &TrustedRoster,
+    policy: &ShownPolicy,
+    whole: bool,
+) -> Screen {
     let mut screen = Screen::default();
     screen.heading("What this version changes");
     screen.field("roster", &PrintableText::quoted(&next.tables().name));
-    screen.field("version", &PrintableText::text(&format!("{} to {}", before.version(), next.version())));
+    screen.field(
+        "version",
+        &PrintableText::text(&format!("{} to {}", before.version(), next.version())),
+    );
     let changes = changes(before.tables(), next.tables());
     if changes.is_empty() {
         screen.say(LineTone::Plain, "nobody is added, removed or changed");
     }
     for change in &changes {
-        let tone = if change.what == "removed" { LineTone::Bad } else { LineTone::Strong };
-        screen.push(tone, format!("  {:<13} ", change.what), PrintableText::text(&change.says));
+        let tone = if change.what == "removed" {
+            LineTone::Bad
+        } else {
+            LineTone::Strong
+        };
+        screen.push(
+            tone,
+            format!("  {:<13} ", change.what),
+            PrintableText::text(&change.says),
+        );
     }
-    let is_known = |key: &ForeignKey| before.foreign_keys().iter().any(|(_, known)| known.keyid() == key.keyid());
-    for (holder, key) in next.foreign_keys().iter().filter(|(_, key)| whole || !is_known(key)) {
-        screen.push(LineTone::Bad, format!("  {:<13} ", "warning"), PrintableText::text(&key.warning(holder)));
+    let is_known = |key: &ForeignKey| {
+        before
+            .foreign_keys()
+            .iter()
+            .any(|(_, known)| known.keyid() == key.keyid())
+    };
+    for (holder, key) in next
+        .foreign_keys()
+        .iter()
+        .filter(|(_, key)| whole || !is_known(key))
+    {
+        screen.push(
+            LineTone::Bad,
+            format!("  {:<13} ", "warning"),
+            PrintableText::text(&key.warning(holder)),
+        );
     }
     screen.heading("Policy");
     let is_changed = before.policy() != next.policy();
     if is_changed {
-        screen.field_in(LineTone::Bad, "before", &PrintableText::text(&before.policy().to_string()));
-        screen.field_in(LineTone::Bad, "CHANGED to", &PrintableText::text(&next.policy().to_string()));
+        screen.field_in(
+            LineTone::Bad,
+            "before",
+            &PrintableText::text(&before.policy().to_string()),
+        );
+        screen.field_in(
+            LineTone::Bad,
+            "CHANGED to",
+            &PrintableText::text(&next.policy().to_string()),
+        );
     } else {
-        screen.field("unchanged", &PrintableText::text(&next.policy().to_string()));
+        screen.field(
+            "unchanged",
+            &PrintableText::text(&next.policy().to_string()),
+        );
     }
     draw_differences(&mut screen, policy.differences.iter());
     if is_changed {
-        screen.say(LineTone::Bad, if policy.text.is_empty() { UNREAD } else { &policy.sentence });
+        screen.say(
+            LineTone::Bad,
+            if policy.text.is_empty() {
+                UNREAD
+            } else {
+                &policy.sentence
+            },
+        );
     }
     if !policy.text.is_empty() && (whole || is_changed && policy.differences.is_empty()) {
         screen.numbered(&policy.text, &[]);
@@ -183,11 +276,17 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: &ShownPolicy
              without any signature.",
         );
     } else if next.tables().threshold < before.tables().threshold {
-        screen.say(LineTone::Bad, "Fewer people than before will be able to change the roster.");
+        screen.say(
+            LineTone::Bad,
+            "Fewer people than before will be able to change the roster.",
+        );
     }
     if whole {
         screen.heading("The version in full");
-        screen.exact(&serde_json::to_value(next.tables()).unwrap_or_default(), &[]);
+        screen.exact(
+            &serde_json::to_value(next.tables()).unwrap_or_default(),
+            &[],
+        );
     }
     screen
 }
@@ -197,14 +296,21 @@ mod tests {
     use super::*;
 
     fn golden() -> Roster {
-        let payload = include_bytes!("../../../../../tests/conformance/golden/valid/payload/roster.json");
-        TrustedRoster::from_payload(payload).expect("golden").tables().clone()
+        let payload =
+            include_bytes!("../../../../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload)
+            .expect("golden")
+            .tables()
+            .clone()
     }
 
     fn told(edit: impl Fn(&mut Roster)) -> Vec<String> {
         let mut next = golden();
         edit(&mut next);
-        changes(&golden(), &next).into_iter().map(|change| format!("{} {}", change.what, change.says)).collect()
+        changes(&golden(), &next)
+            .into_iter()
+            .map(|change| format!("{} {}", change.what, change.says))
+            .collect()
     }
 
     #[test]
@@ -214,7 +320,12 @@ mod tests {
         let whole = serde_json::to_value(golden()).expect("tables");
         let apart = ["version", "previous", "policy", "name", "threshold"];
         let fields = whole.as_object().expect("an object").keys();
-        assert!(fields.clone().all(|field| TABLES.contains(&&**field) || apart.contains(&&**field)), "{fields:?}");
+        assert!(
+            fields
+                .clone()
+                .all(|field| TABLES.contains(&&**field) || apart.contains(&&**field)),
+            "{fields:?}"
+        );
         let mut tried = 0;
         for table in TABLES {
             for (at, entry) in whole[table].as_array().expect("a list").iter().enumerate() {
@@ -226,9 +337,14 @@ mod tests {
                         Value::Array(items) => *place = Value::Array(items[1..].to_vec()),
                         _ => *place = Value::from("other"),
                     }
-                    let Ok(next) = serde_json::from_value::<Roster>(edited) else { continue };
+                    let Ok(next) = serde_json::from_value::<Roster>(edited) else {
+                        continue;
+                    };
                     tried += 1;
-                    assert!(!changes(&golden(), &next).is_empty(), "{table} {at} {field}");
+                    assert!(
+                        !changes(&golden(), &next).is_empty(),
+                        "{table} {at} {field}"
+                    );
                 }
             }
         }
@@ -240,9 +356,16 @@ mod tests {
         let moved = told(|tables| tables.approver.swap(0, 1));
         assert_eq!(moved, ["changed the order of the approver entries"]);
         let gone = told(|tables| drop(tables.operator.remove(0)));
-        assert!(gone[0].starts_with("removed operator oscar; keys: SHA256:"), "{gone:?}");
-        let until = told(|tables| tables.approver[0].valid_before = "2027-01-01T00:00:00Z".parse().ok());
-        assert_eq!(until, ["changed approver alice: valid_before: none to \"2027-01-01T00:00:00Z\""]);
+        assert!(
+            gone[0].starts_with("removed operator oscar; keys: SHA256:"),
+            "{gone:?}"
+        );
+        let until =
+            told(|tables| tables.approver[0].valid_before = "2027-01-01T00:00:00Z".parse().ok());
+        assert_eq!(
+            until,
+            ["changed approver alice: valid_before: none to \"2027-01-01T00:00:00Z\""]
+        );
     }
 
     #[test]
@@ -250,21 +373,48 @@ mod tests {
         let roster = |edit: &dyn Fn(&mut Roster)| {
             let mut tables = golden();
             edit(&mut tables);
-            let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+            let payload = tables
+                .into_statement()
+                .and_then(|statement| statement.to_payload())
+                .expect("payload");
             TrustedRoster::from_payload(&payload).expect("a roster")
         };
         let other = |tables: &mut Roster| {
             tables.threshold = 0;
             tables.policy = documents::crypto::digest::PolicyDigest::of(b"another");
         };
-        let text = review(&roster(&|_| {}), &roster(&other), &ShownPolicy::default(), true).paint(100, false);
-        for words in ["== UNGUARDED ==", "CHANGED to", "is not shown", "threshold = 0"] {
+        let text = review(
+            &roster(&|_| {}),
+            &roster(&other),
+            &ShownPolicy::default(),
+            true,
+        )
+        .paint(100, false);
+        for words in [
+            "== UNGUARDED ==",
+            "CHANGED to",
+            "is not shown",
+            "threshold = 0",
+        ] {
             assert!(text.contains(words), "{words}\n{text}");
         }
-        let (text, sentence) = ("version: 1\n\u{202e}x".to_owned(), "the boundary is silent".to_owned());
-        let whole = ShownPolicy { text, sentence, ..ShownPolicy::default() };
+        let (text, sentence) = (
+            "version: 1\n\u{202e}x".to_owned(),
+            "the boundary is silent".to_owned(),
+        );
+        let whole = ShownPolicy {
+            text,
+            sentence,
+            ..ShownPolicy::default()
+        };
         let text = review(&roster(&|_| {}), &roster(&other), &whole, false).paint(100, false);
-        assert!(text.contains("1 | version: 1") && !text.contains('\u{202e}'), "{text}");
-        assert!(text.contains("the boundary is silent") && !text.contains("alice"), "{text}");
+        assert!(
+            text.contains("1 | version: 1") && !text.contains('\u{202e}'),
+            "{text}"
+        );
+        assert!(
+            text.contains("the boundary is silent") && !text.contains("alice"),
+            "{text}"
+        );
     }
 }

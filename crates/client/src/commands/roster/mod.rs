@@ -43,11 +43,16 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the roster, or the reason why the roster was not signed.
-pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(
+    args: &Args,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Show(ShowArgs { file: Some(file), allowed_signers }) => {
-            show::print(show::of_file(file)?, *allowed_signers, terminal)
-        }
+        Command::Show(ShowArgs {
+            file: Some(file),
+            allowed_signers,
+        }) => show::print(show::of_file(file)?, *allowed_signers, terminal),
         Command::Show(_) => Err(needs_boundary("`roster show` without a file")),
         Command::Signing(command) => command.run(global, terminal),
     }

@@ -37,9 +37,16 @@ impl ProposedRoster {
     ///
     /// # Errors
     /// Returns an error if the file is no roster, is version 1, or if its previous version was not found.
-    pub fn read(file: &Path, earlier: &[PathBuf], trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
-        let place = PrintableText::text(&file.to_string_lossy()).as_str().to_owned();
-        let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
+    pub fn read(
+        file: &Path,
+        earlier: &[PathBuf],
+        trust: &[ChosenTrust],
+    ) -> Result<Self, CommandFailure> {
+        let place = PrintableText::text(&file.to_string_lossy())
+            .as_str()
+            .to_owned();
+        let wrong =
+            |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
         let (envelope, next) = read_envelope(file)?;
         let Some(previous) = next.tables().previous else {
             return Err(CommandFailure::usage(format!(
@@ -73,13 +80,19 @@ impl ProposedRoster {
         };
         let before = before.clone();
         if next.version() != before.version() + 1 {
-            return Err(wrong(&format!("version {} can't follow version {}", next.version(), before.version())));
+            return Err(wrong(&format!(
+                "version {} can't follow version {}",
+                next.version(),
+                before.version()
+            )));
         }
         // Collects the earlier versions back to version 1, or to the first gap.
         let mut versions = Vec::new();
         let mut at = Some(previous);
         while let Some(digest) = at {
-            let Some((envelope, roster)) = known.get(&digest) else { break };
+            let Some((envelope, roster)) = known.get(&digest) else {
+                break;
+            };
             let envelope = match envelope {
                 Some(envelope) => envelope.clone(),
                 // A trusted version needs no signatures, unless the user trusts an older version.
@@ -95,13 +108,21 @@ impl ProposedRoster {
         let chain = if whole {
             // Here the last version of the chain counts as pinned. If the user trusts an older version, `trusted_by`
             // verifies the versions after it.
-            let chain = Chain::connect(&Pinned::Digest(previous), &versions).map_err(|error| wrong(&error))?;
-            let _follows = chain.check_follows(&envelope).map_err(|error| wrong(&error))?;
+            let chain = Chain::connect(&Pinned::Digest(previous), &versions)
+                .map_err(|error| wrong(&error))?;
+            let _follows = chain
+                .check_follows(&envelope)
+                .map_err(|error| wrong(&error))?;
             Some(chain)
         } else {
             None
         };
-        Ok(Self { envelope, next, before, chain })
+        Ok(Self {
+            envelope,
+            next,
+            before,
+            chain,
+        })
     }
 
     /// Returns the reason why the previous version is trusted, as text.
@@ -111,28 +132,40 @@ impl ProposedRoster {
     /// trusted.
     pub fn trusted_by(&self, trust: &[ChosenTrust]) -> Result<String, CommandFailure> {
         let already = |trust: &ChosenTrust, version| {
-            vec![format!("{} is version {version} already", PrintableText::text(&trust.from).as_str())]
+            vec![format!(
+                "{} is version {version} already",
+                PrintableText::text(&trust.from).as_str()
+            )]
         };
         let connect = |trust: &ChosenTrust| match &self.chain {
             _ if trust.pinned.digest() == self.before.digest() => Ok(self.newest_before()),
             Some(chain) => Chain::connect(&trust.pinned, chain.envelopes())
                 .map(|chain| NewestRoster::of(&chain))
                 .map_err(|error| format!("{}: {error}", trust.from)),
-            None => Err(format!("{}: the versions between were not found", trust.from)),
+            None => Err(format!(
+                "{}: the versions between were not found",
+                trust.from
+            )),
         };
         let why = match newest_of(trust, |trust| connect(trust).map(|newest| (newest, newest))) {
             Err(refused) => refused.into_iter().map(|(_, why)| why).collect(),
             Ok(DecidingRoster { trust, found, .. }) if found.version > self.before.version() => {
                 already(trust, found.version)
             }
-            Ok(DecidingRoster { trust, unconnected, .. }) => {
+            Ok(DecidingRoster {
+                trust, unconnected, ..
+            }) => {
                 let newer = newest_unconnected(&unconnected, |roster| {
                     roster.version() > self.before.version() && seem_same(roster, &self.before)
                 });
                 match newer {
                     Some((newer, roster)) => already(newer, roster.version()),
                     None if trust.pinned.digest() == self.before.digest() => {
-                        return Ok(format!("version {}, from {}", self.before.version(), trust.from));
+                        return Ok(format!(
+                            "version {}, from {}",
+                            self.before.version(),
+                            trust.from
+                        ));
                     }
                     None => {
                         return Ok(format!(
@@ -145,7 +178,11 @@ impl ProposedRoster {
                 }
             }
         };
-        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", why.join("; "))
+        };
         Err(CommandFailure::new(
             Exit::NoTrust,
             format!(
@@ -160,7 +197,10 @@ impl ProposedRoster {
     }
 
     fn newest_before(&self) -> NewestRoster {
-        NewestRoster { version: self.before.version(), digest: self.before.digest() }
+        NewestRoster {
+            version: self.before.version(),
+            digest: self.before.digest(),
+        }
     }
 
     /// Returns true if all versions, starting with version 1, were found. A removed key can be detected only with all
@@ -175,7 +215,9 @@ impl ProposedRoster {
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.
 pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), CommandFailure> {
-    let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
+    let place = PrintableText::text(&path.to_string_lossy())
+        .as_str()
+        .to_owned();
     let wrong = |error: &dyn std::fmt::Display| {
         let error = PrintableText::text(&error.to_string()).as_str().to_owned();
         CommandFailure::usage(format!(
@@ -183,17 +225,28 @@ pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), CommandFa
         ))
     };
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
-    let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    let envelope: Envelope =
+        json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
     let payload = payload_of(&envelope, Base64::Lenient).map_err(|error| wrong(&error))?;
     let roster = TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))?;
     Ok((Envelope::new(&payload, envelope.signatures), roster))
 }
 
 fn siblings(file: &Path) -> Vec<PathBuf> {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().take(MOST_FILES);
+    let directory = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(MOST_FILES);
     let numbered = |path: &PathBuf| {
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
         path.extension().is_some_and(|ending| ending == "json")
             && (stem.bytes().all(|c| c.is_ascii_digit()) || stem == "roster")
             && path != file

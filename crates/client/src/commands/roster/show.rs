@@ -56,8 +56,11 @@ pub fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure>
             place.as_str()
         ))
     };
-    let envelope: Envelope = strict::parse_as(&bytes, 2 * MAX_ROSTER_BYTES).map_err(|error| wrong(&error))?;
-    let payload = Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| wrong(&error))?;
+    let envelope: Envelope =
+        strict::parse_as(&bytes, 2 * MAX_ROSTER_BYTES).map_err(|error| wrong(&error))?;
+    let payload = Base64::Lenient
+        .decode("/payload", &envelope.payload)
+        .map_err(|error| wrong(&error))?;
     let roster = TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))?;
     Ok((roster, envelope))
 }
@@ -66,29 +69,53 @@ pub fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure>
 fn text(roster: &TrustedRoster, width: usize) -> String {
     let tables = roster.tables();
     let guard = if roster.is_guarded() {
-        format!("the next version needs {} of {} approvers", tables.threshold, tables.approver.len())
+        format!(
+            "the next version needs {} of {} approvers",
+            tables.threshold,
+            tables.approver.len()
+        )
     } else {
         "UNGUARDED: the next version needs no signature".to_owned()
     };
-    let mut text =
-        format!("roster {}, version {}; {guard}\n\n", PrintableText::text(&tables.name).as_str(), tables.version);
+    let mut text = format!(
+        "roster {}, version {}; {guard}\n\n",
+        PrintableText::text(&tables.name).as_str(),
+        tables.version
+    );
     let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];
     let mut add = |who: &str, name: &str, groups: String, keys: &[String]| {
         for (at, line) in keys.iter().enumerate() {
             let key = match (SshKey::parse(line), ForeignKey::parse(line)) {
                 (Ok(key), _) => {
-                    format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" })
+                    format!(
+                        "{}{}",
+                        key.keyid(),
+                        if key.is_security_key() {
+                            " (security key)"
+                        } else {
+                            ""
+                        }
+                    )
                 }
                 (_, Ok(key)) => {
                     let kind = match key.passkey() {
                         Some(passkey) => format!("passkey of {}", passkey.host()),
-                        None => format!("{}: can't be verified, so its signatures do not count", key.kind()),
+                        None => format!(
+                            "{}: can't be verified, so its signatures do not count",
+                            key.kind()
+                        ),
                     };
                     format!("{} ({kind})", key.keyid())
                 }
                 (Err(error), _) => error.to_string(),
             };
-            let first = |text: &str| if at == 0 { text.to_owned() } else { String::new() };
+            let first = |text: &str| {
+                if at == 0 {
+                    text.to_owned()
+                } else {
+                    String::new()
+                }
+            };
             rows.push([first(who), first(name), first(&groups), key]);
         }
     };
@@ -100,29 +127,58 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
         if let Some(before) = person.valid_before {
             groups.push(format!("until {before}"));
         }
-        add("approver", person.name.as_str(), groups.join(", "), &person.keys);
+        add(
+            "approver",
+            person.name.as_str(),
+            groups.join(", "),
+            &person.keys,
+        );
     }
     for entry in &tables.proposer {
-        add("proposer", entry.name.as_str(), format!("of {}", joined(&entry.owners, ", ")), &entry.keys);
+        add(
+            "proposer",
+            entry.name.as_str(),
+            format!("of {}", joined(&entry.owners, ", ")),
+            &entry.keys,
+        );
     }
     for person in &tables.operator {
-        add("operator", person.name.as_str(), String::new(), &person.keys);
+        add(
+            "operator",
+            person.name.as_str(),
+            String::new(),
+            &person.keys,
+        );
     }
     for entry in &tables.boundary {
         add("boundary", entry.name.as_str(), String::new(), &entry.keys);
     }
     for witness in &tables.witness {
-        let [name, url, key] =
-            [&witness.name, &witness.url, &witness.vkey].map(|text| PrintableText::text(text).as_str().to_owned());
+        let [name, url, key] = [&witness.name, &witness.url, &witness.vkey]
+            .map(|text| PrintableText::text(text).as_str().to_owned());
         rows.push(["witness".to_owned(), name, format!("at {url}"), key]);
     }
     text.push_str(&fitted(&rows, width, 3));
     for group in &tables.group {
         if let Some(presence) = group.presence {
-            text.push_str(&format!("group {}: only {} count\n", group.name, presence.words()));
+            text.push_str(&format!(
+                "group {}: only {} count\n",
+                group.name,
+                presence.words()
+            ));
         }
     }
-    let digests = [("policy", roster.policy().to_string()), ("digest to pin", roster.digest().to_string())];
-    text.push_str(&format!("\n{}", fitted(&digests.map(|(what, digest)| [what.to_owned(), digest]), width, 1)));
+    let digests = [
+        ("policy", roster.policy().to_string()),
+        ("digest to pin", roster.digest().to_string()),
+    ];
+    text.push_str(&format!(
+        "\n{}",
+        fitted(
+            &digests.map(|(what, digest)| [what.to_owned(), digest]),
+            width,
+            1
+        )
+    ));
     text
 }

@@ -56,7 +56,11 @@ impl SigningCommand {
 /// # Errors
 /// Returns an error if no trusted roster is connected with this version, the key belongs to no approver, or the
 /// person declines.
-fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn run(
+    args: &SignArgs,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let trust = find_with_list(&global.trust(&args.trust))?;
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
     let (before, next) = (&proposed.before, &proposed.next);
@@ -115,7 +119,9 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let keys = args.key.find()?;
     let person = |key: &SshKey| {
         let keyid = key.keyid();
-        before.approver_of(&keyid).or_else(|| next.approver_of(&keyid))
+        before
+            .approver_of(&keyid)
+            .or_else(|| next.approver_of(&keyid))
     };
     // A person may have an old and a new key, so prefer a key whose signature is still missing.
     let needed = keys.first(|key| standing.lacks(before, next, &key.keyid()));
@@ -133,10 +139,16 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     })?;
     let name = &approver.name;
     if !standing.lacks(before, next, &keyid) {
-        terminal.say(&format!("{name} has signed this version already: nothing to do"));
+        terminal.say(&format!(
+            "{name} has signed this version already: nothing to do"
+        ));
         return done(args, &proposed, proposed.envelope.clone(), name, terminal);
     }
-    let consent = if args.yes { Consent(()) } else { ask(&proposed, name, terminal)? };
+    let consent = if args.yes {
+        Consent(())
+    } else {
+        ask(&proposed, name, terminal)?
+    };
     let signature = sign(&proposed, consent, signer)?;
     let mut signatures = match &args.output {
         Some(_) => proposed.envelope.signatures.clone(),
@@ -155,8 +167,10 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             there.signatures
         }
     };
-    let fallen = SuccessionTallies::join(before, next, &mut signatures, signature)
-        .map_err(|error| CommandFailure::new(Exit::Refused, format!("nothing was written: {error}")))?;
+    let fallen =
+        SuccessionTallies::join(before, next, &mut signatures, signature).map_err(|error| {
+            CommandFailure::new(Exit::Refused, format!("nothing was written: {error}"))
+        })?;
     for other in fallen {
         terminal.say(&format!(
             "left out: the signature of {}, which is not needed in addition to the signature of \
@@ -168,7 +182,9 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if signatures.len() > MAX_SIGNATURES {
         return Err(CommandFailure::new(
             Exit::Refused,
-            format!("nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"),
+            format!(
+                "nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"
+            ),
         ));
     }
     let signed = Envelope::new(next.payload(), signatures);
@@ -182,24 +198,42 @@ struct Consent(());
 /// the review.
 const DIGITS: usize = 8;
 
-fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Consent, CommandFailure> {
+fn ask(
+    proposed: &ProposedRoster,
+    name: &Name,
+    terminal: &Terminal,
+) -> Result<Consent, CommandFailure> {
     let hex = proposed.next.digest().hex();
     let end = &hex[hex.len() - DIGITS..];
     let answer = terminal.ask(
-        &format!("To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"),
+        &format!(
+            "To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"
+        ),
         "without a terminal, give --yes --expect sha256:...",
     )?;
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
     } else {
-        Err(CommandFailure::new(Exit::Refused, "nothing was signed: the typed text is not the end of the digest"))
+        Err(CommandFailure::new(
+            Exit::Refused,
+            "nothing was signed: the typed text is not the end of the digest",
+        ))
     }
 }
 
 /// Signs the same buffer that was shown.
-fn sign(proposed: &ProposedRoster, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, CommandFailure> {
+fn sign(
+    proposed: &ProposedRoster,
+    consent: Consent,
+    signer: &dyn Signer,
+) -> Result<EnvelopeSignature, CommandFailure> {
     let Consent(()) = consent;
-    keys::sign(signer, SignaturePurpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
+    keys::sign(
+        signer,
+        SignaturePurpose::Roster,
+        PAYLOAD_TYPE,
+        proposed.next.payload(),
+    )
 }
 
 fn done(
@@ -213,8 +247,9 @@ fn done(
         .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     match &args.output {
         Some(path) => {
-            let mut bytes =
-                signed.to_canonical().map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+            let mut bytes = signed
+                .to_canonical()
+                .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
             bytes.push(b'\n');
             write_new(path, &bytes, terminal)?;
         }
@@ -244,7 +279,10 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
     let (before, next) = (&proposed.before, &proposed.next);
     let mut signatures: Vec<EnvelopeSignature> = Vec::new();
     let mut left_out = Vec::new();
-    let others = args.others.iter().map(|path| read_envelope(path).map(|read| (path, read)));
+    let others = args
+        .others
+        .iter()
+        .map(|path| read_envelope(path).map(|read| (path, read)));
     let own = Ok((&args.file, (proposed.envelope.clone(), next.clone())));
     for source in std::iter::once(own).chain(others) {
         let (path, (envelope, roster)) = source?;
@@ -261,7 +299,10 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
             )));
         }
         for signature in envelope.signatures {
-            if signatures.iter().any(|known| known.keyid == signature.keyid) {
+            if signatures
+                .iter()
+                .any(|known| known.keyid == signature.keyid)
+            {
                 continue;
             }
             // Leave out invalid signatures, because one invalid signature makes the boundary refuse the whole version.
@@ -304,9 +345,14 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
 }
 
 fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
-    version_file::write(path, envelope).map(drop).map_err(|why| {
-        CommandFailure::usage(format!("{}: {why}", PrintableText::text(&path.to_string_lossy()).as_str()))
-    })
+    version_file::write(path, envelope)
+        .map(drop)
+        .map_err(|why| {
+            CommandFailure::usage(format!(
+                "{}: {why}",
+                PrintableText::text(&path.to_string_lossy()).as_str()
+            ))
+        })
 }
 
 /// Prints the signatures that a version still needs.
@@ -324,7 +370,11 @@ pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
 
 fn tallies(screen: &mut Screen, standing: &SuccessionTallies) {
     for tally in [&standing.of_before, &standing.of_next] {
-        let tone = if tally.missing() == 0 { LineTone::Good } else { LineTone::Plain };
+        let tone = if tally.missing() == 0 {
+            LineTone::Good
+        } else {
+            LineTone::Plain
+        };
         screen.say(tone, &tally.to_string());
     }
 }
@@ -354,16 +404,27 @@ fn shown_policy(
     global: &GlobalOptions,
     ProposedRoster { before, next, .. }: &ProposedRoster,
 ) -> Result<ShownPolicy, CommandFailure> {
-    let Some(path) = &args.policy else { return Ok(ShownPolicy::default()) };
+    let Some(path) = &args.policy else {
+        return Ok(ShownPolicy::default());
+    };
     let (new, text) = read_policy(path, next)?;
     if before.policy() == next.policy() {
-        return Ok(ShownPolicy { text, ..ShownPolicy::default() });
+        return Ok(ShownPolicy {
+            text,
+            ..ShownPolicy::default()
+        });
     }
-    let client = GlobalOptions { patience: Some(PATIENCE), ..global.clone() }.client(&args.key);
+    let client = GlobalOptions {
+        patience: Some(PATIENCE),
+        ..global.clone()
+    }
+    .client(&args.key);
     let client = client.as_ref().map_err(ToString::to_string);
     let old = match &args.policy_before {
         Some(path) => Ok(read_policy(path, before)?.0),
-        None => client.clone().and_then(|client| sealed_policy(client, before.policy())),
+        None => client
+            .clone()
+            .and_then(|client| sealed_policy(client, before.policy())),
     };
     Ok(match old {
         Err(why) => {
@@ -371,25 +432,36 @@ fn shown_policy(
                 "The whole policy is shown, because the policy of the version before was not found: {why}. Give that policy \
                  with --policy-before FILE, or name the boundary with --boundary or --url."
             );
-            ShownPolicy { sentence, text, ..ShownPolicy::default() }
+            ShownPolicy {
+                sentence,
+                text,
+                ..ShownPolicy::default()
+            }
         }
         Ok(old) => {
             let steps = client.and_then(|client| changed_steps(client, &old, &new));
-            let sentence =
-                steps.unwrap_or_else(|why| format!("The steps whose verdict changes were not counted: {why}"));
-            ShownPolicy { differences: differences(&old, &new), sentence, text }
+            let sentence = steps.unwrap_or_else(|why| {
+                format!("The steps whose verdict changes were not counted: {why}")
+            });
+            ShownPolicy {
+                differences: differences(&old, &new),
+                sentence,
+                text,
+            }
         }
     })
 }
 
 /// Reads a policy file and checks that this version of the roster names the digest of the policy.
 fn read_policy(path: &Path, roster: &TrustedRoster) -> Result<(Policy, String), CommandFailure> {
-    let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
+    let place = PrintableText::text(&path.to_string_lossy())
+        .as_str()
+        .to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| CommandFailure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
-    let policy =
-        Policy::load(&text).map_err(|errors| CommandFailure::usage(format!("{place}: {}", joined(&errors, "; "))))?;
+    let policy = Policy::load(&text)
+        .map_err(|errors| CommandFailure::usage(format!("{place}: {}", joined(&errors, "; "))))?;
     if policy.digest() != roster.policy() {
         return Err(CommandFailure::new(
             Exit::Refused,

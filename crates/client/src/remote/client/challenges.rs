@@ -17,11 +17,16 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the text does not have the form of a challenge.
     pub fn challenge(&self, keyid: KeyId) -> Result<(String, SealDigest), CommandFailure> {
-        let Challenge { challenge } = self.post_once("/v1/challenges", &ChallengeRequest { keyid })?;
+        let Challenge { challenge } =
+            self.post_once("/v1/challenges", &ChallengeRequest { keyid })?;
         let well_formed = challenge.starts_with("countersign-challenge/v1 ")
             && challenge.len() <= 512
             && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
-        let id = challenge.split(' ').nth(1).and_then(|id| id.parse().ok()).filter(|_| well_formed);
+        let id = challenge
+            .split(' ')
+            .nth(1)
+            .and_then(|id| id.parse().ok())
+            .filter(|_| well_formed);
         let odd = || self.odd("the challenge does not have version 1, so nothing was signed");
         id.map(|id| (challenge, id)).ok_or_else(odd)
     }
@@ -35,11 +40,21 @@ impl Client {
         challenge: String,
         signature: EnvelopeSignature,
     ) -> Result<AdmissionResponse, CommandFailure> {
-        self.post_once("/v1/challenges/answer", &ChallengeAnswer { challenge, signature })
+        self.post_once(
+            "/v1/challenges/answer",
+            &ChallengeAnswer {
+                challenge,
+                signature,
+            },
+        )
     }
 
     /// Sends a JSON document without a second attempt with a key.
-    fn post_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
+    fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CommandFailure> {
         let body = serde_json::to_vec(body).map_err(|error| self.odd(&error.to_string()))?;
         let answer = self.send(&Method::POST, path, Some(&body), "application/json")?;
         self.typed(self.refuse_problem(answer)?)

@@ -16,7 +16,10 @@ use wire::tls::client_problem::TlsProblem;
 use wire::tls::proxy_address::unused_proxy;
 
 impl Client {
-    pub(super) fn refuse_problem(&self, response: Response<Body>) -> Result<Response<Body>, CommandFailure> {
+    pub(super) fn refuse_problem(
+        &self,
+        response: Response<Body>,
+    ) -> Result<Response<Body>, CommandFailure> {
         if response.status().is_success() {
             return Ok(response);
         }
@@ -47,7 +50,10 @@ impl Client {
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
         // The title of the problem asks for a token, but the request had a token. The message below explains how to
         // replace the token.
-        if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
+        if failure.has_code(Code::Unauthenticated)
+            && self.keys.is_none()
+            && self.bearer.borrow().is_some()
+        {
             failure.message = format!(
                 "the boundary at {} does not accept your token (unauthenticated): {}; the token comes from --token, \
                  --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration \
@@ -57,8 +63,10 @@ impl Client {
                 PrintableText::text(&problem.detail).as_str()
             );
         }
-        let keys =
-            self.keys.as_ref().filter(|_| failure.has_code(Code::Unauthenticated) && self.bearer.borrow().is_none());
+        let keys = self
+            .keys
+            .as_ref()
+            .filter(|_| failure.has_code(Code::Unauthenticated) && self.bearer.borrow().is_none());
         if keys.is_some_and(|keys| keys.find().is_ok_and(|keys| keys.all().next().is_none())) {
             failure.message = format!(
                 "the boundary at {} answers only known people and tokens (unauthenticated), and there is no key in {}/key.pem \
@@ -79,7 +87,8 @@ impl Client {
         let refused_keys = self.refused_keys.borrow();
         if failure.has_code(Code::Unauthenticated) && !refused_keys.is_empty() {
             let named = self.keys.as_ref().and_then(|keys| keys.key.as_ref());
-            let named = named.map_or_else(|| "your keys".to_owned(), |file| file.display().to_string());
+            let named =
+                named.map_or_else(|| "your keys".to_owned(), |file| file.display().to_string());
             failure.message = format!(
                 "the boundary at {} does not accept {} (unauthenticated): {}; name another key with --key FILE \
                  (COUNTERSIGN_KEY), ask for a roster with your key, or give a token (--token-file)",
@@ -106,7 +115,10 @@ impl Client {
             );
         }
         let advice = match &self.proxy {
-            Some(_) => Some("the connection goes through the proxy of --proxy, so check its address too".to_owned()),
+            Some(_) => Some(
+                "the connection goes through the proxy of --proxy, so check its address too"
+                    .to_owned(),
+            ),
             None => unused_proxy("--proxy"),
         };
         if self.address.uses_tls()
@@ -115,9 +127,10 @@ impl Client {
             let message = format!("the boundary at {base} can't be reached: {error}; {advice}");
             return CommandFailure::new(Exit::Unreachable, message);
         }
-        let mut advice = "is the boundary running (`countersign serve`), and is this the right address (--url, \
+        let mut advice =
+            "is the boundary running (`countersign serve`), and is this the right address (--url, \
              COUNTERSIGN_URL)"
-            .to_owned();
+                .to_owned();
         // A server that expects TLS answers with bytes that are no HTTP, or closes the connection.
         let is_odd = match error {
             ureq::Error::Protocol(_) => true,
@@ -127,7 +140,10 @@ impl Client {
         if !self.address.uses_tls() && is_odd {
             advice.push_str("? If the server uses TLS, the address begins with https://");
         }
-        CommandFailure::new(Exit::Unreachable, format!("the boundary at {base} can't be reached: {error}; {advice}"))
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary at {base} can't be reached: {error}; {advice}"),
+        )
     }
 
     /// Returns the next action of the user after this problem.
@@ -175,7 +191,11 @@ impl Client {
     pub(super) fn odd(&self, what: &str) -> CommandFailure {
         CommandFailure::new(
             Exit::Unreachable,
-            format!("the boundary at {}: {}", self.address.base(), PrintableText::text(what).as_str()),
+            format!(
+                "the boundary at {}: {}",
+                self.address.base(),
+                PrintableText::text(what).as_str()
+            ),
         )
     }
 }

@@ -16,7 +16,8 @@ impl Client {
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the answer is longer.
     pub fn announced(&self, path: &str, size: u64) -> Result<Vec<u8>, CommandFailure> {
-        let mut bytes = Vec::with_capacity(usize::try_from(size.min(MAX_ARTIFACTS_BYTES)).unwrap_or_default());
+        let mut bytes =
+            Vec::with_capacity(usize::try_from(size.min(MAX_ARTIFACTS_BYTES)).unwrap_or_default());
         self.copy(path, size, &mut bytes)?;
         Ok(bytes)
     }
@@ -29,7 +30,11 @@ impl Client {
     pub fn copy(&self, path: &str, size: u64, to: &mut impl Write) -> Result<(), CommandFailure> {
         let response = self.request(Method::GET, path, None::<&()>, "*/*")?;
         // The reader fails if a body has as many bytes as its limit.
-        let mut reader = response.into_body().into_with_config().limit(size + 1).reader();
+        let mut reader = response
+            .into_body()
+            .into_with_config()
+            .limit(size + 1)
+            .reader();
         std::io::copy(&mut reader, to)
             .map(drop)
             .map_err(|error| self.odd(&format!("{size} bytes of {path} can't be copied: {error}")))
@@ -39,19 +44,33 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> Result<T, CommandFailure> {
+    pub fn put_file<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        file: File,
+    ) -> Result<T, CommandFailure> {
         self.address.check_private("the file")?;
         // A server that refuses an upload without credentials ends the connection while the file is sent.
         if self.bearer.borrow().is_none() {
             self.admit_again()?;
         }
         let response = self.again_when_admission_ended(false, || {
-            let request = Request::builder().method(Method::PUT).uri(format!("{}{path}", self.address.base()));
-            let request = self.authorize(request.header("content-type", "application/octet-stream"));
-            let mut file = file.try_clone().map_err(|error| self.odd(&error.to_string()))?;
-            file.rewind().map_err(|error| self.odd(&error.to_string()))?;
-            let request = request.body(file).map_err(|error| self.odd(&error.to_string()))?;
-            self.agent.run(request).map_err(|error| self.unreachable(&error))
+            let request = Request::builder()
+                .method(Method::PUT)
+                .uri(format!("{}{path}", self.address.base()));
+            let request =
+                self.authorize(request.header("content-type", "application/octet-stream"));
+            let mut file = file
+                .try_clone()
+                .map_err(|error| self.odd(&error.to_string()))?;
+            file.rewind()
+                .map_err(|error| self.odd(&error.to_string()))?;
+            let request = request
+                .body(file)
+                .map_err(|error| self.odd(&error.to_string()))?;
+            self.agent
+                .run(request)
+                .map_err(|error| self.unreachable(&error))
         })?;
         self.typed(response)
     }

@@ -20,7 +20,11 @@ const LONGEST_WAIT_S: u64 = 330;
 impl Client {
     /// Returns the client with the ID token of a job in place of a token and of keys.
     pub fn with_job(self, job: JobIdentity) -> Self {
-        Self { job: Some(job), keys: None, ..self }
+        Self {
+            job: Some(job),
+            keys: None,
+            ..self
+        }
     }
 
     /// Gets a bearer with the ID token of the job, or with a key of the user. Returns false if the client has neither, or if
@@ -38,10 +42,18 @@ impl Client {
         *self.bearer.borrow_mut() = None;
         let mut waited = 0;
         let answer = loop {
-            let body = serde_json::to_vec(&IdTokenBody { id_token: (*job.id_token(self.proxy.as_ref())?.0).clone() })
-                .map_err(|error| self.odd(&error.to_string()))?;
-            let answer = self.send(&Method::POST, "/v1/admissions", Some(&body), "application/json")?;
-            match seconds_until_retry(&answer).filter(|seconds| waited + seconds <= LONGEST_WAIT_S) {
+            let body = serde_json::to_vec(&IdTokenBody {
+                id_token: (*job.id_token(self.proxy.as_ref())?.0).clone(),
+            })
+            .map_err(|error| self.odd(&error.to_string()))?;
+            let answer = self.send(
+                &Method::POST,
+                "/v1/admissions",
+                Some(&body),
+                "application/json",
+            )?;
+            match seconds_until_retry(&answer).filter(|seconds| waited + seconds <= LONGEST_WAIT_S)
+            {
                 Some(seconds) => {
                     eprintln_quietly(&format!(
                         "the boundary can't check the ID token of this job now (busy): trying again in {seconds} s"
@@ -62,5 +74,7 @@ impl Client {
 /// Returns the seconds after which a busy boundary wants to be asked again. After the rotation of the keys of an issuer, a
 /// boundary may wait some minutes before it asks the issuer again.
 fn seconds_until_retry(answer: &Response<Body>) -> Option<u64> {
-    retry_after(answer).filter(|_| may_pass(answer.status().as_u16())).map(|pause| pause.as_secs().max(1))
+    retry_after(answer)
+        .filter(|_| may_pass(answer.status().as_u16()))
+        .map(|pause| pause.as_secs().max(1))
 }

@@ -35,7 +35,8 @@ impl ExportHead {
     /// Parses a note. Signatures are not verified.
     pub(super) fn parse(note: String) -> Result<Self, String> {
         let read = Note::parse(&note).map_err(|error| error.to_string())?;
-        let checkpoint = Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
+        let checkpoint =
+            Checkpoint::parse(read.unverified_text()).map_err(|error| error.to_string())?;
         Ok(Self { note, checkpoint })
     }
 
@@ -50,15 +51,25 @@ impl ExportHead {
     ) -> Result<TrustedRoster, CommandFailure> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first.as_deref().and_then(sealed).ok_or_else(|| {
-            odd("the first entry at the source is not a seal: this is not the log of a boundary".to_owned())
+            odd(
+                "the first entry at the source is not a seal: this is not the log of a boundary"
+                    .to_owned(),
+            )
         })?;
-        let known = if before == 0 { genesis.roster } else { last_seal(log, before)?.1.roster };
+        let known = if before == 0 {
+            genesis.roster
+        } else {
+            last_seal(log, before)?.1.roster
+        };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
         let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
-        let versions =
-            versions.ok_or_else(|| odd("the last seal at the source names no readable roster".to_owned()))?;
+        let versions = versions.ok_or_else(|| {
+            odd("the last seal at the source names no readable roster".to_owned())
+        })?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
-            odd(format!("the roster at the source does not continue the earlier roster of this log: {error}"))
+            odd(format!(
+                "the roster at the source does not continue the earlier roster of this log: {error}"
+            ))
         })?;
         // The user may trust the rosters of several boundaries. At least one must belong to this log, and the newest of
         // these is used.
@@ -77,7 +88,9 @@ impl ExportHead {
                 }
             }
         }
-        let roster = chain.by_digest(&seal.roster).filter(|roster| roster.digest() == chain.last().digest());
+        let roster = chain
+            .by_digest(&seal.roster)
+            .filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| {
             odd("the entry of the last seal at the source contains another roster than the seal names".to_owned())
         })?;
@@ -88,7 +101,10 @@ impl ExportHead {
 
     /// Checks the signature with a roster that the user trusts. A copy without entries contains no seal, so the copy names
     /// no roster. Returns the trusted roster.
-    pub(super) fn check_by_roster(&self, trust: &[ChosenTrust]) -> Result<Option<TrustedRoster>, CommandFailure> {
+    pub(super) fn check_by_roster(
+        &self,
+        trust: &[ChosenTrust],
+    ) -> Result<Option<TrustedRoster>, CommandFailure> {
         let mut refused = None;
         for trust in trust {
             let Pinned::Roster(roster) = &trust.pinned else {
@@ -114,10 +130,14 @@ impl ExportHead {
     /// Returns the number of witnesses that cosigned the checkpoint, or 0 if a cosignature is invalid, because an audit
     /// then rejects the whole note.
     pub(super) fn cosigned(&self, roster: &TrustedRoster) -> u64 {
-        let Ok(note) = Note::parse(&self.note) else { return 0 };
+        let Ok(note) = Note::parse(&self.note) else {
+            return 0;
+        };
         let mut keys = BTreeSet::new();
         for witness in &roster.tables().witness {
-            let Ok(key) = WitnessKey::parse(&witness.vkey) else { continue };
+            let Ok(key) = WitnessKey::parse(&witness.vkey) else {
+                continue;
+            };
             match key.verify(&note) {
                 Ok(Some(_)) => drop(keys.insert(*key.key().as_bytes())),
                 Ok(None) => {}
@@ -127,10 +147,17 @@ impl ExportHead {
         keys.len() as u64
     }
 
-    fn check(&self, origin: &str, name: &BoundaryName, roster: &TrustedRoster) -> Result<(), CommandFailure> {
+    fn check(
+        &self,
+        origin: &str,
+        name: &BoundaryName,
+        roster: &TrustedRoster,
+    ) -> Result<(), CommandFailure> {
         let note = Note::parse(&self.note).map_err(|error| odd(error.to_string()))?;
         let mut keys = roster.boundary_keys(name).iter();
-        if self.checkpoint.origin == origin && keys.any(|key| verify_note(&note, origin, key.public()).is_ok()) {
+        if self.checkpoint.origin == origin
+            && keys.any(|key| verify_note(&note, origin, key.public()).is_ok())
+        {
             return Ok(());
         }
         Err(odd(format!(
@@ -152,7 +179,9 @@ fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailu
             }
         }
     }
-    Err(odd("there is no seal in the log: this is not the log of a boundary".to_owned()))
+    Err(odd(
+        "there is no seal in the log: this is not the log of a boundary".to_owned(),
+    ))
 }
 
 /// Parses an entry as a seal, without verification. Returns the seal and its payload.

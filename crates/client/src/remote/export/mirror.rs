@@ -33,18 +33,34 @@ pub(super) struct LogMirror<'a> {
 impl<'a> LogMirror<'a> {
     pub(super) fn open(directory: &'a Path, hashes_only: bool) -> Result<Self, CommandFailure> {
         let shown = PrintableText::text(&directory.to_string_lossy());
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| File::open(directory));
-        let opened = made.map_err(|error| CommandFailure::usage(format!("can't make {}: {error}", shown.as_str())))?;
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)
+            .and_then(|()| File::open(directory));
+        let opened = made.map_err(|error| {
+            CommandFailure::usage(format!("can't make {}: {error}", shown.as_str()))
+        })?;
         match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 remove_unfinished(directory);
-                Ok(Self { directory, hashes_only, opened })
+                Ok(Self {
+                    directory,
+                    hashes_only,
+                    opened,
+                })
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(CommandFailure::new(
                 Exit::Unreachable,
-                format!("another export is writing into {}: try again when it has ended", shown.as_str()),
+                format!(
+                    "another export is writing into {}: try again when it has ended",
+                    shown.as_str()
+                ),
             )),
-            Err(error) => Err(CommandFailure::usage(format!("can't lock {}: {error}", shown.as_str()))),
+            Err(error) => Err(CommandFailure::usage(format!(
+                "can't lock {}: {error}",
+                shown.as_str()
+            ))),
         }
     }
 
@@ -55,14 +71,23 @@ impl<'a> LogMirror<'a> {
 
     /// Returns the kind of tiles in this copy: whole entries or hashes.
     pub(super) const fn kind(&self) -> TileKind {
-        if self.hashes_only { TileKind::Hashes(0) } else { TileKind::Entries }
+        if self.hashes_only {
+            TileKind::Hashes(0)
+        } else {
+            TileKind::Entries
+        }
     }
 
     /// Reads the checkpoint of the copy.
     pub(super) fn earlier(&self) -> Result<Option<ExportHead>, CommandFailure> {
-        let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else { return Ok(None) };
-        let head = String::from_utf8(bytes).map_err(|error| error.to_string()).and_then(ExportHead::parse);
-        head.map(Some).map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
+        let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else {
+            return Ok(None);
+        };
+        let head = String::from_utf8(bytes)
+            .map_err(|error| error.to_string())
+            .and_then(ExportHead::parse);
+        head.map(Some)
+            .map_err(|why| self.damaged(&format!("its checkpoint: {why}")))
     }
 
     /// Returns an error if this export would change the kind of the copy (whole entries or hashes).
@@ -75,13 +100,22 @@ impl<'a> LogMirror<'a> {
             }
             // A copy without a checkpoint belongs to an interrupted first export. Its kind may still change from hashes
             // to whole entries, but not back.
-            None if self.hashes_only => ["tile/entries", "blob"].iter().any(|name| self.directory.join(name).exists()),
+            None if self.hashes_only => ["tile/entries", "blob"]
+                .iter()
+                .any(|name| self.directory.join(name).exists()),
             None => return Ok(()),
         };
-        let is = if has_contents { "holds contents" } else { "is a mirror of hashes only" };
+        let is = if has_contents {
+            "holds contents"
+        } else {
+            "is a mirror of hashes only"
+        };
         if has_contents == self.hashes_only {
             let shown = PrintableText::text(&self.directory.to_string_lossy());
-            return Err(odd(format!("{} {is}: use a separate directory for the other kind of copy", shown.as_str())));
+            return Err(odd(format!(
+                "{} {is}: use a separate directory for the other kind of copy",
+                shown.as_str()
+            )));
         }
         Ok(())
     }
@@ -94,7 +128,8 @@ impl<'a> LogMirror<'a> {
             let level = u8::try_from(levels.len()).unwrap_or(u8::MAX);
             let mut hashes = Vec::with_capacity(usize::from(TILE_WIDTH));
             if !entries.is_multiple_of(WIDTH) {
-                let path = LogSource::tile_of(TileKind::Hashes(level), entries / WIDTH, earlier.size)?;
+                let path =
+                    LogSource::tile_of(TileKind::Hashes(level), entries / WIDTH, earlier.size)?;
                 hashes.extend(self.hashes(&path)?);
             }
             levels.push(hashes);
@@ -114,9 +149,16 @@ impl<'a> LogMirror<'a> {
             let start = usize::try_from(first % WIDTH).unwrap_or(usize::MAX);
             let entries = size >> (u32::from(tile_level) * u32::from(TILE_HEIGHT));
             let hashes = if first / WIDTH == entries / WIDTH {
-                levels.get(usize::from(tile_level)).cloned().unwrap_or_default()
+                levels
+                    .get(usize::from(tile_level))
+                    .cloned()
+                    .unwrap_or_default()
             } else {
-                self.hashes(&LogSource::tile_of(TileKind::Hashes(tile_level), first / WIDTH, size)?)?
+                self.hashes(&LogSource::tile_of(
+                    TileKind::Hashes(tile_level),
+                    first / WIDTH,
+                    size,
+                )?)?
             };
             let part = hashes.get(start..start.saturating_add(1 << within));
             part.map(root).ok_or_else(|| self.damaged("a tile is cut"))
@@ -124,9 +166,13 @@ impl<'a> LogMirror<'a> {
     }
 
     fn hashes(&self, path: &TilePath) -> Result<Vec<Hash>, CommandFailure> {
-        let bytes = read_file(&self.directory.join(path.to_string()), usize::from(TILE_WIDTH) * 32)?;
+        let bytes = read_file(
+            &self.directory.join(path.to_string()),
+            usize::from(TILE_WIDTH) * 32,
+        )?;
         let bytes = bytes.filter(|bytes| bytes.len() == usize::from(path.width()) * 32);
-        let bytes = bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or incomplete")))?;
+        let bytes =
+            bytes.ok_or_else(|| self.damaged(&format!("{path} is missing or incomplete")))?;
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
@@ -136,17 +182,25 @@ impl<'a> LogMirror<'a> {
         if path.width() < TILE_WIDTH {
             return None;
         }
-        let bytes = read_file(&self.directory.join(path.to_string()), MAX_RESOURCE_BYTES).ok().flatten()?;
+        let bytes = read_file(&self.directory.join(path.to_string()), MAX_RESOURCE_BYTES)
+            .ok()
+            .flatten()?;
         ExportTile::read(path, bytes)
     }
 
     /// Returns the blob with this digest, or `None` if the file is missing or its bytes have another digest.
     pub(super) fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
-        let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES).ok().flatten()?;
+        let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES)
+            .ok()
+            .flatten()?;
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
     }
 
-    pub(super) fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> Result<(), CommandFailure> {
+    pub(super) fn write_blob(
+        &self,
+        digest: &BlobDigest,
+        bytes: &[u8],
+    ) -> Result<(), CommandFailure> {
         self.write(&blob_name(digest), bytes)
     }
 
@@ -198,17 +252,24 @@ impl<'a> LogMirror<'a> {
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
-        let done = DirBuilder::new().recursive(true).mode(0o755).create(directory).and_then(|()| {
-            let mut builder = tempfile::Builder::new();
-            // Other users may read the files of the copy, because they may serve or audit the copy.
-            let mode = fs::Permissions::from_mode(0o644);
-            // After a crash, the next export deletes the temporary files, which are all in one directory.
-            let mut file = builder.prefix(UNFINISHED).permissions(mode).tempfile_in(self.directory)?;
-            file.write_all(bytes)?;
-            // Without this sync, a power failure could leave an empty file under the final name.
-            file.as_file().sync_data()?;
-            file.persist(&path).map(drop).map_err(|error| error.error)
-        });
+        let done = DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)
+            .and_then(|()| {
+                let mut builder = tempfile::Builder::new();
+                // Other users may read the files of the copy, because they may serve or audit the copy.
+                let mode = fs::Permissions::from_mode(0o644);
+                // After a crash, the next export deletes the temporary files, which are all in one directory.
+                let mut file = builder
+                    .prefix(UNFINISHED)
+                    .permissions(mode)
+                    .tempfile_in(self.directory)?;
+                file.write_all(bytes)?;
+                // Without this sync, a power failure could leave an empty file under the final name.
+                file.as_file().sync_data()?;
+                file.persist(&path).map(drop).map_err(|error| error.error)
+            });
         done.map_err(|error| self.failed(name, &error))
     }
 
@@ -233,12 +294,18 @@ impl<'a> LogMirror<'a> {
 
     fn failed(&self, name: &str, error: &io::Error) -> CommandFailure {
         let path = self.directory.join(name);
-        CommandFailure::usage(format!("can't write {}: {error}", PrintableText::text(&path.to_string_lossy()).as_str()))
+        CommandFailure::usage(format!(
+            "can't write {}: {error}",
+            PrintableText::text(&path.to_string_lossy()).as_str()
+        ))
     }
 
     fn damaged(&self, why: &str) -> CommandFailure {
         let shown = PrintableText::text(&self.directory.to_string_lossy());
-        odd(format!("{} is damaged: {why}; the copy was not changed; export into another directory", shown.as_str()))
+        odd(format!(
+            "{} is damaged: {why}; the copy was not changed; export into another directory",
+            shown.as_str()
+        ))
     }
 }
 
@@ -284,7 +351,8 @@ mod tests {
     #[test]
     fn without_a_sync_of_the_file_system_every_directory_of_the_copy_is_synced() {
         let copy = tempfile::tempdir().expect("a directory");
-        let sync = || File::open(copy.path()).and_then(|opened| sync_directories(copy.path(), &opened));
+        let sync =
+            || File::open(copy.path()).and_then(|opened| sync_directories(copy.path(), &opened));
         fs::create_dir_all(copy.path().join("tile/entries/x001")).expect("directories");
         fs::write(copy.path().join("tile/entries/x001/002"), "entries").expect("a file");
         std::os::unix::fs::symlink("..", copy.path().join("tile/up")).expect("a link");

@@ -64,29 +64,48 @@ pub fn export(
     terminal: &Terminal,
 ) -> Result<Export, CommandFailure> {
     let mirror = LogMirror::open(directory, hashes_only)?;
-    let note = place
-        .head()?
-        .ok_or_else(|| CommandFailure::new(Exit::Refused, "the log is empty: there is nothing to copy"))?;
-    let head =
-        ExportHead::parse(note).map_err(|why| odd(format!("the signed head at the source is invalid: {why}")))?;
+    let note = place.head()?.ok_or_else(|| {
+        CommandFailure::new(Exit::Refused, "the log is empty: there is nothing to copy")
+    })?;
+    let head = ExportHead::parse(note)
+        .map_err(|why| odd(format!("the signed head at the source is invalid: {why}")))?;
     let earlier = mirror.earlier()?;
     mirror.check_kind(earlier.as_ref())?;
     let size = head.checkpoint.size;
-    let before = earlier.as_ref().map_or(0, |earlier| earlier.checkpoint.size);
+    let before = earlier
+        .as_ref()
+        .map_or(0, |earlier| earlier.checkpoint.size);
     if let Some(earlier) = &earlier {
         check_follows(earlier, &head, directory)?;
         if before == size {
             let cosignatures = refresh(&mirror, earlier, &head, hashes_only, trust, terminal)?;
             mirror.sweep(size, size);
-            return Ok(Export { origin: head.checkpoint.origin, size, before, tiles: 0, blobs: 0, cosignatures });
+            return Ok(Export {
+                origin: head.checkpoint.origin,
+                size,
+                before,
+                tiles: 0,
+                blobs: 0,
+                cosignatures,
+            });
         }
     }
-    let growth = Growth { mirror, place, head: &head, earlier: earlier.as_ref(), hashes_only, trust, terminal };
+    let growth = Growth {
+        mirror,
+        place,
+        head: &head,
+        earlier: earlier.as_ref(),
+        hashes_only,
+        trust,
+        terminal,
+    };
     // The first attempt uses the files of an interrupted export. If these files are wrong, the second attempt fetches
     // everything.
     for leftovers in [true, false] {
         match growth.grow(leftovers) {
-            Err(Stop::OtherRoot { used_leftovers: true }) if leftovers => {}
+            Err(Stop::OtherRoot {
+                used_leftovers: true,
+            }) if leftovers => {}
             Err(Stop::OtherRoot { .. }) => break,
             Err(Stop::Failed(failure)) => return Err(failure),
             Ok(done) => return Ok(done),
@@ -95,17 +114,28 @@ pub fn export(
     Err(odd(format!(
         "the entries at the source do not match the signed head of {size} entries{}: the copy was not changed; keep \
          the copy, and ask the operator of the boundary\n{}",
-        if before > 0 { ", or do not continue the entries of this copy: the log may have been forked" } else { "" },
+        if before > 0 {
+            ", or do not continue the entries of this copy: the log may have been forked"
+        } else {
+            ""
+        },
         head.note
     )))
 }
 
 /// Checks that the new checkpoint belongs to the same log, is not smaller than the old checkpoint, and is not a fork.
-fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> Result<(), CommandFailure> {
+fn check_follows(
+    earlier: &ExportHead,
+    head: &ExportHead,
+    directory: &Path,
+) -> Result<(), CommandFailure> {
     let shown = PrintableText::text(&directory.to_string_lossy());
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
     let refuse = |why: String| {
-        Err(odd(format!("{}: {why}; nothing was written. The head at the source is:\n{note}", shown.as_str())))
+        Err(odd(format!(
+            "{}: {why}; nothing was written. The head at the source is:\n{note}",
+            shown.as_str()
+        )))
     };
     if earlier.origin != head.origin {
         return refuse(format!(
@@ -121,7 +151,10 @@ fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> R
         ));
     }
     if head.size == earlier.size && head.root != earlier.root {
-        return refuse(format!("FORK: the copy contains a signed head of {} entries with another root", head.size));
+        return refuse(format!(
+            "FORK: the copy contains a signed head of {} entries with another root",
+            head.size
+        ));
     }
     Ok(())
 }
@@ -140,10 +173,13 @@ fn refresh(
         if hashes_only {
             head.check_by_roster(trust)
         } else {
-            head.check_by_log(&mirror.as_log_source(), head.checkpoint.size, trust).map(Some)
+            head.check_by_log(&mirror.as_log_source(), head.checkpoint.size, trust)
+                .map(Some)
         }
     };
-    let Some(roster) = check(head)? else { return Ok(0) };
+    let Some(roster) = check(head)? else {
+        return Ok(0);
+    };
     let signed = check(earlier).is_ok();
     let had = if signed { earlier.cosigned(&roster) } else { 0 };
     let more = head.cosigned(&roster).saturating_sub(had);
@@ -187,19 +223,33 @@ const MAX_REGISTRY_BYTES: usize = 4 << 20;
 impl Growth<'_> {
     fn grow(&self, leftovers: bool) -> Result<Export, Stop> {
         let (mirror, head) = (&self.mirror, &self.head.checkpoint);
-        let (from, size) = (self.earlier.map_or(0, |earlier| earlier.checkpoint.size), head.size);
+        let (from, size) = (
+            self.earlier.map_or(0, |earlier| earlier.checkpoint.size),
+            head.size,
+        );
         let mut levels = match self.earlier {
             Some(earlier) => mirror.edge(&earlier.checkpoint)?,
             None => Vec::new(),
         };
-        let mut done = Export { origin: head.origin.clone(), size, before: from, tiles: 0, blobs: 0, cosignatures: 0 };
+        let mut done = Export {
+            origin: head.origin.clone(),
+            size,
+            before: from,
+            tiles: 0,
+            blobs: 0,
+            cosignatures: 0,
+        };
         let mut used_leftovers = false;
         let mut shown = Instant::now();
         for index in from / WIDTH..size.div_ceil(WIDTH) {
             let path = LogSource::tile_of(mirror.kind(), index, size)?;
             // Leaves of this tile in the copy. Only the incomplete last tile of the copy has such leaves.
             let held = levels.first().cloned().unwrap_or_default();
-            let left = if leftovers { mirror.leftover(&path) } else { None };
+            let left = if leftovers {
+                mirror.leftover(&path)
+            } else {
+                None
+            };
             let left = left.filter(|tile| tile.leaves().starts_with(&held));
             used_leftovers |= left.is_some();
             let fetched = left.is_none();
@@ -219,7 +269,11 @@ impl Growth<'_> {
             }
             if self.terminal.err_is_terminal() && shown.elapsed() > Duration::from_millis(200) {
                 shown = Instant::now();
-                let _ = write!(io::stderr(), "\r{} of {size} entries ", ((index + 1) * WIDTH).min(size));
+                let _ = write!(
+                    io::stderr(),
+                    "\r{} of {size} entries ",
+                    ((index + 1) * WIDTH).min(size)
+                );
             }
         }
         if mirror.root_of(&levels, size)? != head.root {
@@ -228,12 +282,17 @@ impl Growth<'_> {
         if self.hashes_only {
             let _given = self.head.check_by_roster(self.trust)?;
         } else {
-            let _newest = self.head.check_by_log(&mirror.as_log_source(), from, self.trust)?;
+            let _newest = self
+                .head
+                .check_by_log(&mirror.as_log_source(), from, self.trust)?;
         }
         for head in self.earlier.into_iter().chain([self.head]) {
             mirror.keep(head)?;
         }
-        for (level, hashes) in (0_u8..).zip(&levels).filter(|(_, hashes)| !hashes.is_empty()) {
+        for (level, hashes) in (0_u8..)
+            .zip(&levels)
+            .filter(|(_, hashes)| !hashes.is_empty())
+        {
             let entries = size >> (u32::from(level) * u32::from(TILE_HEIGHT));
             let path = LogSource::tile_of(TileKind::Hashes(level), entries / WIDTH, size)?;
             mirror.write(&path.to_string(), hashes.as_flattened())?;
@@ -280,7 +339,8 @@ impl Growth<'_> {
             let above = levels.iter().skip(at + 1).rev();
             let index = above.fold(0, |index, hashes| index * WIDTH + hashes.len() as u64);
             if let Some(path) = TilePath::new(TileKind::Hashes(level), index, TILE_WIDTH) {
-                self.mirror.write(&path.to_string(), hashes.as_flattened())?;
+                self.mirror
+                    .write(&path.to_string(), hashes.as_flattened())?;
                 written += 1;
             }
         }
@@ -290,7 +350,9 @@ impl Growth<'_> {
     /// Fetches all blobs that a seal names, all steps that the sealed registry names, and the files of these steps.
     /// Returns the number of written blobs.
     fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
-        let Some((seal, _)) = sealed(entry) else { return Ok(0) };
+        let Some((seal, _)) = sealed(entry) else {
+            return Ok(0);
+        };
         let mut written = 0;
         let named = [
             Some(*seal.policy.as_bytes()),
@@ -312,7 +374,8 @@ impl Growth<'_> {
             )));
         }
         // `audit` reports an invalid registry, so it is not an error here.
-        let steps: Vec<RegistryLeaf> = json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
+        let steps: Vec<RegistryLeaf> =
+            json::parse_as(&registry, MAX_REGISTRY_BYTES).unwrap_or_default();
         for step in steps {
             let (definition, new) = self.blob(&BlobDigest::from_bytes(*step.digest.as_bytes()))?;
             written += new;
@@ -328,10 +391,14 @@ impl Growth<'_> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));
         }
-        let bytes =
-            self.place.blob(digest)?.ok_or_else(|| odd(format!("the blob {digest} is missing at the source")))?;
+        let bytes = self
+            .place
+            .blob(digest)?
+            .ok_or_else(|| odd(format!("the blob {digest} is missing at the source")))?;
         if BlobDigest::of(&bytes) != *digest {
-            return Err(odd(format!("the blob {digest} at the source has other content")));
+            return Err(odd(format!(
+                "the blob {digest} at the source has other content"
+            )));
         }
         self.mirror.write_blob(digest, &bytes)?;
         Ok((bytes, 1))
@@ -341,8 +408,13 @@ impl Growth<'_> {
 /// Returns the digests of the contents that a step definition names. `audit` reports an invalid definition.
 fn contents_of(definition: &[u8]) -> Vec<BlobDigest> {
     let definition = json::parse_as::<StepDefinition>(definition, MAX_DEFINITION_BYTES);
-    let files = definition.map(|definition| definition.files).unwrap_or_default();
-    files.iter().map(|file| BlobDigest::from_bytes(*file.digest.as_bytes())).collect()
+    let files = definition
+        .map(|definition| definition.files)
+        .unwrap_or_default();
+    files
+        .iter()
+        .map(|file| BlobDigest::from_bytes(*file.digest.as_bytes()))
+        .collect()
 }
 
 fn odd(message: String) -> CommandFailure {

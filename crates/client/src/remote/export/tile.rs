@@ -24,11 +24,19 @@ impl ExportTile {
             }
         };
         let kind = path.kind();
-        (leaves.len() == usize::from(path.width())).then_some(Self { bytes, kind, leaves })
+        (leaves.len() == usize::from(path.width())).then_some(Self {
+            bytes,
+            kind,
+            leaves,
+        })
     }
 
     /// Fetches a tile of a log with `size` entries.
-    pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> Result<Self, CommandFailure> {
+    pub(super) fn fetch(
+        place: &LogSource,
+        path: &TilePath,
+        size: u64,
+    ) -> Result<Self, CommandFailure> {
         let odd = |why: String| CommandFailure::new(Exit::CheckSaidNo, why);
         let bytes = if path.kind() == TileKind::Entries {
             let mut bytes = Vec::new();
@@ -37,10 +45,13 @@ impl ExportTile {
             }
             bytes
         } else {
-            place.tile(path)?.ok_or_else(|| odd(format!("{path} is missing there")))?
+            place
+                .tile(path)?
+                .ok_or_else(|| odd(format!("{path} is missing there")))?
         };
         let width = path.width();
-        Self::read(path, bytes).ok_or_else(|| odd(format!("{path} at the source is no tile of {width} leaves")))
+        Self::read(path, bytes)
+            .ok_or_else(|| odd(format!("{path} at the source is no tile of {width} leaves")))
     }
 
     /// Returns the bytes of the tile's file.

@@ -17,8 +17,7 @@ fn cases() -> Vec<ReviewCase> {
     limits.definition["approvals"] = json!({"required": 2, "from": ["ops"]});
     limits.configuration["limits"]["default"]["output_bytes"] = 77.into();
     let mut asks = case();
-    asks.policy =
-        json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}});
+    asks.policy = json!({"version": 1, "default": {"run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]}}});
     asks.definition["source"] = "rm -f x\n\"$A\"\nzz -q\n".into();
     asks.params = json!({"host": "long ".repeat(60)});
     asks.reason = "why ".repeat(100);
@@ -28,7 +27,8 @@ fn cases() -> Vec<ReviewCase> {
     host.definition["sandbox"] = json!({"read": ["/srv/in"], "write": ["/srv/app"], "workdir": "in-place", "deny": ["**/*.key"],
         "network": {"allow": ["a.example:443"]}, "proc": "full"});
     let mut poor = case();
-    poor.configuration["sandbox"] = json!({"level": "best-effort", "require": ["landlock", "seccomp"]});
+    poor.configuration["sandbox"] =
+        json!({"level": "best-effort", "require": ["landlock", "seccomp"]});
     poor.definition["params"] = json!({"type": "object", "required": [], "properties": {}});
     poor.params = json!({});
     poor.reason = String::new();
@@ -48,14 +48,22 @@ fn cases() -> Vec<ReviewCase> {
         signed.session = Some(serde_json::from_value(session).expect("a session"));
         let artifacts = json!([{"name": "app.tar", "digest": digest, "bytes": 3}]);
         signed.artifacts = Some(serde_json::from_value(artifacts).expect("artifacts"));
-        signed.plan = Some(serde_json::from_value(json!({"receipt": digest, "output": output})).expect("a plan"));
+        signed.plan = Some(
+            serde_json::from_value(json!({"receipt": digest, "output": output})).expect("a plan"),
+        );
     };
     vec![case(), limits, asks, host, poor, window, parts, emergency()]
 }
 
 /// Returns copies of the document with the path of the change. In each copy, one leaf is changed, removed or added.
 fn spoilt(document: &Value) -> Vec<(String, Value)> {
-    fn walk(value: &Value, path: String, whole: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
+    fn walk(
+        value: &Value,
+        path: String,
+        whole: &Value,
+        pointer: &str,
+        found: &mut Vec<(String, Value)>,
+    ) {
         let mut with = |what: &str, new: Option<Value>| {
             let mut changed = whole.clone();
             match new {
@@ -74,19 +82,36 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
         match value {
             Value::Object(fields) => {
                 for (key, value) in fields {
-                    walk(value, format!("{path}.{key}"), whole, &format!("{pointer}/{key}"), found);
+                    walk(
+                        value,
+                        format!("{path}.{key}"),
+                        whole,
+                        &format!("{pointer}/{key}"),
+                        found,
+                    );
                 }
                 return;
             }
             Value::Array(items) => {
                 let mut more = items.clone();
-                more.push(items.first().cloned().map_or("zz".into(), |item| match item {
-                    Value::String(text) => Value::from(format!("{text}z")),
-                    other => other,
-                }));
+                more.push(
+                    items
+                        .first()
+                        .cloned()
+                        .map_or("zz".into(), |item| match item {
+                            Value::String(text) => Value::from(format!("{text}z")),
+                            other => other,
+                        }),
+                );
                 with("grown", Some(Value::Array(more)));
                 for (at, item) in items.iter().enumerate() {
-                    walk(item, format!("{path}[{at}]"), whole, &format!("{pointer}/{at}"), found);
+                    walk(
+                        item,
+                        format!("{path}[{at}]"),
+                        whole,
+                        &format!("{pointer}/{at}"),
+                        found,
+                    );
                 }
                 return;
             }
@@ -103,11 +128,16 @@ fn spoilt(document: &Value) -> Vec<(String, Value)> {
                     };
                 }
                 if !text.is_empty() {
-                    with("changed", Some(Value::from(chars.into_iter().collect::<String>())));
+                    with(
+                        "changed",
+                        Some(Value::from(chars.into_iter().collect::<String>())),
+                    );
                 }
                 with("longer", Some(Value::from(format!("{text}0"))));
             }
-            Value::Number(number) => with("changed", Some((number.as_u64().unwrap_or(0) + 1).into())),
+            Value::Number(number) => {
+                with("changed", Some((number.as_u64().unwrap_or(0) + 1).into()))
+            }
             Value::Bool(bool) => with("changed", Some((!bool).into())),
             Value::Null => with("changed", Some(1.into())),
         }
@@ -126,21 +156,35 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
     for (at, case) in cases().iter().enumerate() {
         let sources = case.sources();
         let found = judged(&sources);
-        assert_eq!(found.standing, StatementVerdict::Sound, "case {at}: {}", fails(&found));
+        assert_eq!(
+            found.standing,
+            StatementVerdict::Sound,
+            "case {at}: {}",
+            fails(&found)
+        );
         let before = decided(&sources);
         let payload: Value = serde_json::from_slice(&sources.payload).expect("JSON");
         for (path, changed) in spoilt(&payload) {
             // Skip a change that an earlier case has tried.
-            if at > 0 && tried.contains(&(path.clone(), changed["predicate"].get(field_of(&path)).cloned())) {
+            if at > 0
+                && tried.contains(&(
+                    path.clone(),
+                    changed["predicate"].get(field_of(&path)).cloned(),
+                ))
+            {
                 continue;
             }
-            tried.push((path.clone(), changed["predicate"].get(field_of(&path)).cloned()));
+            tried.push((
+                path.clone(),
+                changed["predicate"].get(field_of(&path)).cloned(),
+            ));
             let mut other = sources.clone();
             other.payload = to_canonical(&changed);
             // Compute the digest of the changed parameters, as an honest boundary would.
             if path.starts_with(".predicate.params") {
-                let digest =
-                    documents::crypto::digest::ParamsDigest::of(&to_canonical(&changed["predicate"]["params"]));
+                let digest = documents::crypto::digest::ParamsDigest::of(&to_canonical(
+                    &changed["predicate"]["params"],
+                ));
                 let mut changed = changed.clone();
                 changed["subject"][1]["digest"]["sha256"] = digest.hex().into();
                 other.payload = to_canonical(&changed);
@@ -184,7 +228,11 @@ fn promise_4_a_change_of_any_definition_field_is_visible() {
             }
             if judged(&sources).standing == StatementVerdict::Sound {
                 seen += 1;
-                assert_ne!(decided(&sources), before, "case {at}: {path} changed unseen");
+                assert_ne!(
+                    decided(&sources),
+                    before,
+                    "case {at}: {path} changed unseen"
+                );
             }
         }
     }
@@ -196,11 +244,16 @@ fn a_signed_field_that_the_screen_does_not_show_prevents_signing() {
     let found = judged(&case().sources());
     let nowhere = |found: &Derived| -> Vec<String> {
         let all = fields(found, &found.lines).into_iter();
-        all.filter(|field| field.why == FieldReason::Nowhere).map(|field| field.path).collect()
+        all.filter(|field| field.why == FieldReason::Nowhere)
+            .map(|field| field.path)
+            .collect()
     };
     assert_eq!(nowhere(&found), [""; 0]);
     let lines = found.lines.above.iter().chain(&found.lines.always);
-    let lines: Vec<_> = lines.filter(|line| !line.shows.is_empty()).cloned().collect();
+    let lines: Vec<_> = lines
+        .filter(|line| !line.shows.is_empty())
+        .cloned()
+        .collect();
     assert!(lines.len() > 5, "{lines:?}");
     for line in lines {
         let mut less = found.clone();
@@ -211,6 +264,10 @@ fn a_signed_field_that_the_screen_does_not_show_prevents_signing() {
         assert_eq!(nowhere(&less).is_empty(), default, "{line:?}");
         less.covered(&fields(&less, &less.lines));
         let covered = less.checks.last().expect("a check");
-        assert_eq!(matches!(covered.finding, ReviewFinding::Fails(_)), !default, "{covered:?}");
+        assert_eq!(
+            matches!(covered.finding, ReviewFinding::Fails(_)),
+            !default,
+            "{covered:?}"
+        );
     }
 }

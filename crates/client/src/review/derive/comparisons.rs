@@ -23,7 +23,9 @@ pub(super) fn parameters(definition: &StepDefinition, signed: &Authorization) ->
 
 pub(super) fn rendered(script: Result<&str, &String>, signed: &Authorization) -> ReviewFinding {
     match script {
-        Ok(script) if RenderedDigest::of(script.as_bytes()) == signed.rendered => ReviewFinding::Holds,
+        Ok(script) if RenderedDigest::of(script.as_bytes()) == signed.rendered => {
+            ReviewFinding::Holds
+        }
         Ok(_) => ReviewFinding::Fails("the signed script differs from the shown script".to_owned()),
         Err(error) => ReviewFinding::Fails(error.clone()),
     }
@@ -33,7 +35,8 @@ pub(super) fn rendered(script: Result<&str, &String>, signed: &Authorization) ->
 pub(super) fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
     let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
     let limits = |which: &str| -> Result<Limits, String> {
-        json::typed(&value["limits"][which]).map_err(|error| format!("the configuration's limits: {error}"))
+        json::typed(&value["limits"][which])
+            .map_err(|error| format!("the configuration's limits: {error}"))
     };
     let level = match value["sandbox"]["level"].as_str() {
         Some("strict") => RequiredLayers::Strict,
@@ -43,7 +46,11 @@ pub(super) fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
         ),
         None => return Err("the configuration names no sandbox level".to_owned()),
     };
-    Ok(PolicyProfile { level, limits: limits("default")?, maximum: limits("maximum")? })
+    Ok(PolicyProfile {
+        level,
+        limits: limits("default")?,
+        maximum: limits("maximum")?,
+    })
 }
 
 /// Lists the fields in which two profiles differ.
@@ -52,16 +59,25 @@ pub(super) fn differences(derived: &Profile, signed: &Profile) -> String {
     let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
         return "in their form".to_owned();
     };
-    let mut names: Vec<&String> =
-        derived.keys().chain(signed.keys()).filter(|key| derived.get(*key) != signed.get(*key)).collect();
+    let mut names: Vec<&String> = derived
+        .keys()
+        .chain(signed.keys())
+        .filter(|key| derived.get(*key) != signed.get(*key))
+        .collect();
     names.sort();
     names.dedup();
     names
         .iter()
         .map(|name| {
-            let side =
-                |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
-            format!("the derived {name} is {}, the signed {name} is {}", side(&derived), side(&signed))
+            let side = |map: &serde_json::Map<String, Value>| {
+                map.get(*name)
+                    .map_or("nothing".to_owned(), Value::to_string)
+            };
+            format!(
+                "the derived {name} is {}, the signed {name} is {}",
+                side(&derived),
+                side(&signed)
+            )
         })
         .collect::<Vec<_>>()
         .join("; ")

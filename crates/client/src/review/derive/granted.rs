@@ -13,14 +13,22 @@ use documents::record::validity::Timestamp;
 pub fn derive_granted(sources: &ReviewSources, run: &Authorization, now: Timestamp) -> Derived {
     let mut found = Derived::unchecked(sources);
     found.statement = run.clone().into_statement().ok();
-    found.payload = found.statement.as_ref().and_then(|statement| serde_json::to_value(statement).ok());
+    found.payload = found
+        .statement
+        .as_ref()
+        .and_then(|statement| serde_json::to_value(statement).ok());
     found.definition(sources, run);
     let seal = found.sealed(sources, run);
     found.context(sources, run, seal.as_ref());
     // Passkeys sign no grant.
     found.passkeys = None;
-    let mut lines = Lines { comparison: compare(sources, &found, run), ..Lines::default() };
-    lines.heading_shows = ["step.ref", "boundary.name"].map(|path| format!("signed.predicate.{path}")).to_vec();
+    let mut lines = Lines {
+        comparison: compare(sources, &found, run),
+        ..Lines::default()
+    };
+    lines.heading_shows = ["step.ref", "boundary.name"]
+        .map(|path| format!("signed.predicate.{path}"))
+        .to_vec();
     if let Some((definition, _)) = &found.definition {
         lines.foot(definition, run);
     }

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::review::derived::{ReviewFinding, StatementVerdict};
 use crate::review::line::RemarkSeverity;
-use crate::review::review_case::{NOW, ReviewCase, case, fails, judged, kubectl, painted, remarks, signature};
+use crate::review::review_case::{
+    NOW, ReviewCase, case, fails, judged, kubectl, painted, remarks, signature,
+};
 use crate::review::sources::{ReviewSources, RosterSource};
 use documents::crypto::digest::{BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
 use documents::record::authorization::Authorization;
@@ -15,8 +17,18 @@ use documents::record::validity::Timestamp;
 #[test]
 fn an_authorization_that_matches_the_derived_values_passes_the_review() {
     let found = judged(&case().sources());
-    assert_eq!(found.standing, StatementVerdict::Sound, "{:#?}", found.checks);
-    assert!(found.checks.iter().all(|check| check.finding == ReviewFinding::Holds));
+    assert_eq!(
+        found.standing,
+        StatementVerdict::Sound,
+        "{:#?}",
+        found.checks
+    );
+    assert!(
+        found
+            .checks
+            .iter()
+            .all(|check| check.finding == ReviewFinding::Holds)
+    );
 }
 
 #[test]
@@ -24,35 +36,105 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
     let spoil = |spoil: fn(&mut Authorization)| ReviewCase { spoil, ..case() };
     let seal = |seal: fn(&mut Seal)| ReviewCase { seal, ..case() };
     let cases: Vec<(&str, ReviewCase)> = vec![
-        ("the sandbox is", spoil(|signed| signed.sandbox.limits.wall_ms += 1)),
-        ("the sandbox is", spoil(|signed| signed.sandbox.proc = Proc::Full)),
-        ("the sandbox is", spoil(|signed| signed.sandbox.require.clear())),
-        ("the sandbox is", spoil(|signed| signed.sandbox.off_reason = Some("because".into()))),
+        (
+            "the sandbox is",
+            spoil(|signed| signed.sandbox.limits.wall_ms += 1),
+        ),
+        (
+            "the sandbox is",
+            spoil(|signed| signed.sandbox.proc = Proc::Full),
+        ),
+        (
+            "the sandbox is",
+            spoil(|signed| signed.sandbox.require.clear()),
+        ),
+        (
+            "the sandbox is",
+            spoil(|signed| signed.sandbox.off_reason = Some("because".into())),
+        ),
         (
             "permissions are",
             spoil(|signed| {
-                signed.permissions =
-                    serde_json::from_value(json!([{"type": "run", "what": "rm", "why": "built-in-deny"}]))
-                        .expect("permission");
+                signed.permissions = serde_json::from_value(
+                    json!([{"type": "run", "what": "rm", "why": "built-in-deny"}]),
+                )
+                .expect("permission");
             }),
         ),
-        ("the script to run", spoil(|signed| signed.rendered = RenderedDigest::of(b"other"))),
-        ("the parameters are complete", spoil(|signed| signed.params = json!({"host": 3}))),
-        ("the parameters are complete", spoil(|signed| signed.params = json!({"host": "a", "more": 1}))),
-        ("the definition shown", spoil(|signed| signed.step.digest = StepDigest::of(b"other"))),
-        ("the definition shown", spoil(|signed| signed.step.reference = "nginx:stop".parse().expect("ref"))),
-        ("boundary and epoch", spoil(|signed| signed.boundary.id = SealDigest::of(b"other"))),
-        ("boundary and epoch", spoil(|signed| signed.boundary.epoch = "f0".repeat(16).parse().expect("epoch"))),
-        ("the seal is signed", spoil(|signed| signed.boundary.name = "prod-us".parse().expect("name"))),
-        ("window of validity", spoil(|signed| signed.expires_at = Timestamp::from_unix(NOW))),
-        ("window of validity", spoil(|signed| signed.not_before = signed.expires_at)),
-        ("window of validity", spoil(|signed| signed.expires_at = signed.issued_at.plus(86_401))),
-        ("window of validity", spoil(|signed| signed.issued_at = Timestamp::from_unix(NOW + 61))),
-        ("the seal is signed", ReviewCase { sealer: 1, ..case() }),
-        ("the seal is signed", ReviewCase { sealer: 9, ..case() }),
-        ("the roster in force", seal(|seal| seal.roster = documents::crypto::digest::RosterDigest::of(b"other"))),
-        ("the policy in force", seal(|seal| seal.policy = PolicyDigest::of(b"other"))),
-        ("the sandbox is", seal(|seal| seal.configuration = BlobDigest::of(b"other"))),
+        (
+            "the script to run",
+            spoil(|signed| signed.rendered = RenderedDigest::of(b"other")),
+        ),
+        (
+            "the parameters are complete",
+            spoil(|signed| signed.params = json!({"host": 3})),
+        ),
+        (
+            "the parameters are complete",
+            spoil(|signed| signed.params = json!({"host": "a", "more": 1})),
+        ),
+        (
+            "the definition shown",
+            spoil(|signed| signed.step.digest = StepDigest::of(b"other")),
+        ),
+        (
+            "the definition shown",
+            spoil(|signed| signed.step.reference = "nginx:stop".parse().expect("ref")),
+        ),
+        (
+            "boundary and epoch",
+            spoil(|signed| signed.boundary.id = SealDigest::of(b"other")),
+        ),
+        (
+            "boundary and epoch",
+            spoil(|signed| signed.boundary.epoch = "f0".repeat(16).parse().expect("epoch")),
+        ),
+        (
+            "the seal is signed",
+            spoil(|signed| signed.boundary.name = "prod-us".parse().expect("name")),
+        ),
+        (
+            "window of validity",
+            spoil(|signed| signed.expires_at = Timestamp::from_unix(NOW)),
+        ),
+        (
+            "window of validity",
+            spoil(|signed| signed.not_before = signed.expires_at),
+        ),
+        (
+            "window of validity",
+            spoil(|signed| signed.expires_at = signed.issued_at.plus(86_401)),
+        ),
+        (
+            "window of validity",
+            spoil(|signed| signed.issued_at = Timestamp::from_unix(NOW + 61)),
+        ),
+        (
+            "the seal is signed",
+            ReviewCase {
+                sealer: 1,
+                ..case()
+            },
+        ),
+        (
+            "the seal is signed",
+            ReviewCase {
+                sealer: 9,
+                ..case()
+            },
+        ),
+        (
+            "the roster in force",
+            seal(|seal| seal.roster = documents::crypto::digest::RosterDigest::of(b"other")),
+        ),
+        (
+            "the policy in force",
+            seal(|seal| seal.policy = PolicyDigest::of(b"other")),
+        ),
+        (
+            "the sandbox is",
+            seal(|seal| seal.configuration = BlobDigest::of(b"other")),
+        ),
         (
             "policy lets",
             ReviewCase {
@@ -77,8 +159,14 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
                 ..case()
             },
         ),
-        ("permissions are", spoil(|signed| signed.permissions.push(kubectl()))),
-        ("permissions are", seal(|seal| seal.builtins = BlobDigest::of(b"other"))),
+        (
+            "permissions are",
+            spoil(|signed| signed.permissions.push(kubectl())),
+        ),
+        (
+            "permissions are",
+            seal(|seal| seal.builtins = BlobDigest::of(b"other")),
+        ),
         (
             // The sealed lists can't remove a permission that the approvers must sign, because only the boundary
             // seals these lists.
@@ -93,12 +181,27 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
     for (at, (what, case)) in cases.iter().enumerate() {
         let sources = case.sources();
         let found = judged(&sources);
-        assert_eq!(found.standing, StatementVerdict::Unsound, "case {at}, {what}: {:#?}", found.checks);
-        assert!(fails(&found).contains(what), "case {at}: expected {what:?}, found {}", fails(&found));
+        assert_eq!(
+            found.standing,
+            StatementVerdict::Unsound,
+            "case {at}, {what}: {:#?}",
+            found.checks
+        );
+        assert!(
+            fails(&found).contains(what),
+            "case {at}: expected {what:?}, found {}",
+            fails(&found)
+        );
         let screen = painted(&sources, 100, false);
         assert_eq!(remarks(&sources)[0].0, RemarkSeverity::Fails, "case {at}");
-        assert!(screen.contains("  remarks     1. NOT TRUE: "), "case {at}: {screen}");
-        assert!(screen.contains("  verdict     NOT TO BE SIGNED"), "case {at}");
+        assert!(
+            screen.contains("  remarks     1. NOT TRUE: "),
+            "case {at}: {screen}"
+        );
+        assert!(
+            screen.contains("  verdict     NOT TO BE SIGNED"),
+            "case {at}"
+        );
     }
 }
 
@@ -132,14 +235,20 @@ fn an_authorization_with_a_missing_document_fails_the_review() {
 #[test]
 fn the_review_does_not_trust_the_roster_that_the_boundary_sends() {
     let mut sources = case().sources();
-    let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else { panic!("trusted") };
+    let RosterSource::Trusted(roster, _) = std::mem::take(&mut sources.roster) else {
+        panic!("trusted")
+    };
     sources.roster = RosterSource::BoundarysWord(roster);
     assert_eq!(judged(&sources).standing, StatementVerdict::NoTrust);
     assert!(painted(&sources, 100, false).contains("You trust no roster for this boundary"));
     sources.roster = RosterSource::None;
     assert_eq!(judged(&sources).standing, StatementVerdict::NoTrust);
     sources.definition = Some(b"{}".to_vec());
-    assert_eq!(judged(&sources).standing, StatementVerdict::Unsound, "a contradiction is one without trust, too");
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Unsound,
+        "a contradiction is one without trust, too"
+    );
 }
 
 #[test]
@@ -147,11 +256,30 @@ fn signatures_in_a_file_are_verified() {
     let mut sources = case().sources();
     let payload = sources.payload.clone();
     sources.told = None;
-    sources.signatures = vec![signature(1, &payload), signature(2, b"other"), signature(9, &payload)];
+    sources.signatures = vec![
+        signature(1, &payload),
+        signature(2, b"other"),
+        signature(9, &payload),
+    ];
     let found = judged(&sources);
-    assert_eq!(found.signers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["alice"]);
+    assert_eq!(
+        found
+            .signers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>(),
+        ["alice"]
+    );
     assert_eq!(found.strangers.len(), 2);
     let screen = painted(&sources, 120, false);
-    assert!(screen.contains("1 verified by this program (alice)"), "{screen}");
-    assert_eq!(screen.matches("a signature in the file does not count").count(), 2);
+    assert!(
+        screen.contains("1 verified by this program (alice)"),
+        "{screen}"
+    );
+    assert_eq!(
+        screen
+            .matches("a signature in the file does not count")
+            .count(),
+        2
+    );
 }

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::review::derived::StatementVerdict;
 use crate::review::line::RemarkSeverity;
 use crate::review::render::brief;
-use crate::review::review_case::{ReviewCase, case, fails, is_script, judged, painted, program_list, remarks};
+use crate::review::review_case::{
+    ReviewCase, case, fails, is_script, judged, painted, program_list, remarks,
+};
 use crate::review::sources::RosterSource;
 use crate::terminal::screen_decoder;
 use documents::crypto::canonical::to_canonical;
@@ -20,20 +22,42 @@ fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script()
     let value = format!("begin-{}-end", "0123456789".repeat(60));
     case.params = json!({"host": value});
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let screen = painted(&sources, 80, false);
     let (above, below) = screen.split_once("== Script ==").expect("both");
-    let joined =
-        |text: &str| screen_decoder::logical(text).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
-    assert!(joined(above).contains(&format!("host = \"{value}\"")), "{screen}");
+    let joined = |text: &str| {
+        screen_decoder::logical(text)
+            .into_iter()
+            .map(|(_, line)| line)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert!(
+        joined(above).contains(&format!("host = \"{value}\"")),
+        "{screen}"
+    );
     let below = joined(below);
     let digest = documents::crypto::digest::ContentDigest::of(value.as_bytes());
-    assert!(below.contains("parameters  host = \"begin-0123456789"), "{screen}");
-    assert!(below.contains(&format!("-end\", {} bytes, {digest}", value.len())), "{screen}");
+    assert!(
+        below.contains("parameters  host = \"begin-0123456789"),
+        "{screen}"
+    );
+    assert!(
+        below.contains(&format!("-end\", {} bytes, {digest}", value.len())),
+        "{screen}"
+    );
     // The screen shows a value of three lines in full.
     case.params = json!({"host": "y".repeat(170)});
     let screen = painted(&case.sources(), 80, false);
-    assert!(!screen.contains("== Script ==") && joined(&screen).contains(&"y".repeat(170)), "{screen}");
+    assert!(
+        !screen.contains("== Script ==") && joined(&screen).contains(&"y".repeat(170)),
+        "{screen}"
+    );
 }
 
 /// Returns a case with these parameters and a definition that accepts them.
@@ -55,8 +79,14 @@ fn with_params(params: Value) -> ReviewCase {
 
 /// Returns the lines of a screen below the script, with wrapped lines joined.
 fn below_the_script(screen: &str) -> Vec<String> {
-    let lines: Vec<String> = screen_decoder::logical(screen).into_iter().map(|(_, line)| line).collect();
-    let script = lines.iter().rposition(|line| is_script(line)).expect("a script");
+    let lines: Vec<String> = screen_decoder::logical(screen)
+        .into_iter()
+        .map(|(_, line)| line)
+        .collect();
+    let script = lines
+        .iter()
+        .rposition(|line| is_script(line))
+        .expect("a script");
     lines[script + 1..].to_vec()
 }
 
@@ -65,7 +95,12 @@ fn a_parameter_with_many_parts_does_not_hide_another_parameter() {
     let many: Vec<u32> = (0..200).collect();
     let case = with_params(json!({"a": many, "few": [1, 2], "k": {"k": "v"}, "zz": "prod"}));
     let mut sources = case.sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let screen = painted(&sources, 80, false);
     let below = below_the_script(&screen);
     let digest = documents::crypto::digest::ContentDigest::of(&to_canonical(&json!(many)));
@@ -78,12 +113,26 @@ fn a_parameter_with_many_parts_does_not_hide_another_parameter() {
         "k = {\"k\": \"v\"}",
         "zz = \"prod\"",
     ] {
-        assert!(below.iter().any(|line| line.trim() == expected.trim()), "{expected}\n{}", below.join("\n"));
+        assert!(
+            below.iter().any(|line| line.trim() == expected.trim()),
+            "{expected}\n{}",
+            below.join("\n")
+        );
     }
     let (above, _) = screen.split_once("== Script ==").expect("both");
-    assert!(above.contains("    a[0] = 0\n") && above.contains("    a[199] = 199\n"), "{screen}");
-    assert!(!below.iter().any(|line| line.contains("escapes")), "there are none: {}", below.join("\n"));
-    let told = [(RemarkSeverity::LongValue, "the parameter a has 691 bytes: read it whole".to_owned())];
+    assert!(
+        above.contains("    a[0] = 0\n") && above.contains("    a[199] = 199\n"),
+        "{screen}"
+    );
+    assert!(
+        !below.iter().any(|line| line.contains("escapes")),
+        "there are none: {}",
+        below.join("\n")
+    );
+    let told = [(
+        RemarkSeverity::LongValue,
+        "the parameter a has 691 bytes: read it whole".to_owned(),
+    )];
     assert_eq!(remarks(&sources), told);
     let asked = brief(&judged(&sources)).paint(80, false);
     assert!(asked.contains("zz = \"prod\""), "{asked}");
@@ -108,15 +157,28 @@ fn a_parameter_with_many_parts_does_not_hide_another_parameter() {
 #[test]
 fn many_parameters_get_one_row_each_and_a_remark_names_the_parameters_without_a_row() {
     let params = |count: usize| -> Value {
-        let all = (0..count).map(|at| (format!("p{at:02}"), Value::from("z".repeat(170) + &at.to_string())));
+        let all = (0..count).map(|at| {
+            (
+                format!("p{at:02}"),
+                Value::from("z".repeat(170) + &at.to_string()),
+            )
+        });
         Value::Object(all.collect())
     };
     let sources = with_params(params(12)).sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let screen = painted(&sources, 80, false);
     let rows = |screen: &str| {
         let (_, below) = screen.split_once("== Script ==").expect("both");
-        below.lines().filter(|line| line.contains("zzz...z") && line.contains(" bytes")).count()
+        below
+            .lines()
+            .filter(|line| line.contains("zzz...z") && line.contains(" bytes"))
+            .count()
     };
     assert_eq!(rows(&screen), 12, "{screen}");
     assert_eq!(remarks(&sources), []);
@@ -124,24 +186,50 @@ fn many_parameters_get_one_row_each_and_a_remark_names_the_parameters_without_a_
     let screen = painted(&sources, 80, false);
     assert_eq!(rows(&screen), 12, "{screen}");
     assert!(
-        below_the_script(&screen).iter().any(|line| line.trim() == "and 2 more, in full above the script"),
+        below_the_script(&screen)
+            .iter()
+            .any(|line| line.trim() == "and 2 more, in full above the script"),
         "{screen}"
     );
-    let [(RemarkSeverity::LongValue, remark)] = &remarks(&sources)[..] else { panic!("{:?}", remarks(&sources)) };
-    assert!(remark.starts_with("2 parameters are shown only above the script"), "{remark}");
+    let [(RemarkSeverity::LongValue, remark)] = &remarks(&sources)[..] else {
+        panic!("{:?}", remarks(&sources))
+    };
+    assert!(
+        remark.starts_with("2 parameters are shown only above the script"),
+        "{remark}"
+    );
     // A denial shows at most nine parameters.
-    for (count, shown, more) in [(1, 1, None), (3, 3, None), (4, 4, None), (9, 9, None), (14, 8, Some("and 6 more"))] {
+    for (count, shown, more) in [
+        (1, 1, None),
+        (3, 3, None),
+        (4, 4, None),
+        (9, 9, None),
+        (14, 8, Some("and 6 more")),
+    ] {
         let screen = brief(&judged(&with_params(params(count)).sources())).paint(80, false);
-        assert!(screen.lines().count() <= 7 && screen.lines().all(|line| line.len() <= 80), "{count}: {screen}");
-        assert_eq!(screen.matches(" = \"zz").count(), shown, "{count}: {screen}");
-        assert!(screen.contains("and ") == more.is_some() && screen.contains(more.unwrap_or("")), "{count}: {screen}");
+        assert!(
+            screen.lines().count() <= 7 && screen.lines().all(|line| line.len() <= 80),
+            "{count}: {screen}"
+        );
+        assert_eq!(
+            screen.matches(" = \"zz").count(),
+            shown,
+            "{count}: {screen}"
+        );
+        assert!(
+            screen.contains("and ") == more.is_some() && screen.contains(more.unwrap_or("")),
+            "{count}: {screen}"
+        );
     }
 }
 
 #[test]
 fn the_signatures_line_names_the_kind_of_key_that_a_group_requires() {
     for (rule, words) in [
-        (Some(PresenceRule::Required), "of security: only security keys with touch count"),
+        (
+            Some(PresenceRule::Required),
+            "of security: only security keys with touch count",
+        ),
         (
             Some(PresenceRule::Verified),
             "of security: only security keys that verified the person (PIN or fingerprint) count",
@@ -149,16 +237,29 @@ fn the_signatures_line_names_the_kind_of_key_that_a_group_requires() {
         (None, ""),
     ] {
         let mut sources = case().sources();
-        let RosterSource::Trusted(roster, _) = &sources.roster else { panic!("no roster") };
+        let RosterSource::Trusted(roster, _) = &sources.roster else {
+            panic!("no roster")
+        };
         let mut tables = roster.tables().clone();
         tables.group[1].presence = rule;
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("a roster");
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("a roster");
         let roster = TrustedRoster::from_payload(&payload).expect("a roster");
         sources.roster = RosterSource::Trusted(Box::new(roster), "--roster roster.json".to_owned());
         let found = judged(&sources);
-        let line = found.lines.always.iter().find(|line| line.name == "signatures").expect("a line");
+        let line = found
+            .lines
+            .always
+            .iter()
+            .find(|line| line.name == "signatures")
+            .expect("a line");
         let text = line.text.as_str();
-        assert!(text.contains(words) && text.contains("security keys") == rule.is_some(), "{text}");
+        assert!(
+            text.contains(words) && text.contains("security keys") == rule.is_some(),
+            "{text}"
+        );
     }
 }
 
@@ -183,7 +284,12 @@ fn the_list_of_programs_is_one_line_that_shows_the_file_of_each_link() {
         ]);
     };
     let sources = listed("bash", bash).sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let screen = painted(&sources, 400, false);
     assert!(
         screen.contains(
@@ -200,7 +306,12 @@ fn a_script_that_policy_cannot_read_starts_only_listed_programs() {
         signed.sandbox.programs = program_list(&[("python3", "/usr/bin/python3.11")]);
     };
     let sources = listed("python", python).sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let screen = painted(&sources, 400, false);
     for line in [
         "  asks        not a shell script, so policy can't see which programs the script starts\n",
@@ -211,13 +322,17 @@ fn a_script_that_policy_cannot_read_starts_only_listed_programs() {
     let mut case = case();
     case.definition["interpreter"] = "python".into();
     let screen = painted(&case.sources(), 400, false);
-    assert!(screen.contains("so the script may start any program\n"), "{screen}");
+    assert!(
+        screen.contains("so the script may start any program\n"),
+        "{screen}"
+    );
 }
 
 #[test]
 fn a_list_with_a_file_that_policy_denies_fails_the_review() {
     let bash = |signed: &mut Authorization| {
-        signed.sandbox.programs = program_list(&[("awk", "/usr/bin/mawk"), ("bash", "/usr/bin/bash")]);
+        signed.sandbox.programs =
+            program_list(&[("awk", "/usr/bin/mawk"), ("bash", "/usr/bin/bash")]);
     };
     let mut case = listed("bash", bash);
     assert_eq!(judged(&case.sources()).standing, StatementVerdict::Sound);

@@ -33,12 +33,20 @@ pub(super) const PROSE: LeafText = PrintableText::prose_value;
 pub(super) fn folded(value: &Value, leaf: LeafText) -> PrintableText {
     match value {
         Value::Array(items) if !items.is_empty() => PrintableText::words("[")
-            .then(&PrintableText::joined(items.iter().map(|item| folded(item, leaf)), ", "))
+            .then(&PrintableText::joined(
+                items.iter().map(|item| folded(item, leaf)),
+                ", ",
+            ))
             .and("]"),
         Value::Object(fields) if !fields.is_empty() => {
-            let fields =
-                fields.iter().map(|(key, value)| PrintableText::quoted(key).and(": ").then(&folded(value, leaf)));
-            PrintableText::words("{").then(&PrintableText::joined(fields, ", ")).and("}")
+            let fields = fields.iter().map(|(key, value)| {
+                PrintableText::quoted(key)
+                    .and(": ")
+                    .then(&folded(value, leaf))
+            });
+            PrintableText::words("{")
+                .then(&PrintableText::joined(fields, ", "))
+                .and("}")
         }
         _ => leaf(value),
     }
@@ -65,7 +73,13 @@ pub(super) fn in_full(value: &Value, leaf: LeafText) -> (PrintableText, bool) {
         return (shown, true);
     }
     let (size, bytes) = size_of(value);
-    (shown.ends(END).then(&PrintableText::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
+    (
+        shown.ends(END).then(&PrintableText::text(&format!(
+            ", {size}, {}",
+            ContentDigest::of(&bytes)
+        ))),
+        false,
+    )
 }
 
 /// Formats a value in one row. A shortened text contains the size of the value, and the second result is then false.
@@ -74,18 +88,27 @@ pub(super) fn in_row(value: &Value) -> (PrintableText, bool) {
     if shown.width() <= WHOLE_IN_ROW {
         return (shown, true);
     }
-    (shown.ends(END_IN_ROW).then(&PrintableText::text(&format!(", {}", size_of(value).0))), false)
+    (
+        shown
+            .ends(END_IN_ROW)
+            .then(&PrintableText::text(&format!(", {}", size_of(value).0))),
+        false,
+    )
 }
 
 /// Describes the change of a parameter since the last successful run, or returns `None` if it is the same.
 pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
-    let Some(was) = was else { return Some(PrintableText::words("absent at the last success")) };
+    let Some(was) = was else {
+        return Some(PrintableText::words("absent at the last success"));
+    };
     if was == now {
         return None;
     }
     let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
     if is_one(was) && is_one(now) {
-        return Some(PrintableText::words("last success: ").then(&PrintableText::prose_value(was).cut(END)));
+        return Some(
+            PrintableText::words("last success: ").then(&PrintableText::prose_value(was).cut(END)),
+        );
     }
     // Two different long values may have the same beginning and end, so name the places that differ.
     let parts = |value| {
@@ -94,10 +117,21 @@ pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText>
         parts.into_iter().collect::<BTreeMap<String, &Value>>()
     };
     let (before, after) = (parts(was), parts(now));
-    let mut places: Vec<&str> =
-        after.iter().filter(|(path, part)| before.get(*path) != Some(part)).map(|(path, _)| &**path).collect();
-    places.extend(before.keys().filter(|path| !after.contains_key(*path)).map(String::as_str));
-    let places: Vec<&str> = places.into_iter().map(|path| if path.is_empty() { "the whole" } else { path }).collect();
+    let mut places: Vec<&str> = after
+        .iter()
+        .filter(|(path, part)| before.get(*path) != Some(part))
+        .map(|(path, _)| &**path)
+        .collect();
+    places.extend(
+        before
+            .keys()
+            .filter(|path| !after.contains_key(*path))
+            .map(String::as_str),
+    );
+    let places: Vec<&str> = places
+        .into_iter()
+        .map(|path| if path.is_empty() { "the whole" } else { path })
+        .collect();
     Some(
         PrintableText::words("differs from the last success at ")
             .then(&PrintableText::text(&first_of(&places, MOST_PLACES))),

@@ -18,10 +18,21 @@ fn access_to_the_host_causes_a_red_remark() {
     let mut case = case();
     case.definition["sandbox"] = json!({"proc": "full"});
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let screen = painted(&sources, 100, true);
-    assert!(screen.contains("\x1b[1;31m  remarks     1. sees the whole of /proc"), "{screen}");
-    assert!(!screen.contains("\x1b[32m"), "nothing is green beside a red remark: {screen}");
+    assert!(
+        screen.contains("\x1b[1;31m  remarks     1. sees the whole of /proc"),
+        "{screen}"
+    );
+    assert!(
+        !screen.contains("\x1b[32m"),
+        "nothing is green beside a red remark: {screen}"
+    );
 }
 
 #[test]
@@ -30,43 +41,82 @@ fn an_emergency_is_red_in_the_heading_and_the_first_remark_says_who_approves_and
     let found = judged(&sources);
     assert_eq!(found.standing, StatementVerdict::Sound, "{}", fails(&found));
     let heading = "\x1b[1;31mEMERGENCY: nginx:restart at prod-eu, asked by ci-agent";
-    for screen in [painted(&sources, 100, true), block(&found).paint(100, true), brief(&found).paint(100, true)] {
+    for screen in [
+        painted(&sources, 100, true),
+        block(&found).paint(100, true),
+        brief(&found).paint(100, true),
+    ] {
         assert!(screen.starts_with(heading), "{screen}");
     }
     let said = remarks(&sources);
     let words = "EMERGENCY: approved by 1 person of ops, normally by 1 person of each of ops, security (nobody counts for two \
                  groups); afterwards 1 person of security must review the run";
-    assert_eq!(said.first(), Some(&(RemarkSeverity::Emergency, words.to_owned())));
-    assert!(painted(&sources, 400, false).contains("  signatures  1 of 1 of ops (bob); yours is number 2;"));
-    let field = found.lines.fields.iter().find(|field| field.path == "signed.predicate.emergency").expect("the field");
+    assert_eq!(
+        said.first(),
+        Some(&(RemarkSeverity::Emergency, words.to_owned()))
+    );
+    assert!(
+        painted(&sources, 400, false)
+            .contains("  signatures  1 of 1 of ops (bob); yours is number 2;")
+    );
+    let field = found
+        .lines
+        .fields
+        .iter()
+        .find(|field| field.path == "signed.predicate.emergency")
+        .expect("the field");
     assert_eq!(field.why, FieldReason::Shown("remarks"));
     let json = ProposalReview { found, sources }.to_json();
-    assert_eq!((&json["emergency"], &json["emergency_rule"]["review"]["from"]), (&json!(true), &json!(["security"])));
+    assert_eq!(
+        (
+            &json["emergency"],
+            &json["emergency_rule"]["review"]["from"]
+        ),
+        (&json!(true), &json!(["security"]))
+    );
     assert_eq!(json["rules"][0], json!({"required": 1, "from": ["ops"]}));
 }
 
 #[test]
 fn an_emergency_that_policy_does_not_permit_fails_the_review() {
     let mut without = emergency();
-    without.policy["default"].as_object_mut().expect("a map").remove("emergency");
+    without.policy["default"]
+        .as_object_mut()
+        .expect("a map")
+        .remove("emergency");
     let mut longer = emergency();
     longer.policy["default"]["emergency"]["max_window_s"] = 3599.into();
-    for (case, why) in
-        [(without, "policy permits no emergency for nginx:restart"), (longer, "may last 3599 s from its issue")]
-    {
+    for (case, why) in [
+        (without, "policy permits no emergency for nginx:restart"),
+        (longer, "may last 3599 s from its issue"),
+    ] {
         let sources = case.sources();
         let found = judged(&sources);
         assert_eq!(found.standing, StatementVerdict::Unsound);
         let fails = fails(&found);
-        assert!(fails.contains("policy permits this emergency: ") && fails.contains(why), "{fails}");
+        assert!(
+            fails.contains("policy permits this emergency: ") && fails.contains(why),
+            "{fails}"
+        );
         let said = remarks(&sources);
-        assert_eq!(said.first().map(|(severity, _)| *severity), Some(RemarkSeverity::Emergency), "{said:?}");
+        assert_eq!(
+            said.first().map(|(severity, _)| *severity),
+            Some(RemarkSeverity::Emergency),
+            "{said:?}"
+        );
     }
     let json = {
         let sources = case().sources();
-        ProposalReview { found: judged(&sources), sources }.to_json()
+        ProposalReview {
+            found: judged(&sources),
+            sources,
+        }
+        .to_json()
     };
-    assert_eq!((&json["emergency"], &json["emergency_rule"]), (&json!(false), &json!(null)));
+    assert_eq!(
+        (&json["emergency"], &json["emergency_rule"]),
+        (&json!(false), &json!(null))
+    );
 }
 
 #[test]
@@ -76,27 +126,44 @@ fn remarks_are_sorted_by_importance_and_at_most_five_are_above_the_question() {
         "mode": "prompted", "run": {"allow": ["set"]}, "approvals": {"required": 1, "from": ["ops"]},
     }, "overrides": [{"runbook": "nginx", "sandbox": {"read": ["/srv"], "write": ["/srv"], "workdir": "in-place",
         "network": {"allow": ["a.example:443"]}}}]});
-    case.definition["sandbox"] =
-        json!({"write": ["/srv/app"], "workdir": "in-place", "network": {"allow": ["a.example:443"]}, "proc": "full"});
+    case.definition["sandbox"] = json!({"write": ["/srv/app"], "workdir": "in-place", "network": {"allow": ["a.example:443"]}, "proc": "full"});
     case.definition["source"] = "rm -f x\n\"$A\"\n".into();
     case.params = json!({"host": "x".repeat(501)});
     case.reason = "\u{202e}".to_owned();
     let mut sources = case.sources();
     sources.last = None;
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let found = remarks(&sources);
     let weights: Vec<_> = found.iter().map(|(weight, _)| *weight).collect();
-    use RemarkSeverity::{BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable};
+    use RemarkSeverity::{
+        BuiltInDenied, FirstRun, HiddenText, HostNeed, LiveTree, LongValue, Network, Unknowable,
+    };
     assert_eq!(
         weights,
-        [LiveTree, Network, HostNeed, Unknowable, BuiltInDenied, HiddenText, LongValue, FirstRun],
+        [
+            LiveTree,
+            Network,
+            HostNeed,
+            Unknowable,
+            BuiltInDenied,
+            HiddenText,
+            LongValue,
+            FirstRun
+        ],
         "{found:#?}"
     );
     let screen = painted(&sources, 80, false);
     let question = screen.lines().rev().take(20).collect::<Vec<_>>();
     for at in 1..=MOST_REMARKS {
         assert!(
-            question.iter().any(|line| line.get(14..).is_some_and(|text| text.starts_with(&format!("{at}. ")))),
+            question.iter().any(|line| line
+                .get(14..)
+                .is_some_and(|text| text.starts_with(&format!("{at}. ")))),
             "{screen}"
         );
     }
@@ -116,12 +183,24 @@ fn documents_that_are_missing_for_the_same_reason_cause_one_remark() {
     let mut sources = case().sources();
     sources.seal = None;
     sources.policy = None;
-    sources.missing = vec!["the seal: not allowed".to_owned(), "the policy: not allowed".to_owned()];
+    sources.missing = vec![
+        "the seal: not allowed".to_owned(),
+        "the policy: not allowed".to_owned(),
+    ];
     let found = remarks(&sources);
-    assert_eq!(found[0].1, "these documents could not be fetched: the seal, the policy: not allowed");
-    assert!(found[1].1.starts_with("not checked: the seal is signed"), "{found:#?}");
+    assert_eq!(
+        found[0].1,
+        "these documents could not be fetched: the seal, the policy: not allowed"
+    );
+    assert!(
+        found[1].1.starts_with("not checked: the seal is signed"),
+        "{found:#?}"
+    );
     assert_eq!(found.len(), 2, "{found:#?}");
-    assert!(painted(&sources, 80, false).contains("COULD NOT BE PROVED"), "{found:#?}");
+    assert!(
+        painted(&sources, 80, false).contains("COULD NOT BE PROVED"),
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -137,7 +216,12 @@ fn programs_that_are_in_no_list_get_one_line_and_no_remark() {
     case.policy = json!({"version": 1, "default": {"mode": "prompted", "approvals": {"required": 1, "from": ["ops"]}}, "extends": "none"});
     case.definition["source"] = "aa1 x\nbb2\ncc3\nrm -f y\n".into();
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let screen = painted(&sources, 100, false);
     assert!(
         screen.contains(
@@ -153,25 +237,45 @@ fn a_path_that_is_not_in_the_list_of_programs_causes_a_remark() {
     case.policy = json!({"version": 2, "default": {"mode": "prompted", "sandbox": {"programs": {"mode": "listed"}},
         "approvals": {"required": 1, "from": ["ops"]}}});
     case.definition["source"] = "./d.sh\n/opt/x/tool\n/opt/y/known\nkubectl\n".into();
-    case.spoil =
-        |signed| signed.sandbox.programs = program_list(&[("bash", "/usr/bin/bash"), ("known", "/opt/y/known")]);
+    case.spoil = |signed| {
+        signed.sandbox.programs =
+            program_list(&[("bash", "/usr/bin/bash"), ("known", "/opt/y/known")])
+    };
     let sources = case.sources();
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
     let expected = (
         RemarkSeverity::HostNeed,
         "./d.sh, /opt/x/tool: not in the list of programs, so such a file can't start on the boundary's host, unless \
          it is a link to a listed program or an executable file of the step"
             .to_owned(),
     );
-    assert!(remarks(&sources).contains(&expected), "{:#?}", remarks(&sources));
+    assert!(
+        remarks(&sources).contains(&expected),
+        "{:#?}",
+        remarks(&sources)
+    );
     // A run that may start its own files can start these paths, and so can a run without a list.
     case.spoil = |signed| {
-        signed.sandbox.programs = program_list(&[("bash", "/usr/bin/bash"), (OWN_PROGRAMS, OWN_PROGRAMS)]);
+        signed.sandbox.programs =
+            program_list(&[("bash", "/usr/bin/bash"), (OWN_PROGRAMS, OWN_PROGRAMS)]);
     };
-    assert!(!remarks(&case.sources()).iter().any(|(_, text)| text.contains("not in the list")));
+    assert!(
+        !remarks(&case.sources())
+            .iter()
+            .any(|(_, text)| text.contains("not in the list"))
+    );
     case.policy["default"]["sandbox"]["programs"]["mode"] = "any".into();
     case.spoil = |_| {};
-    assert!(!remarks(&case.sources()).iter().any(|(_, text)| text.contains("not in the list")));
+    assert!(
+        !remarks(&case.sources())
+            .iter()
+            .any(|(_, text)| text.contains("not in the list"))
+    );
 }
 
 #[test]
@@ -181,8 +285,13 @@ fn hidden_text_causes_one_remark_that_names_the_field() {
     case.reason = "all \u{200b}good\x1b[2J".to_owned();
     case.definition["source"] = "echo \u{202e}\n".into();
     let found = remarks(&case.sources());
-    let hidden: Vec<_> = found.iter().filter(|(weight, _)| *weight == RemarkSeverity::HiddenText).collect();
-    let [(_, text)] = hidden.as_slice() else { panic!("{found:#?}") };
+    let hidden: Vec<_> = found
+        .iter()
+        .filter(|(weight, _)| *weight == RemarkSeverity::HiddenText)
+        .collect();
+    let [(_, text)] = hidden.as_slice() else {
+        panic!("{found:#?}")
+    };
     for expected in [
         r"the parameter host has w\u{435}b (letters of Latin and Cyrillic)",
         r"the reason has \u{200b} (invisible), \x1b (a control character)",
@@ -195,7 +304,10 @@ fn hidden_text_causes_one_remark_that_names_the_field() {
     case.reason = "fine".to_owned();
     case.definition["source"] = "echo\n".into();
     let screen = painted(&case.sources(), 80, false);
-    assert!(screen.contains(r"web\s{5}3") && screen.contains(r"  escapes     \s{n} is n spaces"), "{screen}");
+    assert!(
+        screen.contains(r"web\s{5}3") && screen.contains(r"  escapes     \s{n} is n spaces"),
+        "{screen}"
+    );
     case.params = json!({"host": "web3"});
     assert!(!painted(&case.sources(), 80, false).contains("escapes"));
 }
@@ -207,7 +319,10 @@ fn denied_names_that_are_no_longer_masked_cause_a_remark() {
         last.masked = Some(3);
     }
     let found = remarks(&sources);
-    assert_eq!(found[0].1, "the last run hid 3 denied names, but this profile hides no name");
+    assert_eq!(
+        found[0].1,
+        "the last run hid 3 denied names, but this profile hides no name"
+    );
     if let Some(last) = &mut sources.last {
         last.masked = Some(0);
     }
@@ -229,26 +344,43 @@ fn denied_names_in_the_last_receipt_cause_one_remark() {
         last.masked = Some(3);
     }
     let text = "the last run hid 3 denied names; which names this run can't see is decided when the run starts";
-    assert_eq!(masked(&sources), [(RemarkSeverity::HostNeed, text.to_owned())]);
+    assert_eq!(
+        masked(&sources),
+        [(RemarkSeverity::HostNeed, text.to_owned())]
+    );
     if let Some(last) = &mut sources.last {
         (last.masked, last.masked_before) = (Some(0), Some(2));
     }
     let text = "the last run hid none of the 2 denied names that the run before hid: these names were moved or removed, and a run may read the files";
-    assert_eq!(masked(&sources), [(RemarkSeverity::LiveTree, text.to_owned())]);
+    assert_eq!(
+        masked(&sources),
+        [(RemarkSeverity::LiveTree, text.to_owned())]
+    );
 }
 
 #[test]
 fn many_long_values_with_long_names_are_one_short_remark() {
     let mut case = case();
-    let fields = (0..9).map(|at| (format!("{at}\u{202e}{}", "n".repeat(400)), json!("x".repeat(181))));
+    let fields = (0..9).map(|at| {
+        (
+            format!("{at}\u{202e}{}", "n".repeat(400)),
+            json!("x".repeat(181)),
+        )
+    });
     case.params = json!({"host": fields.collect::<serde_json::Map<_, _>>()});
     let sources = case.sources();
     let found = remarks(&sources);
     for severity in [RemarkSeverity::LongValue, RemarkSeverity::HiddenText] {
-        let (_, text) = found.iter().find(|(of, _)| *of == severity).unwrap_or_else(|| panic!("{found:?}"));
+        let (_, text) = found
+            .iter()
+            .find(|(of, _)| *of == severity)
+            .unwrap_or_else(|| panic!("{found:?}"));
         assert!(text.len() < 600, "{} characters: {text}", text.len());
     }
-    let (_, long) = found.iter().find(|(of, _)| *of == RemarkSeverity::LongValue).expect("a remark");
+    let (_, long) = found
+        .iter()
+        .find(|(of, _)| *of == RemarkSeverity::LongValue)
+        .expect("a remark");
     assert!(long.ends_with(" more are long: read them whole"), "{long}");
 }
 
@@ -258,11 +390,16 @@ fn the_same_run_with_an_unknown_end_is_the_first_remark() {
     case.definition["sandbox"] = json!({"proc": "full"});
     let mut sources = case.sources();
     sources.unknown_end = Some(UnknownEnd {
-        receipt: "rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse().expect("an id"),
+        receipt: "rcp_019aa0b0-5c00-7000-8000-00000077a1b3"
+            .parse()
+            .expect("an id"),
         finished_at: "2026-11-20T02:10:59Z".parse().expect("a time"),
     });
     let found = remarks(&sources);
-    let expected = (RemarkSeverity::UnknownEnd, "the same run ended unknown at 02:10 UTC (rcp_...77a1b3)".to_owned());
+    let expected = (
+        RemarkSeverity::UnknownEnd,
+        "the same run ended unknown at 02:10 UTC (rcp_...77a1b3)".to_owned(),
+    );
     assert_eq!((found.len(), &found[0]), (2, &expected), "{found:?}");
 }
 
@@ -280,8 +417,16 @@ fn a_content_that_cannot_be_shown_weighs_more_than_a_long_script() {
     };
     let mut sources = case.sources();
     sources.inputs.insert("blob".to_owned(), vec![0; 2000]);
-    assert_eq!(judged(&sources).standing, StatementVerdict::Sound, "{}", fails(&judged(&sources)));
-    let found: Vec<_> = remarks(&sources).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(
+        judged(&sources).standing,
+        StatementVerdict::Sound,
+        "{}",
+        fails(&judged(&sources))
+    );
+    let found: Vec<_> = remarks(&sources)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
     assert_eq!(
         found[..3],
         [
@@ -291,10 +436,17 @@ fn a_content_that_cannot_be_shown_weighs_more_than_a_long_script() {
         ]
     );
     let screen = painted(&sources, 80, false);
-    assert!(screen.contains("  uploads     blob: 2,000 bytes, binary, NOT SHOWN\n"), "{screen}");
+    assert!(
+        screen.contains("  uploads     blob: 2,000 bytes, binary, NOT SHOWN\n"),
+        "{screen}"
+    );
     // A script of 60 lines has no such remark.
     case.definition["source"] = ":\n".repeat(60).into();
-    assert!(!remarks(&case.sources()).iter().any(|(_, text)| text.contains("read all of them")));
+    assert!(
+        !remarks(&case.sources())
+            .iter()
+            .any(|(_, text)| text.contains("read all of them"))
+    );
 }
 
 #[test]
@@ -302,12 +454,19 @@ fn the_job_of_a_proposal_is_the_boundary_s_word_and_long_or_hidden_text_stays_ha
     let mut sources = case().sources();
     let line = |sources: &ReviewSources| {
         let lines = judged(sources).lines.always;
-        lines.iter().find(|line| line.name == "job").map(|line| line.text.as_str().to_owned())
+        lines
+            .iter()
+            .find(|line| line.name == "job")
+            .map(|line| line.text.as_str().to_owned())
     };
     assert_eq!(line(&sources), None, "a token with a secret");
     let mut job = AdmittedJob {
         issuer: "https://i.example".to_owned(),
-        claims: [("ref".to_owned(), "main\u{202e}".to_owned()), ("sha".to_owned(), "89ab".to_owned())].into(),
+        claims: [
+            ("ref".to_owned(), "main\u{202e}".to_owned()),
+            ("sha".to_owned(), "89ab".to_owned()),
+        ]
+        .into(),
         bind: [("commit".to_owned(), "sha".to_owned())].into(),
         job: Some("https://i.example/jobs/7".to_owned()),
     };

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::review::derived::StatementVerdict;
 use crate::review::render::{DEFINITION, SIGNED, block, brief, decision, full, profile_words};
-use crate::review::review_case::{ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section};
+use crate::review::review_case::{
+    ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section,
+};
 use crate::review::value_words::grouped;
 use crate::terminal::screen::lines_of;
 use crate::terminal::screen_decoder;
@@ -25,10 +27,20 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
             && said.contains("for all files: 1 GiB; 64 MiB more in /dev/shm\n"),
         "{said}"
     );
-    let live = Profile { workdir: Workdir::InPlace, write: vec!["/srv/app".into()], ..strict.clone() };
+    let live = Profile {
+        workdir: Workdir::InPlace,
+        write: vec!["/srv/app".into()],
+        ..strict.clone()
+    };
     let said = words(&live);
-    assert!(said.contains("for all files: as much as the host has, because nothing limits a live tree"), "{said}");
-    let poor = Profile { require: vec![Layer::Landlock], ..strict.clone() };
+    assert!(
+        said.contains("for all files: as much as the host has, because nothing limits a live tree"),
+        "{said}"
+    );
+    let poor = Profile {
+        require: vec![Layer::Landlock],
+        ..strict.clone()
+    };
     let said = words(&poor);
     for weaker in [
         "1 GiB, but without namespaces as much as the host has",
@@ -37,8 +49,15 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
     ] {
         assert!(said.contains(weaker), "{weaker}: {said}");
     }
-    let full = Profile { proc: Proc::Full, ..strict };
-    assert!(words(&full).contains("the host's boot command line, partitions"), "{}", words(&full));
+    let full = Profile {
+        proc: Proc::Full,
+        ..strict
+    };
+    assert!(
+        words(&full).contains("the host's boot command line, partitions"),
+        "{}",
+        words(&full)
+    );
 }
 
 #[test]
@@ -77,10 +96,12 @@ fn ordinary() -> ReviewCase {
     let mut case = case();
     let mut properties = serde_json::Map::new();
     let names = ["host", "release", "zone"];
-    properties.extend(names.map(|name| (name.to_owned(), json!({"type": "string", "maxLength": 99}))));
+    properties
+        .extend(names.map(|name| (name.to_owned(), json!({"type": "string", "maxLength": 99}))));
     case.definition["params"] = json!({"type": "object", "properties": properties});
     case.params = json!({"host": "web-3.example", "release": "v2.4.1-candidate", "zone": "eu-central-1 (Frankfurt)"});
-    case.reason = "the nightly release, because the build of yesterday did not contain the fix".to_owned();
+    case.reason =
+        "the nightly release, because the build of yesterday did not contain the fix".to_owned();
     case.definition["source"] = "rm -f x\nkill 1\n\"$A\"\n".into();
     case.definition["sandbox"] = json!({"proc": "full"});
     case.policy = json!({"version": 2, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
@@ -90,7 +111,10 @@ fn ordinary() -> ReviewCase {
         let mut names = [&DEFAULT_TOOLS[..], &["bash", "kill", "rm"]].concat();
         names.sort_unstable();
         let list: Vec<_> = names.iter().map(|name| (*name, file(name))).collect();
-        let list: Vec<_> = list.iter().map(|(name, path)| (*name, path.as_str())).collect();
+        let list: Vec<_> = list
+            .iter()
+            .map(|(name, path)| (*name, path.as_str()))
+            .collect();
         signed.sandbox.programs = program_list(&list);
     };
     case
@@ -101,7 +125,9 @@ fn the_decision_about_an_ordinary_run_fits_on_a_screen_of_80_columns_and_breaks_
     let mut sources = ordinary().sources();
     sources.last = None;
     sources.unknown_end = Some(UnknownEnd {
-        receipt: "rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse().expect("an id"),
+        receipt: "rcp_019aa0b0-5c00-7000-8000-00000077a1b3"
+            .parse()
+            .expect("an id"),
         finished_at: "2026-11-18T02:10:59Z".parse().expect("a time"),
     });
     let found = judged(&sources);
@@ -111,23 +137,34 @@ fn the_decision_about_an_ordinary_run_fits_on_a_screen_of_80_columns_and_breaks_
     // The question needs one more line.
     assert!(screen.lines().count() <= 22, "{screen}");
     assert!(
-        screen.contains("  may run     the 23 default tools, bash, kill, rm; the kernel starts no others\n"),
+        screen.contains(
+            "  may run     the 23 default tools, bash, kill, rm; the kernel starts no others\n"
+        ),
         "{screen}"
     );
-    assert!(screen.contains("  parameters  host = \"web-3.example\"\n"), "{screen}");
+    assert!(
+        screen.contains("  parameters  host = \"web-3.example\"\n"),
+        "{screen}"
+    );
     for width in [60, 80] {
         let screen = block(&found).paint(width, false);
         for line in screen.lines() {
             assert!(line.len() <= width, "{width}: {line}");
             let more = line.trim_start_matches(' ').strip_prefix("+ ");
-            assert!(more.is_none_or(|more| more.starts_with(' ')), "{width}: within a word: {line}");
+            assert!(
+                more.is_none_or(|more| more.starts_with(' ')),
+                "{width}: within a word: {line}"
+            );
         }
     }
     // Short parameters share a line.
     let mut case = ordinary();
     case.params = json!({"host": "web-3", "release": "v2.4.1", "zone": "eu"});
     let screen = block(&judged(&case.sources())).paint(80, false);
-    assert!(screen.contains("  parameters  host = \"web-3\"   release = \"v2.4.1\"   zone = \"eu\"\n"), "{screen}");
+    assert!(
+        screen.contains("  parameters  host = \"web-3\"   release = \"v2.4.1\"   zone = \"eu\"\n"),
+        "{screen}"
+    );
 }
 
 #[test]
@@ -149,9 +186,16 @@ fn lines_are_broken_between_words() {
 fn the_screen_of_a_denial_has_at_most_seven_lines() {
     let mut case = case();
     case.reason = "because \u{202e} ".repeat(50);
-    case.params = Value::Object((0..40).map(|at| (format!("p{at}"), "z".repeat(99).into())).collect());
+    case.params = Value::Object(
+        (0..40)
+            .map(|at| (format!("p{at}"), "z".repeat(99).into()))
+            .collect(),
+    );
     let screen = brief(&judged(&case.sources())).paint(80, false);
-    assert!(screen.lines().count() <= 7 && screen.lines().all(|line| line.len() <= 80), "{screen}");
+    assert!(
+        screen.lines().count() <= 7 && screen.lines().all(|line| line.len() <= 80),
+        "{screen}"
+    );
     for name in [
         "nginx:restart at prod-eu, asked by ci-agent",
         "\n  parameters  p0 = ",

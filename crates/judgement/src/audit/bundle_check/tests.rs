@@ -13,9 +13,10 @@ fn golden() -> PathBuf {
 }
 
 fn trust(named: &str) -> RosterTrust {
-    named
-        .parse()
-        .map_or_else(|_| RosterTrust::Roster(std::fs::read(golden().join(named)).expect(named)), RosterTrust::Digest)
+    named.parse().map_or_else(
+        |_| RosterTrust::Roster(std::fs::read(golden().join(named)).expect(named)),
+        RosterTrust::Digest,
+    )
 }
 
 fn report(file: &str, roster: &str) -> BundleReport {
@@ -26,18 +27,41 @@ fn report(file: &str, roster: &str) -> BundleReport {
 #[test]
 fn the_report_says_which_contents_are_not_checked() {
     for (file, check, words) in [
-        ("valid/bundle-session.json", CheckName::Consumption, "only the boundary knows the salt"),
-        ("valid/bundle-files.json", CheckName::ReceiptSubjects, "whose contents are not checked"),
+        (
+            "valid/bundle-session.json",
+            CheckName::Consumption,
+            "only the boundary knows the salt",
+        ),
+        (
+            "valid/bundle-files.json",
+            CheckName::ReceiptSubjects,
+            "whose contents are not checked",
+        ),
     ] {
         let report = report(file, "valid/roster.json");
-        let detail = report.checks.iter().find(|one| one.name == check).map(|one| one.detail.as_str());
-        assert!(detail.is_some_and(|detail| detail.contains(words)), "{file}: {detail:?}");
+        let detail = report
+            .checks
+            .iter()
+            .find(|one| one.name == check)
+            .map(|one| one.detail.as_str());
+        assert!(
+            detail.is_some_and(|detail| detail.contains(words)),
+            "{file}: {detail:?}"
+        );
     }
     let says = |file: &str| report(file, "valid/roster.json").boundary_says.join("\n");
-    assert!(says("valid/bundle-session.json").contains("the content of the session's state: not checked"));
-    assert!(says("valid/bundle-artifacts.json").contains("the contents of the artifacts: not checked"));
+    assert!(
+        says("valid/bundle-session.json")
+            .contains("the content of the session's state: not checked")
+    );
+    assert!(
+        says("valid/bundle-artifacts.json").contains("the contents of the artifacts: not checked")
+    );
     let plain = says("valid/bundle.json");
-    assert!(!plain.contains("session") && !plain.contains("artifacts"), "{plain}");
+    assert!(
+        !plain.contains("session") && !plain.contains("artifacts"),
+        "{plain}"
+    );
 }
 
 fn failed_checks(report: &BundleReport) -> Vec<&'static str> {
@@ -53,10 +77,18 @@ fn refused(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Vec<&'st
 }
 
 fn open(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> (bool, Vec<&'static str>) {
-    let report = HistoryCase::new().edit(stage, edit).report(VerifyOptions::default());
+    let report = HistoryCase::new()
+        .edit(stage, edit)
+        .report(VerifyOptions::default());
     assert!(failed_checks(&report).is_empty(), "{:#?}", report.checks);
-    let open = report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked);
-    (report.verified, open.map(|check| check.name.word()).collect())
+    let open = report
+        .checks
+        .iter()
+        .filter(|check| check.finding == CheckFinding::NotChecked);
+    (
+        report.verified,
+        open.map(|check| check.name.word()).collect(),
+    )
 }
 
 #[test]
@@ -66,26 +98,48 @@ fn the_bundle_of_an_unedited_crossing_is_verified() {
     for name in [CheckName::SealInForce, CheckName::Revocations] {
         assert_eq!(report.finding(name), CheckFinding::NotChecked, "{name}");
     }
-    assert_eq!(report.finding(CheckName::KeysStillRostered), CheckFinding::Established);
+    assert_eq!(
+        report.finding(CheckName::KeysStillRostered),
+        CheckFinding::Established
+    );
     let facts = report.facts.expect("facts");
     let approved = facts.approved.expect("approved");
-    assert_eq!((approved.step.as_str(), approved.proposer.as_str()), ("nginx:restart", "ci-agent"));
-    assert!(facts.approvers.iter().all(|approver| approver.keyid.is_some() && !approver.groups.is_empty()));
+    assert_eq!(
+        (approved.step.as_str(), approved.proposer.as_str()),
+        ("nginx:restart", "ci-agent")
+    );
+    assert!(
+        facts
+            .approvers
+            .iter()
+            .all(|approver| approver.keyid.is_some() && !approver.groups.is_empty())
+    );
 }
 
 #[test]
 fn a_seal_of_one_roster_version_names_no_list_of_versions() {
     let versions = format!("sha256:{}", "0".repeat(64));
-    let failed = refused(FixtureStage::Seal, move |seal| seal["predicate"]["rosters"] = json!(versions));
-    assert_eq!(failed, ["roster-in-seal"], "version 1 has no signatures to name");
+    let failed = refused(FixtureStage::Seal, move |seal| {
+        seal["predicate"]["rosters"] = json!(versions)
+    });
+    assert_eq!(
+        failed,
+        ["roster-in-seal"],
+        "version 1 has no signatures to name"
+    );
 }
 
 #[test]
 fn the_owners_of_a_proposer_in_the_roster_are_excluded() {
     let failed = refused(FixtureStage::Roster, |roster| {
-        roster["predicate"]["proposer"] = json!([{"name": "ci-agent", "owners": ["alice"], "keys": []}]);
+        roster["predicate"]["proposer"] =
+            json!([{"name": "ci-agent", "owners": ["alice"], "keys": []}]);
     });
-    assert_eq!(failed, ["excluded"], "the roster itself says that alice owns the proposer");
+    assert_eq!(
+        failed,
+        ["excluded"],
+        "the roster itself says that alice owns the proposer"
+    );
 }
 
 #[test]
@@ -108,7 +162,12 @@ fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
             *policy = json!({"version": 1, "default": {"mode": "deny", "approvals": policy["default"]["approvals"]}});
         })
         .report(VerifyOptions::default());
-    assert_eq!(report.finding(CheckName::Permissions), CheckFinding::Failed, "{:?}", report.checks);
+    assert_eq!(
+        report.finding(CheckName::Permissions),
+        CheckFinding::Failed,
+        "{:?}",
+        report.checks
+    );
     // The rules of a list of programs do not depend on the script either.
     let report = read_by_another_version()
         .edit(FixtureStage::Policy, |policy| {
@@ -116,18 +175,33 @@ fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
             policy["default"]["sandbox"] = json!({"programs": {"mode": "listed"}});
         })
         .report(VerifyOptions::default());
-    let check = report.checks.iter().find(|check| check.name == CheckName::Permissions).expect("the check");
+    let check = report
+        .checks
+        .iter()
+        .find(|check| check.name == CheckName::Permissions)
+        .expect("the check");
     assert_eq!(check.finding, CheckFinding::Failed, "{check:?}");
-    assert!(check.detail.contains("has no list of programs"), "{check:?}");
+    assert!(
+        check.detail.contains("has no list of programs"),
+        "{check:?}"
+    );
     let (verified, left) = open(FixtureStage::Roster, |roster| {
-        roster["predicate"]["witness"] =
-            json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);
+        roster["predicate"]["witness"] = json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);
     });
     assert!(verified && left.contains(&"witnesses"), "{left:?}");
     let report = HistoryCase::new()
-        .edit(FixtureStage::Roster, |roster| roster["predicate"]["threshold"] = json!(0))
+        .edit(FixtureStage::Roster, |roster| {
+            roster["predicate"]["threshold"] = json!(0)
+        })
         .report(VerifyOptions::default());
-    assert!(report.warnings.iter().any(|warning| warning.contains("unguarded")), "{:?}", report.warnings);
+    assert!(
+        report
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("unguarded")),
+        "{:?}",
+        report.warnings
+    );
 }
 
 #[test]
@@ -135,27 +209,49 @@ fn the_report_names_each_key_of_the_roster_that_this_version_cannot_verify() {
     let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
     let report = HistoryCase::new()
         .edit(FixtureStage::Roster, move |roster| {
-            roster["predicate"]["approver"][0]["keys"].as_array_mut().expect("keys").push(json!(foreign));
+            roster["predicate"]["approver"][0]["keys"]
+                .as_array_mut()
+                .expect("keys")
+                .push(json!(foreign));
         })
         .report(VerifyOptions::default());
     assert!(report.verified, "{:#?}", report.checks);
-    let named = |warning: &&String| warning.contains("approver alice") && warning.contains("ecdsa-sha2-nistp256");
-    assert_eq!(report.warnings.iter().filter(named).count(), 1, "{:?}", report.warnings);
-    assert_eq!(HistoryCase::new().report(VerifyOptions::default()).warnings, [""; 0]);
+    let named = |warning: &&String| {
+        warning.contains("approver alice") && warning.contains("ecdsa-sha2-nistp256")
+    };
+    assert_eq!(
+        report.warnings.iter().filter(named).count(),
+        1,
+        "{:?}",
+        report.warnings
+    );
+    assert_eq!(
+        HistoryCase::new().report(VerifyOptions::default()).warnings,
+        [""; 0]
+    );
 }
 
 #[test]
 fn keys_missing_from_a_newer_trusted_roster_are_not_checked() {
     let case = HistoryCase::new();
     let newer = case.next_roster(|roster| {
-        roster["predicate"]["approver"].as_array_mut().expect("approvers").remove(0);
+        roster["predicate"]["approver"]
+            .as_array_mut()
+            .expect("approvers")
+            .remove(0);
     });
     let report = case.report_with(&RosterTrust::Roster(newer), VerifyOptions::default());
     assert!(report.verified, "{:#?}", report.checks);
-    assert_eq!(report.finding(CheckName::KeysStillRostered), CheckFinding::NotChecked);
+    assert_eq!(
+        report.finding(CheckName::KeysStillRostered),
+        CheckFinding::NotChecked
+    );
     let same = case.next_roster(|_| {});
     let report = case.report_with(&RosterTrust::Roster(same), VerifyOptions::default());
-    assert_eq!(report.finding(CheckName::KeysStillRostered), CheckFinding::Established);
+    assert_eq!(
+        report.finding(CheckName::KeysStillRostered),
+        CheckFinding::Established
+    );
 }
 
 #[test]
@@ -169,11 +265,17 @@ fn without_a_trusted_roster_nothing_is_verified_and_the_error_gives_the_roster_d
     ] {
         let error = verify(&bundle, &trust, VerifyOptions::default()).expect_err("no trust");
         let first = error.first_roster.expect("the digest seen").to_string();
-        assert_eq!(first, "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039");
+        assert_eq!(
+            first,
+            "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039"
+        );
     }
     assert!(verify(b"", &RosterTrust::Nothing, VerifyOptions::default()).is_err());
     let pinned = RosterTrust::Digest(RosterDigest::of(b"another"));
-    assert_eq!(failed_checks(&verify(&bundle, &pinned, VerifyOptions::default()).expect("report")), ["roster-chain"]);
+    assert_eq!(
+        failed_checks(&verify(&bundle, &pinned, VerifyOptions::default()).expect("report")),
+        ["roster-chain"]
+    );
 }
 
 #[test]
@@ -185,19 +287,36 @@ fn a_malformed_bundle_causes_no_panic() {
         assert_eq!(failed_checks(&report), ["bundle"]);
         assert_eq!(report.checks.len(), CheckName::ALL.len());
     }
-    for garbage in [&b"\xff\xfe"[..], b"null", b"[]", b"{\"mediaType\":1}", &[b'['; 5000]] {
-        assert_eq!(failed_checks(&verify(garbage, &roster, VerifyOptions::default()).expect("report")), ["bundle"]);
+    for garbage in [
+        &b"\xff\xfe"[..],
+        b"null",
+        b"[]",
+        b"{\"mediaType\":1}",
+        &[b'['; 5000],
+    ] {
+        assert_eq!(
+            failed_checks(&verify(garbage, &roster, VerifyOptions::default()).expect("report")),
+            ["bundle"]
+        );
     }
     let large = vec![b' '; documents::record::bundle::MAX_BUNDLE_BYTES + 1];
-    assert_eq!(failed_checks(&verify(&large, &roster, VerifyOptions::default()).expect("report")), ["bundle"]);
+    assert_eq!(
+        failed_checks(&verify(&large, &roster, VerifyOptions::default()).expect("report")),
+        ["bundle"]
+    );
 }
 
 fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     all.push(at.to_owned());
     match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), all)),
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), all)),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), all));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), all));
         }
         _ => {}
     }
@@ -210,14 +329,21 @@ fn unusual_values_signed_by_the_boundary_cause_no_panic() {
             FixtureStage::Receipt,
             &include_bytes!("../../../../../tests/conformance/golden/valid/payload/receipt.json")[..],
         ),
-        (FixtureStage::Seal, include_bytes!("../../../../../tests/conformance/golden/valid/payload/seal.json")),
+        (
+            FixtureStage::Seal,
+            include_bytes!("../../../../../tests/conformance/golden/valid/payload/seal.json"),
+        ),
         (
             FixtureStage::Consumption,
-            include_bytes!("../../../../../tests/conformance/golden/valid/payload/consumption.json"),
+            include_bytes!(
+                "../../../../../tests/conformance/golden/valid/payload/consumption.json"
+            ),
         ),
         (
             FixtureStage::Authorization,
-            include_bytes!("../../../../../tests/conformance/golden/valid/payload/authorization.json"),
+            include_bytes!(
+                "../../../../../tests/conformance/golden/valid/payload/authorization.json"
+            ),
         ),
     ] {
         let document: Value = serde_json::from_slice(document).expect("json");
@@ -228,14 +354,21 @@ fn unusual_values_signed_by_the_boundary_cause_no_panic() {
             if place.starts_with("/spent") {
                 continue;
             }
-            let odd =
-                [json!(9_007_199_254_740_991_u64), json!([""]), json!("\u{0}"), json!({"": null})][at % 4].clone();
+            let odd = [
+                json!(9_007_199_254_740_991_u64),
+                json!([""]),
+                json!("\u{0}"),
+                json!({"": null}),
+            ][at % 4]
+                .clone();
             let edit = move |document: &mut Value| {
                 if let Some(value) = document["predicate"].pointer_mut(&place) {
                     *value = odd.clone();
                 }
             };
-            let report = HistoryCase::new().edit(stage, edit).report(VerifyOptions::default());
+            let report = HistoryCase::new()
+                .edit(stage, edit)
+                .report(VerifyOptions::default());
             assert_eq!(report.checks.len(), CheckName::ALL.len());
         }
     }

@@ -24,14 +24,28 @@ impl Auditor {
         };
         let one = signed.signature_count() == 1;
         self.counts.signatures += 1;
-        let document = match signed.verify(|keyid| in_force.roster.statement_approver(keyid).map(|(_, key)| key)) {
+        let document = match signed.verify(|keyid| {
+            in_force
+                .roster
+                .statement_approver(keyid)
+                .map(|(_, key)| key)
+        }) {
             Ok(document) => document,
             Err(VerifyError::Malformed(malformed)) => {
-                return self.say(Finding::at(of_malformed(&malformed), index, malformed.to_string()));
+                return self.say(Finding::at(
+                    of_malformed(&malformed),
+                    index,
+                    malformed.to_string(),
+                ));
             }
-            Err(error) => return self.say(Finding::at(FindingKind::Denial, index, error.to_string())),
+            Err(error) => {
+                return self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
+            }
         };
-        let refused = document.signatures().iter().find_map(|one| signing_program(&one.sig, in_force.passkeys()).err());
+        let refused = document
+            .signatures()
+            .iter()
+            .find_map(|one| signing_program(&one.sig, in_force.passkeys()).err());
         if let Some(error) = refused {
             return self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
         }
@@ -43,7 +57,12 @@ impl Auditor {
             ));
         }
         let here = &in_force.boundary;
-        if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
+        if let Err(error) = check_place(
+            &document.predicate().boundary,
+            &here.name,
+            &here.id,
+            &here.epoch,
+        ) {
             self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
         }
         let ended = document.signatures().iter().find_map(|signature| {
@@ -57,7 +76,12 @@ impl Auditor {
             self.say(Finding::at(FindingKind::Denial, index, message));
         }
         let revoked = self.revocations.before(index);
-        if let Some(why) = revoked.signer(document.signatures().iter().map(|signature| &signature.keyid)) {
+        if let Some(why) = revoked.signer(
+            document
+                .signatures()
+                .iter()
+                .map(|signature| &signature.keyid),
+        ) {
             return self.say(Finding::at(FindingKind::Revoked, index, why));
         }
         // The parser of the document has already checked the subject.
@@ -65,7 +89,9 @@ impl Auditor {
             self.denials.insert(authorization);
             self.counts.denials += 1;
             let signer = document.signatures().first();
-            if let Some((approver, _)) = signer.and_then(|one| in_force.roster.statement_approver(&one.keyid)) {
+            if let Some((approver, _)) =
+                signer.and_then(|one| in_force.roster.statement_approver(&one.keyid))
+            {
                 self.said.push(AuditEvent::Denial(Box::new(DenialLine {
                     after: self.at,
                     approver: approver.name.clone(),

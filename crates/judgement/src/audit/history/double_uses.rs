@@ -29,12 +29,20 @@ impl Auditor {
     }
 
     /// Sets aside the finding about a receipt without an open run, if this audit has not read the entry that the receipt names.
-    pub(super) fn set_aside(&mut self, index: u64, receipt: &Receipt, findings: Vec<Finding>) -> Vec<Finding> {
+    pub(super) fn set_aside(
+        &mut self,
+        index: u64,
+        receipt: &Receipt,
+        findings: Vec<Finding>,
+    ) -> Vec<Finding> {
         let place = (receipt.consumption.index, receipt.consumption.item);
         let payload = Base64::Strict.decode("", &receipt.authorization.payload);
         match (&findings[..], payload) {
-            ([only], Ok(payload)) if only.what == FindingKind::NoConsumption && place.0 < self.from => {
-                self.aside.push((index, place, AuthorizationDigest::of(&payload)));
+            ([only], Ok(payload))
+                if only.what == FindingKind::NoConsumption && place.0 < self.from =>
+            {
+                self.aside
+                    .push((index, place, AuthorizationDigest::of(&payload)));
                 Vec::new()
             }
             _ => findings,
@@ -42,22 +50,39 @@ impl Auditor {
     }
 
     /// Reads the entries that the receipts name, and reports the receipts.
-    pub(super) fn report_set_aside(&mut self, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
+    pub(super) fn report_set_aside(
+        &mut self,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
         let width = u64::from(TILE_WIDTH);
         for (index, place, authorization) in std::mem::take(&mut self.aside) {
             let tile = beside.entries(place.0 / width, self.size())?;
-            let entry = tile.into_iter().nth(usize::try_from(place.0 % width).unwrap_or_default()).map(LogEntry::of);
+            let entry = tile
+                .into_iter()
+                .nth(usize::try_from(place.0 % width).unwrap_or_default())
+                .map(LogEntry::of);
             let consumption = entry.as_ref().and_then(predicate::<Consumption>);
-            let item = consumption.as_ref().and_then(|one| one.spent.get(usize::try_from(place.1).ok()?));
-            self.say(without_run(index, place, item.is_some_and(|item| item.authorization == authorization)));
+            let item = consumption
+                .as_ref()
+                .and_then(|one| one.spent.get(usize::try_from(place.1).ok()?));
+            self.say(without_run(
+                index,
+                place,
+                item.is_some_and(|item| item.authorization == authorization),
+            ));
         }
         Ok(())
     }
 
     /// Searches the log for the uses of values with equal short hashes. Without such values, no entry is read.
-    pub(super) fn report_double_uses(&mut self, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
+    pub(super) fn report_double_uses(
+        &mut self,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
         if self.runs.used.compared() != self.used_before {
-            return Err(Unreadable("the audit needs the nonces and proposals of the earlier audit".to_owned()));
+            return Err(Unreadable(
+                "the audit needs the nonces and proposals of the earlier audit".to_owned(),
+            ));
         }
         let twice = self.runs.used.take_twice();
         if twice.is_empty() {
@@ -65,7 +90,8 @@ impl Auditor {
         }
         let (size, mut tree) = (self.size(), Frontier::default());
         let (mut first, mut findings) = (HashMap::<u128, Place>::new(), Vec::new());
-        let tiles = (0..size.div_ceil(u64::from(TILE_WIDTH))).map(|tile| beside.entries(tile, size));
+        let tiles =
+            (0..size.div_ceil(u64::from(TILE_WIDTH))).map(|tile| beside.entries(tile, size));
         each(tiles, |entry| {
             let index = tree.size();
             tree.append(entry.hash());
@@ -78,17 +104,23 @@ impl Auditor {
             };
             match entry.kind() {
                 Some(Consumption::KIND) => {
-                    let Some(consumption) = predicate::<Consumption>(entry) else { return Ok(()) };
+                    let Some(consumption) = predicate::<Consumption>(entry) else {
+                        return Ok(());
+                    };
                     for (item, spent) in (0..).zip(&consumption.spent) {
                         follow((index, item), UsedValue::Nonce(&spent.nonce), &|earlier| {
-                            let why = format!("item {item}: {}", spent_before(&spent.nonce, earlier));
-                            Finding::at(FindingKind::DoubleUse, index, why).about(spent.authorization)
+                            let why =
+                                format!("item {item}: {}", spent_before(&spent.nonce, earlier));
+                            Finding::at(FindingKind::DoubleUse, index, why)
+                                .about(spent.authorization)
                         });
                     }
                 }
                 Some(Receipt::KIND) => {
                     let receipt = predicate::<Receipt>(entry);
-                    let Some(signed) = receipt.and_then(|receipt| stated_authorization(&receipt.authorization)) else {
+                    let Some(signed) =
+                        receipt.and_then(|receipt| stated_authorization(&receipt.authorization))
+                    else {
                         return Ok(());
                     };
                     follow((index, 0), UsedValue::Proposal(&signed.proposal), &|_| {
@@ -111,5 +143,7 @@ impl Auditor {
 
 fn predicate<P: Predicate>(entry: &LogEntry) -> Option<P> {
     let parts = entry.parts().ok()?;
-    Statement::from_payload(&parts.payload).ok().map(|statement| statement.predicate)
+    Statement::from_payload(&parts.payload)
+        .ok()
+        .map(|statement| statement.predicate)
 }

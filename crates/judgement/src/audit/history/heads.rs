@@ -15,15 +15,25 @@ impl Auditor {
     /// Compares the root of the log with each checkpoint from another source that has the same size.
     pub(super) fn compare_heads(&mut self) {
         let size = self.size();
-        let Some(in_force) = self.seals.current.clone() else { return };
+        let Some(in_force) = self.seals.current.clone() else {
+            return;
+        };
         // The heads are sorted by size, and a log can have many of them.
-        let heads = &self.expected.heads[self.expected.heads.partition_point(|seen| seen.size < size)..];
-        let seen: Vec<_> = heads.iter().take_while(|seen| seen.size == size).cloned().collect();
+        let heads =
+            &self.expected.heads[self.expected.heads.partition_point(|seen| seen.size < size)..];
+        let seen: Vec<_> = heads
+            .iter()
+            .take_while(|seen| seen.size == size)
+            .cloned()
+            .collect();
         for seen in seen {
             let (root, from) = (self.tree.root(), &seen.from);
             match seen.verify(&in_force) {
                 Err(why) => {
-                    self.say(Finding::whole(FindingKind::Checkpoint, format!("{from}: {why}")));
+                    self.say(Finding::whole(
+                        FindingKind::Checkpoint,
+                        format!("{from}: {why}"),
+                    ));
                     self.unsigned.push(seen);
                 }
                 Ok(head) if head.root != root => {
@@ -51,8 +61,11 @@ impl Auditor {
         match verify_head(head, &in_force.boundary, &in_force.roster) {
             Err(why) => self.say(Finding::whole(FindingKind::Checkpoint, why)),
             Ok(head) if head.size != self.size() => {
-                let message =
-                    format!("the signed head has {} entries, but {} entries were read", head.size, self.size());
+                let message = format!(
+                    "the signed head has {} entries, but {} entries were read",
+                    head.size,
+                    self.size()
+                );
                 self.say(Finding::whole(FindingKind::Root, message));
             }
             Ok(head) if head.root != self.tree.root() => {
@@ -74,10 +87,18 @@ impl Auditor {
     /// authorization if the log has no entry after the expiry. The finding is a failure only if enough witnesses
     /// confirm the time of the checkpoint, because the checkpoint may come from an old copy.
     pub(super) fn check_dates(&mut self) {
-        let Some(in_force) = self.seals.current.clone() else { return };
+        let Some(in_force) = self.seals.current.clone() else {
+            return;
+        };
         let origin = origin(&in_force.boundary.name, &in_force.boundary.id);
         let demanded = usize::try_from(self.expected.witnesses).unwrap_or(usize::MAX);
-        for (seen, after) in self.expected.heads.clone().into_iter().zip(self.after.clone()) {
+        for (seen, after) in self
+            .expected
+            .heads
+            .clone()
+            .into_iter()
+            .zip(self.after.clone())
+        {
             let Some((entry, at)) = after else { continue };
             let early = |when: Timestamp| at.plus(LATE_S) < when;
             let what = format!("entry {entry} is dated {at}");
@@ -88,12 +109,14 @@ impl Auditor {
                     seen.from
                 ));
             }
-            let witnesses = Note::parse(&seen.note)
-                .ok()
-                .filter(|note| Checkpoint::parse(note.unverified_text()).is_ok_and(|head| head.origin == origin));
+            let witnesses = Note::parse(&seen.note).ok().filter(|note| {
+                Checkpoint::parse(note.unverified_text()).is_ok_and(|head| head.origin == origin)
+            });
             let witnesses = witnesses
                 .filter(|_| self.left.is_none())
-                .and_then(|note| check_witnesses(&note, self.rosters(), &in_force.boundary.name, 0, None).ok())
+                .and_then(|note| {
+                    check_witnesses(&note, self.rosters(), &in_force.boundary.name, 0, None).ok()
+                })
                 .map_or_else(Vec::new, |(seen, _)| seen);
             let words: Vec<_> = witnesses
                 .iter()

@@ -38,8 +38,14 @@ impl Auditor {
         let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
         for SavedSeal { index, entry } in &kept.seals {
             let entry = LogEntry::of(entry.clone().into_bytes());
-            let Ok(EntryParts { signatures, payload }) = entry.parts() else {
-                return Ok(Err(format!("the saved seal of entry {index} can't be read")));
+            let Ok(EntryParts {
+                signatures,
+                payload,
+            }) = entry.parts()
+            else {
+                return Ok(Err(format!(
+                    "the saved seal of entry {index} can't be read"
+                )));
             };
             let signed = match signed::<Seal>(payload, signatures) {
                 Ok(signed) => signed,
@@ -91,7 +97,12 @@ impl Auditor {
         }
         let seals = sealed
             .iter()
-            .map(|seal| Some(SavedSeal { index: seal.index, entry: String::from_utf8(seal.entry.to_vec()).ok()? }))
+            .map(|seal| {
+                Some(SavedSeal {
+                    index: seal.index,
+                    entry: String::from_utf8(seal.entry.to_vec()).ok()?,
+                })
+            })
             .collect::<Option<Vec<_>>>()?;
         let mut denials: Vec<_> = self.denials.iter().copied().collect();
         denials.sort_by_key(|digest| *digest.as_bytes());

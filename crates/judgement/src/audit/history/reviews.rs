@@ -42,27 +42,48 @@ impl Auditor {
         let document = verified.map_err(|error| error.to_string())?;
         let [signature] = document.signatures() else {
             let count = document.signatures().len();
-            return Err(format!("found {count} signatures, expected only the signature of the reviewer"));
+            return Err(format!(
+                "found {count} signatures, expected only the signature of the reviewer"
+            ));
         };
         let receipt = reviewed(document.statement()).map_err(|error| error.to_string())?;
         let review = document.predicate();
-        let run = self.runs.reviewed.get(&receipt).filter(|run| run.is_open() || run.unknown.is_some());
+        let run = self
+            .runs
+            .reviewed
+            .get(&receipt)
+            .filter(|run| run.is_open() || run.unknown.is_some());
         let run = run.ok_or_else(|| ReviewError::NotNeeded.to_string())?;
         if run.boundary != review.boundary {
-            return Err("the review names another boundary or another epoch than the run".to_owned());
+            return Err(
+                "the review names another boundary or another epoch than the run".to_owned(),
+            );
         }
         let revoked = self.revocations.before(index);
         let is_revoked = |keyid: &_| revoked.key(keyid).is_some();
-        let context = ReviewContext { roster, is_revoked: &is_revoked, at: self.at };
-        let counted = run.rules.as_ref().map(|rules| check_reviewer(signature, rules, &run.decision, context));
+        let context = ReviewContext {
+            roster,
+            is_revoked: &is_revoked,
+            at: self.at,
+        };
+        let counted = run
+            .rules
+            .as_ref()
+            .map(|rules| check_reviewer(signature, rules, &run.decision, context));
         let counted = counted.transpose().map_err(|error| error.to_string())?;
-        let disputes = |end| counted.as_ref().is_some_and(|one| one.disputes(review.observed, end));
+        let disputes = |end| {
+            counted
+                .as_ref()
+                .is_some_and(|one| one.disputes(review.observed, end))
+        };
         if !run.is_open() && run.settled().is_some_and(|end| !disputes(end)) {
             return Err(ReviewError::NotNeeded.to_string());
         }
         let line = ReviewedLine {
             after: self.at,
-            reviewer: roster.approver_of(&signature.keyid).map(|(approver, _)| approver.name.clone()),
+            reviewer: roster
+                .approver_of(&signature.keyid)
+                .map(|(approver, _)| approver.name.clone()),
             receipt: run.receipt.clone(),
             verdict: review.verdict,
             observed: review.observed,
@@ -71,7 +92,8 @@ impl Auditor {
         };
         // Without the rules of the run, which the audit has reported already, the review has no effect.
         let said = (review.observed, index);
-        let ended = counted.and_then(|one| self.runs.reviewed.review(&receipt, &one, said, context));
+        let ended =
+            counted.and_then(|one| self.runs.reviewed.review(&receipt, &one, said, context));
         match ended {
             Some((grant, entry, true)) => self.runs.grants.settle(&grant, entry),
             Some((grant, entry, false)) => self.runs.grants.end(&grant, entry, Status::Unknown),

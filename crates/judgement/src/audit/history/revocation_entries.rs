@@ -28,13 +28,17 @@ impl Auditor {
             Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
         };
         self.counts.signatures += 1;
-        let added = self.check_revocation(index, signed, in_force).and_then(|(may, line)| {
-            self.revocations.add(may, index).map_err(|error| error.to_string())?;
-            if let RevokedSubject::Grant(digest) = &line.subject {
-                self.runs.grants.revoke(digest, &line.signer);
-            }
-            Ok(line)
-        });
+        let added = self
+            .check_revocation(index, signed, in_force)
+            .and_then(|(may, line)| {
+                self.revocations
+                    .add(may, index)
+                    .map_err(|error| error.to_string())?;
+                if let RevokedSubject::Grant(digest) = &line.subject {
+                    self.runs.grants.revoke(digest, &line.signer);
+                }
+                Ok(line)
+            });
         match added {
             Ok(line) => {
                 self.counts.revocations += 1;
@@ -54,11 +58,18 @@ impl Auditor {
         let document = signed.verify(key).map_err(|error| error.to_string())?;
         let [signature] = document.signatures() else {
             let count = document.signatures().len();
-            return Err(format!("found {count} signatures, expected only the signature of the person who revokes"));
+            return Err(format!(
+                "found {count} signatures, expected only the signature of the person who revokes"
+            ));
         };
         let here = &in_force.boundary;
-        let _place = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| error.to_string())?;
+        let _place = check_place(
+            &document.predicate().boundary,
+            &here.name,
+            &here.id,
+            &here.epoch,
+        )
+        .map_err(|error| error.to_string())?;
         let subject = revoked(document.statement()).map_err(|error| error.to_string())?;
         let tokens: &[SealedToken] = in_force.state.as_ref().map_or(&[], |state| &state.tokens);
         let context = RevocationContext {
@@ -73,8 +84,12 @@ impl Auditor {
                 Some(revocable(&logged.terms, |step| Some(state?.step(step)?.0)))
             },
         };
-        let may = check_may_revoke(subject, signature, context).map_err(|error| error.to_string())?;
-        let token = tokens.iter().map(|token| &token.name).find(|name| RevokedSubject::token(name) == subject);
+        let may =
+            check_may_revoke(subject, signature, context).map_err(|error| error.to_string())?;
+        let token = tokens
+            .iter()
+            .map(|token| &token.name)
+            .find(|name| RevokedSubject::token(name) == subject);
         let line = RevocationLine {
             after: self.at,
             signer: in_force
@@ -85,7 +100,11 @@ impl Auditor {
             subject,
             token: token.cloned(),
             grant: match &subject {
-                RevokedSubject::Grant(digest) => self.runs.grants.get(digest).map(|logged| logged.terms.grant.clone()),
+                RevokedSubject::Grant(digest) => self
+                    .runs
+                    .grants
+                    .get(digest)
+                    .map(|logged| logged.terms.grant.clone()),
                 _ => None,
             },
             reason: document.predicate().reason.clone(),
@@ -95,7 +114,11 @@ impl Auditor {
     }
 
     /// Reports a document that a revoked key signed.
-    pub(super) fn check_signer<'k>(&mut self, index: u64, keyids: impl IntoIterator<Item = &'k KeyId>) {
+    pub(super) fn check_signer<'k>(
+        &mut self,
+        index: u64,
+        keyids: impl IntoIterator<Item = &'k KeyId>,
+    ) {
         if let Some(why) = self.revocations.before(index).signer(keyids) {
             self.say(Finding::at(FindingKind::Revoked, index, why));
         }
@@ -110,8 +133,14 @@ impl Auditor {
         before: Option<&SealInForce>,
         beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
-        let Some(since) = before.map(|before| before.roster.version()) else { return Ok(()) };
-        let is_later = self.seals.current.as_ref().is_some_and(|seal| seal.roster.version() > since);
+        let Some(since) = before.map(|before| before.roster.version()) else {
+            return Ok(());
+        };
+        let is_later = self
+            .seals
+            .current
+            .as_ref()
+            .is_some_and(|seal| seal.roster.version() > since);
         if !is_later || self.revocations.iter().next().is_none() {
             return Ok(());
         }
@@ -121,7 +150,9 @@ impl Auditor {
             None => self.rosters().envelopes().to_vec(),
         };
         let revoked = self.revocations.before(index);
-        let lacking = self.rosters().lacks_without(&named, since, |keyid| revoked.key(keyid).is_some());
+        let lacking = self
+            .rosters()
+            .lacks_without(&named, since, |keyid| revoked.key(keyid).is_some());
         if let Some(error) = lacking {
             let why = format!("without the signatures of revoked keys, {error}");
             self.say(Finding::at(FindingKind::Revoked, index, why));

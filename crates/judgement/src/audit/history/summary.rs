@@ -17,7 +17,11 @@ impl Auditor {
         // A warning names each known roster version whose next version needs no signatures. The version in force is
         // included.
         let unguarded: BTreeSet<u64> = (self.rosters().unguarded())
-            .chain(in_force.map(|seal| &*seal.roster).filter(|roster| !roster.is_guarded()))
+            .chain(
+                in_force
+                    .map(|seal| &*seal.roster)
+                    .filter(|roster| !roster.is_guarded()),
+            )
             .map(TrustedRoster::version)
             .collect();
         for version in unguarded {
@@ -26,11 +30,19 @@ impl Auditor {
                  it"
             ));
         }
-        let keys = self.rosters().versions().iter().flat_map(TrustedRoster::foreign_keys);
+        let keys = self
+            .rosters()
+            .versions()
+            .iter()
+            .flat_map(TrustedRoster::foreign_keys);
         let passkeys_count = in_force.is_some_and(|seal| seal.passkeys().is_some());
         let foreign: BTreeSet<String> = warnings_of_foreign(keys, passkeys_count).collect();
         warnings.extend(foreign);
-        warnings.extend(in_force.map(|seal| self.of_revocations(seal)).unwrap_or_default());
+        warnings.extend(
+            in_force
+                .map(|seal| self.of_revocations(seal))
+                .unwrap_or_default(),
+        );
         warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
@@ -46,7 +58,11 @@ impl Auditor {
             ));
         }
         if !self.engines.is_empty() {
-            let engines: Vec<_> = self.engines.iter().map(|engine| format!("{engine:?}")).collect();
+            let engines: Vec<_> = self
+                .engines
+                .iter()
+                .map(|engine| format!("{engine:?}"))
+                .collect();
             warnings.push(format!(
                 "the differences are not failures, because the boundary states that {} made the decisions: audit with \
                  that version too, or give --no-differences",
@@ -99,7 +115,10 @@ impl Auditor {
 
     /// Warns if the epoch in force is revoked, and about revoked keys that the roster in force still has.
     fn of_revocations(&self, in_force: &SealInForce) -> Vec<String> {
-        let (roster, epoch) = (&in_force.roster, RevokedSubject::epoch(&in_force.boundary.epoch));
+        let (roster, epoch) = (
+            &in_force.roster,
+            RevokedSubject::epoch(&in_force.boundary.epoch),
+        );
         let mut warnings = Vec::new();
         for (subject, entry) in self.revocations.iter() {
             if let RevokedSubject::Key(keyid) = subject
@@ -127,7 +146,11 @@ impl Auditor {
         let now = self.expected.now?;
         let known = self.runs.overdue(self.at).len();
         let late = self.runs.overdue(now);
-        let first = late.iter().map(|run| run.at).min().filter(|_| late.len() > known)?;
+        let first = late
+            .iter()
+            .map(|run| run.at)
+            .min()
+            .filter(|_| late.len() > known)?;
         let days = now.unix().saturating_sub(first.unix()) / 86_400;
         Some(format!(
             "{} run(s) without a receipt must have ended by the clock of this machine, and the first nonce was spent \

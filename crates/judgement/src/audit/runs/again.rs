@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::audit::check_ledger::CheckStop;
-use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session};
+use crate::audit::decided::{
+    check_counted, check_each_counts, check_outcome, check_sandbox, check_session,
+};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::audit::grant_uses::{GrantUses, decide_in};
 use crate::audit::seal_in_force::SealInForce;
@@ -46,7 +48,10 @@ impl Open {
     /// `None` if the state of the run's seal could not be read.
     pub(super) fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
-        Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
+        Some(
+            self.at
+                .plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -95,18 +100,36 @@ impl Again {
         here: &BoundaryRef,
         revoked: RevokedBefore<'_>,
     ) {
-        if let Some(why) = revoked.signer(document.signatures().iter().map(|signature| &signature.keyid)) {
+        if let Some(why) = revoked.signer(
+            document
+                .signatures()
+                .iter()
+                .map(|signature| &signature.keyid),
+        ) {
             self.find(FindingKind::Revoked, why);
         }
         let receipt = document.predicate();
         let said = &receipt.boundary;
         if (&said.name, &said.id) != (&here.name, &here.id) {
-            self.find(FindingKind::Boundary, format!("the receipt belongs to boundary {} ({})", said.name, said.id));
+            self.find(
+                FindingKind::Boundary,
+                format!(
+                    "the receipt belongs to boundary {} ({})",
+                    said.name, said.id
+                ),
+            );
         }
-        if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
+        if document
+            .signatures()
+            .iter()
+            .any(|signature| signature.keyid != said.keyid)
+        {
             self.find(
                 FindingKind::Signature,
-                format!("the receipt names the key {}, but another key signed the receipt", said.keyid),
+                format!(
+                    "the receipt names the key {}, but another key signed the receipt",
+                    said.keyid
+                ),
             );
         }
         if receipt.seal != open.in_force.digest {
@@ -120,14 +143,21 @@ impl Again {
         }
         if receipt.consumption.leaf != LeafHash::from_bytes(open.leaf) {
             let leaf = LeafHash::from_bytes(open.leaf);
-            let message =
-                format!("the receipt names the leaf {}, but the consumption has {leaf}", receipt.consumption.leaf);
+            let message = format!(
+                "the receipt names the leaf {}, but the consumption has {leaf}",
+                receipt.consumption.leaf
+            );
             self.find(FindingKind::Consumption, message);
         }
     }
 
     /// Checks that the consumption spends this authorization.
-    pub(super) fn matches(&mut self, open: &Open, signed: &Authorization, digest: AuthorizationDigest) {
+    pub(super) fn matches(
+        &mut self,
+        open: &Open,
+        signed: &Authorization,
+        digest: AuthorizationDigest,
+    ) {
         let spent = &open.spent;
         for (same, what) in [
             (spent.authorization == digest, "authorization"),
@@ -146,8 +176,18 @@ impl Again {
     }
 
     /// Checks that the first subject of the receipt is the authorization that the receipt contains.
-    pub(super) fn names_in_subject(&mut self, document: &Verified<Receipt>, digest: AuthorizationDigest) {
-        if document.statement().subject.first().and_then(Subject::sha256) != Some(*digest.as_bytes()) {
+    pub(super) fn names_in_subject(
+        &mut self,
+        document: &Verified<Receipt>,
+        digest: AuthorizationDigest,
+    ) {
+        if document
+            .statement()
+            .subject
+            .first()
+            .and_then(Subject::sha256)
+            != Some(*digest.as_bytes())
+        {
             self.find(
                 FindingKind::ReceiptSubjects,
                 "the subject of the receipt is not the authorization that the receipt contains",
@@ -156,17 +196,28 @@ impl Again {
     }
 
     /// Reports each signature of a revoked key, and a revoked token that proposed the run.
-    pub(super) fn revoked(&mut self, authorization: &Verified<Authorization>, revoked: RevokedBefore<'_>) {
-        for keyid in authorization.signatures().iter().map(|signature| signature.keyid) {
+    pub(super) fn revoked(
+        &mut self,
+        authorization: &Verified<Authorization>,
+        revoked: RevokedBefore<'_>,
+    ) {
+        for keyid in authorization
+            .signatures()
+            .iter()
+            .map(|signature| signature.keyid)
+        {
             if let Some(entry) = revoked.key(&keyid) {
-                let why = format!("the key {keyid} signed the authorization, but was revoked at entry {entry}");
+                let why = format!(
+                    "the key {keyid} signed the authorization, but was revoked at entry {entry}"
+                );
                 self.find(FindingKind::Revoked, why);
                 self.revoked_keys.push(keyid);
             }
         }
         let proposer = &authorization.predicate().proposer;
         if let Some(entry) = revoked.token(proposer) {
-            let why = format!("the token {proposer} proposed the run, but was revoked at entry {entry}");
+            let why =
+                format!("the token {proposer} proposed the run, but was revoked at entry {entry}");
             self.find(FindingKind::Revoked, why);
         }
     }
@@ -201,13 +252,17 @@ impl Again {
         let found = state.step(reference);
         let sealed = match found {
             Some((step, _)) => check_recorded_step(signed, &step.hashed),
-            None => Err(StepError::Unknown { step: reference.clone() }),
+            None => Err(StepError::Unknown {
+                step: reference.clone(),
+            }),
         };
         if let Err(error) = &sealed {
             self.find(FindingKind::Step, error.to_string());
         }
         let (step, schema) = found?;
-        let step = sealed.as_ref().map_or(Cow::Borrowed(step), |sealed| step.with(sealed.step()));
+        let step = sealed
+            .as_ref()
+            .map_or(Cow::Borrowed(step), |sealed| step.with(sealed.step()));
         // The schema is sealed and complete, so no program version may accept parameters outside the schema.
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),
@@ -217,19 +272,27 @@ impl Again {
             }
         };
         match check_permissions(step.asked(), &signed.permissions) {
-            Err(error) if error.rests_on_reading() => {
-                self.read_otherwise(FindingKind::Permissions, error.to_string(), self.parsed_alike)
-            }
+            Err(error) if error.rests_on_reading() => self.read_otherwise(
+                FindingKind::Permissions,
+                error.to_string(),
+                self.parsed_alike,
+            ),
             Err(error) => self.find(FindingKind::Permissions, error.to_string()),
             Ok(_covered) => {}
         }
         let required = &step.profile.require;
-        let lacking: Vec<_> = required.iter().filter(|layer| !signed.sandbox.require.contains(layer)).collect();
+        let lacking: Vec<_> = required
+            .iter()
+            .filter(|layer| !signed.sandbox.require.contains(layer))
+            .collect();
         if !lacking.is_empty() {
             let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
             self.find(
                 FindingKind::Sandbox,
-                format!("the sealed state requires layers that are not in the signed profile: {}", words.join(", ")),
+                format!(
+                    "the sealed state requires layers that are not in the signed profile: {}",
+                    words.join(", ")
+                ),
             );
         } else if let Some(why) = &state.steps.unprofiled {
             // The sealed configuration does not contain limits, additional layers and denied paths, so these fields are
@@ -242,21 +305,34 @@ impl Again {
                 self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
             }
             self.leave_open(FindingKind::Sandbox, why);
-        } else if let Err(error) = check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile)) {
+        } else if let Err(error) =
+            check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile))
+        {
             self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
         }
-        if let Err(error) =
-            check_list(&step.ruling, step.hashed.definition(), step.programs().map(AsRef::as_ref), &signed.sandbox)
-        {
+        if let Err(error) = check_list(
+            &step.ruling,
+            step.hashed.definition(),
+            step.programs().map(AsRef::as_ref),
+            &signed.sandbox,
+        ) {
             self.find(FindingKind::Sandbox, error.to_string());
-        } else if let Err(error) = check_programs(step.programs().map(AsRef::as_ref), signed.sandbox.programs.as_ref())
-        {
+        } else if let Err(error) = check_programs(
+            step.programs().map(AsRef::as_ref),
+            signed.sandbox.programs.as_ref(),
+        ) {
             self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.parsed_alike);
         }
         let tokens = Tokens::Sealed(&state.tokens, at);
         match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
             Ok(excluded) if signed.grant.is_some() => {
-                self.count_granted(open, (state, revoked), authorization, receipt, (&excluded, grants));
+                self.count_granted(
+                    open,
+                    (state, revoked),
+                    authorization,
+                    receipt,
+                    (&excluded, grants),
+                );
             }
             Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
             Err(error) => self.find(FindingKind::Proposer, error.to_string()),
@@ -273,7 +349,9 @@ impl Again {
         excluded: &ExcludedSigners,
     ) {
         let signed = authorization.predicate();
-        let Some((step, _)) = state.step(&signed.step.reference) else { return };
+        let Some((step, _)) = state.step(&signed.step.reference) else {
+            return;
+        };
         let step = match step.for_run(signed) {
             Ok(step) => step,
             Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
@@ -281,8 +359,19 @@ impl Again {
         let roster = &*open.in_force.roster;
         let is_revoked = |keyid: &KeyId| self.revoked_keys.contains(keyid);
         let signatures = authorization.signatures();
-        let count = signature_count::count_unrevoked(signatures, roster, excluded, &step.rules, open.at, is_revoked);
-        for signature in count.uncounted().iter().filter(|signature| signature.why == NotCounted::Excluded) {
+        let count = signature_count::count_unrevoked(
+            signatures,
+            roster,
+            excluded,
+            &step.rules,
+            open.at,
+            is_revoked,
+        );
+        for signature in count
+            .uncounted()
+            .iter()
+            .filter(|signature| signature.why == NotCounted::Excluded)
+        {
             self.find(FindingKind::Excluded, signature.to_string());
         }
         let count = match check_each_counts(count) {
@@ -306,10 +395,15 @@ impl Again {
         (parties, grants): (&ExcludedSigners, &GrantUses),
     ) {
         let (in_force, signed) = (&open.in_force, authorization.predicate());
-        let [signature] = authorization.signatures() else { return };
+        let [signature] = authorization.signatures() else {
+            return;
+        };
         let logged = signed.grant.and_then(|digest| grants.get(&digest));
         let Some(logged) = logged.filter(|logged| logged.entry < receipt.consumption.index) else {
-            return self.find(FindingKind::Grant, "no entry before the consumption is the grant of the authorization");
+            return self.find(
+                FindingKind::Grant,
+                "no entry before the consumption is the grant of the authorization",
+            );
         };
         let covered = logged.prepared(&in_force.roster).and_then(|grant| {
             decide_in(in_force, (state, revoked), open.at, |context| {
@@ -342,7 +436,13 @@ impl Again {
     }
 
     /// Compares the decision that the receipt states with the decision from the sealed state.
-    fn compare(&mut self, authority: &Authority, excluded: &ExcludedSigners, state: &SealedState, receipt: &Receipt) {
+    fn compare(
+        &mut self,
+        authority: &Authority,
+        excluded: &ExcludedSigners,
+        state: &SealedState,
+        receipt: &Receipt,
+    ) {
         let stated = &receipt.decision;
         let expected = Decision {
             approvers: authority.approvers().to_vec(),
@@ -360,7 +460,9 @@ impl Again {
             if !same {
                 self.find(
                     FindingKind::Decision,
-                    format!("the receipt has wrong {what}: other values follow from the sealed state"),
+                    format!(
+                        "the receipt has wrong {what}: other values follow from the sealed state"
+                    ),
                 );
             }
         }

@@ -36,7 +36,14 @@ pub(crate) struct SealedState {
 #[derive(Debug)]
 pub(crate) struct Steps {
     /// Digests of all documents that define the steps.
-    of: (BlobDigest, RegistryRoot, PolicyDigest, BlobDigest, [u8; 32], BlobDigest),
+    of: (
+        BlobDigest,
+        RegistryRoot,
+        PolicyDigest,
+        BlobDigest,
+        [u8; 32],
+        BlobDigest,
+    ),
     registry: Arc<Registry>,
     pub(super) held: BTreeMap<StepRef, StepInForce>,
     /// Steps that other steps name as their plan.
@@ -52,7 +59,10 @@ pub(crate) struct Steps {
 
 impl SealedState {
     pub(crate) fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
-        Some((self.steps.held.get(reference)?, &self.steps.registry.get(reference)?.schema))
+        Some((
+            self.steps.held.get(reference)?,
+            &self.steps.registry.get(reference)?.schema,
+        ))
     }
 }
 
@@ -75,8 +85,12 @@ pub(super) fn read(
         let digest = BlobDigest::from_bytes(digest);
         Ok(match beside.blob(&digest)? {
             Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
-            Some(_) => Err(Unread::Gone(format!("the {what} stored with the log does not have the digest {digest}"))),
-            None => Err(Unread::Gone(format!("the {what} ({digest}) is not stored with the log"))),
+            Some(_) => Err(Unread::Gone(format!(
+                "the {what} stored with the log does not have the digest {digest}"
+            ))),
+            None => Err(Unread::Gone(format!(
+                "the {what} ({digest}) is not stored with the log"
+            ))),
         })
     };
     // The outer error means that the source can't be read. The inner error means that the document is not usable.
@@ -89,18 +103,27 @@ pub(super) fn read(
         };
     }
     fn document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Unread> {
-        canonical_document(what, bytes, MAX_BLOB_BYTES).map_err(|message| Unread::Refused(vec![message]))
+        canonical_document(what, bytes, MAX_BLOB_BYTES)
+            .map_err(|message| Unread::Refused(vec![message]))
     }
     let tokens = hold!(find("list of tokens", *seal.tokens.as_bytes())?);
     let tokens: Vec<SealedToken> = hold!(document("list of tokens", &tokens));
-    let of =
-        (seal.registry, seal.registry_root, seal.policy, seal.builtins, *seal.roster.as_bytes(), seal.configuration);
+    let of = (
+        seal.registry,
+        seal.registry_root,
+        seal.policy,
+        seal.builtins,
+        *seal.roster.as_bytes(),
+        seal.configuration,
+    );
     let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
     let builtins: Value = hold!(document("built-in lists", &builtins));
     let lists = match Builtins::from_sealed(&builtins) {
         Ok(lists) => lists,
         Err(errors) => {
-            let messages = errors.iter().map(|error| format!("the sealed built-in lists: {error}"));
+            let messages = errors
+                .iter()
+                .map(|error| format!("the sealed built-in lists: {error}"));
             return Ok(Err(Unread::Refused(messages.collect())));
         }
     };
@@ -112,26 +135,41 @@ pub(super) fn read(
             let policy = match Policy::from_sealed(&policy) {
                 Ok(policy) => policy,
                 Err(errors) => {
-                    let messages = errors.iter().map(|error| format!("the sealed policy: {error}"));
+                    let messages = errors
+                        .iter()
+                        .map(|error| format!("the sealed policy: {error}"));
                     return Ok(Err(Unread::Refused(messages.collect())));
                 }
             };
             let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
             let configuration: Value = hold!(document("configuration", &configuration));
             let (configuration, unprofiled) = match json::typed::<Configuration>(&configuration) {
-                Ok(Configuration { limits, sandbox: ConfiguredSandbox { level, require } }) => {
-                    (Configuration { limits, sandbox: as_sealed(level, require) }, None)
-                }
+                Ok(Configuration {
+                    limits,
+                    sandbox: ConfiguredSandbox { level, require },
+                }) => (
+                    Configuration {
+                        limits,
+                        sandbox: as_sealed(level, require),
+                    },
+                    None,
+                ),
                 Err(error) => match in_part(&configuration) {
                     Some(part) => {
-                        let why =
-                            format!("this version can't derive every profile from the sealed configuration ({error})");
+                        let why = format!(
+                            "this version can't derive every profile from the sealed configuration ({error})"
+                        );
                         (part, Some(why))
                     }
-                    None => return Ok(Err(Unread::Refused(vec![format!("the sealed configuration: {error}")]))),
+                    None => {
+                        return Ok(Err(Unread::Refused(vec![format!(
+                            "the sealed configuration: {error}"
+                        )])));
+                    }
                 },
             };
-            let same = before.filter(|before| (before.steps.of.0, before.steps.of.1) == (of.0, of.1));
+            let same =
+                before.filter(|before| (before.steps.of.0, before.steps.of.1) == (of.0, of.1));
             let registry = match same {
                 Some(before) => before.steps.registry.clone(),
                 None => {
@@ -148,9 +186,12 @@ pub(super) fn read(
                         for file in &definition.files {
                             let what = format!("file {:?} of {}", file.path, leaf.reference);
                             if contents.insert(file.digest)
-                                && hold!(find(&what, *file.digest.as_bytes())?).len() as u64 != file.bytes
+                                && hold!(find(&what, *file.digest.as_bytes())?).len() as u64
+                                    != file.bytes
                             {
-                                let message = format!("the sealed {what} has another size than its definition states");
+                                let message = format!(
+                                    "the sealed {what} has another size than its definition states"
+                                );
                                 return Ok(Err(Unread::Refused(vec![message])));
                             }
                         }
@@ -159,13 +200,16 @@ pub(super) fn read(
                     let registry = match Registry::from_definitions(definitions) {
                         Ok(registry) => registry,
                         Err(errors) => {
-                            let messages = errors.iter().map(|error| format!("the sealed registry: {error}"));
+                            let messages = errors
+                                .iter()
+                                .map(|error| format!("the sealed registry: {error}"));
                             return Ok(Err(Unread::Refused(messages.collect())));
                         }
                     };
                     if registry.root() != seal.registry_root || registry.manifest() != manifest {
                         return Ok(Err(Unread::Gone(
-                            "the root hash of the sealed steps differs from the root in the seal".to_owned(),
+                            "the root hash of the sealed steps differs from the root in the seal"
+                                .to_owned(),
                         )));
                     }
                     Arc::new(registry)
@@ -173,15 +217,37 @@ pub(super) fn read(
             };
             let held = match steps_in_force(&registry, &policy, &lists, roster, &configuration) {
                 Ok(held) => held,
-                Err(flaws) => return Ok(Err(Unread::Refused(flaws.iter().map(ToString::to_string).collect()))),
+                Err(flaws) => {
+                    return Ok(Err(Unread::Refused(
+                        flaws.iter().map(ToString::to_string).collect(),
+                    )));
+                }
             };
-            let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
-            let plans = held.values().filter_map(|step| Some(step.hashed.definition().plan.as_ref()?.step.clone()));
+            let longest_ms = held
+                .values()
+                .map(|step| step.profile.limits.wall_ms)
+                .max()
+                .unwrap_or(0);
+            let plans = held
+                .values()
+                .filter_map(|step| Some(step.hashed.definition().plan.as_ref()?.step.clone()));
             let plans = plans.collect();
-            Arc::new(Steps { of, registry, held, plans, unprofiled, longest_ms, passkeys: policy.passkeys() })
+            Arc::new(Steps {
+                of,
+                registry,
+                held,
+                plans,
+                unprofiled,
+                longest_ms,
+                passkeys: policy.passkeys(),
+            })
         }
     };
-    Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into() }))
+    Ok(Ok(SealedState {
+        policy: seal.policy,
+        steps,
+        tokens: tokens.into(),
+    }))
 }
 
 /// Reads a sealed configuration that has fewer fields than this program version writes. Missing fields are no defect,
@@ -191,8 +257,13 @@ pub(super) fn read(
 /// contains.
 pub(super) fn in_part(value: &Value) -> Option<Configuration> {
     let whole = value.as_object().filter(|whole| whole.len() == 2)?;
-    let (limits, sandbox) = (whole.get("limits")?.as_object()?, whole.get("sandbox")?.as_object()?);
-    let known = |map: &Map<String, Value>, names: [&str; 2]| map.keys().all(|name| names.contains(&&**name));
+    let (limits, sandbox) = (
+        whole.get("limits")?.as_object()?,
+        whole.get("sandbox")?.as_object()?,
+    );
+    let known = |map: &Map<String, Value>, names: [&str; 2]| {
+        map.keys().all(|name| names.contains(&&**name))
+    };
     if !known(limits, ["default", "maximum"]) || !known(sandbox, ["level", "require"]) {
         return None;
     }
@@ -214,23 +285,42 @@ pub(super) fn in_part(value: &Value) -> Option<Configuration> {
         disk_bytes: any,
         output_bytes: any,
     };
-    let limits = ConfiguredLimits { default: Limits::default(), maximum };
-    Some(Configuration { limits, sandbox: as_sealed(level, require) })
+    let limits = ConfiguredLimits {
+        default: Limits::default(),
+        maximum,
+    };
+    Some(Configuration {
+        limits,
+        sandbox: as_sealed(level, require),
+    })
 }
 
 /// Returns the layers that a sealed level required. The sealed list of layers decides, because later program versions
 /// may add layers to a level. The level `strict` always required at least the layers in `FIRST`.
 pub(super) fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
-    const FIRST: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
+    const FIRST: [Layer; 4] = [
+        Layer::Capabilities,
+        Layer::Landlock,
+        Layer::Namespaces,
+        Layer::Network,
+    ];
     if level == Level::Strict {
         require.extend(FIRST);
     }
     require.sort_unstable();
     require.dedup();
-    ConfiguredSandbox { level: Level::BestEffort, require }
+    ConfiguredSandbox {
+        level: Level::BestEffort,
+        require,
+    }
 }
 
-pub(super) fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8], most: usize) -> Result<T, String> {
-    let value = canonical::parse_canonical(bytes, most).map_err(|error| format!("the sealed {what}: {error}"))?;
+pub(super) fn canonical_document<T: DeserializeOwned>(
+    what: &str,
+    bytes: &[u8],
+    most: usize,
+) -> Result<T, String> {
+    let value = canonical::parse_canonical(bytes, most)
+        .map_err(|error| format!("the sealed {what}: {error}"))?;
     json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))
 }

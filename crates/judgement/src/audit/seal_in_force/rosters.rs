@@ -28,7 +28,11 @@ impl Rosters {
     /// Connects the roster versions with the trusted roster.
     pub(crate) fn connect(pinned: Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
         let chain = Chain::connect(&pinned, versions)?;
-        Ok(Self { pinned, chain, last: None })
+        Ok(Self {
+            pinned,
+            chain,
+            last: None,
+        })
     }
 
     pub(crate) fn trusted(&self) -> RosterDigest {
@@ -50,10 +54,16 @@ impl Rosters {
         }
         // The blob of a known roster must still be present, because other auditors get the roster only from this blob.
         let payload = BlobDigest::from_bytes(*seal.roster.as_bytes());
-        if beside.blob(&payload)?.is_none_or(|bytes| BlobDigest::of(&bytes) != payload) {
+        if beside
+            .blob(&payload)?
+            .is_none_or(|bytes| BlobDigest::of(&bytes) != payload)
+        {
             return Ok(Err(not_beside(&payload)));
         }
-        let known = self.chain.by_digest(&seal.roster).map(TrustedRoster::version);
+        let known = self
+            .chain
+            .by_digest(&seal.roster)
+            .map(TrustedRoster::version);
         match (known, seal.rosters) {
             (Some(1), Some(_)) => {
                 return Ok(Err(
@@ -99,9 +109,14 @@ impl Rosters {
     /// Returns the trusted roster or chain. If the log ends at roster version `known`, and the trusted version is
     /// newer, the function returns the chain of all known versions instead.
     fn trusted_for(&self, known: Option<u64>) -> Pinned {
-        let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
+        let trusted = self
+            .chain
+            .by_digest(&self.pinned.digest())
+            .map(TrustedRoster::version);
         match (known, trusted) {
-            (Some(known), Some(trusted)) if known < trusted => Pinned::Chain(Box::new(self.chain.clone())),
+            (Some(known), Some(trusted)) if known < trusted => {
+                Pinned::Chain(Box::new(self.chain.clone()))
+            }
             _ => self.pinned.clone(),
         }
     }
@@ -116,15 +131,21 @@ pub(crate) fn versions_of(
     seal: &Seal,
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
-    let digest = seal.rosters.unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
-    let Some(bytes) = beside.blob(&digest)?.filter(|bytes| BlobDigest::of(bytes) == digest) else {
+    let digest = seal
+        .rosters
+        .unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
+    let Some(bytes) = beside
+        .blob(&digest)?
+        .filter(|bytes| BlobDigest::of(bytes) == digest)
+    else {
         return Ok(Err(not_beside(&digest)));
     };
     Ok(match seal.rosters {
         Some(_) => canonical_document("versions of the roster", &bytes, MAX_BLOB_BYTES),
-        None if bytes.len() > MAX_ROSTER_BYTES => {
-            Err(format!("the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed", bytes.len()))
-        }
+        None if bytes.len() > MAX_ROSTER_BYTES => Err(format!(
+            "the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed",
+            bytes.len()
+        )),
         None => Ok(vec![Envelope::new(&bytes, Vec::new())]),
     })
 }

@@ -52,7 +52,8 @@ fn world(edit: fn(&mut World)) -> World {
     let mut roster = serde_json::to_value(roster().tables()).expect("JSON");
     roster["proposer"] = json!([{"name": "bot", "owners": ["carol"], "keys": [key(BOT).line()]}]);
     let grant = include_bytes!("../../../../../tests/conformance/golden/reserved/valid/grant.json");
-    let mut grant: Value = serde_json::from_slice::<Value>(grant).expect("JSON")["predicate"].take();
+    let mut grant: Value =
+        serde_json::from_slice::<Value>(grant).expect("JSON")["predicate"].take();
     grant["grantee"] = json!({"name": "bot", "key": key(BOT).keyid()});
     grant["proposer"] = json!("agent");
     World {
@@ -82,15 +83,31 @@ impl World {
         let definition = serde_json::from_value(self.step.clone()).expect("a step");
         let registry = Registry::from_definitions([definition]).expect("a registry");
         let policy = Policy::from_sealed(&self.policy).expect("a policy");
-        let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
-        let sandbox = ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() };
-        steps_in_force(&registry, &policy, Builtins::current(), roster, &Configuration { limits, sandbox })
-            .expect("steps")
+        let limits = ConfiguredLimits {
+            default: Limits::default(),
+            maximum: Limits::default(),
+        };
+        let sandbox = ConfiguredSandbox {
+            level: Level::Strict,
+            require: STRICT.to_vec(),
+        };
+        steps_in_force(
+            &registry,
+            &policy,
+            Builtins::current(),
+            roster,
+            &Configuration { limits, sandbox },
+        )
+        .expect("steps")
     }
 
     fn roster(&self) -> TrustedRoster {
-        let tables: documents::record::roster::Roster = serde_json::from_value(self.roster.clone()).expect("tables");
-        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("a payload");
+        let tables: documents::record::roster::Roster =
+            serde_json::from_value(self.roster.clone()).expect("tables");
+        let payload = tables
+            .into_statement()
+            .and_then(|statement| statement.to_payload())
+            .expect("a payload");
         TrustedRoster::from_payload(&payload).expect("a roster")
     }
 
@@ -112,22 +129,35 @@ impl World {
         let roster = self.roster();
         let steps = self.steps(&roster);
         let terms: Grant = serde_json::from_value(self.grant.clone()).expect("a grant");
-        let subjects = terms.steps.iter().map(|step| Subject::new(step.reference.as_str(), step.digest.as_bytes()));
-        let payload = documents::record::document::Statement::new(terms.clone(), subjects.collect())
-            .to_payload()
-            .expect("a payload");
+        let subjects = terms
+            .steps
+            .iter()
+            .map(|step| Subject::new(step.reference.as_str(), step.digest.as_bytes()));
+        let payload =
+            documents::record::document::Statement::new(terms.clone(), subjects.collect())
+                .to_payload()
+                .expect("a payload");
         let message = pae(PAYLOAD_TYPE, &payload);
         let mut signatures: Vec<_> = self
             .signers
             .iter()
-            .map(|seed| EnvelopeSignature::new(key(*seed).keyid(), &SecretKey::from_seed([*seed; 32]).sign(&message)))
+            .map(|seed| {
+                EnvelopeSignature::new(
+                    key(*seed).keyid(),
+                    &SecretKey::from_seed([*seed; 32]).sign(&message),
+                )
+            })
             .collect();
         signatures.sort();
-        let envelope = Signed::from_parts(&payload, &signatures, Base64::Strict).expect("an envelope");
+        let envelope =
+            Signed::from_parts(&payload, &signatures, Base64::Strict).expect("an envelope");
         let grant = PreparedGrant::new(verify_grant(envelope, &roster).expect("valid signatures"))?;
         let boundary = terms.boundary.clone();
-        let boundary =
-            BoundaryRef { epoch: authorization().boundary.epoch, id: authorization().boundary.id, ..boundary };
+        let boundary = BoundaryRef {
+            epoch: authorization().boundary.epoch,
+            id: authorization().boundary.id,
+            ..boundary
+        };
         let context = GrantContext {
             boundary: &boundary,
             roster: &roster,
@@ -149,7 +179,10 @@ impl World {
 }
 
 fn code(edit: fn(&mut World)) -> Option<Code> {
-    world(edit).decide(|_, _| Ok(())).err().map(|error| error.code())
+    world(edit)
+        .decide(|_, _| Ok(()))
+        .err()
+        .map(|error| error.code())
 }
 
 fn put(value: &mut Value, pointer: &str, new: Value) {
@@ -161,18 +194,34 @@ fn put(value: &mut Value, pointer: &str, new: Value) {
 fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
     assert_eq!(code(|_| {}), None);
     let cases: &[(&str, Code, Change)] = &[
-        ("another epoch", Code::Revoked, |w| put(&mut w.grant, "/boundary/epoch", json!("ab".repeat(16)))),
-        ("another boundary", Code::WrongBoundary, |w| {
-            put(&mut w.grant, "/boundary/id", json!(format!("sha256:{}", "ab".repeat(32))));
+        ("another epoch", Code::Revoked, |w| {
+            put(&mut w.grant, "/boundary/epoch", json!("ab".repeat(16)))
         }),
-        ("its end", Code::Expired, |w| w.now = "2026-11-27T09:00:00Z".parse().expect("a time")),
-        ("before its beginning", Code::NotYetValid, |w| w.now = "2026-11-20T08:59:59Z".parse().expect("a time")),
-        ("issued later", Code::NotYetValid, |w| w.now = "2026-11-20T08:00:00Z".parse().expect("a time")),
+        ("another boundary", Code::WrongBoundary, |w| {
+            put(
+                &mut w.grant,
+                "/boundary/id",
+                json!(format!("sha256:{}", "ab".repeat(32))),
+            );
+        }),
+        ("its end", Code::Expired, |w| {
+            w.now = "2026-11-27T09:00:00Z".parse().expect("a time")
+        }),
+        ("before its beginning", Code::NotYetValid, |w| {
+            w.now = "2026-11-20T08:59:59Z".parse().expect("a time")
+        }),
+        ("issued later", Code::NotYetValid, |w| {
+            w.now = "2026-11-20T08:00:00Z".parse().expect("a time")
+        }),
         ("a revoked key of the grantee", Code::Revoked, |w| {
-            w.revoked = [(RevokedSubject::Key(key(BOT).keyid()), 5)].into_iter().collect();
+            w.revoked = [(RevokedSubject::Key(key(BOT).keyid()), 5)]
+                .into_iter()
+                .collect();
         }),
         ("a revoked epoch", Code::Revoked, |w| {
-            w.revoked = [(RevokedSubject::epoch(&authorization().boundary.epoch), 5)].into_iter().collect();
+            w.revoked = [(RevokedSubject::epoch(&authorization().boundary.epoch), 5)]
+                .into_iter()
+                .collect();
         }),
         ("another key of the grantee", Code::UnknownSigner, |w| {
             put(&mut w.grant, "/grantee/key", json!(key(9).keyid()));
@@ -181,55 +230,115 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
             w.grant["grantee"] = json!({"name": "carol", "key": key(CAROL).keyid()});
         }),
         ("an unknown proposer", Code::Forbidden, |w| w.tokens.clear()),
-        ("a proposer whose token ended", Code::Forbidden, |w| w.tokens[0].expires_at = Some(w.now)),
-        ("a changed step", Code::StepChanged, |w| w.step["source"] = json!("true\n")),
-        ("a step that is gone", Code::UnknownStep, |w| w.step["ref"] = json!("nginx:stop")),
-        ("no standing rule", Code::PolicyDenied, |w| {
-            w.policy["default"].as_object_mut().expect("a rule").remove("standing");
+        ("a proposer whose token ended", Code::Forbidden, |w| {
+            w.tokens[0].expires_at = Some(w.now)
         }),
-        ("fewer uses in policy", Code::PolicyDenied, |w| put(&mut w.policy, "/default/standing/max_uses", json!(19))),
-        ("fewer days in policy", Code::PolicyDenied, |w| put(&mut w.policy, "/default/standing/max_days", json!(6))),
-        ("any session", Code::PolicyDenied, |w| w.grant["session"] = json!("any")),
+        ("a changed step", Code::StepChanged, |w| {
+            w.step["source"] = json!("true\n")
+        }),
+        ("a step that is gone", Code::UnknownStep, |w| {
+            w.step["ref"] = json!("nginx:stop")
+        }),
+        ("no standing rule", Code::PolicyDenied, |w| {
+            w.policy["default"]
+                .as_object_mut()
+                .expect("a rule")
+                .remove("standing");
+        }),
+        ("fewer uses in policy", Code::PolicyDenied, |w| {
+            put(&mut w.policy, "/default/standing/max_uses", json!(19))
+        }),
+        ("fewer days in policy", Code::PolicyDenied, |w| {
+            put(&mut w.policy, "/default/standing/max_days", json!(6))
+        }),
+        ("any session", Code::PolicyDenied, |w| {
+            w.grant["session"] = json!("any")
+        }),
         ("no session in policy", Code::PolicyDenied, |w| {
             w.grant["session"] = json!("fresh");
             put(&mut w.policy, "/default/standing/session", json!("none"));
         }),
-        ("a denied command", Code::PolicyDenied, |w| put(&mut w.policy, "/default/run", json!({"deny": ["printf"]}))),
+        ("a denied command", Code::PolicyDenied, |w| {
+            put(&mut w.policy, "/default/run", json!({"deny": ["printf"]}))
+        }),
         ("a new permission", Code::ContextChanged, |w| {
             w.policy["extends"] = json!("none");
             w.policy["default"]["mode"] = json!("prompted");
         }),
         ("another sandbox", Code::ContextChanged, |w| {
-            put(&mut w.policy, "/default/sandbox", json!({"limits": {"wall_ms": 1000}}));
+            put(
+                &mut w.policy,
+                "/default/sandbox",
+                json!({"limits": {"wall_ms": 1000}}),
+            );
         }),
-        ("more approvers", Code::QuorumMissing, |w| put(&mut w.policy, "/default/approvals/required", json!(3))),
+        ("more approvers", Code::QuorumMissing, |w| {
+            put(&mut w.policy, "/default/approvals/required", json!(3))
+        }),
         ("more approvers of grants", Code::QuorumMissing, |w| {
-            put(&mut w.policy, "/default/standing/approvals", json!({"required": 2, "from": ["ops"]}));
+            put(
+                &mut w.policy,
+                "/default/standing/approvals",
+                json!({"required": 2, "from": ["ops"]}),
+            );
         }),
-        ("one signature less", Code::QuorumMissing, |w| w.signers = vec![ALICE]),
+        ("one signature less", Code::QuorumMissing, |w| {
+            w.signers = vec![ALICE]
+        }),
         ("a removed approver", Code::QuorumMissing, |w| {
-            drop(w.roster["approver"].as_array_mut().expect("people").remove(0))
+            drop(
+                w.roster["approver"]
+                    .as_array_mut()
+                    .expect("people")
+                    .remove(0),
+            )
         }),
         ("an approver whose time is over", Code::QuorumMissing, |w| {
             put(&mut w.roster, "/approver/0/valid_before", json!(w.now));
         }),
         ("a revoked key of an approver", Code::QuorumMissing, |w| {
-            w.revoked = [(RevokedSubject::Key(key(ALICE).keyid()), 5)].into_iter().collect();
+            w.revoked = [(RevokedSubject::Key(key(ALICE).keyid()), 5)]
+                .into_iter()
+                .collect();
         }),
-        ("an owner of the grantee", Code::SelfApproval, |w| w.signers.push(CAROL)),
-        ("an owner of the proposer", Code::SelfApproval, |w| w.tokens[0].owners = vec![name("bob")]),
-        ("a parameter that the grant does not name", Code::NotGranted, |w| {
-            w.grant["steps"][0]["params"]["properties"].as_object_mut().expect("parameters").remove("drain");
-            w.grant["steps"][0]["params"]["required"] = json!(["host"]);
+        ("an owner of the grantee", Code::SelfApproval, |w| {
+            w.signers.push(CAROL)
         }),
-        ("a parameter that the step does not have", Code::NotGranted, |w| {
-            put(&mut w.grant, "/steps/0/params/properties/more", json!({"type": "string"}));
+        ("an owner of the proposer", Code::SelfApproval, |w| {
+            w.tokens[0].owners = vec![name("bob")]
         }),
+        (
+            "a parameter that the grant does not name",
+            Code::NotGranted,
+            |w| {
+                w.grant["steps"][0]["params"]["properties"]
+                    .as_object_mut()
+                    .expect("parameters")
+                    .remove("drain");
+                w.grant["steps"][0]["params"]["required"] = json!(["host"]);
+            },
+        ),
+        (
+            "a parameter that the step does not have",
+            Code::NotGranted,
+            |w| {
+                put(
+                    &mut w.grant,
+                    "/steps/0/params/properties/more",
+                    json!({"type": "string"}),
+                );
+            },
+        ),
         ("a default", Code::Malformed, |w| {
-            put(&mut w.grant, "/steps/0/params/properties/host/default", json!("web-1"));
+            put(
+                &mut w.grant,
+                "/steps/0/params/properties/host/default",
+                json!("web-1"),
+            );
         }),
         ("a pattern without an end", Code::Malformed, |w| {
-            w.grant["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "pattern": "^web"});
+            w.grant["steps"][0]["params"]["properties"]["host"] =
+                json!({"type": "string", "pattern": "^web"});
         }),
     ];
     for (id, expected, edit) in cases {
@@ -237,11 +346,22 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
     }
     // More uses, more days and a wider session in policy change nothing.
     assert_eq!(
-        code(|w| put(&mut w.policy, "/default/standing", json!({"max_uses": 999, "max_days": 30, "session": "any"}))),
+        code(|w| put(
+            &mut w.policy,
+            "/default/standing",
+            json!({"max_uses": 999, "max_days": 30, "session": "any"})
+        )),
         None
     );
     // A new key of an approver does not matter, and neither does a revoked key that did not sign.
-    assert_eq!(code(|w| w.revoked = [(RevokedSubject::Key(key(CAROL).keyid()), 5)].into_iter().collect()), None);
+    assert_eq!(
+        code(
+            |w| w.revoked = [(RevokedSubject::Key(key(CAROL).keyid()), 5)]
+                .into_iter()
+                .collect()
+        ),
+        None
+    );
 }
 
 #[test]
@@ -254,9 +374,14 @@ fn a_revoked_grant_does_not_stand() {
     };
     world(|_| {}).decide(find).expect("stands");
     let mut after = world(|_| {});
-    after.revoked = [(RevokedSubject::Grant(digest.expect("a digest")), 7)].into_iter().collect();
+    after.revoked = [(RevokedSubject::Grant(digest.expect("a digest")), 7)]
+        .into_iter()
+        .collect();
     let error = after.decide(|_, _| Ok(())).expect_err("revoked");
-    assert!(error.code() == Code::Revoked && error.to_string().contains("entry 7"), "{error}");
+    assert!(
+        error.code() == Code::Revoked && error.to_string().contains("entry 7"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -266,9 +391,13 @@ fn a_step_with_a_plan_or_a_secret_parameter_can_not_be_granted() {
         edit(&mut world.step);
         world.decide(|_, _| Ok(())).expect_err("refused").code()
     };
-    assert_eq!(with(|step| step["plan"] = json!({"step": "nginx:plan", "max_age_s": 60})), Code::NotGrantable);
     assert_eq!(
-        with(|step| step["params"]["properties"]["host"] = json!({"type": "string", "x-secret": true})),
+        with(|step| step["plan"] = json!({"step": "nginx:plan", "max_age_s": 60})),
+        Code::NotGrantable
+    );
+    assert_eq!(
+        with(|step| step["params"]["properties"]["host"] =
+            json!({"type": "string", "x-secret": true})),
         Code::NotGrantable
     );
 }
@@ -277,9 +406,17 @@ fn covered(edit: fn(&mut Authorization), signer: u8, parties: &[&str]) -> Result
     world(|_| {}).decide(|stands, signed| {
         edit(signed);
         let parties: Vec<Name> = parties.iter().map(|party| name(party)).collect();
-        let covered = covers(stands, signed, &key(signer).keyid(), &ExcludedSigners::judged_later().with(&parties))?;
+        let covered = covers(
+            stands,
+            signed,
+            &key(signer).keyid(),
+            &ExcludedSigners::judged_later().with(&parties),
+        )?;
         assert!(!covered.needs_fresh_session());
-        assert_eq!(covered.excluded().names(), ["agent", "bot", "carol", "dora"].map(name));
+        assert_eq!(
+            covered.excluded().names(),
+            ["agent", "bot", "carol", "dora"].map(name)
+        );
         let authority = Authority::Granted(covered);
         assert_eq!(authority.approvers(), ["alice", "bob"].map(name));
         assert!(authority.keeps(&key(BOT).keyid()) && !authority.keeps(&key(ALICE).keyid()));
@@ -291,17 +428,32 @@ fn covered(edit: fn(&mut Authorization), signer: u8, parties: &[&str]) -> Result
 fn a_grant_covers_only_runs_within_its_terms() {
     assert_eq!(covered(|_| {}, BOT, &["bot", "carol"]), Ok(()));
     let cases: &[(&str, Edit)] = &[
-        ("/predicate/grant", |signed| signed.grant = Some(ContentDigest::of(b"another"))),
+        ("/predicate/grant", |signed| {
+            signed.grant = Some(ContentDigest::of(b"another"))
+        }),
         ("/predicate/grant", |signed| signed.grant = None),
-        ("/predicate/boundary", |signed| signed.boundary.epoch = "ab".repeat(16).parse().expect("an epoch")),
-        ("/predicate/proposer", |signed| signed.proposer = name("agent")),
-        ("/predicate/step/ref", |signed| signed.step.reference = "nginx:stop".parse().expect("a ref")),
-        ("/predicate/step/digest", |signed| signed.step.digest = documents::crypto::digest::StepDigest::of(b"")),
-        ("/predicate/sandbox", |signed| signed.sandbox.limits.wall_ms += 1),
-        ("/predicate/expires_at", |signed| signed.expires_at = "2026-11-27T09:00:01Z".parse().expect("a time")),
+        ("/predicate/boundary", |signed| {
+            signed.boundary.epoch = "ab".repeat(16).parse().expect("an epoch")
+        }),
+        ("/predicate/proposer", |signed| {
+            signed.proposer = name("agent")
+        }),
+        ("/predicate/step/ref", |signed| {
+            signed.step.reference = "nginx:stop".parse().expect("a ref")
+        }),
+        ("/predicate/step/digest", |signed| {
+            signed.step.digest = documents::crypto::digest::StepDigest::of(b"")
+        }),
+        ("/predicate/sandbox", |signed| {
+            signed.sandbox.limits.wall_ms += 1
+        }),
+        ("/predicate/expires_at", |signed| {
+            signed.expires_at = "2026-11-27T09:00:01Z".parse().expect("a time")
+        }),
         ("/predicate/permissions", |signed| {
             signed.permissions =
-                serde_json::from_value(json!([{"type": "run", "what": "rm", "why": "unlisted"}])).expect("permissions");
+                serde_json::from_value(json!([{"type": "run", "what": "rm", "why": "unlisted"}]))
+                    .expect("permissions");
         }),
         ("/predicate/session", |signed| {
             signed.session = serde_json::from_value(json!({
@@ -313,33 +465,60 @@ fn a_grant_covers_only_runs_within_its_terms() {
             let artifact = json!([{"name": "a", "bytes": 1, "digest": ContentDigest::of(b"a")}]);
             signed.artifacts = serde_json::from_value(artifact).expect("artifacts");
         }),
-        ("/predicate/params/host", |signed| signed.params["host"] = json!("web-3")),
-        ("/predicate/params/drain", |signed| signed.params["drain"] = json!(false)),
-        ("/predicate/params/drain", |signed| signed.params["drain"] = json!("true")),
-        ("/predicate/params/drain", |signed| signed.params = json!({"host": "web-1"})),
-        ("/predicate/params/host", |signed| signed.params["host"] = json!("web-1\n")),
-        ("/predicate/params/hosť", |signed| signed.params["hosť"] = json!("web-1")),
+        ("/predicate/params/host", |signed| {
+            signed.params["host"] = json!("web-3")
+        }),
+        ("/predicate/params/drain", |signed| {
+            signed.params["drain"] = json!(false)
+        }),
+        ("/predicate/params/drain", |signed| {
+            signed.params["drain"] = json!("true")
+        }),
+        ("/predicate/params/drain", |signed| {
+            signed.params = json!({"host": "web-1"})
+        }),
+        ("/predicate/params/host", |signed| {
+            signed.params["host"] = json!("web-1\n")
+        }),
+        ("/predicate/params/hosť", |signed| {
+            signed.params["hosť"] = json!("web-1")
+        }),
     ];
     for (pointer, edit) in cases {
         let error = covered(*edit, BOT, &["bot", "carol"]).expect_err(pointer);
-        assert_eq!((error.code(), error.pointer()), (Code::NotGranted, Some(*pointer)), "{error}");
+        assert_eq!(
+            (error.code(), error.pointer()),
+            (Code::NotGranted, Some(*pointer)),
+            "{error}"
+        );
     }
     let other_key = covered(|_| {}, ALICE, &["bot", "carol"]).expect_err("another key");
     assert_eq!(other_key.pointer(), Some("/signatures/0/keyid"));
-    let submitter = covered(|_| {}, BOT, &["bot", "carol", "courier", "alice"]).expect_err("alice hands the run in");
+    let submitter = covered(|_| {}, BOT, &["bot", "carol", "courier", "alice"])
+        .expect_err("alice hands the run in");
     assert_eq!(submitter.code(), Code::SelfApproval);
 }
 
 #[test]
 fn the_period_of_a_rate_is_half_open() {
     let at = |seconds: i64| Timestamp::from_unix(1_800_000_000 + seconds);
-    let rate = GrantRate { uses: 2, seconds: 60 };
+    let rate = GrantRate {
+        uses: 2,
+        seconds: 60,
+    };
     let mut recent = RecentUses::default();
     assert_eq!(recent.add(&rate, at(0)), Ok(()));
     assert_eq!(recent.add(&rate, at(1)), Ok(()));
     let again = |recent: &RecentUses, seconds: i64| recent.clone().add(&rate, at(seconds));
     let refused = again(&recent, 59).expect_err("three uses in a minute");
-    assert_eq!(refused, GrantError::TooOften { uses: 2, seconds: 60, until: at(60) });
+    assert_eq!(
+        refused,
+        GrantError::TooOften {
+            uses: 2,
+            seconds: 60,
+            until: at(60)
+        }
+    );
     assert_eq!(refused.code(), Code::RateLimited);
     assert_eq!(again(&recent, 60), Ok(()), "the use at 0 is 60 seconds old");
     assert_eq!(recent.add(&rate, at(60)), Ok(()));

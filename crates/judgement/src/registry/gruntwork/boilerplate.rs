@@ -22,17 +22,26 @@ pub(super) fn read(
     prefilled: &Map<String, Value>,
     notes: &mut Notes,
 ) -> Vec<Variable> {
-    let Some(list) = tree.value("variables") else { return Vec::new() };
+    let Some(list) = tree.value("variables") else {
+        return Vec::new();
+    };
     let YamlKind::List(items) = &list.kind else {
-        let message = format!("`variables` must be a list of variables with `name`, not {}", list.word());
+        let message = format!(
+            "`variables` must be a list of variables with `name`, not {}",
+            list.word()
+        );
         notes.flaws.push(source.flaw(list.place, &message));
         return Vec::new();
     };
     let mut found: Vec<Variable> = Vec::new();
     for item in items {
-        let Some(variable) = variable(item, source, prefilled, notes) else { continue };
+        let Some(variable) = variable(item, source, prefilled, notes) else {
+            continue;
+        };
         if found.iter().any(|other| other.name == variable.name) {
-            notes.flaws.push(variable.flaw("the variable is declared twice: remove one of the two"));
+            notes
+                .flaws
+                .push(variable.flaw("the variable is declared twice: remove one of the two"));
         } else {
             found.push(variable);
         }
@@ -46,8 +55,15 @@ fn variable(
     prefilled: &Map<String, Value>,
     notes: &mut Notes,
 ) -> Option<Variable> {
-    let Some(YamlNode { kind: YamlKind::Text(name), place }) = item.value("name") else {
-        notes.flaws.push(source.flaw(item.place, "the variable has no name: write `name:` and a text"));
+    let Some(YamlNode {
+        kind: YamlKind::Text(name),
+        place,
+    }) = item.value("name")
+    else {
+        notes.flaws.push(source.flaw(
+            item.place,
+            "the variable has no name: write `name:` and a text",
+        ));
         return None;
     };
     let mut found = Variable {
@@ -59,19 +75,33 @@ fn variable(
         if_used: false,
     };
     if ["inputs", "outputs"].contains(&name.as_str()) {
-        notes.flaws.push(found.flaw("templates use this name for all variables together: choose another name"));
+        notes.flaws.push(
+            found.flaw("templates use this name for all variables together: choose another name"),
+        );
         return None;
     }
     let kind = match item.value("type").map(|node| &node.kind) {
         None | Some(YamlKind::Null) => "string".to_owned(),
-        Some(YamlKind::Text(kind)) if TYPES.contains(&kind.to_ascii_lowercase().as_str()) => kind.to_ascii_lowercase(),
+        Some(YamlKind::Text(kind)) if TYPES.contains(&kind.to_ascii_lowercase().as_str()) => {
+            kind.to_ascii_lowercase()
+        }
         Some(kind) => {
-            let written = if let YamlKind::Text(text) = kind { text.as_str() } else { "" };
-            notes.flaws.push(found.flaw(&unknown("type", written, &TYPES)));
+            let written = if let YamlKind::Text(text) = kind {
+                text.as_str()
+            } else {
+                ""
+            };
+            notes
+                .flaws
+                .push(found.flaw(&unknown("type", written, &TYPES)));
             return None;
         }
     };
-    if let Some(YamlNode { kind: YamlKind::Text(text), .. }) = item.value("description") {
+    if let Some(YamlNode {
+        kind: YamlKind::Text(text),
+        ..
+    }) = item.value("description")
+    {
         found.schema.insert("description".to_owned(), json!(text));
     }
     let replaced = prefilled.get(name).map(YamlNode::of_json);
@@ -84,7 +114,10 @@ fn variable(
     if kind != "map" {
         declare_default(&mut found, &kind, default, notes);
     }
-    if item.value("sensitive").is_some_and(|node| node.kind == YamlKind::Boolean(true)) {
+    if item
+        .value("sensitive")
+        .is_some_and(|node| node.kind == YamlKind::Boolean(true))
+    {
         make_secret(&mut found, notes);
     } else if !required && default.is_none_or(|node| node.kind == YamlKind::Null) {
         declare_empty(&mut found, &kind);
@@ -96,7 +129,14 @@ fn variable(
 /// number without a value.
 fn declare_empty(found: &mut Variable, kind: &str) {
     let empty = match kind {
-        "string" if found.schema.get("minLength").is_none_or(|least| *least == json!(0)) => json!(""),
+        "string"
+            if found
+                .schema
+                .get("minLength")
+                .is_none_or(|least| *least == json!(0)) =>
+        {
+            json!("")
+        }
         "list" => json!([]),
         "bool" => json!(false),
         "enum" => found.schema["enum"][0].clone(),
@@ -108,7 +148,12 @@ fn declare_empty(found: &mut Variable, kind: &str) {
     found.schema.insert("default".to_owned(), empty);
 }
 
-fn declare_type(found: &mut Variable, kind: &str, item: &YamlNode, default: Option<&YamlNode>) -> Result<(), String> {
+fn declare_type(
+    found: &mut Variable,
+    kind: &str,
+    item: &YamlNode,
+    default: Option<&YamlNode>,
+) -> Result<(), String> {
     let word = match kind {
         "int" => "integer",
         "bool" => "boolean",
@@ -120,15 +165,19 @@ fn declare_type(found: &mut Variable, kind: &str, item: &YamlNode, default: Opti
     match kind {
         "float" => {
             found.schema.insert("pattern".to_owned(), json!(FRACTION));
-            found.schema.insert("x-leading-dash".to_owned(), json!(true));
+            found
+                .schema
+                .insert("x-leading-dash".to_owned(), json!(true));
         }
         "enum" => {
-            let options = options(item, "options")?.ok_or("an enum needs `options`: write the list of its values")?;
+            let options = options(item, "options")?
+                .ok_or("an enum needs `options`: write the list of its values")?;
             declare_options(&mut found.schema, &options);
         }
         "list" => {
             let mut items = json!({"type": "string"});
-            if let (Some(options), Value::Object(items)) = (options(item, "x-options")?, &mut items) {
+            if let (Some(options), Value::Object(items)) = (options(item, "x-options")?, &mut items)
+            {
                 declare_options(items, &options);
             }
             found.schema.insert("items".to_owned(), items);
@@ -137,7 +186,9 @@ fn declare_type(found: &mut Variable, kind: &str, item: &YamlNode, default: Opti
             Some(Some(object)) => {
                 let description = found.schema.remove("description");
                 found.schema = object;
-                found.schema.extend(description.map(|text| ("description".to_owned(), text)));
+                found
+                    .schema
+                    .extend(description.map(|text| ("description".to_owned(), text)));
             }
             _ => found.open_map = true,
         },
@@ -148,10 +199,15 @@ fn declare_type(found: &mut Variable, kind: &str, item: &YamlNode, default: Opti
 
 /// Returns the texts of a list of allowed values.
 fn options(item: &YamlNode, key: &str) -> Result<Option<Vec<String>>, String> {
-    let Some(node) = item.value(key) else { return Ok(None) };
-    let YamlKind::List(items) = &node.kind else { return Err(format!("`{key}` must be a list, not {}", node.word())) };
+    let Some(node) = item.value(key) else {
+        return Ok(None);
+    };
+    let YamlKind::List(items) = &node.kind else {
+        return Err(format!("`{key}` must be a list, not {}", node.word()));
+    };
     let texts: Option<Vec<String>> = items.iter().map(scalar).collect();
-    let texts = texts.ok_or_else(|| format!("`{key}` must be a list of texts: write each value in quotes"))?;
+    let texts = texts
+        .ok_or_else(|| format!("`{key}` must be a list of texts: write each value in quotes"))?;
     Ok(Some(texts).filter(|texts| !texts.is_empty()))
 }
 
@@ -206,7 +262,9 @@ fn property_of(value: &YamlNode) -> Value {
             let texts: Option<Vec<String>> = items.iter().map(scalar).collect();
             json!({"type": "array", "items": {"type": "string"}, "default": texts.unwrap_or_default()})
         }
-        YamlKind::Map(_) => object_of(value).map_or_else(|| json!({"type": "string"}), Value::Object),
+        YamlKind::Map(_) => {
+            object_of(value).map_or_else(|| json!({"type": "string"}), Value::Object)
+        }
         YamlKind::Null => json!({"type": "string"}),
     }
 }
@@ -215,8 +273,15 @@ fn has_template(text: &str) -> bool {
     text.contains("{{")
 }
 
-fn declare_default(found: &mut Variable, kind: &str, default: Option<&YamlNode>, notes: &mut Notes) {
-    let Some(node) = default.filter(|node| node.kind != YamlKind::Null) else { return };
+fn declare_default(
+    found: &mut Variable,
+    kind: &str,
+    default: Option<&YamlNode>,
+    notes: &mut Notes,
+) {
+    let Some(node) = default.filter(|node| node.kind != YamlKind::Null) else {
+        return;
+    };
     if contains_template(node) {
         let message = "the default is a template, which the registry does not evaluate: the proposer must give a value";
         notes.remarks.push(found.flaw(message));
@@ -227,21 +292,27 @@ fn declare_default(found: &mut Variable, kind: &str, default: Option<&YamlNode>,
         ("int", YamlKind::Text(text)) => text.parse::<i64>().ok().map(|number| json!(number)),
         ("bool", YamlKind::Boolean(flag)) => Some(json!(flag)),
         ("bool", YamlKind::Text(text)) => text.parse::<bool>().ok().map(|flag| json!(flag)),
-        ("list", YamlKind::List(items)) => {
-            items.iter().map(scalar).collect::<Option<Vec<String>>>().map(|texts| json!(texts))
-        }
-        ("list", YamlKind::Text(text)) => serde_json::from_str::<Vec<String>>(text).ok().map(|texts| json!(texts)),
+        ("list", YamlKind::List(items)) => items
+            .iter()
+            .map(scalar)
+            .collect::<Option<Vec<String>>>()
+            .map(|texts| json!(texts)),
+        ("list", YamlKind::Text(text)) => serde_json::from_str::<Vec<String>>(text)
+            .ok()
+            .map(|texts| json!(texts)),
         ("string" | "enum" | "float", _) => scalar(node).map(|text| json!(text)),
         _ => None,
     };
     let Some(value) = value else {
-        notes
-            .flaws
-            .push(found.flaw(&format!("the default is {}, which is no {kind}: correct the default", node.word())));
+        notes.flaws.push(found.flaw(&format!(
+            "the default is {}, which is no {kind}: correct the default",
+            node.word()
+        )));
         return;
     };
     let allows_dash = found.schema.contains_key("x-leading-dash");
-    if kind == "string" && !allows_dash && value.as_str().is_some_and(|text| text.starts_with('-')) {
+    if kind == "string" && !allows_dash && value.as_str().is_some_and(|text| text.starts_with('-'))
+    {
         let message = "the default begins with `-`, so a program could use the value as an option: write `type: enum` with \
                        `options`, a validation `regex` that begins with ^-, or another default";
         notes.flaws.push(found.flaw(message));
@@ -249,7 +320,9 @@ fn declare_default(found: &mut Variable, kind: &str, default: Option<&YamlNode>,
     }
     // In Gruntwork's form, an empty value means that the person must fill in the field.
     let is_empty = value == json!("") || value == json!([]);
-    let must_have_content = ["minLength", "minItems", "enum"].iter().any(|keyword| found.schema.contains_key(*keyword));
+    let must_have_content = ["minLength", "minItems", "enum"]
+        .iter()
+        .any(|keyword| found.schema.contains_key(*keyword));
     if !(is_empty && must_have_content) {
         found.schema.insert("default".to_owned(), value);
     }
@@ -266,13 +339,18 @@ fn contains_template(node: &YamlNode) -> bool {
 /// Makes the variable a secret. A secret is given by its name, so its schema can't restrict the value.
 fn make_secret(found: &mut Variable, notes: &mut Notes) {
     if found.schema.get("type") != Some(&json!("string")) {
-        notes.flaws.push(found.flaw("only a string can be sensitive: remove `sensitive`, or write `type: string`"));
+        notes.flaws.push(
+            found.flaw(
+                "only a string can be sensitive: remove `sensitive`, or write `type: string`",
+            ),
+        );
         return;
     }
     for keyword in ["default", "pattern", "enum"] {
         if found.schema.remove(keyword).is_some() {
-            let message =
-                format!("a sensitive variable is given as the name of a secret, so its {keyword} has no effect");
+            let message = format!(
+                "a sensitive variable is given as the name of a secret, so its {keyword} has no effect"
+            );
             notes.remarks.push(found.flaw(&message));
         }
     }

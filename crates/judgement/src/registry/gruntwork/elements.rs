@@ -31,7 +31,9 @@ pub(super) struct Element {
 
 impl Element {
     pub(super) fn attribute(&self, name: &str) -> Option<&Attribute> {
-        self.attributes.iter().find(|attribute| attribute.name == name)
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.name == name)
     }
 
     /// Returns the text of an attribute. If the attribute has another value, a flaw is added, unless the value has one.
@@ -39,7 +41,10 @@ impl Element {
         let attribute = self.attribute(name)?;
         let text = attribute.value.as_ref()?.as_str();
         if text.is_none() {
-            flaws.push(YamlFlaw::new(attribute.place, format!("`{name}` must be a text: write {name}=\"...\"")));
+            flaws.push(YamlFlaw::new(
+                attribute.place,
+                format!("`{name}` must be a text: write {name}=\"...\""),
+            ));
         }
         text
     }
@@ -66,19 +71,35 @@ pub(super) struct Fence {
 ///
 /// # Errors
 /// Returns the first part of the page that is not MDX.
-pub(super) fn read(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) -> Result<Vec<Element>, YamlFlaw> {
-    let hidden = checked_text(text).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
+pub(super) fn read(
+    text: &str,
+    lines: &TextLines<'_>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Result<Vec<Element>, YamlFlaw> {
+    let hidden =
+        checked_text(text).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
     // The parser has internal checks that panic. A page must not end the process.
     let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options())));
     let start = TextPlace { line: 1, column: 1 };
     let tree = match parsed {
         Ok(Ok(tree)) => tree,
         Ok(Err(message)) => return Err(flaw_of(&message, lines)),
-        Err(_) => return Err(YamlFlaw::new(start, "the MDX parser can't read the page: make the page simpler")),
+        Err(_) => {
+            return Err(YamlFlaw::new(
+                start,
+                "the MDX parser can't read the page: make the page simpler",
+            ));
+        }
     };
     nesting::check_tree(&tree).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
     let mut found = Vec::new();
-    Collector { text, lines, found: &mut found, flaws }.node(&tree, None);
+    Collector {
+        text,
+        lines,
+        found: &mut found,
+        flaws,
+    }
+    .node(&tree, None);
     Ok(found)
 }
 
@@ -89,7 +110,10 @@ pub(super) fn read(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>)
 pub(crate) fn checked_text(text: &str) -> Result<String, (usize, String)> {
     nesting::check_text(text)?;
     if let Some(at) = text.find(AMPERSAND) {
-        return Err((at, "the page contains the control character U+0001: remove the character".to_owned()));
+        return Err((
+            at,
+            "the page contains the control character U+0001: remove the character".to_owned(),
+        ));
     }
     Ok(text.replace('&', AMPERSAND))
 }
@@ -99,8 +123,14 @@ fn flaw_of(message: &Message, lines: &TextLines<'_>) -> YamlFlaw {
         Place::Position(position) => position.start.offset,
         Place::Point(point) => point.offset,
     });
-    let reason = message.reason.replace(AMPERSAND, "&").replace("U+0001", "U+0026");
-    YamlFlaw::new(lines.place(offset), format!("not readable as MDX: {reason}"))
+    let reason = message
+        .reason
+        .replace(AMPERSAND, "&")
+        .replace("U+0001", "U+0026");
+    YamlFlaw::new(
+        lines.place(offset),
+        format!("not readable as MDX: {reason}"),
+    )
 }
 
 /// Character that stands for `&` while the parser reads the page. The parser panics if an attribute ends in `&` and
@@ -112,12 +142,17 @@ pub(crate) const AMPERSAND: &str = "\u{1}";
 pub(crate) fn options() -> ParseOptions {
     let budget = Cell::new(MAX_EXPRESSION_BYTES);
     ParseOptions {
-        constructs: Constructs { attention: false, frontmatter: true, ..Constructs::mdx() },
+        constructs: Constructs {
+            attention: false,
+            frontmatter: true,
+            ..Constructs::mdx()
+        },
         mdx_esm_parse: Some(Box::new(|_| MdxSignal::Ok)),
         mdx_expression_parse: Some(Box::new(move |text, _| {
             // The parser asks again at each brace inside of an expression, with all text before.
             let Some(left) = budget.get().checked_sub(text.len()) else {
-                let message = "the expressions of the page contain too many braces: make the page simpler";
+                let message =
+                    "the expressions of the page contain too many braces: make the page simpler";
                 return signal(Some(0), message);
             };
             budget.set(left);
@@ -125,8 +160,7 @@ pub(crate) fn options() -> ParseOptions {
                 ExpressionEnd::Complete => MdxSignal::Ok,
                 ExpressionEnd::Open => signal(None, "the expression is not closed: write }"),
                 ExpressionEnd::Unclear(at) => {
-                    let message =
-                        "the expression is program code, which the registry does not run: write the value itself";
+                    let message = "the expression is program code, which the registry does not run: write the value itself";
                     signal(Some(at), message)
                 }
             }
@@ -137,7 +171,10 @@ pub(crate) fn options() -> ParseOptions {
 
 /// Returns an error at this offset, or asks for more text.
 fn signal(at: Option<usize>, message: &str) -> MdxSignal {
-    let (source, rule) = (Box::new("countersign".to_owned()), Box::new("expression".to_owned()));
+    let (source, rule) = (
+        Box::new("countersign".to_owned()),
+        Box::new("expression".to_owned()),
+    );
     match at {
         Some(at) => MdxSignal::Error(message.to_owned(), at, source, rule),
         None => MdxSignal::Eof(message.to_owned(), source, rule),
@@ -157,10 +194,12 @@ impl Collector<'_> {
         let mut inside = parent;
         match node {
             Node::MdxJsxFlowElement(element) => {
-                inside = Some(self.element(element.name.as_deref(), &element.attributes, start, parent));
+                inside =
+                    Some(self.element(element.name.as_deref(), &element.attributes, start, parent));
             }
             Node::MdxJsxTextElement(element) => {
-                inside = Some(self.element(element.name.as_deref(), &element.attributes, start, parent));
+                inside =
+                    Some(self.element(element.name.as_deref(), &element.attributes, start, parent));
             }
             Node::MdxFlowExpression(expression) => {
                 self.expression(&expression.value, &expression.stops, start);
@@ -175,9 +214,14 @@ impl Collector<'_> {
             }
             // The parser shows some invalid tags as text instead of an error. A step must not become text silently.
             Node::Text(_) => {
-                let end = node.position().map_or(start, |position| position.end.offset);
+                let end = node
+                    .position()
+                    .map_or(start, |position| position.end.offset);
                 if let Some(at) = invalid_tag(self.text.as_bytes(), start..end) {
-                    self.flaw(at, "the character < begins no valid tag: correct the tag, or write \\<");
+                    self.flaw(
+                        at,
+                        "the character < begins no valid tag: correct the tag, or write \\<",
+                    );
                 }
             }
             Node::Code(code) => {
@@ -198,7 +242,8 @@ impl Collector<'_> {
     }
 
     fn flaw(&mut self, at: usize, message: &str) {
-        self.flaws.push(YamlFlaw::new(self.lines.place(at), message));
+        self.flaws
+            .push(YamlFlaw::new(self.lines.place(at), message));
     }
 
     /// Reads the value of an expression: null if the expression contains only comments. Adds a flaw if the expression is
@@ -226,7 +271,10 @@ impl Collector<'_> {
             match attribute {
                 AttributeContent::Expression(spread) => {
                     let begin = self.after(at, "{");
-                    self.flaw(begin.saturating_sub(1), "{...} is program code: write each attribute with its name");
+                    self.flaw(
+                        begin.saturating_sub(1),
+                        "{...} is program code: write each attribute with its name",
+                    );
                     at = end_of(&spread.stops, &spread.value).unwrap_or(begin);
                 }
                 AttributeContent::Property(property) => {
@@ -240,15 +288,24 @@ impl Collector<'_> {
                             self.without_entities(&text.replace(AMPERSAND, "&"), end)
                         }
                         Some(AttributeValue::Expression(expression)) => {
-                            at = end_of(&expression.stops, &expression.value).map_or(end, |end| end + 1);
+                            at = end_of(&expression.stops, &expression.value)
+                                .map_or(end, |end| end + 1);
                             self.expression(&expression.value, &expression.stops, end)
                         }
                     };
-                    attributes.push(Attribute { name: property.name.clone(), place, value });
+                    attributes.push(Attribute {
+                        name: property.name.clone(),
+                        place,
+                        value,
+                    });
                 }
             }
         }
-        let end = self.text.get(at..).and_then(|rest| rest.find('>')).map_or(at, |length| at + length);
+        let end = self
+            .text
+            .get(at..)
+            .and_then(|rest| rest.find('>'))
+            .map_or(at, |length| at + length);
         self.found.push(Element {
             name: name.unwrap_or_default().to_owned(),
             place: self.lines.place(start),
@@ -264,7 +321,9 @@ impl Collector<'_> {
         match entities::decode(text) {
             Ok(text) => Some(Value::String(text)),
             Err(entity) => {
-                let message = format!("programs read the entity {entity} differently: write the character itself");
+                let message = format!(
+                    "programs read the entity {entity} differently: write the character itself"
+                );
                 self.flaw(at, &message);
                 None
             }
@@ -280,7 +339,9 @@ impl Collector<'_> {
     /// Returns the offset after the next text in quotes.
     fn after_quotes(&self, from: usize) -> usize {
         let rest = self.text.get(from..).unwrap_or_default();
-        let Some(open) = rest.find(['"', '\'']) else { return from };
+        let Some(open) = rest.find(['"', '\'']) else {
+            return from;
+        };
         let length = rest[open + 1..].find(char::from(rest.as_bytes()[open]));
         length.map_or(from, |length| from + open + length + 2)
     }
@@ -289,7 +350,11 @@ impl Collector<'_> {
 /// Returns the offset of the first `<` in a part of the page that is neither escaped nor followed by a space.
 fn invalid_tag(page: &[u8], part: Range<usize>) -> Option<usize> {
     part.filter(|at| page.get(*at) == Some(&b'<')).find(|at| {
-        let escapes = page[..*at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        let escapes = page[..*at]
+            .iter()
+            .rev()
+            .take_while(|byte| **byte == b'\\')
+            .count();
         escapes % 2 == 0 && !matches!(page.get(at + 1), Some(b' ' | b'\t'))
     })
 }

@@ -20,7 +20,9 @@ pub(super) fn decode(text: &str) -> Result<String, &str> {
                 decoded.push_str(&character);
                 rest = &rest[name.len()..];
             }
-            None if entity(rest).is_some_and(begins_with_entity) => return Err(entity(rest).unwrap_or("&")),
+            None if entity(rest).is_some_and(begins_with_entity) => {
+                return Err(entity(rest).unwrap_or("&"));
+            }
             None => {
                 decoded.push('&');
                 rest = &rest[1..];
@@ -33,9 +35,13 @@ pub(super) fn decode(text: &str) -> Result<String, &str> {
 
 /// Returns the text from `&` to `;`, if it has the form of an entity.
 fn entity(text: &str) -> Option<&str> {
-    let end = text.bytes().take(MAX_ENTITY_BYTES).position(|byte| byte == b';')?;
+    let end = text
+        .bytes()
+        .take(MAX_ENTITY_BYTES)
+        .position(|byte| byte == b';')?;
     let name = &text[1..end];
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_name(name.strip_prefix('#').unwrap_or(name)).then(|| &text[..=end])
 }
 
@@ -47,7 +53,9 @@ fn begins_with_entity(unknown: &str) -> bool {
 /// Returns the character of an entity. Markdown has the same entities as MDX, and its parser has the table.
 fn character(entity: &str) -> Option<String> {
     let tree = markdown::to_mdast(entity, &ParseOptions::default()).ok()?;
-    let Node::Text(text) = tree.children()?.first()?.children()?.first()? else { return None };
+    let Node::Text(text) = tree.children()?.first()?.children()?.first()? else {
+        return None;
+    };
     (text.value != entity).then(|| text.value.clone())
 }
 

@@ -27,15 +27,26 @@ pub(super) fn read(attributes: &str) -> GruntworkStep {
         (true, false) => GruntworkScript::File(path.to_owned()),
         (true, true) => GruntworkScript::None,
     };
-    GruntworkStep { id: first_value(attributes, "id").to_owned(), script }
+    GruntworkStep {
+        id: first_value(attributes, "id").to_owned(),
+        script,
+    }
 }
 
 /// Returns the first text after `name=` in any form of quotes, wherever `name` occurs. The forms have a fixed order.
 fn first_value<'a>(attributes: &'a str, name: &str) -> &'a str {
-    for (open, close) in [("=\"", "\""), ("='", "'"), ("={`", "`}"), ("={\"", "\"}"), ("={'", "'}")] {
+    for (open, close) in [
+        ("=\"", "\""),
+        ("='", "'"),
+        ("={`", "`}"),
+        ("={\"", "\"}"),
+        ("={'", "'}"),
+    ] {
         for (at, found) in attributes.match_indices(&format!("{name}{open}")) {
             let rest = &attributes[at + found.len()..];
-            let end = rest.find(&close[..1]).filter(|end| rest[*end..].starts_with(close));
+            let end = rest
+                .find(&close[..1])
+                .filter(|end| rest[*end..].starts_with(close));
             if let Some(end) = end {
                 return &rest[..end];
             }
@@ -46,8 +57,16 @@ fn first_value<'a>(attributes: &'a str, name: &str) -> &'a str {
 
 /// Replaces the five entities that Gruntwork's registry knows, in its order.
 fn without_entities(text: &str) -> String {
-    let entities = [("&quot;", "\""), ("&apos;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
-    entities.iter().fold(text.to_owned(), |text, (entity, c)| text.replace(entity, c))
+    let entities = [
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
+    entities
+        .iter()
+        .fold(text.to_owned(), |text, (entity, c)| text.replace(entity, c))
 }
 
 #[cfg(test)]
@@ -60,12 +79,30 @@ mod tests {
             id: id.to_owned(),
             script: GruntworkScript::Inline(text.to_owned()),
         };
-        assert_eq!(read(r#" id="a" command="echo &quot;x&quot;""#), inline("a", "echo \"x\""));
-        assert_eq!(read(r#" title='command="rm"' id="a" command="echo""#), inline("a", "rm"));
-        let nothing = GruntworkStep { id: "b".to_owned(), script: GruntworkScript::None };
-        assert_eq!(read(r#" inputs-id="b" id="a" command={"a\"b"} x="y""#), nothing);
-        assert_eq!(read(" id='a' command={`two\nlines`}"), inline("a", "two\nlines"));
-        let file = GruntworkStep { id: "a".to_owned(), script: GruntworkScript::File("a.sh".to_owned()) };
+        assert_eq!(
+            read(r#" id="a" command="echo &quot;x&quot;""#),
+            inline("a", "echo \"x\"")
+        );
+        assert_eq!(
+            read(r#" title='command="rm"' id="a" command="echo""#),
+            inline("a", "rm")
+        );
+        let nothing = GruntworkStep {
+            id: "b".to_owned(),
+            script: GruntworkScript::None,
+        };
+        assert_eq!(
+            read(r#" inputs-id="b" id="a" command={"a\"b"} x="y""#),
+            nothing
+        );
+        assert_eq!(
+            read(" id='a' command={`two\nlines`}"),
+            inline("a", "two\nlines")
+        );
+        let file = GruntworkStep {
+            id: "a".to_owned(),
+            script: GruntworkScript::File("a.sh".to_owned()),
+        };
         assert_eq!(read(r#" id="a" path="a.sh""#), file);
         assert_eq!(read(r#" id="a" path={name}"#).script, GruntworkScript::None);
     }

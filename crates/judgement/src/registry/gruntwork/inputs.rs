@@ -26,8 +26,17 @@ pub(super) struct InputBlocks<'a> {
 }
 
 impl<'a> InputBlocks<'a> {
-    pub(super) const fn new(page: &'a Page<'a>, lines: &'a TextLines<'a>, elements: &'a [Element]) -> Self {
-        Self { page, lines, elements, read: BTreeMap::new() }
+    pub(super) const fn new(
+        page: &'a Page<'a>,
+        lines: &'a TextLines<'a>,
+        elements: &'a [Element],
+    ) -> Self {
+        Self {
+            page,
+            lines,
+            elements,
+            read: BTreeMap::new(),
+        }
     }
 
     /// Returns the parameter schema of a step. If two blocks declare a variable with the same name, the later block
@@ -42,34 +51,50 @@ impl<'a> InputBlocks<'a> {
                     if has_word(script, &variable.name) {
                         notes.flaws.push(variable.flaw(message));
                     } else {
-                        notes
-                            .remarks
-                            .push(variable.flaw(&format!("{message}; no parameter, because no script uses it")));
+                        notes.remarks.push(variable.flaw(&format!(
+                            "{message}; no parameter, because no script uses it"
+                        )));
                     }
                     continue;
                 }
                 merged.insert(variable.name.clone(), variable.clone());
             }
         }
-        let properties: Map<String, Value> =
-            merged.iter().map(|(name, variable)| (name.clone(), Value::Object(variable.schema.clone()))).collect();
+        let properties: Map<String, Value> = merged
+            .iter()
+            .map(|(name, variable)| (name.clone(), Value::Object(variable.schema.clone())))
+            .collect();
         let is_required = |(name, one): &(&String, &Variable)| {
             let is_used = has_word(script, name) || has_word(script, &parameter_variable(name));
             one.schema.get("default").is_none() && (is_used || !one.if_used)
         };
-        let required: Vec<&String> = merged.iter().filter(is_required).map(|(name, _)| name).collect();
+        let required: Vec<&String> = merged
+            .iter()
+            .filter(is_required)
+            .map(|(name, _)| name)
+            .collect();
         let schema = json!({"type": "object", "required": required, "properties": properties});
         self.check(&schema, &merged, step, &mut notes.flaws);
         schema
     }
 
-    fn check(&self, schema: &Value, merged: &BTreeMap<String, Variable>, step: usize, flaws: &mut Vec<YamlFlaw>) {
+    fn check(
+        &self,
+        schema: &Value,
+        merged: &BTreeMap<String, Variable>,
+        step: usize,
+        flaws: &mut Vec<YamlFlaw>,
+    ) {
         for flaw in ParameterSchema::compile(schema).err().unwrap_or_default() {
             let variable = flaw.path.get(1).and_then(|name| merged.get(name));
             flaws.push(match variable {
                 Some(variable) => variable.flaw(&flaw.message),
                 None => {
-                    let message = format!("the parameters of the step, {}: {}", pointer(&flaw.path), flaw.message);
+                    let message = format!(
+                        "the parameters of the step, {}: {}",
+                        pointer(&flaw.path),
+                        flaw.message
+                    );
                     YamlFlaw::new(self.elements[step].place, message)
                 }
             });
@@ -87,8 +112,7 @@ impl<'a> InputBlocks<'a> {
                 None => return found,
             };
             let Some(ids) = ids else {
-                let message =
-                    "`inputsId` must be an id or a list of ids: write inputsId=\"...\" or inputsId={[\"...\"]}";
+                let message = "`inputsId` must be an id or a list of ids: write inputsId=\"...\" or inputsId={[\"...\"]}";
                 flaws.push(YamlFlaw::new(attribute.place, message));
                 return found;
             };
@@ -100,10 +124,13 @@ impl<'a> InputBlocks<'a> {
             }
         }
         let inside = |index: usize| {
-            std::iter::successors(self.elements[index].parent, |above| self.elements[*above].parent)
-                .any(|above| above == step)
+            std::iter::successors(self.elements[index].parent, |above| {
+                self.elements[*above].parent
+            })
+            .any(|above| above == step)
         };
-        let inner = (0..self.elements.len()).filter(|index| self.elements[*index].name == "Inputs" && inside(*index));
+        let inner = (0..self.elements.len())
+            .filter(|index| self.elements[*index].name == "Inputs" && inside(*index));
         found.extend(inner.collect::<Vec<_>>());
         found
     }
@@ -111,8 +138,12 @@ impl<'a> InputBlocks<'a> {
     fn block(&self, id: &str) -> Result<usize, String> {
         let id_of = |element: &'a Element| element.attribute("id")?.value.as_ref()?.as_str();
         let blocks = || {
-            let declares = |element: &Element| ["Inputs", "Template"].contains(&element.name.as_str());
-            self.elements.iter().enumerate().filter(move |(_, element)| declares(element))
+            let declares =
+                |element: &Element| ["Inputs", "Template"].contains(&element.name.as_str());
+            self.elements
+                .iter()
+                .enumerate()
+                .filter(move |(_, element)| declares(element))
         };
         let mut found = blocks().filter(|(_, element)| id_of(element) == Some(id));
         match (found.next(), found.next()) {
@@ -124,7 +155,9 @@ impl<'a> InputBlocks<'a> {
             (None, _) => {
                 let known: Vec<&str> = blocks().filter_map(|(_, element)| id_of(element)).collect();
                 if known.is_empty() {
-                    return Err(format!("the page has no <Inputs> or <Template> with the id {id:?}: add the block"));
+                    return Err(format!(
+                        "the page has no <Inputs> or <Template> with the id {id:?}: add the block"
+                    ));
                 }
                 Err(unknown("id of an <Inputs> or <Template>", id, &known))
             }
@@ -149,12 +182,15 @@ impl<'a> InputBlocks<'a> {
             None => Vec::new(),
         }
         .into();
-        self.read.insert(block, (Rc::clone(&found), notes.flaws[before..].to_vec()));
+        self.read
+            .insert(block, (Rc::clone(&found), notes.flaws[before..].to_vec()));
         found
     }
 
     fn prefilled(&self, block: usize, notes: &mut Notes) -> Map<String, Value> {
-        let Some(attribute) = self.elements[block].attribute("prefilledVariables") else { return Map::new() };
+        let Some(attribute) = self.elements[block].attribute("prefilledVariables") else {
+            return Map::new();
+        };
         match &attribute.value {
             Some(Value::Object(values)) => values.clone(),
             Some(_) => {
@@ -178,16 +214,26 @@ impl<'a> InputBlocks<'a> {
                 Some((fence.text.clone(), YamlSource::of_fence(fence, self.lines)))
             }
             (Some(path), fences) if fences.is_empty() || block.name == "Template" => {
-                let place = block.attribute("path").map_or(block.place, |attribute| attribute.place);
+                let place = block
+                    .attribute("path")
+                    .map_or(block.place, |attribute| attribute.place);
                 let path = path.trim_end_matches('/');
-                let path =
-                    if path.rsplit('/').next() == Some(FILE) { path.to_owned() } else { format!("{path}/{FILE}") };
-                let bytes =
-                    self.page.files.read(&path).map_err(|message| flaws.push(YamlFlaw::new(place, message))).ok()?;
+                let path = if path.rsplit('/').next() == Some(FILE) {
+                    path.to_owned()
+                } else {
+                    format!("{path}/{FILE}")
+                };
+                let bytes = self
+                    .page
+                    .files
+                    .read(&path)
+                    .map_err(|message| flaws.push(YamlFlaw::new(place, message)))
+                    .ok()?;
                 match String::from_utf8(bytes) {
                     Ok(text) => Some((text, YamlSource::File { path, place })),
                     Err(_) => {
-                        let message = format!("the file {path:?} is not UTF-8: save the file as UTF-8");
+                        let message =
+                            format!("the file {path:?} is not UTF-8: save the file as UTF-8");
                         flaws.push(YamlFlaw::new(place, message));
                         None
                     }
@@ -209,8 +255,9 @@ impl<'a> InputBlocks<'a> {
 /// Returns true if the text contains the word between characters that can't be part of a name.
 pub(super) fn has_word(text: &str, word: &str) -> bool {
     let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
-    text.match_indices(word)
-        .any(|(at, _)| ends(text[..at].chars().next_back()) && ends(text[at + word.len()..].chars().next()))
+    text.match_indices(word).any(|(at, _)| {
+        ends(text[..at].chars().next_back()) && ends(text[at + word.len()..].chars().next())
+    })
 }
 
 /// Name of the file with the variables of a directory of templates.

@@ -60,7 +60,11 @@ pub(super) fn expression_end(text: &str) -> ExpressionEnd {
         };
         at += skipped;
     }
-    if open.is_empty() { ExpressionEnd::Complete } else { ExpressionEnd::Open }
+    if open.is_empty() {
+        ExpressionEnd::Complete
+    } else {
+        ExpressionEnd::Open
+    }
 }
 
 /// Returns the number of bytes of the next part of a template literal, and updates the open brackets.
@@ -100,7 +104,10 @@ fn text_length(rest: &[u8]) -> Result<Option<usize>, ()> {
 fn comment_length(rest: &[u8]) -> Result<Option<usize>, ()> {
     match rest.get(1) {
         Some(b'/') => Ok(rest.iter().position(|byte| *byte == b'\n')),
-        Some(b'*') => Ok(rest[2..].windows(2).position(|pair| pair == b"*/").map(|at| at + 4)),
+        Some(b'*') => Ok(rest[2..]
+            .windows(2)
+            .position(|pair| pair == b"*/")
+            .map(|at| at + 4)),
         None => Ok(None),
         Some(_) => Err(()),
     }
@@ -114,7 +121,10 @@ pub(super) type LiteralFlaw = (usize, String);
 /// # Errors
 /// Returns the first part that is no literal.
 pub(super) fn parse(text: &str) -> Result<Option<Value>, LiteralFlaw> {
-    let mut reader = Reader { text, chars: text.char_indices().peekable() };
+    let mut reader = Reader {
+        text,
+        chars: text.char_indices().peekable(),
+    };
     reader.blank()?;
     if reader.chars.peek().is_none() {
         return Ok(None);
@@ -170,7 +180,10 @@ impl Reader<'_> {
 
     fn value(&mut self, depth: usize) -> Result<Value, LiteralFlaw> {
         if depth > MAX_DEPTH {
-            return Err((self.at(), format!("the value is nested deeper than {MAX_DEPTH} levels: make it simpler")));
+            return Err((
+                self.at(),
+                format!("the value is nested deeper than {MAX_DEPTH} levels: make it simpler"),
+            ));
         }
         match self.peek() {
             Some('"' | '\'' | '`') => self.quoted().map(Value::String),
@@ -192,7 +205,11 @@ impl Reader<'_> {
 
     fn word(&mut self) -> &str {
         let start = self.at();
-        while self.chars.next_if(|(_, c)| c.is_ascii_alphanumeric() || *c == '_' || *c == '$').is_some() {}
+        while self
+            .chars
+            .next_if(|(_, c)| c.is_ascii_alphanumeric() || *c == '_' || *c == '$')
+            .is_some()
+        {}
         let end = self.at();
         &self.text[start..end]
     }
@@ -200,7 +217,11 @@ impl Reader<'_> {
     fn number(&mut self) -> Result<Value, LiteralFlaw> {
         let start = self.at();
         let error = self.no_literal();
-        while self.chars.next_if(|(_, c)| c.is_ascii_digit() || *c == '-' || *c == '.').is_some() {}
+        while self
+            .chars
+            .next_if(|(_, c)| c.is_ascii_digit() || *c == '-' || *c == '.')
+            .is_some()
+        {}
         let end = self.at();
         // JSON has the same plain numbers as JavaScript. JSON refuses a leading zero, which JavaScript reads as octal.
         let number: Option<Number> = serde_json::from_str(&self.text[start..end]).ok();
@@ -230,7 +251,9 @@ impl Reader<'_> {
             }
             let name = match self.peek() {
                 Some('"' | '\'') => self.quoted()?,
-                Some(c) if c.is_ascii_alphabetic() || c == '_' || c == '$' => self.word().to_owned(),
+                Some(c) if c.is_ascii_alphabetic() || c == '_' || c == '$' => {
+                    self.word().to_owned()
+                }
                 _ => return Err(self.no_literal()),
             };
             self.blank()?;
@@ -240,7 +263,10 @@ impl Reader<'_> {
             self.blank()?;
             let value = self.value(depth + 1)?;
             if name == "__proto__" || entries.insert(name, value).is_some() {
-                return Err((self.at(), "an object must have each key only once: remove the second key".to_owned()));
+                return Err((
+                    self.at(),
+                    "an object must have each key only once: remove the second key".to_owned(),
+                ));
             }
             self.end_of_item('}')?;
         }
@@ -273,12 +299,19 @@ impl Reader<'_> {
                 _ => text.push(c),
             }
         }
-        Err((start, format!("the text is not closed: write {quote} at its end, in the same line unless it is `")))
+        Err((
+            start,
+            format!(
+                "the text is not closed: write {quote} at its end, in the same line unless it is `"
+            ),
+        ))
     }
 
     /// Reads an escape sequence after its backslash, which is at `start`.
     fn escape(&mut self, start: usize, text: &mut String) -> Result<(), LiteralFlaw> {
-        let Some((_, c)) = self.chars.next() else { return Ok(()) };
+        let Some((_, c)) = self.chars.next() else {
+            return Ok(());
+        };
         let read = match c {
             // A backslash at the end of a line joins the two lines.
             '\n' => return Ok(()),
@@ -316,7 +349,9 @@ impl Reader<'_> {
         if most != 6 && digits.len() < most {
             return None;
         }
-        u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32)
+        u32::from_str_radix(&digits, 16)
+            .ok()
+            .and_then(char::from_u32)
     }
 }
 
@@ -334,20 +369,30 @@ mod tests {
         for (text, value) in [
             (r#""a\"b""#, json!("a\"b")),
             (r"'it\'s \x41 \u0042 \u{1f600}'", json!("it's A B 😀")),
-            ("`two\nlines \\` \\${HOME} $HOME`", json!("two\nlines ` ${HOME} $HOME")),
+            (
+                "`two\nlines \\` \\${HOME} $HOME`",
+                json!("two\nlines ` ${HOME} $HOME"),
+            ),
             ("'joined \\\nline'", json!("joined line")),
             (" /* why */ true // yes\n", json!(true)),
             ("1800000", json!(1_800_000)),
             ("-1.5", json!(-1.5)),
             ("['a', \"b\",]", json!(["a", "b"])),
-            ("{ Region: \"x\", 'a b': [1, {c: null}] }", json!({"Region": "x", "a b": [1, {"c": null}]})),
+            (
+                "{ Region: \"x\", 'a b': [1, {c: null}] }",
+                json!({"Region": "x", "a b": [1, {"c": null}]}),
+            ),
         ] {
             assert_eq!(parse(text), Ok(Some(value)), "{text}");
             assert_eq!(expression_end(text), ExpressionEnd::Complete, "{text}");
         }
         for comment in ["", " ", "/* } */", "// }\n"] {
             assert_eq!(parse(comment), Ok(None), "{comment}");
-            assert_eq!(expression_end(comment), ExpressionEnd::Complete, "{comment}");
+            assert_eq!(
+                expression_end(comment),
+                ExpressionEnd::Complete,
+                "{comment}"
+            );
         }
     }
 
@@ -377,11 +422,24 @@ mod tests {
 
     #[test]
     fn a_brace_in_a_text_or_a_comment_ends_no_expression() {
-        for open in ["'", "\"a", "`", "`${", "`${'`", "/* ", "// ", "/", "{", "[(", "'\\'"] {
+        for open in [
+            "'", "\"a", "`", "`${", "`${'`", "/* ", "// ", "/", "{", "[(", "'\\'",
+        ] {
             assert_eq!(expression_end(open), ExpressionEnd::Open, "{open}");
         }
-        for (unclear, at) in [("a / b", 2), ("/}/", 0), ("<b>", 0), ("'a\n'", 0), ("a)", 1), ("[}", 1)] {
-            assert_eq!(expression_end(unclear), ExpressionEnd::Unclear(at), "{unclear}");
+        for (unclear, at) in [
+            ("a / b", 2),
+            ("/}/", 0),
+            ("<b>", 0),
+            ("'a\n'", 0),
+            ("a)", 1),
+            ("[}", 1),
+        ] {
+            assert_eq!(
+                expression_end(unclear),
+                ExpressionEnd::Unclear(at),
+                "{unclear}"
+            );
         }
     }
 }

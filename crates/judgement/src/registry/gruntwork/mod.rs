@@ -51,9 +51,15 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let mut notes = Notes::default();
     if page.text.len() > MAX_PAGE_BYTES {
         let message = format!("the page is larger than {MAX_PAGE_BYTES} bytes: split the page");
-        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(TextPlace { line: 1, column: 1 }, message)]));
+        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(
+            TextPlace { line: 1, column: 1 },
+            message,
+        )]));
     }
-    for (refused, message) in REFUSED_CHARACTERS.into_iter().chain([('\u{feff}', BYTE_ORDER_MARK)]) {
+    for (refused, message) in REFUSED_CHARACTERS
+        .into_iter()
+        .chain([('\u{feff}', BYTE_ORDER_MARK)])
+    {
         if let Some(at) = page.text.find(refused) {
             notes.flaws.push(YamlFlaw::new(lines.place(at), message));
         }
@@ -65,32 +71,64 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         Ok(elements) => elements,
         Err(flaw) => return may_have_step.then(|| ReadPage::of_flaws(vec![flaw])),
     };
-    elements.iter().filter(|element| is_near_miss(element)).for_each(|element| {
-        notes.shared.add(NO_STEPS, &format!("<{}>", element.name), element.place);
-    });
-    let steps = || elements.iter().enumerate().filter(|(_, element)| STEPS.contains(&element.name.as_str()));
+    elements
+        .iter()
+        .filter(|element| is_near_miss(element))
+        .for_each(|element| {
+            notes
+                .shared
+                .add(NO_STEPS, &format!("<{}>", element.name), element.place);
+        });
+    let steps = || {
+        elements
+            .iter()
+            .enumerate()
+            .filter(|(_, element)| STEPS.contains(&element.name.as_str()))
+    };
     if steps().next().is_none() && (notes.flaws.is_empty() || !may_have_step) {
         let remarks = notes.shared.into_remarks();
-        return (!remarks.is_empty()).then(|| ReadPage { remarks, ..ReadPage::default() });
+        return (!remarks.is_empty()).then(|| ReadPage {
+            remarks,
+            ..ReadPage::default()
+        });
     }
     if let Some((_, element)) = steps().nth(MAX_STEPS) {
         let message = format!("the page has more than {MAX_STEPS} steps: split the page");
-        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(element.place, message)]));
+        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(
+            element.place,
+            message,
+        )]));
     }
     if let Err(message) = check_path(page.name) {
-        notes.flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
+        notes
+            .flaws
+            .push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
     }
-    let mut reader =
-        Reader { page, elements: &elements, inputs: InputBlocks::new(page, &lines, &elements), ids: BTreeMap::new() };
-    let found = steps().filter_map(|(index, _)| reader.step(index, &mut notes)).collect();
+    let mut reader = Reader {
+        page,
+        elements: &elements,
+        inputs: InputBlocks::new(page, &lines, &elements),
+        ids: BTreeMap::new(),
+    };
+    let found = steps()
+        .filter_map(|(index, _)| reader.step(index, &mut notes))
+        .collect();
     for list in [&mut notes.flaws, &mut notes.remarks] {
         // Several steps may use one block.
         list.sort();
         list.dedup();
     }
-    let Notes { flaws, mut remarks, shared } = notes;
+    let Notes {
+        flaws,
+        mut remarks,
+        shared,
+    } = notes;
     remarks.extend(shared.into_remarks());
-    Some(ReadPage { steps: found, remarks, flaws })
+    Some(ReadPage {
+        steps: found,
+        remarks,
+        flaws,
+    })
 }
 
 /// Element of a page that does something in Gruntwork and that is no step here.
@@ -105,7 +143,12 @@ pub struct OtherBlock {
 /// Returns true for an element that was probably meant as a step: its name differs only in its letter case, a prefix or a
 /// plural, and it has an id and a script.
 fn is_near_miss(element: &Element) -> bool {
-    let name = element.name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let name = element
+        .name
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let has = |name| element.attribute(name).is_some();
     !STEPS.contains(&element.name.as_str())
         && ["command", "check"].contains(&name.trim_end_matches('s'))
@@ -117,7 +160,9 @@ fn is_near_miss(element: &Element) -> bool {
 /// is not MDX has none.
 pub fn other_blocks(text: &str) -> Vec<OtherBlock> {
     let elements = elements::read(text, &TextLines::of(text), &mut Vec::new()).unwrap_or_default();
-    let others = elements.iter().filter(|element| OTHER_BLOCKS.contains(&element.name.as_str()));
+    let others = elements
+        .iter()
+        .filter(|element| OTHER_BLOCKS.contains(&element.name.as_str()));
     let block = |element: &Element| OtherBlock {
         component: element.name.clone(),
         id: element.text("id", &mut Vec::new()).map(str::to_owned),
@@ -159,7 +204,9 @@ impl Script {
     /// Returns a flaw at a place of the script.
     fn flaw(&self, line: usize, column: usize, message: impl Into<String>) -> YamlFlaw {
         match &self.file {
-            Some(file) => YamlFlaw::in_other_file(file.clone(), TextPlace { line, column }, message),
+            Some(file) => {
+                YamlFlaw::in_other_file(file.clone(), TextPlace { line, column }, message)
+            }
             None => YamlFlaw::new(self.place, message),
         }
     }
@@ -174,14 +221,24 @@ impl Reader<'_> {
         let id = self.id(element, &mut notes.flaws);
         let title = title(element, &mut notes.flaws);
         let script = self.script(element, &mut notes.flaws);
-        let params = self.inputs.schema_of(index, script.as_ref().map_or("", |script| &script.text), notes);
+        let params = self.inputs.schema_of(
+            index,
+            script.as_ref().map_or("", |script| &script.text),
+            notes,
+        );
         let needs = needs(element, &mut notes.flaws);
-        let secrets = sign_ins::secrets(element, self.elements, needs.secrets.clone(), &mut notes.flaws);
+        let secrets = sign_ins::secrets(
+            element,
+            self.elements,
+            needs.secrets.clone(),
+            &mut notes.flaws,
+        );
         let script = script?;
         let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         let (id, place) = id?;
-        let reference = step_ref(self.page.name, id).map_err(|message| YamlFlaw::new(place, message));
+        let reference =
+            step_ref(self.page.name, id).map_err(|message| YamlFlaw::new(place, message));
         let reference = reference.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         if notes.flaws.len() > before {
             return None;
@@ -205,7 +262,11 @@ impl Reader<'_> {
                 reference,
                 format: Format::Gruntwork,
                 interpreter,
-                template: if script.text.contains("{{") { Template::Gruntwork } else { Template::None },
+                template: if script.text.contains("{{") {
+                    Template::Gruntwork
+                } else {
+                    Template::None
+                },
                 source,
                 files: Vec::new(),
                 params: params.into(),
@@ -224,13 +285,19 @@ impl Reader<'_> {
         let at = |message: String| YamlFlaw::new(place, message);
         let put = needs.links.clone().put(&mut found.definition).map_err(at);
         put.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
-        let contents = needs.put_files(&mut found.definition, self.page.files).map_err(at);
+        let contents = needs
+            .put_files(&mut found.definition, self.page.files)
+            .map_err(at);
         found.contents = contents.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         Some(found)
     }
 
     /// Returns the id of a step with its place. Two ids are equal for templates if they differ only in `-` and `_`.
-    fn id<'e>(&mut self, element: &'e Element, flaws: &mut Vec<YamlFlaw>) -> Option<(&'e str, TextPlace)> {
+    fn id<'e>(
+        &mut self,
+        element: &'e Element,
+        flaws: &mut Vec<YamlFlaw>,
+    ) -> Option<(&'e str, TextPlace)> {
         let Some(attribute) = element.attribute("id") else {
             let message = format!("<{}> has no id: add id=\"...\"", element.name);
             flaws.push(YamlFlaw::new(element.place, message));
@@ -241,7 +308,9 @@ impl Reader<'_> {
         if let Some((first, at)) = self.ids.get(&normal) {
             let first_place = format!("{}:{}", at.line, at.column);
             let message = if first == id {
-                format!("the id {id:?} is already at {first_place}: change the id of one of the two steps")
+                format!(
+                    "the id {id:?} is already at {first_place}: change the id of one of the two steps"
+                )
             } else {
                 format!(
                     "the ids {first:?} at {first_place} and {id:?} are the same name in templates, where - becomes _: \
@@ -256,21 +325,47 @@ impl Reader<'_> {
     }
 
     fn script(&self, element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<Script> {
-        let place = |name: &str| element.attribute(name).map_or(element.place, |attribute| attribute.place);
+        let place = |name: &str| {
+            element
+                .attribute(name)
+                .map_or(element.place, |attribute| attribute.place)
+        };
         let (text, place, file) = match (element.attribute("command"), element.attribute("path")) {
-            (Some(_), None) => (element.text("command", flaws)?.to_owned(), place("command"), None),
+            (Some(_), None) => (
+                element.text("command", flaws)?.to_owned(),
+                place("command"),
+                None,
+            ),
             (None, Some(_)) => {
                 let path = element.text("path", flaws)?;
                 let text = self.page.files.read(path).and_then(|bytes| {
-                    String::from_utf8(bytes)
-                        .map_err(|_| format!("the file {path:?} is not UTF-8: save the file as UTF-8"))
+                    String::from_utf8(bytes).map_err(|_| {
+                        format!("the file {path:?} is not UTF-8: save the file as UTF-8")
+                    })
                 });
-                let text = text.map_err(|message| flaws.push(YamlFlaw::new(place("path"), message))).ok()?;
-                let user = element.text("id", &mut Vec::new()).unwrap_or_default().to_owned();
-                (text, place("path"), Some(OtherFile { path: path.to_owned(), named_at: place("path"), user }))
+                let text = text
+                    .map_err(|message| flaws.push(YamlFlaw::new(place("path"), message)))
+                    .ok()?;
+                let user = element
+                    .text("id", &mut Vec::new())
+                    .unwrap_or_default()
+                    .to_owned();
+                (
+                    text,
+                    place("path"),
+                    Some(OtherFile {
+                        path: path.to_owned(),
+                        named_at: place("path"),
+                        user,
+                    }),
+                )
             }
             (found, _) => {
-                let what = if found.is_some() { "both `command` and `path`" } else { "no script" };
+                let what = if found.is_some() {
+                    "both `command` and `path`"
+                } else {
+                    "no script"
+                };
                 let message = format!(
                     "<{}> has {what}: write the script in command=\"...\", or name its file with path=\"...\"",
                     element.name
@@ -284,7 +379,11 @@ impl Reader<'_> {
         if text.trim().is_empty() {
             flaws.push(script.flaw(1, 1, "the script is empty: write the script"));
         }
-        flaws.extend(check_size(text).err().map(|message| script.flaw(1, 1, message)));
+        flaws.extend(
+            check_size(text)
+                .err()
+                .map(|message| script.flaw(1, 1, message)),
+        );
         for (refused, message) in REFUSED_CHARACTERS {
             if let Some(at) = text.find(refused) {
                 let TextPlace { line, column } = TextLines::of(text).place(at);
@@ -296,7 +395,12 @@ impl Reader<'_> {
 
     /// Adds a remark if Gruntwork's own registry takes another id or another script from the element.
     fn compare(&self, element: &Element, id: &str, script: &Script, notes: &mut Notes) {
-        let theirs = gruntwork_bytes::read(self.page.text.get(element.attribute_text.clone()).unwrap_or_default());
+        let theirs = gruntwork_bytes::read(
+            self.page
+                .text
+                .get(element.attribute_text.clone())
+                .unwrap_or_default(),
+        );
         let same = match (&theirs.script, &script.file) {
             (GruntworkScript::Inline(text), None) => *text == script.text,
             (GruntworkScript::File(path), Some(own)) => *path == own.path,
@@ -318,14 +422,19 @@ impl Reader<'_> {
 fn check_attributes(element: &Element, notes: &mut Notes) {
     for (index, attribute) in element.attributes.iter().enumerate() {
         let name = attribute.name.as_str();
-        if element.attributes[..index].iter().any(|other| other.name == name) {
+        if element.attributes[..index]
+            .iter()
+            .any(|other| other.name == name)
+        {
             let message = format!("`{name}` occurs twice: keep one of the two");
             notes.flaws.push(YamlFlaw::new(attribute.place, message));
         } else if !ATTRIBUTES.contains(&name)
             && !sign_ins::SIGN_INS.contains(&name)
             && !need_names().any(|need| need == name)
         {
-            notes.shared.add(("attributes without effect: ", ""), name, element.place);
+            notes
+                .shared
+                .add(("attributes without effect: ", ""), name, element.place);
         }
     }
 }
@@ -341,25 +450,41 @@ fn remark_names(script: &str, place: TextPlace, notes: &mut Notes) {
 /// functions are at the beginning of the first line below the shebang, so that each line keeps its number. Also returns
 /// this line, and the number of added characters.
 fn with_functions(script: &str, interpreter: &str) -> (String, (usize, usize)) {
-    let is_defined = |name: &str| script.contains(&format!("{name}()")) || script.contains(&format!("function {name}"));
-    let used = FUNCTIONS.into_iter().filter(|(name, _)| has_word(script, name) && !is_defined(name));
+    let is_defined = |name: &str| {
+        script.contains(&format!("{name}()")) || script.contains(&format!("function {name}"))
+    };
+    let used = FUNCTIONS
+        .into_iter()
+        .filter(|(name, _)| has_word(script, name) && !is_defined(name));
     let functions: Vec<String> = used
         .filter(|_| ["bash", "sh", "zsh"].contains(&interpreter))
         .map(|(name, level)| {
             // Only bash can print a time without another program.
-            let (time, argument) =
-                if interpreter == "bash" { ("%(%FT%TZ)T", " -1") } else { ("%s", " \"$(date -u +%FT%TZ)\"") };
+            let (time, argument) = if interpreter == "bash" {
+                ("%(%FT%TZ)T", " -1")
+            } else {
+                ("%s", " \"$(date -u +%FT%TZ)\"")
+            };
             let print = format!("TZ=UTC printf '[{time}] [{level} %s\\n'{argument} \"$*\"");
             match name {
-                "log_debug" => format!("{name}() {{ if [ \"${{DEBUG:-}}\" = true ]; then {print}; fi; }}; "),
+                "log_debug" => {
+                    format!("{name}() {{ if [ \"${{DEBUG:-}}\" = true ]; then {print}; fi; }}; ")
+                }
                 _ => format!("{name}() {{ {print}; }}; "),
             }
         })
         .collect();
-    let after = if script.starts_with("#!") { script.find('\n').map_or(script.len(), |end| end + 1) } else { 0 };
+    let after = if script.starts_with("#!") {
+        script.find('\n').map_or(script.len(), |end| end + 1)
+    } else {
+        0
+    };
     let (shebang, rest) = script.split_at(after);
     let functions = functions.concat();
-    (format!("{shebang}{functions}{rest}"), (1 + usize::from(after > 0), functions.len()))
+    (
+        format!("{shebang}{functions}{rest}"),
+        (1 + usize::from(after > 0), functions.len()),
+    )
 }
 
 /// Adds a text parameter for each output of another block that the script uses. The proposer gives the value.
@@ -368,8 +493,7 @@ fn add_outputs(params: &mut Value, script: &str) {
         if params["properties"].get(&name).is_some() {
             continue;
         }
-        params["properties"][&name] =
-            json!({"type": "string", "description": "Output of an earlier block", "maxLength": MAX_OUTPUT});
+        params["properties"][&name] = json!({"type": "string", "description": "Output of an earlier block", "maxLength": MAX_OUTPUT});
         if let Some(required) = params["required"].as_array_mut() {
             required.push(name.into());
         }
@@ -377,24 +501,38 @@ fn add_outputs(params: &mut Value, script: &str) {
 }
 
 /// Functions that Gruntwork loads into each shell script, with the level in their output.
-const FUNCTIONS: [(&str, &str); 4] =
-    [("log_info", "INFO] "), ("log_warn", "WARN] "), ("log_error", "ERROR]"), ("log_debug", "DEBUG]")];
+const FUNCTIONS: [(&str, &str); 4] = [
+    ("log_info", "INFO] "),
+    ("log_warn", "WARN] "),
+    ("log_error", "ERROR]"),
+    ("log_debug", "DEBUG]"),
+];
 /// Variables that Gruntwork sets for each script.
 const VARIABLES: [&str; 1] = ["REPO_FILES"];
-const UNSET: RemarkKind =
-    ("variables of Gruntwork that no script gets: ", "; write the text to standard output, or to a file of the run");
+const UNSET: RemarkKind = (
+    "variables of Gruntwork that no script gets: ",
+    "; write the text to standard output, or to a file of the run",
+);
 /// Maximum number of steps of a page.
 const MAX_STEPS: usize = 500;
 /// Maximum length of the value of an output, in characters.
 const MAX_OUTPUT: u64 = 4096;
 
 fn title(element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<String> {
-    let text = element.text("title", flaws)?.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = element
+        .text("title", flaws)?
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     if text.is_empty() {
         return None;
     }
-    let place = element.attribute("title").map_or(element.place, |attribute| attribute.place);
-    front_matter::title(&text).map_err(|message| flaws.push(YamlFlaw::new(place, message))).ok()
+    let place = element
+        .attribute("title")
+        .map_or(element.place, |attribute| attribute.place);
+    front_matter::title(&text)
+        .map_err(|message| flaws.push(YamlFlaw::new(place, message)))
+        .ok()
 }
 
 /// Returns the interpreter of a script: its shebang, else bash, as in Gruntwork.
@@ -403,7 +541,9 @@ fn interpreter(script: &Script) -> Result<String, String> {
         return Ok(name);
     }
     let path = script.file.as_ref().map(|file| file.path.as_str());
-    let ending = path.and_then(|path| path.rsplit('/').next()?.rsplit_once('.')).map(|(_, end)| end);
+    let ending = path
+        .and_then(|path| path.rsplit('/').next()?.rsplit_once('.'))
+        .map(|(_, end)| end);
     match LANGUAGES.iter().find(|(known, _)| Some(*known) == ending) {
         Some((ending, name)) => Err(format!(
             "the script ends in .{ending} but has no shebang, so bash would run it: write #!/usr/bin/env {name} in its \
@@ -423,19 +563,35 @@ fn needs(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredNeeds {
     let (before, mut needs) = (flaws.len(), DeclaredNeeds::default());
     let mut last = element.place;
     for name in need_names() {
-        let (Some(attribute), Some(text)) = (element.attribute(name), element.text(name, flaws)) else { continue };
+        let (Some(attribute), Some(text)) = (element.attribute(name), element.text(name, flaws))
+        else {
+            continue;
+        };
         last = attribute.place;
-        flaws.extend(needs.add(name, text).err().map(|message| YamlFlaw::new(attribute.place, message)));
+        flaws.extend(
+            needs
+                .add(name, text)
+                .err()
+                .map(|message| YamlFlaw::new(attribute.place, message)),
+        );
     }
     declare_time(element, &mut needs.sandbox, flaws);
     if flaws.len() == before {
-        flaws.extend(needs.sandbox.check().err().map(|message| YamlFlaw::new(last, message)));
+        flaws.extend(
+            needs
+                .sandbox
+                .check()
+                .err()
+                .map(|message| YamlFlaw::new(last, message)),
+        );
     }
     needs
 }
 
 fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Vec<YamlFlaw>) {
-    let Some(attribute) = element.attribute("timeoutMs") else { return };
+    let Some(attribute) = element.attribute("timeoutMs") else {
+        return;
+    };
     let millis = match &attribute.value {
         Some(Value::Number(number)) => number.as_u64(),
         Some(Value::String(text)) => text.parse().ok(),
@@ -443,7 +599,10 @@ fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Ve
         None => return,
     };
     match millis.filter(|millis| (1..1 << 53).contains(millis)) {
-        Some(millis) => sandbox.limits.get_or_insert_default().declare(Limit::Wall, millis),
+        Some(millis) => sandbox
+            .limits
+            .get_or_insert_default()
+            .declare(Limit::Wall, millis),
         None => {
             let message = "`timeoutMs` must be a whole number of milliseconds above 0: write timeoutMs={300000}";
             flaws.push(YamlFlaw::new(attribute.place, message));
@@ -455,12 +614,22 @@ fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Ve
 const STEPS: [&str; 2] = ["Command", "Check"];
 /// Beginnings of tags that are no steps, besides those that contain the name of a step.
 const NEAR_MISSES: [&str; 2] = ["<command", "<check"];
-const NO_STEPS: RemarkKind = ("elements that are no steps: ", "; write <Command> or <Check>");
+const NO_STEPS: RemarkKind = (
+    "elements that are no steps: ",
+    "; write <Command> or <Check>",
+);
 /// Attributes of a step that have an effect, besides those of `sign_ins`.
 const ATTRIBUTES: [&str; 6] = ["id", "title", "command", "path", "inputsId", "timeoutMs"];
 /// Endings of files that are not for bash, with their interpreters.
-const LANGUAGES: [(&str, &str); 7] =
-    [("py", "python3"), ("js", "node"), ("mjs", "node"), ("rb", "ruby"), ("pl", "perl"), ("go", "go"), ("zsh", "zsh")];
+const LANGUAGES: [(&str, &str); 7] = [
+    ("py", "python3"),
+    ("js", "node"),
+    ("mjs", "node"),
+    ("rb", "ruby"),
+    ("pl", "perl"),
+    ("go", "go"),
+    ("zsh", "zsh"),
+];
 /// Maximum size of a page. The parser needs quadratic time for some pages.
 const MAX_PAGE_BYTES: usize = 256 << 10;
 

@@ -13,7 +13,10 @@ pub(super) fn check_text(text: &str) -> Result<(), (usize, String)> {
     let mut start = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         if number == MAX_LINES {
-            return Err((start, format!("the page has more than {MAX_LINES} lines: split the page")));
+            return Err((
+                start,
+                format!("the page has more than {MAX_LINES} lines: split the page"),
+            ));
         }
         if let Some(at) = deep_marker(line) {
             return Err((start + at, too_deep()));
@@ -35,10 +38,18 @@ pub(super) fn check_text(text: &str) -> Result<(), (usize, String)> {
             _ => {}
         }
         if tags > MAX_OPEN_TAGS {
-            return Err((at, format!("more than {MAX_OPEN_TAGS} tags are open: close the tags, or split the page")));
+            return Err((
+                at,
+                format!(
+                    "more than {MAX_OPEN_TAGS} tags are open: close the tags, or split the page"
+                ),
+            ));
         }
         if brackets > MAX_BRACKETS {
-            return Err((at, format!("the page has more than {MAX_BRACKETS} opening brackets: split the page")));
+            return Err((
+                at,
+                format!("the page has more than {MAX_BRACKETS} opening brackets: split the page"),
+            ));
         }
     }
     Ok(())
@@ -49,11 +60,17 @@ fn deep_marker(line: &str) -> Option<usize> {
     let bytes = line.as_bytes();
     let (mut levels, mut at) = (0, 0);
     loop {
-        let indent = bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let indent = bytes[at..]
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
         // Each level of a list needs at least two columns of indentation.
         levels += indent / 2;
         at += indent;
-        let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = bytes[at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let ends = |at: usize| matches!(bytes.get(at), None | Some(b' ' | b'\t' | b'\n'));
         let length = match bytes.get(at + digits) {
             Some(b'>') if digits == 0 => 1,
@@ -77,9 +94,17 @@ pub(super) fn check_tree(tree: &Node) -> Result<(), (usize, String)> {
     let mut open = vec![(tree, 0_usize)];
     while let Some((node, level)) = open.pop() {
         if level > MAX_LEVELS {
-            return Err((node.position().map_or(0, |position| position.start.offset), too_deep()));
+            return Err((
+                node.position().map_or(0, |position| position.start.offset),
+                too_deep(),
+            ));
         }
-        open.extend(node.children().into_iter().flatten().map(|child| (child, level + 1)));
+        open.extend(
+            node.children()
+                .into_iter()
+                .flatten()
+                .map(|child| (child, level + 1)),
+        );
     }
     Ok(())
 }

@@ -19,7 +19,10 @@ pub(super) struct Notes {
 pub(super) enum YamlSource {
     /// Fence of the page. The list contains the number of columns before each line of the YAML, beginning with the line
     /// after the fence.
-    Fence { first_line: usize, indents: Vec<usize> },
+    Fence {
+        first_line: usize,
+        indents: Vec<usize>,
+    },
     /// File that an attribute at `place` of the page names.
     File { path: String, place: TextPlace },
 }
@@ -30,9 +33,14 @@ impl YamlSource {
         let first_line = fence.place.line + 1;
         let indent = |(index, yaml): (usize, &str)| {
             let written = page.line(first_line + index).trim_end_matches('\n');
-            written.strip_suffix(yaml).map_or(0, |indent| indent.chars().count())
+            written
+                .strip_suffix(yaml)
+                .map_or(0, |indent| indent.chars().count())
         };
-        Self::Fence { first_line, indents: fence.text.lines().enumerate().map(indent).collect() }
+        Self::Fence {
+            first_line,
+            indents: fence.text.lines().enumerate().map(indent).collect(),
+        }
     }
 
     /// Returns the number of the first line, for the YAML reader.
@@ -46,13 +54,27 @@ impl YamlSource {
     /// Returns an error or a remark at a place of the YAML.
     pub(super) fn flaw(&self, place: TextPlace, message: &str) -> YamlFlaw {
         match self {
-            Self::Fence { first_line, indents } => {
-                let indent = place.line.checked_sub(*first_line).and_then(|index| indents.get(index)).unwrap_or(&0);
-                YamlFlaw::new(TextPlace { line: place.line, column: place.column + indent }, message)
+            Self::Fence {
+                first_line,
+                indents,
+            } => {
+                let indent = place
+                    .line
+                    .checked_sub(*first_line)
+                    .and_then(|index| indents.get(index))
+                    .unwrap_or(&0);
+                YamlFlaw::new(
+                    TextPlace {
+                        line: place.line,
+                        column: place.column + indent,
+                    },
+                    message,
+                )
             }
-            Self::File { path, place: named } => {
-                YamlFlaw::new(*named, format!("{path}:{}:{}: {message}", place.line, place.column))
-            }
+            Self::File { path, place: named } => YamlFlaw::new(
+                *named,
+                format!("{path}:{}:{}: {message}", place.line, place.column),
+            ),
         }
     }
 }

@@ -18,8 +18,14 @@ const AWS: &[(&str, SecretAs)] = &[
     ("AWS_SECRET_ACCESS_KEY", SecretAs::Env),
     ("AWS_SESSION_TOKEN", SecretAs::Env),
 ];
-const GITHUB: &[(&str, SecretAs)] = &[("GITHUB_TOKEN", SecretAs::Env), ("GITHUB_USER", SecretAs::Env)];
-const GITLAB: &[(&str, SecretAs)] = &[("GITLAB_TOKEN", SecretAs::Env), ("GITLAB_USER", SecretAs::Env)];
+const GITHUB: &[(&str, SecretAs)] = &[
+    ("GITHUB_TOKEN", SecretAs::Env),
+    ("GITHUB_USER", SecretAs::Env),
+];
+const GITLAB: &[(&str, SecretAs)] = &[
+    ("GITLAB_TOKEN", SecretAs::Env),
+    ("GITLAB_USER", SecretAs::Env),
+];
 /// The credentials of Google are a file, and the variable contains its path.
 const GOOGLE: &[(&str, SecretAs)] = &[
     ("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", SecretAs::File),
@@ -39,20 +45,33 @@ pub(super) fn secrets(
 ) -> Vec<StepSecret> {
     let mut found = declared;
     for name in SIGN_INS {
-        let Some(id) = step.text(name, flaws) else { continue };
-        let place = step.attribute(name).map_or(step.place, |attribute| attribute.place);
-        let Some(block) = page.iter().find(|block| is_sign_in(block) && text(block, "id") == Some(id)) else {
-            let message = format!("no sign-in block of the page has the id {id:?}: correct `{name}`, or add the block");
+        let Some(id) = step.text(name, flaws) else {
+            continue;
+        };
+        let place = step
+            .attribute(name)
+            .map_or(step.place, |attribute| attribute.place);
+        let Some(block) = page
+            .iter()
+            .find(|block| is_sign_in(block) && text(block, "id") == Some(id))
+        else {
+            let message = format!(
+                "no sign-in block of the page has the id {id:?}: correct `{name}`, or add the block"
+            );
             flaws.push(YamlFlaw::new(place, message));
             continue;
         };
         let Some(variables) = variables(name, block) else {
-            let message = format!("the block {id:?} is a <{}>, which `{name}` can't name: correct the id", block.name);
+            let message = format!(
+                "the block {id:?} is a <{}>, which `{name}` can't name: correct the id",
+                block.name
+            );
             flaws.push(YamlFlaw::new(place, message));
             continue;
         };
         for (variable, given) in variables {
-            let (Ok(secret), Ok(variable)) = (format!("{id}.{variable}").parse(), variable.parse()) else {
+            let (Ok(secret), Ok(variable)) = (format!("{id}.{variable}").parse(), variable.parse())
+            else {
                 let message = format!(
                     "{id:?} can't be part of the name of a secret: use letters, digits and . _ -, begin with a letter, \
                      and use at most 24 bytes"
@@ -60,7 +79,10 @@ pub(super) fn secrets(
                 flaws.push(YamlFlaw::new(place, message));
                 break;
             };
-            if found.iter().any(|other| other.variable.as_ref() == Some(&variable) || other.name == secret) {
+            if found
+                .iter()
+                .any(|other| other.variable.as_ref() == Some(&variable) || other.name == secret)
+            {
                 let message = format!(
                     "{} is already set by another sign-in block or by `secrets` of this step: name only one of the two",
                     variable.as_str()
@@ -68,7 +90,11 @@ pub(super) fn secrets(
                 flaws.push(YamlFlaw::new(place, message));
                 break;
             }
-            found.push(StepSecret { name: secret, given: *given, variable: Some(variable) });
+            found.push(StepSecret {
+                name: secret,
+                given: *given,
+                variable: Some(variable),
+            });
         }
     }
     found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
@@ -76,11 +102,22 @@ pub(super) fn secrets(
 }
 
 fn is_sign_in(element: &Element) -> bool {
-    ["AwsAuth", "GitHubAuth", "GitLabAuth", "GitAuth", "GoogleAuth"].contains(&element.name.as_str())
+    [
+        "AwsAuth",
+        "GitHubAuth",
+        "GitLabAuth",
+        "GitAuth",
+        "GoogleAuth",
+    ]
+    .contains(&element.name.as_str())
 }
 
 fn text<'a>(element: &'a Element, name: &str) -> Option<&'a str> {
-    element.attribute(name)?.value.as_ref().and_then(Value::as_str)
+    element
+        .attribute(name)?
+        .value
+        .as_ref()
+        .and_then(Value::as_str)
 }
 
 /// Returns the variables that Gruntwork documents for a block, or `None` if the attribute can't name such a block.

@@ -18,8 +18,15 @@ fn read_with(text: &str, files: &[(&str, &str)]) -> Result<ReadPage, Vec<String>
         fs::write(path, content).expect("a file");
     }
     let files = RunbookFiles::new(home.path().to_owned(), None);
-    let found = read(&Page { name: "ops/web", text, files: &files }).unwrap_or_default();
-    found.without_flaws().map_err(|flaws| flaws.iter().map(ToString::to_string).collect())
+    let found = read(&Page {
+        name: "ops/web",
+        text,
+        files: &files,
+    })
+    .unwrap_or_default();
+    found
+        .without_flaws()
+        .map_err(|flaws| flaws.iter().map(ToString::to_string).collect())
 }
 
 fn page(text: &str) -> ReadPage {
@@ -33,7 +40,9 @@ fn only(text: &str) -> StepDefinition {
 }
 
 fn errors(text: &str) -> Vec<String> {
-    read_with(text, &[]).map(|page| page.steps.len()).expect_err(text)
+    read_with(text, &[])
+        .map(|page| page.steps.len())
+        .expect_err(text)
 }
 
 fn remarks(text: &str) -> Vec<String> {
@@ -59,7 +68,13 @@ fn a_page_becomes_complete_definitions() {
                 Text.\n</Check>\n";
     let found = page(text);
     let step = &found.steps[0];
-    assert_eq!(step.place, TextPlace { line: 10, column: 8 });
+    assert_eq!(
+        step.place,
+        TextPlace {
+            line: 10,
+            column: 8
+        }
+    );
     let value = serde_json::to_value(&step.definition).expect("JSON");
     assert_eq!(
         value,
@@ -71,8 +86,15 @@ fn a_page_becomes_complete_definitions() {
             "secrets": [], "outputs": [], "session": "none"
         })
     );
-    assert!(step.definition.check_reserved().map_or_else(|error| error.later, |()| true));
-    assert_eq!(only("<Command id=\"a\" command=\"true\" />").template, Template::None);
+    assert!(
+        step.definition
+            .check_reserved()
+            .map_or_else(|error| error.later, |()| true)
+    );
+    assert_eq!(
+        only("<Command id=\"a\" command=\"true\" />").template,
+        Template::None
+    );
 }
 
 #[test]
@@ -81,33 +103,59 @@ fn only_required_variables_and_used_numbers_are_required_parameters() {
                 list}\n  - {name: Flag, type: bool}\n  - {name: Count, type: int}\n  - {name: Ratio, type: float, default: \
                 1.5}\n  - {name: Name, validations: [required]}\n";
     let schema = params(yaml);
-    let default = |name: &str| schema["properties"][name].get("default").cloned().unwrap_or_default();
+    let default = |name: &str| {
+        schema["properties"][name]
+            .get("default")
+            .cloned()
+            .unwrap_or_default()
+    };
     let defaults = ["Text", "Kind", "Items", "Flag", "Count", "Ratio", "Name"].map(default);
-    assert_eq!(json!(defaults), json!(["", "dev", [], false, null, "1.5", null]), "a fraction is text");
+    assert_eq!(
+        json!(defaults),
+        json!(["", "dev", [], false, null, "1.5", null]),
+        "a fraction is text"
+    );
     assert_eq!(schema["required"], json!(["Name"]));
     for script in ["echo {{ .inputs.Count }}", "echo $PARAM_COUNT"] {
         let step = only(&with_inputs(yaml).replace("\"true\"", &format!("\"{script}\"")));
-        assert_eq!(step.params["required"], json!(["Count", "Name"]), "{script}: no form gives a number");
+        assert_eq!(
+            step.params["required"],
+            json!(["Count", "Name"]),
+            "{script}: no form gives a number"
+        );
     }
 }
 
 #[test]
 fn a_script_gets_the_functions_of_gruntwork_that_it_uses_and_does_not_define() {
-    let source = |script: &str| only(&format!("<Command id=\"a\" command={{`{script}`}} />\n")).source;
+    let source =
+        |script: &str| only(&format!("<Command id=\"a\" command={{`{script}`}} />\n")).source;
     assert_eq!(source("echo log_information"), "echo log_information");
     let found = source("#!/bin/sh\nset -e\nlog_info hi");
-    assert!(found.starts_with("#!/bin/sh\nlog_info() { TZ=UTC printf '[%s] [INFO]  %s\\n'"), "{found}");
+    assert!(
+        found.starts_with("#!/bin/sh\nlog_info() { TZ=UTC printf '[%s] [INFO]  %s\\n'"),
+        "{found}"
+    );
     assert!(found.ends_with("; }; set -e\nlog_info hi"), "{found}");
     let own = "log_info() { echo \"$*\"; }\nlog_info a; log_debug b";
-    assert!(!source(own).contains("INFO") && source(own).starts_with("log_debug() { if "), "{}", source(own));
+    assert!(
+        !source(own).contains("INFO") && source(own).starts_with("log_debug() { if "),
+        "{}",
+        source(own)
+    );
     let python = "#!/usr/bin/env python3\nlog_info = print";
     assert_eq!(source(python), python);
 }
 
 #[test]
 fn a_page_without_steps_is_prose() {
-    for text in ["", "# Title\n\n<b", "A Command and a Check.\n", "```mdx\n<Command id=\"a\" />\n```\n", "<Commands />"]
-    {
+    for text in [
+        "",
+        "# Title\n\n<b",
+        "A Command and a Check.\n",
+        "```mdx\n<Command id=\"a\" />\n```\n",
+        "<Commands />",
+    ] {
         assert!(page(text).steps.is_empty(), "{text}");
     }
 }
@@ -123,15 +171,29 @@ fn the_script_is_the_text_that_mdx_gives_to_the_attribute() {
         ("command={ /* } */ `x` }", "x"),
         ("command=\"a\nb\"", "a\nb"),
         ("command=\"a\n  b\"", "a\nb"),
-        (r#"command="a &amp;&amp; b &lt; &#39;c&#39; &nbsp;&copy""#, "a && b < 'c' \u{a0}&copy"),
+        (
+            r#"command="a &amp;&amp; b &lt; &#39;c&#39; &nbsp;&copy""#,
+            "a && b < 'c' \u{a0}&copy",
+        ),
         (r#"command="a \n b""#, r"a \n b"),
         (r#"command="sleep 5 &wait""#, "sleep 5 &wait"),
-        (r#"command="a &#x24;&dollar;&amp;dollar;&none; &bar; &""#, "a $$&dollar;&none; &bar; &"),
+        (
+            r#"command="a &#x24;&dollar;&amp;dollar;&none; &bar; &""#,
+            "a $$&dollar;&none; &bar; &",
+        ),
         (r#"command={"&amp;"}"#, "&amp;"),
     ] {
-        assert_eq!(only(&format!("<Command id=\"a\" {attribute} />")).source, script, "{attribute}");
-        let block = format!("- item\n\n  text <Command id=\"a\"\n  {attribute}>\n  text</Command>\n");
-        assert!(read_with(&block, &[]).is_ok_and(|page| page.steps.len() == 1), "{attribute}");
+        assert_eq!(
+            only(&format!("<Command id=\"a\" {attribute} />")).source,
+            script,
+            "{attribute}"
+        );
+        let block =
+            format!("- item\n\n  text <Command id=\"a\"\n  {attribute}>\n  text</Command>\n");
+        assert!(
+            read_with(&block, &[]).is_ok_and(|page| page.steps.len() == 1),
+            "{attribute}"
+        );
     }
 }
 
@@ -165,15 +227,26 @@ Inline: `<Command id="code" command="rm -rf /" />` and {'<Command id="text" comm
 ```
 "#;
     let found = read_with(text, &[("a.sh", "echo second\n")]).expect("a page");
-    let steps: Vec<(&str, &str)> =
-        found.steps.iter().map(|step| (step.definition.reference.step(), step.definition.source.as_str())).collect();
+    let steps: Vec<(&str, &str)> = found
+        .steps
+        .iter()
+        .map(|step| {
+            (
+                step.definition.reference.step(),
+                step.definition.source.as_str(),
+            )
+        })
+        .collect();
     assert_eq!(steps, [("real", "true"), ("second", "echo second\n")]);
     let mut remarks: Vec<String> = found.remarks.iter().map(ToString::to_string).collect();
     // The registry sorts the remarks of a page.
     remarks.sort();
     assert_eq!(remarks.len(), 2, "{remarks:?}");
     assert_eq!(remarks[0], "20:1: attributes without effect: data-id");
-    assert!(remarks[1].starts_with("20:65: Gruntwork's registry takes another script"), "{remarks:?}");
+    assert!(
+        remarks[1].starts_with("20:65: Gruntwork's registry takes another script"),
+        "{remarks:?}"
+    );
 }
 
 #[test]
@@ -187,9 +260,17 @@ fn a_remark_tells_where_gruntworks_registry_takes_other_bytes() {
         r#"<Command title='id="b"' id="a" command="a" />"#,
     ] {
         let remarks = remarks(differs);
-        assert!(remarks.iter().any(|remark| remark.contains("Gruntwork's registry takes another")), "{differs}");
+        assert!(
+            remarks
+                .iter()
+                .any(|remark| remark.contains("Gruntwork's registry takes another")),
+            "{differs}"
+        );
     }
-    for same in [r#"<Command id="a" command="a &quot;b&quot; &amp;" />"#, "<Check id='a' command={`a\nb`}></Check>"] {
+    for same in [
+        r#"<Command id="a" command="a &quot;b&quot; &amp;" />"#,
+        "<Check id='a' command={`a\nb`}></Check>",
+    ] {
         assert_eq!(remarks(same), [""; 0], "{same}");
     }
 }
@@ -218,12 +299,16 @@ fn all_errors_of_a_page_are_reported_with_their_places() {
 {1 + 1}
 "#;
     let found = errors(text);
-    let places: Vec<&str> = found.iter().map(|error| error.split_once(' ').map_or("", |(place, _)| place)).collect();
+    let places: Vec<&str> = found
+        .iter()
+        .map(|error| error.split_once(' ').map_or("", |(place, _)| place))
+        .collect();
     assert_eq!(
         places,
         [
-            "1:1:", "4:8:", "5:8:", "7:1:", "8:1:", "9:17:", "10:26:", "11:29:", "12:17:", "13:10:", "13:31:",
-            "14:10:", "14:17:", "15:17:", "15:28:", "16:29:", "16:48:", "17:17:", "18:17:", "20:4:"
+            "1:1:", "4:8:", "5:8:", "7:1:", "8:1:", "9:17:", "10:26:", "11:29:", "12:17:",
+            "13:10:", "13:31:", "14:10:", "14:17:", "15:17:", "15:28:", "16:29:", "16:48:",
+            "17:17:", "18:17:", "20:4:"
         ],
         "{found:#?}"
     );
@@ -258,33 +343,75 @@ fn a_page_that_is_not_strict_mdx_is_refused_with_its_place() {
         (format!("{step}\na <1 b\n"), "3:4", "Unexpected character"),
         (format!("{step}\n{{a\n"), "4:1", "closing brace"),
         (format!("{step}\n{{a / b}}\n"), "3:4", "program code"),
-        (format!("{step}\n{{x && <Command id=\"b\" command=\"c\" />}}\n"), "3:7", "program code"),
-        (format!("import x from 'y'\n\n{step}"), "1:1", "`import` and `export`"),
-        (format!("{step}\nexport const a = `\n\n{step}\n`\n"), "3:1", "`import` and `export`"),
-        (format!("{step}<!-- comment -->\n"), "2:2", "Unexpected character"),
-        (format!("{step}\n  <Command id=\"b\" command=\n\"c\" />\n"), "3:3", "no valid tag"),
+        (
+            format!("{step}\n{{x && <Command id=\"b\" command=\"c\" />}}\n"),
+            "3:7",
+            "program code",
+        ),
+        (
+            format!("import x from 'y'\n\n{step}"),
+            "1:1",
+            "`import` and `export`",
+        ),
+        (
+            format!("{step}\nexport const a = `\n\n{step}\n`\n"),
+            "3:1",
+            "`import` and `export`",
+        ),
+        (
+            format!("{step}<!-- comment -->\n"),
+            "2:2",
+            "Unexpected character",
+        ),
+        (
+            format!("{step}\n  <Command id=\"b\" command=\n\"c\" />\n"),
+            "3:3",
+            "no valid tag",
+        ),
         (format!("{step}\nan ite<m\n"), "3:7", "no valid tag"),
-        (format!("{step}\n<Check id=\"b\" command=\"&#128;\" />\n"), "3:22", "entity &#128;"),
-        (format!("{step}\n<Check id=\"b\" command=\"a &ampx; b\" />\n"), "3:22", "entity &ampx;"),
+        (
+            format!("{step}\n<Check id=\"b\" command=\"&#128;\" />\n"),
+            "3:22",
+            "entity &#128;",
+        ),
+        (
+            format!("{step}\n<Check id=\"b\" command=\"a &ampx; b\" />\n"),
+            "3:22",
+            "entity &ampx;",
+        ),
         (format!("\u{feff}{step}"), "1:1", "byte order mark"),
         (format!("# A\r\n{step}"), "1:4", "Windows line endings"),
     ] {
         let found = errors(&text);
-        assert!(found[0].starts_with(place) && found[0].contains(words), "{text}: {found:?}");
+        assert!(
+            found[0].starts_with(place) && found[0].contains(words),
+            "{text}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn the_interpreter_is_the_shebang_or_bash() {
     let of = |name: &str, script: &str| {
-        let page = read_with(&format!("<Command id=\"a\" path=\"{name}\" />"), &[(name, script)]);
-        page.map(|page| page.steps[0].definition.interpreter.clone()).map_err(|errors| errors.join("\n"))
+        let page = read_with(
+            &format!("<Command id=\"a\" path=\"{name}\" />"),
+            &[(name, script)],
+        );
+        page.map(|page| page.steps[0].definition.interpreter.clone())
+            .map_err(|errors| errors.join("\n"))
     };
-    assert_eq!(of("s/a.py", "#!/usr/bin/env python3\nprint()\n").as_deref(), Ok("python3"));
+    assert_eq!(
+        of("s/a.py", "#!/usr/bin/env python3\nprint()\n").as_deref(),
+        Ok("python3")
+    );
     assert_eq!(of("a.sh", "echo\n").as_deref(), Ok("bash"));
     assert_eq!(of("a", "#!/bin/sh\necho\n").as_deref(), Ok("sh"));
-    assert!(of("a.py", "print()\n").is_err_and(|error| error.contains("write #!/usr/bin/env python3")));
-    assert!(of("a.sh", "#!/bin/tcsh\necho\n").is_err_and(|error| error.contains("unknown interpreter")));
+    assert!(
+        of("a.py", "print()\n").is_err_and(|error| error.contains("write #!/usr/bin/env python3"))
+    );
+    assert!(
+        of("a.sh", "#!/bin/tcsh\necho\n").is_err_and(|error| error.contains("unknown interpreter"))
+    );
     assert!(of("a.sh", "echo\r\n").is_err_and(|error| error.contains("Windows line endings")));
 }
 
@@ -335,7 +462,10 @@ fn validations_become_keywords_of_the_schema_or_a_remark() {
          validations: [{type: regex, regex: '(?=a)'}, url]}\n",
     ));
     assert_eq!(notes.len(), 4, "{notes:#?}");
-    assert!(notes[0].starts_with("4:12: A: the validation \"custom-rule\" is not checked"), "{notes:#?}");
+    assert!(
+        notes[0].starts_with("4:12: A: the validation \"custom-rule\" is not checked"),
+        "{notes:#?}"
+    );
     assert!(notes[2].contains("look-around"), "{notes:#?}");
 }
 
@@ -344,21 +474,64 @@ fn errors_in_variables_have_the_place_of_the_variable() {
     for (yaml, place, words) in [
         ("variables: 7\n", "3:12:", "must be a list"),
         ("variables:\n  - type: int\n", "4:5:", "no name"),
-        ("variables:\n  - {name: A, type: number}\n", "4:12:", "unknown type"),
-        ("variables:\n  - {name: A, type: int, default: x}\n", "4:12:", "no int"),
-        ("variables:\n  - {name: A, type: enum}\n", "4:12:", "needs `options`"),
-        ("variables:\n  - {name: A, default: -x}\n", "4:12:", "begins with `-`"),
-        ("variables:\n  - {name: A, type: enum, options: [a], default: b}\n", "4:12:", "default does not fit"),
-        ("variables:\n  - {name: A}\n  - {name: A}\n", "5:12:", "declared twice"),
+        (
+            "variables:\n  - {name: A, type: number}\n",
+            "4:12:",
+            "unknown type",
+        ),
+        (
+            "variables:\n  - {name: A, type: int, default: x}\n",
+            "4:12:",
+            "no int",
+        ),
+        (
+            "variables:\n  - {name: A, type: enum}\n",
+            "4:12:",
+            "needs `options`",
+        ),
+        (
+            "variables:\n  - {name: A, default: -x}\n",
+            "4:12:",
+            "begins with `-`",
+        ),
+        (
+            "variables:\n  - {name: A, type: enum, options: [a], default: b}\n",
+            "4:12:",
+            "default does not fit",
+        ),
+        (
+            "variables:\n  - {name: A}\n  - {name: A}\n",
+            "5:12:",
+            "declared twice",
+        ),
         ("variables:\n  - {name: inputs}\n", "4:12:", "use this name"),
-        ("variables:\n  - {name: A b}\n", "4:12:", "not a valid parameter name"),
-        ("variables:\n  - {name: A-b}\n  - {name: a_B}\n", "", "both become the variable PARAM_A_B"),
-        ("variables:\n  - {name: A, type: int, sensitive: true}\n", "4:12:", "only a string"),
+        (
+            "variables:\n  - {name: A b}\n",
+            "4:12:",
+            "not a valid parameter name",
+        ),
+        (
+            "variables:\n  - {name: A-b}\n  - {name: a_B}\n",
+            "",
+            "both become the variable PARAM_A_B",
+        ),
+        (
+            "variables:\n  - {name: A, type: int, sensitive: true}\n",
+            "4:12:",
+            "only a string",
+        ),
         ("variables: [a\n", "", "not readable as YAML"),
-        ("variables:\n  - {name: 'true', type: map}\n", "4:12:", "no known keys"),
+        (
+            "variables:\n  - {name: 'true', type: map}\n",
+            "4:12:",
+            "no known keys",
+        ),
     ] {
         let found = errors(&with_inputs(yaml));
-        assert!(found[0].starts_with(place) && found[0].contains(words), "{yaml}: {found:?}");
+        assert!(
+            found[0].starts_with(place) && found[0].contains(words),
+            "{yaml}: {found:?}"
+        );
     }
 }
 
@@ -375,8 +548,13 @@ fn a_map_without_known_keys_is_an_error_only_if_the_script_uses_the_map() {
 
 #[test]
 fn a_sensitive_variable_is_a_secret_without_a_value() {
-    let schema = params("variables:\n  - {name: P, sensitive: true, default: x, validations: [required, digit]}\n");
-    assert_eq!(schema["properties"]["P"], json!({"type": "string", "minLength": 1, "x-secret": true}));
+    let schema = params(
+        "variables:\n  - {name: P, sensitive: true, default: x, validations: [required, digit]}\n",
+    );
+    assert_eq!(
+        schema["properties"]["P"],
+        json!({"type": "string", "minLength": 1, "x-secret": true})
+    );
     assert_eq!(schema["required"], json!(["P"]));
 }
 
@@ -386,9 +564,16 @@ fn variables_come_from_fences_at_any_indentation_and_from_boilerplate_files() {
                 <Template id=\"tpl\" path=\"templates/app\" />\n\n- item\n\n    <Check id=\"a\" command=\"true\" \
                 inputsId={[\"file\", 'tpl']}>\n      <Inputs id=\"inner\">\n        ```yaml\n        variables:\n          \
                 - name: Inner\n        ```\n      </Inputs>\n    </Check>\n\n<Command id=\"b\" command=\"true\" />\n";
-    let vpc = "variables:\n  - {name: Cidr, default: 10.0.0.0/16}\n  - {name: Both, default: vpc}\n";
+    let vpc =
+        "variables:\n  - {name: Cidr, default: 10.0.0.0/16}\n  - {name: Both, default: vpc}\n";
     let app = "variables:\n  - {name: Both, default: app}\n";
-    let found = read_with(text, &[("templates/vpc/boilerplate.yml", vpc), ("templates/app/boilerplate.yml", app)]);
+    let found = read_with(
+        text,
+        &[
+            ("templates/vpc/boilerplate.yml", vpc),
+            ("templates/app/boilerplate.yml", app),
+        ],
+    );
     let found = found.expect("a page");
     let schema = &found.steps[0].definition.params;
     assert_eq!(
@@ -401,15 +586,36 @@ fn variables_come_from_fences_at_any_indentation_and_from_boilerplate_files() {
         json!({}),
         "a step without `inputsId` has no parameters"
     );
-    let broken =
-        [("templates/vpc/boilerplate.yml", "variables:\n  - {name: A b}\n"), ("templates/app/boilerplate.yml", "")];
-    let errors = read_with(text, &broken).map(|page| page.steps.len()).expect_err("a bad name");
-    assert!(errors[0].starts_with("1:19: templates/vpc/boilerplate.yml:2:12: A b: "), "{errors:?}");
+    let broken = [
+        (
+            "templates/vpc/boilerplate.yml",
+            "variables:\n  - {name: A b}\n",
+        ),
+        ("templates/app/boilerplate.yml", ""),
+    ];
+    let errors = read_with(text, &broken)
+        .map(|page| page.steps.len())
+        .expect_err("a bad name");
+    assert!(
+        errors[0].starts_with("1:19: templates/vpc/boilerplate.yml:2:12: A b: "),
+        "{errors:?}"
+    );
     let inner = text.replace("- name: Inner", "- name: A b");
-    let errors = read_with(&inner, &[("templates/vpc/boilerplate.yml", ""), ("templates/app/boilerplate.yml", "")]);
-    assert!(errors.map(|page| page.steps.len()).expect_err("a bad name")[0].starts_with("11:19: A b: "));
+    let errors = read_with(
+        &inner,
+        &[
+            ("templates/vpc/boilerplate.yml", ""),
+            ("templates/app/boilerplate.yml", ""),
+        ],
+    );
+    assert!(
+        errors.map(|page| page.steps.len()).expect_err("a bad name")[0].starts_with("11:19: A b: ")
+    );
     let none = "<Inputs id=\"i\">\n- name: A\n</Inputs>\n\n<Command id=\"a\" command=\"b\" inputsId=\"i\" />\n";
-    assert!(super::tests::errors(none)[0].starts_with("1:1: <Inputs> must have its variables in exactly one place"));
+    assert!(
+        super::tests::errors(none)[0]
+            .starts_with("1:1: <Inputs> must have its variables in exactly one place")
+    );
 }
 
 #[test]
@@ -420,8 +626,16 @@ fn a_tag_declares_secrets_beside_those_of_its_sign_in() {
         )
     };
     let step = only(&page("zoo=env:ZOO, a=file:A"));
-    let names: Vec<&str> = step.secrets.iter().map(|secret| secret.name.as_str()).collect();
-    assert_eq!((names.len(), names[0], names[5]), (6, "a", "zoo"), "{names:?}");
+    let names: Vec<&str> = step
+        .secrets
+        .iter()
+        .map(|secret| secret.name.as_str())
+        .collect();
+    assert_eq!(
+        (names.len(), names[0], names[5]),
+        (6, "a", "zoo"),
+        "{names:?}"
+    );
     assert!(errors(&page("mine=env:AWS_REGION"))[0].contains("AWS_REGION is already set by"));
     assert!(errors(&page("a=b"))[0].contains("write a=env:VARIABLE"));
 }
@@ -451,8 +665,15 @@ fn a_sign_in_names_the_secrets_of_the_step() {
     );
     let credentials = &secrets[7];
     assert_eq!(credentials.given, SecretAs::File);
-    assert_eq!(credentials.variable.as_ref().map(|name| name.as_str()), Some("GOOGLE_APPLICATION_CREDENTIALS"));
-    assert!(only(text).check_reserved().map_or_else(|error| error.later, |()| true));
+    assert_eq!(
+        credentials.variable.as_ref().map(|name| name.as_str()),
+        Some("GOOGLE_APPLICATION_CREDENTIALS")
+    );
+    assert!(
+        only(text)
+            .check_reserved()
+            .map_or_else(|error| error.later, |()| true)
+    );
     let wrong = text.replace("gitAuthId", "githubAuthId");
     assert!(errors(&wrong)[0].contains("is a <GitAuth>, which `githubAuthId` can't name"));
     let twice = "<GitHubAuth id=\"g\" />\n\n<Check id=\"a\" command=\"b\" githubAuthId=\"g\" gitAuthId=\"g\" />\n";
@@ -462,7 +683,10 @@ fn a_sign_in_names_the_secrets_of_the_step() {
 #[test]
 fn attributes_without_effect_are_named() {
     let text = "<Command id=\"a\" command=\"b\" usePty={false} description=\"c\" successMessage=\"d\" />\n";
-    assert_eq!(remarks(text), ["1:1: attributes without effect: description, successMessage, usePty"]);
+    assert_eq!(
+        remarks(text),
+        ["1:1: attributes without effect: description, successMessage, usePty"]
+    );
 }
 
 #[test]
@@ -471,23 +695,39 @@ fn a_block_declares_what_it_needs_of_the_host() {
                 programs=\"jq,curl\" run-as=\"web\" timeoutMs={5000} />\n";
     let step = only(text);
     let hosts = vec!["api.example.com:443".to_owned()];
-    assert_eq!(step.sandbox.network, Some(documents::record::declared::DeclaredNetwork::Allow(hosts)));
+    assert_eq!(
+        step.sandbox.network,
+        Some(documents::record::declared::DeclaredNetwork::Allow(hosts))
+    );
     assert_eq!(step.sandbox.read, Some(vec!["/srv/a".to_owned()]));
     assert_eq!(step.sandbox.run_as.as_deref(), Some("web"));
     let limits = step.sandbox.limits.expect("limits");
-    assert_eq!((limits.memory_bytes, limits.wall_ms), (Some(64 << 20), Some(5000)));
-    let programs: Vec<String> = step.programs.expect("programs").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (limits.memory_bytes, limits.wall_ms),
+        (Some(64 << 20), Some(5000))
+    );
+    let programs: Vec<String> = step
+        .programs
+        .expect("programs")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(programs, ["curl", "jq"]);
     assert_eq!(remarks(text), [""; 0]);
     for (attributes, expected) in [
-        ("network=\"example\"", "1:29: the address \"example\" has no port"),
+        (
+            "network=\"example\"",
+            "1:29: the address \"example\" has no port",
+        ),
         ("read=\"srv\"", "1:29: the path \"srv\""),
         ("read={1}", "1:29: `read` must be a text"),
         ("write=\"/srv/a\"", "1:29: "),
         ("memory=\"x\"", "1:29: \"x\" is not valid"),
         ("programs=\"a,,b\"", "1:29: a name is empty"),
     ] {
-        let found = errors(&format!("<Command id=\"a\" command=\"b\" {attributes} />\n"));
+        let found = errors(&format!(
+            "<Command id=\"a\" command=\"b\" {attributes} />\n"
+        ));
         assert!(found[0].starts_with(expected), "{attributes}: {found:?}");
     }
     // A page can't switch off the sandbox.
@@ -503,12 +743,23 @@ fn deep_nesting_and_large_pages_are_refused_quickly() {
     let room = MAX_PAGE_BYTES - step.len();
     let fill = |part: &str| part.repeat(room / part.len());
     let start = Instant::now();
-    for part in ["> ", ">", "- ", "1. ", "<a>", "<a>\n", "<>", "[", "![", "{", "[](", "<a b={"] {
-        assert!(read_with(&format!("{step}{}", fill(part)), &[]).is_err(), "{part}");
+    for part in [
+        "> ", ">", "- ", "1. ", "<a>", "<a>\n", "<>", "[", "![", "{", "[](", "<a b={",
+    ] {
+        assert!(
+            read_with(&format!("{step}{}", fill(part)), &[]).is_err(),
+            "{part}"
+        );
     }
     let braces = format!("{step}{{\"{}", fill("}"));
     assert!(read_with(&braces, &[]).is_err());
-    let levels = |count: usize| format!("{}{step}{}", "<A>\n\n".repeat(count), "\n\n</A>".repeat(count));
+    let levels = |count: usize| {
+        format!(
+            "{}{step}{}",
+            "<A>\n\n".repeat(count),
+            "\n\n</A>".repeat(count)
+        )
+    };
     assert!(read_with(&levels(90), &[]).is_ok());
     assert!(errors(&levels(120))[0].contains("nested deeper than 100 levels"));
     assert_eq!(
@@ -518,15 +769,21 @@ fn deep_nesting_and_large_pages_are_refused_quickly() {
     let quotes = format!("{}{step}", "> ".repeat(120));
     assert!(errors(&quotes)[0].contains("nested deeper than 100 levels"));
     assert!(
-        errors(&" ".repeat(MAX_PAGE_BYTES + 1).replacen(' ', "Command", 1))[0].contains("larger than 262144 bytes")
+        errors(&" ".repeat(MAX_PAGE_BYTES + 1).replacen(' ', "Command", 1))[0]
+            .contains("larger than 262144 bytes")
     );
     // The bound is far above the time on a busy host, and far below the time without the limits.
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
 fn an_output_of_another_block_is_a_required_parameter_of_the_step() {
-    let step = only("<Command id=\"a\" command=\"echo {{ .outputs.create-account.account_id }}\" />\n");
+    let step =
+        only("<Command id=\"a\" command=\"echo {{ .outputs.create-account.account_id }}\" />\n");
     let name = "outputs_create_account_account_id";
     assert_eq!(step.params["required"], json!([name]));
     assert_eq!(
@@ -537,8 +794,14 @@ fn an_output_of_another_block_is_a_required_parameter_of_the_step() {
 
 #[test]
 fn a_page_with_too_many_steps_is_refused_with_the_place_of_the_first_step_that_is_too_many() {
-    let steps =
-        |count| (0..count).map(|at| format!("<Command id=\"s{at}\" command=\"true\" />\n\n")).collect::<String>();
+    let steps = |count| {
+        (0..count)
+            .map(|at| format!("<Command id=\"s{at}\" command=\"true\" />\n\n"))
+            .collect::<String>()
+    };
     assert_eq!(page(&steps(MAX_STEPS)).steps.len(), MAX_STEPS);
-    assert_eq!(errors(&steps(MAX_STEPS + 1)), ["1001:1: the page has more than 500 steps: split the page"]);
+    assert_eq!(
+        errors(&steps(MAX_STEPS + 1)),
+        ["1001:1: the page has more than 500 steps: split the page"]
+    );
 }

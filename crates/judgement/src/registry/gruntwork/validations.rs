@@ -9,9 +9,20 @@ use documents::yaml::{YamlKind, YamlNode};
 
 /// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
 /// schema can't express gives a remark.
-pub(super) fn apply(found: &mut Variable, list: Option<&YamlNode>, kind: &str, notes: &mut Notes) -> bool {
-    let Some(list) = list.filter(|list| list.kind != YamlKind::Null) else { return false };
-    let items = if let YamlKind::List(items) = &list.kind { items.as_slice() } else { std::slice::from_ref(list) };
+pub(super) fn apply(
+    found: &mut Variable,
+    list: Option<&YamlNode>,
+    kind: &str,
+    notes: &mut Notes,
+) -> bool {
+    let Some(list) = list.filter(|list| list.kind != YamlKind::Null) else {
+        return false;
+    };
+    let items = if let YamlKind::List(items) = &list.kind {
+        items.as_slice()
+    } else {
+        std::slice::from_ref(list)
+    };
     let read: Vec<(String, &YamlNode)> = items.iter().map(|item| (name_of(item), item)).collect();
     let required = read.iter().any(|(name, _)| name == "required");
     match kind {
@@ -28,7 +39,9 @@ pub(super) fn apply(found: &mut Variable, list: Option<&YamlNode>, kind: &str, n
             _ => Err("the registry checks this validation only for `type: string`".to_owned()),
         };
         if let Err(reason) = applied {
-            notes.remarks.push(found.flaw(&format!("the validation {name:?} is not checked: {reason}")));
+            notes
+                .remarks
+                .push(found.flaw(&format!("the validation {name:?} is not checked: {reason}")));
         }
         if kind == "string" && name == "url" {
             let message = "the validation \"url\" checks only that the value begins with http:// or https:// and contains \
@@ -41,7 +54,11 @@ pub(super) fn apply(found: &mut Variable, list: Option<&YamlNode>, kind: &str, n
 
 fn name_of(item: &YamlNode) -> String {
     let node = item.value("type").unwrap_or(item);
-    if let YamlKind::Text(name) = &node.kind { name.to_ascii_lowercase() } else { String::new() }
+    if let YamlKind::Text(name) = &node.kind {
+        name.to_ascii_lowercase()
+    } else {
+        String::new()
+    }
 }
 
 /// Returns the argument with this index, or the value of this key.
@@ -61,13 +78,26 @@ fn length(found: &mut Variable, item: &YamlNode) -> Result<(), String> {
     let (Some(low), Some(high)) = (number(0, "min"), number(1, "max")) else {
         return Err("it needs the smallest and the largest length: write args: [1, 64]".to_owned());
     };
-    let low = if low == 0 { found.schema.get("minLength").and_then(Value::as_u64).unwrap_or(0) } else { low };
+    let low = if low == 0 {
+        found
+            .schema
+            .get("minLength")
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
+    } else {
+        low
+    };
     found.schema.insert("minLength".to_owned(), json!(low));
     found.schema.insert("maxLength".to_owned(), json!(high));
     Ok(())
 }
 
-fn pattern(found: &mut Variable, name: &str, item: &YamlNode, required: bool) -> Result<(), String> {
+fn pattern(
+    found: &mut Variable,
+    name: &str,
+    item: &YamlNode,
+    required: bool,
+) -> Result<(), String> {
     let written = match name {
         "email" => r"^[^\s@]+@[^\s@]+\.[^\s@]+$",
         "url" => r"^[hH][tT][tT][pP][sS]?://\S+$",
@@ -89,7 +119,9 @@ fn pattern(found: &mut Variable, name: &str, item: &YamlNode, required: bool) ->
     found.schema.insert("pattern".to_owned(), json!(pattern));
     // The author wrote the dash at the beginning, so the script expects it.
     if name == "regex" && written.starts_with("^-") {
-        found.schema.insert("x-leading-dash".to_owned(), json!(true));
+        found
+            .schema
+            .insert("x-leading-dash".to_owned(), json!(true));
     }
     Ok(())
 }
@@ -100,7 +132,15 @@ fn whole_pattern(written: &str, required: bool) -> Result<String, String> {
     let patterns = ParameterPatterns::default();
     let front = written.strip_prefix('^');
     let inner = front.unwrap_or(written);
-    let escaped = inner.strip_suffix('$').unwrap_or("").chars().rev().take_while(|c| *c == '\\').count() % 2 == 1;
+    let escaped = inner
+        .strip_suffix('$')
+        .unwrap_or("")
+        .chars()
+        .rev()
+        .take_while(|c| *c == '\\')
+        .count()
+        % 2
+        == 1;
     let back = inner.strip_suffix('$').filter(|_| !escaped);
     let body = back.unwrap_or(inner);
     if front.is_some() || back.is_some() {
@@ -113,7 +153,11 @@ fn whole_pattern(written: &str, required: bool) -> Result<String, String> {
     } else {
         format!("{}(?:{body}){}", anything(front), anything(back))
     };
-    let pattern = if required { format!("^{whole}$") } else { format!("^(?:{whole})?$") };
+    let pattern = if required {
+        format!("^{whole}$")
+    } else {
+        format!("^(?:{whole})?$")
+    };
     patterns.get(&pattern)?;
     Ok(pattern)
 }
@@ -138,7 +182,11 @@ mod tests {
             ("^a", true, r"^(?:a)[\s\S]*$"),
             (r"a\$", true, r"^[\s\S]*(?:a\$)[\s\S]*$"),
         ] {
-            assert_eq!(whole_pattern(written, required).as_deref(), Ok(pattern), "{written}");
+            assert_eq!(
+                whole_pattern(written, required).as_deref(),
+                Ok(pattern),
+                "{written}"
+            );
         }
         for refused in ["^a|b$", "(?=a)", "(", "a^b"] {
             assert!(whole_pattern(refused, true).is_err(), "{refused}");

@@ -21,6 +21,7 @@ pub(super) struct Variable {
 impl Variable {
     /// Returns a flaw or a remark about the variable.
     pub(super) fn flaw(&self, message: &str) -> YamlFlaw {
-        self.source.flaw(self.place, &format!("{}: {message}", self.name))
+        self.source
+            .flaw(self.place, &format!("{}: {message}", self.name))
     }
 }

@@ -9,7 +9,9 @@ use crate::registry::rundown::header::{step_header, substep_header};
 use crate::registry::rundown::loop_clause::{loop_clause, replace_variable};
 use crate::registry::rundown::outline::MarkdownPiece;
 use crate::registry::rundown::transition::{TransitionLine, newer, transition, transitions};
-use crate::registry::rundown::workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit};
+use crate::registry::rundown::workflow::{
+    LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit,
+};
 use documents::record::step_definition::parameter_variable;
 use documents::yaml::{TextPlace, YamlFlaw, unknown};
 
@@ -21,14 +23,21 @@ const NEWER: [(&str, &str); 5] = [
     ("ARTIFACTS", "remove the block"),
     ("OUTPUTS", "remove the block"),
     ("INPUTS", "remove the block, and give lists with --var"),
-    ("DEFER", "remove the line; the step itself can have transitions with ALL or ANY"),
+    (
+        "DEFER",
+        "remove the line; the step itself can have transitions with ALL or ANY",
+    ),
 ];
 
 /// Reads the workflow. Every flaw is added to `flaws`, and reading continues.
 pub(super) fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
     let mut builder = Builder {
         flaws,
-        workflow: Workflow { title: None, description: None, steps: Vec::new() },
+        workflow: Workflow {
+            title: None,
+            description: None,
+            steps: Vec::new(),
+        },
         step: None,
         skips: Skip::Nothing,
         repeat_depth: None,
@@ -126,7 +135,10 @@ impl Builder<'_> {
                 if below_repeat.is_some_and(|above| depth > above)
                     && let Some(line) = lines.first()
                 {
-                    let message = newer("a line below FOR", "write the transitions at the step or at its substeps");
+                    let message = newer(
+                        "a line below FOR",
+                        "write the transitions at the step or at its substeps",
+                    );
                     self.refuse(line.place, message);
                     self.repeat_depth = below_repeat;
                     return;
@@ -180,7 +192,10 @@ impl Builder<'_> {
         self.skips = Skip::ToHeading;
         let read = substep_header(&text.text);
         let Some(step) = &mut self.step else {
-            return self.refuse(text.place, "the substep is above the first step: write a step, ## 1. Title, first");
+            return self.refuse(
+                text.place,
+                "the substep is above the first step: write a step, ## 1. Title, first",
+            );
         };
         step.unit.has_body = true;
         let (target, title) = match read {
@@ -207,8 +222,13 @@ impl Builder<'_> {
             return self.refuse(text.place, message);
         }
         let is_dynamic = label == UnitLabel::Dynamic;
-        if step.substeps.iter().any(|other| (other.label == UnitLabel::Dynamic) != is_dynamic) {
-            let message = "a step can't have {n} and other substeps together: move one kind to another step";
+        if step
+            .substeps
+            .iter()
+            .any(|other| (other.label == UnitLabel::Dynamic) != is_dynamic)
+        {
+            let message =
+                "a step can't have {n} and other substeps together: move one kind to another step";
             return self.refuse(text.place, message);
         }
         if step.unit.unit.script.is_some() || !step.unit.unit.runbooks.is_empty() {
@@ -261,7 +281,9 @@ impl Builder<'_> {
     }
 
     fn item(&mut self, depth: usize, lines: &[PlacedText]) {
-        let Some((first, rest)) = lines.split_first() else { return };
+        let Some((first, rest)) = lines.split_first() else {
+            return;
+        };
         let text = first.text.trim();
         if self.step.is_none() {
             return;
@@ -269,7 +291,10 @@ impl Builder<'_> {
         if let Some((word, instead)) = NEWER.iter().find(|(word, _)| *word == text) {
             return self.refuse(first.place, newer(word, instead));
         }
-        if let Some(clause) = text.strip_prefix("FOR").filter(|rest| rest.starts_with(char::is_whitespace)) {
+        if let Some(clause) = text
+            .strip_prefix("FOR")
+            .filter(|rest| rest.starts_with(char::is_whitespace))
+        {
             self.repeat_depth = Some(depth);
             return self.repeat(clause, first.place);
         }
@@ -292,7 +317,10 @@ impl Builder<'_> {
             unit.has_body = true;
             unit.unit.runbooks.push((place, text.to_owned()));
             if unit.unit.script.is_some() {
-                self.refuse(place, "a step can't have a block and runbooks: move one of them to another step");
+                self.refuse(
+                    place,
+                    "a step can't have a block and runbooks: move one of them to another step",
+                );
             }
             return;
         }
@@ -335,12 +363,18 @@ impl Builder<'_> {
         let language = words.next().unwrap_or_default().to_ascii_lowercase();
         let more: Vec<&str> = words.collect();
         let executable = LANGUAGES.iter().find(|(name, _)| *name == language);
-        let is_prompt = language == "prompt" || more.iter().any(|word| word.eq_ignore_ascii_case("prompt"));
+        let is_prompt =
+            language == "prompt" || more.iter().any(|word| word.eq_ignore_ascii_case("prompt"));
         let fence = block.fence;
         if !block.closed {
-            self.refuse(fence, "the block is not closed: end the block with the same fence");
+            self.refuse(
+                fence,
+                "the block is not closed: end the block with the same fence",
+            );
         }
-        if let Some(word) = more.iter().find(|word| !word.eq_ignore_ascii_case("prompt"))
+        if let Some(word) = more
+            .iter()
+            .find(|word| !word.eq_ignore_ascii_case("prompt"))
             && executable.is_some()
         {
             self.refuse(
@@ -358,7 +392,11 @@ impl Builder<'_> {
             return;
         };
         self.body(fence);
-        let needs = if braces.is_empty() { DeclaredNeeds::default() } else { self.needs(&block.info) };
+        let needs = if braces.is_empty() {
+            DeclaredNeeds::default()
+        } else {
+            self.needs(&block.info)
+        };
         self.script(&block, interpreter, needs);
     }
 
@@ -428,18 +466,34 @@ impl Builder<'_> {
         if let Some(substep) = &step.substep {
             id = format!("{id}.{}", substep.unit.label.substep_id());
         }
-        if let Some(variable) = step.repeat.as_ref().and_then(|repeat| repeat.variable.as_deref()) {
+        if let Some(variable) = step
+            .repeat
+            .as_ref()
+            .and_then(|repeat| repeat.variable.as_deref())
+        {
             match replaced(&source, variable, &interpreter) {
                 Ok(text) => source = text,
                 Err((line, message)) => {
-                    self.refuse(TextPlace { line: block.fence.line + line, column: 1 }, message);
+                    self.refuse(
+                        TextPlace {
+                            line: block.fence.line + line,
+                            column: 1,
+                        },
+                        message,
+                    );
                 }
             }
         }
         if self.flaws.len() == before
             && let Some(unit) = self.unit()
         {
-            unit.unit.script = Some(UnitScript { id, fence: block.fence, interpreter, source, needs });
+            unit.unit.script = Some(UnitScript {
+                id,
+                fence: block.fence,
+                interpreter,
+                source,
+                needs,
+            });
         }
     }
 
@@ -455,7 +509,11 @@ impl Builder<'_> {
         self.end_substep();
         if let Some(step) = self.step.take() {
             let unit = step.unit.end(self.flaws);
-            self.workflow.steps.push(WorkflowStep { unit, repeat: step.repeat, substeps: step.substeps });
+            self.workflow.steps.push(WorkflowStep {
+                unit,
+                repeat: step.repeat,
+                substeps: step.substeps,
+            });
         }
     }
 }

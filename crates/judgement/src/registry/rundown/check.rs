@@ -1,21 +1,28 @@
 //! Checks the numbers of the steps and the targets of `GOTO`.
 
 use crate::registry::rundown::transition::newer;
-use crate::registry::rundown::workflow::{FinalAction, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit};
+use crate::registry::rundown::workflow::{
+    FinalAction, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit,
+};
 use documents::yaml::{TextPlace, YamlFlaw};
 
 /// Adds the flaws of the whole workflow.
 pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
     if workflow.steps.is_empty() && flaws.is_empty() {
         let start = TextPlace { line: 1, column: 1 };
-        flaws.push(YamlFlaw::new(start, "the runbook has no step: write an H2 heading, for example ## 1. Build"));
+        flaws.push(YamlFlaw::new(
+            start,
+            "the runbook has no step: write an H2 heading, for example ## 1. Build",
+        ));
     }
     check_numbers(workflow, flaws);
     for step in &workflow.steps {
         check_loop(step, flaws);
         let units = std::iter::once(&step.unit).chain(&step.substeps);
         for (index, unit) in units.enumerate() {
-            let Some(transitions) = &unit.transitions else { continue };
+            let Some(transitions) = &unit.transitions else {
+                continue;
+            };
             for action in [&transitions.pass, &transitions.fail] {
                 let substep = (index > 0).then_some(unit);
                 if let Err(message) = check_action(workflow, step, substep, &action.then) {
@@ -28,12 +35,21 @@ pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
 
 fn check_numbers(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
     let units: Vec<&WorkflowUnit> = workflow.steps.iter().map(|step| &step.unit).collect();
-    let mut refuse = |unit: &WorkflowUnit, message: String| flaws.push(YamlFlaw::new(unit.place, message));
-    let dynamic: Vec<_> = units.iter().filter(|unit| unit.label == UnitLabel::Dynamic).collect();
+    let mut refuse =
+        |unit: &WorkflowUnit, message: String| flaws.push(YamlFlaw::new(unit.place, message));
+    let dynamic: Vec<_> = units
+        .iter()
+        .filter(|unit| unit.label == UnitLabel::Dynamic)
+        .collect();
     if let Some(second) = dynamic.get(1) {
-        refuse(second, "a runbook can have only one step {N}: give the step a name".to_owned());
+        refuse(
+            second,
+            "a runbook can have only one step {N}: give the step a name".to_owned(),
+        );
     }
-    let numbered = units.iter().find(|unit| matches!(unit.label, UnitLabel::Number(_)));
+    let numbered = units
+        .iter()
+        .find(|unit| matches!(unit.label, UnitLabel::Number(_)));
     if let (Some(first), Some(_)) = (dynamic.first(), numbered) {
         refuse(
             first,
@@ -42,14 +58,22 @@ fn check_numbers(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
     }
     sequence(&units, "step", &mut refuse);
     for step in &workflow.steps {
-        sequence(&step.substeps.iter().collect::<Vec<_>>(), "substep", &mut refuse);
+        sequence(
+            &step.substeps.iter().collect::<Vec<_>>(),
+            "substep",
+            &mut refuse,
+        );
     }
     for (index, unit) in units.iter().enumerate() {
         if matches!(unit.label, UnitLabel::Name(_))
-            && let Some(first) = units[..index].iter().find(|other| other.label == unit.label)
+            && let Some(first) = units[..index]
+                .iter()
+                .find(|other| other.label == unit.label)
         {
-            let message =
-                format!("the step {} is already in line {}: write another name", unit.label, first.place.line);
+            let message = format!(
+                "the step {} is already in line {}: write another name",
+                unit.label, first.place.line
+            );
             refuse(unit, message);
         }
     }
@@ -59,11 +83,15 @@ fn check_numbers(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
 fn sequence(units: &[&WorkflowUnit], what: &str, refuse: &mut impl FnMut(&WorkflowUnit, String)) {
     let mut expected = 1;
     for unit in units {
-        let UnitLabel::Number(number) = unit.label else { continue };
+        let UnitLabel::Number(number) = unit.label else {
+            continue;
+        };
         if number != expected {
             return refuse(
                 unit,
-                format!("the {what} has the number {number}, but {expected} follows here: write {expected}"),
+                format!(
+                    "the {what} has the number {number}, but {expected} follows here: write {expected}"
+                ),
             );
         }
         expected += 1;
@@ -74,7 +102,11 @@ fn check_loop(step: &WorkflowStep, flaws: &mut Vec<YamlFlaw>) {
     let Some(repeat) = &step.repeat else { return };
     let message = if step.unit.label == UnitLabel::Dynamic {
         "a step {N} can't have FOR too: give the step a number or a name"
-    } else if step.substeps.iter().any(|substep| substep.label == UnitLabel::Dynamic) {
+    } else if step
+        .substeps
+        .iter()
+        .any(|substep| substep.label == UnitLabel::Dynamic)
+    {
         "a step with FOR can't have a substep {n}: write numbers"
     } else if step.substeps.is_empty() {
         "FOR repeats the substeps of a step, but the step has none: move its content to a substep, ### 1.1 Title"
@@ -91,8 +123,8 @@ fn check_action(
     substep: Option<&WorkflowUnit>,
     action: &FinalAction,
 ) -> Result<(), String> {
-    let is_dynamic =
-        step.unit.label == UnitLabel::Dynamic || substep.is_some_and(|substep| substep.label == UnitLabel::Dynamic);
+    let is_dynamic = step.unit.label == UnitLabel::Dynamic
+        || substep.is_some_and(|substep| substep.label == UnitLabel::Dynamic);
     match action {
         FinalAction::Continue | FinalAction::Complete(_) | FinalAction::Stop(_) => Ok(()),
         FinalAction::NextInstance(None) if is_dynamic => Ok(()),
@@ -121,19 +153,42 @@ fn check_action(
 }
 
 fn exists(workflow: &Workflow, target: &UnitTarget, word: &str) -> Result<(), String> {
-    let Some(step) = workflow.steps.iter().find(|step| step.unit.label == target.step) else {
-        let labels: Vec<String> = workflow.steps.iter().map(|step| step.unit.label.to_string()).collect();
-        return Err(format!("{word} {target}: there is no step {}; write one of {}", target.step, labels.join(", ")));
+    let Some(step) = workflow
+        .steps
+        .iter()
+        .find(|step| step.unit.label == target.step)
+    else {
+        let labels: Vec<String> = workflow
+            .steps
+            .iter()
+            .map(|step| step.unit.label.to_string())
+            .collect();
+        return Err(format!(
+            "{word} {target}: there is no step {}; write one of {}",
+            target.step,
+            labels.join(", ")
+        ));
     };
-    let Some(substep) = &target.substep else { return Ok(()) };
+    let Some(substep) = &target.substep else {
+        return Ok(());
+    };
     if step.substeps.iter().any(|other| other.label == *substep) {
         return Ok(());
     }
-    let labels: Vec<String> =
-        step.substeps.iter().map(|other| format!("{}.{}", target.step, other.label.substep_text())).collect();
-    let known =
-        if labels.is_empty() { "it has no substeps".to_owned() } else { format!("write one of {}", labels.join(", ")) };
-    Err(format!("{word} {target}: the step {} has no such substep; {known}", target.step))
+    let labels: Vec<String> = step
+        .substeps
+        .iter()
+        .map(|other| format!("{}.{}", target.step, other.label.substep_text()))
+        .collect();
+    let known = if labels.is_empty() {
+        "it has no substeps".to_owned()
+    } else {
+        format!("write one of {}", labels.join(", "))
+    };
+    Err(format!(
+        "{word} {target}: the step {} has no such substep; {known}",
+        target.step
+    ))
 }
 
 /// Returns the flaws of keys that belong to a newer version of Rundown.
@@ -141,5 +196,10 @@ pub(super) fn newer_key(name: &str) -> Option<String> {
     ["inputs", "required", "outputs"]
         .iter()
         .any(|key| name.eq_ignore_ascii_case(key))
-        .then(|| newer(&format!("`{name}` in the front matter"), "remove the key, and give lists with --var"))
+        .then(|| {
+            newer(
+                &format!("`{name}` in the front matter"),
+                "remove the key, and give lists with --var",
+            )
+        })
 }

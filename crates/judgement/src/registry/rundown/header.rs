@@ -4,8 +4,8 @@ use crate::registry::rundown::workflow::{UnitLabel, UnitTarget};
 
 /// Words that can't be names of steps.
 pub(super) const RESERVED: [&str; 19] = [
-    "NEXT", "CONTINUE", "COMPLETE", "STOP", "GOTO", "RETRY", "PASS", "FAIL", "YES", "NO", "ALL", "ANY", "DEFER",
-    "DELEGATE", "BREAK", "FOR", "IN", "TO", "AT",
+    "NEXT", "CONTINUE", "COMPLETE", "STOP", "GOTO", "RETRY", "PASS", "FAIL", "YES", "NO", "ALL",
+    "ANY", "DEFER", "DELEGATE", "BREAK", "FOR", "IN", "TO", "AT",
 ];
 /// Maximum number of a step.
 const MAX_NUMBER: u32 = 999_999;
@@ -29,7 +29,10 @@ pub(super) fn step_header(text: &str) -> Result<(UnitLabel, String), String> {
         return Ok((UnitLabel::Dynamic, title(rest, text)?));
     }
     if digits > 0 {
-        return Ok((UnitLabel::Number(number(&text[..digits])?), title(&text[digits..], text)?));
+        return Ok((
+            UnitLabel::Number(number(&text[..digits])?),
+            title(&text[digits..], text)?,
+        ));
     }
     let word = text.split_whitespace().next().unwrap_or_default();
     let name = word.trim_end_matches(is_separator);
@@ -40,16 +43,23 @@ pub(super) fn step_header(text: &str) -> Result<(UnitLabel, String), String> {
         )
     })?;
     let rest = text[word.len()..].trim();
-    Ok((reserved(label)?, if rest.is_empty() { name } else { rest }.to_owned()))
+    Ok((
+        reserved(label)?,
+        if rest.is_empty() { name } else { rest }.to_owned(),
+    ))
 }
 
 fn title(rest: &str, whole: &str) -> Result<String, String> {
     if !rest.starts_with(is_separator) && !rest.is_empty() {
-        return Err(format!("the heading {whole:?} is no step: write a space between the number and the title"));
+        return Err(format!(
+            "the heading {whole:?} is no step: write a space between the number and the title"
+        ));
     }
     let title = rest.trim_start_matches(is_separator).trim();
     if title.is_empty() {
-        return Err(format!("the step {whole:?} has no title: write a title after the number, as in ## 1. Build"));
+        return Err(format!(
+            "the step {whole:?} has no title: write a title after the number, as in ## 1. Build"
+        ));
     }
     Ok(title.to_owned())
 }
@@ -66,7 +76,10 @@ pub(super) fn substep_header(text: &str) -> Result<(UnitTarget, String), String>
              1.Cleanup Title"
         ));
     };
-    let checked = UnitTarget { step: reserved(target.step)?, substep: target.substep.map(reserved).transpose()? };
+    let checked = UnitTarget {
+        step: reserved(target.step)?,
+        substep: target.substep.map(reserved).transpose()?,
+    };
     Ok((checked, if rest.is_empty() { id } else { rest }.to_owned()))
 }
 
@@ -77,13 +90,20 @@ pub(super) fn target(text: &str) -> Option<UnitTarget> {
         None => (text, None),
     };
     let read = |text: &str, placeholder: &str| {
-        if text == placeholder { Some(UnitLabel::Dynamic) } else { label(text) }
+        if text == placeholder {
+            Some(UnitLabel::Dynamic)
+        } else {
+            label(text)
+        }
     };
     let substep = match substep {
         Some(substep) => Some(read(substep, "{n}")?),
         None => None,
     };
-    Some(UnitTarget { step: read(step, "{N}")?, substep })
+    Some(UnitTarget {
+        step: read(step, "{N}")?,
+        substep,
+    })
 }
 
 fn label(text: &str) -> Option<UnitLabel> {
@@ -96,9 +116,9 @@ fn label(text: &str) -> Option<UnitLabel> {
 /// Refuses a label that is a word of the format.
 pub(super) fn reserved(label: UnitLabel) -> Result<UnitLabel, String> {
     match &label {
-        UnitLabel::Name(name) if RESERVED.contains(&name.as_str()) => {
-            Err(format!("{name} is a word of the format and can't be the name of a step: choose another name"))
-        }
+        UnitLabel::Name(name) if RESERVED.contains(&name.as_str()) => Err(format!(
+            "{name} is a word of the format and can't be the name of a step: choose another name"
+        )),
         _ => Ok(label),
     }
 }
@@ -106,6 +126,8 @@ pub(super) fn reserved(label: UnitLabel) -> Result<UnitLabel, String> {
 fn number(digits: &str) -> Result<u32, String> {
     match digits.parse::<u32>() {
         Ok(number) if (1..=MAX_NUMBER).contains(&number) && !digits.starts_with('0') => Ok(number),
-        _ => Err(format!("{digits} can't be the number of a step: write a number from 1 to {MAX_NUMBER}")),
+        _ => Err(format!(
+            "{digits} can't be the number of a step: write a number from 1 to {MAX_NUMBER}"
+        )),
     }
 }

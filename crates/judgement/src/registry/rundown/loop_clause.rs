@@ -16,7 +16,9 @@ pub(super) fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, St
     };
     let (variable, rest) = match text.split_once(char::is_whitespace) {
         Some((name, rest)) if is_identifier(name) => match rest.trim_start().strip_prefix("IN") {
-            Some(rest) if rest.starts_with(char::is_whitespace) => (Some(name.to_owned()), rest.trim()),
+            Some(rest) if rest.starts_with(char::is_whitespace) => {
+                (Some(name.to_owned()), rest.trim())
+            }
             _ => return Err(wrong()),
         },
         _ => (None, text),
@@ -30,9 +32,14 @@ pub(super) fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, St
         (_, Some(list)) => {
             let name = list_name(list).ok_or_else(wrong)?;
             if variable.is_none() {
-                return Err(format!("a loop over a list needs a variable: write FOR item IN {{{{ {name} }}}}"));
+                return Err(format!(
+                    "a loop over a list needs a variable: write FOR item IN {{{{ {name} }}}}"
+                ));
             }
-            LoopSource::List { name: name.to_owned(), window: range.map(|range| bounds(range, false)).transpose()? }
+            LoopSource::List {
+                name: name.to_owned(),
+                window: range.map(|range| bounds(range, false)).transpose()?,
+            }
         }
         (Some(range), None) => {
             let (first, last) = bounds(range, true)?;
@@ -40,7 +47,11 @@ pub(super) fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, St
         }
         (None, None) => return Err(wrong()),
     };
-    Ok(LoopClause { place, variable, source })
+    Ok(LoopClause {
+        place,
+        variable,
+        source,
+    })
 }
 
 fn list_name(text: &str) -> Option<&str> {
@@ -52,11 +63,18 @@ fn list_name(text: &str) -> Option<&str> {
 fn bounds(text: &str, shorthand: bool) -> Result<(u32, u32), String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let bound = |word: &str| match word.parse::<u32>() {
-        Ok(number) if (1..=MAX_ITERATIONS).contains(&number) && word.bytes().all(|c| c.is_ascii_digit()) => Ok(number),
-        _ if word.starts_with("{{") => {
-            Err(format!("{word} can't be the bound of a range: write the number, or loop over a list"))
+        Ok(number)
+            if (1..=MAX_ITERATIONS).contains(&number)
+                && word.bytes().all(|c| c.is_ascii_digit()) =>
+        {
+            Ok(number)
         }
-        _ => Err(format!("{word:?} can't be the bound of a range: write a number from 1 to {MAX_ITERATIONS}")),
+        _ if word.starts_with("{{") => Err(format!(
+            "{word} can't be the bound of a range: write the number, or loop over a list"
+        )),
+        _ => Err(format!(
+            "{word:?} can't be the bound of a range: write a number from 1 to {MAX_ITERATIONS}"
+        )),
     };
     match words.as_slice() {
         [first, "TO", last] => Ok((bound(first)?, bound(last)?)),
@@ -74,8 +92,14 @@ pub(super) fn replace_variable(source: &str, variable: &str) -> Result<String, (
     if !contains_placeholder(source, variable) {
         return Ok(source.to_owned());
     }
-    let mut reader =
-        QuoteReader { source, at: 0, out: String::new(), quote: Quote::None, parentheses: 0, outer: Vec::new() };
+    let mut reader = QuoteReader {
+        source,
+        at: 0,
+        out: String::new(),
+        quote: Quote::None,
+        parentheses: 0,
+        outer: Vec::new(),
+    };
     let name = parameter_variable(variable);
     while reader.at < source.len() {
         if let Some(end) = placeholder(source, reader.at, variable) {
@@ -97,7 +121,12 @@ pub(super) fn replace_variable(source: &str, variable: &str) -> Result<String, (
     if reader.quote == Quote::None && reader.outer.is_empty() {
         return Ok(reader.out);
     }
-    Err((1, format!("the quotes or parentheses of the script are not closed: close them, or write ${name}")))
+    Err((
+        1,
+        format!(
+            "the quotes or parentheses of the script are not closed: close them, or write ${name}"
+        ),
+    ))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,7 +157,9 @@ impl QuoteReader<'_> {
     /// Copies the next part of the script. Returns the name of a part in which quotes are not certain.
     fn step(&mut self) -> Result<(), &'static str> {
         let rest = &self.source[self.at..];
-        let Some(c) = rest.chars().next() else { return Ok(()) };
+        let Some(c) = rest.chars().next() else {
+            return Ok(());
+        };
         match (self.quote, c) {
             (Quote::Single, '\'') | (Quote::Double, '"') => self.quote = Quote::None,
             (Quote::Single, _) => {}
@@ -176,7 +207,10 @@ impl QuoteReader<'_> {
             return Err("$'...'");
         }
         if let Some(inner) = rest.strip_prefix("${") {
-            let name = inner.bytes().take_while(|c| c.is_ascii_alphanumeric() || *c == b'_').count();
+            let name = inner
+                .bytes()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == b'_')
+                .count();
             if name == 0 || !inner[name..].starts_with('}') {
                 return Err("${...} with more than a name");
             }
@@ -192,18 +226,23 @@ impl QuoteReader<'_> {
     }
 
     fn begins_word(&self) -> bool {
-        self.at == 0 || self.source[..self.at].ends_with(|c: char| c.is_whitespace() || ";|&()".contains(c))
+        self.at == 0
+            || self.source[..self.at].ends_with(|c: char| c.is_whitespace() || ";|&()".contains(c))
     }
 }
 
 fn contains_placeholder(source: &str, variable: &str) -> bool {
-    source.match_indices("{{").any(|(at, _)| placeholder(source, at, variable).is_some())
+    source
+        .match_indices("{{")
+        .any(|(at, _)| placeholder(source, at, variable).is_some())
 }
 
 /// Returns the end of the placeholder that begins at this byte.
 fn placeholder(source: &str, at: usize, variable: &str) -> Option<usize> {
     let rest = source[at..].strip_prefix("{{")?;
-    let inner = rest.trim_start_matches([' ', '\t']).strip_prefix(variable)?;
+    let inner = rest
+        .trim_start_matches([' ', '\t'])
+        .strip_prefix(variable)?;
     let after = inner.trim_start_matches([' ', '\t']).strip_prefix("}}")?;
     Some(source.len() - after.len())
 }

@@ -22,7 +22,9 @@ use crate::registry::found_step::FoundStep;
 use crate::registry::front_matter;
 use crate::registry::markdown::check_file_name;
 use crate::registry::page::{Page, ReadPage};
-use crate::registry::rundown::workflow::{LoopClause, LoopSource, UnitScript, Workflow, WorkflowUnit};
+use crate::registry::rundown::workflow::{
+    LoopClause, LoopSource, UnitScript, Workflow, WorkflowUnit,
+};
 use crate::registry::script_rules::BYTE_ORDER_MARK;
 use crate::registry::shared_remarks::{RemarkKind, SharedRemarks};
 use crate::registry::step_place::ScriptOrigin;
@@ -33,8 +35,10 @@ use documents::yaml::{self, TextPlace, YamlFlaw, YamlKind};
 
 /// Maximum length of a loop value, in characters.
 const MAX_VALUE_LENGTH: u32 = 4096;
-const NOT_REPLACED: RemarkKind =
-    ("text that is not replaced in a script: ", "; only the variable of a FOR loop is replaced");
+const NOT_REPLACED: RemarkKind = (
+    "text that is not replaced in a script: ",
+    "; only the variable of a FOR loop is replaced",
+);
 
 const OF_RUNDOWN: RemarkKind = (
     "commands of the program Rundown, which no step has: ",
@@ -47,7 +51,11 @@ const OF_RUNDOWN: RemarkKind = (
 /// Returns all flaws of the file, sorted by place.
 pub fn read_workflow(text: &str) -> Result<Workflow, Vec<YamlFlaw>> {
     let (workflow, flaws) = workflow_partly(text)?;
-    if flaws.is_empty() { Ok(workflow) } else { Err(flaws) }
+    if flaws.is_empty() {
+        Ok(workflow)
+    } else {
+        Err(flaws)
+    }
 }
 
 /// Returns the parts of the workflow without flaws, and the flaws of the file.
@@ -82,7 +90,9 @@ pub fn read(page: &Page<'_>) -> ReadPage {
     let mut remarks = SharedRemarks::default();
     for step in &workflow.steps {
         for unit in std::iter::once(&step.unit).chain(&step.substeps) {
-            let child = |(place, path): &(TextPlace, String)| Some(YamlFlaw::new(*place, child_flaw(page, path)?));
+            let child = |(place, path): &(TextPlace, String)| {
+                Some(YamlFlaw::new(*place, child_flaw(page, path)?))
+            };
             found.flaws.extend(unit.runbooks.iter().filter_map(child));
             let Some(script) = &unit.script else { continue };
             match read_step(page, unit, script, step.repeat.as_ref()) {
@@ -104,7 +114,9 @@ fn child_flaw(page: &Page<'_>, child: &str) -> Option<String> {
     let depth = page.name.matches('/').count();
     let directory = page.files.directory();
     let root = directory.join("../".repeat(depth));
-    let own = root.join(format!("{}.runbook.md", page.name)).canonicalize();
+    let own = root
+        .join(format!("{}.runbook.md", page.name))
+        .canonicalize();
     // A path is outside of the project if it ever leaves more directories than it has entered.
     let level = |level: Option<usize>, part: Component<'_>| match part {
         Component::ParentDir => level?.checked_sub(1),
@@ -112,15 +124,26 @@ fn child_flaw(page: &Page<'_>, child: &str) -> Option<String> {
         Component::CurDir => level,
         Component::RootDir | Component::Prefix(_) => None,
     };
-    let is_inside = |depth: usize| Path::new(child).components().fold(Some(depth), level).is_some();
-    let places = [(directory, depth), (root.as_path(), 0)].into_iter().filter(|(_, depth)| is_inside(*depth));
-    let found = places.map(|(above, _)| above.join(child)).find(|path| path.is_file());
+    let is_inside = |depth: usize| {
+        Path::new(child)
+            .components()
+            .fold(Some(depth), level)
+            .is_some()
+    };
+    let places = [(directory, depth), (root.as_path(), 0)]
+        .into_iter()
+        .filter(|(_, depth)| is_inside(*depth));
+    let found = places
+        .map(|(above, _)| above.join(child))
+        .find(|path| path.is_file());
     Some(match found {
         None if !is_inside(depth) => {
             format!("the runbook {child:?} is outside of the project: write a path inside of it")
         }
         None => {
-            format!("there is no runbook {child:?}: correct the path, which is relative to this file or to the project")
+            format!(
+                "there is no runbook {child:?}: correct the path, which is relative to this file or to the project"
+            )
         }
         Some(path) if path.canonicalize().ok() == own.ok() => {
             format!("{child:?} is this file itself, which would never end: name another runbook")
@@ -132,7 +155,10 @@ fn child_flaw(page: &Page<'_>, child: &str) -> Option<String> {
 /// Returns a remark about scenarios in the front matter.
 fn scenarios(text: &str) -> Option<YamlFlaw> {
     let end = text.strip_prefix("---\n")?.find("\n---").unwrap_or(0);
-    let line = text[..end + 4].lines().position(|line| line.starts_with("scenarios:"))? + 1;
+    let line = text[..end + 4]
+        .lines()
+        .position(|line| line.starts_with("scenarios:"))?
+        + 1;
     let message = "`scenarios` has no effect: this program runs no scenarios; walk through the workflow yourself";
     Some(YamlFlaw::new(TextPlace { line, column: 1 }, message))
 }
@@ -143,12 +169,18 @@ fn read_step(
     script: &UnitScript,
     repeat: Option<&LoopClause>,
 ) -> Result<FoundStep, YamlFlaw> {
-    let reference: StepRef = format!("{}:{}", page.name, script.id).parse().map_err(|_| {
-        let message = format!("{:?} is too long for a step id: use at most 64 bytes (255 with the path)", script.id);
-        YamlFlaw::new(unit.place, message)
-    })?;
+    let reference: StepRef = format!("{}:{}", page.name, script.id)
+        .parse()
+        .map_err(|_| {
+            let message = format!(
+                "{:?} is too long for a step id: use at most 64 bytes (255 with the path)",
+                script.id
+            );
+            YamlFlaw::new(unit.place, message)
+        })?;
     let mut definition = StepDefinition {
-        title: front_matter::title(&unit.title).map_err(|message| YamlFlaw::new(unit.place, message))?,
+        title: front_matter::title(&unit.title)
+            .map_err(|message| YamlFlaw::new(unit.place, message))?,
         reference,
         format: Format::Rundown,
         interpreter: script.interpreter.clone(),
@@ -168,18 +200,37 @@ fn read_step(
         programs: script.needs.programs.clone(),
     };
     let at = |message: String| YamlFlaw::new(script.fence, message);
-    script.needs.links.clone().put(&mut definition).map_err(at)?;
-    let contents = script.needs.put_files(&mut definition, page.files).map_err(at)?;
+    script
+        .needs
+        .links
+        .clone()
+        .put(&mut definition)
+        .map_err(at)?;
+    let contents = script
+        .needs
+        .put_files(&mut definition, page.files)
+        .map_err(at)?;
     let lines = ScriptOrigin::Below(script.fence.line);
     let definition = Box::new(definition);
-    Ok(FoundStep { definition, contents, place: script.fence, script: lines, added: (0, 0) })
+    Ok(FoundStep {
+        definition,
+        contents,
+        place: script.fence,
+        script: lines,
+        added: (0, 0),
+    })
 }
 
 /// Returns the schema of the parameters of a step: the loop variable, if the step is in a loop.
 fn parameters(repeat: Option<&LoopClause>) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
-    if let Some(LoopClause { variable: Some(name), source, .. }) = repeat {
+    if let Some(LoopClause {
+        variable: Some(name),
+        source,
+        ..
+    }) = repeat
+    {
         let schema = match source {
             LoopSource::Range { first, last } => {
                 json!({"type": "integer", "minimum": first.min(last), "maximum": first.max(last)})
@@ -198,11 +249,17 @@ fn parameters(repeat: Option<&LoopClause>) -> Value {
 /// Adds remarks about text in a script that looks like a placeholder and that is not replaced, and about commands of
 /// Rundown itself.
 fn remark_script(script: &UnitScript, remarks: &mut SharedRemarks) {
-    let at = |line: usize| TextPlace { line: script.fence.line + line + 1, column: 1 };
+    let at = |line: usize| TextPlace {
+        line: script.fence.line + line + 1,
+        column: 1,
+    };
     for (number, line) in script.source.lines().enumerate() {
-        let commands = line.split(['|', '&', ';', '(', '`']).map(|part| part.split_whitespace());
+        let commands = line
+            .split(['|', '&', ';', '(', '`'])
+            .map(|part| part.split_whitespace());
         for mut words in commands {
-            let word = words.find(|word| !["then", "else", "do", "if", "!", "while", "until"].contains(word));
+            let word = words
+                .find(|word| !["then", "else", "do", "if", "!", "while", "until"].contains(word));
             if let Some(program @ ("rd" | "rundown")) = word {
                 let command = format!("`{program} {}`", words.next().unwrap_or_default());
                 remarks.add(OF_RUNDOWN, &command, at(number));
@@ -210,26 +267,37 @@ fn remark_script(script: &UnitScript, remarks: &mut SharedRemarks) {
         }
     }
     for text in ["{N}", "{n}", "{{"] {
-        let Some(line) = script.source.lines().position(|line| line.contains(text)) else { continue };
+        let Some(line) = script.source.lines().position(|line| line.contains(text)) else {
+            continue;
+        };
         remarks.add(NOT_REPLACED, &format!("`{text}`"), at(line));
     }
 }
 
 /// Checks the front matter, and returns the byte at which the content begins.
 fn front_matter(text: &str, flaws: &mut Vec<YamlFlaw>) -> Result<usize, Vec<YamlFlaw>> {
-    let Some(rest) = text.strip_prefix("---\n") else { return Ok(0) };
+    let Some(rest) = text.strip_prefix("---\n") else {
+        return Ok(0);
+    };
     let mut at = 0;
     let Some((end, body)) = rest.split_inclusive('\n').find_map(|line| {
         let begin = at;
         at += line.len();
         (line.trim_end() == "---").then_some((begin, at))
     }) else {
-        let message = "the front matter is not closed: write --- on a separate line below the front matter";
-        return Err(vec![YamlFlaw::new(TextPlace { line: 1, column: 1 }, message)]);
+        let message =
+            "the front matter is not closed: write --- on a separate line below the front matter";
+        return Err(vec![YamlFlaw::new(
+            TextPlace { line: 1, column: 1 },
+            message,
+        )]);
     };
     let tree = yaml::parse_with_fractions(&rest[..end], 2).map_err(|flaw| vec![flaw])?;
     if !matches!(tree.kind, YamlKind::Map(_) | YamlKind::Null) {
-        flaws.push(YamlFlaw::new(tree.place, "the front matter must be a map, for example name: deploy"));
+        flaws.push(YamlFlaw::new(
+            tree.place,
+            "the front matter must be a map, for example name: deploy",
+        ));
     }
     for (key, _) in tree.entries() {
         if key.name == "countersign" {

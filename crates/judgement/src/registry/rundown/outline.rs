@@ -29,14 +29,23 @@ pub(super) enum MarkdownPiece {
 
 /// Returns the parts of the text from byte `from` on, in the order of the file.
 pub(super) fn outline(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<MarkdownPiece> {
-    let mut reader = Reader { lines, from, found: Vec::new(), inline: None, items: Vec::new(), heading: None };
+    let mut reader = Reader {
+        lines,
+        from,
+        found: Vec::new(),
+        inline: None,
+        items: Vec::new(),
+        heading: None,
+    };
     let mut code: Option<Code> = None;
     for (event, range) in Parser::new_ext(&text[from..], Options::empty()).into_offset_iter() {
         match (&event, &mut code) {
             (Event::Start(Tag::CodeBlock(kind)), _) => {
                 reader.flush();
                 code = Some(match kind {
-                    CodeBlockKind::Fenced(_) => Code::Fence(FencedBlock::at(text, range.start + from, lines)),
+                    CodeBlockKind::Fenced(_) => {
+                        Code::Fence(FencedBlock::at(text, range.start + from, lines))
+                    }
                     CodeBlockKind::Indented => Code::Indented(String::new()),
                 });
             }
@@ -84,8 +93,13 @@ impl Reader<'_> {
                 let lines = self.inline.take().unwrap_or_default();
                 if let Some((level, place)) = self.heading.take() {
                     let words: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
-                    self.found
-                        .push(MarkdownPiece::Heading { level, text: PlacedText { place, text: words.join(" ") } });
+                    self.found.push(MarkdownPiece::Heading {
+                        level,
+                        text: PlacedText {
+                            place,
+                            text: words.join(" "),
+                        },
+                    });
                 }
             }
             Event::Start(Tag::Item) => {
@@ -104,7 +118,10 @@ impl Reader<'_> {
             Event::SoftBreak | Event::HardBreak => {
                 let place = self.lines.place(range.end + self.from);
                 if let Some(lines) = &mut self.inline {
-                    lines.push(PlacedText { place, text: String::new() });
+                    lines.push(PlacedText {
+                        place,
+                        text: String::new(),
+                    });
                 }
             }
             _ => {}
@@ -122,12 +139,17 @@ impl Reader<'_> {
                 }
                 line.text.push_str(text);
             }
-            None => lines.push(PlacedText { place: place(), text: text.to_owned() }),
+            None => lines.push(PlacedText {
+                place: place(),
+                text: text.to_owned(),
+            }),
         }
     }
 
     fn flush(&mut self) {
-        let Some(lines) = self.inline.take() else { return };
+        let Some(lines) = self.inline.take() else {
+            return;
+        };
         let depth = self.items.len();
         self.found.push(match self.items.last_mut() {
             Some(read @ false) => {

@@ -81,17 +81,29 @@ impl UnitLabel {
     /// Returns the label of a step in step references. No name contains a dash, so the id of a dynamic step is
     /// never a name.
     pub fn step_id(&self) -> String {
-        if *self == Self::Dynamic { "N-th".to_owned() } else { self.to_string() }
+        if *self == Self::Dynamic {
+            "N-th".to_owned()
+        } else {
+            self.to_string()
+        }
     }
 
     /// Returns the label of a substep in step references.
     pub fn substep_id(&self) -> String {
-        if *self == Self::Dynamic { "n-th".to_owned() } else { self.to_string() }
+        if *self == Self::Dynamic {
+            "n-th".to_owned()
+        } else {
+            self.to_string()
+        }
     }
 
     /// Returns the label of a substep as in the file.
     pub fn substep_text(&self) -> String {
-        if *self == Self::Dynamic { "{n}".to_owned() } else { self.to_string() }
+        if *self == Self::Dynamic {
+            "{n}".to_owned()
+        } else {
+            self.to_string()
+        }
     }
 }
 
@@ -118,7 +130,11 @@ pub struct Transitions {
 
 impl Default for Transitions {
     fn default() -> Self {
-        let action = |then| TransitionAction { place: TextPlace::default(), retries: 0, then };
+        let action = |then| TransitionAction {
+            place: TextPlace::default(),
+            retries: 0,
+            then,
+        };
         Self {
             aggregation: Aggregation::AllPass,
             pass: action(FinalAction::Continue),

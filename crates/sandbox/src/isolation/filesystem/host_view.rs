@@ -25,13 +25,17 @@ pub(crate) fn host_view(
     let owner = request.own_id;
     std::env::set_current_dir(run_dir).at(SetupStage::Workdir, "enter the run's directory")?;
     let readable = if owner.is_some() { 0o444 } else { 0o400 };
-    let (script, parameters) = (interpreter::script_name(&request.interpreter), "params.json");
+    let (script, parameters) = (
+        interpreter::script_name(&request.interpreter),
+        "params.json",
+    );
     file_at(script, &texts.source, readable)?;
     file_at(parameters, &texts.params, readable)?;
     for name in ["work", "tmp"] {
         directory_at(name, 0o700)?;
         if owner.is_some() {
-            std::os::unix::fs::chown(name, owner, owner).at(SetupStage::Mounts, format!("give away {name}"))?;
+            std::os::unix::fs::chown(name, owner, owner)
+                .at(SetupStage::Mounts, format!("give away {name}"))?;
         }
     }
     let mut places = run_places::on_the_host(request, run_dir, texts, control)?;
@@ -61,7 +65,10 @@ pub(crate) fn host_view(
     grant(run_dir.join("work"), PathAccess::Write);
     grant(run_dir.join("tmp"), PathAccess::Write);
     let work = run_dir.join("work");
-    let PutFiles { script: beside_files, new: new_files } = step_files::write(request, texts, &work, owner)?;
+    let PutFiles {
+        script: beside_files,
+        new: new_files,
+    } = step_files::write(request, texts, &work, owner)?;
     step_files::link(request, &work, Path::new("tmp"))?;
     Ok(StepPaths {
         home: places.home.clone().unwrap_or_else(|| work.clone()),
@@ -79,9 +86,9 @@ pub(crate) fn host_view(
 /// Returns true if a writable file system of this run is full. Only the first process of a run may call this function.
 pub(crate) fn disk_is_full() -> bool {
     // The work directory of a session is on the file system of the results.
-    ["/tmp", HOME, run_places::OUTPUT]
-        .into_iter()
-        .any(|path| rustix::fs::statvfs(path).is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0))
+    ["/tmp", HOME, run_places::OUTPUT].into_iter().any(|path| {
+        rustix::fs::statvfs(path).is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0)
+    })
 }
 
 /// Maximum number of files whose size is compared with a limit.
@@ -96,8 +103,11 @@ pub(crate) fn has_file_of_size(view: &StepPaths, bytes: u64) -> bool {
     let mut seen = 0;
     while let Some(directory) = rest.pop() {
         // `DirEntry::metadata` follows no link.
-        for (path, found) in
-            fs::read_dir(directory).into_iter().flatten().flatten().map(|one| (one.path(), one.metadata()))
+        for (path, found) in fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|one| (one.path(), one.metadata()))
         {
             seen += 1;
             match found {

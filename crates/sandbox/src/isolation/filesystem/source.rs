@@ -31,8 +31,12 @@ impl Source {
     }
 
     pub(super) fn open(path: &str) -> Result<OwnedFd, SetupFailure> {
-        rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .at(SetupStage::Mounts, format!("open {path}"))
+        rustix::fs::open(
+            path,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at(SetupStage::Mounts, format!("open {path}"))
     }
 
     pub(super) fn take_real(path: &str, flags: u64) -> Result<Self, SetupFailure> {
@@ -42,11 +46,18 @@ impl Source {
     /// Opens a path of the profile. The path must still be the real path that was signed.
     pub(super) fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
-            .at(SetupStage::ReadPath, format!("open the profile's path {path}"))
+        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at(
+            SetupStage::ReadPath,
+            format!("open the profile's path {path}"),
+        )
     }
 
-    fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: SetupStage) -> Result<Self, SetupFailure> {
+    fn copy(
+        opened: &OwnedFd,
+        path: &str,
+        flags: u64,
+        stage: SetupStage,
+    ) -> Result<Self, SetupFailure> {
         let what = || format!("bind {path}");
         let kind = rustix::fs::fstat(opened).at(stage, what())?.st_mode;
         let mount = rustix::mount::open_tree(
@@ -59,16 +70,27 @@ impl Source {
         )
         .at(stage, what())?;
         // Set the mount flags before attaching the mount, so that it is never writable in the run.
-        syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true).at(stage, what())?;
-        let directory = rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
+        syscalls::set_mount_flags(mount.as_fd(), flags | libc::MOUNT_ATTR_NOSUID, true)
+            .at(stage, what())?;
+        let directory =
+            rustix::fs::FileType::from_raw_mode(kind) == rustix::fs::FileType::Directory;
         let writable = flags & MOUNT_READ_ONLY == 0;
-        Ok(Self { mount, directory, writable, target: path.trim_start_matches('/').to_owned() })
+        Ok(Self {
+            mount,
+            directory,
+            writable,
+            target: path.trim_start_matches('/').to_owned(),
+        })
     }
 
     /// Creates the mount point, and attaches the mount there.
     pub(super) fn put(&self) -> Result<(), SetupFailure> {
         let make = |target: &Path| {
-            if self.directory { fs::create_dir(target) } else { fs::File::create_new(target).map(drop) }
+            if self.directory {
+                fs::create_dir(target)
+            } else {
+                fs::File::create_new(target).map(drop)
+            }
         };
         match with_parents(&self.target, make) {
             // The mount covers an existing path.

@@ -56,7 +56,8 @@ pub(super) fn someone_is(id: u32) -> bool {
 pub(super) fn kill_everything_of(id: u32) {
     match syscalls::fork() {
         Ok(ForkSide::Child) => {
-            let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
+            let taken =
+                confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
             if taken {
                 syscalls::signal_all(Signal::KILL);
             }
@@ -73,19 +74,34 @@ pub(super) fn kill_everything_of(id: u32) {
 pub(super) fn living_of(id: u32) -> u64 {
     let uid = format!("\nUid:\t{id}\t");
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let statuses = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
-    statuses.filter(|status| status.contains(&uid) && !status.contains("\nState:\tZ")).count() as u64
+    let statuses =
+        entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    statuses
+        .filter(|status| status.contains(&uid) && !status.contains("\nState:\tZ"))
+        .count() as u64
 }
 
 pub(super) fn children() -> Vec<Pid> {
     let me = rustix::process::getpid().as_raw_pid().to_string();
     let parent_is_me = |stat: &str| {
         // The format is "pid (name) state ppid …". The name can contain any bytes.
-        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).is_some_and(|parent| parent == me)
+        stat.rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1))
+            .is_some_and(|parent| parent == me)
     };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
-        .filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| parent_is_me(&stat)))
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()?
+                .parse()
+                .ok()
+                .and_then(Pid::from_raw)
+        })
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| parent_is_me(&stat))
+        })
         .collect()
 }

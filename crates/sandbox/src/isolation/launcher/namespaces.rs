@@ -38,13 +38,18 @@ pub(super) fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> Set
             let mut received = Vec::new();
             let _ = reader.take(4096).read_to_end(&mut received);
             let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
-            if let Ok(Some(HelperMessage::Failed(failure))) = protocol::take_message(&mut received) {
+            if let Ok(Some(HelperMessage::Failed(failure))) = protocol::take_message(&mut received)
+            {
                 return failure;
             }
         }
         Err(_) => {}
     }
-    let what = if cgroup { "make all namespaces at once in the run's cgroup" } else { "make all namespaces at once" };
+    let what = if cgroup {
+        "make all namespaces at once in the run's cgroup"
+    } else {
+        "make all namespaces at once"
+    };
     SetupFailure::from_io(SetupStage::Namespaces, what, error)
 }
 

@@ -17,7 +17,10 @@ use rustix::process::{Pid, WaitOptions};
 /// Exit code of a shell whose last command was ended by SIGXFSZ.
 pub(super) const XFSZ_IN_A_SHELL: i32 = 128 + libc::SIGXFSZ;
 /// Interval at which orphans of a run on the host's root file system are reaped.
-pub(super) const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+pub(super) const REAP_EVERY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
 /// `None` if the service requested the end of the run, or if the service or the helper has exited.
@@ -78,11 +81,17 @@ pub(super) fn file_limit(
     view: &StepPaths,
     status: rustix::process::WaitStatus,
 ) -> Option<SizeLimit> {
-    let signalled = status.terminating_signal() == Some(libc::SIGXFSZ) || status.exit_status() == Some(XFSZ_IN_A_SHELL);
-    (signalled && host_view::has_file_of_size(view, request.profile.limits.file_bytes)).then_some(SizeLimit::File)
+    let signalled = status.terminating_signal() == Some(libc::SIGXFSZ)
+        || status.exit_status() == Some(XFSZ_IN_A_SHELL);
+    (signalled && host_view::has_file_of_size(view, request.profile.limits.file_bytes))
+        .then_some(SizeLimit::File)
 }
 
-pub(super) fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, reached: Option<SizeLimit>) {
+pub(super) fn report_end(
+    control: &mut UnixStream,
+    status: rustix::process::WaitStatus,
+    reached: Option<SizeLimit>,
+) {
     let end = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => StepEnd::Exited(code),
         (None, Some(signal)) => StepEnd::Signalled(signal),
@@ -95,6 +104,11 @@ pub(super) fn report_empty(control: &mut UnixStream, left: u64) {
     let (cpu_us, resident_peak) = syscalls::usage_of_children().unwrap_or_default();
     let _ = protocol::write_message(
         control,
-        &HelperMessage::Empty(SpentResources { cpu_us, resident_peak, init_signal: None, left }),
+        &HelperMessage::Empty(SpentResources {
+            cpu_us,
+            resident_peak,
+            init_signal: None,
+            left,
+        }),
     );
 }

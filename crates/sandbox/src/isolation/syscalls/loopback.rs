@@ -23,19 +23,26 @@ pub(crate) fn add_address(number: usize, address: IpAddr) -> io::Result<()> {
             // The device gets the name of an alias, such as `lo:3`. Without the second call, the mask would be that of the
             // address class, and other addresses of the network would belong to the run too.
             let mut request = loopback_request(&format!("lo:{number}"));
-            for (call, address) in [(libc::SIOCSIFADDR, v4), (libc::SIOCSIFNETMASK, Ipv4Addr::BROADCAST)] {
+            for (call, address) in [
+                (libc::SIOCSIFADDR, v4),
+                (libc::SIOCSIFNETMASK, Ipv4Addr::BROADCAST),
+            ] {
                 // In a `sockaddr_in`, the address follows the two bytes of the port.
                 let mut data = [0; 14];
                 data[2..6].copy_from_slice(&address.octets().map(|byte| byte as libc::c_char));
-                request.ifr_ifru.ifru_addr =
-                    libc::sockaddr { sa_family: libc::AF_INET as libc::sa_family_t, sa_data: data };
+                request.ifr_ifru.ifru_addr = libc::sockaddr {
+                    sa_family: libc::AF_INET as libc::sa_family_t,
+                    sa_data: data,
+                };
                 configure_network(AddressFamily::INET, call, &request)?;
             }
             Ok(())
         }
         IpAddr::V6(v6) => {
             let request = libc::in6_ifreq {
-                ifr6_addr: libc::in6_addr { s6_addr: v6.octets() },
+                ifr6_addr: libc::in6_addr {
+                    s6_addr: v6.octets(),
+                },
                 ifr6_prefixlen: 128,
                 // The loopback device is the first device of each network namespace.
                 ifr6_ifindex: 1,
@@ -60,6 +67,7 @@ fn configure_network<T>(family: AddressFamily, call: libc::c_ulong, request: &T)
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: The calls of this file pass the structure that the ioctl reads, which lives until the call returns.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), call as libc::Ioctl, &raw const *request) };
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), call as libc::Ioctl, &raw const *request) };
     check(result.into()).map(drop)
 }

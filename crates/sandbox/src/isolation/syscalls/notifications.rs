@@ -32,16 +32,28 @@ pub(crate) fn receive(listener: &OwnedFd) -> io::Result<WaitingCall> {
     let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: The command contains the size of the structure, which is a live local of this type.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as libc::Ioctl, &raw mut call) };
+    let result =
+        unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as libc::Ioctl, &raw mut call) };
     check(result)?;
-    Ok(WaitingCall { id: call.id, thread: call.pid, number: call.data.nr, arguments: call.data.args })
+    Ok(WaitingCall {
+        id: call.id,
+        thread: call.pid,
+        number: call.data.nr,
+        arguments: call.data.args,
+    })
 }
 
 /// Returns true if the call with this id still waits. The thread of the call is then alive.
 pub(crate) fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: The kernel reads an integer of 64 bits, which lives until the call returns.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), IS_WAITING as libc::Ioctl, &raw const id) };
+    let result = unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            IS_WAITING as libc::Ioctl,
+            &raw const id,
+        )
+    };
     check(result).is_ok()
 }
 
@@ -51,22 +63,43 @@ pub(crate) fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
 /// Fails if the call no longer waits, because its thread was killed or interrupted by a signal.
 pub(crate) fn let_continue(listener: &OwnedFd, id: u64) -> io::Result<()> {
     const CONTINUE: u32 = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-    let mut answer = libc::seccomp_notif_resp { id, val: 0, error: 0, flags: CONTINUE };
+    let mut answer = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error: 0,
+        flags: CONTINUE,
+    };
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: The command contains the size of the structure, which is a live local of this type.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), ANSWER as libc::Ioctl, &raw mut answer) };
+    let result =
+        unsafe { libc::ioctl(listener.as_raw_fd(), ANSWER as libc::Ioctl, &raw mut answer) };
     check(result)
 }
 
 /// Reads memory of a thread. Returns the number of read bytes, which is smaller if the range is not mapped completely.
 pub(crate) fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Result<usize> {
     let address = usize::try_from(address).map_err(io::Error::other)?;
-    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-    let remote = libc::iovec { iov_base: ptr::without_provenance_mut(address), iov_len: into.len() };
+    let local = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: ptr::without_provenance_mut(address),
+        iov_len: into.len(),
+    };
     #[expect(unsafe_code, reason = "there is no safe wrapper of process_vm_readv")]
     // SAFETY: The kernel writes at most `iov_len` bytes to `local`, which is a mutable slice of this length. The address in
     // `remote` is only used in the memory of the other process.
-    let read = unsafe { libc::process_vm_readv(thread.cast_signed(), &raw const local, 1, &raw const remote, 1, 0) };
+    let read = unsafe {
+        libc::process_vm_readv(
+            thread.cast_signed(),
+            &raw const local,
+            1,
+            &raw const remote,
+            1,
+            0,
+        )
+    };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
@@ -78,7 +111,11 @@ pub(crate) fn answer_fast(listener: &OwnedFd) {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -88,9 +125,17 @@ mod tests {
     #[test]
     fn the_commands_contain_the_sizes_of_the_structures() {
         // The bits are 2 for the direction, 14 for the size, 8 for the letter and 8 for the number.
-        let command = |direction: usize, number: usize, size: usize| direction << 30 | size << 16 | 0x2100 | number;
-        assert_eq!(RECEIVE as usize, command(3, 0, size_of::<libc::seccomp_notif>()));
-        assert_eq!(ANSWER as usize, command(3, 1, size_of::<libc::seccomp_notif_resp>()));
+        let command = |direction: usize, number: usize, size: usize| {
+            direction << 30 | size << 16 | 0x2100 | number
+        };
+        assert_eq!(
+            RECEIVE as usize,
+            command(3, 0, size_of::<libc::seccomp_notif>())
+        );
+        assert_eq!(
+            ANSWER as usize,
+            command(3, 1, size_of::<libc::seccomp_notif_resp>())
+        );
         assert_eq!(IS_WAITING as usize, command(1, 2, size_of::<u64>()));
     }
 }

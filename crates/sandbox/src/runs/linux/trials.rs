@@ -21,7 +21,9 @@ impl LinuxSandbox {
         let mut lacking = ProbeFailures::default();
         // Each iteration finds one part that this host does not support.
         let broken = loop {
-            let Err(failure) = self.trial(&lacking) else { break None };
+            let Err(failure) = self.trial(&lacking) else {
+                break None;
+            };
             // If a control group can be created, but no process in it, repeat the probe without control groups.
             if let Ok(groups) = &self.groups
                 && groups.controllers.any()
@@ -46,11 +48,15 @@ impl LinuxSandbox {
     /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays can be mounted. Only the
     /// first call mounts a test overlay, because this takes longer than the rest of the probe.
     pub fn overlay(&self) -> Option<&Missing> {
-        let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
-            // A failure of another stage says nothing about overlays.
-            Err(failure) if failure.stage == SetupStage::Workdir => Some(Missing::overlay(&failure)),
-            _ => None,
-        });
+        let tried = self
+            .overlay
+            .get_or_init(|| match self.trial_of_an_overlay() {
+                // A failure of another stage says nothing about overlays.
+                Err(failure) if failure.stage == SetupStage::Workdir => {
+                    Some(Missing::overlay(&failure))
+                }
+                _ => None,
+            });
         tried.as_ref()
     }
 
@@ -61,9 +67,19 @@ impl LinuxSandbox {
         let made = RunDir::make(&self.around.scratch)
             .and_then(|tree| std::fs::set_permissions(tree.path(), open).map(|()| tree));
         let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
-        let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        (profile.write, profile.workdir) = (vec![tree.path().display().to_string()], Workdir::Overlay);
-        let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
+        let mut profile = Profile::nothing(
+            probe.held(),
+            Limits {
+                wall_ms: TRIAL_MS,
+                ..Limits::default()
+            },
+        );
+        (profile.write, profile.workdir) =
+            (vec![tree.path().display().to_string()], Workdir::Overlay);
+        let filter = probe
+            .missing(Layer::Seccomp)
+            .is_none()
+            .then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
         let landlock = probe.missing(Layer::Landlock).is_none();
         let (form, layers) = (RunForm::Namespaces, probe.held());
         let prepared = Prepared {
@@ -93,7 +109,10 @@ impl LinuxSandbox {
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
     }
 
-    pub(super) fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
+    pub(super) fn trial_without_groups(
+        &mut self,
+        lacking: &ProbeFailures,
+    ) -> Result<(), SetupFailure> {
         let groups = std::mem::replace(
             &mut self.groups,
             Err("this host can't create a process directly in a control group".into()),
@@ -102,10 +121,23 @@ impl LinuxSandbox {
     }
 
     pub(super) fn trial(&self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
-        let form = if lacking.namespaces.is_some() { RunForm::Host } else { RunForm::Namespaces };
+        let form = if lacking.namespaces.is_some() {
+            RunForm::Host
+        } else {
+            RunForm::Namespaces
+        };
         let landlock = lacking.landlock.is_none();
-        let profile = Profile::nothing(vec![], Limits { wall_ms: TRIAL_MS, ..Limits::default() });
-        let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile));
+        let profile = Profile::nothing(
+            vec![],
+            Limits {
+                wall_ms: TRIAL_MS,
+                ..Limits::default()
+            },
+        );
+        let filter = lacking
+            .seccomp
+            .is_none()
+            .then(|| SyscallFilter::of(form, &profile));
         let prepared = Prepared {
             profile,
             form,
@@ -122,9 +154,22 @@ impl LinuxSandbox {
             interpreter: "sh".into(),
             source: SELF_TEST.into(),
             env: vec![
-                ("FILTERS".into(), filter.map(|_| (filters_here() + 1).to_string()).unwrap_or_default()),
+                (
+                    "FILTERS".into(),
+                    filter
+                        .map(|_| (filters_here() + 1).to_string())
+                        .unwrap_or_default(),
+                ),
                 ("LANDLOCK".into(), if landlock { "held" } else { "" }.into()),
-                ("FORM".into(), if form == RunForm::Namespaces { "namespaces" } else { "host" }.into()),
+                (
+                    "FORM".into(),
+                    if form == RunForm::Namespaces {
+                        "namespaces"
+                    } else {
+                        "host"
+                    }
+                    .into(),
+                ),
             ],
             params_json: b"{}".to_vec(),
             files: vec![],
@@ -141,21 +186,41 @@ impl LinuxSandbox {
             (None, Some(StepEnd::Exited(0))) => Ok(()),
             (None, None) if is_late => Err(SetupFailure::new(
                 SetupStage::Late,
-                format!("the self-test in the sandbox did not end within {} s", TRIAL_MS / 1000),
+                format!(
+                    "the self-test in the sandbox did not end within {} s",
+                    TRIAL_MS / 1000
+                ),
             )),
             (None, end) => Err(SetupFailure::new(
                 SetupStage::Namespaces,
-                format!("the self-test in the sandbox failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
+                format!(
+                    "the self-test in the sandbox failed ({end:?}): {}",
+                    String::from_utf8_lossy(&said).trim()
+                ),
             )),
         }
     }
 
     /// Runs a probe script and returns the run with its output.
-    pub(super) fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(FollowedRun, Vec<u8>), SetupFailure> {
-        let cancel = CancelFlag::new().at(SetupStage::Processes, "make the cancel flag of a run")?;
+    pub(super) fn play(
+        &self,
+        prepared: &Prepared,
+        plan: &Plan,
+    ) -> Result<(FollowedRun, Vec<u8>), SetupFailure> {
+        let cancel =
+            CancelFlag::new().at(SetupStage::Processes, "make the cancel flag of a run")?;
         let once = || {
-            let (mut run, mut said) = (FollowedRun::new(&self.spool, &prepared.profile.limits), Vec::new());
-            self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
+            let (mut run, mut said) = (
+                FollowedRun::new(&self.spool, &prepared.profile.limits),
+                Vec::new(),
+            );
+            self.attempt(
+                &mut run,
+                prepared,
+                plan,
+                &mut |chunk| said.extend_from_slice(chunk.bytes),
+                &cancel,
+            );
             (run, said)
         };
         let (run, said) = once();

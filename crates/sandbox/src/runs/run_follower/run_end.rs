@@ -16,18 +16,27 @@ use crate::sessions::run_results::RunResults;
 impl FollowedRun {
     /// Keeps what an ended run left. `work` is the path of its private work directory in the run. If a process may still
     /// be `alive`, nothing is kept, and the next start of the service deletes the directory `run_dir`.
-    pub(crate) fn keep_results(&mut self, plan: &Plan, work: &Path, run_dir: Option<RunDir>, alive: bool) {
+    pub(crate) fn keep_results(
+        &mut self,
+        plan: &Plan,
+        work: &Path,
+        run_dir: Option<RunDir>,
+        alive: bool,
+    ) {
         let (results, left) = (self.results.take(), self.work.take());
         if alive {
             run_dir.into_iter().for_each(RunDir::keep);
             return;
         }
-        let Some(results) = results.filter(|_| self.may_have_begun()) else { return };
+        let Some(results) = results.filter(|_| self.may_have_begun()) else {
+            return;
+        };
         let on_disk = run_dir.map(Arc::new);
         let tree = left.map(|(directory, new)| {
             let tree = SessionTree::new(directory, work.to_owned(), on_disk.clone());
             let script = interpreter::script_beside_files(&plan.interpreter);
-            let names = std::iter::once(script).chain(plan.files.iter().map(|planned| planned.file.path.as_str()));
+            let names = std::iter::once(script)
+                .chain(plan.files.iter().map(|planned| planned.file.path.as_str()));
             for (_, name) in (0..).zip(names).filter(|(number, _)| new.contains(number)) {
                 tree.remove(name);
             }
@@ -44,13 +53,27 @@ impl FollowedRun {
             (End::NotStarted(_), _) | (_, None) => enforcement_facts::nothing_enforced(),
             (_, Some(confined)) => {
                 let group = self.seen.map(|(held, _)| held);
-                enforcement_facts::enforced(prepared, confined, group, self.contacts.as_ref(), own_id, left)
+                enforcement_facts::enforced(
+                    prepared,
+                    confined,
+                    group,
+                    self.contacts.as_ref(),
+                    own_id,
+                    left,
+                )
             }
         };
         let recorder = self.programs.as_ref().filter(|_| self.confined.is_some());
-        let list = prepared.programs.as_ref().filter(|_| self.confined.is_some());
-        let programs = list.map(|list| recorder.map_or_else(|| nothing_recorded(list.listed), ProgramRecorder::facts));
-        let learned = recorder.filter(|_| prepared.learn).and_then(ProgramRecorder::learned);
+        let list = prepared
+            .programs
+            .as_ref()
+            .filter(|_| self.confined.is_some());
+        let programs = list.map(|list| {
+            recorder.map_or_else(|| nothing_recorded(list.listed), ProgramRecorder::facts)
+        });
+        let learned = recorder
+            .filter(|_| prepared.learn)
+            .and_then(ProgramRecorder::learned);
         let results = self.left.filter(|_| !matches!(end, End::NotStarted(_)));
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (stdout, stderr) = self.recorder.finish();
@@ -59,7 +82,17 @@ impl FollowedRun {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
-        Report { end, stdout, stderr, usage, enforcement, programs, learned, results, duration_ms }
+        Report {
+            end,
+            stdout,
+            stderr,
+            usage,
+            enforcement,
+            programs,
+            learned,
+            results,
+            duration_ms,
+        }
     }
 
     pub(super) fn end(&self) -> End {
@@ -84,19 +117,38 @@ impl FollowedRun {
             (Some(Why::Cancelled), ..) => End::Cancelled,
             // The kernel refused to create a process, and the step failed later. The cause is unknown, so report the
             // limit.
-            (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => End::Killed("processes"),
+            (None, Some(StepEnd::Exited(_)), _) if failed && seen.refused_processes > 0 => {
+                End::Killed("processes")
+            }
             // A shell exits with this code if SIGXCPU killed its child.
-            (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _) if self.ran_out_of_cpu(libc::SIGXCPU) => {
+            (None, Some(StepEnd::Exited(XCPU_IN_A_SHELL)), _)
+                if self.ran_out_of_cpu(libc::SIGXCPU) =>
+            {
                 End::Killed("cpu_milli")
             }
-            (None, Some(_), _) if failed && self.reached == Some(SizeLimit::File) => End::Killed("file_bytes"),
-            (None, Some(StepEnd::Exited(_)), _) if failed && self.reached.is_some() => End::Killed("disk_bytes"),
-            (None, Some(StepEnd::Exited(code)), _) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
-            (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => End::Killed("cpu_milli"),
-            (None, Some(StepEnd::Signalled(signal)), _) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
-            (None, None, Some(SpentResources { init_signal: Some(signal), .. })) => {
+            (None, Some(_), _) if failed && self.reached == Some(SizeLimit::File) => {
+                End::Killed("file_bytes")
+            }
+            (None, Some(StepEnd::Exited(_)), _) if failed && self.reached.is_some() => {
+                End::Killed("disk_bytes")
+            }
+            (None, Some(StepEnd::Exited(code)), _) => {
+                End::Exited(u8::try_from(code).unwrap_or(u8::MAX))
+            }
+            (None, Some(StepEnd::Signalled(signal)), _) if self.ran_out_of_cpu(signal) => {
+                End::Killed("cpu_milli")
+            }
+            (None, Some(StepEnd::Signalled(signal)), _) => {
                 End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX))
             }
+            (
+                None,
+                None,
+                Some(SpentResources {
+                    init_signal: Some(signal),
+                    ..
+                }),
+            ) => End::Signalled(u8::try_from(signal).unwrap_or(u8::MAX)),
             (None, None, _) => End::Lost("the run's first process ended without a report".into()),
         }
     }
@@ -111,7 +163,11 @@ impl FollowedRun {
             _ => return false,
         };
         let (held, seen) = self.seen.unwrap_or_default();
-        let spent = self.spent.unwrap_or_default().cpu_us.max(seen.cpu_us.unwrap_or(0));
+        let spent = self
+            .spent
+            .unwrap_or_default()
+            .cpu_us
+            .max(seen.cpu_us.unwrap_or(0));
         // A control group throttles CPU time and sends no signal.
         !held.cpu && spent >= seconds.saturating_mul(1000 * CPU_COUNTED)
     }

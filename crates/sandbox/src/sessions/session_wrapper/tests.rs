@@ -22,7 +22,10 @@ impl Ran {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        self.state.env.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned())
+        self.state
+            .env
+            .get(name.as_bytes())
+            .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 }
 
@@ -35,10 +38,17 @@ fn run(shell: &str, script: &str) -> Ran {
         let both = String::from_utf8_lossy(&both).replace("./script: ./script: ", "./script: ");
         // The shells quote in different ways.
         let both = both.replace("'\"'\"'", "'\\''");
-        let both = both.replace(": ./script: ", ": ").replace("eval: line", "exit trap: line");
+        let both = both
+            .replace(": ./script: ", ": ")
+            .replace("eval: line", "exit trap: line");
         // The text of a trap runs through `eval`.
-        let both = both.replace(" eval: NOSUCH", " NOSUCH").replace(" eval: Syntax", " Syntax");
-        both.lines().filter(|line| !line.starts_with("+ __countersign")).collect::<Vec<_>>().join("\n")
+        let both = both
+            .replace(" eval: NOSUCH", " NOSUCH")
+            .replace(" eval: Syntax", " Syntax");
+        both.lines()
+            .filter(|line| !line.starts_with("+ __countersign"))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     assert_eq!(text(&ran.output), text(&ran.plain), "{shell}: {script}");
     assert_eq!(ran.output.status, ran.plain.status, "{shell}: {script}");
@@ -48,44 +58,83 @@ fn run(shell: &str, script: &str) -> Ran {
 fn run_bytes(shell: &str, script: &[u8]) -> Ran {
     let directory = tempfile::tempdir().expect("a directory");
     let at = |name: &str| directory.path().join(name);
-    let wrapper = wrapper_for(script, if shell == "bash" { "bash" } else { "sh" }).expect("a wrapper");
+    let wrapper =
+        wrapper_for(script, if shell == "bash" { "bash" } else { "sh" }).expect("a wrapper");
     std::fs::write(at("wrapper"), wrapper.content).expect("the wrapper");
     std::os::unix::fs::symlink("/bin/bash", at("sh")).expect("bash as sh");
-    let program = if shell == "bash as sh" { at("sh") } else { PathBuf::from(shell) };
+    let program = if shell == "bash as sh" {
+        at("sh")
+    } else {
+        PathBuf::from(shell)
+    };
     let command = |work: &str| {
         std::fs::create_dir(at(work)).expect("the work directory");
         std::fs::write(at(work).join("script"), script).expect("the script");
         let mut command = Command::new("env");
         // A test program that runs in the background ignores these signals, and a shell would inherit this.
         command.arg("--default-signal=HUP,INT,QUIT").arg(&program);
-        command.env_clear().env("PATH", crate::isolation::interpreter::PATH).env("GIVEN", "1").env("LANG", "C.UTF-8");
+        command
+            .env_clear()
+            .env("PATH", crate::isolation::interpreter::PATH)
+            .env("GIVEN", "1")
+            .env("LANG", "C.UTF-8");
         command.current_dir(at(work)).stdin(Stdio::null());
         command
     };
-    let plain = command("plain").arg("./script").output().expect("the shell");
+    let plain = command("plain")
+        .arg("./script")
+        .output()
+        .expect("the shell");
     let mut wrapped = command("work");
     for (name, value) in &wrapper.env {
-        let path = |placeholder: &str, name: &str| value.replace(placeholder, at(name).to_str().expect("UTF-8"));
+        let path = |placeholder: &str, name: &str| {
+            value.replace(placeholder, at(name).to_str().expect("UTF-8"))
+        };
         let value = path(SESSION_WRAPPER_FILE, "wrapper");
-        wrapped.env(name, if value == SESSION_STATE_FILE { path(SESSION_STATE_FILE, "state") } else { value });
+        wrapped.env(
+            name,
+            if value == SESSION_STATE_FILE {
+                path(SESSION_STATE_FILE, "state")
+            } else {
+                value
+            },
+        );
     }
-    let output = wrapped.args(wrapper.arguments.iter().flatten()).arg("./script").output().expect("the shell");
+    let output = wrapped
+        .args(wrapper.arguments.iter().flatten())
+        .arg("./script")
+        .output()
+        .expect("the shell");
     let captured = std::fs::read(at("state")).unwrap_or_default();
-    let work = at("work").canonicalize().expect("the work directory").into_os_string().into_encoded_bytes();
+    let work = at("work")
+        .canonicalize()
+        .expect("the work directory")
+        .into_os_string()
+        .into_encoded_bytes();
     let given = GivenToRun {
         env: BTreeMap::from([(b"GIVEN".to_vec(), b"1".to_vec())]),
         work: Some(work.clone()),
         directories: vec![b"/usr".to_vec()],
         ..GivenToRun::default()
     };
-    let before = ShellState { env: BTreeMap::from([(b"BEFORE".to_vec(), b"1".to_vec())]), ..ShellState::default() };
+    let before = ShellState {
+        env: BTreeMap::from([(b"BEFORE".to_vec(), b"1".to_vec())]),
+        ..ShellState::default()
+    };
     let mut state = before.after(&captured, &given).expect("a small state");
     // Paths without the random name of the directory.
-    state.cwd = state.cwd.map(|cwd| match cwd.strip_prefix(work.as_slice()) {
-        Some(rest) => [b"work", rest].concat(),
-        None => cwd,
-    });
-    Ran { state, output, plain, captured }
+    state.cwd = state
+        .cwd
+        .map(|cwd| match cwd.strip_prefix(work.as_slice()) {
+            Some(rest) => [b"work", rest].concat(),
+            None => cwd,
+        });
+    Ran {
+        state,
+        output,
+        plain,
+        captured,
+    }
 }
 
 fn is_before(ran: &Ran) -> bool {
@@ -105,9 +154,16 @@ fn exported_variables_survive_with_every_sign() {
         assert_eq!(value("C"), Some(b"".as_slice()), "{shell}");
         assert_eq!(value("D"), Some(b"\xff\xfe\t\x1b".as_slice()), "{shell}");
         assert_eq!(value("if"), Some(b"1".as_slice()), "{shell}");
-        assert_eq!((value("E"), value("F")), (None, Some(b"later".as_slice())), "{shell}");
+        assert_eq!(
+            (value("E"), value("F")),
+            (None, Some(b"later".as_slice())),
+            "{shell}"
+        );
         assert_eq!(ran.state.env.len(), 6, "{shell}: {:?}", ran.state.env);
-        assert!(ran.state.unset.is_empty() && ran.state.cwd.is_none(), "{shell}");
+        assert!(
+            ran.state.unset.is_empty() && ran.state.cwd.is_none(),
+            "{shell}"
+        );
     }
 }
 
@@ -115,18 +171,55 @@ fn exported_variables_survive_with_every_sign() {
 fn removed_variables_and_the_directory_survive() {
     for shell in SHELLS {
         let ran = run(shell, "unset GIVEN; mkdir -p 'a\nb'; cd 'a\nb'");
-        assert_eq!(ran.state.unset.iter().collect::<Vec<_>>(), [b"GIVEN"], "{shell}");
-        assert_eq!(ran.state.cwd.as_deref(), Some(b"work/a\nb".as_slice()), "{shell}");
-        assert_eq!(run(shell, "cd /usr/bin").state.cwd.as_deref(), Some(b"/usr/bin".as_slice()), "{shell}");
-        assert_eq!(run(shell, "cd /").state.cwd.as_deref(), Some(b"/".as_slice()), "{shell}");
+        assert_eq!(
+            ran.state.unset.iter().collect::<Vec<_>>(),
+            [b"GIVEN"],
+            "{shell}"
+        );
+        assert_eq!(
+            ran.state.cwd.as_deref(),
+            Some(b"work/a\nb".as_slice()),
+            "{shell}"
+        );
+        assert_eq!(
+            run(shell, "cd /usr/bin").state.cwd.as_deref(),
+            Some(b"/usr/bin".as_slice()),
+            "{shell}"
+        );
+        assert_eq!(
+            run(shell, "cd /").state.cwd.as_deref(),
+            Some(b"/".as_slice()),
+            "{shell}"
+        );
         // The next run would not see this directory.
         assert_eq!(run(shell, "cd /var").state.cwd, None, "{shell}");
-        assert_eq!(run(shell, "mkdir gone; cd gone; rmdir ../gone; export A=1").state.cwd, None, "{shell}");
-        assert!(run(shell, "unset PATH; export A=1").state.unset.is_empty(), "{shell}");
-        assert_eq!(run(shell, "unset PATH; export A=1").text("A").as_deref(), Some("1"), "{shell}");
-        assert_eq!(run(shell, "PATH=/usr/bin:/bin").text("PATH").as_deref(), Some("/usr/bin:/bin"), "{shell}");
+        assert_eq!(
+            run(shell, "mkdir gone; cd gone; rmdir ../gone; export A=1")
+                .state
+                .cwd,
+            None,
+            "{shell}"
+        );
+        assert!(
+            run(shell, "unset PATH; export A=1").state.unset.is_empty(),
+            "{shell}"
+        );
+        assert_eq!(
+            run(shell, "unset PATH; export A=1").text("A").as_deref(),
+            Some("1"),
+            "{shell}"
+        );
+        assert_eq!(
+            run(shell, "PATH=/usr/bin:/bin").text("PATH").as_deref(),
+            Some("/usr/bin:/bin"),
+            "{shell}"
+        );
         for path in ["$PATH:/tmp", "", ":", "$PATH:", "."] {
-            assert_eq!(run(shell, &format!("PATH={path}")).text("PATH"), None, "{shell}: {path}");
+            assert_eq!(
+                run(shell, &format!("PATH={path}")).text("PATH"),
+                None,
+                "{shell}: {path}"
+            );
         }
     }
     assert_eq!(run("bash", "export -n GIVEN").state.unset.len(), 1);
@@ -139,21 +232,36 @@ fn the_end_of_a_script_keeps_its_exit_code_and_the_state() {
             ("export A=1; exit 7", 7),
             ("f() { exit 7; }\nexport A=1; f; export A=2", 7),
             ("set -e; export A=1; false; export A=2", 1),
-            ("set -eu; export A=1; cd /nonexistent; export A=2", if shell == "dash" { 2 } else { 1 }),
-            ("export A=1; return 4; ", if shell == "dash" { 4 } else { 2 }),
+            (
+                "set -eu; export A=1; cd /nonexistent; export A=2",
+                if shell == "dash" { 2 } else { 1 },
+            ),
+            (
+                "export A=1; return 4; ",
+                if shell == "dash" { 4 } else { 2 },
+            ),
             ("export A=1; false", 1),
             ("export A=1; nosuchprogram", 127),
             ("export A=1; (exit 3)", 3),
-            ("export A=1; set -f; set -C; set -o noclobber; unset IFS; exit 9", 9),
+            (
+                "export A=1; set -f; set -C; set -o noclobber; unset IFS; exit 9",
+                9,
+            ),
             ("export A=1; sleep 0.01 & true", 0),
             ("export A=1; set -o posix 2>/dev/null; true", 0),
             ("readonly A=1; export A", 0),
         ] {
-            if shell == "dash" && script.contains("posix") || shell == "bash as sh" && script.contains("return") {
+            if shell == "dash" && script.contains("posix")
+                || shell == "bash as sh" && script.contains("return")
+            {
                 continue;
             }
             let ran = run(shell, script);
-            assert_eq!((ran.code(), ran.text("A").as_deref()), (Some(code), Some("1")), "{shell}: {script}");
+            assert_eq!(
+                (ran.code(), ran.text("A").as_deref()),
+                (Some(code), Some("1")),
+                "{shell}: {script}"
+            );
         }
         let unset = run(shell, "set -u\nexport A=1\necho \"$NOSUCH\"\n");
         assert_eq!(unset.text("A").as_deref(), Some("1"), "{shell}");
@@ -165,9 +273,17 @@ fn the_end_of_a_script_keeps_its_exit_code_and_the_state() {
 #[test]
 fn without_an_end_of_the_shell_the_state_before_holds() {
     for shell in SHELLS {
-        for script in ["export A=1; exec true", "export A=1; kill -9 $$", "export A=1; exec sh -c 'export A=2'"] {
+        for script in [
+            "export A=1; exec true",
+            "export A=1; kill -9 $$",
+            "export A=1; exec sh -c 'export A=2'",
+        ] {
             let ran = run(shell, script);
-            assert!(is_before(&ran) && ran.text("A").is_none(), "{shell}: {script}: {:?}", ran.state);
+            assert!(
+                is_before(&ran) && ran.text("A").is_none(),
+                "{shell}: {script}: {:?}",
+                ran.state
+            );
         }
         // The first record is complete, because the trap runs after it.
         let ran = run(shell, "trap 'export A=2; kill -9 $$' EXIT; export A=1");
@@ -179,12 +295,20 @@ fn without_an_end_of_the_shell_the_state_before_holds() {
 fn a_limit_of_the_script_for_files_does_not_change_its_end() {
     for shell in SHELLS {
         let trap = "trap 'echo bye' EXIT; ";
-        let large = "trap 'echo large' XFSZ; trap 'head -c 9 /etc/passwd > f; echo x > g; echo $?' EXIT; ";
-        for (before, state) in
-            [("", "ulimit -f 0"), (trap, "ulimit -f 0"), (trap, "ulimit -S -f 0"), (large, "ulimit -f 0")]
-        {
+        let large =
+            "trap 'echo large' XFSZ; trap 'head -c 9 /etc/passwd > f; echo x > g; echo $?' EXIT; ";
+        for (before, state) in [
+            ("", "ulimit -f 0"),
+            (trap, "ulimit -f 0"),
+            (trap, "ulimit -S -f 0"),
+            (large, "ulimit -f 0"),
+        ] {
             let ran = run(shell, &format!("{before}export A=1; {state}; exit 16"));
-            assert!(ran.code() == Some(16) && is_before(&ran), "{shell}: {before}{state}: {:?}", ran.state);
+            assert!(
+                ran.code() == Some(16) && is_before(&ran),
+                "{shell}: {before}{state}: {:?}",
+                ran.state
+            );
         }
     }
 }
@@ -193,38 +317,80 @@ fn a_limit_of_the_script_for_files_does_not_change_its_end() {
 fn the_traps_of_a_script_run_as_usual() {
     for shell in SHELLS {
         for (script, value) in [
-            ("trap 'echo bye $?; export A=2' EXIT; export A=1; exit 3", "2"),
+            (
+                "trap 'echo bye $?; export A=2' EXIT; export A=1; exit 3",
+                "2",
+            ),
             ("trap 'echo bye $?; export A=2' 0; export A=1; false", "2"),
             ("trap 'export A=2; exit 5' EXIT; export A=1; exit 3", "2"),
             ("trap 'export A=2; exit' EXIT; export A=1; exit 3", "2"),
-            ("trap 'echo one' EXIT; trap 'echo two' EXIT; export A=1", "1"),
+            (
+                "trap 'echo one' EXIT; trap 'echo two' EXIT; export A=1",
+                "1",
+            ),
             ("trap 'echo one' EXIT; trap - EXIT; export A=1", "1"),
             ("trap 'echo one' EXIT; trap EXIT; export A=1", "1"),
             ("trap 'echo one' EXIT; trap 0; export A=1", "1"),
             ("trap 'echo one' EXIT; trap '' EXIT; export A=1", "1"),
-            ("trap 'echo one' EXIT INT TERM; trap - INT; trap; export A=1", "1"),
-            ("trap -- 'echo \"it'\"'\"'s\"' EXIT INT; trap; export A=1", "1"),
-            ("f() { trap 'echo $1 $# $?' EXIT; }; set -- a b; f c; export A=1; exit 2", "1"),
-            ("export A=1; (trap 'echo sub' EXIT; export A=2; exit 4); echo $?", "1"),
-            ("trap 'echo main' EXIT; export A=1; (export A=2; exit 4); echo $?", "1"),
-            ("trap 'echo main' EXIT; export A=1; (trap 'echo sub' EXIT; export A=2); echo $?", "1"),
-            ("trap 'echo main' EXIT; export A=1; x=$(export A=2; echo in); echo $x", "1"),
+            (
+                "trap 'echo one' EXIT INT TERM; trap - INT; trap; export A=1",
+                "1",
+            ),
+            (
+                "trap -- 'echo \"it'\"'\"'s\"' EXIT INT; trap; export A=1",
+                "1",
+            ),
+            (
+                "f() { trap 'echo $1 $# $?' EXIT; }; set -- a b; f c; export A=1; exit 2",
+                "1",
+            ),
+            (
+                "export A=1; (trap 'echo sub' EXIT; export A=2; exit 4); echo $?",
+                "1",
+            ),
+            (
+                "trap 'echo main' EXIT; export A=1; (export A=2; exit 4); echo $?",
+                "1",
+            ),
+            (
+                "trap 'echo main' EXIT; export A=1; (trap 'echo sub' EXIT; export A=2); echo $?",
+                "1",
+            ),
+            (
+                "trap 'echo main' EXIT; export A=1; x=$(export A=2; echo in); echo $x",
+                "1",
+            ),
             ("set -e; trap 'echo bye $?' EXIT; export A=1; false", "1"),
             ("set -e; trap 'false; export A=2' EXIT; export A=1", "1"),
-            ("set -u; trap 'echo $NOSUCH; export A=2' EXIT; export A=1", "1"),
-            ("trap 'trap \"echo second\" EXIT; echo first' EXIT; export A=1", "1"),
-            ("trap 'echo term; exit 6' TERM; export A=1; kill -TERM $$; export A=2", "1"),
+            (
+                "set -u; trap 'echo $NOSUCH; export A=2' EXIT; export A=1",
+                "1",
+            ),
+            (
+                "trap 'trap \"echo second\" EXIT; echo first' EXIT; export A=1",
+                "1",
+            ),
+            (
+                "trap 'echo term; exit 6' TERM; export A=1; kill -TERM $$; export A=2",
+                "1",
+            ),
             ("trap 'echo usr' USR1; trap; kill -USR1 $$; export A=1", "1"),
             ("trap 'if' EXIT; export A=1", "1"),
             ("trap", ""),
         ] {
             // In POSIX mode, bash handles these errors in another way if `eval` or a file is around them.
-            let differs = ["trap EXIT;", "NOSUCH", "trap 'if'"].iter().any(|part| script.contains(part));
+            let differs = ["trap EXIT;", "NOSUCH", "trap 'if'"]
+                .iter()
+                .any(|part| script.contains(part));
             if shell == "bash as sh" && differs {
                 continue;
             }
             let ran = run(shell, script);
-            assert_eq!(ran.text("A").unwrap_or_default(), value, "{shell}: {script}");
+            assert_eq!(
+                ran.text("A").unwrap_or_default(),
+                value,
+                "{shell}: {script}"
+            );
         }
     }
 }
@@ -250,14 +416,16 @@ fn bash_keeps_its_other_traps_and_shows_them() {
         let ran = run("bash", &format!("export A=1\n{script}"));
         assert!(!is_before(&ran), "{script}");
     }
-    let ran = run("bash", "set -o posix\ntrap 'export A=2; exit 4' EXIT\nexit 3");
+    let ran = run(
+        "bash",
+        "set -o posix\ntrap 'export A=2; exit 4' EXIT\nexit 3",
+    );
     assert_eq!((ran.code(), ran.text("A").as_deref()), (Some(4), Some("2")));
 }
 
 #[test]
 fn an_error_of_trap_names_the_line_of_the_script() {
-    let script =
-        "export A=1\nf() {\n  trap 'echo bye' EXIT NOSUCH INT\n  echo $?\n  trap -p\n}\nf\ntrap -Z\ntrap -p NO\n";
+    let script = "export A=1\nf() {\n  trap 'echo bye' EXIT NOSUCH INT\n  echo $?\n  trap -p\n}\nf\ntrap -Z\ntrap -p NO\n";
     let ran = run_bytes("bash", script.as_bytes());
     let errors = "./script: line 3: trap: wrong option or signal: -- echo bye NOSUCH\n\
                   ./script: line 8: trap: wrong option or signal: -Z\n\
@@ -267,39 +435,77 @@ fn an_error_of_trap_names_the_line_of_the_script() {
         String::from_utf8_lossy(&ran.output.stdout),
         "1\ntrap -- 'echo bye' EXIT\ntrap -- 'echo bye' SIGINT\nbye\n"
     );
-    assert_eq!((ran.output.status, ran.output.stdout), (ran.plain.status, ran.plain.stdout));
+    assert_eq!(
+        (ran.output.status, ran.output.stdout),
+        (ran.plain.status, ran.plain.stdout)
+    );
     assert_eq!(ran.state.env.get(b"A".as_slice()), Some(&b"1".to_vec()));
 }
 
 #[test]
 fn functions_of_the_script_change_nothing() {
     for shell in SHELLS {
-        for name in ["printf", "builtin", "cd", "pwd", "command", "read", "unset_", "local_", "declare"] {
-            let ran = run(shell, &format!("{name}() {{ echo mine; exit 9; }}; export A=1"));
-            assert_eq!((ran.text("A").as_deref(), ran.code()), (Some("1"), Some(0)), "{shell}: {name}");
+        for name in [
+            "printf", "builtin", "cd", "pwd", "command", "read", "unset_", "local_", "declare",
+        ] {
+            let ran = run(
+                shell,
+                &format!("{name}() {{ echo mine; exit 9; }}; export A=1"),
+            );
+            assert_eq!(
+                (ran.text("A").as_deref(), ran.code()),
+                (Some("1"), Some(0)),
+                "{shell}: {name}"
+            );
         }
     }
     for name in ["exit", "export", "unset", "set", "eval", "return"] {
         let ran = run("bash", &format!("export A=1; {name}() {{ echo mine; }}"));
-        assert_eq!((ran.text("A").as_deref(), ran.code()), (Some("1"), Some(0)), "{name}");
+        assert_eq!(
+            (ran.text("A").as_deref(), ran.code()),
+            (Some("1"), Some(0)),
+            "{name}"
+        );
     }
-    let ran = run("bash", "exit() { echo mine; builtin exit \"$@\"; }; trap 'export A=2; exit 5' EXIT; export A=1");
+    let ran = run(
+        "bash",
+        "exit() { echo mine; builtin exit \"$@\"; }; trap 'export A=2; exit 5' EXIT; export A=1",
+    );
     assert_eq!((ran.text("A").as_deref(), ran.code()), (Some("1"), Some(5)));
 }
 
 #[test]
 fn many_variables_and_odd_scripts_are_no_problem() {
     for shell in SHELLS {
-        let many = run(shell, "i=0; while [ $i -lt 5000 ]; do export \"V$i=value $i\"; i=$((i+1)); done");
-        assert_eq!((many.state.env.len(), many.text("V4999").as_deref()), (5000, Some("value 4999")), "{shell}");
-        assert_eq!(run(shell, "export A=1\r\nexport B=2\r\n").text("A").as_deref(), Some("1\r"), "{shell}");
+        let many = run(
+            shell,
+            "i=0; while [ $i -lt 5000 ]; do export \"V$i=value $i\"; i=$((i+1)); done",
+        );
         assert_eq!(
-            run(shell, "#!/bin/sh -eu\nset +x\nexport A=1 # no newline").text("A").as_deref(),
+            (many.state.env.len(), many.text("V4999").as_deref()),
+            (5000, Some("value 4999")),
+            "{shell}"
+        );
+        assert_eq!(
+            run(shell, "export A=1\r\nexport B=2\r\n")
+                .text("A")
+                .as_deref(),
+            Some("1\r"),
+            "{shell}"
+        );
+        assert_eq!(
+            run(shell, "#!/bin/sh -eu\nset +x\nexport A=1 # no newline")
+                .text("A")
+                .as_deref(),
             Some("1"),
             "{shell}"
         );
         assert_eq!(run(shell, "").state, ShellState::default(), "{shell}");
-        assert_eq!(run(shell, "exec >&- 2>&-; export A=1").text("A").as_deref(), Some("1"), "{shell}");
+        assert_eq!(
+            run(shell, "exec >&- 2>&-; export A=1").text("A").as_deref(),
+            Some("1"),
+            "{shell}"
+        );
         assert_eq!(run(shell, "set -a; A=1; B=2").state.env.len(), 2, "{shell}");
     }
 }
@@ -317,7 +523,11 @@ fn variables_that_change_which_code_runs_are_not_carried() {
 #[test]
 fn a_damaged_record_changes_nothing() {
     let good = run("bash", "export A=1").captured;
-    let state = |bytes: &[u8]| ShellState::default().after(bytes, &GivenToRun::default()).expect("a small state");
+    let state = |bytes: &[u8]| {
+        ShellState::default()
+            .after(bytes, &GivenToRun::default())
+            .expect("a small state")
+    };
     assert!(state(&good).env.contains_key(b"A".as_slice()));
     for length in 0..good.len() - 1 {
         assert_eq!(state(&good[..length]), ShellState::default(), "{length}");
@@ -331,7 +541,9 @@ fn a_damaged_record_changes_nothing() {
 
 #[test]
 fn a_wrapper_is_chosen_by_the_first_line_and_the_interpreter() {
-    let name = |source: &str, interpreter: &str| wrapper_for(source.as_bytes(), interpreter).map(|one| one.name);
+    let name = |source: &str, interpreter: &str| {
+        wrapper_for(source.as_bytes(), interpreter).map(|one| one.name)
+    };
     for (source, interpreter, expected) in [
         ("true", "bash", Some("session.bash")),
         ("true", "sh", Some("session.sh")),

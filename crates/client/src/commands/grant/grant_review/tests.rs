@@ -13,14 +13,24 @@ fn review(of: &Value) -> Option<GrantReview> {
     let (payload, steps) = (Vec::new(), vec![(sources, found)]);
     let digest = ContentDigest::of(&payload);
     let document = of.clone();
-    let mut review = GrantReview { payload, digest, grant, document, steps, remarks: Vec::new(), so_far: Vec::new() };
+    let mut review = GrantReview {
+        payload,
+        digest,
+        grant,
+        document,
+        steps,
+        remarks: Vec::new(),
+        so_far: Vec::new(),
+    };
     review.remarks = review.all_remarks();
     Some(review)
 }
 
 fn grant() -> Value {
     let sources = case().sources();
-    let run = Statement::<Authorization>::from_payload(&sources.payload).expect("an authorization").predicate;
+    let run = Statement::<Authorization>::from_payload(&sources.payload)
+        .expect("an authorization")
+        .predicate;
     let digest = ContentDigest::of(b"file");
     json!({
         "boundary": run.boundary, "grant": "grt_019aa0b0-5c00-7000-8000-000000000001",
@@ -42,7 +52,9 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Number(number) => vec![json!(number.as_u64().unwrap_or_default() + 1)],
         Value::String(text) => {
             let digit = |from: char, to: &str| text.replacen(from, to, 1);
-            let mut all: Vec<_> = ('0'..='9').map(|from| digit(from, if from == '1' { "2" } else { "1" })).collect();
+            let mut all: Vec<_> = ('0'..='9')
+                .map(|from| digit(from, if from == '1' { "2" } else { "1" }))
+                .collect();
             all.extend(["none", "fresh", "host", "overlay", "other"].map(str::to_owned));
             all.retain(|other| other != text);
             all.into_iter().map(Value::from).collect()
@@ -53,9 +65,14 @@ fn others(value: &Value) -> Vec<Value> {
 
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), found)),
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), found)),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), found));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), found));
         }
         _ => found.push(at.to_owned()),
     }
@@ -68,10 +85,19 @@ fn promise_4_each_signed_field_of_a_grant_changes_its_screen() {
         let review = review(of)?;
         let screen = review.screen(review.grant.not_before).paint(1000, false);
         // The digest is not computed here.
-        Some(screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n"))
+        Some(
+            screen
+                .lines()
+                .filter(|line| !line.starts_with("  digest "))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     };
     let before = painted(&grant).expect("a screen");
-    assert!(before.starts_with(HEADING) && before.matches(HEADING).count() == 2, "{before}");
+    assert!(
+        before.starts_with(HEADING) && before.matches(HEADING).count() == 2,
+        "{before}"
+    );
     let mut places = Vec::new();
     pointers(&grant, "", &mut places);
     let mut changed = 0;
@@ -84,7 +110,9 @@ fn promise_4_each_signed_field_of_a_grant_changes_its_screen() {
         for other in others(grant.pointer(&place).expect("a field")) {
             let mut edited = grant.clone();
             *edited.pointer_mut(&place).expect("a field") = other.clone();
-            let Some(after) = painted(&edited) else { continue };
+            let Some(after) = painted(&edited) else {
+                continue;
+            };
             assert_ne!(after, before, "{place}: {other}");
             seen = true;
         }
@@ -100,7 +128,16 @@ fn unbounded_values_together_with_a_network_are_an_extra_red_remark() {
     free["steps"][0]["sandbox"]["network"]["mode"] = json!("host");
     let review = review(&free).expect("a review");
     let words = "some values of nginx:restart have no bounds, and the runs reach a network";
-    let line = review.remarks.iter().find(|line| line.text.as_str() == words).expect("a remark");
+    let line = review
+        .remarks
+        .iter()
+        .find(|line| line.text.as_str() == words)
+        .expect("a remark");
     assert_eq!(line.tone, LineTone::Bad);
-    assert!(review.screen(review.grant.not_before).paint(1000, false).contains("ANY VALUE (string)"));
+    assert!(
+        review
+            .screen(review.grant.not_before)
+            .paint(1000, false)
+            .contains("ANY VALUE (string)")
+    );
 }
